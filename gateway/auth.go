@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// right is what a method needs of its caller.
+type right int
+
+const (
+	public right = iota + 1 // no token: tells nothing of any tenant
+	read                    // any role
+	write                   // writer, admin or operator
+	anyone                  // any verified token, with or without a tenant
+)
+
+// rights of every method. One that is not here is refused, whoever calls.
+var rights = map[string]right{
+	"/stele.v1.Config/Get":          read,
+	"/stele.v1.Config/BatchGet":     read,
+	"/stele.v1.Config/List":         read,
+	"/stele.v1.Config/Read":         read,
+	"/stele.v1.Config/Watch":        read,
+	"/stele.v1.Ledger/Commit":       write,
+	"/stele.v1.Ledger/CommitStream": write,
+	"/stele.v1.Ledger/GetCommit":    read,
+	"/stele.v1.Ledger/ListCommits":  read,
+	"/stele.v1.Ledger/GetHead":      read,
+	"/stele.v1.Ledger/GetStatus":    anyone,
+
+	"/grpc.health.v1.Health/Check":                                   public,
+	"/grpc.health.v1.Health/Watch":                                   public,
+	"/grpc.health.v1.Health/List":                                    public,
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      public,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": public,
+}
+
+// tenantHeader is how an operator says for which tenant it acts.
+const tenantHeader = "as-tenant"
+
+// caller is who a call comes from and for which tenant.
+type caller struct {
+	*identity.Principal
+	tenant ledger.Tenant
+}
+
+type callerKey struct{}
+
+func callerOf(ctx context.Context) caller {
+	return ctx.Value(callerKey{}).(caller)
+}
+
+// authorize finds out who calls and whether they may.
+func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) {
+	need, known := rights[method]
+	if !known {
+		return caller{}, denied("%s is not open to anybody", method)
+	}
+	if need == public {
+		return caller{}, nil
+	}
+	header := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(header) != 1 {
+		return caller{}, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	scheme, token, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return caller{}, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	principal, err := g.cfg.Verifier.Verify(token)
+	if err != nil {
+		return caller{}, err
+	}
+	c := caller{principal, principal.Tenant}
+	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
+		if c.tenant, err = actAs(principal, as); err != nil {
+			return caller{}, err
+		}
+	}
+	switch {
+	case need == anyone && c.tenant == "":
+		return c, nil
+	case c.tenant == "":
+		return caller{}, ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
+	case !g.serves(c.tenant):
+		return caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.tenant)
+	case need == write && !c.may(identity.Writer, identity.Admin, identity.Operator):
+		return caller{}, denied("%s needs the role writer, admin or operator; %s has %v", method, c.Subject, c.Roles)
+	case !c.may(identity.Reader, identity.Writer, identity.Admin, identity.Auditor, identity.Operator):
+		return caller{}, denied("%s has no role in %s", c.Subject, c.tenant)
+	}
+	return c, nil
+}
+
+func (c caller) may(roles ...identity.Role) bool {
+	for _, r := range roles {
+		if c.Has(r) {
+			return true
+		}
+	}
+	return false
+}
+
+// actAs lets an operator act for any tenant, and everybody for their own.
+func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
+	if len(header) != 1 {
+		return "", ledger.Invalid(tenantHeader, "name one tenant")
+	}
+	t, err := ledger.ParseTenant(header[0])
+	if err != nil {
+		return "", ledger.Invalid(tenantHeader, err.Error())
+	}
+	if t != p.Tenant && !p.Has(identity.Operator) {
+		return "", denied("%s may not act for another tenant: that needs the role operator", p.Subject)
+	}
+	return t, nil
+}
+
+func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	begun := time.Now()
+	resp, err := g.handle(ctx, req, call.FullMethod, handle)
+	if err != nil {
+		err = statusOf(g.cfg.Log, call.FullMethod, err)
+	}
+	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
+	return resp, err
+}
+
+func (g *Gateway) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
+	defer catch(&err)
+	c, err := g.authorize(ctx, method)
+	if err != nil {
+		return nil, err
+	}
+	if c.Principal != nil {
+		if err := g.validate.Validate(req.(proto.Message)); err != nil {
+			return nil, err
+		}
+		ctx = context.WithValue(ctx, callerKey{}, c)
+	}
+	return handle(ctx, req)
+}
+
+// catch keeps a bug in one call from ending the others.
+func catch(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v\n%s", p, stack())
+	}
+}
+
+// stream ends when its handler does, when the caller's token expires, or when
+// the gateway closes. The handler may still be blocked on the stream in the
+// last two cases: returning is what unblocks it, and Close waits for it.
+func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	begun := time.Now()
+	err := statusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
+	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
+	return err
+}
+
+func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
+	c, err := g.authorize(ss.Context(), method)
+	if err != nil {
+		return err
+	}
+	if c.Principal == nil {
+		return handle(srv, ss)
+	}
+	ctx, cancel := context.WithDeadline(context.WithValue(ss.Context(), callerKey{}, c), c.Expires)
+	defer cancel()
+	done := make(chan error, 1)
+	g.running.Go(func() {
+		var err error
+		defer func() { done <- err }()
+		defer catch(&err)
+		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g})
+	})
+	select {
+	case err := <-done:
+		return err
+	case <-g.closing.Done():
+		return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
+	case <-ctx.Done():
+		if ss.Context().Err() == nil {
+			return fmt.Errorf("%w: the token has expired; the stream ends with it", identity.ErrUnauthenticated)
+		}
+		return <-done
+	}
+}
+
+// checkedStream checks every request that comes in on it.
+type checkedStream struct {
+	grpc.ServerStream
+	ctx context.Context
+	g   *Gateway
+}
+
+func (s *checkedStream) Context() context.Context { return s.ctx }
+
+func (s *checkedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	return s.g.validate.Validate(m.(proto.Message))
+}

@@ -1,0 +1,152 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// errorDomain is ErrorInfo's domain for every reason that Stele gives.
+const errorDomain = "stele"
+
+// statusOf turns any error into what a client sees: a code, a message that says
+// what to do, and details for programs. It is the only place that chooses codes.
+// What it does not know stays inside: the client learns that it was logged.
+func statusOf(log *slog.Logger, method string, err error) error {
+	if err == nil {
+		return nil
+	}
+	var (
+		invalid  *ledger.InvalidError
+		rules    *protovalidate.ValidationError
+		conflict *ledger.ConflictError
+		outside  *ledger.RangeError
+	)
+	switch {
+	case errors.As(err, &invalid):
+		return build(codes.InvalidArgument, err.Error(), badRequest(invalid.Violations))
+	case errors.As(err, &rules):
+		v := ruleViolations(rules)
+		return build(codes.InvalidArgument, (&ledger.InvalidError{Violations: v}).Error(), badRequest(v))
+	case errors.As(err, &conflict):
+		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info("PRECONDITION_FAILED"))
+	case errors.As(err, &outside):
+		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_MOMENT", "head", strconv.FormatUint(uint64(outside.Head), 10)))
+	case errors.Is(err, identity.ErrUnauthenticated):
+		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
+	case errors.Is(err, errDenied):
+		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
+	case errors.Is(err, errNotServed):
+		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.Is(err, ledger.ErrNotFound):
+		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
+	case errors.Is(err, ledger.ErrReadOnly):
+		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY"))
+	case errors.Is(err, ledger.ErrUnknownOutcome):
+		code := codes.Unavailable
+		if errors.Is(err, context.DeadlineExceeded) {
+			code = codes.DeadlineExceeded
+		}
+		return build(code, err.Error(), info("OUTCOME_UNKNOWN"))
+	case errors.Is(err, ledger.ErrAborted):
+		return build(codes.Aborted, err.Error(), info("ABORTED"))
+	case errors.Is(err, errBehind), errors.Is(err, ledger.ErrUnavailable):
+		return build(codes.Unavailable, err.Error(), info("UNAVAILABLE"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	case errors.Is(err, context.DeadlineExceeded):
+		return status.Error(codes.DeadlineExceeded, err.Error())
+	case errors.Is(err, context.Canceled):
+		return status.Error(codes.Canceled, err.Error())
+	}
+	if s, ok := status.FromError(err); ok {
+		return s.Err()
+	}
+	log.Error("internal error", "method", method, "error", err)
+	return status.Error(codes.Internal, "internal error: the gateway's log has the details")
+}
+
+var (
+	errDenied    = errors.New("permission denied")
+	errNotServed = errors.New("this gateway does not hold the tenant")
+	// errBehind: min_revision did not come in time.
+	errBehind = errors.New("the gateway is behind")
+)
+
+func build(code codes.Code, message string, details ...protoadapt.MessageV1) error {
+	s := status.New(code, message)
+	if with, err := s.WithDetails(details...); err == nil { // fails for codes.OK only
+		s = with
+	}
+	return s.Err()
+}
+
+func info(reason string, kv ...string) *errdetails.ErrorInfo {
+	e := &errdetails.ErrorInfo{Reason: reason, Domain: errorDomain}
+	for i := 0; i+1 < len(kv); i += 2 {
+		if e.Metadata == nil {
+			e.Metadata = make(map[string]string)
+		}
+		e.Metadata[kv[i]] = kv[i+1]
+	}
+	return e
+}
+
+func badRequest(violations []ledger.Violation) *errdetails.BadRequest {
+	b := &errdetails.BadRequest{}
+	for _, v := range violations {
+		b.FieldViolations = append(b.FieldViolations, &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Description})
+	}
+	return b
+}
+
+// ruleViolations are those of the schema's own rules. A schema may be broken a
+// thousand times in one request: a few are enough to mend it.
+func ruleViolations(e *protovalidate.ValidationError) []ledger.Violation {
+	const most = 20
+	var out []ledger.Violation
+	for _, v := range e.Violations[:min(len(e.Violations), most)] {
+		field := protovalidate.FieldPathString(v.Proto.GetField())
+		if field == "" {
+			field = "request"
+		}
+		out = append(out, ledger.Violation{Field: field, Description: v.Proto.GetMessage()})
+	}
+	return out
+}
+
+func preconditionFailure(e *ledger.ConflictError) *errdetails.PreconditionFailure {
+	f := &errdetails.PreconditionFailure{}
+	for _, c := range e.Conflicts {
+		v := &errdetails.PreconditionFailure_Violation{Type: "KEY_REVISION", Subject: string(c.Key), Description: c.String()}
+		if c.Key == "" {
+			v.Type, v.Subject = "HEAD", string(e.Tenant)
+		}
+		f.Violations = append(f.Violations, v)
+	}
+	return f
+}
+
+// indexed names which change set of a stream an error is about, from 0.
+func indexed(err error, index int) error {
+	s, _ := status.FromError(err)
+	with, failed := s.WithDetails(info("STREAM_STOPPED", "index", strconv.Itoa(index)))
+	if failed != nil {
+		return err
+	}
+	return with.Err()
+}
+
+func denied(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", errDenied, fmt.Sprintf(format, args...))
+}

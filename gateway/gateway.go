@@ -1,0 +1,143 @@
+// Package gateway is everything that faces the network: the Ledger and Config
+// services over gRPC, the watch hub, and health and metrics over HTTP.
+//
+// A gateway reads from its process's replica and never from anywhere else, so
+// an answer costs no hop; it says which revision the answer is of and how old
+// the replica's knowledge is. Every call carries a token; the tenant is the
+// token's, or the one that an operator names in a header, and goes no other way
+// into the code below. Requests are checked against the rules in the schema
+// before a handler sees them.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+	"google.golang.org/grpc/stats"
+)
+
+// MaxMessage is the largest message that a gateway takes or sends, in bytes: a
+// change set of ledger.MaxChangeSet with room for what surrounds it. Clients
+// must allow as much.
+const MaxMessage = 8 << 20
+
+// Config is what a gateway is made of.
+type Config struct {
+	Replica  *replica.Replica
+	Verifier *identity.Verifier
+	// Ledger takes the writes; nil makes the gateway read-only.
+	Ledger *ledger.Ledger
+	// Guard says why the journal refuses writes, nil while it does not.
+	Guard func() error
+	// Epoch is the ledger's identity.
+	Epoch func() ledger.Epoch
+	// Tenants that the gateway serves; empty for all.
+	Tenants []ledger.Tenant
+	// Version and Roles are what GetStatus tells.
+	Version string
+	Roles   []string
+	// Reflection lets tools like grpcurl read the schema without a token.
+	Reflection bool
+	// Stats, when set, traces calls.
+	Stats stats.Handler
+	Log   *slog.Logger
+}
+
+// Gateway serves until Close.
+type Gateway struct {
+	cfg      Config
+	server   *grpc.Server
+	health   *health.Server
+	validate protovalidate.Validator
+	hub      *hub
+	metrics  *metrics
+	started  time.Time
+
+	closing context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	running sync.WaitGroup // streams and the hub
+}
+
+// New makes a gateway that is not yet listening.
+func New(cfg Config) (*Gateway, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	validate, err := protovalidate.New(protovalidate.WithMessages(
+		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
+		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
+		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{},
+	))
+	if err != nil {
+		return nil, fmt.Errorf("compile the schema's rules: %w", err)
+	}
+	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), started: time.Now()}
+	g.closing, g.cancel = context.WithCancel(context.Background())
+	g.metrics = newMetrics(g)
+	g.hub = newHub(cfg.Replica)
+	options := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.UnaryInterceptor(g.unary),
+		grpc.StreamInterceptor(g.stream),
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxSendMsgSize(2 * MaxMessage),
+		grpc.MaxConcurrentStreams(10_000),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+	}
+	if cfg.Stats != nil {
+		options = append(options, grpc.StatsHandler(cfg.Stats))
+	}
+	g.server = grpc.NewServer(options...)
+	stelev1.RegisterLedgerServer(g.server, ledgerService{g: g})
+	stelev1.RegisterConfigServer(g.server, configService{g: g})
+	grpc_health_v1.RegisterHealthServer(g.server, g.health)
+	if cfg.Reflection {
+		reflection.Register(g.server)
+	}
+	g.running.Go(func() { g.hub.run(g.closing) })
+	return g, nil
+}
+
+// Serve answers calls on the listener until Close.
+func (g *Gateway) Serve(l net.Listener) error {
+	if err := g.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+// closeTimeout is how long calls that are under way may take to finish.
+const closeTimeout = 5 * time.Second
+
+// Close tells clients to go, lets calls that are under way finish, and returns
+// when nothing runs any more.
+func (g *Gateway) Close() {
+	g.health.Shutdown()
+	g.cancel()
+	hard := time.AfterFunc(closeTimeout, g.server.Stop)
+	g.server.GracefulStop()
+	hard.Stop()
+	g.running.Wait()
+}
+
+// serves says whether the gateway holds the tenant.
+func (g *Gateway) serves(t ledger.Tenant) bool {
+	return len(g.cfg.Tenants) == 0 || slices.Contains(g.cfg.Tenants, t)
+}

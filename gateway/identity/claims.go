@@ -1,0 +1,75 @@
+package identity
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/stelehq/stele/ledger"
+)
+
+// maxDate is the last second of the year 9999. The parser turns dates far beyond
+// it into dates long past.
+const maxDate = 253402300799
+
+// principal reads the claims of a token whose signature, issuer, audience and
+// dates are good.
+func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
+	var p Principal
+	for _, name := range []string{"exp", "nbf"} {
+		if date, ok := claims[name].(float64); ok && (date < 0 || date > maxDate) {
+			return p, refuse("the token's %s is out of range", name)
+		}
+	}
+	// The parser has seen that it is a number, and counts whole seconds, too.
+	exp, _ := claims["exp"].(float64)
+	p.Expires = time.Unix(int64(exp), 0).UTC()
+
+	var ok bool
+	if p.Subject, ok = claims["sub"].(string); !ok || p.Subject == "" || len(p.Subject) > ledger.MaxAuthor {
+		return p, refuse("the token's subject (sub) is not a string of 1 to %d bytes", ledger.MaxAuthor)
+	}
+	if p.Roles, ok = readRoles(claims[v.rolesClaim]); !ok {
+		return p, refuse("the token's roles (%s) are neither a list of strings nor one string", v.rolesClaim)
+	}
+	if claim, present := claims[v.tenantClaim]; present {
+		name, ok := claim.(string)
+		if !ok || name == "" {
+			return p, refuse("the token's tenant (%s) is not a tenant's name", v.tenantClaim)
+		}
+		p.Tenant = ledger.Tenant(name)
+	}
+	if err := checkTenant(p.Tenant, p.Roles); err != nil {
+		return p, refuse("the token's tenant (%s): %v", v.tenantClaim, err)
+	}
+	return p, nil
+}
+
+// readRoles reads a roles claim: a list of strings or one string with spaces.
+// Each known role comes out once; false means that it is neither.
+func readRoles(claim any) ([]Role, bool) {
+	var names []string
+	switch c := claim.(type) {
+	case nil:
+	case string:
+		names = strings.Fields(c)
+	case []any:
+		for _, item := range c {
+			name, ok := item.(string)
+			if !ok {
+				return nil, false
+			}
+			names = append(names, name)
+		}
+	default:
+		return nil, false
+	}
+	var known []Role
+	for _, r := range allRoles {
+		if slices.Contains(names, string(r)) {
+			known = append(known, r)
+		}
+	}
+	return known, true
+}

@@ -1,0 +1,86 @@
+// Package identity says who a caller is. A Verifier turns a signed token into a
+// Principal: subject, tenant, roles. Nothing else that a caller sends has a say
+// in whose configuration it sees.
+//
+// Tokens are JWTs signed with ES256 or EdDSA by a key of a KeySet, which an
+// identity provider publishes as a JWKS file. Without a provider, a Signer is a
+// local one: a key pair in a folder that signs tokens for this ledger.
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// ErrUnauthenticated is in every error of Verify. The error's text tells an
+// honest caller what to mend and holds no part of the token's text.
+var ErrUnauthenticated = errors.New("unauthenticated")
+
+// refusal is an ErrUnauthenticated with its reason.
+type refusal struct{ reason string }
+
+func refuse(format string, args ...any) error {
+	return &refusal{fmt.Sprintf(format, args...)}
+}
+
+func (r *refusal) Error() string { return ErrUnauthenticated.Error() + ": " + r.reason }
+
+func (r *refusal) Unwrap() error { return ErrUnauthenticated }
+
+// Role is what a principal may do.
+type Role string
+
+const (
+	Reader  Role = "reader"
+	Writer  Role = "writer"
+	Admin   Role = "admin"
+	Auditor Role = "auditor"
+	// Operator runs the ledger and may act for any tenant, the ledger's own too.
+	Operator Role = "operator"
+)
+
+var allRoles = []Role{Reader, Writer, Admin, Auditor, Operator}
+
+// ParseRole checks a role's name.
+func ParseRole(s string) (Role, error) {
+	if r := Role(s); slices.Contains(allRoles, r) {
+		return r, nil
+	}
+	return "", fmt.Errorf("role %q is none of %q", s, allRoles)
+}
+
+// Principal is a verified caller. Calls share it: do not change it.
+type Principal struct {
+	// Subject names the caller, 1 to ledger.MaxAuthor bytes.
+	Subject string
+	// Tenant is empty for an operator that has not said for whom it acts.
+	Tenant ledger.Tenant
+	Roles  []Role
+	// Expires is when the token does; a stream ends then.
+	Expires time.Time
+}
+
+// Has says whether the principal has the role. No role includes another.
+func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
+
+// checkTenant says whether someone with these roles may belong to the tenant.
+func checkTenant(t ledger.Tenant, roles []Role) error {
+	operator := slices.Contains(roles, Operator)
+	if t == "" {
+		if operator {
+			return nil
+		}
+		return errors.New("a tenant is required of all but operators")
+	}
+	if _, err := ledger.ParseTenant(string(t)); err != nil {
+		return err
+	}
+	if t.Reserved() && !operator {
+		return errors.New("tenants that begin with \"_\" are for operators")
+	}
+	return nil
+}

@@ -1,0 +1,311 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// ledgerService writes configuration and tells its history.
+type ledgerService struct {
+	stelev1.UnimplementedLedgerServer
+	g *Gateway
+}
+
+var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one that runs the role ledger", ledger.ErrReadOnly)
+
+// changeSet reads a request. Everything that is wrong with its keys and values
+// is in the error.
+func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
+	cs := ledger.ChangeSet{
+		Author:    c.Subject,
+		Message:   req.Message,
+		RequestID: req.RequestId,
+		Changes:   make([]ledger.Change, len(req.Changes)),
+	}
+	var wrong ledger.InvalidError
+	note := func(field string, err error) {
+		if err != nil {
+			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: field, Description: err.Error()})
+		}
+	}
+	const most = 20 // violations, to bound the answer
+	for i, ch := range req.Changes {
+		if len(wrong.Violations) >= most {
+			break
+		}
+		key, err := ledger.ParseKey(ch.Key)
+		note(fmt.Sprintf("changes[%d].key", i), err)
+		cs.Changes[i] = ledger.Change{Key: key, Delete: ch.Delete}
+		if !ch.Delete {
+			cs.Changes[i].Value, err = ledger.ParseValue(ch.Value)
+			note(fmt.Sprintf("changes[%d].value", i), err)
+		}
+	}
+	for i, p := range req.Preconditions {
+		if len(wrong.Violations) >= most {
+			break
+		}
+		key, err := ledger.ParseKey(p.Key)
+		note(fmt.Sprintf("preconditions[%d].key", i), err)
+		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
+	}
+	if req.ExpectedHead != nil {
+		head := ledger.Revision(*req.ExpectedHead)
+		cs.ExpectedHead = &head
+	}
+	if in := req.Import; in != nil {
+		if !c.may(identity.Admin, identity.Operator) {
+			return cs, denied("setting a commit's time and author needs the role admin; %s has %v", c.Subject, c.Roles)
+		}
+		note("import.time", in.Time.CheckValid())
+		cs.Author = in.Author
+		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
+	}
+	if len(wrong.Violations) > 0 {
+		return cs, &wrong
+	}
+	return cs, nil
+}
+
+func resultOf(r ledger.Result) *stelev1.CommitResponse {
+	return &stelev1.CommitResponse{
+		Revision:        uint64(r.Revision),
+		Id:              r.ID[:],
+		Time:            timestamppb.New(r.Time),
+		RepeatedRequest: r.Repeated,
+	}
+}
+
+// Commit applies one change set.
+func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
+	p, err := s.submit(callerOf(ctx), req, nil)
+	if err != nil {
+		return nil, err
+	}
+	result, err := p.Wait(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return resultOf(result), nil
+}
+
+func (s ledgerService) submit(c caller, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
+	if s.g.cfg.Ledger == nil {
+		return nil, errNoLedger
+	}
+	cs, err := changeSet(c, req)
+	if err != nil {
+		return nil, err
+	}
+	return s.g.cfg.Ledger.Submit(c.tenant, cs, after)
+}
+
+// window is how many change sets of a stream may be on their way.
+const window = 512
+
+// CommitStream keeps many change sets on their way, so that the ledger can put
+// them into few records, and answers them in order.
+func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	type item struct {
+		pending *ledger.Pending
+		err     error
+	}
+	items := make(chan item, window)
+	go func() { // ends with the stream, at the latest when this handler returns
+		defer close(items)
+		var last *ledger.Pending
+		for {
+			req, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			it := item{err: err}
+			if err == nil {
+				it.pending, it.err = s.submit(callerOf(ctx), req.Commit, last)
+				last = it.pending
+			}
+			select {
+			case items <- it:
+			case <-ctx.Done():
+				return
+			}
+			if it.err != nil {
+				return // nothing after the first failure is applied
+			}
+		}
+	}()
+	for i := 0; ; i++ {
+		it, more := <-items
+		if !more {
+			return ctx.Err()
+		}
+		result, err := ledger.Result{}, it.err
+		if err == nil {
+			result, err = it.pending.Wait(ctx)
+		}
+		if err != nil {
+			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
+		}
+		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: resultOf(result)}); err != nil {
+			return err
+		}
+	}
+}
+
+func infoOf(c *ledger.Commit) *stelev1.CommitInfo {
+	return &stelev1.CommitInfo{Id: c.ID[:], Commit: c.Proto()}
+}
+
+// GetCommit returns one commit.
+func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
+	var at replica.At
+	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
+		if err := by.Time.CheckValid(); err != nil {
+			return nil, ledger.Invalid("time", err.Error())
+		}
+		at.Time = by.Time.AsTime()
+	}
+	v, err := s.g.view(ctx, at, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	rev := v.State().Revision
+	switch by := req.Commit.(type) {
+	case *stelev1.GetCommitRequest_Revision:
+		rev = ledger.Revision(by.Revision)
+	case *stelev1.GetCommitRequest_Id:
+		if rev, err = v.FindID(by.Id); err != nil {
+			return nil, err
+		}
+	}
+	c, err := v.Commit(rev)
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.GetCommitResponse{Info: infoOf(c), Snapshot: snapshotOf(v)}
+	if req.Encoded {
+		resp.Info.Encoded = c.Encoded
+	}
+	return resp, nil
+}
+
+const defaultCommits = 50
+
+// ListCommits returns commits, newest first.
+func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	rev := v.State().Head
+	if req.PageToken != "" {
+		token, err := parsePageToken(req.PageToken)
+		if err != nil {
+			return nil, err
+		}
+		rev = min(rev, token.revision)
+	}
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultCommits
+	}
+	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
+	for size := 0; rev > 0; rev-- {
+		if len(resp.Commits) == limit || size > maxPageBytes {
+			resp.NextPageToken = pageToken{revision: rev}.String()
+			break
+		}
+		c, err := v.Commit(rev)
+		if err != nil {
+			return nil, err
+		}
+		info := infoOf(c)
+		size += len(c.Encoded)
+		if req.OmitValues {
+			for _, ch := range info.Commit.Changes {
+				size -= len(ch.Value)
+				ch.Value = ""
+			}
+		}
+		resp.Commits = append(resp.Commits, info)
+	}
+	return resp, nil
+}
+
+// GetHead returns the newest commit's place.
+func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	resp := &stelev1.GetHeadResponse{Snapshot: snapshotOf(v)}
+	if head := v.Head(); head.Revision > 0 {
+		resp.Id = head.ID[:]
+		resp.Time = timestamppb.New(time.Unix(0, head.Time))
+	}
+	return resp, nil
+}
+
+// GetStatus tells how this process is.
+func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
+	g, c := s.g, callerOf(ctx)
+	epoch := g.cfg.Epoch()
+	resp := &stelev1.GetStatusResponse{
+		Version: g.cfg.Version,
+		Roles:   g.cfg.Roles,
+		Epoch:   epoch[:],
+		Started: timestamppb.New(g.started),
+		Principal: &stelev1.Principal{
+			Subject: c.Subject,
+			Tenant:  string(c.tenant),
+			Expires: timestamppb.New(c.Expires),
+		},
+	}
+	for _, r := range c.Roles {
+		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
+	}
+	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
+		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+	}
+	for i, sh := range g.cfg.Replica.Shards() {
+		st := &stelev1.ShardStatus{Shard: uint32(i), Position: uint64(sh.Position), LastSequence: uint64(sh.Last)}
+		if !sh.Current.IsZero() {
+			st.Age = durationpb.New(time.Since(sh.Current))
+		}
+		resp.Shards = append(resp.Shards, st)
+	}
+	if err := g.cfg.Replica.Stopped(); err != nil {
+		resp.Stopped = err.Error()
+	}
+	if err := g.readOnly(); err != nil {
+		resp.ReadOnly = err.Error()
+	}
+	return resp, nil
+}
+
+// readOnly says why writes are refused here, nil while they are not.
+func (g *Gateway) readOnly() error {
+	if g.cfg.Ledger == nil {
+		return errNoLedger
+	}
+	if err := g.cfg.Replica.Stopped(); err != nil {
+		return err
+	}
+	return g.cfg.Guard()
+}

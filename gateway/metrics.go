@@ -1,0 +1,148 @@
+package gateway
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"google.golang.org/grpc/codes"
+)
+
+// metrics are what /metrics shows. No label carries a tenant: a ledger has
+// thousands.
+type metrics struct {
+	registry     *prometheus.Registry
+	methods      map[string]*methodMetrics // one for each method, made in advance
+	commits      prometheus.Counter
+	records      prometheus.Counter
+	conflicts    prometheus.Counter
+	watchStreams prometheus.Gauge
+}
+
+type methodMetrics struct {
+	seconds prometheus.Observer
+	codes   [codes.Unauthenticated + 1]prometheus.Counter
+}
+
+func newMetrics(g *Gateway) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		methods:  make(map[string]*methodMetrics),
+		commits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "stele_commits_total", Help: "Commits that this process has written."}),
+		records: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "stele_records_total", Help: "Journal messages that this process has written."}),
+		conflicts: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "stele_commit_conflicts_total", Help: "Records that had to be built again because another writer came first."}),
+		watchStreams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "stele_watch_streams", Help: "Open watch streams."}),
+	}
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "stele_grpc_seconds", Help: "How long calls took, in seconds; streams from their beginning to their end.",
+		Buckets: prometheus.ExponentialBuckets(0.00005, 2.5, 14), // 50 µs to 7 s
+	}, []string{"method"})
+	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "stele_grpc_calls_total", Help: "Calls that have ended."}, []string{"method", "code"})
+	for method, need := range rights {
+		if need == public {
+			continue
+		}
+		mm := &methodMetrics{seconds: seconds.WithLabelValues(method)}
+		for c := range mm.codes {
+			mm.codes[c] = calls.WithLabelValues(method, codes.Code(c).String())
+		}
+		m.methods[method] = mm
+	}
+	m.registry.MustRegister(m.commits, m.records, m.conflicts, m.watchStreams, seconds, calls,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "stele_watches", Help: "Open watches."},
+			func() float64 { return float64(g.hub.watches.Load()) }),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "stele_watches_too_slow_total", Help: "Watches that were told to resume because they fell behind."},
+			func() float64 { return float64(g.hub.slow.Load()) }),
+		&replicaCollector{g},
+	)
+	return m
+}
+
+func (m *metrics) called(method string, code codes.Code, took time.Duration) {
+	if mm := m.methods[method]; mm != nil && int(code) < len(mm.codes) {
+		mm.seconds.Observe(took.Seconds())
+		mm.codes[code].Inc()
+	}
+}
+
+// Committed counts a record that the ledger has written; it is the ledger's
+// Config.Observe.
+func (g *Gateway) Committed(commits, conflicts int) {
+	g.metrics.commits.Add(float64(commits))
+	g.metrics.conflicts.Add(float64(conflicts))
+	if commits > 0 {
+		g.metrics.records.Inc()
+	}
+}
+
+// replicaCollector reads the replica when it is asked.
+type replicaCollector struct{ g *Gateway }
+
+var (
+	lagDesc      = prometheus.NewDesc("stele_replica_lag_records", "Journal messages that the replica has not applied yet.", []string{"shard"}, nil)
+	ageDesc      = prometheus.NewDesc("stele_replica_age_seconds", "Time since the replica was known to hold everything.", []string{"shard"}, nil)
+	positionDesc = prometheus.NewDesc("stele_replica_position", "Sequence up to which the replica has followed the journal.", []string{"shard"}, nil)
+	stoppedDesc  = prometheus.NewDesc("stele_replica_stopped", "1 when the replica has stopped because the journal contradicts what it saw.", nil, nil)
+	readOnlyDesc = prometheus.NewDesc("stele_read_only", "1 when this process takes no writes.", nil, nil)
+	tenantsDesc  = prometheus.NewDesc("stele_tenants", "Tenants that the replica holds.", nil, nil)
+)
+
+func (c *replicaCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc} {
+		ch <- d
+	}
+}
+
+func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	bit := func(err error) float64 {
+		if err != nil {
+			return 1
+		}
+		return 0
+	}
+	r := c.g.cfg.Replica
+	for i, sh := range r.Shards() {
+		shard := strconv.Itoa(i)
+		gauge(positionDesc, float64(sh.Position), shard)
+		gauge(lagDesc, float64(sh.Last)-float64(sh.Position), shard)
+		if !sh.Current.IsZero() {
+			gauge(ageDesc, time.Since(sh.Current).Seconds(), shard)
+		}
+	}
+	gauge(stoppedDesc, bit(r.Stopped()))
+	gauge(readOnlyDesc, bit(c.g.readOnly()))
+	gauge(tenantsDesc, float64(r.Tenants()))
+}
+
+// HTTP answers /metrics, /healthz (the process runs) and /readyz (its replica
+// has caught up once and has not stopped).
+func (g *Gateway) HTTP() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		switch err := g.cfg.Replica.Stopped(); {
+		case g.closing.Err() != nil:
+			http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		case err != nil:
+			http.Error(w, "the replica has stopped: see stele status", http.StatusServiceUnavailable)
+		case !g.cfg.Replica.Ready():
+			http.Error(w, "the replica is catching up", http.StatusServiceUnavailable)
+		default:
+			w.Write([]byte("ok\n"))
+		}
+	})
+	return mux
+}

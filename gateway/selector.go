@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// selector is what a watch selects.
+type selector struct {
+	keys     []ledger.Key
+	prefixes []ledger.Prefix
+}
+
+func (s selector) String() string {
+	var b strings.Builder
+	for _, k := range s.keys {
+		b.WriteString("=" + string(k) + "\n")
+	}
+	for _, p := range s.prefixes {
+		b.WriteString("^" + string(p) + "\n")
+	}
+	return b.String()
+}
+
+func (s selector) match(k ledger.Key) bool {
+	if _, ok := slices.BinarySearch(s.keys, k); ok {
+		return true
+	}
+	return slices.ContainsFunc(s.prefixes, func(p ledger.Prefix) bool { return p.Match(k) })
+}
+
+// pick returns the changes that the selector selects.
+func (s selector) pick(changes []ledger.Change) []ledger.Change {
+	if slices.Contains(s.prefixes, "") {
+		return changes
+	}
+	var out []ledger.Change
+	for _, ch := range changes {
+		if s.match(ch.Key) {
+			out = append(out, ch)
+		}
+	}
+	return out
+}
+
+// tidy sorts what is selected and drops what another prefix selects already, so
+// that equal selections are one group and nothing is listed twice.
+func (s *selector) tidy() {
+	slices.Sort(s.keys)
+	s.keys = slices.Compact(s.keys)
+	slices.Sort(s.prefixes)
+	var kept []ledger.Prefix
+	for _, p := range s.prefixes {
+		if len(kept) == 0 || !kept[len(kept)-1].Match(ledger.Key(p)) {
+			kept = append(kept, p)
+		}
+	}
+	s.prefixes = kept
+}

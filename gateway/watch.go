@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// maxWatches one stream may carry.
+const maxWatches = 10_000
+
+// watch is one watch of one stream.
+type watch struct {
+	id         uint64
+	stream     *watchStream
+	selector   selector
+	newestOnly bool
+
+	// Guarded by the hub: after is the last revision that the watch had when it
+	// joined, and group where it is live; nil when it is not.
+	after ledger.Revision
+	group *group
+}
+
+// Watch carries watches until the client or its token goes.
+func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	ws := newWatchStream(callerOf(ctx).tenant)
+	defer ws.leaveAll(s.g.hub)
+	s.g.metrics.watchStreams.Inc()
+	defer s.g.metrics.watchStreams.Dec()
+
+	sent := make(chan error, 1)
+	go func() {
+		err := ws.send(ctx, stream)
+		cancel()
+		sent <- err
+	}()
+	err := s.receive(ctx, ws, stream)
+	if errors.Is(err, io.EOF) { // the client asks for nothing more, and listens
+		<-ctx.Done()
+		err = ctx.Err()
+	}
+	cancel()
+	return errors.Join(err, ignoreCanceled(<-sent))
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch r := req.Request.(type) {
+		case *stelev1.WatchRequest_Create:
+			if err := s.create(ctx, ws, r.Create); err != nil {
+				return err
+			}
+		case *stelev1.WatchRequest_Cancel:
+			if w := ws.forget(r.Cancel.Id); w != nil {
+				s.g.hub.leave(w)
+				ws.canceled(w.id, status.New(codes.OK, ""), 0)
+			}
+		case *stelev1.WatchRequest_Progress:
+			s.g.hub.progress(ws)
+		}
+	}
+}
+
+// create starts a watch: what it asked for of the past first, then it joins the
+// hub. An error ends the stream; what is wrong with this watch alone cancels it.
+func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1.CreateWatch) error {
+	w := &watch{id: req.Id, stream: ws, newestOnly: req.NewestOnlyWhenSlow}
+	if err := ws.add(w); err != nil {
+		return err
+	}
+	err := w.choose(req)
+	if err == nil {
+		err = s.start(ctx, ws, w, req)
+	}
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ws.forget(w.id)
+	st, _ := status.FromError(statusOf(s.g.cfg.Log, "/stele.v1.Config/Watch", err))
+	ws.canceled(w.id, st, 0)
+	return nil
+}
+
+func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req *stelev1.CreateWatch) error {
+	v, err := s.g.cfg.Replica.View(ws.tenant, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer func() { v.Close() }()
+	after := v.State().Head
+	if from := ledger.Revision(req.FromRevision); from > after+1 {
+		return &ledger.RangeError{Tenant: ws.tenant, Revision: from, Head: after}
+	} else if from > 0 {
+		after = from - 1
+	}
+	ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Created{Created: &stelev1.WatchCreated{Snapshot: snapshotOf(v)}}})
+	if req.InitialState {
+		if err := ws.state(ctx, v, w); err != nil {
+			return err
+		}
+	}
+	for {
+		for ; after < v.State().Head; after++ {
+			c, err := v.Commit(after + 1)
+			if err != nil {
+				return err
+			}
+			if changes := w.selector.pick(c.Changes); len(changes) > 0 {
+				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), encodeCommit(c, changes)}); err != nil {
+					return err
+				}
+			}
+		}
+		if s.g.hub.join(w, after) {
+			return nil
+		}
+		v.Close()
+		if v, err = s.g.cfg.Replica.View(ws.tenant, replica.At{}); err != nil {
+			return err
+		}
+	}
+}
+
+// state sends what the watch selects of the view.
+func (ws *watchStream) state(ctx context.Context, v *replica.View, w *watch) error {
+	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
+	size := 0
+	flush := func(more bool) error {
+		page.More = more
+		err := ws.pushWait(ctx, stateFrame(w.id, page))
+		page.Entries, size = nil, 0
+		return err
+	}
+	var failed error
+	add := func(e replica.Entry) bool {
+		if size > maxPageBytes {
+			failed = flush(true)
+		}
+		size += len(e.Key) + len(e.Value)
+		page.Entries = append(page.Entries, entryOf(e))
+		return failed == nil
+	}
+	for _, k := range w.selector.keys {
+		if slices.ContainsFunc(w.selector.prefixes, func(p ledger.Prefix) bool { return p.Match(k) }) {
+			continue
+		}
+		e, ok, err := v.Get(string(k))
+		if err != nil {
+			return err
+		}
+		if ok {
+			add(e)
+		}
+	}
+	for _, p := range w.selector.prefixes {
+		if err := errors.Join(v.List(p, "", add), failed); err != nil {
+			return err
+		}
+	}
+	return flush(false)
+}
+
+// choose reads what the watch selects.
+func (w *watch) choose(req *stelev1.CreateWatch) error {
+	for i, k := range req.Keys {
+		key, err := ledger.ParseKey(k)
+		if err != nil {
+			return ledger.Invalid(fmt.Sprintf("create.keys[%d]", i), err.Error())
+		}
+		w.selector.keys = append(w.selector.keys, key)
+	}
+	for i, p := range req.Prefixes {
+		prefix, err := ledger.ParsePrefix(p)
+		if err != nil {
+			return ledger.Invalid(fmt.Sprintf("create.prefixes[%d]", i), err.Error())
+		}
+		w.selector.prefixes = append(w.selector.prefixes, prefix)
+	}
+	if req.InitialState && req.FromRevision > 0 {
+		return ledger.Invalid("create.from_revision", "the initial state is that of the head: ask for one of the two")
+	}
+	w.selector.tidy()
+	return nil
+}

@@ -1,0 +1,280 @@
+package gateway
+
+import (
+	"context"
+	"sync"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// A stream's backlog: what its client has not taken yet.
+const (
+	maxBacklogFrames = 4096
+	maxBacklogBytes  = 16 << 20
+)
+
+// watchStream is one client's stream. One goroutine receives, one sends.
+type watchStream struct {
+	tenant ledger.Tenant
+
+	mu      sync.Mutex
+	backlog []frame
+	bytes   int
+	watches map[uint64]*watch
+	// skipped holds, for each watch that fell behind and wants only the newest
+	// state, what changed since.
+	skipped map[*watch]*skipped
+	wake    chan struct{} // holds one token while there is something to send
+	room    chan struct{} // holds one token after something was sent
+}
+
+// skipped is what a watch has missed.
+type skipped struct {
+	revision ledger.Revision
+	keys     map[ledger.Key]skippedKey
+}
+
+type skippedKey struct {
+	value    ledger.Value // empty: deleted
+	revision ledger.Revision
+}
+
+func newWatchStream(t ledger.Tenant) *watchStream {
+	return &watchStream{
+		tenant:  t,
+		watches: make(map[uint64]*watch),
+		skipped: make(map[*watch]*skipped),
+		wake:    make(chan struct{}, 1),
+		room:    make(chan struct{}, 1),
+	}
+}
+
+// add notes a new watch. The error ends the stream: to cancel the new watch
+// would tell the client that the one with its id is gone.
+func (ws *watchStream) add(w *watch) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.watches[w.id] != nil {
+		return status.Errorf(codes.AlreadyExists, "create.id: a watch with the id %d is open on this stream: choose another", w.id)
+	}
+	if len(ws.watches) >= maxWatches {
+		return status.Errorf(codes.ResourceExhausted, "a stream carries at most %d watches: open another stream", maxWatches)
+	}
+	ws.watches[w.id] = w
+	return nil
+}
+
+// forget takes a watch's name off the stream, and what it has skipped.
+func (ws *watchStream) forget(id uint64) *watch {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w := ws.watches[id]
+	delete(ws.watches, id)
+	delete(ws.skipped, w)
+	return w
+}
+
+// leaveAll takes all of the stream's watches out of the hub.
+func (ws *watchStream) leaveAll(h *hub) {
+	ws.mu.Lock()
+	all := ws.watches
+	ws.watches = nil
+	ws.mu.Unlock()
+	for _, w := range all {
+		h.leave(w)
+	}
+}
+
+// hasRoom wants ws.mu held.
+func (ws *watchStream) hasRoom() bool {
+	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
+}
+
+// enqueue wants ws.mu held.
+func (ws *watchStream) enqueue(f frame) {
+	ws.backlog = append(ws.backlog, f)
+	ws.bytes += f.size()
+	notify(ws.wake)
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// event queues what must be told whatever the backlog is: a few of these a
+// watch, each small.
+func (ws *watchStream) event(m *stelev1.WatchResponse) {
+	f := encodeEvent(m)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.enqueue(f)
+}
+
+func (ws *watchStream) canceled(id uint64, why *status.Status, resume ledger.Revision) {
+	ws.event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{
+		Canceled: &stelev1.WatchCanceled{Status: why.Proto(), ResumeRevision: uint64(resume)},
+	}})
+}
+
+// cancelSlow tells a watch that it is out, and where to resume.
+func (ws *watchStream) cancelSlow(w *watch, missed ledger.Revision) {
+	ws.forget(w.id)
+	ws.canceled(w.id, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d commits wait; create it again from %s", maxBacklogFrames, missed), missed)
+}
+
+// pushWait queues a frame as soon as there is room.
+func (ws *watchStream) pushWait(ctx context.Context, f frame) error {
+	for {
+		ws.mu.Lock()
+		if ws.hasRoom() {
+			ws.enqueue(f)
+			ws.mu.Unlock()
+			return nil
+		}
+		ws.mu.Unlock()
+		select {
+		case <-ws.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// hand queues a commit for the stream's watches of one group, without ever
+// waiting. It returns those that there is no room for.
+func (ws *watchStream) hand(m *membership, c *ledger.Commit, body []byte) (tooSlow []*watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	room := ws.hasRoom()
+	if room && m.until < c.Revision && len(ws.skipped) == 0 {
+		if m.head == nil {
+			m.head = encodeIDs(m.watches)
+		}
+		ws.enqueue(frame{m.head, body})
+		return nil
+	}
+	var now []*watch
+	for _, w := range m.watches {
+		switch {
+		case w.after >= c.Revision: // it has got this commit from the replica
+		case ws.skipped[w] != nil, !room && w.newestOnly:
+			ws.skip(w, c)
+		case room:
+			now = append(now, w)
+		default:
+			tooSlow = append(tooSlow, w)
+		}
+	}
+	if len(now) > 0 {
+		ws.enqueue(frame{encodeIDs(now), body})
+	}
+	return tooSlow
+}
+
+// skip notes a commit that a watch will only get the outcome of. It wants ws.mu
+// held.
+func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
+	s := ws.skipped[w]
+	if s == nil {
+		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
+		ws.skipped[w] = s
+	}
+	s.revision = c.Revision
+	for _, ch := range w.selector.pick(c.Changes) {
+		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
+	}
+	notify(ws.wake)
+}
+
+// progress tells the live watches that everything up to head was queued. The
+// hub's lock is held.
+func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
+	v, err := r.View(ws.tenant, replica.At{})
+	if err != nil {
+		return // nothing is known that could be promised
+	}
+	snapshot := snapshotOf(v)
+	v.Close()
+	snapshot.Revision = uint64(head)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	m := &stelev1.WatchResponse{Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: snapshot}}}
+	for id, w := range ws.watches {
+		if w.group != nil && w.after <= head && ws.skipped[w] == nil {
+			m.Ids = append(m.Ids, id)
+		}
+	}
+	if len(m.Ids) > 0 && ws.hasRoom() {
+		ws.enqueue(encodeEvent(m))
+	}
+}
+
+// send writes what is queued to the client until ctx ends.
+func (ws *watchStream) send(ctx context.Context, stream grpc.ServerStream) error {
+	for {
+		frames := ws.take()
+		if len(frames) == 0 {
+			select {
+			case <-ws.wake:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		for _, f := range frames {
+			if err := stream.SendMsg(f); err != nil {
+				return err
+			}
+		}
+		notify(ws.room)
+	}
+}
+
+// take empties the backlog. Once it is empty, the watches that have skipped
+// commits get the state that these have led to.
+func (ws *watchStream) take() []frame {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	frames := ws.backlog
+	ws.backlog, ws.bytes = nil, 0
+	if len(frames) > 0 {
+		return frames
+	}
+	for w, s := range ws.skipped {
+		frames = append(frames, s.frames(w.id)...)
+		delete(ws.skipped, w)
+	}
+	return frames
+}
+
+// frames are the state of what was skipped, in pages.
+func (s *skipped) frames(id uint64) []frame {
+	var out []frame
+	page, size := &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+	for k, v := range s.keys {
+		if size > maxPageBytes {
+			page.More = true
+			out = append(out, stateFrame(id, page))
+			page, size = &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+		}
+		size += len(k) + len(v.value)
+		if v.value == "" {
+			page.Deleted = append(page.Deleted, string(k))
+		} else {
+			page.Entries = append(page.Entries, &stelev1.Entry{Key: string(k), Value: string(v.value), Revision: uint64(v.revision)})
+		}
+	}
+	return append(out, stateFrame(id, page))
+}
+
+func stateFrame(id uint64, page *stelev1.WatchState) frame {
+	return encodeEvent(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_State{State: page}})
+}

@@ -1,0 +1,91 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+)
+
+// Limits of one change set.
+const (
+	MaxChanges   = 10_000
+	MaxChangeSet = 4 << 20 // bytes of keys and values
+	MaxMessage   = 4096    // bytes
+	MaxAuthor    = 256     // bytes
+	MaxRequestID = 128     // bytes
+)
+
+// Change is one key set or deleted.
+type Change struct {
+	Key Key
+	// Value is what the key is set to; unset when it is deleted.
+	Value  Value
+	Delete bool
+	// Previous is the revision that last set or deleted the key, 0 when nobody
+	// had. The ledger writes it.
+	Previous Revision
+}
+
+// ChangeSet is what a writer asks for. It is applied whole or not at all.
+type ChangeSet struct {
+	Author  string
+	Message string
+	// RequestID names the request: a repeated one gets the first one's outcome.
+	// Empty when the writer does not mind.
+	RequestID     string
+	Changes       []Change
+	Preconditions []Precondition
+	// ExpectedHead, when set, must be the tenant's head.
+	ExpectedHead *Revision
+	// Import, when set, keeps the time of a change made elsewhere.
+	Import *Import
+}
+
+// Precondition is what must be true of a key when the change set is applied.
+type Precondition struct {
+	Key Key
+	// Revision is the one that last set the key; 0 when the key must be absent.
+	Revision Revision
+}
+
+// Import marks a change set that was made elsewhere; its Author is the source's.
+type Import struct {
+	// Time of the change at its source: not before the tenant's head, not in
+	// the future.
+	Time time.Time
+	// Importer is who brought it in.
+	Importer string
+}
+
+// validate checks what needs no state: limits, and each key once.
+func (cs *ChangeSet) validate() error {
+	var inv InvalidError
+	switch n := len(cs.Changes); {
+	case n == 0:
+		inv.add("changes", "a change set needs at least one change")
+	case n > MaxChanges:
+		inv.add("changes", fmt.Sprintf("%d changes are more than %d: split the change set", n, MaxChanges))
+	}
+	if n := len(cs.Message); n > MaxMessage {
+		inv.add("message", fmt.Sprintf("%d bytes are more than %d", n, MaxMessage))
+	}
+	if n := len(cs.Author); n > MaxAuthor {
+		inv.add("author", fmt.Sprintf("%d bytes are more than %d", n, MaxAuthor))
+	}
+	if n := len(cs.RequestID); n > MaxRequestID {
+		inv.add("request_id", fmt.Sprintf("%d bytes are more than %d", n, MaxRequestID))
+	}
+	size := 0
+	first := make(map[Key]int, len(cs.Changes))
+	for i, c := range cs.Changes {
+		size += len(c.Key) + len(c.Value)
+		if j, twice := first[c.Key]; twice {
+			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))
+			continue
+		}
+		first[c.Key] = i
+	}
+	if size > MaxChangeSet {
+		inv.add("changes", fmt.Sprintf("keys and values have %d bytes, more than %d: split the change set", size, MaxChangeSet))
+	}
+	return inv.orNil()
+}

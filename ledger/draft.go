@@ -1,0 +1,238 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// draft is a record in the making: commits that are built on head and not in
+// the journal yet, and what will be answered once they are. Refusals wait too,
+// because they may be due to a commit before them that must become true first.
+type draft struct {
+	tenant   Tenant
+	head     Head // that the first commit is built on
+	commits  []*Commit
+	record   []byte
+	outcomes []outcome // of the change sets taken, from the front of the batch
+	refuses  bool      // some outcome is a refusal
+}
+
+type outcome struct {
+	pending *Pending
+	commit  *Commit // of the draft, or of an earlier request
+	// repeated is set when commit is an earlier request's.
+	repeated bool
+	err      error
+}
+
+// maxCommits in one record keeps a reader's work on one message small.
+const maxCommits = 1000
+
+// headRoom covers what a record adds to each of its commits.
+const headRoom = 16
+
+// draft takes change sets from the front of the batch, and checks each against
+// the state that the ones before it leave. The error is about none of them.
+func (ln *lane) draft(batch []*Pending) (*draft, error) {
+	cfg := &ln.ledger.cfg
+	state, err := cfg.Replica.Newest(ln.tenant)
+	if err != nil {
+		return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
+	}
+	defer state.Close()
+	d := &draft{tenant: ln.tenant, head: state.Head()}
+	s := staged{state: state, keys: make(map[Key]keyState), requests: make(map[string]*Commit), failed: make(map[*Pending]bool)}
+	head, size := d.head, 0
+	for _, p := range batch {
+		if len(d.commits) == maxCommits {
+			break
+		}
+		o := outcome{pending: p}
+		o.commit, o.repeated, err = s.commit(cfg.Journal.Epoch(), ln.tenant, head, p)
+		if err == nil && !o.repeated {
+			more := len(o.commit.Encoded) + headRoom
+			if size+more > cfg.Journal.MaxRecord() {
+				if len(d.outcomes) > 0 {
+					break // it goes into the next record
+				}
+				err = Invalid("changes", fmt.Sprintf("the commit has %d bytes, and the NATS server takes messages of %d: raise its max_payload (8MB is what Stele uses) or split the change set",
+					len(o.commit.Encoded), cfg.Journal.MaxRecord()))
+			}
+			size += more
+		}
+		switch {
+		case refusal(err):
+			o.commit, o.err = nil, err
+			s.failed[p] = true
+			d.refuses = true
+		case err != nil:
+			return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
+		case !o.repeated:
+			d.commits = append(d.commits, o.commit)
+			s.add(o.commit)
+			head = o.commit.Head(0)
+		}
+		d.outcomes = append(d.outcomes, o)
+	}
+	if d.record, err = encodeRecord(d.commits); err != nil {
+		return nil, fmt.Errorf("encode record of %s: %w", ln.tenant, err)
+	}
+	return d, nil
+}
+
+// refusal says whether an error is the change set's own fault.
+func refusal(err error) bool {
+	var invalid *InvalidError
+	var conflict *ConflictError
+	return errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted)
+}
+
+// landed says whether the draft's commits are what the replica holds in their
+// place.
+func (d *draft) landed(r Replica) (bool, error) {
+	state, err := r.Newest(d.tenant)
+	if err != nil {
+		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, d.tenant, d.commits[0].Revision, err)
+	}
+	defer state.Close()
+	c, err := state.Commit(d.commits[0].Revision)
+	if err != nil {
+		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, d.tenant, d.commits[0].Revision, err)
+	}
+	return c.ID == d.commits[0].ID, nil
+}
+
+// settle answers everybody.
+func (d *draft) settle() {
+	for _, o := range d.outcomes {
+		if o.err != nil {
+			o.pending.err = o.err
+		} else {
+			o.pending.result = Result{Revision: o.commit.Revision, ID: o.commit.ID, Time: o.commit.Time, Repeated: o.repeated}
+		}
+		close(o.pending.done)
+	}
+}
+
+// staged is the state that a draft's commits leave.
+type staged struct {
+	state    State
+	keys     map[Key]keyState
+	requests map[string]*Commit
+	failed   map[*Pending]bool
+}
+
+type keyState struct {
+	revision Revision
+	set      bool
+}
+
+func (s *staged) key(k Key) (keyState, error) {
+	if ks, ok := s.keys[k]; ok {
+		return ks, nil
+	}
+	rev, set, err := s.state.Newest(k)
+	return keyState{rev, set}, err
+}
+
+func (s *staged) add(c *Commit) {
+	for _, ch := range c.Changes {
+		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete}
+	}
+	if c.RequestID != "" {
+		s.requests[c.RequestID] = c
+	}
+}
+
+// commit checks a change set and builds its commit, or finds the one that its
+// request id has made before.
+func (s *staged) commit(epoch Epoch, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
+	if p.after != nil && s.lost(p.after) {
+		return nil, false, ErrAborted
+	}
+	cs := &p.set
+	if c, err := s.request(cs.RequestID); c != nil || err != nil {
+		return c, true, err
+	}
+	if err := s.check(t, head, cs); err != nil {
+		return nil, false, err
+	}
+	c = &Commit{
+		Epoch: epoch, Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
+		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID,
+		Changes: make([]Change, len(cs.Changes)),
+	}
+	now := time.Now().UTC()
+	c.Time = now
+	if in := cs.Import; in != nil {
+		c.Time, c.Import = in.Time.UTC(), &ImportOrigin{Recorded: now, Importer: in.Importer}
+		switch {
+		case c.Time.UnixNano() < head.Time:
+			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before the head's time %s: a tenant's history is imported oldest first, before anything newer is written",
+				c.Time.Format(time.RFC3339Nano), time.Unix(0, head.Time).UTC().Format(time.RFC3339Nano)))
+		case c.Time.After(now.Add(time.Minute)):
+			return nil, false, Invalid("import.time", fmt.Sprintf("%s is in the future", c.Time.Format(time.RFC3339Nano)))
+		}
+	}
+	if c.Time.UnixNano() < head.Time { // another process's clock is ahead
+		c.Time = time.Unix(0, head.Time).UTC()
+	}
+	for i, ch := range cs.Changes {
+		before, err := s.key(ch.Key)
+		if err != nil {
+			return nil, false, err
+		}
+		ch.Previous = before.revision
+		c.Changes[i] = ch
+	}
+	return c, false, c.seal()
+}
+
+// lost says whether a change set before this one was not applied.
+func (s *staged) lost(p *Pending) bool {
+	select {
+	case <-p.done:
+		return p.err != nil
+	default:
+		return s.failed[p] // it stands before in this very draft
+	}
+}
+
+func (s *staged) request(id string) (*Commit, error) {
+	if id == "" {
+		return nil, nil
+	}
+	if c := s.requests[id]; c != nil {
+		return c, nil
+	}
+	rev, ok, err := s.state.Request(id)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return s.state.Commit(rev)
+}
+
+// check holds a change set's preconditions against the state.
+func (s *staged) check(t Tenant, head Head, cs *ChangeSet) error {
+	conflict := ConflictError{Tenant: t}
+	if want := cs.ExpectedHead; want != nil && *want != head.Revision {
+		conflict.Conflicts = append(conflict.Conflicts, Conflict{Expected: *want, Actual: head.Revision})
+	}
+	for _, pre := range cs.Preconditions {
+		now, err := s.key(pre.Key)
+		if err != nil {
+			return err
+		}
+		if !now.set {
+			now.revision = 0
+		}
+		if now.revision != pre.Revision {
+			conflict.Conflicts = append(conflict.Conflicts, Conflict{Key: pre.Key, Expected: pre.Revision, Actual: now.revision})
+		}
+	}
+	if len(conflict.Conflicts) > 0 {
+		return &conflict
+	}
+	return nil
+}

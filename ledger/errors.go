@@ -1,0 +1,124 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+var (
+	// ErrNotFound: the tenant, key or commit is not there.
+	ErrNotFound = errors.New("not found")
+	// ErrUnavailable: the journal or the replica cannot answer now; nothing was
+	// written, and trying again may help.
+	ErrUnavailable = errors.New("unavailable")
+	// ErrUnknownOutcome: the write may or may not have been applied. Repeat it
+	// with the same request id to learn which.
+	ErrUnknownOutcome = errors.New("outcome unknown: repeat the request with the same request id")
+	// ErrAborted: an earlier change set of the same stream failed, so this one
+	// was not applied.
+	ErrAborted = errors.New("not applied: a change set before it failed")
+	// ErrReadOnly: this process takes no writes.
+	ErrReadOnly = errors.New("read-only")
+)
+
+// Violation is one thing wrong with a request.
+type Violation struct {
+	// Field is the path of the offending field, e.g. "changes[3].key".
+	Field string
+	// Description says what is wrong and what to do.
+	Description string
+}
+
+// InvalidError lists everything wrong with a request. Nothing of it was applied.
+type InvalidError struct{ Violations []Violation }
+
+// Invalid is an InvalidError about one field.
+func Invalid(field, description string) error {
+	return &InvalidError{Violations: []Violation{{field, description}}}
+}
+
+// maxViolations bounds an answer to a request that is wrong ten thousand times.
+const maxViolations = 20
+
+func (e *InvalidError) add(field, description string) {
+	if len(e.Violations) < maxViolations {
+		e.Violations = append(e.Violations, Violation{field, description})
+	}
+}
+
+func (e *InvalidError) orNil() error {
+	if len(e.Violations) == 0 {
+		return nil
+	}
+	return e
+}
+
+func (e *InvalidError) Error() string {
+	parts := make([]string, len(e.Violations))
+	for i, v := range e.Violations {
+		parts[i] = v.Field + ": " + v.Description
+	}
+	return strings.Join(parts, "; ")
+}
+
+// ConflictError lists the expectations that did not hold. Nothing was applied.
+type ConflictError struct {
+	Tenant    Tenant
+	Conflicts []Conflict
+}
+
+// Conflict is one expectation that did not hold.
+type Conflict struct {
+	// Key is empty when the tenant's head was expected to be another.
+	Key Key
+	// Expected and Actual are revisions; 0 stands for absent, or no commit.
+	Expected, Actual Revision
+}
+
+func (c Conflict) String() string {
+	subject := "head"
+	absent := "no commit"
+	if c.Key != "" {
+		subject, absent = string(c.Key), "absent"
+	}
+	name := func(r Revision) string {
+		if r == 0 {
+			return absent
+		}
+		return r.String()
+	}
+	return fmt.Sprintf("%s: expected %s, found %s", subject, name(c.Expected), name(c.Actual))
+}
+
+func (e *ConflictError) Error() string {
+	parts := make([]string, len(e.Conflicts))
+	for i, c := range e.Conflicts {
+		parts[i] = c.String()
+	}
+	return fmt.Sprintf("precondition failed in %s: %s", e.Tenant, strings.Join(parts, "; "))
+}
+
+// RangeError is a revision or time that the tenant's history does not have.
+type RangeError struct {
+	Tenant Tenant
+	// Revision that was asked for, when Time is zero.
+	Revision Revision
+	Time     time.Time
+	// Head is the tenant's newest revision, and First the time of its first
+	// commit (zero without one).
+	Head  Revision
+	First time.Time
+}
+
+func (e *RangeError) Error() string {
+	switch {
+	case e.Head == 0:
+		return fmt.Sprintf("%s has no commit yet", e.Tenant)
+	case !e.Time.IsZero():
+		return fmt.Sprintf("%s has no commit at %s: its first is of %s",
+			e.Tenant, e.Time.UTC().Format(time.RFC3339), e.First.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("%s%s is in the future: the head is %s%s", e.Tenant, e.Revision, e.Tenant, e.Head)
+}

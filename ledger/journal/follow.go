@@ -1,0 +1,156 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+)
+
+const (
+	// followBatch and followBytes bound what waits in memory for handle.
+	followBatch = 500
+	followBytes = 32 << 20
+	// heartbeat is how often an idle consumer says that it lives; after two that
+	// did not come it is replaced.
+	heartbeat = 500 * time.Millisecond
+	// retryFirst and retryMost are the waits before a consumer is made again.
+	retryFirst = 20 * time.Millisecond
+	retryMost  = time.Second
+)
+
+// GapError is a shard that does not hold the messages that it must: one that
+// was expected next did not come, or the stream ends before what was seen.
+type GapError struct {
+	Shard int
+	// Want is the sequence that had to come next.
+	Want ledger.Sequence
+	// Got is the one that came, or the stream's last one when it ends too early.
+	Got ledger.Sequence
+}
+
+func (e *GapError) Error() string {
+	if e.Got < e.Want {
+		return fmt.Sprintf("%s ends at message %d, but message %d was seen before", streamName(e.Shard), e.Got, e.Want-1)
+	}
+	return fmt.Sprintf("%s lost messages: after %d comes %d", streamName(e.Shard), e.Want-1, e.Got)
+}
+
+// Follow delivers every message of the shard after the given sequence to
+// handle, in order and once each, until ctx ends or handle fails; it returns
+// that error. With tenants it delivers only theirs. Without, a message that is
+// missing is a *GapError; so is, in both cases, a stream that ends before after.
+// A lost connection or consumer is replaced; only a closed connection ends it.
+func (j *Journal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(Message) error) error {
+	f := follower{j: j, s: j.shards[shard], last: after, all: len(tenants) == 0, handle: handle}
+	for _, t := range tenants {
+		f.subjects = append(f.subjects, subject(shard, t))
+	}
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		before := f.last
+		err := f.run(ctx)
+		var lost *lostError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.As(err, &lost):
+			return err
+		case j.nc.IsClosed():
+			return fmt.Errorf("follow %s: %w: %w", streamName(shard), ledger.ErrUnavailable, err)
+		}
+		if f.last > before {
+			wait = retryFirst
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// lostError is the loss of the consumer or of the way to it: a new one goes on.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+// follower is one call of Follow; last is the newest sequence handled.
+type follower struct {
+	j        *Journal
+	s        *shard
+	subjects []string
+	all      bool
+	last     ledger.Sequence
+	handle   func(Message) error
+}
+
+// run follows with one consumer until that is lost.
+func (f *follower) run(ctx context.Context) error {
+	messages, err := f.consume(ctx)
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for delivered := uint64(1); ; delivered++ {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return &lostError{err}
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return &lostError{err}
+		}
+		seq := ledger.Sequence(meta.Sequence.Stream)
+		switch {
+		case meta.Sequence.Consumer != delivered:
+			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
+		case f.all && seq != f.last+1, seq <= f.last:
+			return &GapError{Shard: f.s.n, Want: f.last + 1, Got: seq}
+		}
+		tenant, err := tenantOf(m.Subject())
+		if err != nil {
+			return fmt.Errorf("follow %s: message %d: %w", streamName(f.s.n), seq, err)
+		}
+		err = f.handle(Message{Shard: f.s.n, Tenant: tenant, Sequence: seq, Time: meta.Timestamp, Record: m.Data()})
+		if err != nil {
+			return err
+		}
+		f.last = seq
+		f.s.saw(seq)
+	}
+}
+
+// consume makes a consumer that goes on after the last message. The server
+// removes the one before it once nobody has asked it for a while.
+func (f *follower) consume(ctx context.Context) (jetstream.MessagesContext, error) {
+	// A consumer that starts beyond the stream's end would wait in silence.
+	last, err := f.j.Last(ctx, f.s.n)
+	if err != nil {
+		return nil, &lostError{err}
+	}
+	if last < f.last {
+		return nil, &GapError{Shard: f.s.n, Want: f.last + 1, Got: last}
+	}
+	consumer, err := f.s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       uint64(f.last) + 1,
+		AckPolicy:         jetstream.AckNonePolicy,
+		FilterSubjects:    f.subjects,
+		InactiveThreshold: time.Minute,
+		Replicas:          1,
+		MemoryStorage:     true,
+	})
+	if err != nil {
+		return nil, &lostError{err}
+	}
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(followBatch, max(followBytes, 2*int(f.j.nc.MaxPayload()))),
+		jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return nil, &lostError{err}
+	}
+	return messages, nil
+}

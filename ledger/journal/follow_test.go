@@ -1,0 +1,181 @@
+package journal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"testing"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/ledger"
+)
+
+func TestFollowFromAnyPosition(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	tenants := []ledger.Tenant{"a", "b", "c"}
+	last := map[ledger.Tenant]ledger.Sequence{}
+	const total = 12
+	for i := range total {
+		name := tenants[i%3]
+		last[name] = mustAppend(t, j, name, last[name], fmt.Sprint(i+1))
+	}
+	for after := range ledger.Sequence(total) {
+		for name, only := range map[string][]ledger.Tenant{"all": nil, "one": {"b"}, "two": {"a", "c"}} {
+			t.Run(fmt.Sprintf("%s after %d", name, after), func(t *testing.T) {
+				var want []ledger.Sequence
+				for seq := after + 1; seq <= total; seq++ {
+					if only == nil || slices.Contains(only, tenants[(seq-1)%3]) {
+						want = append(want, seq)
+					}
+				}
+				for i, m := range follow(t, j, 0, after, len(want), only...) {
+					if m.Sequence != want[i] || string(m.Record) != fmt.Sprint(want[i]) || m.Tenant != tenants[(want[i]-1)%3] {
+						t.Fatalf("message %d is %+v, want %d", i, m, want[i])
+					}
+				}
+			})
+		}
+	}
+}
+
+func TestFollowEndsWithWhatHandleSays(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	mustAppend(t, j, "acme", 0, "one")
+	enough := errors.New("enough")
+	if err := j.Follow(t.Context(), 0, 0, nil, func(Message) error { return enough }); err != enough {
+		t.Errorf("got %v, want handle's own error", err)
+	}
+}
+
+func TestFollowSeesAStreamThatEndsTooEarly(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	mustAppend(t, j, "acme", 0, "one")
+	for name, only := range map[string][]ledger.Tenant{"all": nil, "one": {"acme"}} {
+		err := j.Follow(t.Context(), 0, 5, only, func(Message) error { return nil })
+		var gap *GapError
+		if !errors.As(err, &gap) || gap.Want != 6 || gap.Got != 1 {
+			t.Errorf("%s: got %v, want a gap before message 6", name, err)
+		}
+	}
+}
+
+func TestFollowSeesLostMessages(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	var last ledger.Sequence
+	for range 5 {
+		last = mustAppend(t, j, "acme", last, "x")
+	}
+	spoiled := j.shards[0].stream.CachedInfo().Config
+	spoiled.MaxMsgsPerSubject = 2
+	if _, err := j.js.UpdateStream(t.Context(), spoiled); err != nil {
+		t.Fatal(err)
+	}
+	err := j.Follow(t.Context(), 0, 1, nil, func(Message) error { return nil })
+	var gap *GapError
+	if !errors.As(err, &gap) || gap.Want != 2 || gap.Got != 4 {
+		t.Errorf("got %v, want a gap from 2 to 4", err)
+	}
+}
+
+// More bytes than a follower keeps in memory, in large messages.
+func TestFollowLargeRecords(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	record := bytes.Repeat([]byte("x"), j.MaxRecord())
+	var last ledger.Sequence
+	for range 2*followBytes/len(record) + 2 {
+		var err error
+		if last, err = j.Append(t.Context(), "acme", last, record); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range follow(t, j, 0, 0, int(last)) {
+		if len(m.Record) != len(record) {
+			t.Fatalf("message %d has %d bytes, want %d", m.Sequence, len(m.Record), len(record))
+		}
+	}
+}
+
+func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
+	dir := t.TempDir()
+	port := -1
+	start := func() *Server {
+		s, err := StartServer(ServerConfig{Dir: dir, listen: func(o *server.Options) {
+			o.DontListen, o.Host, o.Port = false, "127.0.0.1", port
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := start()
+	nc, err := nats.Connect(s.server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(retryFirst))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	reconnected := nc.StatusChanged(nats.CONNECTED)
+	j, err := Open(t.Context(), nc, Config{Shards: 1, Embedded: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+
+	ctx, stop := context.WithCancel(t.Context())
+	got := make(chan ledger.Sequence)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- j.Follow(ctx, 0, 0, nil, func(m Message) error {
+			got <- m.Sequence
+			return nil
+		})
+	}()
+	var last ledger.Sequence
+	for range 3 {
+		for range 5 {
+			last = mustAppend(t, j, "acme", last, "x")
+			if seq := <-got; seq != last {
+				t.Fatalf("followed %d, want %d", seq, last)
+			}
+		}
+		port = s.server.Addr().(*net.TCPAddr).Port
+		s.Close()
+		if _, err := j.Append(t.Context(), "acme", last, nil); !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, ledger.ErrUnknownOutcome) {
+			t.Errorf("without a server: got %v", err)
+		}
+		s = start()
+		<-reconnected
+		// What was on its way when the server went may have been written.
+		if last, err = j.LastOf(t.Context(), "acme"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	stop()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("follow ended with %v", err)
+	}
+}
+
+// follow returns the next n messages, and checks that no other comes with them.
+func follow(t *testing.T, j *Journal, shard int, after ledger.Sequence, n int, tenants ...ledger.Tenant) []Message {
+	t.Helper()
+	enough := errors.New("enough")
+	var got []Message
+	if n == 0 {
+		return nil
+	}
+	err := j.Follow(t.Context(), shard, after, tenants, func(m Message) error {
+		if got = append(got, m); len(got) == n {
+			return enough
+		}
+		return nil
+	})
+	if err != enough {
+		t.Fatalf("follow: %v", err)
+	}
+	return got
+}

@@ -1,0 +1,70 @@
+package journal
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+)
+
+// proveSync makes sure that the servers fsync a write before they acknowledge
+// it: by default they do so every two minutes, and a power cut loses all that
+// was acknowledged since. Nothing in NATS's own protocol tells, so it is asked
+// of the servers' HTTP monitoring.
+func proveSync(ctx context.Context, cfg Config) error {
+	if cfg.Embedded != nil || cfg.UnsafeSync {
+		return nil
+	}
+	if len(cfg.MonitorURLs) == 0 {
+		return errors.New("it is not known whether the nats-server syncs every write to disk: " + syncAdvice)
+	}
+	proven := map[string]bool{}
+	for _, url := range cfg.MonitorURLs {
+		id, always, err := askSync(ctx, url)
+		switch {
+		case err != nil:
+			return fmt.Errorf("ask %s whether it syncs every write to disk: %w", url, err)
+		case !always:
+			return fmt.Errorf("the nats-server at %s does not sync every write to disk: %s", url, syncAdvice)
+		}
+		proven[id] = true
+	}
+	if len(proven) < cfg.Replicas {
+		return fmt.Errorf("a stream has %d replicas, but only %d servers are known to sync every write to disk: %s", cfg.Replicas, len(proven), syncAdvice)
+	}
+	return nil
+}
+
+const syncAdvice = "set `jetstream { sync_interval: always }` in the configuration of every server and give each one's " +
+	"monitoring endpoint with `--nats-monitor URL`, or accept that a power cut loses acknowledged commits with `--unsafe-sync`"
+
+// askSync asks one server's monitoring who it is and whether it always syncs.
+func askSync(ctx context.Context, url string) (id string, always bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimSuffix(url, "/")+"/jsz?config=true", nil)
+	if err != nil {
+		return "", false, err
+	}
+	req.Close = true // it is asked once
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", false, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return "", false, errors.New(resp.Status)
+	}
+	var info struct {
+		ID     string `json:"server_id"`
+		Config struct {
+			SyncAlways bool `json:"sync_always"`
+		} `json:"config"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&info); err != nil {
+		return "", false, err
+	}
+	return info.ID, info.Config.SyncAlways, nil
+}

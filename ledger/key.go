@@ -1,0 +1,105 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+)
+
+// MaxKey is the longest key, in bytes.
+const MaxKey = 512
+
+// maxTenant is the longest tenant name, in bytes.
+const maxTenant = 63
+
+// Tenant names whose configuration something is: [a-z0-9][a-z0-9_-]{0,62}.
+// Names that begin with "_" are the ledger's own.
+type Tenant string
+
+// System is the ledger's own tenant: routes, policy and schemas.
+const System Tenant = "_system"
+
+// ParseTenant checks a tenant's name. The ledger's own tenants are valid too;
+// whoever lets a caller choose a tenant must check Reserved.
+func ParseTenant(s string) (Tenant, error) {
+	switch {
+	case s == "":
+		return "", fmt.Errorf("tenant is empty")
+	case len(s) > maxTenant:
+		return "", fmt.Errorf("tenant has %d bytes, more than %d", len(s), maxTenant)
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
+		case c == '-' && i > 0:
+		default:
+			return "", fmt.Errorf("tenant %q has %q at byte %d: use a-z, 0-9, \"_\" and, after the first byte, \"-\"", clip(s), c, i)
+		}
+	}
+	return Tenant(s), nil
+}
+
+// Reserved says whether the tenant is the ledger's own.
+func (t Tenant) Reserved() bool { return strings.HasPrefix(string(t), "_") }
+
+// Key names one setting: tag/path, 1 to MaxKey bytes of [A-Za-z0-9._/-] with no
+// empty, "." or ".." segment.
+type Key string
+
+// ParseKey checks a key.
+func ParseKey(s string) (Key, error) {
+	switch {
+	case s == "":
+		return "", fmt.Errorf("key is empty")
+	case len(s) > MaxKey:
+		return "", fmt.Errorf("key %q has %d bytes, more than %d", clip(s), len(s), MaxKey)
+	}
+	start := 0
+	for i := 0; i <= len(s); i++ {
+		if i < len(s) && s[i] != '/' {
+			if !keyByte(s[i]) {
+				return "", fmt.Errorf("key %q has %q at byte %d: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), s[i], i)
+			}
+			continue
+		}
+		switch s[start:i] {
+		case "", ".", "..":
+			return "", fmt.Errorf("key %q has the segment %q at byte %d: a segment is not empty, \".\" or \"..\"", clip(s), s[start:i], start)
+		}
+		start = i + 1
+	}
+	return Key(s), nil
+}
+
+// Prefix selects the keys that begin with it, byte by byte; the empty prefix
+// selects all.
+type Prefix string
+
+// ParsePrefix checks a prefix. It need not end at a segment's end.
+func ParsePrefix(s string) (Prefix, error) {
+	if len(s) > MaxKey {
+		return "", fmt.Errorf("prefix %q has %d bytes, more than %d", clip(s), len(s), MaxKey)
+	}
+	for i := range len(s) {
+		if !keyByte(s[i]) && s[i] != '/' {
+			return "", fmt.Errorf("prefix %q has %q at byte %d: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), s[i], i)
+		}
+	}
+	return Prefix(s), nil
+}
+
+// Match says whether the key begins with the prefix.
+func (p Prefix) Match(k Key) bool { return strings.HasPrefix(string(k), string(p)) }
+
+func keyByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// clip keeps a hostile name from filling an error message.
+func clip(s string) string {
+	const most = 80
+	if len(s) <= most {
+		return s
+	}
+	return s[:most] + "..."
+}

@@ -1,0 +1,188 @@
+// Package ledger is the domain of Stele: tenants, keys, change sets, commits,
+// and the write path that makes the one from the other.
+//
+// A write goes to its tenant's lane. The lane takes all the change sets that
+// wait, checks each against the state that the ones before it leave, builds
+// their commits (revision = head + 1, parent = the head's id), and appends them
+// to the journal as one record, on the condition that the tenant's last message
+// is still the head's. That condition is all the coordination there is: any
+// number of processes may write, and the journal lets one of them win. The
+// others read on and try again.
+//
+// A write is answered when it is durable in the journal and its own process can
+// read it.
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// ErrConflict is what a Journal answers when the tenant's last message is not
+// the expected one. Nothing was written.
+var ErrConflict = errors.New("another writer came first")
+
+// Journal is where records become durable.
+type Journal interface {
+	Epoch() Epoch
+	// MaxRecord is the longest record, in bytes.
+	MaxRecord() int
+	// Append makes the record the tenant's next message if its last message has
+	// the sequence expected, 0 for none. Errors: ErrConflict, ErrUnavailable and
+	// ErrReadOnly when nothing was written, ErrUnknownOutcome when that is not
+	// known.
+	Append(ctx context.Context, t Tenant, expected Sequence, record []byte) (Sequence, error)
+	// LastOf is the sequence of the tenant's last message, 0 when it has none.
+	LastOf(ctx context.Context, t Tenant) (Sequence, error)
+}
+
+// Replica is the state that change sets are checked against.
+type Replica interface {
+	// WaitSequence blocks until the tenant's message at seq is applied.
+	WaitSequence(ctx context.Context, t Tenant, seq Sequence) error
+	// Apply makes commits visible that were appended at seq.
+	Apply(seq Sequence, commits []*Commit) error
+	// Newest opens the tenant's state at its head.
+	Newest(t Tenant) (State, error)
+}
+
+// State is a tenant's state at its head, and its history.
+type State interface {
+	Head() Head
+	// Newest returns the revision that last set or deleted the key, 0 when
+	// nobody did, and whether it is set.
+	Newest(key Key) (rev Revision, set bool, err error)
+	// Request finds the commit that a request id made.
+	Request(id string) (rev Revision, ok bool, err error)
+	Commit(rev Revision) (*Commit, error)
+	Close()
+}
+
+// Config is what a Ledger is made of.
+type Config struct {
+	Journal Journal
+	Replica Replica
+	Log     *slog.Logger
+	// Observe, when set, is told of every record: how many commits it holds and
+	// how often another writer came first.
+	Observe func(commits, conflicts int)
+}
+
+// Ledger is the write path. It is safe for use by many goroutines.
+type Ledger struct {
+	cfg Config
+
+	mu     sync.Mutex // guards lanes and closed
+	lanes  map[Tenant]*lane
+	closed bool
+
+	ctx     context.Context // of the lanes
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+}
+
+// New starts a ledger. Close it before its journal and its replica.
+func New(cfg Config) *Ledger {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Observe == nil {
+		cfg.Observe = func(int, int) {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Ledger{cfg: cfg, lanes: make(map[Tenant]*lane), ctx: ctx, cancel: cancel}
+}
+
+// Close fails what waits and returns when nothing is in flight.
+func (l *Ledger) Close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.cancel()
+	l.running.Wait()
+}
+
+// Result is the outcome of a change set that is in the ledger.
+type Result struct {
+	Revision Revision
+	ID       CommitID
+	Time     time.Time
+	// Repeated is set when the request id was seen before: this is the outcome
+	// of the first request.
+	Repeated bool
+}
+
+// Commit applies a change set. It returns when the change set is durable and
+// readable in this process.
+//
+// Errors: *InvalidError, *ConflictError, ErrReadOnly and ErrUnavailable when
+// nothing was written; ErrUnknownOutcome, also when ctx ends, when that is not
+// known.
+func (l *Ledger) Commit(ctx context.Context, t Tenant, cs ChangeSet) (Result, error) {
+	p, err := l.Submit(t, cs, nil)
+	if err != nil {
+		return Result{}, err
+	}
+	return p.Wait(ctx)
+}
+
+// Pending is a change set on its way.
+type Pending struct {
+	tenant Tenant
+	set    ChangeSet
+	after  *Pending
+	done   chan struct{}
+	// The outcome, once done is closed.
+	result Result
+	err    error
+}
+
+// Submit queues a change set. One that comes after another is applied after it,
+// and fails with ErrAborted when the other fails: a stream of change sets is
+// applied up to the first that fails. A change set that a lane has taken is no
+// longer withdrawn.
+func (l *Ledger) Submit(t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
+	if err := cs.validate(); err != nil {
+		return nil, err
+	}
+	p := &Pending{tenant: t, set: cs, after: after, done: make(chan struct{})}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, fmt.Errorf("%w: the ledger is closing", ErrUnavailable)
+	}
+	ln := l.lanes[t]
+	if ln == nil {
+		ln = &lane{ledger: l, tenant: t}
+		l.lanes[t] = ln
+		l.running.Go(ln.run)
+	}
+	ln.waiting = append(ln.waiting, p)
+	return p, nil
+}
+
+// Wait returns the outcome. When ctx ends first, the outcome is unknown.
+func (p *Pending) Wait(ctx context.Context) (Result, error) {
+	select {
+	case <-p.done:
+		return p.result, p.err
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("commit to %s: %w: %w", p.tenant, ErrUnknownOutcome, ctx.Err())
+	}
+}
+
+// take gives a lane all that waits for it; with nothing there, the lane ends.
+func (l *Ledger) take(ln *lane) []*Pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	batch := ln.waiting
+	ln.waiting = nil
+	if len(batch) == 0 {
+		delete(l.lanes, ln.tenant)
+	}
+	return batch
+}

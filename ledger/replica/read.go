@@ -1,0 +1,397 @@
+package replica
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"sort"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// At names a moment of a tenant's history; the zero At is the head.
+type At struct {
+	Revision ledger.Revision
+	Time     time.Time
+}
+
+// State says what an answer was read from.
+type State struct {
+	// Revision that the answer is the state of.
+	Revision ledger.Revision
+	// Head is the newest revision that the replica holds.
+	Head ledger.Revision
+	// Age is the time since the replica was known to hold everything; negative
+	// while that was never known.
+	Age time.Duration
+	// Stale is set when the replica has stopped following the journal.
+	Stale bool
+}
+
+// Entry is a key that is set.
+type Entry struct {
+	Key      string
+	Value    string
+	Revision ledger.Revision
+}
+
+// View is a tenant's state at one revision, and its history up to the head that
+// it had. It stays the same for as long as it is open, and belongs to the
+// goroutine that opened it.
+type View struct {
+	r      *Replica
+	s      *store
+	tenant ledger.Tenant
+	// rev is the revision that is read, head the newest when it was opened.
+	rev, head      ledger.Revision
+	newest         ledger.Head
+	active, frozen *tail
+	tx             *bolt.Tx
+	// current is when the replica was last known to hold everything.
+	current time.Time
+	// faults is what SetPanicOnFault was before.
+	faults bool
+}
+
+// revisionAt finds the newest commit that is not later. Times never go back
+// along a chain, so it is a binary search.
+func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
+	if v.head == 0 {
+		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at}
+	}
+	nanos := at.UnixNano()
+	var failed error
+	after := sort.Search(int(v.head), func(i int) bool {
+		t, err := v.timeOf(ledger.Revision(i + 1))
+		if err != nil {
+			failed = err
+		}
+		return t > nanos
+	})
+	if failed != nil {
+		return 0, failed
+	}
+	if after == 0 {
+		first, err := v.timeOf(1)
+		if err != nil {
+			return 0, err
+		}
+		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
+	}
+	return ledger.Revision(after), nil
+}
+
+func (v *View) timeOf(r ledger.Revision) (int64, error) {
+	if c, ok := v.tailCommit(r); ok {
+		return c.Time.UnixNano(), nil
+	}
+	c, err := v.stored(r)
+	return c.time, err
+}
+
+func (v *View) tailCommit(r ledger.Revision) (tailCommit, bool) {
+	v.s.mu.RLock()
+	c, ok := v.active.commit(v.tenant, r)
+	v.s.mu.RUnlock()
+	if !ok && v.frozen != nil {
+		c, ok = v.frozen.commit(v.tenant, r)
+	}
+	return c, ok
+}
+
+func (v *View) stored(r ledger.Revision) (storedCommit, error) {
+	key := commitKey(v.tenant, r)
+	b := v.tx.Bucket(bucketCommits).Get(key)
+	if b == nil {
+		return storedCommit{}, damaged("commit %s%s is missing", v.tenant, r)
+	}
+	return splitCommit(key, b)
+}
+
+// commit returns one whole commit, not later than the snapshot.
+func (v *View) commit(r ledger.Revision) (*ledger.Commit, error) {
+	if r == 0 || r > v.head {
+		return nil, &ledger.RangeError{Tenant: v.tenant, Revision: r, Head: v.head}
+	}
+	if c, ok := v.tailCommit(r); ok {
+		return c.Commit, nil
+	}
+	return readCommit(v.tx, v.tenant, r)
+}
+
+// version finds what was in force for a key; its value is empty when the key
+// was deleted, and ok is false when it was never set.
+func (v *View) version(key string) (found version, ok bool, err error) {
+	v.s.mu.RLock()
+	found, ok = v.active.at(v.tenant, key, v.rev)
+	v.s.mu.RUnlock()
+	if !ok && v.frozen != nil {
+		found, ok = v.frozen.at(v.tenant, key, v.rev)
+	}
+	if ok {
+		return found, true, nil
+	}
+	if v.rev == v.head {
+		return readNewest(v.tx, newestKey(v.tenant, key))
+	}
+	return v.storedVersion(key)
+}
+
+// readNewest reads a key's newest version from the file.
+func readNewest(tx *bolt.Tx, key []byte) (version, bool, error) {
+	b := tx.Bucket(bucketNewest).Get(key)
+	if b == nil {
+		return version{}, false, nil
+	}
+	e, err := parseNewest(key, b)
+	return version{e.revision, string(e.value)}, true, err
+}
+
+// storedVersion seeks the version in force at v.rev.
+func (v *View) storedVersion(key string) (version, bool, error) {
+	seek := versionKey(v.tenant, ledger.Key(key), v.rev)
+	k, b := v.tx.Bucket(bucketVersions).Cursor().Seek(seek)
+	if len(k) != len(seek) || !bytes.Equal(k[:len(k)-8], seek[:len(seek)-8]) {
+		return version{}, false, nil
+	}
+	_, r, ok := splitVersion(k)
+	if !ok {
+		return version{}, false, damaged("version %q is no version", k)
+	}
+	value, err := v.valueOf(k, b, r)
+	return version{r, value}, true, err
+}
+
+func (v *View) valueOf(key, b []byte, r ledger.Revision) (string, error) {
+	c, err := v.stored(r)
+	if err != nil {
+		return "", err
+	}
+	value, err := cutVersion(key, b, c.encoded)
+	return string(value), err
+}
+
+// get returns a key that is set.
+func (v *View) get(key string) (Entry, bool, error) {
+	found, ok, err := v.version(key)
+	if err != nil || !ok || found.value == "" {
+		return Entry{}, false, err
+	}
+	return Entry{key, found.value, found.revision}, true, nil
+}
+
+// list yields the keys that are set under the prefix, from the first at or
+// after from, until yield returns false.
+func (v *View) list(prefix ledger.Prefix, from string, yield func(Entry) bool) error {
+	if from < string(prefix) {
+		from = string(prefix)
+	}
+	file := v.newFileScan(prefix, from)
+	tails := []*tailScan{{v: v, tail: v.active, live: true, prefix: prefix, next: from, more: true}}
+	if v.frozen != nil {
+		tails = append(tails, &tailScan{v: v, tail: v.frozen, prefix: prefix, next: from, more: true})
+	}
+	for {
+		// The smallest key wins; of equal ones, the newest: active, frozen, file.
+		best, ok, err := file.peek()
+		if err != nil {
+			return err
+		}
+		for i := len(tails) - 1; i >= 0; i-- {
+			if kv, more := tails[i].peek(); more && (!ok || kv.key <= best.key) {
+				best, ok = kv, true
+			}
+		}
+		if !ok {
+			return nil
+		}
+		file.skip(best.key)
+		for _, t := range tails {
+			t.skip(best.key)
+		}
+		if best.value != "" && !yield(Entry{best.key, best.value, best.revision}) {
+			return nil
+		}
+	}
+}
+
+// tailScan reads a tail's keys in small steps, so that a long listing never
+// holds the lock that commits wait for.
+type tailScan struct {
+	v      *View
+	tail   *tail
+	live   bool // still written to
+	prefix ledger.Prefix
+	next   string
+	more   bool
+	buf    []keyVersion
+}
+
+func (t *tailScan) peek() (keyVersion, bool) {
+	const step = 256
+	for len(t.buf) == 0 && t.more {
+		if t.live {
+			t.v.s.mu.RLock()
+		}
+		t.buf, t.next = t.tail.scan(t.v.tenant, t.prefix, t.next, t.v.rev, step, t.buf[:0])
+		if t.live {
+			t.v.s.mu.RUnlock()
+		}
+		t.more = t.next != ""
+	}
+	if len(t.buf) == 0 {
+		return keyVersion{}, false
+	}
+	return t.buf[0], true
+}
+
+func (t *tailScan) skip(key string) {
+	if len(t.buf) > 0 && t.buf[0].key == key {
+		t.buf = t.buf[1:]
+	}
+}
+
+// fileScan reads the file's keys: at head from the newest entries, in the past
+// from the versions.
+type fileScan struct {
+	v      *View
+	cursor *bolt.Cursor
+	past   bool
+	prefix []byte // with the tenant
+	k, b   []byte // under the cursor
+	at     keyVersion
+	ready  bool // at is what peek returns
+}
+
+func (v *View) newFileScan(prefix ledger.Prefix, from string) *fileScan {
+	f := &fileScan{v: v, past: v.rev != v.head, prefix: newestKey(v.tenant, string(prefix))}
+	bucket := bucketNewest
+	if f.past {
+		bucket = bucketVersions
+	}
+	f.cursor = v.tx.Bucket(bucket).Cursor()
+	f.k, f.b = f.cursor.Seek(newestKey(v.tenant, from))
+	return f
+}
+
+func (f *fileScan) peek() (keyVersion, bool, error) {
+	for !f.ready && bytes.HasPrefix(f.k, f.prefix) {
+		if err := f.read(); err != nil {
+			return keyVersion{}, false, err
+		}
+	}
+	return f.at, f.ready, nil
+}
+
+// read takes the entry under the cursor, and moves on to the next key.
+func (f *fileScan) read() error {
+	tenant := len(f.v.tenant) + 1
+	if !f.past {
+		e, err := parseNewest(f.k, f.b)
+		if err != nil {
+			return err
+		}
+		f.at, f.ready = keyVersion{string(f.k[tenant:]), version{e.revision, string(e.value)}}, true
+		f.k, f.b = f.cursor.Next()
+		return nil
+	}
+	newest, _, ok := splitVersion(f.k)
+	if !ok {
+		return damaged("version %q is no version", f.k)
+	}
+	name := append([]byte(nil), newest...)
+	wanted := binary.BigEndian.AppendUint64(append(bytes.Clone(name), 0), ^uint64(f.v.rev))
+	f.seek(wanted)
+	if newest, r, ok := splitVersion(f.k); ok && bytes.Equal(newest, name) {
+		value, err := f.v.valueOf(f.k, f.b, r)
+		if err != nil {
+			return err
+		}
+		f.at, f.ready = keyVersion{string(name[tenant:]), version{r, value}}, true
+	}
+	// 1 is the first byte after the 0 that ends this key's name.
+	f.seek(append(name, 1))
+	return nil
+}
+
+// seek goes to the first entry at or after key, by steps while it is near: most
+// keys have few versions, and some have thousands.
+func (f *fileScan) seek(key []byte) {
+	for range 4 {
+		if f.k == nil || bytes.Compare(f.k, key) >= 0 {
+			return
+		}
+		f.k, f.b = f.cursor.Next()
+	}
+	if f.k != nil && bytes.Compare(f.k, key) < 0 {
+		f.k, f.b = f.cursor.Seek(key)
+	}
+}
+
+func (f *fileScan) skip(key string) {
+	if f.ready && f.at.key == key {
+		f.ready = false
+	}
+}
+
+// findID finds the revision of a commit by the beginning of its id.
+func (v *View) findID(id []byte) (ledger.Revision, error) {
+	if r, ok := v.tailID(id); ok {
+		return r, nil
+	}
+	key := idKey(v.tenant, id)
+	k, b := v.tx.Bucket(bucketIDs).Cursor().Seek(key)
+	if !bytes.HasPrefix(k, key) {
+		return 0, fmt.Errorf("commit %x of %s: %w", id, v.tenant, ledger.ErrNotFound)
+	}
+	r, err := parseRevision(bucketIDs, k, b)
+	if err != nil {
+		return 0, err
+	}
+	c, err := v.commit(r)
+	if err != nil {
+		return 0, err
+	}
+	if !bytes.HasPrefix(c.ID[:], id) {
+		return 0, fmt.Errorf("commit %x of %s: %w", id, v.tenant, ledger.ErrNotFound)
+	}
+	return r, nil
+}
+
+func (v *View) tailID(id []byte) (ledger.Revision, bool) {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	for _, t := range []*tail{v.active, v.frozen} {
+		if t == nil || t.tenants[v.tenant] == nil {
+			continue
+		}
+		for _, c := range t.tenants[v.tenant].commits {
+			if bytes.HasPrefix(c.ID[:], id) {
+				return c.Revision, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// request finds the commit that a request id made.
+func (v *View) request(id string) (ledger.Revision, bool, error) {
+	v.s.mu.RLock()
+	r, ok := v.active.request(v.tenant, id)
+	v.s.mu.RUnlock()
+	if !ok && v.frozen != nil {
+		r, ok = v.frozen.request(v.tenant, id)
+	}
+	if ok {
+		return r, true, nil
+	}
+	key := newestKey(v.tenant, id)
+	b := v.tx.Bucket(bucketRequests).Get(key)
+	if b == nil {
+		return 0, false, nil
+	}
+	r, err := parseRevision(bucketRequests, key, b)
+	return r, err == nil, err
+}

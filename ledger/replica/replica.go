@@ -1,0 +1,229 @@
+// Package replica keeps the journal replayed into one bbolt file, and answers
+// every read of the present and the past from it.
+//
+// A replica is exactly the journal up to a position in each shard. Its file is
+// disposable: when it is damaged, of another format or of other tenants, it is
+// set aside and built again. What a replica has seen, it holds the journal to:
+// a journal that is shorter than that, or whose commits chain differently,
+// stops it. It then goes on serving what it has, marked stale, until somebody
+// decides.
+//
+// Data goes journal -> tail (in memory, visible to readers at once) -> file (in
+// large transactions, each with one fsync). Nothing on the way from the journal
+// to a reader waits for the disk: after a crash the journal has what the file
+// has not.
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// Config says what to replicate and where.
+type Config struct {
+	// Path of the file; its folder must exist.
+	Path string
+	// Tenants to hold; empty for all.
+	Tenants []ledger.Tenant
+	Log     *slog.Logger
+}
+
+// Replica is open until Close. It is safe for use by many goroutines.
+type Replica struct {
+	cfg Config
+
+	// store is replaced when its file is rebuilt; nil until there is one.
+	store   atomic.Pointer[store]
+	stopped atomic.Pointer[error]
+	damage  chan damageReport
+	feeds   feeds
+
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	close  sync.Once
+	ctx    context.Context // of everything that runs until Close
+}
+
+type damageReport struct {
+	store *store
+	err   error
+}
+
+// Open opens the file, if there is one. Reads work at once from what it holds;
+// Follow makes it move.
+func Open(cfg Config) (*Replica, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Replica{cfg: cfg, ctx: ctx, cancel: cancel, damage: make(chan damageReport, 1)}
+	s, err := openStore(cfg.Path, cfg.Tenants, nil)
+	if errors.Is(err, errDamaged) {
+		err = r.setAside(err)
+	}
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if s != nil {
+		r.store.Store(s)
+	}
+	return r, nil
+}
+
+// setAside moves the file away: whoever wants to know what happened to it can.
+func (r *Replica) setAside(why error) error {
+	aside := fmt.Sprintf("%s.damaged-%s", r.cfg.Path, time.Now().UTC().Format("20060102T150405.000000000"))
+	r.cfg.Log.Error("replica file set aside; it will be rebuilt from the journal", "file", r.cfg.Path, "aside", aside, "reason", why)
+	if err := os.Rename(r.cfg.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("set replica aside: %w", err)
+	}
+	return nil
+}
+
+// Close flushes what is applied and closes the file. Views must be closed first.
+func (r *Replica) Close() error {
+	var err error
+	r.close.Do(func() {
+		r.cancel()
+		r.done.Wait()
+		r.feeds.close()
+		if s := r.store.Load(); s != nil {
+			err = errors.Join(s.flush(), s.close())
+		}
+	})
+	return err
+}
+
+// Stopped says why the replica follows the journal no longer; nil while it does.
+func (r *Replica) Stopped() error {
+	if err := r.stopped.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// stop ends following for good: what the journal says now contradicts what the
+// replica has seen.
+func (r *Replica) stop(why error) {
+	if r.stopped.CompareAndSwap(nil, &why) {
+		r.cfg.Log.Error("replica stopped: the journal contradicts what was seen; serving what it holds, marked stale", "reason", why)
+	}
+}
+
+// Head is the tenant's newest commit that the replica holds.
+func (r *Replica) Head(t ledger.Tenant) ledger.Head {
+	if s := r.store.Load(); s != nil {
+		return s.head(t)
+	}
+	return ledger.Head{}
+}
+
+// Wait blocks until the tenant's head is at the revision or past it. The error
+// is that of ctx.
+func (r *Replica) Wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
+	return r.wait(ctx, t, func(h ledger.Head) bool { return h.Revision >= rev })
+}
+
+// WaitSequence blocks until the journal's message at seq, one of the tenant's,
+// is applied.
+func (r *Replica) WaitSequence(ctx context.Context, t ledger.Tenant, seq ledger.Sequence) error {
+	return r.wait(ctx, t, func(h ledger.Head) bool { return h.Sequence >= seq })
+}
+
+func (r *Replica) wait(ctx context.Context, t ledger.Tenant, reached func(ledger.Head) bool) error {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	if err := s.wait(ctx, t, reached); err != nil {
+		return fmt.Errorf("wait for %s: %w", t, err)
+	}
+	return nil
+}
+
+// Apply makes a record visible that was just appended at seq, without waiting
+// for the journal to deliver it. The journal's own delivery is checked against
+// it later.
+func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	if err := r.Stopped(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
+	}
+	return r.apply(s, seq, commits)
+}
+
+func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit) error {
+	r.feeds.mu.Lock() // so that feeds get commits in the order in which they became visible
+	defer r.feeds.mu.Unlock()
+	fresh, err := s.apply(seq, commits)
+	if err != nil {
+		return err
+	}
+	r.feeds.push(fresh)
+	return nil
+}
+
+// Tenants returns how many tenants have a commit.
+func (r *Replica) Tenants() int {
+	s := r.store.Load()
+	if s == nil {
+		return 0
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	n := 0
+	for _, ts := range s.tenants {
+		if ts.head.Revision > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// Shard is how far one shard was followed.
+type Shard struct {
+	Position ledger.Sequence
+	// Last is the journal's last sequence when it was last asked.
+	Last ledger.Sequence
+	// Current is when the replica was last known to hold everything; zero when
+	// it never was.
+	Current time.Time
+}
+
+// Shards tells how far each shard was followed; nil before the first Follow.
+func (r *Replica) Shards() []Shard {
+	s := r.store.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]Shard, len(s.shard))
+	for i, sh := range s.shard {
+		out[i] = Shard{sh.position, sh.last, sh.current}
+	}
+	return out
+}
+
+// Ready says whether every shard has been followed to its end once.
+func (r *Replica) Ready() bool {
+	shards := r.Shards()
+	for _, sh := range shards {
+		if sh.Current.IsZero() {
+			return false
+		}
+	}
+	return shards != nil
+}

@@ -1,0 +1,119 @@
+package replica
+
+import (
+	"sort"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/tidwall/btree"
+)
+
+// tail holds the commits that are applied and not yet in the file. It only ever
+// grows, under the store's lock; once frozen it never changes.
+type tail struct {
+	tenants map[ledger.Tenant]*tenantTail
+	// bytes of commits, to know when to flush.
+	bytes int
+}
+
+// tenantTail holds one tenant's newest commits without a gap.
+type tenantTail struct {
+	commits  []tailCommit
+	keys     btree.Map[string, []version] // each key's versions, oldest first
+	requests map[string]ledger.Revision
+}
+
+type tailCommit struct {
+	*ledger.Commit
+	sequence ledger.Sequence
+}
+
+// version is what one commit did to one key.
+type version struct {
+	revision ledger.Revision
+	value    string // empty: deleted
+}
+
+func newTail() *tail { return &tail{tenants: make(map[ledger.Tenant]*tenantTail)} }
+
+func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
+	tt := t.tenants[c.Tenant]
+	if tt == nil {
+		tt = &tenantTail{requests: make(map[string]ledger.Revision)}
+		t.tenants[c.Tenant] = tt
+	}
+	tt.commits = append(tt.commits, tailCommit{c, seq})
+	for _, ch := range c.Changes {
+		versions, _ := tt.keys.Get(string(ch.Key))
+		tt.keys.Set(string(ch.Key), append(versions, version{c.Revision, string(ch.Value)}))
+	}
+	if c.RequestID != "" {
+		tt.requests[c.RequestID] = c.Revision
+	}
+	t.bytes += len(c.Encoded)
+}
+
+// at finds the version in force at the revision, among those that the tail has.
+func (t *tail) at(tenant ledger.Tenant, key string, r ledger.Revision) (version, bool) {
+	tt := t.tenants[tenant]
+	if tt == nil {
+		return version{}, false
+	}
+	versions, _ := tt.keys.Get(key)
+	return inForce(versions, r)
+}
+
+func inForce(versions []version, r ledger.Revision) (version, bool) {
+	after := sort.Search(len(versions), func(i int) bool { return versions[i].revision > r })
+	if after == 0 {
+		return version{}, false
+	}
+	return versions[after-1], true
+}
+
+func (t *tail) commit(tenant ledger.Tenant, r ledger.Revision) (tailCommit, bool) {
+	tt := t.tenants[tenant]
+	if tt == nil || r < tt.commits[0].Revision || r > tt.commits[len(tt.commits)-1].Revision {
+		return tailCommit{}, false
+	}
+	return tt.commits[r-tt.commits[0].Revision], true
+}
+
+func (t *tail) request(tenant ledger.Tenant, id string) (ledger.Revision, bool) {
+	tt := t.tenants[tenant]
+	if tt == nil {
+		return 0, false
+	}
+	r, ok := tt.requests[id]
+	return r, ok
+}
+
+// keyVersion is one key of a listing.
+type keyVersion struct {
+	key string
+	version
+}
+
+// scan appends up to n keys from the first at or after from, with the version
+// in force at r. It returns where to go on, or "" at the end of the prefix.
+func (t *tail) scan(tenant ledger.Tenant, prefix ledger.Prefix, from string, r ledger.Revision, n int, out []keyVersion) ([]keyVersion, string) {
+	tt := t.tenants[tenant]
+	if tt == nil {
+		return out, ""
+	}
+	next := ""
+	tt.keys.Ascend(from, func(key string, versions []version) bool {
+		switch {
+		case !prefix.Match(ledger.Key(key)):
+			return false
+		case n == 0:
+			next = key
+			return false
+		}
+		n--
+		if v, ok := inForce(versions, r); ok {
+			out = append(out, keyVersion{key, v})
+		}
+		return true
+	})
+	return out, next
+}

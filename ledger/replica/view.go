@@ -1,0 +1,156 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+)
+
+// Newest opens the tenant's state at its head, for whoever writes.
+func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
+	v, err := r.View(t, At{})
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
+
+// View opens the tenant's state at a moment. Close it, in the same goroutine.
+//
+// Errors: *ledger.RangeError for a moment that the history does not have;
+// ledger.ErrUnavailable while the replica is being built.
+func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
+	s := r.store.Load()
+	if s == nil {
+		return nil, errNotBuilt
+	}
+	v = &View{r: r, s: s, tenant: t, faults: debug.SetPanicOnFault(true)}
+	defer v.guard(&err)
+	if err := v.open(); err != nil {
+		return nil, err
+	}
+	if err := v.moveTo(at); err != nil {
+		v.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+var errNotBuilt = fmt.Errorf("%w: the replica is still being built from the journal; try again", ledger.ErrUnavailable)
+
+func (v *View) open() error {
+	v.s.mu.RLock()
+	defer v.s.mu.RUnlock()
+	shard := &v.s.shard[journal.ShardOf(v.tenant, v.s.shards)]
+	if shard.current.IsZero() {
+		return errNotBuilt
+	}
+	v.current = shard.current
+	v.active, v.frozen = v.s.active, v.s.frozen
+	if ts := v.s.tenants[v.tenant]; ts != nil {
+		v.newest = ts.head
+		v.head = ts.head.Revision
+		v.rev = v.head
+	}
+	tx, err := v.s.db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
+	}
+	v.tx = tx
+	return nil
+}
+
+// Close ends the view. It may be called more than once.
+func (v *View) Close() {
+	if v.tx != nil {
+		_ = v.tx.Rollback() // of a read transaction: only "already closed"
+		v.tx = nil
+		debug.SetPanicOnFault(v.faults)
+	}
+}
+
+// moveTo goes back to a moment of the tenant's history.
+func (v *View) moveTo(at At) error {
+	switch {
+	case !at.Time.IsZero():
+		r, err := v.revisionAt(at.Time)
+		if err != nil {
+			return err
+		}
+		v.rev = r
+	case at.Revision > v.head:
+		return &ledger.RangeError{Tenant: v.tenant, Revision: at.Revision, Head: v.head}
+	case at.Revision > 0:
+		v.rev = at.Revision
+	}
+	return nil
+}
+
+// State says what the view's answers are the state of.
+func (v *View) State() State {
+	return State{
+		Revision: v.rev,
+		Head:     v.head,
+		Age:      time.Since(v.current),
+		Stale:    v.r.Stopped() != nil,
+	}
+}
+
+// Head is the tenant's newest commit when the view was opened.
+func (v *View) Head() ledger.Head { return v.newest }
+
+// Get returns a key's entry; ok is false when it is not set.
+func (v *View) Get(key string) (e Entry, ok bool, err error) {
+	defer v.guard(&err)
+	return v.get(key)
+}
+
+// List yields the entries under the prefix in the order of their keys, from the
+// first key at or after from, until yield returns false.
+func (v *View) List(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
+	defer v.guard(&err)
+	return v.list(prefix, from, yield)
+}
+
+// Commit returns one commit. The error is a *ledger.RangeError when the view's
+// head is older.
+func (v *View) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {
+	defer v.guard(&err)
+	return v.commit(rev)
+}
+
+// FindID finds a commit by the first bytes of its id, at least four.
+func (v *View) FindID(id []byte) (rev ledger.Revision, err error) {
+	defer v.guard(&err)
+	return v.findID(id)
+}
+
+// Request finds the commit that a request id made.
+func (v *View) Request(id string) (rev ledger.Revision, ok bool, err error) {
+	defer v.guard(&err)
+	return v.request(id)
+}
+
+// Newest returns the revision that last set or deleted the key (0: nobody did)
+// and whether it is set.
+func (v *View) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
+	defer v.guard(&err)
+	found, ok, err := v.version(string(key))
+	return found.revision, ok && found.value != "", err
+}
+
+// guard turns damage, found by a checksum or by a panic of bbolt, into
+// ErrUnavailable, and has the file rebuilt.
+func (v *View) guard(err *error) {
+	if p := recover(); p != nil {
+		*err = damaged("%v\n%s", p, debug.Stack())
+	}
+	if errors.Is(*err, errDamaged) {
+		v.r.reportDamage(v.s, *err)
+		*err = fmt.Errorf("%w: the replica's file is damaged and is being rebuilt from the journal; try again", ledger.ErrUnavailable)
+	}
+}

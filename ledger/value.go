@@ -1,0 +1,32 @@
+package ledger
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MaxValue is the longest value, in bytes, after white space is removed.
+const MaxValue = 512 << 10
+
+// Value is JSON text as its writer wrote it, without the white space between
+// tokens. Numbers and strings are never rewritten: a canonical form would turn
+// 9007199254740993 into 9007199254740992.
+type Value string
+
+// ParseValue checks JSON text and removes the white space between its tokens.
+// Names that occur twice in an object and invalid UTF-8 are refused, because
+// readers disagree on what they mean.
+func ParseValue(s string) (Value, error) {
+	if len(s) > 2*MaxValue {
+		return "", fmt.Errorf("value has %d bytes, more than %d", len(s), MaxValue)
+	}
+	v := jsontext.Value(s)
+	if err := v.Compact(); err != nil {
+		return "", fmt.Errorf("value %q is not JSON: %w", clip(s), err)
+	}
+	if len(v) > MaxValue {
+		return "", fmt.Errorf("value has %d bytes, more than %d", len(v), MaxValue)
+	}
+	return Value(v), nil
+}
