@@ -41,12 +41,11 @@ const MaxMessage = 8 << 20
 type Config struct {
 	Replica  *replica.Replica
 	Verifier *identity.Verifier
-	// Ledger takes the writes; nil makes the gateway read-only.
-	Ledger *ledger.Ledger
-	// Guard says why the journal refuses writes, nil while it does not.
-	Guard func() error
-	// Epoch is the ledger's identity.
-	Epoch func() ledger.Epoch
+	// Ledger returns the write path, or why this process takes no writes now;
+	// nil makes the gateway read-only for good.
+	Ledger func() (*ledger.Ledger, error)
+	// Reads serves the Config service, too; without it, only the Ledger service.
+	Reads bool
 	// Tenants that the gateway serves; empty for all.
 	Tenants []ledger.Tenant
 	// Version and Roles are what GetStatus tells.
@@ -106,7 +105,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.server = grpc.NewServer(options...)
 	stelev1.RegisterLedgerServer(g.server, ledgerService{g: g})
-	stelev1.RegisterConfigServer(g.server, configService{g: g})
+	if cfg.Reads {
+		stelev1.RegisterConfigServer(g.server, configService{g: g})
+	}
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)
 	if cfg.Reflection {
 		reflection.Register(g.server)

@@ -101,14 +101,15 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 }
 
 func (s ledgerService) submit(c caller, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
-	if s.g.cfg.Ledger == nil {
-		return nil, errNoLedger
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
 	}
 	cs, err := changeSet(c, req)
 	if err != nil {
 		return nil, err
 	}
-	return s.g.cfg.Ledger.Submit(c.tenant, cs, after)
+	return l.Submit(c.tenant, cs, after)
 }
 
 // window is how many change sets of a stream may be on their way.
@@ -265,7 +266,7 @@ func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest)
 // GetStatus tells how this process is.
 func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
 	g, c := s.g, callerOf(ctx)
-	epoch := g.cfg.Epoch()
+	epoch := g.cfg.Replica.Epoch()
 	resp := &stelev1.GetStatusResponse{
 		Version: g.cfg.Version,
 		Roles:   g.cfg.Roles,
@@ -293,19 +294,19 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		resp.Stopped = err.Error()
 	}
-	if err := g.readOnly(); err != nil {
+	if _, err := g.ledger(); err != nil {
 		resp.ReadOnly = err.Error()
 	}
 	return resp, nil
 }
 
-// readOnly says why writes are refused here, nil while they are not.
-func (g *Gateway) readOnly() error {
+// ledger is the write path, or why writes are refused here.
+func (g *Gateway) ledger() (*ledger.Ledger, error) {
 	if g.cfg.Ledger == nil {
-		return errNoLedger
+		return nil, errNoLedger
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
-		return err
+		return nil, fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
 	}
-	return g.cfg.Guard()
+	return g.cfg.Ledger()
 }

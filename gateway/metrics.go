@@ -122,7 +122,8 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge(stoppedDesc, bit(r.Stopped()))
-	gauge(readOnlyDesc, bit(c.g.readOnly()))
+	_, readOnly := c.g.ledger()
+	gauge(readOnlyDesc, bit(readOnly))
 	gauge(tenantsDesc, float64(r.Tenants()))
 }
 

@@ -22,7 +22,7 @@ func ParseValue(s string) (Value, error) {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(s), MaxValue)
 	}
 	v := jsontext.Value(s)
-	if err := v.Compact(); err != nil {
+	if err := v.Format(jsontext.PreserveRawStrings(true)); err != nil {
 		return "", fmt.Errorf("value %q is not JSON: %w", clip(s), err)
 	}
 	if len(v) > MaxValue {

@@ -175,6 +175,15 @@ func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit)
 	return nil
 }
 
+// Epoch is the identity of the ledger that the replica is of; zero before the
+// first Follow.
+func (r *Replica) Epoch() ledger.Epoch {
+	if s := r.store.Load(); s != nil {
+		return s.epoch
+	}
+	return ledger.Epoch{}
+}
+
 // Tenants returns how many tenants have a commit.
 func (r *Replica) Tenants() int {
 	s := r.store.Load()
