@@ -125,7 +125,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		err     error
 	}
 	items := make(chan item, window)
-	go func() { // ends with the stream, at the latest when this handler returns
+	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
 		defer close(items)
 		var last *ledger.Pending
 		for {
@@ -147,7 +147,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 				return // nothing after the first failure is applied
 			}
 		}
-	}()
+	})
 	for i := 0; ; i++ {
 		it, more := <-items
 		if !more {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // store is one bbolt file and what is applied but not in it yet.
@@ -81,7 +82,7 @@ func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store,
 		InitialMmapSize: initialMap,
 	})
 	switch {
-	case errors.Is(err, bolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("open replica %s: another process has it open", path)
 	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("open replica: %w", err)

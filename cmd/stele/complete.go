@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// keys completes a key one segment at a time. A shell that waits is no place to
+// tell of errors: it then completes nothing.
+func (c *cli) keys(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	s, err := c.connect()
+	if err != nil {
+		return nil, none
+	}
+	defer s.conn.Close()
+	ctx, cancel := context.WithTimeout(s.actFor(cmd.Context()), 2*time.Second)
+	defer cancel()
+	found := make(map[string]bool)
+	req := &stelev1.ListRequest{Prefix: toComplete, KeysOnly: true, PageSize: 10_000}
+	// What came before an error or the end of the time is as good as it gets.
+	_ = s.entries(ctx, req, func(es []*stelev1.Entry) error {
+		for _, e := range es {
+			found[segment(e.Key, toComplete)] = true
+		}
+		return nil
+	})
+	directive := none
+	for f := range found {
+		if strings.HasSuffix(f, "/") {
+			directive |= cobra.ShellCompDirectiveNoSpace
+		}
+	}
+	return slices.Sorted(maps.Keys(found)), directive
+}
+
+// segment is the key up to the end of the segment that is being typed.
+func segment(key, typed string) string {
+	if i := strings.IndexByte(key[len(typed):], '/'); i >= 0 {
+		return key[:len(typed)+i+1]
+	}
+	return key
+}
+
+func contextNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	path, err := contexts.Path()
+	if err != nil {
+		return nil, none
+	}
+	f, err := contexts.Load(path)
+	if err != nil {
+		return nil, none
+	}
+	return slices.Sorted(maps.Keys(f.Contexts)), none
+}
+
+// complete registers a flag's completion.
+func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
+		panic(err) // the flag is not there: a mistake in this program
+	}
+}

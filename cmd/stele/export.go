@@ -1,0 +1,40 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func exportCommand(c *cli) *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:   "export [PREFIX]",
+		Short: "Print every key with its value as it is stored",
+		Long: `Print every key that is set and begins with the prefix, sorted, as one JSON object
+a line (or YAML documents with -o yaml): {"key":...,"revision":N,"value":...}. All
+of it is of one revision.`,
+		Example: `  stele export > acme.jsonl
+  stele export tenantconfig/ --at @2025-03-04T08:00Z`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.keys,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		point, err := s.at(ctx, at)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriterSize(os.Stdout, 1<<20)
+		s.Printer = output.NewPrinter(out, s.Format)
+		if err := s.objects(ctx, &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000}); err != nil {
+			return err
+		}
+		return out.Flush()
+	})
+	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
+	return cmd
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/changelog"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/importer"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+)
+
+func importCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Import a change log, with its times and authors",
+		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
+input), with each change set's time and author. It takes the admin role.
+
+Interrupted or stopped by a bad line, it can be run again: nothing is written
+twice. -t restricts it to one tenant's lines. docs/changelog-format.md describes
+the format.`,
+		Example: `  stele import settings.jsonl.gz`,
+		Args:    cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		s, err := c.connect()
+		if err != nil {
+			return err
+		}
+		defer s.conn.Close()
+		return s.importFile(cmd.Context(), args[0])
+	}
+	return cmd
+}
+
+func (s *session) importFile(ctx context.Context, name string) error {
+	file, size, err := openInput(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	log, err := changelog.NewReader(file)
+	if err != nil {
+		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
+	}
+	own := s.tokenTenant()
+	cfg := importer.Config{Client: s.ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
+		if t == own {
+			return ctx
+		}
+		return conn.AsTenant(ctx, t)
+	}}
+	if s.settings.TenantChosen {
+		cfg.Only = s.tenant
+	}
+	bar := newProgress(size)
+	cfg.Acknowledged = bar.acknowledged
+	started := time.Now()
+	tallies, err := importer.Run(ctx, cfg, log)
+	bar.close()
+	if tellErr := s.tellImport(tallies, time.Since(started)); tellErr != nil {
+		return tellErr
+	}
+	var at *importer.LineError
+	switch {
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "interrupted: run it again to go on from here; nothing is written twice")
+	case errors.As(err, &at):
+		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
+		return atLine(name, at)
+	}
+	return err
+}
+
+// atLine is the failure of FILE:LINE, with the exit code of what the gateway
+// said, or that of an invalid value where the line cannot even be read.
+func atLine(name string, at *importer.LineError) error {
+	code := failure.Code(at.Err)
+	if code == failure.Other {
+		code = failure.Invalid
+	}
+	if unknown(at.Err) {
+		code = failure.Other
+	}
+	lines := failure.Lines(at.Err)
+	err := fmt.Errorf("%s:%d: %s", name, at.Number, lines[0])
+	for _, more := range lines[1:] {
+		err = fmt.Errorf("%w\n%s", err, more)
+	}
+	return failure.With(code, err)
+}
+
+func openInput(name string) (io.ReadCloser, int64, error) {
+	if name == "-" {
+		return io.NopCloser(os.Stdin), -1, nil
+	}
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return nil, 0, err
+	}
+	return file, info.Size(), nil
+}
+
+// tellImport prints what was imported, a tenant a line.
+func (s *session) tellImport(tallies []importer.Tally, took time.Duration) error {
+	if s.Format != "text" {
+		for _, t := range tallies {
+			if err := s.Object(struct {
+				Tenant  ledger.Tenant   `json:"tenant"`
+				Head    ledger.Revision `json:"revision"`
+				Written int             `json:"written"`
+				Present int             `json:"present"`
+			}{t.Tenant, t.Head, t.Written, t.Present}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	rows, total := [][]string(nil), 0
+	for _, t := range tallies {
+		rows = append(rows, []string{styleRevision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})
+		total += t.Written + t.Present
+	}
+	if len(rows) > 0 {
+		if err := s.Table([]string{"REVISION", "WRITTEN", "ALREADY THERE"}, rows, -1); err != nil {
+			return err
+		}
+	}
+	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())
+}
+
+// progress draws a bar on a terminal, and nothing elsewhere.
+type progress struct {
+	bar     *progressbar.ProgressBar
+	started time.Time
+	drawn   time.Time
+}
+
+func newProgress(size int64) *progress {
+	p := &progress{started: time.Now()}
+	if output.NewPrinter(os.Stderr, output.Text).Terminal() {
+		p.bar = progressbar.NewOptions64(size,
+			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionClearOnFinish(),
+			progressbar.OptionShowBytes(true), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
+	}
+	return p
+}
+
+func (p *progress) acknowledged(changeSets int, offset int64) {
+	const often = 100 * time.Millisecond
+	if p.bar == nil || time.Since(p.drawn) < often {
+		return
+	}
+	p.drawn = time.Now()
+	p.bar.Describe(fmt.Sprintf("%d change sets, %.0f/s", changeSets, float64(changeSets)/time.Since(p.started).Seconds()))
+	// A bar that cannot be drawn is no reason to stop.
+	_ = p.bar.Set64(offset)
+}
+
+func (p *progress) close() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}

@@ -1,0 +1,120 @@
+package changefile
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/ledger"
+)
+
+func TestAChangeSetIsReadFromYAMLAndFromALineOfAChangeLog(t *testing.T) {
+	for name, c := range map[string]struct {
+		text string
+		want File
+	}{
+		"yaml": {`
+message: Give checkout more time
+changes:
+  - key: tenantconfig/checkout/timeout_ms
+    value: 3000.0
+  - {key: tenantconfig/checkout/retries, delete: true}
+  - key: tenantconfig/checkout/hosts
+    value:
+      - a
+      - no
+expect:
+  tenantconfig/checkout/timeout_ms: 41
+  tenantconfig/checkout/beta: absent
+  tenantconfig/checkout/retries: "@7"
+`, File{ChangeSet: ledger.ChangeSet{
+			Message: "Give checkout more time",
+			Changes: []ledger.Change{
+				{Key: "tenantconfig/checkout/timeout_ms", Value: "3000.0"},
+				{Key: "tenantconfig/checkout/retries", Delete: true},
+				{Key: "tenantconfig/checkout/hosts", Value: `["a","no"]`},
+			},
+			Preconditions: []ledger.Precondition{
+				{Key: "tenantconfig/checkout/timeout_ms", Revision: 41},
+				{Key: "tenantconfig/checkout/beta"},
+				{Key: "tenantconfig/checkout/retries", Revision: 7},
+			},
+		}}},
+		"a line of a change log": {
+			`{"time":"2022-10-10T10:40:23Z","author":"a","message":"m","source":"f46f","tenant":"test","changes":[{"key":"a/b","value":{"x":9007199254740993}},{"key":"a/c","value":null}]}`,
+			File{Tenant: "test", ChangeSet: ledger.ChangeSet{Message: "m", Changes: []ledger.Change{
+				{Key: "a/b", Value: `{"x":9007199254740993}`}, {Key: "a/c", Value: "null"},
+			}}},
+		},
+	} {
+		got, err := Parse([]byte(c.text))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if d := cmp.Diff(&c.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+	}
+}
+
+func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"- a":             "line 1: a change set is a mapping",
+		"message: x":      "line 1: the change set has no changes",
+		"changes: []":     "has no changes",
+		"changes: {a: 1}": "line 1: changes is a list",
+		"changes:\n- {key: a, value: 1}\nexpects: {}":              `line 3: there is no field "expects"`,
+		"changes:\n- key: a\n  valeu: 1":                           `line 3: there is no field "valeu"`,
+		"changes:\n- key: a\n":                                     "line 2: set a value or delete",
+		"changes:\n- {key: a, value: 1, delete: true}":             "line 2: set a value or delete",
+		"changes:\n- {key: a, delete: false}":                      "line 2: delete is true",
+		"changes:\n- value: 1":                                     "line 2: the change has no key",
+		"changes:\n- {key: a//b, value: 1}":                        "line 2: key",
+		"changes:\n- {key: a, value: .nan}":                        "line 2: JSON has no number",
+		"changes:\n- {key: a, value: 1}\n- {key: a, delete: true}": "line 3: a is changed twice, first in line 2",
+		"changes:\n- {key: a, value: 1}\nexpect: {a: 0}":           "line 3: \"0\" is no revision",
+		"changes:\n- {key: a, value: 1}\nexpect: {a: old}":         "line 3: \"old\" is no revision",
+		"{\"changes\":[{\"key\":\"a\",\n\"values\":1}]}":           `line 2: there is no field "values"`,
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want an error with %q", text, err, want)
+		}
+	}
+}
+
+func TestUndoRestoresWhatWasAndExpectsThatNobodyChangedItSince(t *testing.T) {
+	c := &ledger.Commit{Tenant: "acme", Revision: 42, Message: "raise \"it\"", Changes: []ledger.Change{
+		{Key: "a/new", Value: "1"},
+		{Key: "a/changed", Value: "2"},
+		{Key: "a/gone", Delete: true},
+		{Key: "a/never", Delete: true},
+	}}
+	before := map[ledger.Key]ledger.Value{"a/changed": `{"n":1.0,"s":"\ud83d\ude00"}`, "a/gone": `"x"`}
+	want := &File{Tenant: "acme", ChangeSet: ledger.ChangeSet{
+		Message: `Undo acme@42: raise "it"`,
+		Changes: []ledger.Change{
+			{Key: "a/new", Delete: true},
+			{Key: "a/changed", Value: `{"n":1.0,"s":"\ud83d\ude00"}`},
+			{Key: "a/gone", Value: `"x"`},
+		},
+		Preconditions: []ledger.Precondition{{Key: "a/new", Revision: 42}, {Key: "a/changed", Revision: 42}, {Key: "a/gone"}},
+	}}
+	got := Undo(c, before)
+	if d := cmp.Diff(want, got); d != "" {
+		t.Fatalf("(-want +got):\n%s", d)
+	}
+	// What is printed can be applied, and means the same.
+	back, err := Parse(got.Format())
+	if err != nil {
+		t.Fatalf("%v\n%s", err, got.Format())
+	}
+	want.Changes[1].Value = `{"n":1.0,"s":"😀"}`
+	if d := cmp.Diff(want, back); d != "" {
+		t.Errorf("read back (-want +got):\n%s", d)
+	}
+	long := Undo(&ledger.Commit{Tenant: "acme", Revision: 1, Message: strings.Repeat("ü", ledger.MaxMessage/2)}, nil)
+	if n := len(long.Message); n > ledger.MaxMessage || !strings.HasSuffix(long.Message, "ü") {
+		t.Errorf("a long message is cut to %d bytes", n)
+	}
+}

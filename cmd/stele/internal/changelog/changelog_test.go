@@ -1,0 +1,151 @@
+package changelog
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/ledger"
+)
+
+const one = `{"time":"2022-10-10T10:40:23Z","author":"ann","message":"m","source":"f46f","tenant":"test","changes":[{"key":"a/b","value":{"n": 1.0}},{"key":"a/c","delete":true}]}`
+
+func readAll(t *testing.T, data []byte) ([]*Line, error) {
+	t.Helper()
+	r, err := NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []*Line
+	for {
+		l, err := r.Next()
+		if err == io.EOF {
+			return lines, nil
+		}
+		if err != nil {
+			return lines, err
+		}
+		lines = append(lines, l)
+	}
+}
+
+func TestALineIsReadWholePlainOrCompressed(t *testing.T) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	io.WriteString(w, one+"\n\n")
+	w.Close()
+	want := ledger.ChangeSet{
+		Author: "ann", Message: "m",
+		Import:  &ledger.Import{Time: time.Date(2022, 10, 10, 10, 40, 23, 0, time.UTC)},
+		Changes: []ledger.Change{{Key: "a/b", Value: `{"n":1.0}`}, {Key: "a/c", Delete: true}},
+	}
+	for name, data := range map[string][]byte{"plain": []byte(one + "\n"), "no end of line": []byte(one), "gzip": packed.Bytes()} {
+		lines, err := readAll(t, data)
+		if err != nil || len(lines) != 1 {
+			t.Fatalf("%s: %d lines, %v", name, len(lines), err)
+		}
+		l := lines[0]
+		want.RequestID = l.ChangeSet.RequestID
+		if d := cmp.Diff(want, l.ChangeSet); d != "" || l.Tenant != "test" || l.Number != 1 || l.Offset != int64(len(data)) {
+			t.Errorf("%s: %+v (-want +got):\n%s", name, l, d)
+		}
+	}
+}
+
+func TestIdenticalLinesHaveRequestIDsOfTheirOwnThatStayTheSame(t *testing.T) {
+	spaced := strings.ReplaceAll(one, `":`, `": `)
+	other := strings.Replace(one, `"m"`, `"n"`, 1)
+	log := strings.Join([]string{one, other, one, spaced}, "\n")
+	lines, err := readAll(t, []byte(log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := make([]string, len(lines))
+	for i, l := range lines {
+		ids[i] = l.ChangeSet.RequestID
+	}
+	if ids[0] == ids[1] || ids[2] != ids[0]+"#2" || ids[3] != ids[0]+"#3" || len(ids[0]) != len("import:")+22 {
+		t.Errorf("request ids are %q", ids)
+	}
+	again, err := readAll(t, []byte(log+"\n"+other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range ids {
+		if again[i].ChangeSet.RequestID != ids[i] {
+			t.Errorf("line %d has another request id when the log has grown", i+1)
+		}
+	}
+}
+
+func TestABadLineIsNamedAndTheGoodOnesBeforeItAreRead(t *testing.T) {
+	edit := func(old, new string) string { return strings.Replace(one, old, new, 1) }
+	for bad, want := range map[string]string{
+		"not json":                                 "invalid",
+		one[:40]:                                   "EOF",
+		edit(`"author":"ann"`, `"autor":"ann"`):    "autor",
+		edit(`"author":"ann",`, ``):                "author is missing",
+		edit(`"ann"`, `"ann","author":"bob"`):      "duplicate",
+		edit(`2022-10-10T`, `2021-10-10T`):         "is before 2022-10-10T10:40:23Z of test's line before it",
+		edit(`2022-10-10T10:40:23Z`, `yesterday`):  "yesterday",
+		edit(`"time":"2022-10-10T10:40:23Z",`, ``): "time is missing",
+		edit(`"test"`, `"Test"`):                   `tenant "Test"`,
+		edit(`a/b`, `a//b`):                        "changes[0]: key",
+		edit(`a/c`, `a/b`):                         "changes[1]: a/b is changed twice",
+		edit(`"delete":true`, `"delete":false`):    "changes[1] of a/c: set a value or delete",
+		edit(`{"n": 1.0}`, `{"n":1,"n":2}`):        "duplicate",
+		edit(`"value"`, `"delete":true,"value"`):   "one of the two",
+	} {
+		lines, err := readAll(t, []byte(one+"\n\n"+bad+"\n"+one))
+		var le *LineError
+		if !errors.As(err, &le) || le.Number != 3 || !strings.Contains(err.Error(), want) || len(lines) != 1 {
+			t.Errorf("%s:\n%d lines, then %v; want line 3: ...%s", bad, len(lines), err, want)
+		}
+	}
+}
+
+func TestACompressedLogThatBreaksOffIsNotTakenForItsEnd(t *testing.T) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	for range 50 {
+		io.WriteString(w, one+"\n")
+		w.Flush()
+	}
+	w.Close()
+	lines, err := readAll(t, packed.Bytes()[:packed.Len()/2])
+	if !errors.Is(err, io.ErrUnexpectedEOF) || len(lines) == 0 || len(lines) == 50 {
+		t.Errorf("%d lines, then %v", len(lines), err)
+	}
+}
+
+func FuzzNext(f *testing.F) {
+	f.Add([]byte(one))
+	f.Add([]byte(one + "\n\n" + one + "\nx"))
+	f.Add([]byte{0x1f, 0x8b, 8})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := NewReader(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		ids := make(map[string]bool)
+		for last := 0; ; {
+			l, err := r.Next()
+			if err != nil {
+				var le *LineError
+				if err != io.EOF && !errors.As(err, &le) {
+					t.Fatalf("an error without a line: %v", err)
+				}
+				return
+			}
+			if l.Number <= last || len(l.ChangeSet.Changes) == 0 || l.Tenant == "" || ids[l.ChangeSet.RequestID] {
+				t.Fatalf("after line %d: %+v", last, l)
+			}
+			last, ids[l.ChangeSet.RequestID] = l.Number, true
+		}
+	})
+}

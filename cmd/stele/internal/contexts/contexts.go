@@ -1,0 +1,113 @@
+// Package contexts keeps, in one YAML file, how to reach which gateway:
+//
+//	current: local
+//	contexts:
+//	  local:
+//	    address: 127.0.0.1:7070
+//	    token_file: /home/me/.local/share/stele/token
+//	    tenant: acme
+package contexts
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// File is the whole file.
+type File struct {
+	// Current names the context that is used when none is chosen.
+	Current  string             `yaml:"current,omitempty"`
+	Contexts map[string]Context `yaml:"contexts,omitempty"`
+}
+
+// Context is one gateway and who to be there.
+type Context struct {
+	// Address is host:port of the gateway's gRPC listener.
+	Address string `yaml:"address"`
+	// TokenFile is an absolute path.
+	TokenFile string `yaml:"token_file,omitempty"`
+	// Tenant to act for, where the token says none.
+	Tenant string `yaml:"tenant,omitempty"`
+}
+
+// Path is $STELE_CONFIG, or stele/config.yaml in the user's configuration
+// directory.
+func Path() (string, error) {
+	if p := os.Getenv("STELE_CONFIG"); p != "" {
+		return p, nil
+	}
+	dir, err := os.UserConfigDir()
+	if err != nil {
+		return "", fmt.Errorf("find the context file: %w: set STELE_CONFIG", err)
+	}
+	return filepath.Join(dir, "stele", "config.yaml"), nil
+}
+
+// Load reads the file; one that is not there is empty.
+func Load(path string) (File, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return File{}, nil
+	}
+	if err != nil {
+		return File{}, fmt.Errorf("read the context file: %w", err)
+	}
+	var f File
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	dec.KnownFields(true)
+	if err := dec.Decode(&f); err != nil && err != io.EOF {
+		return File{}, fmt.Errorf("read the context file %s: %w", path, err)
+	}
+	return f, nil
+}
+
+// Put writes one context into the file, new or in place of the one of that name.
+// It becomes the current one where no other is.
+func Put(path, name string, c Context) error {
+	f, err := Load(path)
+	if err != nil {
+		return err
+	}
+	if f.Contexts == nil {
+		f.Contexts = make(map[string]Context)
+	}
+	f.Contexts[name] = c
+	if f.Current == "" {
+		f.Current = name
+	}
+	data, err := yaml.Marshal(f)
+	if err != nil {
+		return fmt.Errorf("write the context file: %w", err)
+	}
+	if err := replace(path, data); err != nil {
+		return fmt.Errorf("write the context file: %w", err)
+	}
+	return nil
+}
+
+// replace writes the file beside the old one and renames it, so that a reader
+// sees the old or the new one. Only its owner may read it.
+func replace(path string, data []byte) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// CreateTemp gives the file mode 0600.
+	tmp, err := os.CreateTemp(dir, ".config-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), path)
+}

@@ -1,0 +1,80 @@
+package environ
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"syscall"
+	"time"
+)
+
+// grace is how long a program may take to end when it is asked to.
+const grace = 10 * time.Second
+
+// Run runs the command with the variables, which go before the caller's own of
+// the same name, until it ends, and returns its exit code: 128 and the signal's
+// number where one ended it. What comes in on signals is sent on to it. When
+// changed brings other variables, the command is stopped (SIGTERM, and SIGKILL
+// ten seconds later) and started with them; a nil changed never does. When ctx is
+// done the command is stopped and ctx's error returned.
+func Run(ctx context.Context, argv, vars []string, changed <-chan []string, signals <-chan os.Signal) (int, error) {
+	for {
+		code, next, err := runOnce(ctx, argv, vars, changed, signals)
+		if err != nil || next == nil {
+			return code, err
+		}
+		vars = next
+	}
+}
+
+// runOnce returns the variables to start again with, or nil when the command
+// has ended by itself.
+func runOnce(ctx context.Context, argv, vars []string, changed <-chan []string, signals <-chan os.Signal) (code int, next []string, err error) {
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	cmd := exec.CommandContext(running, argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), vars...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = grace
+	if err := cmd.Start(); err != nil {
+		return 0, nil, fmt.Errorf("start %s: %w", argv[0], err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	for {
+		select {
+		case err := <-ended:
+			switch {
+			case ctx.Err() != nil:
+				return 0, nil, ctx.Err()
+			case next != nil:
+				return 0, next, nil
+			}
+			code, err := exitCode(cmd, err)
+			return code, nil, err
+		case v := <-changed:
+			if next != nil || !slices.Equal(v, vars) {
+				next = v
+				stop()
+			}
+		case s := <-signals:
+			// It fails only where the command has just ended.
+			_ = cmd.Process.Signal(s)
+		}
+	}
+}
+
+func exitCode(cmd *exec.Cmd, err error) (int, error) {
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return 0, fmt.Errorf("run %s: %w", cmd.Path, err)
+	}
+	if ws, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+		return 128 + int(ws.Signal()), nil
+	}
+	return cmd.ProcessState.ExitCode(), nil
+}

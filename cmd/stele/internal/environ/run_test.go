@@ -1,0 +1,88 @@
+package environ
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// await reads the file once it holds want; a command needs time to get there.
+func await(t *testing.T, path, want string) {
+	t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		data, _ := os.ReadFile(path)
+		if strings.Contains(string(data), want) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s holds %q, want %q", path, data, want)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestTheCommandsExitCodeIsReturned(t *testing.T) {
+	for script, want := range map[string]int{"exit 0": 0, "exit $CODE": 7, "kill -9 $$": 137} {
+		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"CODE=7"}, nil, nil)
+		if err != nil || code != want {
+			t.Errorf("%s: %d, %v; want %d", script, code, err, want)
+		}
+	}
+	if _, err := Run(t.Context(), []string{"/no/such/command"}, nil, nil, nil); err == nil {
+		t.Error("a command that is not there was run")
+	}
+}
+
+func TestTheCommandStartsAgainWithChangedVariablesOnly(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	t.Setenv("LOG", log)
+	changed := make(chan []string)
+	done := make(chan int, 1)
+	go func() {
+		script := `trap 'echo stop $V >>$LOG; exit 0' TERM; echo start $V >>$LOG; [ $V = 3 ] && exit 5; while :; do sleep 0.01; done`
+		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- code
+	}()
+	await(t, log, "start 1")
+	changed <- []string{"V=1"}
+	changed <- []string{"V=2"}
+	await(t, log, "start 2")
+	changed <- []string{"V=3"}
+	if code := <-done; code != 5 {
+		t.Errorf("exit code is %d", code)
+	}
+	data, err := os.ReadFile(log)
+	if want := "start 1\nstop 1\nstart 2\nstop 2\nstart 3\n"; err != nil || string(data) != want {
+		t.Errorf("log is %q, %v; want %q", data, err, want)
+	}
+}
+
+func TestSignalsReachTheCommandAndTheContextStopsIt(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	t.Setenv("LOG", log)
+	signals := make(chan os.Signal, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() {
+		script := `trap 'echo hup >>$LOG' HUP; echo ready >>$LOG; while :; do sleep 0.01; done`
+		_, err := Run(ctx, []string{"sh", "-c", script}, nil, nil, signals)
+		done <- err
+	}()
+	await(t, log, "ready")
+	signals <- syscall.SIGHUP
+	await(t, log, "hup")
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+}

@@ -1,0 +1,161 @@
+// Package failure tells people what went wrong, and scripts by an exit code.
+package failure
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Exit codes.
+const (
+	OK       = 0
+	Other    = 1
+	Usage    = 2
+	NotFound = 3
+	Conflict = 4
+	Denied   = 5
+	Invalid  = 6
+	// Interrupted is what a shell says of a program that Ctrl-C has ended.
+	Interrupted = 130
+)
+
+// Error is a failure with its exit code and, where there is one, what to try.
+type Error struct {
+	Code int
+	Err  error
+	Try  string
+}
+
+func (e *Error) Error() string { return e.Err.Error() }
+func (e *Error) Unwrap() error { return e.Err }
+
+// With gives an error an exit code.
+func With(code int, err error) error { return &Error{Code: code, Err: err} }
+
+// Usagef is a command that was not called as it is meant to be.
+func Usagef(format string, args ...any) error { return With(Usage, fmt.Errorf(format, args...)) }
+
+// Try adds what to try to an error. Its exit code stays.
+func Try(err error, format string, args ...any) error {
+	return &Error{Code: Code(err), Err: err, Try: fmt.Sprintf(format, args...)}
+}
+
+// Exit ends the program with a code and without a word: somebody else has said
+// what there was to say.
+type Exit int
+
+func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Code is the exit code for an error.
+func Code(err error) int {
+	var own *Error
+	var exit Exit
+	switch {
+	case err == nil:
+		return OK
+	case errors.As(err, &exit):
+		return int(exit)
+	case errors.As(err, &own):
+		return own.Code
+	case errors.Is(err, context.Canceled):
+		return Interrupted
+	}
+	switch statusOf(err).Code() {
+	case codes.NotFound, codes.OutOfRange:
+		return NotFound
+	case codes.FailedPrecondition, codes.Aborted, codes.AlreadyExists:
+		return Conflict
+	case codes.Unauthenticated, codes.PermissionDenied:
+		return Denied
+	case codes.InvalidArgument:
+		return Invalid
+	case codes.Canceled:
+		return Interrupted
+	}
+	return Other
+}
+
+// Lines is what to tell of an error: what went wrong, then its details, then
+// what to try. It is empty for an Exit and
+// for what the caller has interrupted.
+func Lines(err error) []string {
+	if errors.As(err, new(Exit)) || Code(err) == Interrupted {
+		return nil
+	}
+	lines := []string{Message(err)}
+	for _, d := range statusOf(err).Details() {
+		switch d := d.(type) {
+		case *errdetails.BadRequest:
+			for _, v := range d.FieldViolations {
+				lines = detail(lines, v.Field, v.Description)
+			}
+		case *errdetails.PreconditionFailure:
+			for _, v := range d.Violations {
+				lines = detail(lines, v.Subject, v.Description)
+			}
+		}
+	}
+	if try := hint(err); try != "" {
+		lines = append(lines, "try: "+try)
+	}
+	return lines
+}
+
+// detail adds a violation, unless the message has said it already.
+func detail(lines []string, subject, description string) []string {
+	if strings.Contains(lines[0], description) {
+		return lines
+	}
+	if subject != "" && !strings.Contains(description, subject) {
+		description = subject + ": " + description
+	}
+	return append(lines, "  "+description)
+}
+
+// Message is an error in one line, without gRPC's words around it.
+func Message(err error) string {
+	st := statusOf(err)
+	if st.Code() == codes.OK {
+		return err.Error()
+	}
+	msg := st.Message()
+	if _, dial, ok := strings.Cut(msg, "Error while dialing: "); ok {
+		return "cannot reach the gateway: " + strings.TrimSuffix(dial, `"`)
+	}
+	if msg == "" {
+		msg = "the gateway answered " + st.Code().String()
+	}
+	return msg
+}
+
+func hint(err error) string {
+	var own *Error
+	if errors.As(err, &own) && own.Try != "" {
+		return own.Try
+	}
+	switch st := statusOf(err); st.Code() {
+	case codes.Unavailable:
+		return "stele doctor"
+	case codes.Unauthenticated:
+		return "stele token, to see who you are and until when; stele doctor"
+	case codes.Unimplemented:
+		return "stele status, to see the gateway's version"
+	}
+	return ""
+}
+
+// statusOf finds the gateway's answer behind an error; code OK where there is
+// none. status.FromError would put what wraps the answer into its message.
+func statusOf(err error) *status.Status {
+	var answered interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &answered) {
+		return answered.GRPCStatus()
+	}
+	return status.New(codes.OK, "")
+}

@@ -1,0 +1,56 @@
+package failure
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+)
+
+func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
+	answer := func(c codes.Code, msg string, details ...protoadapt.MessageV1) error {
+		st, err := status.New(c, msg).WithDetails(details...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Err()
+	}
+	for _, c := range []struct {
+		name  string
+		err   error
+		code  int
+		lines []string
+	}{
+		{"own", errors.New("no space"), Other, []string{"no space"}},
+		{"usage", Usagef("no %s", "key"), Usage, []string{"no key"}},
+		{"not found", fmt.Errorf("get: %w", answer(codes.NotFound, "a/b is not set in acme@42")), NotFound, []string{"a/b is not set in acme@42"}},
+		{"future", answer(codes.OutOfRange, "acme@9 is in the future"), NotFound, []string{"acme@9 is in the future"}},
+		{"conflict", answer(codes.FailedPrecondition, "precondition failed in acme", &errdetails.PreconditionFailure{
+			Violations: []*errdetails.PreconditionFailure_Violation{{Subject: "a/b", Description: "a/b: expected @3, found @5"}},
+		}), Conflict, []string{"precondition failed in acme", "  a/b: expected @3, found @5"}},
+		{"said already", answer(codes.FailedPrecondition, "precondition failed in acme: a/b: expected @3, found @5", &errdetails.PreconditionFailure{
+			Violations: []*errdetails.PreconditionFailure_Violation{{Subject: "a/b", Description: "a/b: expected @3, found @5"}},
+		}), Conflict, []string{"precondition failed in acme: a/b: expected @3, found @5"}},
+		{"invalid", answer(codes.InvalidArgument, "invalid change set", &errdetails.BadRequest{
+			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "changes[0].key", Description: "key is empty"}, {Field: "message", Description: "too long"}},
+		}), Invalid, []string{"invalid change set", "  changes[0].key: key is empty", "  message: too long"}},
+		{"denied", answer(codes.PermissionDenied, "needs the writer role"), Denied, []string{"needs the writer role"}},
+		{"away", answer(codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`), Other,
+			[]string{"cannot reach the gateway: dial tcp 127.0.0.1:1: connect: connection refused", "try: stele doctor"}},
+		{"a hint of its own", Try(answer(codes.Unavailable, "journal is away"), "again"), Other, []string{"journal is away", "try: again"}},
+		{"silent", Exit(77), 77, nil},
+		{"interrupted", fmt.Errorf("watch: %w", answer(codes.Canceled, "context canceled")), Interrupted, nil},
+	} {
+		if got := Code(c.err); got != c.code {
+			t.Errorf("%s: exit code %d, want %d", c.name, got, c.code)
+		}
+		if d := cmp.Diff(c.lines, Lines(c.err)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, d)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+// Package follow watches keys and prefixes for as long as its caller wants: a
+// watch that breaks is made again from the revision after the last one seen, so
+// nothing is missed and nothing comes twice.
+package follow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Config says what to watch and whom to tell.
+type Config struct {
+	Client stelev1.ConfigClient
+	// Keys and Prefixes select; the empty prefix is everything.
+	Keys, Prefixes []string
+	// From is the first revision to tell of; 0 for what comes after the head.
+	From ledger.Revision
+	// Initial asks for the state at head first; From is then 0.
+	Initial bool
+
+	// State is told of the whole state at a revision.
+	State func(ledger.Revision, []*stelev1.Entry) error
+	// Commit is told of one commit, with the changes that are watched.
+	Commit func(*stelev1.WatchCommit) error
+	// Lost is told that the connection was lost, and from which revision it will
+	// go on; 0 while nothing was seen.
+	Lost func(err error, next ledger.Revision)
+}
+
+type follower struct {
+	Config
+	// next is the revision to go on from; 0 before anything was seen.
+	next ledger.Revision
+	// state gathers the parts of an initial state.
+	state []*stelev1.Entry
+}
+
+// refused is an error of a callback, which ends the watch.
+type refused struct{ error }
+
+func (r refused) Unwrap() error { return r.error }
+
+// Watch watches until ctx is done, a callback fails or the gateway refuses. A
+// gateway that cannot be reached at first is an error; one that goes away later
+// is waited for.
+func Watch(ctx context.Context, cfg Config) error {
+	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
+	f := &follower{Config: cfg, next: cfg.From}
+	ever, wait := false, shortest
+	for {
+		created, err := f.once(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var r refused
+		if errors.As(err, &r) {
+			return r.error
+		}
+		ever = ever || created
+		if !ever || !f.mayPass(err, created) {
+			return err
+		}
+		if created {
+			wait = shortest
+		}
+		f.Lost(err, f.next)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		wait = min(2*wait, longest)
+	}
+}
+
+// mayPass says whether trying again may help. A token that has just ended may
+// have been renewed, and another gateway may be behind what was seen.
+func (f *follower) mayPass(err error, created bool) bool {
+	switch status.Code(err) {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted:
+		return true
+	case codes.Unauthenticated:
+		return created
+	case codes.OutOfRange:
+		return f.next > f.From
+	}
+	return false
+}
+
+// once watches over one stream, until it ends.
+func (f *follower) once(ctx context.Context) (created bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := f.Client.Watch(ctx)
+	if err != nil {
+		return false, err
+	}
+	f.state = nil
+	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), InitialState: f.Initial && f.next == 0}
+	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && err != io.EOF {
+		return false, err
+	}
+	for {
+		resp, err := stream.Recv()
+		if err == io.EOF {
+			err = status.Error(codes.Unavailable, "the gateway ended the watch")
+		}
+		if err != nil {
+			return created, err
+		}
+		created = created || resp.GetCreated() != nil
+		if err := f.take(resp); err != nil {
+			return created, err
+		}
+	}
+}
+
+func (f *follower) take(resp *stelev1.WatchResponse) error {
+	switch e := resp.Event.(type) {
+	case *stelev1.WatchResponse_Created:
+		if f.next == 0 && !f.Initial {
+			f.seen(e.Created.Snapshot.GetRevision())
+		}
+	case *stelev1.WatchResponse_State:
+		if f.state = append(f.state, e.State.Entries...); e.State.More {
+			return nil
+		}
+		state := f.state
+		f.state = nil
+		if err := f.State(ledger.Revision(e.State.Revision), state); err != nil {
+			return refused{err}
+		}
+		f.seen(e.State.Revision)
+	case *stelev1.WatchResponse_Commit:
+		if err := f.Commit(e.Commit); err != nil {
+			return refused{err}
+		}
+		f.seen(e.Commit.Revision)
+	case *stelev1.WatchResponse_Progress:
+		if f.Initial && f.next == 0 {
+			return nil
+		}
+		f.seen(e.Progress.Snapshot.GetRevision())
+	case *stelev1.WatchResponse_Canceled:
+		if resume := ledger.Revision(e.Canceled.ResumeRevision); resume > 0 {
+			return status.Error(codes.Unavailable, fmt.Sprintf("the watch fell behind; it goes on from %s", max(resume, f.next)))
+		}
+		return status.ErrorProto(e.Canceled.Status)
+	}
+	return nil
+}
+
+// seen moves on past a revision. A watch that starts in the future is told of
+// progress that it has not reached yet.
+func (f *follower) seen(revision uint64) { f.next = max(f.next, ledger.Revision(revision)+1) }

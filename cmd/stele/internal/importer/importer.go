@@ -1,0 +1,204 @@
+// Package importer writes a change log into the ledger: every line once, in the
+// order of its tenant, however often it is interrupted and run again.
+//
+// One stream a tenant keeps a window of change sets in flight. Every change set
+// carries a request id made from its line, so what was sent and not acknowledged
+// is sent again without being written twice. A line that cannot be read, or that
+// the ledger refuses, stops the reading; what was read before it is sent and
+// acknowledged first.
+package importer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"sort"
+	"sync"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/changelog"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Config is what an import needs.
+type Config struct {
+	Client stelev1.LedgerClient
+	// ForTenant makes the context of a stream that acts for the tenant.
+	ForTenant func(context.Context, ledger.Tenant) context.Context
+	// Only restricts the import to one tenant's lines; empty for all.
+	Only ledger.Tenant
+	// Acknowledged is called after each acknowledgement, one at a time, with the
+	// change sets acknowledged so far and how far into the file they reach.
+	Acknowledged func(changeSets int, offset int64)
+	// GiveUp is how long the gateway may be away; a minute when 0.
+	GiveUp time.Duration
+	// Drain is how long an interrupted import waits for acknowledgements of what
+	// is in flight; ten seconds when 0.
+	Drain time.Duration
+}
+
+// Tally counts one tenant's change sets.
+type Tally struct {
+	Tenant ledger.Tenant
+	// Written now, and Present from an earlier run.
+	Written, Present int
+	// Head is the newest revision of the tenant that this import wrote or found.
+	Head ledger.Revision
+}
+
+// LineError is a line that was not written, and why.
+type LineError struct {
+	Number int
+	Err    error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Number, e.Err) }
+func (e *LineError) Unwrap() error { return e.Err }
+
+// maxLanes is how many tenants' streams are open at a time: gateways bound the
+// streams of a connection.
+const maxLanes = 32
+
+type importer struct {
+	Config
+
+	// lanes is owned by Run.
+	lanes map[ledger.Tenant]*lane
+
+	mu      sync.Mutex // guards what follows
+	tallies map[ledger.Tenant]*Tally
+	total   int
+	failed  []error
+}
+
+// Run imports the log until its end, its first bad line, or until ctx is done;
+// then it waits for what is in flight. The tallies, sorted by tenant, are what
+// was acknowledged, also beside an error. The error is a LineError where a line
+// is to blame, the one with the lowest number, and ctx's where it was interrupted.
+func Run(ctx context.Context, cfg Config, log *changelog.Reader) ([]Tally, error) {
+	if cfg.GiveUp == 0 {
+		cfg.GiveUp = time.Minute
+	}
+	if cfg.Drain == 0 {
+		cfg.Drain = 10 * time.Second
+	}
+	im := &importer{Config: cfg, lanes: make(map[ledger.Tenant]*lane), tallies: make(map[ledger.Tenant]*Tally)}
+
+	// reading ends on an interrupt and on a lane's failure; sending goes on.
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.Drain, abort) })
+
+	err := im.read(reading, sending, stop, log)
+	for _, ln := range im.lanes {
+		ln.finish()
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	} else {
+		err = firstOf(append(im.failed, err))
+	}
+	return im.result(), err
+}
+
+// read hands each line to its tenant's lane.
+func (im *importer) read(reading, sending context.Context, stop context.CancelFunc, log *changelog.Reader) error {
+	for reading.Err() == nil {
+		line, err := log.Next()
+		var bad *changelog.LineError
+		switch {
+		case err == io.EOF:
+			return nil
+		case errors.As(err, &bad):
+			return &LineError{bad.Number, bad.Err}
+		case err != nil:
+			return err
+		}
+		if im.Only != "" && line.Tenant != im.Only {
+			continue
+		}
+		ln := im.lanes[line.Tenant]
+		if ln == nil {
+			im.makeRoom()
+			ln = newLane(im, sending, reading, line.Tenant, stop)
+			im.lanes[line.Tenant] = ln
+		}
+		ln.latest = line.Number
+		ln.add(reading, line)
+	}
+	return nil
+}
+
+// makeRoom finishes the lane that has had nothing to do for longest. Its tenant
+// may come again; the order holds because a lane ends when all is acknowledged.
+func (im *importer) makeRoom() {
+	if len(im.lanes) < maxLanes {
+		return
+	}
+	var idle *lane
+	for _, ln := range im.lanes {
+		if idle == nil || ln.latest < idle.latest {
+			idle = ln
+		}
+	}
+	idle.finish()
+	delete(im.lanes, idle.tenant)
+}
+
+func (im *importer) acknowledged(line *changelog.Line, r *stelev1.CommitResponse) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	t := im.tallies[line.Tenant]
+	if t == nil {
+		t = &Tally{Tenant: line.Tenant}
+		im.tallies[line.Tenant] = t
+	}
+	if r.RepeatedRequest {
+		t.Present++
+	} else {
+		t.Written++
+	}
+	t.Head = max(t.Head, ledger.Revision(r.Revision))
+	im.total++
+	if im.Acknowledged != nil {
+		im.Acknowledged(im.total, line.Offset)
+	}
+}
+
+func (im *importer) fail(err error) {
+	im.mu.Lock()
+	defer im.mu.Unlock()
+	im.failed = append(im.failed, err)
+}
+
+// result is the tallies by tenant. All lanes have ended.
+func (im *importer) result() []Tally {
+	tallies := make([]Tally, 0, len(im.tallies))
+	for _, t := range im.tallies {
+		tallies = append(tallies, *t)
+	}
+	sort.Slice(tallies, func(i, j int) bool { return tallies[i].Tenant < tallies[j].Tenant })
+	return tallies
+}
+
+// firstOf picks the error to tell of: that of the lowest line, and an error
+// without a line where there is no other.
+func firstOf(errs []error) error {
+	var first error
+	lowest := math.MaxInt
+	for _, err := range errs {
+		var at *LineError
+		switch {
+		case errors.As(err, &at) && at.Number < lowest:
+			first, lowest = err, at.Number
+		case first == nil:
+			first = err
+		}
+	}
+	return first
+}

@@ -1,0 +1,291 @@
+// Package node is one Stele process: it builds the parts that its roles need, in
+// order, runs them, and closes them in the opposite order.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/replica"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/stats"
+)
+
+// What a process does.
+const (
+	RoleLedger  = "ledger"  // takes writes
+	RoleGateway = "gateway" // serves reads and watches
+)
+
+// Config says what to run.
+type Config struct {
+	// Data is the folder of everything that the process keeps.
+	Data string
+	// Listen is the gRPC address, HTTP that of metrics and health.
+	Listen, HTTP string
+	Roles        []string
+	// Tenants to hold and serve; empty for all.
+	Tenants []ledger.Tenant
+	// NATS says how to reach servers that someone else runs; nil embeds one.
+	NATS *NATS
+	// Journal says how to open it; Embedded and Log are filled in.
+	Journal journal.Config
+	// Verifier checks tokens.
+	Verifier   *identity.Verifier
+	Reflection bool
+	Version    string
+	Log        *slog.Logger
+}
+
+// NATS says how to reach the journal's servers.
+type NATS struct {
+	URL string
+	// Creds is a .creds file; empty for none.
+	Creds string
+}
+
+// Node is one process's parts.
+type Node struct {
+	cfg       Config
+	server    *journal.Server
+	replica   *replica.Replica
+	gateway   *gateway.Gateway
+	grpc      net.Listener
+	http      net.Listener
+	endTraces func(context.Context) error
+
+	// What needs the journal: nil until it was reached.
+	attached atomic.Pointer[attached]
+}
+
+type attached struct {
+	conn    *nats.Conn
+	journal *journal.Journal
+	ledger  *ledger.Ledger // nil without the role
+}
+
+// Start builds a node. With an embedded journal it is ready when Start returns;
+// with one elsewhere it may still be looking for it, and serves what its replica
+// holds. Call Run, which also closes it.
+func Start(ctx context.Context, cfg Config) (n *Node, err error) {
+	n = &Node{cfg: cfg}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return n, fmt.Errorf("make the data folder: %w", err)
+	}
+	if cfg.NATS == nil {
+		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log}); err != nil {
+			return n, err
+		}
+	}
+	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: cfg.Tenants, Log: cfg.Log}); err != nil {
+		return n, err
+	}
+	var traces stats.Handler
+	if traces, n.endTraces, err = tracing(ctx, cfg.Version); err != nil {
+		return n, err
+	}
+	gatewayConfig := gateway.Config{
+		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
+		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log,
+	}
+	if slices.Contains(cfg.Roles, RoleLedger) {
+		gatewayConfig.Ledger = n.ledger
+	}
+	if n.gateway, err = gateway.New(gatewayConfig); err != nil {
+		return n, err
+	}
+	if n.server != nil {
+		if err := n.attach(ctx); err != nil {
+			return n, err
+		}
+	}
+	if n.grpc, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return n, fmt.Errorf("listen for gRPC: %w: choose another --listen", err)
+	}
+	if n.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
+		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
+	}
+	return n, nil
+}
+
+// GRPC and HTTP are the addresses that the node listens on.
+func (n *Node) GRPC() string { return n.grpc.Addr().String() }
+func (n *Node) HTTP() string { return n.http.Addr().String() }
+
+// Run serves until ctx ends or a part fails, and closes the node.
+func (n *Node) Run(ctx context.Context) error {
+	defer n.close()
+	web := &http.Server{Handler: n.gateway.HTTP(), ReadHeaderTimeout: 10 * time.Second}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return n.gateway.Serve(n.grpc) })
+	group.Go(func() error {
+		if err := web.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
+			return fmt.Errorf("serve HTTP: %w", err)
+		}
+		return nil
+	})
+	group.Go(func() error { return n.seek(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		n.gateway.Close()
+		return web.Close()
+	})
+	return group.Wait()
+}
+
+// ledger is the gateway's way to the write path.
+func (n *Node) ledger() (*ledger.Ledger, error) {
+	a := n.attached.Load()
+	if a == nil {
+		return nil, fmt.Errorf("%w: the journal has not been reached yet", ledger.ErrUnavailable)
+	}
+	if err := a.journal.Guard(); err != nil {
+		return nil, err
+	}
+	return a.ledger, nil
+}
+
+// attachTimeout bounds one try to reach the journal, and retryAfter the pause
+// before the next.
+const (
+	attachTimeout = 10 * time.Second
+	retryAfter    = time.Second
+)
+
+// seek attaches the node to its journal, however long that takes. What would
+// not get better by waiting ends the node.
+func (n *Node) seek(ctx context.Context) error {
+	for n.attached.Load() == nil {
+		err := n.attach(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && !temporary(err):
+			return err
+		case err != nil:
+			n.cfg.Log.Warn("cannot reach the journal; serving what the replica holds, and trying again", "error", err)
+			select {
+			case <-time.After(retryAfter):
+			case <-ctx.Done():
+			}
+		}
+	}
+	return nil
+}
+
+func temporary(err error) bool {
+	for _, e := range []error{nats.ErrNoServers, nats.ErrTimeout, nats.ErrNoResponders, nats.ErrConnectionClosed, nats.ErrDisconnected,
+		context.DeadlineExceeded, ledger.ErrUnavailable} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	var netErr net.Error
+	return errors.As(err, &netErr)
+}
+
+// attach opens the journal, has the replica follow it, and opens the ledger.
+func (n *Node) attach(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
+	a := &attached{}
+	defer func() {
+		if err != nil {
+			a.close()
+		}
+	}()
+	if a.conn, err = n.connect(); err != nil {
+		return err
+	}
+	cfg := n.cfg.Journal
+	cfg.Embedded, cfg.Log = n.server, n.cfg.Log
+	if a.journal, err = journal.Open(ctx, a.conn, cfg); err != nil {
+		return err
+	}
+	if err := n.replica.Follow(a.journal); err != nil {
+		return err
+	}
+	if slices.Contains(n.cfg.Roles, RoleLedger) {
+		a.ledger = ledger.New(ledger.Config{Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed})
+	}
+	n.attached.Store(a)
+	return nil
+}
+
+func (n *Node) connect() (*nats.Conn, error) {
+	if n.server != nil {
+		return n.server.Connect()
+	}
+	options := []nats.Option{nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}
+	if n.cfg.NATS.Creds != "" {
+		options = append(options, nats.UserCredentials(n.cfg.NATS.Creds))
+	}
+	nc, err := nats.Connect(n.cfg.NATS.URL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", n.cfg.NATS.URL, err)
+	}
+	return nc, nil
+}
+
+// close ends what attach began, but for the replica, which follows until it is
+// closed itself.
+func (a *attached) close() {
+	if a.journal != nil {
+		a.journal.Close()
+	}
+	if a.conn != nil {
+		a.conn.Close()
+	}
+}
+
+func (n *Node) close() {
+	if n.gateway != nil {
+		n.gateway.Close()
+	}
+	a := n.attached.Load()
+	if a != nil && a.ledger != nil {
+		a.ledger.Close()
+	}
+	if n.replica != nil {
+		if err := n.replica.Close(); err != nil {
+			n.cfg.Log.Error("close replica", "error", err)
+		}
+	}
+	if a != nil {
+		a.close()
+	}
+	if n.server != nil {
+		n.server.Close()
+	}
+	for _, l := range []net.Listener{n.grpc, n.http} {
+		if l != nil {
+			l.Close()
+		}
+	}
+	if n.endTraces != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := n.endTraces(ctx); err != nil {
+			n.cfg.Log.Warn("send the last traces", "error", err)
+		}
+	}
+}

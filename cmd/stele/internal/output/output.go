@@ -1,0 +1,150 @@
+// Package output writes results: aligned and coloured for people, one JSON
+// object a line or one YAML document each for programs.
+package output
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"unicode"
+
+	"charm.land/lipgloss/v2"
+	"github.com/charmbracelet/colorprofile"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/charmbracelet/x/term"
+	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
+)
+
+// Format is how results are written.
+type Format string
+
+// The formats of the flag -o.
+const (
+	Text Format = "text"
+	JSON Format = "json"
+	YAML Format = "yaml"
+)
+
+// ParseFormat reads the flag -o.
+func ParseFormat(s string) (Format, error) {
+	switch f := Format(s); f {
+	case Text, JSON, YAML:
+		return f, nil
+	}
+	return "", fmt.Errorf("there is no output format %q: use text, json or yaml", s)
+}
+
+// Styles of what people read; colours appear on a terminal only.
+var (
+	Revision = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
+	Faint    = lipgloss.NewStyle().Faint(true)
+	Heading  = lipgloss.NewStyle().Bold(true)
+	Good     = lipgloss.NewStyle().Foreground(lipgloss.Green)
+	Bad      = lipgloss.NewStyle().Foreground(lipgloss.Red)
+)
+
+// Printer writes results to one place in one format.
+type Printer struct {
+	Format Format
+
+	// text takes what people read, and leaves colours out where w shows none;
+	// raw is w itself.
+	text, raw io.Writer
+	// width of the terminal; 0 where there is none.
+	width     int
+	documents int
+}
+
+// NewPrinter prints to w. Colours are left out, and nothing is clipped, unless w
+// is a terminal.
+func NewPrinter(w io.Writer, f Format) *Printer {
+	p := &Printer{Format: f, text: colorprofile.NewWriter(w, os.Environ()), raw: w}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(file.Fd()) {
+		p.width, _, _ = term.GetSize(file.Fd())
+	}
+	return p
+}
+
+// Terminal says whether people read along.
+func (p *Printer) Terminal() bool { return p.width > 0 }
+
+// Printf writes text for people.
+func (p *Printer) Printf(format string, args ...any) error {
+	_, err := fmt.Fprintf(p.text, format, args...)
+	return err
+}
+
+// Write writes bytes as they are.
+func (p *Printer) Write(b []byte) error {
+	_, err := p.raw.Write(b)
+	return err
+}
+
+// Object writes a result for programs.
+func (p *Printer) Object(v any) error {
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return err
+	}
+	if p.Format != YAML {
+		return p.Write(line.Bytes())
+	}
+	if p.documents++; p.documents > 1 {
+		if _, err := io.WriteString(p.raw, "---\n"); err != nil {
+			return err
+		}
+	}
+	return yamljson.Encode(p.raw, line.Bytes())
+}
+
+// Table writes rows in columns. The column named by clip is cut where a row
+// would not fit the terminal; -1 for none.
+func (p *Printer) Table(header []string, rows [][]string, clip int) error {
+	const gap = 2
+	widths := make([]int, len(header))
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row {
+			widths[i] = max(widths[i], lipgloss.Width(cell))
+		}
+	}
+	if p.width > 0 && clip >= 0 {
+		total := gap * (len(widths) - 1)
+		for _, w := range widths {
+			total += w
+		}
+		least := lipgloss.Width(header[clip])
+		widths[clip] = max(least, widths[clip]-max(0, total-p.width))
+	}
+	var b strings.Builder
+	write := func(row []string, style func(string) string) {
+		for i, cell := range row {
+			cell = ansi.Truncate(cell, widths[i], "…")
+			b.WriteString(style(cell))
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+gap))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	write(header, func(s string) string { return Heading.Render(s) })
+	for _, row := range rows {
+		write(row, func(s string) string { return s })
+	}
+	_, err := io.WriteString(p.text, b.String())
+	return err
+}
+
+// Plain is a text of somebody else's in one line that cannot steer a terminal.
+func Plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '�'
+		}
+		return r
+	}, s)
+}

@@ -1,0 +1,29 @@
+// Package wire writes the ledger's types as requests carry them.
+package wire
+
+import (
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// CommitRequest asks for the change set. Its author goes along only where it is
+// an import: who else writes is who the token says.
+func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {
+	r := &stelev1.CommitRequest{
+		Message:       cs.Message,
+		RequestId:     cs.RequestID,
+		Changes:       make([]*stelev1.Change, len(cs.Changes)),
+		Preconditions: make([]*stelev1.Precondition, len(cs.Preconditions)),
+	}
+	for i, c := range cs.Changes {
+		r.Changes[i] = &stelev1.Change{Key: string(c.Key), Value: string(c.Value), Delete: c.Delete}
+	}
+	for i, p := range cs.Preconditions {
+		r.Preconditions[i] = &stelev1.Precondition{Key: string(p.Key), Revision: uint64(p.Revision)}
+	}
+	if cs.Import != nil {
+		r.Import = &stelev1.Import{Time: timestamppb.New(cs.Import.Time), Author: cs.Author}
+	}
+	return r
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// The objects below are what -o json and -o yaml print.
+
+type entry struct {
+	Key      string          `json:"key"`
+	Revision uint64          `json:"revision"`
+	Value    json.RawMessage `json:"value"`
+}
+
+func entryObject(e *stelev1.Entry) entry {
+	return entry{e.Key, e.Revision, json.RawMessage(e.Value)}
+}
+
+type change struct {
+	Key      string          `json:"key"`
+	Value    json.RawMessage `json:"value,omitempty"`
+	Delete   bool            `json:"delete,omitempty"`
+	Previous uint64          `json:"previous_revision,omitempty"`
+	// Was is the value before; only show tells it.
+	Was json.RawMessage `json:"was,omitempty"`
+}
+
+func changeObjects(changes []*stelev1.Change) []change {
+	objects := make([]change, len(changes))
+	for i, c := range changes {
+		objects[i] = change{Key: c.Key, Delete: c.Delete, Previous: c.PreviousRevision, Value: json.RawMessage(c.Value)}
+	}
+	return objects
+}
+
+type commit struct {
+	Revision  uint64   `json:"revision"`
+	ID        string   `json:"id"`
+	Parent    string   `json:"parent,omitempty"`
+	Time      string   `json:"time"`
+	Author    string   `json:"author"`
+	Message   string   `json:"message"`
+	RequestID string   `json:"request_id,omitempty"`
+	Recorded  string   `json:"recorded,omitempty"`
+	Importer  string   `json:"importer,omitempty"`
+	Changes   []change `json:"changes"`
+}
+
+func commitObject(info *stelev1.CommitInfo) commit {
+	c := info.Commit
+	o := commit{
+		Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
+		Time: rfc3339(c.Time), Author: c.Author, Message: c.Message, RequestID: c.RequestId,
+		Changes: changeObjects(c.Changes),
+	}
+	if in := c.Origin.GetImport(); in != nil {
+		o.Recorded, o.Importer = rfc3339(in.Recorded), in.Importer
+	}
+	return o
+}
+
+func rfc3339(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Format(time.RFC3339Nano)
+}
+
+// clock is a time for people; fractions of a second are for programs.
+func clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
+
+func styleRevision(s string) string { return output.Revision.Render(s) }

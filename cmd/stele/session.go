@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/claims"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/moment"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+)
+
+// session is one command's connection to a gateway.
+type session struct {
+	*output.Printer
+	config   stelev1.ConfigClient
+	ledger   stelev1.LedgerClient
+	settings contexts.Settings
+	// tenant as far as the settings or the token tell; empty where only the
+	// gateway knows.
+	tenant ledger.Tenant
+	conn   *grpc.ClientConn
+}
+
+// connected makes a command's RunE from what it does with a session. Calls with
+// its context act for the tenant.
+func (c *cli) connected(run func(ctx context.Context, s *session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		s, err := c.connect()
+		if err != nil {
+			return err
+		}
+		defer s.conn.Close()
+		return run(s.actFor(cmd.Context()), s, args)
+	}
+}
+
+func (c *cli) connect() (*session, error) {
+	settings, err := contexts.Resolve(c.choice)
+	if err != nil {
+		return nil, failure.With(failure.Usage, err)
+	}
+	if settings.Address == "" {
+		return nil, failure.Try(failure.Usagef("no gateway is chosen"), "stele up, which writes a context, or --address HOST:PORT")
+	}
+	s := &session{Printer: c.printer(), settings: settings}
+	if settings.Tenant != "" {
+		if s.tenant, err = ledger.ParseTenant(settings.Tenant); err != nil {
+			return nil, failure.With(failure.Usage, err)
+		}
+	}
+	if own := s.tokenTenant(); own != "" && !settings.TenantChosen {
+		s.tenant = own
+	}
+	if s.conn, err = conn.Dial(settings.Address, settings.ReadToken); err != nil {
+		return nil, failure.With(failure.Usage, err)
+	}
+	s.config, s.ledger = stelev1.NewConfigClient(s.conn), stelev1.NewLedgerClient(s.conn)
+	return s, nil
+}
+
+func (c *cli) printer() *output.Printer {
+	return output.NewPrinter(os.Stdout, output.Format(c.format))
+}
+
+// tokenTenant is the tenant that the token is bound to. What is wrong with the
+// token, the gateway says.
+func (s *session) tokenTenant() ledger.Tenant {
+	token, err := s.settings.ReadToken()
+	if err != nil {
+		return ""
+	}
+	cl, err := claims.Read(token)
+	if err != nil {
+		return ""
+	}
+	return ledger.Tenant(cl.Tenant)
+}
+
+// actFor names the tenant to the gateway, unless the token does.
+func (s *session) actFor(ctx context.Context) context.Context {
+	if s.tenant == "" || !s.settings.TenantChosen && s.tokenTenant() != "" {
+		return ctx
+	}
+	return conn.AsTenant(ctx, s.tenant)
+}
+
+// at reads a flag --at; nil for head.
+func (s *session) at(ctx context.Context, text string) (*stelev1.At, error) {
+	if text == "" {
+		return nil, nil
+	}
+	m, err := moment.Parse(text, time.Now())
+	if err != nil {
+		return nil, failure.With(failure.Usage, err)
+	}
+	at, err := m.At(func() (ledger.Revision, error) {
+		head, err := s.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+		return ledger.Revision(head.GetSnapshot().GetHead()), err
+	})
+	var before *moment.BeforeFirstError
+	if errors.As(err, &before) {
+		return nil, failure.With(failure.NotFound, err)
+	}
+	return at, err
+}
+
+// name writes a state as people do: acme@42.
+func (s *session) name(revision uint64) string {
+	return fmt.Sprintf("%s%s", s.tenant, ledger.Revision(revision))
+}
+
+// entries calls f for every page of the keys under the prefix.
+func (s *session) entries(ctx context.Context, req *stelev1.ListRequest, f func([]*stelev1.Entry) error) error {
+	for {
+		resp, err := s.config.List(ctx, req)
+		if err != nil {
+			return err
+		}
+		if err := f(resp.Entries); err != nil {
+			return err
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			return nil
+		}
+	}
+}

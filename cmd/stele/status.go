@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+func statusCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Tell how the gateway is, and who you are there",
+		Args:  cobra.NoArgs,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, _ []string) error {
+		st, err := s.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
+		if err != nil {
+			return err
+		}
+		if s.Format != output.Text {
+			data, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(st)
+			if err != nil {
+				return err
+			}
+			return s.Object(rawObject(data))
+		}
+		var head *stelev1.GetHeadResponse
+		if st.Principal.GetTenant() != "" {
+			if head, err = s.ledger.GetHead(ctx, &stelev1.GetHeadRequest{}); err != nil {
+				return err
+			}
+		}
+		return s.printStatus(st, head)
+	})
+	return cmd
+}
+
+func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHeadResponse) error {
+	rows := [][2]string{
+		{"gateway", fmt.Sprintf("%s, version %s, %s", s.settings.Address, st.Version, strings.Join(st.Roles, " and "))},
+		{"epoch", hex.EncodeToString(st.Epoch)},
+		{"started", clock(st.Started)},
+		{"tenants", fmt.Sprint(st.Tenants)},
+		{"you", principal(st.Principal)},
+	}
+	if head != nil {
+		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
+	}
+	if st.Stopped != "" {
+		rows = append(rows, [2]string{"stopped", output.Bad.Render(output.Plain(st.Stopped))})
+	}
+	if st.ReadOnly != "" {
+		rows = append(rows, [2]string{"read-only", output.Bad.Render(output.Plain(st.ReadOnly))})
+	}
+	for _, row := range rows {
+		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-9s", row[0])), row[1]); err != nil {
+			return err
+		}
+	}
+	var shards [][]string
+	for _, sh := range st.Shards {
+		shards = append(shards, []string{
+			fmt.Sprint(sh.Shard), fmt.Sprint(sh.Position), fmt.Sprint(sh.LastSequence), sh.Age.AsDuration().Round(time.Millisecond).String(),
+		})
+	}
+	if len(shards) == 0 {
+		return nil
+	}
+	if err := s.Printf("\n"); err != nil {
+		return err
+	}
+	return s.Table([]string{"SHARD", "POSITION", "LAST", "AGE"}, shards, -1)
+}
+
+func principal(p *stelev1.Principal) string {
+	who := output.Plain(p.GetSubject())
+	if p.GetTenant() != "" {
+		who += " for " + p.Tenant
+	}
+	if len(p.GetRoles()) > 0 {
+		who += ", " + strings.Join(p.Roles, " and ")
+	}
+	if p.GetExpires() != nil {
+		who += ", until " + clock(p.Expires)
+	}
+	return who
+}
+
+func headLine(tenant string, head *stelev1.GetHeadResponse) string {
+	if len(head.Id) == 0 {
+		return tenant + " has no commit yet"
+	}
+	return fmt.Sprintf("%s  %s  %s", styleRevision(fmt.Sprintf("%s@%d", tenant, head.Snapshot.GetHead())), clock(head.Time), hex.EncodeToString(head.Id[:8]))
+}

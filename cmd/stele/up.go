@@ -1,0 +1,168 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger/journal"
+)
+
+const (
+	defaultListen = "127.0.0.1:7070"
+	defaultHTTP   = "127.0.0.1:7071"
+	// The local token lives as long as nobody minds on a developer's machine; it
+	// is made anew at every start.
+	localTokenTTL = 365 * 24 * time.Hour
+	localContext  = "local"
+)
+
+// upOptions are the flags of "stele up".
+type upOptions struct {
+	data, listen, http string
+	logLevel           string
+	reflection         bool
+}
+
+func upCommand() *cobra.Command {
+	var o upOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
+		Long: `Run everything in one process: an embedded NATS JetStream that syncs every write,
+the ledger, the gateway, and an identity that signs tokens for this machine only.
+
+It writes an operator's token into the data folder and a context for the command
+line, so that "stele -t acme set KEY VALUE" works at once. Ctrl-C stops it;
+started again on the same folder it has everything.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return up(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
+	f.StringVar(&o.listen, "listen", defaultListen, "gRPC address")
+	f.StringVar(&o.http, "http", defaultHTTP, "address of metrics and health")
+	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
+	return cmd
+}
+
+func up(ctx context.Context, out, errOut io.Writer, o upOptions) error {
+	log, err := logger(errOut, o.logLevel)
+	if err != nil {
+		return err
+	}
+	data, err := filepath.Abs(o.data)
+	if err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
+	signer, err := identity.OpenSigner(filepath.Join(data, "identity"))
+	if err != nil {
+		return err
+	}
+	verifier, err := identity.NewVerifier(identity.Config{Keys: signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
+	if err != nil {
+		return err
+	}
+	n, err := node.Start(ctx, node.Config{
+		Data: data, Listen: o.listen, HTTP: o.http, Roles: []string{node.RoleLedger, node.RoleGateway},
+		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	token := filepath.Join(data, "token")
+	if err := writeToken(signer, token); err != nil {
+		return err
+	}
+	path, current, err := writeContext(n.GRPC(), token)
+	if err != nil {
+		return err
+	}
+	announce(out, n, data, token, path, current)
+	if err := n.Run(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "stopped; everything is in", data)
+	return nil
+}
+
+// writeToken mints the operator's token of this machine.
+func writeToken(s *identity.Signer, path string) error {
+	subject := "local"
+	if user := os.Getenv("USER"); user != "" {
+		subject = user
+	}
+	token, err := s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: localTokenTTL})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the token: %w", err)
+	}
+	return nil
+}
+
+func writeContext(address, token string) (path, current string, err error) {
+	if path, err = contexts.Path(); err != nil {
+		return "", "", err
+	}
+	if err := contexts.Put(path, localContext, contexts.Context{Address: address, TokenFile: token}); err != nil {
+		return "", "", err
+	}
+	f, err := contexts.Load(path)
+	return path, f.Current, err
+}
+
+func announce(out io.Writer, n *node.Node, data, token, path, current string) {
+	stele := program()
+	if current != localContext {
+		stele += " --context " + localContext
+	}
+	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
+
+  gRPC     %s
+  HTTP     http://%s/metrics /healthz /readyz
+  data     %s
+  token    %s (an operator's: name the tenant with -t)
+  context  %s in %s
+
+Try in another terminal:
+  %[8]s -t acme set tenantconfig/checkout/timeout_ms 250
+  %[8]s -t acme get tenantconfig/checkout/timeout_ms
+  %[8]s -t acme watch
+  %[8]s -t acme log
+  %[8]s --help
+`, version(), n.GRPC(), n.HTTP(), data, token, localContext, path, stele)
+}
+
+// program is how this program was called: "go run" leaves nothing to call by name.
+func program() string {
+	exe, err := os.Executable()
+	if err == nil && strings.Contains(exe, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/stele"
+	}
+	if filepath.Base(os.Args[0]) == os.Args[0] {
+		return os.Args[0]
+	}
+	return "stele"
+}
+
+func logger(w io.Writer, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
+}

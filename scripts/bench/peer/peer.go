@@ -1,0 +1,94 @@
+// Package peer runs the programs that the benchmark compares and speaks to each
+// as its own client library would.
+//
+// A Peer knows how to start its process and how to dial it. What its Client can
+// do beside Close it shows by implementing the interfaces of this file, one for
+// each kind of work; what it does not implement, the peer cannot do.
+package peer
+
+import (
+	"context"
+	"os/exec"
+)
+
+// Peer is a program to be measured.
+type Peer interface {
+	// Name is what the tables call it.
+	Name() string
+	// Command starts the peer on the files in dir, listening on addr.
+	Command(dir, addr string) *exec.Cmd
+	// Dial opens conns connections and returns when each has had an answer.
+	Dial(ctx context.Context, dir, addr string, conns int) (Client, error)
+}
+
+// Client holds the connections to one peer. Its methods may be called from any
+// number of goroutines.
+type Client interface {
+	Close() error
+}
+
+// Entry is a key of a tenant and its value.
+type Entry struct{ Key, Value string }
+
+// Reader reads one key. A key that is not there is an error.
+type Reader interface {
+	Read(ctx context.Context, tenant, key string) (string, error)
+}
+
+// LinearizableReader reads one key as of now, where Read may answer from a
+// replica.
+type LinearizableReader interface {
+	ReadLinearizable(ctx context.Context, tenant, key string) (string, error)
+}
+
+// BatchReader reads many keys in one call. A key that is not there is an error.
+type BatchReader interface {
+	ReadBatch(ctx context.Context, tenant string, keys []string) error
+}
+
+// StreamReader pipelines reads of one tenant. The stream lives as long as ctx.
+type StreamReader interface {
+	OpenReads(ctx context.Context, tenant string) (ReadStream, error)
+}
+
+// ReadStream sends reads without waiting; Recv returns when the oldest that is
+// not answered has been. One goroutine may send while another receives.
+type ReadStream interface {
+	Send(key string) error
+	Recv() error
+	// CloseSend says that nothing more is sent; the answers still come.
+	CloseSend() error
+}
+
+// Writer writes one key and returns when it is as durable as the peer makes it.
+type Writer interface {
+	Write(ctx context.Context, tenant string, e Entry) error
+}
+
+// SetWriter writes many keys, all or none.
+type SetWriter interface {
+	WriteSet(ctx context.Context, tenant string, set []Entry) error
+}
+
+// StreamWriter pipelines writes of one tenant, each on its own. The stream
+// lives as long as ctx.
+type StreamWriter interface {
+	OpenWrites(ctx context.Context, tenant string) (WriteStream, error)
+}
+
+// WriteStream is to writes what ReadStream is to reads.
+type WriteStream interface {
+	Send(e Entry) error
+	Recv() error
+	CloseSend() error
+}
+
+// Watcher opens watches of one key over a number of streams, as evenly as it
+// goes, and returns when all of them are in place. It calls got, from many
+// goroutines, once for every watch and value, until stop has returned. stop
+// reports what ended a watch early.
+type Watcher interface {
+	Watch(ctx context.Context, tenant, key string, watches, streams int, got func(value string)) (stop func() error, err error)
+	// SharesStreams says whether one stream can carry many watches.
+	SharesStreams() bool
+}

@@ -1,0 +1,155 @@
+package peer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Stele is `stele up`: everything in one process, fsync always.
+type Stele struct {
+	// Binary is the program to run; see BuildStele.
+	Binary string
+}
+
+// BuildStele compiles cmd/stele of the tree at root to the file out.
+func BuildStele(ctx context.Context, root, out string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", root, "-tags", "grpcnotrace", "-o", out, "./cmd/stele")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build stele: %w\n%s", err, b)
+	}
+	return nil
+}
+
+func (Stele) Name() string { return "stele" }
+
+func (s Stele) Command(dir, addr string) *exec.Cmd {
+	return exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0")
+}
+
+func (s Stele) Dial(ctx context.Context, dir, addr string, conns int) (Client, error) {
+	token, err := os.ReadFile(filepath.Join(dir, "token"))
+	if err != nil {
+		return nil, err
+	}
+	c := &steleClient{authorization: "Bearer " + string(bytes.TrimSpace(token))}
+	c.pool, err = dialPool(conns, func() (*grpc.ClientConn, error) {
+		cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			return nil, err
+		}
+		if _, err := stelev1.NewLedgerClient(cc).GetHead(ctx, &stelev1.GetHeadRequest{}, c.as("ping")); err != nil {
+			return nil, errors.Join(err, cc.Close())
+		}
+		return cc, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+type steleClient struct {
+	*pool[*grpc.ClientConn]
+	authorization string
+}
+
+// identity is what every call carries: who calls, and for which tenant.
+type identity struct{ authorization, tenant string }
+
+func (id identity) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": id.authorization, "as-tenant": id.tenant}, nil
+}
+
+func (identity) RequireTransportSecurity() bool { return false }
+
+func (c *steleClient) as(tenant string) grpc.CallOption {
+	return grpc.PerRPCCredentials(identity{c.authorization, tenant})
+}
+
+func (c *steleClient) config() stelev1.ConfigClient { return stelev1.NewConfigClient(c.next()) }
+func (c *steleClient) ledger() stelev1.LedgerClient { return stelev1.NewLedgerClient(c.next()) }
+
+func (c *steleClient) Read(ctx context.Context, tenant, key string) (string, error) {
+	r, err := c.config().Get(ctx, &stelev1.GetRequest{Key: key}, c.as(tenant))
+	return r.GetEntry().GetValue(), err
+}
+
+func (c *steleClient) ReadBatch(ctx context.Context, tenant string, keys []string) error {
+	r, err := c.config().BatchGet(ctx, &stelev1.BatchGetRequest{Keys: keys}, c.as(tenant))
+	if err != nil {
+		return err
+	}
+	if len(r.Missing) > 0 {
+		return fmt.Errorf("stele: %q is not set", r.Missing[0])
+	}
+	return nil
+}
+
+func (c *steleClient) OpenReads(ctx context.Context, tenant string) (ReadStream, error) {
+	s, err := c.config().Read(ctx, c.as(tenant))
+	return steleReads{s}, err
+}
+
+type steleReads struct{ stelev1.Config_ReadClient }
+
+func (s steleReads) Send(key string) error {
+	return s.Config_ReadClient.Send(&stelev1.ReadRequest{Keys: []string{key}})
+}
+
+func (s steleReads) Recv() error {
+	r, err := s.Config_ReadClient.Recv()
+	switch {
+	case err != nil:
+		return err
+	case r.Error != nil:
+		return fmt.Errorf("stele: read: %s", r.Error.Message)
+	case len(r.Entries) != 1:
+		return fmt.Errorf("stele: %q is not set", r.Missing)
+	}
+	return nil
+}
+
+func commitOf(set ...Entry) *stelev1.CommitRequest {
+	changes := make([]*stelev1.Change, len(set))
+	for i, e := range set {
+		changes[i] = &stelev1.Change{Key: e.Key, Value: e.Value}
+	}
+	return &stelev1.CommitRequest{Changes: changes}
+}
+
+func (c *steleClient) Write(ctx context.Context, tenant string, e Entry) error {
+	return c.WriteSet(ctx, tenant, []Entry{e})
+}
+
+func (c *steleClient) WriteSet(ctx context.Context, tenant string, set []Entry) error {
+	_, err := c.ledger().Commit(ctx, commitOf(set...), c.as(tenant))
+	return err
+}
+
+func (c *steleClient) OpenWrites(ctx context.Context, tenant string) (WriteStream, error) {
+	s, err := c.ledger().CommitStream(ctx, c.as(tenant))
+	return steleWrites{s}, err
+}
+
+type steleWrites struct {
+	stelev1.Ledger_CommitStreamClient
+}
+
+func (s steleWrites) Send(e Entry) error {
+	return s.Ledger_CommitStreamClient.Send(&stelev1.CommitStreamRequest{Commit: commitOf(e)})
+}
+
+func (s steleWrites) Recv() error {
+	_, err := s.Ledger_CommitStreamClient.Recv()
+	return err
+}
