@@ -58,6 +58,9 @@ value may begin with "-".`,
 		}
 		return s.commit(ctx, cmd, &cs)
 	})
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return fmt.Errorf("%w: write \"--\" before values that begin with \"-\"", err)
+	})
 	w.add(cmd)
 	cmd.Flags().BoolVar(&asString, "string", false, "take values as strings")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "refuse values that are not JSON")

@@ -138,8 +138,8 @@ func tally(changes []ledger.Change) string {
 // for a command to paste.
 func globalFlags(cmd *cobra.Command) string {
 	var b strings.Builder
-	cmd.Root().PersistentFlags().Visit(func(f *pflag.Flag) {
-		if f.Name != "output" {
+	cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if f.Changed && f.Name != "output" {
 			fmt.Fprintf(&b, " --%s %s", f.Name, shellQuote(f.Value.String()))
 		}
 	})

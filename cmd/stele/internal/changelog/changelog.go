@@ -5,6 +5,7 @@ package changelog
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/base64"
@@ -138,7 +139,7 @@ type record struct {
 func (r *Reader) decode(text []byte) (*Line, error) {
 	var rec record
 	if err := json.Unmarshal(text, &rec, json.RejectUnknownMembers(true)); err != nil {
-		return nil, err
+		return nil, reason(err)
 	}
 	tenant, err := ledger.ParseTenant(rec.Tenant)
 	switch {
@@ -180,6 +181,22 @@ func (r *Reader) decode(text []byte) (*Line, error) {
 	r.newest[tenant] = *rec.Time
 	l.ChangeSet.RequestID = r.requestID(text)
 	return l, nil
+}
+
+// reason tells of a JSON error in the log's words instead of Go's.
+func reason(err error) error {
+	var mistyped *json.SemanticError
+	if !errors.As(err, &mistyped) {
+		return err
+	}
+	at := cmp.Or(string(mistyped.JSONPointer), "the line")
+	switch {
+	case errors.Is(err, json.ErrUnknownName):
+		return fmt.Errorf("%s is no field of a change log", at)
+	case mistyped.Err != nil:
+		return fmt.Errorf("%s: %w", at, mistyped.Err)
+	}
+	return fmt.Errorf("%s is a JSON %s, which does not belong there", at, mistyped.JSONKind)
 }
 
 // requestID names a line by its content, and the second and later of identical

@@ -82,10 +82,10 @@ func Code(err error) int {
 }
 
 // Lines is what to tell of an error: what went wrong, then its details, then
-// what to try. It is empty for an Exit and
-// for what the caller has interrupted.
+// what to try. It is empty without an error, for an
+// Exit and for what the caller has interrupted.
 func Lines(err error) []string {
-	if errors.As(err, new(Exit)) || Code(err) == Interrupted {
+	if err == nil || errors.As(err, new(Exit)) || Code(err) == Interrupted {
 		return nil
 	}
 	lines := []string{Message(err)}

@@ -26,6 +26,7 @@ func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
 		code  int
 		lines []string
 	}{
+		{"none", nil, OK, nil},
 		{"own", errors.New("no space"), Other, []string{"no space"}},
 		{"usage", Usagef("no %s", "key"), Usage, []string{"no key"}},
 		{"not found", fmt.Errorf("get: %w", answer(codes.NotFound, "a/b is not set in acme@42")), NotFound, []string{"a/b is not set in acme@42"}},

@@ -1,0 +1,23 @@
+package replica
+
+import (
+	"context"
+	"errors"
+)
+
+// Flush writes what is applied into the file now.
+func (r *Replica) Flush() error { return r.store.Load().flush() }
+
+// Check reads the whole file, as the scrub does after opening it, and says
+// whether that was still the replica's file when it was done.
+func (r *Replica) Check(ctx context.Context) (current bool, err error) {
+	s := r.store.Load()
+	if s == nil {
+		return false, errNotBuilt
+	}
+	err = s.check(ctx)
+	return r.store.Load() == s, err
+}
+
+// IsDamage says whether an error means that the file is not what was written.
+func IsDamage(err error) bool { return errors.Is(err, errDamaged) }

@@ -1,0 +1,257 @@
+package replica_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// fakeJournal is a fake: a journal in memory, for the ledger and the replica,
+// that tests can cut, fork and take down. It answers as the real one does.
+type fakeJournal struct {
+	epoch ledger.Epoch
+
+	mu     sync.Mutex // guards everything below
+	shards [][]journal.Message
+	// ends, where set, is what a shard says its last sequence is.
+	ends map[int]ledger.Sequence
+	down bool
+	// careless makes it deliver what comes after a gap, instead of a GapError.
+	careless  bool
+	delivered int
+	changed   chan struct{}
+}
+
+func newFakeJournal(shards int) *fakeJournal {
+	return &fakeJournal{
+		epoch:   ledger.Epoch{1, 2, 3},
+		shards:  make([][]journal.Message, shards),
+		ends:    make(map[int]ledger.Sequence),
+		changed: make(chan struct{}),
+	}
+}
+
+// clone is another journal with the same messages.
+func (j *fakeJournal) clone() *fakeJournal {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c := newFakeJournal(len(j.shards))
+	c.epoch = j.epoch
+	for i := range j.shards {
+		c.shards[i] = slices.Clone(j.shards[i])
+	}
+	return c
+}
+
+// alter changes the journal behind everybody's back.
+func (j *fakeJournal) alter(change func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	change()
+	close(j.changed)
+	j.changed = make(chan struct{})
+}
+
+func (j *fakeJournal) deliveries() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.delivered
+}
+
+var errDown = fmt.Errorf("%w: the fake journal is down", ledger.ErrUnavailable)
+
+func (j *fakeJournal) Epoch() ledger.Epoch { return j.epoch }
+func (j *fakeJournal) Shards() int         { return len(j.shards) }
+func (j *fakeJournal) MaxRecord() int      { return 8 << 20 }
+
+func (j *fakeJournal) Append(_ context.Context, t ledger.Tenant, expected ledger.Sequence, record []byte) (seq ledger.Sequence, err error) {
+	shard := journal.ShardOf(t, len(j.shards))
+	j.alter(func() {
+		switch {
+		case j.down:
+			err = errDown
+		case j.lastOf(t) != expected:
+			err = ledger.ErrConflict
+		default:
+			seq = j.last(shard) + 1
+			j.shards[shard] = append(j.shards[shard], journal.Message{Shard: shard, Tenant: t, Sequence: seq, Time: time.Now(), Record: record})
+		}
+	})
+	return seq, err
+}
+
+func (j *fakeJournal) LastOf(_ context.Context, t ledger.Tenant) (ledger.Sequence, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.down {
+		return 0, errDown
+	}
+	return j.lastOf(t), nil
+}
+
+func (j *fakeJournal) lastOf(t ledger.Tenant) ledger.Sequence {
+	for _, m := range slices.Backward(j.shards[journal.ShardOf(t, len(j.shards))]) {
+		if m.Tenant == t {
+			return m.Sequence
+		}
+	}
+	return 0
+}
+
+func (j *fakeJournal) Last(_ context.Context, shard int) (ledger.Sequence, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.down {
+		return 0, errDown
+	}
+	return j.last(shard), nil
+}
+
+func (j *fakeJournal) last(shard int) ledger.Sequence {
+	if end, ok := j.ends[shard]; ok {
+		return end
+	}
+	if n := len(j.shards[shard]); n > 0 {
+		return j.shards[shard][n-1].Sequence
+	}
+	return 0
+}
+
+func (j *fakeJournal) Read(_ context.Context, shard int, seq ledger.Sequence) (journal.Message, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.down {
+		return journal.Message{}, errDown
+	}
+	i, ok := slices.BinarySearchFunc(j.shards[shard], seq, bySequence)
+	if !ok {
+		return journal.Message{}, journal.ErrNoMessage
+	}
+	return j.shards[shard][i], nil
+}
+
+func bySequence(m journal.Message, seq ledger.Sequence) int { return int(m.Sequence) - int(seq) }
+
+func (j *fakeJournal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(journal.Message) error) error {
+	for ctx.Err() == nil {
+		j.mu.Lock()
+		changed := j.changed
+		if j.down {
+			j.mu.Unlock()
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		last := j.last(shard)
+		i, _ := slices.BinarySearchFunc(j.shards[shard], after+1, bySequence)
+		waiting := slices.Clone(j.shards[shard][i:])
+		careless := j.careless
+		j.mu.Unlock()
+		if last < after {
+			return &journal.GapError{Shard: shard, Want: after + 1, Got: last}
+		}
+		for _, m := range waiting {
+			if len(tenants) > 0 && !slices.Contains(tenants, m.Tenant) {
+				continue
+			}
+			if len(tenants) == 0 && m.Sequence != after+1 && !careless {
+				return &journal.GapError{Shard: shard, Want: after + 1, Got: m.Sequence}
+			}
+			j.mu.Lock()
+			j.delivered++
+			j.mu.Unlock()
+			if err := handle(m); err != nil {
+				return err
+			}
+			after = m.Sequence
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+	return ctx.Err()
+}
+
+// anyJournal is what a node needs of a journal, fake or real.
+type anyJournal interface {
+	ledger.Journal
+	replica.Journal
+}
+
+// node is a replica that follows a journal, and a ledger that writes to it.
+type node struct {
+	*replica.Replica
+	ledger *ledger.Ledger
+}
+
+// failer is a *testing.T or a *rapid.T.
+type failer interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+}
+
+// start opens a replica and follows the journal to its end.
+func start(t failer, path string, j anyJournal, tenants ...ledger.Tenant) *node {
+	t.Helper()
+	r, err := replica.Open(replica.Config{Path: path, Tenants: tenants})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Follow(j); err != nil {
+		t.Fatal(err)
+	}
+	n := &node{r, ledger.New(ledger.Config{Journal: j, Replica: r})}
+	eventually(t, "the replica holds what the journal holds", func() bool {
+		if !r.Ready() {
+			return false
+		}
+		for i, sh := range r.Shards() {
+			last, err := j.Last(context.Background(), i)
+			if err != nil || len(tenants) == 0 && sh.Position < last {
+				return false
+			}
+		}
+		return true
+	})
+	return n
+}
+
+func (n *node) close(t failer) {
+	t.Helper()
+	n.ledger.Close()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open opens a replica without a journal; the test's end closes it.
+func open(t *testing.T, path string) *replica.Replica {
+	t.Helper()
+	r, err := replica.Open(replica.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	return r
+}
+
+// eventually polls until the condition holds, for at most a minute.
+func eventually(t failer, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(200 * time.Microsecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
