@@ -1,12 +1,16 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -54,6 +58,24 @@ func BenchmarkCommit(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			f.commit(b, ctx, set(fmt.Sprintf("tenantconfig/svc-%04d/setting", rand.IntN(benchKeys)), value))
+		}
+	})
+}
+
+func BenchmarkCommitManyTenants(b *testing.B) {
+	f := start(b)
+	var tenants []context.Context
+	for i := range 100 {
+		tenants = append(tenants, f.as(b, ledger.Tenant(fmt.Sprint("t", i)), identity.Writer))
+	}
+	value := `"` + strings.Repeat("x", 254) + `"`
+	n, _ := strconv.Atoi(os.Getenv("PAR"))
+	b.SetParallelism(n)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			f.commit(b, tenants[rand.IntN(len(tenants))], set(fmt.Sprintf("tenantconfig/svc-%04d/setting", rand.IntN(benchKeys)), value))
 		}
 	})
 }

@@ -42,7 +42,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, err
 	}
 	if !ok {
-		return nil, fmt.Errorf("%s is not set in %s%s: %w", req.Key, callerOf(ctx).tenant, v.State().Revision, ledger.ErrNotFound)
+		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).tenant, v.State().Revision)
 	}
 	return &stelev1.GetResponse{Entry: entryOf(e), Snapshot: snapshotOf(v)}, nil
 }

@@ -23,6 +23,16 @@ var (
 	ErrReadOnly = errors.New("read-only")
 )
 
+// NotFound is an ErrNotFound that says what is not there.
+func NotFound(format string, args ...any) error {
+	return &notFoundError{fmt.Sprintf(format, args...)}
+}
+
+type notFoundError struct{ text string }
+
+func (e *notFoundError) Error() string { return e.text }
+func (e *notFoundError) Unwrap() error { return ErrNotFound }
+
 // Violation is one thing wrong with a request.
 type Violation struct {
 	// Field is the path of the offending field, e.g. "changes[3].key".

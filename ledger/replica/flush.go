@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"fmt"
+	"runtime/debug"
 	"slices"
 
 	"github.com/stelehq/stele/ledger"
@@ -15,6 +16,7 @@ import (
 func (s *store) flush() (err error) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
 
 	s.mu.Lock()

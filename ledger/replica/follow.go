@@ -32,7 +32,6 @@ type Journal interface {
 const (
 	pollInterval  = 500 * time.Millisecond
 	flushInterval = 5 * time.Second
-	flushPoll     = 100 * time.Millisecond
 )
 
 // Follow starts following the journal, until Close. Call it once. The error
@@ -166,7 +165,6 @@ func (r *Replica) followShard(ctx context.Context, s *store, j Journal, shard in
 				return fmt.Errorf("message %d of shard %d: %w: it is on the subject of %s and holds a commit of %s",
 					m.Sequence, shard, errContradiction, m.Tenant, commits[0].Tenant)
 			}
-			s.waitRoom(ctx.Done())
 			if err := r.apply(s, m.Sequence, commits); err != nil {
 				return err
 			}
@@ -289,22 +287,21 @@ func (s *store) holds(m journal.Message) bool {
 	return false
 }
 
+// flushLoop flushes when a tail is full, and what there is every few seconds.
 func (r *Replica) flushLoop(ctx context.Context, s *store) error {
-	tick := time.NewTicker(flushPoll)
+	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
-	last := time.Now()
 	for {
 		select {
+		case <-s.full:
 		case <-tick.C:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		n := s.pending()
-		if n >= flushBytes || n > 0 && time.Since(last) >= flushInterval {
+		if s.pending() {
 			if err := s.flush(); err != nil {
 				return err
 			}
-			last = time.Now()
 		}
 	}
 }

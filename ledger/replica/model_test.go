@@ -146,26 +146,47 @@ func (h *history) compareView(v *replica.View, want ledger.Revision, keys, prefi
 		if i%3 == 2 {
 			from = prefix + "a/b"
 		}
-		all := h.selected(want, prefix, from)
-		for len(all) > 0 || from != "end" {
+		for more := true; more; {
+			all := h.selected(want, prefix, from)
+			expected := all[:min(page, len(all))]
 			var got []replica.Entry
+			more = false
 			err := v.List(ledger.Prefix(prefix), from, func(e replica.Entry) bool {
+				if len(got) == page {
+					more, from = true, e.Key // where the next page begins
+					return false
+				}
 				got = append(got, e)
-				return len(got) < page
+				return true
 			})
 			if err != nil {
 				return fmt.Errorf("list %q of %s%s: %w", prefix, h.tenant, want, err)
 			}
-			expected := all[:min(page, len(all))]
-			if !slices.Equal(got, expected) {
-				return fmt.Errorf("list %q of %s%s from %q = %v, want %v", prefix, h.tenant, want, from, got, expected)
+			if !slices.Equal(got, expected) || more != (len(all) > page) {
+				return fmt.Errorf("list %q of %s%s = %v (more: %v), want the first %d of %v", prefix, h.tenant, want, got, more, page, all)
 			}
-			all = all[len(expected):]
-			if len(got) < page {
-				break
-			}
-			from = got[len(got)-1].Key + "\x00"
 		}
+	}
+	return nil
+}
+
+// listsRight compares the whole state at a revision, read in one listing.
+func (h *history) listsRight(r *replica.Replica, rev ledger.Revision) error {
+	v, err := r.View(h.tenant, replica.At{Revision: rev})
+	if err != nil {
+		return fmt.Errorf("view %s%s: %w", h.tenant, rev, err)
+	}
+	defer v.Close()
+	var got []replica.Entry
+	err = v.List("", "", func(e replica.Entry) bool {
+		got = append(got, e)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("list %s%s: %w", h.tenant, rev, err)
+	}
+	if !slices.Equal(got, h.selected(rev, "", "")) {
+		return fmt.Errorf("list %s%s: %d entries, not the %d that were set", h.tenant, rev, len(got), len(h.states[rev]))
 	}
 	return nil
 }

@@ -3,7 +3,6 @@ package replica
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"sort"
 	"time"
 
@@ -344,7 +343,7 @@ func (v *View) findID(id []byte) (ledger.Revision, error) {
 	key := idKey(v.tenant, id)
 	k, b := v.tx.Bucket(bucketIDs).Cursor().Seek(key)
 	if !bytes.HasPrefix(k, key) {
-		return 0, fmt.Errorf("commit %x of %s: %w", id, v.tenant, ledger.ErrNotFound)
+		return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
 	}
 	r, err := parseRevision(bucketIDs, k, b)
 	if err != nil {
@@ -355,7 +354,7 @@ func (v *View) findID(id []byte) (ledger.Revision, error) {
 		return 0, err
 	}
 	if !bytes.HasPrefix(c.ID[:], id) {
-		return 0, fmt.Errorf("commit %x of %s: %w", id, v.tenant, ledger.ErrNotFound)
+		return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
 	}
 	return r, nil
 }
@@ -368,6 +367,9 @@ func (v *View) tailID(id []byte) (ledger.Revision, bool) {
 			continue
 		}
 		for _, c := range t.tenants[v.tenant].commits {
+			if c.Revision > v.head { // applied since the view was opened
+				break
+			}
 			if bytes.HasPrefix(c.ID[:], id) {
 				return c.Revision, true
 			}
@@ -384,7 +386,7 @@ func (v *View) request(id string) (ledger.Revision, bool, error) {
 	if !ok && v.frozen != nil {
 		r, ok = v.frozen.request(v.tenant, id)
 	}
-	if ok {
+	if ok && r <= v.head { // else it was applied since the view was opened
 		return r, true, nil
 	}
 	key := newestKey(v.tenant, id)

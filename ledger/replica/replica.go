@@ -165,6 +165,7 @@ func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
 }
 
 func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit) error {
+	s.waitRoom(r.ctx.Done())
 	r.feeds.mu.Lock() // so that feeds get commits in the order in which they became visible
 	defer r.feeds.mu.Unlock()
 	fresh, err := s.apply(seq, commits)

@@ -40,6 +40,9 @@ type store struct {
 	shard   []shardState
 	// room is closed and replaced when a flush has made room in the tail.
 	room chan struct{}
+
+	// full holds one token when the active tail is worth a flush.
+	full chan struct{}
 }
 
 type tenantState struct {
@@ -61,8 +64,9 @@ type shardState struct {
 	asked time.Time
 }
 
-// Tails are flushed when they hold this much, in bytes of commits.
-const flushBytes = 64 << 20
+// A tail is flushed when it takes this much memory, in bytes. A second one may
+// fill meanwhile; then whoever applies waits.
+const flushBytes = 32 << 20
 
 // A mapping that grows must wait for all readers, so it starts large: this is
 // address space, not memory.
@@ -75,6 +79,7 @@ func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store,
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
 	db, err := bolt.Open(path, 0o600, &bolt.Options{
 		Timeout:         time.Second,
@@ -94,6 +99,7 @@ func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store,
 		tenants: make(map[ledger.Tenant]*tenantState),
 		active:  newTail(),
 		room:    make(chan struct{}),
+		full:    make(chan struct{}, 1),
 	}
 	if err := s.load(tenants, created); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -125,9 +131,17 @@ func identity(tenants []ledger.Tenant) []byte {
 }
 
 // load reads the file's meta data, or writes that of a new one.
-func (s *store) load(tenants []ledger.Tenant, created *origin) error {
+func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
+	defer catchDamage(&err) // here, so that openStore closes the file
 	fresh := false
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err = s.db.View(func(tx *bolt.Tx) error {
+		info, err := os.Stat(s.db.Path())
+		if err != nil {
+			return err
+		}
+		if info.Size() < tx.Size() {
+			return damaged("it has %d of its %d bytes", info.Size(), tx.Size())
+		}
 		fresh = tx.Bucket(bucketMeta) == nil
 		return nil
 	})
@@ -261,6 +275,12 @@ func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) ([]*ledger.
 		s.active.add(c, seq)
 		ts.changes += uint64(len(c.Changes))
 	}
+	if s.active.bytes > flushBytes {
+		select {
+		case s.full <- struct{}{}:
+		default:
+		}
+	}
 	ts.head = next
 	if ts.moved != nil {
 		close(ts.moved)
@@ -288,6 +308,7 @@ func (s *store) commitLocked(t ledger.Tenant, r ledger.Revision) (c *ledger.Comm
 	if c, ok := s.tailCommit(t, r); ok {
 		return c.Commit, nil
 	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c, err = readCommit(tx, t, r)
@@ -381,15 +402,11 @@ func (s *store) waitRoom(done <-chan struct{}) {
 	}
 }
 
-// pending is how many bytes of commits wait to be flushed.
-func (s *store) pending() int {
+// pending says whether something waits to be flushed.
+func (s *store) pending() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	n := s.active.bytes
-	if s.frozen != nil {
-		n += s.frozen.bytes
-	}
-	return n
+	return s.active.bytes > 0 || s.frozen != nil
 }
 
 func (s *store) position(shard int) ledger.Sequence {

@@ -11,7 +11,7 @@ import (
 // grows, under the store's lock; once frozen it never changes.
 type tail struct {
 	tenants map[ledger.Tenant]*tenantTail
-	// bytes of commits, to know when to flush.
+	// bytes that it takes in memory, about, to know when to flush.
 	bytes int
 }
 
@@ -49,7 +49,17 @@ func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 	if c.RequestID != "" {
 		tt.requests[c.RequestID] = c.Revision
 	}
-	t.bytes += len(c.Encoded)
+	t.bytes += footprint(c)
+}
+
+// footprint is about what a commit takes in a tail: its stored bytes, its
+// decoded form, and the indices.
+func footprint(c *ledger.Commit) int {
+	n := 500 + len(c.Encoded)
+	for _, ch := range c.Changes {
+		n += 200 + len(ch.Key) + len(ch.Value)
+	}
+	return n
 }
 
 // at finds the version in force at the revision, among those that the tail has.

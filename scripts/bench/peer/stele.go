@@ -33,7 +33,9 @@ func BuildStele(ctx context.Context, root, out string) error {
 func (Stele) Name() string { return "stele" }
 
 func (s Stele) Command(dir, addr string) *exec.Cmd {
-	return exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0")
+	cmd := exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0")
+	cmd.Env = append(os.Environ(), "STELE_CONFIG="+filepath.Join(dir, "config.yaml")) // not the user's
+	return cmd
 }
 
 func (s Stele) Dial(ctx context.Context, dir, addr string, conns int) (Client, error) {
