@@ -19,9 +19,7 @@ import (
 
 // serveOptions are the flags of "stele serve".
 type serveOptions struct {
-	data, listen, http string
-	logLevel           string
-	reflection         bool
+	serverOptions
 
 	roles   []string
 	tenants []string
@@ -58,11 +56,7 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
-	f.StringVar(&o.listen, "listen", defaultListen, "gRPC address")
-	f.StringVar(&o.http, "http", defaultHTTP, "address of metrics and health")
-	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
-	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	o.addFlags(f, "info")
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: ledger, gateway")
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.natsURL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
@@ -97,7 +91,7 @@ func flagsFromEnvironment(flags *pflag.FlagSet) error {
 }
 
 func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
-	log, err := logger(errOut, o.logLevel)
+	log, err := o.logger(errOut)
 	if err != nil {
 		return err
 	}

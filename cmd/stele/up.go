@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,23 +17,14 @@ import (
 )
 
 const (
-	defaultListen = "127.0.0.1:7070"
-	defaultHTTP   = "127.0.0.1:7071"
 	// The local token lives as long as nobody minds on a developer's machine; it
 	// is made anew at every start.
 	localTokenTTL = 365 * 24 * time.Hour
 	localContext  = "local"
 )
 
-// upOptions are the flags of "stele up".
-type upOptions struct {
-	data, listen, http string
-	logLevel           string
-	reflection         bool
-}
-
 func upCommand() *cobra.Command {
-	var o upOptions
+	var o serverOptions
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
@@ -49,17 +39,12 @@ started again on the same folder it has everything.`,
 			return up(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)
 		},
 	}
-	f := cmd.Flags()
-	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
-	f.StringVar(&o.listen, "listen", defaultListen, "gRPC address")
-	f.StringVar(&o.http, "http", defaultHTTP, "address of metrics and health")
-	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
-	f.StringVar(&o.logLevel, "log-level", "warn", "debug, info, warn or error")
+	o.addFlags(cmd.Flags(), "warn")
 	return cmd
 }
 
-func up(ctx context.Context, out, errOut io.Writer, o upOptions) error {
-	log, err := logger(errOut, o.logLevel)
+func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
+	log, err := o.logger(errOut)
 	if err != nil {
 		return err
 	}
@@ -157,12 +142,4 @@ func program() string {
 		return os.Args[0]
 	}
 	return "stele"
-}
-
-func logger(w io.Writer, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
-	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
 }

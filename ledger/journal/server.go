@@ -121,8 +121,8 @@ func lockDir(dir string) (*os.File, error) {
 		pid, _ := os.ReadFile(f.Name())
 		return nil, fmt.Errorf("%s is in use by another stele (pid %s)", dir, strings.TrimSpace(string(pid)))
 	}
-	if err := f.Truncate(0); err == nil {
-		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
+	if f.Truncate(0) == nil { // only the lock counts: the number is for people
+		fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
 	return f, nil
 }

@@ -1,0 +1,32 @@
+package main
+
+import (
+	"io"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+)
+
+// serverOptions are the flags that every server has.
+type serverOptions struct {
+	data, listen, http string
+	logLevel           string
+	reflection         bool
+}
+
+func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
+	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
+	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
+	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
+}
+
+func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, failure.Usagef("--log-level %q: use debug, info, warn or error", o.logLevel)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}

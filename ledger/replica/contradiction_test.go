@@ -1,0 +1,203 @@
+package replica_test
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// fork makes another journal that has the first messages of this one, and
+// commits other things after them.
+func fork(t *testing.T, j *fakeJournal, keep int, commits int, tenants ...ledger.Tenant) *fakeJournal {
+	t.Helper()
+	f := j.clone()
+	f.shards[0] = f.shards[0][:keep]
+	n := start(t, filepath.Join(t.TempDir(), "fork.db"), f)
+	defer n.close(t)
+	for i := range commits {
+		set := ledger.ChangeSet{Changes: []ledger.Change{{Key: "a", Value: ledger.Value(fmt.Sprintf(`"forked %d"`, i))}}}
+		if _, err := n.ledger.Commit(t.Context(), tenants[i%len(tenants)], set); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// A replica has seen ten commits, one a message. Then the journal says something
+// else. The replica must stop, and go on answering what it has seen.
+func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
+	const seen = 10
+	record := func(f *fakeJournal, seq ledger.Sequence) []byte { return f.shards[0][seq-1].Record }
+	for _, tc := range []struct {
+		name string
+		// change alters the journal, which has two more messages that were not seen.
+		change func(t *testing.T, j *fakeJournal)
+		want   string // part of the reason
+	}{
+		{"it ends before what was seen", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = j.shards[0][:seen-1]
+		}, "shard 0 ends at 9, and 10 was seen"},
+		{"it is empty", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = nil
+		}, "shard 0 ends at 0, and 10 was seen"},
+		{"it lost the last message that was seen", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = slices.Delete(j.shards[0], seen-1, seen)
+		}, "lost its message 10"},
+		{"the last message that was seen is another", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = fork(t, j, seen-1, 3, "acme").shards[0]
+		}, "where the replica has seen"},
+		{"the last message that was seen is another tenant's", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = fork(t, j, seen-1, 3, "umbrella").shards[0]
+		}, "holds umbrella@1, which was never seen"},
+		{"the last message that was seen is a later commit", func(t *testing.T, j *fakeJournal) {
+			j.shards[0][seen-1].Record = record(j, seen+1)
+		}, "holds acme@11, which was never seen"},
+		{"the last message that was seen is no record", func(t *testing.T, j *fakeJournal) {
+			j.shards[0][seen-1].Record = []byte{0xff}
+		}, "message 10 of shard 0"},
+		{"it was restored from a backup and written to", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = fork(t, j, 5, 7, "acme").shards[0]
+		}, "where the replica has seen"},
+		{"a message is missing", func(t *testing.T, j *fakeJournal) {
+			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
+		}, "lost messages: after 10 comes 12"},
+		{"a message is missing and nobody counts", func(t *testing.T, j *fakeJournal) {
+			j.careless = true
+			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
+		}, "it comes after @10"},
+		{"the next message has another parent", func(t *testing.T, j *fakeJournal) {
+			other := fork(t, j, seen-1, 2, "acme")
+			j.shards[0][seen].Record = record(other, seen+1) // acme@11, after another acme@10
+		}, "its parent is"},
+		{"the next message repeats an old revision with another commit", func(t *testing.T, j *fakeJournal) {
+			other := fork(t, j, 4, 1, "acme")
+			j.shards[0][seen].Record = record(other, 5)
+		}, "where the replica has seen"},
+		{"the next message is cut", func(t *testing.T, j *fakeJournal) {
+			j.shards[0][seen].Record = record(j, seen+1)[:20]
+		}, "message 11 of shard 0"},
+		{"the next message is empty", func(t *testing.T, j *fakeJournal) {
+			j.shards[0][seen].Record = nil
+		}, "holds no commit"},
+		{"the next message is on another tenant's subject", func(t *testing.T, j *fakeJournal) {
+			j.shards[0][seen].Tenant = "umbrella"
+		}, "on the subject of umbrella"},
+		{"the next message is another ledger's", func(t *testing.T, j *fakeJournal) {
+			other := newFakeJournal(1)
+			other.epoch = ledger.Epoch{9}
+			other = fork(t, other, 0, 1, "umbrella")
+			j.shards[0][seen] = other.shards[0][0]
+			j.shards[0][seen].Sequence = seen + 1
+		}, "it is of the ledger"},
+	} {
+		for _, when := range []string{"while it was away", "while it follows"} {
+			t.Run(tc.name+"/"+when, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "replica.db")
+				j := newFakeJournal(1)
+				n := start(t, path, j)
+				h := newHistory("acme")
+				for i := 1; i <= seen; i++ {
+					h.write(t, n.ledger, churn(i))
+				}
+				longer := fork(t, j, seen, 2, "acme")
+				tc.change(t, longer)
+				if when == "while it was away" {
+					n.close(t)
+					n = &node{Replica: open(t, path)}
+					if err := n.Follow(longer); err != nil {
+						t.Fatal(err)
+					}
+				} else {
+					defer n.close(t)
+					if slices.ContainsFunc(longer.shards[0][:min(seen, len(longer.shards[0]))], func(m journal.Message) bool {
+						return m.Sequence > seen || string(m.Record) != string(j.shards[0][m.Sequence-1].Record)
+					}) {
+						t.Skip("only a restart reads again what was seen")
+					}
+					j.alter(func() { j.shards, j.careless = longer.shards, longer.careless })
+				}
+				eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
+				if err := n.Stopped(); !strings.Contains(err.Error(), tc.want) && !strings.Contains(err.Error(), "ends at message") {
+					t.Errorf("stopped because %q, want %q", err, tc.want)
+				}
+				// It may have got as far as the commits that are right.
+				if got := n.Head(h.tenant); got.Revision != seen || got.ID != h.commits[seen-1].ID {
+					t.Errorf("head %s, want @%d", got.Revision, seen)
+				}
+				if err := compareAll(n.Replica, h); err != nil {
+					t.Error(err)
+				}
+				v, err := n.View(h.tenant, replica.At{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer v.Close()
+				if !v.State().Stale {
+					t.Error("the replica has stopped and its answers are not stale")
+				}
+				if n.Head("umbrella").Revision != 0 {
+					t.Error("it took a commit from the journal that contradicts it")
+				}
+				if err := n.Apply(seen+1, nil); !errors.Is(err, ledger.ErrReadOnly) {
+					t.Errorf("apply to a stopped replica: %v", err)
+				}
+			})
+		}
+	}
+}
+
+func TestAnotherLedgersJournalIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "replica.db")
+	j := newFakeJournal(2)
+	n := start(t, path, j)
+	h := newHistory("acme")
+	h.write(t, n.ledger, churn(1))
+	n.close(t)
+	r := open(t, path)
+	other := newFakeJournal(2)
+	other.epoch = ledger.Epoch{9}
+	if err := r.Follow(other); err == nil || !strings.Contains(err.Error(), "is of the ledger 0102030000000000") {
+		t.Errorf("follow the journal of another ledger: %v", err)
+	}
+	more := newFakeJournal(3)
+	if err := r.Follow(more); err == nil || !strings.Contains(err.Error(), "has 2 shards") {
+		t.Errorf("follow a journal with other shards: %v", err)
+	}
+	if err := compareAll(r, h); err != nil {
+		t.Error(err)
+	}
+}
+
+// What this process appended itself is visible before the journal delivers it.
+// The delivery must be the same.
+func TestADeliveryThatIsNotWhatWasAppendedStopsTheReplica(t *testing.T) {
+	j := newFakeJournal(1)
+	n := start(t, filepath.Join(t.TempDir(), "replica.db"), j)
+	defer n.close(t)
+	h := newHistory("acme")
+	h.write(t, n.ledger, churn(1))
+	one := fork(t, j, 1, 1, "acme").shards[0][1]
+	two := fork(t, j, 1, 1, "acme").shards[0][1]
+	commits, err := ledger.DecodeRecord(one.Record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Apply(2, commits); err != nil {
+		t.Fatal(err)
+	}
+	j.alter(func() { j.shards[0] = append(j.shards[0], two) })
+	eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
+	if err := n.Stopped(); !strings.Contains(err.Error(), "where the replica has seen") {
+		t.Error(err)
+	}
+	if got := n.Head("acme").ID; got != commits[0].ID {
+		t.Errorf("the head is %s, no longer what was answered", got)
+	}
+}
