@@ -118,11 +118,15 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 	if c.Revision == 0 {
 		return nil, fmt.Errorf("decode commit of %s: it has no revision", c.Tenant)
 	}
-	if c.Revision > 1 && copy(c.Parent[:], p.Parent) != len(c.Parent) || c.Revision == 1 && len(p.Parent) > 0 {
+	if c.Revision > 1 && len(p.Parent) != len(c.Parent) || c.Revision == 1 && len(p.Parent) > 0 {
 		return nil, fmt.Errorf("decode commit %s%s: its parent has %d bytes", c.Tenant, c.Revision, len(p.Parent))
 	}
+	copy(c.Parent[:], p.Parent)
 	if err := p.Time.CheckValid(); err != nil {
 		return nil, fmt.Errorf("decode commit %s%s: time: %w", c.Tenant, c.Revision, err)
+	}
+	if !time.Unix(0, c.Time.UnixNano()).Equal(c.Time) {
+		return nil, fmt.Errorf("decode commit %s%s: its time %s does not fit into nanoseconds", c.Tenant, c.Revision, c.Time)
 	}
 	if in := p.Origin.GetImport(); in != nil {
 		c.Import = &ImportOrigin{Recorded: in.Recorded.AsTime(), Importer: in.Importer}

@@ -168,6 +168,8 @@ func (s *staged) commit(epoch Epoch, t Tenant, head Head, p *Pending) (c *Commit
 	if in := cs.Import; in != nil {
 		c.Time, c.Import = in.Time.UTC(), &ImportOrigin{Recorded: now, Importer: in.Importer}
 		switch {
+		case c.Time.Before(time.Unix(0, 0)):
+			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before 1970", c.Time.Format(time.RFC3339Nano)))
 		case c.Time.UnixNano() < head.Time:
 			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before the head's time %s: a tenant's history is imported oldest first, before anything newer is written",
 				c.Time.Format(time.RFC3339Nano), time.Unix(0, head.Time).UTC().Format(time.RFC3339Nano)))

@@ -19,40 +19,33 @@ type link struct {
 // so many, and fails where one is missing or not the parent of the next.
 func walk(t *testing.T, g *gateway, tenant ledger.Tenant, atLeast uint64) []link {
 	t.Helper()
-	var links []link // newest first
-	var parent ledger.CommitID
-	req := &stelev1.ListCommitsRequest{PageSize: 1000, OmitValues: true, MinRevision: atLeast}
-	for {
-		page := patient(t, acting(t, tenant), g.ledger.ListCommits, req)
-		if links == nil {
-			links = make([]link, page.Snapshot.Revision)
-			if page.Snapshot.Revision < atLeast {
-				t.Fatalf("%s is at @%d, and @%d was acknowledged", tenant, page.Snapshot.Revision, atLeast)
-			}
-			atLeast = page.Snapshot.Revision + 1 // the revision that comes next, going down
-		}
-		for _, info := range page.Commits {
-			c, id := info.Commit, ledger.CommitID(info.Id)
-			switch {
-			case c.Revision != atLeast-1:
-				t.Fatalf("%s: below @%d comes @%d", tenant, atLeast, c.Revision)
-			case int(c.Revision) < len(links) && id != parent:
-				t.Fatalf("%s@%d is %s, and its child's parent is %s", tenant, c.Revision, id, parent)
-			case c.Revision == 1 && len(c.Parent) > 0:
-				t.Fatalf("%s@1 has a parent", tenant)
-			}
-			links[c.Revision-1] = link{id, c.RequestId}
-			if c.Revision > 1 {
-				parent = ledger.CommitID(c.Parent)
-			}
-			atLeast = c.Revision
-		}
-		if req.PageToken = page.NextPageToken; req.PageToken == "" {
-			break
-		}
+	head := patient(t, acting(t, tenant), g.ledger.GetHead, &stelev1.GetHeadRequest{MinRevision: atLeast})
+	next, id := head.Snapshot.Revision, ledger.CommitID(head.Id) // going down from the head
+	if next < atLeast {
+		t.Fatalf("%s is at @%d, and @%d was acknowledged", tenant, next, atLeast)
 	}
-	if atLeast > 1 && len(links) > 0 {
-		t.Fatalf("%s: nothing comes below @%d", tenant, atLeast)
+	links := make([]link, next)
+	req := &stelev1.ListCommitsRequest{PageSize: 1000, OmitValues: true, MinRevision: next}
+	for next > 0 {
+		page := patient(t, acting(t, tenant), g.ledger.ListCommits, req)
+		for _, info := range page.Commits {
+			c := info.Commit
+			if c.Revision > next { // written since the head was asked for
+				continue
+			}
+			if c.Revision != next || ledger.CommitID(info.Id) != id {
+				t.Fatalf("%s@%d must come next, as %s: it is @%d, %x", tenant, next, id, c.Revision, info.Id)
+			}
+			links[next-1] = link{id, c.RequestId}
+			if next--; next > 0 {
+				id = ledger.CommitID(c.Parent)
+			} else if len(c.Parent) > 0 {
+				t.Fatalf("%s@1 has a parent, %x", tenant, c.Parent)
+			}
+		}
+		if req.PageToken = page.NextPageToken; req.PageToken == "" && next > 0 {
+			t.Fatalf("%s: the commits end above @%d", tenant, next)
+		}
 	}
 	return links
 }

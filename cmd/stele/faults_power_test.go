@@ -36,11 +36,13 @@ func newDisk(t *testing.T) *disk {
 		t.Fatal(err)
 	}
 	f.Close()
-	if out, err := exec.Command("mkfs.ext4", "-q", "-F", d.image).CombinedOutput(); err != nil {
-		t.Skipf("no file system to cut the power of: mkfs.ext4: %v: %s", err, out)
+	_, err = exec.Command("mkfs.ext4", "-q", "-F", d.image).Output()
+	if err == nil {
+		err = d.mount()
 	}
-	if err := d.mount(); err != nil {
-		t.Skipf("no file system to cut the power of, which takes root and loop devices: %v", err)
+	if err != nil {
+		fmt.Println("skipped: the power cut, which takes root, a loop device and mkfs.ext4:", err)
+		t.SkipNow()
 	}
 	t.Cleanup(func() { d.unmount() })
 	return d
@@ -130,7 +132,7 @@ func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 		crash: func(g *gateway) { d.cut(t, g.process) },
 	}
 	r := tr.run(t)
-	fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written), each of which dropped an unsynced write; "+
+	fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written, or just after), each of which dropped an unsynced write; "+
 		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay; %s\n",
 		cuts, r.inFlush, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
 }

@@ -52,7 +52,7 @@ func TestKilledImportLosesNothing(t *testing.T) {
 		crash: func(g *gateway) { g.kill() },
 	}
 	r := tr.run(t)
-	fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written), and %d while it started; "+
+	fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written, or just after), and %d while it started; "+
 		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay, "+
 		"from a replica built anew too; %s\n",
 		kills, r.inFlush, r.starting, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
@@ -99,6 +99,8 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 			im.pace.Store(int64(20 * time.Millisecond))
 			await(t, "a write of the replica", changed(filepath.Join(tr.data, "replica.db")))
 			im.pace.Store(0)
+			// In the middle of it, or when it is done.
+			time.Sleep(time.Duration(tr.random.Int64N(int64(30 * time.Millisecond))))
 			v.inFlush++
 		}
 		tr.crash(g)

@@ -29,14 +29,35 @@ func (s *store) check(ctx context.Context) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
 	return s.db.View(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketTenants).ForEach(func(k, b []byte) error {
+		if err := checkPages(tx, true); err != nil {
+			return err
+		}
+		err := tx.Bucket(bucketTenants).ForEach(func(k, b []byte) error {
 			rec, err := parseTenantRecord(k, b)
 			if err != nil {
 				return err
 			}
 			return checkTenant(ctx, tx, ledger.Tenant(k), rec)
 		})
+		if err != nil {
+			return err
+		}
+		return checkTenants(tx)
 	})
+}
+
+// checkTenants looks for commits of a tenant that is missing.
+func checkTenants(tx *bolt.Tx) error {
+	tenants := tx.Bucket(bucketTenants)
+	c := tx.Bucket(bucketCommits).Cursor()
+	for k, _ := c.First(); k != nil; {
+		t, _, _ := bytes.Cut(k, []byte{0})
+		if tenants.Get(t) == nil {
+			return damaged("there are commits of %q, which is missing", t)
+		}
+		k, _ = c.Seek(append(bytes.Clone(t), 1)) // after all that begin with t and 0
+	}
+	return nil
 }
 
 func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord) error {
@@ -70,7 +91,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if got := ids.Get(idKey(t, commit.ID[:])); !bytes.Equal(got, revisionValue(commit.Revision)) {
 			return damaged("the id of %s%s is not found", t, commit.Revision)
 		}
-		if commit.RequestID != "" && requests.Get(newestKey(t, commit.RequestID)) == nil {
+		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(newestKey(t, id)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
 		head = commit.Head(stored.sequence)

@@ -213,18 +213,19 @@ func start(t failer, path string, j anyJournal, tenants ...ledger.Tenant) *node 
 	}
 	n := &node{r, ledger.New(ledger.Config{Journal: j, Replica: r})}
 	eventually(t, "the replica holds what the journal holds", func() bool {
-		if !r.Ready() {
-			return false
-		}
-		for i, sh := range r.Shards() {
-			last, err := j.Last(context.Background(), i)
-			if err != nil || len(tenants) == 0 && sh.Position < last {
-				return false
-			}
-		}
-		return true
+		return r.Ready() && (len(tenants) > 0 || followed(r, j))
 	})
 	return n
+}
+
+// followed says whether every shard was followed to its end.
+func followed(r *replica.Replica, j anyJournal) bool {
+	for i, sh := range r.Shards() {
+		if last, err := j.Last(context.Background(), i); err != nil || sh.Position < last {
+			return false
+		}
+	}
+	return true
 }
 
 func (n *node) close(t failer) {

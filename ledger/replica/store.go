@@ -142,6 +142,9 @@ func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
 		if info.Size() < tx.Size() {
 			return damaged("it has %d of its %d bytes", info.Size(), tx.Size())
 		}
+		if err := checkPages(tx, false); err != nil {
+			return err
+		}
 		fresh = tx.Bucket(bucketMeta) == nil
 		return nil
 	})
@@ -200,6 +203,9 @@ func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
 			c, err := readCommit(tx, t, rec.head.Revision)
 			if err != nil {
 				return err
+			}
+			if c.Epoch != s.epoch {
+				return damaged("%s%s is of the ledger %s, and the file of %s", t, c.Revision, c.Epoch, s.epoch)
 			}
 			if c.ID != rec.head.ID {
 				return damaged("the head of %s is %s, and its newest commit %s", t, rec.head.ID, c.ID)

@@ -1,0 +1,238 @@
+package replica
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// checkPages walks the trees of the file. bbolt trusts them: a flipped bit in a
+// branch page hides entries that are there or leads in a circle, and one in a
+// page's length or in the free list makes the next write overwrite others. After
+// this walk a write takes only pages that nothing else uses, and, when leaves are
+// read too, every entry is found by its key. What the entries hold is not looked
+// at; they have checksums.
+//
+// Without the leaves it reads a hundredth of the file, so it is done before the
+// file is used; the leaves are read beside that, by the scrub.
+func checkPages(tx *bolt.Tx, leaves bool) error {
+	file, err := os.Open(tx.DB().Path())
+	if err != nil {
+		return fmt.Errorf("check replica: %w", err)
+	}
+	defer file.Close()
+	size := tx.DB().Info().PageSize
+	w := &pageWalk{tx: tx, file: file, size: size, leaves: leaves, used: make([]bool, int(tx.Size())/size)}
+	w.used[0], w.used[1] = true, true // bbolt checks its meta pages itself
+	if err := w.tree(uint64(tx.Cursor().Bucket().Root()), true, nil, nil); err != nil {
+		return err
+	}
+	if leaves {
+		return nil
+	}
+	return w.rest()
+}
+
+type pageWalk struct {
+	tx   *bolt.Tx
+	file *os.File
+	size int
+	// leaves says whether the leaves of the buckets are read.
+	leaves bool
+	used   []bool // by page
+}
+
+// The layout of bbolt's pages, which is fixed by its file format, version 2.
+const (
+	pageHead   = 16 // id 8, flags 2, count 2, overflow 4
+	branchPage = 0x01
+	leafPage   = 0x02
+	elementLen = 16 // leaf: flags 4, pos 4, ksize 4, vsize 4; branch: pos 4, ksize 4, page 8
+	subBucket  = 0x01
+	bucketHead = 16 // root 8, sequence 8; without a root, its one page follows
+)
+
+// tree checks a page and all that it leads to: its keys are at or after least
+// and before limit, where these are set.
+func (w *pageWalk) tree(id uint64, top bool, least, limit []byte) error {
+	kind, pages, err := w.take(id)
+	if err != nil {
+		return err
+	}
+	if kind == leafPage && !top && !w.leaves {
+		return nil
+	}
+	page := make([]byte, pages*w.size)
+	if _, err := w.file.ReadAt(page, int64(id)*int64(w.size)); err != nil {
+		return damaged("page %d: %v", id, err)
+	}
+	if got := binary.LittleEndian.Uint64(page); got != id {
+		return damaged("page %d says that it is %d", id, got)
+	}
+	if kind == leafPage {
+		return w.leaf(id, page, top, least, limit)
+	}
+	return w.branch(id, page, top, least, limit)
+}
+
+// take marks a page, and those that it runs over into, as used by one tree.
+func (w *pageWalk) take(id uint64) (kind, pages int, err error) {
+	if id >= uint64(len(w.used)) {
+		return 0, 0, damaged("page %d is after the last", id)
+	}
+	if kind, pages, err = w.head(id); err != nil {
+		return 0, 0, err
+	}
+	if kind != leafPage && kind != branchPage {
+		return 0, 0, damaged("page %d is neither branch nor leaf", id)
+	}
+	if pages > len(w.used)-int(id) {
+		return 0, 0, damaged("page %d says that it is %d long", id, pages)
+	}
+	for i := id; i < id+uint64(pages); i++ {
+		if w.used[i] {
+			return 0, 0, damaged("page %d is used twice", i)
+		}
+		w.used[i] = true
+	}
+	return kind, pages, nil
+}
+
+// head reads what kind of page it is, and how many pages it takes. Through
+// bbolt that costs no system call; but beside writers bbolt tells of pages that
+// they have freed, and which the walk's own transaction still uses.
+func (w *pageWalk) head(id uint64) (kind, pages int, err error) {
+	if w.leaves {
+		b := make([]byte, pageHead)
+		if _, err := w.file.ReadAt(b, int64(id)*int64(w.size)); err != nil {
+			return 0, 0, damaged("page %d: %v", id, err)
+		}
+		return int(binary.LittleEndian.Uint16(b[8:])), 1 + int(binary.LittleEndian.Uint32(b[12:])), nil
+	}
+	info, err := w.tx.Page(int(id))
+	if err != nil {
+		return 0, 0, fmt.Errorf("check replica: page %d: %w", id, err)
+	}
+	switch info.Type {
+	case "leaf":
+		kind = leafPage
+	case "branch":
+		kind = branchPage
+	}
+	return kind, 1 + info.OverflowCount, nil
+}
+
+func (w *pageWalk) branch(id uint64, page []byte, top bool, least, limit []byte) error {
+	count := int(binary.LittleEndian.Uint16(page[10:]))
+	type child struct {
+		key []byte
+		id  uint64
+	}
+	children := make([]child, count)
+	for i := range children {
+		at := pageHead + i*elementLen
+		if at+elementLen > len(page) {
+			return damaged("page %d has no room for %d elements", id, count)
+		}
+		e := page[at:]
+		key, _, ok := cut(e, binary.LittleEndian.Uint32(e), binary.LittleEndian.Uint32(e[4:]), 0)
+		if !ok || !inOrder(least, key, limit, i == 0) {
+			return damaged("page %d: element %d is out of place", id, i)
+		}
+		children[i] = child{key, binary.LittleEndian.Uint64(e[8:])}
+		least = key
+	}
+	if count == 0 {
+		return damaged("page %d is an empty branch", id)
+	}
+	for i, c := range children {
+		end := limit
+		if i+1 < count {
+			end = children[i+1].key
+		}
+		if err := w.tree(c.id, top, c.key, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *pageWalk) leaf(id uint64, page []byte, top bool, least, limit []byte) error {
+	count := int(binary.LittleEndian.Uint16(page[10:]))
+	for i := range count {
+		at := pageHead + i*elementLen
+		if at+elementLen > len(page) {
+			return damaged("page %d has no room for %d elements", id, count)
+		}
+		e := page[at:]
+		flags := binary.LittleEndian.Uint32(e)
+		key, value, ok := cut(e, binary.LittleEndian.Uint32(e[4:]), binary.LittleEndian.Uint32(e[8:]), binary.LittleEndian.Uint32(e[12:]))
+		if !ok || !inOrder(least, key, limit, i == 0) || (flags == subBucket) != top || flags > subBucket {
+			return damaged("page %d: element %d is out of place", id, i)
+		}
+		least = key
+		if !top {
+			continue
+		}
+		if len(value) < bucketHead {
+			return damaged("bucket %q is cut", key)
+		}
+		var err error
+		switch root := binary.LittleEndian.Uint64(value); {
+		case root != 0:
+			err = w.tree(root, false, nil, nil)
+		case len(value) < bucketHead+pageHead || binary.LittleEndian.Uint16(value[bucketHead+8:]) != leafPage:
+			err = damaged("bucket %q has no page", key)
+		default: // a small bucket stands where its root would
+			err = w.leaf(id, value[bucketHead:], false, nil, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut takes an element's key and value out of its page; pos counts from the
+// element.
+func cut(e []byte, pos, key, value uint32) (k, v []byte, ok bool) {
+	from, mid := uint64(pos), uint64(pos)+uint64(key)
+	if mid+uint64(value) > uint64(len(e)) {
+		return nil, nil, false
+	}
+	return e[from:mid], e[mid : mid+uint64(value)], true
+}
+
+// inOrder says whether a key may stand here; the first may be equal to least.
+func inOrder(least, key, limit []byte, first bool) bool {
+	after := bytes.Compare(least, key)
+	return (after < 0 || first && after == 0) && (limit == nil || bytes.Compare(key, limit) < 0)
+}
+
+// rest checks that the pages that no tree uses are the free ones and the list of
+// them. It holds only while nobody writes.
+func (w *pageWalk) rest() error {
+	for id := 0; id < len(w.used); id++ {
+		info, err := w.tx.Page(id)
+		switch {
+		case err != nil:
+			return fmt.Errorf("check replica: page %d: %w", id, err)
+		case w.used[id] && info.Type == "free":
+			return damaged("page %d is used and free", id)
+		case w.used[id] || info.Type == "free":
+		case info.Type == "freelist" && id+info.OverflowCount < len(w.used):
+			for i := id; i <= id+info.OverflowCount; i++ {
+				if w.used[i] {
+					return damaged("page %d is used by the free list too", i)
+				}
+				w.used[i] = true
+			}
+		default:
+			return damaged("page %d is neither used nor free", id)
+		}
+	}
+	return nil
+}
