@@ -78,6 +78,9 @@ func (cs *ChangeSet) validate() error {
 	first := make(map[Key]int, len(cs.Changes))
 	for i, c := range cs.Changes {
 		size += len(c.Key) + len(c.Value)
+		if c.Delete != (c.Value == "") {
+			inv.add(fmt.Sprintf("changes[%d]", i), "set a value or delete the key, one of the two")
+		}
 		if j, twice := first[c.Key]; twice {
 			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))
 			continue

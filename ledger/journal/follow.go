@@ -23,27 +23,24 @@ const (
 )
 
 // GapError is a shard that does not hold the messages that it must: one that
-// was expected next did not come, or the stream ends before what was seen.
+// was expected next did not come.
 type GapError struct {
 	Shard int
-	// Want is the sequence that had to come next.
-	Want ledger.Sequence
-	// Got is the one that came, or the stream's last one when it ends too early.
-	Got ledger.Sequence
+	// Want is the sequence that had to come next, Got the one that came.
+	Want, Got ledger.Sequence
 }
 
 func (e *GapError) Error() string {
-	if e.Got < e.Want {
-		return fmt.Sprintf("%s ends at message %d, but message %d was seen before", streamName(e.Shard), e.Got, e.Want-1)
-	}
 	return fmt.Sprintf("%s lost messages: after %d comes %d", streamName(e.Shard), e.Want-1, e.Got)
 }
 
 // Follow delivers every message of the shard after the given sequence to
 // handle, in order and once each, until ctx ends or handle fails; it returns
 // that error. With tenants it delivers only theirs. Without, a message that is
-// missing is a *GapError; so is, in both cases, a stream that ends before after.
-// A lost connection or consumer is replaced; only a closed connection ends it.
+// missing is a *GapError. While the stream ends before what was delivered, which
+// a leader that was just elected may say, Follow waits: whoever knows what was
+// seen compares it with Last. A lost connection or consumer is replaced; only a
+// closed connection ends it.
 func (j *Journal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(Message) error) error {
 	f := follower{j: j, s: j.shards[shard], last: after, all: len(tenants) == 0, handle: handle}
 	for _, t := range tenants {
@@ -132,7 +129,7 @@ func (f *follower) consume(ctx context.Context) (jetstream.MessagesContext, erro
 		return nil, &lostError{err}
 	}
 	if last < f.last {
-		return nil, &GapError{Shard: f.s.n, Want: f.last + 1, Got: last}
+		return nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
 	}
 	consumer, err := f.s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,

@@ -46,8 +46,14 @@ func (j *Journal) inspect(s *shard) error {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
 		return fmt.Errorf("%s is gone", streamName(s.n))
-	case err != nil:
+	case err != nil, leaderless(info):
 		return nil
+	}
+	// A leader that was just elected may not have applied all that it holds: what
+	// is short must be so at two checks in a row.
+	if short := info.State.LastSeq < seen; short != s.short && info.Config.Replicas > 1 {
+		s.short = short
+		seen = 0
 	}
 	return s.check(info, seen)
 }

@@ -53,7 +53,8 @@ type Config struct {
 	// cut may lose what they acknowledged.
 	UnsafeSync bool
 	// MonitorURLs are the HTTP monitoring endpoints of all servers that hold the
-	// streams, e.g. http://10.0.0.1:8222. They prove that a server fsyncs.
+	// streams, e.g. http://10.0.0.1:8222. They prove that a server fsyncs: a quorum
+	// must answer, and nobody may say no.
 	MonitorURLs []string
 	// Embedded is the server when it is ours, so that its settings are known.
 	Embedded *Server
@@ -91,6 +92,8 @@ type shard struct {
 	appender appender
 	// seen is the highest sequence that this process knows to exist.
 	seen atomic.Uint64
+	// short is set when the last check found less; owned by the guard.
+	short bool
 }
 
 // saw notes that a message exists.

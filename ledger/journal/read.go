@@ -29,10 +29,19 @@ func (j *Journal) LastOf(ctx context.Context, t ledger.Tenant) (ledger.Sequence,
 func (j *Journal) Last(ctx context.Context, shard int) (ledger.Sequence, error) {
 	s := j.shards[shard]
 	info, err := s.stream.Info(ctx)
+	if err == nil && leaderless(info) {
+		err = errors.New("it has no leader")
+	}
 	if err != nil {
 		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName(shard), ledger.ErrUnavailable, err)
 	}
 	return ledger.Sequence(info.State.LastSeq), nil
+}
+
+// leaderless says whether the answer is that of a member that knows no leader
+// and tells what it has itself, which may be less than what was acknowledged.
+func leaderless(info *jetstream.StreamInfo) bool {
+	return info.Config.Replicas > 1 && (info.Cluster == nil || info.Cluster.Leader == "")
 }
 
 // Read asks the leader for one message; ErrNoMessage when it is not there.

@@ -21,17 +21,24 @@ func proveSync(ctx context.Context, cfg Config) error {
 		return errors.New("it is not known whether the nats-server syncs every write to disk: " + syncAdvice)
 	}
 	proven := map[string]bool{}
+	var silent []error
 	for _, url := range cfg.MonitorURLs {
 		id, always, err := askSync(ctx, url)
 		switch {
 		case err != nil:
-			return fmt.Errorf("ask %s whether it syncs every write to disk: %w", url, err)
+			silent = append(silent, fmt.Errorf("ask %s whether it syncs every write to disk: %w", url, err))
 		case !always:
 			return fmt.Errorf("the nats-server at %s does not sync every write to disk: %s", url, syncAdvice)
+		default:
+			proven[id] = true
 		}
-		proven[id] = true
 	}
-	if len(proven) < cfg.Replicas {
+	// A write is acknowledged by a quorum, so a quorum that syncs is what it takes,
+	// and one server that is down does not keep a ledger from starting.
+	if quorum := max(cfg.Replicas, 1)/2 + 1; len(proven) < quorum {
+		if len(silent) > 0 {
+			return errors.Join(silent...)
+		}
 		return fmt.Errorf("a stream has %d replicas, but only %d servers are known to sync every write to disk: %s", cfg.Replicas, len(proven), syncAdvice)
 	}
 	return nil

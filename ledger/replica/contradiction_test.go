@@ -7,9 +7,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/replica"
 )
 
@@ -40,114 +40,122 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 		// change alters the journal, which has two more messages that were not seen.
 		change func(t *testing.T, j *fakeJournal)
 		want   string // part of the reason
+		// rewritten is what was seen, which only a restart reads again.
+		rewritten bool
 	}{
 		{"it ends before what was seen", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = j.shards[0][:seen-1]
-		}, "shard 0 ends at 9, and 10 was seen"},
+		}, "shard 0 ends at 9, and 10 was seen", false},
 		{"it is empty", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = nil
-		}, "shard 0 ends at 0, and 10 was seen"},
+		}, "shard 0 ends at 0, and 10 was seen", false},
 		{"it lost the last message that was seen", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = slices.Delete(j.shards[0], seen-1, seen)
-		}, "lost its message 10"},
+		}, "lost its message 10", true},
 		{"the last message that was seen is another", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = fork(t, j, seen-1, 3, "acme").shards[0]
-		}, "where the replica has seen"},
+		}, "where the replica has seen", true},
 		{"the last message that was seen is another tenant's", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = fork(t, j, seen-1, 3, "umbrella").shards[0]
-		}, "holds umbrella@1, which was never seen"},
+		}, "holds umbrella@1, which was never seen", true},
 		{"the last message that was seen is a later commit", func(t *testing.T, j *fakeJournal) {
 			j.shards[0][seen-1].Record = record(j, seen+1)
-		}, "holds acme@11, which was never seen"},
+		}, "holds acme@11, which was never seen", true},
 		{"the last message that was seen is no record", func(t *testing.T, j *fakeJournal) {
 			j.shards[0][seen-1].Record = []byte{0xff}
-		}, "message 10 of shard 0"},
+		}, "message 10 of shard 0", true},
 		{"it was restored from a backup and written to", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = fork(t, j, 5, 7, "acme").shards[0]
-		}, "where the replica has seen"},
+		}, "where the replica has seen", true},
 		{"a message is missing", func(t *testing.T, j *fakeJournal) {
 			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
-		}, "lost messages: after 10 comes 12"},
+		}, "lost messages: after 10 comes 12", false},
 		{"a message is missing and nobody counts", func(t *testing.T, j *fakeJournal) {
 			j.careless = true
 			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
-		}, "it comes after @10"},
+		}, "it comes after @10", false},
 		{"the next message has another parent", func(t *testing.T, j *fakeJournal) {
 			other := fork(t, j, seen-1, 2, "acme")
 			j.shards[0][seen].Record = record(other, seen+1) // acme@11, after another acme@10
-		}, "its parent is"},
+		}, "its parent is", false},
 		{"the next message repeats an old revision with another commit", func(t *testing.T, j *fakeJournal) {
 			other := fork(t, j, 4, 1, "acme")
 			j.shards[0][seen].Record = record(other, 5)
-		}, "where the replica has seen"},
+		}, "where the replica has seen", false},
 		{"the next message is cut", func(t *testing.T, j *fakeJournal) {
 			j.shards[0][seen].Record = record(j, seen+1)[:20]
-		}, "message 11 of shard 0"},
+		}, "message 11 of shard 0", false},
 		{"the next message is empty", func(t *testing.T, j *fakeJournal) {
 			j.shards[0][seen].Record = nil
-		}, "holds no commit"},
+		}, "holds no commit", false},
 		{"the next message is on another tenant's subject", func(t *testing.T, j *fakeJournal) {
 			j.shards[0][seen].Tenant = "umbrella"
-		}, "on the subject of umbrella"},
+		}, "on the subject of umbrella", false},
 		{"the next message is another ledger's", func(t *testing.T, j *fakeJournal) {
 			other := newFakeJournal(1)
 			other.epoch = ledger.Epoch{9}
 			other = fork(t, other, 0, 1, "umbrella")
 			j.shards[0][seen] = other.shards[0][0]
 			j.shards[0][seen].Sequence = seen + 1
-		}, "it is of the ledger"},
+		}, "it is of the ledger", false},
 	} {
-		for _, when := range []string{"while it was away", "while it follows"} {
-			t.Run(tc.name+"/"+when, func(t *testing.T) {
-				path := filepath.Join(t.TempDir(), "replica.db")
-				j := newFakeJournal(1)
-				n := start(t, path, j)
-				h := newHistory("acme")
-				for i := 1; i <= seen; i++ {
-					h.write(t, n.ledger, churn(i))
-				}
-				longer := fork(t, j, seen, 2, "acme")
-				tc.change(t, longer)
-				if when == "while it was away" {
-					n.close(t)
-					n = &node{Replica: open(t, path)}
-					if err := n.Follow(longer); err != nil {
+		for _, away := range []bool{true, false} {
+			if tc.rewritten && !away {
+				continue
+			}
+			name := tc.name + " while it follows"
+			if away {
+				name = tc.name + " while it was away"
+			}
+			// In a bubble, because a journal's end is believed only after a while.
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					path := filepath.Join(t.TempDir(), "replica.db")
+					j := newFakeJournal(1)
+					n := start(t, path, j)
+					h := newHistory("acme")
+					for i := 1; i <= seen; i++ {
+						h.write(t, n.ledger, churn(i))
+					}
+					synctest.Wait() // all was delivered, too
+					longer := fork(t, j, seen, 2, "acme")
+					tc.change(t, longer)
+					if away {
+						n.close(t)
+						n.Replica = open(t, path)
+						if err := n.Follow(longer); err != nil {
+							t.Fatal(err)
+						}
+					} else {
+						j.alter(func() { j.shards, j.careless = longer.shards, longer.careless })
+					}
+					defer n.close(t)
+					eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
+					if err := n.Stopped(); !strings.Contains(err.Error(), tc.want) {
+						t.Errorf("stopped because %q, want %q", err, tc.want)
+					}
+					// It may have got as far as the commits that are right.
+					if got := n.Head(h.tenant); got.Revision != seen || got.ID != h.commits[seen-1].ID {
+						t.Errorf("head %s, want @%d", got.Revision, seen)
+					}
+					if err := compareAll(n.Replica, h); err != nil {
+						t.Error(err)
+					}
+					v, err := n.View(h.tenant, replica.At{})
+					if err != nil {
 						t.Fatal(err)
 					}
-				} else {
-					defer n.close(t)
-					if slices.ContainsFunc(longer.shards[0][:min(seen, len(longer.shards[0]))], func(m journal.Message) bool {
-						return m.Sequence > seen || string(m.Record) != string(j.shards[0][m.Sequence-1].Record)
-					}) {
-						t.Skip("only a restart reads again what was seen")
+					defer v.Close()
+					if !v.State().Stale {
+						t.Error("the replica has stopped and its answers are not stale")
 					}
-					j.alter(func() { j.shards, j.careless = longer.shards, longer.careless })
-				}
-				eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
-				if err := n.Stopped(); !strings.Contains(err.Error(), tc.want) && !strings.Contains(err.Error(), "ends at message") {
-					t.Errorf("stopped because %q, want %q", err, tc.want)
-				}
-				// It may have got as far as the commits that are right.
-				if got := n.Head(h.tenant); got.Revision != seen || got.ID != h.commits[seen-1].ID {
-					t.Errorf("head %s, want @%d", got.Revision, seen)
-				}
-				if err := compareAll(n.Replica, h); err != nil {
-					t.Error(err)
-				}
-				v, err := n.View(h.tenant, replica.At{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer v.Close()
-				if !v.State().Stale {
-					t.Error("the replica has stopped and its answers are not stale")
-				}
-				if n.Head("umbrella").Revision != 0 {
-					t.Error("it took a commit from the journal that contradicts it")
-				}
-				if err := n.Apply(seen+1, nil); !errors.Is(err, ledger.ErrReadOnly) {
-					t.Errorf("apply to a stopped replica: %v", err)
-				}
+					if n.Head("umbrella").Revision != 0 {
+						t.Error("it took a commit from the journal that contradicts it")
+					}
+					if err := n.Apply(seen+1, nil); !errors.Is(err, ledger.ErrReadOnly) {
+						t.Errorf("apply to a stopped replica: %v", err)
+					}
+				})
 			})
 		}
 	}

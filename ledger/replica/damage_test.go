@@ -17,7 +17,7 @@ import (
 )
 
 var (
-	damages    = flag.Int("damages", 150, "how many files to damage")
+	damages    = flag.Int("damages", 120, "how many files to damage")
 	damageSeed = flag.Uint64("damage-seed", 1, "where the damage begins to be random")
 )
 
@@ -87,6 +87,10 @@ func TestADamagedFileIsRebuiltAndNeverAnswersWrong(t *testing.T) {
 	}
 	n.close(t)
 	file := usedPart(t, path)
+	sound, err := survive(t, filepath.Join(dir, "sound.db"), append([]byte(nil), file...), j, histories, rand.New(rand.NewPCG(1, 1)))
+	if sound != "harmless" || err != nil {
+		t.Fatalf("no damage at all is %s: %v", sound, err)
+	}
 	// The journal goes on, so that every trial writes into its damaged file.
 	n = start(t, path, j)
 	for i := range 60 {

@@ -34,6 +34,11 @@ const (
 	flushInterval = 5 * time.Second
 )
 
+// rewindPatience is how long a journal must go on ending before what was seen
+// until that is believed: a leader that was just elected may not have applied
+// yet what it holds.
+var rewindPatience = 20 * time.Second
+
 // Follow starts following the journal, until Close. Call it once. The error
 // tells that the replica is of another ledger, or that its file cannot be made.
 func (r *Replica) Follow(j Journal) error {
@@ -93,6 +98,7 @@ func (r *Replica) run(j Journal) {
 // replica is being built until it holds everything again.
 func (r *Replica) rebuild(s *store, j Journal, why error) error {
 	r.store.Store(nil)
+	close(s.gone)
 	if err := s.close(); err != nil {
 		r.cfg.Log.Warn("close damaged replica", "error", err)
 	}
@@ -179,12 +185,8 @@ func (r *Replica) checkPosition(ctx context.Context, s *store, j Journal, shard 
 	if seen == 0 {
 		return nil
 	}
-	last, err := j.Last(ctx, shard)
-	if err != nil {
-		return fmt.Errorf("ask shard %d for its end: %w", shard, err)
-	}
-	if last < seen {
-		return rewound(shard, last, seen)
+	if err := r.reaches(ctx, s, j, shard, nil, seen); err != nil {
+		return err
 	}
 	m, err := j.Read(ctx, shard, seen)
 	if errors.Is(err, journal.ErrNoMessage) {
@@ -206,6 +208,30 @@ func (r *Replica) checkPosition(ctx context.Context, s *store, j Journal, shard 
 	return s.same(newest)
 }
 
+// reaches makes sure that the journal does not end before what was seen.
+func (r *Replica) reaches(ctx context.Context, s *store, j Journal, shard int, tenants []ledger.Tenant, seen ledger.Sequence) error {
+	var short time.Time // since when the journal has been saying that it is
+	for {
+		last, err := r.end(ctx, j, shard, tenants)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err != nil: // no answer is no contradiction
+			short = time.Time{}
+		case last >= seen:
+			return nil
+		case short.IsZero():
+			short = time.Now()
+		case time.Since(short) >= rewindPatience:
+			return rewound(shard, last, seen)
+		}
+		select {
+		case <-time.After(min(pollInterval, rewindPatience)):
+		case <-ctx.Done():
+		}
+	}
+}
+
 func rewound(shard int, last, seen ledger.Sequence) error {
 	return fmt.Errorf("%w: shard %d ends at %d, and %d was seen: it was cut, restored from a backup, or made again", errContradiction, shard, last, seen)
 }
@@ -220,11 +246,9 @@ func (r *Replica) poll(ctx context.Context, s *store, j Journal, shard int, tena
 		switch {
 		case err != nil:
 			r.cfg.Log.Debug("ask the journal for its end", "shard", shard, "error", err)
-		case last < s.position(shard):
-			// The position may have moved on since: ask once more.
-			seen := s.position(shard)
-			if last, err = r.end(ctx, j, shard, tenants); err == nil && last < seen {
-				return rewound(shard, last, seen)
+		case last < s.position(shard): // or the position has moved on since
+			if err := r.reaches(ctx, s, j, shard, tenants, s.position(shard)); err != nil {
+				return err
 			}
 		default:
 			s.observe(shard, last, asked)

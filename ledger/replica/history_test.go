@@ -126,6 +126,9 @@ func readsEqualReplay(t *rapid.T, dir string, j anyJournal, tenants []ledger.Ten
 		}
 	}
 	compare()
+	if aside, err := filepath.Glob(filepath.Join(dir, "*.damaged-*")); err != nil || len(aside) > 0 {
+		t.Fatalf("sound files were set aside: %v, %v", aside, err)
+	}
 }
 
 // compareAll compares every read of every moment.

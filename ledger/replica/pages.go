@@ -55,8 +55,8 @@ const (
 	bucketHead = 16 // root 8, sequence 8; without a root, its one page follows
 )
 
-// tree checks a page and all that it leads to: its keys are at or after least
-// and before limit, where these are set.
+// tree checks a page and all that it leads to: its first key is least and all are
+// before limit, where these are set.
 func (w *pageWalk) tree(id uint64, top bool, least, limit []byte) error {
 	kind, pages, err := w.take(id)
 	if err != nil {
@@ -206,10 +206,13 @@ func cut(e []byte, pos, key, value uint32) (k, v []byte, ok bool) {
 	return e[from:mid], e[mid : mid+uint64(value)], true
 }
 
-// inOrder says whether a key may stand here; the first may be equal to least.
+// inOrder says whether a key may stand here. A page's first key is the one that
+// leads to it: bbolt finds the place of a page that it has written by that.
 func inOrder(least, key, limit []byte, first bool) bool {
-	after := bytes.Compare(least, key)
-	return (after < 0 || first && after == 0) && (limit == nil || bytes.Compare(key, limit) < 0)
+	if first && least != nil {
+		return bytes.Equal(least, key)
+	}
+	return bytes.Compare(least, key) < 0 && (limit == nil || bytes.Compare(key, limit) < 0)
 }
 
 // rest checks that the pages that no tree uses are the free ones and the list of

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,58 @@ func TestARestartGoesOnWhereTheFileEnds(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A flush that failed is done again with what it had. Its positions are older
+// than what was applied since, and a kill right after it must not find newer ones.
+func TestAFlushThatFailsIsMadeUpFor(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "replica.db")
+	j := newFakeJournal(1)
+	n := start(t, path, j)
+	defer func() { n.close(t) }()
+	h := newHistory("acme")
+	write := func() {
+		for range 5 {
+			set := churn(int(h.head()))
+			set.Changes = append(set.Changes, ledger.Change{Key: "large", Value: ledger.Value(`"` + strings.Repeat("x", 100_000) + `"`)})
+			h.write(t, n.ledger, set)
+		}
+		eventually(t, "the position is the journal's end", func() bool { return followed(n.Replica, j) })
+		if err := compareAll(n.Replica, h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write()
+	n.FillDisk(true)
+	if err := n.Flush(); err == nil || replica.IsDamage(err) {
+		t.Fatalf("flush to a full disk: %v", err)
+	}
+	write()
+	n.FillDisk(false)
+	if err := n.Flush(); err != nil { // what failed, and not what came since
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := compareAll(n.Replica, h); err != nil {
+		t.Fatal(err)
+	}
+	n.close(t)
+	if err := os.WriteFile(path, file, 0o600); err != nil { // the kill between the two
+		t.Fatal(err)
+	}
+	n = start(t, path, j)
+	if err := compareAll(n.Replica, h); err != nil {
+		t.Error(err)
+	}
+	if current, err := n.Check(t.Context()); !current || err != nil {
+		t.Errorf("check: %v, %v", current, err)
 	}
 }
 
@@ -208,6 +261,35 @@ func age(t *testing.T, r *replica.Replica, tenant ledger.Tenant) time.Duration {
 	return v.State().Age
 }
 
+// A journal that says for a moment that it is shorter, and then is not, is no
+// contradiction.
+func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "replica.db")
+	synctest.Test(t, func(t *testing.T) {
+		j := newFakeJournal(1)
+		n := start(t, path, j)
+		defer n.close(t)
+		h := newHistory("acme")
+		for i := range 3 {
+			h.write(t, n.ledger, churn(i))
+		}
+		synctest.Wait()
+		for range 5 {
+			j.alter(func() { j.ends[0] = 1 })
+			time.Sleep(10 * time.Second)
+			j.alter(func() { delete(j.ends, 0) })
+			time.Sleep(10 * time.Second)
+		}
+		h.write(t, n.ledger, churn(3))
+		if n.Stopped() != nil {
+			t.Fatal(n.Stopped())
+		}
+		if err := compareAll(n.Replica, h); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // A journal that answers, but that it ends further on than what was delivered,
 // does not make a replica current.
 func TestAReplicaThatLagsIsNotCurrent(t *testing.T) {
@@ -240,7 +322,12 @@ func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
 		j.mu.Lock()
 		j.ends[0] = 2 // only who asks gets to know
 		j.mu.Unlock()
-		time.Sleep(2 * time.Second)
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if n.Stopped() != nil { // a leader that was just elected may say so
+			t.Errorf("stopped at once: %v", n.Stopped())
+		}
+		time.Sleep(time.Minute)
 		synctest.Wait()
 		if n.Stopped() == nil {
 			t.Fatal("it follows a journal that has lost a message")

@@ -29,6 +29,8 @@ import (
 type store struct {
 	db *bolt.DB
 	origin
+	// gone is closed when the file is rebuilt: nothing is applied here any more.
+	gone chan struct{}
 
 	// flushing lets one flush run at a time.
 	flushing sync.Mutex
@@ -68,9 +70,10 @@ type shardState struct {
 // fill meanwhile; then whoever applies waits.
 const flushBytes = 32 << 20
 
-// A mapping that grows must wait for all readers, so it starts large: this is
-// address space, not memory.
-const initialMap = 4 << 30
+// A mapping that grows must wait for all readers, which may wait for the lock
+// that a new reader holds; so it starts larger than a replica gets: 64 GiB where
+// pointers have 64 bits. This is address space, not memory.
+const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 
 // openStore opens the file; where there is none, it makes one for the ledger
 // that created describes, or answers nil when that is nil. An error with
@@ -100,6 +103,7 @@ func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store,
 		active:  newTail(),
 		room:    make(chan struct{}),
 		full:    make(chan struct{}, 1),
+		gone:    make(chan struct{}),
 	}
 	if err := s.load(tenants, created); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -450,6 +454,8 @@ func (s *store) wait(ctx context.Context, t ledger.Tenant, reached func(ledger.H
 		s.mu.Unlock()
 		select {
 		case <-moved:
+		case <-s.gone:
+			return errNotBuilt
 		case <-ctx.Done():
 			return ctx.Err()
 		}
