@@ -66,6 +66,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 	prefix := tenantKey(t)
 	c := tx.Bucket(bucketCommits).Cursor()
 	ids := tx.Bucket(bucketIDs)
+	var known []byte // the block of ids that the commit is in
 	requests := tx.Bucket(bucketRequests)
 	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
 		if err := ctx.Err(); err != nil {
@@ -88,7 +89,13 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if err := commit.Follows(head); err != nil {
 			return damaged("%v", err)
 		}
-		if got := ids.Get(idKey(t, commit.ID[:])); !bytes.Equal(got, revisionValue(commit.Revision)) {
+		block, at := idBlock(commit.Revision)
+		if key := idBlockKey(t, block); at == 0 {
+			if known, err = unseal(bucketIDs, key, ids.Get(key)); err != nil {
+				return err
+			}
+		}
+		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
 			return damaged("the id of %s%s is not found", t, commit.Revision)
 		}
 		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(newestKey(t, id)), revisionValue(commit.Revision)) {

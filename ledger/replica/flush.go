@@ -97,7 +97,6 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 		for _, c := range tt.commits {
 			key := commitKey(tenant, c.Revision)
 			commits = append(commits, entry{key, storedCommit{c.Time.UnixNano(), c.sequence, c.Encoded}.value(key)})
-			ids = append(ids, entry{idKey(tenant, c.ID[:]), revisionValue(c.Revision)})
 			at, err := spans(c.Encoded)
 			if err != nil || len(at) != len(c.Changes) {
 				return fmt.Errorf("find the values of commit %s%s: %w", tenant, c.Revision, err)
@@ -107,6 +106,11 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 				versions = append(versions, entry{key, at[i].bytes(key, []byte(ch.Value))})
 			}
 		}
+		blocks, err := idBlocks(tenant, tt.commits, tx.Bucket(bucketIDs).Get)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, blocks...)
 		tt.keys.Scan(func(k string, vs []version) bool {
 			v := vs[len(vs)-1]
 			key := newestKey(tenant, k)
@@ -130,7 +134,7 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 		{bucketCommits, packed, commits},
 		{bucketVersions, loose, versions},
 		{bucketNewest, loose, newest},
-		{bucketIDs, loose, ids},
+		{bucketIDs, packed, ids},
 		{bucketRequests, loose, requests},
 		{bucketTenants, loose, tenants},
 		{bucketMeta, loose, positions},

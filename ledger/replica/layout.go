@@ -23,7 +23,7 @@ const format = "stele-replica-1"
 //	commits   tenant 0 revision          -> checksum, time, sequence, stored bytes
 //	newest    tenant 0 key               -> checksum, revision, value (none: deleted)
 //	versions  tenant 0 key 0 ^revision   -> checksum, where in the commit the value is
-//	ids       tenant 0 first half of id  -> revision
+//	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
 //	requests  tenant 0 request id        -> revision
 //
 // A key's versions stand newest first, so that the one in force at a revision is
@@ -106,13 +106,49 @@ func splitVersion(b []byte) (newest []byte, r ledger.Revision, ok bool) {
 	return b[:len(b)-9], ledger.Revision(^binary.BigEndian.Uint64(b[len(b)-8:])), true
 }
 
-// idBytes of an id are in its index: enough that even its author cannot make
-// two of them collide.
-const idBytes = 16
+// Ids are hashes: an index sorted by them would touch a page of its own with
+// every commit. Instead their first bytes stand in the order of the commits, in
+// blocks that only grow at the end, and are searched from the first to the last:
+// a million commits are 4 MB. What is found is compared with the whole id.
+const (
+	idBytes  = 4
+	idsBlock = 512 // commits
+)
 
-func idKey(t ledger.Tenant, id []byte) []byte {
-	b := append(append(make([]byte, 0, len(t)+1+idBytes), t...), 0)
-	return append(b, id[:min(len(id), idBytes)]...)
+func idBlock(r ledger.Revision) (block uint64, at int) {
+	return uint64(r-1) / idsBlock, int(uint64(r-1) % idsBlock)
+}
+
+func idBlockKey(t ledger.Tenant, block uint64) []byte {
+	return binary.BigEndian.AppendUint64(tenantKey(t), block)
+}
+
+// idBlocks are the blocks that hold some of the commits; the first of them may
+// have been begun.
+func idBlocks(t ledger.Tenant, commits []tailCommit, ids func(key []byte) []byte) ([]entry, error) {
+	var out []entry
+	for len(commits) > 0 {
+		block, at := idBlock(commits[0].Revision)
+		key := idBlockKey(t, block)
+		var body []byte
+		if at > 0 {
+			begun, err := unseal(bucketIDs, key, ids(key))
+			if err != nil {
+				return nil, err
+			}
+			if len(begun) < at*idBytes {
+				return nil, damaged("ids %q is cut", key)
+			}
+			body = append(body, begun[:at*idBytes]...)
+		}
+		n := min(idsBlock-at, len(commits))
+		for _, c := range commits[:n] {
+			body = append(body, c.ID[:idBytes]...)
+		}
+		out = append(out, entry{key, seal(key, body)})
+		commits = commits[n:]
+	}
+	return out, nil
 }
 
 func revisionValue(r ledger.Revision) []byte {

@@ -78,13 +78,6 @@ func (h *history) write(t failer, l *ledger.Ledger, sets ...ledger.ChangeSet) {
 	}
 }
 
-// upTo is the history as it was at a revision.
-func (h *history) upTo(r ledger.Revision) *history {
-	old := *h
-	old.states, old.commits = h.states[:r+1], h.commits[:r]
-	return &old
-}
-
 // at is the newest revision that is not later, 0 when there is none.
 func (h *history) at(at time.Time) ledger.Revision {
 	after, _ := slices.BinarySearchFunc(h.commits, at, func(c committed, at time.Time) int {

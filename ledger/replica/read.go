@@ -335,28 +335,35 @@ func (f *fileScan) skip(key string) {
 	}
 }
 
-// findID finds the revision of a commit by the beginning of its id.
+// findID finds the revision of a commit by the beginning of its id, idBytes at
+// least.
 func (v *View) findID(id []byte) (ledger.Revision, error) {
 	if r, ok := v.tailID(id); ok {
 		return r, nil
 	}
-	key := idKey(v.tenant, id)
-	k, b := v.tx.Bucket(bucketIDs).Cursor().Seek(key)
-	if !bytes.HasPrefix(k, key) {
-		return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
+	prefix := tenantKey(v.tenant)
+	cursor := v.tx.Bucket(bucketIDs).Cursor()
+	for k, b := cursor.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = cursor.Next() {
+		body, err := unseal(bucketIDs, k, b)
+		if err != nil {
+			return 0, err
+		}
+		first := ledger.Revision(binary.BigEndian.Uint64(k[len(prefix):])*idsBlock + 1)
+		for i := 0; i+idBytes <= len(body); i += idBytes {
+			r := first + ledger.Revision(i/idBytes)
+			if r > v.head || !bytes.Equal(body[i:i+idBytes], id[:idBytes]) {
+				continue
+			}
+			c, err := v.commit(r)
+			if err != nil {
+				return 0, err
+			}
+			if bytes.HasPrefix(c.ID[:], id) {
+				return r, nil
+			}
+		}
 	}
-	r, err := parseRevision(bucketIDs, k, b)
-	if err != nil {
-		return 0, err
-	}
-	c, err := v.commit(r)
-	if err != nil {
-		return 0, err
-	}
-	if !bytes.HasPrefix(c.ID[:], id) {
-		return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
-	}
-	return r, nil
+	return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
 }
 
 func (v *View) tailID(id []byte) (ledger.Revision, bool) {

@@ -126,6 +126,9 @@ func (v *View) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {
 // FindID finds a commit by the first bytes of its id, at least four.
 func (v *View) FindID(id []byte) (rev ledger.Revision, err error) {
 	defer v.guard(&err)
+	if len(id) < idBytes {
+		return 0, ledger.Invalid("id", fmt.Sprintf("give at least %d bytes of it", idBytes))
+	}
 	return v.findID(id)
 }
 
