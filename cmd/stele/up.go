@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,16 +129,4 @@ Try in another terminal:
   %[8]s -t acme log
   %[8]s --help
 `, version(), n.GRPC(), n.HTTP(), data, token, localContext, path, stele)
-}
-
-// program is how this program was called: "go run" leaves nothing to call by name.
-func program() string {
-	exe, err := os.Executable()
-	if err == nil && strings.Contains(exe, string(filepath.Separator)+"go-build") {
-		return "go run ./cmd/stele"
-	}
-	if filepath.Base(os.Args[0]) == os.Args[0] {
-		return os.Args[0]
-	}
-	return "stele"
 }

@@ -1,6 +1,11 @@
 package main
 
-import "runtime/debug"
+import (
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+)
 
 // release is set when a release is built: -ldflags "-X main.release=1.2.3".
 var release string
@@ -18,4 +23,16 @@ func version() string {
 		}
 	}
 	return "dev"
+}
+
+// program is how this program was called: "go run" leaves nothing to call by name.
+func program() string {
+	exe, err := os.Executable()
+	if err == nil && strings.Contains(exe, string(filepath.Separator)+"go-build") {
+		return "go run ./cmd/stele"
+	}
+	if filepath.Base(os.Args[0]) == os.Args[0] {
+		return os.Args[0]
+	}
+	return "stele"
 }

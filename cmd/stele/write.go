@@ -92,7 +92,7 @@ func unknown(err error) bool {
 
 func (s *session) written(cmd *cobra.Command, cs *ledger.ChangeSet, resp *stelev1.CommitResponse) error {
 	flags := globalFlags(cmd)
-	undo := fmt.Sprintf("stele show%s --undo %s | stele apply%s -f -", flags, ledger.Revision(resp.Revision), flags)
+	undo := fmt.Sprintf("%[1]s show%[2]s --undo %[3]s | %[1]s apply%[2]s -f -", program(), flags, ledger.Revision(resp.Revision))
 	if s.Format != "text" {
 		return s.Object(struct {
 			Tenant   ledger.Tenant `json:"tenant,omitempty"`
