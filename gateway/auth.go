@@ -18,10 +18,12 @@ import (
 type right int
 
 const (
-	public right = iota + 1 // no token: tells nothing of any tenant
-	read                    // any role
-	write                   // writer, admin or operator
-	anyone                  // any verified token, with or without a tenant
+	public  right = iota + 1 // no token: tells nothing of any tenant
+	read                     // any role
+	write                    // writer, admin or operator
+	audit                    // auditor, admin or operator
+	operate                  // operator, with or without a tenant
+	anyone                   // any verified token, with or without a tenant
 )
 
 // rights of every method. One that is not here is refused, whoever calls.
@@ -36,7 +38,17 @@ var rights = map[string]right{
 	"/stele.v1.Ledger/GetCommit":    read,
 	"/stele.v1.Ledger/ListCommits":  read,
 	"/stele.v1.Ledger/GetHead":      read,
+	"/stele.v1.Ledger/Diff":         read,
+	"/stele.v1.Ledger/Blame":        read,
+	"/stele.v1.Ledger/Rollback":     write,
+	"/stele.v1.Ledger/Revert":       write,
+	"/stele.v1.Ledger/ListReads":    audit,
+	"/stele.v1.Ledger/ListTenants":  operate,
 	"/stele.v1.Ledger/GetStatus":    anyone,
+
+	"/stele.v1.Proof/GetCheckpoint":    read,
+	"/stele.v1.Proof/ProveInclusion":   read,
+	"/stele.v1.Proof/ProveConsistency": read,
 
 	"/grpc.health.v1.Health/Check":                                   public,
 	"/grpc.health.v1.Health/Watch":                                   public,
@@ -88,7 +100,9 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		}
 	}
 	switch {
-	case need == anyone && c.tenant == "":
+	case need == operate && !c.may(identity.Operator):
+		return caller{}, denied("%s needs the role operator; %s has %v", method, c.Subject, c.Roles)
+	case (need == anyone || need == operate) && c.tenant == "":
 		return c, nil
 	case c.tenant == "":
 		return caller{}, ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
@@ -96,6 +110,8 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		return caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.tenant)
 	case need == write && !c.may(identity.Writer, identity.Admin, identity.Operator):
 		return caller{}, denied("%s needs the role writer, admin or operator; %s has %v", method, c.Subject, c.Roles)
+	case need == audit && !c.may(identity.Auditor, identity.Admin, identity.Operator):
+		return caller{}, denied("%s needs the role auditor, admin or operator; %s has %v", method, c.Subject, c.Roles)
 	case !c.may(identity.Reader, identity.Writer, identity.Admin, identity.Auditor, identity.Operator):
 		return caller{}, denied("%s has no role in %s", c.Subject, c.tenant)
 	}

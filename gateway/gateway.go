@@ -81,7 +81,9 @@ func New(cfg Config) (*Gateway, error) {
 	validate, err := protovalidate.New(protovalidate.WithMessages(
 		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
 		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
-		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{},
+		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
+		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
+		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)

@@ -38,6 +38,8 @@ type ChangeSet struct {
 	ExpectedHead *Revision
 	// Import, when set, keeps the time of a change made elsewhere.
 	Import *Import
+	// Origin, when set, says what a rollback or revert is of.
+	Origin Origin
 }
 
 // Precondition is what must be true of a key when the change set is applied.

@@ -25,16 +25,10 @@ type Commit struct {
 	Author    string
 	Message   string
 	RequestID string
-	// Import is set when an import chose Time and Author.
-	Import *ImportOrigin
+	// Origin is nil for an ordinary write.
+	Origin Origin
 	// Changes in the order in which the writer gave them.
 	Changes []Change
-}
-
-// ImportOrigin is the part of an imported commit that its importer did not choose.
-type ImportOrigin struct {
-	Recorded time.Time
-	Importer string
 }
 
 // Head is the tenant's head when this commit is its newest.
@@ -57,11 +51,8 @@ func (c *Commit) Proto() *stelev1.Commit {
 	if c.Revision > 1 {
 		p.Parent = c.Parent[:]
 	}
-	if c.Import != nil {
-		p.Origin = &stelev1.Origin{Kind: &stelev1.Origin_Import{Import: &stelev1.ImportOrigin{
-			Recorded: timestamppb.New(c.Import.Recorded),
-			Importer: c.Import.Importer,
-		}}}
+	if c.Origin != nil {
+		p.Origin = c.Origin.proto()
 	}
 	return p
 }
@@ -128,9 +119,7 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 	if !time.Unix(0, c.Time.UnixNano()).Equal(c.Time) {
 		return nil, fmt.Errorf("decode commit %s%s: its time %s does not fit into nanoseconds", c.Tenant, c.Revision, c.Time)
 	}
-	if in := p.Origin.GetImport(); in != nil {
-		c.Import = &ImportOrigin{Recorded: in.Recorded.AsTime(), Importer: in.Importer}
-	}
+	c.Origin = originOf(p.Origin)
 	for i, ch := range p.Changes {
 		key, err := ParseKey(ch.Key)
 		if err != nil {

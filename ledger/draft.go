@@ -160,13 +160,13 @@ func (s *staged) commit(epoch Epoch, t Tenant, head Head, p *Pending) (c *Commit
 	}
 	c = &Commit{
 		Epoch: epoch, Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
-		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID,
+		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin,
 		Changes: make([]Change, len(cs.Changes)),
 	}
 	now := time.Now().UTC()
 	c.Time = now
 	if in := cs.Import; in != nil {
-		c.Time, c.Import = in.Time.UTC(), &ImportOrigin{Recorded: now, Importer: in.Importer}
+		c.Time, c.Origin = in.Time.UTC(), &ImportOrigin{Recorded: now, Importer: in.Importer}
 		switch {
 		case c.Time.Before(time.Unix(0, 0)):
 			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before 1970", c.Time.Format(time.RFC3339Nano)))

@@ -203,6 +203,8 @@ type Origin struct {
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Origin_Import
+	//	*Origin_Rollback
+	//	*Origin_Revert
 	Kind          isOrigin_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -254,6 +256,24 @@ func (x *Origin) GetImport() *ImportOrigin {
 	return nil
 }
 
+func (x *Origin) GetRollback() *RollbackOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Rollback); ok {
+			return x.Rollback
+		}
+	}
+	return nil
+}
+
+func (x *Origin) GetRevert() *RevertOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Revert); ok {
+			return x.Revert
+		}
+	}
+	return nil
+}
+
 type isOrigin_Kind interface {
 	isOrigin_Kind()
 }
@@ -263,7 +283,21 @@ type Origin_Import struct {
 	Import *ImportOrigin `protobuf:"bytes,1,opt,name=import,proto3,oneof"`
 }
 
+type Origin_Rollback struct {
+	// The commit made a part of the state what it was at an earlier revision.
+	Rollback *RollbackOrigin `protobuf:"bytes,2,opt,name=rollback,proto3,oneof"`
+}
+
+type Origin_Revert struct {
+	// The commit took earlier ones back.
+	Revert *RevertOrigin `protobuf:"bytes,3,opt,name=revert,proto3,oneof"`
+}
+
 func (*Origin_Import) isOrigin_Kind() {}
+
+func (*Origin_Rollback) isOrigin_Kind() {}
+
+func (*Origin_Revert) isOrigin_Kind() {}
 
 // ImportOrigin marks a commit whose time and author an import has set.
 type ImportOrigin struct {
@@ -320,6 +354,106 @@ func (x *ImportOrigin) GetImporter() string {
 	return ""
 }
 
+// RollbackOrigin says what a rollback went back to.
+type RollbackOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state that was restored; 0 is the one before the first commit.
+	Revision uint64 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The keys that were rolled back begin with it; empty for all.
+	Prefix        string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackOrigin) Reset() {
+	*x = RollbackOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackOrigin) ProtoMessage() {}
+
+func (x *RollbackOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackOrigin.ProtoReflect.Descriptor instead.
+func (*RollbackOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RollbackOrigin) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RollbackOrigin) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+// RevertOrigin says which commits were taken back.
+type RevertOrigin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revisions     []uint64               `protobuf:"varint,1,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevertOrigin) Reset() {
+	*x = RevertOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevertOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevertOrigin) ProtoMessage() {}
+
+func (x *RevertOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevertOrigin.ProtoReflect.Descriptor instead.
+func (*RevertOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *RevertOrigin) GetRevisions() []uint64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
 // Change is one key set or deleted.
 type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -339,7 +473,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_stele_v1_journal_proto_msgTypes[4]
+	mi := &file_stele_v1_journal_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +485,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_journal_proto_msgTypes[4]
+	mi := &file_stele_v1_journal_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +498,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_stele_v1_journal_proto_rawDescGZIP(), []int{4}
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Change) GetKey() string {
@@ -395,6 +529,112 @@ func (x *Change) GetPreviousRevision() uint64 {
 	return 0
 }
 
+// ReadRecord is the body of one message in the stream of recorded reads: who
+// was answered, and what had been asked for.
+type ReadRecord struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Who asked, and in which roles.
+	Subject string   `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	Roles   []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The method that was called, e.g. /stele.v1.Config/Get.
+	Method string `protobuf:"bytes,5,opt,name=method,proto3" json:"method,omitempty"`
+	// The keys and prefixes that were asked for and that the policy has recorded.
+	Keys     []string `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
+	Prefixes []string `protobuf:"bytes,7,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	// The revision that the answer was the state of.
+	Revision      uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadRecord) Reset() {
+	*x = ReadRecord{}
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadRecord) ProtoMessage() {}
+
+func (x *ReadRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadRecord.ProtoReflect.Descriptor instead.
+func (*ReadRecord) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReadRecord) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ReadRecord) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ReadRecord) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *ReadRecord) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ReadRecord) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *ReadRecord) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ReadRecord) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *ReadRecord) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_stele_v1_journal_proto protoreflect.FileDescriptor
 
 const file_stele_v1_journal_proto_rawDesc = "" +
@@ -414,20 +654,37 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"request_id\x18\b \x01(\tR\trequestId\x12(\n" +
 	"\x06origin\x18\t \x01(\v2\x10.stele.v1.OriginR\x06origin\x12*\n" +
 	"\achanges\x18\n" +
-	" \x03(\v2\x10.stele.v1.ChangeR\achanges\"B\n" +
+	" \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xac\x01\n" +
 	"\x06Origin\x120\n" +
-	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06importB\x06\n" +
+	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
+	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +
+	"\x06revert\x18\x03 \x01(\v2\x16.stele.v1.RevertOriginH\x00R\x06revertB\x06\n" +
 	"\x04kind\"b\n" +
 	"\fImportOrigin\x126\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\brecorded\x12\x1a\n" +
-	"\bimporter\x18\x02 \x01(\tR\bimporter\"\xff\x01\n" +
+	"\bimporter\x18\x02 \x01(\tR\bimporter\"D\n" +
+	"\x0eRollbackOrigin\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\",\n" +
+	"\fRevertOrigin\x12\x1c\n" +
+	"\trevisions\x18\x01 \x03(\x04R\trevisions\"\xff\x01\n" +
 	"\x06Change\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1f\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80 R\x05value\x12\x16\n" +
 	"\x06delete\x18\x03 \x01(\bR\x06delete\x12+\n" +
 	"\x11previous_revision\x18\x04 \x01(\x04R\x10previousRevision:q\xbaHn\x1al\n" +
-	"\x14change.set_or_delete\x12-set a value or delete the key, one of the two\x1a%this.delete != (size(this.value) > 0)B3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
+	"\x14change.set_or_delete\x12-set a value or delete the key, one of the two\x1a%this.delete != (size(this.value) > 0)\"\xe8\x01\n" +
+	"\n" +
+	"ReadRecord\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
+	"\asubject\x18\x03 \x01(\tR\asubject\x12\x14\n" +
+	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\tR\x06method\x12\x12\n" +
+	"\x04keys\x18\x06 \x03(\tR\x04keys\x12\x1a\n" +
+	"\bprefixes\x18\a \x03(\tR\bprefixes\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x04R\brevisionB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
 	file_stele_v1_journal_proto_rawDescOnce sync.Once
@@ -441,26 +698,32 @@ func file_stele_v1_journal_proto_rawDescGZIP() []byte {
 	return file_stele_v1_journal_proto_rawDescData
 }
 
-var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_stele_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: stele.v1.Record
 	(*Commit)(nil),                // 1: stele.v1.Commit
 	(*Origin)(nil),                // 2: stele.v1.Origin
 	(*ImportOrigin)(nil),          // 3: stele.v1.ImportOrigin
-	(*Change)(nil),                // 4: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*RollbackOrigin)(nil),        // 4: stele.v1.RollbackOrigin
+	(*RevertOrigin)(nil),          // 5: stele.v1.RevertOrigin
+	(*Change)(nil),                // 6: stele.v1.Change
+	(*ReadRecord)(nil),            // 7: stele.v1.ReadRecord
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_stele_v1_journal_proto_depIdxs = []int32{
-	5, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
+	8, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
 	2, // 1: stele.v1.Commit.origin:type_name -> stele.v1.Origin
-	4, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
+	6, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
 	3, // 3: stele.v1.Origin.import:type_name -> stele.v1.ImportOrigin
-	5, // 4: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 4: stele.v1.Origin.rollback:type_name -> stele.v1.RollbackOrigin
+	5, // 5: stele.v1.Origin.revert:type_name -> stele.v1.RevertOrigin
+	8, // 6: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
+	8, // 7: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_journal_proto_init() }
@@ -470,6 +733,8 @@ func file_stele_v1_journal_proto_init() {
 	}
 	file_stele_v1_journal_proto_msgTypes[2].OneofWrappers = []any{
 		(*Origin_Import)(nil),
+		(*Origin_Rollback)(nil),
+		(*Origin_Revert)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -477,7 +742,7 @@ func file_stele_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_journal_proto_rawDesc), len(file_stele_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

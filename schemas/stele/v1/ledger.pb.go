@@ -387,9 +387,12 @@ type CommitInfo struct {
 	Commit *Commit                `protobuf:"bytes,2,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The commit's bytes as they are in the journal, when asked for:
 	// id = SHA-256(0x00 || encoded).
-	Encoded       []byte `protobuf:"bytes,3,opt,name=encoded,proto3" json:"encoded,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Encoded []byte `protobuf:"bytes,3,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	// When asked for: the values that the changes replaced, in the order of the
+	// changes; empty where the key was not set.
+	PreviousValues []string `protobuf:"bytes,4,rep,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *CommitInfo) Reset() {
@@ -443,6 +446,13 @@ func (x *CommitInfo) GetEncoded() []byte {
 	return nil
 }
 
+func (x *CommitInfo) GetPreviousValues() []string {
+	if x != nil {
+		return x.PreviousValues
+	}
+	return nil
+}
+
 type GetCommitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Commit:
@@ -452,10 +462,12 @@ type GetCommitRequest struct {
 	//	*GetCommitRequest_Time
 	Commit isGetCommitRequest_Commit `protobuf_oneof:"commit"`
 	// Also return the stored bytes.
-	Encoded       bool   `protobuf:"varint,4,opt,name=encoded,proto3" json:"encoded,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,5,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Encoded     bool   `protobuf:"varint,4,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	MinRevision uint64 `protobuf:"varint,5,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// Also return the values that the changes replaced.
+	PreviousValues bool `protobuf:"varint,6,opt,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetCommitRequest) Reset() {
@@ -534,6 +546,13 @@ func (x *GetCommitRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *GetCommitRequest) GetPreviousValues() bool {
+	if x != nil {
+		return x.PreviousValues
+	}
+	return false
 }
 
 type isGetCommitRequest_Commit interface {
@@ -618,8 +637,28 @@ type ListCommitsRequest struct {
 	PageSize  uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Leave the values out; keys and what happened to them stay.
-	OmitValues    bool   `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	OmitValues  bool   `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
+	MinRevision uint64 `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// Only commits that changed the key, or a key under the prefix.
+	//
+	// Types that are valid to be assigned to Keys:
+	//
+	//	*ListCommitsRequest_Key
+	//	*ListCommitsRequest_Prefix
+	Keys isListCommitsRequest_Keys `protobuf_oneof:"keys"`
+	// Only commits of this author.
+	Author string `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
+	// Only commits whose message holds this text, whatever its case.
+	Grep string `protobuf:"bytes,8,opt,name=grep,proto3" json:"grep,omitempty"`
+	// Only commits not before since, and not after until.
+	Since *At `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
+	Until *At `protobuf:"bytes,10,opt,name=until,proto3" json:"until,omitempty"`
+	// Leave the changes of other keys out.
+	OnlyMatchingChanges bool `protobuf:"varint,11,opt,name=only_matching_changes,json=onlyMatchingChanges,proto3" json:"only_matching_changes,omitempty"`
+	// Also return the values that the changes replaced.
+	PreviousValues bool `protobuf:"varint,12,opt,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
+	// Also return the stored bytes.
+	Encoded       bool `protobuf:"varint,13,opt,name=encoded,proto3" json:"encoded,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +721,96 @@ func (x *ListCommitsRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *ListCommitsRequest) GetKeys() isListCommitsRequest_Keys {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ListCommitsRequest) GetKey() string {
+	if x != nil {
+		if x, ok := x.Keys.(*ListCommitsRequest_Key); ok {
+			return x.Key
+		}
+	}
+	return ""
+}
+
+func (x *ListCommitsRequest) GetPrefix() string {
+	if x != nil {
+		if x, ok := x.Keys.(*ListCommitsRequest_Prefix); ok {
+			return x.Prefix
+		}
+	}
+	return ""
+}
+
+func (x *ListCommitsRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ListCommitsRequest) GetGrep() string {
+	if x != nil {
+		return x.Grep
+	}
+	return ""
+}
+
+func (x *ListCommitsRequest) GetSince() *At {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListCommitsRequest) GetUntil() *At {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListCommitsRequest) GetOnlyMatchingChanges() bool {
+	if x != nil {
+		return x.OnlyMatchingChanges
+	}
+	return false
+}
+
+func (x *ListCommitsRequest) GetPreviousValues() bool {
+	if x != nil {
+		return x.PreviousValues
+	}
+	return false
+}
+
+func (x *ListCommitsRequest) GetEncoded() bool {
+	if x != nil {
+		return x.Encoded
+	}
+	return false
+}
+
+type isListCommitsRequest_Keys interface {
+	isListCommitsRequest_Keys()
+}
+
+type ListCommitsRequest_Key struct {
+	Key string `protobuf:"bytes,5,opt,name=key,proto3,oneof"`
+}
+
+type ListCommitsRequest_Prefix struct {
+	Prefix string `protobuf:"bytes,6,opt,name=prefix,proto3,oneof"`
+}
+
+func (*ListCommitsRequest_Key) isListCommitsRequest_Keys() {}
+
+func (*ListCommitsRequest_Prefix) isListCommitsRequest_Keys() {}
+
 type ListCommitsResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Commits []*CommitInfo          `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
@@ -743,6 +872,1120 @@ func (x *ListCommitsResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+type DiffRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The older state; revision 0 is the one before the first commit.
+	From *At `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	// The newer state. Absent: at head.
+	To *At `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Empty: everything.
+	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// At most 10,000; 0 means 1,000. A page may hold fewer: it ends at 1 MiB.
+	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	MinRevision   uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffRequest) Reset() {
+	*x = DiffRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffRequest) ProtoMessage() {}
+
+func (x *DiffRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
+func (*DiffRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DiffRequest) GetFrom() *At {
+	if x != nil {
+		return x.From
+	}
+	return nil
+}
+
+func (x *DiffRequest) GetTo() *At {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *DiffRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *DiffRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *DiffRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *DiffRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+type DiffResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Diffs []*KeyDiff             `protobuf:"bytes,1,rep,name=diffs,proto3" json:"diffs,omitempty"`
+	// The revisions of the two states.
+	FromRevision uint64 `protobuf:"varint,2,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	ToRevision   uint64 `protobuf:"varint,3,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	// Empty on the last page.
+	NextPageToken string    `protobuf:"bytes,4,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Snapshot      *Snapshot `protobuf:"bytes,5,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DiffResponse) Reset() {
+	*x = DiffResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DiffResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DiffResponse) ProtoMessage() {}
+
+func (x *DiffResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
+func (*DiffResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DiffResponse) GetDiffs() []*KeyDiff {
+	if x != nil {
+		return x.Diffs
+	}
+	return nil
+}
+
+func (x *DiffResponse) GetFromRevision() uint64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+func (x *DiffResponse) GetToRevision() uint64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+func (x *DiffResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *DiffResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+// KeyDiff is one key in two states.
+type KeyDiff struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// JSON text; empty where the key was not set.
+	FromValue string `protobuf:"bytes,2,opt,name=from_value,json=fromValue,proto3" json:"from_value,omitempty"`
+	// The revision that had last set or deleted the key; 0 when nobody had.
+	FromRevision  uint64 `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	ToValue       string `protobuf:"bytes,4,opt,name=to_value,json=toValue,proto3" json:"to_value,omitempty"`
+	ToRevision    uint64 `protobuf:"varint,5,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyDiff) Reset() {
+	*x = KeyDiff{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyDiff) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyDiff) ProtoMessage() {}
+
+func (x *KeyDiff) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyDiff.ProtoReflect.Descriptor instead.
+func (*KeyDiff) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *KeyDiff) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *KeyDiff) GetFromValue() string {
+	if x != nil {
+		return x.FromValue
+	}
+	return ""
+}
+
+func (x *KeyDiff) GetFromRevision() uint64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+func (x *KeyDiff) GetToValue() string {
+	if x != nil {
+		return x.ToValue
+	}
+	return ""
+}
+
+func (x *KeyDiff) GetToRevision() uint64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+type BlameRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: everything.
+	Prefix      string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// At most 10,000; 0 means 1,000.
+	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameRequest) Reset() {
+	*x = BlameRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameRequest) ProtoMessage() {}
+
+func (x *BlameRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameRequest.ProtoReflect.Descriptor instead.
+func (*BlameRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *BlameRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *BlameRequest) GetAt() *At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *BlameRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+func (x *BlameRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *BlameRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type BlameResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Entries []*BlameEntry          `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
+	// Empty on the last page.
+	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameResponse) Reset() {
+	*x = BlameResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameResponse) ProtoMessage() {}
+
+func (x *BlameResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameResponse.ProtoReflect.Descriptor instead.
+func (*BlameResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BlameResponse) GetEntries() []*BlameEntry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *BlameResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *BlameResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+// BlameEntry is a key that is set and the commit that last set it.
+type BlameEntry struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	CommitId      []byte                 `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BlameEntry) Reset() {
+	*x = BlameEntry{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlameEntry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlameEntry) ProtoMessage() {}
+
+func (x *BlameEntry) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlameEntry.ProtoReflect.Descriptor instead.
+func (*BlameEntry) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BlameEntry) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *BlameEntry) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BlameEntry) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
+}
+
+func (x *BlameEntry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *BlameEntry) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *BlameEntry) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+type RollbackRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The state to go back to; revision 0 is the one before the first commit.
+	To *At `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
+	// The keys to roll back begin with it; empty for all.
+	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Why; empty for a message that says what was rolled back.
+	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	// The head that the preview was made at. Absent: whatever it is.
+	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
+	RequestId    string  `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Write nothing; tell what would be written.
+	DryRun        bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision   uint64 `protobuf:"varint,7,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackRequest) Reset() {
+	*x = RollbackRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackRequest) ProtoMessage() {}
+
+func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
+func (*RollbackRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RollbackRequest) GetTo() *At {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *RollbackRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetExpectedHead() uint64 {
+	if x != nil && x.ExpectedHead != nil {
+		return *x.ExpectedHead
+	}
+	return 0
+}
+
+func (x *RollbackRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RollbackRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RollbackRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+type RollbackResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when nothing was written: on a dry run, or because the states do not
+	// differ.
+	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The revision that the state went back to.
+	ToRevision uint64 `protobuf:"varint,2,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	// The head that the rollback was made at.
+	Head uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
+	// How many keys it sets and deletes.
+	Sets    uint32 `protobuf:"varint,4,opt,name=sets,proto3" json:"sets,omitempty"`
+	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	// The changes, on a dry run.
+	Changes       []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RollbackResponse) Reset() {
+	*x = RollbackResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RollbackResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RollbackResponse) ProtoMessage() {}
+
+func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
+func (*RollbackResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RollbackResponse) GetCommit() *CommitResponse {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *RollbackResponse) GetToRevision() uint64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+func (x *RollbackResponse) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *RollbackResponse) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
+}
+
+func (x *RollbackResponse) GetDeletes() uint32 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *RollbackResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type RevertRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Revisions []uint64               `protobuf:"varint,1,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
+	// Why; empty for a message that says what was reverted.
+	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	// Absent: whatever it is.
+	ExpectedHead *uint64 `protobuf:"varint,3,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
+	RequestId    string  `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Write nothing; tell what would be written.
+	DryRun        bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision   uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevertRequest) Reset() {
+	*x = RevertRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevertRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevertRequest) ProtoMessage() {}
+
+func (x *RevertRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
+func (*RevertRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RevertRequest) GetRevisions() []uint64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *RevertRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *RevertRequest) GetExpectedHead() uint64 {
+	if x != nil && x.ExpectedHead != nil {
+		return *x.ExpectedHead
+	}
+	return 0
+}
+
+func (x *RevertRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevertRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *RevertRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+type RevertResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent when nothing was written: on a dry run, or because the commits had
+	// changed nothing.
+	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The head that the commits were reverted at.
+	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	// How many keys it sets and deletes.
+	Sets    uint32 `protobuf:"varint,3,opt,name=sets,proto3" json:"sets,omitempty"`
+	Deletes uint32 `protobuf:"varint,4,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	// The changes, on a dry run.
+	Changes       []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevertResponse) Reset() {
+	*x = RevertResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevertResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevertResponse) ProtoMessage() {}
+
+func (x *RevertResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
+func (*RevertResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RevertResponse) GetCommit() *CommitResponse {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *RevertResponse) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *RevertResponse) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
+}
+
+func (x *RevertResponse) GetDeletes() uint32 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *RevertResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+type ListReadsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only reads not before since, and before until.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// At most 1,000; 0 means 100.
+	PageSize      uint32 `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadsRequest) Reset() {
+	*x = ListReadsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadsRequest) ProtoMessage() {}
+
+func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
+func (*ListReadsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListReadsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *ListReadsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListReadsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListReadsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Reads []*ReadRecord          `protobuf:"bytes,1,rep,name=reads,proto3" json:"reads,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReadsResponse) Reset() {
+	*x = ListReadsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReadsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReadsResponse) ProtoMessage() {}
+
+func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
+func (*ListReadsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListReadsResponse) GetReads() []*ReadRecord {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+func (x *ListReadsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type ListTenantsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 10,000; 0 means 1,000.
+	PageSize      uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTenantsRequest) Reset() {
+	*x = ListTenantsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTenantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTenantsRequest) ProtoMessage() {}
+
+func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
+func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListTenantsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTenantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTenantsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by name; the ledger's own tenants are left out.
+	Tenants []*TenantHead `protobuf:"bytes,1,rep,name=tenants,proto3" json:"tenants,omitempty"`
+	// Empty on the last page.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTenantsResponse) Reset() {
+	*x = ListTenantsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTenantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTenantsResponse) ProtoMessage() {}
+
+func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
+func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListTenantsResponse) GetTenants() []*TenantHead {
+	if x != nil {
+		return x.Tenants
+	}
+	return nil
+}
+
+func (x *ListTenantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+type TenantHead struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Head          uint64                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TenantHead) Reset() {
+	*x = TenantHead{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TenantHead) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TenantHead) ProtoMessage() {}
+
+func (x *TenantHead) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
+func (*TenantHead) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *TenantHead) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *TenantHead) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *TenantHead) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision   uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -752,7 +1995,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +2007,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +2020,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -799,7 +2042,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +2054,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +2067,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -856,7 +2099,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -868,7 +2111,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -881,7 +2124,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 type GetStatusResponse struct {
@@ -907,7 +2150,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +2162,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +2175,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1014,7 +2257,7 @@ type ShardStatus struct {
 
 func (x *ShardStatus) Reset() {
 	*x = ShardStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1026,7 +2269,7 @@ func (x *ShardStatus) String() string {
 func (*ShardStatus) ProtoMessage() {}
 
 func (x *ShardStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1039,7 +2282,7 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
 func (*ShardStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShardStatus) GetShard() uint32 {
@@ -1084,7 +2327,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +2339,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +2352,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Principal) GetSubject() string {
@@ -1170,33 +2413,143 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CommitStreamRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"H\n" +
 	"\x14CommitStreamResponse\x120\n" +
-	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"`\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\x89\x01\n" +
 	"\n" +
 	"CommitInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12(\n" +
 	"\x06commit\x18\x02 \x01(\v2\x10.stele.v1.CommitR\x06commit\x12\x18\n" +
-	"\aencoded\x18\x03 \x01(\fR\aencoded\"\xd6\x01\n" +
+	"\aencoded\x18\x03 \x01(\fR\aencoded\x12'\n" +
+	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\"\xff\x01\n" +
 	"\x10GetCommitRequest\x12%\n" +
 	"\brevision\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\brevision\x12\x1b\n" +
 	"\x02id\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x10\x04\x18 H\x00R\x02id\x120\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04time\x12\x18\n" +
 	"\aencoded\x18\x04 \x01(\bR\aencoded\x12!\n" +
-	"\fmin_revision\x18\x05 \x01(\x04R\vminRevisionB\x0f\n" +
+	"\fmin_revision\x18\x05 \x01(\x04R\vminRevision\x12'\n" +
+	"\x0fprevious_values\x18\x06 \x01(\bR\x0epreviousValuesB\x0f\n" +
 	"\x06commit\x12\x05\xbaH\x02\b\x01\"m\n" +
 	"\x11GetCommitResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xa8\x01\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xf3\x03\n" +
 	"\x12ListCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1f\n" +
 	"\vomit_values\x18\x03 \x01(\bR\n" +
 	"omitValues\x12!\n" +
-	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\"\x9d\x01\n" +
+	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x03key\x18\x05 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04H\x00R\x03key\x12\"\n" +
+	"\x06prefix\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80\x04H\x00R\x06prefix\x12 \n" +
+	"\x06author\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x06author\x12\x1c\n" +
+	"\x04grep\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04grep\x12\"\n" +
+	"\x05since\x18\t \x01(\v2\f.stele.v1.AtR\x05since\x12\"\n" +
+	"\x05until\x18\n" +
+	" \x01(\v2\f.stele.v1.AtR\x05until\x122\n" +
+	"\x15only_matching_changes\x18\v \x01(\bR\x13onlyMatchingChanges\x12'\n" +
+	"\x0fprevious_values\x18\f \x01(\bR\x0epreviousValues\x12\x18\n" +
+	"\aencoded\x18\r \x01(\bR\aencodedB\x06\n" +
+	"\x04keys\"\x9d\x01\n" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"3\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xea\x01\n" +
+	"\vDiffRequest\x12(\n" +
+	"\x04from\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12\x1c\n" +
+	"\x02to\x18\x02 \x01(\v2\f.stele.v1.AtR\x02to\x12 \n" +
+	"\x06prefix\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12%\n" +
+	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12!\n" +
+	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\"\xd5\x01\n" +
+	"\fDiffResponse\x12'\n" +
+	"\x05diffs\x18\x01 \x03(\v2\x11.stele.v1.KeyDiffR\x05diffs\x12#\n" +
+	"\rfrom_revision\x18\x02 \x01(\x04R\ffromRevision\x12\x1f\n" +
+	"\vto_revision\x18\x03 \x01(\x04R\n" +
+	"toRevision\x12&\n" +
+	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\x12.\n" +
+	"\bsnapshot\x18\x05 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x9b\x01\n" +
+	"\aKeyDiff\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1d\n" +
+	"\n" +
+	"from_value\x18\x02 \x01(\tR\tfromValue\x12#\n" +
+	"\rfrom_revision\x18\x03 \x01(\x04R\ffromRevision\x12\x19\n" +
+	"\bto_value\x18\x04 \x01(\tR\atoValue\x12\x1f\n" +
+	"\vto_revision\x18\x05 \x01(\x04R\n" +
+	"toRevision\"\xc1\x01\n" +
+	"\fBlameRequest\x12 \n" +
+	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
+	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12%\n" +
+	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"\x97\x01\n" +
+	"\rBlameResponse\x12.\n" +
+	"\aentries\x18\x01 \x03(\v2\x14.stele.v1.BlameEntryR\aentries\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb9\x01\n" +
+	"\n" +
+	"BlameEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x9e\x02\n" +
+	"\x0fRollbackRequest\x12$\n" +
+	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
+	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
+	"\amessage\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
+	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12!\n" +
+	"\fmin_revision\x18\a \x01(\x04R\vminRevisionB\x10\n" +
+	"\x0e_expected_head\"\xd3\x01\n" +
+	"\x10RollbackResponse\x120\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
+	"\vto_revision\x18\x02 \x01(\x04R\n" +
+	"toRevision\x12\x12\n" +
+	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
+	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\x87\x02\n" +
+	"\rRevertRequest\x121\n" +
+	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
+	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
+	"\rexpected_head\x18\x03 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
+	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12!\n" +
+	"\fmin_revision\x18\x06 \x01(\x04R\vminRevisionB\x10\n" +
+	"\x0e_expected_head\"\xb0\x01\n" +
+	"\x0eRevertResponse\x120\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04sets\x18\x03 \x01(\rR\x04sets\x12\x18\n" +
+	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
+	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xc6\x01\n" +
+	"\x10ListReadsRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12%\n" +
+	"\tpage_size\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"g\n" +
+	"\x11ListReadsResponse\x12*\n" +
+	"\x05reads\x18\x01 \x03(\v2\x14.stele.v1.ReadRecordR\x05reads\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"d\n" +
+	"\x12ListTenantsRequest\x12%\n" +
+	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"m\n" +
+	"\x13ListTenantsResponse\x12.\n" +
+	"\atenants\x18\x01 \x03(\v2\x14.stele.v1.TenantHeadR\atenants\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
+	"\n" +
+	"TenantHead\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"3\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\x81\x01\n" +
 	"\x0fGetHeadResponse\x12.\n" +
@@ -1223,13 +2576,19 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05roles\x18\x03 \x03(\tR\x05roles\x124\n" +
-	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\xb0\x03\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\xb3\x06\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x12Q\n" +
 	"\fCommitStream\x12\x1d.stele.v1.CommitStreamRequest\x1a\x1e.stele.v1.CommitStreamResponse(\x010\x01\x12D\n" +
 	"\tGetCommit\x12\x1a.stele.v1.GetCommitRequest\x1a\x1b.stele.v1.GetCommitResponse\x12J\n" +
-	"\vListCommits\x12\x1c.stele.v1.ListCommitsRequest\x1a\x1d.stele.v1.ListCommitsResponse\x12>\n" +
+	"\vListCommits\x12\x1c.stele.v1.ListCommitsRequest\x1a\x1d.stele.v1.ListCommitsResponse\x125\n" +
+	"\x04Diff\x12\x15.stele.v1.DiffRequest\x1a\x16.stele.v1.DiffResponse\x128\n" +
+	"\x05Blame\x12\x16.stele.v1.BlameRequest\x1a\x17.stele.v1.BlameResponse\x12A\n" +
+	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
+	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
+	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12J\n" +
+	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
@@ -1244,7 +2603,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),         // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),          // 1: stele.v1.Precondition
@@ -1257,56 +2616,105 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*GetCommitResponse)(nil),     // 8: stele.v1.GetCommitResponse
 	(*ListCommitsRequest)(nil),    // 9: stele.v1.ListCommitsRequest
 	(*ListCommitsResponse)(nil),   // 10: stele.v1.ListCommitsResponse
-	(*GetHeadRequest)(nil),        // 11: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),       // 12: stele.v1.GetHeadResponse
-	(*GetStatusRequest)(nil),      // 13: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 14: stele.v1.GetStatusResponse
-	(*ShardStatus)(nil),           // 15: stele.v1.ShardStatus
-	(*Principal)(nil),             // 16: stele.v1.Principal
-	(*Change)(nil),                // 17: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 18: google.protobuf.Timestamp
-	(*Commit)(nil),                // 19: stele.v1.Commit
-	(*Snapshot)(nil),              // 20: stele.v1.Snapshot
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*DiffRequest)(nil),           // 11: stele.v1.DiffRequest
+	(*DiffResponse)(nil),          // 12: stele.v1.DiffResponse
+	(*KeyDiff)(nil),               // 13: stele.v1.KeyDiff
+	(*BlameRequest)(nil),          // 14: stele.v1.BlameRequest
+	(*BlameResponse)(nil),         // 15: stele.v1.BlameResponse
+	(*BlameEntry)(nil),            // 16: stele.v1.BlameEntry
+	(*RollbackRequest)(nil),       // 17: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 18: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),         // 19: stele.v1.RevertRequest
+	(*RevertResponse)(nil),        // 20: stele.v1.RevertResponse
+	(*ListReadsRequest)(nil),      // 21: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),     // 22: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),    // 23: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),   // 24: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),            // 25: stele.v1.TenantHead
+	(*GetHeadRequest)(nil),        // 26: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),       // 27: stele.v1.GetHeadResponse
+	(*GetStatusRequest)(nil),      // 28: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 29: stele.v1.GetStatusResponse
+	(*ShardStatus)(nil),           // 30: stele.v1.ShardStatus
+	(*Principal)(nil),             // 31: stele.v1.Principal
+	(*Change)(nil),                // 32: stele.v1.Change
+	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
+	(*Commit)(nil),                // 34: stele.v1.Commit
+	(*Snapshot)(nil),              // 35: stele.v1.Snapshot
+	(*At)(nil),                    // 36: stele.v1.At
+	(*ReadRecord)(nil),            // 37: stele.v1.ReadRecord
+	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	17, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	32, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	18, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	18, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	33, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	33, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 6: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	19, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	18, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	34, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	33, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	6,  // 9: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	20, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	6,  // 11: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	20, // 12: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	20, // 13: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	18, // 14: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	15, // 15: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
-	18, // 16: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	16, // 17: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	21, // 18: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
-	18, // 19: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	0,  // 20: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 21: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	7,  // 22: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	9,  // 23: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	11, // 24: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	13, // 25: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	3,  // 26: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 27: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	8,  // 28: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	10, // 29: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	12, // 30: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	14, // 31: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	35, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	36, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	36, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	6,  // 13: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	35, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	36, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	36, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	13, // 17: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	35, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	36, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	16, // 20: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	35, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	33, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	36, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 24: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	32, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 26: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	32, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	33, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	33, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	37, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	25, // 31: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	33, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	35, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	33, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	30, // 35: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
+	33, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	31, // 37: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	38, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
+	33, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	0,  // 40: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 41: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	7,  // 42: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	9,  // 43: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	11, // 44: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	14, // 45: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	17, // 46: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	19, // 47: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	26, // 48: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	21, // 49: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	23, // 50: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	28, // 51: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	3,  // 52: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 53: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	8,  // 54: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	10, // 55: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	12, // 56: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	15, // 57: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	18, // 58: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	20, // 59: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	27, // 60: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	22, // 61: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	24, // 62: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	29, // 63: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	52, // [52:64] is the sub-list for method output_type
+	40, // [40:52] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -1322,13 +2730,19 @@ func file_stele_v1_ledger_proto_init() {
 		(*GetCommitRequest_Id)(nil),
 		(*GetCommitRequest_Time)(nil),
 	}
+	file_stele_v1_ledger_proto_msgTypes[9].OneofWrappers = []any{
+		(*ListCommitsRequest_Key)(nil),
+		(*ListCommitsRequest_Prefix)(nil),
+	}
+	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

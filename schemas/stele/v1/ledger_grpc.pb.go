@@ -23,7 +23,13 @@ const (
 	Ledger_CommitStream_FullMethodName = "/stele.v1.Ledger/CommitStream"
 	Ledger_GetCommit_FullMethodName    = "/stele.v1.Ledger/GetCommit"
 	Ledger_ListCommits_FullMethodName  = "/stele.v1.Ledger/ListCommits"
+	Ledger_Diff_FullMethodName         = "/stele.v1.Ledger/Diff"
+	Ledger_Blame_FullMethodName        = "/stele.v1.Ledger/Blame"
+	Ledger_Rollback_FullMethodName     = "/stele.v1.Ledger/Rollback"
+	Ledger_Revert_FullMethodName       = "/stele.v1.Ledger/Revert"
 	Ledger_GetHead_FullMethodName      = "/stele.v1.Ledger/GetHead"
+	Ledger_ListReads_FullMethodName    = "/stele.v1.Ledger/ListReads"
+	Ledger_ListTenants_FullMethodName  = "/stele.v1.Ledger/ListTenants"
 	Ledger_GetStatus_FullMethodName    = "/stele.v1.Ledger/GetStatus"
 )
 
@@ -51,10 +57,30 @@ type LedgerClient interface {
 	CommitStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[CommitStreamRequest, CommitStreamResponse], error)
 	// GetCommit returns one commit.
 	GetCommit(ctx context.Context, in *GetCommitRequest, opts ...grpc.CallOption) (*GetCommitResponse, error)
-	// ListCommits returns the tenant's commits, newest first.
+	// ListCommits returns the tenant's commits, newest first, all of them or those
+	// that the request selects.
 	ListCommits(ctx context.Context, in *ListCommitsRequest, opts ...grpc.CallOption) (*ListCommitsResponse, error)
+	// Diff returns the keys whose values differ in meaning between two states,
+	// sorted by key, all pages of the same two revisions.
+	Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error)
+	// Blame tells of every key that is set which commit last set it.
+	Blame(ctx context.Context, in *BlameRequest, opts ...grpc.CallOption) (*BlameResponse, error)
+	// Rollback makes the state, or the part of it under a prefix, what it was at an
+	// earlier moment, by a new commit. Preview it with dry_run, and send the head
+	// that the preview was made at: FAILED_PRECONDITION, with what changed
+	// meanwhile, when the head has moved since. INVALID_ARGUMENT, with prefixes
+	// that are small enough, when it does not fit one commit.
+	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
+	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
+	// keys and the commits, when a later commit has changed one of their keys.
+	Revert(ctx context.Context, in *RevertRequest, opts ...grpc.CallOption) (*RevertResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
+	// ListReads returns the reads of the tenant's settings that its policy has
+	// recorded, oldest first. Needs the role auditor, admin or operator.
+	ListReads(ctx context.Context, in *ListReadsRequest, opts ...grpc.CallOption) (*ListReadsResponse, error)
+	// ListTenants returns the tenants that have a commit. Needs the role operator.
+	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 }
@@ -110,10 +136,70 @@ func (c *ledgerClient) ListCommits(ctx context.Context, in *ListCommitsRequest, 
 	return out, nil
 }
 
+func (c *ledgerClient) Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DiffResponse)
+	err := c.cc.Invoke(ctx, Ledger_Diff_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) Blame(ctx context.Context, in *BlameRequest, opts ...grpc.CallOption) (*BlameResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BlameResponse)
+	err := c.cc.Invoke(ctx, Ledger_Blame_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RollbackResponse)
+	err := c.cc.Invoke(ctx, Ledger_Rollback_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) Revert(ctx context.Context, in *RevertRequest, opts ...grpc.CallOption) (*RevertResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevertResponse)
+	err := c.cc.Invoke(ctx, Ledger_Revert_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerClient) GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetHeadResponse)
 	err := c.cc.Invoke(ctx, Ledger_GetHead_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) ListReads(ctx context.Context, in *ListReadsRequest, opts ...grpc.CallOption) (*ListReadsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReadsResponse)
+	err := c.cc.Invoke(ctx, Ledger_ListReads_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTenantsResponse)
+	err := c.cc.Invoke(ctx, Ledger_ListTenants_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -154,10 +240,30 @@ type LedgerServer interface {
 	CommitStream(grpc.BidiStreamingServer[CommitStreamRequest, CommitStreamResponse]) error
 	// GetCommit returns one commit.
 	GetCommit(context.Context, *GetCommitRequest) (*GetCommitResponse, error)
-	// ListCommits returns the tenant's commits, newest first.
+	// ListCommits returns the tenant's commits, newest first, all of them or those
+	// that the request selects.
 	ListCommits(context.Context, *ListCommitsRequest) (*ListCommitsResponse, error)
+	// Diff returns the keys whose values differ in meaning between two states,
+	// sorted by key, all pages of the same two revisions.
+	Diff(context.Context, *DiffRequest) (*DiffResponse, error)
+	// Blame tells of every key that is set which commit last set it.
+	Blame(context.Context, *BlameRequest) (*BlameResponse, error)
+	// Rollback makes the state, or the part of it under a prefix, what it was at an
+	// earlier moment, by a new commit. Preview it with dry_run, and send the head
+	// that the preview was made at: FAILED_PRECONDITION, with what changed
+	// meanwhile, when the head has moved since. INVALID_ARGUMENT, with prefixes
+	// that are small enough, when it does not fit one commit.
+	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
+	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
+	// keys and the commits, when a later commit has changed one of their keys.
+	Revert(context.Context, *RevertRequest) (*RevertResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
+	// ListReads returns the reads of the tenant's settings that its policy has
+	// recorded, oldest first. Needs the role auditor, admin or operator.
+	ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error)
+	// ListTenants returns the tenants that have a commit. Needs the role operator.
+	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	mustEmbedUnimplementedLedgerServer()
@@ -182,8 +288,26 @@ func (UnimplementedLedgerServer) GetCommit(context.Context, *GetCommitRequest) (
 func (UnimplementedLedgerServer) ListCommits(context.Context, *ListCommitsRequest) (*ListCommitsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListCommits not implemented")
 }
+func (UnimplementedLedgerServer) Diff(context.Context, *DiffRequest) (*DiffResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Diff not implemented")
+}
+func (UnimplementedLedgerServer) Blame(context.Context, *BlameRequest) (*BlameResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Blame not implemented")
+}
+func (UnimplementedLedgerServer) Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
+}
+func (UnimplementedLedgerServer) Revert(context.Context, *RevertRequest) (*RevertResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Revert not implemented")
+}
 func (UnimplementedLedgerServer) GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHead not implemented")
+}
+func (UnimplementedLedgerServer) ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReads not implemented")
+}
+func (UnimplementedLedgerServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -270,6 +394,78 @@ func _Ledger_ListCommits_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_Diff_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DiffRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Diff(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Diff_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Diff(ctx, req.(*DiffRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_Blame_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(BlameRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Blame(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Blame_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Blame(ctx, req.(*BlameRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_Rollback_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RollbackRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Rollback(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Rollback_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Rollback(ctx, req.(*RollbackRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_Revert_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevertRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Revert(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Revert_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Revert(ctx, req.(*RevertRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHeadRequest)
 	if err := dec(in); err != nil {
@@ -284,6 +480,42 @@ func _Ledger_GetHead_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServer).GetHead(ctx, req.(*GetHeadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_ListReads_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReadsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ListReads(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ListReads_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ListReads(ctx, req.(*ListReadsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_ListTenants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTenantsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ListTenants(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ListTenants_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ListTenants(ctx, req.(*ListTenantsRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -326,8 +558,32 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Ledger_ListCommits_Handler,
 		},
 		{
+			MethodName: "Diff",
+			Handler:    _Ledger_Diff_Handler,
+		},
+		{
+			MethodName: "Blame",
+			Handler:    _Ledger_Blame_Handler,
+		},
+		{
+			MethodName: "Rollback",
+			Handler:    _Ledger_Rollback_Handler,
+		},
+		{
+			MethodName: "Revert",
+			Handler:    _Ledger_Revert_Handler,
+		},
+		{
 			MethodName: "GetHead",
 			Handler:    _Ledger_GetHead_Handler,
+		},
+		{
+			MethodName: "ListReads",
+			Handler:    _Ledger_ListReads_Handler,
+		},
+		{
+			MethodName: "ListTenants",
+			Handler:    _Ledger_ListTenants_Handler,
 		},
 		{
 			MethodName: "GetStatus",

@@ -1,0 +1,76 @@
+package ledger
+
+import (
+	"time"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Origin says where a commit came from when it was not an ordinary write: an
+// *ImportOrigin, a *RollbackOrigin or a *RevertOrigin.
+type Origin interface {
+	proto() *stelev1.Origin
+}
+
+// ImportOrigin is the part of an imported commit that its importer did not
+// choose: the commit's time and author are those of its source.
+type ImportOrigin struct {
+	// Recorded is when the commit really came in.
+	Recorded time.Time
+	Importer string
+}
+
+// RollbackOrigin says what a rollback went back to.
+type RollbackOrigin struct {
+	// Revision is the state that was restored; 0 is the one before the first
+	// commit.
+	Revision Revision
+	// Prefix of the keys that were rolled back.
+	Prefix Prefix
+}
+
+// RevertOrigin says which commits were taken back.
+type RevertOrigin struct {
+	Revisions []Revision
+}
+
+func (o *ImportOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Import{Import: &stelev1.ImportOrigin{
+		Recorded: timestamppb.New(o.Recorded),
+		Importer: o.Importer,
+	}}}
+}
+
+func (o *RollbackOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Rollback{Rollback: &stelev1.RollbackOrigin{
+		Revision: uint64(o.Revision),
+		Prefix:   string(o.Prefix),
+	}}}
+}
+
+func (o *RevertOrigin) proto() *stelev1.Origin {
+	p := &stelev1.RevertOrigin{Revisions: make([]uint64, len(o.Revisions))}
+	for i, r := range o.Revisions {
+		p.Revisions[i] = uint64(r)
+	}
+	return &stelev1.Origin{Kind: &stelev1.Origin_Revert{Revert: p}}
+}
+
+// originOf reads a stored origin; one of a kind that this version does not know
+// is none.
+func originOf(p *stelev1.Origin) Origin {
+	switch kind := p.GetKind().(type) {
+	case *stelev1.Origin_Import:
+		return &ImportOrigin{Recorded: kind.Import.Recorded.AsTime(), Importer: kind.Import.Importer}
+	case *stelev1.Origin_Rollback:
+		return &RollbackOrigin{Revision: Revision(kind.Rollback.Revision), Prefix: Prefix(kind.Rollback.Prefix)}
+	case *stelev1.Origin_Revert:
+		o := &RevertOrigin{Revisions: make([]Revision, len(kind.Revert.Revisions))}
+		for i, r := range kind.Revert.Revisions {
+			o.Revisions[i] = Revision(r)
+		}
+		return o
+	}
+	return nil
+}

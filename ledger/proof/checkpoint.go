@@ -1,0 +1,107 @@
+package proof
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+var (
+	// ErrInvalid: what was to be verified does not hold. Somebody has changed it,
+	// or what it is compared with.
+	ErrInvalid = errors.New("does not verify")
+	// ErrOtherLedger: it is of another ledger than what it is compared with.
+	ErrOtherLedger = errors.New("of another ledger")
+)
+
+// Checkpoint is a statement of a shard's size and root. Signed, it is a C2SP
+// checkpoint (c2sp.org/tlog-checkpoint).
+type Checkpoint struct {
+	Epoch ledger.Epoch
+	Shard int
+	// Size is the number of commits in the tree.
+	Size int64
+	Root tlog.Hash
+}
+
+// KeyName is the name of a ledger's key, which signs for all of its shards.
+func KeyName(e ledger.Epoch) string { return "stele/" + e.String() }
+
+// GenerateKey makes a ledger's key pair, as a C2SP signer key (secret) and
+// verifier key.
+func GenerateKey(e ledger.Epoch) (signer, verifier string, err error) {
+	signer, verifier, err = note.GenerateKey(rand.Reader, KeyName(e))
+	if err != nil {
+		return "", "", fmt.Errorf("make the checkpoints' key: %w", err)
+	}
+	return signer, verifier, nil
+}
+
+// Origin names the shard: stele/<epoch>/<shard>.
+func (c Checkpoint) Origin() string { return fmt.Sprintf("%s/%d", KeyName(c.Epoch), c.Shard) }
+
+// Text is what is signed: origin, size and root, a line each.
+func (c Checkpoint) Text() string {
+	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin(), c.Size, c.Root)
+}
+
+// Sign makes the checkpoint a signed note.
+func (c Checkpoint) Sign(s note.Signer) (string, error) {
+	signed, err := note.Sign(&note.Note{Text: c.Text()}, s)
+	if err != nil {
+		return "", fmt.Errorf("sign checkpoint of %s: %w", c.Origin(), err)
+	}
+	return string(signed), nil
+}
+
+// Open verifies a signed checkpoint. It has one signature, that of the key, and
+// is written in the one way there is: a verifier that skipped what it does not
+// know would also skip what somebody has added.
+func Open(signed string, key note.Verifier) (Checkpoint, error) {
+	n, err := note.Open([]byte(signed), note.VerifierList(key))
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint %w: %w", ErrInvalid, err)
+	}
+	c, err := parse(n.Text)
+	if err != nil {
+		return Checkpoint{}, fmt.Errorf("checkpoint %w: %w", ErrInvalid, err)
+	}
+	if KeyName(c.Epoch) != key.Name() {
+		return Checkpoint{}, fmt.Errorf("checkpoint %w: it is of %s, and the key of %s", ErrOtherLedger, KeyName(c.Epoch), key.Name())
+	}
+	sig := n.Sigs[0]
+	raw, err := base64.StdEncoding.DecodeString(sig.Base64)
+	if err != nil || signed != fmt.Sprintf("%s\n— %s %s\n", n.Text, sig.Name, base64.StdEncoding.EncodeToString(raw)) {
+		return Checkpoint{}, fmt.Errorf("checkpoint %w: it holds more than a text and the key's signature", ErrInvalid)
+	}
+	return c, nil
+}
+
+// parse reads what Text wrote, and nothing else.
+func parse(text string) (Checkpoint, error) {
+	var c Checkpoint
+	lines := strings.Split(text, "\n")
+	if len(lines) != 4 {
+		return c, errors.New("it has other lines than origin, size and root")
+	}
+	name, shard, _ := strings.Cut(strings.TrimPrefix(lines[0], "stele/"), "/")
+	var errs [4]error
+	c.Epoch, errs[0] = ledger.ParseEpoch(name)
+	c.Shard, errs[1] = strconv.Atoi(shard)
+	c.Size, errs[2] = strconv.ParseInt(lines[1], 10, 64)
+	c.Root, errs[3] = tlog.ParseHash(lines[2])
+	if err := errors.Join(errs[:]...); err != nil {
+		return c, err
+	}
+	if c.Shard < 0 || c.Size < 0 || c.Text() != text {
+		return c, errors.New("it is not written as checkpoints are")
+	}
+	return c, nil
+}
