@@ -98,26 +98,13 @@ const (
 	maxPageBytes = 1 << 20
 )
 
-// List returns the keys under a prefix. Its pages are all of the revision of
-// the first, whatever is written meanwhile.
+// List returns the keys under a prefix.
 func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*stelev1.ListResponse, error) {
 	prefix, err := ledger.ParsePrefix(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	at, err := moment(req.At)
-	if err != nil {
-		return nil, err
-	}
-	var from string
-	if req.PageToken != "" {
-		token, err := parsePageToken(req.PageToken)
-		if err != nil {
-			return nil, err
-		}
-		at, from = replica.At{Revision: token.revision}, token.key
-	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
+	v, from, err := s.g.page(ctx, req.At, req.PageToken, req.MinRevision)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +117,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	size := 0
 	err = v.List(prefix, from, func(e replica.Entry) bool {
 		if len(resp.Entries) == limit || size > maxPageBytes {
-			resp.NextPageToken = pageToken{v.State().Revision, e.Key}.String()
+			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
 		}
 		if req.KeysOnly {

@@ -32,6 +32,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		invalid  *ledger.InvalidError
 		rules    *protovalidate.ValidationError
 		conflict *ledger.ConflictError
+		later    *ledger.RevertError
 		outside  *ledger.RangeError
 	)
 	switch {
@@ -42,6 +43,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.InvalidArgument, (&ledger.InvalidError{Violations: v}).Error(), badRequest(v))
 	case errors.As(err, &conflict):
 		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info("PRECONDITION_FAILED"))
+	case errors.As(err, &later):
+		return build(codes.FailedPrecondition, err.Error(), laterCommits(later), info("CHANGED_SINCE"))
 	case errors.As(err, &outside):
 		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_MOMENT", "head", strconv.FormatUint(uint64(outside.Head), 10)))
 	case errors.Is(err, identity.ErrUnauthenticated):
@@ -133,6 +136,14 @@ func preconditionFailure(e *ledger.ConflictError) *errdetails.PreconditionFailur
 			v.Type, v.Subject = "HEAD", string(e.Tenant)
 		}
 		f.Violations = append(f.Violations, v)
+	}
+	return f
+}
+
+func laterCommits(e *ledger.RevertError) *errdetails.PreconditionFailure {
+	f := &errdetails.PreconditionFailure{}
+	for _, c := range e.Conflicts {
+		f.Violations = append(f.Violations, &errdetails.PreconditionFailure_Violation{Type: "LATER_COMMIT", Subject: string(c.Key), Description: c.String()})
 	}
 	return f
 }

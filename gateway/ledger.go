@@ -60,10 +60,7 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 		note(fmt.Sprintf("preconditions[%d].key", i), err)
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
 	}
-	if req.ExpectedHead != nil {
-		head := ledger.Revision(*req.ExpectedHead)
-		cs.ExpectedHead = &head
-	}
+	cs.ExpectedHead = revision(req.ExpectedHead)
 	if in := req.Import; in != nil {
 		if !c.may(identity.Admin, identity.Operator) {
 			return cs, denied("setting a commit's time and author needs the role admin; %s has %v", c.Subject, c.Roles)
@@ -166,88 +163,6 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 	}
 }
 
-func infoOf(c *ledger.Commit) *stelev1.CommitInfo {
-	return &stelev1.CommitInfo{Id: c.ID[:], Commit: c.Proto()}
-}
-
-// GetCommit returns one commit.
-func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
-	var at replica.At
-	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
-		if err := by.Time.CheckValid(); err != nil {
-			return nil, ledger.Invalid("time", err.Error())
-		}
-		at.Time = by.Time.AsTime()
-	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
-	if err != nil {
-		return nil, err
-	}
-	defer v.Close()
-	rev := v.State().Revision
-	switch by := req.Commit.(type) {
-	case *stelev1.GetCommitRequest_Revision:
-		rev = ledger.Revision(by.Revision)
-	case *stelev1.GetCommitRequest_Id:
-		if rev, err = v.FindID(by.Id); err != nil {
-			return nil, err
-		}
-	}
-	c, err := v.Commit(rev)
-	if err != nil {
-		return nil, err
-	}
-	resp := &stelev1.GetCommitResponse{Info: infoOf(c), Snapshot: snapshotOf(v)}
-	if req.Encoded {
-		resp.Info.Encoded = c.Encoded
-	}
-	return resp, nil
-}
-
-const defaultCommits = 50
-
-// ListCommits returns commits, newest first.
-func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
-	if err != nil {
-		return nil, err
-	}
-	defer v.Close()
-	rev := v.State().Head
-	if req.PageToken != "" {
-		token, err := parsePageToken(req.PageToken)
-		if err != nil {
-			return nil, err
-		}
-		rev = min(rev, token.revision)
-	}
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultCommits
-	}
-	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
-	for size := 0; rev > 0; rev-- {
-		if len(resp.Commits) == limit || size > maxPageBytes {
-			resp.NextPageToken = pageToken{revision: rev}.String()
-			break
-		}
-		c, err := v.Commit(rev)
-		if err != nil {
-			return nil, err
-		}
-		info := infoOf(c)
-		size += len(c.Encoded)
-		if req.OmitValues {
-			for _, ch := range info.Commit.Changes {
-				size -= len(ch.Value)
-				ch.Value = ""
-			}
-		}
-		resp.Commits = append(resp.Commits, info)
-	}
-	return resp, nil
-}
-
 // GetHead returns the newest commit's place.
 func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
 	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
@@ -259,6 +174,29 @@ func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest)
 	if head := v.Head(); head.Revision > 0 {
 		resp.Id = head.ID[:]
 		resp.Time = timestamppb.New(time.Unix(0, head.Time))
+	}
+	return resp, nil
+}
+
+// ListTenants returns the tenants that have a commit, and that this gateway
+// serves.
+func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRequest) (*stelev1.ListTenantsResponse, error) {
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultPage
+	}
+	resp := &stelev1.ListTenantsResponse{}
+	for _, h := range s.g.cfg.Replica.Heads(ledger.Tenant(req.PageToken)) {
+		if !s.g.serves(h.Tenant) {
+			continue
+		}
+		if len(resp.Tenants) == limit {
+			resp.NextPageToken = string(h.Tenant)
+			break
+		}
+		resp.Tenants = append(resp.Tenants, &stelev1.TenantHead{
+			Tenant: string(h.Tenant), Head: uint64(h.Head.Revision), Time: timestamppb.New(time.Unix(0, h.Head.Time)),
+		})
 	}
 	return resp, nil
 }

@@ -32,6 +32,24 @@ func (g *Gateway) view(ctx context.Context, at replica.At, atLeast uint64) (*rep
 	return g.cfg.Replica.View(t, at)
 }
 
+// page opens the state that a listing is of, and says from which key it goes on:
+// its pages are all of the revision of the first, whatever is written meanwhile.
+func (g *Gateway) page(ctx context.Context, point *stelev1.At, token string, atLeast uint64) (v *replica.View, from string, err error) {
+	at, err := moment(point)
+	if err != nil {
+		return nil, "", err
+	}
+	if token != "" {
+		t, err := parsePageToken(token)
+		if err != nil {
+			return nil, "", err
+		}
+		at, from = replica.At{Revision: t.revision}, t.key
+	}
+	v, err = g.view(ctx, at, atLeast)
+	return v, from, err
+}
+
 func (g *Gateway) wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
 	if g.cfg.Replica.Head(t).Revision >= rev {
 		return nil
@@ -74,14 +92,30 @@ func snapshotOf(v *replica.View) *stelev1.Snapshot {
 	}
 }
 
-// pageToken says where a listing goes on: at which revision, and from which key.
+// revisionOf finds the revision of a moment; 0, the state before the first commit,
+// is one, too.
+func revisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision, error) {
+	switch p := at.GetPoint().(type) {
+	case *stelev1.At_Revision:
+		return v.Resolve(replica.At{Revision: ledger.Revision(p.Revision)})
+	case *stelev1.At_Time:
+		if err := p.Time.CheckValid(); err != nil {
+			return 0, ledger.Invalid(field+".time", err.Error())
+		}
+		return v.Resolve(replica.At{Time: p.Time.AsTime()})
+	}
+	return v.State().Head, nil
+}
+
+// pageToken says where a listing goes on: at which revision, or between which
+// two, and from which key.
 type pageToken struct {
-	revision ledger.Revision
-	key      string
+	from, revision ledger.Revision
+	key            string
 }
 
 func (t pageToken) String() string {
-	return base64.RawURLEncoding.EncodeToString([]byte(strconv.FormatUint(uint64(t.revision), 10) + ":" + t.key))
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s", t.from, t.revision, t.key))
 }
 
 func parsePageToken(s string) (pageToken, error) {
@@ -90,16 +124,21 @@ func parsePageToken(s string) (pageToken, error) {
 	if err != nil {
 		return pageToken{}, bad
 	}
-	number, key, ok := strings.Cut(string(b), ":")
+	numbers, key, ok := strings.Cut(string(b), ":")
 	if !ok {
 		return pageToken{}, bad
 	}
-	rev, err := strconv.ParseUint(number, 10, 64)
-	if err != nil || rev == 0 {
+	from, at, _ := strings.Cut(numbers, ",")
+	first, err := strconv.ParseUint(from, 10, 64)
+	if err != nil {
+		return pageToken{}, bad
+	}
+	rev, err := strconv.ParseUint(at, 10, 64)
+	if err != nil || rev == 0 || first > rev {
 		return pageToken{}, bad
 	}
 	if _, err := ledger.ParsePrefix(key); err != nil {
 		return pageToken{}, bad
 	}
-	return pageToken{ledger.Revision(rev), key}, nil
+	return pageToken{ledger.Revision(first), ledger.Revision(rev), key}, nil
 }

@@ -120,10 +120,15 @@ type RangeError struct {
 	// commit (zero without one).
 	Head  Revision
 	First time.Time
+	// Future is set when Time has not come yet: what the state will be then,
+	// nobody knows.
+	Future bool
 }
 
 func (e *RangeError) Error() string {
 	switch {
+	case e.Future:
+		return fmt.Sprintf("%s is in the future: what %s will be then is not known yet", e.Time.UTC().Format(time.RFC3339Nano), e.Tenant)
 	case e.Head == 0:
 		return fmt.Sprintf("%s has no commit yet", e.Tenant)
 	case !e.Time.IsZero():

@@ -50,9 +50,17 @@ type Replica interface {
 	Newest(t Tenant) (State, error)
 }
 
-// State is a tenant's state at its head, and its history.
+// State is a tenant's state at its head, and its history. It stays the same for
+// as long as it is open, whatever is written meanwhile.
 type State interface {
 	Head() Head
+	// Version returns what was in force for a key at a revision.
+	Version(key Key, at Revision) (Version, error)
+	// Diff yields the keys under the prefix whose values differ in meaning
+	// between two revisions, in the order of their keys, from the first at or
+	// after start, until yield returns false. Either revision may be the later; 0
+	// is the state before the first commit.
+	Diff(from, to Revision, prefix Prefix, start string, yield func(KeyDiff) bool) error
 	// Newest returns the revision that last set or deleted the key, 0 when
 	// nobody did, and whether it is set.
 	Newest(key Key) (rev Revision, set bool, err error)

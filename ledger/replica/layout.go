@@ -93,8 +93,12 @@ func newestKey(t ledger.Tenant, k string) []byte {
 }
 
 func versionKey(t ledger.Tenant, k ledger.Key, r ledger.Revision) []byte {
-	b := append(append(make([]byte, 0, len(t)+len(k)+10), t...), 0)
-	b = append(append(b, k...), 0)
+	return versionKeyOf(newestKey(t, string(k)), r)
+}
+
+// versionKeyOf is the key of a version of what stands at a newest key.
+func versionKeyOf(newest []byte, r ledger.Revision) []byte {
+	b := append(append(make([]byte, 0, len(newest)+9), newest...), 0)
 	return binary.BigEndian.AppendUint64(b, ^uint64(r))
 }
 

@@ -54,32 +54,42 @@ type View struct {
 	faults bool
 }
 
-// revisionAt finds the newest commit that is not later. Times never go back
-// along a chain, so it is a binary search.
+// revisionAt finds the newest commit that is not later. Times never go back along
+// a chain, so it is a binary search.
 func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
+	if at.After(time.Now()) {
+		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
+	}
 	if v.head == 0 {
 		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at}
 	}
-	nanos := at.UnixNano()
+	after, err := v.firstAfter(at)
+	if err != nil || after > 1 {
+		return after - 1, err
+	}
+	first, err := v.timeOf(1)
+	if err != nil {
+		return 0, err
+	}
+	return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
+}
+
+// firstAfter finds the first commit that is later; the one after the head when
+// none is.
+func (v *View) firstAfter(at time.Time) (ledger.Revision, error) {
+	nanos := int64(-1) // no commit is before 1970
+	if at.Unix() >= 0 {
+		nanos = at.UnixNano()
+	}
 	var failed error
-	after := sort.Search(int(v.head), func(i int) bool {
+	notAfter := sort.Search(int(v.head), func(i int) bool {
 		t, err := v.timeOf(ledger.Revision(i + 1))
 		if err != nil {
 			failed = err
 		}
 		return t > nanos
 	})
-	if failed != nil {
-		return 0, failed
-	}
-	if after == 0 {
-		first, err := v.timeOf(1)
-		if err != nil {
-			return 0, err
-		}
-		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
-	}
-	return ledger.Revision(after), nil
+	return ledger.Revision(notAfter) + 1, failed
 }
 
 func (v *View) timeOf(r ledger.Revision) (int64, error) {
@@ -120,22 +130,28 @@ func (v *View) commit(r ledger.Revision) (*ledger.Commit, error) {
 	return readCommit(v.tx, v.tenant, r)
 }
 
-// version finds what was in force for a key; its value is empty when the key
-// was deleted, and ok is false when it was never set.
+// version finds what is in force for a key at the view's revision.
 func (v *View) version(key string) (found version, ok bool, err error) {
+	return v.versionAt(key, v.rev)
+}
+
+// versionAt finds what was in force for a key at a revision that is not after the
+// head; its value is empty when the key was deleted, and ok is false when it was
+// never set.
+func (v *View) versionAt(key string, r ledger.Revision) (found version, ok bool, err error) {
 	v.s.mu.RLock()
-	found, ok = v.active.at(v.tenant, key, v.rev)
+	found, ok = v.active.at(v.tenant, key, r)
 	v.s.mu.RUnlock()
 	if !ok && v.frozen != nil {
-		found, ok = v.frozen.at(v.tenant, key, v.rev)
+		found, ok = v.frozen.at(v.tenant, key, r)
 	}
 	if ok {
 		return found, true, nil
 	}
-	if v.rev == v.head {
+	if r == v.head {
 		return readNewest(v.tx, newestKey(v.tenant, key))
 	}
-	return v.storedVersion(key)
+	return v.storedVersion(key, r)
 }
 
 // readNewest reads a key's newest version from the file.
@@ -148,19 +164,19 @@ func readNewest(tx *bolt.Tx, key []byte) (version, bool, error) {
 	return version{e.revision, string(e.value)}, true, err
 }
 
-// storedVersion seeks the version in force at v.rev.
-func (v *View) storedVersion(key string) (version, bool, error) {
-	seek := versionKey(v.tenant, ledger.Key(key), v.rev)
+// storedVersion seeks the version in force at a revision.
+func (v *View) storedVersion(key string, r ledger.Revision) (version, bool, error) {
+	seek := versionKey(v.tenant, ledger.Key(key), r)
 	k, b := v.tx.Bucket(bucketVersions).Cursor().Seek(seek)
 	if len(k) != len(seek) || !bytes.Equal(k[:len(k)-8], seek[:len(seek)-8]) {
 		return version{}, false, nil
 	}
-	_, r, ok := splitVersion(k)
+	_, found, ok := splitVersion(k)
 	if !ok {
 		return version{}, false, damaged("version %q is no version", k)
 	}
-	value, err := v.valueOf(k, b, r)
-	return version{r, value}, true, err
+	value, err := v.valueOf(k, b, found)
+	return version{found, value}, true, err
 }
 
 func (v *View) valueOf(key, b []byte, r ledger.Revision) (string, error) {
@@ -184,13 +200,21 @@ func (v *View) get(key string) (Entry, bool, error) {
 // list yields the keys that are set under the prefix, from the first at or
 // after from, until yield returns false.
 func (v *View) list(prefix ledger.Prefix, from string, yield func(Entry) bool) error {
+	return v.walk(prefix, from, v.rev, func(kv keyVersion) bool {
+		return kv.value == "" || yield(Entry{kv.key, kv.value, kv.revision})
+	})
+}
+
+// walk yields what is in force at a revision for every key under the prefix that
+// was ever set, from the first at or after from, until yield returns false.
+func (v *View) walk(prefix ledger.Prefix, from string, r ledger.Revision, yield func(keyVersion) bool) error {
 	if from < string(prefix) {
 		from = string(prefix)
 	}
-	file := v.newFileScan(prefix, from)
-	tails := []*tailScan{{v: v, tail: v.active, live: true, prefix: prefix, next: from, more: true}}
+	file := v.newFileScan(prefix, from, r)
+	tails := []*tailScan{{v: v, tail: v.active, live: true, prefix: prefix, rev: r, next: from, more: true}}
 	if v.frozen != nil {
-		tails = append(tails, &tailScan{v: v, tail: v.frozen, prefix: prefix, next: from, more: true})
+		tails = append(tails, &tailScan{v: v, tail: v.frozen, prefix: prefix, rev: r, next: from, more: true})
 	}
 	for {
 		// The smallest key wins; of equal ones, the newest: active, frozen, file.
@@ -210,7 +234,7 @@ func (v *View) list(prefix ledger.Prefix, from string, yield func(Entry) bool) e
 		for _, t := range tails {
 			t.skip(best.key)
 		}
-		if best.value != "" && !yield(Entry{best.key, best.value, best.revision}) {
+		if !yield(best) {
 			return nil
 		}
 	}
@@ -223,6 +247,7 @@ type tailScan struct {
 	tail   *tail
 	live   bool // still written to
 	prefix ledger.Prefix
+	rev    ledger.Revision
 	next   string
 	more   bool
 	buf    []keyVersion
@@ -234,7 +259,7 @@ func (t *tailScan) peek() (keyVersion, bool) {
 		if t.live {
 			t.v.s.mu.RLock()
 		}
-		t.buf, t.next = t.tail.scan(t.v.tenant, t.prefix, t.next, t.v.rev, step, t.buf[:0])
+		t.buf, t.next = t.tail.scan(t.v.tenant, t.prefix, t.next, t.rev, step, t.buf[:0])
 		if t.live {
 			t.v.s.mu.RUnlock()
 		}
@@ -257,6 +282,7 @@ func (t *tailScan) skip(key string) {
 type fileScan struct {
 	v      *View
 	cursor *bolt.Cursor
+	rev    ledger.Revision
 	past   bool
 	prefix []byte // with the tenant
 	k, b   []byte // under the cursor
@@ -264,8 +290,8 @@ type fileScan struct {
 	ready  bool // at is what peek returns
 }
 
-func (v *View) newFileScan(prefix ledger.Prefix, from string) *fileScan {
-	f := &fileScan{v: v, past: v.rev != v.head, prefix: newestKey(v.tenant, string(prefix))}
+func (v *View) newFileScan(prefix ledger.Prefix, from string, r ledger.Revision) *fileScan {
+	f := &fileScan{v: v, rev: r, past: r != v.head, prefix: newestKey(v.tenant, string(prefix))}
 	bucket := bucketNewest
 	if f.past {
 		bucket = bucketVersions
@@ -301,7 +327,7 @@ func (f *fileScan) read() error {
 		return damaged("version %q is no version", f.k)
 	}
 	name := append([]byte(nil), newest...)
-	wanted := binary.BigEndian.AppendUint64(append(bytes.Clone(name), 0), ^uint64(f.v.rev))
+	wanted := binary.BigEndian.AppendUint64(append(bytes.Clone(name), 0), ^uint64(f.rev))
 	f.seek(wanted)
 	if newest, r, ok := splitVersion(f.k); ok && bytes.Equal(newest, name) {
 		value, err := f.v.valueOf(f.k, f.b, r)

@@ -15,11 +15,13 @@
 package replica
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -200,6 +202,31 @@ func (r *Replica) Tenants() int {
 		}
 	}
 	return n
+}
+
+// Heads are the newest commits of the tenants from the first at or after a name,
+// sorted by name; the ledger's own tenants are left out.
+func (r *Replica) Heads(from ledger.Tenant) []TenantHead {
+	s := r.store.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var out []TenantHead
+	for t, ts := range s.tenants {
+		if ts.head.Revision > 0 && t >= from && !t.Reserved() {
+			out = append(out, TenantHead{t, ts.head})
+		}
+	}
+	slices.SortFunc(out, func(a, b TenantHead) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	return out
+}
+
+// TenantHead is a tenant's newest commit.
+type TenantHead struct {
+	Tenant ledger.Tenant
+	Head   ledger.Head
 }
 
 // Shard is how far one shard was followed.

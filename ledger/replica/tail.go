@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/stelehq/stele/ledger"
@@ -78,6 +79,23 @@ func inForce(versions []version, r ledger.Revision) (version, bool) {
 		return version{}, false
 	}
 	return versions[after-1], true
+}
+
+// versions are the revisions that changed the key and are not after r, the newest
+// first.
+func (t *tail) versions(tenant ledger.Tenant, key string, r ledger.Revision) []ledger.Revision {
+	tt := t.tenants[tenant]
+	if tt == nil {
+		return nil
+	}
+	var out []ledger.Revision
+	versions, _ := tt.keys.Get(key)
+	for _, v := range slices.Backward(versions) {
+		if v.revision <= r {
+			out = append(out, v.revision)
+		}
+	}
+	return out
 }
 
 func (t *tail) commit(tenant ledger.Tenant, r ledger.Revision) (tailCommit, bool) {

@@ -1,0 +1,264 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// GetCommit returns one commit.
+func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
+	var at replica.At
+	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
+		if err := by.Time.CheckValid(); err != nil {
+			return nil, ledger.Invalid("time", err.Error())
+		}
+		at.Time = by.Time.AsTime()
+	}
+	v, err := s.g.view(ctx, at, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	rev := v.State().Revision
+	switch by := req.Commit.(type) {
+	case *stelev1.GetCommitRequest_Revision:
+		rev = ledger.Revision(by.Revision)
+	case *stelev1.GetCommitRequest_Id:
+		if rev, err = v.FindID(by.Id); err != nil {
+			return nil, err
+		}
+	}
+	c, err := v.Commit(rev)
+	if err != nil {
+		return nil, err
+	}
+	info, err := infoOf(v, c, c.Changes, req.PreviousValues, req.Encoded)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.GetCommitResponse{Info: info, Snapshot: snapshotOf(v)}, nil
+}
+
+// infoOf is a commit with some of its changes, and what else was asked for.
+func infoOf(v *replica.View, c *ledger.Commit, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+	shown := *c
+	shown.Changes = changes
+	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto()}
+	if encoded {
+		info.Encoded = c.Encoded
+	}
+	if !previous {
+		return info, nil
+	}
+	info.PreviousValues = make([]string, len(changes))
+	for i, ch := range changes {
+		if ch.Previous == 0 {
+			continue
+		}
+		was, err := v.Version(ch.Key, c.Revision-1)
+		if err != nil {
+			return nil, err
+		}
+		info.PreviousValues[i] = string(was.Value)
+	}
+	return info, nil
+}
+
+const defaultCommits = 50
+
+// ListCommits returns the commits that the request selects, newest first. A page
+// that took long to find may be short, or empty, and still not be the last.
+func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	q, err := queryOf(v, req)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultCommits
+	}
+	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
+	size := 0
+	var failed error
+	next, err := v.Log(q, func(c *ledger.Commit) bool {
+		if len(resp.Commits) == limit || size > maxPageBytes {
+			return false
+		}
+		changes := c.Changes
+		if req.OnlyMatchingChanges {
+			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !q.Match(ch) })
+		}
+		var info *stelev1.CommitInfo
+		if info, failed = infoOf(v, c, changes, req.PreviousValues, req.Encoded); failed != nil {
+			return false
+		}
+		if req.OmitValues {
+			for _, ch := range info.Commit.Changes {
+				ch.Value = ""
+			}
+		}
+		size += proto.Size(info)
+		resp.Commits = append(resp.Commits, info)
+		return true
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	if next > 0 {
+		resp.NextPageToken = pageToken{revision: next}.String()
+	}
+	return resp, nil
+}
+
+// queryOf reads what the request selects.
+func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, err error) {
+	q = replica.Query{Author: req.Author, Grep: req.Grep}
+	switch by := req.Keys.(type) {
+	case *stelev1.ListCommitsRequest_Key:
+		if q.Key, err = ledger.ParseKey(by.Key); err != nil {
+			return q, ledger.Invalid("key", err.Error())
+		}
+	case *stelev1.ListCommitsRequest_Prefix:
+		if q.Prefix, err = ledger.ParsePrefix(by.Prefix); err != nil {
+			return q, ledger.Invalid("prefix", err.Error())
+		}
+	}
+	if q.From, err = revisionOf(v, req.Until, "until"); err != nil {
+		return q, err
+	}
+	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
+		if err := by.Time.CheckValid(); err != nil {
+			return q, ledger.Invalid("since.time", err.Error())
+		}
+		q.To, err = v.Since(by.Time.AsTime())
+	} else if req.Since != nil {
+		q.To, err = revisionOf(v, req.Since, "since")
+	}
+	if err != nil {
+		return q, err
+	}
+	if q.To > q.From && req.Since != nil && req.Until != nil {
+		return q, ledger.Invalid("since", "it is later than until: the range is empty")
+	}
+	if req.PageToken != "" {
+		token, err := parsePageToken(req.PageToken)
+		if err != nil {
+			return q, err
+		}
+		q.From = min(q.From, token.revision)
+	}
+	return q, nil
+}
+
+// Diff returns the keys that differ between two states.
+func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*stelev1.DiffResponse, error) {
+	prefix, err := ledger.ParsePrefix(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	at, err := rangeOf(v, req)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultPage
+	}
+	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from), ToRevision: uint64(at.revision), Snapshot: snapshotOf(v)}
+	size := 0
+	err = v.Diff(at.from, at.revision, prefix, at.key, func(d ledger.KeyDiff) bool {
+		if len(resp.Diffs) == limit || size > maxPageBytes {
+			at.key = string(d.Key)
+			resp.NextPageToken = at.String()
+			return false
+		}
+		size += len(d.Key) + len(d.From.Value) + len(d.To.Value)
+		resp.Diffs = append(resp.Diffs, &stelev1.KeyDiff{
+			Key:       string(d.Key),
+			FromValue: string(d.From.Value), FromRevision: uint64(d.From.Revision),
+			ToValue: string(d.To.Value), ToRevision: uint64(d.To.Revision),
+		})
+		return true
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// rangeOf reads the two states of a diff, or those that its first page was of.
+func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
+	if req.PageToken != "" {
+		return parsePageToken(req.PageToken)
+	}
+	from, err := revisionOf(v, req.From, "from")
+	if err != nil {
+		return pageToken{}, err
+	}
+	to, err := revisionOf(v, req.To, "to")
+	switch {
+	case err != nil:
+		return pageToken{}, err
+	case from > to:
+		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
+	case from == to:
+		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("both are %s: the range is empty", from))
+	}
+	return pageToken{from: from, revision: to}, nil
+}
+
+// Blame tells which commit last set each key.
+func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*stelev1.BlameResponse, error) {
+	prefix, err := ledger.ParsePrefix(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	v, from, err := s.g.page(ctx, req.At, req.PageToken, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultPage
+	}
+	resp := &stelev1.BlameResponse{Snapshot: snapshotOf(v)}
+	var failed error
+	err = v.List(prefix, from, func(e replica.Entry) bool {
+		if len(resp.Entries) == limit {
+			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
+			return false
+		}
+		c, id, err := v.Summary(e.Revision)
+		if err != nil {
+			failed = err
+			return false
+		}
+		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
+			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message,
+		})
+		return true
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}

@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Rollback makes a part of the state what it was.
+func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackRequest) (*stelev1.RollbackResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	prefix, err := ledger.ParsePrefix(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	c := callerOf(ctx)
+	to, err := s.goal(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
+		Author: c.Subject, Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head)}
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
+	return resp, nil
+}
+
+// goal is the revision to go back to, once the replica holds the head that the
+// caller has seen.
+func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
+	v, err := s.g.view(ctx, replica.At{}, max(req.MinRevision, req.GetExpectedHead()))
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	return revisionOf(v, req.To, "to")
+}
+
+// Revert takes single commits back.
+func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (*stelev1.RevertResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	c := callerOf(ctx)
+	if err := s.g.wait(ctx, c.tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+		return nil, err
+	}
+	revisions := make([]ledger.Revision, len(req.Revisions))
+	for i, r := range req.Revisions {
+		revisions[i] = ledger.Revision(r)
+	}
+	done, err := l.Revert(ctx, c.tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
+		Author: c.Subject, Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head)}
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
+	return resp, nil
+}
+
+func revision(r *uint64) *ledger.Revision {
+	if r == nil {
+		return nil
+	}
+	rev := ledger.Revision(*r)
+	return &rev
+}
+
+// restored is what a response says of what was, or would be, done: the changes
+// only where they are not in a commit.
+func restored(r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change) {
+	for _, ch := range r.Changes {
+		if ch.Delete {
+			deletes++
+		} else {
+			sets++
+		}
+	}
+	if r.Result != nil {
+		return resultOf(*r.Result), sets, deletes, nil
+	}
+	return nil, sets, deletes, ledger.ChangesProto(r.Changes)
+}

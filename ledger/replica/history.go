@@ -1,0 +1,332 @@
+package replica
+
+import (
+	"bytes"
+	"container/heap"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Version returns what was in force for a key at a revision; the zero Version
+// when nobody had ever set it.
+func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, err error) {
+	defer v.guard(&err)
+	if at > v.head {
+		return found, &ledger.RangeError{Tenant: v.tenant, Revision: at, Head: v.head}
+	}
+	got, _, err := v.versionAt(string(key), at)
+	return ledger.Version{Revision: got.revision, Value: ledger.Value(got.value)}, err
+}
+
+// Diff yields the keys under the prefix whose values differ in meaning between
+// two revisions, in the order of their keys, from the first at or after start,
+// until yield returns false. Either revision may be the later.
+//
+// Only keys that have changed since the older revision are looked up; the newest
+// entry of each tells which they are.
+func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string, yield func(ledger.KeyDiff) bool) (err error) {
+	defer v.guard(&err)
+	older, newer := min(from, to), max(from, to)
+	if newer > v.head {
+		return &ledger.RangeError{Tenant: v.tenant, Revision: newer, Head: v.head}
+	}
+	var failed error
+	err = v.walk(prefix, start, v.head, func(kv keyVersion) bool {
+		if kv.revision <= older {
+			return true
+		}
+		var was version
+		is := kv.version
+		if was, _, failed = v.versionAt(kv.key, older); failed == nil && kv.revision > newer {
+			is, _, failed = v.versionAt(kv.key, newer)
+		}
+		d := ledger.KeyDiff{
+			Key:  ledger.Key(kv.key),
+			From: ledger.Version{Revision: was.revision, Value: ledger.Value(was.value)},
+			To:   ledger.Version{Revision: is.revision, Value: ledger.Value(is.value)},
+		}
+		switch {
+		case failed != nil:
+			return false
+		case d.From.Value.Equal(d.To.Value):
+			return true
+		case from > to:
+			d.From, d.To = d.To, d.From
+		}
+		return yield(d)
+	})
+	if failed != nil {
+		return failed
+	}
+	return err
+}
+
+// Resolve finds the revision of a moment.
+func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
+	defer v.guard(&err)
+	switch {
+	case !at.Time.IsZero():
+		return v.revisionAt(at.Time)
+	case at.Revision > v.head:
+		return 0, &ledger.RangeError{Tenant: v.tenant, Revision: at.Revision, Head: v.head}
+	}
+	return at.Revision, nil
+}
+
+// Since finds the first commit that is not earlier than a time; the one after the
+// head when all are.
+func (v *View) Since(at time.Time) (rev ledger.Revision, err error) {
+	defer v.guard(&err)
+	if at.After(time.Now()) {
+		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
+	}
+	return v.firstAfter(at.Add(-1))
+}
+
+// Summary is a commit without its changes, and its id.
+func (v *View) Summary(rev ledger.Revision) (s ledger.Summary, id ledger.CommitID, err error) {
+	defer v.guard(&err)
+	if c, ok := v.tailCommit(rev); ok {
+		return c.Summary(), c.ID, nil
+	}
+	s, encoded, err := v.summarize(rev)
+	return s, ledger.IDOf(encoded), err
+}
+
+// summarize reads a stored commit's summary, and returns its bytes.
+func (v *View) summarize(rev ledger.Revision) (ledger.Summary, []byte, error) {
+	c, err := v.stored(rev)
+	if err != nil {
+		return ledger.Summary{}, nil, err
+	}
+	// Nothing else would see a flipped bit: the rest of the commit is not read.
+	key := commitKey(v.tenant, rev)
+	if _, err := unseal(bucketCommits, key, v.tx.Bucket(bucketCommits).Get(key)); err != nil {
+		return ledger.Summary{}, nil, err
+	}
+	s, err := ledger.Summarize(c.encoded)
+	if err != nil {
+		err = damaged("commit %s%s: %v", v.tenant, rev, err)
+	}
+	return s, c.encoded, err
+}
+
+// Query selects commits. Its zero fields select all.
+type Query struct {
+	// Key, or else Prefix, is what a commit must have changed.
+	Key    ledger.Key
+	Prefix ledger.Prefix
+	Author string
+	// Grep is a text that the message holds, whatever its case.
+	Grep string
+	// From is the newest revision that is selected, To the oldest.
+	From, To ledger.Revision
+}
+
+// scanBudget is how many commits a call of Log may look at: a query that selects
+// few of many answers in parts.
+const scanBudget = 20_000
+
+// Log yields the commits that the query selects, newest first, until yield
+// returns false. It returns the revision to go on from, 0 when there is none.
+func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revision, err error) {
+	defer v.guard(&err)
+	revisions, err := v.candidates(q)
+	if err != nil {
+		return 0, err
+	}
+	for budget := scanBudget; ; budget-- {
+		rev, ok, err := revisions.next()
+		switch {
+		case err != nil || !ok || rev < q.To:
+			return 0, err
+		case budget == 0:
+			return rev, nil
+		}
+		c, err := v.selected(q, rev)
+		if err != nil {
+			return 0, err
+		}
+		if c != nil && !yield(c) {
+			return rev, nil
+		}
+	}
+}
+
+// matches says whether author and message are those that the query asks for.
+func (q Query) matches(s ledger.Summary) bool {
+	return (q.Author == "" || s.Author == q.Author) && strings.Contains(strings.ToLower(s.Message), strings.ToLower(q.Grep))
+}
+
+// selected is the commit, or nil when the query does not select it. A stored one
+// is decoded only when author and message are right.
+func (v *View) selected(q Query, rev ledger.Revision) (*ledger.Commit, error) {
+	c, ok := v.tailCommit(rev)
+	if !ok {
+		var err error
+		if q.Author != "" || q.Grep != "" {
+			s, _, err := v.summarize(rev)
+			if err != nil || !q.matches(s) {
+				return nil, err
+			}
+		}
+		if c.Commit, err = readCommit(v.tx, v.tenant, rev); err != nil {
+			return nil, err
+		}
+	} else if !q.matches(c.Summary()) {
+		return nil, nil
+	}
+	if !slices.ContainsFunc(c.Changes, q.Match) {
+		return nil, nil
+	}
+	return c.Commit, nil
+}
+
+// Match says whether the query asks for the change's key.
+func (q Query) Match(c ledger.Change) bool {
+	if q.Key != "" {
+		return c.Key == q.Key
+	}
+	return q.Prefix.Match(c.Key)
+}
+
+// revisions come one after the other, the newest first, each once.
+type revisions interface {
+	next() (ledger.Revision, bool, error)
+}
+
+// fewKeys is up to how many keys under a prefix their own histories are merged;
+// with more of them, looking through all commits costs less.
+const fewKeys = 256
+
+// candidates are the revisions that may be selected, from q.From on.
+func (v *View) candidates(q Query) (revisions, error) {
+	if q.Key != "" {
+		return v.newKeyLog(string(q.Key), q.From), nil
+	}
+	if q.Prefix == "" {
+		return &everyRevision{q.From}, nil
+	}
+	var keys []string
+	err := v.walk(q.Prefix, "", v.head, func(kv keyVersion) bool {
+		keys = append(keys, kv.key)
+		return len(keys) <= fewKeys
+	})
+	if err != nil || len(keys) > fewKeys {
+		return &everyRevision{q.From}, err
+	}
+	merged := &mergedLog{}
+	for _, key := range keys {
+		if err := merged.add(v.newKeyLog(key, q.From)); err != nil {
+			return nil, err
+		}
+	}
+	heap.Init(merged)
+	return merged, nil
+}
+
+// everyRevision counts down.
+type everyRevision struct{ at ledger.Revision }
+
+func (e *everyRevision) next() (ledger.Revision, bool, error) {
+	r := e.at
+	if r > 0 {
+		e.at--
+	}
+	return r, r > 0, nil
+}
+
+// keyLog is the revisions that changed one key: those in the tails, then those in
+// the file.
+type keyLog struct {
+	key    []byte // with the tenant, as versions begin
+	tails  []ledger.Revision
+	cursor *bolt.Cursor
+	k      []byte          // under the cursor; nil before it was placed
+	before ledger.Revision // what comes next is older
+}
+
+func (v *View) newKeyLog(key string, from ledger.Revision) *keyLog {
+	l := &keyLog{key: newestKey(v.tenant, key), cursor: v.tx.Bucket(bucketVersions).Cursor(), before: from + 1}
+	v.s.mu.RLock()
+	l.tails = v.active.versions(v.tenant, key, from)
+	v.s.mu.RUnlock()
+	if v.frozen != nil {
+		l.tails = append(l.tails, v.frozen.versions(v.tenant, key, from)...)
+	}
+	return l
+}
+
+func (l *keyLog) next() (ledger.Revision, bool, error) {
+	if len(l.tails) > 0 {
+		l.before, l.tails = l.tails[0], l.tails[1:]
+		return l.before, true, nil
+	}
+	if l.k == nil {
+		l.k, _ = l.cursor.Seek(versionKeyOf(l.key, l.before-1))
+	} else {
+		l.k, _ = l.cursor.Next()
+	}
+	if !bytes.HasPrefix(l.k, l.key) || len(l.k) != len(l.key)+9 {
+		return 0, false, nil
+	}
+	_, r, ok := splitVersion(l.k)
+	if !ok {
+		return 0, false, damaged("version %q is no version", l.k)
+	}
+	l.before = r
+	return r, true, nil
+}
+
+// mergedLog is the revisions that changed some of several keys: a heap of their
+// logs by the revision that each is at.
+type mergedLog struct {
+	logs []*keyLog
+	at   []ledger.Revision
+}
+
+func (m *mergedLog) add(l *keyLog) error {
+	r, ok, err := l.next()
+	if ok {
+		m.logs, m.at = append(m.logs, l), append(m.at, r)
+	}
+	return err
+}
+
+func (m *mergedLog) next() (ledger.Revision, bool, error) {
+	if len(m.logs) == 0 {
+		return 0, false, nil
+	}
+	r := m.at[0]
+	for len(m.logs) > 0 && m.at[0] == r { // a commit may change several of the keys
+		next, ok, err := m.logs[0].next()
+		switch {
+		case err != nil:
+			return 0, false, err
+		case ok:
+			m.at[0] = next
+			heap.Fix(m, 0)
+		default:
+			heap.Pop(m)
+		}
+	}
+	return r, true, nil
+}
+
+func (m *mergedLog) Len() int           { return len(m.logs) }
+func (m *mergedLog) Less(i, j int) bool { return m.at[i] > m.at[j] }
+func (m *mergedLog) Push(any)           {}
+func (m *mergedLog) Swap(i, j int) {
+	m.logs[i], m.logs[j] = m.logs[j], m.logs[i]
+	m.at[i], m.at[j] = m.at[j], m.at[i]
+}
+
+func (m *mergedLog) Pop() any {
+	last := len(m.logs) - 1
+	m.logs, m.at = m.logs[:last], m.at[:last]
+	return nil
+}

@@ -1,0 +1,96 @@
+package ledger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// RevertError is a commit that cannot be taken back, because later ones have
+// changed its keys.
+type RevertError struct {
+	Tenant    Tenant
+	Conflicts []RevertConflict
+}
+
+// RevertConflict is a key that a later commit has changed.
+type RevertConflict struct {
+	Key Key
+	// Reverted was to be taken back, and Later stands in its way.
+	Reverted, Later Revision
+}
+
+func (c RevertConflict) String() string {
+	return fmt.Sprintf("%s: %s changed it after %s", c.Key, c.Later, c.Reverted)
+}
+
+func (e *RevertError) Error() string {
+	parts := make([]string, len(e.Conflicts))
+	for i, c := range e.Conflicts {
+		parts[i] = c.String()
+	}
+	return fmt.Sprintf("cannot revert in %s: %s: revert the later commits, too, or set the keys", e.Tenant, strings.Join(parts, "; "))
+}
+
+// takeBack finds the changes that undo commits. A key goes back over all those of
+// its versions, from the newest on, that the commits have made; one of them that
+// lies deeper is out of reach.
+func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, message string, err error) {
+	commits := make([]*Commit, len(revisions))
+	for i, r := range revisions {
+		if commits[i], err = s.Commit(r); err != nil {
+			return nil, "", err
+		}
+	}
+	// The newest first, so that a key's first mention is the one to undo first.
+	slices.SortFunc(commits, func(a, b *Commit) int { return cmp.Compare(b.Revision, a.Revision) })
+	conflict := RevertError{Tenant: t}
+	now := make(map[Key]Version) // as the commits undone so far leave it
+	for _, c := range commits {
+		for _, ch := range c.Changes {
+			at, seen := now[ch.Key]
+			if !seen {
+				if at, err = s.Version(ch.Key, s.Head().Revision); err != nil {
+					return nil, "", err
+				}
+			}
+			if at.Revision != c.Revision {
+				if len(conflict.Conflicts) < maxMoved {
+					conflict.Conflicts = append(conflict.Conflicts, RevertConflict{ch.Key, c.Revision, at.Revision})
+				}
+				continue
+			}
+			if now[ch.Key], err = s.Version(ch.Key, c.Revision-1); err != nil {
+				return nil, "", err
+			}
+		}
+	}
+	if len(conflict.Conflicts) > 0 {
+		return nil, "", &conflict
+	}
+	for key, old := range now {
+		current, err := s.Version(key, s.Head().Revision)
+		if err != nil {
+			return nil, "", err
+		}
+		if d := (KeyDiff{key, current, old}); !d.From.Value.Equal(d.To.Value) {
+			changes = append(changes, d.Change())
+		}
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Key, b.Key) })
+	return changes, revertMessage(t, commits), nil
+}
+
+// revertMessage names the commits, oldest first, and what a single one was for.
+func revertMessage(t Tenant, commits []*Commit) string {
+	names := make([]string, len(commits))
+	for i, c := range commits {
+		names[len(commits)-1-i] = c.Revision.String()
+	}
+	message := fmt.Sprintf("Revert %s%s", t, strings.Join(names, ", "))
+	if len(commits) == 1 && commits[0].Message != "" {
+		message += ": " + commits[0].Message
+	}
+	return message
+}

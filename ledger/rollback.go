@@ -1,0 +1,177 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Rollback asks for a state that was: a new commit makes the keys under a prefix
+// what they were at an earlier revision.
+type Rollback struct {
+	// To is the revision to go back to; 0 is the state before the first commit.
+	To     Revision
+	Prefix Prefix
+	Request
+}
+
+// Revert asks that single commits be taken back: each key that they changed
+// becomes what it was before them.
+type Revert struct {
+	Revisions []Revision
+	Request
+}
+
+// Request is what every change of the past's making has in common.
+type Request struct {
+	Author string
+	// Message, when empty, says what was done.
+	Message   string
+	RequestID string
+	// ExpectedHead, when set, is the head at which the caller has seen what would
+	// change. When the head has moved since, nothing is written.
+	ExpectedHead *Revision
+	// DryRun writes nothing.
+	DryRun bool
+}
+
+// Restored is the outcome of a rollback or a revert.
+type Restored struct {
+	// Head is the one that the changes were made at.
+	Head Revision
+	// Changes that were made, or would be. None when the states do not differ:
+	// then nothing is written.
+	Changes []Change
+	// Result is nil when nothing was written.
+	Result *Result
+}
+
+// Rollback makes a part of the tenant's state what it was.
+//
+// Errors, besides those of Commit: *RangeError for a revision that is not there;
+// *ConflictError, with what has changed, when the head is not the expected one;
+// *InvalidError, with prefixes that are small enough, when there is more to
+// change than one commit holds.
+func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, error) {
+	return l.restore(ctx, t, r.Request, &RollbackOrigin{r.To, r.Prefix}, func(s State) ([]Change, string, error) {
+		if head := s.Head().Revision; r.To > head {
+			return nil, "", &RangeError{Tenant: t, Revision: r.To, Head: head}
+		}
+		var changes []Change
+		err := s.Diff(s.Head().Revision, r.To, r.Prefix, "", func(d KeyDiff) bool {
+			changes = append(changes, d.Change())
+			return true
+		})
+		if err != nil {
+			return nil, "", err
+		}
+		what := "Roll back"
+		if r.Prefix != "" {
+			what += " " + string(r.Prefix)
+		}
+		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits(r.Prefix, changes)
+	})
+}
+
+// Revert takes single commits back.
+//
+// Errors, besides those of Commit: *RangeError for a revision that is not there;
+// *RevertError when a later commit has changed one of the keys; *ConflictError,
+// with what has changed, when the head is not the expected one.
+func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, error) {
+	return l.restore(ctx, t, r.Request, &RevertOrigin{r.Revisions}, func(s State) ([]Change, string, error) {
+		changes, message, err := takeBack(t, s, r.Revisions)
+		if err != nil {
+			return nil, "", err
+		}
+		return changes, message, fits("", changes)
+	})
+}
+
+// restore commits what plan finds at the head, with the message that it proposes.
+// The head must still be that one when it is committed, or it is planned anew.
+func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
+	for {
+		done, message, err := l.plan(t, r, plan)
+		if err != nil || r.DryRun || done.Result != nil || len(done.Changes) == 0 {
+			return done, err
+		}
+		if r.Message != "" {
+			message = r.Message
+		}
+		result, err := l.Commit(ctx, t, ChangeSet{
+			Author: r.Author, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin,
+		})
+		var moved *ConflictError
+		switch {
+		case errors.As(err, &moved) && ctx.Err() == nil:
+			continue // by now the replica has what moved it
+		case err != nil:
+			return done, err
+		}
+		done.Result = &result
+		return done, nil
+	}
+}
+
+// plan finds what to change, or the outcome of an earlier request with this id.
+func (l *Ledger) plan(t Tenant, r Request, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
+	s, err := l.cfg.Replica.Newest(t)
+	if err != nil {
+		return done, "", err
+	}
+	defer s.Close()
+	done.Head = s.Head().Revision
+	if r.RequestID != "" {
+		rev, ok, err := s.Request(r.RequestID)
+		if err != nil {
+			return done, "", err
+		}
+		if ok {
+			c, err := s.Commit(rev)
+			if err != nil {
+				return done, "", err
+			}
+			done.Changes = c.Changes
+			done.Result = &Result{Revision: c.Revision, ID: c.ID, Time: c.Time, Repeated: true}
+			return done, "", nil
+		}
+	}
+	if want := r.ExpectedHead; want != nil && *want != done.Head {
+		return done, "", movedSince(t, s, *want)
+	}
+	done.Changes, message, err = plan(s)
+	if len(message) > MaxMessage {
+		message = strings.ToValidUTF8(message[:MaxMessage], "")
+	}
+	return done, message, err
+}
+
+// maxMoved bounds how many keys are named of those that have changed.
+const maxMoved = 20
+
+// movedSince says which keys have changed since the expected head.
+func movedSince(t Tenant, s State, expected Revision) error {
+	head := s.Head().Revision
+	e := &ConflictError{Tenant: t, Conflicts: []Conflict{{Expected: expected, Actual: head}}}
+	if expected > head {
+		return e
+	}
+	err := s.Diff(expected, head, "", "", func(d KeyDiff) bool {
+		e.Conflicts = append(e.Conflicts, Conflict{Key: d.Key, Expected: d.From.setBy(), Actual: d.To.setBy()})
+		return len(e.Conflicts) <= maxMoved
+	})
+	if err != nil {
+		return err
+	}
+	return e
+}
+
+// setBy is the revision that has set the key, 0 when it is not set.
+func (v Version) setBy() Revision {
+	if v.Value == "" {
+		return 0
+	}
+	return v.Revision
+}

@@ -1,0 +1,49 @@
+package ledger
+
+import (
+	"fmt"
+	"time"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Summary is a commit without its changes.
+type Summary struct {
+	Revision Revision
+	Time     time.Time
+	Author   string
+	Message  string
+}
+
+// Summary is the commit without its changes.
+func (c *Commit) Summary() Summary {
+	return Summary{c.Revision, c.Time, c.Author, c.Message}
+}
+
+// Summarize reads a commit's stored bytes up to its changes, which come last and
+// may be megabytes.
+func Summarize(encoded []byte) (Summary, error) {
+	const changes = 10 // field number of Commit.changes
+	end := 0
+	for end < len(encoded) {
+		num, typ, n := protowire.ConsumeTag(encoded[end:])
+		if n < 0 {
+			return Summary{}, fmt.Errorf("summarize commit: %w", protowire.ParseError(n))
+		}
+		if num == changes {
+			break
+		}
+		size := protowire.ConsumeFieldValue(num, typ, encoded[end+n:])
+		if size < 0 {
+			return Summary{}, fmt.Errorf("summarize commit: %w", protowire.ParseError(size))
+		}
+		end += n + size
+	}
+	var p stelev1.Commit
+	if err := proto.Unmarshal(encoded[:end], &p); err != nil {
+		return Summary{}, fmt.Errorf("summarize commit: %w", err)
+	}
+	return Summary{Revision(p.Revision), p.Time.AsTime(), p.Author, p.Message}, nil
+}
