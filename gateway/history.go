@@ -17,10 +17,10 @@ import (
 func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
 	var at replica.At
 	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
-		if err := by.Time.CheckValid(); err != nil {
-			return nil, ledger.Invalid("time", err.Error())
+		var err error
+		if at.Time, err = instant(by.Time, "time"); err != nil {
+			return nil, err
 		}
-		at.Time = by.Time.AsTime()
 	}
 	v, err := s.g.view(ctx, at, req.MinRevision)
 	if err != nil {
@@ -140,15 +140,17 @@ func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query,
 		return q, err
 	}
 	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
-		if err := by.Time.CheckValid(); err != nil {
-			return q, ledger.Invalid("since.time", err.Error())
+		at, err := instant(by.Time, "since.time")
+		if err != nil {
+			return q, err
 		}
-		q.To, err = v.Since(by.Time.AsTime())
+		if q.To, err = v.Since(at); err != nil {
+			return q, err
+		}
 	} else if req.Since != nil {
-		q.To, err = revisionOf(v, req.Since, "since")
-	}
-	if err != nil {
-		return q, err
+		if q.To, err = revisionOf(v, req.Since, "since"); err != nil {
+			return q, err
+		}
 	}
 	if q.To > q.From && req.Since != nil && req.Until != nil {
 		return q, ledger.Invalid("since", "it is later than until: the range is empty")

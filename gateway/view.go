@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 func stack() string { return string(debug.Stack()) }
@@ -74,12 +75,23 @@ func moment(at *stelev1.At) (replica.At, error) {
 		}
 		return replica.At{Revision: ledger.Revision(p.Revision)}, nil
 	case *stelev1.At_Time:
-		if err := p.Time.CheckValid(); err != nil {
-			return replica.At{}, ledger.Invalid("at.time", err.Error())
-		}
-		return replica.At{Time: p.Time.AsTime()}, nil
+		at, err := instant(p.Time, "at.time")
+		return replica.At{Time: at}, err
 	}
 	return replica.At{}, ledger.Invalid("at", "name a revision or a time")
+}
+
+// instant reads a request's time. It is never the zero time, which stands for
+// none.
+func instant(ts *timestamppb.Timestamp, field string) (time.Time, error) {
+	if err := ts.CheckValid(); err != nil {
+		return time.Time{}, ledger.Invalid(field, err.Error())
+	}
+	at := ts.AsTime()
+	if at.IsZero() {
+		at = at.Add(1)
+	}
+	return at, nil
 }
 
 func snapshotOf(v *replica.View) *stelev1.Snapshot {
@@ -99,10 +111,11 @@ func revisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 	case *stelev1.At_Revision:
 		return v.Resolve(replica.At{Revision: ledger.Revision(p.Revision)})
 	case *stelev1.At_Time:
-		if err := p.Time.CheckValid(); err != nil {
-			return 0, ledger.Invalid(field+".time", err.Error())
+		at, err := instant(p.Time, field+".time")
+		if err != nil {
+			return 0, err
 		}
-		return v.Resolve(replica.At{Time: p.Time.AsTime()})
+		return v.Resolve(replica.At{Time: at})
 	}
 	return v.State().Head, nil
 }
