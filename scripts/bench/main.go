@@ -25,7 +25,7 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var themes = []theme{reads, writes, changeSets, watch, disk}
+var themes = []theme{reads, writes, changeSets, watch, disk, history}
 
 // options are the flags.
 type options struct {
@@ -35,6 +35,7 @@ type options struct {
 	keys, writes        int
 	warmup, duration    time.Duration
 	root, jsonFile, dir string
+	history             string
 }
 
 func main() {
@@ -99,10 +100,11 @@ func parse(args []string) (*options, error) {
 	numbers(&o.tenants, "tenants", []int{1, 100}, "`tenants` that share the keys")
 	numbers(&o.watchers, "watchers", []int{1, 1000, 10000}, "`watches` of one key")
 	f.IntVar(&o.keys, "keys", 100_000, "keys that are loaded")
-	f.IntVar(&o.writes, "writes", 1_000_000, "writes before disk and restart are measured")
+	f.IntVar(&o.writes, "writes", 1_000_000, "writes before disk and restart are measured, and commits of the history")
 	f.DurationVar(&o.duration, "duration", 5*time.Second, "length of a measurement")
 	f.DurationVar(&o.warmup, "warmup", time.Second, "time before a measurement in which the callers already work")
 	f.StringVar(&o.root, "root", "../..", "source `tree` that Stele is built from")
+	f.StringVar(&o.history, "history", "", "change `log` that is travelled through, gzipped (default shared/data/govuk-settings.jsonl.gz beside the tree)")
 	f.StringVar(&o.jsonFile, "json", "", "also write the results to this `file`")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`folder` on the file system to be measured")
 	if err := f.Parse(args); err != nil {

@@ -32,6 +32,7 @@ func serveEtcd(ctx context.Context, dir, addr string) error {
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peers}, []url.URL{peers}
 	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
 	cfg.QuotaBackendBytes = 8 << 30
+	cfg.MaxTxnOps, cfg.MaxRequestBytes = 10_000, 8<<20 // the largest change set
 	cfg.LogLevel = "error"
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
@@ -161,4 +162,30 @@ func (c *etcdClient) Watch(ctx context.Context, tenant, key string, watches, str
 		})
 	}
 	return stop, nil
+}
+
+// Replay makes a transaction of each change set, one after the other.
+func (c *etcdClient) Replay(ctx context.Context, tenant string, sets []ChangeSet) ([]int64, error) {
+	client := c.next()
+	moments := make([]int64, len(sets))
+	for i, set := range sets {
+		ops := make([]clientv3.Op, len(set.Changes))
+		for j, e := range set.Changes {
+			ops[j] = clientv3.OpPut(etcdKey(tenant, e.Key), e.Value)
+			if e.Value == "" {
+				ops[j] = clientv3.OpDelete(etcdKey(tenant, e.Key))
+			}
+		}
+		r, err := client.Txn(ctx).Then(ops...).Commit()
+		if err != nil {
+			return nil, fmt.Errorf("etcd: change set %d of %s: %w", i, tenant, err)
+		}
+		moments[i] = r.Header.Revision
+	}
+	return moments, nil
+}
+
+func (c *etcdClient) ReadAt(ctx context.Context, tenant, key string, moment int64) error {
+	_, err := c.get(ctx, etcdKey(tenant, key), clientv3.WithSerializable(), clientv3.WithRev(moment))
+	return err
 }

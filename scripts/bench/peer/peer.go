@@ -9,6 +9,7 @@ package peer
 import (
 	"context"
 	"os/exec"
+	"time"
 )
 
 // Peer is a program to be measured.
@@ -91,4 +92,32 @@ type Watcher interface {
 	Watch(ctx context.Context, tenant, key string, watches, streams int, got func(value string)) (stop func() error, err error)
 	// SharesStreams says whether one stream can carry many watches.
 	SharesStreams() bool
+}
+
+// ChangeSet is a change that was made elsewhere; an entry without a value deletes
+// its key.
+type ChangeSet struct {
+	Time            time.Time
+	Author, Message string
+	Changes         []Entry
+}
+
+// Historian keeps every state that there was.
+type Historian interface {
+	// Replay writes a tenant's change sets in their order, each whole, and returns
+	// what it calls the moment after each.
+	Replay(ctx context.Context, tenant string, sets []ChangeSet) ([]int64, error)
+	// ReadAt reads a key as it was at a moment, or at head for 0. A key that was
+	// not there is an error.
+	ReadAt(ctx context.Context, tenant, key string, moment int64) error
+}
+
+// TimeTraveller answers questions about the past.
+type TimeTraveller interface {
+	// Log reads the newest commits, so many, that changed a key.
+	Log(ctx context.Context, tenant, key string, commits int) error
+	// Diff reads the keys that differ between two times, and returns how many.
+	Diff(ctx context.Context, tenant string, from, to time.Time) (int, error)
+	// RollbackOne makes the tenant's state what it was before its last commit.
+	RollbackOne(ctx context.Context, tenant string) error
 }
