@@ -30,14 +30,14 @@ func listCommand(c *cli) *cobra.Command {
 		var rows [][]string
 		err = s.entries(ctx, req, func(es []*stelev1.Entry) error {
 			for _, e := range es {
-				rows = append(rows, []string{e.Key, e.Value, styleRevision(ledger.Revision(e.Revision).String())})
+				rows = append(rows, []string{e.Key, styleRevision(ledger.Revision(e.Revision).String()), e.Value})
 			}
 			return nil
 		})
 		if err != nil || len(rows) == 0 {
 			return err
 		}
-		return s.Table([]string{"KEY", "VALUE", "REVISION"}, rows, 1)
+		return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
