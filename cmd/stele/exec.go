@@ -55,7 +55,7 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 	if below != "" {
 		below += "/"
 	}
-	settings, rev, err := s.settingsBelow(ctx, below)
+	settings, rev, err := s.settingsBelow(ctx, below, nil)
 	if err != nil {
 		return err
 	}
@@ -85,10 +85,11 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 	return err
 }
 
-func (s *session) settingsBelow(ctx context.Context, below string) (map[ledger.Key]ledger.Value, ledger.Revision, error) {
+// settingsBelow reads the settings at a moment, nil for head, and its revision.
+func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, ledger.Revision, error) {
 	settings := make(map[ledger.Key]ledger.Value)
 	var rev ledger.Revision
-	req := &stelev1.ListRequest{Prefix: below, PageSize: 10_000}
+	req := &stelev1.ListRequest{Prefix: below, At: at, PageSize: 10_000}
 	for {
 		resp, err := s.config.List(ctx, req)
 		if err != nil {

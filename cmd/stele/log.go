@@ -3,50 +3,111 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
+// logFlags select commits.
+type logFlags struct {
+	author, grep, since, until string
+	most                       int
+	changes                    bool
+}
+
 func logCommand(c *cli) *cobra.Command {
-	var most int
+	var l logFlags
 	cmd := &cobra.Command{
-		Use:     "log",
-		Short:   "List commits, newest first",
-		Example: `  stele log -n 100 -o json`,
-		Args:    cobra.NoArgs,
+		Use:   "log [KEY|PREFIX]",
+		Short: "List commits, newest first",
+		Long: `List commits, newest first: all of them, or those that changed a key or the keys
+that begin with a prefix, with their changes of these keys alone. The argument is
+a key where it was ever set, and a prefix where it was not or where it ends
+in "/".`,
+		Example: `  stele log tenantconfig/checkout/timeout_ms -p
+  stele log tenantconfig/checkout/ --author ann --since 2w --grep bank
+  stele log -n 100 -o json`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.keys,
 	}
-	cmd.RunE = c.connected(func(ctx context.Context, s *session, _ []string) error {
-		var rows [][]string
-		err := s.commits(ctx, most, s.Format == "text", func(info *stelev1.CommitInfo) error {
-			if s.Format != "text" {
-				return s.Object(commitObject(info))
-			}
-			ci := info.Commit
-			rows = append(rows, []string{
-				styleRevision(s.name(ci.Revision)), output.Faint.Render(clock(ci.Time)), output.Plain(ci.Author), signs(ci.Changes), output.Plain(ci.Message),
-			})
-			return nil
-		})
-		if err != nil || len(rows) == 0 {
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		name := first(args)
+		req, err := s.selectCommits(ctx, l, name)
+		if err != nil {
 			return err
 		}
-		return s.Table([]string{"REVISION", "TIME", "AUTHOR", "CHANGES", "MESSAGE"}, rows, 4)
+		printed, err := s.printLog(ctx, req, l)
+		if err != nil || printed > 0 || name == "" {
+			return err
+		}
+		ever, err := s.matchesAny(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: name}})
+		if err == nil && !ever {
+			err = failure.With(failure.NotFound, fmt.Errorf("no commit has changed a key that begins with %q", name))
+		}
+		return err
 	})
-	cmd.Flags().IntVarP(&most, "number", "n", 20, "how many at most; 0 for all")
+	flags := cmd.Flags()
+	flags.StringVar(&l.author, "author", "", "only commits of this author")
+	flags.StringVar(&l.grep, "grep", "", "only commits whose message holds this text, whatever its case")
+	flags.StringVar(&l.since, "since", "", "only commits not before this revision or time")
+	flags.StringVar(&l.until, "until", "", "only commits not after this revision or time")
+	flags.IntVarP(&l.most, "number", "n", 20, "how many at most; 0 for all")
+	flags.BoolVarP(&l.changes, "changes", "p", false, "show each change, with the value that it replaced")
 	return cmd
 }
 
-// commits calls f for the newest commits, at most so many; 0 for all.
-func (s *session) commits(ctx context.Context, most int, omitValues bool, f func(*stelev1.CommitInfo) error) error {
+func (s *session) selectCommits(ctx context.Context, l logFlags, name string) (*stelev1.ListCommitsRequest, error) {
+	req := &stelev1.ListCommitsRequest{
+		Author: l.author, Grep: l.grep,
+		OmitValues: s.Format == "text" && !l.changes, PreviousValues: l.changes,
+	}
+	var err error
+	if req.Since, err = s.at(ctx, l.since); err != nil {
+		return nil, err
+	}
+	if req.Until, err = s.at(ctx, l.until); err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return req, nil
+	}
+	req.OnlyMatchingChanges = true
+	isKey := false
+	if _, notKey := ledger.ParseKey(name); notKey == nil {
+		isKey, err = s.matchesAny(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Key{Key: name}})
+	}
+	if isKey {
+		req.Keys = &stelev1.ListCommitsRequest_Key{Key: name}
+	} else {
+		req.Keys = &stelev1.ListCommitsRequest_Prefix{Prefix: name}
+	}
+	return req, err
+}
+
+// matchesAny says whether the request selects any commit.
+func (s *session) matchesAny(ctx context.Context, req *stelev1.ListCommitsRequest) (found bool, err error) {
+	req.OmitValues, req.OnlyMatchingChanges = true, true
+	err = s.commits(ctx, req, 1, func(*stelev1.CommitInfo) error {
+		found = true
+		return nil
+	})
+	return found, err
+}
+
+// commits calls f for the commits that the request selects, newest first, at
+// most so many; 0 for all.
+func (s *session) commits(ctx context.Context, req *stelev1.ListCommitsRequest, most int, f func(*stelev1.CommitInfo) error) error {
 	const page = 1000
-	req := &stelev1.ListCommitsRequest{PageSize: page, OmitValues: omitValues}
 	for count := 0; ; {
+		req.PageSize = page
 		if most > 0 {
 			req.PageSize = uint32(min(page, most-count))
 		}
-		resp, err := s.ledger.ListCommits(ctx, req)
+		resp, err := s.listCommits(ctx, req)
 		if err != nil {
 			return err
 		}
@@ -62,6 +123,48 @@ func (s *session) commits(ctx context.Context, most int, omitValues bool, f func
 	}
 }
 
+// listCommits asks for a page.
+func (s *session) listCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
+	resp, err := s.ledger.ListCommits(ctx, req)
+	if !req.PreviousValues || !tooLarge(err) {
+		return resp, err
+	}
+	req.PreviousValues = false
+	resp, err = s.ledger.ListCommits(ctx, req)
+	req.PreviousValues = true
+	for _, info := range resp.GetCommits() {
+		if err := s.recall(ctx, info); err != nil {
+			return nil, err
+		}
+	}
+	return resp, err
+}
+
+// printLog prints the commits that the request selects, and returns how many.
+func (s *session) printLog(ctx context.Context, req *stelev1.ListCommitsRequest, l logFlags) (printed int, err error) {
+	var rows [][]string
+	err = s.commits(ctx, req, l.most, func(info *stelev1.CommitInfo) error {
+		printed++
+		c := info.Commit
+		switch {
+		case s.Format == "text" && !l.changes:
+			rows = append(rows, []string{
+				styleRevision(s.name(c.Revision)), output.Faint.Render(clock(c.Time)), output.Plain(c.Author), signs(c.Changes), output.Plain(c.Message),
+			})
+			return nil
+		case s.Format == "text" && printed > 1:
+			if err := s.Printf("\n"); err != nil {
+				return err
+			}
+		}
+		return s.showCommit(info)
+	})
+	if err != nil || len(rows) == 0 {
+		return printed, err
+	}
+	return printed, s.Table([]string{"REVISION", "TIME", "AUTHOR", "CHANGES", "MESSAGE"}, rows, 4)
+}
+
 // signs counts what was set and deleted: +2 -1.
 func signs(changes []*stelev1.Change) string {
 	set, deleted := 0, 0
@@ -72,11 +175,12 @@ func signs(changes []*stelev1.Change) string {
 			set++
 		}
 	}
-	switch {
-	case deleted == 0:
-		return fmt.Sprintf("+%d", set)
-	case set == 0:
-		return fmt.Sprintf("-%d", deleted)
+	var parts []string
+	if set > 0 {
+		parts = append(parts, fmt.Sprintf("+%d", set))
 	}
-	return fmt.Sprintf("+%d -%d", set, deleted)
+	if deleted > 0 {
+		parts = append(parts, fmt.Sprintf("-%d", deleted))
+	}
+	return strings.Join(parts, " ")
 }

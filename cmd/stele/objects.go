@@ -27,7 +27,7 @@ type change struct {
 	Value    json.RawMessage `json:"value,omitempty"`
 	Delete   bool            `json:"delete,omitempty"`
 	Previous uint64          `json:"previous_revision,omitempty"`
-	// Was is the value before; only show tells it.
+	// Was is the value before, where it was asked for.
 	Was json.RawMessage `json:"was,omitempty"`
 }
 
@@ -40,16 +40,26 @@ func changeObjects(changes []*stelev1.Change) []change {
 }
 
 type commit struct {
-	Revision  uint64   `json:"revision"`
-	ID        string   `json:"id"`
-	Parent    string   `json:"parent,omitempty"`
-	Time      string   `json:"time"`
-	Author    string   `json:"author"`
-	Message   string   `json:"message"`
-	RequestID string   `json:"request_id,omitempty"`
-	Recorded  string   `json:"recorded,omitempty"`
-	Importer  string   `json:"importer,omitempty"`
-	Changes   []change `json:"changes"`
+	Revision  uint64 `json:"revision"`
+	ID        string `json:"id"`
+	Parent    string `json:"parent,omitempty"`
+	Time      string `json:"time"`
+	Author    string `json:"author"`
+	Message   string `json:"message"`
+	RequestID string `json:"request_id,omitempty"`
+	// Recorded and Importer are those of an import.
+	Recorded string `json:"recorded,omitempty"`
+	Importer string `json:"importer,omitempty"`
+	// Rollback is what a rollback went back to.
+	Rollback *rollbackOrigin `json:"rollback,omitempty"`
+	// Reverts are the commits that a revert took back.
+	Reverts []uint64 `json:"reverts,omitempty"`
+	Changes []change `json:"changes"`
+}
+
+type rollbackOrigin struct {
+	Revision uint64 `json:"revision"`
+	Prefix   string `json:"prefix"`
 }
 
 func commitObject(info *stelev1.CommitInfo) commit {
@@ -57,10 +67,17 @@ func commitObject(info *stelev1.CommitInfo) commit {
 	o := commit{
 		Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
 		Time: rfc3339(c.Time), Author: c.Author, Message: c.Message, RequestID: c.RequestId,
+		Reverts: c.Origin.GetRevert().GetRevisions(),
 		Changes: changeObjects(c.Changes),
 	}
 	if in := c.Origin.GetImport(); in != nil {
 		o.Recorded, o.Importer = rfc3339(in.Recorded), in.Importer
+	}
+	if back := c.Origin.GetRollback(); back != nil {
+		o.Rollback = &rollbackOrigin{back.Revision, back.Prefix}
+	}
+	for i, was := range info.PreviousValues {
+		o.Changes[i].Was = json.RawMessage(was)
 	}
 	return o
 }

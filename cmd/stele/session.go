@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,10 +100,23 @@ func (s *session) at(ctx context.Context, text string) (*stelev1.At, error) {
 	if text == "" {
 		return nil, nil
 	}
+	m, err := parseMoment(text)
+	if err != nil {
+		return nil, err
+	}
+	return s.resolve(ctx, m)
+}
+
+func parseMoment(text string) (moment.Moment, error) {
 	m, err := moment.Parse(text, time.Now())
 	if err != nil {
-		return nil, failure.With(failure.Usage, err)
+		return m, failure.With(failure.Usage, err)
 	}
+	return m, nil
+}
+
+// resolve asks for the head where the moment counts back from it.
+func (s *session) resolve(ctx context.Context, m moment.Moment) (*stelev1.At, error) {
 	at, err := m.At(func() (ledger.Revision, error) {
 		head, err := s.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 		return ledger.Revision(head.GetSnapshot().GetHead()), err
@@ -117,6 +131,27 @@ func (s *session) at(ctx context.Context, text string) (*stelev1.At, error) {
 // name writes a state as people do: acme@42.
 func (s *session) name(revision uint64) string {
 	return fmt.Sprintf("%s%s", s.tenant, ledger.Revision(revision))
+}
+
+// entriesOf reads keys, of which each may hold the largest value, at a revision;
+// those that are not set are left out.
+func (s *session) entriesOf(ctx context.Context, keys []string, at ledger.Revision) (map[string]*stelev1.Entry, error) {
+	const page = 15 // so many of the largest values fit an answer
+	entries := make(map[string]*stelev1.Entry, len(keys))
+	for some := range slices.Chunk(keys, page) {
+		resp, err := s.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: atRevision(at)})
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range resp.Entries {
+			entries[e.Key] = e
+		}
+	}
+	return entries, nil
+}
+
+func atRevision(rev ledger.Revision) *stelev1.At {
+	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}
 }
 
 // entries calls f for every page of the keys under the prefix.

@@ -56,82 +56,103 @@ func (w *writeFlags) into(cs *ledger.ChangeSet) error {
 	return nil
 }
 
-// commit writes the change set and tells its revision and how to undo it. A
-// gateway that goes away leaves the outcome unknown; asking again by the same
-// request id tells it.
+// commit writes the change set and tells its revision and how to undo it.
 func (s *session) commit(ctx context.Context, cmd *cobra.Command, cs *ledger.ChangeSet) error {
 	if cs.RequestID == "" {
-		id, err := uuid.NewV7()
-		if err != nil {
-			return fmt.Errorf("name the request: %w", err)
+		var err error
+		if cs.RequestID, err = newRequestID(); err != nil {
+			return err
 		}
-		cs.RequestID = id.String()
 	}
 	req := wire.CommitRequest(cs)
-	resp, err := s.ledger.Commit(ctx, req)
-	for wait := 100 * time.Millisecond; unknown(err) && wait < time.Second; wait *= 2 {
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		resp, err = s.ledger.Commit(ctx, req)
-	}
+	resp, err := settle(ctx, func() (*stelev1.CommitResponse, error) { return s.ledger.Commit(ctx, req) })
 	if unknown(err) {
 		return failure.Try(err, "the same again with --request-id %s: it is written once, whatever became of it", cs.RequestID)
 	}
 	if err != nil {
 		return err
 	}
-	return s.written(cmd, cs, resp)
+	deleted := 0
+	for _, c := range cs.Changes {
+		if c.Delete {
+			deleted++
+		}
+	}
+	return s.written(cmd, resp, tally(len(cs.Changes)-deleted, deleted))
+}
+
+func newRequestID() (string, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return "", fmt.Errorf("name the request: %w", err)
+	}
+	return id.String(), nil
+}
+
+// settle makes a call that writes, and makes it again while its outcome is
+// unknown: the request id lets it be written once only.
+func settle[Resp any](ctx context.Context, call func() (Resp, error)) (Resp, error) {
+	resp, err := call()
+	for wait := 100 * time.Millisecond; unknown(err) && wait < time.Second; wait *= 2 {
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return resp, ctx.Err()
+		}
+		resp, err = call()
+	}
+	return resp, err
 }
 
 func unknown(err error) bool {
 	return status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded
 }
 
-func (s *session) written(cmd *cobra.Command, cs *ledger.ChangeSet, resp *stelev1.CommitResponse) error {
-	flags := globalFlags(cmd)
-	undo := fmt.Sprintf("%[1]s show%[2]s --undo %[3]s | %[1]s apply%[2]s -f -", program(), flags, ledger.Revision(resp.Revision))
-	if s.Format != "text" {
-		return s.Object(struct {
-			Tenant   ledger.Tenant `json:"tenant,omitempty"`
-			Revision uint64        `json:"revision"`
-			ID       string        `json:"id"`
-			Time     string        `json:"time"`
-			Repeated bool          `json:"repeated,omitempty"`
-			Undo     string        `json:"undo"`
-		}{s.tenant, resp.Revision, hex.EncodeToString(resp.Id), rfc3339(resp.Time), resp.RepeatedRequest, undo})
-	}
-	what := tally(cs.Changes)
-	if resp.RepeatedRequest {
-		what = "written before, by the same request id"
-	}
-	return s.Printf("%s  %s\nundo: %s\n", styleRevision(s.name(resp.Revision)), what, undo)
+// written is a commit that was just made.
+type written struct {
+	Tenant   ledger.Tenant `json:"tenant,omitempty"`
+	Revision uint64        `json:"revision"`
+	ID       string        `json:"id"`
+	Time     string        `json:"time"`
+	Repeated bool          `json:"repeated,omitempty"`
+	// Undo is the command that takes the commit back.
+	Undo string `json:"undo"`
 }
 
-// tally says in words what a change set does.
-func tally(changes []ledger.Change) string {
-	deleted := 0
-	for _, c := range changes {
-		if c.Delete {
-			deleted++
-		}
+func writtenObject(t ledger.Tenant, resp *stelev1.CommitResponse, flags string) written {
+	undo := fmt.Sprintf("%s revert %s%s", program(), ledger.Revision(resp.Revision), flags)
+	return written{t, resp.Revision, hex.EncodeToString(resp.Id), rfc3339(resp.Time), resp.RepeatedRequest, undo}
+}
+
+// written tells of a commit, and of what it did.
+func (s *session) written(cmd *cobra.Command, resp *stelev1.CommitResponse, what string) error {
+	o := writtenObject(s.tenant, resp, globalFlags(cmd))
+	if s.Format != "text" {
+		return s.Object(o)
 	}
-	count := func(n int) string {
-		if n == 1 {
-			return "1 key"
-		}
-		return fmt.Sprintf("%d keys", n)
+	if o.Repeated {
+		what = "written before, by the same request id"
 	}
-	switch set := len(changes) - deleted; {
+	return s.Printf("%s  %s\nundo: %s\n", styleRevision(s.name(o.Revision)), what, o.Undo)
+}
+
+// tally says in words how many keys are set and deleted.
+func tally(set, deleted int) string {
+	switch {
 	case deleted == 0:
-		return count(set) + " set"
+		return counted(set, "key") + " set"
 	case set == 0:
-		return count(deleted) + " deleted"
+		return counted(deleted, "key") + " deleted"
 	default:
-		return fmt.Sprintf("%s set, %d deleted", count(set), deleted)
+		return fmt.Sprintf("%s set, %d deleted", counted(set, "key"), deleted)
 	}
+}
+
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // globalFlags repeats the global flags that choose the gateway and the tenant,

@@ -1,4 +1,4 @@
-// Package changefile reads and writes a change set as a file, YAML or JSON:
+// Package changefile reads a change set from a file, YAML or JSON:
 //
 //	message: Give checkout more time
 //	changes:

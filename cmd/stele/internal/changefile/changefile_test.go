@@ -82,39 +82,3 @@ func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
 		}
 	}
 }
-
-func TestUndoRestoresWhatWasAndExpectsThatNobodyChangedItSince(t *testing.T) {
-	c := &ledger.Commit{Tenant: "acme", Revision: 42, Message: "raise \"it\"", Changes: []ledger.Change{
-		{Key: "a/new", Value: "1"},
-		{Key: "a/changed", Value: "2"},
-		{Key: "a/gone", Delete: true},
-		{Key: "a/never", Delete: true},
-	}}
-	before := map[ledger.Key]ledger.Value{"a/changed": `{"n":1.0,"s":"\ud83d\ude00"}`, "a/gone": `"x"`}
-	want := &File{Tenant: "acme", ChangeSet: ledger.ChangeSet{
-		Message: `Undo acme@42: raise "it"`,
-		Changes: []ledger.Change{
-			{Key: "a/new", Delete: true},
-			{Key: "a/changed", Value: `{"n":1.0,"s":"\ud83d\ude00"}`},
-			{Key: "a/gone", Value: `"x"`},
-		},
-		Preconditions: []ledger.Precondition{{Key: "a/new", Revision: 42}, {Key: "a/changed", Revision: 42}, {Key: "a/gone"}},
-	}}
-	got := Undo(c, before)
-	if d := cmp.Diff(want, got); d != "" {
-		t.Fatalf("(-want +got):\n%s", d)
-	}
-	// What is printed can be applied, and means the same.
-	back, err := Parse(got.Format())
-	if err != nil {
-		t.Fatalf("%v\n%s", err, got.Format())
-	}
-	want.Changes[1].Value = `{"n":1.0,"s":"😀"}`
-	if d := cmp.Diff(want, back); d != "" {
-		t.Errorf("read back (-want +got):\n%s", d)
-	}
-	long := Undo(&ledger.Commit{Tenant: "acme", Revision: 1, Message: strings.Repeat("ü", ledger.MaxMessage/2)}, nil)
-	if n := len(long.Message); n > ledger.MaxMessage || !strings.HasSuffix(long.Message, "ü") {
-		t.Errorf("a long message is cut to %d bytes", n)
-	}
-}

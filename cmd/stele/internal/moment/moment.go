@@ -2,7 +2,7 @@
 //
 //	@42                        revision 42
 //	@HEAD, @HEAD~1             the head, the revision one before it
-//	@2h, @1h30m, @7d           that long ago (s, m, h, d, w)
+//	@2h, @1h30m, 7d ago        that long ago (s, m, h, d, w)
 //	@2025-03-04T08:00Z         a time; UTC where it names no zone
 //	@2025-03-04                the first moment of that day, UTC
 //
@@ -47,7 +47,7 @@ func Parse(s string, now time.Time) (Moment, error) {
 		}
 		return Moment{}, malformed(s)
 	}
-	if ago, ok := parseAgo(text); ok {
+	if ago, ok := parseAgo(strings.TrimSuffix(text, " ago")); ok {
 		return Moment{Time: now.Add(-ago)}, nil
 	}
 	for _, layout := range []string{

@@ -19,6 +19,8 @@ func TestAMomentIsWrittenInFiveWays(t *testing.T) {
 		"HEAD~3":                    {FromHead: true, Revision: 3},
 		"@2h":                       {Time: now.Add(-2 * time.Hour)},
 		"@1h30m":                    {Time: now.Add(-90 * time.Minute)},
+		"2h ago":                    {Time: now.Add(-2 * time.Hour)},
+		"@7d ago":                   {Time: now.AddDate(0, 0, -7)},
 		"@7d":                       {Time: now.AddDate(0, 0, -7)},
 		"@2w":                       {Time: now.AddDate(0, 0, -14)},
 		"@2025-03-04T08:00Z":        {Time: now.Add(-4 * time.Hour)},
@@ -34,7 +36,7 @@ func TestAMomentIsWrittenInFiveWays(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "@", "@@4", "-1", "@HEAD~", "@HEAD~-1", "@HEADx", "@head", "@2x", "@h", "@0s", "@99999999999d",
-		"@18446744073709551616", "@2025-13-04", "acme@4", "@2025-03-04 08:00"} {
+		"@18446744073709551616", "@2025-13-04", "acme@4", "@2025-03-04 08:00", " ago", "2 ago", "42 ago", "HEAD ago", "2h agone"} {
 		if got, err := Parse(text, now); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)
 		}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/moment"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// tenantRollback is the rollback of one of many tenants.
+type tenantRollback struct {
+	tenant ledger.Tenant
+	plan   *rollbackPlan
+	result *stelev1.RollbackResponse
+	err    error
+}
+
+// pending says whether there is something left to do for the tenant.
+func (t *tenantRollback) pending() bool { return t.err == nil && t.result == nil && !t.plan.idle() }
+
+// rollbackMany rolls back tenants one by one: a tenant that fails keeps no other
+// from being rolled back.
+func (s *session) rollbackMany(ctx context.Context, cmd *cobra.Command, r *rollbackFlags, to moment.Moment, req *stelev1.RollbackRequest) error {
+	tenants, err := s.chosenTenants(ctx, r)
+	if err != nil {
+		return err
+	}
+	all := make([]*tenantRollback, len(tenants))
+	for i, t := range tenants {
+		all[i] = &tenantRollback{tenant: t}
+	}
+	eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {
+		t.plan, t.err = s.planRollback(ctx, to, req)
+	})
+	if s.Format == "text" {
+		if err := s.printPlans(all); err != nil {
+			return err
+		}
+	}
+	todo := count(all, (*tenantRollback).pending)
+	if todo > 0 && !r.dryRun {
+		if yes, err := r.confirmed(ctx, fmt.Sprintf("Roll back %s?", counted(todo, "tenant"))); !yes {
+			return err
+		}
+		eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {
+			if t.pending() {
+				t.result, t.err = s.rollBack(ctx, t.plan)
+			}
+		})
+		if s.Format == "text" {
+			if err := s.printResults(cmd, all); err != nil {
+				return err
+			}
+		}
+	}
+	if s.Format != "text" {
+		for _, t := range all {
+			if err := s.Object(t.object(cmd)); err != nil {
+				return err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if failed := count(all, func(t *tenantRollback) bool { return t.err != nil }); failed > 0 {
+		return failure.With(failure.Conflict, fmt.Errorf("%d of %s cannot be rolled back", failed, counted(len(all), "tenant")))
+	}
+	return nil
+}
+
+func count(all []*tenantRollback, which func(*tenantRollback) bool) (n int) {
+	for _, t := range all {
+		if which(t) {
+			n++
+		}
+	}
+	return n
+}
+
+// chosenTenants are those that the flags name.
+func (s *session) chosenTenants(ctx context.Context, r *rollbackFlags) ([]ledger.Tenant, error) {
+	var tenants []ledger.Tenant
+	if !r.allTenants {
+		seen := make(map[ledger.Tenant]bool)
+		for _, name := range r.tenants {
+			t, err := ledger.ParseTenant(name)
+			if err != nil {
+				return nil, failure.Usagef("--tenants: %w", err)
+			}
+			if !seen[t] {
+				tenants = append(tenants, t)
+			}
+			seen[t] = true
+		}
+		return tenants, nil
+	}
+	req := &stelev1.ListTenantsRequest{PageSize: 10_000}
+	for {
+		resp, err := s.ledger.ListTenants(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range resp.Tenants {
+			tenants = append(tenants, ledger.Tenant(t.Tenant))
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			return tenants, nil
+		}
+	}
+}
+
+// eachTenant does something for all tenants, some at a time, and returns when all
+// is done.
+func eachTenant(ctx context.Context, all []*tenantRollback, do func(context.Context, *tenantRollback)) {
+	const atOnce = 8
+	var g errgroup.Group
+	g.SetLimit(atOnce)
+	for _, t := range all {
+		g.Go(func() error {
+			do(conn.AsTenant(ctx, t.tenant), t)
+			return nil
+		})
+	}
+	_ = g.Wait() // each tenant keeps its own error
+}
+
+func (s *session) printPlans(all []*tenantRollback) error {
+	var rows [][]string
+	for _, t := range all {
+		row := []string{string(t.tenant), "", "", ""}
+		switch {
+		case t.err != nil:
+			row[3] = output.Bad.Render(failure.Message(t.err))
+		case t.plan.idle():
+			row[3] = "none"
+		default:
+			row[3] = tally(t.plan.sets, t.plan.deletes)
+		}
+		if t.plan != nil {
+			row[1] = styleRevision(ledger.Revision(t.plan.head).String())
+			row[2] = styleRevision(ledger.Revision(t.plan.to).String())
+		}
+		rows = append(rows, row)
+	}
+	return s.Table([]string{"TENANT", "HEAD", "TO", "CHANGES"}, rows, 3)
+}
+
+func (s *session) printResults(cmd *cobra.Command, all []*tenantRollback) error {
+	var rows [][]string
+	for _, t := range all {
+		row := []string{string(t.tenant), "nothing to do", ""}
+		switch made := t.object(cmd).Commit; {
+		case t.err != nil:
+			row[1] = output.Bad.Render(failure.Message(t.err))
+		case made != nil:
+			row[1], row[2] = styleRevision(ledger.Revision(made.Revision).String()), made.Undo
+		}
+		rows = append(rows, row)
+	}
+	return s.Table([]string{"TENANT", "RESULT", "UNDO"}, rows, -1)
+}
+
+// tenantResult is what was, or would be, done to one tenant, for programs.
+type tenantResult struct {
+	Tenant  ledger.Tenant `json:"tenant"`
+	Head    uint64        `json:"head,omitempty"`
+	To      uint64        `json:"to"`
+	Sets    int           `json:"sets"`
+	Deletes int           `json:"deletes"`
+	// Commit is absent where nothing was written.
+	Commit *written `json:"commit,omitempty"`
+	Error  string   `json:"error,omitempty"`
+}
+
+func (t *tenantRollback) object(cmd *cobra.Command) tenantResult {
+	o := tenantResult{Tenant: t.tenant}
+	if t.plan != nil {
+		o.Head, o.To, o.Sets, o.Deletes = t.plan.head, t.plan.to, t.plan.sets, t.plan.deletes
+	}
+	if made := t.result.GetCommit(); made != nil {
+		w := writtenObject("", made, fmt.Sprintf("%s --tenant %s", globalFlags(cmd), t.tenant))
+		o.Commit = &w
+	}
+	if t.err != nil {
+		o.Error = failure.Message(t.err)
+	}
+	return o
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/moment"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func diffCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "diff A [B] [PREFIX]",
+		Short: "Compare two moments",
+		Long: `Compare the state at A with the later one at B (@HEAD where it is left out): which
+keys were set (+), changed (~) and deleted (-), and in which places inside their
+values. Only keys that begin with the prefix are compared. A second argument that
+can be read as a revision is B.
+
+With -o json, one object a key: {"key":...,"from":{"revision":N,"value":...},
+"to":{...},"patch":[...]}, the patch as RFC 6902 has it where the key is set in
+both.`,
+		Example: `  stele diff @1d
+  stele diff @2025-03-04 @2025-03-05 tenantconfig/checkout/
+  stele diff @40 @42 -o json`,
+		Args: cobra.RangeArgs(1, 3),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			return c.keys(cmd, args, toComplete)
+		},
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		from, err := s.at(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if from == nil {
+			return failure.Usagef("diff takes a revision, e.g. @42")
+		}
+		req := &stelev1.DiffRequest{From: from, PageSize: 10_000}
+		rest := args[1:]
+		if len(rest) == 2 || len(rest) == 1 && isMoment(rest[0]) {
+			if req.To, err = s.at(ctx, rest[0]); err != nil {
+				return err
+			}
+			rest = rest[1:]
+		}
+		req.Prefix = first(rest)
+		return s.diff(ctx, req)
+	})
+	return cmd
+}
+
+func isMoment(text string) bool {
+	_, err := moment.Parse(text, time.Now())
+	return err == nil
+}
+
+func (s *session) diff(ctx context.Context, req *stelev1.DiffRequest) error {
+	var t diffTally
+	states, err := s.diffs(ctx, req, func(d *stelev1.KeyDiff) error {
+		t.add(d)
+		return s.writeDiff(d)
+	})
+	if err != nil || s.Format != "text" {
+		return err
+	}
+	return s.Printf("%s to %s: %s\n", styleRevision(s.name(states.FromRevision)), styleRevision(s.name(states.ToRevision)), t)
+}
+
+func (s *session) writeDiff(d *stelev1.KeyDiff) error {
+	if s.Format == "text" {
+		return s.printDiff(d, "", span(d))
+	}
+	o, err := diffObject(d)
+	if err != nil {
+		return err
+	}
+	return s.Object(o)
+}
+
+// diffs calls f for every key that differs, and returns the last page, which
+// names the two states.
+func (s *session) diffs(ctx context.Context, req *stelev1.DiffRequest, f func(*stelev1.KeyDiff) error) (*stelev1.DiffResponse, error) {
+	for {
+		resp, err := s.ledger.Diff(ctx, req)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range resp.Diffs {
+			if err := f(d); err != nil {
+				return nil, err
+			}
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			return resp, nil
+		}
+	}
+}

@@ -1,0 +1,192 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/moment"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/term"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// rollbackFlags say what to roll back, and for whom.
+type rollbackFlags struct {
+	to, message string
+	dryRun, yes bool
+	tenants     []string
+	allTenants  bool
+}
+
+// bulk says whether it is for many tenants.
+func (r *rollbackFlags) bulk() bool { return len(r.tenants) > 0 || r.allTenants }
+
+func rollbackCommand(c *cli) *cobra.Command {
+	var r rollbackFlags
+	cmd := &cobra.Command{
+		Use:   "rollback --to REV|TIME [PREFIX]",
+		Short: "Make the settings what they were, by a new commit",
+		Long: `Make the settings, or those whose keys begin with a prefix, what they were at an
+earlier moment, by a new commit. First it shows what would change, and asks. It is
+refused, with what changed meanwhile, where somebody has written since.
+
+With --tenants or --all-tenants an operator does the same for many tenants, with one
+commit each. All are looked at first; then it asks once. Those that fail do not
+keep the others from being rolled back, and make the exit code 4.`,
+		Example: `  stele rollback --to @2h tenantconfig/checkout/
+  stele rollback --to @42 --yes -m "the release is taken back"
+  stele rollback --to @2025-03-04T08:00Z --all-tenants --dry-run tenantconfig/flags/`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case r.to == "" || len(args) > 1:
+				return fmt.Errorf("rollback takes --to REV or TIME and at most one prefix")
+			case cmd.Flags().Changed("tenants") && len(r.tenants) == 0:
+				return fmt.Errorf("--tenants names no tenant")
+			case len(r.tenants) > 0 && r.allTenants:
+				return fmt.Errorf("roll back either --tenants or --all-tenants")
+			case r.bulk() && c.choice.Tenant != "":
+				return fmt.Errorf("--tenant is for one tenant: leave it out beside --tenants and --all-tenants")
+			}
+			return nil
+		},
+		ValidArgsFunction: c.keys,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		to, err := parseMoment(r.to)
+		if err != nil {
+			return err
+		}
+		if !r.dryRun && !r.yes && (s.Format != "text" || !term.IsTerminal(int(os.Stdin.Fd()))) {
+			return failure.Try(failure.Usagef("there is nobody to ask whether to roll back"), "--dry-run, to see what would change, or --yes")
+		}
+		req := &stelev1.RollbackRequest{Prefix: first(args), Message: r.message}
+		if r.bulk() {
+			// The session's context may act for a tenant.
+			return s.rollbackMany(cmd.Context(), cmd, &r, to, req)
+		}
+		return s.rollback(ctx, cmd, &r, to, req)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&r.to, "to", "", "revision or time to go back to")
+	flags.StringVarP(&r.message, "message", "m", "", "why, for whoever reads the history")
+	flags.BoolVar(&r.dryRun, "dry-run", false, "write nothing; show what would change")
+	flags.BoolVar(&r.yes, "yes", false, "do not ask")
+	flags.StringSliceVar(&r.tenants, "tenants", nil, "tenants to roll back, e.g. acme,globex")
+	flags.BoolVar(&r.allTenants, "all-tenants", false, "roll back every tenant")
+	return cmd
+}
+
+func (s *session) rollback(ctx context.Context, cmd *cobra.Command, r *rollbackFlags, to moment.Moment, req *stelev1.RollbackRequest) error {
+	plan, err := s.planRollback(ctx, to, req)
+	if err != nil {
+		return err
+	}
+	if plan.idle() {
+		where := ""
+		if req.Prefix != "" {
+			where = " under " + req.Prefix
+		}
+		return s.nothing(fmt.Sprintf("%s and %s do not differ%s: there is nothing to roll back", s.name(plan.head), s.name(plan.to), where))
+	}
+	if s.Format == "text" || r.dryRun {
+		if err := s.previewRollback(ctx, plan); err != nil {
+			return err
+		}
+	}
+	if r.dryRun {
+		return nil
+	}
+	if yes, err := r.confirmed(ctx, "Roll back?"); !yes {
+		return err
+	}
+	resp, err := s.rollBack(ctx, plan)
+	if status.Code(err) == codes.FailedPrecondition {
+		return failure.Try(err, "the same again, to see what it would change now")
+	}
+	if err != nil {
+		return seeLog(err)
+	}
+	if resp.Commit == nil {
+		return s.nothing("there is nothing left to roll back")
+	}
+	return s.written(cmd, resp.Commit, tally(int(resp.Sets), int(resp.Deletes)))
+}
+
+// rollbackPlan is what a rollback would do to a tenant.
+type rollbackPlan struct {
+	req *stelev1.RollbackRequest
+	// to is the revision to go back to, head the one to go back from.
+	to, head      uint64
+	sets, deletes int
+}
+
+func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
+
+// planRollback asks what the rollback would do; req is not changed.
+func (s *session) planRollback(ctx context.Context, to moment.Moment, req *stelev1.RollbackRequest) (*rollbackPlan, error) {
+	at, err := s.resolve(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: at, Prefix: req.Prefix, Message: req.Message, DryRun: true})
+	if err != nil {
+		return nil, err
+	}
+	id, err := newRequestID()
+	if err != nil {
+		return nil, err
+	}
+	return &rollbackPlan{
+		req: &stelev1.RollbackRequest{
+			To: atRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
+			ExpectedHead: &resp.Head, RequestId: id,
+		},
+		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
+	}, nil
+}
+
+// previewRollback shows what would change, from what is to what was.
+func (s *session) previewRollback(ctx context.Context, p *rollbackPlan) error {
+	req := &stelev1.DiffRequest{From: p.req.To, To: atRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
+	_, err := s.diffs(ctx, req, func(d *stelev1.KeyDiff) error { return s.writeDiff(backwards(d)) })
+	if err != nil || s.Format != "text" {
+		return err
+	}
+	return s.Printf("%s back to %s: %s\n", styleRevision(s.name(p.head)), styleRevision(s.name(p.to)), tally(p.sets, p.deletes))
+}
+
+// rollBack does what was planned, unless the head has moved.
+func (s *session) rollBack(ctx context.Context, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
+	return settle(ctx, func() (*stelev1.RollbackResponse, error) { return s.ledger.Rollback(ctx, p.req) })
+}
+
+// confirmed asks, unless the flag has answered.
+func (r *rollbackFlags) confirmed(ctx context.Context, question string) (bool, error) {
+	if r.yes {
+		return true, nil
+	}
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	go func() { // ends with the program at the latest: a read from a terminal cannot be called off
+		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if err == io.EOF {
+			fmt.Fprintln(os.Stderr)
+		}
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr)
+		return false, ctx.Err()
+	case a := <-answer:
+		return a == "y" || a == "yes", nil
+	}
+}
