@@ -26,6 +26,7 @@ func TestAPatchNamesThePlaces(t *testing.T) {
 		{"null is a value", `1`, `null`, []string{`replace  1 null`}},
 		{"beyond what a float holds", `{"n":9007199254740993}`, `{"n":9007199254740992}`, []string{`replace /n 9007199254740993 9007199254740992`}},
 		{"names", `{"a/b":1,"c~":2}`, `{"a/b":3,"<d>":null}`, []string{`add /<d>  null`, `replace /a~1b 1 3`, `remove /c~0 2 `}},
+		{"a name that is empty", `{"":{}}`, `{"":{"a":1}}`, []string{`add //a  1`}},
 		{"an element put in front", `["b","c"]`, `["a","b","c"]`, []string{`add /0  "a"`}},
 		{"elements taken out", `{"x":[1,2,3,4]}`, `{"x":[2,4]}`, []string{`remove /x/0 1 `, `remove /x/1 3 `}},
 		{"inside an array", `[{"a":1},{"a":2}]`, `[{"a":1},{"a":3}]`, []string{`replace /1/a 2 3`}},
@@ -46,6 +47,7 @@ func TestAPatchNamesThePlaces(t *testing.T) {
 }
 
 // value draws any JSON, of few names and scalars so that two have much in common.
+// No name is empty: the library that applies the patch takes that for the whole.
 func value(depth int) *rapid.Generator[string] {
 	scalars := rapid.SampledFrom([]string{`1`, `1.0`, `9007199254740993`, `"a"`, `"\u003c~/"`, `true`, `null`})
 	if depth == 0 {
@@ -54,7 +56,7 @@ func value(depth int) *rapid.Generator[string] {
 	inner := value(depth - 1)
 	return rapid.OneOf(scalars,
 		rapid.Map(rapid.SliceOfN(inner, 0, 6), func(of []string) string { return "[" + strings.Join(of, ",") + "]" }),
-		rapid.Map(rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "", "x/y", "~", "0", "-"}), inner, 0, 5), func(of map[string]string) string {
+		rapid.Map(rapid.MapOfN(rapid.SampledFrom([]string{"a", "b", "x/y", "~", "0", "-"}), inner, 0, 5), func(of map[string]string) string {
 			var members []string
 			for _, name := range slices.Sorted(maps.Keys(of)) {
 				members = append(members, fmt.Sprintf("%q:%s", name, of[name]))
