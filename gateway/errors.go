@@ -53,6 +53,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.Is(err, errTooLarge):
+		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, ledger.ErrNotFound):
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
 	case errors.Is(err, ledger.ErrReadOnly):
@@ -82,6 +84,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 var (
 	errDenied    = errors.New("permission denied")
 	errNotServed = errors.New("this gateway does not hold the tenant")
+	// errTooLarge: one answer cannot hold what was asked for.
+	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.
 	errBehind = errors.New("the gateway is behind")
 )

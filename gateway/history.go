@@ -59,6 +59,7 @@ func infoOf(v *replica.View, c *ledger.Commit, changes []ledger.Change, previous
 		return info, nil
 	}
 	info.PreviousValues = make([]string, len(changes))
+	size := 0
 	for i, ch := range changes {
 		if ch.Previous == 0 {
 			continue
@@ -66,6 +67,9 @@ func infoOf(v *replica.View, c *ledger.Commit, changes []ledger.Change, previous
 		was, err := v.Version(ch.Key, c.Revision-1)
 		if err != nil {
 			return nil, err
+		}
+		if size += len(was.Value); size > MaxMessage { // a commit can delete more than it could set
+			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", errTooLarge, c.Tenant, c.Revision, MaxMessage, c.Revision-1)
 		}
 		info.PreviousValues[i] = string(was.Value)
 	}

@@ -70,7 +70,7 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 		if r.Prefix != "" {
 			what += " " + string(r.Prefix)
 		}
-		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits(r.Prefix, changes)
+		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits("prefix", "roll back one prefix after the other", r.Prefix, changes)
 	})
 }
 
@@ -85,7 +85,7 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 		if err != nil {
 			return nil, "", err
 		}
-		return changes, message, fits("", changes)
+		return changes, message, fits("revisions", "revert fewer commits, or roll back to before them one prefix after the other", "", changes)
 	})
 }
 

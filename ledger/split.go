@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// fits says whether one commit holds the changes, and otherwise which parts of
-// them it would.
-func fits(prefix Prefix, changes []Change) error {
+// fits says whether one commit holds the changes. Otherwise the error names the
+// field that asked for them, what to do, and which parts would fit.
+func fits(field, advice string, prefix Prefix, changes []Change) error {
 	size := weight(changes)
 	if len(changes) <= MaxChanges && size <= MaxChangeSet {
 		return nil
@@ -21,8 +21,8 @@ func fits(prefix Prefix, changes []Change) error {
 	if more := len(parts) - most; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
 	}
-	return Invalid("prefix", fmt.Sprintf("there are %d keys of %d bytes to change, and a commit holds at most %d of %d: do one prefix after the other: %s",
-		len(changes), size, MaxChanges, MaxChangeSet, strings.Join(names, ", ")))
+	return Invalid(field, fmt.Sprintf("there are %d keys of %d bytes to change, and a commit holds at most %d of %d: %s: %s",
+		len(changes), size, MaxChanges, MaxChangeSet, advice, strings.Join(names, ", ")))
 }
 
 // weight is what changes count against MaxChangeSet, in bytes.

@@ -25,7 +25,7 @@ func TestSplit(t *testing.T) {
 			if len(taken) != p.changes || len(taken) == 0 {
 				t.Fatalf("%s is said to have %d changes and has %d of those left", p.prefix, p.changes, len(taken))
 			}
-			if err := fits(p.prefix, taken); err != nil {
+			if err := fits("prefix", "split", p.prefix, taken); err != nil {
 				t.Fatal(err)
 			}
 		}
