@@ -164,7 +164,15 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 		}
 		ctx = context.WithValue(ctx, callerKey{}, c)
 	}
-	return handle(ctx, req)
+	resp, err := handle(ctx, req)
+	if c.Principal != nil {
+		// Here, so that no handler can forget it; an answer that is not recorded
+		// where it must be never leaves.
+		if lost := g.recordRead(ctx, method, req, resp); lost != nil {
+			return nil, lost
+		}
+	}
+	return resp, err
 }
 
 // catch keeps a bug in one call from ending the others.

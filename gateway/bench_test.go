@@ -20,7 +20,7 @@ import (
 const benchKeys = 10_000
 
 func benchmark(b *testing.B) *fixture {
-	f := start(b)
+	f := startRecorded(b)
 	ctx := f.as(b, "acme", identity.Writer)
 	value := `"` + strings.Repeat("x", 254) + `"`
 	for from := 0; from < benchKeys; from += 1000 {
@@ -33,8 +33,15 @@ func benchmark(b *testing.B) *fixture {
 	return f
 }
 
-func BenchmarkGet(b *testing.B) {
+func BenchmarkGet(b *testing.B) { benchmarkGet(b, benchmark(b)) }
+
+func BenchmarkGetRecorded(b *testing.B) {
 	f := benchmark(b)
+	f.setPolicy(b, "acme", `{"record":["tenantconfig/"]}`)
+	benchmarkGet(b, f)
+}
+
+func benchmarkGet(b *testing.B, f *fixture) {
 	ctx := f.as(b, "acme", identity.Reader)
 	b.SetParallelism(32)
 	b.ReportAllocs()

@@ -147,8 +147,11 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
 		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req.Keys, req.At, req.MinRevision)
+		if lost := s.g.recordRead(ctx, stelev1.Config_Read_FullMethodName, req, resp); lost != nil {
+			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
+		}
 		if err != nil {
-			st, _ := status.FromError(statusOf(s.g.cfg.Log, "/stele.v1.Config/Read", err))
+			st, _ := status.FromError(statusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
 			resp.Error = st.Proto()
 		}
 		if err := stream.Send(resp); err != nil {

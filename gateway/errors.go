@@ -55,6 +55,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
 	case errors.Is(err, errTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
+	case errors.Is(err, errNotRecorded):
+		return build(codes.Unavailable, err.Error(), info("NOT_RECORDED"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrNotFound):
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
 	case errors.Is(err, ledger.ErrReadOnly):
@@ -88,6 +90,8 @@ var (
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.
 	errBehind = errors.New("the gateway is behind")
+	// errNotRecorded: a read is refused, because it could not be recorded.
+	errNotRecorded = errors.New("the tenant's policy asks for a record of this read, and none can be written now")
 )
 
 func build(code codes.Code, message string, details ...protoadapt.MessageV1) error {

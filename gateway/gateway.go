@@ -6,7 +6,8 @@
 // the replica's knowledge is. Every call carries a token; the tenant is the
 // token's, or the one that an operator names in a header, and goes no other way
 // into the code below. Requests are checked against the rules in the schema
-// before a handler sees them.
+// before a handler sees them, and a read that the tenant's policy wants recorded
+// is answered only when its record is durable.
 package gateway
 
 import (
@@ -39,11 +40,16 @@ const MaxMessage = 8 << 20
 
 // Config is what a gateway is made of.
 type Config struct {
+	// Replica holds the tenants that are served, and the ledger's own with the
+	// policies.
 	Replica  *replica.Replica
 	Verifier *identity.Verifier
 	// Ledger returns the write path, or why this process takes no writes now;
 	// nil makes the gateway read-only for good.
 	Ledger func() (*ledger.Ledger, error)
+	// ReadLog returns where reads are recorded, or why that cannot be reached now;
+	// nil refuses reads that a policy wants recorded.
+	ReadLog func() (ReadLog, error)
 	// Reads serves the Config service, too; without it, only the Ledger service.
 	Reads bool
 	// Tenants that the gateway serves; empty for all.
@@ -65,6 +71,7 @@ type Gateway struct {
 	health   *health.Server
 	validate protovalidate.Validator
 	hub      *hub
+	policies *policies
 	metrics  *metrics
 	started  time.Time
 
@@ -92,6 +99,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.metrics = newMetrics(g)
 	g.hub = newHub(cfg.Replica)
+	g.policies = &policies{replica: cfg.Replica, log: cfg.Log}
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),

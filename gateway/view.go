@@ -131,27 +131,28 @@ func (t pageToken) String() string {
 	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s", t.from, t.revision, t.key))
 }
 
+var errPageToken = ledger.Invalid("page_token", "it is not one that this call has given: start again without it")
+
 func parsePageToken(s string) (pageToken, error) {
-	bad := ledger.Invalid("page_token", "it is not one that this call has given: start again without it")
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
-		return pageToken{}, bad
+		return pageToken{}, errPageToken
 	}
 	numbers, key, ok := strings.Cut(string(b), ":")
 	if !ok {
-		return pageToken{}, bad
+		return pageToken{}, errPageToken
 	}
 	from, at, _ := strings.Cut(numbers, ",")
 	first, err := strconv.ParseUint(from, 10, 64)
 	if err != nil {
-		return pageToken{}, bad
+		return pageToken{}, errPageToken
 	}
 	rev, err := strconv.ParseUint(at, 10, 64)
 	if err != nil || rev == 0 || first > rev {
-		return pageToken{}, bad
+		return pageToken{}, errPageToken
 	}
 	if _, err := ledger.ParsePrefix(key); err != nil {
-		return pageToken{}, bad
+		return pageToken{}, errPageToken
 	}
 	return pageToken{ledger.Revision(first), ledger.Revision(rev), key}, nil
 }

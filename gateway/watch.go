@@ -99,7 +99,7 @@ func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1
 		return ctx.Err()
 	}
 	ws.forget(w.id)
-	st, _ := status.FromError(statusOf(s.g.cfg.Log, "/stele.v1.Config/Watch", err))
+	st, _ := status.FromError(statusOf(s.g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
 	ws.canceled(w.id, st, 0)
 	return nil
 }
@@ -116,7 +116,11 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 	} else if from > 0 {
 		after = from - 1
 	}
-	ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Created{Created: &stelev1.WatchCreated{Snapshot: snapshotOf(v)}}})
+	created := &stelev1.WatchCreated{Snapshot: snapshotOf(v)}
+	if err := s.g.recordRead(ctx, stelev1.Config_Watch_FullMethodName, req, created); err != nil {
+		return err
+	}
+	ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Created{Created: created}})
 	if req.InitialState {
 		if err := ws.state(ctx, v, w); err != nil {
 			return err

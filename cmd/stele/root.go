@@ -49,6 +49,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		getCommand(c), listCommand(c), watchCommand(c),
 		logCommand(c), showCommand(c), diffCommand(c), blameCommand(c), bisectCommand(c),
 		rollbackCommand(c), revertCommand(c),
+		auditCommand(c),
 		importCommand(c), exportCommand(c), execCommand(c),
 		statusCommand(c), doctorCommand(c), tokenCommand(c),
 	)

@@ -45,8 +45,8 @@ func (j *Journal) append(ctx context.Context, t ledger.Tenant, expected ledger.S
 	if len(record) > j.MaxRecord() {
 		return 0, fmt.Errorf("record has %d bytes, more than %d", len(record), j.MaxRecord())
 	}
-	if status := j.nc.Status(); status != nats.CONNECTED {
-		return 0, fmt.Errorf("%w: connection is %s", ledger.ErrUnavailable, status)
+	if err := j.connected(); err != nil {
+		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -72,6 +72,15 @@ func (j *Journal) append(ctx context.Context, t ledger.Tenant, expected ledger.S
 	}
 	s.saw(o.seq)
 	return o.seq, nil
+}
+
+// connected keeps a message from waiting for a connection that may come back
+// long after its sender has gone.
+func (j *Journal) connected() error {
+	if status := j.nc.Status(); status != nats.CONNECTED {
+		return fmt.Errorf("%w: connection is %s", ledger.ErrUnavailable, status)
+	}
+	return nil
 }
 
 // appender lets one round at a time publish to a shard. Records that come while

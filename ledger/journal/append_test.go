@@ -164,7 +164,7 @@ func TestRoundGivesEachItsOwnSequence(t *testing.T) {
 func TestNobodyDeletes(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
 	mustAppend(t, j, "acme", 0, "one")
-	stream := j.shards[0].stream
+	stream := j.shards[0].Stream
 	if err := stream.DeleteMsg(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "10057") {
 		t.Errorf("delete: got %v, want 10057", err)
 	}

@@ -109,7 +109,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	if err := <-followed; err != enough {
 		t.Fatal(err)
 	}
-	if err := j.inspect(j.shards[0]); err != nil {
+	if err := j.inspect(&j.shards[0].stream); err != nil {
 		t.Error(err)
 	}
 }

@@ -131,7 +131,7 @@ func (f *follower) consume(ctx context.Context) (jetstream.MessagesContext, erro
 	if last < f.last {
 		return nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
 	}
-	consumer, err := f.s.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	consumer, err := f.s.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       uint64(f.last) + 1,
 		AckPolicy:         jetstream.AckNonePolicy,

@@ -5,17 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/ledger"
 )
 
-// guard checks every stream until the journal is closed. DenyDelete alone does
-// not make a stream immutable: an update to MaxAge or MaxMsgsPerSubject still
-// destroys history, so whoever did that must not get new writes acknowledged.
-func (j *Journal) guard(interval time.Duration) {
-	tick := time.NewTicker(interval)
+// guard checks the streams until the journal is closed, or one is not what it
+// must be: then stopped says why. DenyDelete alone does not make a stream
+// immutable: an update to MaxAge or MaxMsgsPerSubject still destroys history, so
+// whoever did that must not get new writes acknowledged.
+func (j *Journal) guard(consequence string, stopped *atomic.Pointer[error], streams ...*stream) {
+	tick := time.NewTicker(j.guardInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -23,11 +25,11 @@ func (j *Journal) guard(interval time.Duration) {
 			return
 		case <-tick.C:
 		}
-		for _, s := range j.shards {
+		for _, s := range streams {
 			if err := j.inspect(s); err != nil {
-				j.log.Error("the journal takes no more writes", "reason", err)
+				j.log.Error(consequence, "reason", err)
 				err = fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
-				j.stopped.Store(&err)
+				stopped.Store(&err)
 				return
 			}
 		}
@@ -36,16 +38,16 @@ func (j *Journal) guard(interval time.Duration) {
 
 // inspect compares one stream with what it must be. A stream that cannot be
 // reached is not a difference: appends to it fail by themselves.
-func (j *Journal) inspect(s *shard) error {
+func (j *Journal) inspect(s *stream) error {
 	ctx, cancel := context.WithTimeout(j.ctx, answerTimeout)
 	defer cancel()
 	// Read before the stream is asked: what is appended meanwhile may not be in
 	// the answer.
 	seen := s.seen.Load()
-	info, err := s.stream.Info(ctx)
+	info, err := s.Info(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("%s is gone", streamName(s.n))
+		return fmt.Errorf("%s is gone", s.want.Name)
 	case err != nil, leaderless(info):
 		return nil
 	}
@@ -59,7 +61,7 @@ func (j *Journal) inspect(s *shard) error {
 }
 
 // check says in words how a stream differs from what it must be.
-func (s *shard) check(info *jetstream.StreamInfo, seen uint64) error {
+func (s *stream) check(info *jetstream.StreamInfo, seen uint64) error {
 	var diff []string
 	differs := func(what string, got, want any) {
 		if got != want {
@@ -109,7 +111,7 @@ func (s *shard) check(info *jetstream.StreamInfo, seen uint64) error {
 		diff = append(diff, fmt.Sprintf("last_seq is %d, but message %d was seen before", state.LastSeq, seen))
 	}
 	if diff != nil {
-		return fmt.Errorf("%s is not as it must be: %s", streamName(s.n), strings.Join(diff, "; "))
+		return fmt.Errorf("%s is not as it must be: %s", s.want.Name, strings.Join(diff, "; "))
 	}
 	s.saw(ledger.Sequence(state.LastSeq))
 	return nil

@@ -13,7 +13,7 @@ import (
 func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 	update := func(change func(*jetstream.StreamConfig)) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
-			cfg := j.shards[0].stream.CachedInfo().Config
+			cfg := j.shards[0].CachedInfo().Config
 			change(&cfg)
 			if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
 				t.Fatal(err)
@@ -60,11 +60,11 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 			for range 3 {
 				last = mustAppend(t, j, "acme", last, "x")
 			}
-			if err := j.inspect(j.shards[0]); err != nil {
+			if err := j.inspect(&j.shards[0].stream); err != nil {
 				t.Fatalf("before anything was changed: %v", err)
 			}
 			c.spoil(t, j)
-			if err := j.inspect(j.shards[0]); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := j.inspect(&j.shards[0].stream); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
@@ -73,7 +73,7 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 
 func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 2, guardInterval: time.Millisecond})
-	cfg := j.shards[1].stream.CachedInfo().Config
+	cfg := j.shards[1].CachedInfo().Config
 	cfg.MaxAge = time.Hour
 	if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestGuardForgivesSilence(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{Shards: 1})
 	j.nc.Close()
-	if err := j.inspect(j.shards[0]); err != nil {
+	if err := j.inspect(&j.shards[0].stream); err != nil {
 		t.Error(err)
 	}
 }

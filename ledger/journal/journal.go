@@ -10,6 +10,9 @@
 // deletes, the servers must fsync before they acknowledge, and a guard compares
 // settings and state with what they must be at start and every minute. When
 // they differ the journal takes no writes and says why.
+//
+// A Side is a stream beside the shards, kept in the same way, for what is said
+// about commits: checkpoints, recorded reads.
 package journal
 
 import (
@@ -71,8 +74,11 @@ type Journal struct {
 	js  jetstream.JetStream
 	log *slog.Logger
 
-	epoch  ledger.Epoch
-	shards []*shard
+	epoch    ledger.Epoch
+	shards   []*shard
+	replicas int
+	// guardInterval is the time between two checks of a stream.
+	guardInterval time.Duration
 
 	// stopped holds the reason once the guard has found a difference.
 	stopped atomic.Pointer[error]
@@ -84,12 +90,17 @@ type Journal struct {
 	running sync.WaitGroup
 }
 
-// shard is one stream.
+// shard is a stream that holds commits.
 type shard struct {
+	stream
 	n        int
-	stream   jetstream.Stream
-	want     jetstream.StreamConfig
 	appender appender
+}
+
+// stream is one that nothing may ever leave.
+type stream struct {
+	jetstream.Stream
+	want jetstream.StreamConfig
 	// seen is the highest sequence that this process knows to exist.
 	seen atomic.Uint64
 	// short is set when the last check found less; owned by the guard.
@@ -97,7 +108,7 @@ type shard struct {
 }
 
 // saw notes that a message exists.
-func (s *shard) saw(seq ledger.Sequence) {
+func (s *stream) saw(seq ledger.Sequence) {
 	for {
 		old := s.seen.Load()
 		if uint64(seq) <= old || s.seen.CompareAndSwap(old, uint64(seq)) {

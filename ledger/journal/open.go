@@ -32,30 +32,33 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{nc: nc, js: js, log: cfg.Log}
+	j := &Journal{nc: nc, js: js, log: cfg.Log, replicas: max(cfg.Replicas, 1), guardInterval: cfg.guardInterval}
 	if j.log == nil {
 		j.log = slog.Default()
+	}
+	if j.guardInterval == 0 {
+		j.guardInterval = time.Minute
 	}
 	if err := j.open(ctx, cfg); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
-	interval := cfg.guardInterval
-	if interval == 0 {
-		interval = time.Minute
+	streams := make([]*stream, len(j.shards))
+	for i, s := range j.shards {
+		streams[i] = &s.stream
 	}
-	j.running.Go(func() { j.guard(interval) })
+	j.running.Go(func() { j.guard("the journal takes no more writes", &j.stopped, streams...) })
 	return j, nil
 }
 
 func (j *Journal) open(ctx context.Context, cfg Config) error {
-	shards, replicas := cfg.Shards, max(cfg.Replicas, 1)
+	shards := cfg.Shards
 	if shards == 0 {
 		shards = defaultShards
 	}
 	var epoch ledger.Epoch
 	rand.Read(epoch[:])
-	first, err := j.findOrCreate(ctx, streamConfig(0, shards, replicas, epoch))
+	first, err := j.findOrCreate(ctx, streamConfig(0, shards, j.replicas, epoch))
 	if err != nil {
 		return err
 	}
@@ -71,13 +74,13 @@ func (j *Journal) open(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("the ledger has %d shards, not %d: the number is fixed when a ledger is created", n, cfg.Shards)
 	}
 	for i := range n {
-		s := &shard{n: i, stream: first, want: streamConfig(i, n, replicas, j.epoch)}
+		s := &shard{n: i, stream: stream{Stream: first, want: streamConfig(i, n, j.replicas, j.epoch)}}
 		if i > 0 {
-			if s.stream, err = j.findOrCreate(ctx, s.want); err != nil {
+			if s.Stream, err = j.findOrCreate(ctx, s.want); err != nil {
 				return err
 			}
 		}
-		if err := s.check(s.stream.CachedInfo(), 0); err != nil {
+		if err := s.check(s.CachedInfo(), 0); err != nil {
 			return err
 		}
 		j.shards = append(j.shards, s)
@@ -104,7 +107,12 @@ func (j *Journal) findOrCreate(ctx context.Context, want jetstream.StreamConfig)
 		}
 		return s, wrapStream(want.Name, err)
 	}
-	s, err = j.js.CreateStream(ctx, want)
+	return j.create(ctx, want)
+}
+
+// create makes a stream, or finds the one that another process has just made.
+func (j *Journal) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := j.js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		s, err = j.js.Stream(ctx, want.Name)
 	}
@@ -128,12 +136,19 @@ func wrapStream(name string, err error) error {
 	return fmt.Errorf("stream %s: %w", name, err)
 }
 
-// streamConfig is what a shard's stream must be: nothing ever leaves it.
+// streamConfig is what a shard's stream must be.
 func streamConfig(shard, shards, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	c := keepAll(streamName(shard), fmt.Sprintf("stele.v1.%d.*", shard), "Commits", replicas, epoch)
+	c.Metadata[metaShards] = strconv.Itoa(shards)
+	return c
+}
+
+// keepAll is what every stream of a ledger must be: nothing ever leaves it.
+func keepAll(name, subjects, what string, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:               streamName(shard),
-		Description:        "Commits of a Stele ledger. Never change or delete.",
-		Subjects:           []string{fmt.Sprintf("stele.v1.%d.*", shard)},
+		Name:               name,
+		Description:        what + " of a Stele ledger. Never change or delete.",
+		Subjects:           []string{subjects},
 		Retention:          jetstream.LimitsPolicy,
 		MaxConsumers:       -1,
 		MaxMsgs:            -1,
@@ -147,6 +162,6 @@ func streamConfig(shard, shards, replicas int, epoch ledger.Epoch) jetstream.Str
 		DenyPurge:          true,
 		Compression:        jetstream.NoCompression,
 		AllowAtomicPublish: true,
-		Metadata:           map[string]string{metaEpoch: epoch.String(), metaShards: strconv.Itoa(shards)},
+		Metadata:           map[string]string{metaEpoch: epoch.String()},
 	}
 }

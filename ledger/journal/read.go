@@ -13,7 +13,7 @@ import (
 // message, 0 when it has none.
 func (j *Journal) LastOf(ctx context.Context, t ledger.Tenant) (ledger.Sequence, error) {
 	s := j.shards[j.Shard(t)]
-	m, err := s.stream.GetLastMsgForSubject(ctx, subject(s.n, t))
+	m, err := s.GetLastMsgForSubject(ctx, subject(s.n, t))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, nil
@@ -28,7 +28,7 @@ func (j *Journal) LastOf(ctx context.Context, t ledger.Tenant) (ledger.Sequence,
 // Last asks the leader for the shard's last sequence, 0 when it is empty.
 func (j *Journal) Last(ctx context.Context, shard int) (ledger.Sequence, error) {
 	s := j.shards[shard]
-	info, err := s.stream.Info(ctx)
+	info, err := s.Info(ctx)
 	if err == nil && leaderless(info) {
 		err = errors.New("it has no leader")
 	}
@@ -46,7 +46,7 @@ func leaderless(info *jetstream.StreamInfo) bool {
 
 // Read asks the leader for one message; ErrNoMessage when it is not there.
 func (j *Journal) Read(ctx context.Context, shard int, seq ledger.Sequence) (Message, error) {
-	m, err := j.shards[shard].stream.GetMsg(ctx, uint64(seq))
+	m, err := j.shards[shard].GetMsg(ctx, uint64(seq))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return Message{}, fmt.Errorf("read %s/%d: %w", streamName(shard), seq, ErrNoMessage)

@@ -534,7 +534,8 @@ func (x *Change) GetPreviousRevision() uint64 {
 type ReadRecord struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Time   *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// When the gateway was about to answer, by its clock. The stream has the order.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// Who asked, and in which roles.
 	Subject string   `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
 	Roles   []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
@@ -543,7 +544,8 @@ type ReadRecord struct {
 	// The keys and prefixes that were asked for and that the policy has recorded.
 	Keys     []string `protobuf:"bytes,6,rep,name=keys,proto3" json:"keys,omitempty"`
 	Prefixes []string `protobuf:"bytes,7,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// The revision that the answer was the state of.
+	// The revision that the answer was the state of; 0 where it was an error, e.g.
+	// that the key is not set, or names none.
 	Revision      uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1698,7 +1698,7 @@ func (x *RevertResponse) GetChanges() []*Change {
 
 type ListReadsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Only reads not before since, and before until.
+	// Only reads whose records were stored not before since, and before until.
 	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
 	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
 	// At most 1,000; 0 means 100.

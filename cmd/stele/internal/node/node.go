@@ -77,6 +77,7 @@ type attached struct {
 	conn    *nats.Conn
 	journal *journal.Journal
 	ledger  *ledger.Ledger // nil without the role
+	reads   readLog
 }
 
 // Start builds a node. With an embedded journal it is ready when Start returns;
@@ -98,7 +99,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
-	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: cfg.Tenants, Log: cfg.Log}); err != nil {
+	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), Log: cfg.Log}); err != nil {
 		return n, err
 	}
 	var traces stats.Handler
@@ -107,7 +108,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
-		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log,
+		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -127,6 +128,15 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
 	}
 	return n, nil
+}
+
+// held are the tenants that the replica holds: what is served, and the ledger's
+// own, whose policies the gateway goes by.
+func held(served []ledger.Tenant) []ledger.Tenant {
+	if len(served) == 0 || slices.Contains(served, ledger.System) {
+		return served
+	}
+	return append(slices.Clone(served), ledger.System)
 }
 
 // shareProcessors makes up for the embedded journal's syncs: a goroutine that
@@ -164,11 +174,13 @@ func (n *Node) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
+var errNotReached = fmt.Errorf("%w: the journal has not been reached yet", ledger.ErrUnavailable)
+
 // ledger is the gateway's way to the write path.
 func (n *Node) ledger() (*ledger.Ledger, error) {
 	a := n.attached.Load()
 	if a == nil {
-		return nil, fmt.Errorf("%w: the journal has not been reached yet", ledger.ErrUnavailable)
+		return nil, errNotReached
 	}
 	if err := a.journal.Guard(); err != nil {
 		return nil, err

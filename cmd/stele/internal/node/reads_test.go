@@ -1,0 +1,168 @@
+package node_test
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// natsServer is a server of the journal that can be stopped and started again.
+type natsServer struct {
+	opts *server.Options
+	*server.Server
+}
+
+func (s *natsServer) start(t *testing.T) {
+	t.Helper()
+	opts := *s.opts
+	srv, err := server.NewServer(&opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the nats-server does not start")
+	}
+	s.Server, s.opts.Port = srv, opts.Port
+}
+
+func (s *natsServer) stop() {
+	s.Shutdown()
+	s.WaitForShutdown()
+}
+
+// process is a node that runs, and a client of its gateway.
+type process struct {
+	cfg    node.Config
+	signer *identity.Signer
+	config stelev1.ConfigClient
+	ledger stelev1.LedgerClient
+	stop   func()
+}
+
+func (p *process) start(t *testing.T) {
+	t.Helper()
+	n, err := node.Start(t.Context(), p.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- n.Run(ctx) }()
+	cc, err := conn.Dial(n.GRPC(), func() (string, error) {
+		return p.signer.Mint(identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.config, p.ledger = stelev1.NewConfigClient(cc), stelev1.NewLedgerClient(cc)
+	p.stop = func() {
+		cc.Close()
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		p.stop = func() {}
+	}
+}
+
+// An edge gateway that holds one tenant goes by the policies, records what they
+// ask for, and without its journal refuses that and serves the rest.
+func TestAnEdgeGatewayRecordsReads(t *testing.T) {
+	nats := &natsServer{opts: &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, SyncAlways: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
+	nats.start(t)
+	defer func() { nats.stop() }()
+	signer, err := identity.OpenSigner(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := identity.NewVerifier(identity.Config{Keys: signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(cfg node.Config) *process {
+		cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+		cfg.NATS, cfg.Verifier, cfg.Log = &node.NATS{URL: nats.ClientURL()}, verifier, slog.New(slog.DiscardHandler)
+		cfg.Journal = journal.Config{UnsafeSync: true} // nothing here cuts the power
+		p := &process{cfg: cfg, signer: signer}
+		p.start(t)
+		return p
+	}
+	writer := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway}})
+	defer func() { writer.stop() }()
+	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}})
+	defer func() { edge.stop() }()
+
+	acme, system := conn.AsTenant(t.Context(), "acme"), conn.AsTenant(t.Context(), ledger.System)
+	commit := func(ctx context.Context, key, value string) {
+		t.Helper()
+		until(t, "commit", func() bool {
+			_, err := writer.ledger.Commit(ctx, &stelev1.CommitRequest{RequestId: key, Changes: []*stelev1.Change{{Key: key, Value: value}}})
+			return err == nil
+		})
+	}
+	get := func(key string) error {
+		_, err := edge.config.Get(acme, &stelev1.GetRequest{Key: key})
+		return err
+	}
+	listed := func(p *process) int {
+		t.Helper()
+		resp, err := p.ledger.ListReads(acme, &stelev1.ListReadsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(resp.Reads)
+	}
+	commit(acme, "secrets/a", "1")
+	commit(acme, "public/a", "1")
+	commit(system, "policy/acme/reads", `{"record":["secrets/"]}`)
+	until(t, "an edge that has the keys", func() bool { return get("public/a") == nil && get("secrets/a") == nil })
+	until(t, "an edge that has the policy", func() bool { return get("secrets/a") == nil && listed(edge) > 0 })
+	if before := listed(writer); get("secrets/a") != nil || get("public/a") != nil || listed(edge) != before+1 {
+		t.Errorf("after a read of each key there are %d records, not one more than %d", listed(edge), before)
+	}
+	if _, err := edge.config.Get(system, &stelev1.GetRequest{Key: "policy/acme/reads"}); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("the edge holds the policies, but it does not serve them: %v", err)
+	}
+
+	nats.stop()
+	for _, when := range []string{"without its journal", "after a restart without its journal"} {
+		if err := get("secrets/a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "policy asks for a record") {
+			t.Errorf("a read to be recorded %s: %v, want UNAVAILABLE", when, err)
+		}
+		if err := get("public/a"); err != nil {
+			t.Errorf("another read %s: %v", when, err)
+		}
+		if _, err := edge.ledger.ListReads(acme, &stelev1.ListReadsRequest{}); status.Code(err) != codes.Unavailable {
+			t.Errorf("ListReads %s: %v, want UNAVAILABLE", when, err)
+		}
+		edge.stop()
+		edge.start(t)
+	}
+	nats.start(t)
+	until(t, "an edge that records again", func() bool { return get("secrets/a") == nil })
+	if listed(edge) == 0 {
+		t.Error("the records are gone")
+	}
+}
+
+func until(t *testing.T, what string, reached func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !reached(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: it does not come", what)
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+const defaultReads = 100
+
+// ListReads returns recorded reads of the tenant, oldest first. It asks the
+// journal, not the replica, which holds none.
+func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequest) (*stelev1.ListReadsResponse, error) {
+	var since, until time.Time
+	var err error
+	if req.Since != nil {
+		if since, err = instant(req.Since, "since"); err != nil {
+			return nil, err
+		}
+	}
+	if req.Until != nil {
+		if until, err = instant(req.Until, "until"); err != nil {
+			return nil, err
+		}
+	}
+	if !until.IsZero() && !until.After(since) {
+		return nil, ledger.Invalid("until", "it is not after since: no read can be between them")
+	}
+	var from uint64
+	if req.PageToken != "" {
+		if from, err = strconv.ParseUint(req.PageToken, 10, 64); err != nil || from == 0 {
+			return nil, errPageToken
+		}
+	}
+	limit := int(req.PageSize)
+	if limit == 0 {
+		limit = defaultReads
+	}
+	log, err := s.g.readLog()
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.ListReadsResponse{}
+	size := 0
+	var damaged error
+	err = log.Scan(ctx, string(callerOf(ctx).tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
+		switch {
+		case !until.IsZero() && !stored.Before(until):
+			return false
+		case len(resp.Reads) == limit, size > maxPageBytes:
+			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
+			return false
+		}
+		record := &stelev1.ReadRecord{}
+		if err := proto.Unmarshal(body, record); err != nil {
+			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, callerOf(ctx).tenant, err)
+			return false
+		}
+		size += len(body)
+		resp.Reads = append(resp.Reads, record)
+		return true
+	})
+	if err == nil {
+		err = damaged
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}

@@ -1,0 +1,160 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// ReadLog keeps the records of reads, a stream of messages for each tenant.
+type ReadLog interface {
+	// Append returns when the record is durable.
+	Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error)
+	// Scan hands over the tenant's records, oldest first, from a sequence on or,
+	// where that is 0, from a time on, until yield returns false.
+	Scan(ctx context.Context, tenant string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, record []byte) bool) error
+}
+
+// asked is what a request may tell of: the values of keys, or which are set.
+type asked struct {
+	keys     []string
+	prefixes []string
+}
+
+// askedBy is what a request asks for. One that is not named here counts as one
+// for everything, so that no method can be forgotten.
+func askedBy(req any) asked {
+	everything := asked{prefixes: []string{""}}
+	switch r := req.(type) {
+	case *stelev1.GetRequest:
+		return asked{keys: []string{r.Key}}
+	case *stelev1.BatchGetRequest:
+		return asked{keys: r.Keys}
+	case *stelev1.ReadRequest:
+		return asked{keys: r.Keys}
+	case *stelev1.CreateWatch:
+		return asked{keys: r.Keys, prefixes: r.Prefixes}
+	case *stelev1.ListRequest:
+		return asked{prefixes: []string{r.Prefix}}
+	case *stelev1.DiffRequest:
+		return asked{prefixes: []string{r.Prefix}}
+	case *stelev1.BlameRequest:
+		return asked{prefixes: []string{r.Prefix}}
+	case *stelev1.ListCommitsRequest:
+		by, named := r.Keys.(*stelev1.ListCommitsRequest_Key)
+		switch {
+		case !r.OnlyMatchingChanges, r.Encoded: // a commit is told with its other keys
+			return everything
+		case named:
+			return asked{keys: []string{by.Key}}
+		}
+		return asked{prefixes: []string{r.GetPrefix()}}
+	case *stelev1.RollbackRequest:
+		if r.DryRun {
+			return asked{prefixes: []string{r.Prefix}}
+		}
+		return asked{} // the commit is the record
+	case *stelev1.RevertRequest:
+		if r.DryRun {
+			return everything
+		}
+		return asked{}
+	case *stelev1.CommitRequest, *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.ListTenantsRequest,
+		*stelev1.ListReadsRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest:
+		return asked{}
+	}
+	return everything
+}
+
+// under keeps what may tell of a key that begins with one of the prefixes.
+func (a asked) under(record []ledger.Prefix) asked {
+	var out asked
+	for _, k := range a.keys {
+		if slices.ContainsFunc(record, func(p ledger.Prefix) bool { return strings.HasPrefix(k, string(p)) }) {
+			out.keys = append(out.keys, k)
+		}
+	}
+	for _, q := range a.prefixes {
+		if slices.ContainsFunc(record, func(p ledger.Prefix) bool {
+			return strings.HasPrefix(q, string(p)) || strings.HasPrefix(string(p), q)
+		}) {
+			out.prefixes = append(out.prefixes, q)
+		}
+	}
+	return out
+}
+
+func (a asked) nothing() bool { return len(a.keys)+len(a.prefixes) == 0 }
+
+// recordRead makes the record of a read durable where the tenant's policy wants
+// one. It is called when the answer is there and before it leaves, by what all
+// unary calls go through and by each handler of a stream: when it fails, nothing
+// may be answered but its error. A read that has failed is recorded, too, with
+// revision 0: that a key is not set is an answer.
+func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any) error {
+	c := callerOf(ctx)
+	prefixes, err := g.policies.recorded(c.tenant)
+	if err == nil && len(prefixes) == 0 {
+		return nil
+	}
+	a := askedBy(req)
+	switch {
+	case a.nothing():
+		return nil
+	case err != nil:
+		return err
+	}
+	if a = a.under(prefixes); a.nothing() {
+		return nil
+	}
+	record := &stelev1.ReadRecord{
+		Tenant: string(c.tenant), Time: timestamppb.Now(), Subject: c.Subject, Method: method,
+		Keys: a.keys, Prefixes: a.prefixes, Revision: answerRevision(answer),
+	}
+	for _, r := range c.Roles {
+		record.Roles = append(record.Roles, string(r))
+	}
+	body, err := proto.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode the record of a read: %w", err)
+	}
+	log, err := g.readLog()
+	if err == nil {
+		_, err = log.Append(ctx, string(c.tenant), body)
+	}
+	switch {
+	case errors.Is(err, ledger.ErrUnknownOutcome): // whether it is there does not matter
+		return fmt.Errorf("%w: the journal does not answer", errNotRecorded)
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNotRecorded, err)
+	}
+	return nil
+}
+
+// readLog is where reads are recorded, or why that cannot be reached.
+func (g *Gateway) readLog() (ReadLog, error) {
+	if g.cfg.ReadLog == nil {
+		return nil, fmt.Errorf("%w: this gateway has no journal", ledger.ErrUnavailable)
+	}
+	return g.cfg.ReadLog()
+}
+
+// answerRevision is the revision that an answer is the state of, 0 where it names
+// none.
+func answerRevision(answer any) uint64 {
+	switch a := answer.(type) {
+	case interface{ GetSnapshot() *stelev1.Snapshot }:
+		return a.GetSnapshot().GetRevision()
+	case interface{ GetHead() uint64 }: // of a rollback's or a revert's preview
+		return a.GetHead()
+	}
+	return 0
+}

@@ -1,0 +1,66 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+)
+
+// Scan hands over the messages of the name that are there now, oldest first,
+// each with its sequence and the time at which it was stored, until yield
+// returns false. It begins at the sequence from; where that is 0, with the first
+// message that was stored at since or later. Errors are ledger.ErrUnavailable.
+func (s *Side) Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, body []byte) bool) error {
+	if err := s.j.connected(); err != nil {
+		return fmt.Errorf("read %s%s: %w", s.kind.subject, name, err)
+	}
+	if err := s.scan(ctx, name, from, since, yield); err != nil {
+		return fmt.Errorf("read %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, err)
+	}
+	return nil
+}
+
+func (s *Side) scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(ledger.Sequence, time.Time, []byte) bool) error {
+	cfg := jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverAllPolicy,
+		AckPolicy:         jetstream.AckNonePolicy,
+		FilterSubject:     s.kind.subject + name,
+		InactiveThreshold: answerTimeout, // then the server removes it
+		Replicas:          1,
+		MemoryStorage:     true,
+	}
+	switch {
+	case from > 0:
+		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(from)
+	case !since.IsZero():
+		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
+	}
+	consumer, err := s.stream.CreateConsumer(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	messages, err := consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(followBatch, max(followBytes, 2*int(s.j.nc.MaxPayload()))),
+		jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return err
+	}
+	defer messages.Stop()
+	for left := consumer.CachedInfo().NumPending; left > 0; left-- {
+		m, err := messages.Next(jetstream.NextContext(ctx))
+		if err != nil {
+			return err
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		if !yield(ledger.Sequence(meta.Sequence.Stream), meta.Timestamp, m.Data()) {
+			return nil
+		}
+	}
+	return nil
+}
