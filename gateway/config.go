@@ -56,7 +56,13 @@ func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetReques
 	return &stelev1.BatchGetResponse{Entries: entries, Missing: missing, Snapshot: snapshot}, nil
 }
 
+// maxKeys is how many keys one request may ask for.
+const maxKeys = 1000
+
 func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, atLeast uint64) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+	if n := len(keys); n == 0 || n > maxKeys {
+		return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("%d keys: ask for 1 to %d", n, maxKeys))
+	}
 	for i, k := range keys {
 		if _, err := ledger.ParseKey(k); err != nil {
 			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())

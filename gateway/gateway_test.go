@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -275,6 +276,15 @@ func TestBadInput(t *testing.T) {
 			_, err := f.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: []string{"a", "b\n"}})
 			return err
 		}, codes.InvalidArgument, "keys[1]", "byte 1"},
+		{"batch: no keys", func() error { _, err := f.config.BatchGet(ctx, &stelev1.BatchGetRequest{}); return err }, codes.InvalidArgument, "keys", "1 to 1000"},
+		{"batch: too many keys", func() error {
+			_, err := f.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: slices.Repeat([]string{"a"}, 1001)})
+			return err
+		}, codes.InvalidArgument, "keys", "1 to 1000"},
+		{"batch: a key too long", func() error {
+			_, err := f.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: []string{strings.Repeat("a", 513)}})
+			return err
+		}, codes.InvalidArgument, "keys[0]", "513 bytes"},
 		{"commit: unknown revision", func() error {
 			_, err := f.ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: 5}})
 			return err

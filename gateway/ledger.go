@@ -34,9 +34,9 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 		Changes:   make([]ledger.Change, len(req.Changes)),
 	}
 	var wrong ledger.InvalidError
-	note := func(field string, err error) {
+	note := func(err error, field string, index ...any) {
 		if err != nil {
-			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: field, Description: err.Error()})
+			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf(field, index...), Description: err.Error()})
 		}
 	}
 	const most = 20 // violations, to bound the answer
@@ -45,11 +45,11 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
-		note(fmt.Sprintf("changes[%d].key", i), err)
+		note(err, "changes[%d].key", i)
 		cs.Changes[i] = ledger.Change{Key: key, Delete: ch.Delete}
-		if !ch.Delete {
+		if ch.Value != "" {
 			cs.Changes[i].Value, err = ledger.ParseValue(ch.Value)
-			note(fmt.Sprintf("changes[%d].value", i), err)
+			note(err, "changes[%d].value", i)
 		}
 	}
 	for i, p := range req.Preconditions {
@@ -57,7 +57,7 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 			break
 		}
 		key, err := ledger.ParseKey(p.Key)
-		note(fmt.Sprintf("preconditions[%d].key", i), err)
+		note(err, "preconditions[%d].key", i)
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
 	}
 	cs.ExpectedHead = revision(req.ExpectedHead)
@@ -65,7 +65,7 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 		if !c.may(identity.Admin, identity.Operator) {
 			return cs, denied("setting a commit's time and author needs the role admin; %s has %v", c.Subject, c.Roles)
 		}
-		note("import.time", in.Time.CheckValid())
+		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
 		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
 	}

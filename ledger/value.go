@@ -28,5 +28,8 @@ func ParseValue(s string) (Value, error) {
 	if len(v) > MaxValue {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(v), MaxValue)
 	}
+	if string(v) == s { // most writers send none: no need for a second copy
+		return Value(s), nil
+	}
 	return Value(v), nil
 }

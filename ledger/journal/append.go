@@ -16,9 +16,10 @@ import (
 const answerTimeout = 5 * time.Second
 
 const (
-	// batchFrom is where an atomic batch, with its fixed cost of about 2 ms,
-	// begins to beat single messages.
-	batchFrom  = 10
+	// batchFrom is where an atomic batch begins to beat single messages: the server
+	// makes a store of its own for each, with five syncs. Batches of 10 to 40 took a
+	// third more CPU than as many messages.
+	batchFrom  = 48
 	batchMost  = 1000    // messages; the server's limit
 	batchBytes = 8 << 20 // of records
 )
@@ -56,12 +57,12 @@ func (j *Journal) append(ctx context.Context, t ledger.Tenant, expected ledger.S
 
 	s := j.shards[j.Shard(t)]
 	e := &entry{subject: subject(s.n, t), expected: expected, record: record}
-	lone, err := s.appender.enter(e)
+	alone, err := s.appender.enter(e)
 	if err != nil {
 		return 0, err
 	}
 	var o outcome
-	if lone {
+	if alone {
 		o.seq, o.err = j.publish(ctx, e)
 		j.leave(&s.appender)
 	} else {
@@ -83,26 +84,27 @@ func (j *Journal) connected() error {
 	return nil
 }
 
-// appender lets one round at a time publish to a shard. Records that come while
-// one is in flight wait for the next, which takes all of them: that is what
-// makes batches, and it costs a caller that is alone nothing.
+// appender lets so many callers publish to a shard by themselves that one more
+// would make a batch. Records that come while they do wait for the next round,
+// which takes all of them: that is what makes batches.
 type appender struct {
 	mu      sync.Mutex
-	busy    bool     // a lone caller publishes, or rounds run
+	alone   int      // callers that publish by themselves
+	rounds  bool     // rounds run
 	waiting []*entry // for the next round
 	closed  bool
 }
 
-// enter says whether the caller is alone and publishes by itself; otherwise its
-// entry waits for a round.
-func (a *appender) enter(e *entry) (lone bool, err error) {
+// enter says whether the caller publishes by itself; otherwise its entry waits for
+// a round.
+func (a *appender) enter(e *entry) (alone bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
 	case a.closed:
 		return false, fmt.Errorf("%w: the journal is closed", ledger.ErrUnavailable)
-	case !a.busy:
-		a.busy = true
+	case a.alone < batchFrom:
+		a.alone++
 		return true, nil
 	}
 	e.outcome = make(chan outcome, 1)
@@ -144,18 +146,19 @@ func (a *appender) take() []*entry {
 	}
 	taken := a.waiting[:n:n]
 	a.waiting = a.waiting[n:]
-	a.busy = n > 0
+	a.rounds = n > 0
 	return taken
 }
 
-// leave ends a lone publish. Whoever came meanwhile gets a round.
+// leave ends a publish of a caller's own. Whoever came meanwhile gets a round.
 func (j *Journal) leave(a *appender) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.waiting) == 0 {
-		a.busy = false
+	a.alone--
+	if len(a.waiting) == 0 || a.rounds {
 		return
 	}
+	a.rounds = true
 	j.running.Go(func() {
 		for entries := a.take(); len(entries) > 0; entries = a.take() {
 			j.round(entries)

@@ -96,7 +96,7 @@ func TestOneOfConcurrentAppendersWinsEachSequence(t *testing.T) {
 // spoils the first of them, and must be the only one to notice.
 func TestManyTenantsAreStoredOnceAndInOrder(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
-	const tenants, each, spoiled = 60, 20, 5
+	const tenants, each, spoiled = 4 * batchFrom, 20, 5
 	var all sync.WaitGroup
 	all.Go(func() {
 		for range spoiled {

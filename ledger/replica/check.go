@@ -3,8 +3,7 @@ package replica
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"runtime/debug"
 
 	"github.com/stelehq/stele/ledger"
@@ -23,8 +22,8 @@ func (r *Replica) scrub(ctx context.Context, s *store) error {
 }
 
 // check proves that the file is what its commits say: every tenant's chain
-// leads without a gap to its head, every change has its version, every version
-// its commit, and every key's newest entry is its newest version.
+// leads without a gap to its head, every change has its version, and every version
+// its commit.
 func (s *store) check(ctx context.Context) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
@@ -98,7 +97,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
 			return damaged("the id of %s%s is not found", t, commit.Revision)
 		}
-		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(newestKey(t, id)), revisionValue(commit.Revision)) {
+		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(nameKey(t, id)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
 		head = commit.Head(stored.sequence)
@@ -108,60 +107,82 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		return damaged("the commits of %s lead to %s with %d changes, and its head is %s with %d",
 			t, head.Revision, changes, rec.head.Revision, rec.changes)
 	}
-	return checkVersions(ctx, tx, t, changes)
+	return checkKeys(ctx, tx, t, changes)
 }
 
-// checkVersions walks a tenant's versions and newest entries side by side.
-func checkVersions(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64) error {
+// checkKeys walks a tenant's keys and their blocks of older versions side by side.
+func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64) error {
 	prefix := tenantKey(t)
+	c := keyCheck{tenant: t, commits: tx.Bucket(bucketCommits)}
+	keys := tx.Bucket(bucketKeys).Cursor()
 	versions := tx.Bucket(bucketVersions).Cursor()
-	newest := tx.Bucket(bucketNewest).Cursor()
-	commits := tx.Bucket(bucketCommits)
-	n, nb := newest.Seek(prefix)
-	var key []byte
-	var found uint64
-	for k, b := versions.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = versions.Next() {
+	of, block := versions.Seek(prefix)
+	for k, b := keys.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = keys.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		of, r, ok := splitVersion(k)
-		if !ok {
-			return damaged("version %q is no version", k)
-		}
-		stored := commits.Get(binary.BigEndian.AppendUint64(bytes.Clone(prefix), uint64(r)))
-		if stored == nil {
-			return damaged("version %q has no commit", k)
-		}
-		commit, err := splitCommit(k, stored)
+		e, err := parseKey(k, b)
 		if err != nil {
 			return err
 		}
-		value, err := cutVersion(k, b, commit.encoded)
-		if err != nil {
+		c.before = 0
+		if _, err := c.list(k, e.newest); err != nil {
 			return err
 		}
-		found++
-		if bytes.Equal(of, key) {
-			continue
+		for range e.blocks {
+			key, oldest, ok := splitVersion(of)
+			if !ok || !bytes.Equal(key, k) {
+				return damaged("the versions after those of %q are %q", k, of)
+			}
+			older, err := unseal(bucketVersions, of, block)
+			if err != nil {
+				return err
+			}
+			if n, err := c.list(k, older); err != nil || n != blockSize || c.before != oldest {
+				return errors.Join(err, damaged("versions %q are %d up to %s", of, n, c.before))
+			}
+			of, block = versions.Next()
 		}
-		key = bytes.Clone(of)
-		if !bytes.Equal(n, key) {
-			return damaged("the newest entry after %q is %q", key, n)
-		}
-		e, err := parseNewest(n, nb)
-		if err != nil {
-			return err
-		}
-		if e.revision != r || !bytes.Equal(e.value, value) {
-			return damaged("newest %q is not its newest version", n)
-		}
-		n, nb = newest.Next()
 	}
-	if bytes.HasPrefix(n, prefix) {
-		return damaged("newest %q has no version", n)
+	if bytes.HasPrefix(of, prefix) {
+		return damaged("versions %q have no key", of)
 	}
-	if found != changes {
-		return fmt.Errorf("%w: %s has %d versions and its commits %d changes", errDamaged, t, found, changes)
+	if c.found != changes {
+		return damaged("%s has %d versions and its commits %d changes", t, c.found, changes)
 	}
 	return nil
+}
+
+// keyCheck compares versions with the commits that they point into.
+type keyCheck struct {
+	tenant  ledger.Tenant
+	commits *bolt.Bucket
+	found   uint64
+	before  ledger.Revision // the last of the key's versions so far; 0 for none
+}
+
+func (c *keyCheck) list(key []byte, list pointers) (n int, err error) {
+	for r := (pointerReader{rest: list}); ; n++ {
+		p, ok, err := r.next()
+		if err != nil || !ok {
+			return n, err
+		}
+		if c.before > 0 && p.revision >= c.before {
+			return n, damaged("version %s of %q stands after %s", p.revision, key, c.before)
+		}
+		at := commitKey(c.tenant, p.revision)
+		stored := c.commits.Get(at)
+		if stored == nil {
+			return n, damaged("version %s of %q has no commit", p.revision, key)
+		}
+		commit, err := splitCommit(at, stored)
+		if err != nil {
+			return n, err
+		}
+		if _, err := p.cut(key, commit.encoded); err != nil {
+			return n, err
+		}
+		c.before = p.revision
+		c.found++
+	}
 }

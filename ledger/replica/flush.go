@@ -3,6 +3,7 @@ package replica
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 
@@ -89,21 +90,20 @@ const (
 )
 
 func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards []shardState) error {
-	var tenants, commits, newest, versions, ids, requests []entry
-	for tenant, tt := range t.tenants {
-		rec := records[tenant]
+	var tenants, commits, keys, versions, ids, requests []entry
+	stored := tx.Bucket(bucketKeys)
+	var all []pointer
+	for _, tenant := range slices.Sorted(maps.Keys(t.tenants)) {
+		tt, rec := t.tenants[tenant], records[tenant]
 		key := []byte(tenant)
 		tenants = append(tenants, entry{key, rec.bytes(key)})
-		for _, c := range tt.commits {
+		places := make([][]span, len(tt.commits))
+		for i, c := range tt.commits {
 			key := commitKey(tenant, c.Revision)
 			commits = append(commits, entry{key, storedCommit{c.Time.UnixNano(), c.sequence, c.Encoded}.value(key)})
-			at, err := spans(c.Encoded)
-			if err != nil || len(at) != len(c.Changes) {
+			var err error
+			if places[i], err = spans(c.Encoded, len(c.Changes)); err != nil || len(places[i]) != len(c.Changes) {
 				return fmt.Errorf("find the values of commit %s%s: %w", tenant, c.Revision, err)
-			}
-			for i, ch := range c.Changes {
-				key := versionKey(tenant, ch.Key, c.Revision)
-				versions = append(versions, entry{key, at[i].bytes(key, []byte(ch.Value))})
 			}
 		}
 		blocks, err := idBlocks(tenant, tt.commits, tx.Bucket(bucketIDs).Get)
@@ -111,14 +111,26 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 			return err
 		}
 		ids = append(ids, blocks...)
+		for id, r := range tt.requests {
+			requests = append(requests, entry{nameKey(tenant, id), revisionValue(r)})
+		}
+		first := tt.commits[0].Revision
 		tt.keys.Scan(func(k string, vs []version) bool {
-			v := vs[len(vs)-1]
-			key := newestKey(tenant, k)
-			newest = append(newest, entry{key, newestEntry{v.revision, []byte(v.value)}.bytes(key)})
+			key := nameKey(tenant, k)
+			all = all[:0]
+			for _, v := range slices.Backward(vs) {
+				all = append(all, pointer{v.revision, places[v.revision-first][v.change], checksum(key, []byte(v.value))})
+			}
+			var newest entry
+			var older []entry
+			if newest, older, all, err = keyEntries(key, all, stored.Get(key)); err != nil {
+				return false
+			}
+			keys, versions = append(keys, newest), append(versions, older...)
 			return true
 		})
-		for id, r := range tt.requests {
-			requests = append(requests, entry{newestKey(tenant, id), revisionValue(r)})
+		if err != nil {
+			return err
 		}
 	}
 	var positions []entry
@@ -132,8 +144,8 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 		entries []entry
 	}{
 		{bucketCommits, packed, commits},
+		{bucketKeys, loose, keys},
 		{bucketVersions, loose, versions},
-		{bucketNewest, loose, newest},
 		{bucketIDs, packed, ids},
 		{bucketRequests, loose, requests},
 		{bucketTenants, loose, tenants},
@@ -144,4 +156,33 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 		}
 	}
 	return nil
+}
+
+// keyEntries adds new versions, newest first, to what is stored of a key, and says
+// which blocks of older ones are full now. What is stored already is not added
+// again. It returns the slice that it was given, which may have grown.
+func keyEntries(key []byte, added []pointer, sealed []byte) (newest entry, older []entry, all []pointer, err error) {
+	var e keyEntry
+	if all = added; sealed != nil {
+		if e, err = parseKey(key, sealed); err != nil {
+			return entry{}, nil, all, err
+		}
+		had, _, err := (&pointerReader{rest: e.newest}).next()
+		if err != nil {
+			return entry{}, nil, all, err
+		}
+		all = slices.DeleteFunc(all, func(p pointer) bool { return p.revision <= had.revision })
+		if all, err = e.newest.appendTo(all); err != nil {
+			return entry{}, nil, all, err
+		}
+	}
+	left := all
+	for len(left) > blockSize {
+		block := left[len(left)-blockSize:]
+		at := versionKey(key, block[blockSize-1].revision)
+		older = append(older, entry{at, sealPointers(at, nil, block)})
+		left = left[:len(left)-blockSize]
+		e.blocks++
+	}
+	return entry{key, sealKey(key, e.blocks, left)}, older, all, nil
 }

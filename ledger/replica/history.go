@@ -1,14 +1,12 @@
 package replica
 
 import (
-	"bytes"
 	"container/heap"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	bolt "go.etcd.io/bbolt"
 )
 
 // Version returns what was in force for a key at a revision; the zero Version
@@ -35,7 +33,7 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 		return &ledger.RangeError{Tenant: v.tenant, Revision: newer, Head: v.head}
 	}
 	var failed error
-	err = v.walk(prefix, start, v.head, func(kv keyVersion) bool {
+	err = v.walk(prefix, start, v.head, older, func(kv keyVersion) bool {
 		if kv.revision <= older {
 			return true
 		}
@@ -105,7 +103,7 @@ func (v *View) summarize(rev ledger.Revision) (ledger.Summary, []byte, error) {
 	}
 	// Nothing else would see a flipped bit: the rest of the commit is not read.
 	key := commitKey(v.tenant, rev)
-	if _, err := unseal(bucketCommits, key, v.tx.Bucket(bucketCommits).Get(key)); err != nil {
+	if _, err := unseal(bucketCommits, key, v.lookup(&v.commits, bucketCommits, key)); err != nil {
 		return ledger.Summary{}, nil, err
 	}
 	s, err := ledger.Summarize(c.encoded)
@@ -212,7 +210,7 @@ func (v *View) candidates(q Query) (revisions, error) {
 		return &everyRevision{q.From}, nil
 	}
 	var keys []string
-	err := v.walk(q.Prefix, "", v.head, func(kv keyVersion) bool {
+	err := v.walk(q.Prefix, "", v.head, 0, func(kv keyVersion) bool {
 		keys = append(keys, kv.key)
 		return len(keys) <= fewKeys
 	})
@@ -243,15 +241,16 @@ func (e *everyRevision) next() (ledger.Revision, bool, error) {
 // keyLog is the revisions that changed one key: those in the tails, then those in
 // the file.
 type keyLog struct {
-	key    []byte // with the tenant, as versions begin
+	v      *View
+	key    []byte // with the tenant
 	tails  []ledger.Revision
-	cursor *bolt.Cursor
-	k      []byte          // under the cursor; nil before it was placed
 	before ledger.Revision // what comes next is older
+	opened bool            // the key's entry was read, its blocks come next
+	list   pointerReader
 }
 
 func (v *View) newKeyLog(key string, from ledger.Revision) *keyLog {
-	l := &keyLog{key: newestKey(v.tenant, key), cursor: v.tx.Bucket(bucketVersions).Cursor(), before: from + 1}
+	l := &keyLog{v: v, key: nameKey(v.tenant, key), before: from + 1}
 	v.s.mu.RLock()
 	l.tails = v.active.versions(v.tenant, key, from)
 	v.s.mu.RUnlock()
@@ -266,20 +265,36 @@ func (l *keyLog) next() (ledger.Revision, bool, error) {
 		l.before, l.tails = l.tails[0], l.tails[1:]
 		return l.before, true, nil
 	}
-	if l.k == nil {
-		l.k, _ = l.cursor.Seek(versionKeyOf(l.key, l.before-1))
-	} else {
-		l.k, _ = l.cursor.Next()
+	for {
+		p, ok, err := l.list.next()
+		if err != nil {
+			return 0, false, err
+		}
+		if !ok {
+			list, err := l.more()
+			if err != nil || len(list) == 0 {
+				return 0, false, err
+			}
+			l.list = pointerReader{rest: list}
+		} else if p.revision < l.before {
+			l.before = p.revision
+			return l.before, true, nil
+		}
 	}
-	if !bytes.HasPrefix(l.k, l.key) || len(l.k) != len(l.key)+9 {
-		return 0, false, nil
+}
+
+// more is the next list of versions that the file holds.
+func (l *keyLog) more() (pointers, error) {
+	if l.opened {
+		return l.v.block(l.key, l.before-1)
 	}
-	_, r, ok := splitVersion(l.k)
-	if !ok {
-		return 0, false, damaged("version %q is no version", l.k)
+	l.opened = true
+	b := l.v.lookup(&l.v.keys, bucketKeys, l.key)
+	if b == nil {
+		return nil, nil
 	}
-	l.before = r
-	return r, true, nil
+	e, err := parseKey(l.key, b)
+	return e.newest, err
 }
 
 // mergedLog is the revisions that changed some of several keys: a heap of their

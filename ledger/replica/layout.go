@@ -8,12 +8,11 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // format is the version of everything in this file. A replica of another
 // version is set aside and rebuilt.
-const format = "stele-replica-1"
+const format = "stele-replica-2"
 
 // The buckets. Keys begin with the tenant and a zero byte, which no tenant and
 // no key holds, so that each tenant's entries stand together and in key order.
@@ -21,24 +20,20 @@ const format = "stele-replica-1"
 //	meta      format, epoch, shards, tenants, shard/<n> -> position
 //	tenants   tenant                     -> head, number of changes
 //	commits   tenant 0 revision          -> checksum, time, sequence, stored bytes
-//	newest    tenant 0 key               -> checksum, revision, value (none: deleted)
-//	versions  tenant 0 key 0 ^revision   -> checksum, where in the commit the value is
+//	keys      tenant 0 key               -> checksum, number of blocks, its newest versions
+//	versions  tenant 0 key 0 ^revision   -> checksum, a block of versions before those
 //	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
 //	requests  tenant 0 request id        -> revision
-//
-// A key's versions stand newest first, so that the one in force at a revision is
-// the first at or after ^revision: one seek. A value is kept in its commit and,
-// while it is the newest, beside its key; the versions only point.
 var (
 	bucketMeta     = []byte("meta")
 	bucketTenants  = []byte("tenants")
 	bucketCommits  = []byte("commits")
-	bucketNewest   = []byte("newest")
+	bucketKeys     = []byte("keys")
 	bucketVersions = []byte("versions")
 	bucketIDs      = []byte("ids")
 	bucketRequests = []byte("requests")
 
-	buckets = [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketNewest, bucketVersions, bucketIDs, bucketRequests}
+	buckets = [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests}
 )
 
 var (
@@ -87,27 +82,10 @@ func commitKey(t ledger.Tenant, r ledger.Revision) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(r))
 }
 
-func newestKey(t ledger.Tenant, k string) []byte {
-	b := append(append(make([]byte, 0, len(t)+1+len(k)), t...), 0)
-	return append(b, k...)
-}
-
-func versionKey(t ledger.Tenant, k ledger.Key, r ledger.Revision) []byte {
-	return versionKeyOf(newestKey(t, string(k)), r)
-}
-
-// versionKeyOf is the key of a version of what stands at a newest key.
-func versionKeyOf(newest []byte, r ledger.Revision) []byte {
-	b := append(append(make([]byte, 0, len(newest)+9), newest...), 0)
-	return binary.BigEndian.AppendUint64(b, ^uint64(r))
-}
-
-// splitVersion returns the newest key that the version belongs to.
-func splitVersion(b []byte) (newest []byte, r ledger.Revision, ok bool) {
-	if len(b) < 9 || b[len(b)-9] != 0 {
-		return nil, 0, false
-	}
-	return b[:len(b)-9], ledger.Revision(^binary.BigEndian.Uint64(b[len(b)-8:])), true
+// nameKey is where a key or a request id stands.
+func nameKey(t ledger.Tenant, name string) []byte {
+	b := append(append(make([]byte, 0, len(t)+1+len(name)), t...), 0)
+	return append(b, name...)
 }
 
 // Ids are hashes: an index sorted by them would touch a page of its own with
@@ -194,100 +172,6 @@ func splitCommit(key, b []byte) (storedCommit, error) {
 		sequence: ledger.Sequence(binary.BigEndian.Uint64(b[12:])),
 		encoded:  b[20:],
 	}, nil
-}
-
-// newestEntry is a key's newest version; a tombstone has no value.
-type newestEntry struct {
-	revision ledger.Revision
-	value    []byte
-}
-
-func (e newestEntry) bytes(key []byte) []byte {
-	b := binary.AppendUvarint(make([]byte, 0, 10+len(e.value)), uint64(e.revision))
-	return seal(key, append(b, e.value...))
-}
-
-func parseNewest(key, sealed []byte) (newestEntry, error) {
-	b, err := unseal(bucketNewest, key, sealed)
-	if err != nil {
-		return newestEntry{}, err
-	}
-	r, n := binary.Uvarint(b)
-	if n <= 0 {
-		return newestEntry{}, damaged("newest %q has no revision", key)
-	}
-	return newestEntry{ledger.Revision(r), b[n:]}, nil
-}
-
-// span says where in its commit's stored bytes a value is; a deletion's is empty.
-type span struct{ offset, length int }
-
-func (s span) bytes(key, value []byte) []byte {
-	b := make([]byte, 4, 14)
-	b = binary.AppendUvarint(b, uint64(s.offset))
-	b = binary.AppendUvarint(b, uint64(s.length))
-	binary.BigEndian.PutUint32(b, checksum(key, value))
-	return b
-}
-
-// cut takes the version's value out of its commit.
-func cutVersion(key, b, encoded []byte) ([]byte, error) {
-	if len(b) < 6 {
-		return nil, damaged("version %q is cut", key)
-	}
-	offset, n := binary.Uvarint(b[4:])
-	if n <= 0 {
-		return nil, damaged("version %q has no offset", key)
-	}
-	length, m := binary.Uvarint(b[4+n:])
-	if m <= 0 || offset > uint64(len(encoded)) || length > uint64(len(encoded))-offset {
-		return nil, damaged("version %q points outside of its commit", key)
-	}
-	value := encoded[offset : offset+length]
-	if binary.BigEndian.Uint32(b) != checksum(key, value) {
-		return nil, damaged("version %q fails its checksum", key)
-	}
-	return value, nil
-}
-
-// spans finds each change's value in a commit's stored bytes, in order.
-func spans(encoded []byte) ([]span, error) {
-	const changes, value = 10, 2 // field numbers of Commit.changes, Change.value
-	var out []span
-	for at := 0; at < len(encoded); {
-		num, typ, n := protowire.ConsumeTag(encoded[at:])
-		if n < 0 {
-			return nil, protowire.ParseError(n)
-		}
-		at += n
-		size := protowire.ConsumeFieldValue(num, typ, encoded[at:])
-		if size < 0 {
-			return nil, protowire.ParseError(size)
-		}
-		if num == changes && typ == protowire.BytesType {
-			body, _ := protowire.ConsumeBytes(encoded[at:])
-			var s span
-			for in, base := 0, at+size-len(body); in < len(body); {
-				num, typ, n := protowire.ConsumeTag(body[in:])
-				if n < 0 {
-					return nil, protowire.ParseError(n)
-				}
-				in += n
-				size := protowire.ConsumeFieldValue(num, typ, body[in:])
-				if size < 0 {
-					return nil, protowire.ParseError(size)
-				}
-				if num == value && typ == protowire.BytesType {
-					v, _ := protowire.ConsumeBytes(body[in:])
-					s = span{base + in + size - len(v), len(v)}
-				}
-				in += size
-			}
-			out = append(out, s)
-		}
-		at += size
-	}
-	return out, nil
 }
 
 // tenantRecord is what the tenants bucket holds.

@@ -48,6 +48,8 @@ type View struct {
 	newest         ledger.Head
 	active, frozen *tail
 	tx             *bolt.Tx
+	// Of the buckets that were read: opening one costs as much as a read.
+	commits, keys, versions *bolt.Cursor
 	// current is when the replica was last known to hold everything.
 	current time.Time
 	// faults is what SetPanicOnFault was before.
@@ -110,9 +112,24 @@ func (v *View) tailCommit(r ledger.Revision) (tailCommit, bool) {
 	return c, ok
 }
 
+// cursor opens a bucket once in the life of the view.
+func (v *View) cursor(c **bolt.Cursor, bucket []byte) *bolt.Cursor {
+	if *c == nil {
+		*c = v.tx.Bucket(bucket).Cursor()
+	}
+	return *c
+}
+
+func (v *View) lookup(c **bolt.Cursor, bucket, key []byte) []byte {
+	if k, b := v.cursor(c, bucket).Seek(key); bytes.Equal(k, key) {
+		return b
+	}
+	return nil
+}
+
 func (v *View) stored(r ledger.Revision) (storedCommit, error) {
 	key := commitKey(v.tenant, r)
-	b := v.tx.Bucket(bucketCommits).Get(key)
+	b := v.lookup(&v.commits, bucketCommits, key)
 	if b == nil {
 		return storedCommit{}, damaged("commit %s%s is missing", v.tenant, r)
 	}
@@ -138,54 +155,27 @@ func (v *View) version(key string) (found version, ok bool, err error) {
 // versionAt finds what was in force for a key at a revision that is not after the
 // head; its value is empty when the key was deleted, and ok is false when it was
 // never set.
-func (v *View) versionAt(key string, r ledger.Revision) (found version, ok bool, err error) {
+func (v *View) versionAt(key string, r ledger.Revision) (version, bool, error) {
+	if found, ok := v.tailVersion(key, r); ok {
+		return found, true, nil
+	}
+	k := nameKey(v.tenant, key)
+	p, ok, err := v.storedVersion(k, r)
+	if err != nil || !ok {
+		return version{}, false, err
+	}
+	value, err := v.valueOf(k, p)
+	return version{revision: p.revision, value: value}, true, err
+}
+
+func (v *View) tailVersion(key string, r ledger.Revision) (version, bool) {
 	v.s.mu.RLock()
-	found, ok = v.active.at(v.tenant, key, r)
+	found, ok := v.active.at(v.tenant, key, r)
 	v.s.mu.RUnlock()
 	if !ok && v.frozen != nil {
 		found, ok = v.frozen.at(v.tenant, key, r)
 	}
-	if ok {
-		return found, true, nil
-	}
-	if r == v.head {
-		return readNewest(v.tx, newestKey(v.tenant, key))
-	}
-	return v.storedVersion(key, r)
-}
-
-// readNewest reads a key's newest version from the file.
-func readNewest(tx *bolt.Tx, key []byte) (version, bool, error) {
-	b := tx.Bucket(bucketNewest).Get(key)
-	if b == nil {
-		return version{}, false, nil
-	}
-	e, err := parseNewest(key, b)
-	return version{e.revision, string(e.value)}, true, err
-}
-
-// storedVersion seeks the version in force at a revision.
-func (v *View) storedVersion(key string, r ledger.Revision) (version, bool, error) {
-	seek := versionKey(v.tenant, ledger.Key(key), r)
-	k, b := v.tx.Bucket(bucketVersions).Cursor().Seek(seek)
-	if len(k) != len(seek) || !bytes.Equal(k[:len(k)-8], seek[:len(seek)-8]) {
-		return version{}, false, nil
-	}
-	_, found, ok := splitVersion(k)
-	if !ok {
-		return version{}, false, damaged("version %q is no version", k)
-	}
-	value, err := v.valueOf(k, b, found)
-	return version{found, value}, true, err
-}
-
-func (v *View) valueOf(key, b []byte, r ledger.Revision) (string, error) {
-	c, err := v.stored(r)
-	if err != nil {
-		return "", err
-	}
-	value, err := cutVersion(key, b, c.encoded)
-	return string(value), err
+	return found, ok
 }
 
 // get returns a key that is set.
@@ -200,18 +190,19 @@ func (v *View) get(key string) (Entry, bool, error) {
 // list yields the keys that are set under the prefix, from the first at or
 // after from, until yield returns false.
 func (v *View) list(prefix ledger.Prefix, from string, yield func(Entry) bool) error {
-	return v.walk(prefix, from, v.rev, func(kv keyVersion) bool {
+	return v.walk(prefix, from, v.rev, 0, func(kv keyVersion) bool {
 		return kv.value == "" || yield(Entry{kv.key, kv.value, kv.revision})
 	})
 }
 
 // walk yields what is in force at a revision for every key under the prefix that
-// was ever set, from the first at or after from, until yield returns false.
-func (v *View) walk(prefix ledger.Prefix, from string, r ledger.Revision, yield func(keyVersion) bool) error {
+// was ever set, from the first at or after from, until yield returns false. It may
+// leave out what has not changed after since.
+func (v *View) walk(prefix ledger.Prefix, from string, r, since ledger.Revision, yield func(keyVersion) bool) error {
 	if from < string(prefix) {
 		from = string(prefix)
 	}
-	file := v.newFileScan(prefix, from, r)
+	file := v.newFileScan(prefix, from, r, since)
 	tails := []*tailScan{{v: v, tail: v.active, live: true, prefix: prefix, rev: r, next: from, more: true}}
 	if v.frozen != nil {
 		tails = append(tails, &tailScan{v: v, tail: v.frozen, prefix: prefix, rev: r, next: from, more: true})
@@ -277,27 +268,20 @@ func (t *tailScan) skip(key string) {
 	}
 }
 
-// fileScan reads the file's keys: at head from the newest entries, in the past
-// from the versions.
+// fileScan reads the file's keys.
 type fileScan struct {
-	v      *View
-	cursor *bolt.Cursor
-	rev    ledger.Revision
-	past   bool
-	prefix []byte // with the tenant
-	k, b   []byte // under the cursor
-	at     keyVersion
-	ready  bool // at is what peek returns
+	v          *View
+	cursor     *bolt.Cursor
+	rev, since ledger.Revision
+	prefix     []byte // with the tenant
+	k, b       []byte // under the cursor
+	at         keyVersion
+	ready      bool // at is what peek returns
 }
 
-func (v *View) newFileScan(prefix ledger.Prefix, from string, r ledger.Revision) *fileScan {
-	f := &fileScan{v: v, rev: r, past: r != v.head, prefix: newestKey(v.tenant, string(prefix))}
-	bucket := bucketNewest
-	if f.past {
-		bucket = bucketVersions
-	}
-	f.cursor = v.tx.Bucket(bucket).Cursor()
-	f.k, f.b = f.cursor.Seek(newestKey(v.tenant, from))
+func (v *View) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision) *fileScan {
+	f := &fileScan{v: v, rev: r, since: since, prefix: nameKey(v.tenant, string(prefix)), cursor: v.tx.Bucket(bucketKeys).Cursor()}
+	f.k, f.b = f.cursor.Seek(nameKey(v.tenant, from))
 	return f
 }
 
@@ -310,49 +294,25 @@ func (f *fileScan) peek() (keyVersion, bool, error) {
 	return f.at, f.ready, nil
 }
 
-// read takes the entry under the cursor, and moves on to the next key.
+// read takes the entry under the cursor, and moves on.
 func (f *fileScan) read() error {
-	tenant := len(f.v.tenant) + 1
-	if !f.past {
-		e, err := parseNewest(f.k, f.b)
+	e, err := parseKey(f.k, f.b)
+	if err != nil {
+		return err
+	}
+	p, ok, err := f.v.inForce(f.k, e, f.rev)
+	if err != nil {
+		return err
+	}
+	if ok && p.revision > f.since {
+		value, err := f.v.valueOf(f.k, p)
 		if err != nil {
 			return err
 		}
-		f.at, f.ready = keyVersion{string(f.k[tenant:]), version{e.revision, string(e.value)}}, true
-		f.k, f.b = f.cursor.Next()
-		return nil
+		f.at, f.ready = keyVersion{string(f.k[len(f.v.tenant)+1:]), version{revision: p.revision, value: value}}, true
 	}
-	newest, _, ok := splitVersion(f.k)
-	if !ok {
-		return damaged("version %q is no version", f.k)
-	}
-	name := append([]byte(nil), newest...)
-	wanted := binary.BigEndian.AppendUint64(append(bytes.Clone(name), 0), ^uint64(f.rev))
-	f.seek(wanted)
-	if newest, r, ok := splitVersion(f.k); ok && bytes.Equal(newest, name) {
-		value, err := f.v.valueOf(f.k, f.b, r)
-		if err != nil {
-			return err
-		}
-		f.at, f.ready = keyVersion{string(name[tenant:]), version{r, value}}, true
-	}
-	// 1 is the first byte after the 0 that ends this key's name.
-	f.seek(append(name, 1))
+	f.k, f.b = f.cursor.Next()
 	return nil
-}
-
-// seek goes to the first entry at or after key, by steps while it is near: most
-// keys have few versions, and some have thousands.
-func (f *fileScan) seek(key []byte) {
-	for range 4 {
-		if f.k == nil || bytes.Compare(f.k, key) >= 0 {
-			return
-		}
-		f.k, f.b = f.cursor.Next()
-	}
-	if f.k != nil && bytes.Compare(f.k, key) < 0 {
-		f.k, f.b = f.cursor.Seek(key)
-	}
 }
 
 func (f *fileScan) skip(key string) {
@@ -422,7 +382,7 @@ func (v *View) request(id string) (ledger.Revision, bool, error) {
 	if ok && r <= v.head { // else it was applied since the view was opened
 		return r, true, nil
 	}
-	key := newestKey(v.tenant, id)
+	key := nameKey(v.tenant, id)
 	b := v.tx.Bucket(bucketRequests).Get(key)
 	if b == nil {
 		return 0, false, nil

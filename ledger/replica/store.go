@@ -68,7 +68,7 @@ type shardState struct {
 
 // A tail is flushed when it takes this much memory, in bytes. A second one may
 // fill meanwhile; then whoever applies waits.
-const flushBytes = 32 << 20
+const flushBytes = 64 << 20
 
 // A mapping that grows must wait for all readers, which may wait for the lock
 // that a new reader holds; so it starts larger than a replica gets: 64 GiB where

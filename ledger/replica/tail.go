@@ -31,6 +31,7 @@ type tailCommit struct {
 // version is what one commit did to one key.
 type version struct {
 	revision ledger.Revision
+	change   int    // which of the commit's changes; known of versions in a tail
 	value    string // empty: deleted
 }
 
@@ -43,9 +44,9 @@ func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 		t.tenants[c.Tenant] = tt
 	}
 	tt.commits = append(tt.commits, tailCommit{c, seq})
-	for _, ch := range c.Changes {
+	for i, ch := range c.Changes {
 		versions, _ := tt.keys.Get(string(ch.Key))
-		tt.keys.Set(string(ch.Key), append(versions, version{c.Revision, string(ch.Value)}))
+		tt.keys.Set(string(ch.Key), append(versions, version{c.Revision, i, string(ch.Value)}))
 	}
 	if c.RequestID != "" {
 		tt.requests[c.RequestID] = c.Revision

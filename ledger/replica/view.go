@@ -142,8 +142,11 @@ func (v *View) Request(id string) (rev ledger.Revision, ok bool, err error) {
 // and whether it is set.
 func (v *View) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
 	defer v.guard(&err)
-	found, ok, err := v.version(string(key))
-	return found.revision, ok && found.value != "", err
+	if found, ok := v.tailVersion(string(key), v.rev); ok {
+		return found.revision, found.value != "", nil
+	}
+	p, ok, err := v.storedVersion(nameKey(v.tenant, string(key)), v.rev)
+	return p.revision, ok && p.length > 0, err
 }
 
 // guard turns damage, found by a checksum or by a panic of bbolt, into
