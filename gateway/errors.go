@@ -11,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -53,6 +54,17 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.Is(err, errNoTree):
+		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
+	case errors.Is(err, proof.ErrStopped):
+		return build(codes.FailedPrecondition, err.Error(), info("TREE_STOPPED"))
+	case errors.Is(err, proof.ErrNotCovered):
+		return build(codes.OutOfRange, err.Error(), info("NOT_COVERED"))
+	case errors.Is(err, proof.ErrNoSuchSize):
+		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_TREE"))
+	case errors.Is(err, errDiffers):
+		log.Error("replica and tree contradict each other", "method", method, "error", err)
+		return build(codes.DataLoss, err.Error(), info("NOT_WHAT_WAS_HASHED"))
 	case errors.Is(err, errTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, errNotRecorded):

@@ -1,5 +1,5 @@
-// Package gateway is everything that faces the network: the Ledger and Config
-// services over gRPC, the watch hub, and health and metrics over HTTP.
+// Package gateway is everything that faces the network: the Ledger, Config and
+// Proof services over gRPC, the watch hub, and health and metrics over HTTP.
 //
 // A gateway reads from its process's replica and never from anywhere else, so
 // an answer costs no hop; it says which revision the answer is of and how old
@@ -23,6 +23,7 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -50,8 +51,11 @@ type Config struct {
 	// ReadLog returns where reads are recorded, or why that cannot be reached now;
 	// nil refuses reads that a policy wants recorded.
 	ReadLog func() (ReadLog, error)
-	// Reads serves the Config service, too; without it, only the Ledger service.
+	// Reads serves the Config service, too.
 	Reads bool
+	// Tree is what the Proof service proves from; without it, every call of that
+	// says who has one.
+	Tree *proof.Tree
 	// Tenants that the gateway serves; empty for all.
 	Tenants []ledger.Tenant
 	// Version and Roles are what GetStatus tells.
@@ -124,6 +128,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Reads {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
 	}
+	stelev1.RegisterProofServer(g.server, proofService{g: g})
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)
 	if cfg.Reflection {
 		reflection.Register(g.server)

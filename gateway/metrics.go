@@ -63,6 +63,7 @@ func newMetrics(g *Gateway) *metrics {
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "stele_watches_too_slow_total", Help: "Watches that were told to resume because they fell behind."},
 			func() float64 { return float64(g.hub.slow.Load()) }),
 		&replicaCollector{g},
+		&treeCollector{g},
 	)
 	return m
 }
@@ -125,6 +126,39 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 	_, readOnly := c.g.ledger()
 	gauge(readOnlyDesc, bit(readOnly))
 	gauge(tenantsDesc, float64(r.Tenants()))
+}
+
+// treeCollector reads the tree when it is asked; without one it shows nothing.
+type treeCollector struct{ g *Gateway }
+
+var (
+	treeDesc        = prometheus.NewDesc("stele_tree_size", "Commits in the shard's tree.", []string{"shard"}, nil)
+	checkpointDesc  = prometheus.NewDesc("stele_checkpoint_size", "Commits that the shard's newest checkpoint covers.", []string{"shard"}, nil)
+	treeStoppedDesc = prometheus.NewDesc("stele_tree_stopped", "1 when the tree has stopped, and signs nothing, because the ledger contradicts what it saw.", nil, nil)
+)
+
+func (c *treeCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{treeDesc, checkpointDesc, treeStoppedDesc} {
+		ch <- d
+	}
+}
+
+func (c *treeCollector) Collect(ch chan<- prometheus.Metric) {
+	t := c.g.cfg.Tree
+	if t == nil {
+		return
+	}
+	for i, size := range t.Sizes() {
+		shard := strconv.Itoa(i)
+		newest, _ := t.Newest(i)
+		ch <- prometheus.MustNewConstMetric(treeDesc, prometheus.GaugeValue, float64(size), shard)
+		ch <- prometheus.MustNewConstMetric(checkpointDesc, prometheus.GaugeValue, float64(newest.Size), shard)
+	}
+	stopped := 0.0
+	if t.Stopped() != nil {
+		stopped = 1
+	}
+	ch <- prometheus.MustNewConstMetric(treeStoppedDesc, prometheus.GaugeValue, stopped)
 }
 
 // HTTP answers /metrics, /healthz (the process runs) and /readyz (its replica

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
@@ -22,7 +23,7 @@ func TestTwoLedgersNeverForkOrLoseACommit(t *testing.T) {
 			begun := time.Now()
 			nodes := startCluster(t, size)
 			c := &contest{each: number(t, "STELE_FAULTS_INCREMENTS", 250), acks: make(map[uint64]link)}
-			members := []*member{nodes.join(t, "ledger,gateway"), nodes.join(t, "ledger,gateway")}
+			members := []*member{nodes.join(t, "ledger,gateway,signer"), nodes.join(t, "ledger,gateway,signer")}
 			for _, m := range members {
 				c.gateways = append(c.gateways, m.gateway)
 			}
@@ -39,10 +40,15 @@ func TestTwoLedgersNeverForkOrLoseACommit(t *testing.T) {
 				t.Fatal(err)
 			}
 			c.check(t)
-			fmt.Printf("2 ledgers, 1 tenant, %d nats-server: %d increments by %d writers acknowledged (%d conflicts, %d outcomes unknown at first), "+
+			a := auditor{public: node.PublicKey(nodes.key)}
+			for _, g := range c.gateways {
+				a.visit(t, g, acme, uint64(len(c.acks)), c.acks[uint64(len(c.acks))].id)
+			}
+			signed := a.readAll(t, nodes, acme, c.acks)
+			fmt.Printf("2 ledgers that sign, 1 tenant, %d nats-server: %d increments by %d writers acknowledged (%d conflicts, %d outcomes unknown at first), "+
 				"kill -9 of %d nats-servers that led the tenant's stream and of %d ledgers on the way; the counters' sum is %[2]d, "+
-				"both chains are the same %[2]d commits without a gap, a fork or a request id twice; %[8]s\n",
-				size, c.done.Load(), writers, c.conflicts.Load(), c.unknown.Load(), servers, steles, time.Since(begun).Round(time.Second))
+				"both chains are the same %[2]d commits without a gap, a fork or a request id twice; %[8]d checkpoints stand in one line; %[9]s\n",
+				size, c.done.Load(), writers, c.conflicts.Load(), c.unknown.Load(), servers, steles, signed, time.Since(begun).Round(time.Second))
 		})
 	}
 }

@@ -23,6 +23,7 @@ import (
 // cluster is nats-server processes that hold a journal.
 type cluster struct {
 	binary  string
+	key     string // file of the checkpoint key
 	servers []*natsServer
 }
 
@@ -37,7 +38,7 @@ type natsServer struct {
 // of it, each with its own folder.
 func startCluster(t *testing.T, size int) *cluster {
 	t.Helper()
-	c := &cluster{binary: filepath.Join(t.TempDir(), "nats-server")}
+	c := &cluster{binary: filepath.Join(t.TempDir(), "nats-server"), key: filepath.Join(t.TempDir(), "checkpoint.key")}
 	build := exec.Command("go", "build", "-o", c.binary, "github.com/nats-io/nats-server/v2")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build nats-server: %v\n%s", err, out)
@@ -171,7 +172,7 @@ func (c *cluster) join(t *testing.T, roles string) *member {
 		monitors = append(monitors, "http://"+s.monitor)
 	}
 	m.args = []string{
-		"serve", "--data", m.data, "--roles", roles, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"serve", "--data", m.data, "--roles", roles, "--checkpoint-key", c.key, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
 		"--nats-url", c.clients(), "--nats-monitor", strings.Join(monitors, ","), "--replicas", fmt.Sprint(len(c.servers)),
 		"--jwks", filepath.Join(dir, "identity", "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
 	}

@@ -54,8 +54,8 @@ func TestKilledImportLosesNothing(t *testing.T) {
 	r := tr.run(t)
 	fmt.Printf("kill -9 of stele up during an import: %d kills (%d of them while its replica was written, or just after), and %d while it started; "+
 		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay, "+
-		"from a replica built anew too; %s\n",
-		kills, r.inFlush, r.starting, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
+		"from a replica and a tree built anew too; %d checkpoints extend the ones before them; %s\n",
+		kills, r.inFlush, r.starting, r.acknowledged, len(h), r.again, r.keys, tr.auditor.extended, r.took.Round(time.Second))
 }
 
 // trial is an import with crashes.
@@ -65,7 +65,8 @@ type trial struct {
 	crashes int
 	data    string
 	// crash ends the process without a warning.
-	crash func(*gateway)
+	crash   func(*gateway)
+	auditor auditor
 }
 
 type verdict struct {
@@ -84,6 +85,7 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	im := &importer{history: tr.history, acks: make(map[ledger.Tenant][]ledger.CommitID)}
 	checked := make(map[ledger.Tenant]int)
+	tr.auditor.public = filepath.Join(tr.data, "identity", "checkpoint.pub")
 	total := tr.history.lines()
 
 	for n := range tr.crashes {
@@ -132,8 +134,10 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 	tr.check(t, g, im, checked)
 	g.stop(t)
 
-	if err := os.Remove(filepath.Join(tr.data, "replica.db")); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"replica.db", "tree.db"} {
+		if err := os.Remove(filepath.Join(tr.data, name)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	g = startUp(t, tr.data, config)
 	v.keys = tr.check(t, g, im, checked)
@@ -165,6 +169,7 @@ func (tr *trial) check(t *testing.T, g *gateway, im *importer, checked map[ledge
 			checkCommit(t, g, tenant, uint64(i+1), acks[i])
 		}
 		checked[tenant] = len(acks)
+		tr.auditor.visit(t, g, tenant, uint64(len(acks)), acks[len(acks)-1])
 		keys += checkState(t, g, tenant, uint64(len(links)), tr.history.replay(tenant, len(links)))
 	}
 	return keys

@@ -28,6 +28,7 @@ type serveOptions struct {
 	natsMonitor        []string
 	unsafeSync         bool
 	shards, replicas   int
+	checkpointKey      string
 
 	jwks, issuer, audience  string
 	tenantClaim, rolesClaim string
@@ -42,6 +43,7 @@ func serveCommand() *cobra.Command {
 
   ledger    takes writes; any number of processes may
   gateway   serves reads and watches from a replica of its own
+  signer    keeps the tree of all commits, signs checkpoints, serves proofs
 
 A process without the role ledger is read-only: an edge gateway. It goes on
 serving while the journal is away, and says how old its answers are.
@@ -57,7 +59,7 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 	}
 	f := cmd.Flags()
 	o.addFlags(f, "info")
-	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: ledger, gateway")
+	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: ledger, gateway, signer")
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.natsURL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
 	f.StringVar(&o.natsCreds, "nats-creds", "", "NATS credentials file")
@@ -65,6 +67,7 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 	f.BoolVar(&o.unsafeSync, "unsafe-sync", false, "accept NATS servers that may lose acknowledged writes in a power cut")
 	f.IntVar(&o.shards, "shards", 0, "streams of a ledger that is created now (default 8)")
 	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
+	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
 	f.StringVar(&o.jwks, "jwks", "", "file with the public keys that tokens are checked with")
 	f.StringVar(&o.issuer, "issuer", "", "issuer that tokens must have")
 	f.StringVar(&o.audience, "audience", "", "audience that tokens must have")
@@ -97,9 +100,9 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	}
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Reflection: o.reflection,
-		NATS:    &node.NATS{URL: o.natsURL, Creds: o.natsCreds},
-		Journal: journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
-		Version: version(), Log: log,
+		NATS:          &node.NATS{URL: o.natsURL, Creds: o.natsCreds},
+		Journal:       journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
+		CheckpointKey: o.checkpointKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
 		{"nats-url", o.natsURL}, {"jwks", o.jwks}, {"issuer", o.issuer}, {"audience", o.audience},
@@ -109,12 +112,15 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		}
 	}
 	if len(o.roles) == 0 {
-		return failure.Usagef("--roles: name ledger, gateway or both")
+		return failure.Usagef("--roles: name some of %s", strings.Join(node.Roles, ", "))
 	}
 	for _, r := range o.roles {
-		if !slices.Contains([]string{node.RoleLedger, node.RoleGateway}, r) {
-			return failure.Usagef("--roles: there is no role %q: use ledger, gateway", r)
+		if !slices.Contains(node.Roles, r) {
+			return failure.Usagef("--roles: there is no role %q: use %s", r, strings.Join(node.Roles, ", "))
 		}
+	}
+	if slices.Contains(o.roles, node.RoleSigner) && o.checkpointKey == "" {
+		return failure.Usagef("--checkpoint-key is needed for the role signer: all processes that sign use the same key")
 	}
 	for _, name := range o.tenants {
 		t, err := ledger.ParseTenant(name)

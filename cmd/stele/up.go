@@ -28,7 +28,7 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
 		Long: `Run everything in one process: an embedded NATS JetStream that syncs every write,
-the ledger, the gateway, and an identity that signs tokens for this machine only.
+the ledger, the gateway, a signer of checkpoints, and an identity that signs tokens for this machine only.
 
 It writes an operator's token into the data folder and a context for the command
 line, so that "stele -t acme set KEY VALUE" works at once. Ctrl-C stops it;
@@ -59,8 +59,9 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	key := filepath.Join(data, "identity", "checkpoint.key")
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Roles: []string{node.RoleLedger, node.RoleGateway},
+		Data: data, Listen: o.listen, HTTP: o.http, Roles: node.Roles, CheckpointKey: key,
 		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
 	if err != nil {
@@ -74,7 +75,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	announce(out, n, data, token, path, current)
+	announce(out, n, data, token, node.PublicKey(key), path, current)
 	if err := n.Run(ctx); err != nil {
 		return err
 	}
@@ -109,7 +110,7 @@ func writeContext(address, token string) (path, current string, err error) {
 	return path, f.Current, err
 }
 
-func announce(out io.Writer, n *node.Node, data, token, path, current string) {
+func announce(out io.Writer, n *node.Node, data, token, key, path, current string) {
 	stele := program()
 	if current != localContext {
 		stele += " --context " + localContext
@@ -120,13 +121,14 @@ func announce(out io.Writer, n *node.Node, data, token, path, current string) {
   HTTP     http://%s/metrics /healthz /readyz
   data     %s
   token    %s (an operator's: name the tenant with -t)
+  proofs   %s (the public key: keep a copy elsewhere)
   context  %s in %s
 
 Try in another terminal:
-  %[8]s -t acme set tenantconfig/checkout/timeout_ms 250
-  %[8]s -t acme get tenantconfig/checkout/timeout_ms
-  %[8]s -t acme watch
-  %[8]s -t acme log
-  %[8]s --help
-`, version(), n.GRPC(), n.HTTP(), data, token, localContext, path, stele)
+  %[9]s -t acme set tenantconfig/checkout/timeout_ms 250
+  %[9]s -t acme get tenantconfig/checkout/timeout_ms
+  %[9]s -t acme watch
+  %[9]s -t acme log
+  %[9]s --help
+`, version(), n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
 }

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -18,8 +19,8 @@ const (
 	jwksFile = "jwks.json"
 )
 
-func readKey(dir string) (ed25519.PrivateKey, error) {
-	path := filepath.Join(dir, keyFile)
+// ReadSecret reads a file that nobody else may read.
+func ReadSecret(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -27,7 +28,43 @@ func readKey(dir string) (ed25519.PrivateKey, error) {
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("%s has mode %04o, so others may read or change it: make it 0600", path, mode)
 	}
-	b, err := os.ReadFile(path)
+	return os.ReadFile(path)
+}
+
+// CreateSecret makes a durable file of mode 0600, unless there is one: like a
+// link, and unlike a rename, it never replaces a key that something was signed
+// with. Whoever calls it reads what is there then.
+func CreateSecret(path string, content []byte) error {
+	temp, err := writeTemp(filepath.Dir(path), content)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	if err := os.Link(temp, path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return nil
+}
+
+// Publish makes a file that everybody may read say what it must.
+func Publish(path string, content []byte) error {
+	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, content) {
+		return nil
+	}
+	temp, err := writeTemp(filepath.Dir(path), content)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	if err := os.Chmod(temp, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, path)
+}
+
+func readKey(dir string) (ed25519.PrivateKey, error) {
+	path := filepath.Join(dir, keyFile)
+	b, err := ReadSecret(path)
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +93,7 @@ func createKey(dir string) error {
 	if err != nil {
 		return err
 	}
-	temp, err := writeTemp(dir, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	// A link, unlike a rename, never replaces a key that tokens were signed with.
-	if err := os.Link(temp, filepath.Join(dir, keyFile)); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return nil
+	return CreateSecret(filepath.Join(dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
 // writeTemp writes a durable file of mode 0600 beside the one that it becomes.

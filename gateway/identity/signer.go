@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -60,20 +59,7 @@ func (s *Signer) publish(dir string) error {
 	if err != nil {
 		return fmt.Errorf("encode key set: %w", err)
 	}
-	doc = append(doc, '\n')
-	path := filepath.Join(dir, jwksFile)
-	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, doc) {
-		return nil
-	}
-	temp, err := writeTemp(dir, doc)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	if err := os.Chmod(temp, 0o644); err != nil {
-		return err
-	}
-	return os.Rename(temp, path)
+	return Publish(filepath.Join(dir, jwksFile), append(doc, '\n'))
 }
 
 // Claims are what a Signer puts into a token.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
@@ -30,7 +32,11 @@ import (
 const (
 	RoleLedger  = "ledger"  // takes writes
 	RoleGateway = "gateway" // serves reads and watches
+	RoleSigner  = "signer"  // keeps the tree, signs checkpoints, serves proofs
 )
+
+// Roles are all that there are.
+var Roles = []string{RoleLedger, RoleGateway, RoleSigner}
 
 // Config says what to run.
 type Config struct {
@@ -45,6 +51,9 @@ type Config struct {
 	NATS *NATS
 	// Journal says how to open it; Embedded and Log are filled in.
 	Journal journal.Config
+	// CheckpointKey is the file of the key that the signer signs with; it is made
+	// when missing, with its public half beside it. See PublicKey.
+	CheckpointKey string
 	// Verifier checks tokens.
 	Verifier   *identity.Verifier
 	Reflection bool
@@ -64,6 +73,7 @@ type Node struct {
 	cfg       Config
 	server    *journal.Server
 	replica   *replica.Replica
+	tree      *proof.Tree // nil without the role
 	gateway   *gateway.Gateway
 	grpc      net.Listener
 	http      net.Listener
@@ -102,13 +112,18 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), Log: cfg.Log}); err != nil {
 		return n, err
 	}
+	if slices.Contains(cfg.Roles, RoleSigner) {
+		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log}); err != nil {
+			return n, err
+		}
+	}
 	var traces stats.Handler
 	if traces, n.endTraces, err = tracing(ctx, cfg.Version); err != nil {
 		return n, err
 	}
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
-		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog,
+		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -223,6 +238,13 @@ func temporary(err error) bool {
 			return true
 		}
 	}
+	// A file's error may look like the network's: both end in a number of the
+	// system's.
+	var file *fs.PathError
+	var link *os.LinkError
+	if errors.As(err, &file) || errors.As(err, &link) {
+		return false
+	}
 	var netErr net.Error
 	return errors.As(err, &netErr)
 }
@@ -245,8 +267,20 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	if a.journal, err = journal.Open(ctx, a.conn, cfg); err != nil {
 		return err
 	}
+	// What may fail because the journal is away comes before what is done once.
+	var sign func() error
+	if n.tree != nil {
+		if sign, err = n.signing(ctx, a.journal); err != nil {
+			return err
+		}
+	}
 	if err := n.replica.Follow(a.journal); err != nil {
 		return err
+	}
+	if sign != nil {
+		if err := sign(); err != nil {
+			return err
+		}
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) {
 		a.ledger = ledger.New(ledger.Config{Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed})
@@ -270,8 +304,8 @@ func (n *Node) connect() (*nats.Conn, error) {
 	return nc, nil
 }
 
-// close ends what attach began, but for the replica, which follows until it is
-// closed itself.
+// close ends what attach began, but for the replica and the tree, which follow
+// until they are closed themselves.
 func (a *attached) close() {
 	if a.journal != nil {
 		a.journal.Close()
@@ -292,6 +326,11 @@ func (n *Node) close() {
 	if n.replica != nil {
 		if err := n.replica.Close(); err != nil {
 			n.cfg.Log.Error("close replica", "error", err)
+		}
+	}
+	if n.tree != nil {
+		if err := n.tree.Close(); err != nil {
+			n.cfg.Log.Error("close tree", "error", err)
 		}
 	}
 	if a != nil {

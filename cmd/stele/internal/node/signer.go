@@ -1,0 +1,83 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/proof"
+)
+
+// signing opens the key and the stream of checkpoints. What it returns has the
+// tree follow the journal, and signs.
+func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, error) {
+	key, err := openKey(n.cfg.CheckpointKey, j.Epoch())
+	if err != nil {
+		return nil, err
+	}
+	side, err := j.OpenSide(ctx, journal.Checkpoints)
+	if err != nil {
+		return nil, err
+	}
+	return func() error {
+		if err := n.tree.Follow(j); err != nil {
+			return err
+		}
+		return n.tree.Sign(side, key)
+	}, nil
+}
+
+// PublicKey is where the public half of a checkpoint key is kept: x.pub for
+// x.key.
+func PublicKey(path string) string { return strings.TrimSuffix(path, ".key") + ".pub" }
+
+// openKey opens the ledger's checkpoint key, or makes it. Processes that do so at
+// once get the same one.
+func openKey(path string, e ledger.Epoch) (proof.Key, error) {
+	key, err := readKey(path, e)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = createKey(path, e)
+		if err == nil {
+			key, err = readKey(path, e)
+		}
+	}
+	if err == nil {
+		err = identity.Publish(PublicKey(path), []byte(key.Public()+"\n"))
+	}
+	if err != nil {
+		return key, fmt.Errorf("open the checkpoint key: %w", err)
+	}
+	return key, nil
+}
+
+func readKey(path string, e ledger.Epoch) (key proof.Key, err error) {
+	b, err := identity.ReadSecret(path)
+	if err != nil {
+		return key, err
+	}
+	if key, err = proof.ParseKey(string(b)); err != nil {
+		return key, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := key.Of(e); err != nil {
+		return key, fmt.Errorf("%s: %w: every ledger has a key of its own, give this one another file", path, err)
+	}
+	return key, nil
+}
+
+func createKey(path string, e ledger.Epoch) error {
+	secret, _, err := proof.GenerateKey(e)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
+	return identity.CreateSecret(path, []byte(secret+"\n"))
+}

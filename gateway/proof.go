@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// proofService hands out proofs. Hashes come from the tree and commits from the
+// replica, two witnesses of the same journal.
+type proofService struct {
+	stelev1.UnimplementedProofServer
+	g *Gateway
+}
+
+var (
+	errNoTree = errors.New("this gateway keeps no tree: ask one that runs the role signer")
+	// errDiffers: replica and tree have seen different commits.
+	errDiffers = errors.New("the replica does not hold what was hashed")
+)
+
+// checkpointTimeout bounds how long a call waits for the next checkpoint.
+const checkpointTimeout = 5 * time.Second
+
+// maxProofs is how many commits a call may ask for.
+const maxProofs = 1000
+
+// tree is the process's, and the shard of the caller's tenant.
+func (s proofService) tree(ctx context.Context) (*proof.Tree, int, error) {
+	if s.g.cfg.Tree == nil {
+		return nil, 0, errNoTree
+	}
+	shard, err := s.g.cfg.Tree.Shard(callerOf(ctx).tenant)
+	return s.g.cfg.Tree, shard, err
+}
+
+// GetCheckpoint returns the newest checkpoint, or waits for one that covers a
+// revision.
+func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpointRequest) (*stelev1.GetCheckpointResponse, error) {
+	tree, shard, err := s.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tenant, covers := callerOf(ctx).tenant, ledger.Revision(req.CoversRevision)
+	if covers > 0 { // nobody waits for what is not there
+		v, err := s.g.view(ctx, replica.At{Revision: covers}, 0)
+		if err != nil {
+			return nil, err
+		}
+		v.Close()
+	}
+	bounded, cancel := context.WithTimeout(ctx, checkpointTimeout)
+	defer cancel()
+	for {
+		c, changed := tree.Newest(shard)
+		covered, err := tree.Covered(tenant, c.Size)
+		switch {
+		case err != nil:
+			return nil, err
+		case c.Size > 0 && covered >= covers:
+			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Key, Shard: uint32(shard), CoveredRevision: uint64(covered)}, nil
+		case s.empty(shard, tenant):
+			return nil, ledger.NotFound("shard %d, that of %s, has no checkpoint yet: it gets one with its first commit", shard, tenant)
+		}
+		if err := tree.Stopped(); err != nil {
+			return nil, err
+		}
+		select {
+		case <-changed:
+		case <-bounded.Done():
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			return nil, fmt.Errorf("%w: the newest checkpoint of shard %d covers %s%s, and none has come that covers more; try again", ledger.ErrUnavailable, shard, tenant, covered)
+		}
+	}
+}
+
+// empty says whether nothing is there that a checkpoint could be of.
+func (s proofService) empty(shard int, tenant ledger.Tenant) bool {
+	sizes := s.g.cfg.Tree.Sizes()
+	return s.g.cfg.Replica.Head(tenant).Revision == 0 && sizes != nil && sizes[shard] == 0
+}
+
+// ProveInclusion proves commits, in the order of their revisions.
+func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveInclusionRequest) (*stelev1.ProveInclusionResponse, error) {
+	tree, _, err := s.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case req.FromRevision > req.ToRevision:
+		return nil, ledger.Invalid("from_revision", fmt.Sprintf("@%d is after to_revision, @%d", req.FromRevision, req.ToRevision))
+	case req.ToRevision-req.FromRevision >= maxProofs:
+		return nil, ledger.Invalid("to_revision", fmt.Sprintf("ask for at most %d commits at a time", maxProofs))
+	}
+	from, to := ledger.Revision(req.FromRevision), ledger.Revision(req.ToRevision)
+	v, err := s.g.view(ctx, replica.At{Revision: to}, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	tenant := callerOf(ctx).tenant
+	resp := &stelev1.ProveInclusionResponse{}
+	size := 0
+	var failed error
+	err = tree.Inclusions(tenant, treeSize(req.TreeSize), from, to, func(in proof.Inclusion) bool {
+		if size > maxPageBytes {
+			return false
+		}
+		var c *ledger.Commit
+		if c, failed = v.Commit(in.Revision); failed != nil {
+			return false
+		}
+		if c.ID != ledger.CommitID(in.Leaf) {
+			failed = fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", errDiffers, tenant, in.Revision, c.ID, in.Index, ledger.CommitID(in.Leaf))
+			return false
+		}
+		p := &stelev1.InclusionProof{Revision: uint64(in.Revision), Commit: c.Encoded, Index: uint64(in.Index), Hashes: hashesOf(in.Path)}
+		size += len(p.Commit) + len(p.Hashes)*tlog.HashSize
+		resp.Proofs = append(resp.Proofs, p)
+		return true
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// ProveConsistency proves that one tree of the tenant's shard is the beginning of
+// another.
+func (s proofService) ProveConsistency(ctx context.Context, req *stelev1.ProveConsistencyRequest) (*stelev1.ProveConsistencyResponse, error) {
+	tree, shard, err := s.tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if req.OldSize > req.NewSize {
+		return nil, ledger.Invalid("old_size", fmt.Sprintf("%d is larger than new_size, %d", req.OldSize, req.NewSize))
+	}
+	p, err := tree.Consistency(shard, treeSize(req.OldSize), treeSize(req.NewSize))
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.ProveConsistencyResponse{Hashes: hashesOf(p)}, nil
+}
+
+// treeSize keeps a size that no tree has from becoming one.
+func treeSize(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+func hashesOf(path []tlog.Hash) [][]byte {
+	out := make([][]byte, len(path))
+	for i := range path {
+		out[i] = path[i][:]
+	}
+	return out
+}

@@ -1,0 +1,154 @@
+package proof_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
+)
+
+// A tree has hashed and signed ten commits, one a message. Then the journal says
+// something else: the tree stops, and nothing is signed any more.
+func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
+	const seen = 10
+	for _, tc := range []struct {
+		name string
+		// change makes another journal of the one that was seen.
+		change func(t *testing.T, w *world, records []written) []written
+		want   string // part of the reason
+		// rewritten is what was seen, which only a restart reads again.
+		rewritten bool
+	}{
+		{"it ends before what was seen", func(_ *testing.T, _ *world, r []written) []written {
+			return r[:seen-1]
+		}, "shard 0 ends at 9, and 10 was seen", false},
+		{"it is empty", func(*testing.T, *world, []written) []written {
+			return nil
+		}, "shard 0 ends at 0, and 10 was seen", false},
+		{"the last message is another", func(t *testing.T, w *world, r []written) []written {
+			return append(r[:seen-1:seen-1], w.next(t, "globex", 1))
+		}, "message 10 of shard 0, which holds globex@1, is not the one that was hashed", true},
+		{"the last message is longer", func(t *testing.T, w *world, r []written) []written {
+			return append(r[:seen-1:seen-1], w.next(t, "globex", 30))
+		}, "is not the one that was hashed", true},
+		{"the last message is no record", func(_ *testing.T, _ *world, r []written) []written {
+			return append(r[:seen-1:seen-1], written{tenant: "acme", record: []byte{0xff}})
+		}, "message 10 of shard 0", true},
+		{"it goes on with another history", func(t *testing.T, w *world, r []written) []written {
+			w.heads["acme"] = ledger.Head{Revision: w.heads["acme"].Revision, ID: ledger.CommitID{1}}
+			return append(r, w.next(t, "acme", 1))
+		}, "which does not continue acme@", false},
+		{"it repeats a record", func(_ *testing.T, _ *world, r []written) []written {
+			return append(r, r[seen-1])
+		}, "which does not continue", false},
+		{"it goes on with a cut record", func(t *testing.T, w *world, r []written) []written {
+			next := w.next(t, "acme", 1)
+			next.record = next.record[:20]
+			return append(r, next)
+		}, "message 11 of shard 0", false},
+		{"it goes on with an empty record", func(_ *testing.T, _ *world, r []written) []written {
+			return append(r, written{tenant: "acme"})
+		}, "holds no commit", false},
+		{"it goes on on another tenant's subject", func(t *testing.T, w *world, r []written) []written {
+			next := w.next(t, "acme", 1)
+			next.tenant = "globex"
+			return append(r, next)
+		}, "on the subject of globex", false},
+		{"it goes on with another ledger's commit", func(_ *testing.T, _ *world, r []written) []written {
+			return append(r, written{tenant: "globex", record: []byte{10, 3, 10, 1, 7}})
+		}, "of the ledger 07", false},
+	} {
+		for _, away := range []bool{true, false} {
+			if tc.rewritten && !away {
+				continue
+			}
+			name := tc.name + " while it follows"
+			if away {
+				name = tc.name + " while it was away"
+			}
+			t.Run(name, func(t *testing.T) {
+				w := newWorld(t, 1)
+				path := w.path(t)
+				tree := w.sign(t, path)
+				for i := range seen {
+					w.write(t, []ledger.Tenant{"acme", "umbrella"}[i%2], 1)
+				}
+				w.awaitSigned(t, tree)
+				signed := len(w.checkpoints(t, 0))
+				if away {
+					shut(t, tree)
+				}
+				w.remake(t, 0, tc.change(t, w, slices.Clone(w.written[0])))
+				if away {
+					tree = w.sign(t, path)
+				}
+				err := awaitStop(t, tree)
+				if !proof.IsContradiction(err) || !strings.Contains(err.Error(), tc.want) {
+					t.Errorf("stopped because %q, want %q", err, tc.want)
+				}
+				if got := tree.Sizes()[0]; got != seen {
+					t.Errorf("the tree has %d commits, want %d", got, seen)
+				}
+				if now := w.checkpoints(t, 0); len(now) != signed {
+					t.Errorf("it has signed %v since", now[signed:])
+				}
+				if _, err := tree.Consistency(0, 3, seen); err != nil {
+					t.Errorf("it no longer proves what it has: %v", err)
+				}
+				shut(t, tree)
+			})
+		}
+	}
+}
+
+// What was signed binds whoever signs next, even where the journal is all that
+// they have seen.
+func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(t *testing.T, w *world)
+		want   string
+	}{
+		"it is shorter": {func(t *testing.T, w *world) {
+			w.remake(t, 0, w.written[0][:3])
+		}, "a checkpoint says that shard 0 has 10 commits, and the journal holds 3"},
+		"it is another": {func(t *testing.T, w *world) {
+			var other []written
+			for i := range 12 {
+				other = append(other, w.next(t, ledger.Tenant("other-"+string(rune('a'+i))), 1))
+			}
+			w.remake(t, 0, other)
+		}, "says that the root of its first 10 commits is"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1)
+			tree := w.sign(t, w.path(t))
+			for range 10 {
+				w.write(t, "acme", 1)
+			}
+			w.awaitSigned(t, tree)
+			signed := len(w.checkpoints(t, 0))
+			shut(t, tree)
+			tc.change(t, w)
+			tree = w.sign(t, w.path(t)) // a new file
+			if err := awaitStop(t, tree); !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("stopped because %q, want %q", err, tc.want)
+			}
+			if now := w.checkpoints(t, 0); len(now) != signed {
+				t.Errorf("it has signed %v since", now[signed:])
+			}
+			shut(t, tree)
+		})
+	}
+}
+
+func TestAnotherLedgersJournalIsRefused(t *testing.T) {
+	w := newWorld(t, 2)
+	path := w.path(t)
+	shut(t, w.follow(t, path))
+	tree := open(t, path)
+	if err := tree.Follow(newWorld(t, 2).journal); err == nil || !strings.Contains(err.Error(), "is of the ledger "+w.journal.Epoch().String()) {
+		t.Errorf("follow the journal of another ledger: %v", err)
+	}
+}

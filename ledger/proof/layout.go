@@ -1,0 +1,218 @@
+package proof
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/stelehq/stele/ledger"
+	bolt "go.etcd.io/bbolt"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// format is the version of everything in this file. A tree of another version is
+// set aside and rebuilt.
+const format = "stele-tree-1"
+
+// The buckets. Every entry but those of meta begins with a checksum.
+//
+//	meta     format, epoch, shards
+//	shards   shard                     -> position, size, root, newest checkpoint
+//	hashes   shard block               -> 120 stored hashes, fewer in the last block
+//	records  tenant 0 first revision   -> leaf of that commit, number of commits
+//
+// The stored hashes are those of tlog, in its order; they only grow at the end,
+// so a block, once full, never changes. A record's commits are leaves that stand
+// together, so the last record that begins at or before a revision leads to its
+// leaf: one seek.
+var (
+	bucketMeta    = []byte("meta")
+	bucketShards  = []byte("shards")
+	bucketHashes  = []byte("hashes")
+	bucketRecords = []byte("records")
+
+	buckets = [][]byte{bucketMeta, bucketShards, bucketHashes, bucketRecords}
+
+	metaFormat = []byte("format")
+	metaEpoch  = []byte("epoch")
+	metaShards = []byte("shards")
+)
+
+// blockHashes is what fits with its key into a page of 4 KiB.
+const blockHashes = 120
+
+// errDamaged is in the chain of every error that means that the file does not
+// hold what was written to it.
+var errDamaged = errors.New("tree file is damaged")
+
+func damaged(what string, args ...any) error {
+	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(what, args...))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// checksum covers the key too: an entry in the wrong place is as visible as a
+// flipped bit.
+func checksum(key, body []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
+}
+
+func put(b *bolt.Bucket, key, body []byte) error {
+	return b.Put(key, append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), checksum(key, body)), body...))
+}
+
+// unseal returns an entry's body, which is in the memory map: it is valid as long
+// as its transaction.
+func unseal(bucket, key, sealed []byte) ([]byte, error) {
+	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[4:]) {
+		return nil, damaged("%s %x fails its checksum", bucket, key)
+	}
+	return sealed[4:], nil
+}
+
+func shardKey(shard int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(shard)) }
+
+func blockKey(shard int, block int64) []byte {
+	return binary.BigEndian.AppendUint64(shardKey(shard), uint64(block))
+}
+
+func recordKey(t ledger.Tenant, first ledger.Revision) []byte {
+	b := append(append(make([]byte, 0, len(t)+9), t...), 0)
+	return binary.BigEndian.AppendUint64(b, uint64(first))
+}
+
+// shardState is how far one shard's tree has grown.
+type shardState struct {
+	// position is the last message whose commits are leaves.
+	position ledger.Sequence
+	size     int64
+	root     tlog.Hash
+	// released is the newest checkpoint that is known to be in the stream of
+	// checkpoints; its sequence there is 0 while there is none.
+	released release
+}
+
+type release struct {
+	sequence ledger.Sequence
+	size     int64
+	root     tlog.Hash
+}
+
+const shardStateBytes = 8 + 8 + tlog.HashSize + 8 + 8 + tlog.HashSize
+
+func (s shardState) bytes() []byte {
+	b := make([]byte, 0, shardStateBytes)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.position))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.size))
+	b = append(b, s.root[:]...)
+	b = binary.BigEndian.AppendUint64(b, uint64(s.released.sequence))
+	b = binary.BigEndian.AppendUint64(b, uint64(s.released.size))
+	return append(b, s.released.root[:]...)
+}
+
+func readShard(tx *bolt.Tx, shard int) (s shardState, err error) {
+	key := shardKey(shard)
+	b, err := unseal(bucketShards, key, tx.Bucket(bucketShards).Get(key))
+	if err != nil {
+		return s, err
+	}
+	if len(b) != shardStateBytes {
+		return s, damaged("shard %d has %d bytes", shard, len(b))
+	}
+	number := func() uint64 {
+		n := binary.BigEndian.Uint64(b)
+		b = b[8:]
+		return n
+	}
+	s.position, s.size = ledger.Sequence(number()), int64(number())
+	b = b[copy(s.root[:], b):]
+	s.released.sequence, s.released.size = ledger.Sequence(number()), int64(number())
+	copy(s.released.root[:], b)
+	return s, nil
+}
+
+func writeShard(tx *bolt.Tx, shard int, s shardState) error {
+	return put(tx.Bucket(bucketShards), shardKey(shard), s.bytes())
+}
+
+// hashes reads the stored hashes of a shard, as tlog.HashReader.
+type hashes struct {
+	tx    *bolt.Tx
+	shard int
+}
+
+func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(indexes))
+	var block []byte
+	have := int64(-1)
+	for i, index := range indexes {
+		if n := index / blockHashes; n != have {
+			var err error
+			if block, err = h.block(n); err != nil {
+				return nil, err
+			}
+			have = n
+		}
+		at := int(index%blockHashes) * tlog.HashSize
+		if at >= len(block) {
+			return nil, damaged("block %d of shard %d ends before hash %d", have, h.shard, index)
+		}
+		copy(out[i][:], block[at:])
+	}
+	return out, nil
+}
+
+func (h hashes) block(n int64) ([]byte, error) {
+	key := blockKey(h.shard, n)
+	b, err := unseal(bucketHashes, key, h.tx.Bucket(bucketHashes).Get(key))
+	if err == nil && (len(b)%tlog.HashSize != 0 || len(b) > blockHashes*tlog.HashSize) {
+		err = damaged("block %d of shard %d has %d bytes", n, h.shard, len(b))
+	}
+	return b, err
+}
+
+// span is a record's commits in the tree.
+type span struct {
+	first ledger.Revision
+	leaf  int64
+	count int64
+}
+
+func (s span) last() ledger.Revision { return s.first + ledger.Revision(s.count) - 1 }
+
+func (s span) bytes() []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(s.leaf)), uint64(s.count))
+}
+
+// findSpan is the tenant's last record that begins at or before the revision; ok
+// is false when there is none.
+func findSpan(tx *bolt.Tx, t ledger.Tenant, at ledger.Revision) (s span, ok bool, err error) {
+	c := tx.Bucket(bucketRecords).Cursor()
+	want := recordKey(t, at)
+	k, v := c.Seek(want)
+	switch {
+	case k == nil:
+		k, v = c.Last()
+	case string(k) != string(want):
+		k, v = c.Prev()
+	}
+	if len(k) != len(want) || string(k[:len(t)+1]) != string(want[:len(t)+1]) {
+		return s, false, nil
+	}
+	s, err = parseSpan(k, ledger.Revision(binary.BigEndian.Uint64(k[len(t)+1:])), v)
+	return s, err == nil, err
+}
+
+func parseSpan(key []byte, first ledger.Revision, sealed []byte) (span, error) {
+	b, err := unseal(bucketRecords, key, sealed)
+	if err != nil {
+		return span{}, err
+	}
+	leaf, n := binary.Uvarint(b)
+	count, m := binary.Uvarint(b[max(n, 0):])
+	if n <= 0 || m <= 0 || n+m != len(b) || count == 0 {
+		return span{}, damaged("record %x is cut", key)
+	}
+	return span{first, int64(leaf), int64(count)}, nil
+}

@@ -1,0 +1,203 @@
+package proof
+
+import (
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/mod/sumdb/tlog"
+)
+
+// Inclusion proves that a commit is a leaf of a tree.
+type Inclusion struct {
+	Revision ledger.Revision
+	// Leaf is the commit's id, and Index its place in the tree, from 0.
+	Leaf  tlog.Hash
+	Index int64
+	Path  tlog.RecordProof
+}
+
+// Signed is a checkpoint, the signed note that states it, and the C2SP verifier
+// key of the signature.
+type Signed struct {
+	Checkpoint
+	Note, Key string
+}
+
+// Shard is the one that holds the tenant.
+func (t *Tree) Shard(tenant ledger.Tenant) (int, error) {
+	s := t.store.Load()
+	if s == nil {
+		return 0, errNotBuilt
+	}
+	return journal.ShardOf(tenant, s.shards), nil
+}
+
+// Newest is the newest checkpoint of the shard that this process has verified, of
+// size 0 while there is none. The channel is closed when there is a newer one of
+// any shard.
+func (t *Tree) Newest(shard int) (Signed, <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.newest[shard], t.changed
+}
+
+// Sizes tells how many commits each shard's tree has; nil while there is none.
+func (t *Tree) Sizes() []int64 {
+	var out []int64
+	_ = t.read(func(s *store) error {
+		states, err := s.states()
+		for _, st := range states {
+			out = append(out, st.size)
+		}
+		return err
+	})
+	return out
+}
+
+// Covered is the newest of the tenant's commits in the tree of that size; 0 when
+// it has none there.
+func (t *Tree) Covered(tenant ledger.Tenant, size int64) (rev ledger.Revision, err error) {
+	err = t.readTx(func(tx *bolt.Tx, _ *store) error {
+		newest, ok, err := findSpan(tx, tenant, ^ledger.Revision(0))
+		if err != nil || !ok {
+			return err
+		}
+		after := sort.Search(int(newest.last()), func(i int) bool {
+			leaf, _, e := findLeaf(tx, tenant, ledger.Revision(i+1))
+			err = errors.Join(err, e)
+			return leaf >= size
+		})
+		rev = ledger.Revision(after)
+		return err
+	})
+	return rev, err
+}
+
+// Inclusions yields proofs for the tenant's commits from one revision to another
+// in its shard's tree of that size, until yield returns false. The error wraps
+// ErrNoSuchSize, ErrNotCovered, or ledger.ErrUnavailable.
+func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revision, yield func(Inclusion) bool) error {
+	return t.readTx(func(tx *bolt.Tx, s *store) error {
+		shard := journal.ShardOf(tenant, s.shards)
+		if err := reached(tx, shard, size); err != nil {
+			return err
+		}
+		for rev := from; rev <= to; rev++ {
+			leaf, ok, err := findLeaf(tx, tenant, rev)
+			switch {
+			case err != nil:
+				return err
+			case !ok || leaf >= size:
+				return fmt.Errorf("%w: %s%s is not in the tree of size %d: take a newer checkpoint", ErrNotCovered, tenant, rev, size)
+			}
+			in := Inclusion{Revision: rev, Index: leaf}
+			if in.Leaf, err = leafAt(hashes{tx, shard}, leaf); err != nil {
+				return err
+			}
+			if in.Path, err = tlog.ProveRecord(size, leaf, hashes{tx, shard}); err != nil {
+				return err
+			}
+			if !yield(in) {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+// Consistency proves that the shard's tree of the old size is the beginning of
+// that of the new size; 0 < old <= new.
+func (t *Tree) Consistency(shard int, old, new int64) (p tlog.TreeProof, err error) {
+	err = t.readTx(func(tx *bolt.Tx, _ *store) error {
+		if err := reached(tx, shard, new); err != nil {
+			return err
+		}
+		p, err = tlog.ProveTree(new, old, hashes{tx, shard})
+		return err
+	})
+	return p, err
+}
+
+// reached says whether the shard's tree was ever of that size.
+func reached(tx *bolt.Tx, shard int, size int64) error {
+	state, err := readShard(tx, shard)
+	if err != nil {
+		return err
+	}
+	if size > state.size {
+		return fmt.Errorf("%w: here the tree of shard %d has %d commits, not %d: is the checkpoint of this ledger?", ErrNoSuchSize, shard, state.size, size)
+	}
+	return nil
+}
+
+// findLeaf is the place of a tenant's commit in its shard's tree.
+func findLeaf(tx *bolt.Tx, tenant ledger.Tenant, rev ledger.Revision) (leaf int64, ok bool, err error) {
+	s, ok, err := findSpan(tx, tenant, rev)
+	if err != nil || !ok || rev > s.last() {
+		return 0, false, err
+	}
+	return s.leaf + int64(rev-s.first), true, nil
+}
+
+// read lets somebody read the file. Damage has it rebuilt, and answers
+// ledger.ErrUnavailable meanwhile.
+func (t *Tree) read(f func(*store) error) error {
+	s := t.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	err := f(s)
+	switch {
+	case errors.Is(err, errDamaged):
+		t.reportDamage(s, err)
+		return errNotBuilt
+	case errors.Is(err, berrors.ErrDatabaseNotOpen): // it is being rebuilt, or closed
+		return errNotBuilt
+	}
+	return err
+}
+
+func (t *Tree) readTx(f func(*bolt.Tx, *store) error) error {
+	return t.read(func(s *store) error {
+		return s.view(func(tx *bolt.Tx) error { return f(tx, s) })
+	})
+}
+
+// endsWith says whether a shard's tree of that size ends with the leaves.
+func (s *store) endsWith(shard int, size int64, leaves []tlog.Hash) (same bool, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		first := size - int64(len(leaves))
+		same = first >= 0
+		for i := 0; same && i < len(leaves); i++ {
+			leaf, err := leafAt(hashes{tx, shard}, first+int64(i))
+			if err != nil {
+				return err
+			}
+			same = leaf == leaves[i]
+		}
+		return nil
+	})
+	return same, err
+}
+
+// rootAt is the root of a shard's tree of that size, which it must have reached.
+func (s *store) rootAt(shard int, size int64) (root tlog.Hash, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		root, err = tlog.TreeHash(size, hashes{tx, shard})
+		return err
+	})
+	return root, err
+}
+
+func (s *store) state(shard int) (state shardState, err error) {
+	err = s.view(func(tx *bolt.Tx) error {
+		state, err = readShard(tx, shard)
+		return err
+	})
+	return state, err
+}

@@ -1,0 +1,137 @@
+package proof
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+var (
+	// ErrStopped: the tree follows and signs no longer, because the journal or the
+	// stream of checkpoints contradicts what it has seen.
+	ErrStopped = errors.New("the tree has stopped")
+	// ErrNotCovered: the commit is not in the tree of that size.
+	ErrNotCovered = errors.New("not covered")
+	// ErrNoSuchSize: the tree has not grown to that size.
+	ErrNoSuchSize = errors.New("no tree of that size")
+
+	errNotBuilt = fmt.Errorf("%w: the tree is still being built from the journal; try again", ledger.ErrUnavailable)
+	// errContradiction is a journal, or a checkpoint, that does not go with what
+	// the tree has seen.
+	errContradiction = errors.New("it contradicts what was seen")
+)
+
+// Config says where a tree is kept.
+type Config struct {
+	// Path of the file; its folder must exist.
+	Path string
+	Log  *slog.Logger
+}
+
+// Tree holds the trees of all shards in one bbolt file, until Close. Its methods
+// may be called concurrently.
+type Tree struct {
+	cfg Config
+
+	// store is replaced when its file is rebuilt; nil until there is one.
+	store   atomic.Pointer[store]
+	stopped atomic.Pointer[error]
+	damage  chan damageReport
+	// grown holds one token when there may be something to sign.
+	grown   chan struct{}
+	journal Journal // set by Follow
+
+	mu sync.Mutex // guards what follows
+	// newest checkpoint of each shard that this process has verified.
+	newest map[int]Signed
+	// changed is closed and replaced when there is a newer one.
+	changed chan struct{}
+
+	ctx    context.Context // of everything that runs until Close
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	close  sync.Once
+}
+
+type damageReport struct {
+	store *store
+	err   error
+}
+
+// OpenTree opens the file, if there is one. Proofs can be made at once from what
+// it holds; Follow makes it grow, and Sign has what it holds signed.
+func OpenTree(cfg Config) (*Tree, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	t := &Tree{cfg: cfg, damage: make(chan damageReport, 1), grown: make(chan struct{}, 1), newest: make(map[int]Signed), changed: make(chan struct{})}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	s, err := openStore(cfg.Path, nil)
+	if errors.Is(err, errDamaged) {
+		err = t.setAside(err)
+	}
+	if err != nil {
+		t.cancel()
+		return nil, err
+	}
+	if s != nil {
+		t.store.Store(s)
+	}
+	return t, nil
+}
+
+// setAside moves the file away: whoever wants to know what happened to it can.
+func (t *Tree) setAside(why error) error {
+	aside := fmt.Sprintf("%s.damaged-%s", t.cfg.Path, time.Now().UTC().Format("20060102T150405.000000000"))
+	t.cfg.Log.Error("tree file set aside; it will be rebuilt from the journal", "file", t.cfg.Path, "aside", aside, "reason", why)
+	if err := os.Rename(t.cfg.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("set tree aside: %w", err)
+	}
+	return nil
+}
+
+// Close stops what runs and closes the file. What is not in it yet is in the
+// journal.
+func (t *Tree) Close() error {
+	var err error
+	t.close.Do(func() {
+		t.cancel()
+		t.done.Wait()
+		if s := t.store.Load(); s != nil {
+			err = s.close()
+		}
+	})
+	return err
+}
+
+// Stopped says why the tree grows and signs no longer, wrapping ErrStopped; nil
+// while it does.
+func (t *Tree) Stopped() error {
+	if err := t.stopped.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// stop ends it for good: whatever was signed from now on could contradict what
+// has been signed.
+func (t *Tree) stop(why error) {
+	err := fmt.Errorf("%w: %w", ErrStopped, why)
+	if t.stopped.CompareAndSwap(nil, &err) {
+		t.cfg.Log.Error("the tree has stopped, and no checkpoint is signed any more: find out who has changed the ledger", "reason", why)
+	}
+}
+
+func (t *Tree) reportDamage(s *store, err error) {
+	select {
+	case t.damage <- damageReport{s, err}:
+	default: // one report is enough
+	}
+}

@@ -1,0 +1,326 @@
+package proof_test
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/ledgertest"
+	"github.com/stelehq/stele/ledger/proof"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"go.uber.org/goleak"
+	"golang.org/x/mod/sumdb/note"
+	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/protobuf/proto"
+)
+
+func TestMain(m *testing.M) {
+	proof.SetPace(10*time.Millisecond, 200*time.Millisecond)
+	goleak.VerifyTestMain(m)
+}
+
+// world is a journal on a server of its own, and what was written to it.
+type world struct {
+	conn    *nats.Conn
+	journal *journal.Journal
+	key     proof.Key
+	signer  note.Signer // of the key
+	heads   map[ledger.Tenant]ledger.Head
+	// written are the records in the journal, by shard.
+	written [][]written
+}
+
+type written struct {
+	tenant  ledger.Tenant
+	record  []byte
+	commits []*ledger.Commit
+}
+
+func newWorld(t *testing.T, shards int) *world {
+	t.Helper()
+	s := ledgertest.Server(t)
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	j, err := journal.Open(t.Context(), nc, journal.Config{Shards: shards, Embedded: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(j.Close)
+	secret, _, err := proof.GenerateKey(j.Epoch())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := proof.ParseKey(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := note.NewSigner(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &world{conn: nc, journal: j, key: key, signer: signer, heads: make(map[ledger.Tenant]ledger.Head), written: make([][]written, shards)}
+}
+
+// next makes the tenant's next record.
+func (w *world) next(t testing.TB, tenant ledger.Tenant, commits int) written {
+	t.Helper()
+	r := written{tenant: tenant}
+	var body stelev1.Record
+	head := w.heads[tenant]
+	for range commits {
+		epoch := w.journal.Epoch()
+		p := &stelev1.Commit{
+			Epoch: epoch[:], Tenant: string(tenant), Revision: uint64(head.Revision) + 1, Author: "alice",
+			Changes: []*stelev1.Change{{Key: "a/b", Value: fmt.Sprint(head.Revision)}},
+		}
+		if head.Revision > 0 {
+			p.Parent = head.ID[:]
+		}
+		b, err := proto.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body.Commits = append(body.Commits, b)
+		head.Revision, head.ID = head.Revision+1, ledger.IDOf(b)
+		r.commits = append(r.commits, &ledger.Commit{ID: head.ID, Encoded: b, Revision: head.Revision})
+	}
+	var err error
+	if r.record, err = proto.Marshal(&body); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// write appends the tenant's next record to the journal.
+func (w *world) write(t testing.TB, tenant ledger.Tenant, commits int) {
+	t.Helper()
+	r := w.next(t, tenant, commits)
+	last := r.commits[len(r.commits)-1]
+	seq, err := w.journal.Append(context.Background(), tenant, w.heads[tenant].Sequence, r.record)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.heads[tenant] = ledger.Head{Revision: last.Revision, ID: last.ID, Sequence: seq}
+	shard := w.journal.Shard(tenant)
+	w.written[shard] = append(w.written[shard], r)
+}
+
+// leaves are a shard's, in order.
+func (w *world) leaves(shard int) []tlog.Hash {
+	var out []tlog.Hash
+	for _, r := range w.written[shard] {
+		for _, c := range r.commits {
+			out = append(out, tlog.Hash(c.ID))
+		}
+	}
+	return out
+}
+
+// remake replaces a stream by one that holds these records.
+func (w *world) remake(t *testing.T, shard int, records []written) {
+	t.Helper()
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("STELE-%d", shard)
+	s, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), s.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range records {
+		if _, err := js.Publish(t.Context(), fmt.Sprintf("stele.v1.%d.%s", shard, r.tenant), r.record); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// checkpoints are all of a shard that are in the stream, verified.
+func (w *world) checkpoints(t *testing.T, shard int) []proof.Checkpoint {
+	t.Helper()
+	v, err := note.NewVerifier(w.key.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(w.conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := js.Stream(t.Context(), "STELE-CHECKPOINTS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []proof.Checkpoint
+	for seq := uint64(1); ; seq++ {
+		m, err := s.GetMsg(t.Context(), seq, jetstream.WithGetMsgSubject(fmt.Sprintf("stele.checkpoints.v1.%d", shard)))
+		if errors.Is(err, jetstream.ErrMsgNotFound) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := proof.Open(string(m.Data), v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, c)
+		seq = m.Sequence
+	}
+}
+
+func (w *world) side(t *testing.T) *journal.Side {
+	t.Helper()
+	side, err := w.journal.OpenSide(t.Context(), journal.Checkpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return side
+}
+
+// follow opens a tree and has it follow the journal.
+func (w *world) follow(t *testing.T, path string) *proof.Tree {
+	t.Helper()
+	tree := open(t, path)
+	if err := tree.Follow(w.journal); err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+// sign is follow with a signer.
+func (w *world) sign(t *testing.T, path string) *proof.Tree {
+	t.Helper()
+	tree := w.follow(t, path)
+	if err := tree.Sign(w.side(t), w.key); err != nil {
+		t.Fatal(err)
+	}
+	return tree
+}
+
+func open(t *testing.T, path string) *proof.Tree {
+	t.Helper()
+	tree, err := proof.OpenTree(proof.Config{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { shut(t, tree) })
+	return tree
+}
+
+func shut(t *testing.T, tree *proof.Tree) {
+	t.Helper()
+	if err := tree.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) path(t *testing.T) string { return filepath.Join(t.TempDir(), "tree.db") }
+
+// awaitTree waits until the tree holds what the journal holds, and compares them.
+func (w *world) awaitTree(t *testing.T, tree *proof.Tree) {
+	t.Helper()
+	for shard := range w.written {
+		leaves := w.leaves(shard)
+		want := mth(leaves).String()
+		eventually(t, "the tree holds the journal", func() bool {
+			if err := tree.Stopped(); err != nil {
+				t.Fatal(err)
+			}
+			size, root, err := tree.Root(shard)
+			if err != nil || size < int64(len(leaves)) { // it is being built
+				return false
+			}
+			if size != int64(len(leaves)) || root != want {
+				t.Fatalf("the root of shard %d with %d commits is %s, want %s with %d", shard, size, root, want, len(leaves))
+			}
+			return true
+		})
+	}
+}
+
+// awaitSigned waits until checkpoints cover what was written.
+func (w *world) awaitSigned(t *testing.T, tree *proof.Tree) {
+	t.Helper()
+	for shard := range w.written {
+		size := int64(len(w.leaves(shard)))
+		eventually(t, "a checkpoint covers everything", func() bool {
+			if err := tree.Stopped(); err != nil {
+				t.Fatal(err)
+			}
+			c, _ := tree.Newest(shard)
+			return c.Size == size
+		})
+	}
+}
+
+// awaitStop waits until the tree stops, and returns why.
+func awaitStop(t *testing.T, tree *proof.Tree) error {
+	t.Helper()
+	eventually(t, "the tree stops", func() bool { return tree.Stopped() != nil })
+	return tree.Stopped()
+}
+
+// mth is RFC 6962's Merkle tree hash, as it is written there.
+func mth(leaves []tlog.Hash) tlog.Hash {
+	switch n := len(leaves); n {
+	case 0:
+		return sha256.Sum256(nil)
+	case 1:
+		return leaves[0]
+	default:
+		k := 1
+		for 2*k < n {
+			k *= 2
+		}
+		return tlog.NodeHash(mth(leaves[:k]), mth(leaves[k:]))
+	}
+}
+
+// eventually polls until the condition holds, for at most a minute.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// asides are the files that were set aside.
+func asides(t *testing.T, path string) []string {
+	t.Helper()
+	found, err := filepath.Glob(path + ".damaged-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func copyFile(t *testing.T, from, to string) {
+	t.Helper()
+	b, err := os.ReadFile(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(to, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
