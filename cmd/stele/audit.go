@@ -7,6 +7,6 @@ func auditCommand(c *cli) *cobra.Command {
 		Use:   "audit",
 		Short: "What auditors ask for",
 	}
-	cmd.AddCommand(auditReadsCommand(c))
+	cmd.AddCommand(auditExportCommand(c), auditReadsCommand(c))
 	return cmd
 }

@@ -25,7 +25,7 @@ change; "stele up" runs all of it on this machine.
 Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z.
 
 Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
-6 invalid value, 130 interrupted.`,
+6 invalid value, 7 does not verify, 130 interrupted.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -49,7 +49,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		getCommand(c), listCommand(c), watchCommand(c),
 		logCommand(c), showCommand(c), diffCommand(c), blameCommand(c), bisectCommand(c),
 		rollbackCommand(c), revertCommand(c),
-		auditCommand(c),
+		proveCommand(c), verifyCommand(c), auditCommand(c),
 		importCommand(c), exportCommand(c), execCommand(c),
 		statusCommand(c), doctorCommand(c), tokenCommand(c),
 	)

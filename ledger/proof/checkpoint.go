@@ -67,6 +67,9 @@ func (c Checkpoint) Sign(s note.Signer) (string, error) {
 func Open(signed string, key note.Verifier) (Checkpoint, error) {
 	n, err := note.Open([]byte(signed), note.VerifierList(key))
 	if err != nil {
+		if c, e := parse(text(signed)); e == nil && KeyName(c.Epoch) != key.Name() {
+			err = fmt.Errorf("%w: it says that it is of %s, and the key is of %s", ErrOtherLedger, KeyName(c.Epoch), key.Name())
+		}
 		return Checkpoint{}, fmt.Errorf("checkpoint %w: %w", ErrInvalid, err)
 	}
 	c, err := parse(n.Text)
@@ -82,6 +85,12 @@ func Open(signed string, key note.Verifier) (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("checkpoint %w: it holds more than a text and the key's signature", ErrInvalid)
 	}
 	return c, nil
+}
+
+// text is what stands before a note's signatures.
+func text(signed string) string {
+	text, _, _ := strings.Cut(signed, "\n\n")
+	return text + "\n"
 }
 
 // parse reads what Text wrote, and nothing else.

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/pages"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -24,7 +25,10 @@ func (r *Replica) scrub(ctx context.Context, s *store) error {
 // check proves that the file is what its commits say: every tenant's chain
 // leads without a gap to its head, every change has its version, and every version
 // its commit.
-func (s *store) check(ctx context.Context) (err error) {
+func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) }
+
+// checkInto is check, and shows m all that it comes to.
+func (s *store) checkInto(ctx context.Context, m *made) (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer catchDamage(&err)
 	return s.db.View(func(tx *bolt.Tx) error {
@@ -36,13 +40,21 @@ func (s *store) check(ctx context.Context) (err error) {
 			if err != nil {
 				return err
 			}
-			return checkTenant(ctx, tx, ledger.Tenant(k), rec)
+			return checkTenant(ctx, tx, ledger.Tenant(k), rec, m)
 		})
 		if err != nil {
 			return err
 		}
 		return checkTenants(tx)
 	})
+}
+
+func checkPages(tx *bolt.Tx, leaves bool) error {
+	err := pages.Check(tx, leaves)
+	if errors.Is(err, pages.ErrDamaged) {
+		return damaged("%v", err)
+	}
+	return err
 }
 
 // checkTenants looks for commits of a tenant that is missing.
@@ -59,7 +71,7 @@ func checkTenants(tx *bolt.Tx) error {
 	return nil
 }
 
-func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord) error {
+func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, m *made) error {
 	var head ledger.Head
 	var changes uint64
 	prefix := tenantKey(t)
@@ -100,6 +112,9 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(nameKey(t, id)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
+		if err := m.commit(commit, stored); err != nil {
+			return err
+		}
 		head = commit.Head(stored.sequence)
 		changes += uint64(len(commit.Changes))
 	}
@@ -107,13 +122,13 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		return damaged("the commits of %s lead to %s with %d changes, and its head is %s with %d",
 			t, head.Revision, changes, rec.head.Revision, rec.changes)
 	}
-	return checkKeys(ctx, tx, t, changes)
+	return checkKeys(ctx, tx, t, changes, m)
 }
 
 // checkKeys walks a tenant's keys and their blocks of older versions side by side.
-func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64) error {
+func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64, m *made) error {
 	prefix := tenantKey(t)
-	c := keyCheck{tenant: t, commits: tx.Bucket(bucketCommits)}
+	c := keyCheck{tenant: t, commits: tx.Bucket(bucketCommits), made: m}
 	keys := tx.Bucket(bucketKeys).Cursor()
 	versions := tx.Bucket(bucketVersions).Cursor()
 	of, block := versions.Seek(prefix)
@@ -126,6 +141,7 @@ func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64
 			return err
 		}
 		c.before = 0
+		m.key(e.blocks)
 		if _, err := c.list(k, e.newest); err != nil {
 			return err
 		}
@@ -157,6 +173,7 @@ func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64
 type keyCheck struct {
 	tenant  ledger.Tenant
 	commits *bolt.Bucket
+	made    *made
 	found   uint64
 	before  ledger.Revision // the last of the key's versions so far; 0 for none
 }
@@ -182,6 +199,7 @@ func (c *keyCheck) list(key []byte, list pointers) (n int, err error) {
 		if _, err := p.cut(key, commit.encoded); err != nil {
 			return n, err
 		}
+		c.made.version(key, p)
 		c.before = p.revision
 		c.found++
 	}

@@ -1,9 +1,6 @@
 package replica
 
-import (
-	"context"
-	"errors"
-)
+import "context"
 
 // Flush writes what is applied into the file now.
 func (r *Replica) Flush() error { return r.store.Load().flush() }
@@ -28,6 +25,3 @@ func (r *Replica) Check(ctx context.Context) (current bool, err error) {
 	err = s.check(ctx)
 	return r.store.Load() == s, err
 }
-
-// IsDamage says whether an error means that the file is not what was written.
-func IsDamage(err error) bool { return errors.Is(err, errDamaged) }

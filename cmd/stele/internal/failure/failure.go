@@ -21,6 +21,8 @@ const (
 	Conflict = 4
 	Denied   = 5
 	Invalid  = 6
+	// Unverified: what was to be proven is not so.
+	Unverified = 7
 	// Interrupted is what a shell says of a program that Ctrl-C has ended.
 	Interrupted = 130
 )

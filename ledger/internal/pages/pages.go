@@ -1,15 +1,25 @@
-package replica
+// Package pages checks the pages of a bbolt file, which bbolt itself trusts.
+package pages
 
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 
 	bolt "go.etcd.io/bbolt"
 )
 
-// checkPages walks the trees of the file. bbolt trusts them: a flipped bit in a
+// ErrDamaged is in the chain of every error that means that a page is not what was
+// written.
+var ErrDamaged = errors.New("damaged page")
+
+func damaged(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+}
+
+// Check walks the trees of the file. bbolt trusts them: a flipped bit in a
 // branch page hides entries that are there or leads in a circle, and one in a
 // page's length or in the free list makes the next write overwrite others. After
 // this walk a write takes only pages that nothing else uses, and, when leaves are
@@ -18,10 +28,10 @@ import (
 //
 // Without the leaves it reads a hundredth of the file, so it is done before the
 // file is used; the leaves are read beside that, by the scrub.
-func checkPages(tx *bolt.Tx, leaves bool) error {
+func Check(tx *bolt.Tx, leaves bool) error {
 	file, err := os.Open(tx.DB().Path())
 	if err != nil {
-		return fmt.Errorf("check replica: %w", err)
+		return fmt.Errorf("%w", err)
 	}
 	defer file.Close()
 	size := tx.DB().Info().PageSize
@@ -114,7 +124,7 @@ func (w *pageWalk) head(id uint64) (kind, pages int, err error) {
 	}
 	info, err := w.tx.Page(int(id))
 	if err != nil {
-		return 0, 0, fmt.Errorf("check replica: page %d: %w", id, err)
+		return 0, 0, fmt.Errorf("page %d: %w", id, err)
 	}
 	switch info.Type {
 	case "leaf":
@@ -222,7 +232,7 @@ func (w *pageWalk) rest() error {
 		info, err := w.tx.Page(id)
 		switch {
 		case err != nil:
-			return fmt.Errorf("check replica: page %d: %w", id, err)
+			return fmt.Errorf("page %d: %w", id, err)
 		case w.used[id] && info.Type == "free":
 			return damaged("page %d is used and free", id)
 		case w.used[id] || info.Type == "free":

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// letter is a message of a stream.
+type letter struct {
+	subject string
+	body    []byte
+}
+
+// streamTampers make streams anew, through a server, as somebody does who owns the
+// machine and knows the format.
+func streamTampers() []tamper {
+	commits := func(kind string, edit func(l []letter, rng *rand.Rand) []letter) tamper {
+		return tamper{"journal, remade", kind, func(t *testing.T, e *evidence, rng *rand.Rand) string {
+			return remake(t, e, func(name string) bool { return name != "STELE-CHECKPOINTS" }, edit, rng)
+		}}
+	}
+	checkpoints := func(kind string, edit func(t *testing.T, l []letter, rng *rand.Rand) []letter) tamper {
+		return tamper{"checkpoints, remade", kind, func(t *testing.T, e *evidence, rng *rand.Rand) string {
+			return remake(t, e, func(name string) bool { return name == "STELE-CHECKPOINTS" }, func(l []letter, rng *rand.Rand) []letter { return edit(t, l, rng) }, rng)
+		}}
+	}
+	drop := func(l []letter, rng *rand.Rand) []letter {
+		i := rng.IntN(len(l))
+		return append(l[:i], l[i+1:]...)
+	}
+	cut := func(l []letter, rng *rand.Rand) []letter { return l[:rng.IntN(len(l))] }
+	swap := func(l []letter, rng *rand.Rand) []letter {
+		p := rng.Perm(len(l))
+		l[p[0]], l[p[1]] = l[p[1]], l[p[0]]
+		return l
+	}
+	return []tamper{
+		commits("drop a message", drop),
+		commits("cut", cut),
+		commits("reorder messages", swap),
+		commits("repeat a message", func(l []letter, rng *rand.Rand) []letter {
+			i := rng.IntN(len(l))
+			return append(l[:i+1], l[i:]...)
+		}),
+		commits("replace a commit", func(l []letter, rng *rand.Rand) []letter {
+			i := rng.IntN(len(l))
+			l[i].body = editRecord(l[i].body, rng)
+			return l
+		}),
+		commits("rewrite a tenant's history", func(l []letter, rng *rand.Rand) []letter { return rewrite(l, rng) }),
+		checkpoints("drop a message", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return drop(l, rng) }),
+		checkpoints("cut", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return cut(l, rng) }),
+		checkpoints("reorder messages", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return swapOfOneShard(l, rng) }),
+		checkpoints("sign with another key", func(t *testing.T, l []letter, rng *rand.Rand) []letter {
+			i := rng.IntN(len(l))
+			forged, _ := forge(t, string(l[i].body))
+			l[i].body = []byte(forged)
+			return l
+		}),
+	}
+}
+
+// swapOfOneShard exchanges two checkpoints of a shard: each shard's stand in a line
+// of their own.
+func swapOfOneShard(l []letter, rng *rand.Rand) []letter {
+	for {
+		p := rng.Perm(len(l))
+		if a, b := p[0], p[1]; l[a].subject == l[b].subject {
+			l[a], l[b] = l[b], l[a]
+			return l
+		}
+	}
+}
+
+// editRecord replaces one of the record's commits.
+func editRecord(body []byte, rng *rand.Rand) []byte {
+	var r stelev1.Record
+	if err := proto.Unmarshal(body, &r); err != nil {
+		panic(err)
+	}
+	i := rng.IntN(len(r.Commits))
+	r.Commits[i] = editCommit(r.Commits[i], rng)
+	b, err := proto.Marshal(&r)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+// rewrite replaces a commit, and chains all of the tenant's later ones to it.
+func rewrite(l []letter, rng *rand.Rand) []letter {
+	from := rng.IntN(len(l))
+	subject := l[from].subject
+	var parent *ledger.CommitID
+	for i := from; i < len(l); i++ {
+		if l[i].subject != subject {
+			continue
+		}
+		if i == from {
+			l[i].body = editRecord(l[i].body, rng)
+		}
+		var r stelev1.Record
+		if err := proto.Unmarshal(l[i].body, &r); err != nil {
+			panic(err)
+		}
+		for n, encoded := range r.Commits {
+			if parent != nil {
+				var c stelev1.Commit
+				if err := proto.Unmarshal(encoded, &c); err != nil {
+					panic(err)
+				}
+				c.Parent = parent[:]
+				encoded, _ = proto.Marshal(&c)
+				r.Commits[n] = encoded
+			}
+			id := ledger.IDOf(encoded)
+			parent = &id
+		}
+		l[i].body, _ = proto.Marshal(&r)
+	}
+	return l
+}
+
+// remake edits the messages of a stream that has at least two.
+func remake(t *testing.T, e *evidence, which func(name string) bool, edit func([]letter, *rand.Rand) []letter, rng *rand.Rand) string {
+	t.Helper()
+	s, err := journal.StartServer(journal.ServerConfig{Dir: filepath.Join(e.data, "journal"), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	nc, err := s.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for info := range js.ListStreams(t.Context()).Info() {
+		if name := info.Config.Name; strings.HasPrefix(name, "STELE-") && name != "STELE-READS" && which(name) && info.State.Msgs > 1 {
+			names = append(names, name)
+		}
+	}
+	name := names[rng.IntN(len(names))]
+	stream, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var letters []letter
+	for seq := uint64(1); seq <= stream.CachedInfo().State.LastSeq; seq++ {
+		m, err := stream.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		letters = append(letters, letter{m.Subject, m.Data})
+	}
+	before := fmt.Sprint(letters)
+	letters = edit(letters, rng)
+	if fmt.Sprint(letters) == before {
+		t.Fatal("nothing was changed")
+	}
+	if err := js.DeleteStream(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := js.CreateStream(t.Context(), stream.CachedInfo().Config); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range letters {
+		m := nats.NewMsg(l.subject)
+		m.Data = l.body
+		if _, err := js.PublishMsg(t.Context(), m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return name
+}

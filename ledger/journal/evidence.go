@@ -1,0 +1,202 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+	"golang.org/x/sys/unix"
+)
+
+// CopyStopped copies the folder of an embedded server that is not running, so that
+// a server can be started on the copy: JetStream repairs what is damaged, and what
+// it repairs is no evidence any more. Its index files are left out: they are caches,
+// and without them the server reads every message that there is.
+func CopyStopped(from, to string) error {
+	lock, err := os.Open(filepath.Join(from, "stele.lock"))
+	if err == nil {
+		defer lock.Close()
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	}
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
+		return fmt.Errorf("%s is in use: stop the ledger first", from)
+	case err != nil:
+		return fmt.Errorf("%s is no journal's folder: %w", from, err)
+	}
+	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		case !d.Type().IsRegular(), d.Name() == "index.db", path == lock.Name():
+			return nil
+		}
+		return copyFile(path, filepath.Join(to, rel))
+	})
+	if err != nil {
+		return fmt.Errorf("copy the journal: %w", err)
+	}
+	return nil
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
+}
+
+// EvidenceError is a stream that is not what it must be.
+type EvidenceError struct {
+	Stream string
+	Reason string
+	// Missing says that it is not there.
+	Missing bool
+}
+
+func (e *EvidenceError) Error() string { return e.Stream + ": " + e.Reason }
+
+// Evidence is a journal as an auditor reads it: nothing is created, nothing is
+// taken for granted, and what is missing is said.
+type Evidence struct {
+	Epoch  ledger.Epoch
+	Shards int
+
+	js jetstream.JetStream
+}
+
+// maxShards is more than any ledger has.
+const maxShards = 1 << 16
+
+// OpenEvidence reads the ledger's identity. What is wrong with the streams is an
+// *EvidenceError.
+func OpenEvidence(ctx context.Context, nc *nats.Conn) (*Evidence, error) {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	e := &Evidence{js: js}
+	first, err := e.stream(ctx, streamName(0))
+	if err != nil {
+		return nil, err
+	}
+	meta := first.CachedInfo().Config.Metadata
+	e.Epoch, err = ledger.ParseEpoch(meta[metaEpoch])
+	e.Shards, _ = strconv.Atoi(meta[metaShards])
+	if err != nil || e.Shards < 1 || e.Shards > maxShards {
+		return nil, &EvidenceError{Stream: streamName(0), Reason: fmt.Sprintf("its metadata are no ledger's: epoch %q, shards %q", meta[metaEpoch], meta[metaShards])}
+	}
+	return e, nil
+}
+
+func (e *Evidence) stream(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := e.js.Stream(ctx, name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, &EvidenceError{Stream: name, Reason: "it is missing", Missing: true}
+	}
+	return s, wrapStream(name, err)
+}
+
+// Shard hands over every message of a shard, from the first to the last, and
+// returns the last one's sequence. A shard that is not what it must be is an
+// *EvidenceError.
+func (e *Evidence) Shard(ctx context.Context, shard int, handle func(Message) error) (ledger.Sequence, error) {
+	return e.read(ctx, streamConfig(shard, e.Shards, 1, e.Epoch), func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
+		tenant, err := tenantOf(m.Subject())
+		if err != nil {
+			return &EvidenceError{Stream: streamName(shard), Reason: fmt.Sprintf("message %d: %v", seq, err)}
+		}
+		return handle(Message{Shard: shard, Tenant: tenant, Sequence: seq, Time: stored, Record: m.Data()})
+	})
+}
+
+// Side hands over every message of a stream beside the shards, as Shard does.
+func (e *Evidence) Side(ctx context.Context, kind SideKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
+	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
+	return e.read(ctx, want, func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
+		return handle(strings.TrimPrefix(m.Subject(), kind.subject), seq, m.Data())
+	})
+}
+
+// silence is how long a message may not come before it is asked for by itself.
+const silence = 250 * time.Millisecond
+
+func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle func(jetstream.Msg, ledger.Sequence, time.Time) error) (ledger.Sequence, error) {
+	broken := func(format string, args ...any) error {
+		return &EvidenceError{Stream: want.Name, Reason: fmt.Sprintf(format, args...)}
+	}
+	found, err := e.stream(ctx, want.Name)
+	if err != nil {
+		return 0, err
+	}
+	s := stream{Stream: found, want: want}
+	info := found.CachedInfo()
+	if err := s.check(info, 0); err != nil {
+		return 0, broken("%v", err)
+	}
+	last := info.State.LastSeq
+	if last == 0 {
+		return 0, nil
+	}
+	consumer, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
+		InactiveThreshold: time.Minute, Replicas: 1, MemoryStorage: true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", want.Name, err)
+	}
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, followBytes), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return 0, fmt.Errorf("read %s: %w", want.Name, err)
+	}
+	defer messages.Stop()
+	for seq := uint64(1); seq <= last; {
+		m, err := messages.Next(jetstream.NextMaxWait(silence))
+		switch {
+		case errors.Is(err, nats.ErrTimeout):
+			if _, err := s.GetMsg(ctx, seq); err != nil {
+				return 0, broken("message %d cannot be read: %v", seq, err)
+			}
+			continue
+		case err != nil:
+			return 0, fmt.Errorf("read %s: %w", want.Name, err)
+		case ctx.Err() != nil:
+			return 0, ctx.Err()
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return 0, fmt.Errorf("read %s: %w", want.Name, err)
+		}
+		if meta.Sequence.Stream != seq {
+			return 0, broken("after message %d comes %d", seq-1, meta.Sequence.Stream)
+		}
+		if err := handle(m, ledger.Sequence(seq), meta.Timestamp); err != nil {
+			return 0, err
+		}
+		seq++
+	}
+	return ledger.Sequence(last), nil
+}

@@ -1,0 +1,155 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/pages"
+	bolt "go.etcd.io/bbolt"
+)
+
+// Content is what a replica's file says that it holds.
+type Content struct {
+	Epoch ledger.Epoch
+	// Positions up to which each shard was followed.
+	Positions []ledger.Sequence
+	Heads     map[ledger.Tenant]ledger.Head
+}
+
+// Verify reads the whole file of a replica of all tenants that nobody has open for writing, and changes nothing
+// in it. Beyond what every start checks, it looks for entries that belong to no
+// commit. visit is told the message that each commit is said to be in, a tenant's
+// commits in their order: only the journal knows whether that is so. An error of
+// IsDamage means that the file is not what its commits say.
+func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.Revision, ledger.Sequence)) (c *Content, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer catchDamage(&err)
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	if err := pages.CheckMetas(path); err != nil {
+		return nil, damaged("%v", err)
+	}
+	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: time.Second})
+	if err != nil {
+		return nil, damaged("open %s: %v", path, err)
+	}
+	s := &store{db: db, tenants: make(map[ledger.Tenant]*tenantState)}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	defer catchDamage(&err) // here, so that the file is closed
+	if err := s.load(nil, nil); err != nil {
+		return nil, err
+	}
+	m := &made{entries: make(map[string]int), visit: visit}
+	if err := s.checkInto(ctx, m); err != nil {
+		return nil, err
+	}
+	c = &Content{Epoch: s.epoch, Positions: make([]ledger.Sequence, s.shards), Heads: make(map[ledger.Tenant]ledger.Head)}
+	for i, sh := range s.shard {
+		c.Positions[i] = sh.position
+	}
+	for t, ts := range s.tenants {
+		c.Heads[t] = ts.head
+	}
+	return c, db.View(func(tx *bolt.Tx) error { return s.checkNothingMore(tx, m) })
+}
+
+// IsDamage says whether an error means that the file is not what was written.
+func IsDamage(err error) bool { return errors.Is(err, errDamaged) }
+
+// made is what the commits make of the file, compared with what is in it. A nil
+// made compares nothing.
+type made struct {
+	visit func(ledger.Tenant, ledger.Revision, ledger.Sequence)
+	// entries, by bucket.
+	entries map[string]int
+	// versions is a sum over those that the commits make less a sum over those that
+	// there are: 0 in the end, when they are the same.
+	versions uint64
+}
+
+// seed is chance, so that nobody can make other versions with the same sum.
+var seed = maphash.MakeSeed()
+
+func versionHash(key []byte, r ledger.Revision, s span) uint64 {
+	return maphash.Comparable(seed, [4]uint64{maphash.Bytes(seed, key), uint64(r), uint64(s.offset), uint64(s.length)})
+}
+
+// commit is shown every commit, a tenant's in their order.
+func (m *made) commit(c *ledger.Commit, stored storedCommit) error {
+	if m == nil {
+		return nil
+	}
+	if stored.time != c.Time.UnixNano() {
+		return damaged("commit %s%s is said to be of %s, and is of %s", c.Tenant, c.Revision, time.Unix(0, stored.time).UTC(), c.Time)
+	}
+	at, err := spans(stored.encoded, len(c.Changes))
+	if err != nil || len(at) != len(c.Changes) {
+		return damaged("commit %s%s has %d values for %d changes: %v", c.Tenant, c.Revision, len(at), len(c.Changes), err)
+	}
+	for i, ch := range c.Changes {
+		m.versions += versionHash(nameKey(c.Tenant, string(ch.Key)), c.Revision, at[i])
+	}
+	m.entries[string(bucketCommits)]++
+	if c.RequestID != "" {
+		m.entries[string(bucketRequests)]++
+	}
+	m.visit(c.Tenant, c.Revision, stored.sequence)
+	return nil
+}
+
+// key is shown how many blocks of versions each key has.
+func (m *made) key(blocks int) {
+	if m != nil {
+		m.entries[string(bucketKeys)]++
+		m.entries[string(bucketVersions)] += blocks
+	}
+}
+
+// version is shown every version that there is.
+func (m *made) version(key []byte, p pointer) {
+	if m != nil {
+		m.versions -= versionHash(key, p.revision, p.span)
+	}
+}
+
+// checkNothingMore compares the versions and counts the entries that there are.
+// Meta holds four and a position of each shard.
+func (s *store) checkNothingMore(tx *bolt.Tx, m *made) error {
+	if m.versions != 0 {
+		return damaged("the versions of its keys are not those that its commits make")
+	}
+	m.entries[string(bucketTenants)] = len(s.tenants)
+	m.entries[string(bucketMeta)] = 4
+	for i := range s.shard {
+		if tx.Bucket(bucketMeta).Get(metaShard(i)) != nil {
+			m.entries[string(bucketMeta)]++
+		}
+	}
+	for t, ts := range s.tenants {
+		block, at := idBlock(ts.head.Revision)
+		m.entries[string(bucketIDs)] += int(block) + 1
+		if ids := tx.Bucket(bucketIDs).Get(idBlockKey(t, block)); len(ids) != 4+(at+1)*idBytes {
+			return damaged("the last ids of %s have %d bytes", t, len(ids))
+		}
+	}
+	for _, name := range buckets {
+		count := 0
+		err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
+			count++
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if want := m.entries[string(name)]; count != want {
+			return damaged("%s has %d entries, and the commits make %d", name, count, want)
+		}
+	}
+	return nil
+}

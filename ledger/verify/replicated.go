@@ -1,0 +1,71 @@
+package verify
+
+import (
+	"context"
+	"fmt"
+	"hash/maphash"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// replicated is what a replica's file holds. After it was filled it is only read.
+type replicated struct {
+	*replica.Content
+	// sums are over the messages that each tenant's commits are said to be in.
+	sums map[ledger.Tenant]uint64
+}
+
+type replicaResult struct {
+	replicated
+	err error
+}
+
+func readReplica(ctx context.Context, path string) replicaResult {
+	r := replicaResult{replicated: replicated{sums: make(map[ledger.Tenant]uint64)}}
+	r.Content, r.err = replica.Verify(ctx, path, r.visit)
+	return r
+}
+
+// seed is chance, so that nobody can make two histories with one sum.
+var seed = maphash.MakeSeed()
+
+func addSequence(sum uint64, seq ledger.Sequence) uint64 {
+	return maphash.Comparable(seed, [2]uint64{sum, uint64(seq)})
+}
+
+func (r *replicated) visit(t ledger.Tenant, _ ledger.Revision, seq ledger.Sequence) {
+	r.sums[t] = addSequence(r.sums[t], seq)
+}
+
+// commit compares the journal's newest commit of a tenant with the replica, which
+// may have more than its position says, and says what is wrong.
+func (r *replicated) commit(t ledger.Tenant, h *history, shard int) string {
+	head := r.Heads[t]
+	if h.head.Revision > head.Revision {
+		if h.head.Sequence <= r.Positions[shard] {
+			return fmt.Sprintf("it says that it has followed shard %d to message %d, and has only %s", shard, r.Positions[shard], head.Revision)
+		}
+		return ""
+	}
+	h.sum = addSequence(h.sum, h.head.Sequence)
+	if h.head.Revision == head.Revision && (h.head != head || h.sum != r.sums[t]) {
+		return fmt.Sprintf("its commit is %s, or in another message, and the journal's is %s", head.ID, h.head.ID)
+	}
+	return ""
+}
+
+// compare looks for tenants and commits that the journal does not have.
+func (r *replicated) compare(report *Report, walks []*walk) {
+	journal := make(map[ledger.Tenant]ledger.Revision)
+	for _, w := range walks {
+		for t, h := range w.tenants {
+			journal[t] = h.head.Revision
+		}
+	}
+	for t, head := range r.Heads {
+		if journal[t] < head.Revision {
+			report.add(Finding{replicaFile, t, head.Revision, fmt.Sprintf("the journal has only %s", journal[t])})
+		}
+	}
+}

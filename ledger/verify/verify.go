@@ -1,0 +1,267 @@
+// Package verify holds a whole ledger that is stopped to what its public key has
+// signed: the folder that "stele up" leaves.
+//
+// The journal is copied and read on the copy, message by message, from the first to
+// the last. Every tenant's commits must be one chain, every shard's tree must have
+// the roots that the checkpoints state, and the files that are made from the
+// journal, the tree's and the replica's, must be what it makes. Nothing in the
+// folder is changed.
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/ledger/replica"
+	"golang.org/x/sync/errgroup"
+)
+
+// Config says what to verify.
+type Config struct {
+	// Dir is the ledger's folder.
+	Dir string
+	// Key of the ledger.
+	Key proof.Verifier
+	// From are checkpoints, verified, that the ledger must extend.
+	From []proof.Checkpoint
+	// Seen, when set, is told now and then how many commits were read. It may be
+	// called concurrently.
+	Seen func(commits int)
+}
+
+// Report is what was found.
+type Report struct {
+	Epoch       ledger.Epoch
+	Shards      int
+	Tenants     int
+	Messages    int
+	Commits     int
+	Checkpoints int
+	Reads       int // recorded reads
+	// Findings are what does not verify; none when all is well.
+	Findings []Finding
+
+	mu sync.Mutex
+}
+
+// Finding is one thing that does not verify.
+type Finding struct {
+	// Where is the stream or the file.
+	Where string `json:"where"`
+	// Tenant and Revision of the commit that it is about, if it is about one.
+	Tenant   ledger.Tenant   `json:"tenant,omitempty"`
+	Revision ledger.Revision `json:"revision,omitempty"`
+	What     string          `json:"what"`
+}
+
+func (f Finding) String() string {
+	if f.Tenant == "" {
+		return f.Where + ": " + f.What
+	}
+	return fmt.Sprintf("%s: %s%s: %s", f.Where, f.Tenant, f.Revision, f.What)
+}
+
+func (r *Report) find(where, format string, args ...any) {
+	r.add(Finding{Where: where, What: fmt.Sprintf(format, args...)})
+}
+
+func (r *Report) add(f Finding) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Findings = append(r.Findings, f)
+}
+
+// Ledger verifies the folder. The error is that it cannot be done: the ledger
+// runs, or there is no ledger. What does not verify is in the report.
+func Ledger(ctx context.Context, cfg Config) (*Report, error) {
+	v := &verifier{cfg: cfg, report: &Report{}}
+	if v.cfg.Seen == nil {
+		v.cfg.Seen = func(int) {}
+	}
+	stop, err := v.open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	if v.evidence == nil {
+		return v.report, nil // there is no reading on
+	}
+	if err := v.run(ctx); err != nil {
+		return nil, err
+	}
+	return v.report, nil
+}
+
+// verifier is one run.
+type verifier struct {
+	cfg      Config
+	report   *Report
+	evidence *journal.Evidence
+	// tree and content of the replica; nil where there is none to compare with.
+	tree    *proof.Witness
+	replica *replicated
+	// checkpoints of each shard, in their order.
+	checkpoints map[int][]placed
+}
+
+// placed is a checkpoint and its sequence in the stream of checkpoints.
+type placed struct {
+	proof.Checkpoint
+	sequence ledger.Sequence
+}
+
+// open starts a server on a copy of the journal and opens the other files.
+func (v *verifier) open(ctx context.Context) (stop func(), err error) {
+	var undo []func()
+	stop = func() {
+		for i := len(undo) - 1; i >= 0; i-- {
+			undo[i]()
+		}
+	}
+	defer func() {
+		if err != nil {
+			stop()
+		}
+	}()
+	// The replica's file takes longest, and needs nothing of the rest.
+	read := make(chan replicaResult, 1)
+	ctx, cancel := context.WithCancel(ctx)
+	var reading sync.WaitGroup
+	reading.Go(func() { read <- readReplica(ctx, filepath.Join(v.cfg.Dir, replicaFile)) })
+	undo = append(undo, func() {
+		cancel()
+		reading.Wait()
+	})
+	dir, err := os.MkdirTemp("", "stele-verify-")
+	if err != nil {
+		return stop, err
+	}
+	undo = append(undo, func() { os.RemoveAll(dir) })
+	if err := journal.CopyStopped(filepath.Join(v.cfg.Dir, "journal"), dir); err != nil {
+		return stop, err
+	}
+	server, err := journal.StartServer(journal.ServerConfig{Dir: dir, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		v.report.find("journal", "the nats-server does not start on it: %v", err)
+		return stop, nil
+	}
+	undo = append(undo, server.Close)
+	nc, err := server.Connect()
+	if err != nil {
+		return stop, err
+	}
+	undo = append(undo, nc.Close)
+	v.evidence, err = journal.OpenEvidence(ctx, nc)
+	if err := v.evident(err); err != nil || v.evidence == nil {
+		return stop, err
+	}
+	v.report.Epoch, v.report.Shards = v.evidence.Epoch, v.evidence.Shards
+	if proof.KeyName(v.evidence.Epoch) != v.cfg.Key.Name() {
+		return stop, fmt.Errorf("%w: the folder is of %s, and the key of %s", proof.ErrOtherLedger, proof.KeyName(v.evidence.Epoch), v.cfg.Key.Name())
+	}
+	if err := v.openTree(); err != nil {
+		return stop, err
+	}
+	if v.tree != nil {
+		undo = append(undo, func() { v.tree.Close() })
+	}
+	return stop, v.openReplica(<-read)
+}
+
+// evident makes a finding of what is wrong with a stream.
+func (v *verifier) evident(err error) error {
+	var broken *journal.EvidenceError
+	if errors.As(err, &broken) {
+		v.report.find(broken.Stream, "%s", broken.Reason)
+		return nil
+	}
+	return err
+}
+
+const (
+	treeFile    = "tree.db"
+	replicaFile = "replica.db"
+)
+
+func (v *verifier) openTree() error {
+	w, err := proof.OpenWitness(filepath.Join(v.cfg.Dir, treeFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist), proof.IsDamage(err):
+		v.report.find(treeFile, "%v", err)
+		return nil
+	case err != nil:
+		return err
+	}
+	switch {
+	case w.Epoch() != v.evidence.Epoch:
+		v.report.find(treeFile, "it is of the ledger %s", w.Epoch())
+	case len(w.Shards) != v.evidence.Shards:
+		v.report.find(treeFile, "it has %d shards", len(w.Shards))
+	default:
+		v.tree = w
+		return nil
+	}
+	return w.Close()
+}
+
+func (v *verifier) openReplica(r replicaResult) error {
+	switch {
+	case errors.Is(r.err, fs.ErrNotExist), replica.IsDamage(r.err):
+		v.report.find(replicaFile, "%v", r.err)
+	case r.err != nil:
+		return r.err
+	case r.Epoch != v.evidence.Epoch:
+		v.report.find(replicaFile, "it is of the ledger %s", r.Epoch)
+	case len(r.Positions) != v.evidence.Shards:
+		v.report.find(replicaFile, "it has %d shards", len(r.Positions))
+	default:
+		v.replica = &r.replicated
+	}
+	return nil
+}
+
+// run reads everything.
+func (v *verifier) run(ctx context.Context) error {
+	if err := v.readCheckpoints(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	walks := make([]*walk, v.evidence.Shards)
+	for shard := range walks {
+		group.Go(func() error {
+			walks[shard] = v.newWalk(shard)
+			return v.walkShard(ctx, walks[shard])
+		})
+	}
+	group.Go(func() error { return v.readReads(ctx) })
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	whole := true
+	for _, w := range walks {
+		v.report.Messages += w.messages
+		v.report.Commits += int(w.roots.Size())
+		v.report.Tenants += len(w.tenants)
+		whole = whole && w.whole
+	}
+	if v.tree != nil && whole {
+		if err := v.tree.NothingMore(); err != nil {
+			v.report.find(treeFile, "%v", err)
+		}
+	}
+	if v.replica != nil && whole {
+		v.replica.compare(v.report, walks)
+	}
+	return nil
+}
