@@ -40,6 +40,11 @@ func TestRevertsFindTheirWayBesideOtherWriters(t *testing.T) {
 		})
 	}
 	all.Wait()
+	for _, n := range nodes { // each has its own last writes already
+		if err := nodes[0].Replica.Wait(t.Context(), acme, n.Replica.Head(acme).Revision); err != nil {
+			t.Fatal(err)
+		}
+	}
 	v, err := nodes[0].Replica.View(acme, replica.At{})
 	if err != nil {
 		t.Fatal(err)
