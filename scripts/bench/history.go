@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/stelehq/stele/scripts/bench/peer"
@@ -79,7 +80,46 @@ func measureHistory(ctx context.Context, s *session) error {
 			return err
 		}
 	}
-	return s.rss("after the history")
+	if err := s.rss("after the history"); err != nil {
+		return err
+	}
+	if a, ok := s.peer.(peer.Auditable); ok {
+		return s.audit(ctx, sec, a, past)
+	}
+	return nil
+}
+
+// audit measures what proves the history.
+func (s *session) audit(ctx context.Context, sec section, a peer.Auditable, past pasts) error {
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	begun := time.Now()
+	if err := a.Verify(ctx, s.dir); err != nil {
+		return err
+	}
+	took := time.Since(begun)
+	s.report.duration(sec, "verify of the stopped ledger: journal, chains, trees, checkpoints, replica", s.peer, took)
+	s.report.detail(sec, s.peer, fmt.Sprintf("verifies %.0f commits/s, on both cores", float64(s.opts.writes)/took.Seconds()))
+
+	if err := a.ForgetTree(s.dir); err != nil {
+		return err
+	}
+	begun = time.Now()
+	proc, err := peer.Start(s.peer, s.dir)
+	if err != nil {
+		return err
+	}
+	s.proc = proc
+	names := make([]string, len(past))
+	for i, t := range past {
+		names[i] = t.name
+	}
+	err = s.proc.Await(ctx, func(ctx context.Context, c peer.Client) error { return c.(peer.Prover).Covered(ctx, names) })
+	took = time.Since(begun)
+	s.report.duration(sec, "start without a tree, until a checkpoint covers every commit", s.peer, took)
+	s.report.detail(sec, s.peer, fmt.Sprintf("appends %.0f commits/s to its trees, reading them from the journal", float64(s.opts.writes)/took.Seconds()))
+	return err
 }
 
 // timeTravel measures what only a ledger does.

@@ -121,3 +121,17 @@ type TimeTraveller interface {
 	// RollbackOne makes the tenant's state what it was before its last commit.
 	RollbackOne(ctx context.Context, tenant string) error
 }
+
+// Auditable is a peer that can prove what is in its files.
+type Auditable interface {
+	// Verify checks the files of a peer that is stopped.
+	Verify(ctx context.Context, dir string) error
+	// ForgetTree deletes what proofs are made from, which the peer makes again.
+	ForgetTree(dir string) error
+}
+
+// Prover says, with an error while it is not so, whether everything that the
+// tenants have written is in signed trees.
+type Prover interface {
+	Covered(ctx context.Context, tenants []string) error
+}

@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"time"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -91,4 +94,31 @@ func (c *steleClient) RollbackOne(ctx context.Context, tenant string) error {
 		err = errors.New("stele: the rollback changed nothing")
 	}
 	return err
+}
+
+// Verify is "stele verify" on the stopped ledger's folder.
+func (s Stele) Verify(ctx context.Context, dir string) error {
+	if out, err := exec.CommandContext(ctx, s.Binary, "verify", "--data", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("verify stele: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func (Stele) ForgetTree(dir string) error { return os.Remove(filepath.Join(dir, "tree.db")) }
+
+func (c *steleClient) Covered(ctx context.Context, tenants []string) error {
+	for _, tenant := range tenants {
+		head, err := c.ledger().GetHead(ctx, &stelev1.GetHeadRequest{}, c.as(tenant))
+		if err != nil {
+			return err
+		}
+		r, err := stelev1.NewProofClient(c.next()).GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{}, c.as(tenant))
+		if err != nil {
+			return err
+		}
+		if r.CoveredRevision < head.Snapshot.Head {
+			return fmt.Errorf("stele: %d of %d commits of %s are covered", r.CoveredRevision, head.Snapshot.Head, tenant)
+		}
+	}
+	return nil
 }
