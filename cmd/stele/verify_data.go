@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -17,6 +19,9 @@ import (
 
 // verifyData verifies a ledger that is stopped.
 func (c *cli) verifyData(ctx context.Context, o verifyOptions) error {
+	if _, err := os.Stat(o.data); errors.Is(err, fs.ErrNotExist) {
+		return failure.With(failure.NotFound, fmt.Errorf("there is no folder %s: name the one that \"stele up\" keeps its data in", o.data))
+	}
 	key, err := givenKey(o.key)
 	if err != nil {
 		return err

@@ -131,11 +131,12 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 	if err := p.Printf("%s is in the ledger\n", styleRevision(string(commit.Tenant)+commit.Revision.String())); err != nil {
 		return err
 	}
-	rows := [][2]string{
-		{"id", object.ID}, {"time", object.Time}, {"author", output.Plain(commit.Author)}, {"message", output.Plain(commit.Message)},
+	rows := [][2]string{{"id", object.ID}, {"time", object.Time}, {"author", output.Plain(commit.Author)}}
+	if commit.Message != "" {
+		rows = append(rows, [2]string{"message", output.Plain(commit.Message)})
 	}
-	if object.Importer != "" {
-		rows = append(rows, [2]string{"imported", object.Recorded + " by " + output.Plain(object.Importer)})
+	if name, what := originWords(commit.Proto().Origin); name != "" {
+		rows = append(rows, [2]string{name, what})
 	}
 	for _, ch := range commit.Changes {
 		what := fmt.Sprintf("%s = %s", ch.Key, output.Plain(string(ch.Value)))
