@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,10 +116,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		return nil, err
 	}
 	defer v.Close()
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultPage
-	}
+	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.ListResponse{Snapshot: snapshotOf(v)}
 	size := 0
 	err = v.List(prefix, from, func(e replica.Entry) bool {

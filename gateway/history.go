@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,10 +91,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultCommits
-	}
+	limit := int(cmp.Or(req.PageSize, defaultCommits))
 	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
 	size := 0
 	var failed error
@@ -184,10 +182,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultPage
-	}
+	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from), ToRevision: uint64(at.revision), Snapshot: snapshotOf(v)}
 	size := 0
 	err = v.Diff(at.from, at.revision, prefix, at.key, func(d ledger.KeyDiff) bool {
@@ -242,10 +237,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 		return nil, err
 	}
 	defer v.Close()
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultPage
-	}
+	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.BlameResponse{Snapshot: snapshotOf(v)}
 	var failed error
 	err = v.List(prefix, from, func(e replica.Entry) bool {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -181,10 +182,7 @@ func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest)
 // ListTenants returns the tenants that have a commit, and that this gateway
 // serves.
 func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRequest) (*stelev1.ListTenantsResponse, error) {
-	limit := int(req.PageSize)
-	if limit == 0 {
-		limit = defaultPage
-	}
+	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.ListTenantsResponse{}
 	for _, h := range s.g.cfg.Replica.Heads(ledger.Tenant(req.PageToken)) {
 		if !s.g.serves(h.Tenant) {

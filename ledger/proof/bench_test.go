@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -22,7 +23,7 @@ type benchTree struct {
 
 func newBenchTree(b *testing.B) *benchTree {
 	b.Helper()
-	s, err := openStore(filepath.Join(b.TempDir(), "tree.db"), &origin{ledger.Epoch{1}, 1})
+	s, err := openStore(filepath.Join(b.TempDir(), "tree.db"), &boltfile.Origin{Epoch: ledger.Epoch{1}, Shards: 1})
 	if err != nil {
 		b.Fatal(err)
 	}

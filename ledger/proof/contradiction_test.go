@@ -57,8 +57,8 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 			return append(r, next)
 		}, "on the subject of globex", false},
 		{"it goes on with another ledger's commit", func(_ *testing.T, _ *world, r []written) []written {
-			return append(r, written{tenant: "globex", record: []byte{10, 3, 10, 1, 7}})
-		}, "of the ledger 07", false},
+			return append(r, written{tenant: "globex", record: []byte{10, 12, 10, 8, 7, 0, 0, 0, 0, 0, 0, 0, 24, 1}})
+		}, "of the ledger 0700000000000000", false},
 	} {
 		for _, away := range []bool{true, false} {
 			if tc.rewritten && !away {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	"github.com/stelehq/stele/ledger/journal"
 	"golang.org/x/sync/errgroup"
 )
@@ -46,10 +47,10 @@ func (t *Tree) Follow(j Journal) error {
 		if err := t.build(j); err != nil {
 			return err
 		}
-	case s.epoch != j.Epoch():
-		return fmt.Errorf("tree %s is of the ledger %s, and the journal of %s: give this ledger a folder of its own", t.cfg.Path, s.epoch, j.Epoch())
-	case s.shards != j.Shards():
-		return fmt.Errorf("tree %s has %d shards, and the journal %d", t.cfg.Path, s.shards, j.Shards())
+	case s.Epoch != j.Epoch():
+		return fmt.Errorf("tree %s is of the ledger %s, and the journal of %s: give this ledger a folder of its own", t.cfg.Path, s.Epoch, j.Epoch())
+	case s.Shards != j.Shards():
+		return fmt.Errorf("tree %s has %d shards, and the journal %d", t.cfg.Path, s.Shards, j.Shards())
 	}
 	t.journal = j
 	t.done.Go(func() { t.run(j) })
@@ -57,7 +58,7 @@ func (t *Tree) Follow(j Journal) error {
 }
 
 func (t *Tree) build(j Journal) error {
-	s, err := openStore(t.cfg.Path, &origin{j.Epoch(), j.Shards()})
+	s, err := openStore(t.cfg.Path, &boltfile.Origin{Epoch: j.Epoch(), Shards: j.Shards()})
 	if err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (t *Tree) run(j Journal) {
 		switch {
 		case t.ctx.Err() != nil:
 			return
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, boltfile.ErrDamaged):
 			if err := t.rebuild(s, j, err); err != nil {
 				t.stop(err)
 				return
@@ -101,7 +102,7 @@ func (t *Tree) run(j Journal) {
 // or a checkpoint: damage may hide what was seen, and a damaged file is rebuilt.
 func (t *Tree) accuse(s *store, err error) error {
 	if errors.Is(err, errContradiction) {
-		if found := s.scrub(t.ctx); errors.Is(found, errDamaged) {
+		if found := s.scrub(t.ctx); errors.Is(found, boltfile.ErrDamaged) {
 			return found
 		}
 	}
@@ -114,7 +115,7 @@ func (t *Tree) rebuild(s *store, j Journal, why error) error {
 	if err := s.close(); err != nil {
 		t.cfg.Log.Warn("close damaged tree", "error", err)
 	}
-	if err := t.setAside(why); err != nil {
+	if err := kind.SetAside(t.cfg.Path, t.cfg.Log, why); err != nil {
 		return err
 	}
 	return t.build(j)
@@ -155,7 +156,7 @@ func (t *Tree) followShard(ctx context.Context, j Journal, shard int, state shar
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		return j.Follow(ctx, shard, state.position, nil, func(m journal.Message) error {
-			r, err := recordOf(m, s.origin)
+			r, err := recordOf(m, s.Origin)
 			if err != nil {
 				return err
 			}
@@ -171,9 +172,9 @@ func (t *Tree) followShard(ctx context.Context, j Journal, shard int, state shar
 	return group.Wait()
 }
 
-func recordOf(m journal.Message, o origin) (record, error) {
-	r, err := readRecord(m.Record, o.epoch, m.Tenant)
-	if err == nil && journal.ShardOf(m.Tenant, o.shards) != m.Shard {
+func recordOf(m journal.Message, o boltfile.Origin) (record, error) {
+	r, err := readRecord(m.Record, o.Epoch, m.Tenant)
+	if err == nil && journal.ShardOf(m.Tenant, o.Shards) != m.Shard {
 		err = fmt.Errorf("%s belongs into another shard", m.Tenant)
 	}
 	if err != nil {
@@ -199,7 +200,7 @@ func (t *Tree) checkPosition(ctx context.Context, j Journal, shard int, state sh
 	if err != nil {
 		return fmt.Errorf("read message %d of shard %d: %w", state.position, shard, err)
 	}
-	r, err := recordOf(m, s.origin)
+	r, err := recordOf(m, s.Origin)
 	if err != nil {
 		return err
 	}
@@ -215,26 +216,11 @@ func (t *Tree) checkPosition(ctx context.Context, j Journal, shard int, state sh
 
 // reaches makes sure that the journal does not end before what was seen.
 func (t *Tree) reaches(ctx context.Context, j Journal, shard int, seen ledger.Sequence) error {
-	var short time.Time // since when the journal has been saying that it is
-	for {
-		last, err := j.Last(ctx, shard)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil: // no answer is no contradiction
-			short = time.Time{}
-		case last >= seen:
-			return nil
-		case short.IsZero():
-			short = time.Now()
-		case time.Since(short) >= rewindPatience:
-			return fmt.Errorf("%w: shard %d ends at %d, and %d was seen: it was cut, restored from a backup, or made again", errContradiction, shard, last, seen)
-		}
-		select {
-		case <-time.After(min(interval, rewindPatience)):
-		case <-ctx.Done():
-		}
+	last, err := boltfile.End(ctx, seen, interval, rewindPatience, func() (ledger.Sequence, error) { return j.Last(ctx, shard) })
+	if err == nil && last < seen {
+		err = fmt.Errorf("%w: shard %d ends at %d, and %d was seen: it was cut, restored from a backup, or made again", errContradiction, shard, last, seen)
 	}
+	return err
 }
 
 // watchEnd looks again and again whether the journal still holds what was seen.

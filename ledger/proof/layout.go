@@ -2,18 +2,12 @@ package proof
 
 import (
 	"encoding/binary"
-	"errors"
-	"fmt"
-	"hash/crc32"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
-
-// format is the version of everything in this file. A tree of another version is
-// set aside and rebuilt.
-const format = "stele-tree-1"
 
 // The buckets. Every entry but those of meta begins with a checksum.
 //
@@ -27,48 +21,34 @@ const format = "stele-tree-1"
 // together, so the last record that begins at or before a revision leads to its
 // leaf: one seek.
 var (
-	bucketMeta    = []byte("meta")
+	bucketMeta    = boltfile.Meta
 	bucketShards  = []byte("shards")
 	bucketHashes  = []byte("hashes")
 	bucketRecords = []byte("records")
-
-	buckets = [][]byte{bucketMeta, bucketShards, bucketHashes, bucketRecords}
-
-	metaFormat = []byte("format")
-	metaEpoch  = []byte("epoch")
-	metaShards = []byte("shards")
 )
+
+// kind has the version of everything in this file.
+var kind = &boltfile.Kind{
+	Name:    "tree",
+	Format:  "stele-tree-1",
+	Buckets: [][]byte{bucketMeta, bucketShards, bucketHashes, bucketRecords},
+}
 
 // blockHashes is what fits with its key into a page of 4 KiB.
 const blockHashes = 120
 
-// errDamaged is in the chain of every error that means that the file does not
-// hold what was written to it.
-var errDamaged = errors.New("tree file is damaged")
+func damaged(what string, args ...any) error { return kind.Damaged(what, args...) }
 
-func damaged(what string, args ...any) error {
-	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(what, args...))
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// checksum covers the key too: an entry in the wrong place is as visible as a
-// flipped bit.
-func checksum(key, body []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
-}
-
-func put(b *bolt.Bucket, key, body []byte) error {
-	return b.Put(key, append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), checksum(key, body)), body...))
-}
+func put(b *bolt.Bucket, key, body []byte) error { return b.Put(key, boltfile.Seal(key, body)) }
 
 // unseal returns an entry's body, which is in the memory map: it is valid as long
 // as its transaction.
 func unseal(bucket, key, sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[4:]) {
+	body, ok := boltfile.Unseal(key, sealed)
+	if !ok {
 		return nil, damaged("%s %x fails its checksum", bucket, key)
 	}
-	return sealed[4:], nil
+	return body, nil
 }
 
 func shardKey(shard int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(shard)) }

@@ -6,6 +6,7 @@ import (
 	"sort"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	"github.com/stelehq/stele/ledger/journal"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -34,7 +35,7 @@ func (t *Tree) Shard(tenant ledger.Tenant) (int, error) {
 	if s == nil {
 		return 0, errNotBuilt
 	}
-	return journal.ShardOf(tenant, s.shards), nil
+	return journal.ShardOf(tenant, s.Shards), nil
 }
 
 // Newest is the newest checkpoint of the shard that this process has verified, of
@@ -83,7 +84,7 @@ func (t *Tree) Covered(tenant ledger.Tenant, size int64) (rev ledger.Revision, e
 // ErrNoSuchSize, ErrNotCovered, or ledger.ErrUnavailable.
 func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revision, yield func(Inclusion) bool) error {
 	return t.readTx(func(tx *bolt.Tx, s *store) error {
-		shard := journal.ShardOf(tenant, s.shards)
+		shard := journal.ShardOf(tenant, s.Shards)
 		if err := reached(tx, shard, size); err != nil {
 			return err
 		}
@@ -153,7 +154,7 @@ func (t *Tree) read(f func(*store) error) error {
 	}
 	err := f(s)
 	switch {
-	case errors.Is(err, errDamaged):
+	case errors.Is(err, boltfile.ErrDamaged):
 		t.reportDamage(s, err)
 		return errNotBuilt
 	case errors.Is(err, berrors.ErrDatabaseNotOpen): // it is being rebuilt, or closed

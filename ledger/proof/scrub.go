@@ -34,7 +34,7 @@ func (s *store) scrub(ctx context.Context) error {
 			}
 		}
 	}
-	w := recordWalk{shards: s.shards, leaves: make([]int64, s.shards)}
+	w := recordWalk{shards: s.Shards, leaves: make([]int64, s.Shards)}
 	for !w.done {
 		if err := s.view(w.step); err != nil {
 			return err
@@ -80,7 +80,7 @@ func (w *recordWalk) step(tx *bolt.Tx) error {
 	c := b.Cursor()
 	k, v := c.First()
 	if w.last != nil {
-		if k, v = c.Seek(w.last); !bytes.Equal(k, w.last) {
+		if k, _ = c.Seek(w.last); !bytes.Equal(k, w.last) {
 			return damaged("record %x is gone", w.last)
 		}
 		k, v = c.Next()

@@ -124,7 +124,7 @@ func (s *signer) sign(ctx context.Context, shard int, state shardState) error {
 	if err := s.t.Stopped(); err != nil {
 		return err
 	}
-	c := Checkpoint{Epoch: s.store.epoch, Shard: shard, Size: state.size, Root: state.root}
+	c := Checkpoint{Epoch: s.store.Epoch, Shard: shard, Size: state.size, Root: state.root}
 	signed, err := c.Sign(s.key.signer)
 	if err != nil {
 		return err

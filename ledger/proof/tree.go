@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 )
 
 var (
@@ -74,8 +73,8 @@ func OpenTree(cfg Config) (*Tree, error) {
 	t := &Tree{cfg: cfg, damage: make(chan damageReport, 1), grown: make(chan struct{}, 1), newest: make(map[int]Signed), changed: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	s, err := openStore(cfg.Path, nil)
-	if errors.Is(err, errDamaged) {
-		err = t.setAside(err)
+	if errors.Is(err, boltfile.ErrDamaged) {
+		err = kind.SetAside(cfg.Path, cfg.Log, err)
 	}
 	if err != nil {
 		t.cancel()
@@ -85,16 +84,6 @@ func OpenTree(cfg Config) (*Tree, error) {
 		t.store.Store(s)
 	}
 	return t, nil
-}
-
-// setAside moves the file away: whoever wants to know what happened to it can.
-func (t *Tree) setAside(why error) error {
-	aside := fmt.Sprintf("%s.damaged-%s", t.cfg.Path, time.Now().UTC().Format("20060102T150405.000000000"))
-	t.cfg.Log.Error("tree file set aside; it will be rebuilt from the journal", "file", t.cfg.Path, "aside", aside, "reason", why)
-	if err := os.Rename(t.cfg.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("set tree aside: %w", err)
-	}
-	return nil
 }
 
 // Close stops what runs and closes the file. What is not in it yet is in the

@@ -2,14 +2,10 @@ package proof
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
-	"os"
-	"runtime/debug"
-	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/internal/pages"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -43,18 +39,9 @@ type ShardWitness struct {
 // OpenWitness opens the file. Errors of IsDamage mean that it is not what was
 // written.
 func OpenWitness(path string) (w *Witness, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	if err := pages.CheckMetas(path); err != nil {
-		return nil, damaged("%v", err)
-	}
 	w = &Witness{}
-	w.db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: time.Second})
-	if err != nil {
-		return nil, damaged("open %s: %v", path, err)
+	if w.db, err = kind.OpenReadOnly(path); err != nil {
+		return nil, err
 	}
 	if err := w.load(); err != nil {
 		return nil, errors.Join(err, w.Close())
@@ -62,18 +49,12 @@ func OpenWitness(path string) (w *Witness, err error) {
 	return w, nil
 }
 
-func (w *Witness) load() error {
-	err := w.view(func(tx *bolt.Tx) error {
-		info, err := os.Stat(w.db.Path())
-		if err != nil {
-			return err
-		}
-		if info.Size() < tx.Size() {
-			return damaged("it has %d of its %d bytes", info.Size(), tx.Size())
-		}
+func (w *Witness) load() (err error) {
+	defer kind.Catch(&err)() // before the file is closed
+	err = w.view(func(tx *bolt.Tx) error {
 		for _, leaves := range []bool{true, false} { // what is read, and what is free
-			if err := pages.Check(tx, leaves); err != nil {
-				return damaged("%v", err)
+			if err := kind.CheckPages(tx, leaves); err != nil {
+				return err
 			}
 		}
 		return w.store.load(tx)
@@ -95,7 +76,7 @@ func (w *Witness) load() error {
 		}
 		w.Shards = append(w.Shards, &ShardWitness{
 			Position: st.position, ReleasedAt: st.released.sequence,
-			Released: Checkpoint{Epoch: w.epoch, Shard: shard, Size: st.released.size, Root: st.released.root},
+			Released: Checkpoint{Epoch: w.Origin.Epoch, Shard: shard, Size: st.released.size, Root: st.released.root},
 			shard:    shard, state: st, tx: tx,
 		})
 	}
@@ -103,7 +84,7 @@ func (w *Witness) load() error {
 }
 
 // Epoch is the ledger that the file is of.
-func (w *Witness) Epoch() ledger.Epoch { return w.epoch }
+func (w *Witness) Epoch() ledger.Epoch { return w.Origin.Epoch }
 
 // Close closes the file.
 func (w *Witness) Close() error {
@@ -114,15 +95,14 @@ func (w *Witness) Close() error {
 }
 
 // IsDamage says whether an error means that a tree's file is not what was written.
-func IsDamage(err error) bool { return errors.Is(err, errDamaged) }
+func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
 // Record compares the shard's next record.
 func (s *ShardWitness) Record(seq ledger.Sequence, t ledger.Tenant, first ledger.Revision, ids []ledger.CommitID) (err error) {
 	if seq > s.Position {
 		return nil
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
+	defer kind.Catch(&err)()
 	key := recordKey(t, first)
 	if !s.holds(bucketRecords, key, span{first, s.roots.Size(), int64(len(ids))}.bytes()) {
 		return damaged("%s%s is not where the journal has it", t, first)
@@ -165,22 +145,21 @@ func (s *ShardWitness) compareBlock() error {
 
 // holds says whether the file has exactly that entry.
 func (s *ShardWitness) holds(bucket, key, body []byte) bool {
-	got := s.tx.Bucket(bucket).Get(key)
-	return len(got) == 4+len(body) && binary.BigEndian.Uint32(got) == checksum(key, body) && bytes.Equal(got[4:], body)
+	got, ok := boltfile.Unseal(key, s.tx.Bucket(bucket).Get(key))
+	return ok && bytes.Equal(got, body)
 }
 
 // NothingMore checks, after every record was compared, that there are no other
 // entries.
 func (w *Witness) NothingMore() (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
+	defer kind.Catch(&err)()
 	want := map[string]int{string(bucketMeta): 3, string(bucketShards): len(w.Shards)}
 	for _, s := range w.Shards {
 		want[string(bucketHashes)] += int(s.blocks)
 		want[string(bucketRecords)] += s.records
 	}
 	return w.view(func(tx *bolt.Tx) error {
-		for _, name := range buckets {
+		for _, name := range kind.Buckets {
 			count := 0
 			err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
 				count++

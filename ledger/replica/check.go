@@ -4,10 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"runtime/debug"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/internal/pages"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -29,10 +27,9 @@ func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) 
 
 // checkInto is check, and shows m all that it comes to.
 func (s *store) checkInto(ctx context.Context, m *made) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
+	defer kind.Catch(&err)()
 	return s.db.View(func(tx *bolt.Tx) error {
-		if err := checkPages(tx, true); err != nil {
+		if err := kind.CheckPages(tx, true); err != nil {
 			return err
 		}
 		err := tx.Bucket(bucketTenants).ForEach(func(k, b []byte) error {
@@ -47,14 +44,6 @@ func (s *store) checkInto(ctx context.Context, m *made) (err error) {
 		}
 		return checkTenants(tx)
 	})
-}
-
-func checkPages(tx *bolt.Tx, leaves bool) error {
-	err := pages.Check(tx, leaves)
-	if errors.Is(err, pages.ErrDamaged) {
-		return damaged("%v", err)
-	}
-	return err
 }
 
 // checkTenants looks for commits of a tenant that is missing.

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -17,8 +17,7 @@ import (
 func (s *store) flush() (err error) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
+	defer kind.Catch(&err)()
 
 	s.mu.Lock()
 	if s.frozen == nil { // else the last flush failed: its tail is written first
@@ -119,7 +118,7 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 			key := nameKey(tenant, k)
 			all = all[:0]
 			for _, v := range slices.Backward(vs) {
-				all = append(all, pointer{v.revision, places[v.revision-first][v.change], checksum(key, []byte(v.value))})
+				all = append(all, pointer{v.revision, places[v.revision-first][v.change], boltfile.Checksum(key, []byte(v.value))})
 			}
 			var newest entry
 			var older []entry

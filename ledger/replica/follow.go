@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	"github.com/stelehq/stele/ledger/journal"
 	"golang.org/x/sync/errgroup"
 )
@@ -43,11 +44,11 @@ var rewindPatience = 20 * time.Second
 // tells that the replica is of another ledger, or that its file cannot be made.
 func (r *Replica) Follow(j Journal) error {
 	s := r.store.Load()
-	if s != nil && s.epoch != j.Epoch() {
-		return fmt.Errorf("replica %s is of the ledger %s, and the journal of %s: give this ledger a folder of its own", r.cfg.Path, s.epoch, j.Epoch())
+	if s != nil && s.Epoch != j.Epoch() {
+		return fmt.Errorf("replica %s is of the ledger %s, and the journal of %s: give this ledger a folder of its own", r.cfg.Path, s.Epoch, j.Epoch())
 	}
-	if s != nil && s.shards != j.Shards() {
-		return fmt.Errorf("replica %s has %d shards, and the journal %d", r.cfg.Path, s.shards, j.Shards())
+	if s != nil && s.Shards != j.Shards() {
+		return fmt.Errorf("replica %s has %d shards, and the journal %d", r.cfg.Path, s.Shards, j.Shards())
 	}
 	if s == nil {
 		if err := r.build(j); err != nil {
@@ -59,7 +60,7 @@ func (r *Replica) Follow(j Journal) error {
 }
 
 func (r *Replica) build(j Journal) error {
-	s, err := openStore(r.cfg.Path, r.cfg.Tenants, &origin{j.Epoch(), j.Shards()})
+	s, err := openStore(r.cfg.Path, r.cfg.Tenants, &boltfile.Origin{Epoch: j.Epoch(), Shards: j.Shards()})
 	if err != nil {
 		return err
 	}
@@ -76,7 +77,7 @@ func (r *Replica) run(j Journal) {
 		switch {
 		case r.ctx.Err() != nil:
 			return
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, boltfile.ErrDamaged):
 			if err := r.rebuild(s, j, err); err != nil {
 				r.stop(err)
 				return
@@ -102,7 +103,7 @@ func (r *Replica) rebuild(s *store, j Journal, why error) error {
 	if err := s.close(); err != nil {
 		r.cfg.Log.Warn("close damaged replica", "error", err)
 	}
-	if err := r.setAside(why); err != nil {
+	if err := kind.SetAside(r.cfg.Path, r.cfg.Log, why); err != nil {
 		return err
 	}
 	return r.build(j)
@@ -128,9 +129,9 @@ func contradiction(err error) bool {
 // fails.
 func (r *Replica) follow(s *store, j Journal) error {
 	group, ctx := errgroup.WithContext(r.ctx)
-	for shard := range s.shards {
+	for shard := range s.Shards {
 		tenants := slices.DeleteFunc(slices.Clone(r.cfg.Tenants), func(t ledger.Tenant) bool {
-			return journal.ShardOf(t, s.shards) != shard
+			return journal.ShardOf(t, s.Shards) != shard
 		})
 		if len(tenants) == 0 && len(r.cfg.Tenants) > 0 {
 			s.observe(shard, 0, time.Now()) // holds none of ours: current for ever
@@ -185,7 +186,7 @@ func (r *Replica) checkPosition(ctx context.Context, s *store, j Journal, shard 
 	if seen == 0 {
 		return nil
 	}
-	if err := r.reaches(ctx, s, j, shard, nil, seen); err != nil {
+	if err := r.reaches(ctx, j, shard, nil, seen); err != nil {
 		return err
 	}
 	m, err := j.Read(ctx, shard, seen)
@@ -209,31 +210,12 @@ func (r *Replica) checkPosition(ctx context.Context, s *store, j Journal, shard 
 }
 
 // reaches makes sure that the journal does not end before what was seen.
-func (r *Replica) reaches(ctx context.Context, s *store, j Journal, shard int, tenants []ledger.Tenant, seen ledger.Sequence) error {
-	var short time.Time // since when the journal has been saying that it is
-	for {
-		last, err := r.end(ctx, j, shard, tenants)
-		switch {
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case err != nil: // no answer is no contradiction
-			short = time.Time{}
-		case last >= seen:
-			return nil
-		case short.IsZero():
-			short = time.Now()
-		case time.Since(short) >= rewindPatience:
-			return rewound(shard, last, seen)
-		}
-		select {
-		case <-time.After(min(pollInterval, rewindPatience)):
-		case <-ctx.Done():
-		}
+func (r *Replica) reaches(ctx context.Context, j Journal, shard int, tenants []ledger.Tenant, seen ledger.Sequence) error {
+	last, err := boltfile.End(ctx, seen, pollInterval, rewindPatience, func() (ledger.Sequence, error) { return r.end(ctx, j, shard, tenants) })
+	if err == nil && last < seen {
+		err = fmt.Errorf("%w: shard %d ends at %d, and %d was seen: it was cut, restored from a backup, or made again", errContradiction, shard, last, seen)
 	}
-}
-
-func rewound(shard int, last, seen ledger.Sequence) error {
-	return fmt.Errorf("%w: shard %d ends at %d, and %d was seen: it was cut, restored from a backup, or made again", errContradiction, shard, last, seen)
+	return err
 }
 
 // poll asks again and again where the journal ends.
@@ -247,7 +229,7 @@ func (r *Replica) poll(ctx context.Context, s *store, j Journal, shard int, tena
 		case err != nil:
 			r.cfg.Log.Debug("ask the journal for its end", "shard", shard, "error", err)
 		case last < s.position(shard): // or the position has moved on since
-			if err := r.reaches(ctx, s, j, shard, tenants, s.position(shard)); err != nil {
+			if err := r.reaches(ctx, j, shard, tenants, s.position(shard)); err != nil {
 				return err
 			}
 		default:

@@ -2,17 +2,12 @@ package replica
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"hash/crc32"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 )
-
-// format is the version of everything in this file. A replica of another
-// version is set aside and rebuilt.
-const format = "stele-replica-2"
 
 // The buckets. Keys begin with the tenant and a zero byte, which no tenant and
 // no key holds, so that each tenant's entries stand together and in key order.
@@ -25,7 +20,7 @@ const format = "stele-replica-2"
 //	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
 //	requests  tenant 0 request id        -> revision
 var (
-	bucketMeta     = []byte("meta")
+	bucketMeta     = boltfile.Meta
 	bucketTenants  = []byte("tenants")
 	bucketCommits  = []byte("commits")
 	bucketKeys     = []byte("keys")
@@ -33,44 +28,26 @@ var (
 	bucketIDs      = []byte("ids")
 	bucketRequests = []byte("requests")
 
-	buckets = [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests}
-)
-
-var (
-	metaFormat  = []byte("format")
-	metaEpoch   = []byte("epoch")
-	metaShards  = []byte("shards")
 	metaTenants = []byte("tenants")
 )
 
+// kind has the version of everything in this file.
+var kind = &boltfile.Kind{
+	Name:    "replica",
+	Format:  "stele-replica-2",
+	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests},
+}
+
 func metaShard(n int) []byte { return fmt.Appendf(nil, "shard/%d", n) }
 
-// errDamaged is in the chain of every error that means that the file does not
-// hold what was written to it.
-var errDamaged = errors.New("replica file is damaged")
-
-func damaged(what string, args ...any) error {
-	return fmt.Errorf("%w: %s", errDamaged, fmt.Sprintf(what, args...))
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// checksum covers the entry's key too, so that an entry in the wrong place is
-// as visible as a flipped bit.
-func checksum(key, body []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, body)
-}
-
-// seal puts the checksum before the body.
-func seal(key, body []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), checksum(key, body)), body...)
-}
+func damaged(what string, args ...any) error { return kind.Damaged(what, args...) }
 
 func unseal(bucket, key, sealed []byte) ([]byte, error) {
-	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != checksum(key, sealed[4:]) {
+	body, ok := boltfile.Unseal(key, sealed)
+	if !ok {
 		return nil, damaged("%s %q fails its checksum", bucket, key)
 	}
-	return sealed[4:], nil
+	return body, nil
 }
 
 func tenantKey(t ledger.Tenant) []byte {
@@ -127,7 +104,7 @@ func idBlocks(t ledger.Tenant, commits []tailCommit, ids func(key []byte) []byte
 		for _, c := range commits[:n] {
 			body = append(body, c.ID[:idBytes]...)
 		}
-		out = append(out, entry{key, seal(key, body)})
+		out = append(out, entry{key, boltfile.Seal(key, body)})
 		commits = commits[n:]
 	}
 	return out, nil
@@ -157,7 +134,7 @@ func (c storedCommit) value(key []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.time))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.sequence))
 	b = append(b, c.encoded...)
-	binary.BigEndian.PutUint32(b, checksum(key, b[4:]))
+	binary.BigEndian.PutUint32(b, boltfile.Checksum(key, b[4:]))
 	return b
 }
 
@@ -185,7 +162,7 @@ func (r tenantRecord) bytes(key []byte) []byte {
 	b = append(b, r.head.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Time))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Sequence))
-	return seal(key, binary.BigEndian.AppendUint64(b, r.changes))
+	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, r.changes))
 }
 
 func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
@@ -214,7 +191,7 @@ func positionValue(key []byte, position ledger.Sequence, current time.Time) []by
 	if !current.IsZero() {
 		nanos = current.UnixNano()
 	}
-	return seal(key, binary.BigEndian.AppendUint64(b, uint64(nanos)))
+	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, uint64(nanos)))
 }
 
 func parsePosition(key, sealed []byte) (ledger.Sequence, time.Time, error) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -41,7 +42,7 @@ func FuzzSpans(f *testing.F) {
 				t.Fatalf("value %d is %q, not %q", i, got, ch.Value)
 			}
 			key := nameKey("acme", "k")
-			got, err := pointer{1, s, checksum(key, []byte(ch.Value))}.cut(key, encoded)
+			got, err := pointer{1, s, boltfile.Checksum(key, []byte(ch.Value))}.cut(key, encoded)
 			if err != nil || string(got) != ch.Value {
 				t.Fatalf("value %d is cut out as %q, %v", i, got, err)
 			}
@@ -53,7 +54,7 @@ func FuzzSpans(f *testing.F) {
 // the right checksum is what it says.
 func FuzzEntries(f *testing.F) {
 	key := nameKey("acme", "a/b")
-	versions := []pointer{{9, span{1, 2}, checksum(key, []byte("bc"))}, {7, span{}, 0}}
+	versions := []pointer{{9, span{1, 2}, boltfile.Checksum(key, []byte("bc"))}, {7, span{}, 0}}
 	f.Add(key, sealKey(key, 3, versions))
 	f.Add(key, tenantRecord{head: ledger.Head{Revision: 3, Time: -1}, changes: 9}.bytes(key))
 	f.Add(key, positionValue(key, 9, time.Unix(1, 0)))

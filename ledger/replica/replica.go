@@ -20,13 +20,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 )
 
 // Config says what to replicate and where.
@@ -68,8 +68,8 @@ func Open(cfg Config) (*Replica, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, ctx: ctx, cancel: cancel, damage: make(chan damageReport, 1)}
 	s, err := openStore(cfg.Path, cfg.Tenants, nil)
-	if errors.Is(err, errDamaged) {
-		err = r.setAside(err)
+	if errors.Is(err, boltfile.ErrDamaged) {
+		err = kind.SetAside(cfg.Path, cfg.Log, err)
 	}
 	if err != nil {
 		cancel()
@@ -79,16 +79,6 @@ func Open(cfg Config) (*Replica, error) {
 		r.store.Store(s)
 	}
 	return r, nil
-}
-
-// setAside moves the file away: whoever wants to know what happened to it can.
-func (r *Replica) setAside(why error) error {
-	aside := fmt.Sprintf("%s.damaged-%s", r.cfg.Path, time.Now().UTC().Format("20060102T150405.000000000"))
-	r.cfg.Log.Error("replica file set aside; it will be rebuilt from the journal", "file", r.cfg.Path, "aside", aside, "reason", why)
-	if err := os.Rename(r.cfg.Path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("set replica aside: %w", err)
-	}
-	return nil
 }
 
 // Close flushes what is applied and closes the file. Views must be closed first.
@@ -182,7 +172,7 @@ func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit)
 // first Follow.
 func (r *Replica) Epoch() ledger.Epoch {
 	if s := r.store.Load(); s != nil {
-		return s.epoch
+		return s.Epoch
 	}
 	return ledger.Epoch{}
 }

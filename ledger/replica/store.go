@@ -3,19 +3,17 @@ package replica
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
-	berrors "go.etcd.io/bbolt/errors"
 )
 
 // store is one bbolt file and what is applied but not in it yet.
@@ -28,7 +26,7 @@ import (
 // freeze needs the write lock.
 type store struct {
 	db *bolt.DB
-	origin
+	boltfile.Origin
 	// gone is closed when the file is rebuilt: nothing is applied here any more.
 	gone chan struct{}
 
@@ -77,27 +75,16 @@ const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 
 // openStore opens the file; where there is none, it makes one for the ledger
 // that created describes, or answers nil when that is nil. An error with
-// errDamaged in its chain means that the file should be set aside.
-func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store, err error) {
+// boltfile.ErrDamaged in its chain means that the file should be set aside.
+func openStore(path string, tenants []ledger.Tenant, created *boltfile.Origin) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
-	db, err := bolt.Open(path, 0o600, &bolt.Options{
-		Timeout:         time.Second,
-		FreelistType:    bolt.FreelistMapType,
-		InitialMmapSize: initialMap,
-	})
-	switch {
-	case errors.Is(err, berrors.ErrTimeout):
-		return nil, fmt.Errorf("open replica %s: another process has it open", path)
-	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("open replica: %w", err)
-	case err != nil:
-		return nil, damaged("open %s: %v", path, err)
+	db, err := kind.Open(path, initialMap)
+	if err != nil {
+		return nil, err
 	}
-	s = &store{
+	s := &store{
 		db:      db,
 		tenants: make(map[ledger.Tenant]*tenantState),
 		active:  newTail(),
@@ -111,20 +98,6 @@ func openStore(path string, tenants []ledger.Tenant, created *origin) (s *store,
 	return s, nil
 }
 
-// origin is the ledger that a replica is of.
-type origin struct {
-	epoch  ledger.Epoch
-	shards int
-}
-
-// catchDamage turns a panic inside of bbolt, which trusts its pages, and a
-// fault in the memory map into errDamaged.
-func catchDamage(err *error) {
-	if r := recover(); r != nil {
-		*err = damaged("%v\n%s", r, debug.Stack())
-	}
-}
-
 func identity(tenants []ledger.Tenant) []byte {
 	names := make([]string, len(tenants))
 	for i, t := range tenants {
@@ -135,18 +108,11 @@ func identity(tenants []ledger.Tenant) []byte {
 }
 
 // load reads the file's meta data, or writes that of a new one.
-func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
-	defer catchDamage(&err) // here, so that openStore closes the file
+func (s *store) load(tenants []ledger.Tenant, created *boltfile.Origin) (err error) {
+	defer kind.Catch(&err)()
 	fresh := false
 	err = s.db.View(func(tx *bolt.Tx) error {
-		info, err := os.Stat(s.db.Path())
-		if err != nil {
-			return err
-		}
-		if info.Size() < tx.Size() {
-			return damaged("it has %d of its %d bytes", info.Size(), tx.Size())
-		}
-		if err := checkPages(tx, false); err != nil {
+		if err := kind.CheckPages(tx, false); err != nil {
 			return err
 		}
 		fresh = tx.Bucket(bucketMeta) == nil
@@ -158,36 +124,22 @@ func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
 	case fresh && created == nil:
 		return damaged("it is empty")
 	case fresh:
-		s.origin = *created
-		s.shard = make([]shardState, s.shards)
+		s.Origin = *created
+		s.shard = make([]shardState, s.Shards)
 		return s.create(tenants)
 	}
-	return s.db.View(func(tx *bolt.Tx) error {
-		for _, name := range buckets {
-			if tx.Bucket(name) == nil {
-				return damaged("it has no bucket %q", name)
-			}
+	return s.db.View(func(tx *bolt.Tx) (err error) {
+		if s.Origin, err = kind.Origin(tx); err != nil {
+			return err
 		}
 		meta := tx.Bucket(bucketMeta)
-		if got := meta.Get(metaFormat); string(got) != format {
-			return damaged("its format is %q, not %q", got, format)
-		}
-		if copy(s.epoch[:], meta.Get(metaEpoch)) != len(s.epoch) {
-			return damaged("it has no epoch")
-		}
-		shards, n := binary.Uvarint(meta.Get(metaShards))
-		if n <= 0 || shards == 0 || shards > maxShards {
-			return damaged("it has %d shards", shards)
-		}
-		s.shards = int(shards)
-		s.shard = make([]shardState, s.shards)
+		s.shard = make([]shardState, s.Shards)
 		if got := meta.Get(metaTenants); !bytes.Equal(got, identity(tenants)) {
 			return damaged("it was built for other tenants: %q", got)
 		}
 		for i := range s.shard {
 			key := metaShard(i)
 			if b := meta.Get(key); b != nil {
-				var err error
 				if s.shard[i].position, s.shard[i].current, err = parsePosition(key, b); err != nil {
 					return err
 				}
@@ -208,8 +160,8 @@ func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
 			if err != nil {
 				return err
 			}
-			if c.Epoch != s.epoch {
-				return damaged("%s%s is of the ledger %s, and the file of %s", t, c.Revision, c.Epoch, s.epoch)
+			if c.Epoch != s.Epoch {
+				return damaged("%s%s is of the ledger %s, and the file of %s", t, c.Revision, c.Epoch, s.Epoch)
 			}
 			if c.ID != rec.head.ID {
 				return damaged("the head of %s is %s, and its newest commit %s", t, rec.head.ID, c.ID)
@@ -219,23 +171,12 @@ func (s *store) load(tenants []ledger.Tenant, created *origin) (err error) {
 	})
 }
 
-// maxShards is more than any ledger has; beyond it the number is damage.
-const maxShards = 1 << 16
-
 func (s *store) create(tenants []ledger.Tenant) error {
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		for _, name := range buckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
+		if err := kind.Create(tx, s.Origin); err != nil {
+			return err
 		}
-		meta := tx.Bucket(bucketMeta)
-		return errors.Join(
-			meta.Put(metaFormat, []byte(format)),
-			meta.Put(metaEpoch, s.epoch[:]),
-			meta.Put(metaShards, binary.AppendUvarint(nil, uint64(s.shards))),
-			meta.Put(metaTenants, identity(tenants)),
-		)
+		return tx.Bucket(bucketMeta).Put(metaTenants, identity(tenants))
 	})
 	if err != nil {
 		return fmt.Errorf("create replica: %w", err)
@@ -266,8 +207,8 @@ func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) ([]*ledger.
 	}
 	next := head
 	for _, c := range fresh {
-		if c.Epoch != s.epoch {
-			return nil, &ledger.ChainError{Tenant: t, Revision: c.Revision, Reason: fmt.Sprintf("it is of the ledger %s, not %s", c.Epoch, s.epoch)}
+		if c.Epoch != s.Epoch {
+			return nil, &ledger.ChainError{Tenant: t, Revision: c.Revision, Reason: fmt.Sprintf("it is of the ledger %s, not %s", c.Epoch, s.Epoch)}
 		}
 		if c.Tenant != t {
 			return nil, &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: fmt.Sprintf("it is in a record of %s", t)}
@@ -318,8 +259,7 @@ func (s *store) commitLocked(t ledger.Tenant, r ledger.Revision) (c *ledger.Comm
 	if c, ok := s.tailCommit(t, r); ok {
 		return c.Commit, nil
 	}
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
+	defer kind.Catch(&err)()
 	err = s.db.View(func(tx *bolt.Tx) error {
 		c, err = readCommit(tx, t, r)
 		return err

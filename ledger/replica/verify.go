@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
-	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/internal/pages"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -27,21 +25,13 @@ type Content struct {
 // commits in their order: only the journal knows whether that is so. An error of
 // IsDamage means that the file is not what its commits say.
 func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.Revision, ledger.Sequence)) (c *Content, err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer catchDamage(&err)
-	if _, err := os.Stat(path); err != nil {
-		return nil, err
-	}
-	if err := pages.CheckMetas(path); err != nil {
-		return nil, damaged("%v", err)
-	}
-	db, err := bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: time.Second})
+	db, err := kind.OpenReadOnly(path)
 	if err != nil {
-		return nil, damaged("open %s: %v", path, err)
+		return nil, err
 	}
 	s := &store{db: db, tenants: make(map[ledger.Tenant]*tenantState)}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	defer catchDamage(&err) // here, so that the file is closed
+	defer kind.Catch(&err)() // before the file is closed
 	if err := s.load(nil, nil); err != nil {
 		return nil, err
 	}
@@ -49,7 +39,7 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 	if err := s.checkInto(ctx, m); err != nil {
 		return nil, err
 	}
-	c = &Content{Epoch: s.epoch, Positions: make([]ledger.Sequence, s.shards), Heads: make(map[ledger.Tenant]ledger.Head)}
+	c = &Content{Epoch: s.Epoch, Positions: make([]ledger.Sequence, s.Shards), Heads: make(map[ledger.Tenant]ledger.Head)}
 	for i, sh := range s.shard {
 		c.Positions[i] = sh.position
 	}
@@ -60,7 +50,7 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 }
 
 // IsDamage says whether an error means that the file is not what was written.
-func IsDamage(err error) bool { return errors.Is(err, errDamaged) }
+func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
 // made is what the commits make of the file, compared with what is in it. A nil
 // made compares nothing.
@@ -138,7 +128,7 @@ func (s *store) checkNothingMore(tx *bolt.Tx, m *made) error {
 			return damaged("the last ids of %s have %d bytes", t, len(ids))
 		}
 	}
-	for _, name := range buckets {
+	for _, name := range kind.Buckets {
 		count := 0
 		err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
 			count++

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
@@ -43,7 +44,7 @@ func sealPointers(key, head []byte, versions []pointer) []byte {
 		b = binary.AppendUvarint(b, uint64(p.length))
 		b = binary.BigEndian.AppendUint32(b, p.sum)
 	}
-	binary.BigEndian.PutUint32(b, checksum(key, b[4:]))
+	binary.BigEndian.PutUint32(b, boltfile.Checksum(key, b[4:]))
 	return b
 }
 
@@ -108,7 +109,7 @@ func (p pointer) cut(key, encoded []byte) ([]byte, error) {
 		return nil, damaged("version %s of %q points outside of its commit", p.revision, key)
 	}
 	value := encoded[p.offset : p.offset+p.length]
-	if p.sum != checksum(key, value) {
+	if p.sum != boltfile.Checksum(key, value) {
 		return nil, damaged("version %s of %q fails its checksum", p.revision, key)
 	}
 	return value, nil

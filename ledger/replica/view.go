@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/boltfile"
 	"github.com/stelehq/stele/ledger/journal"
 )
 
@@ -45,7 +46,7 @@ var errNotBuilt = fmt.Errorf("%w: the replica is still being built from the jour
 func (v *View) open() error {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
-	shard := &v.s.shard[journal.ShardOf(v.tenant, v.s.shards)]
+	shard := &v.s.shard[journal.ShardOf(v.tenant, v.s.Shards)]
 	if shard.current.IsZero() {
 		return errNotBuilt
 	}
@@ -155,7 +156,7 @@ func (v *View) guard(err *error) {
 	if p := recover(); p != nil {
 		*err = damaged("%v\n%s", p, debug.Stack())
 	}
-	if errors.Is(*err, errDamaged) {
+	if errors.Is(*err, boltfile.ErrDamaged) {
 		v.r.reportDamage(v.s, *err)
 		*err = fmt.Errorf("%w: the replica's file is damaged and is being rebuilt from the journal; try again", ledger.ErrUnavailable)
 	}

@@ -1,4 +1,4 @@
-package pages
+package boltfile
 
 import (
 	"encoding/binary"
@@ -14,10 +14,10 @@ const (
 	metaSum   = 56 // where the checksum of what is before it stands
 )
 
-// CheckMetas checks both meta pages of a file that nobody writes to. bbolt needs
+// checkMetas checks both meta pages of a file that nobody writes to. bbolt needs
 // only one of them: it falls back to the one before when the newest is damaged,
 // and so to an older state.
-func CheckMetas(path string) error {
+func checkMetas(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return err

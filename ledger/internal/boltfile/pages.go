@@ -1,5 +1,4 @@
-// Package pages checks the pages of a bbolt file, which bbolt itself trusts.
-package pages
+package boltfile
 
 import (
 	"bytes"
@@ -11,15 +10,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrDamaged is in the chain of every error that means that a page is not what was
+// errPage is in the chain of every error that means that a page is not what was
 // written.
-var ErrDamaged = errors.New("damaged page")
+var errPage = errors.New("damaged page")
 
 func damaged(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: %s", errPage, fmt.Sprintf(format, args...))
 }
 
-// Check walks the trees of the file. bbolt trusts them: a flipped bit in a
+// CheckPages walks the trees of the file. bbolt trusts them: a flipped bit in a
 // branch page hides entries that are there or leads in a circle, and one in a
 // page's length or in the free list makes the next write overwrite others. After
 // this walk a write takes only pages that nothing else uses, and, when leaves are
@@ -28,22 +27,25 @@ func damaged(format string, args ...any) error {
 //
 // Without the leaves it reads a hundredth of the file, so it is done before the
 // file is used; the leaves are read beside that, by the scrub.
-func Check(tx *bolt.Tx, leaves bool) error {
+func (k *Kind) CheckPages(tx *bolt.Tx, leaves bool) error {
 	file, err := os.Open(tx.DB().Path())
 	if err != nil {
-		return fmt.Errorf("%w", err)
-	}
-	defer file.Close()
-	size := tx.DB().Info().PageSize
-	w := &pageWalk{tx: tx, file: file, size: size, leaves: leaves, used: make([]bool, int(tx.Size())/size)}
-	w.used[0], w.used[1] = true, true // bbolt checks its meta pages itself
-	if err := w.tree(uint64(tx.Cursor().Bucket().Root()), true, nil, nil); err != nil {
 		return err
 	}
-	if leaves {
-		return nil
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return err
 	}
-	return w.rest()
+	if info.Size() < tx.Size() {
+		return k.Damaged("it has %d of its %d bytes", info.Size(), tx.Size())
+	}
+	size := tx.DB().Info().PageSize
+	w := &pageWalk{tx: tx, file: file, size: size, leaves: leaves, used: make([]bool, int(tx.Size())/size)}
+	if err = w.check(); errors.Is(err, errPage) {
+		return k.Damaged("%v", err)
+	}
+	return err
 }
 
 type pageWalk struct {
@@ -53,6 +55,14 @@ type pageWalk struct {
 	// leaves says whether the leaves of the buckets are read.
 	leaves bool
 	used   []bool // by page
+}
+
+func (w *pageWalk) check() error {
+	w.used[0], w.used[1] = true, true // bbolt checks its meta pages itself
+	if err := w.tree(uint64(w.tx.Cursor().Bucket().Root()), true, nil, nil); err != nil || w.leaves {
+		return err
+	}
+	return w.rest()
 }
 
 // The layout of bbolt's pages, which is fixed by its file format, version 2.

@@ -1,0 +1,94 @@
+// Package boltfile is what bbolt files that the journal can rebuild have in
+// common, the replica's and the tree's. Such a file is disposable, but it must
+// not lie: bbolt trusts its pages, so these are checked, entries carry checksums,
+// and a panic or a fault that a damaged page leads to is caught. A file that is not
+// what was written to it is set aside. What was seen, the journal is held to.
+package boltfile
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// ErrDamaged is in the chain of every error that means that a file does not hold
+// what was written to it.
+var ErrDamaged = errors.New("file is damaged")
+
+// Kind is what all files of one kind share.
+type Kind struct {
+	// Name of the kind, as errors and logs call it.
+	Name string
+	// Format is the version of everything in the file. One of another version is
+	// set aside and rebuilt.
+	Format string
+	// Buckets that it has; Meta is one of them.
+	Buckets [][]byte
+}
+
+// Damaged is an ErrDamaged that says what was found.
+func (k *Kind) Damaged(what string, args ...any) error {
+	return fmt.Errorf("%s %w: %s", k.Name, ErrDamaged, fmt.Sprintf(what, args...))
+}
+
+// Catch turns a panic inside of bbolt, which trusts its pages, and a fault in the
+// memory map into ErrDamaged, from now until what it returns is called:
+//
+//	defer kind.Catch(&err)()
+func (k *Kind) Catch(err *error) (end func()) {
+	faults := debug.SetPanicOnFault(true)
+	return func() {
+		debug.SetPanicOnFault(faults)
+		if p := recover(); p != nil {
+			*err = k.Damaged("%v\n%s", p, debug.Stack())
+		}
+	}
+}
+
+// Open opens the file, or makes an empty one, and maps at least initialMap bytes
+// of it. After an ErrDamaged it should be set aside.
+func (k *Kind) Open(path string, initialMap int) (db *bolt.DB, err error) {
+	defer k.Catch(&err)()
+	db, err = bolt.Open(path, 0o600, &bolt.Options{Timeout: time.Second, FreelistType: bolt.FreelistMapType, InitialMmapSize: initialMap})
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("open %s %s: another process has it open", k.Name, path)
+	case errors.Is(err, os.ErrPermission), errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("open %s: %w", k.Name, err)
+	case err != nil:
+		return nil, k.Damaged("open %s: %v", path, err)
+	}
+	return db, nil
+}
+
+// OpenReadOnly opens a file that nobody writes to, and that is there.
+func (k *Kind) OpenReadOnly(path string) (db *bolt.DB, err error) {
+	defer k.Catch(&err)()
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	if err := checkMetas(path); err != nil {
+		return nil, k.Damaged("%v", err)
+	}
+	db, err = bolt.Open(path, 0o400, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: time.Second})
+	if err != nil {
+		return nil, k.Damaged("open %s: %v", path, err)
+	}
+	return db, nil
+}
+
+// SetAside moves the file away: whoever wants to know what happened to it can.
+func (k *Kind) SetAside(path string, log *slog.Logger, why error) error {
+	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000000000"))
+	log.Error(k.Name+" file set aside; it will be rebuilt from the journal", "file", path, "aside", aside, "reason", why)
+	if err := os.Rename(path, aside); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("set %s aside: %w", k.Name, err)
+	}
+	return nil
+}
