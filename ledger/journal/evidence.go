@@ -168,7 +168,7 @@ func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", want.Name, err)
 	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, followBytes), jetstream.PullHeartbeat(heartbeat))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(e.js.Conn())), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", want.Name, err)
 	}

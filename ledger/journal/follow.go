@@ -6,14 +6,16 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/ledger"
 )
 
 const (
-	// followBatch and followBytes bound what waits in memory for handle.
+	// followBatch bounds what is on its way to handle. So does the longest message,
+	// of which there is room for one: all followers of a process share a connection,
+	// and a server drops one to which it cannot send as fast as it reads.
 	followBatch = 500
-	followBytes = 32 << 20
 	// heartbeat is how often an idle consumer says that it lives; after two that
 	// did not come it is replaced.
 	heartbeat = 500 * time.Millisecond
@@ -21,6 +23,10 @@ const (
 	retryFirst = 20 * time.Millisecond
 	retryMost  = time.Second
 )
+
+// quiet is how long nothing may come before the server is asked whether it has
+// sent something that got lost.
+var quiet = 5 * time.Second
 
 // GapError is a shard that does not hold the messages that it must: one that
 // was expected next did not come.
@@ -86,13 +92,14 @@ type follower struct {
 
 // run follows with one consumer until that is lost.
 func (f *follower) run(ctx context.Context) error {
-	messages, err := f.consume(ctx)
+	consumer, messages, err := f.consume(ctx)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
 	for delivered := uint64(1); ; delivered++ {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+		m, err := next(ctx, consumer, messages, delivered)
 		if err != nil {
 			return &lostError{err}
 		}
@@ -120,16 +127,35 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
+// next waits for a message, the consumer's delivery of that number. One that got
+// lost with a connection is not sent again, and where none comes after it, its
+// absence is seen by asking.
+func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(quiet))
+		if !errors.Is(err, nats.ErrTimeout) {
+			return m, err
+		}
+		info, err := consumer.Info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if sent := info.Delivered.Consumer; sent >= delivery {
+			return nil, fmt.Errorf("%d deliveries were sent, and %d came", sent, delivery-1)
+		}
+	}
+}
+
 // consume makes a consumer that goes on after the last message. The server
 // removes the one before it once nobody has asked it for a while.
-func (f *follower) consume(ctx context.Context) (jetstream.MessagesContext, error) {
+func (f *follower) consume(ctx context.Context) (jetstream.Consumer, jetstream.MessagesContext, error) {
 	// A consumer that starts beyond the stream's end would wait in silence.
 	last, err := f.j.Last(ctx, f.s.n)
 	if err != nil {
-		return nil, &lostError{err}
+		return nil, nil, &lostError{err}
 	}
 	if last < f.last {
-		return nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
+		return nil, nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
 	}
 	consumer, err := f.s.CreateConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
@@ -141,13 +167,17 @@ func (f *follower) consume(ctx context.Context) (jetstream.MessagesContext, erro
 		MemoryStorage:     true,
 	})
 	if err != nil {
-		return nil, &lostError{err}
+		return nil, nil, &lostError{err}
 	}
 	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(followBatch, max(followBytes, 2*int(f.j.nc.MaxPayload()))),
+		jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(f.j.nc)),
 		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
-		return nil, &lostError{err}
+		return nil, nil, &lostError{err}
 	}
-	return messages, nil
+	return consumer, messages, nil
 }
+
+// ahead is how many bytes a follower lets the server send ahead: one of the
+// longest messages, with what the server counts besides its payload.
+func ahead(nc *nats.Conn) int { return int(nc.MaxPayload()) + headerRoom }

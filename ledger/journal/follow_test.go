@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -95,12 +98,12 @@ func TestFollowSeesLostMessages(t *testing.T) {
 	}
 }
 
-// More bytes than a follower keeps in memory, in large messages.
+// More bytes than a follower lets the server send ahead, in the largest messages.
 func TestFollowLargeRecords(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
 	record := bytes.Repeat([]byte("x"), j.MaxRecord())
 	var last ledger.Sequence
-	for range 2*followBytes/len(record) + 2 {
+	for range 10 {
 		var err error
 		if last, err = j.Append(t.Context(), "acme", last, record); err != nil {
 			t.Fatal(err)
@@ -169,6 +172,74 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("follow ended with %v", err)
 	}
+}
+
+// What was on its way when a connection broke counts as delivered at the server.
+// When the stream's last messages were among it, nothing that comes tells of it:
+// followers used to wait for ever.
+func TestFollowMissesNothingThatABrokenConnectionHasSwallowed(t *testing.T) {
+	const messages, size = 5, 1 << 20
+	defer func(d time.Duration) { quiet = d }(quiet)
+	quiet = time.Second // longer than the connection takes to break
+	s, err := StartServer(ServerConfig{Dir: t.TempDir(), listen: func(o *server.Options) {
+		o.DontListen, o.Host, o.Port = false, "127.0.0.1", -1
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	line := &breakable{}
+	nc, err := nats.Connect(s.server.ClientURL(), nats.SetCustomDialer(line), nats.MaxReconnects(-1), nats.ReconnectWait(retryFirst))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	j, err := Open(t.Context(), nc, Config{Shards: 1, Embedded: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	var last ledger.Sequence
+	for range messages {
+		last = mustAppend(t, j, "acme", last, strings.Repeat("x", size))
+	}
+	line.left.Store(2 * size)
+	if got := follow(t, j, 0, 0, messages); len(got) != messages {
+		t.Errorf("%d messages", len(got))
+	}
+	if line.left.Load() > 0 {
+		t.Error("the connection has not broken, so this proves nothing")
+	}
+}
+
+// breakable dials connections, of which the first swallows what comes after so
+// many bytes, once they are set, and then breaks.
+type breakable struct {
+	left   atomic.Int64
+	broken atomic.Bool
+}
+
+func (b *breakable) Dial(network, address string) (net.Conn, error) {
+	c, err := net.Dial(network, address)
+	return &breaking{c, b}, err
+}
+
+type breaking struct {
+	net.Conn
+	line *breakable
+}
+
+func (c *breaking) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if left := c.line.left.Load(); left > 0 && !c.line.broken.Load() && c.line.left.Add(-int64(n)) <= 0 {
+		c.line.broken.Store(true)
+		// Until the server has nothing more to send.
+		c.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
+		io.Copy(io.Discard, c.Conn)
+		c.Close()
+		return 0, io.EOF
+	}
+	return n, err
 }
 
 // follow returns the next n messages, and checks that no other comes with them.

@@ -43,7 +43,7 @@ func (s *Side) scan(ctx context.Context, name string, from ledger.Sequence, sinc
 		return err
 	}
 	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(followBatch, max(followBytes, 2*int(s.j.nc.MaxPayload()))),
+		jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(s.j.nc)),
 		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return err

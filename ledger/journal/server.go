@@ -15,8 +15,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxPayload is the longest message that the embedded server takes, in bytes.
-const maxPayload = 8 << 20
+const (
+	// maxPayload is the longest message that the embedded server takes, in bytes.
+	maxPayload = 8 << 20
+	// maxPending is how much may wait to be sent to a connection before the server
+	// drops it: what replica and tree let it send ahead for all shards, twice.
+	maxPending = 2 * 2 * defaultShards * maxPayload
+)
 
 // readyTimeout is how long the server may take to accept connections once its
 // streams are recovered.
@@ -62,6 +67,7 @@ func startServer(cfg ServerConfig) (*server.Server, error) {
 		StoreDir:               cfg.Dir,
 		SyncAlways:             true,
 		MaxPayload:             maxPayload,
+		MaxPending:             maxPending,
 		NoSigs:                 true,
 		DisableJetStreamBanner: true,
 	}
