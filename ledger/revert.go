@@ -46,22 +46,25 @@ func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, messag
 	// The newest first, so that a key's first mention is the one to undo first.
 	slices.SortFunc(commits, func(a, b *Commit) int { return cmp.Compare(b.Revision, a.Revision) })
 	conflict := RevertError{Tenant: t}
-	now := make(map[Key]Version) // as the commits undone so far leave it
+	diffs := make(map[Key]*KeyDiff) // from the head to what the commits undone so far leave
 	for _, c := range commits {
 		for _, ch := range c.Changes {
-			at, seen := now[ch.Key]
-			if !seen {
-				if at, err = s.Version(ch.Key, s.Head().Revision); err != nil {
+			d := diffs[ch.Key]
+			if d == nil {
+				now, err := s.Version(ch.Key, s.Head().Revision)
+				if err != nil {
 					return nil, "", err
 				}
+				d = &KeyDiff{ch.Key, now, now}
+				diffs[ch.Key] = d
 			}
-			if at.Revision != c.Revision {
+			if d.To.Revision != c.Revision {
 				if len(conflict.Conflicts) < maxMoved {
-					conflict.Conflicts = append(conflict.Conflicts, RevertConflict{ch.Key, c.Revision, at.Revision})
+					conflict.Conflicts = append(conflict.Conflicts, RevertConflict{ch.Key, c.Revision, d.To.Revision})
 				}
 				continue
 			}
-			if now[ch.Key], err = s.Version(ch.Key, c.Revision-1); err != nil {
+			if d.To, err = s.Version(ch.Key, c.Revision-1); err != nil {
 				return nil, "", err
 			}
 		}
@@ -69,12 +72,8 @@ func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, messag
 	if len(conflict.Conflicts) > 0 {
 		return nil, "", &conflict
 	}
-	for key, old := range now {
-		current, err := s.Version(key, s.Head().Revision)
-		if err != nil {
-			return nil, "", err
-		}
-		if d := (KeyDiff{key, current, old}); !d.From.Value.Equal(d.To.Value) {
+	for _, d := range diffs {
+		if !d.From.Value.Equal(d.To.Value) {
 			changes = append(changes, d.Change())
 		}
 	}

@@ -161,14 +161,7 @@ func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle
 	if last == 0 {
 		return 0, nil
 	}
-	consumer, err := s.CreateConsumer(ctx, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckNonePolicy,
-		InactiveThreshold: time.Minute, Replicas: 1, MemoryStorage: true,
-	})
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", want.Name, err)
-	}
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(e.js.Conn())), jetstream.PullHeartbeat(heartbeat))
+	_, messages, err := s.pull(ctx, e.js.Conn(), jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute})
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", want.Name, err)
 	}

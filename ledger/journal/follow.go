@@ -157,27 +157,29 @@ func (f *follower) consume(ctx context.Context) (jetstream.Consumer, jetstream.M
 	if last < f.last {
 		return nil, nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
 	}
-	consumer, err := f.s.CreateConsumer(ctx, jetstream.ConsumerConfig{
+	consumer, messages, err := f.s.pull(ctx, f.j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       uint64(f.last) + 1,
-		AckPolicy:         jetstream.AckNonePolicy,
 		FilterSubjects:    f.subjects,
 		InactiveThreshold: time.Minute,
-		Replicas:          1,
-		MemoryStorage:     true,
 	})
-	if err != nil {
-		return nil, nil, &lostError{err}
-	}
-	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(f.j.nc)),
-		jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return nil, nil, &lostError{err}
 	}
 	return consumer, messages, nil
 }
 
-// ahead is how many bytes a follower lets the server send ahead: one of the
-// longest messages, with what the server counts besides its payload.
-func ahead(nc *nats.Conn) int { return int(nc.MaxPayload()) + headerRoom }
+// pull makes a consumer that says where to begin and what to leave out, and asks
+// for its messages. It is not replicated: a reader knows by itself how far it is.
+func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig) (jetstream.Consumer, jetstream.MessagesContext, error) {
+	cfg.AckPolicy, cfg.Replicas, cfg.MemoryStorage = jetstream.AckNonePolicy, 1, true
+	consumer, err := s.CreateConsumer(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	// One of the longest messages may be sent ahead, with what the server counts
+	// besides its payload.
+	ahead := int(nc.MaxPayload()) + headerRoom
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	return consumer, messages, err
+}

@@ -26,11 +26,8 @@ func (s *Side) Scan(ctx context.Context, name string, from ledger.Sequence, sinc
 func (s *Side) scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(ledger.Sequence, time.Time, []byte) bool) error {
 	cfg := jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverAllPolicy,
-		AckPolicy:         jetstream.AckNonePolicy,
 		FilterSubject:     s.kind.subject + name,
 		InactiveThreshold: answerTimeout, // then the server removes it
-		Replicas:          1,
-		MemoryStorage:     true,
 	}
 	switch {
 	case from > 0:
@@ -38,19 +35,15 @@ func (s *Side) scan(ctx context.Context, name string, from ledger.Sequence, sinc
 	case !since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	consumer, err := s.stream.CreateConsumer(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	messages, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead(s.j.nc)),
-		jetstream.PullHeartbeat(heartbeat))
+	consumer, messages, err := s.stream.pull(ctx, s.j.nc, cfg)
 	if err != nil {
 		return err
 	}
 	defer messages.Stop()
-	for left := consumer.CachedInfo().NumPending; left > 0; left-- {
-		m, err := messages.Next(jetstream.NextContext(ctx))
+	defer context.AfterFunc(ctx, messages.Stop)()
+	there := consumer.CachedInfo().NumPending
+	for delivery := uint64(1); delivery <= there; delivery++ {
+		m, err := next(ctx, consumer, messages, delivery)
 		if err != nil {
 			return err
 		}

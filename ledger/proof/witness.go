@@ -158,20 +158,5 @@ func (w *Witness) NothingMore() (err error) {
 		want[string(bucketHashes)] += int(s.blocks)
 		want[string(bucketRecords)] += s.records
 	}
-	return w.view(func(tx *bolt.Tx) error {
-		for _, name := range kind.Buckets {
-			count := 0
-			err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
-				count++
-				return nil
-			})
-			if err != nil {
-				return err
-			}
-			if count != want[string(name)] {
-				return damaged("%s has %d entries, and the journal makes %d", name, count, want[string(name)])
-			}
-		}
-		return nil
-	})
+	return w.view(func(tx *bolt.Tx) error { return kind.CheckCounts(tx, "the journal makes", want) })
 }

@@ -79,8 +79,8 @@ func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
 // head when all are.
 func (v *View) Since(at time.Time) (rev ledger.Revision, err error) {
 	defer v.guard(&err)
-	if at.After(time.Now()) {
-		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
+	if err := v.hasCome(at); err != nil {
+		return 0, err
 	}
 	return v.firstAfter(at.Add(-1))
 }
@@ -97,13 +97,11 @@ func (v *View) Summary(rev ledger.Revision) (s ledger.Summary, id ledger.CommitI
 
 // summarize reads a stored commit's summary, and returns its bytes.
 func (v *View) summarize(rev ledger.Revision) (ledger.Summary, []byte, error) {
-	c, err := v.stored(rev)
-	if err != nil {
-		return ledger.Summary{}, nil, err
-	}
-	// Nothing else would see a flipped bit: the rest of the commit is not read.
 	key := commitKey(v.tenant, rev)
-	if _, err := unseal(bucketCommits, key, v.lookup(&v.commits, bucketCommits, key)); err != nil {
+	// Nothing but the checksum would see a flipped bit: the rest of the commit is
+	// not read.
+	c, err := checkedCommit(v.tenant, rev, key, v.lookup(&v.commits, bucketCommits, key))
+	if err != nil {
 		return ledger.Summary{}, nil, err
 	}
 	s, err := ledger.Summarize(c.encoded)

@@ -59,8 +59,8 @@ type View struct {
 // revisionAt finds the newest commit that is not later. Times never go back along
 // a chain, so it is a binary search.
 func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
-	if at.After(time.Now()) {
-		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
+	if err := v.hasCome(at); err != nil {
+		return 0, err
 	}
 	if v.head == 0 {
 		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at}
@@ -74,6 +74,14 @@ func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
 		return 0, err
 	}
 	return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
+}
+
+// hasCome refuses a time in the future: what the state will be then, nobody knows.
+func (v *View) hasCome(at time.Time) error {
+	if at.After(time.Now()) {
+		return &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
+	}
+	return nil
 }
 
 // firstAfter finds the first commit that is later; the one after the head when

@@ -277,17 +277,21 @@ func (s *store) tailCommit(t ledger.Tenant, r ledger.Revision) (tailCommit, bool
 	return tailCommit{}, false
 }
 
+// checkedCommit takes a commit's entry apart when its checksum is right.
+func checkedCommit(t ledger.Tenant, r ledger.Revision, key, b []byte) (storedCommit, error) {
+	if b == nil {
+		return storedCommit{}, damaged("commit %s%s is missing", t, r)
+	}
+	if _, err := unseal(bucketCommits, key, b); err != nil {
+		return storedCommit{}, err
+	}
+	return splitCommit(key, b)
+}
+
 // readCommit copies a commit out of the file.
 func readCommit(tx *bolt.Tx, t ledger.Tenant, r ledger.Revision) (*ledger.Commit, error) {
 	key := commitKey(t, r)
-	b := tx.Bucket(bucketCommits).Get(key)
-	if b == nil {
-		return nil, damaged("commit %s%s is missing", t, r)
-	}
-	if _, err := unseal(bucketCommits, key, b); err != nil {
-		return nil, err
-	}
-	stored, err := splitCommit(key, b)
+	stored, err := checkedCommit(t, r, key, tx.Bucket(bucketCommits).Get(key))
 	if err != nil {
 		return nil, err
 	}

@@ -128,18 +128,5 @@ func (s *store) checkNothingMore(tx *bolt.Tx, m *made) error {
 			return damaged("the last ids of %s have %d bytes", t, len(ids))
 		}
 	}
-	for _, name := range kind.Buckets {
-		count := 0
-		err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
-			count++
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		if want := m.entries[string(name)]; count != want {
-			return damaged("%s has %d entries, and the commits make %d", name, count, want)
-		}
-	}
-	return nil
+	return kind.CheckCounts(tx, "the commits make", m.entries)
 }

@@ -76,19 +76,14 @@ func (v *View) Close() {
 
 // moveTo goes back to a moment of the tenant's history.
 func (v *View) moveTo(at At) error {
-	switch {
-	case !at.Time.IsZero():
-		r, err := v.revisionAt(at.Time)
-		if err != nil {
-			return err
-		}
-		v.rev = r
-	case at.Revision > v.head:
-		return &ledger.RangeError{Tenant: v.tenant, Revision: at.Revision, Head: v.head}
-	case at.Revision > 0:
-		v.rev = at.Revision
+	if at.Time.IsZero() && at.Revision == 0 {
+		return nil // it is there
 	}
-	return nil
+	rev, err := v.Resolve(at)
+	if err == nil {
+		v.rev = rev
+	}
+	return err
 }
 
 // State says what the view's answers are the state of.

@@ -83,6 +83,25 @@ func (k *Kind) OpenReadOnly(path string) (db *bolt.DB, err error) {
 	return db, nil
 }
 
+// CheckCounts holds the number of entries in each bucket against what it must be,
+// which by says in words: "the journal makes".
+func (k *Kind) CheckCounts(tx *bolt.Tx, by string, want map[string]int) error {
+	for _, name := range k.Buckets {
+		count := 0
+		err := tx.Bucket(name).ForEach(func(_, _ []byte) error {
+			count++
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if count != want[string(name)] {
+			return k.Damaged("%s has %d entries, and %s %d", name, count, by, want[string(name)])
+		}
+	}
+	return nil
+}
+
 // SetAside moves the file away: whoever wants to know what happened to it can.
 func (k *Kind) SetAside(path string, log *slog.Logger, why error) error {
 	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000000000"))
