@@ -205,6 +205,7 @@ type Origin struct {
 	//	*Origin_Import
 	//	*Origin_Rollback
 	//	*Origin_Revert
+	//	*Origin_Drift
 	Kind          isOrigin_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -274,6 +275,15 @@ func (x *Origin) GetRevert() *RevertOrigin {
 	return nil
 }
 
+func (x *Origin) GetDrift() *DriftOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Drift); ok {
+			return x.Drift
+		}
+	}
+	return nil
+}
+
 type isOrigin_Kind interface {
 	isOrigin_Kind()
 }
@@ -293,11 +303,18 @@ type Origin_Revert struct {
 	Revert *RevertOrigin `protobuf:"bytes,3,opt,name=revert,proto3,oneof"`
 }
 
+type Origin_Drift struct {
+	// The commit took over what somebody had changed in a sink.
+	Drift *DriftOrigin `protobuf:"bytes,4,opt,name=drift,proto3,oneof"`
+}
+
 func (*Origin_Import) isOrigin_Kind() {}
 
 func (*Origin_Rollback) isOrigin_Kind() {}
 
 func (*Origin_Revert) isOrigin_Kind() {}
+
+func (*Origin_Drift) isOrigin_Kind() {}
 
 // ImportOrigin marks a commit whose time and author an import has set.
 type ImportOrigin struct {
@@ -454,6 +471,60 @@ func (x *RevertOrigin) GetRevisions() []uint64 {
 	return nil
 }
 
+// DriftOrigin says where a change was made by hand that the commit took over.
+type DriftOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Sink  string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	// The item's name there.
+	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DriftOrigin) Reset() {
+	*x = DriftOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DriftOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DriftOrigin) ProtoMessage() {}
+
+func (x *DriftOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DriftOrigin.ProtoReflect.Descriptor instead.
+func (*DriftOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DriftOrigin) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *DriftOrigin) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 // Change is one key set or deleted.
 type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -473,7 +544,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_stele_v1_journal_proto_msgTypes[6]
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +556,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_journal_proto_msgTypes[6]
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +569,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_stele_v1_journal_proto_rawDescGZIP(), []int{6}
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Change) GetKey() string {
@@ -553,7 +624,7 @@ type ReadRecord struct {
 
 func (x *ReadRecord) Reset() {
 	*x = ReadRecord{}
-	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	mi := &file_stele_v1_journal_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -565,7 +636,7 @@ func (x *ReadRecord) String() string {
 func (*ReadRecord) ProtoMessage() {}
 
 func (x *ReadRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	mi := &file_stele_v1_journal_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -578,7 +649,7 @@ func (x *ReadRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRecord.ProtoReflect.Descriptor instead.
 func (*ReadRecord) Descriptor() ([]byte, []int) {
-	return file_stele_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ReadRecord) GetTenant() string {
@@ -656,11 +727,12 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"request_id\x18\b \x01(\tR\trequestId\x12(\n" +
 	"\x06origin\x18\t \x01(\v2\x10.stele.v1.OriginR\x06origin\x12*\n" +
 	"\achanges\x18\n" +
-	" \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xac\x01\n" +
+	" \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xdb\x01\n" +
 	"\x06Origin\x120\n" +
 	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
 	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +
-	"\x06revert\x18\x03 \x01(\v2\x16.stele.v1.RevertOriginH\x00R\x06revertB\x06\n" +
+	"\x06revert\x18\x03 \x01(\v2\x16.stele.v1.RevertOriginH\x00R\x06revert\x12-\n" +
+	"\x05drift\x18\x04 \x01(\v2\x15.stele.v1.DriftOriginH\x00R\x05driftB\x06\n" +
 	"\x04kind\"b\n" +
 	"\fImportOrigin\x126\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\brecorded\x12\x1a\n" +
@@ -669,7 +741,10 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\",\n" +
 	"\fRevertOrigin\x12\x1c\n" +
-	"\trevisions\x18\x01 \x03(\x04R\trevisions\"\xff\x01\n" +
+	"\trevisions\x18\x01 \x03(\x04R\trevisions\"5\n" +
+	"\vDriftOrigin\x12\x12\n" +
+	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\xff\x01\n" +
 	"\x06Change\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1f\n" +
@@ -700,7 +775,7 @@ func file_stele_v1_journal_proto_rawDescGZIP() []byte {
 	return file_stele_v1_journal_proto_rawDescData
 }
 
-var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_stele_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: stele.v1.Record
 	(*Commit)(nil),                // 1: stele.v1.Commit
@@ -708,24 +783,26 @@ var file_stele_v1_journal_proto_goTypes = []any{
 	(*ImportOrigin)(nil),          // 3: stele.v1.ImportOrigin
 	(*RollbackOrigin)(nil),        // 4: stele.v1.RollbackOrigin
 	(*RevertOrigin)(nil),          // 5: stele.v1.RevertOrigin
-	(*Change)(nil),                // 6: stele.v1.Change
-	(*ReadRecord)(nil),            // 7: stele.v1.ReadRecord
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*DriftOrigin)(nil),           // 6: stele.v1.DriftOrigin
+	(*Change)(nil),                // 7: stele.v1.Change
+	(*ReadRecord)(nil),            // 8: stele.v1.ReadRecord
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
 }
 var file_stele_v1_journal_proto_depIdxs = []int32{
-	8, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
+	9, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
 	2, // 1: stele.v1.Commit.origin:type_name -> stele.v1.Origin
-	6, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
+	7, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
 	3, // 3: stele.v1.Origin.import:type_name -> stele.v1.ImportOrigin
 	4, // 4: stele.v1.Origin.rollback:type_name -> stele.v1.RollbackOrigin
 	5, // 5: stele.v1.Origin.revert:type_name -> stele.v1.RevertOrigin
-	8, // 6: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
-	8, // 7: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	6, // 6: stele.v1.Origin.drift:type_name -> stele.v1.DriftOrigin
+	9, // 7: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
+	9, // 8: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	9, // [9:9] is the sub-list for extension type_name
+	9, // [9:9] is the sub-list for extension extendee
+	0, // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_journal_proto_init() }
@@ -737,6 +814,7 @@ func file_stele_v1_journal_proto_init() {
 		(*Origin_Import)(nil),
 		(*Origin_Rollback)(nil),
 		(*Origin_Revert)(nil),
+		(*Origin_Drift)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -744,7 +822,7 @@ func file_stele_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_journal_proto_rawDesc), len(file_stele_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

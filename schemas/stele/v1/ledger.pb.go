@@ -2130,7 +2130,7 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 type GetStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// What this process does: ledger, gateway.
+	// What this process does: ledger, gateway, signer, projector.
 	Roles  []string       `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Epoch  []byte         `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	Shards []*ShardStatus `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
@@ -2143,7 +2143,10 @@ type GetStatusResponse struct {
 	// When this process started.
 	Started *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started,proto3" json:"started,omitempty"`
 	// The verified caller.
-	Principal     *Principal `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	Principal *Principal `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
+	// Keys of the caller's tenant that no route wants, and the first of them.
+	Unrouted      uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	UnroutedKeys  []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2237,6 +2240,20 @@ func (x *GetStatusResponse) GetStarted() *timestamppb.Timestamp {
 func (x *GetStatusResponse) GetPrincipal() *Principal {
 	if x != nil {
 		return x.Principal
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetUnrouted() uint64 {
+	if x != nil {
+		return x.Unrouted
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetUnroutedKeys() []string {
+	if x != nil {
+		return x.UnroutedKeys
 	}
 	return nil
 }
@@ -2556,7 +2573,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\xc2\x02\n" +
+	"\x10GetStatusRequest\"\x83\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -2566,7 +2583,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\astopped\x18\x06 \x01(\tR\astopped\x12\x1b\n" +
 	"\tread_only\x18\a \x01(\tR\breadOnly\x124\n" +
 	"\astarted\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
-	"\tprincipal\x18\t \x01(\v2\x13.stele.v1.PrincipalR\tprincipal\"\x91\x01\n" +
+	"\tprincipal\x18\t \x01(\v2\x13.stele.v1.PrincipalR\tprincipal\x12\x1a\n" +
+	"\bunrouted\x18\n" +
+	" \x01(\x04R\bunrouted\x12#\n" +
+	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\"\x91\x01\n" +
 	"\vShardStatus\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12#\n" +

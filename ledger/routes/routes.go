@@ -1,0 +1,203 @@
+// Package routes says which keys go to which sinks.
+//
+// Routes are a document, the value of the key projector/routes in the ledger's own
+// tenant, so that they have a history like everything else; or a file, for as long
+// as the ledger has none:
+//
+//	{
+//	  "sinks":  {"files": {"kind": "directory"}, "bus": {"kind": "eventbridge"}},
+//	  "routes": [{"prefix": "tenantconfig/", "sinks": ["files", "bus"]}]
+//	}
+//
+// The route with the longest prefix that a key begins with decides about the key.
+// A key without a route is kept in the ledger and served like any other.
+package routes
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/ledger"
+)
+
+// Key is where the ledger's own tenant keeps the routes.
+const Key ledger.Key = "projector/routes"
+
+// Table is a document of routes. It does not change.
+type Table struct {
+	// Strict refuses writes of keys that no route wants.
+	Strict bool
+	// Sinks by name.
+	Sinks map[string]Sink
+	// routes, the one with the longest prefix first.
+	routes []*Route
+	text   jsontext.Value
+}
+
+// Sink is a sink that the table names.
+type Sink struct {
+	Name string
+	// Kind says what the sink writes to: directory, dynamodb, parameterstore or
+	// eventbridge.
+	Kind string
+	// Settings are a JSON object that the kind reads.
+	Settings jsontext.Value
+}
+
+// Route says where the keys with a prefix go.
+type Route struct {
+	Prefix ledger.Prefix
+	// Sinks by name; none for keys that shall go nowhere.
+	Sinks []string
+	// Drift says what is done about items that somebody has changed in a sink.
+	Drift Drift
+	// Secure writes values as a SecureString where the sink has such; KMSKey is the
+	// key that encrypts it, empty for the account's own.
+	Secure bool
+	KMSKey string
+	// Values lets events carry the values of the keys.
+	Values bool
+}
+
+// Drift says what is done about an item that is not as the ledger says.
+type Drift string
+
+const (
+	Report Drift = "report" // tell, and leave it
+	Repair Drift = "repair" // write what the ledger says
+	Adopt  Drift = "adopt"  // commit what the item says
+)
+
+type document struct {
+	Strict bool             `json:"strict,omitzero"`
+	Sinks  map[string]entry `json:"sinks"`
+	Routes []route          `json:"routes"`
+}
+
+type entry struct {
+	Kind     string         `json:"kind"`
+	Settings jsontext.Value `json:",embed"`
+}
+
+type route struct {
+	Prefix string   `json:"prefix"`
+	Sinks  []string `json:"sinks"`
+	Drift  Drift    `json:"drift,omitzero"`
+	Secure bool     `json:"secure,omitzero"`
+	KMSKey string   `json:"kms_key,omitzero"`
+	Values bool     `json:"values,omitzero"`
+}
+
+// Parse reads a document. What it does not know is an error: it may be a name
+// that was misspelt.
+func Parse(text []byte) (*Table, error) {
+	var d document
+	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf("read the routes: %w", err)
+	}
+	t := &Table{Strict: d.Strict, Sinks: make(map[string]Sink), text: jsontext.Value(slices.Clone(text))}
+	if err := t.text.Compact(); err != nil {
+		return nil, fmt.Errorf("read the routes: %w", err)
+	}
+	for name, e := range d.Sinks {
+		if err := checkName(name); err != nil {
+			return nil, err
+		}
+		if e.Kind == "" {
+			e.Kind = name
+		}
+		if len(e.Settings) == 0 {
+			e.Settings = jsontext.Value("{}")
+		}
+		t.Sinks[name] = Sink{Name: name, Kind: e.Kind, Settings: e.Settings}
+	}
+	for i, r := range d.Routes {
+		parsed, err := t.parse(r)
+		if err != nil {
+			return nil, fmt.Errorf("routes[%d]: %w", i, err)
+		}
+		if slices.ContainsFunc(t.routes, func(other *Route) bool { return other.Prefix == parsed.Prefix }) {
+			return nil, fmt.Errorf("routes[%d]: the prefix %q has a route already", i, r.Prefix)
+		}
+		t.routes = append(t.routes, parsed)
+	}
+	slices.SortStableFunc(t.routes, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
+	return t, nil
+}
+
+func (t *Table) parse(r route) (*Route, error) {
+	prefix, err := ledger.ParsePrefix(r.Prefix)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range r.Sinks {
+		if _, ok := t.Sinks[name]; !ok {
+			return nil, fmt.Errorf("there is no sink %q among %v", name, slices.Sorted(maps.Keys(t.Sinks)))
+		}
+	}
+	switch r.Drift {
+	case "":
+		r.Drift = Report
+	case Report, Repair, Adopt:
+	default:
+		return nil, fmt.Errorf("drift is %q: use report, repair or adopt", r.Drift)
+	}
+	if r.KMSKey != "" && !r.Secure {
+		return nil, errors.New("kms_key is for values that are secure: set that, too")
+	}
+	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values}, nil
+}
+
+// maxName is the longest name of a sink, in bytes.
+const maxName = 63
+
+func checkName(name string) error {
+	if name == "" || len(name) > maxName {
+		return fmt.Errorf("a sink's name has %d bytes, not 1 to %d", len(name), maxName)
+	}
+	for i := range len(name) {
+		if c := name[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("sink %q has %q at byte %d: use a-z, 0-9 and \"-\"", name, c, i)
+		}
+	}
+	return nil
+}
+
+// Route is the one that decides about the key; nil when none wants it.
+func (t *Table) Route(k ledger.Key) *Route {
+	for _, r := range t.routes {
+		if r.Prefix.Match(k) {
+			return r
+		}
+	}
+	return nil
+}
+
+// Wants says whether the route sends keys to the sink; a nil route does not.
+func (r *Route) Wants(sink string) bool { return r != nil && slices.Contains(r.Sinks, sink) }
+
+// String is the document.
+func (t *Table) String() string { return string(t.text) }
+
+// Routing is all that the table says of a sink: its settings and the routes. When
+// it changes, other keys may be the sink's.
+func (t *Table) Routing(sink string) string {
+	s := t.Sinks[sink]
+	d := document{Sinks: map[string]entry{sink: {s.Kind, s.Settings}}}
+	for _, r := range t.routes {
+		d.Routes = append(d.Routes, route{Prefix: string(r.Prefix), Secure: r.Secure, KMSKey: r.KMSKey, Sinks: []string{}})
+		if r.Wants(sink) {
+			d.Routes[len(d.Routes)-1].Sinks = []string{sink}
+		}
+	}
+	text, err := json.Marshal(d, json.Deterministic(true))
+	if err != nil {
+		panic(fmt.Sprintf("routes that were read cannot be written: %v", err))
+	}
+	return string(text)
+}

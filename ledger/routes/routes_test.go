@@ -1,0 +1,118 @@
+package routes_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+)
+
+const document = `{
+	"strict": true,
+	"sinks": {"files": {"kind": "directory", "path": "/srv"}, "dynamodb": {}, "bus": {"kind": "eventbridge"}},
+	"routes": [
+		{"prefix": "tenantconfig/", "sinks": ["dynamodb", "bus"], "drift": "adopt"},
+		{"prefix": "tenantconfig/secret/", "sinks": ["files"], "secure": true, "kms_key": "alias/k"},
+		{"prefix": "tenantconfig/secret/x", "sinks": []},
+		{"prefix": "param", "sinks": ["files"], "values": true}
+	]
+}`
+
+func parse(t *testing.T, text string) *routes.Table {
+	t.Helper()
+	table, err := routes.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+func TestTheLongestPrefixDecides(t *testing.T) {
+	table := parse(t, document)
+	for key, want := range map[ledger.Key]string{
+		"tenantconfig/a":         "dynamodb bus",
+		"tenantconfig/secret/a":  "files",
+		"tenantconfig/secret/xy": "",
+		"param_config_x":         "files",
+		"param/x":                "files",
+		"tenantconfi/a":          "none",
+		"other":                  "none",
+	} {
+		got := "none"
+		if r := table.Route(key); r != nil {
+			got = strings.Join(r.Sinks, " ")
+		}
+		if got != want {
+			t.Errorf("%s goes to %q, not %q", key, got, want)
+		}
+	}
+	if s := table.Sinks["files"]; s.Kind != "directory" || string(s.Settings) != `{"path":"/srv"}` {
+		t.Errorf("the sink files is %s with %s", s.Kind, s.Settings)
+	}
+	if s := table.Sinks["dynamodb"]; s.Kind != "dynamodb" || string(s.Settings) != `{}` {
+		t.Errorf("the sink dynamodb is %s with %s", s.Kind, s.Settings)
+	}
+	if r := table.Route("param"); r.Drift != routes.Report || !r.Values || r.Secure {
+		t.Errorf("the route of param is %+v", r)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for text, want := range map[string]string{
+		`{`:                         "read the routes",
+		`{"sink":{}}`:               "unknown object member",
+		`{"sinks":{"A":{}}}`:        `"A"`,
+		`{"sinks":{"":{}}}`:         "0 bytes",
+		`{"sinks":{"a":{},"a":{}}}`: "duplicate",
+		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:  `no sink "b"`,
+		`{"routes":[{"prefix":"a b"}]}`:              `routes[0]`,
+		`{"routes":[{"prefix":"a"},{"prefix":"a"}]}`: "already",
+		`{"routes":[{"prefix":"a","drift":"fix"}]}`:  "use report, repair or adopt",
+		`{"routes":[{"prefix":"a","kms_key":"k"}]}`:  "secure",
+		`{"routes":[{"prefix":"a","sink":["b"]}]}`:   "unknown object member",
+	} {
+		if _, err := routes.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+// What a sink has to do with the keys changes its routing, and nothing else does.
+func TestRoutingOfASink(t *testing.T) {
+	base := parse(t, document).Routing("files")
+	for name, c := range map[string]struct {
+		old, new string
+		changes  bool
+	}{
+		"its settings":               {`"/srv"`, `"/var"`, true},
+		"a prefix of its routes":     {`"param"`, `"params"`, true},
+		"a longer prefix of another": {`"tenantconfig/secret/x"`, `"tenantconfig/secret/y"`, true},
+		"security":                   {`alias/k`, `alias/l`, true},
+		"another sink":               {`"dynamodb": {}`, `"dynamodb": {"table": "t"}`, false},
+		"policy of drift":            {`"adopt"`, `"repair"`, false},
+		"strictness":                 {`"strict": true`, `"strict": false`, false},
+	} {
+		if got := parse(t, strings.Replace(document, c.old, c.new, 1)).Routing("files"); (got != base) != c.changes {
+			t.Errorf("%s: the routing of files is\n%s and was\n%s", name, got, base)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(document))
+	f.Add([]byte(`{"sinks":{"a":{"kind":1}},"routes":[{}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		table, err := routes.Parse(text)
+		if err != nil {
+			return
+		}
+		for name := range table.Sinks {
+			table.Routing(name)
+		}
+		table.Route("tenantconfig/a")
+		if _, err := routes.Parse([]byte(table.String())); err != nil {
+			t.Fatalf("%s was read, and what it says is not: %v", text, err)
+		}
+	})
+}

@@ -1,0 +1,136 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	"golang.org/x/time/rate"
+)
+
+// Sink is what a projector writes to. One process at a time writes to a sink,
+// with several calls at once, but never with the same key in two of them.
+//
+// A Sink that can be read back is a Store. A store gets the newest value of each
+// key; any other sink gets every change, in the order of the key's revisions.
+type Sink interface {
+	Limits() Limits
+	// Write brings the writes into effect; each has another key. It returns an
+	// error for each, nil where it is in effect, or where the sink holds something
+	// newer. A *RefusedError will never get better by trying again. An error of its
+	// own says that the sink does not answer or wants less: nothing is known of
+	// any write, and all of them are tried again later.
+	//
+	// The deadline of ctx is before another process may take the sink over: no
+	// request may be sent after it.
+	Write(ctx context.Context, writes []Write) ([]error, error)
+	Close() error
+}
+
+// Store is a sink that holds items, one a key, and can be read back.
+type Store interface {
+	Sink
+	// Scan yields every item of the tenant's, in any order, tombstones too, until
+	// yield returns an error, at a rate that leaves others room.
+	Scan(ctx context.Context, t ledger.Tenant, yield func(Item) error) error
+	// Read returns one item as it is now; ok is false when it is not there. The
+	// error is a *RefusedError for a name that is not this sink's.
+	Read(ctx context.Context, name string) (item Item, ok bool, err error)
+	// Name is what the sink calls a key's item. The error is a *RefusedError for a
+	// key that it cannot hold.
+	Name(t ledger.Tenant, key ledger.Key) (string, error)
+	// Same says whether an item is what Write makes of w.
+	Same(item Item, w Write) bool
+	// Remove deletes an item that the ledger does not have, unless it is no longer
+	// as it was seen.
+	Remove(ctx context.Context, seen Item) error
+}
+
+// Limits says how a sink wants to be written to.
+type Limits struct {
+	// Batch is the most writes in a call. 0: all that a tenant has, and nothing of
+	// another tenant, so that a commit is never split.
+	Batch int
+	// Parallel is the most calls at a time; 0 means 1.
+	Parallel int
+	// Rate is the most writes a second; 0 means no limit.
+	Rate rate.Limit
+}
+
+// Write is a key as a store shall have it, or a change that an event tells of.
+type Write struct {
+	Tenant ledger.Tenant
+	Key    ledger.Key
+	// Value is empty when the key was deleted.
+	Value ledger.Value
+	// Revision that set or deleted the key, and its commit.
+	Revision ledger.Revision
+	Commit   ledger.CommitID
+	Author   string
+	Message  string
+	Time     time.Time
+	// Previous revision that had set or deleted the key, 0 for none, and the
+	// change's place in its commit, counted from 0. A store does not get them.
+	Previous ledger.Revision
+	Position int
+	Route    *routes.Route
+	// Replace, when set, is what was found in the key's place, and is replaced
+	// whatever revision it claims to have.
+	Replace *Item
+}
+
+// Deleted says whether the key was deleted.
+func (w Write) Deleted() bool { return w.Value == "" }
+
+// Item is what a store holds for a key.
+type Item struct {
+	Tenant ledger.Tenant
+	// Key is empty when the item's name is not that of a key.
+	Key ledger.Key
+	// Name is what the sink calls it.
+	Name string
+	// Revision that this ledger's projector wrote it for; 0 when that was not who
+	// wrote it.
+	Revision ledger.Revision
+	// Value is what the item says, as JSON; empty for a tombstone.
+	Value ledger.Value
+	// State is the sink's own, to know the item again.
+	State any
+}
+
+// RefusedError is a write that the sink will never take as it is.
+type RefusedError struct{ Reason string }
+
+func (e *RefusedError) Error() string { return e.Reason }
+
+// Refuse makes a *RefusedError. The reason is for people: what is wrong, and what
+// to do.
+func Refuse(format string, args ...any) error {
+	return &RefusedError{fmt.Sprintf(format, args...)}
+}
+
+// Settings is what a sink is opened with.
+type Settings struct {
+	Name  string
+	Epoch ledger.Epoch
+	// JSON is the object that the routes have for the sink, without its kind.
+	JSON []byte
+	// Dir is a folder for local sinks.
+	Dir string
+	Log *slog.Logger
+}
+
+// Decode reads the settings into a struct. What that does not know is an error.
+func (s Settings) Decode(into any) error {
+	if err := json.Unmarshal(s.JSON, into, json.RejectUnknownMembers(true)); err != nil {
+		return fmt.Errorf("settings of sink %s: %w", s.Name, err)
+	}
+	return nil
+}
+
+// Kind opens the sinks of a kind, which is known by its name in the table.
+type Kind func(context.Context, Settings) (Sink, error)
