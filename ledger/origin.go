@@ -8,7 +8,7 @@ import (
 )
 
 // Origin says where a commit came from when it was not an ordinary write: an
-// *ImportOrigin, a *RollbackOrigin or a *RevertOrigin.
+// *ImportOrigin, a *RollbackOrigin, a *RevertOrigin or a *DriftOrigin.
 type Origin interface {
 	proto() *stelev1.Origin
 }
@@ -35,6 +35,13 @@ type RevertOrigin struct {
 	Revisions []Revision
 }
 
+// DriftOrigin says where a change was made by hand that the commit took over.
+type DriftOrigin struct {
+	Sink string
+	// Name of the item there.
+	Name string
+}
+
 func (o *ImportOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Import{Import: &stelev1.ImportOrigin{
 		Recorded: timestamppb.New(o.Recorded),
@@ -57,6 +64,10 @@ func (o *RevertOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Revert{Revert: p}}
 }
 
+func (o *DriftOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Drift{Drift: &stelev1.DriftOrigin{Sink: o.Sink, Name: o.Name}}}
+}
+
 // originOf reads a stored origin; one of a kind that this version does not know
 // is none.
 func originOf(p *stelev1.Origin) Origin {
@@ -71,6 +82,8 @@ func originOf(p *stelev1.Origin) Origin {
 			o.Revisions[i] = Revision(r)
 		}
 		return o
+	case *stelev1.Origin_Drift:
+		return &DriftOrigin{Sink: kind.Drift.Sink, Name: kind.Drift.Name}
 	}
 	return nil
 }

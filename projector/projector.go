@@ -13,7 +13,158 @@
 // within seconds of that one falling silent.
 //
 // A key that a sink will not take is parked with the reason: no other key waits
-// for it. A store is swept once a minute for items that somebody has changed there,
-// and the key's route says whether that is only reported, repaired, or adopted as
-// a commit.
+// for it. A store is swept again and again for items that somebody has changed
+// there, and the key's route says whether that is only reported, repaired, or
+// adopted as a commit.
 package projector
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
+)
+
+// Config is what a projector is made of.
+type Config struct {
+	// Replica holds all tenants.
+	Replica *replica.Replica
+	Journal *journal.Journal
+	// Conn is how processes hear each other.
+	Conn *nats.Conn
+	// Ledger takes the commits that adopt what was changed by hand.
+	Ledger *ledger.Ledger
+	Routes *routes.Source
+	// Kinds of sinks by name.
+	Kinds map[string]Kind
+	// Dir is a folder for local sinks.
+	Dir string
+	// Alone says that no other process can reach the journal: claims are those of an
+	// earlier run, and are taken at once.
+	Alone   bool
+	Metrics *Metrics
+	Log     *slog.Logger
+}
+
+// Projector runs until Close.
+type Projector struct {
+	cfg     Config
+	notes   *journal.Notes // claims and positions
+	parked  *journal.Notes
+	metrics *Metrics
+	// owner names this run of this process in claims; host is for people.
+	owner, host string
+
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex // guards runners
+	runners map[string]*running
+}
+
+type running struct {
+	*runner
+	stop func() // and waits
+}
+
+// lookAgain is how often the routes are looked at.
+const lookAgain = 250 * time.Millisecond
+
+// Start begins to write to the sinks. ctx is that of the start.
+func Start(ctx context.Context, cfg Config) (*Projector, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	p := &Projector{cfg: cfg, metrics: cfg.Metrics, owner: rand.Text(), done: make(chan struct{}), runners: make(map[string]*running)}
+	if p.metrics == nil {
+		p.metrics = NewMetrics()
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		name = "a process"
+	}
+	p.host = fmt.Sprintf("%s/%d", name, os.Getpid())
+	if p.notes, err = cfg.Journal.OpenNotes(ctx, journal.Sinks); err != nil {
+		return nil, err
+	}
+	if p.parked, err = cfg.Journal.OpenNotes(ctx, journal.Parked); err != nil {
+		return nil, err
+	}
+	p.metrics.of(p)
+	run, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go p.run(run)
+	return p, nil
+}
+
+// Close keeps the positions, gives the claims up, and returns when nothing runs any
+// more.
+func (p *Projector) Close() {
+	p.cancel()
+	<-p.done
+}
+
+// run keeps a runner for each sink that the routes name.
+func (p *Projector) run(ctx context.Context) {
+	defer close(p.done)
+	defer p.route(ctx, &routes.Table{})
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	var last *routes.Table
+	for {
+		// Without the replica there are no routes, and nothing to write either.
+		if t, _, err := p.cfg.Routes.Table(); err == nil && t != last && p.cfg.Replica.Ready() {
+			p.route(ctx, t)
+			last = t
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// route makes the runners those of the table. One whose sink or keys have changed
+// is stopped, and another begins.
+func (p *Projector) route(ctx context.Context, t *routes.Table) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var stopping sync.WaitGroup
+	for name, r := range p.runners {
+		if _, ok := t.Sinks[name]; !ok || r.routing != routing(t, name) {
+			stopping.Go(r.stop)
+			delete(p.runners, name)
+		}
+	}
+	stopping.Wait()
+	for name, spec := range t.Sinks {
+		if r := p.runners[name]; r != nil {
+			r.table.Store(t)
+			continue
+		}
+		r := &runner{p: p, name: name, spec: spec, routing: routing(t, name), log: p.cfg.Log.With("sink", name), calls: make(chan func())}
+		r.table.Store(t)
+		ctx, cancel := context.WithCancel(ctx)
+		var done sync.WaitGroup
+		done.Go(func() { r.run(ctx) })
+		p.runners[name] = &running{r, func() { cancel(); done.Wait() }}
+	}
+}
+
+// routing is short for what the table says of a sink.
+func routing(t *routes.Table, sink string) string {
+	sum := sha256.Sum256([]byte(t.Routing(sink)))
+	return hex.EncodeToString(sum[:8])
+}

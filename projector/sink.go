@@ -9,7 +9,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
-	"golang.org/x/time/rate"
 )
 
 // Sink is what a projector writes to. One process at a time writes to a sink,
@@ -25,8 +24,8 @@ type Sink interface {
 	// own says that the sink does not answer or wants less: nothing is known of
 	// any write, and all of them are tried again later.
 	//
-	// The deadline of ctx is before another process may take the sink over: no
-	// request may be sent after it.
+	// ctx ends before another process may take the sink over: no request may be sent
+	// after that.
 	Write(ctx context.Context, writes []Write) ([]error, error)
 	Close() error
 }
@@ -37,8 +36,9 @@ type Store interface {
 	// Scan yields every item of the tenant's, in any order, tombstones too, until
 	// yield returns an error, at a rate that leaves others room.
 	Scan(ctx context.Context, t ledger.Tenant, yield func(Item) error) error
-	// Read returns one item as it is now; ok is false when it is not there. The
-	// error is a *RefusedError for a name that is not this sink's.
+	// Read returns one item as it is now; ok is false when it is not there, and then
+	// the item says whose it would be. The error is a *RefusedError for a name that
+	// is not this sink's.
 	Read(ctx context.Context, name string) (item Item, ok bool, err error)
 	// Name is what the sink calls a key's item. The error is a *RefusedError for a
 	// key that it cannot hold.
@@ -50,15 +50,14 @@ type Store interface {
 	Remove(ctx context.Context, seen Item) error
 }
 
-// Limits says how a sink wants to be written to.
+// Limits says how a sink wants to be written to. A sink that may only be asked so
+// often paces itself: it knows what takes a request.
 type Limits struct {
 	// Batch is the most writes in a call. 0: all that a tenant has, and nothing of
 	// another tenant, so that a commit is never split.
 	Batch int
 	// Parallel is the most calls at a time; 0 means 1.
 	Parallel int
-	// Rate is the most writes a second; 0 means no limit.
-	Rate rate.Limit
 }
 
 // Write is a key as a store shall have it, or a change that an event tells of.
@@ -79,7 +78,7 @@ type Write struct {
 	Position int
 	Route    *routes.Route
 	// Replace, when set, is what was found in the key's place, and is replaced
-	// whatever revision it claims to have.
+	// whatever revision it claims to have. Without a State there was nothing.
 	Replace *Item
 }
 

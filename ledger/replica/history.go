@@ -63,6 +63,16 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 	return err
 }
 
+// Changed yields the keys that were set or deleted after a revision, with what is
+// in force for each at the view's, in the order of the keys, from the first at or
+// after start, until yield returns false.
+func (v *View) Changed(since ledger.Revision, start string, yield func(ledger.Key, ledger.Version) bool) (err error) {
+	defer v.guard(&err)
+	return v.walk("", start, v.rev, since, func(kv keyVersion) bool {
+		return kv.revision <= since || yield(ledger.Key(kv.key), ledger.Version{Revision: kv.revision, Value: ledger.Value(kv.value)})
+	})
+}
+
 // Resolve finds the revision of a moment.
 func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
 	defer v.guard(&err)

@@ -1,0 +1,141 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/ledger"
+)
+
+var (
+	// Sinks holds who writes to which sink, and how far that has come.
+	Sinks = SideKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
+	// Parked is the dead letters: what a sink would not take.
+	Parked = SideKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
+)
+
+// Notes is a stream beside the shards that keeps the newest message of each name:
+// what processes tell each other, and themselves after a restart. It proves
+// nothing. Names may have several tokens, a.b.c.
+type Notes struct {
+	stream stream
+	j      *Journal
+	kind   SideKind
+}
+
+// Note is one of the messages.
+type Note struct {
+	Name     string
+	Sequence ledger.Sequence
+	Body     []byte
+}
+
+// OpenNotes finds the stream, or creates it. It works until the journal is closed.
+func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) {
+	if err := j.connected(); err != nil {
+		return nil, err
+	}
+	want := jetstream.StreamConfig{
+		Name:              kind.stream,
+		Description:       kind.what + " of a Stele ledger.",
+		Subjects:          []string{kind.subject + ">"},
+		MaxMsgsPerSubject: 1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          j.replicas,
+		Metadata:          map[string]string{metaEpoch: j.epoch.String()},
+	}
+	n := &Notes{stream: stream{want: want}, j: j, kind: kind}
+	var err error
+	n.stream.Stream, err = j.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		n.stream.Stream, err = j.create(ctx, want)
+	}
+	if err != nil {
+		return nil, wrapStream(want.Name, err)
+	}
+	if got := n.stream.CachedInfo().Config.Metadata[metaEpoch]; got != want.Metadata[metaEpoch] {
+		return nil, fmt.Errorf("%s is of the ledger %s: delete it to begin with this one's", want.Name, got)
+	}
+	return n, nil
+}
+
+// Put makes the body durable as the newest message of the name, on the condition
+// that the newest one has the sequence expected (0: there is none), else
+// ErrConflict. The errors are those of Journal.Append.
+func (n *Notes) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
+	if err := n.j.connected(); err != nil {
+		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	seq, err := n.j.publish(ctx, &entry{subject: n.kind.subject + name, expected: expected, record: body})
+	if err != nil {
+		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
+	}
+	return seq, nil
+}
+
+// Get asks the leader for the newest message of the name; its sequence is 0 when
+// there is none.
+func (n *Notes) Get(ctx context.Context, name string) (Note, error) {
+	m, err := n.stream.GetLastMsgForSubject(ctx, n.kind.subject+name)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Note{Name: name}, nil
+	case err != nil:
+		return Note{}, fmt.Errorf("get %s%s: %w: %w", n.kind.subject, name, ledger.ErrUnavailable, err)
+	}
+	return Note{name, ledger.Sequence(m.Sequence), m.Data}, nil
+}
+
+// Remove takes a message out; it may be gone already.
+func (n *Notes) Remove(ctx context.Context, seq ledger.Sequence) error {
+	err := n.stream.DeleteMsg(ctx, uint64(seq))
+	if err != nil { // the server has no code for what is gone
+		if _, gone := n.stream.GetMsg(ctx, uint64(seq)); errors.Is(gone, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		return fmt.Errorf("remove %s/%d: %w: %w", n.kind.stream, seq, ledger.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// All hands over the messages whose names begin with the tokens of prefix, "" for
+// all, in the order in which they were put.
+func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) error {
+	if err := n.j.connected(); err != nil {
+		return fmt.Errorf("read %s: %w", n.kind.stream, err)
+	}
+	subject := n.kind.subject
+	if prefix != "" {
+		subject += prefix + "."
+	}
+	consumer, messages, err := n.stream.pull(ctx, n.j.nc, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
+		FilterSubject:     subject + ">",
+		InactiveThreshold: answerTimeout,
+	})
+	if err != nil {
+		return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	there := consumer.CachedInfo().NumPending
+	for delivery := uint64(1); delivery <= there; delivery++ {
+		m, err := next(ctx, consumer, messages, delivery)
+		if err != nil {
+			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", n.kind.stream, err)
+		}
+		if err := yield(Note{strings.TrimPrefix(m.Subject(), n.kind.subject), ledger.Sequence(meta.Sequence.Stream), m.Data()}); err != nil {
+			return err
+		}
+	}
+	return nil
+}

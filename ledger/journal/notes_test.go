@@ -1,0 +1,70 @@
+package journal_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/ledgertest"
+)
+
+// Notes keep the newest message of a name, and let one writer of two win.
+func TestNotes(t *testing.T) {
+	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	ctx := t.Context()
+	notes, err := node.Journal.OpenNotes(ctx, journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name, body string, expected journal.Note) journal.Note {
+		t.Helper()
+		seq, err := notes.Put(ctx, name, expected.Sequence, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return journal.Note{Name: name, Sequence: seq, Body: []byte(body)}
+	}
+	all := func(prefix string) (found []string) {
+		t.Helper()
+		err := notes.All(ctx, prefix, func(n journal.Note) error {
+			found = append(found, n.Name+"="+string(n.Body))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if n, err := notes.Get(ctx, "bus.acme"); err != nil || n.Sequence != 0 {
+		t.Fatalf("a note that nobody has put is %v, %v", n, err)
+	}
+	if got := all(""); len(got) != 0 {
+		t.Fatalf("a new stream holds %v", got)
+	}
+	first := put("bus.acme", "1", journal.Note{})
+	put("files.acme", "1", journal.Note{})
+	put("bus.globex", "1", journal.Note{})
+	second := put("bus.acme", "2", first)
+	if _, err := notes.Put(ctx, "bus.acme", first.Sequence, []byte("3")); !errors.Is(err, journal.ErrConflict) {
+		t.Errorf("a writer who has not seen the newest note gets %v, not a conflict", err)
+	}
+	if n, err := notes.Get(ctx, "bus.acme"); err != nil || string(n.Body) != "2" || n.Sequence != second.Sequence {
+		t.Errorf("the newest note is %v, %v", n, err)
+	}
+	if got, want := all(""), []string{"files.acme=1", "bus.globex=1", "bus.acme=2"}; !slices.Equal(got, want) {
+		t.Errorf("all are %v, want %v", got, want)
+	}
+	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=2"}; !slices.Equal(got, want) {
+		t.Errorf("those of bus are %v, want %v", got, want)
+	}
+	for range 2 { // it may be gone already
+		if err := notes.Remove(ctx, second.Sequence); err != nil {
+			t.Error(err)
+		}
+	}
+	put("bus.acme", "4", journal.Note{})
+	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=4"}; !slices.Equal(got, want) {
+		t.Errorf("after one was removed, those of bus are %v, want %v", got, want)
+	}
+}

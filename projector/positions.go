@@ -1,0 +1,108 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// positions is how far a sink has come with each tenant, kept beside the journal
+// in one note a shard. A note is written on the condition that nobody else has
+// written it, so a process whose claim was taken cannot.
+type positions struct {
+	notes   *journal.Notes
+	sink    string
+	owner   string
+	routing string
+
+	shards []shardPositions
+}
+
+type shardPositions struct {
+	seq   ledger.Sequence
+	at    map[ledger.Tenant]ledger.Revision
+	dirty bool
+}
+
+func positionName(sink string, shard int) string {
+	return "position." + sink + "." + strconv.Itoa(shard)
+}
+
+// readPositions reads what is kept of a sink.
+func readPositions(ctx context.Context, notes *journal.Notes, sink string, shard int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+	note, err := notes.Get(ctx, positionName(sink, shard))
+	if err != nil {
+		return nil, 0, err
+	}
+	kept := &stelev1.SinkPositions{}
+	if err := proto.Unmarshal(note.Body, kept); err != nil {
+		return nil, 0, fmt.Errorf("decode the positions %s: %w", note.Name, err)
+	}
+	return kept, note.Sequence, nil
+}
+
+// load reads the positions, and writes them again in the owner's name, so that the
+// owner before can no longer. It says whether the routing has changed since.
+func (p *positions) load(ctx context.Context, shards int) (rerouted bool, err error) {
+	p.shards = make([]shardPositions, shards)
+	for i := range p.shards {
+		kept, seq, err := readPositions(ctx, p.notes, p.sink, i)
+		if err != nil {
+			return false, err
+		}
+		s := shardPositions{seq: seq, at: make(map[ledger.Tenant]ledger.Revision), dirty: seq > 0}
+		for name, rev := range kept.Revisions {
+			s.at[ledger.Tenant(name)] = ledger.Revision(rev)
+		}
+		rerouted = rerouted || seq > 0 && kept.Routing != p.routing
+		p.shards[i] = s
+	}
+	return rerouted, p.save(ctx)
+}
+
+func (p *positions) get(t ledger.Tenant) ledger.Revision {
+	return p.shards[journal.ShardOf(t, len(p.shards))].at[t]
+}
+
+func (p *positions) set(t ledger.Tenant, rev ledger.Revision) {
+	s := &p.shards[journal.ShardOf(t, len(p.shards))]
+	if s.at[t] != rev {
+		s.at[t], s.dirty = rev, true
+	}
+}
+
+// reset forgets them all: the sink is written from the beginning.
+func (p *positions) reset() {
+	for i := range p.shards {
+		clear(p.shards[i].at)
+		p.shards[i].dirty = true
+	}
+}
+
+// save makes what has changed durable.
+func (p *positions) save(ctx context.Context) error {
+	for i := range p.shards {
+		s := &p.shards[i]
+		if !s.dirty {
+			continue
+		}
+		keep := &stelev1.SinkPositions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at))}
+		for t, rev := range s.at {
+			keep.Revisions[string(t)] = uint64(rev)
+		}
+		body, err := proto.Marshal(keep)
+		if err != nil {
+			return fmt.Errorf("encode the positions of sink %s: %w", p.sink, err)
+		}
+		if s.seq, err = p.notes.Put(ctx, positionName(p.sink, i), s.seq, body); err != nil {
+			return fmt.Errorf("save the positions of sink %s: %w", p.sink, err)
+		}
+		s.dirty = false
+	}
+	return nil
+}

@@ -1,0 +1,145 @@
+package projector
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"pgregory.net/rapid"
+)
+
+// A tenant with much to write does not keep the others waiting.
+func TestTenantsTakeTurns(t *testing.T) {
+	q, now := newQueue(false, false), time.Now()
+	for i := range 100 {
+		q.add(q.line("big"), ledger.Key(fmt.Sprint(i)), change{revision: 1}, now)
+	}
+	q.add(q.line("small"), "a", change{revision: 1}, now)
+	q.add(q.line("small"), "b", change{revision: 1}, now)
+	var order []string
+	for range 2 {
+		taken, _ := q.take(now, 4)
+		for _, e := range taken {
+			order = append(order, string(e.line.tenant))
+		}
+	}
+	if want := []string{"big", "small", "big", "small", "big", "big", "big", "big"}; !slices.Equal(order, want) {
+		t.Errorf("the order is %v, want %v", order, want)
+	}
+}
+
+// A line that is taken whole is not taken again before all of it is settled.
+func TestALineIsTakenWhole(t *testing.T) {
+	q, now := newQueue(false, true), time.Now()
+	for _, key := range []ledger.Key{"a", "b", "c"} {
+		q.add(q.line("acme"), key, change{revision: 1}, now)
+	}
+	first, _ := q.take(now, 0)
+	if len(first) != 3 {
+		t.Fatalf("%d of three are taken", len(first))
+	}
+	q.add(q.line("acme"), "d", change{revision: 2}, now)
+	q.done(first[0], 1)
+	if more, _ := q.take(now, 0); len(more) != 0 {
+		t.Errorf("%d are taken while others are written", len(more))
+	}
+	q.done(first[1], 1)
+	q.putBack(first[2], now)
+	more, _ := q.take(now, 0)
+	if len(more) != 1 || more[0].key != "d" {
+		t.Errorf("%d are taken, not the one whose time has come", len(more))
+	}
+	q.done(more[0], 2)
+	if _, next := q.take(now, 0); next != first[2].not {
+		t.Errorf("the next time is %s, not that of the one that failed", next)
+	}
+}
+
+// Whatever is added, taken, written and not written: nothing is lost, a key is never
+// in two hands, the changes of a key stay in order where every one counts, and the
+// position is never past what was not written.
+func TestQueueLosesNothing(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		every := rapid.Bool().Draw(rt, "every")
+		q, now := newQueue(every, false), time.Unix(0, 0)
+		l := q.line("acme")
+		newest := make(map[ledger.Key]ledger.Revision)    // of each key
+		missing := make(map[ledger.Key][]ledger.Revision) // what was not written
+		taken := make(map[ledger.Key]*entry)
+		at := make(map[ledger.Key]ledger.Revision) // that a taken key is written with
+		check := func() {
+			for key, revs := range missing {
+				if len(revs) > 0 && l.position() >= revs[0] {
+					rt.Fatalf("the position is %s, and %s%s was not written", l.position(), key, revs[0])
+				}
+			}
+		}
+		write := func(key ledger.Key) {
+			e := taken[key]
+			delete(taken, key)
+			if every && missing[key][0] != at[key] {
+				rt.Fatalf("%s%s is written before %s", key, at[key], missing[key][0])
+			}
+			missing[key] = slices.DeleteFunc(missing[key], func(r ledger.Revision) bool { return r <= at[key] })
+			q.done(e, at[key])
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"": func(*rapid.T) { check() },
+			"commit": func(rt *rapid.T) {
+				l.read++
+				l.head = l.read
+				for _, i := range rapid.SliceOfNDistinct(rapid.IntRange(0, 4), 1, 3, rapid.ID[int]).Draw(rt, "keys") {
+					key := ledger.Key(fmt.Sprint(i))
+					newest[key] = l.read
+					missing[key] = append(missing[key], l.read)
+					q.add(l, key, change{revision: l.read, position: i}, now)
+				}
+			},
+			"take": func(rt *rapid.T) {
+				got, _ := q.take(now, rapid.IntRange(1, 3).Draw(rt, "most"))
+				for _, e := range got {
+					if taken[e.key] != nil {
+						rt.Fatalf("%s is taken twice", e.key)
+					}
+					taken[e.key], at[e.key] = e, newest[e.key]
+					if every {
+						at[e.key] = e.changes[0].revision
+					}
+				}
+			},
+			"settle": func(rt *rapid.T) {
+				for key, e := range taken {
+					if rapid.Bool().Draw(rt, "fails") {
+						delete(taken, key)
+						q.putBack(e, now)
+					} else {
+						write(key)
+					}
+				}
+			},
+			"wait": func(*rapid.T) { now = now.Add(time.Second) },
+		})
+		for range 10_000 {
+			now = now.Add(longPause)
+			got, _ := q.take(now, 10)
+			for _, e := range got {
+				taken[e.key], at[e.key] = e, newest[e.key]
+				if every {
+					at[e.key] = e.changes[0].revision
+				}
+			}
+			if len(taken) == 0 {
+				break
+			}
+			for key := range taken {
+				write(key)
+			}
+			check()
+		}
+		if len(l.entries) > 0 || l.position() != l.head {
+			rt.Fatalf("%d keys are left, the position is %s of %s", len(l.entries), l.position(), l.head)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package projector
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
+)
+
+// fewCommits is up to how many commits are read one by one to learn which keys of
+// a store have changed; with more of them, asking every key costs less.
+const fewCommits = 64
+
+// read puts what has changed in the line since it was last read into its entries,
+// as far as there is room.
+func (r *runner) read(l *line, now time.Time) error {
+	v, err := r.p.cfg.Replica.View(l.tenant, replica.At{})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.tenant, err)
+	}
+	defer v.Close()
+	l.head = max(l.head, v.State().Head)
+	table := r.table.Load()
+	switch {
+	case l.walk == 0 && (r.queue.every || v.State().Head-l.read <= fewCommits):
+		err = r.readCommits(l, v, table, now)
+	default:
+		err = r.readKeys(l, v, table, now)
+	}
+	if l.read == l.head {
+		l.behind = time.Time{}
+	}
+	return err
+}
+
+func (r *runner) readCommits(l *line, v *replica.View, table *routes.Table, now time.Time) error {
+	for l.read < v.State().Head && !r.queue.full(l) {
+		c, err := v.Commit(l.read + 1)
+		if err != nil {
+			return fmt.Errorf("read %s%s: %w", l.tenant, l.read+1, err)
+		}
+		for i, ch := range c.Changes {
+			if table.Route(ch.Key).Wants(r.name) {
+				r.queue.add(l, ch.Key, change{c.Revision, i}, now)
+			}
+		}
+		l.read = c.Revision
+	}
+	return nil
+}
+
+func (r *runner) readKeys(l *line, v *replica.View, table *routes.Table, now time.Time) error {
+	if l.walk == 0 {
+		l.walk, l.next = v.State().Head, ""
+	}
+	more := false
+	err := v.Changed(l.read, l.next, func(key ledger.Key, is ledger.Version) bool {
+		if r.queue.full(l) {
+			l.next, more = string(key), true
+			return false
+		}
+		// A key that was deleted before a sink ever had it needs no tombstone there;
+		// whether it had is not known.
+		if table.Route(key).Wants(r.name) {
+			r.queue.add(l, key, change{revision: is.Revision}, now)
+		}
+		return true
+	})
+	if err == nil && !more {
+		l.read, l.walk, l.next = l.walk, 0, ""
+	}
+	return err
+}
+
+// write is what a store shall have for a key, as the view says. ok is false when
+// the key was never set or is not the sink's.
+func (r *runner) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Write, ok bool, err error) {
+	w = Write{Tenant: t, Key: key, Route: r.table.Load().Route(key)}
+	is, err := v.Version(key, v.State().Revision)
+	if err != nil || is.Revision == 0 || !w.Route.Wants(r.name) {
+		return w, false, err
+	}
+	c, id, err := v.Summary(is.Revision)
+	w.Value, w.Revision, w.Commit = is.Value, is.Revision, id
+	w.Author, w.Message, w.Time = c.Author, c.Message, c.Time
+	return w, err == nil, err
+}
+
+// event is what a sink that gets every change is told of one.
+func (r *runner) event(c *ledger.Commit, at change) (w Write, ok bool) {
+	ch := c.Changes[at.position]
+	route := r.table.Load().Route(ch.Key)
+	return Write{
+		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Revision: c.Revision, Previous: ch.Previous, Position: at.position, Route: route,
+		Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
+	}, route.Wants(r.name)
+}
+
+// build turns entries into what is written. Those of keys that are the sink's no
+// longer are done. After an error none of them is busy.
+func (r *runner) build(taken []*entry) (open []*entry, writes []Write, err error) {
+	var from source
+	defer from.close()
+	defer func() {
+		if err != nil {
+			for _, e := range taken {
+				if e.busy {
+					r.queue.release(e)
+				}
+			}
+		}
+	}()
+	for _, e := range taken {
+		if err := from.open(r.p.cfg.Replica, e.line.tenant); err != nil {
+			return nil, nil, err
+		}
+		var w Write
+		var ok bool
+		if r.queue.every {
+			var c *ledger.Commit
+			if c, err = from.commit(e.changes[0].revision); err == nil {
+				w, ok = r.event(c, e.changes[0])
+			}
+		} else {
+			w, ok, err = r.write(from.view, e.line.tenant, e.key)
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("read %s of %s: %w", e.key, e.line.tenant, err)
+		}
+		if !ok {
+			r.queue.done(e, e.newest)
+			continue
+		}
+		w.Replace = e.replace
+		open, writes = append(open, e), append(writes, w)
+	}
+	return open, writes, nil
+}
+
+// source is the view of the tenant, and its commit, that was read last.
+type source struct {
+	view   *replica.View
+	tenant ledger.Tenant
+	last   *ledger.Commit
+}
+
+func (s *source) open(r *replica.Replica, t ledger.Tenant) error {
+	if s.view != nil && s.tenant == t {
+		return nil
+	}
+	s.close()
+	v, err := r.View(t, replica.At{})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", t, err)
+	}
+	s.view, s.tenant, s.last = v, t, nil
+	return nil
+}
+
+func (s *source) commit(rev ledger.Revision) (*ledger.Commit, error) {
+	if s.last != nil && s.last.Revision == rev {
+		return s.last, nil
+	}
+	c, err := s.view.Commit(rev)
+	if err == nil {
+		s.last = c
+	}
+	return c, err
+}
+
+func (s *source) close() {
+	if s.view != nil {
+		s.view.Close()
+		s.view = nil
+	}
+}
