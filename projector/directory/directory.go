@@ -1,0 +1,178 @@
+// Package directory is a sink that keeps each tenant's settings as a tree of files,
+// for any program that can read a file.
+//
+// A key's file has one path, whatever is written:
+//
+//	DIR/acme/tenantconfig/checkout/timeout_ms
+//
+// It holds a string as it is, and any other value as its JSON text, without a
+// newline at the end: 250 is three bytes. All files of a tenant change together, as
+// those of a Kubernetes ConfigMap do, and what watches a ConfigMap can watch this:
+//
+//	DIR/acme/tenantconfig -> ..data/tenantconfig   a link for each first segment
+//	DIR/acme/..data -> ..42-1804289383             replaced by renaming another over it
+//	DIR/acme/..42-1804289383/tenantconfig/...      a version: the files as of acme@42
+//
+// A program that wants several files of one commit resolves ..data once and reads
+// below the folder that it points to. That one stays until the second change after
+// it; when files are missing there, resolve ..data again.
+//
+// A write makes the next version beside the one in use, with hard links to the files
+// that stay as they are, and syncs it to disk before ..data points to it. Wherever
+// it is killed, or the power fails, programs see the old version or the new one; what
+// a killed write has left is removed by the tenant's next one. Names that begin with
+// ".." in a tenant's folder are the sink's own. In each version a file "..stele" says
+// which revision each file is of. What is edited, added or deleted by hand stays so
+// in the versions that follow, until it is repaired or the key is written again.
+//
+// A file cannot be a folder, too: of the keys a and a/b, the one that is there keeps
+// the other out until it is deleted, and of two new ones the shorter comes in.
+//
+// Files and folders are the owner's alone unless the sink is given a mode. Their
+// file system must have links. Where it does not tell "a" from "A", as on most Macs,
+// keys with capital letters are refused.
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/projector"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// dataLink is the link in a tenant's folder that points to the version in use.
+	dataLink = "..data"
+	// maxSegment is the longest file name of the usual file systems, in bytes.
+	maxSegment = 255
+	// parallel tenants are written at a time: one that rests keeps none of the others
+	// from being written.
+	parallel = 8
+	// scanRate is how many files a second are read to compare them, and took a tenth
+	// of a core.
+	scanRate rate.Limit = 5000
+)
+
+// Sink is a directory that is written to.
+type Sink struct {
+	root  string
+	epoch ledger.Epoch
+	mode  fs.FileMode // of files
+	folds bool        // the file system does not tell "a" from "A"
+	scans *rate.Limiter
+	log   *slog.Logger
+	step  func(string) // told of each step of a write; for tests
+
+	mu      sync.Mutex // guards the field below
+	tenants map[ledger.Tenant]*tenant
+}
+
+var _ projector.Store = (*Sink)(nil)
+
+// Open opens the sink, and makes its folder when there is none.
+func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
+	set := struct {
+		// Path of the folder; below Settings.Dir by default.
+		Path string `json:"path"`
+		// Mode of files in octal, 0600 by default; who may read a file may enter its
+		// folders.
+		Mode string `json:"mode"`
+	}{Path: s.Name, Mode: "0600"}
+	if err := s.Decode(&set); err != nil {
+		return nil, err
+	}
+	mode, err := strconv.ParseUint(set.Mode, 8, 32)
+	if err != nil || fs.FileMode(mode)&^0o666 != 0 || mode&0o600 != 0o600 {
+		return nil, fmt.Errorf("settings of sink %s: mode is %q: use 0600, 0640 or 0644", s.Name, set.Mode)
+	}
+	if !filepath.IsAbs(set.Path) {
+		set.Path = filepath.Join(s.Dir, set.Path)
+	}
+	if s.Log == nil {
+		s.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Sink{
+		root: set.Path, epoch: s.Epoch, mode: fs.FileMode(mode), log: s.Log,
+		scans: rate.NewLimiter(scanRate, int(scanRate)/10), tenants: make(map[ledger.Tenant]*tenant),
+	}
+	if err := d.makeFolder(d.root); err != nil {
+		return nil, fmt.Errorf("open sink %s: %w", s.Name, err)
+	}
+	if d.folds, err = folds(d.root); err != nil {
+		return nil, fmt.Errorf("open sink %s: find out about capital letters: %w", s.Name, err)
+	}
+	return d, nil
+}
+
+// folds says whether names that differ in capital letters are the same.
+func folds(dir string) (bool, error) {
+	probe, err := os.MkdirTemp(dir, "..probe-*")
+	if err != nil {
+		return false, err
+	}
+	_, err = os.Lstat(filepath.Join(dir, strings.ToUpper(filepath.Base(probe))))
+	return err == nil, os.Remove(probe)
+}
+
+// Limits are a tenant's writes in one call, so that a commit is never split.
+func (s *Sink) Limits() projector.Limits { return projector.Limits{Parallel: parallel} }
+
+// Close has nothing to end.
+func (s *Sink) Close() error { return nil }
+
+// Name is the file's path below the sink's folder.
+func (s *Sink) Name(t ledger.Tenant, key ledger.Key) (string, error) {
+	if hidden(string(key)) {
+		return "", projector.Refuse("%s: a file cannot be named so: names that begin with \"..\" are the sink's own; rename the key", key)
+	}
+	for segment := range strings.SplitSeq(string(key), "/") {
+		if len(segment) > maxSegment {
+			return "", projector.Refuse("%.40s...: a file's name has at most %d bytes, and a segment of the key has %d; rename the key", key, maxSegment, len(segment))
+		}
+	}
+	if s.folds && strings.ToLower(string(key)) != string(key) {
+		return "", projector.Refuse("%s: the file system of %s does not tell small letters from capital ones; rename the key, or choose another folder", key, s.root)
+	}
+	return string(t) + "/" + string(key), nil
+}
+
+// parse reads what Name wrote, or what Scan calls a file that is no key's.
+func parse(name string) (t ledger.Tenant, path string, err error) {
+	tenant, path, _ := strings.Cut(name, "/")
+	if t, err = ledger.ParseTenant(tenant); err != nil || hidden(path) || path == "." || !filepath.IsLocal(path) || filepath.Clean(path) != path {
+		return "", "", projector.Refuse("%q is not a file's path: say TENANT/KEY", name)
+	}
+	return t, path, nil
+}
+
+// hidden says whether a path below a tenant's folder is the sink's own.
+func hidden(path string) bool { return strings.HasPrefix(path, "..") }
+
+// makeFolder makes a folder, and those above it, for whoever may read files.
+func (s *Sink) makeFolder(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case errors.Is(err, fs.ErrNotExist):
+		if err := s.makeFolder(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		return s.makeFolder(dir)
+	case err != nil:
+		return err
+	}
+	return os.Chmod(dir, s.folderMode())
+}
+
+func (s *Sink) folderMode() fs.FileMode { return s.mode | s.mode>>2&0o111 }

@@ -1,0 +1,173 @@
+package directory
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// build makes the version's folder, whole and synced. It returns its name as soon as
+// there is one.
+func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
+	root, err := os.MkdirTemp(p.dir, fmt.Sprintf("..%d-*", p.newest))
+	if err != nil {
+		return "", err
+	}
+	version = filepath.Base(root)
+	if err := os.Chmod(root, s.folderMode()); err != nil {
+		return version, err
+	}
+	made := []string{root} // each after the one that it is in
+	known := map[string]bool{}
+	for _, path := range slices.Sorted(maps.Keys(p.files)) {
+		if err := ctx.Err(); err != nil {
+			return version, err
+		}
+		for folder := range folders(path) {
+			if !known[folder] {
+				known[folder] = true
+				made = append(made, filepath.Join(root, folder))
+				if err := s.makeFolder(made[len(made)-1]); err != nil {
+					return version, err
+				}
+			}
+		}
+		s.at("file")
+		to := filepath.Join(root, path)
+		if text, anew := p.texts[path]; anew {
+			err = s.writeFile(to, strings.NewReader(text))
+		} else {
+			err = s.keepFile(p.files[path], to)
+		}
+		if err != nil {
+			return version, err
+		}
+	}
+	s.at("files")
+	book := p.book
+	book.previous = p.version
+	if err := s.writeFile(filepath.Join(root, bookName), strings.NewReader(string(book.encode()))); err != nil {
+		return version, err
+	}
+	s.at("book")
+	for _, folder := range slices.Backward(made) {
+		if err := syncFolder(folder); err != nil {
+			return version, err
+		}
+	}
+	return version, nil
+}
+
+// writeFile makes a file and syncs it.
+func (s *Sink) writeFile(path string, text io.Reader) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, text)
+	return errors.Join(err, f.Chmod(s.mode), f.Sync(), f.Close())
+}
+
+// keepFile makes a file the same in the new version. Linux does not let everybody
+// link to a file that somebody else has put there: then it is copied.
+func (s *Sink) keepFile(from, to string) error {
+	err := os.Link(from, to)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist): // deleted meanwhile, by hand
+		return nil
+	}
+	f, opened := os.Open(from)
+	if opened != nil {
+		return errors.Join(err, opened)
+	}
+	defer f.Close()
+	return s.writeFile(to, f)
+}
+
+func syncFolder(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// segments are the names in a version that need a link.
+func (t tree) segments() ([]string, error) {
+	if t.version == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(filepath.Join(t.dir, t.version))
+	var names []string
+	for _, e := range entries {
+		if !hidden(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, err
+}
+
+// link makes the links that are not there.
+func (t tree) link() error {
+	names, err := t.segments()
+	for _, name := range names {
+		if err == nil {
+			err = os.Symlink(linkTo(name), filepath.Join(t.dir, name))
+		}
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+	}
+	return err
+}
+
+// replaceByLinks puts a link where somebody has put a file or folder in place of one.
+// What was in it is in the version.
+func (t tree) replaceByLinks() error {
+	names, err := t.segments()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if t.linked(name) {
+			continue
+		}
+		aside, err := os.MkdirTemp(t.dir, "..aside-*")
+		if err == nil {
+			err = os.Rename(filepath.Join(t.dir, name), filepath.Join(aside, name))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return t.link()
+}
+
+// clean removes what is of no version that is in use: older ones, links to segments
+// that the version has no more, and what a killed write has left.
+func (t tree) clean() error {
+	entries, err := os.ReadDir(t.dir)
+	for _, e := range entries {
+		at := filepath.Join(t.dir, e.Name())
+		switch {
+		case hidden(e.Name()):
+			if e.Name() != dataLink && e.Name() != t.version && e.Name() != t.book.previous {
+				err = errors.Join(err, os.RemoveAll(at))
+			}
+		case t.linked(e.Name()):
+			if _, lost := os.Stat(at); errors.Is(lost, fs.ErrNotExist) {
+				err = errors.Join(err, os.Remove(at))
+			}
+		}
+	}
+	return err
+}
