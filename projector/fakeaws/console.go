@@ -1,0 +1,109 @@
+package fakeaws
+
+import (
+	"maps"
+	"slices"
+	"time"
+)
+
+// Change is something that happened to a parameter.
+type Change struct {
+	// Version that was put, or was the newest when the parameter was deleted.
+	Version Version
+	Deleted bool
+	// ByHand says that it was not a client.
+	ByHand bool
+}
+
+// Names are those of all parameters, in order.
+func (s *Server) Names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for _, p := range s.parameters {
+		names = append(names, p.newest().Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Parameter is the newest version of one; ok is false when it is not there.
+func (s *Server) Parameter(name string) (v Version, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.parameters[canonical(name)]
+	if p == nil {
+		return Version{}, false
+	}
+	return p.newest(), true
+}
+
+// Changes is all that ever happened to a parameter, the oldest first, deletions
+// included and whatever came after them.
+func (s *Server) Changes(name string) []Change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.changes[canonical(name)])
+}
+
+// Tags of a parameter.
+func (s *Server) Tags(name string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p := s.parameters[canonical(name)]; p != nil {
+		return maps.Clone(p.tags)
+	}
+	return nil
+}
+
+// Edit changes a parameter by hand, as somebody does in the console: it becomes a
+// new version, with what edit makes of the newest one's value, description and
+// anything else. One that is not there is created, of the type String and the
+// standard tier.
+func (s *Server) Edit(name string, edit func(*Version)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := Version{Name: name, Type: String, Tier: Standard, DataType: "text"}
+	old := s.parameters[canonical(name)]
+	if old != nil {
+		v = old.newest()
+	} else if err := checkName(name); err != nil {
+		return err
+	}
+	v.Version, v.Labels, v.Modified = v.Version+1, nil, time.Now()
+	edit(&v)
+	if err := checkVersion(&v); err != nil {
+		return err
+	}
+	if err := s.checkPut(v, old); err != nil {
+		return err
+	}
+	s.put(v, true)
+	return nil
+}
+
+// Remove deletes a parameter by hand and says whether it was there.
+func (s *Server) Remove(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.delete(name, true)
+}
+
+// Label attaches a label to a version of a parameter, and says whether that exists.
+func (s *Server) Label(name string, version int64, label string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.parameters[canonical(name)]
+	if p == nil {
+		return false
+	}
+	found := false
+	for i := range p.versions {
+		v := &p.versions[i]
+		v.Labels = slices.DeleteFunc(slices.Clone(v.Labels), func(l string) bool { return l == label })
+		if v.Version == version {
+			v.Labels, found = append(v.Labels, label), true
+		}
+	}
+	return found
+}

@@ -1,0 +1,86 @@
+package fakeaws
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Faults are what shall go wrong from now on. The zero Faults is nothing. Shares
+// are probabilities, from 0 to 1: with 1 it happens to every call.
+type Faults struct {
+	// Rates are the most calls a second of operations, by their names; what is above
+	// is answered with a ThrottlingException. A second's worth may come at once.
+	Rates map[string]float64
+	// Throttled is the share of calls that are answered with a ThrottlingException,
+	// and nothing is done.
+	Throttled float64
+	// Broken is the share of calls that are answered with an InternalServerError,
+	// and nothing is done.
+	Broken float64
+	// Lost is the share of calls that are done and whose answer is lost: the
+	// connection closes.
+	Lost float64
+	// Operations that Throttled, Broken, Lost and Delay are for; none means all.
+	Operations []string
+	// Delay is how long a call takes.
+	Delay time.Duration
+	// FailedEntries is the share of the entries of PutEvents that fail, with an
+	// error code that says to try again.
+	FailedEntries float64
+	// Poison gives entries an error code, as long as it likes; "" for none.
+	Poison func(Event) (errorCode string)
+	// ShortPages cuts pages of parameters short, down to none with a NextToken, as
+	// AWS may when it reaches a limit of its own.
+	ShortPages bool
+}
+
+// SetFaults replaces what goes wrong.
+func (s *Server) SetFaults(f Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults = faults{Faults: f, limiters: make(map[string]*rate.Limiter)}
+	for operation, r := range f.Rates {
+		s.faults.limiters[operation] = rate.NewLimiter(rate.Limit(r), max(1, int(math.Ceil(r))))
+	}
+}
+
+type faults struct {
+	Faults
+	limiters map[string]*rate.Limiter
+}
+
+// fate is what goes wrong with one call.
+type fate struct {
+	err   error
+	lose  bool
+	delay time.Duration
+}
+
+// arrive counts a call and decides its fate.
+func (s *Server) arrive(operation string) fate {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls[operation]++
+	f := &s.faults
+	if l := f.limiters[operation]; l != nil && !l.Allow() {
+		return fate{err: fail("ThrottlingException", "Rate exceeded")}
+	}
+	if len(f.Operations) > 0 && !slices.Contains(f.Operations, operation) {
+		return fate{}
+	}
+	out := fate{lose: happens(f.Lost), delay: f.Delay}
+	switch {
+	case happens(f.Throttled):
+		out.err = fail("ThrottlingException", "Rate exceeded")
+	case happens(f.Broken):
+		out.err = &apiError{"InternalServerError", "An error occurred on the server side.", http.StatusInternalServerError}
+	}
+	return out
+}
+
+func happens(share float64) bool { return share > 0 && rand.Float64() < share }
