@@ -1,0 +1,60 @@
+package dynamodb
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/stelehq/stele/projector"
+)
+
+// errNoTable: the table is not there, or not any more.
+var errNoTable = errors.New("DynamoDB has no such table: make it, or set \"create\": true in the sink's settings")
+
+func conditionFailed(err error) bool {
+	_, ok := errors.AsType[*types.ConditionalCheckFailedException](err)
+	return ok
+}
+
+// explain says what was being done, and which errors will never get better.
+func (s *sink) explain(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*types.ResourceNotFoundException](err); ok {
+		return fmt.Errorf("%s: %w", doing, errNoTable)
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && slices.Contains(final, api.ErrorCode()) {
+		return projector.Refuse("%s: DynamoDB refuses it: %s", doing, api.ErrorMessage())
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// final are errors of a request that is wrong in itself, e.g. because what others have
+// added to the item makes it too large.
+var final = []string{"ValidationException", "ItemCollectionSizeLimitExceededException"}
+
+// nobody are errors of credentials that count for nothing, whatever the request.
+var nobody = []string{"UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "IncompleteSignatureException", "MissingAuthenticationTokenException"}
+
+// noAnswer says whether an error is the table's, not the write's: DynamoDB wants less,
+// does not answer, or does not know the table or the caller. That a caller may not
+// write an item is the item's: a policy may name the tenants.
+func noAnswer(err error) bool {
+	if _, refused := errors.AsType[*projector.RefusedError](err); refused {
+		return false
+	}
+	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary {
+		return true
+	}
+	if http, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && http.HTTPStatusCode() >= 500 {
+		return true
+	}
+	api, answered := errors.AsType[smithy.APIError](err)
+	return !answered || slices.Contains(nobody, api.ErrorCode())
+}
