@@ -1,0 +1,60 @@
+// Package client is for services whose settings are in Stele.
+//
+// A service that keeps settings in memory wants to hear when they change. It
+// mounts ServeRefresh on its gRPC server or RefreshHandler on its HTTP server, and
+// its function is called for each change, at least once and not always in order:
+// it should read what it needs anew, with the change's revision as min_revision,
+// or pass over a revision that is not newer than the one it has. Who calls must
+// know a secret, because whoever can make services reload can overload them.
+package client
+
+import (
+	"context"
+	"errors"
+
+	"github.com/stelehq/stele/schemas/events"
+)
+
+// Refresh says which keys of a tenant have changed.
+type Refresh struct {
+	Tenant  string
+	Changes []KeyChange
+}
+
+// KeyChange is a key that has changed.
+type KeyChange struct {
+	Key string
+	// Revision is the number of the commit within its tenant.
+	Revision uint64
+	// Deleted is false when the key was set.
+	Deleted bool
+	// CommitID is in hexadecimal.
+	CommitID string
+}
+
+func (r Refresh) check() error {
+	if r.Tenant == "" {
+		return errors.New("it names no tenant")
+	}
+	if len(r.Changes) == 0 {
+		return errors.New("it names no change")
+	}
+	for _, c := range r.Changes {
+		if c.Key == "" {
+			return errors.New("a change names no key")
+		}
+	}
+	return nil
+}
+
+func refreshOf(e events.ConfigurationChanged) Refresh {
+	return Refresh{Tenant: e.Tenant, Changes: []KeyChange{{
+		Key:      e.Key,
+		Revision: e.Revision,
+		Deleted:  e.Operation == events.Delete,
+		CommitID: e.CommitID,
+	}}}
+}
+
+// refreshFunc is the service's own.
+type refreshFunc func(context.Context, Refresh) error

@@ -1,0 +1,127 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stelehq/stele/client"
+)
+
+const detail = `{"tenant":"acme","tag":"tenantconfig","key":"tenantconfig/a","operation":"delete","revision":7,"commit_id":"ab01"}`
+
+func post(h http.Handler, signature, body string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
+	if signature != "" {
+		req.Header.Set(client.SignatureHeader, signature)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, req)
+	return w
+}
+
+func handler(t *testing.T, refresh func(context.Context, client.Refresh) error) http.Handler {
+	t.Helper()
+	h, err := client.RefreshHandler([]string{secret, another}, refresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func sign(body string) string { return client.Sign(secret, time.Now(), []byte(body)) }
+
+func TestWebhookTellsWhatHasChanged(t *testing.T) {
+	var got []client.Refresh
+	h := handler(t, func(_ context.Context, r client.Refresh) error {
+		got = append(got, r)
+		return nil
+	})
+	if w := post(h, client.Sign(another, time.Now(), []byte(detail)), detail); w.Code != http.StatusNoContent {
+		t.Fatalf("the answer is %d %s", w.Code, w.Body)
+	}
+	want := []client.Refresh{{Tenant: "acme", Changes: []client.KeyChange{{Key: "tenantconfig/a", Revision: 7, Deleted: true, CommitID: "ab01"}}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("the service heard %+v", got)
+	}
+}
+
+func TestWebhookRefuses(t *testing.T) {
+	h := handler(t, func(context.Context, client.Refresh) error {
+		t.Error("the service was called")
+		return nil
+	})
+	now := time.Now()
+	for name, tc := range map[string]struct {
+		signature, body string
+		want            int
+	}{
+		"no signature":      {"", detail, http.StatusUnauthorized},
+		"not a signature":   {"t=1", detail, http.StatusUnauthorized},
+		"no HMAC":           {"t=1,v1=", detail, http.StatusUnauthorized},
+		"another secret":    {client.Sign("0123456789abcdef", now, []byte(detail)), detail, http.StatusUnauthorized},
+		"another body":      {sign(detail), strings.Replace(detail, "acme", "evil", 1), http.StatusUnauthorized},
+		"another time":      {strings.Replace(sign(detail), "t=", "t=0", 1), detail, http.StatusUnauthorized},
+		"an old one":        {client.Sign(secret, now.Add(-6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
+		"one of the future": {client.Sign(secret, now.Add(6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
+		"not JSON":          {sign("x"), "x", http.StatusBadRequest},
+		"another event":     {sign("{}"), "{}", http.StatusBadRequest},
+		"too much":          {"", strings.Repeat(" ", 1<<20+1), http.StatusRequestEntityTooLarge},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if w := post(h, tc.signature, tc.body); w.Code != tc.want {
+				t.Errorf("the answer is %d %s, not %d", w.Code, w.Body, tc.want)
+			}
+		})
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	if w.Code != http.StatusMethodNotAllowed {
+		t.Errorf("a GET is answered with %d", w.Code)
+	}
+}
+
+// Whoever has listened to a request and sends it again gets nothing done, for as
+// long as its signature is good; a caller whose request has failed gets it done.
+func TestWebhookIsNotReplayed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls, fails := 0, true
+		h := handler(t, func(_ context.Context, r client.Refresh) error {
+			if r.Tenant != "acme" {
+				return nil
+			}
+			calls++
+			if fails {
+				return errors.New("not now")
+			}
+			return nil
+		})
+		other := strings.Replace(detail, "acme", "globex", 1)
+		// From the sender whose clock is the fastest that is tolerated.
+		signature := client.Sign(secret, time.Now().Add(5*time.Minute), []byte(detail))
+		if w := post(h, signature, detail); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "not now") {
+			t.Fatalf("the answer is %d %s", w.Code, w.Body)
+		}
+		fails = false
+		for range 10 { // the last one when the signature is about to expire
+			if w := post(h, signature, detail); w.Code != http.StatusNoContent {
+				t.Fatalf("the answer is %d %s", w.Code, w.Body)
+			}
+			if calls != 2 {
+				t.Fatalf("the service was called %d times, not twice", calls)
+			}
+			time.Sleep(10 * time.Minute / 9)
+			// Others come in meanwhile, and older ones are forgotten.
+			post(h, sign(other), other)
+		}
+		if w := post(h, signature, detail); w.Code != http.StatusUnauthorized {
+			t.Errorf("an expired signature is answered with %d", w.Code)
+		}
+	})
+}

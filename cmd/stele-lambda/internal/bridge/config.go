@@ -1,0 +1,122 @@
+package bridge
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+)
+
+// Config says what a Bridge does.
+type Config struct {
+	Log *slog.Logger
+
+	targets []target
+	secret  string
+	ledger  ledger
+}
+
+// ledger is the gateway that compares parameters.
+type ledger struct {
+	// address is host:port; empty when no parameter shall be compared.
+	address, host string
+	// token has the role admin or operator.
+	token string
+	// sink is the name that the routes have for Parameter Store.
+	sink string
+}
+
+// target is what is told of changes of the keys that begin with prefix.
+type target struct {
+	prefix string
+	url    *url.URL
+}
+
+const (
+	targetsVariable = "STELE_REFRESH_TARGETS"
+	secretVariable  = "STELE_REFRESH_SECRET"
+	addressVariable = "STELE_ADDRESS"
+	tokenVariable   = "STELE_TOKEN"
+	sinkVariable    = "STELE_SINK"
+)
+
+// FromEnvironment reads the variables that docs/eventbridge.md names.
+func FromEnvironment(getenv func(string) string) (Config, error) {
+	text, address := getenv(targetsVariable), getenv(addressVariable)
+	if text == "" && address == "" {
+		return Config{}, fmt.Errorf("set %s to tell services of changes, %s to report changed parameters, or both", targetsVariable, addressVariable)
+	}
+	var cfg Config
+	var err error
+	if text != "" {
+		if cfg.targets, err = parseTargets(text); err != nil {
+			return Config{}, fmt.Errorf("%s: %w", targetsVariable, err)
+		}
+		if cfg.secret = getenv(secretVariable); cfg.secret == "" {
+			return Config{}, fmt.Errorf("set %s, the secret that the services of %s know", secretVariable, targetsVariable)
+		}
+	}
+	if address != "" {
+		cfg.ledger = ledger{address: address, token: getenv(tokenVariable), sink: cmp.Or(getenv(sinkVariable), "parameterstore")}
+		if cfg.ledger.host, _, err = net.SplitHostPort(address); err != nil {
+			return Config{}, fmt.Errorf("%s is %q: use host:port", addressVariable, address)
+		}
+		if cfg.ledger.token == "" {
+			return Config{}, fmt.Errorf("set %s, a token with the role admin or operator for %s", tokenVariable, address)
+		}
+	}
+	return cfg, nil
+}
+
+// parseTargets reads {"prefix": ["grpc://host:port", "https://host/path"]}.
+func parseTargets(text string) ([]target, error) {
+	var document map[string][]string
+	if err := json.Unmarshal([]byte(text), &document); err != nil {
+		return nil, fmt.Errorf("write {\"tenantconfig/\": [\"grpc://host:port\", \"https://host/path\"]}: %w", err)
+	}
+	var all []target
+	for _, prefix := range slices.Sorted(maps.Keys(document)) {
+		for _, address := range document[prefix] {
+			u, err := url.Parse(address)
+			if err == nil {
+				err = checkTarget(u)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("target %q of %q: %w", address, prefix, err)
+			}
+			all = append(all, target{prefix, u})
+		}
+	}
+	return all, nil
+}
+
+func checkTarget(u *url.URL) error {
+	switch {
+	case u.Hostname() == "":
+		return errors.New("it names no host")
+	case u.User != nil:
+		return fmt.Errorf("leave the password out: the secret is in %s", secretVariable)
+	case u.Scheme == "grpc" && u.Port() == "":
+		return errors.New("it has no port: use grpc://host:port")
+	case u.Scheme == "grpc" && u.Path != "":
+		return errors.New("it has a path: use grpc://host:port")
+	case u.Scheme == "http" && !loopback(u.Hostname()):
+		return errors.New("use https: only this machine is spoken to without TLS")
+	case u.Scheme == "grpc", u.Scheme == "https", u.Scheme == "http":
+		return nil
+	}
+	return errors.New("use grpc://host:port or https://host/path")
+}
+
+// loopback says whether a host is this machine.
+func loopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}

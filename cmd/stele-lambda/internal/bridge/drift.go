@@ -1,0 +1,48 @@
+package bridge
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// labelled is the operation of a change that leaves the value alone.
+const labelled = "LabelParameterVersion"
+
+// compare has the gateway compare a parameter with the ledger. That finds out who
+// has changed it: the event is the same for a projector's writes.
+func (b *Bridge) compare(ctx context.Context, detail []byte) error {
+	if b.ledger.address == "" {
+		return fmt.Errorf("a parameter has changed, and nobody is there to compare it: set %s and %s, or delete the rule for %q", addressVariable, tokenVariable, parameterChange)
+	}
+	var change struct {
+		Operation string `json:"operation"`
+		Name      string `json:"name"`
+	}
+	if err := json.Unmarshal(detail, &change); err != nil {
+		return fmt.Errorf("read the detail of %q: %w", parameterChange, err)
+	}
+	if change.Name == "" {
+		return fmt.Errorf("read the detail of %q: it has no name", parameterChange)
+	}
+	if change.Operation == labelled {
+		return nil
+	}
+	conn, err := dial(b.ledger.address, b.ledger.host)
+	if err != nil {
+		return fmt.Errorf("gateway %s: %w", b.ledger.address, err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	resp, err := stelev1.NewSinksClient(conn).CheckDrift(bearer(ctx, b.ledger.token), &stelev1.CheckDriftRequest{Sink: b.ledger.sink, Name: change.Name})
+	if err != nil {
+		return fmt.Errorf("have gateway %s compare %s in sink %s: %w", b.ledger.address, change.Name, b.ledger.sink, err)
+	}
+	for _, d := range resp.Drift {
+		b.log.Warn("a parameter is not as the ledger says", "name", d.Name, "tenant", d.Tenant, "key", d.Key, "kind", d.Kind, "action", d.Action, "failure", d.Failure)
+	}
+	return nil
+}

@@ -1,0 +1,23 @@
+// Stele-lambda runs as a Lambda function between event buses and what must know:
+// it tells services that configuration has changed, and the ledger that somebody
+// has changed a parameter by hand. docs/eventbridge.md says how to set it up.
+package main
+
+import (
+	"log/slog"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+	"github.com/stelehq/stele/cmd/stele-lambda/internal/bridge"
+)
+
+func main() {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	cfg, err := bridge.FromEnvironment(os.Getenv)
+	if err != nil {
+		log.Error("stele-lambda cannot start", "reason", err)
+		os.Exit(1)
+	}
+	cfg.Log = log
+	lambda.Start(bridge.New(cfg).Handle)
+}

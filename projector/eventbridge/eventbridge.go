@@ -1,0 +1,99 @@
+// Package eventbridge tells an event bus of every change.
+//
+// Each change of a key becomes one event, "Configuration Changed", whose detail is
+// an events.ConfigurationChanged. Every change arrives on the bus at least once: an
+// answer that is lost, or a projector that is killed, has it sent again. Events of a
+// key are sent in the order of its revisions, each when the one before has been
+// taken; but EventBridge promises its targets no order. So a consumer remembers the
+// newest revision of each tenant's key and passes over what is not newer; or, where
+// it must see every change once, the commit id and position of each. (Tenant,
+// revision and position say the same as long as there is one ledger.)
+//
+// The event carries the value only where the key's route lets it, and only while it
+// stays small enough for the bus and for what the bus sends it to. An event that
+// EventBridge refuses for what is in it is parked, and no other waits for it.
+package eventbridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
+)
+
+// settings are what the routes say of the sink.
+type settings struct {
+	awssdk.Account
+	// Bus is the bus's name or ARN.
+	Bus string `json:"bus"`
+	// Source is the events' "source", by which rules tell who they are from.
+	Source string `json:"source"`
+}
+
+// sink is one bus.
+type sink struct {
+	client *eventbridge.Client
+	region string
+	bus    string
+	source string
+
+	mu   sync.Mutex // lets one call at a time look for the bus
+	seen time.Time  // the bus was there
+}
+
+// Open makes the sink. Its bus is looked for when it is first written to.
+func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
+	set := settings{Bus: "default", Source: "stele"}
+	if err := s.Decode(&set); err != nil {
+		return nil, err
+	}
+	switch {
+	case set.Bus == "":
+		return nil, fmt.Errorf("settings of sink %s: \"bus\" is empty", s.Name)
+	case set.Source == "" || strings.HasPrefix(set.Source, "aws."):
+		return nil, fmt.Errorf("settings of sink %s: \"source\" is %q: it must not be empty, nor begin with \"aws.\", which is for AWS alone", s.Name, set.Source)
+	}
+	cfg, err := set.Account.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &sink{client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source}, nil
+}
+
+// Limits lets a few calls wait for answers at a time: 4 of 10 events at 20 ms are
+// 2,000 events a second, and a region takes 400 to 10,000.
+func (s *sink) Limits() projector.Limits { return projector.Limits{Batch: 100, Parallel: 4} }
+
+func (s *sink) Close() error { return nil }
+
+// recheck is how long a bus that was there is taken to be there.
+const recheck = time.Minute
+
+// checkBus finds out whether there is a bus: EventBridge takes events for one that
+// is not there, says that it has them, and drops them
+// (https://github.com/aws/aws-sdk/issues/186).
+func (s *sink) checkBus(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.seen) < recheck {
+		return nil
+	}
+	begun := time.Now()
+	_, err := s.client.DescribeEventBus(ctx, &eventbridge.DescribeEventBusInput{Name: aws.String(s.bus)})
+	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
+		return fmt.Errorf("there is no event bus %q in %s: create it, or mend \"bus\" in the sink's settings", s.bus, s.region)
+	}
+	if err != nil {
+		return fmt.Errorf("look for event bus %q in %s: %w", s.bus, s.region, err)
+	}
+	s.seen = begun
+	return nil
+}
