@@ -21,12 +21,17 @@ import (
 type right int
 
 const (
-	public  right = iota + 1 // no token: tells nothing of any tenant
-	read                     // any role
-	write                    // writer, admin or operator
-	audit                    // auditor, admin or operator
-	operate                  // operator, with or without a tenant
-	anyone                   // any verified token, with or without a tenant
+	public right = iota + 1 // no token: tells nothing of any tenant
+	read                    // any role
+	write                   // writer, admin or operator
+	audit                   // auditor, admin or operator
+
+	// An operator needs no tenant for those from here on.
+
+	see     // any role
+	decide  // admin or operator
+	operate // operator
+	anyone  // any verified token
 )
 
 // rights of every method. One that is not here is refused, whoever calls.
@@ -52,6 +57,15 @@ var rights = map[string]right{
 	"/stele.v1.Proof/GetCheckpoint":    read,
 	"/stele.v1.Proof/ProveInclusion":   read,
 	"/stele.v1.Proof/ProveConsistency": read,
+
+	"/stele.v1.Sinks/ListSinks":  see,
+	"/stele.v1.Sinks/ListParked": see,
+	"/stele.v1.Sinks/ListDrift":  see,
+	"/stele.v1.Sinks/Replay":     decide,
+	"/stele.v1.Sinks/Retry":      decide,
+	"/stele.v1.Sinks/Skip":       decide,
+	"/stele.v1.Sinks/CheckDrift": decide,
+	"/stele.v1.Sinks/GetRoutes":  operate,
 
 	"/grpc.health.v1.Health/Check":                                   public,
 	"/grpc.health.v1.Health/Watch":                                   public,
@@ -105,7 +119,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 	switch {
 	case need == operate && !c.may(identity.Operator):
 		return caller{}, denied("%s needs the role operator; %s has %v", method, c.Subject, c.Roles)
-	case (need == anyone || need == operate) && c.tenant == "":
+	case c.tenant == "" && need >= see: // only an operator has none
 		return c, nil
 	case c.tenant == "":
 		return caller{}, ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
@@ -115,6 +129,8 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		return caller{}, denied("%s needs the role writer, admin or operator; %s has %v", method, c.Subject, c.Roles)
 	case need == audit && !c.may(identity.Auditor, identity.Admin, identity.Operator):
 		return caller{}, denied("%s needs the role auditor, admin or operator; %s has %v", method, c.Subject, c.Roles)
+	case need == decide && !c.may(identity.Admin, identity.Operator):
+		return caller{}, denied("%s needs the role admin or operator; %s has %v", method, c.Subject, c.Roles)
 	case !c.may(identity.Reader, identity.Writer, identity.Admin, identity.Auditor, identity.Operator):
 		return caller{}, denied("%s has no role in %s", c.Subject, c.tenant)
 	}

@@ -118,14 +118,15 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	defer v.Close()
 	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.ListResponse{Snapshot: snapshotOf(v)}
+	list := v.List
+	if req.KeysOnly {
+		list = v.Keys
+	}
 	size := 0
-	err = v.List(prefix, from, func(e replica.Entry) bool {
+	err = list(prefix, from, func(e replica.Entry) bool {
 		if len(resp.Entries) == limit || size > maxPageBytes {
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
-		}
-		if req.KeysOnly {
-			e.Value = ""
 		}
 		size += len(e.Key) + len(e.Value)
 		resp.Entries = append(resp.Entries, entryOf(e))

@@ -1,5 +1,5 @@
-// Package gateway is everything that faces the network: the Ledger, Config and
-// Proof services over gRPC, the watch hub, and health and metrics over HTTP.
+// Package gateway is everything that faces the network: the Ledger, Config, Proof
+// and Sinks services over gRPC, the watch hub, and health and metrics over HTTP.
 //
 // A gateway reads from its process's replica and never from anywhere else, so
 // an answer costs no hop; it says which revision the answer is of and how old
@@ -21,10 +21,12 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -56,6 +58,13 @@ type Config struct {
 	// Tree is what the Proof service proves from; without it, every call of that
 	// says who has one.
 	Tree *proof.Tree
+	// Routes are those in force; nil routes nothing.
+	Routes *routes.Source
+	// Sinks returns the way to the processes that write to sinks, or why there is
+	// none now; without it, there never is.
+	Sinks func() (Sinks, error)
+	// SinkMetrics, when set, are shown with the gateway's.
+	SinkMetrics prometheus.Collector
 	// Tenants that the gateway serves; empty for all.
 	Tenants []ledger.Tenant
 	// Version and Roles are what GetStatus tells.
@@ -94,12 +103,17 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Routes == nil {
+		cfg.Routes = routes.NewSource(cfg.Replica, nil, cfg.Log)
+	}
 	validate, err := protovalidate.New(protovalidate.WithMessages(
 		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
 		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
 		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
 		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
+		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
+		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
@@ -129,6 +143,7 @@ func New(cfg Config) (*Gateway, error) {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
+	stelev1.RegisterSinksServer(g.server, sinksService{g: g})
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)
 	if cfg.Reflection {
 		reflection.Register(g.server)

@@ -227,6 +227,12 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		}
 		resp.Shards = append(resp.Shards, st)
 	}
+	if c.tenant != "" {
+		var err error
+		if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c.tenant); err != nil && !errors.Is(err, ledger.ErrUnavailable) {
+			return nil, err // a replica that is being built is told of by the shards' ages
+		}
+	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		resp.Stopped = err.Error()
 	}

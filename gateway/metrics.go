@@ -65,6 +65,9 @@ func newMetrics(g *Gateway) *metrics {
 		&replicaCollector{g},
 		&treeCollector{g},
 	)
+	if g.cfg.SinkMetrics != nil {
+		m.registry.MustRegister(g.cfg.SinkMetrics)
+	}
 	return m
 }
 

@@ -68,10 +68,24 @@ func askedBy(req any) asked {
 		}
 		return asked{}
 	case *stelev1.CommitRequest, *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.ListTenantsRequest,
-		*stelev1.ListReadsRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest:
+		*stelev1.ListReadsRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
+		*stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.ReplayRequest:
 		return asked{}
+	case *stelev1.RetryRequest:
+		return oneOrNone(r.Key)
+	case *stelev1.SkipRequest:
+		return oneOrNone(r.Key)
 	}
 	return everything
+}
+
+// oneOrNone is what is told of a key that is parked, and nothing where all are
+// meant: then the answer is a number.
+func oneOrNone(key string) asked {
+	if key == "" {
+		return asked{}
+	}
+	return asked{keys: []string{key}}
 }
 
 // under keeps what may tell of a key that begins with one of the prefixes.
@@ -100,12 +114,17 @@ func (a asked) nothing() bool { return len(a.keys)+len(a.prefixes) == 0 }
 // may be answered but its error. A read that has failed is recorded, too, with
 // revision 0: that a key is not set is an answer.
 func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any) error {
-	c := callerOf(ctx)
-	prefixes, err := g.policies.recorded(c.tenant)
+	prefixes, err := g.policies.recorded(callerOf(ctx).tenant)
 	if err == nil && len(prefixes) == 0 {
-		return nil
+		return nil // before the request is looked at, which most calls need not pay for
 	}
-	a := askedBy(req)
+	return g.record(ctx, callerOf(ctx).tenant, method, askedBy(req), answerRevision(answer))
+}
+
+// record makes the record of what a tenant was asked for durable, where its policy
+// wants one.
+func (g *Gateway) record(ctx context.Context, t ledger.Tenant, method string, a asked, revision uint64) error {
+	prefixes, err := g.policies.recorded(t)
 	switch {
 	case a.nothing():
 		return nil
@@ -115,9 +134,10 @@ func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any
 	if a = a.under(prefixes); a.nothing() {
 		return nil
 	}
+	c := callerOf(ctx)
 	record := &stelev1.ReadRecord{
-		Tenant: string(c.tenant), Time: timestamppb.Now(), Subject: c.Subject, Method: method,
-		Keys: a.keys, Prefixes: a.prefixes, Revision: answerRevision(answer),
+		Tenant: string(t), Time: timestamppb.Now(), Subject: c.Subject, Method: method,
+		Keys: a.keys, Prefixes: a.prefixes, Revision: revision,
 	}
 	for _, r := range c.Roles {
 		record.Roles = append(record.Roles, string(r))
@@ -128,7 +148,7 @@ func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any
 	}
 	log, err := g.readLog()
 	if err == nil {
-		_, err = log.Append(ctx, string(c.tenant), body)
+		_, err = log.Append(ctx, string(t), body)
 	}
 	switch {
 	case errors.Is(err, ledger.ErrUnknownOutcome): // whether it is there does not matter

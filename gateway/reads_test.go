@@ -97,7 +97,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	f := startRecorded(t)
 	call := func(_ any, err error) error { return err }
 	at := atRevision(1)
-	proofs := stelev1.NewProofClient(f.conn)
+	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
 	cases := []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
 			return call(f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/a", At: at}))
@@ -204,6 +204,36 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		{"Proof/ProveInclusion", "a commit", func(ctx context.Context) error {
 			return call(proofs.ProveInclusion(ctx, &stelev1.ProveInclusionRequest{TreeSize: 1, FromRevision: 1, ToRevision: 1}))
 		}, "ProveInclusion * @0"},
+		{"Sinks/ListSinks", "counts", func(ctx context.Context) error {
+			return call(sinks.ListSinks(ctx, &stelev1.ListSinksRequest{}))
+		}, ""},
+		{"Sinks/ListParked", "keys", func(ctx context.Context) error {
+			return call(sinks.ListParked(ctx, &stelev1.ListParkedRequest{Sink: "files"}))
+		}, "ListParked * @0"},
+		{"Sinks/ListDrift", "keys", func(ctx context.Context) error {
+			return call(sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: "files"}))
+		}, "ListDrift * @0"},
+		{"Sinks/CheckDrift", "an item", func(ctx context.Context) error {
+			return call(sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: "files", Name: "x"}))
+		}, "CheckDrift * @0"},
+		{"Sinks/Replay", "a number", func(ctx context.Context) error {
+			return call(sinks.Replay(ctx, &stelev1.ReplayRequest{Sink: "files"}))
+		}, ""},
+		{"Sinks/Retry", "a key", func(ctx context.Context) error {
+			return call(sinks.Retry(ctx, &stelev1.RetryRequest{Sink: "files", Key: "secrets/a"}))
+		}, "Retry secrets/a @0"},
+		{"Sinks/Retry", "a number", func(ctx context.Context) error {
+			return call(sinks.Retry(ctx, &stelev1.RetryRequest{Sink: "files"}))
+		}, ""},
+		{"Sinks/Skip", "a key", func(ctx context.Context) error {
+			return call(sinks.Skip(ctx, &stelev1.SkipRequest{Sink: "files", Key: "secrets/b"}))
+		}, "Skip secrets/b @0"},
+		{"Sinks/Skip", "another key", func(ctx context.Context) error {
+			return call(sinks.Skip(ctx, &stelev1.SkipRequest{Sink: "files", Key: "public/a"}))
+		}, ""},
+		{"Sinks/GetRoutes", "the routes", func(ctx context.Context) error {
+			return call(sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}))
+		}, ""},
 		// What writes comes last: the rows above count on revision 2.
 		{"Ledger/Revert", "done", func(ctx context.Context) error {
 			return call(f.ledger.Revert(ctx, &stelev1.RevertRequest{Revisions: []uint64{2}}))
@@ -252,7 +282,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 			if !slices.Contains(served, "/stele.v1."+tc.method) {
 				continue
 			}
-			if err := tc.call(ctx); err != nil && !strings.HasSuffix(tc.want, "@0") && !strings.HasPrefix(tc.method, "Proof/") {
+			if err := tc.call(ctx); err != nil && !strings.HasSuffix(tc.want, "@0") && !strings.HasPrefix(tc.method, "Proof/") && !strings.HasPrefix(tc.method, "Sinks/") {
 				t.Fatalf("%s of %s: %v", tc.method, tc.what, err)
 			}
 			// Every read of everything is under every policy's prefixes.

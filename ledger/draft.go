@@ -49,7 +49,7 @@ func (ln *lane) draft(batch []*Pending) (*draft, error) {
 			break
 		}
 		o := outcome{pending: p}
-		o.commit, o.repeated, err = s.commit(cfg.Journal.Epoch(), ln.tenant, head, p)
+		o.commit, o.repeated, err = s.commit(cfg, ln.tenant, head, p)
 		if err == nil && !o.repeated {
 			more := len(o.commit.Encoded) + headRoom
 			if size+more > cfg.Journal.MaxRecord() {
@@ -147,7 +147,7 @@ func (s *staged) add(c *Commit) {
 
 // commit checks a change set and builds its commit, or finds the one that its
 // request id has made before.
-func (s *staged) commit(epoch Epoch, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
+func (s *staged) commit(cfg *Config, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
 	if p.after != nil && s.lost(p.after) {
 		return nil, false, ErrAborted
 	}
@@ -158,8 +158,11 @@ func (s *staged) commit(epoch Epoch, t Tenant, head Head, p *Pending) (c *Commit
 	if err := s.check(t, head, cs); err != nil {
 		return nil, false, err
 	}
+	if err := cfg.Check(t, cs.Changes); err != nil {
+		return nil, false, err
+	}
 	c = &Commit{
-		Epoch: epoch, Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
+		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
 		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin,
 		Changes: make([]Change, len(cs.Changes)),
 	}

@@ -78,6 +78,10 @@ type Config struct {
 	// Observe, when set, is told of every record: how many commits it holds and
 	// how often another writer came first.
 	Observe func(commits, conflicts int)
+	// Check, when set, may refuse the changes of a tenant with an *InvalidError
+	// whose fields are those of a change set. Any other error leaves the change
+	// set unwritten because that cannot be told now.
+	Check func(Tenant, []Change) error
 }
 
 // Ledger is the write path. It is safe for use by many goroutines.
@@ -100,6 +104,9 @@ func New(cfg Config) *Ledger {
 	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(int, int) {}
+	}
+	if cfg.Check == nil {
+		cfg.Check = func(Tenant, []Change) error { return nil }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Ledger{cfg: cfg, lanes: make(map[Tenant]*lane), ctx: ctx, cancel: cancel}

@@ -141,7 +141,9 @@ func (l *Ledger) plan(t Tenant, r Request, plan func(State) ([]Change, string, e
 	if want := r.ExpectedHead; want != nil && *want != done.Head {
 		return done, "", movedSince(t, s, *want)
 	}
-	done.Changes, message, err = plan(s)
+	if done.Changes, message, err = plan(s); err == nil {
+		err = l.cfg.Check(t, done.Changes) // a preview says, too, what will be refused
+	}
 	if len(message) > MaxMessage {
 		message = strings.ToValidUTF8(message[:MaxMessage], "")
 	}

@@ -22,8 +22,8 @@ type Control struct {
 }
 
 // Ask sends an order to the process that writes to the sink, and returns its
-// answer. The error is ledger.ErrUnavailable when no process does, or when it does
-// not answer before ctx ends.
+// answer, which may be an error. The error is ledger.ErrUnavailable when no process
+// does, or when it does not answer before ctx ends.
 func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
 	body, err := proto.Marshal(order)
 	if err != nil {
@@ -39,12 +39,6 @@ func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder
 	reply := &stelev1.SinkReply{}
 	if err := proto.Unmarshal(m.Data, reply); err != nil {
 		return nil, fmt.Errorf("decode the answer of sink %s: %w", sink, err)
-	}
-	switch {
-	case reply.Invalid:
-		return nil, ledger.Invalid("sink", reply.Error)
-	case reply.Error != "":
-		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, reply.Error)
 	}
 	return reply, nil
 }

@@ -121,8 +121,8 @@ func (w *world) ask(sink string, order *stelev1.SinkOrder) *stelev1.SinkReply {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
 		defer cancel()
 		reply, err = c.Ask(ctx, sink, order)
-		return err == nil || !errors.Is(err, ledger.ErrUnavailable)
-	}, func() string { return err.Error() })
+		return err == nil && reply.Error == "" || err != nil && !errors.Is(err, ledger.ErrUnavailable)
+	}, func() string { return fmt.Sprint(err, reply) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/routes"
 )
 
 // serveOptions are the flags of "stele serve".
@@ -41,16 +42,22 @@ func serveCommand() *cobra.Command {
 		Short: "Run some roles of a ledger whose journal is on NATS servers of your own",
 		Long: `Run roles of a ledger against NATS servers that someone else runs.
 
-  ledger    takes writes; any number of processes may
-  gateway   serves reads and watches from a replica of its own
-  signer    keeps the tree of all commits, signs checkpoints, serves proofs
+  ledger     takes writes; any number of processes may
+  gateway    serves reads and watches from a replica of its own
+  signer     keeps the tree of all commits, signs checkpoints, serves proofs
+  projector  writes to the sinks that the routes name; one of all processes that
+             have the role writes to a sink, and another takes over within seconds
 
 A process without the role ledger is read-only: an edge gateway. It goes on
 serving while the journal is away, and says how old its answers are.
 
 The servers must run "jetstream { sync_interval: always }" and a max_payload of
-8MB; --nats-monitor proves the first. Every flag can be set in the environment:
---nats-url is STELE_NATS_URL.`,
+8MB; --nats-monitor proves the first. Every flag but --config can be set in the
+environment: --nats-url is STELE_NATS_URL.
+
+The routes are those in the ledger, else those of --config, else, for a process
+with the role projector, those of AWS: tenantconfig/ goes to DynamoDB and
+paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same.`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -59,7 +66,7 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 	}
 	f := cmd.Flags()
 	o.addFlags(f, "info")
-	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: ledger, gateway, signer")
+	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.natsURL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
 	f.StringVar(&o.natsCreds, "nats-creds", "", "NATS credentials file")
@@ -77,13 +84,13 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 }
 
 // flagsFromEnvironment sets the flags that were not given: --nats-url from
-// STELE_NATS_URL.
+// STELE_NATS_URL. STELE_CONFIG is not --config, but the file of the contexts.
 func flagsFromEnvironment(flags *pflag.FlagSet) error {
 	var failed error
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := "STELE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
 		value, ok := os.LookupEnv(name)
-		if !ok || f.Changed || failed != nil {
+		if !ok || f.Changed || f.Name == "config" || failed != nil {
 			return
 		}
 		if err := flags.Set(f.Name, value); err != nil {
@@ -128,6 +135,13 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 			return failure.Usagef("--tenants: %w", err)
 		}
 		cfg.Tenants = append(cfg.Tenants, t)
+	}
+	var usual *routes.Table
+	if slices.Contains(o.roles, node.RoleProjector) {
+		usual = node.AWSRoutes()
+	}
+	if cfg.Routes, err = o.configuredRoutes(usual); err != nil {
+		return err
 	}
 	keys, err := identity.LoadJWKS(o.jwks)
 	if err != nil {

@@ -11,12 +11,14 @@ import (
 // serverOptions are the flags that every server has.
 type serverOptions struct {
 	data, listen, http string
+	config             string
 	logLevel           string
 	reflection         bool
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
+	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")

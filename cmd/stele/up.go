@@ -28,7 +28,11 @@ func upCommand() *cobra.Command {
 		Use:   "up",
 		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
 		Long: `Run everything in one process: an embedded NATS JetStream that syncs every write,
-the ledger, the gateway, a signer of checkpoints, and an identity that signs tokens for this machine only.
+the ledger, the gateway, a signer of checkpoints, a projector, and an identity that
+signs tokens for this machine only.
+
+The projector writes to the sinks that the routes name (docs/sinks.md): those in
+the ledger, else those of --config, else one that writes every key to a file.
 
 It writes an operator's token into the data folder and a context for the command
 line, so that "stele -t acme set KEY VALUE" works at once. Ctrl-C stops it;
@@ -47,6 +51,10 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	routes, err := o.configuredRoutes(node.LocalRoutes())
+	if err != nil {
+		return err
+	}
 	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
@@ -61,7 +69,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	}
 	key := filepath.Join(data, "identity", "checkpoint.key")
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Roles: node.Roles, CheckpointKey: key,
+		Data: data, Listen: o.listen, HTTP: o.http, Roles: node.Roles, CheckpointKey: key, Routes: routes,
 		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
 	if err != nil {

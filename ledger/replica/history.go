@@ -33,7 +33,7 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 		return &ledger.RangeError{Tenant: v.tenant, Revision: newer, Head: v.head}
 	}
 	var failed error
-	err = v.walk(prefix, start, v.head, older, func(kv keyVersion) bool {
+	err = v.walk(prefix, start, v.head, older, true, func(kv keyVersion) bool {
 		if kv.revision <= older {
 			return true
 		}
@@ -68,7 +68,7 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 // after start, until yield returns false.
 func (v *View) Changed(since ledger.Revision, start string, yield func(ledger.Key, ledger.Version) bool) (err error) {
 	defer v.guard(&err)
-	return v.walk("", start, v.rev, since, func(kv keyVersion) bool {
+	return v.walk("", start, v.rev, since, true, func(kv keyVersion) bool {
 		return kv.revision <= since || yield(ledger.Key(kv.key), ledger.Version{Revision: kv.revision, Value: ledger.Value(kv.value)})
 	})
 }
@@ -218,7 +218,7 @@ func (v *View) candidates(q Query) (revisions, error) {
 		return &everyRevision{q.From}, nil
 	}
 	var keys []string
-	err := v.walk(q.Prefix, "", v.head, 0, func(kv keyVersion) bool {
+	err := v.walk(q.Prefix, "", v.head, 0, false, func(kv keyVersion) bool {
 		keys = append(keys, kv.key)
 		return len(keys) <= fewKeys
 	})

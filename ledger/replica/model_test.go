@@ -170,16 +170,22 @@ func (h *history) listsRight(r *replica.Replica, rev ledger.Revision) error {
 		return fmt.Errorf("view %s%s: %w", h.tenant, rev, err)
 	}
 	defer v.Close()
-	var got []replica.Entry
-	err = v.List("", "", func(e replica.Entry) bool {
-		got = append(got, e)
-		return true
-	})
-	if err != nil {
-		return fmt.Errorf("list %s%s: %w", h.tenant, rev, err)
-	}
-	if !slices.Equal(got, h.selected(rev, "", "")) {
-		return fmt.Errorf("list %s%s: %d entries, not the %d that were set", h.tenant, rev, len(got), len(h.states[rev]))
+	want := h.selected(rev, "", "")
+	for _, list := range []func(ledger.Prefix, string, func(replica.Entry) bool) error{v.List, v.Keys} {
+		var got []replica.Entry
+		err := list("", "", func(e replica.Entry) bool {
+			got = append(got, e)
+			return true
+		})
+		if err != nil {
+			return fmt.Errorf("list %s%s: %w", h.tenant, rev, err)
+		}
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("list %s%s: %d entries, not the %d that were set", h.tenant, rev, len(got), len(want))
+		}
+		for i := range want { // for Keys
+			want[i].Value = ""
+		}
 	}
 	return nil
 }

@@ -198,19 +198,27 @@ func (v *View) get(key string) (Entry, bool, error) {
 // list yields the keys that are set under the prefix, from the first at or
 // after from, until yield returns false.
 func (v *View) list(prefix ledger.Prefix, from string, yield func(Entry) bool) error {
-	return v.walk(prefix, from, v.rev, 0, func(kv keyVersion) bool {
+	return v.walk(prefix, from, v.rev, 0, true, func(kv keyVersion) bool {
 		return kv.value == "" || yield(Entry{kv.key, kv.value, kv.revision})
+	})
+}
+
+// listKeys is list without the values.
+func (v *View) listKeys(prefix ledger.Prefix, from string, yield func(Entry) bool) error {
+	return v.walk(prefix, from, v.rev, 0, false, func(kv keyVersion) bool {
+		return kv.value == "" || yield(Entry{Key: kv.key, Revision: kv.revision})
 	})
 }
 
 // walk yields what is in force at a revision for every key under the prefix that
 // was ever set, from the first at or after from, until yield returns false. It may
-// leave out what has not changed after since.
-func (v *View) walk(prefix ledger.Prefix, from string, r, since ledger.Revision, yield func(keyVersion) bool) error {
+// leave out what has not changed after since. Without values it may give unread for
+// one that is not empty: those of the file each cost a look into their commit.
+func (v *View) walk(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool, yield func(keyVersion) bool) error {
 	if from < string(prefix) {
 		from = string(prefix)
 	}
-	file := v.newFileScan(prefix, from, r, since)
+	file := v.newFileScan(prefix, from, r, since, values)
 	tails := []*tailScan{{v: v, tail: v.active, live: true, prefix: prefix, rev: r, next: from, more: true}}
 	if v.frozen != nil {
 		tails = append(tails, &tailScan{v: v, tail: v.frozen, prefix: prefix, rev: r, next: from, more: true})
@@ -238,6 +246,9 @@ func (v *View) walk(prefix ledger.Prefix, from string, r, since ledger.Revision,
 		}
 	}
 }
+
+// unread stands for a value that was not asked for.
+const unread = "?"
 
 // tailScan reads a tail's keys in small steps, so that a long listing never
 // holds the lock that commits wait for.
@@ -281,14 +292,15 @@ type fileScan struct {
 	v          *View
 	cursor     *bolt.Cursor
 	rev, since ledger.Revision
+	values     bool
 	prefix     []byte // with the tenant
 	k, b       []byte // under the cursor
 	at         keyVersion
 	ready      bool // at is what peek returns
 }
 
-func (v *View) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision) *fileScan {
-	f := &fileScan{v: v, rev: r, since: since, prefix: nameKey(v.tenant, string(prefix)), cursor: v.tx.Bucket(bucketKeys).Cursor()}
+func (v *View) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) *fileScan {
+	f := &fileScan{v: v, rev: r, since: since, values: values, prefix: nameKey(v.tenant, string(prefix)), cursor: v.tx.Bucket(bucketKeys).Cursor()}
 	f.k, f.b = f.cursor.Seek(nameKey(v.tenant, from))
 	return f
 }
@@ -313,9 +325,14 @@ func (f *fileScan) read() error {
 		return err
 	}
 	if ok && p.revision > f.since {
-		value, err := f.v.valueOf(f.k, p)
-		if err != nil {
-			return err
+		value := ""
+		switch {
+		case f.values:
+			if value, err = f.v.valueOf(f.k, p); err != nil {
+				return err
+			}
+		case p.length > 0:
+			value = unread
 		}
 		f.at, f.ready = keyVersion{string(f.k[len(f.v.tenant)+1:]), version{revision: p.revision, value: value}}, true
 	}

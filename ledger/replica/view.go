@@ -112,6 +112,12 @@ func (v *View) List(prefix ledger.Prefix, from string, yield func(Entry) bool) (
 	return v.list(prefix, from, yield)
 }
 
+// Keys is List without the values, which it need not read.
+func (v *View) Keys(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
+	defer v.guard(&err)
+	return v.listKeys(prefix, from, yield)
+}
+
 // Commit returns one commit. The error is a *ledger.RangeError when the view's
 // head is older.
 func (v *View) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {

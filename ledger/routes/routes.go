@@ -98,7 +98,7 @@ type route struct {
 func Parse(text []byte) (*Table, error) {
 	var d document
 	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("read the routes: %w", err)
+		return nil, fmt.Errorf("read the routes: %w", misread(err))
 	}
 	t := &Table{Strict: d.Strict, Sinks: make(map[string]Sink), text: jsontext.Value(slices.Clone(text))}
 	if err := t.text.Compact(); err != nil {
@@ -128,6 +128,20 @@ func Parse(text []byte) (*Table, error) {
 	}
 	slices.SortStableFunc(t.routes, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
 	return t, nil
+}
+
+// misread says what does not belong where it is, without Go's types.
+func misread(err error) error {
+	var e *json.SemanticError
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case errors.Is(e.Err, json.ErrUnknownName):
+		return fmt.Errorf("there is no field %q", e.JSONPointer)
+	case e.JSONPointer == "":
+		return errors.New("they are an object with sinks and routes")
+	}
+	return fmt.Errorf("%q is of the wrong type", e.JSONPointer)
 }
 
 func (t *Table) parse(r route) (*Route, error) {
@@ -177,6 +191,9 @@ func (t *Table) Route(k ledger.Key) *Route {
 	}
 	return nil
 }
+
+// Routes are all, the one with the longest prefix first. Do not change them.
+func (t *Table) Routes() []*Route { return t.routes }
 
 // Wants says whether the route sends keys to the sink; a nil route does not.
 func (r *Route) Wants(sink string) bool { return r != nil && slices.Contains(r.Sinks, sink) }

@@ -60,17 +60,19 @@ func TestTheLongestPrefixDecides(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		`{`:                         "read the routes",
-		`{"sink":{}}`:               "unknown object member",
-		`{"sinks":{"A":{}}}`:        `"A"`,
-		`{"sinks":{"":{}}}`:         "0 bytes",
-		`{"sinks":{"a":{},"a":{}}}`: "duplicate",
+		`{`:                          "read the routes",
+		`{"sink":{}}`:                `no field "/sink"`,
+		`[]`:                         "an object with",
+		`{"sinks":{"a":{"kind":1}}}`: `"/sinks/a/kind" is of the wrong type`,
+		`{"sinks":{"A":{}}}`:         `"A"`,
+		`{"sinks":{"":{}}}`:          "0 bytes",
+		`{"sinks":{"a":{},"a":{}}}`:  "duplicate",
 		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:  `no sink "b"`,
 		`{"routes":[{"prefix":"a b"}]}`:              `routes[0]`,
 		`{"routes":[{"prefix":"a"},{"prefix":"a"}]}`: "already",
 		`{"routes":[{"prefix":"a","drift":"fix"}]}`:  "use report, repair or adopt",
 		`{"routes":[{"prefix":"a","kms_key":"k"}]}`:  "secure",
-		`{"routes":[{"prefix":"a","sink":["b"]}]}`:   "unknown object member",
+		`{"routes":[{"prefix":"a","sink":["b"]}]}`:   `no field "/routes/0/sink"`,
 	} {
 		if _, err := routes.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

@@ -24,19 +24,22 @@ import (
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/projector"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
 )
 
 // What a process does.
 const (
-	RoleLedger  = "ledger"  // takes writes
-	RoleGateway = "gateway" // serves reads and watches
-	RoleSigner  = "signer"  // keeps the tree, signs checkpoints, serves proofs
+	RoleLedger    = "ledger"    // takes writes
+	RoleGateway   = "gateway"   // serves reads and watches
+	RoleSigner    = "signer"    // keeps the tree, signs checkpoints, serves proofs
+	RoleProjector = "projector" // writes to sinks
 )
 
 // Roles are all that there are.
-var Roles = []string{RoleLedger, RoleGateway, RoleSigner}
+var Roles = []string{RoleLedger, RoleGateway, RoleSigner, RoleProjector}
 
 // Config says what to run.
 type Config struct {
@@ -54,6 +57,9 @@ type Config struct {
 	// CheckpointKey is the file of the key that the signer signs with; it is made
 	// when missing, with its public half beside it. See PublicKey.
 	CheckpointKey string
+	// Routes are in force for as long as the ledger has none of its own; nil for
+	// none.
+	Routes *routes.Table
 	// Verifier checks tokens.
 	Verifier   *identity.Verifier
 	Reflection bool
@@ -70,24 +76,28 @@ type NATS struct {
 
 // Node is one process's parts.
 type Node struct {
-	cfg       Config
-	server    *journal.Server
-	replica   *replica.Replica
-	tree      *proof.Tree // nil without the role
-	gateway   *gateway.Gateway
-	grpc      net.Listener
-	http      net.Listener
-	endTraces func(context.Context) error
+	cfg         Config
+	server      *journal.Server
+	replica     *replica.Replica
+	routes      *routes.Source
+	sinkMetrics *projector.Metrics
+	tree        *proof.Tree // nil without the role
+	gateway     *gateway.Gateway
+	grpc        net.Listener
+	http        net.Listener
+	endTraces   func(context.Context) error
 
 	// What needs the journal: nil until it was reached.
 	attached atomic.Pointer[attached]
 }
 
 type attached struct {
-	conn    *nats.Conn
-	journal *journal.Journal
-	ledger  *ledger.Ledger // nil without the role
-	reads   readLog
+	conn      *nats.Conn
+	journal   *journal.Journal
+	ledger    *ledger.Ledger       // nil without the role
+	projector *projector.Projector // nil without the role
+	adopts    *ledger.Ledger       // the projector's, where it has no other
+	reads     readLog
 }
 
 // Start builds a node. With an embedded journal it is ready when Start returns;
@@ -112,6 +122,8 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), Log: cfg.Log}); err != nil {
 		return n, err
 	}
+	n.routes = routes.NewSource(n.replica, cfg.Routes, cfg.Log)
+	n.sinkMetrics = projector.NewMetrics()
 	if slices.Contains(cfg.Roles, RoleSigner) {
 		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log}); err != nil {
 			return n, err
@@ -124,6 +136,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree,
+		Routes: n.routes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -283,7 +296,12 @@ func (n *Node) attach(ctx context.Context) (err error) {
 		}
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) {
-		a.ledger = ledger.New(ledger.Config{Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed})
+		a.ledger = n.newLedger(a)
+	}
+	if slices.Contains(n.cfg.Roles, RoleProjector) {
+		if err := n.project(ctx, a); err != nil {
+			return err
+		}
 	}
 	n.attached.Store(a)
 	return nil
@@ -307,6 +325,7 @@ func (n *Node) connect() (*nats.Conn, error) {
 // close ends what attach began, but for the replica and the tree, which follow
 // until they are closed themselves.
 func (a *attached) close() {
+	a.stop()
 	if a.journal != nil {
 		a.journal.Close()
 	}
@@ -315,13 +334,26 @@ func (a *attached) close() {
 	}
 }
 
+// stop ends what reads the replica and writes to the journal. It may be called more
+// than once.
+func (a *attached) stop() {
+	if a.projector != nil {
+		a.projector.Close()
+	}
+	for _, l := range []*ledger.Ledger{a.ledger, a.adopts} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
 func (n *Node) close() {
 	if n.gateway != nil {
 		n.gateway.Close()
 	}
 	a := n.attached.Load()
-	if a != nil && a.ledger != nil {
-		a.ledger.Close()
+	if a != nil {
+		a.stop()
 	}
 	if n.replica != nil {
 		if err := n.replica.Close(); err != nil {

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/directory"
+	"github.com/stelehq/stele/projector/dynamodb"
+	"github.com/stelehq/stele/projector/eventbridge"
+)
+
+// sinkKinds are the kinds of sinks that there are: a new one is a line here.
+var sinkKinds = map[string]projector.Kind{
+	"directory":      directory.Open,
+	"dynamodb":       dynamodb.Open,
+	"eventbridge":    eventbridge.Open,
+}
+
+// Kinds of sinks that there are.
+var Kinds = slices.Sorted(maps.Keys(sinkKinds))
+
+// project begins to write to the sinks.
+func (n *Node) project(ctx context.Context, a *attached) error {
+	l := a.ledger
+	if l == nil {
+		// What is adopted from a sink is committed by this process, which takes no
+		// other writes.
+		a.adopts = n.newLedger(a)
+		l = a.adopts
+	}
+	var err error
+	a.projector, err = projector.Start(ctx, projector.Config{
+		Replica: n.replica, Journal: a.journal, Conn: a.conn, Ledger: l, Routes: n.routes, Kinds: sinkKinds,
+		Dir: n.cfg.Data, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("start the projector: %w", err)
+	}
+	return nil
+}
+
+// sinks is the gateway's way to the processes that write to sinks.
+func (n *Node) sinks() (gateway.Sinks, error) {
+	a := n.attached.Load()
+	if a == nil {
+		return nil, errNotReached
+	}
+	return &projector.Control{Conn: a.conn, Journal: a.journal, Replica: n.replica}, nil
+}
+
+func (n *Node) newLedger(a *attached) *ledger.Ledger {
+	return ledger.New(ledger.Config{
+		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: n.routes.Check(Kinds),
+	})
+}

@@ -1,0 +1,232 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// Sinks asks the processes that write to sinks.
+type Sinks interface {
+	// Ask sends an order to the process that writes to the sink, and returns its
+	// answer. The error is ledger.ErrUnavailable when none does, or it does not
+	// answer.
+	Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error)
+	// Left is what is known of a sink that no process writes to now.
+	Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error)
+	// Parked reads the parked keys, whoever runs.
+	Parked(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.ListParkedResponse, error)
+}
+
+// sinksService tells of the sinks that the routes in force name. Every answer is
+// about the caller's tenant, or about all of them for an operator without one.
+type sinksService struct {
+	stelev1.UnimplementedSinksServer
+	g *Gateway
+}
+
+// routes are those in force.
+func (g *Gateway) routes() (*routes.Table, ledger.Revision, error) {
+	table, rev, err := g.cfg.Routes.Table()
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the routes: %w", err)
+	}
+	return table, rev, nil
+}
+
+// sinks is the way to the processes that write to sinks, or why there is none now.
+func (g *Gateway) sinks() (Sinks, error) {
+	if g.cfg.Sinks == nil {
+		return nil, fmt.Errorf("%w: this gateway has no journal, which is its way to the sinks", ledger.ErrUnavailable)
+	}
+	return g.cfg.Sinks()
+}
+
+// sink is the way to one that the routes name.
+func (g *Gateway) sink(name string) (Sinks, error) {
+	table, _, err := g.routes()
+	if err != nil {
+		return nil, err
+	}
+	if _, named := table.Sinks[name]; !named {
+		return nil, ledger.NotFound("the routes name no sink %q among %v", name, slices.Sorted(maps.Keys(table.Sinks)))
+	}
+	return g.sinks()
+}
+
+// ListSinks asks for all of them at once.
+func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest) (*stelev1.ListSinksResponse, error) {
+	table, _, err := s.g.routes()
+	if err != nil {
+		return nil, err
+	}
+	sinks, err := s.g.sinks()
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.ListSinksResponse{Sinks: make([]*stelev1.SinkStatus, len(table.Sinks))}
+	group, asking := errgroup.WithContext(ctx)
+	for i, name := range slices.Sorted(maps.Keys(table.Sinks)) {
+		group.Go(func() (err error) {
+			resp.Sinks[i], err = sinkStatus(asking, sinks, table.Sinks[name])
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// somebody stands for a process that a tenant need not know by name.
+const somebody = "a projector"
+
+func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
+	c := callerOf(ctx)
+	order := &stelev1.SinkOrder{Tenant: string(c.tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
+	reply, err := sinks.Ask(ctx, sink.Name, order)
+	st := reply.GetStatus()
+	if errors.Is(err, ledger.ErrUnavailable) {
+		st, err = sinks.Left(ctx, sink.Name, c.tenant)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
+	}
+	st.Name, st.Kind = sink.Name, sink.Kind
+	if !c.may(identity.Operator) { // an error may name another tenant's key
+		st.LastError, st.Failed = "", nil
+		if st.Owner != "" {
+			st.Owner = somebody
+		}
+	}
+	return st, nil
+}
+
+// ListParked returns the keys that a sink would not take.
+func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedRequest) (*stelev1.ListParkedResponse, error) {
+	sinks, err := s.g.sink(req.Sink)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := sinks.Parked(ctx, req.Sink, callerOf(ctx).tenant)
+	if err != nil {
+		return nil, fmt.Errorf("what the sink %s has parked: %w", req.Sink, err)
+	}
+	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
+}
+
+// ListDrift returns what has changed in a sink.
+func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
+	reply, err := s.ask(ctx, req.Sink, "sink", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Drift, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, reply.Drift.GetDrift())
+}
+
+// Replay has a sink written again.
+func (s sinksService) Replay(ctx context.Context, req *stelev1.ReplayRequest) (*stelev1.ReplayResponse, error) {
+	reply, err := s.ask(ctx, req.Sink, "from_revision", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Replay{Replay: req}})
+	return reply.GetReplay(), err
+}
+
+// Retry tries parked keys again.
+func (s sinksService) Retry(ctx context.Context, req *stelev1.RetryRequest) (*stelev1.RetryResponse, error) {
+	if err := keyOrAll(req.Key); err != nil {
+		return nil, err
+	}
+	reply, err := s.ask(ctx, req.Sink, "key", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: req}})
+	return reply.GetRetry(), err
+}
+
+// Skip gives parked keys up.
+func (s sinksService) Skip(ctx context.Context, req *stelev1.SkipRequest) (*stelev1.SkipResponse, error) {
+	if err := keyOrAll(req.Key); err != nil {
+		return nil, err
+	}
+	reply, err := s.ask(ctx, req.Sink, "key", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: req}})
+	return reply.GetSkip(), err
+}
+
+// CheckDrift has a sink, or an item in it, compared with the ledger.
+func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftRequest) (*stelev1.CheckDriftResponse, error) {
+	reply, err := s.ask(ctx, req.Sink, "name", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: req}})
+	if err != nil {
+		return nil, err
+	}
+	return reply.Check, recordTold(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, reply.Check.GetDrift())
+}
+
+// GetRoutes returns the routes in force.
+func (s sinksService) GetRoutes(context.Context, *stelev1.GetRoutesRequest) (*stelev1.GetRoutesResponse, error) {
+	table, rev, err := s.g.routes()
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.GetRoutesResponse{Routes: table.String(), Revision: uint64(rev)}, nil
+}
+
+// ask sends an order for the caller's tenant to whoever writes to the sink. The
+// field is what is to blame where the order is wrong.
+func (s sinksService) ask(ctx context.Context, sink, field string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
+	sinks, err := s.g.sink(sink)
+	if err != nil {
+		return nil, err
+	}
+	c := callerOf(ctx)
+	order.Tenant = string(c.tenant)
+	reply, err := sinks.Ask(ctx, sink, order)
+	switch {
+	case errors.Is(err, ledger.ErrUnavailable):
+		return nil, fmt.Errorf("ask the process that writes to the sink %s: %w: one with the role projector does (stele serve --roles=projector)", sink, err)
+	case err != nil:
+		return nil, fmt.Errorf("ask the process that writes to the sink %s: %w", sink, err)
+	case reply.Invalid:
+		return nil, ledger.Invalid(field, reply.Error)
+	case reply.Error != "" && !c.may(identity.Operator): // it may name another tenant's key
+		return nil, fmt.Errorf("%w: the sink %s has failed; operators see why", ledger.ErrUnavailable, sink)
+	case reply.Error != "":
+		return nil, fmt.Errorf("%w: the sink %s has failed: %s", ledger.ErrUnavailable, sink, reply.Error)
+	}
+	return reply, nil
+}
+
+func keyOrAll(key string) error {
+	if key == "" {
+		return nil
+	}
+	if _, err := ledger.ParseKey(key); err != nil {
+		return ledger.Invalid("key", err.Error())
+	}
+	return nil
+}
+
+// recordTold records the keys that an operator is told without acting for their
+// tenants, for each tenant as its policy wants it.
+func recordTold[T interface {
+	GetTenant() string
+	GetKey() string
+}](ctx context.Context, g *Gateway, method string, told []T) error {
+	if callerOf(ctx).tenant != "" {
+		return nil // recorded as a read of that tenant's
+	}
+	keys := make(map[ledger.Tenant][]string)
+	for _, x := range told {
+		t := ledger.Tenant(x.GetTenant())
+		keys[t] = append(keys[t], x.GetKey())
+	}
+	for t, of := range keys {
+		if err := g.record(ctx, t, method, asked{keys: of}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,47 @@
+package gateway
+
+import (
+	"fmt"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// maxUnrouted is how many of the keys that no route wants are named.
+const maxUnrouted = 5
+
+// unrouted counts the tenant's keys that no route wants, and names the first whose
+// reads are not recorded: who asks for the status is not to be recorded for it.
+// Without a sink, no key is missed by any.
+func (g *Gateway) unrouted(t ledger.Tenant) (n uint64, first []string, err error) {
+	table, _, err := g.routes()
+	if err != nil || len(table.Sinks) == 0 || t.Reserved() {
+		return 0, nil, err
+	}
+	recorded, err := g.policies.recorded(t)
+	if err != nil {
+		return 0, nil, err
+	}
+	v, err := g.cfg.Replica.View(t, replica.At{})
+	if err != nil {
+		return 0, nil, err
+	}
+	defer v.Close()
+	for from, more := "", true; more; {
+		more = false
+		err := v.Keys("", from, func(e replica.Entry) bool {
+			if r := table.Route(ledger.Key(e.Key)); r != nil {
+				from, more = string(r.Prefix)+"\x7f", true // no byte of a key is as large
+				return false
+			}
+			if n++; len(first) < maxUnrouted && (asked{keys: []string{e.Key}}).under(recorded).nothing() {
+				first = append(first, e.Key)
+			}
+			return true
+		})
+		if err != nil {
+			return 0, nil, fmt.Errorf("look for keys without a route: %w", err)
+		}
+	}
+	return n, first, nil
+}
