@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
@@ -86,23 +88,29 @@ func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest
 	return resp, nil
 }
 
+// orderTimeout is how long a sink's process may take to answer, unless it has to
+// compare all of the sink first.
+const orderTimeout = 5 * time.Second
+
 // somebody stands for a process that a tenant need not know by name.
 const somebody = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
 	c := callerOf(ctx)
 	order := &stelev1.SinkOrder{Tenant: string(c.tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
-	reply, err := sinks.Ask(ctx, sink.Name, order)
+	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
+	defer cancel()
+	reply, err := sinks.Ask(bounded, sink.Name, order)
 	st := reply.GetStatus()
-	if errors.Is(err, ledger.ErrUnavailable) {
+	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // nobody has it, or it is being handed over
 		st, err = sinks.Left(ctx, sink.Name, c.tenant)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
 	}
 	st.Name, st.Kind = sink.Name, sink.Kind
-	if !c.may(identity.Operator) { // an error may name another tenant's key
-		st.LastError, st.Failed = "", nil
+	if !c.may(identity.Operator) { // they are of all tenants, and an error may name a key
+		st.Writes, st.Failures, st.LastError, st.Failed = 0, 0, "", nil
 		if st.Owner != "" {
 			st.Owner = somebody
 		}
@@ -125,7 +133,7 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 
 // ListDrift returns what has changed in a sink.
 func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, "sink", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +142,7 @@ func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftReque
 
 // Replay has a sink written again.
 func (s sinksService) Replay(ctx context.Context, req *stelev1.ReplayRequest) (*stelev1.ReplayResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, "from_revision", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Replay{Replay: req}})
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Replay{Replay: req}})
 	return reply.GetReplay(), err
 }
 
@@ -143,7 +151,7 @@ func (s sinksService) Retry(ctx context.Context, req *stelev1.RetryRequest) (*st
 	if err := keyOrAll(req.Key); err != nil {
 		return nil, err
 	}
-	reply, err := s.ask(ctx, req.Sink, "key", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: req}})
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: req}})
 	return reply.GetRetry(), err
 }
 
@@ -152,13 +160,13 @@ func (s sinksService) Skip(ctx context.Context, req *stelev1.SkipRequest) (*stel
 	if err := keyOrAll(req.Key); err != nil {
 		return nil, err
 	}
-	reply, err := s.ask(ctx, req.Sink, "key", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: req}})
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: req}})
 	return reply.GetSkip(), err
 }
 
 // CheckDrift has a sink, or an item in it, compared with the ledger.
 func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftRequest) (*stelev1.CheckDriftResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, "name", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: req}})
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -174,27 +182,30 @@ func (s sinksService) GetRoutes(context.Context, *stelev1.GetRoutesRequest) (*st
 	return &stelev1.GetRoutesResponse{Routes: table.String(), Revision: uint64(rev)}, nil
 }
 
-// ask sends an order for the caller's tenant to whoever writes to the sink. The
-// field is what is to blame where the order is wrong.
-func (s sinksService) ask(ctx context.Context, sink, field string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
+// ask sends an order for the caller's tenant to whoever writes to the sink.
+func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
 	sinks, err := s.g.sink(sink)
 	if err != nil {
 		return nil, err
+	}
+	if order.GetCheck() == nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, orderTimeout)
+		defer cancel()
 	}
 	c := callerOf(ctx)
 	order.Tenant = string(c.tenant)
 	reply, err := sinks.Ask(ctx, sink, order)
 	switch {
-	case errors.Is(err, ledger.ErrUnavailable):
-		return nil, fmt.Errorf("ask the process that writes to the sink %s: %w: one with the role projector does (stele serve --roles=projector)", sink, err)
 	case err != nil:
-		return nil, fmt.Errorf("ask the process that writes to the sink %s: %w", sink, err)
+		return nil, err
 	case reply.Invalid:
-		return nil, ledger.Invalid(field, reply.Error)
+		field, why, _ := strings.Cut(reply.Error, ": ")
+		return nil, ledger.Invalid(field, why)
 	case reply.Error != "" && !c.may(identity.Operator): // it may name another tenant's key
 		return nil, fmt.Errorf("%w: the sink %s has failed; operators see why", ledger.ErrUnavailable, sink)
 	case reply.Error != "":
-		return nil, fmt.Errorf("%w: the sink %s has failed: %s", ledger.ErrUnavailable, sink, reply.Error)
+		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, reply.Error)
 	}
 	return reply, nil
 }

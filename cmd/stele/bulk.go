@@ -46,7 +46,7 @@ func (s *session) rollbackMany(ctx context.Context, cmd *cobra.Command, r *rollb
 	}
 	todo := count(all, (*tenantRollback).pending)
 	if todo > 0 && !r.dryRun {
-		if yes, err := r.confirmed(ctx, fmt.Sprintf("Roll back %s?", counted(todo, "tenant"))); !yes {
+		if yes, err := confirmed(ctx, r.yes, fmt.Sprintf("Roll back %s?", counted(todo, "tenant"))); !yes {
 			return err
 		}
 		eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {

@@ -12,27 +12,33 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// keys completes a key one segment at a time. A shell that waits is no place to
-// tell of errors: it then completes nothing.
-func (c *cli) keys(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-	const none = cobra.ShellCompDirectiveNoFileComp
+// asking connects for as long as a shell waits. That is no place to tell of
+// errors: without a connection there is nothing to complete with.
+func (c *cli) asking(cmd *cobra.Command, ask func(context.Context, *session)) {
 	s, err := c.connect()
 	if err != nil {
-		return nil, none
+		return
 	}
 	defer s.conn.Close()
 	ctx, cancel := context.WithTimeout(s.actFor(cmd.Context()), 2*time.Second)
 	defer cancel()
+	ask(ctx, s)
+}
+
+// keys completes a key one segment at a time.
+func (c *cli) keys(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	found := make(map[string]bool)
-	req := &stelev1.ListRequest{Prefix: toComplete, KeysOnly: true, PageSize: 10_000}
-	// What came before an error or the end of the time is as good as it gets.
-	_ = s.entries(ctx, req, func(es []*stelev1.Entry) error {
-		for _, e := range es {
-			found[segment(e.Key, toComplete)] = true
-		}
-		return nil
+	c.asking(cmd, func(ctx context.Context, s *session) {
+		req := &stelev1.ListRequest{Prefix: toComplete, KeysOnly: true, PageSize: 10_000}
+		// What came before an error or the end of the time is as good as it gets.
+		_ = s.entries(ctx, req, func(es []*stelev1.Entry) error {
+			for _, e := range es {
+				found[segment(e.Key, toComplete)] = true
+			}
+			return nil
+		})
 	})
-	directive := none
+	directive := cobra.ShellCompDirectiveNoFileComp
 	for f := range found {
 		if strings.HasSuffix(f, "/") {
 			directive |= cobra.ShellCompDirectiveNoSpace
@@ -47,6 +53,27 @@ func segment(key, typed string) string {
 		return key[:len(typed)+i+1]
 	}
 	return key
+}
+
+// sinkNames completes the first argument, a sink.
+func (c *cli) sinkNames(cmd *cobra.Command, args []string, _ string) (names []string, _ cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		c.asking(cmd, func(ctx context.Context, s *session) {
+			resp, _ := s.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+			for _, st := range resp.GetSinks() {
+				names = append(names, st.Name)
+			}
+		})
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// sinkAndKey completes a sink and then a key.
+func (c *cli) sinkAndKey(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) == 1 {
+		return c.keys(cmd, args, toComplete)
+	}
+	return c.sinkNames(cmd, args, toComplete)
 }
 
 func contextNames(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -14,7 +14,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/importer"
-	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -151,13 +150,7 @@ type progress struct {
 }
 
 func newProgress(size int64) *progress {
-	p := &progress{started: time.Now()}
-	if output.NewPrinter(os.Stderr, output.Text).Terminal() {
-		p.bar = progressbar.NewOptions64(size,
-			progressbar.OptionSetWriter(os.Stderr), progressbar.OptionClearOnFinish(),
-			progressbar.OptionShowBytes(true), progressbar.OptionSetPredictTime(true), progressbar.OptionFullWidth())
-	}
-	return p
+	return &progress{bar: newBar(size, progressbar.OptionShowBytes(true)), started: time.Now()}
 }
 
 func (p *progress) acknowledged(changeSets int, offset int64) {

@@ -1,19 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/moment"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -64,7 +59,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 		if err != nil {
 			return err
 		}
-		if !r.dryRun && !r.yes && (s.Format != "text" || !term.IsTerminal(int(os.Stdin.Fd()))) {
+		if !r.dryRun && !r.yes && !s.canAsk() {
 			return failure.Try(failure.Usagef("there is nobody to ask whether to roll back"), "--dry-run, to see what would change, or --yes")
 		}
 		req := &stelev1.RollbackRequest{Prefix: first(args), Message: r.message}
@@ -104,7 +99,7 @@ func (s *session) rollback(ctx context.Context, cmd *cobra.Command, r *rollbackF
 	if r.dryRun {
 		return nil
 	}
-	if yes, err := r.confirmed(ctx, "Roll back?"); !yes {
+	if yes, err := confirmed(ctx, r.yes, "Roll back?"); !yes {
 		return err
 	}
 	resp, err := s.rollBack(ctx, plan)
@@ -166,27 +161,4 @@ func (s *session) previewRollback(ctx context.Context, p *rollbackPlan) error {
 // rollBack does what was planned, unless the head has moved.
 func (s *session) rollBack(ctx context.Context, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
 	return settle(ctx, func() (*stelev1.RollbackResponse, error) { return s.ledger.Rollback(ctx, p.req) })
-}
-
-// confirmed asks, unless the flag has answered.
-func (r *rollbackFlags) confirmed(ctx context.Context, question string) (bool, error) {
-	if r.yes {
-		return true, nil
-	}
-	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
-	answer := make(chan string, 1)
-	go func() { // ends with the program at the latest: a read from a terminal cannot be called off
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		if err == io.EOF {
-			fmt.Fprintln(os.Stderr)
-		}
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
-		fmt.Fprintln(os.Stderr)
-		return false, ctx.Err()
-	case a := <-answer:
-		return a == "y" || a == "yes", nil
-	}
 }

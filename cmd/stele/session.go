@@ -25,6 +25,7 @@ type session struct {
 	*output.Printer
 	config   stelev1.ConfigClient
 	ledger   stelev1.LedgerClient
+	sinks    stelev1.SinksClient
 	settings contexts.Settings
 	// tenant as far as the settings or the token tell; empty where only the
 	// gateway knows.
@@ -65,7 +66,7 @@ func (c *cli) connect() (*session, error) {
 	if s.conn, err = conn.Dial(settings.Address, settings.ReadToken); err != nil {
 		return nil, failure.With(failure.Usage, err)
 	}
-	s.config, s.ledger = stelev1.NewConfigClient(s.conn), stelev1.NewLedgerClient(s.conn)
+	s.config, s.ledger, s.sinks = stelev1.NewConfigClient(s.conn), stelev1.NewLedgerClient(s.conn), stelev1.NewSinksClient(s.conn)
 	return s, nil
 }
 

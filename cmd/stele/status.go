@@ -53,6 +53,9 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 	if head != nil {
 		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
 	}
+	if st.Unrouted > 0 {
+		rows = append(rows, [2]string{"unrouted", unrouted(st)})
+	}
 	if st.Stopped != "" {
 		rows = append(rows, [2]string{"stopped", output.Bad.Render(output.Plain(st.Stopped))})
 	}
@@ -77,6 +80,15 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 		return err
 	}
 	return s.Table([]string{"SHARD", "POSITION", "LAST", "AGE"}, shards, -1)
+}
+
+// unrouted tells of keys that go to no sink.
+func unrouted(st *stelev1.GetStatusResponse) string {
+	what := counted(int(st.Unrouted), "key") + " without a route"
+	if len(st.UnroutedKeys) > 0 {
+		what += ", e.g. " + strings.Join(st.UnroutedKeys, " ")
+	}
+	return what
 }
 
 func principal(p *stelev1.Principal) string {

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -151,7 +150,8 @@ func remake(t *testing.T, e *evidence, which func(name string) bool, edit func([
 	}
 	var names []string
 	for info := range js.ListStreams(t.Context()).Info() {
-		if name := info.Config.Name; strings.HasPrefix(name, "STELE-") && name != "STELE-READS" && which(name) && info.State.Msgs > 1 {
+		name := info.Config.Name
+		if ok, _ := filepath.Match("STELE-[0-9C]*", name); ok && which(name) && info.State.Msgs > 1 {
 			names = append(names, name)
 		}
 	}

@@ -47,6 +47,10 @@ type settings struct {
 // must hold off can come.
 const minTombstone = 24 * time.Hour
 
+// maxBackoff is the longest wait before a request is tried again, twice at most: to wait
+// longer is the projector's business.
+const maxBackoff = 100 * time.Millisecond
+
 type sink struct {
 	client     *sdk.Client
 	transport  *http.Transport
@@ -98,7 +102,7 @@ func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, e
 	s.transport.MaxIdleConnsPerHost = batch * parallel
 	s.client = sdk.NewFromConfig(account, func(o *sdk.Options) {
 		o.HTTPClient = &http.Client{Transport: s.transport}
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = time.Second }) // the projector waits longer itself
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
 	})
 	return s, set.Create, nil
 }

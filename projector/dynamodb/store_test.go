@@ -55,7 +55,7 @@ func n(v string) types.AttributeValue { return &types.AttributeValueMemberN{Valu
 func b(v bool) types.AttributeValue { return &types.AttributeValueMemberBOOL{Value: v} }
 
 func list(v ...types.AttributeValue) types.AttributeValue {
-	return &types.AttributeValueMemberL{Value: v}
+	return &types.AttributeValueMemberL{Value: append([]types.AttributeValue{}, v...)}
 }
 
 func object(v map[string]types.AttributeValue) types.AttributeValue {

@@ -68,8 +68,9 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	return &sink{client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source}, nil
 }
 
-// Limits lets a few calls wait for answers at a time: 4 of 10 events at 20 ms are
-// 2,000 events a second, and a region takes 400 to 10,000.
+// Limits lets a few requests wait for answers at a time: 4 of 10 events at 20 ms
+// are 200 requests a second, and the smallest regions take 400.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 func (s *sink) Limits() projector.Limits { return projector.Limits{Batch: 100, Parallel: 4} }
 
 func (s *sink) Close() error { return nil }

@@ -107,11 +107,9 @@ func (s *sink) put(ctx context.Context, batch []event, results []error) error {
 // value, which is the one thing in it that may be anything.
 func (s *sink) refused(ctx context.Context, e event, reason string, results []error) error {
 	if len(e.detail.Value) > 0 {
-		bare, err := e.without(events.Refused)
-		if err != nil {
-			return err
+		if bare, err := e.without(events.Refused); err == nil {
+			return s.put(ctx, []event{bare}, results)
 		}
-		return s.put(ctx, []event{bare}, results)
 	}
 	results[e.write] = projector.Refuse("bus %s refuses the event: %s", s.bus, reason)
 	return nil

@@ -200,7 +200,11 @@ func (s *Server) getParametersByPath(in byPathIn) (*byPathOut, error) {
 	}
 	out := &byPathOut{Parameters: []parameterOut{}, NextToken: next}
 	for _, v := range found {
-		out.Parameters = append(out.Parameters, v.out(in.WithDecryption))
+		p, err := s.show(v, "", in.WithDecryption)
+		if err != nil {
+			return nil, err
+		}
+		out.Parameters = append(out.Parameters, p)
 	}
 	return out, nil
 }

@@ -36,7 +36,9 @@ type Event struct {
 	Bus string `json:"-"`
 }
 
-// Events are all that were accepted, in the order in which they came.
+// Events are all that were accepted, in the order in which they came. What was put
+// on a bus that is not there is not among them: AWS takes it and drops it
+// (https://github.com/aws/aws-sdk/issues/186).
 func (s *Server) Events() []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +120,7 @@ func (s *Server) putEvents(in putEventsIn) (*putEventsOut, error) {
 		event, result := s.accept(e)
 		if result.ErrorCode != "" {
 			out.FailedEntryCount++
-		} else {
+		} else if s.buses[event.Bus] {
 			s.events = append(s.events, event)
 			s.route(event)
 		}

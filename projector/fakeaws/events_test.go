@@ -172,6 +172,9 @@ func TestDelivery(t *testing.T) {
 
 	rule := &eventbridge.PutRuleInput{Name: aws.String("r"), EventPattern: aws.String(`{"detail":{"n":[{"numeric":[">",1]}]}}`), EventBusName: aws.String("bus")}
 	targets := &eventbridge.PutTargetsInput{Rule: aws.String("r"), EventBusName: aws.String("bus"), Targets: []types.Target{{Id: aws.String("t"), Arn: &target.URL}}}
+	if _, err := c.CreateEventBus(t.Context(), &eventbridge.CreateEventBusInput{Name: aws.String("bus")}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := c.PutTargets(t.Context(), targets); code(err) != "ResourceNotFoundException" {
 		t.Errorf("targets of no rule: %v (%s)", err, apiPutTargets)
 	}

@@ -29,6 +29,9 @@ type Faults struct {
 	Operations []string
 	// Delay is how long a call takes.
 	Delay time.Duration
+	// DeadKeys are keys of KMS, as parameters name them, that nothing can be
+	// encrypted or decrypted with.
+	DeadKeys []string
 	// FailedEntries is the share of the entries of PutEvents that fail, with an
 	// error code that says to try again.
 	FailedEntries float64
@@ -81,6 +84,14 @@ func (s *Server) arrive(operation string) fate {
 		out.err = &apiError{"InternalServerError", "An error occurred on the server side.", http.StatusInternalServerError}
 	}
 	return out
+}
+
+// checkKey is for what is encrypted or decrypted.
+func (s *Server) checkKey(v Version) error {
+	if v.Type == SecureString && slices.Contains(s.faults.DeadKeys, v.KeyID) {
+		return fail("InvalidKeyId", "%s is disabled.", v.KeyID)
+	}
+	return nil
 }
 
 func happens(share float64) bool { return share > 0 && rand.Float64() < share }

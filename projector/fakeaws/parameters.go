@@ -109,6 +109,9 @@ func (s *Server) putParameter(in putParameterIn) (*putParameterOut, error) {
 	if err := s.checkPut(v, old); err != nil {
 		return nil, err
 	}
+	if err := s.checkKey(v); err != nil {
+		return nil, err
+	}
 	p := s.put(v, false)
 	for _, t := range in.Tags {
 		p.tags[t.Key] = t.Value
@@ -229,12 +232,21 @@ type parameterOut struct {
 	Selector         string `json:",omitempty"`
 }
 
-// out is the version as reads show it. A SecureString that is not decrypted is the
-// cipher text of KMS: here, bytes that tell nothing of the value.
-func (v Version) out(decrypt bool) parameterOut {
-	return parameterOut{ARN: arn(v.Name), Name: v.Name, Type: v.Type, Value: v.reveal(decrypt), Version: v.Version, DataType: v.DataType, LastModifiedDate: seconds(v.Modified)}
+// show is the version as reads return it.
+func (s *Server) show(v Version, selector string, decrypt bool) (parameterOut, error) {
+	if decrypt {
+		if err := s.checkKey(v); err != nil {
+			return parameterOut{}, err
+		}
+	}
+	return parameterOut{
+		ARN: arn(v.Name), Name: v.Name, Type: v.Type, Value: v.reveal(decrypt), Version: v.Version,
+		DataType: v.DataType, LastModifiedDate: seconds(v.Modified), Selector: selector,
+	}, nil
 }
 
+// reveal is the value of the version. A SecureString that is not decrypted is the
+// cipher text of KMS: here, bytes that tell nothing of the value.
 func (v Version) reveal(decrypt bool) string {
 	if v.Type != SecureString || decrypt {
 		return v.Value
@@ -275,9 +287,8 @@ func (s *Server) getParameter(in getParameterIn) (*getParameterOut, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := &getParameterOut{v.out(in.WithDecryption)}
-	out.Parameter.Selector = selector
-	return out, nil
+	p, err := s.show(v, selector, in.WithDecryption)
+	return &getParameterOut{p}, err
 }
 
 type getParametersIn struct {
@@ -301,8 +312,10 @@ func (s *Server) getParameters(in getParametersIn) (*getParametersOut, error) {
 			out.InvalidParameters = append(out.InvalidParameters, name)
 			continue
 		}
-		p := v.out(in.WithDecryption)
-		p.Selector = selector
+		p, err := s.show(v, selector, in.WithDecryption)
+		if err != nil {
+			return nil, err
+		}
 		out.Parameters = append(out.Parameters, p)
 	}
 	slices.SortFunc(out.Parameters, func(a, b parameterOut) int { return cmp.Compare(a.Name, b.Name) })

@@ -263,6 +263,13 @@ func TestReads(t *testing.T) {
 	if _, err := c.GetParameterHistory(t.Context(), &ssm.GetParameterHistoryInput{Name: aws.String("/no")}); code(err) != "ParameterNotFound" {
 		t.Errorf("history of nothing: %v (%s)", err, apiHistory)
 	}
+	s.SetFaults(fakeaws.Faults{DeadKeys: []string{"alias/aws/ssm"}})
+	if _, got := get("/s", true); got != "InvalidKeyId" {
+		t.Errorf("decrypted with a dead key: %q (%s)", got, apiGet)
+	}
+	if _, err := c.PutParameter(t.Context(), overwrite(secure(put("/s", "v")))); code(err) != "InvalidKeyId" {
+		t.Errorf("encrypted with a dead key: %v (%s)", err, apiPut)
+	}
 	d, err := c.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{})
 	if err != nil || len(d.Parameters) != 2 || d.Parameters[0].KeyId != nil || *d.Parameters[1].KeyId != "alias/aws/ssm" {
 		t.Errorf("DescribeParameters: %+v, %v (%s)", d, err, apiDescribe)

@@ -64,6 +64,9 @@ func (s *Server) putRule(in putRuleIn) (*putRuleOut, error) {
 		return nil, fail("InvalidEventPatternException", "Event pattern is not valid. Reason: %v", err)
 	}
 	id := ruleID{busName(in.EventBusName), in.Name}
+	if !s.buses[id.bus] {
+		return nil, noBus(id.bus)
+	}
 	r := s.rules[id]
 	if r == nil {
 		r = &rule{}

@@ -51,6 +51,7 @@ type Server struct {
 	parameters  map[string]*parameter
 	changes     map[string][]Change
 	events      []Event
+	buses       map[string]bool // by name
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -78,6 +79,7 @@ func Start() (*Server, error) {
 		calls:      make(map[string]int),
 		parameters: make(map[string]*parameter),
 		changes:    make(map[string][]Change),
+		buses:      map[string]bool{"default": true},
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -150,6 +152,8 @@ var operations = map[string]func(*Server, []byte) (any, error){
 	"AmazonSSM.DeleteParameters":    operation((*Server).deleteParameters),
 	"AmazonSSM.AddTagsToResource":   operation((*Server).addTagsToResource),
 	"AWSEvents.PutEvents":           operation((*Server).putEvents),
+	"AWSEvents.CreateEventBus":      operation((*Server).createEventBus),
+	"AWSEvents.DescribeEventBus":    operation((*Server).describeEventBus),
 	"AWSEvents.PutRule":             operation((*Server).putRule),
 	"AWSEvents.PutTargets":          operation((*Server).putTargets),
 }

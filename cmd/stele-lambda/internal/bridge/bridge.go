@@ -28,7 +28,7 @@ const (
 type Bridge struct {
 	targets []target
 	secret  string
-	ledger  ledger
+	gateway gateway
 	log     *slog.Logger
 	// lookup returns the addresses of a host.
 	lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
@@ -36,7 +36,7 @@ type Bridge struct {
 
 // New makes a Bridge.
 func New(cfg Config) *Bridge {
-	return &Bridge{targets: cfg.targets, secret: cfg.secret, ledger: cfg.ledger, log: cfg.Log, lookup: net.DefaultResolver.LookupNetIP}
+	return &Bridge{targets: cfg.targets, secret: cfg.secret, gateway: cfg.gateway, log: cfg.Log, lookup: net.DefaultResolver.LookupNetIP}
 }
 
 // Handle handles one event.

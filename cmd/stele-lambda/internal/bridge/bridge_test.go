@@ -4,15 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	awsevents "github.com/aws/aws-lambda-go/events"
 	"github.com/stelehq/stele/client"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 )
 
@@ -174,5 +177,37 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
+	}
+}
+
+// The function's template sets the variables that are read, and no others.
+func TestTheTemplateSetsWhatIsRead(t *testing.T) {
+	text, err := os.ReadFile("../../../../scripts/deploy/aws/template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var template struct {
+		Resources struct {
+			Function struct {
+				Properties struct {
+					Environment struct {
+						Variables map[string]any `yaml:"Variables"`
+					} `yaml:"Environment"`
+				} `yaml:"Properties"`
+			} `yaml:"Function"`
+		} `yaml:"Resources"`
+	}
+	if err := yaml.Unmarshal(text, &template); err != nil {
+		t.Fatal(err)
+	}
+	read := make(map[string]bool)
+	env := targets(t, nil)
+	env[addressVariable], env[tokenVariable] = "gateway:443", "token"
+	if _, err := FromEnvironment(func(name string) string { read[name] = true; return env[name] }); err != nil {
+		t.Fatal(err)
+	}
+	got := slices.Sorted(maps.Keys(template.Resources.Function.Properties.Environment.Variables))
+	if want := slices.Sorted(maps.Keys(read)); !slices.Equal(got, want) {
+		t.Errorf("the template sets %v, not %v", got, want)
 	}
 }

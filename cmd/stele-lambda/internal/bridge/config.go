@@ -20,11 +20,11 @@ type Config struct {
 
 	targets []target
 	secret  string
-	ledger  ledger
+	gateway gateway
 }
 
-// ledger is the gateway that compares parameters.
-type ledger struct {
+// gateway is the one that compares parameters.
+type gateway struct {
 	// address is host:port; empty when no parameter shall be compared.
 	address, host string
 	// token has the role admin or operator.
@@ -64,11 +64,11 @@ func FromEnvironment(getenv func(string) string) (Config, error) {
 		}
 	}
 	if address != "" {
-		cfg.ledger = ledger{address: address, token: getenv(tokenVariable), sink: cmp.Or(getenv(sinkVariable), "parameterstore")}
-		if cfg.ledger.host, _, err = net.SplitHostPort(address); err != nil {
+		cfg.gateway = gateway{address: address, token: getenv(tokenVariable), sink: cmp.Or(getenv(sinkVariable), "parameterstore")}
+		if cfg.gateway.host, _, err = net.SplitHostPort(address); err != nil {
 			return Config{}, fmt.Errorf("%s is %q: use host:port", addressVariable, address)
 		}
-		if cfg.ledger.token == "" {
+		if cfg.gateway.token == "" {
 			return Config{}, fmt.Errorf("set %s, a token with the role admin or operator for %s", tokenVariable, address)
 		}
 	}

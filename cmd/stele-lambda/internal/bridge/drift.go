@@ -14,7 +14,7 @@ const labelled = "LabelParameterVersion"
 // compare has the gateway compare a parameter with the ledger. That finds out who
 // has changed it: the event is the same for a projector's writes.
 func (b *Bridge) compare(ctx context.Context, detail []byte) error {
-	if b.ledger.address == "" {
+	if b.gateway.address == "" {
 		return fmt.Errorf("a parameter has changed, and nobody is there to compare it: set %s and %s, or delete the rule for %q", addressVariable, tokenVariable, parameterChange)
 	}
 	var change struct {
@@ -30,16 +30,16 @@ func (b *Bridge) compare(ctx context.Context, detail []byte) error {
 	if change.Operation == labelled {
 		return nil
 	}
-	conn, err := dial(b.ledger.address, b.ledger.host)
+	conn, err := dial(b.gateway.address, b.gateway.host)
 	if err != nil {
-		return fmt.Errorf("gateway %s: %w", b.ledger.address, err)
+		return fmt.Errorf("gateway %s: %w", b.gateway.address, err)
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	resp, err := stelev1.NewSinksClient(conn).CheckDrift(bearer(ctx, b.ledger.token), &stelev1.CheckDriftRequest{Sink: b.ledger.sink, Name: change.Name})
+	resp, err := stelev1.NewSinksClient(conn).CheckDrift(bearer(ctx, b.gateway.token), &stelev1.CheckDriftRequest{Sink: b.gateway.sink, Name: change.Name})
 	if err != nil {
-		return fmt.Errorf("have gateway %s compare %s in sink %s: %w", b.ledger.address, change.Name, b.ledger.sink, err)
+		return fmt.Errorf("have gateway %s compare %s in sink %s: %w", b.gateway.address, change.Name, b.gateway.sink, err)
 	}
 	for _, d := range resp.Drift {
 		b.log.Warn("a parameter is not as the ledger says", "name", d.Name, "tenant", d.Tenant, "key", d.Key, "kind", d.Kind, "action", d.Action, "failure", d.Failure)

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/projector/directory"
 	"github.com/stelehq/stele/projector/dynamodb"
 	"github.com/stelehq/stele/projector/eventbridge"
+	"github.com/stelehq/stele/projector/parameterstore"
 )
 
 // sinkKinds are the kinds of sinks that there are: a new one is a line here.
@@ -19,6 +20,7 @@ var sinkKinds = map[string]projector.Kind{
 	"directory":      directory.Open,
 	"dynamodb":       dynamodb.Open,
 	"eventbridge":    eventbridge.Open,
+	"parameterstore": parameterstore.Open,
 }
 
 // Kinds of sinks that there are.

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"golang.org/x/term"
+)
+
+// canAsk says whether somebody is there to answer.
+func (s *session) canAsk() bool {
+	return s.Format == output.Text && term.IsTerminal(int(os.Stdin.Fd()))
+}
+
+// confirmed asks, unless a flag has answered yes.
+func confirmed(ctx context.Context, yes bool, question string) (bool, error) {
+	if yes {
+		return true, nil
+	}
+	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	answer := make(chan string, 1)
+	go func() { // ends with the program at the latest: a read from a terminal cannot be called off
+		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if err == io.EOF {
+			fmt.Fprintln(os.Stderr)
+		}
+		answer <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr)
+		return false, ctx.Err()
+	case a := <-answer:
+		return a == "y" || a == "yes", nil
+	}
+}

@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func sinksCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "sinks",
+		Short: "Tell how far the sinks have followed the ledger",
+		Long: `Tell of each sink that the routes name (stele routes) how far it has followed the
+ledger: the revision up to which everything is in it or parked, how many revisions
+are before it and for how long, and the process that writes to it. It tells of one
+tenant, or, to an operator who names none, of all.
+
+Writes and failures are counted since that process took the sink over.`,
+		Example: `  stele sinks
+  stele sinks parked files
+  stele sinks replay files --from @120`,
+		Args: cobra.NoArgs,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, _ []string) error {
+		resp, err := s.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+		if err != nil {
+			return err
+		}
+		if s.Format != output.Text {
+			for _, st := range resp.Sinks {
+				if err := s.Object(sinkObject(st)); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		return s.printSinks(resp.Sinks)
+	})
+	cmd.AddCommand(
+		sinksParkedCommand(c), sinksRetryCommand(c), sinksSkipCommand(c),
+		sinksDriftCommand(c), sinksCheckCommand(c), sinksReplayCommand(c),
+	)
+	return cmd
+}
+
+func (s *session) printSinks(sinks []*stelev1.SinkStatus) error {
+	if len(sinks) == 0 {
+		return s.nothing("the routes name no sink")
+	}
+	rows := make([][]string, len(sinks))
+	for i, st := range sinks {
+		position, owner := "-", output.Plain(st.Owner)
+		if st.Position > 0 {
+			position = styleRevision(ledger.Revision(st.Position).String())
+		}
+		if owner == "" {
+			owner = output.Bad.Render("none")
+		}
+		rows[i] = []string{
+			st.Name, st.Kind, position, fmt.Sprint(st.LagRevisions), lagTime(st), fmt.Sprint(st.Writes), fmt.Sprint(st.Failures),
+			alarming(st.Parked), alarming(st.Drifted), owner,
+		}
+	}
+	if err := s.Table([]string{"SINK", "KIND", "POSITION", "LAG", "AGE", "WRITES", "FAILURES", "PARKED", "DRIFT", "OWNER"}, rows, 9); err != nil {
+		return err
+	}
+	for _, st := range sinks {
+		if st.LastError == "" {
+			continue
+		}
+		if err := s.Printf("%s failed at %s: %s\n", st.Name, clock(st.Failed), output.Bad.Render(output.Plain(st.LastError))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lagTime is how long the oldest change has waited.
+func lagTime(st *stelev1.SinkStatus) string {
+	if st.LagRevisions == 0 {
+		return "-"
+	}
+	return st.Lag.AsDuration().Round(time.Millisecond).String()
+}
+
+// alarming is a number that should be 0.
+func alarming(n uint32) string {
+	if n == 0 {
+		return "0"
+	}
+	return output.Bad.Render(fmt.Sprint(n))
+}
+
+// sinkState is a sink for programs.
+type sinkState struct {
+	Sink         string  `json:"sink"`
+	Kind         string  `json:"kind"`
+	Owner        string  `json:"owner"`
+	Position     uint64  `json:"position,omitempty"`
+	Head         uint64  `json:"head,omitempty"`
+	LagRevisions uint64  `json:"lag_revisions"`
+	LagSeconds   float64 `json:"lag_seconds"`
+	Writes       uint64  `json:"writes"`
+	Failures     uint64  `json:"failures"`
+	LastError    string  `json:"last_error,omitempty"`
+	Failed       string  `json:"failed,omitempty"`
+	Parked       uint32  `json:"parked"`
+	Drifted      uint32  `json:"drifted"`
+	Checked      string  `json:"checked,omitempty"`
+}
+
+func sinkObject(st *stelev1.SinkStatus) sinkState {
+	return sinkState{
+		Sink: st.Name, Kind: st.Kind, Owner: st.Owner, Position: st.Position, Head: st.Head,
+		LagRevisions: st.LagRevisions, LagSeconds: st.Lag.AsDuration().Seconds(), Writes: st.Writes, Failures: st.Failures,
+		LastError: st.LastError, Failed: rfc3339(st.Failed), Parked: st.Parked, Drifted: st.Drifted, Checked: rfc3339(st.Checked),
+	}
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func sinksDriftCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "drift SINK",
+		Short: "List what a sink holds that the ledger does not say",
+		Long: `List what a sink was last found to hold that the ledger does not say: items that
+somebody has edited, deleted or added by hand. The key's route says whether that is
+only reported, repaired, or adopted as a commit.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.sinkNames,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		resp, err := s.sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: args[0]})
+		if err != nil {
+			return err
+		}
+		if len(resp.Drift) == 0 {
+			return s.nothing("nothing has drifted")
+		}
+		if err := s.tellDrift(resp.Drift); err != nil || s.Format != output.Text {
+			return err
+		}
+		return s.thereAreMore(resp.More)
+	})
+	return cmd
+}
+
+func sinksCheckCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check SINK [NAME]",
+		Short: "Compare a sink, or one of its items, with the ledger now",
+		Long: `Compare a sink with the ledger now, or one of its items, named as the sink names
+it, and do about what has drifted what its route says. The exit code is 7 where
+something is not as the ledger says, and was neither repaired nor adopted.`,
+		Args:              cobra.RangeArgs(1, 2),
+		ValidArgsFunction: c.sinkNames,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		resp, err := s.sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: args[0], Name: first(args[1:])})
+		if err != nil {
+			return err
+		}
+		if err := s.tellDrift(resp.Drift); err != nil {
+			return err
+		}
+		if s.Format == output.Text {
+			if err := s.Printf("%s compared, %d drifted\n", counted(int(resp.Compared), "item"), len(resp.Drift)); err != nil {
+				return err
+			}
+		}
+		for _, d := range resp.Drift {
+			if d.Failure != "" || d.Action == stelev1.Drift_ACTION_REPORTED {
+				return failure.Exit(failure.Unverified)
+			}
+		}
+		return nil
+	})
+	return cmd
+}
+
+func (s *session) tellDrift(drift []*stelev1.Drift) error {
+	var rows [][]string
+	for _, d := range drift {
+		o := driftObject(d)
+		if s.Format != output.Text {
+			if err := s.Object(o); err != nil {
+				return err
+			}
+			continue
+		}
+		done := o.Action
+		if o.Failure != "" {
+			done += output.Bad.Render(", failed: " + output.Plain(o.Failure))
+		}
+		rows = append(rows, []string{
+			styleRevision(fmt.Sprintf("%s@%d", o.Tenant, o.Revision)), o.Key, output.Plain(o.Name), o.Kind, output.Faint.Render(clock(d.Found)), done,
+		})
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	return s.Table([]string{"REVISION", "KEY", "ITEM", "WAS", "FOUND", "DONE"}, rows, -1)
+}
+
+// drifted is an item that has drifted, for programs.
+type drifted struct {
+	Tenant   string `json:"tenant"`
+	Key      string `json:"key,omitempty"`
+	Name     string `json:"name"`
+	Kind     string `json:"kind"`
+	Revision uint64 `json:"revision,omitempty"`
+	Found    string `json:"found"`
+	Action   string `json:"action"`
+	Failure  string `json:"failure,omitempty"`
+}
+
+func driftObject(d *stelev1.Drift) drifted {
+	return drifted{
+		Tenant: d.Tenant, Key: d.Key, Name: d.Name, Revision: d.Revision, Found: rfc3339(d.Found), Failure: d.Failure,
+		Kind:   strings.ToLower(strings.TrimPrefix(d.Kind.String(), "KIND_")),
+		Action: strings.ToLower(strings.TrimPrefix(d.Action.String(), "ACTION_")),
+	}
+}

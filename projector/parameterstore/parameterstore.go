@@ -1,0 +1,153 @@
+// Package parameterstore is the sink that keeps Systems Manager Parameter Store equal
+// to the ledger: one parameter a key. Which name a key's parameter has is the
+// layout's.
+//
+// A value that is a string is written plainly, any other as the JSON text that the
+// ledger has. A parameter's description is its mark: the ledger and the revision that
+// it was written for, and which of the two its text is (mark.go). A deleted key's
+// parameter is deleted.
+//
+// Parameter Store has no compare-and-set and no tombstones. So the sink relies on
+// being the only one that writes, and on the engine for only being given the newest
+// value of a key. What it finds before its first write to a key it adopts: where the
+// mark and the content are what it would write, nothing is written. It reads again
+// what it wrote in a call that failed, because it cannot know what of it was done.
+// After that a replay of the journal costs reads, and no versions.
+package parameterstore
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
+	"golang.org/x/time/rate"
+)
+
+// settings of a sink in the routes.
+type settings struct {
+	awssdk.Account
+	naming
+	// Rate is the most writes a second; 0 means 3, which is what an account has by
+	// default.
+	Rate float64 `json:"rate"`
+	// Reads is the most requests a second that read; 0 means 20, half of the 40 that
+	// an account has by default for everything in it.
+	Reads float64 `json:"reads"`
+	// RecreateAfter is how long after a parameter was deleted one of the same name is
+	// not created; empty means 30s, as AWS asks for. An endpoint that is not AWS may
+	// need none: 0s.
+	RecreateAfter string `json:"recreate_after"`
+}
+
+const (
+	defaultRate          = 3
+	defaultReads         = 20
+	defaultRecreateAfter = "30s"
+
+	// batch is the most names of a GetParameters.
+	batch = 10
+	// attempts of a read: a scan is long, and not worth giving up for one page.
+	attempts = 6
+	// callTime is about how long one call of Write takes at most, in seconds.
+	callTime = 3
+	// A connection makes at least so many writes a second.
+	perConnection  = 25
+	maxConnections = 16
+)
+
+// Store is the sink.
+type Store struct {
+	client        *ssm.Client
+	transport     *http.Transport
+	layout        layout
+	epoch         ledger.Epoch
+	log           *slog.Logger
+	rate          float64
+	recreateAfter time.Duration
+	reads, writes *rate.Limiter
+
+	mu sync.Mutex
+	// known is what is known of the parameters that this process has written to, by
+	// their names; guarded by mu. One that is not here is read before it is written.
+	known map[string]known
+}
+
+// Open wants only what is needed to call AWS; it calls nothing.
+func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
+	s, err := open(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
+	var set settings
+	if err := cfg.Decode(&set); err != nil {
+		return nil, err
+	}
+	wrong := func(err error) (*Store, error) {
+		return nil, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
+	}
+	if set.Rate < 0 || set.Reads < 0 {
+		return wrong(fmt.Errorf("rate is %v and reads %v: they are requests a second", set.Rate, set.Reads))
+	}
+	recreateAfter, err := time.ParseDuration(cmp.Or(set.RecreateAfter, defaultRecreateAfter))
+	if err != nil || recreateAfter < 0 {
+		return wrong(fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter))
+	}
+	account, err := set.Account.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	layout, err := newLayout(set.naming, account.Region)
+	if err != nil {
+		return wrong(err)
+	}
+	s := &Store{
+		layout:        layout,
+		epoch:         cfg.Epoch,
+		log:           cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		rate:          cmp.Or(set.Rate, defaultRate),
+		recreateAfter: recreateAfter,
+		transport:     awshttp.NewBuildableClient().GetTransport(),
+		known:         make(map[string]known),
+	}
+	s.writes = rate.NewLimiter(rate.Limit(s.rate), max(1, int(s.rate)))
+	reads := cmp.Or(set.Reads, defaultReads)
+	s.reads = rate.NewLimiter(rate.Limit(reads), max(1, int(reads)))
+	s.transport.MaxIdleConnsPerHost = maxConnections
+	s.client = ssm.NewFromConfig(account, func(o *ssm.Options) {
+		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, time.Second })
+	})
+	return s, nil
+}
+
+// Limits leave a call no more than about three seconds of writes; the sink waits by
+// itself until it may write.
+func (s *Store) Limits() projector.Limits {
+	return projector.Limits{
+		Batch:    min(batch, max(1, int(callTime*s.rate))),
+		Parallel: min(maxConnections, 1+int(s.rate)/perConnection),
+	}
+}
+
+// Close lets the connections go.
+func (s *Store) Close() error {
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+// Name is the parameter's.
+func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) { return s.layout.name(t, key) }

@@ -1,0 +1,395 @@
+package parameterstore_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/projector/parameterstore"
+	"github.com/stelehq/stele/projector/sinktest"
+)
+
+var epoch = ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}
+
+func TestMain(m *testing.M) {
+	for _, v := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		setenv(v, "fake")
+	}
+	m.Run()
+}
+
+func start(t testing.TB) *fakeaws.Server {
+	t.Helper()
+	aws, err := fakeaws.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(aws.Close)
+	return aws
+}
+
+// settings are those of a sink that need not wait, and may say more.
+func settings(aws *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
+	return projector.Settings{Name: "params", Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
+		`{"endpoint": %q, "region": %q, "rate": 100000, "reads": 100000, "recreate_after": "0s" %s}`, aws.URL, fakeaws.Region, more)}
+}
+
+func open(t testing.TB, aws *fakeaws.Server, more string) projector.Store {
+	t.Helper()
+	s, err := parameterstore.Open(t.Context(), settings(aws, epoch, more))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s.(projector.Store)
+}
+
+func write(rev ledger.Revision, key ledger.Key, v ledger.Value) projector.Write {
+	return projector.Write{Tenant: "acme", Key: key, Value: v, Revision: rev, Route: &routes.Route{}}
+}
+
+func secret(w projector.Write, key string) projector.Write {
+	w.Route = &routes.Route{Secure: true, KMSKey: key}
+	return w
+}
+
+// must writes what may not fail, in calls as large as the sink wants them.
+func must(t testing.TB, s projector.Store, writes ...projector.Write) {
+	t.Helper()
+	for i, err := range try(t, s, writes...) {
+		if err != nil {
+			t.Fatalf("write %s%s: %v", writes[i].Key, writes[i].Revision, err)
+		}
+	}
+}
+
+func try(t testing.TB, s projector.Store, writes ...projector.Write) []error {
+	t.Helper()
+	errs, err := s.Write(t.Context(), writes)
+	if err != nil {
+		t.Fatalf("write: %v", err)
+	}
+	return errs
+}
+
+// refusal is the reason of a refused write.
+func refusal(t testing.TB, err error) string {
+	t.Helper()
+	r, ok := errors.AsType[*projector.RefusedError](err)
+	if !ok {
+		t.Fatalf("%v is not a refusal", err)
+	}
+	return r.Reason
+}
+
+// puts is how many versions clients have made of a parameter.
+func puts(aws *fakeaws.Server, name string) int {
+	n := 0
+	for _, c := range aws.Changes(name) {
+		if !c.Deleted && !c.ByHand {
+			n++
+		}
+	}
+	return n
+}
+
+func TestStore(t *testing.T) {
+	for name, more := range map[string]string{
+		"Default":    "",
+		"Own":        `, "layout": "/{prefix}/{tenant}/config/{path}", "prefix": "platform/prod"`,
+		"ShortPages": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			sinktest.Store(t, func(t *testing.T) sinktest.Place {
+				aws := start(t)
+				aws.SetFaults(fakeaws.Faults{ShortPages: name == "ShortPages"})
+				return sinktest.Place{
+					Open: func(ctx context.Context, e ledger.Epoch) (projector.Store, error) {
+						s, err := parameterstore.Open(ctx, settings(aws, e, more))
+						if err != nil {
+							return nil, err
+						}
+						return s.(projector.Store), nil
+					},
+					Put: func(t testing.TB, name, text string) {
+						if err := aws.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
+							t.Fatal(err)
+						}
+					},
+					Delete: func(t testing.TB, name string) {
+						if !aws.Remove(name) {
+							t.Fatalf("%s is not there", name)
+						}
+					},
+					Refused: write(1, "tenantconfig/empty", `""`),
+				}
+			})
+		})
+	}
+}
+
+func TestWhatIsWritten(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	must(t, s,
+		write(1, "paramconfig/a", `"plain \"text\""`),
+		write(2, "paramconfig/b/c", `{"x":[1.0,9007199254740993]}`),
+		secret(write(3, "paramconfig/s", `"hidden"`), ""),
+		secret(write(4, "paramconfig/k", `1`), "alias/mine"),
+		write(5, "paramconfig/big", ledger.Value(`"`+strings.Repeat("x", 4097)+`"`)),
+	)
+	for name, want := range map[string]fakeaws.Version{
+		"/stele/acme/paramconfig/a":   {Type: "String", Tier: "Standard", Value: `plain "text"`, Description: "stele 0102030405060708/1 string"},
+		"/stele/acme/paramconfig/b/c": {Type: "String", Tier: "Standard", Value: `{"x":[1.0,9007199254740993]}`, Description: "stele 0102030405060708/2 json"},
+		"/stele/acme/paramconfig/s":   {Type: "SecureString", Tier: "Standard", Value: "hidden", KeyID: "alias/aws/ssm", Description: "stele 0102030405060708/3 string"},
+		"/stele/acme/paramconfig/k":   {Type: "SecureString", Tier: "Standard", Value: "1", KeyID: "alias/mine", Description: "stele 0102030405060708/4 json"},
+		"/stele/acme/paramconfig/big": {Type: "String", Tier: "Advanced", Value: strings.Repeat("x", 4097), Description: "stele 0102030405060708/5 string"},
+	} {
+		got, _ := aws.Parameter(name)
+		want.Name, want.Version, want.DataType, want.Modified = name, 1, "text", got.Modified
+		if fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%s is\n%.200v, want\n%.200v", name, got, want)
+		}
+	}
+}
+
+// Secrets are read back decrypted, and are the same only under the same type and key.
+func TestSecureStrings(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	w := secret(write(1, "s", `"hidden"`), "alias/mine")
+	must(t, s, w)
+	item, ok, err := s.Read(t.Context(), "/stele/acme/s")
+	if err != nil || !ok || item.Value != `"hidden"` || !s.Same(item, w) {
+		t.Fatalf("read back: %+v %v %v", item, ok, err)
+	}
+	if s.Same(item, write(1, "s", `"hidden"`)) || s.Same(item, secret(w, "alias/other")) {
+		t.Error("it is the same under another type or key")
+	}
+	must(t, s, secret(write(2, "s", `"hidden"`), "alias/other"))
+	if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/other" {
+		t.Errorf("under another key of the route it is encrypted with %s", v.KeyID)
+	}
+	// A parameter cannot become another type; when it was deleted, it can.
+	plain := write(3, "s", `"open"`)
+	if err := try(t, s, plain)[0]; err == nil {
+		t.Error("a secret was made plain")
+	}
+	for _, again := range []projector.Store{s, open(t, aws, "")} { // that read it
+		if err := try(t, again, plain)[0]; !strings.Contains(refusal(t, err), "delete the parameter") {
+			t.Errorf("a secret made plain: %v", err)
+		}
+	}
+	aws.Remove("/stele/acme/s")
+	must(t, s, plain)
+	if v, _ := aws.Parameter("/stele/acme/s"); v.Type != "String" {
+		t.Errorf("after that it is a %s", v.Type)
+	}
+}
+
+// A key of KMS that is dead is in the way of its own parameters alone.
+func TestADeadKey(t *testing.T) {
+	aws := start(t)
+	dead := secret(write(1, "dead", `"hidden"`), "alias/dead")
+	must(t, open(t, aws, ""), dead, write(1, "a", `1`))
+	aws.SetFaults(fakeaws.Faults{DeadKeys: []string{"alias/dead"}})
+	dead.Revision = 2
+	fresh := secret(write(2, "fresh", `"hidden"`), "alias/dead")
+	errs := try(t, open(t, aws, ""), dead, write(2, "a", `2`), fresh)
+	if errs[1] != nil || !strings.Contains(refusal(t, errs[0]), "kms_key") || !strings.Contains(refusal(t, errs[2]), "kms_key") {
+		t.Errorf("with a dead key: %v", errs)
+	}
+	if v, _ := aws.Parameter("/stele/acme/a"); v.Value != "2" {
+		t.Errorf("beside it stands %s", v.Value)
+	}
+}
+
+// A parameter grows into the advanced tier and stays there; AWS would refuse to bring
+// it back.
+func TestTiers(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	big, small := ledger.Value(`"`+strings.Repeat("x", 8192)+`"`), ledger.Value(`"x"`)
+	tier := func(want string) {
+		t.Helper()
+		if v, _ := aws.Parameter("/stele/acme/a"); v.Tier != want {
+			t.Fatalf("version %d is of the tier %s, want %s", v.Version, v.Tier, want)
+		}
+	}
+	must(t, s, write(1, "a", small))
+	tier("Standard")
+	must(t, s, write(2, "a", big))
+	tier("Advanced")
+	must(t, s, write(3, "a", small))
+	tier("Advanced")
+	must(t, open(t, aws, ""), write(4, "a", `"y"`)) // another process reads the tier
+	tier("Advanced")
+	must(t, s, write(5, "a", ""), write(6, "b", `1`))
+	must(t, s, write(7, "a", small))
+	tier("Standard")
+	// A hand makes it advanced, which the sink learns from the refusal.
+	if err := aws.Edit("/stele/acme/a", func(v *fakeaws.Version) { v.Tier = "Advanced" }); err != nil {
+		t.Fatal(err)
+	}
+	w := write(8, "a", `"z"`)
+	if err := try(t, s, w)[0]; err == nil {
+		t.Fatal("AWS takes an advanced parameter back")
+	} else if _, refused := errors.AsType[*projector.RefusedError](err); refused {
+		t.Fatalf("refused for good: %v", err)
+	}
+	must(t, s, w)
+	tier("Advanced")
+}
+
+func TestRefusals(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	deep := ledger.Key("l" + strings.Repeat("/l", 13))
+	for what, c := range map[string]struct {
+		w    projector.Write
+		want string
+	}{
+		"empty string":         {write(1, "a", `""`), "empty string"},
+		"8 KB":                 {write(1, "a", ledger.Value(`"`+strings.Repeat("é", 4097)+`"`)), "8194 bytes"},
+		"8 KB of JSON":         {write(1, "a", ledger.Value(`["`+strings.Repeat("x", 8189)+`"]`)), "8193 bytes"},
+		"reference":            {write(1, "a", `"{{ssm:x}}"`), "reference"},
+		"reference over lines": {write(1, "a", `["{{","}}"]`), "reference"},
+		"sixteen levels":       {write(1, deep, `1`), "16 levels"},
+	} {
+		reason := refusal(t, try(t, s, c.w)[0])
+		if !strings.Contains(reason, c.want) {
+			t.Errorf("%s: %s, want %q", what, reason, c.want)
+		}
+	}
+	must(t, s, write(1, deep[2:], `1`)) // fifteen
+	if n := aws.Calls("PutParameter"); n != 1 {
+		t.Errorf("%d requests were made for what cannot be", n-1)
+	}
+}
+
+// What AWS keeps for itself, and what is too long, depends on the layout.
+func TestRefusedNames(t *testing.T) {
+	aws := start(t)
+	for _, c := range []struct {
+		more   string
+		tenant ledger.Tenant
+		key    ledger.Key
+		want   string
+	}{
+		{`, "layout": "/{tenant}/{path}"`, "aws-dev", "a", `"aws"`},
+		{`, "layout": "/{tenant}/{path}"`, "ssm", "a", `"ssm"`},
+		{`, "layout": "/{tenant}/{path}"`, "awesome", "aws", ""},
+		{`, "prefix": "` + strings.Repeat("p", 500) + `"`, "acme", ledger.Key(strings.Repeat("k", 512)), "characters"},
+		{`, "strip": "a_"`, "acme", "a_b", ""},
+		{`, "strip": "a_"`, "acme", "a_", "without a name"},
+		{`, "strip": "a_"`, "acme", "a_/b", "without a name"},
+		{`, "strip": "a_"`, "acme", "b", "begin with a_"},
+		{`, "preset": "aws-sample"`, "acme", "paramconfig/payments/constructor", "AWS sample"},
+		{`, "preset": "aws-sample"`, "prototype", "paramconfig/payments/x", "AWS sample"},
+		{`, "preset": "aws-sample"`, "acme", "tenantconfig/payments/x", "begin with paramconfig/"},
+	} {
+		s := open(t, aws, c.more)
+		w := write(1, c.key, `1`)
+		w.Tenant = c.tenant
+		err := try(t, s, w)[0]
+		if c.want == "" {
+			if err != nil {
+				t.Errorf("%s of %s: %v", c.key, c.tenant, err)
+			}
+			continue
+		}
+		if reason := refusal(t, err); !strings.Contains(reason, c.want) {
+			t.Errorf("%s of %s: %s, want %q", c.key, c.tenant, reason, c.want)
+		}
+		if c.tenant == "acme" {
+			continue
+		}
+		if err := s.Scan(t.Context(), c.tenant, func(i projector.Item) error { return fmt.Errorf("there is %s", i.Name) }); err != nil {
+			t.Errorf("scan %s: %v", c.tenant, err)
+		}
+	}
+	if n := aws.Calls("PutParameter"); n != 2 {
+		t.Errorf("%d requests were made for what cannot be", n-2)
+	}
+}
+
+// The AWS sample reads /config-service/TENANT/ENV/SERVICE/PARAMETER for a request of
+// param_config_SERVICE/PARAMETER.
+func TestAWSSample(t *testing.T) {
+	aws := start(t)
+	must(t, open(t, aws, `, "preset": "aws-sample"`), write(1, "paramconfig/payments/timeout", `"30"`))
+	must(t, open(t, aws, `, "preset": "aws-sample", "env": "prod", "strip": "param_config_"`), write(1, "param_config_payments/timeout", `"40"`))
+	for name, want := range map[string]string{"/config-service/acme/dev/payments/timeout": "30", "/config-service/acme/prod/payments/timeout": "40"} {
+		if v, _ := aws.Parameter(name); v.Value != want {
+			t.Errorf("%s is %q, want %q", name, v.Value, want)
+		}
+	}
+}
+
+// A parameter below a tenant's path that is no key's is an item all the same.
+func TestForeignNames(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, `, "preset": "aws-sample"`)
+	for _, name := range []string{"/config-service/acme/dev/constructor", "/config-service/acme/dev/a/.."} {
+		if err := aws.Edit(name, func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		err := s.Scan(t.Context(), "acme", func(i projector.Item) error {
+			n++
+			if i.Name != name || i.Key != "" || i.Tenant != "acme" || i.Revision != 0 {
+				t.Errorf("%s is scanned as %+v", name, i)
+			}
+			return s.Remove(t.Context(), i)
+		})
+		if err != nil || n != 1 {
+			t.Fatalf("%d items are scanned: %v", n, err)
+		}
+		if _, ok := aws.Parameter(name); ok {
+			t.Errorf("%s was not removed", name)
+		}
+	}
+	for _, name := range []string{"", "/", "/config-service", "/config-service/acme", "/config-service/acme/dev/", "/config-service/ACME/dev/a", "/config-service/acme/prod/a", "/config-service/acme/dev/a:1"} {
+		if _, _, err := s.Read(t.Context(), name); err == nil || refusal(t, err) == "" {
+			t.Errorf("%q is read", name)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	aws := start(t)
+	for more, want := range map[string]string{
+		`, "layout": "/aws-config/{tenant}/{path}"`:     `"aws"`,
+		`, "prefix": "SSM"`:                             `"ssm"`,
+		`, "layout": "/{prefix}/{path}/{tenant}"`:       "{tenant} is a level",
+		`, "layout": "/{prefix}/{path}"`:                "{tenant} is a level",
+		`, "layout": "/x-{tenant}/{path}"`:              "{tenant} is a level",
+		`, "layout": "/{tenant}/x-{path}"`:              "{tenant} is a level",
+		`, "layout": "x/{tenant}/{path}"`:               "{tenant} is a level",
+		`, "layout": "/{tenant}/{tenant}/{path}"`:       `'{'`,
+		`, "layout": "/a b/{tenant}/{path}"`:            `' '`,
+		`, "layout": "/a//{tenant}/{path}"`:             "without a name",
+		`, "layout": "/{tenant}/{env}/{path}"`:          `set "env"`,
+		`, "layout": "/{tenant}/{path}", "prefix": "x"`: "no {prefix}",
+		`, "env": "dev"`:                                "no {env}",
+		`, "preset": "x"`:                               "no preset",
+		`, "strip": "a b"`:                              "strip",
+		`, "recreate_after": "soon"`:                    "recreate_after",
+		`, "rate": -1`:                                  "rate",
+		`, "prefixes": "x"`:                             "unknown",
+	} {
+		text := strings.Replace(string(settings(aws, epoch, more).JSON), `"recreate_after": "0s" , "recreate_after"`, `"recreate_after"`, 1)
+		text = strings.Replace(text, `"rate": 100000, `, "", 1)
+		_, err := parameterstore.Open(t.Context(), projector.Settings{Name: "params", JSON: []byte(text)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", more, err, want)
+		}
+	}
+}

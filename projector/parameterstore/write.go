@@ -1,0 +1,191 @@
+package parameterstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/stelehq/stele/projector"
+)
+
+// defaultKey encrypts a SecureString whose route names no key.
+const defaultKey = "alias/aws/ssm"
+
+// known is what this process knows of a parameter that it reads no more.
+type known struct {
+	// version is 0 when the parameter is not there.
+	version  int64
+	kind     types.ParameterType
+	advanced bool
+	// deleted is when this process deleted it.
+	deleted time.Time
+}
+
+// intent is what a write comes to.
+type intent struct {
+	projector.Write
+	name string
+	text string // empty for a deletion
+	mark mark
+	kind types.ParameterType
+	key  string // of KMS; empty for what is not a SecureString
+}
+
+func (s *Store) intend(w projector.Write) (intent, error) {
+	in := intent{Write: w, mark: mark{epoch: s.epoch, revision: w.Revision}}
+	var err error
+	if in.name, err = s.layout.name(w.Tenant, w.Key); err != nil || w.Deleted() {
+		return in, err
+	}
+	in.kind, in.key = kindOf(w)
+	in.text, in.mark.text, err = text(w.Value)
+	return in, err
+}
+
+func kindOf(w projector.Write) (kind types.ParameterType, key string) {
+	if w.Route == nil || !w.Route.Secure {
+		return types.ParameterTypeString, ""
+	}
+	return types.ParameterTypeSecureString, cmp.Or(w.Route.KMSKey, defaultKey)
+}
+
+// Write reads what it has not written before, and then makes one request a key. A
+// call that fails leaves nothing known of its keys: the next one reads what of it was
+// done, and does the rest.
+func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
+	errs := make([]error, len(writes))
+	intents := make([]intent, len(writes))
+	var names, unknown []string
+	for i, w := range writes {
+		if intents[i], errs[i] = s.intend(w); errs[i] != nil {
+			continue
+		}
+		names = append(names, intents[i].name)
+		if _, ok := s.knows(intents[i].name); !ok {
+			unknown = append(unknown, intents[i].name)
+		}
+	}
+	found, err := s.look(ctx, unknown)
+	if err != nil {
+		return nil, err
+	}
+	for i, in := range intents {
+		if errs[i] != nil {
+			continue
+		}
+		look, fresh := found[in.name]
+		if errs[i] = look.err; errs[i] != nil {
+			continue
+		}
+		if fresh {
+			s.learn(in.name, look.known())
+			if s.adopts(look, in) {
+				continue
+			}
+		}
+		errs[i] = s.bring(ctx, in)
+		switch {
+		case unanswered(errs[i]):
+			s.forget(names...)
+			return nil, errs[i]
+		case refused(errs[i]):
+			s.forget(in.name)
+			if !fresh { // what was known may not be so any more: the next try reads it
+				errs[i] = errors.New(errs[i].Error())
+			}
+		}
+	}
+	return errs, nil
+}
+
+// adopts says whether what was found needs no write: it is what the write would make
+// of it, or of a revision of this ledger that is newer.
+func (s *Store) adopts(found look, in intent) bool {
+	if !found.ok {
+		return in.Deleted()
+	}
+	return s.Same(found.item, in.Write) || in.Replace == nil && found.item.Revision > in.Revision
+}
+
+// bring makes the request of a write, unless something that is known is in its way.
+func (s *Store) bring(ctx context.Context, in intent) error {
+	if in.Deleted() {
+		return s.delete(ctx, in.name)
+	}
+	k, _ := s.knows(in.name)
+	if wait := s.recreateAfter - time.Since(k.deleted); k.version == 0 && !k.deleted.IsZero() && wait > 0 {
+		return laterError(fmt.Sprintf("%s was deleted, and AWS asks for %s until one of the same name is created: %s to go", in.name, s.recreateAfter, wait.Round(time.Second)))
+	}
+	if k.version > 0 && k.kind != in.kind {
+		return projector.Refuse("%s is a %s and shall be a %s, but AWS does not change a parameter's type: delete the parameter, and wait 30 seconds", in.name, k.kind, in.kind)
+	}
+	advanced := k.advanced || len(in.text) > maxStandard // there is no way back to the standard tier
+	put := &ssm.PutParameterInput{
+		Name:        &in.name,
+		Value:       &in.text,
+		Description: aws.String(in.mark.String()),
+		Type:        in.kind,
+		Tier:        types.ParameterTierStandard,
+		Overwrite:   aws.Bool(true),
+	}
+	if advanced {
+		put.Tier = types.ParameterTierAdvanced
+	}
+	if in.key != "" {
+		put.KeyId = &in.key
+	}
+	if err := s.writes.Wait(ctx); err != nil {
+		return fmt.Errorf("put %s: %w", in.name, err)
+	}
+	out, err := s.client.PutParameter(ctx, put, once)
+	if err != nil {
+		return explain("put "+in.name, err)
+	}
+	if k.version > 0 && out.Version > k.version+1 {
+		s.log.Warn("a change that was made by hand was overwritten", "parameter", in.name, "version", out.Version-1, "by", out.Version)
+	}
+	s.learn(in.name, known{version: out.Version, kind: in.kind, advanced: advanced})
+	return nil
+}
+
+func (s *Store) delete(ctx context.Context, name string) error {
+	if err := s.writes.Wait(ctx); err != nil {
+		return fmt.Errorf("delete %s: %w", name, err)
+	}
+	_, err := s.client.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name}, once)
+	if _, gone := errors.AsType[*types.ParameterNotFound](err); err != nil && !gone {
+		return explain("delete "+name, err)
+	}
+	s.learn(name, known{deleted: time.Now()})
+	return nil
+}
+
+// once keeps the SDK from sending a write again: it would make another version, and
+// go past the rate.
+func once(o *ssm.Options) { o.Retryer = aws.NopRetryer{} }
+
+func (s *Store) knows(name string) (known, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	k, ok := s.known[name]
+	return k, ok
+}
+
+func (s *Store) learn(name string, k known) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[name] = k
+}
+
+func (s *Store) forget(names ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, name := range names {
+		delete(s.known, name)
+	}
+}

@@ -1,0 +1,291 @@
+// Package aws_test holds the CloudFormation template to what can be known of it
+// without an account.
+package aws_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// template is the file, read as far as a test needs.
+type template struct {
+	root                              *yaml.Node
+	parameters, conditions, resources map[string]*yaml.Node
+}
+
+func read(t *testing.T) *template {
+	t.Helper()
+	text, err := os.ReadFile("template.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		t.Fatal(err)
+	}
+	root := doc.Content[0]
+	tmpl := &template{root, members(at(root, "Parameters")), members(at(root, "Conditions")), members(at(root, "Resources"))}
+	if len(tmpl.parameters) == 0 || len(tmpl.resources) == 0 {
+		t.Fatal("the template has no parameters or no resources")
+	}
+	return tmpl
+}
+
+// members of a mapping, by name.
+func members(n *yaml.Node) map[string]*yaml.Node {
+	out := make(map[string]*yaml.Node)
+	if n != nil && n.Kind == yaml.MappingNode {
+		for i := 0; i < len(n.Content); i += 2 {
+			out[n.Content[i].Value] = n.Content[i+1]
+		}
+	}
+	return out
+}
+
+// at follows names down from a node; nil where one is not there.
+func at(n *yaml.Node, path ...string) *yaml.Node {
+	for _, name := range path {
+		n = members(n)[name]
+	}
+	return n
+}
+
+// list is a node's elements, or itself: IAM takes one for a list of one.
+func list(n *yaml.Node) []*yaml.Node {
+	switch {
+	case n == nil:
+		return nil
+	case n.Kind == yaml.SequenceNode && !strings.HasPrefix(n.Tag, "!I"):
+		return n.Content
+	}
+	return []*yaml.Node{n}
+}
+
+// walk visits a node and all below it.
+func walk(n *yaml.Node, visit func(*yaml.Node)) {
+	visit(n)
+	for _, c := range n.Content {
+		walk(c, visit)
+	}
+}
+
+// attributes that !GetAtt has of the types that the template uses.
+var attributes = map[string][]string{
+	"AWS::DynamoDB::Table":  {"Arn"},
+	"AWS::Events::EventBus": {"Arn", "Name"},
+	"AWS::Events::Rule":     {"Arn"},
+	"AWS::IAM::Role":        {"Arn", "RoleId"},
+	"AWS::Lambda::Function": {"Arn"},
+	"AWS::Logs::LogGroup":   {"Arn"},
+	"AWS::SQS::Queue":       {"Arn", "QueueName", "QueueUrl"},
+}
+
+var pseudo = []string{"AWS::AccountId", "AWS::NoValue", "AWS::Partition", "AWS::Region", "AWS::StackName"}
+
+var substitution = regexp.MustCompile(`\$\{([^}]+)\}`)
+
+func TestEveryNameResolves(t *testing.T) {
+	tmpl := read(t)
+	used := make(map[string]bool)
+	ref := func(n *yaml.Node, name string) {
+		used[name] = true
+		if tmpl.parameters[name] == nil && tmpl.resources[name] == nil && !slices.Contains(pseudo, name) {
+			t.Errorf("line %d: there is no %q", n.Line, name)
+		}
+	}
+	attribute := func(n *yaml.Node, name string) {
+		resource, attr, _ := strings.Cut(name, ".")
+		used[resource] = true
+		if r := tmpl.resources[resource]; r == nil || !slices.Contains(attributes[at(r, "Type").Value], attr) {
+			t.Errorf("line %d: there is no %q", n.Line, name)
+		}
+	}
+	condition := func(n *yaml.Node, name string) {
+		used[name] = true
+		if tmpl.conditions[name] == nil {
+			t.Errorf("line %d: there is no condition %q", n.Line, name)
+		}
+	}
+	walk(tmpl.root, func(n *yaml.Node) {
+		switch n.Tag {
+		case "!Ref":
+			ref(n, n.Value)
+		case "!GetAtt":
+			attribute(n, n.Value)
+		case "!Sub":
+			found := substitution.FindAllStringSubmatch(n.Value, -1)
+			if len(found) == 0 {
+				t.Errorf("line %d: !Sub substitutes nothing in %q", n.Line, n.Value)
+			}
+			for _, m := range found {
+				if strings.Contains(m[1], ".") {
+					attribute(n, m[1])
+				} else {
+					ref(n, m[1])
+				}
+			}
+		case "!If":
+			if len(n.Content) != 3 {
+				t.Errorf("line %d: !If has %d parts", n.Line, len(n.Content))
+				return
+			}
+			condition(n, n.Content[0].Value)
+		case "!Not", "!Equals", "!Join":
+		default:
+			if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+				t.Errorf("line %d: %s is not known to this test", n.Line, n.Tag)
+			}
+		}
+		if n.Tag != "!Sub" && n.Kind == yaml.ScalarNode && strings.Contains(n.Value, "${") {
+			t.Errorf("line %d: %q is not substituted", n.Line, n.Value)
+		}
+	})
+	for _, r := range tmpl.resources {
+		if c := at(r, "Condition"); c != nil {
+			condition(c, c.Value)
+		}
+	}
+	for _, names := range []map[string]*yaml.Node{tmpl.parameters, tmpl.conditions} {
+		for name := range maps.Keys(names) {
+			if !used[name] {
+				t.Errorf("nothing uses %q", name)
+			}
+		}
+	}
+}
+
+// What is there under a condition is not referred to without it.
+func TestConditionsAreKept(t *testing.T) {
+	tmpl := read(t)
+	var under func(n *yaml.Node, given map[string]bool)
+	under = func(n *yaml.Node, given map[string]bool) {
+		if n.Tag == "!If" {
+			then := maps.Clone(given)
+			then[n.Content[0].Value] = true
+			under(n.Content[1], then)
+			under(n.Content[2], given)
+			return
+		}
+		if n.Tag == "!Ref" || n.Tag == "!GetAtt" {
+			name, _, _ := strings.Cut(n.Value, ".")
+			if c := at(tmpl.resources[name], "Condition"); c != nil && !given[c.Value] {
+				t.Errorf("line %d: %s is not always there", n.Line, n.Value)
+			}
+		}
+		for _, c := range n.Content {
+			under(c, given)
+		}
+	}
+	for _, r := range tmpl.resources {
+		given := make(map[string]bool)
+		if c := at(r, "Condition"); c != nil {
+			given[c.Value] = true
+		}
+		under(r, given)
+	}
+	under(at(tmpl.root, "Outputs"), map[string]bool{})
+}
+
+// statements are those of all policies, each with where it stands.
+func (tmpl *template) statements() map[string]*yaml.Node {
+	out := make(map[string]*yaml.Node)
+	for name, r := range tmpl.resources {
+		documents := []*yaml.Node{at(r, "Properties", "PolicyDocument")}
+		for _, p := range list(at(r, "Properties", "Policies")) {
+			documents = append(documents, at(p, "PolicyDocument"))
+		}
+		for _, d := range documents {
+			for _, s := range list(at(d, "Statement")) {
+				out[fmt.Sprintf("%s, line %d", name, s.Line)] = s
+			}
+		}
+	}
+	return out
+}
+
+func TestNobodyMayMoreThanTheyMust(t *testing.T) {
+	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
+	// has no resource for it.
+	everywhere := []string{"ssm:DescribeParameters"}
+	tmpl := read(t)
+	statements := tmpl.statements()
+	if len(statements) < 8 {
+		t.Fatalf("%d statements were found", len(statements))
+	}
+	for where, s := range statements {
+		var actions []string
+		for _, a := range list(at(s, "Action")) {
+			actions = append(actions, a.Value)
+			if strings.Contains(a.Value, "*") {
+				t.Errorf("%s: %q", where, a.Value)
+			}
+		}
+		resources := list(at(s, "Resource"))
+		if len(resources) == 0 || len(actions) == 0 || at(s, "Effect").Value != "Allow" {
+			t.Errorf("%s: it names no resource or no action, or allows nothing", where)
+		}
+		for _, r := range resources {
+			if r.Value == "*" && !slices.Equal(actions, everywhere) {
+				t.Errorf("%s: %v on everything", where, actions)
+			}
+			if r.Value != "*" && r.Tag != "!GetAtt" && r.Tag != "!Sub" {
+				t.Errorf("%s: %q is nothing of the template", where, r.Value)
+			}
+		}
+	}
+
+	for _, s := range list(at(at(tmpl.resources["ReaderRole"], "Properties", "Policies").Content[0], "PolicyDocument", "Statement")) {
+		for _, a := range list(at(s, "Action")) {
+			if strings.HasPrefix(a.Value, "dynamodb:") {
+				keys := list(at(s, "Condition", "ForAllValues:StringEquals", "dynamodb:LeadingKeys"))
+				if len(keys) != 1 || keys[0].Tag != "!Ref" || keys[0].Value != "ReaderTenant" || at(s, "Condition", "Null", "dynamodb:LeadingKeys") == nil {
+					t.Errorf("line %d: %s is not kept to the tenant's own partition", s.Line, a.Value)
+				}
+			} else if !strings.HasPrefix(a.Value, "ssm:Get") {
+				t.Errorf("a reader may %s", a.Value)
+			}
+		}
+		for _, r := range list(at(s, "Resource")) {
+			if r.Tag == "!Sub" && !strings.Contains(r.Value, "/${ReaderTenant}") {
+				t.Errorf("line %d: %s is not the tenant's alone", r.Line, r.Value)
+			}
+		}
+	}
+}
+
+// An event that cannot be handled is kept.
+func TestEveryRuleHasADeadLetterQueue(t *testing.T) {
+	tmpl := read(t)
+	rules := 0
+	for name, r := range tmpl.resources {
+		if at(r, "Type").Value != "AWS::Events::Rule" {
+			continue
+		}
+		rules++
+		allowed := false
+		for _, p := range tmpl.resources {
+			allowed = allowed || at(p, "Type").Value == "AWS::Lambda::Permission" && at(p, "Properties", "SourceArn").Value == name+".Arn"
+		}
+		if !allowed {
+			t.Errorf("%s may not invoke the function", name)
+		}
+		for _, target := range list(at(r, "Properties", "Targets")) {
+			if at(target, "DeadLetterConfig", "Arn").Value != "DeadLetters.Arn" || at(target, "RetryPolicy", "MaximumRetryAttempts") == nil {
+				t.Errorf("%s has a target without retries or dead letters", name)
+			}
+		}
+	}
+	if rules != 2 {
+		t.Errorf("%d rules were found", rules)
+	}
+	if at(tmpl.resources["FunctionRetries"], "Properties", "DestinationConfig", "OnFailure", "Destination").Value != "DeadLetters.Arn" {
+		t.Error("what the function does not handle is lost")
+	}
+}
