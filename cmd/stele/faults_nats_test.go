@@ -154,8 +154,8 @@ type member struct {
 	token    string
 }
 
-// join runs a stele with these roles on the cluster.
-func (c *cluster) join(t *testing.T, roles string) *member {
+// join runs a stele with these roles, and more flags, on the cluster.
+func (c *cluster) join(t *testing.T, roles string, more ...string) *member {
 	t.Helper()
 	dir := t.TempDir()
 	signer, err := identity.OpenSigner(filepath.Join(dir, "identity"))
@@ -176,6 +176,7 @@ func (c *cluster) join(t *testing.T, roles string) *member {
 		"--nats-url", c.clients(), "--nats-monitor", strings.Join(monitors, ","), "--replicas", fmt.Sprint(len(c.servers)),
 		"--jwks", filepath.Join(dir, "identity", "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
 	}
+	m.args = append(m.args, more...)
 	m.start(t)
 	return m
 }
