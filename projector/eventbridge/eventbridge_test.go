@@ -119,8 +119,12 @@ func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	all(t, sink, writes...)
-	if e := server.Events(); len(e) != 1 || e[0].Bus != "stele" {
+	all(t, sink, writes...)
+	if e := server.Events(); len(e) != 2 || e[0].Bus != "stele" {
 		t.Errorf("%v came", e)
+	}
+	if n := server.Calls("DescribeEventBus"); n != 2 {
+		t.Errorf("the bus was looked for %d times, not once until it was there, and once more", n)
 	}
 }
 
