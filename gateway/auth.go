@@ -123,7 +123,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		return c, nil
 	case c.tenant == "":
 		return caller{}, ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
-	case !g.serves(c.tenant):
+	case !g.serves(c.tenant) && !g.fallsBack(method, c.tenant):
 		return caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.tenant)
 	case need == write && !c.may(identity.Writer, identity.Admin, identity.Operator):
 		return caller{}, denied("%s needs the role writer, admin or operator; %s has %v", method, c.Subject, c.Roles)

@@ -29,6 +29,16 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if _, err := ledger.ParseKey(req.Key); err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
+	if t := callerOf(ctx).tenant; !s.g.serves(t) {
+		entries, _, snapshot, err := s.g.fallback(ctx, []string{req.Key}, req.At, req.MinRevision)
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 {
+			return nil, ledger.NotFound("%s of %s is not set in %s", req.Key, t, s.g.cfg.FallbackSink)
+		}
+		return &stelev1.GetResponse{Entry: entries[0], Snapshot: snapshot}, nil
+	}
 	at, err := moment(req.At)
 	if err != nil {
 		return nil, err
@@ -57,6 +67,8 @@ func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetReques
 	return &stelev1.BatchGetResponse{Entries: entries, Missing: missing, Snapshot: snapshot}, nil
 }
 
+var errManyBytes = ledger.Invalid("keys", fmt.Sprintf("the values have more than %d bytes together: ask for fewer keys at a time", MaxMessage))
+
 // maxKeys is how many keys one request may ask for.
 const maxKeys = 1000
 
@@ -68,6 +80,9 @@ func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, a
 		if _, err := ledger.ParseKey(k); err != nil {
 			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())
 		}
+	}
+	if !g.serves(callerOf(ctx).tenant) {
+		return g.fallback(ctx, keys, point, atLeast)
 	}
 	at, err := moment(point)
 	if err != nil {
@@ -92,7 +107,7 @@ func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, a
 			continue
 		}
 		if size += len(e.Value) + len(e.Key); size > MaxMessage {
-			return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("the values have more than %d bytes together: ask for fewer keys at a time", MaxMessage))
+			return nil, nil, nil, errManyBytes
 		}
 		found[i].Key, found[i].Value, found[i].Revision = e.Key, e.Value, uint64(e.Revision)
 		entries = append(entries, &found[i])

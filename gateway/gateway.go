@@ -1,8 +1,8 @@
 // Package gateway is everything that faces the network: the Ledger, Config, Proof
 // and Sinks services over gRPC, the watch hub, and health and metrics over HTTP.
 //
-// A gateway reads from its process's replica and never from anywhere else, so
-// an answer costs no hop; it says which revision the answer is of and how old
+// A gateway reads from its process's replica and, but for tenants that it does not
+// hold and has a fallback for, never from anywhere else, so an answer costs no hop; it says which revision the answer is of and how old
 // the replica's knowledge is. Every call carries a token; the tenant is the
 // token's, or the one that an operator names in a header, and goes no other way
 // into the code below. Requests are checked against the rules in the schema
@@ -67,6 +67,10 @@ type Config struct {
 	SinkMetrics prometheus.Collector
 	// Tenants that the gateway serves; empty for all.
 	Tenants []ledger.Tenant
+	// Fallback, when set, answers Get and BatchGet of tenants that the gateway does
+	// not hold, from the sink that FallbackSink names.
+	Fallback     Fallback
+	FallbackSink string
 	// Version and Roles are what GetStatus tells.
 	Version string
 	Roles   []string

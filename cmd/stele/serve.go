@@ -22,8 +22,9 @@ import (
 type serveOptions struct {
 	serverOptions
 
-	roles   []string
-	tenants []string
+	roles    []string
+	tenants  []string
+	fallback string
 
 	natsURL, natsCreds string
 	natsMonitor        []string
@@ -56,7 +57,7 @@ The servers must run "jetstream { sync_interval: always }" and a max_payload of
 environment: --nats-url is STELE_NATS_URL.
 
 The routes are those in the ledger, else those of --config, else, for a process
-with the role projector, those of AWS: tenantconfig/ goes to DynamoDB and
+with the role projector or a fallback, those of AWS: tenantconfig/ goes to DynamoDB and
 paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same.`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
@@ -68,6 +69,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	o.addFlags(f, "info")
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
+	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
 	f.StringVar(&o.natsURL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
 	f.StringVar(&o.natsCreds, "nats-creds", "", "NATS credentials file")
 	f.StringSliceVar(&o.natsMonitor, "nats-monitor", nil, "monitoring URLs of all NATS servers, to prove that they sync every write")
@@ -136,8 +138,11 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		}
 		cfg.Tenants = append(cfg.Tenants, t)
 	}
+	if cfg.Fallback = o.fallback; o.fallback != "" && len(o.tenants) == 0 {
+		return failure.Usagef("--fallback is for tenants that are not held, and without --tenants all are")
+	}
 	var usual *routes.Table
-	if slices.Contains(o.roles, node.RoleProjector) {
+	if slices.Contains(o.roles, node.RoleProjector) || o.fallback != "" {
 		usual = node.AWSRoutes()
 	}
 	if cfg.Routes, err = o.configuredRoutes(usual); err != nil {

@@ -51,10 +51,7 @@ const (
 
 // encode writes the book: a line that says whose it is, and one a file.
 func (b book) encode() []byte {
-	var newest ledger.Revision
-	for _, e := range b.entries {
-		newest = max(newest, e.revision)
-	}
+	newest := b.newest()
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s %s %s\n", bookFormat, b.epoch, b.previous)
 	for _, path := range slices.Sorted(maps.Keys(b.entries)) {
@@ -97,6 +94,15 @@ func parseBook(text string) (book, error) {
 		b.entries[fields[2]] = entry{ledger.Revision(rev), k}
 	}
 	return b, nil
+}
+
+// newest is the newest revision of any of the files.
+func (b book) newest() ledger.Revision {
+	var newest ledger.Revision
+	for _, e := range b.entries {
+		newest = max(newest, e.revision)
+	}
+	return newest
 }
 
 // owns says whether the ledger has a file at the path, where there is one.

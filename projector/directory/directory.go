@@ -23,7 +23,8 @@
 // a killed write has left is removed by the tenant's next one. Names that begin with
 // ".." in a tenant's folder are the sink's own. In each version a file "..stele" says
 // which revision each file is of. What is edited, added or deleted by hand stays so
-// in the versions that follow, until it is repaired or the key is written again.
+// in the versions that follow, until it is repaired or the key is written again; a
+// link that is missing is put back with the next write.
 //
 // A file cannot be a folder, too: of the keys a and a/b, the one that is there keeps
 // the other out until it is deleted, and of two new ones the shorter comes in.

@@ -15,7 +15,7 @@ import (
 
 func TestStore(t *testing.T) {
 	sinktest.Store(t, func(t *testing.T) sinktest.Place {
-		dir := t.TempDir()
+		dir := memory(t)
 		return sinktest.Place{
 			Open: func(ctx context.Context, epoch ledger.Epoch) (projector.Store, error) {
 				return open(ctx, projector.Settings{Epoch: epoch, Dir: dir})
@@ -44,13 +44,24 @@ func open(ctx context.Context, s projector.Settings) (projector.Store, error) {
 	return sink.(projector.Store), nil
 }
 
+// memory is a folder on a file system that need not wait for a disk, where there is
+// one.
+func memory(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "stele-*")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // put writes a file by hand.
-func put(t testing.TB, path, text string) {
+func put(t failer, path, text string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+		t.Fatalf("%v", err)
 	}
 }

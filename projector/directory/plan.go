@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
 )
 
@@ -21,7 +20,6 @@ type plan struct {
 	texts map[string]string // of those
 	// below counts the files below each folder, and of those that the ledger has.
 	below, owned map[string]int
-	newest       ledger.Revision // of the writes
 	changed      bool
 }
 
@@ -69,7 +67,6 @@ func (p *plan) apply(writes []projector.Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	for _, i := range order {
 		w := writes[i]
-		p.newest = max(p.newest, w.Revision)
 		err := p.one(w)
 		if _, refused := errors.AsType[*projector.RefusedError](err); err != nil && !refused {
 			return nil, err

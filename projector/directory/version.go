@@ -16,7 +16,7 @@ import (
 // build makes the version's folder, whole and synced. It returns its name as soon as
 // there is one.
 func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
-	root, err := os.MkdirTemp(p.dir, fmt.Sprintf("..%d-*", p.newest))
+	root, err := os.MkdirTemp(p.dir, fmt.Sprintf("..%d-*", p.book.newest()))
 	if err != nil {
 		return "", err
 	}
@@ -24,19 +24,18 @@ func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
 	if err := os.Chmod(root, s.folderMode()); err != nil {
 		return version, err
 	}
-	made := []string{root} // each after the one that it is in
-	known := map[string]bool{}
+	made := make(map[string]bool)
 	for _, path := range slices.Sorted(maps.Keys(p.files)) {
 		if err := ctx.Err(); err != nil {
 			return version, err
 		}
 		for folder := range folders(path) {
-			if !known[folder] {
-				known[folder] = true
-				made = append(made, filepath.Join(root, folder))
-				if err := s.makeFolder(made[len(made)-1]); err != nil {
-					return version, err
-				}
+			if made[folder] {
+				continue
+			}
+			made[folder] = true
+			if err := s.makeFolder(filepath.Join(root, folder)); err != nil {
+				return version, err
 			}
 		}
 		s.at("file")
@@ -57,22 +56,17 @@ func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
 		return version, err
 	}
 	s.at("book")
-	for _, folder := range slices.Backward(made) {
-		if err := syncFolder(folder); err != nil {
-			return version, err
-		}
-	}
-	return version, nil
+	return version, syncTree(root)
 }
 
-// writeFile makes a file and syncs it.
+// writeFile makes a file.
 func (s *Sink) writeFile(path string, text io.Reader) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	_, err = io.Copy(f, text)
-	return errors.Join(err, f.Chmod(s.mode), f.Sync(), f.Close())
+	return errors.Join(err, f.Chmod(s.mode), f.Close())
 }
 
 // keepFile makes a file the same in the new version. Linux does not let everybody
@@ -91,14 +85,6 @@ func (s *Sink) keepFile(from, to string) error {
 	}
 	defer f.Close()
 	return s.writeFile(to, f)
-}
-
-func syncFolder(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
 }
 
 // segments are the names in a version that need a link.
@@ -130,17 +116,22 @@ func (t tree) link() error {
 	return err
 }
 
-// replaceByLinks puts a link where somebody has put a file or folder in place of one.
-// What was in it is in the version.
-func (t tree) replaceByLinks() error {
-	names, err := t.segments()
-	if err != nil {
-		return err
-	}
-	for _, name := range names {
-		if t.linked(name) {
-			continue
+// strangers are the files and folders that somebody has put where links belong.
+func (t tree) strangers() ([]string, error) {
+	entries, err := os.ReadDir(t.dir)
+	var names []string
+	for _, e := range entries {
+		if !hidden(e.Name()) && !t.linked(e.Name()) {
+			names = append(names, e.Name())
 		}
+	}
+	return names, err
+}
+
+// replaceByLinks puts links in the place of what is in the version by now. Killed in
+// between it leaves a link out, which the next write makes.
+func (t tree) replaceByLinks(names []string) error {
+	for _, name := range names {
 		aside, err := os.MkdirTemp(t.dir, "..aside-*")
 		if err == nil {
 			err = os.Rename(filepath.Join(t.dir, name), filepath.Join(aside, name))

@@ -68,9 +68,26 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if err := tr.link(); err != nil {
 		return nil, err
 	}
+	strangers, err := tr.strangers()
+	if err != nil {
+		return nil, err
+	}
 	p, err := s.plan(tr)
 	if err != nil {
 		return nil, err
+	}
+	if len(strangers) > 0 {
+		// First a version that changes nothing but where they are: they do not switch
+		// with the others.
+		if err := s.advance(ctx, p); err != nil {
+			return nil, err
+		}
+		if err := p.replaceByLinks(strangers); err != nil {
+			return nil, err
+		}
+		if p, err = s.plan(p.tree); err != nil {
+			return nil, err
+		}
 	}
 	errs, err := p.apply(writes)
 	if err != nil {
@@ -120,14 +137,11 @@ func (s *Sink) advance(ctx context.Context, p *plan) error {
 		return err
 	}
 	s.at("switched")
-	err = syncFolder(p.dir)
+	err = syncFile(p.dir)
 	if err == nil && p.book.previous == "" { // the tenant is new
-		err = syncFolder(s.root)
+		err = syncFile(s.root)
 	}
-	if err != nil {
-		return err
-	}
-	return p.replaceByLinks()
+	return err
 }
 
 func (s *Sink) at(step string) {

@@ -2,8 +2,6 @@ package fakeaws
 
 import (
 	"encoding/base64"
-	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -226,21 +224,28 @@ func (s *Server) page(size *int, most int, token string, wanted func(*parameter)
 	if err != nil {
 		return nil, "", err
 	}
-	last := after
-	for _, name := range slices.Sorted(maps.Keys(s.parameters)) {
-		p := s.parameters[name]
-		if name <= after || !wanted(p) {
-			continue
+	var names []string
+	for name, p := range s.parameters {
+		if name > after && wanted(p) {
+			names = append(names, name)
 		}
-		if len(found) == limit {
-			return found, base64.URLEncoding.EncodeToString([]byte(tokenMark + last)), nil
-		}
-		found, last = append(found, p.newest()), name
 	}
-	return found, "", nil
+	slices.Sort(names)
+	if len(names) > limit {
+		names = names[:limit]
+		next = writeToken(slices.Max(append(names, after)))
+	}
+	for _, name := range names {
+		found = append(found, s.parameters[name].newest())
+	}
+	return found, next, nil
 }
 
 const tokenMark = "after "
+
+func writeToken(after string) string {
+	return base64.URLEncoding.EncodeToString([]byte(tokenMark + after))
+}
 
 func readToken(token string) (string, error) {
 	if token == "" {
@@ -253,59 +258,3 @@ func readToken(token string) (string, error) {
 	}
 	return after, nil
 }
-
-type historyIn struct {
-	Name           string
-	WithDecryption bool
-	MaxResults     *int
-	NextToken      string
-}
-
-type historyEntry struct {
-	metadata
-	Value  string
-	Labels []string
-}
-
-type historyOut struct {
-	Parameters []historyEntry
-	NextToken  string `json:",omitempty"`
-}
-
-func (s *Server) getParameterHistory(in historyIn) (*historyOut, error) {
-	p := s.parameters[canonical(in.Name)]
-	if p == nil {
-		return nil, fail("ParameterNotFound", "Parameter %s not found.", in.Name)
-	}
-	limit := 50
-	if in.MaxResults != nil {
-		limit = *in.MaxResults
-	}
-	if limit < 1 || limit > 50 {
-		return nil, invalid("1 validation error detected: Value '%d' at 'maxResults' failed to satisfy constraint: Member must have value between 1 and 50", limit)
-	}
-	start := 0
-	if in.NextToken != "" {
-		after, err := readToken(in.NextToken)
-		if err != nil {
-			return nil, err
-		}
-		start = slices.IndexFunc(p.versions, func(v Version) bool { return versionMark(v) > after })
-		if start < 0 {
-			start = len(p.versions)
-		}
-	}
-	end := min(start+limit, len(p.versions))
-	out := &historyOut{Parameters: []historyEntry{}}
-	for _, v := range p.versions[start:end] {
-		e := historyEntry{metadata: v.metadata(), Value: v.reveal(in.WithDecryption), Labels: slices.Concat([]string{}, v.Labels)}
-		out.Parameters = append(out.Parameters, e)
-	}
-	if end < len(p.versions) {
-		out.NextToken = base64.URLEncoding.EncodeToString([]byte(tokenMark + versionMark(p.versions[end-1])))
-	}
-	return out, nil
-}
-
-// versionMark sorts as versions do.
-func versionMark(v Version) string { return fmt.Sprintf("%019d", v.Version) }

@@ -214,6 +214,31 @@ func TestDelivery(t *testing.T) {
 	}
 }
 
+func TestUndelivered(t *testing.T) {
+	s, c := startEvents(t)
+	var attempts atomic.Int32
+	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		attempts.Add(1)
+		w.WriteHeader(http.StatusInternalServerError)
+	}))
+	defer target.Close()
+	if _, err := c.PutRule(t.Context(), &eventbridge.PutRuleInput{Name: aws.String("r"), EventPattern: aws.String(`{"source":["src"]}`)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutTargets(t.Context(), &eventbridge.PutTargetsInput{Rule: aws.String("r"), Targets: []types.Target{{Id: aws.String("t"), Arn: &target.URL}}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.PutEvents(t.Context(), &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{entry(`{}`)}}); err != nil {
+		t.Fatal(err)
+	}
+	for s.Undelivered() == 0 && t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
+	if n := attempts.Load(); n != 6 {
+		t.Errorf("it was given up after %d attempts", n)
+	}
+}
+
 func TestRules(t *testing.T) {
 	_, c := startEvents(t)
 	for what, c2 := range map[string]struct {

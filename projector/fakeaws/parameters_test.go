@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/aws/smithy-go"
 	"github.com/stelehq/stele/projector/fakeaws"
+	"go.uber.org/goleak"
 )
 
 const (
@@ -31,6 +32,8 @@ const (
 	throughput  = "https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-throughput.html"
 	commonError = "https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func start(t *testing.T) (*fakeaws.Server, *ssm.Client) {
 	t.Helper()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -14,12 +13,6 @@ import (
 	"github.com/stelehq/stele/projector/fakeaws"
 	"github.com/stelehq/stele/projector/parameterstore"
 )
-
-func setenv(name, value string) {
-	if err := os.Setenv(name, value); err != nil {
-		panic(err)
-	}
-}
 
 func keys(n int, rev ledger.Revision) []projector.Write {
 	var out []projector.Write
@@ -65,6 +58,31 @@ func TestAdoption(t *testing.T) {
 	}
 	if _, ok := aws.Parameter("/stele/acme/k2"); ok {
 		t.Error("a deleted key's parameter is still there")
+	}
+}
+
+// A replay in the same process makes no versions either, and mends what is not there
+// any more.
+func TestReplay(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	all := append(keys(5, 1), write(2, "k5", ""))
+	must(t, s, write(1, "k5", `1`))
+	must(t, s, all...)
+	aws.Remove("/stele/acme/k0")
+	puts, deletes := aws.Calls("PutParameter"), aws.Calls("DeleteParameter")
+	must(t, s, all...)
+	must(t, s, all...)
+	if p, d := aws.Calls("PutParameter")-puts, aws.Calls("DeleteParameter")-deletes; p != 1 || d != 0 {
+		t.Errorf("a replay made %d PutParameter and %d DeleteParameter", p, d)
+	}
+	if _, ok := aws.Parameter("/stele/acme/k0"); !ok {
+		t.Error("what was missing is not there")
+	}
+	must(t, s, keys(1, 2)...)
+	must(t, s, keys(1, 1)...) // which comes late
+	if v, _ := aws.Parameter("/stele/acme/k0"); v.Value != "0 of 2" {
+		t.Errorf("the newer became %q", v.Value)
 	}
 }
 
@@ -209,7 +227,7 @@ func TestErrorsOfTheCall(t *testing.T) {
 func TestTheDeadline(t *testing.T) {
 	aws := start(t)
 	cfg := settings(aws, epoch, "")
-	cfg.JSON = []byte(strings.Replace(string(cfg.JSON), `"rate": 100000`, `"rate": 1`, 1))
+	cfg.JSON = []byte(strings.Replace(string(cfg.JSON), `"rate": 200`, `"rate": 1`, 1))
 	slow, err := parameterstore.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
@@ -288,7 +306,10 @@ func TestRecreation(t *testing.T) {
 	defer sink.Close()
 	s := sink.(projector.Store)
 	must(t, s, write(1, "a", `1`), write(1, "b", `1`))
-	must(t, s, write(2, "a", ""))
+	aws.SetFaults(fakeaws.Faults{Lost: 1, Operations: []string{"DeleteParameter"}})
+	if _, err := s.Write(t.Context(), []projector.Write{write(2, "a", "")}); err == nil {
+		t.Fatal("a lost answer came")
+	}
 	errs := try(t, s, write(3, "a", `3`), write(3, "b", `3`))
 	if errs[0] == nil || !strings.Contains(errs[0].Error(), "30s to go") || errs[1] != nil {
 		t.Errorf("at once after the deletion: %v", errs)

@@ -10,9 +10,9 @@
 // Parameter Store has no compare-and-set and no tombstones. So the sink relies on
 // being the only one that writes, and on the engine for only being given the newest
 // value of a key. What it finds before its first write to a key it adopts: where the
-// mark and the content are what it would write, nothing is written. It reads again
-// what it wrote in a call that failed, because it cannot know what of it was done.
-// After that a replay of the journal costs reads, and no versions.
+// mark and the content are what it would write, nothing is written. So it does with a
+// revision that it has written already, and with a call that failed, because it cannot
+// know what of that was done. A replay of the journal costs reads, and no versions.
 package parameterstore
 
 import (
@@ -76,10 +76,12 @@ type Store struct {
 	recreateAfter time.Duration
 	reads, writes *rate.Limiter
 
-	mu sync.Mutex
-	// known is what is known of the parameters that this process has written to, by
-	// their names; guarded by mu. One that is not here is read before it is written.
+	mu sync.Mutex // guards the maps, whose keys are names
+	// known is what is known of the parameters that this process has written to. One
+	// that is not here is read before it is written.
 	known map[string]known
+	// deleted is when this process asked for a parameter's deletion.
+	deleted map[string]time.Time
 }
 
 // Open wants only what is needed to call AWS; it calls nothing.
@@ -122,6 +124,7 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 		recreateAfter: recreateAfter,
 		transport:     awshttp.NewBuildableClient().GetTransport(),
 		known:         make(map[string]known),
+		deleted:       make(map[string]time.Time),
 	}
 	s.writes = rate.NewLimiter(rate.Limit(s.rate), max(1, int(s.rate)))
 	reads := cmp.Or(set.Reads, defaultReads)

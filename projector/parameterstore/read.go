@@ -50,7 +50,7 @@ func (l look) known() known {
 		return known{}
 	}
 	st := l.item.State.(state)
-	return known{version: st.version, kind: st.kind, advanced: st.advanced}
+	return known{revision: l.item.Revision, version: st.version, kind: st.kind, advanced: st.advanced}
 }
 
 // look reads parameters, at most as many as a batch. When one of them cannot be read
@@ -194,5 +194,6 @@ func (s *Store) Remove(ctx context.Context, seen projector.Item) error {
 	if now.Parameter.Version != was.version || !aws.ToTime(now.Parameter.LastModifiedDate).Equal(was.modified) {
 		return nil
 	}
+	s.forget(seen.Name)
 	return s.delete(ctx, seen.Name)
 }

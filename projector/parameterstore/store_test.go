@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 
@@ -14,15 +15,15 @@ import (
 	"github.com/stelehq/stele/projector/fakeaws"
 	"github.com/stelehq/stele/projector/parameterstore"
 	"github.com/stelehq/stele/projector/sinktest"
+	"go.uber.org/goleak"
 )
 
 var epoch = ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}
 
 func TestMain(m *testing.M) {
-	for _, v := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
-		setenv(v, "fake")
-	}
-	m.Run()
+	os.Setenv("AWS_ACCESS_KEY_ID", "fake")
+	os.Setenv("AWS_SECRET_ACCESS_KEY", "fake")
+	goleak.VerifyTestMain(m)
 }
 
 func start(t testing.TB) *fakeaws.Server {
@@ -38,7 +39,7 @@ func start(t testing.TB) *fakeaws.Server {
 // settings are those of a sink that need not wait, and may say more.
 func settings(aws *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
 	return projector.Settings{Name: "params", Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
-		`{"endpoint": %q, "region": %q, "rate": 100000, "reads": 100000, "recreate_after": "0s" %s}`, aws.URL, fakeaws.Region, more)}
+		`{"endpoint": %q, "region": %q, "rate": 200, "reads": 100000, "recreate_after": "0s" %s}`, aws.URL, fakeaws.Region, more)}
 }
 
 func open(t testing.TB, aws *fakeaws.Server, more string) projector.Store {
@@ -386,7 +387,7 @@ func TestOpenRefuses(t *testing.T) {
 		`, "prefixes": "x"`:                             "unknown",
 	} {
 		text := strings.Replace(string(settings(aws, epoch, more).JSON), `"recreate_after": "0s" , "recreate_after"`, `"recreate_after"`, 1)
-		text = strings.Replace(text, `"rate": 100000, `, "", 1)
+		text = strings.Replace(text, `"rate": 200, `, "", 1)
 		_, err := parameterstore.Open(t.Context(), projector.Settings{Name: "params", JSON: []byte(text)})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", more, err, want)

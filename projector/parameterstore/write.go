@@ -10,20 +10,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
+	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
 )
 
 // defaultKey encrypts a SecureString whose route names no key.
 const defaultKey = "alias/aws/ssm"
 
-// known is what this process knows of a parameter that it reads no more.
+// known is what this process knows of a parameter that it has written or adopted. It
+// is good for later revisions; one that comes again is read again, so that a replay
+// makes no versions.
 type known struct {
+	revision ledger.Revision
 	// version is 0 when the parameter is not there.
 	version  int64
 	kind     types.ParameterType
 	advanced bool
-	// deleted is when this process deleted it.
-	deleted time.Time
 }
 
 // intent is what a write comes to.
@@ -54,9 +56,10 @@ func kindOf(w projector.Write) (kind types.ParameterType, key string) {
 	return types.ParameterTypeSecureString, cmp.Or(w.Route.KMSKey, defaultKey)
 }
 
-// Write reads what it has not written before, and then makes one request a key. A
-// call that fails leaves nothing known of its keys: the next one reads what of it was
-// done, and does the rest.
+// Write reads what it has not written before, and what it has written already, and
+// then makes one request a key that is not as it shall be. A call that fails leaves
+// nothing known of its keys: the next one reads what of it was done, and does the
+// rest.
 func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	intents := make([]intent, len(writes))
@@ -66,7 +69,7 @@ func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, e
 			continue
 		}
 		names = append(names, intents[i].name)
-		if _, ok := s.knows(intents[i].name); !ok {
+		if k, ok := s.knows(intents[i].name); !ok || w.Revision <= k.revision {
 			unknown = append(unknown, intents[i].name)
 		}
 	}
@@ -83,8 +86,12 @@ func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, e
 			continue
 		}
 		if fresh {
-			s.learn(in.name, look.known())
-			if s.adopts(look, in) {
+			k, adopted := look.known(), s.adopts(look, in)
+			if adopted {
+				k.revision = max(k.revision, in.Revision)
+			}
+			s.learn(in.name, k)
+			if adopted {
 				continue
 			}
 		}
@@ -115,10 +122,14 @@ func (s *Store) adopts(found look, in intent) bool {
 // bring makes the request of a write, unless something that is known is in its way.
 func (s *Store) bring(ctx context.Context, in intent) error {
 	if in.Deleted() {
-		return s.delete(ctx, in.name)
+		if err := s.delete(ctx, in.name); err != nil {
+			return err
+		}
+		s.learn(in.name, known{revision: in.Revision})
+		return nil
 	}
 	k, _ := s.knows(in.name)
-	if wait := s.recreateAfter - time.Since(k.deleted); k.version == 0 && !k.deleted.IsZero() && wait > 0 {
+	if wait := s.recreateIn(in.name); k.version == 0 && wait > 0 {
 		return laterError(fmt.Sprintf("%s was deleted, and AWS asks for %s until one of the same name is created: %s to go", in.name, s.recreateAfter, wait.Round(time.Second)))
 	}
 	if k.version > 0 && k.kind != in.kind {
@@ -149,7 +160,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	if k.version > 0 && out.Version > k.version+1 {
 		s.log.Warn("a change that was made by hand was overwritten", "parameter", in.name, "version", out.Version-1, "by", out.Version)
 	}
-	s.learn(in.name, known{version: out.Version, kind: in.kind, advanced: advanced})
+	s.learn(in.name, known{revision: in.Revision, version: out.Version, kind: in.kind, advanced: advanced})
 	return nil
 }
 
@@ -157,12 +168,27 @@ func (s *Store) delete(ctx context.Context, name string) error {
 	if err := s.writes.Wait(ctx); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
+	s.mu.Lock()
+	s.deleted[name] = time.Now()
+	s.mu.Unlock()
 	_, err := s.client.DeleteParameter(ctx, &ssm.DeleteParameterInput{Name: &name}, once)
 	if _, gone := errors.AsType[*types.ParameterNotFound](err); err != nil && !gone {
 		return explain("delete "+name, err)
 	}
-	s.learn(name, known{deleted: time.Now()})
 	return nil
+}
+
+// recreateIn is how long a parameter that is not there may not be created yet.
+func (s *Store) recreateIn(name string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.deleted[name]
+	wait := s.recreateAfter - time.Since(at)
+	if !ok || wait <= 0 {
+		delete(s.deleted, name)
+		return 0
+	}
+	return wait
 }
 
 // once keeps the SDK from sending a write again: it would make another version, and

@@ -109,7 +109,10 @@ func (*At_Revision) isAt_Point() {}
 
 func (*At_Time) isAt_Point() {}
 
-// Snapshot says what an answer was read from.
+// Snapshot says what an answer was read from. An answer of Get or BatchGet may be
+// a sink's, where the gateway does not hold the tenant: then only stale is set,
+// because a sink does not tell how new it is, nor that all keys are of one
+// revision.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant's revision that the answer is the state of.
@@ -119,7 +122,8 @@ type Snapshot struct {
 	// Time since this gateway was known to hold everything.
 	Age *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
 	// This gateway has stopped following the journal, because the journal
-	// contradicts what it saw, and serves what it has; GetStatus says why.
+	// contradicts what it saw, and serves what it has; GetStatus says why. Or the
+	// answer is a sink's.
 	Stale         bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -60,6 +60,9 @@ type Config struct {
 	// Routes are in force for as long as the ledger has none of its own; nil for
 	// none.
 	Routes *routes.Table
+	// Fallback is a sink that answers reads of tenants that are not held; empty for
+	// none.
+	Fallback string
 	// Verifier checks tokens.
 	Verifier   *identity.Verifier
 	Reflection bool
@@ -82,6 +85,7 @@ type Node struct {
 	routes      *routes.Source
 	sinkMetrics *projector.Metrics
 	tree        *proof.Tree // nil without the role
+	fallback    *fallback   // nil without one
 	gateway     *gateway.Gateway
 	grpc        net.Listener
 	http        net.Listener
@@ -140,6 +144,10 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
+	}
+	if cfg.Fallback != "" {
+		n.fallback = &fallback{sink: cfg.Fallback, routes: n.routes, replica: n.replica, log: cfg.Log}
+		gatewayConfig.Fallback, gatewayConfig.FallbackSink = n.fallback, cfg.Fallback
 	}
 	if n.gateway, err = gateway.New(gatewayConfig); err != nil {
 		return n, err
@@ -350,6 +358,9 @@ func (a *attached) stop() {
 func (n *Node) close() {
 	if n.gateway != nil {
 		n.gateway.Close()
+	}
+	if n.fallback != nil {
+		n.fallback.close()
 	}
 	a := n.attached.Load()
 	if a != nil {

@@ -78,12 +78,17 @@ func (p *process) start(t *testing.T) {
 	}
 }
 
-// An edge gateway that holds one tenant goes by the policies, records what they
-// ask for, and without its journal refuses that and serves the rest.
-func TestAnEdgeGatewayRecordsReads(t *testing.T) {
-	nats := &natsServer{opts: &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, SyncAlways: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
-	nats.start(t)
-	defer func() { nats.stop() }()
+func startNATS(t *testing.T) *natsServer {
+	t.Helper()
+	s := &natsServer{opts: &server.Options{Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, SyncAlways: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true}}
+	s.start(t)
+	t.Cleanup(func() { s.stop() })
+	return s
+}
+
+// processes starts processes of one ledger; the test stops them.
+func processes(t *testing.T, nats *natsServer) func(node.Config) *process {
+	t.Helper()
 	signer, err := identity.OpenSigner(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +97,8 @@ func TestAnEdgeGatewayRecordsReads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := func(cfg node.Config) *process {
+	return func(cfg node.Config) *process {
+		t.Helper()
 		cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
 		cfg.NATS, cfg.Verifier, cfg.Log = &node.NATS{URL: nats.ClientURL()}, verifier, slog.New(slog.DiscardHandler)
 		cfg.Journal = journal.Config{UnsafeSync: true} // nothing here cuts the power
@@ -100,6 +106,13 @@ func TestAnEdgeGatewayRecordsReads(t *testing.T) {
 		p.start(t)
 		return p
 	}
+}
+
+// An edge gateway that holds one tenant goes by the policies, records what they
+// ask for, and without its journal refuses that and serves the rest.
+func TestAnEdgeGatewayRecordsReads(t *testing.T) {
+	nats := startNATS(t)
+	run := processes(t, nats)
 	writer := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway}})
 	defer func() { writer.stop() }()
 	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}})

@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Fallback reads a sink, for tenants that the gateway does not hold.
+type Fallback interface {
+	// Get returns what the sink has of the keys, deleted ones too.
+	Get(ctx context.Context, t ledger.Tenant, keys []ledger.Key) (map[ledger.Key]FallbackEntry, error)
+}
+
+// FallbackEntry is what a sink has for a key.
+type FallbackEntry struct {
+	// Value is empty when the key was deleted.
+	Value ledger.Value
+	// Revision that set or deleted the key.
+	Revision ledger.Revision
+}
+
+// fallsBack says whether a call may be answered from a sink. What the ledger keeps of
+// its own is never in one.
+func (g *Gateway) fallsBack(method string, t ledger.Tenant) bool {
+	return g.cfg.Fallback != nil && !t.Reserved() &&
+		(method == stelev1.Config_Get_FullMethodName || method == stelev1.Config_BatchGet_FullMethodName)
+}
+
+// fallback reads the keys from the sink. That one is not there counts only where the
+// routes send it there: of any other the gateway knows nothing.
+func (g *Gateway) fallback(ctx context.Context, names []string, at *stelev1.At, atLeast uint64) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+	t, sink := callerOf(ctx).tenant, g.cfg.FallbackSink
+	if at != nil {
+		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no past: leave \"at\" out, or ask another gateway", errNotServed, t, sink)
+	}
+	routes, _, err := g.cfg.Routes.Table()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	keys := make([]ledger.Key, len(names))
+	for i, name := range names {
+		keys[i] = ledger.Key(name)
+		if !routes.Route(keys[i]).Wants(sink) {
+			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", errNotServed, t, name, sink)
+		}
+	}
+	found, err := g.cfg.Fallback.Get(ctx, t, keys)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, nil, nil, ctx.Err()
+		}
+		g.cfg.Log.Error("the fallback does not answer", "sink", sink, "tenant", t, "error", err)
+		return nil, nil, nil, fmt.Errorf("%w: this gateway does not hold %s, and %s does not answer", ledger.ErrUnavailable, t, sink)
+	}
+	var entries []*stelev1.Entry
+	var missing []string
+	size := 0
+	for i, k := range keys {
+		e := found[k]
+		switch {
+		case uint64(e.Revision) < atLeast:
+			return nil, nil, nil, fmt.Errorf("%w: this gateway does not hold %s, and that %s has all of %s is not certain: ask another gateway", ledger.ErrUnavailable, t, sink, ledger.Revision(atLeast))
+		case e.Value == "":
+			missing = append(missing, names[i])
+			continue
+		}
+		if size += len(e.Value) + len(k); size > MaxMessage {
+			return nil, nil, nil, errManyBytes
+		}
+		entries = append(entries, &stelev1.Entry{Key: names[i], Value: string(e.Value), Revision: uint64(e.Revision)})
+	}
+	return entries, missing, &stelev1.Snapshot{Stale: true}, nil
+}
