@@ -12,6 +12,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,6 +30,7 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -76,6 +78,8 @@ type Config struct {
 	Roles   []string
 	// Reflection lets tools like grpcurl read the schema without a token.
 	Reflection bool
+	// TLS is how to speak with callers; nil is without.
+	TLS *tls.Config
 	// Stats, when set, traces calls.
 	Stats stats.Handler
 	Log   *slog.Logger
@@ -137,6 +141,9 @@ func New(cfg Config) (*Gateway, error) {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+	}
+	if cfg.TLS != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
 	}
 	if cfg.Stats != nil {
 		options = append(options, grpc.StatsHandler(cfg.Stats))

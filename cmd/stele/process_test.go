@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -134,7 +135,7 @@ func serving(t *testing.T, p *process, token func() (string, error)) *gateway {
 		found = announced.FindSubmatch(p.printed(t))
 		return found != nil
 	})
-	cc, err := conn.Dial(string(found[1]), token)
+	cc, err := conn.Dial(string(found[1]), certs.Files{}, token)
 	if err != nil {
 		t.Fatal(err)
 	}

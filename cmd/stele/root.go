@@ -39,6 +39,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	flags.StringVar(&c.choice.Context, "context", "", "context to use [$STELE_CONTEXT]")
 	flags.StringVar(&c.choice.Address, "address", "", "gateway's host:port [$STELE_ADDRESS]")
 	flags.StringVar(&c.choice.TokenFile, "token-file", "", "file with the token [$STELE_TOKEN_FILE, or the token in $STELE_TOKEN]")
+	flags.StringVar(&c.choice.TLSCA, "tls-ca", "", "file with the CA of the gateway's certificate [$STELE_TLS_CA]")
 	flags.StringVarP(&c.choice.Tenant, "tenant", "t", "", "tenant to act for [$STELE_TENANT]")
 	flags.StringVarP(&c.format, "output", "o", string(output.Text), "text, json (one object a line) or yaml")
 	complete(root, "context", contextNames)
@@ -52,7 +53,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		proveCommand(c), verifyCommand(c), auditCommand(c),
 		importCommand(c), exportCommand(c), execCommand(c),
 		routesCommand(c), sinksCommand(c),
-		statusCommand(c), doctorCommand(c), tokenCommand(c),
+		statusCommand(c), doctorCommand(c), tokenCommand(c), whoamiCommand(c),
 	)
 	root.AddCommand(upCommand(), serveCommand())
 	return root

@@ -2,17 +2,19 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/routes"
@@ -21,25 +23,26 @@ import (
 // serveOptions are the flags of "stele serve".
 type serveOptions struct {
 	serverOptions
+	trust trustOptions
 
 	roles    []string
 	tenants  []string
 	fallback string
 
-	natsURL, natsCreds string
-	natsMonitor        []string
-	unsafeSync         bool
-	shards, replicas   int
-	checkpointKey      string
+	// tls is what is shown to callers, and with which CA's certificate they may.
+	tls certs.Files
 
-	jwks, issuer, audience  string
-	tenantClaim, rolesClaim string
+	nats             node.NATS
+	natsMonitor      []string
+	unsafeSync       bool
+	shards, replicas int
+	checkpointKey    string
 }
 
 func serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve --nats-url URL --jwks FILE --issuer ISS --audience AUD",
+		Use:   "serve --nats-url URL --issuer ISS --audience AUD",
 		Short: "Run some roles of a ledger whose journal is on NATS servers of your own",
 		Long: `Run roles of a ledger against NATS servers that someone else runs.
 
@@ -51,6 +54,9 @@ func serveCommand() *cobra.Command {
 
 A process without the role ledger is read-only: an edge gateway. It goes on
 serving while the journal is away, and says how old its answers are.
+
+Tokens are checked with the keys of the issuer, an OIDC provider, or of --jwks;
+they are followed as they change. Other machines are spoken to with TLS 1.3 only.
 
 The servers must run "jetstream { sync_interval: always }" and a max_payload of
 8MB; --nats-monitor proves the first. Every flag but --config can be set in the
@@ -70,18 +76,21 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
-	f.StringVar(&o.natsURL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
-	f.StringVar(&o.natsCreds, "nats-creds", "", "NATS credentials file")
+	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
+	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
+	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must show, beside their tokens")
+	f.StringVar(&o.nats.URL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
+	f.StringVar(&o.nats.Creds, "nats-creds", "", "NATS credentials file")
+	f.StringVar(&o.nats.NKey, "nats-nkey", "", "file with the seed of an nkey")
+	f.StringVar(&o.nats.TLS.CA, "nats-ca", "", "file with the CA of the NATS servers' certificates")
+	f.StringVar(&o.nats.TLS.Cert, "nats-cert", "", "file with the certificate that the NATS servers are shown; read again when it changes")
+	f.StringVar(&o.nats.TLS.Key, "nats-key", "", "file with its key")
 	f.StringSliceVar(&o.natsMonitor, "nats-monitor", nil, "monitoring URLs of all NATS servers, to prove that they sync every write")
 	f.BoolVar(&o.unsafeSync, "unsafe-sync", false, "accept NATS servers that may lose acknowledged writes in a power cut")
 	f.IntVar(&o.shards, "shards", 0, "streams of a ledger that is created now (default 8)")
 	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
-	f.StringVar(&o.jwks, "jwks", "", "file with the public keys that tokens are checked with")
-	f.StringVar(&o.issuer, "issuer", "", "issuer that tokens must have")
-	f.StringVar(&o.audience, "audience", "", "audience that tokens must have")
-	f.StringVar(&o.tenantClaim, "tenant-claim", "", "claim that holds the tenant (default tenant)")
-	f.StringVar(&o.rolesClaim, "roles-claim", "", "claim that holds the roles (default roles)")
+	o.trust.addFlags(f)
 	return cmd
 }
 
@@ -107,14 +116,15 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
+	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Reflection: o.reflection,
-		NATS:          &node.NATS{URL: o.natsURL, Creds: o.natsCreds},
+		NATS:          &o.nats,
 		Journal:       journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
 		CheckpointKey: o.checkpointKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
-		{"nats-url", o.natsURL}, {"jwks", o.jwks}, {"issuer", o.issuer}, {"audience", o.audience},
+		{"nats-url", o.nats.URL}, {"issuer", o.trust.issuer}, {"audience", o.trust.audience},
 	} {
 		if required.value == "" {
 			return failure.Usagef("--%s is needed", required.flag)
@@ -148,21 +158,46 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if cfg.Routes, err = o.configuredRoutes(usual); err != nil {
 		return err
 	}
-	keys, err := identity.LoadJWKS(o.jwks)
+	if cfg.TLS, cfg.HTTPTLS, err = o.openTLS(log); err != nil {
+		return err
+	}
+	verifier, keys, err := o.trust.open(ctx, log)
 	if err != nil {
 		return err
 	}
-	cfg.Verifier, err = identity.NewVerifier(identity.Config{
-		Keys: keys, Issuer: o.issuer, Audience: o.audience, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim,
-	})
-	if err != nil {
-		return err
-	}
+	defer keys.Close()
+	cfg.Verifier = verifier
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "stele %s serves %s\n  gRPC  %s\n  HTTP  http://%s/metrics /healthz /readyz\n",
-		version(), strings.Join(o.roles, " and "), n.GRPC(), n.HTTP())
+	web := "http"
+	if cfg.HTTPTLS != nil {
+		web = "https"
+	}
+	fmt.Fprintf(out, "stele %s serves %s\n  gRPC  %s\n  HTTP  %s://%s/metrics /healthz /readyz\n",
+		version(), strings.Join(o.roles, " and "), n.GRPC(), web, n.HTTP())
 	return n.Run(ctx)
+}
+
+// openTLS reads the certificates of the two listeners. Whoever looks after health
+// and metrics shows none: the CA of the callers is for gRPC.
+func (o *serveOptions) openTLS(log *slog.Logger) (grpc, http *tls.Config, err error) {
+	if o.tls.Cert == "" {
+		if o.tls != (certs.Files{}) {
+			return nil, nil, failure.Usagef("--tls-key and --client-ca need --tls-cert")
+		}
+		if address := o.exposed(); address != "" {
+			return nil, nil, failure.Try(failure.Usagef("%s is for other machines, too, and those are spoken to with TLS", address),
+				"--tls-cert FILE --tls-key FILE, or --plaintext where something between speaks TLS")
+		}
+		return nil, nil, nil
+	}
+	if grpc, err = certs.Server(o.tls, log); err != nil {
+		return nil, nil, fmt.Errorf("prepare TLS: %w", err)
+	}
+	if http, err = certs.Server(certs.Files{Cert: o.tls.Cert, Key: o.tls.Key}, log); err != nil {
+		return nil, nil, fmt.Errorf("prepare TLS: %w", err)
+	}
+	return grpc, http, nil
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"io"
 	"log/slog"
+	"net"
 
 	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 )
 
@@ -14,6 +16,7 @@ type serverOptions struct {
 	config             string
 	logLevel           string
 	reflection         bool
+	plaintext          bool
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -21,8 +24,21 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
+	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
+}
+
+// exposed says which address other machines can reach; empty when none, or when
+// they may speak without TLS.
+func (o *serverOptions) exposed() string {
+	for _, address := range []string{o.listen, o.http} {
+		host, _, err := net.SplitHostPort(address)
+		if err == nil && !conn.Loopback(host) && !o.plaintext {
+			return address
+		}
+	}
+	return ""
 }
 
 func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {

@@ -63,7 +63,7 @@ func (c *cli) connect() (*session, error) {
 	if own := s.tokenTenant(); own != "" && !settings.TenantChosen {
 		s.tenant = own
 	}
-	if s.conn, err = conn.Dial(settings.Address, settings.ReadToken); err != nil {
+	if s.conn, err = conn.Dial(settings.Address, settings.TLS, settings.ReadToken); err != nil {
 		return nil, failure.With(failure.Usage, err)
 	}
 	s.config, s.ledger, s.sinks = stelev1.NewConfigClient(s.conn), stelev1.NewLedgerClient(s.conn), stelev1.NewSinksClient(s.conn)

@@ -7,7 +7,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/claims"
-	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 )
@@ -17,22 +16,15 @@ func tokenCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print what the token in use says",
-		Long: `Print what the token in use says. Nothing is verified here: "stele status" tells
-what the gateway makes of it.`,
+		Long: `Print what the token in use says. Nothing is verified here: "stele whoami" tells
+what the gateway makes of it, "stele token inspect" why it is refused.`,
 		Example: `  curl -H "Authorization: Bearer $(stele token --raw)" ...`,
 		Args:    cobra.NoArgs,
 	}
 	cmd.RunE = func(*cobra.Command, []string) error {
-		settings, err := contexts.Resolve(c.choice)
-		if err != nil {
-			return failure.With(failure.Usage, err)
-		}
-		token, err := settings.ReadToken()
+		token, err := c.tokenInUse()
 		if err != nil {
 			return err
-		}
-		if token == "" {
-			return failure.Try(failure.Usagef("no token is chosen"), "--token-file FILE, or a token in $STELE_TOKEN")
 		}
 		p := c.printer()
 		if raw {
@@ -48,6 +40,7 @@ what the gateway makes of it.`,
 		return printClaims(p, cl)
 	}
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the token itself")
+	cmd.AddCommand(tokenMintCommand(c), tokenInspectCommand(c))
 	return cmd
 }
 
@@ -64,13 +57,8 @@ func printClaims(p *output.Printer, cl claims.Claims) error {
 	if !cl.Expires.IsZero() {
 		rows = append(rows, [2]string{"expires", cl.Expires.UTC().Format(time.RFC3339) + expiry(cl.Expires)})
 	}
-	rows = append(rows, [2]string{"claims", string(cl.JSON)})
-	for _, row := range rows {
-		if err := p.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-7s", row[0])), row[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	rows = append(rows, [2]string{"claims", output.Plain(string(cl.JSON))})
+	return printRows(p, rows)
 }
 
 func expiry(t time.Time) string {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger/journal"
@@ -51,6 +53,10 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	if address := o.exposed(); address != "" {
+		return failure.Try(failure.Usagef("%s is for other machines, too, and stele up speaks without TLS", address),
+			"stele serve with --tls-cert and --tls-key, or --plaintext where something between speaks TLS")
+	}
 	routes, err := o.configuredRoutes(node.LocalRoutes())
 	if err != nil {
 		return err
@@ -79,7 +85,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err := writeToken(signer, token); err != nil {
 		return err
 	}
-	path, current, err := writeContext(n.GRPC(), token)
+	path, current, err := writeContext(hereOf(n.GRPC()), token)
 	if err != nil {
 		return err
 	}
@@ -105,6 +111,16 @@ func writeToken(s *identity.Signer, path string) error {
 		return fmt.Errorf("write the token: %w", err)
 	}
 	return nil
+}
+
+// hereOf is the address at which this machine finds a listener: one for every
+// address of the machine is spoken to without TLS only here.
+func hereOf(address string) string {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil || !ap.Addr().IsUnspecified() {
+		return address
+	}
+	return fmt.Sprintf("127.0.0.1:%d", ap.Port())
 }
 
 func writeContext(address, token string) (path, current string, err error) {

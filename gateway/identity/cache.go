@@ -31,29 +31,31 @@ type cache [sets][ways]atomic.Pointer[cached]
 type cached struct {
 	token     digest
 	principal Principal
+	// key is the one that signed: when it stops working, the token does.
+	key *publicKey
 }
 
-func (c *cache) get(token *digest) *Principal {
+func (c *cache) get(token *digest) *cached {
 	set := c.set(token)
 	for i := range set {
 		if e := set[i].Load(); e != nil && e.token == *token {
-			return &e.principal
+			return e
 		}
 	}
 	return nil
 }
 
-// put makes room by dropping a token that has expired, or else any.
-func (c *cache) put(token *digest, p Principal, now time.Time) *Principal {
+// put takes the place of the same token, of one that has expired, or else of any.
+func (c *cache) put(token *digest, p Principal, key *publicKey, now time.Time) *Principal {
 	set := c.set(token)
 	way := &set[token[8]%ways]
 	for i := range set {
-		if e := set[i].Load(); e == nil || !now.Before(e.principal.Expires) {
+		if e := set[i].Load(); e == nil || e.token == *token || !now.Before(e.principal.Expires) {
 			way = &set[i]
 			break
 		}
 	}
-	e := &cached{*token, p}
+	e := &cached{*token, p, key}
 	way.Store(e)
 	return &e.principal
 }

@@ -63,7 +63,7 @@ func TestFullCacheTakesNewTokens(t *testing.T) {
 	token := func(i int) *digest { return &digest{31: byte(i)} }
 	until := func(d time.Duration) Principal { return Principal{Expires: testNow.Add(d)} }
 	for i := range ways + 1 {
-		c.put(token(i), until(time.Hour), testNow)
+		c.put(token(i), until(time.Hour), nil, testNow)
 	}
 	held := 0
 	for i := range ways + 1 {
@@ -81,9 +81,9 @@ func TestFullCacheTakesNewTokens(t *testing.T) {
 		if i == 2 {
 			ttl = -time.Second
 		}
-		d.put(token(i), until(ttl), testNow.Add(-time.Minute))
+		d.put(token(i), until(ttl), nil, testNow.Add(-time.Minute))
 	}
-	d.put(token(ways), until(time.Hour), testNow)
+	d.put(token(ways), until(time.Hour), nil, testNow)
 	for i := range ways + 1 {
 		if got, want := d.get(token(i)) != nil, i != 2; got != want {
 			t.Errorf("token %d is held: %v, want %v", i, got, want)
@@ -123,7 +123,7 @@ func BenchmarkVerify(b *testing.B) {
 	b.Run("first", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := v.check(token); err != nil {
+			if _, _, err := v.check(token); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -30,10 +30,16 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 	if p.Subject, ok = claims["sub"].(string); !ok || p.Subject == "" || len(p.Subject) > ledger.MaxAuthor {
 		return p, refuse("the token's subject (sub) is not a string of 1 to %d bytes", ledger.MaxAuthor)
 	}
-	if p.Roles, ok = readRoles(claims[v.rolesClaim]); !ok {
+	if v.preset == Cognito {
+		if err := v.cognitoAudience(claims); err != nil {
+			return p, err
+		}
+	}
+	roles, _ := v.rolesClaim.in(claims)
+	if p.Roles, ok = readRoles(roles); !ok {
 		return p, refuse("the token's roles (%s) are neither a list of strings nor one string", v.rolesClaim)
 	}
-	if claim, present := claims[v.tenantClaim]; present {
+	if claim, present := v.tenantClaim.in(claims); present {
 		name, ok := claim.(string)
 		if !ok || name == "" {
 			return p, refuse("the token's tenant (%s) is not a tenant's name", v.tenantClaim)

@@ -2,9 +2,11 @@
 // Principal: subject, tenant, roles. Nothing else that a caller sends has a say
 // in whose configuration it sees.
 //
-// Tokens are JWTs signed with ES256 or EdDSA by a key of a KeySet, which an
-// identity provider publishes as a JWKS file. Without a provider, a Signer is a
-// local one: a key pair in a folder that signs tokens for this ledger.
+// Tokens are JWTs signed with RS256, ES256 or EdDSA by an identity provider,
+// which publishes its keys as a JWKS (RFC 7517). A Keyring follows that set from
+// an endpoint or a file, so that keys change without a restart. Without a
+// provider, a Signer is a local one: a key pair in a folder that signs tokens for
+// this ledger.
 package identity
 
 import (
@@ -23,7 +25,7 @@ var ErrUnauthenticated = errors.New("unauthenticated")
 // refusal is an ErrUnauthenticated with its reason.
 type refusal struct{ reason string }
 
-func refuse(format string, args ...any) error {
+func refuse(format string, args ...any) *refusal {
 	return &refusal{fmt.Sprintf(format, args...)}
 }
 

@@ -7,15 +7,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"github.com/golang-jwt/jwt/v5"
 )
 
 const (
 	// The keys of RFC 8037 appendix A.2 and RFC 7517 appendix A.1.
 	rfcEd25519 = `"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"`
 	rfcP256    = `"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"`
-	rfcRSA     = `"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx","e":"AQAB"`
+	rfcRSA     = `"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB"`
 )
 
 func set(keys ...string) string {
@@ -29,9 +27,10 @@ func TestKeySetTakesWhatItCanUse(t *testing.T) {
 	}{
 		{"one key without a name", set(rfcEd25519), map[string]string{"": eddsa}},
 		{"one of each kind", set(rfcEd25519+`,"kid":"a"`, rfcP256+`,"kid":"b"`), map[string]string{"a": eddsa, "b": es256}},
-		{"keys of other kinds are passed over", set(rfcRSA+`,"kid":"a"`, rfcP256+`,"kid":"b"`, `"kty":"oct"`, `"kty":"new"`), map[string]string{"b": es256}},
-		{"keys for other uses are passed over", set(rfcP256+`,"use":"enc"`, rfcP256+`,"key_ops":["sign"]`, rfcEd25519+`,"use":"sig","key_ops":["verify"]`), map[string]string{"": eddsa}},
-		{"keys for other algorithms are passed over", set(rfcP256+`,"alg":"ECDH-ES"`, rfcEd25519+`,"alg":"EdDSA"`), map[string]string{"": eddsa}},
+		{"RSA, as providers have it", set(rfcRSA+`,"kid":"a","alg":"RS256","use":"sig"`, rfcRSA+`,"kid":"b","use":"sig"`), map[string]string{"a": rs256, "b": rs256}},
+		{"keys of other kinds are passed over", set(`"kty":"EC","crv":"P-521","kid":"a"`, rfcP256+`,"kid":"b"`, `"kty":"oct"`, `"kty":"new"`), map[string]string{"b": es256}},
+		{"keys for other uses are passed over", set(rfcRSA+`,"use":"enc"`, rfcP256+`,"key_ops":["sign"]`, rfcEd25519+`,"use":"sig","key_ops":["verify"]`), map[string]string{"": eddsa}},
+		{"keys for other algorithms are passed over", set(rfcP256+`,"alg":"ECDH-ES"`, rfcRSA+`,"alg":"RSA-OAEP"`, rfcRSA+`,"alg":"PS256"`, rfcEd25519+`,"alg":"EdDSA"`), map[string]string{"": eddsa}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -58,7 +57,13 @@ func TestKeySetRefusesWhatNobodyShouldTrust(t *testing.T) {
 		{"nothing", "", "read key set"},
 		{"no JSON", "-----BEGIN PUBLIC KEY-----", "read key set"},
 		{"no keys", `{"keys":[]}`, "none of its 0 keys"},
-		{"no usable key", set(rfcRSA), "none of its 1 keys"},
+		{"no usable key", set(`"kty":"oct"`), "none of its 1 keys"},
+		{"a short RSA key", set(`"kty":"RSA","n":"` + strings.Repeat("_", 340) + `","e":"AQAB"`), "n has 2040 bits"},
+		{"an RSA key too long", set(`"kty":"RSA","n":"` + strings.Repeat("_", 1368) + `","e":"AQAB"`), "n has 8208 bits"},
+		{"an even RSA exponent", set(strings.Replace(rfcRSA, `"AQAB"`, `"AQAA"`, 1)), "no RSA key"},
+		{"RSA with exponent 1", set(strings.Replace(rfcRSA, `"AQAB"`, `"AQ"`, 1)), "no RSA key"},
+		{"RSA with an exponent of 33 bits", set(strings.Replace(rfcRSA, `"AQAB"`, `"AQAAAAE"`, 1)), "no RSA key"},
+		{"RSA without numbers", set(`"kty":"RSA"`), "n has 0 bits"},
 		{"a private key", set(rfcEd25519 + `,"d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"`), "private"},
 		{"a private key of another kind", set(rfcRSA+`,"d":"X4cTteJY"`, rfcEd25519), "private"},
 		{"two keys of one name", set(rfcEd25519+`,"kid":"a"`, rfcP256+`,"kid":"a"`), "same kid"},
@@ -103,13 +108,13 @@ func TestKeySetIsLoadedFromAFile(t *testing.T) {
 
 func TestTokenMayLeaveOutTheNameOfTheOnlyKey(t *testing.T) {
 	is := newIssuer(t)
-	is.config.Keys = KeySet{map[string]publicKey{"ed": is.keys.keys["ed"]}}
+	is.config.Keys = KeySet{map[string]*publicKey{"ed": is.keys.keys["ed"]}}
 	v := is.verifier(t)
-	nameless := sign(t, jwt.SigningMethodEdDSA, is.ed, nil, payload(t, good(nil)))
+	nameless := is.ed.sign(t, map[string]any{"kid": nil}, payload(t, good(nil)))
 	if _, err := v.Verify(nameless); err != nil {
 		t.Errorf("a token without kid: %v", err)
 	}
-	other := sign(t, jwt.SigningMethodEdDSA, is.ed, map[string]any{"kid": "other"}, payload(t, good(nil)))
+	other := is.ed.sign(t, map[string]any{"kid": "other"}, payload(t, good(nil)))
 	if _, err := v.Verify(other); err == nil {
 		t.Error("a token with an unknown kid was accepted")
 	}

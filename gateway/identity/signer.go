@@ -75,7 +75,7 @@ type Claims struct {
 
 // Keys is the set that checks this signer's tokens.
 func (s *Signer) Keys() KeySet {
-	return KeySet{map[string]publicKey{s.jwk.ID: {eddsa, s.key.Public()}}}
+	return KeySet{map[string]*publicKey{s.jwk.ID: {alg: eddsa, key: s.key.Public()}}}
 }
 
 // Mint signs a token from LocalIssuer for LocalAudience.

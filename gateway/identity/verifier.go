@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -17,15 +18,18 @@ const MaxToken = 16 << 10
 // Config says which tokens a Verifier accepts.
 type Config struct {
 	// Keys that sign tokens. Required.
-	Keys KeySet
+	Keys Keys
 	// Issuer is the token's "iss". Required.
 	Issuer string
 	// Audience is one of the token's "aud". Required.
 	Audience string
-	// TenantClaim holds the tenant; "tenant" when empty.
+	// Preset says what the provider calls the claims below.
+	Preset Preset
+	// TenantClaim holds the tenant; the preset's when empty. A name that begins
+	// with "/" is a JSON pointer (RFC 6901) to a claim inside of another.
 	TenantClaim string
-	// RolesClaim holds the roles, as a list or separated by spaces; "roles" when
-	// empty. Roles that are not known here are passed over.
+	// RolesClaim holds the roles, as a list or separated by spaces; the preset's
+	// when empty. Roles that are not known here are passed over.
 	RolesClaim string
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
@@ -33,13 +37,15 @@ type Config struct {
 
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
-	keys        KeySet
+	keys        Keys
 	issuer      string
 	audience    string
-	tenantClaim string
-	rolesClaim  string
+	preset      Preset
+	tenantClaim claimName
+	rolesClaim  claimName
 	now         func() time.Time
 	parser      *jwt.Parser
+	claims      *jwt.Validator // the parser's own
 
 	verified cache
 }
@@ -47,78 +53,88 @@ type Verifier struct {
 // NewVerifier makes a Verifier.
 func NewVerifier(cfg Config) (*Verifier, error) {
 	switch {
-	case len(cfg.Keys.keys) == 0:
-		return nil, errors.New("new verifier: the key set is empty")
+	case cfg.Keys == nil:
+		return nil, errors.New("new verifier: there are no keys")
 	case cfg.Issuer == "":
 		return nil, errors.New("new verifier: the issuer is empty")
 	case cfg.Audience == "":
 		return nil, errors.New("new verifier: the audience is empty")
 	}
+	names, known := presets[cfg.Preset]
+	if !known {
+		return nil, fmt.Errorf("new verifier: there is no preset %q", cfg.Preset)
+	}
 	v := &Verifier{
 		keys:        cfg.Keys,
 		issuer:      cfg.Issuer,
 		audience:    cfg.Audience,
-		tenantClaim: cfg.TenantClaim,
-		rolesClaim:  cfg.RolesClaim,
+		preset:      cfg.Preset,
+		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
+		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
 		now:         cfg.Now,
-	}
-	if v.tenantClaim == "" {
-		v.tenantClaim = "tenant"
-	}
-	if v.rolesClaim == "" {
-		v.rolesClaim = "roles"
 	}
 	if v.now == nil {
 		v.now = time.Now
 	}
-	v.parser = jwt.NewParser(
-		jwt.WithValidMethods([]string{es256, eddsa}),
+	options := []jwt.ParserOption{
+		jwt.WithValidMethods([]string{rs256, es256, eddsa}),
 		jwt.WithIssuer(cfg.Issuer),
-		jwt.WithAudience(cfg.Audience),
 		jwt.WithExpirationRequired(),
 		jwt.WithTimeFunc(v.now),
 		jwt.WithStrictDecoding(),
-	)
+	}
+	if v.preset != Cognito {
+		options = append(options, jwt.WithAudience(cfg.Audience))
+	}
+	v.parser, v.claims = jwt.NewParser(options...), jwt.NewValidator(options...)
 	return v, nil
 }
 
 // Verify returns who holds the token, or an error that wraps ErrUnauthenticated.
-// A token that was verified once is remembered until it expires.
+// A token that was verified once is remembered until it expires or its key stops
+// working. One whose key is unknown may have to wait for the keys to be loaded.
 func (v *Verifier) Verify(token string) (*Principal, error) {
 	if len(token) > MaxToken {
-		return nil, refuse("the token has %d bytes, more than %d", len(token), MaxToken)
+		return nil, tooLong(token)
 	}
 	id := digestOf(token)
 	now := v.now()
-	if p := v.verified.get(&id); p != nil {
-		if !now.Before(p.Expires) {
-			return nil, expired(p.Expires)
+	if e := v.verified.get(&id); e != nil && e.key.good(now) {
+		if !now.Before(e.principal.Expires) {
+			return nil, expired(e.principal.Expires)
 		}
-		return p, nil
+		return &e.principal, nil
 	}
-	p, err := v.check(token)
+	p, key, err := v.check(token)
 	if err != nil {
 		return nil, err
 	}
-	return v.verified.put(&id, p, now), nil
+	return v.verified.put(&id, p, key, now), nil
 }
 
 // check does the whole work: signature first, then what it vouches for.
-func (v *Verifier) check(token string) (Principal, error) {
+func (v *Verifier) check(token string) (p Principal, key *publicKey, err error) {
 	claims := jwt.MapClaims{}
-	if _, err := v.parser.ParseWithClaims(token, claims, v.key); err != nil {
-		return Principal{}, v.explain(err, claims)
+	find := func(t *jwt.Token) (any, error) {
+		if key, err = v.key(t); err != nil {
+			return nil, err
+		}
+		return key.key, nil
+	}
+	if _, err := v.parser.ParseWithClaims(token, claims, find); err != nil {
+		return p, nil, refuse("%s", v.reasons(err, claims)[0])
 	}
 	if err := checkJSON(token); err != nil {
-		return Principal{}, err
+		return p, nil, err
 	}
-	return v.principal(claims)
+	p, err = v.principal(claims)
+	return p, key, err
 }
 
 // key finds the key for a token that nothing is known of yet. Keys come from
-// the key set alone: headers that bring or point to one (jwk, jku, x5c, x5u) are
-// not looked at.
-func (v *Verifier) key(t *jwt.Token) (any, error) {
+// the verifier's own alone: headers that bring or point to one (jwk, jku, x5c,
+// x5u) are not looked at.
+func (v *Verifier) key(t *jwt.Token) (*publicKey, error) {
 	if _, ok := t.Header["crit"]; ok {
 		// RFC 7515 section 4.1.11: refuse extensions that one doesn't understand.
 		return nil, refuse("the token's header demands an extension (crit)")
@@ -130,7 +146,7 @@ func (v *Verifier) key(t *jwt.Token) (any, error) {
 	if t.Method.Alg() != key.alg {
 		return nil, refuse("the token's algorithm is not %s, which its key is for", key.alg)
 	}
-	return key.key, nil
+	return key, nil
 }
 
 // checkJSON refuses a name that occurs twice in an object, because parsers
@@ -148,19 +164,20 @@ func checkJSON(token string) error {
 	return nil
 }
 
-// explain turns the parser's error into a reason that gives away no more than
-// the caller knows.
-func (v *Verifier) explain(err error, claims jwt.MapClaims) error {
+// reasons turns the parser's error into what is wrong, which gives away no more
+// than the caller knows. There is always one.
+func (v *Verifier) reasons(err error, claims jwt.MapClaims) []string {
 	if r, ok := errors.AsType[*refusal](err); ok {
-		return r
+		return []string{r.reason}
 	}
+	var wrong []string
 	for _, known := range []struct {
 		err    error
 		reason string
 	}{
 		{jwt.ErrTokenMalformed, "the token is not a JWT: header.payload.signature, each in base64url without padding"},
-		{jwt.ErrTokenUnverifiable, "the token's algorithm is not ES256 or EdDSA"},
-		{jwt.ErrTokenSignatureInvalid, "the token is not signed with ES256 or EdDSA by the key that it names"},
+		{jwt.ErrTokenUnverifiable, "the token's algorithm is not RS256, ES256 or EdDSA"},
+		{jwt.ErrTokenSignatureInvalid, "the token is not signed with RS256, ES256 or EdDSA by the key that it names"},
 		{jwt.ErrInvalidType, "a registered claim of the token (iss, aud, exp, nbf) has the wrong type"},
 		{jwt.ErrTokenRequiredClaimMissing, "the token needs the claims iss, aud and exp"},
 		{jwt.ErrTokenInvalidIssuer, fmt.Sprintf("the token's issuer is not %q", v.issuer)},
@@ -168,15 +185,22 @@ func (v *Verifier) explain(err error, claims jwt.MapClaims) error {
 		{jwt.ErrTokenNotValidYet, "the token is not valid yet (nbf): compare the clocks"},
 	} {
 		if errors.Is(err, known.err) {
-			return refuse("%s", known.reason)
+			wrong = append(wrong, known.reason)
 		}
 	}
 	if exp, _ := claims.GetExpirationTime(); exp != nil && errors.Is(err, jwt.ErrTokenExpired) {
-		return expired(exp.Time)
+		wrong = append(wrong, expired(exp.Time).reason)
 	}
-	return refuse("the token's claims are not valid")
+	if len(wrong) == 0 {
+		wrong = append(wrong, "the token's claims are not valid")
+	}
+	return wrong
 }
 
-func expired(at time.Time) error {
+func expired(at time.Time) *refusal {
 	return refuse("the token expired at %s", at.UTC().Format(time.RFC3339))
+}
+
+func tooLong(token string) *refusal {
+	return refuse("the token has %d bytes, more than %d", len(token), MaxToken)
 }

@@ -3,11 +3,11 @@ package conn
 
 import (
 	"context"
-	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
 
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/ledger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -20,16 +20,20 @@ import (
 const maxReceive = 16 << 20
 
 // Dial makes a connection to the gateway at host:port; it is set up when first
-// used. Only a gateway on this machine is spoken to without TLS. token is asked
-// for at every call.
-func Dial(address string, token func() (string, error)) (*grpc.ClientConn, error) {
+// used. Only a gateway on this machine is spoken to without TLS, and that only
+// where no files are given. token is asked for at every call.
+func Dial(address string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", address, err)
 	}
-	creds := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12})
-	if Loopback(host) {
-		creds = insecure.NewCredentials()
+	creds := insecure.NewCredentials()
+	if !Loopback(host) || files != (certs.Files{}) {
+		config, err := certs.Client(files)
+		if err != nil {
+			return nil, fmt.Errorf("prepare TLS: %w", err)
+		}
+		creds = credentials.NewTLS(config)
 	}
 	return grpc.NewClient("passthrough:///"+address,
 		grpc.WithTransportCredentials(creds),

@@ -6,6 +6,9 @@
 //	    address: 127.0.0.1:7070
 //	    token_file: /home/me/.local/share/stele/token
 //	    tenant: acme
+//	  edge:
+//	    address: stele.example.com:7070
+//	    tls_ca: /etc/stele/ca.pem
 package contexts
 
 import (
@@ -35,6 +38,11 @@ type Context struct {
 	TokenFile string `yaml:"token_file,omitempty"`
 	// Tenant to act for, where the token says none.
 	Tenant string `yaml:"tenant,omitempty"`
+	// TLSCA holds the CA of the gateway's certificate, TLSCert and TLSKey what to
+	// show it; absolute paths.
+	TLSCA   string `yaml:"tls_ca,omitempty"`
+	TLSCert string `yaml:"tls_cert,omitempty"`
+	TLSKey  string `yaml:"tls_key,omitempty"`
 }
 
 // Path is $STELE_CONFIG, or stele/config.yaml in the user's configuration

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 )
 
 func TestPutKeepsOtherContextsAndTheCurrentOne(t *testing.T) {
@@ -63,7 +64,7 @@ func TestTheChoiceGoesBeforeTheEnvironmentAndThatBeforeTheContext(t *testing.T) 
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	for name, c := range map[string]Context{
 		"a": {Address: "a:1", TokenFile: "/a", Tenant: "ta"},
-		"b": {Address: "b:1", TokenFile: "/b"},
+		"b": {Address: "b:1", TokenFile: "/b", TLSCA: "/ca", TLSCert: "/cert", TLSKey: "/key"},
 	} {
 		if err := Put(path, name, c); err != nil {
 			t.Fatal(err)
@@ -81,18 +82,19 @@ func TestTheChoiceGoesBeforeTheEnvironmentAndThatBeforeTheContext(t *testing.T) 
 		want   Settings
 	}{
 		{"nothing chosen", nil, Choice{},
-			Settings{Context: file.Current, Address: current.Address, TokenFile: current.TokenFile, Tenant: current.Tenant}},
+			Settings{Context: file.Current, Address: current.Address, TokenFile: current.TokenFile, Tenant: current.Tenant,
+				TLS: certs.Files{CA: current.TLSCA, Cert: current.TLSCert, Key: current.TLSKey}}},
 		{"a context", nil, Choice{Context: "b"},
-			Settings{Context: "b", Address: "b:1", TokenFile: "/b"}},
+			Settings{Context: "b", Address: "b:1", TokenFile: "/b", TLS: certs.Files{CA: "/ca", Cert: "/cert", Key: "/key"}}},
 		{"the environment", map[string]string{"STELE_CONTEXT": "a", "STELE_ADDRESS": "e:1", "STELE_TOKEN": "tok", "STELE_TENANT": "te"}, Choice{},
 			Settings{Context: "a", Address: "e:1", Token: "tok", Tenant: "te", TenantChosen: true}},
-		{"flags", map[string]string{"STELE_CONTEXT": "a", "STELE_ADDRESS": "e:1", "STELE_TOKEN": "tok", "STELE_TENANT": "te"},
-			Choice{Context: "b", Address: "f:1", TokenFile: "/f", Tenant: "tf"},
-			Settings{Context: "b", Address: "f:1", TokenFile: "/f", Tenant: "tf", TenantChosen: true}},
+		{"flags", map[string]string{"STELE_CONTEXT": "a", "STELE_ADDRESS": "e:1", "STELE_TOKEN": "tok", "STELE_TENANT": "te", "STELE_TLS_CA": "/eca", "STELE_TLS_CERT": "/ecert"},
+			Choice{Context: "b", Address: "f:1", TokenFile: "/f", Tenant: "tf", TLSCA: "/fca"},
+			Settings{Context: "b", Address: "f:1", TokenFile: "/f", Tenant: "tf", TenantChosen: true, TLS: certs.Files{CA: "/fca", Cert: "/ecert", Key: "/key"}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Setenv("STELE_CONFIG", path)
-			for _, name := range []string{"STELE_CONTEXT", "STELE_ADDRESS", "STELE_TOKEN", "STELE_TOKEN_FILE", "STELE_TENANT"} {
+			for _, name := range []string{"STELE_CONTEXT", "STELE_ADDRESS", "STELE_TOKEN", "STELE_TOKEN_FILE", "STELE_TENANT", "STELE_TLS_CA", "STELE_TLS_CERT", "STELE_TLS_KEY"} {
 				t.Setenv(name, c.env[name])
 			}
 			got, err := Resolve(c.choice)

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 )
 
 // Choice is what a caller chose for one command; a zero field is not chosen.
 type Choice struct {
-	Context, Address, TokenFile, Tenant string
+	Context, Address, TokenFile, Tenant, TLSCA string
 }
 
 // Settings is how to reach the gateway: each field from the choice, else from
@@ -23,13 +25,15 @@ type Settings struct {
 	// Token is set only from the environment; else it is in TokenFile.
 	Token, TokenFile string
 	Tenant           string
+	// TLS is how to speak with the gateway.
+	TLS certs.Files
 	// TenantChosen says that Tenant is more than the context's default.
 	TenantChosen bool
 }
 
 // Resolve settles the settings from the choice, STELE_CONTEXT, STELE_ADDRESS,
-// STELE_TOKEN, STELE_TOKEN_FILE, STELE_TENANT and the context file. A setting
-// that nobody made stays empty.
+// STELE_TOKEN, STELE_TOKEN_FILE, STELE_TENANT, STELE_TLS_CA, STELE_TLS_CERT,
+// STELE_TLS_KEY and the context file. A setting that nobody made stays empty.
 func Resolve(choice Choice) (Settings, error) {
 	var s Settings
 	var err error
@@ -50,6 +54,11 @@ func Resolve(choice Choice) (Settings, error) {
 	s.Tenant = cmp.Or(choice.Tenant, os.Getenv("STELE_TENANT"))
 	s.TenantChosen = s.Tenant != ""
 	s.Tenant = cmp.Or(s.Tenant, c.Tenant)
+	s.TLS = certs.Files{
+		CA:   cmp.Or(choice.TLSCA, os.Getenv("STELE_TLS_CA"), c.TLSCA),
+		Cert: cmp.Or(os.Getenv("STELE_TLS_CERT"), c.TLSCert),
+		Key:  cmp.Or(os.Getenv("STELE_TLS_KEY"), c.TLSKey),
+	}
 	s.TokenFile = choice.TokenFile
 	if s.TokenFile == "" {
 		if s.Token = os.Getenv("STELE_TOKEN"); s.Token == "" {

@@ -145,7 +145,7 @@ func hint(err error) string {
 	case codes.Unavailable:
 		return "stele doctor"
 	case codes.Unauthenticated:
-		return "stele token, to see who you are and until when; stele doctor"
+		return "stele token inspect, to see what is wrong with it; stele doctor"
 	case codes.Unimplemented:
 		return "stele status, to see the gateway's version"
 	}

@@ -4,6 +4,7 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -47,6 +48,8 @@ type Config struct {
 	Data string
 	// Listen is the gRPC address, HTTP that of metrics and health.
 	Listen, HTTP string
+	// TLS and HTTPTLS are how to speak there; nil is without TLS.
+	TLS, HTTPTLS *tls.Config
 	Roles        []string
 	// Tenants to hold and serve; empty for all.
 	Tenants []ledger.Tenant
@@ -68,13 +71,6 @@ type Config struct {
 	Reflection bool
 	Version    string
 	Log        *slog.Logger
-}
-
-// NATS says how to reach the journal's servers.
-type NATS struct {
-	URL string
-	// Creds is a .creds file; empty for none.
-	Creds string
 }
 
 // Node is one process's parts.
@@ -139,7 +135,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
-		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree,
+		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
 		Routes: n.routes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
@@ -162,6 +158,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if n.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
+	}
+	if cfg.HTTPTLS != nil {
+		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
 	}
 	return n, nil
 }
@@ -313,21 +312,6 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	}
 	n.attached.Store(a)
 	return nil
-}
-
-func (n *Node) connect() (*nats.Conn, error) {
-	if n.server != nil {
-		return n.server.Connect()
-	}
-	options := []nats.Option{nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}
-	if n.cfg.NATS.Creds != "" {
-		options = append(options, nats.UserCredentials(n.cfg.NATS.Creds))
-	}
-	nc, err := nats.Connect(n.cfg.NATS.URL, options...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", n.cfg.NATS.URL, err)
-	}
-	return nc, nil
 }
 
 // close ends what attach began, but for the replica and the tree, which follow

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/identity"
@@ -46,10 +47,13 @@ func (s *natsServer) stop() {
 // process is a node that runs, and a client of its gateway.
 type process struct {
 	cfg    node.Config
+	tls    certs.Files // the client's
 	signer *identity.Signer
-	config stelev1.ConfigClient
-	ledger stelev1.LedgerClient
-	stop   func()
+
+	grpc, http string // where it listens
+	config     stelev1.ConfigClient
+	ledger     stelev1.LedgerClient
+	stop       func()
 }
 
 func (p *process) start(t *testing.T) {
@@ -58,10 +62,11 @@ func (p *process) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.grpc, p.http = n.GRPC(), n.HTTP()
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(ctx) }()
-	cc, err := conn.Dial(n.GRPC(), func() (string, error) {
+	cc, err := conn.Dial(p.grpc, p.tls, func() (string, error) {
 		return p.signer.Mint(identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
 	})
 	if err != nil {

@@ -1,0 +1,175 @@
+// Package certs is how a process speaks TLS: 1.3 only, with certificates that are
+// read again when their files change, so that nobody has to restart anything.
+package certs
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"time"
+)
+
+// Files are files of PEM; each may be empty.
+type Files struct {
+	// Cert is what this process shows, with the chain that leads to its CA, and Key
+	// its private key.
+	Cert, Key string
+	// CA holds the certificates of those who sign the other side's; empty for those
+	// that the system trusts.
+	CA string
+}
+
+// check says what is missing.
+func (f Files) check() error {
+	if (f.Cert == "") != (f.Key == "") {
+		return errors.New("a certificate and its key belong together: give both files")
+	}
+	return nil
+}
+
+// lookAfter is how old what was read of the files may be when a connection is made.
+const lookAfter = time.Second
+
+// Server is how to listen: with Cert, and where there is a CA for those only who
+// show a certificate of it. Files that cannot be read later, or do not fit
+// together, are an error in the log; what was read before stays until they do.
+func Server(f Files, log *slog.Logger) (*tls.Config, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	s := &server{files: f, log: log}
+	if err := s.read(); err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13,
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return s.current(), nil
+		},
+	}, nil
+}
+
+type server struct {
+	files Files
+	log   *slog.Logger
+
+	mu     sync.Mutex // guards the fields below
+	looked time.Time
+	failed string // why the files could not be read, at the last look
+	seen   []byte
+	config *tls.Config
+}
+
+// current is the configuration of a connection that is being made.
+func (s *server) current() *tls.Config {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if time.Since(s.looked) < lookAfter {
+		return s.config
+	}
+	err := s.read()
+	switch {
+	case err == nil:
+		s.failed = ""
+	case s.failed != err.Error():
+		s.failed = err.Error()
+		s.log.Error("cannot read the TLS certificate anew; the one before goes on", "error", err)
+	}
+	return s.config
+}
+
+// read makes a configuration of what the files hold now.
+func (s *server) read() error {
+	s.looked = time.Now()
+	var parts [3][]byte
+	for i, path := range []string{s.files.Cert, s.files.Key, s.files.CA} {
+		if path == "" {
+			continue
+		}
+		var err error
+		if parts[i], err = os.ReadFile(path); err != nil {
+			return err
+		}
+	}
+	all := bytes.Join(parts[:], []byte{0})
+	if s.config != nil && bytes.Equal(all, s.seen) {
+		return nil
+	}
+	cert, err := tls.X509KeyPair(parts[0], parts[1])
+	if err != nil {
+		return fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
+	}
+	config := &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{cert},
+		// A resumed session would go by what was true when it began.
+		SessionTicketsDisabled: true,
+	}
+	if s.files.CA != "" {
+		if config.ClientCAs, err = pool(s.files.CA, parts[2]); err != nil {
+			return err
+		}
+		config.ClientAuth = tls.RequireAndVerifyClientCert
+	}
+	if s.config != nil {
+		s.log.Info("TLS goes on with another certificate", "subject", cert.Leaf.Subject.String(), "until", cert.Leaf.NotAfter)
+	}
+	s.seen, s.config = all, config
+	return nil
+}
+
+// Client is how to connect to others: whoever they are must have a certificate of
+// the CA. The files are read for every connection.
+func Client(f Files) (*tls.Config, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	config := &tls.Config{MinVersion: tls.VersionTLS13}
+	if f.CA != "" {
+		var err error
+		if config.RootCAs, err = f.Roots(); err != nil {
+			return nil, err
+		}
+	}
+	if f.Cert != "" {
+		if _, err := f.Certificate(); err != nil {
+			return nil, err
+		}
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			cert, err := f.Certificate()
+			return &cert, err
+		}
+	}
+	return config, nil
+}
+
+// Certificate reads Cert and Key.
+func (f Files) Certificate() (tls.Certificate, error) {
+	cert, err := tls.LoadX509KeyPair(f.Cert, f.Key)
+	if err != nil {
+		return cert, fmt.Errorf("%s and %s: %w", f.Cert, f.Key, err)
+	}
+	return cert, nil
+}
+
+// Roots reads CA.
+func (f Files) Roots() (*x509.CertPool, error) {
+	b, err := os.ReadFile(f.CA)
+	if err != nil {
+		return nil, err
+	}
+	return pool(f.CA, b)
+}
+
+func pool(path string, b []byte) (*x509.CertPool, error) {
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("%s holds no PEM block \"CERTIFICATE\"", path)
+	}
+	return roots, nil
+}

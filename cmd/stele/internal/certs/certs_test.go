@@ -1,0 +1,210 @@
+package certs_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/cmd/stele/internal/certs/certstest"
+)
+
+// handshake connects a client to a server, says a byte each way, and gives what
+// the client has seen.
+func handshake(server, client *tls.Config) (state tls.ConnectionState, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return state, err
+	}
+	defer l.Close()
+	echoed := make(chan struct{})
+	go func() {
+		defer close(echoed)
+		if conn, err := l.Accept(); err == nil {
+			conn = tls.Server(conn, server)
+			io.CopyN(conn, conn, 1)
+			conn.Close()
+		}
+	}()
+	defer func() { <-echoed }()
+	raw, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return state, err
+	}
+	defer raw.Close()
+	config := client.Clone()
+	config.ServerName = "localhost"
+	conn := tls.Client(raw, config)
+	if _, err := conn.Write([]byte("x")); err != nil {
+		return state, err
+	}
+	// With TLS 1.3 a client learns only here that it is refused.
+	_, err = conn.Read(make([]byte, 1))
+	return conn.ConnectionState(), err
+}
+
+func serve(t *testing.T, f certs.Files) *tls.Config {
+	t.Helper()
+	config, err := certs.Server(f, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func connect(t *testing.T, f certs.Files) *tls.Config {
+	t.Helper()
+	config, err := certs.Client(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config
+}
+
+func TestWhoMayConnect(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	ca, other := certstest.New(t, dir), certstest.New(t, elsewhere)
+	own, _ := ca.Issue(t, dir, "server")
+	ann, _ := ca.Issue(t, dir, "ann")
+	eve, _ := other.Issue(t, elsewhere, "eve")
+	mutual := own
+	mutual.CA = ca.File
+	with := func(f certs.Files, ca string) *tls.Config {
+		f.CA = ca
+		return connect(t, f)
+	}
+	old := with(certs.Files{}, ca.File)
+	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	for _, tt := range []struct {
+		name   string
+		server certs.Files
+		client *tls.Config
+		good   bool
+	}{
+		{"who trusts the CA", own, with(certs.Files{}, ca.File), true},
+		{"who trusts another", own, with(certs.Files{}, other.File), false},
+		{"who trusts the system's", own, with(certs.Files{}, ""), false},
+		{"TLS 1.2", own, old, false},
+		{"mutual, with a certificate", mutual, with(ann, ca.File), true},
+		{"mutual, with another CA's certificate", mutual, with(eve, ca.File), false},
+		{"mutual, without a certificate", mutual, with(certs.Files{}, ca.File), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			state, err := handshake(serve(t, tt.server), tt.client)
+			if (err == nil) != tt.good || tt.good && state.Version != tls.VersionTLS13 {
+				t.Errorf("version %x, %v", state.Version, err)
+			}
+		})
+	}
+}
+
+// TestCertificatesChangeWhileConnectionsAreMade replaces the certificate again and
+// again, in two steps, while clients connect without a pause.
+func TestCertificatesChangeWhileConnectionsAreMade(t *testing.T) {
+	dir := t.TempDir()
+	ca := certstest.New(t, dir)
+	files, serial := ca.Issue(t, dir, "server")
+	synctest.Test(t, func(t *testing.T) {
+		server, client := serve(t, files), connect(t, certs.Files{CA: ca.File})
+		const rotations = 20
+		var made, failed atomic.Int64
+		ctx, stop := context.WithCancel(t.Context())
+		var beside sync.WaitGroup
+		defer beside.Wait()
+		defer stop()
+		beside.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := handshake(server, client); err != nil {
+					failed.Add(1)
+					t.Error(err)
+				}
+				made.Add(1)
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		for range rotations {
+			before, err := handshake(server, client)
+			if got := first(before); err != nil || got.SerialNumber.String() != serial {
+				t.Fatalf("before: %v, %v, want serial %s", got, err, serial)
+			}
+			_, serial = ca.Issue(t, dir, "server")
+			time.Sleep(1100 * time.Millisecond)
+			after, err := handshake(server, client)
+			if got := first(after); err != nil || got.SerialNumber.String() != serial {
+				t.Fatalf("after: %v, %v, want serial %s", got, err, serial)
+			}
+		}
+		t.Logf("%d certificates, %d connections beside, %d failed", rotations, made.Load(), failed.Load())
+	})
+}
+
+func first(s tls.ConnectionState) *x509.Certificate {
+	if len(s.PeerCertificates) == 0 {
+		return new(x509.Certificate)
+	}
+	return s.PeerCertificates[0]
+}
+
+func TestFilesThatDoNotFitChangeNothing(t *testing.T) {
+	dir := t.TempDir()
+	ca := certstest.New(t, dir)
+	files, serial := ca.Issue(t, dir, "server")
+	stranger, _ := ca.Issue(t, dir, "other")
+	key, err := os.ReadFile(stranger.Key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		server, client := serve(t, files), connect(t, certs.Files{CA: ca.File})
+		for what, spoil := range map[string]func() error{
+			"the key of another": func() error { return os.WriteFile(files.Key, key, 0o600) },
+			"half a certificate": func() error { return os.Truncate(files.Cert, 100) },
+			"no certificate":     func() error { return os.Remove(files.Cert) },
+		} {
+			if err := spoil(); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			state, err := handshake(server, client)
+			if got := first(state); err != nil || got.SerialNumber.String() != serial {
+				t.Errorf("%s: serial %s, %v", what, got.SerialNumber, err)
+			}
+			if _, err := certs.Server(files, slog.New(slog.DiscardHandler)); err == nil {
+				t.Errorf("%s: a server starts with it", what)
+			}
+			_, serial = ca.Issue(t, dir, "server")
+			time.Sleep(2 * time.Second)
+			if state, err = handshake(server, client); err != nil || first(state).SerialNumber.String() != serial {
+				t.Errorf("after %s was mended: %v", what, err)
+			}
+		}
+	})
+}
+
+func TestFilesThatAreMissingAreNamed(t *testing.T) {
+	dir := t.TempDir()
+	files, _ := certstest.New(t, dir).Issue(t, dir, "server")
+	for want, f := range map[string]certs.Files{
+		"belong together": {Cert: files.Cert},
+		"nowhere.pem":     {Cert: files.Cert, Key: files.Key, CA: "nowhere.pem"},
+		"holds no PEM":    {Cert: files.Cert, Key: files.Key, CA: files.Key},
+	} {
+		_, server := certs.Server(f, slog.New(slog.DiscardHandler))
+		_, client := certs.Client(f)
+		for _, err := range []error{server, client} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,107 @@
+package node
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+)
+
+// NATS says how to reach the journal's servers.
+type NATS struct {
+	// URL is one or several, with commas between.
+	URL string
+	// Creds is a .creds file, NKey a file with an nkey's seed; empty for none.
+	Creds, NKey string
+	// TLS shows the servers a certificate, and says whose CA theirs are of.
+	TLS certs.Files
+	// Plaintext lets servers on other machines be spoken to without TLS.
+	Plaintext bool
+}
+
+func (n *Node) connect() (*nats.Conn, error) {
+	if n.server != nil {
+		return n.server.Connect()
+	}
+	servers, err := n.cfg.NATS.servers()
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	options, err := n.cfg.NATS.options(servers)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS: %w", err)
+	}
+	nc, err := nats.Connect(n.cfg.NATS.URL, options...)
+	if errors.Is(err, nats.ErrSecureConnWanted) {
+		err = fmt.Errorf("%w: it speaks no TLS, which servers on other machines must; --plaintext accepts it", err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", shown(servers), err)
+	}
+	return nc, nil
+}
+
+// servers are those of the URL.
+func (c NATS) servers() ([]*url.URL, error) {
+	var servers []*url.URL
+	for server := range strings.SplitSeq(c.URL, ",") {
+		server = strings.TrimSpace(server)
+		if !strings.Contains(server, "://") {
+			server = "nats://" + server
+		}
+		u, err := url.Parse(server)
+		if err != nil { // its text has the URL, which may have a password
+			return nil, errors.New("one of the servers is no URL: write nats://HOST:PORT,nats://HOST:PORT")
+		}
+		servers = append(servers, u)
+	}
+	return servers, nil
+}
+
+// shown are the servers without passwords.
+func shown(servers []*url.URL) string {
+	var texts []string
+	for _, u := range servers {
+		texts = append(texts, u.Redacted())
+	}
+	return strings.Join(texts, ",")
+}
+
+func elsewhere(server *url.URL) bool { return !conn.Loopback(server.Hostname()) }
+
+func (c NATS) options(servers []*url.URL) ([]nats.Option, error) {
+	options := []nats.Option{nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}
+	if c.Creds != "" {
+		options = append(options, nats.UserCredentials(c.Creds))
+	}
+	if c.NKey != "" {
+		nkey, err := nats.NkeyOptionFromSeed(c.NKey)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", c.NKey, err)
+		}
+		options = append(options, nkey)
+	}
+	if c.TLS != (certs.Files{}) || !c.Plaintext && slices.ContainsFunc(servers, elsewhere) {
+		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
+	}
+	// Called for every connection: certificates may change meanwhile.
+	var show nats.TLSCertHandler
+	var trust nats.RootCAsHandler
+	if c.TLS.Cert != "" || c.TLS.Key != "" {
+		show = c.TLS.Certificate
+	}
+	if c.TLS.CA != "" {
+		trust = c.TLS.Roots
+	}
+	if show != nil || trust != nil {
+		options = append(options, nats.ClientTLSConfig(show, trust))
+	}
+	return options, nil
+}
