@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,17 +24,30 @@ type right int
 
 const (
 	public right = iota + 1 // no token: tells nothing of any tenant
-	read                    // any role
-	write                   // writer, admin or operator
-	audit                   // auditor, admin or operator
+	read                    // that operation on some key; which, permit knows
+	write
+	audit
 
 	// An operator needs no tenant for those from here on.
 
-	see     // any role
-	decide  // admin or operator
-	operate // operator
-	anyone  // any verified token
+	see     // to read
+	decide  // to administer
+	operate // the role operator; tells of all tenants, or of none
+	anyone  // any verified token; tells of the process and of the caller
 )
+
+// operation is what the right is to. The rest is more than any of them.
+func (r right) operation() operation {
+	switch r {
+	case read, see:
+		return toRead
+	case write:
+		return toWrite
+	case audit:
+		return toAudit
+	}
+	return toAdminister
+}
 
 // rights of every method. One that is not here is refused, whoever calls.
 var rights = map[string]right{
@@ -53,6 +68,7 @@ var rights = map[string]right{
 	"/stele.v1.Ledger/ListReads":    audit,
 	"/stele.v1.Ledger/ListTenants":  operate,
 	"/stele.v1.Ledger/GetStatus":    anyone,
+	"/stele.v1.Ledger/CheckAccess":  anyone,
 
 	"/stele.v1.Proof/GetCheckpoint":    read,
 	"/stele.v1.Proof/ProveInclusion":   read,
@@ -117,33 +133,26 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		}
 	}
 	switch {
-	case need == operate && !c.may(identity.Operator):
+	case need == operate && !c.Has(identity.Operator):
 		return caller{}, denied("%s needs the role operator; %s has %v", method, c.Subject, c.Roles)
 	case c.tenant == "" && need >= see: // only an operator has none
 		return c, nil
 	case c.tenant == "":
-		return caller{}, ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
+		return caller{}, errNoTenant
 	case !g.serves(c.tenant) && !g.fallsBack(method, c.tenant):
 		return caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.tenant)
-	case need == write && !c.may(identity.Writer, identity.Admin, identity.Operator):
-		return caller{}, denied("%s needs the role writer, admin or operator; %s has %v", method, c.Subject, c.Roles)
-	case need == audit && !c.may(identity.Auditor, identity.Admin, identity.Operator):
-		return caller{}, denied("%s needs the role auditor, admin or operator; %s has %v", method, c.Subject, c.Roles)
-	case need == decide && !c.may(identity.Admin, identity.Operator):
-		return caller{}, denied("%s needs the role admin or operator; %s has %v", method, c.Subject, c.Roles)
-	case !c.may(identity.Reader, identity.Writer, identity.Admin, identity.Auditor, identity.Operator):
-		return caller{}, denied("%s has no role in %s", c.Subject, c.tenant)
+	case need == operate, need == anyone:
+		return c, nil
 	}
-	return c, nil
+	return c, g.may(c, need.operation())
 }
 
-func (c caller) may(roles ...identity.Role) bool {
-	for _, r := range roles {
-		if c.Has(r) {
-			return true
-		}
-	}
-	return false
+var errNoTenant = ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
+
+// visits says whether the caller is an operator in a tenant that is not its own.
+// What it does there is recorded, whatever the tenant's policy.
+func (c caller) visits(t ledger.Tenant) bool {
+	return c.Has(identity.Operator) && t != c.Tenant && t != "" && !t.Reserved()
 }
 
 // actAs lets an operator act for any tenant, and everybody for their own.
@@ -182,12 +191,15 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 			return nil, err
 		}
 		ctx = context.WithValue(ctx, callerKey{}, c)
+		if err := g.permit(ctx, method, req); err != nil {
+			return nil, err
+		}
 	}
 	resp, err := handle(ctx, req)
 	if c.Principal != nil {
 		// Here, so that no handler can forget it; an answer that is not recorded
 		// where it must be never leaves.
-		if lost := g.recordRead(ctx, method, req, resp); lost != nil {
+		if lost := g.recordRead(ctx, method, req, resp); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
 			return nil, lost
 		}
 	}
@@ -218,9 +230,10 @@ func catch(err *error) {
 	}
 }
 
-// stream ends when its handler does, when the caller's token expires, or when
-// the gateway closes. The handler may still be blocked on the stream in the
-// last two cases: returning is what unblocks it, and Close waits for it.
+// stream ends when its handler does, when the caller's token expires, when what
+// the caller may do changes, or when the gateway closes. The handler may still be
+// blocked on the stream in the last three cases: returning is what unblocks it,
+// and Close waits for it.
 func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
 	err := statusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
@@ -238,31 +251,70 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	}
 	ctx, cancel := context.WithDeadline(context.WithValue(ss.Context(), callerKey{}, c), c.Expires)
 	defer cancel()
+	changed := g.policies.changed()
+	begun, err := g.scopes(c)
+	if err != nil {
+		return err
+	}
+	if !answersEach[method] && c.visits(c.tenant) {
+		if err := g.record(ctx, c.tenant, method, asked{}, 0); err != nil {
+			return err
+		}
+	}
 	done := make(chan error, 1)
 	g.running.Go(func() {
 		var err error
 		defer func() { done <- err }()
 		defer catch(&err)
-		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g})
+		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: method})
 	})
-	select {
-	case err := <-done:
-		return err
-	case <-g.closing.Done():
-		return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
-	case <-ctx.Done():
-		if ss.Context().Err() == nil {
-			return fmt.Errorf("%w: the token has expired; the stream ends with it", identity.ErrUnauthenticated)
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-g.closing.Done():
+			return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
+		case <-changed:
+			changed = g.policies.changed()
+			if err := g.unchanged(c, method, begun); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			if ss.Context().Err() == nil {
+				return fmt.Errorf("%w: the token has expired; the stream ends with it", identity.ErrUnauthenticated)
+			}
+			return <-done
 		}
-		return <-done
 	}
+}
+
+// unchanged is nil while the caller may do what it could when its stream began. A
+// stream that has lost only a part ends, too: it goes on with what is left when the
+// client connects again.
+func (g *Gateway) unchanged(c caller, method string, begun []scope) error {
+	if err := g.may(c, rights[method].operation()); err != nil {
+		return err
+	}
+	now, err := g.scopes(c)
+	if err == nil && !slices.EqualFunc(begun, now, slices.Equal[scope]) {
+		err = fmt.Errorf("%w: what %s may do in %s has changed; connect again", ledger.ErrUnavailable, c.Subject, c.tenant)
+	}
+	return err
+}
+
+// answersEach are the streams that go on after a request that is refused: their
+// handlers permit, and record, each of them.
+var answersEach = map[string]bool{
+	stelev1.Config_Read_FullMethodName:  true,
+	stelev1.Config_Watch_FullMethodName: true,
 }
 
 // checkedStream checks every request that comes in on it.
 type checkedStream struct {
 	grpc.ServerStream
-	ctx context.Context
-	g   *Gateway
+	ctx    context.Context
+	g      *Gateway
+	method string
 }
 
 func (s *checkedStream) Context() context.Context { return s.ctx }
@@ -271,5 +323,8 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	return s.g.check(m)
+	if err := s.g.check(m); err != nil || answersEach[s.method] {
+		return err
+	}
+	return s.g.permit(s.ctx, s.method, m)
 }

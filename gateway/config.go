@@ -166,7 +166,9 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 			return err
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
-		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req.Keys, req.At, req.MinRevision)
+		if err = s.g.permit(ctx, stelev1.Config_Read_FullMethodName, req); err == nil {
+			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req.Keys, req.At, req.MinRevision)
+		}
 		if lost := s.g.recordRead(ctx, stelev1.Config_Read_FullMethodName, req, resp); lost != nil {
 			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
 		}

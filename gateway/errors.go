@@ -102,8 +102,8 @@ var (
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.
 	errBehind = errors.New("the gateway is behind")
-	// errNotRecorded: a read is refused, because it could not be recorded.
-	errNotRecorded = errors.New("the tenant's policy asks for a record of this read, and none can be written now")
+	// errNotRecorded: a call is refused, because it could not be recorded.
+	errNotRecorded = errors.New("this call must be recorded, and no record can be written now")
 )
 
 func build(code codes.Code, message string, details ...protoadapt.MessageV1) error {

@@ -5,8 +5,8 @@
 // hold and has a fallback for, never from anywhere else, so an answer costs no hop; it says which revision the answer is of and how old
 // the replica's knowledge is. Every call carries a token; the tenant is the
 // token's, or the one that an operator names in a header, and goes no other way
-// into the code below. Requests are checked against the rules in the schema
-// before a handler sees them, and a read that the tenant's policy wants recorded
+// into the code below. Requests are checked against the rules in the schema and
+// what the caller may do before a handler sees them, and a read that the tenant's policy wants recorded
 // is answered only when its record is durable.
 package gateway
 
@@ -117,7 +117,7 @@ func New(cfg Config) (*Gateway, error) {
 	validate, err := protovalidate.New(protovalidate.WithMessages(
 		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
 		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
-		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
+		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.CheckAccessRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
 		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
@@ -129,8 +129,8 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), started: time.Now()}
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.metrics = newMetrics(g)
-	g.hub = newHub(cfg.Replica)
-	g.policies = &policies{replica: cfg.Replica, log: cfg.Log}
+	g.policies = newPolicies(cfg.Replica, cfg.Log)
+	g.hub = newHub(cfg.Replica, g.policies.announce)
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),

@@ -123,7 +123,7 @@ func (f *fixture) commit(t testing.TB, ctx context.Context, req *stelev1.CommitR
 }
 
 func TestWhoMayCallWhat(t *testing.T) {
-	f := start(t, func(c *gateway.Config) { c.Tenants = []ledger.Tenant{"acme", "other", "_system"} })
+	f := startRecorded(t, func(c *gateway.Config) { c.Tenants = []ledger.Tenant{"acme", "other", "_system"} })
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
 	get := func(ctx context.Context) error {
 		_, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"})

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// GetCommit returns one commit.
+// GetCommit returns one commit, as much of it as the caller may see.
 func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
 	var at replica.At
 	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
@@ -41,19 +41,28 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	if err != nil {
 		return nil, err
 	}
-	info, err := infoOf(v, c, c.Changes, req.PreviousValues, req.Encoded)
+	sees, err := s.g.scope(callerOf(ctx), toRead)
+	if err != nil {
+		return nil, err
+	}
+	changes, _ := sees.pick(c.Changes)
+	if len(changes) == 0 {
+		return nil, denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, callerOf(ctx).Subject)
+	}
+	info, err := infoOf(v, c, sees, changes, req.PreviousValues, req.Encoded)
 	if err != nil {
 		return nil, err
 	}
 	return &stelev1.GetCommitResponse{Info: info, Snapshot: snapshotOf(v)}, nil
 }
 
-// infoOf is a commit with some of its changes, and what else was asked for.
-func infoOf(v *replica.View, c *ledger.Commit, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
-	shown := *c
+// infoOf is a commit with some of its changes, and what else was asked for. What
+// may tell of changes that the caller does not see is left out.
+func infoOf(v *replica.View, c *ledger.Commit, sees scope, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+	shown, whole := sees.commit(c)
 	shown.Changes = changes
-	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto()}
-	if encoded {
+	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto(), Partial: !whole}
+	if encoded && whole {
 		info.Encoded = c.Encoded
 	}
 	if !previous {
@@ -91,6 +100,10 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
+	sees, err := s.g.scope(callerOf(ctx), toRead)
+	if err != nil {
+		return nil, err
+	}
 	limit := int(cmp.Or(req.PageSize, defaultCommits))
 	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
 	size := 0
@@ -99,12 +112,15 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if len(resp.Commits) == limit || size > maxPageBytes {
 			return false
 		}
-		changes := c.Changes
+		changes, whole := sees.pick(c.Changes)
+		if len(changes) == 0 || q.Grep != "" && !whole { // that a hidden message holds a text tells of it
+			return true
+		}
 		if req.OnlyMatchingChanges {
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !q.Match(ch) })
 		}
 		var info *stelev1.CommitInfo
-		if info, failed = infoOf(v, c, changes, req.PreviousValues, req.Encoded); failed != nil {
+		if info, failed = infoOf(v, c, sees, changes, req.PreviousValues, req.Encoded); failed != nil {
 			return false
 		}
 		if req.OmitValues {
@@ -237,6 +253,10 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 		return nil, err
 	}
 	defer v.Close()
+	sees, err := s.g.scope(callerOf(ctx), toRead)
+	if err != nil {
+		return nil, err
+	}
 	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.BlameResponse{Snapshot: snapshotOf(v)}
 	var failed error
@@ -245,9 +265,9 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
 		}
-		c, id, err := v.Summary(e.Revision)
-		if err != nil {
-			failed = err
+		var c ledger.Summary
+		var id ledger.CommitID
+		if c, id, failed = summaryOf(v, e.Revision, sees); failed != nil {
 			return false
 		}
 		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
@@ -259,4 +279,18 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 		return nil, err
 	}
 	return resp, nil
+}
+
+// summaryOf is a commit without its changes, and without its message where the
+// caller does not see them all.
+func summaryOf(v *replica.View, rev ledger.Revision, sees scope) (ledger.Summary, ledger.CommitID, error) {
+	if sees.everywhere() {
+		return v.Summary(rev)
+	}
+	c, err := v.Commit(rev)
+	if err != nil {
+		return ledger.Summary{}, ledger.CommitID{}, err
+	}
+	shown, _ := sees.commit(c)
+	return shown.Summary(), c.ID, nil
 }

@@ -20,6 +20,9 @@ import (
 // hub (or, when it asked for that, is reduced to the newest state of each key).
 type hub struct {
 	replica *replica.Replica
+	// ruled is called when a commit of the ledger's own tenant is there: it may
+	// change what a stream's caller may see.
+	ruled func()
 
 	watches, slow atomic.Int64 // for metrics
 
@@ -55,8 +58,8 @@ type membership struct {
 	until ledger.Revision
 }
 
-func newHub(r *replica.Replica) *hub {
-	return &hub{replica: r, topics: make(map[ledger.Tenant]*topic)}
+func newHub(r *replica.Replica, ruled func()) *hub {
+	return &hub{replica: r, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
 }
 
 // progressInterval is how often streams are told how far they are.
@@ -87,6 +90,9 @@ func (h *hub) run(ctx context.Context) {
 			return
 		}
 		for _, c := range commits {
+			if c.Tenant == ledger.System {
+				h.ruled()
+			}
 			h.dispatch(c)
 		}
 	}
@@ -209,7 +215,7 @@ func (h *hub) dispatch(c *ledger.Commit) {
 	}
 	t.head = c.Revision
 	for g := range t.matches(c) {
-		body := encodeCommit(c, g.selector.pick(c.Changes))
+		body := g.selector.encode(c)
 		for s, m := range g.streams {
 			for _, w := range s.hand(m, c, body) {
 				h.slow.Add(1)

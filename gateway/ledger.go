@@ -29,10 +29,11 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 // is in the error.
 func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
-		Author:    c.Subject,
-		Message:   req.Message,
-		RequestID: req.RequestId,
-		Changes:   make([]ledger.Change, len(req.Changes)),
+		Author:     c.Subject,
+		ByOperator: c.visits(c.tenant),
+		Message:    req.Message,
+		RequestID:  req.RequestId,
+		Changes:    make([]ledger.Change, len(req.Changes)),
 	}
 	var wrong ledger.InvalidError
 	note := func(err error, field string, index ...any) {
@@ -63,9 +64,6 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	}
 	cs.ExpectedHead = revision(req.ExpectedHead)
 	if in := req.Import; in != nil {
-		if !c.may(identity.Admin, identity.Operator) {
-			return cs, denied("setting a commit's time and author needs the role admin; %s has %v", c.Subject, c.Roles)
-		}
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
 		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
@@ -217,6 +215,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	for _, r := range c.Roles {
 		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
 	}
+	resp.Principal.Prefixes = scope(c.Prefixes).strings()
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 	}
@@ -228,9 +227,10 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Shards = append(resp.Shards, st)
 	}
 	if c.tenant != "" {
-		var err error
-		if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c.tenant); err != nil && !errors.Is(err, ledger.ErrUnavailable) {
-			return nil, err // a replica that is being built is told of by the shards' ages
+		// A replica that is being built is told of by the shards' ages, and of grants
+		// that cannot be read, any other call tells.
+		if err := g.tellTenant(c, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
+			return nil, err
 		}
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
@@ -240,6 +240,21 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.ReadOnly = err.Error()
 	}
 	return resp, nil
+}
+
+// tellTenant says what the status has of the caller's tenant.
+func (g *Gateway) tellTenant(c caller, resp *stelev1.GetStatusResponse) error {
+	scopes, err := g.scopes(c)
+	if err != nil {
+		return err
+	}
+	for i, s := range scopes {
+		if len(s) > 0 {
+			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(operations[i]), Prefixes: s.strings()})
+		}
+	}
+	resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c)
+	return err
 }
 
 // ledger is the write path, or why writes are refused here.

@@ -13,8 +13,8 @@ import (
 
 const defaultReads = 100
 
-// ListReads returns recorded reads of the tenant, oldest first. It asks the
-// journal, not the replica, which holds none.
+// ListReads returns recorded reads of the tenant, oldest first, as much of each as
+// the caller may see. It asks the journal, not the replica, which holds none.
 func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequest) (*stelev1.ListReadsResponse, error) {
 	var since, until time.Time
 	var err error
@@ -41,6 +41,10 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	if limit == 0 {
 		limit = defaultReads
 	}
+	sees, err := s.g.scope(callerOf(ctx), toAudit)
+	if err != nil {
+		return nil, err
+	}
 	log, err := s.g.readLog()
 	if err != nil {
 		return nil, err
@@ -62,7 +66,10 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 			return false
 		}
 		size += len(body)
-		resp.Reads = append(resp.Reads, record)
+		if seen := (asked{record.Keys, record.Prefixes}).under(sees); sees.everywhere() || !seen.nothing() {
+			record.Keys, record.Prefixes = seen.keys, seen.prefixes
+			resp.Reads = append(resp.Reads, record)
+		}
 		return true
 	})
 	if err == nil {

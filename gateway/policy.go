@@ -15,7 +15,8 @@ import (
 
 // policies knows what the tenants' policies are. They are values of the ledger's
 // own tenant: policy/<tenant>/reads says which reads of the tenant are recorded,
-// e.g. {"record":["paramconfig/secrets/"]}.
+// e.g. {"record":["paramconfig/secrets/"]}, and policy/<tenant>/grants who may do
+// what.
 //
 // They are those of the revision of that tenant that the replica holds when they
 // are asked for, so a change is in force as soon as the replica has applied it.
@@ -25,6 +26,9 @@ type policies struct {
 
 	loaded  atomic.Pointer[policySet]
 	loading sync.Mutex // one load at a time
+
+	mu    sync.Mutex
+	moved chan struct{} // closed, and made anew, when policies may have changed
 }
 
 // policySet is the policies of one revision.
@@ -32,17 +36,63 @@ type policySet struct {
 	revision ledger.Revision
 	// record has the prefixes under which a tenant's reads are recorded.
 	record map[ledger.Tenant][]ledger.Prefix
+	// grants of those tenants that have some; nil for some that cannot be read.
+	grants map[ledger.Tenant]grants
 }
 
+const policyPrefix = "policy/"
+
+// policyKind is the last part of a policy's key.
+type policyKind string
+
 const (
-	policyPrefix = "policy/"
-	readsPolicy  = "/reads"
+	readsPolicy  policyKind = "reads"
+	grantsPolicy policyKind = "grants"
 )
 
+func (k policyKind) key(t ledger.Tenant) ledger.Key {
+	return ledger.Key(policyPrefix + string(t) + "/" + string(k))
+}
+
+// parsePolicyKey finds the tenant that a policy is for, and its kind.
+func parsePolicyKey(key string) (ledger.Tenant, policyKind, error) {
+	name, kind, _ := strings.Cut(strings.TrimPrefix(key, policyPrefix), "/")
+	t, err := ledger.ParseTenant(name)
+	return t, policyKind(kind), err
+}
+
+func newPolicies(r *replica.Replica, log *slog.Logger) *policies {
+	return &policies{replica: r, log: log, moved: make(chan struct{})}
+}
+
+// changed is closed when policies may have changed since it was asked for.
+func (p *policies) changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.moved
+}
+
+// announce closes what changed has returned.
+func (p *policies) announce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	close(p.moved)
+	p.moved = make(chan struct{})
+}
+
 // recorded are the prefixes under which the tenant's reads are recorded. The
-// error is ledger.ErrUnavailable while the replica does not hold the policies:
-// no read may be answered then.
+// error is that of current.
 func (p *policies) recorded(t ledger.Tenant) ([]ledger.Prefix, error) {
+	set, err := p.current()
+	if err != nil {
+		return nil, err
+	}
+	return set.record[t], nil
+}
+
+// current are the policies in force. The error is ledger.ErrUnavailable while the
+// replica does not hold them: nothing may be answered then.
+func (p *policies) current() (*policySet, error) {
 	set := p.loaded.Load()
 	if set == nil || set.revision != p.replica.Head(ledger.System).Revision {
 		var err error
@@ -50,7 +100,7 @@ func (p *policies) recorded(t ledger.Tenant) ([]ledger.Prefix, error) {
 			return nil, fmt.Errorf("read the policies: %w", err)
 		}
 	}
-	return set.record[t], nil
+	return set, nil
 }
 
 func (p *policies) load() (*policySet, error) {
@@ -64,21 +114,9 @@ func (p *policies) load() (*policySet, error) {
 	if set := p.loaded.Load(); set != nil && set.revision == v.State().Head {
 		return set, nil
 	}
-	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix)}
+	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix), grants: make(map[ledger.Tenant]grants)}
 	err = v.List(policyPrefix, "", func(e replica.Entry) bool {
-		name, ours := strings.CutSuffix(strings.TrimPrefix(e.Key, policyPrefix), readsPolicy)
-		if !ours {
-			return true
-		}
-		t, err := ledger.ParseTenant(name)
-		if err != nil {
-			p.log.Error("a policy for no tenant has no effect", "key", e.Key, "revision", e.Revision, "reason", err)
-			return true
-		}
-		if set.record[t], err = parseReadsPolicy(e.Value); err != nil {
-			p.log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
-			set.record[t] = []ledger.Prefix{""}
-		}
+		p.read(set, e)
 		return true
 	})
 	if err != nil {
@@ -86,6 +124,58 @@ func (p *policies) load() (*policySet, error) {
 	}
 	p.loaded.Store(set)
 	return set, nil
+}
+
+// read puts a policy into the set. One that cannot be read is as strict as it
+// could be.
+func (p *policies) read(set *policySet, e replica.Entry) {
+	t, kind, err := parsePolicyKey(e.Key)
+	if err != nil {
+		p.log.Error("a policy for no tenant has no effect", "key", e.Key, "revision", e.Revision, "reason", err)
+		return
+	}
+	switch kind {
+	case readsPolicy:
+		if set.record[t], err = parseReadsPolicy(e.Value); err != nil {
+			p.log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+			set.record[t] = []ledger.Prefix{""}
+		}
+	case grantsPolicy:
+		if set.grants[t], err = parseGrants(e.Value); err != nil {
+			p.log.Error("a policy cannot be read: nobody but operators may do anything in its tenant until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+			set.grants[t] = nil
+		}
+	}
+}
+
+// CheckPolicies is a ledger's Config.Check: a policy must be one that can be read.
+func CheckPolicies(t ledger.Tenant, changes []ledger.Change) error {
+	for i, c := range changes {
+		if t != ledger.System || c.Delete || !strings.HasPrefix(string(c.Key), policyPrefix) {
+			continue
+		}
+		if err := checkPolicy(string(c.Key), string(c.Value)); err != nil {
+			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("%s: %v", c.Key, err))
+		}
+	}
+	return nil
+}
+
+func checkPolicy(key, value string) error {
+	t, kind, err := parsePolicyKey(key)
+	switch {
+	case err != nil:
+		return err
+	case kind == readsPolicy:
+		_, err = parseReadsPolicy(value)
+	case kind != grantsPolicy:
+		err = fmt.Errorf("there is no policy %q: use %s or %s", kind, readsPolicy, grantsPolicy)
+	case t.Reserved():
+		err = errors.New("only operators may act for it, and grants do not bind them")
+	default:
+		_, err = parseGrants(value)
+	}
+	return err
 }
 
 // parseReadsPolicy reads the prefixes. What it does not know is an error: it may

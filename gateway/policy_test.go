@@ -115,8 +115,11 @@ func TestNothingIsAnsweredBeforeThePoliciesAreKnown(t *testing.T) {
 	if _, err := f.config.List(ctx, &stelev1.ListRequest{Prefix: "public/"}); status.Code(err) != codes.Unavailable {
 		t.Errorf("List before the policies are known: %v, want UNAVAILABLE", err)
 	}
-	if _, err := f.ledger.GetHead(ctx, &stelev1.GetHeadRequest{}); err != nil {
-		t.Errorf("GetHead, which is never recorded: %v", err)
+	if _, err := f.ledger.GetHead(ctx, &stelev1.GetHeadRequest{}); status.Code(err) != codes.Unavailable {
+		t.Errorf("GetHead before it is known who may ask: %v, want UNAVAILABLE", err)
+	}
+	if st, err := f.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); err != nil || len(st.Principal.Allowed) > 0 {
+		t.Errorf("GetStatus = %v, %v; want the status, and nothing allowed", st, err)
 	}
 	close(j.tell)
 	until(t, r.Ready)

@@ -68,7 +68,7 @@ func askedBy(req any) asked {
 		}
 		return asked{}
 	case *stelev1.CommitRequest, *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.ListTenantsRequest,
-		*stelev1.ListReadsRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
+		*stelev1.ListReadsRequest, *stelev1.CheckAccessRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
 		*stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.ReplayRequest:
 		return asked{}
 	case *stelev1.RetryRequest:
@@ -109,32 +109,43 @@ func (a asked) under(record []ledger.Prefix) asked {
 func (a asked) nothing() bool { return len(a.keys)+len(a.prefixes) == 0 }
 
 // recordRead makes the record of a read durable where the tenant's policy wants
-// one. It is called when the answer is there and before it leaves, by what all
+// one, or the caller is an operator who acts for the tenant: then, too, that of any
+// other call that makes no commit, which would be its record. It is called when the answer is there and before it leaves, by what all
 // unary calls go through and by each handler of a stream: when it fails, nothing
 // may be answered but its error. A read that has failed is recorded, too, with
 // revision 0: that a key is not set is an answer.
 func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any) error {
-	prefixes, err := g.policies.recorded(callerOf(ctx).tenant)
-	if err == nil && len(prefixes) == 0 {
+	c := callerOf(ctx)
+	prefixes, err := g.recorded(c, c.tenant)
+	if err == nil && len(prefixes) == 0 || committed(answer) {
 		return nil // before the request is looked at, which most calls need not pay for
 	}
-	return g.record(ctx, callerOf(ctx).tenant, method, askedBy(req), answerRevision(answer))
+	return g.record(ctx, c.tenant, method, askedBy(req), answerRevision(answer))
 }
 
-// record makes the record of what a tenant was asked for durable, where its policy
-// wants one.
+// recorded are the prefixes under which what a caller reads of a tenant is recorded.
+func (g *Gateway) recorded(c caller, t ledger.Tenant) ([]ledger.Prefix, error) {
+	if c.visits(t) {
+		return everywhere, nil
+	}
+	return g.policies.recorded(t)
+}
+
+// record makes the record of what a tenant was asked for durable, where there must
+// be one.
 func (g *Gateway) record(ctx context.Context, t ledger.Tenant, method string, a asked, revision uint64) error {
-	prefixes, err := g.policies.recorded(t)
+	c := callerOf(ctx)
+	always := c.visits(t) && rights[method] < operate // from there on, nothing is told of the tenant
+	prefixes, err := g.recorded(c, t)
 	switch {
-	case a.nothing():
+	case a.nothing() && !always:
 		return nil
 	case err != nil:
 		return err
 	}
-	if a = a.under(prefixes); a.nothing() {
+	if a = a.under(prefixes); a.nothing() && !always {
 		return nil
 	}
-	c := callerOf(ctx)
 	record := &stelev1.ReadRecord{
 		Tenant: string(t), Time: timestamppb.Now(), Subject: c.Subject, Method: method,
 		Keys: a.keys, Prefixes: a.prefixes, Revision: revision,
@@ -165,6 +176,20 @@ func (g *Gateway) readLog() (ReadLog, error) {
 		return nil, fmt.Errorf("%w: this gateway has no journal", ledger.ErrUnavailable)
 	}
 	return g.cfg.ReadLog()
+}
+
+// committed says whether an answer tells of a commit that the call has made.
+func committed(answer any) bool {
+	var made *stelev1.CommitResponse
+	switch a := answer.(type) {
+	case *stelev1.CommitResponse:
+		made = a
+	case interface {
+		GetCommit() *stelev1.CommitResponse
+	}:
+		made = a.GetCommit()
+	}
+	return made != nil && !made.RepeatedRequest
 }
 
 // answerRevision is the revision that an answer is the state of, 0 where it names

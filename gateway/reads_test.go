@@ -189,6 +189,9 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		{"Ledger/GetStatus", "the status", func(ctx context.Context) error {
 			return call(f.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}))
 		}, ""},
+		{"Ledger/CheckAccess", "a key", func(ctx context.Context) error {
+			return call(f.ledger.CheckAccess(ctx, &stelev1.CheckAccessRequest{Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "secrets/a"}}))
+		}, ""},
 		{"Ledger/ListReads", "the records", func(ctx context.Context) error {
 			return call(f.ledger.ListReads(ctx, &stelev1.ListReadsRequest{}))
 		}, ""},
@@ -358,7 +361,7 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 			ctx := f.as(t, "acme", identity.Auditor)
 			refused := func(what string, err error) {
 				t.Helper()
-				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "policy asks for a record") {
+				if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
 					t.Errorf("%s: %v, want UNAVAILABLE", what, err)
 				}
 			}

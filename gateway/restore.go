@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -24,10 +26,10 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 		return nil, err
 	}
 	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
-		Author: c.Subject, Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
 	}})
 	if err != nil {
-		return nil, err
+		return nil, s.g.seen(c, err)
 	}
 	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head)}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
@@ -60,14 +62,30 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		revisions[i] = ledger.Revision(r)
 	}
 	done, err := l.Revert(ctx, c.tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
 	}})
 	if err != nil {
-		return nil, err
+		return nil, s.g.seen(c, err)
 	}
 	resp := &stelev1.RevertResponse{Head: uint64(done.Head)}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
 	return resp, nil
+}
+
+// seen leaves the keys that the caller may not read out of what has changed since
+// the head that it expects.
+func (g *Gateway) seen(c caller, err error) error {
+	var moved *ledger.ConflictError
+	if !errors.As(err, &moved) {
+		return err
+	}
+	sees, failed := g.scope(c, toRead)
+	if failed != nil {
+		return failed
+	}
+	return &ledger.ConflictError{Tenant: moved.Tenant, Conflicts: slices.DeleteFunc(slices.Clone(moved.Conflicts), func(of ledger.Conflict) bool {
+		return of.Key != "" && !sees.key(string(of.Key))
+	})}
 }
 
 func revision(r *uint64) *ledger.Revision {

@@ -11,6 +11,8 @@ import (
 type selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
+	// sees is what the caller may read; all that is selected lies in it.
+	sees scope
 }
 
 func (s selector) String() string {
@@ -20,6 +22,11 @@ func (s selector) String() string {
 	}
 	for _, p := range s.prefixes {
 		b.WriteString("^" + string(p) + "\n")
+	}
+	if !s.sees.everywhere() {
+		for _, p := range s.sees {
+			b.WriteString("<" + string(p) + "\n")
+		}
 	}
 	return b.String()
 }
@@ -43,6 +50,12 @@ func (s selector) pick(changes []ledger.Change) []ledger.Change {
 		}
 	}
 	return out
+}
+
+// encode is the part of a WatchResponse that holds what is selected of a commit.
+func (s selector) encode(c *ledger.Commit) []byte {
+	shown, _ := s.sees.commit(c)
+	return encodeCommit(&shown, s.pick(shown.Changes))
 }
 
 // tidy sorts what is selected and drops what another prefix selects already, so

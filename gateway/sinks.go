@@ -109,7 +109,7 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
 	}
 	st.Name, st.Kind = sink.Name, sink.Kind
-	if !c.may(identity.Operator) { // they are of all tenants, and an error may name a key
+	if !c.Has(identity.Operator) { // they are of all tenants, and an error may name a key
 		st.Writes, st.Failures, st.LastError, st.Failed = 0, 0, "", nil
 		if st.Owner != "" {
 			st.Owner = somebody
@@ -128,6 +128,9 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 	if err != nil {
 		return nil, fmt.Errorf("what the sink %s has parked: %w", req.Sink, err)
 	}
+	if resp.Parked, err = readable(ctx, s.g, resp.Parked); err != nil {
+		return nil, err
+	}
 	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
 }
 
@@ -137,7 +140,11 @@ func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftReque
 	if err != nil {
 		return nil, err
 	}
-	return reply.Drift, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, reply.Drift.GetDrift())
+	drift, err := readable(ctx, s.g, reply.Drift.GetDrift())
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.ListDriftResponse{Drift: drift, More: reply.Drift.GetMore()}, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, drift)
 }
 
 // Replay has a sink written again.
@@ -202,7 +209,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 	case reply.Invalid:
 		field, why, _ := strings.Cut(reply.Error, ": ")
 		return nil, ledger.Invalid(field, why)
-	case reply.Error != "" && !c.may(identity.Operator): // it may name another tenant's key
+	case reply.Error != "" && !c.Has(identity.Operator): // it may name another tenant's key
 		return nil, fmt.Errorf("%w: the sink %s has failed; operators see why", ledger.ErrUnavailable, sink)
 	case reply.Error != "":
 		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, reply.Error)
@@ -220,12 +227,24 @@ func keyOrAll(key string) error {
 	return nil
 }
 
-// recordTold records the keys that an operator is told without acting for their
-// tenants, for each tenant as its policy wants it.
-func recordTold[T interface {
+// keyed tells of one key of one tenant.
+type keyed interface {
 	GetTenant() string
 	GetKey() string
-}](ctx context.Context, g *Gateway, method string, told []T) error {
+}
+
+// readable keeps what tells of keys that the caller may read.
+func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
+	sees, err := g.scope(callerOf(ctx), toRead)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(told, func(x T) bool { return !sees.key(x.GetKey()) }), nil
+}
+
+// recordTold records the keys that an operator is told without acting for their
+// tenants, for each tenant as its policy wants it.
+func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
 	if callerOf(ctx).tenant != "" {
 		return nil // recorded as a read of that tenant's
 	}

@@ -36,7 +36,7 @@ func (f *fixture) sinkCalls(sink string) map[string]func(context.Context) error 
 }
 
 func TestWhoMayAskSinks(t *testing.T) {
-	f := start(t, routed(t, oneSink))
+	f := startRecorded(t, routed(t, oneSink))
 	operator := f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
 	const see, decide, operate = 1, 2, 4
 	needs := map[string]int{

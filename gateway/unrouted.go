@@ -12,13 +12,19 @@ const maxUnrouted = 5
 
 // unrouted counts the tenant's keys that no route wants, and names the first whose
 // reads are not recorded: who asks for the status is not to be recorded for it.
-// Without a sink, no key is missed by any.
-func (g *Gateway) unrouted(t ledger.Tenant) (n uint64, first []string, err error) {
+// Those that the caller may not read are left out. Without a sink, no key is missed
+// by any.
+func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
+	t := c.tenant
 	table, _, err := g.routes()
 	if err != nil || len(table.Sinks) == 0 || t.Reserved() {
 		return 0, nil, err
 	}
-	recorded, err := g.policies.recorded(t)
+	recorded, err := g.recorded(c, t)
+	if err != nil {
+		return 0, nil, err
+	}
+	sees, err := g.scope(c, toRead)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -33,6 +39,9 @@ func (g *Gateway) unrouted(t ledger.Tenant) (n uint64, first []string, err error
 			if r := table.Route(ledger.Key(e.Key)); r != nil {
 				from, more = string(r.Prefix)+"\x7f", true // no byte of a key is as large
 				return false
+			}
+			if !sees.key(e.Key) {
+				return true
 			}
 			if n++; len(first) < maxUnrouted && (asked{keys: []string{e.Key}}).under(recorded).nothing() {
 				first = append(first, e.Key)

@@ -91,7 +91,13 @@ func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1
 	if err := ws.add(w); err != nil {
 		return err
 	}
-	err := w.choose(req)
+	err := s.g.permit(ctx, stelev1.Config_Watch_FullMethodName, req)
+	if err == nil {
+		w.selector.sees, err = s.g.scope(callerOf(ctx), toRead)
+	}
+	if err == nil {
+		err = w.choose(req)
+	}
 	if err == nil {
 		err = s.start(ctx, ws, w, req)
 	}
@@ -132,8 +138,8 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 			if err != nil {
 				return err
 			}
-			if changes := w.selector.pick(c.Changes); len(changes) > 0 {
-				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), encodeCommit(c, changes)}); err != nil {
+			if len(w.selector.pick(c.Changes)) > 0 {
+				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(c)}); err != nil {
 					return err
 				}
 			}

@@ -27,8 +27,10 @@ type Change struct {
 
 // ChangeSet is what a writer asks for. It is applied whole or not at all.
 type ChangeSet struct {
-	Author  string
-	Message string
+	Author string
+	// ByOperator says that the author is none of the tenant's own.
+	ByOperator bool
+	Message    string
 	// RequestID names the request: a repeated one gets the first one's outcome.
 	// Empty when the writer does not mind.
 	RequestID     string

@@ -25,6 +25,8 @@ type Commit struct {
 	Author    string
 	Message   string
 	RequestID string
+	// ByOperator says that the author is an operator, who acted for the tenant.
+	ByOperator bool
 	// Origin is nil for an ordinary write.
 	Origin Origin
 	// Changes in the order in which the writer gave them.
@@ -47,6 +49,8 @@ func (c *Commit) Proto() *stelev1.Commit {
 		Message:   c.Message,
 		RequestId: c.RequestID,
 		Changes:   ChangesProto(c.Changes),
+
+		ByOperator: c.ByOperator,
 	}
 	if c.Revision > 1 {
 		p.Parent = c.Parent[:]
@@ -97,6 +101,8 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 		Message:   p.Message,
 		RequestID: p.RequestId,
 		Changes:   make([]Change, len(p.Changes)),
+
+		ByOperator: p.ByOperator,
 	}
 	if len(p.Epoch) != len(c.Epoch) {
 		return nil, fmt.Errorf("decode commit: epoch has %d bytes, not %d", len(p.Epoch), len(c.Epoch))

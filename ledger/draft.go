@@ -163,7 +163,7 @@ func (s *staged) commit(cfg *Config, t Tenant, head Head, p *Pending) (c *Commit
 	}
 	c = &Commit{
 		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
-		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin,
+		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin, ByOperator: cs.ByOperator,
 		Changes: make([]Change, len(cs.Changes)),
 	}
 	now := time.Now().UTC()

@@ -25,7 +25,8 @@ type Revert struct {
 
 // Request is what every change of the past's making has in common.
 type Request struct {
-	Author string
+	Author     string
+	ByOperator bool
 	// Message, when empty, says what was done.
 	Message   string
 	RequestID string
@@ -101,7 +102,7 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 			message = r.Message
 		}
 		result, err := l.Commit(ctx, t, ChangeSet{
-			Author: r.Author, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin,
+			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin,
 		})
 		var moved *ConflictError
 		switch {

@@ -163,7 +163,7 @@ func (c *cluster) join(t *testing.T, roles string, more ...string) *member {
 		t.Fatal(err)
 	}
 	m := &member{data: filepath.Join(dir, "data"), contexts: filepath.Join(dir, "config.yaml")}
-	m.token, err = signer.Mint(identity.Claims{Subject: "faults", Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
+	m.token, err = signer.Mint(identity.Claims{Subject: "faults", Tenant: acme, Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,11 +40,13 @@ func changeObjects(changes []*stelev1.Change) []change {
 }
 
 type commit struct {
-	Revision  uint64 `json:"revision"`
-	ID        string `json:"id"`
-	Parent    string `json:"parent,omitempty"`
-	Time      string `json:"time"`
-	Author    string `json:"author"`
+	Revision uint64 `json:"revision"`
+	ID       string `json:"id"`
+	Parent   string `json:"parent,omitempty"`
+	Time     string `json:"time"`
+	Author   string `json:"author"`
+	// Operator says that the author was one, acting for the tenant.
+	Operator  bool   `json:"operator,omitempty"`
 	Message   string `json:"message"`
 	RequestID string `json:"request_id,omitempty"`
 	// Recorded and Importer are those of an import.
@@ -55,6 +57,8 @@ type commit struct {
 	// Reverts are the commits that a revert took back.
 	Reverts []uint64 `json:"reverts,omitempty"`
 	Changes []change `json:"changes"`
+	// Partial says that it changed other keys, too, which the caller may not read.
+	Partial bool `json:"partial,omitempty"`
 }
 
 type rollbackOrigin struct {
@@ -66,9 +70,9 @@ func commitObject(info *stelev1.CommitInfo) commit {
 	c := info.Commit
 	o := commit{
 		Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
-		Time: rfc3339(c.Time), Author: c.Author, Message: c.Message, RequestID: c.RequestId,
+		Time: rfc3339(c.Time), Author: c.Author, Operator: c.ByOperator, Message: c.Message, RequestID: c.RequestId,
 		Reverts: c.Origin.GetRevert().GetRevisions(),
-		Changes: changeObjects(c.Changes),
+		Changes: changeObjects(c.Changes), Partial: info.Partial,
 	}
 	if in := c.Origin.GetImport(); in != nil {
 		o.Recorded, o.Importer = rfc3339(in.Recorded), in.Importer

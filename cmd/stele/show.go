@@ -101,7 +101,10 @@ func (s *session) showCommit(info *stelev1.CommitInfo) error {
 	rows := [][2]string{
 		{"id", hex.EncodeToString(info.Id)},
 		{"time", c.Time.AsTime().Format(time.RFC3339Nano)},
-		{"author", output.Plain(c.Author)},
+		{"author", authorOf(c)},
+	}
+	if info.Partial {
+		rows = append(rows, [2]string{"partial", "it changed other keys, too, which you may not read"})
 	}
 	if c.Message != "" {
 		rows = append(rows, [2]string{"message", output.Plain(c.Message)})
@@ -127,6 +130,14 @@ func (s *session) showCommit(info *stelev1.CommitInfo) error {
 		}
 	}
 	return nil
+}
+
+// authorOf says who made a commit, and when that was none of the tenant's.
+func authorOf(c *stelev1.Commit) string {
+	if c.ByOperator {
+		return output.Plain(c.Author) + " (operator)"
+	}
+	return output.Plain(c.Author)
 }
 
 // originWords says where a commit came from; nothing of an ordinary write.

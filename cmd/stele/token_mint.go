@@ -43,7 +43,7 @@ type minted struct {
 func tokenMintCommand(c *cli) *cobra.Command {
 	var dir string
 	var create bool
-	var roles []string
+	var roles, prefixes []string
 	claims := identity.Claims{}
 	cmd := &cobra.Command{
 		Use:   "mint SUBJECT",
@@ -66,6 +66,9 @@ the token is that subject until it expires; it cannot be called back.
 				return failure.Usagef("--roles: %w", err)
 			}
 			claims.Roles = append(claims.Roles, role)
+		}
+		for _, p := range prefixes {
+			claims.Prefixes = append(claims.Prefixes, ledger.Prefix(p))
 		}
 		dir, err := c.identityDir(dir)
 		if err != nil {
@@ -90,6 +93,7 @@ the token is that subject until it expires; it cannot be called back.
 	}
 	f := cmd.Flags()
 	f.StringSliceVar(&roles, "roles", []string{string(identity.Reader)}, "reader, writer, admin, auditor, operator")
+	f.StringSliceVar(&prefixes, "prefixes", nil, "prefixes of keys that the token is limited to (default all keys)")
 	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "how long the token is good")
 	f.StringVar(&dir, "identity", "", "folder with the key (default that of the stele up whose token is in use)")
 	f.BoolVar(&create, "create", false, "make the key where there is none")

@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
@@ -20,7 +23,7 @@ func whoamiCommand(c *cli) *cobra.Command {
 				return err
 			}
 			if s.Format == output.Text {
-				return s.Printf("%s\n", principal(st.Principal))
+				return s.printWho(st.Principal)
 			}
 			data, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(st.Principal)
 			if err != nil {
@@ -29,4 +32,20 @@ func whoamiCommand(c *cli) *cobra.Command {
 			return s.Object(rawObject(data))
 		}),
 	}
+}
+
+func (s *session) printWho(p *stelev1.Principal) error {
+	if err := s.Printf("%s\n", principal(p)); err != nil {
+		return err
+	}
+	for _, a := range p.Allowed {
+		where := "everything"
+		if !slices.Contains(a.Prefixes, "") {
+			where = "keys that begin with " + strings.Join(a.Prefixes, ", ")
+		}
+		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-10s", a.Operation)), where); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -39,6 +39,11 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 	if p.Roles, ok = readRoles(roles); !ok {
 		return p, refuse("the token's roles (%s) are neither a list of strings nor one string", v.rolesClaim)
 	}
+	if claim, present := claims[v.prefixesClaim]; present {
+		if p.Prefixes, ok = readPrefixes(claim); !ok {
+			return p, refuse("the token's prefixes (%s) are not prefixes of keys, as a list or separated by spaces; leave the claim out for all keys", v.prefixesClaim)
+		}
+	}
 	if claim, present := v.tenantClaim.in(claims); present {
 		name, ok := claim.(string)
 		if !ok || name == "" {
@@ -52,10 +57,24 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 	return p, nil
 }
 
-// readRoles reads a roles claim: a list of strings or one string with spaces.
-// Each known role comes out once; false means that it is neither.
-func readRoles(claim any) ([]Role, bool) {
-	var names []string
+// readPrefixes reads a claim that limits: one that names nothing, or anything that
+// is no prefix, is none.
+func readPrefixes(claim any) ([]ledger.Prefix, bool) {
+	names, ok := readNames(claim)
+	var prefixes []ledger.Prefix
+	for _, name := range names {
+		p, err := ledger.ParsePrefix(name)
+		if err != nil {
+			return nil, false
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, ok && len(prefixes) > 0
+}
+
+// readNames reads a list of strings or one string with spaces; false means that
+// the claim is neither.
+func readNames(claim any) (names []string, ok bool) {
 	switch c := claim.(type) {
 	case nil:
 	case string:
@@ -69,6 +88,16 @@ func readRoles(claim any) ([]Role, bool) {
 			names = append(names, name)
 		}
 	default:
+		return nil, false
+	}
+	return names, true
+}
+
+// readRoles reads a roles claim: a list of strings or one string with spaces.
+// Each known role comes out once; false means that it is neither.
+func readRoles(claim any) ([]Role, bool) {
+	names, ok := readNames(claim)
+	if !ok {
 		return nil, false
 	}
 	var known []Role

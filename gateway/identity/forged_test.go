@@ -176,6 +176,14 @@ func forgeries(t testing.TB, k, other, evil testKey) []forgery {
 		{"roles with a number in them", signed(map[string]any{"roles": []any{"reader", 1}}), "roles"},
 		{"roles in lists", signed(map[string]any{"roles": []any{[]string{"operator"}}}), "roles"},
 
+		{"prefixes null", raw(strings.Replace(ok, `{`, `{"prefixes":null,`, 1)), "prefixes"},
+		{"prefixes that name none", signed(map[string]any{"prefixes": []string{}}), "prefixes"},
+		{"prefixes of blanks", signed(map[string]any{"prefixes": "  "}), "prefixes"},
+		{"prefixes a number", signed(map[string]any{"prefixes": 1}), "prefixes"},
+		{"prefixes with a number in them", signed(map[string]any{"prefixes": []any{"a/", 1}}), "prefixes"},
+		{"prefixes with a star", signed(map[string]any{"prefixes": []string{"a/", "b/*"}}), "prefixes"},
+		{"prefixes twice", raw(strings.Replace(ok, `{`, `{"prefixes":["a/"],"prefixes":[""],`, 1)), "twice"},
+
 		{"tenant twice", raw(strings.Replace(ok, `{`, `{"tenant":"globex",`, 1)), "twice"},
 		{"tenant twice, once escaped", raw(strings.Replace(ok, `{`, `{"tenan\u0074":"globex",`, 1)), "twice"},
 		{"roles twice", raw(strings.Replace(ok, `{`, `{"roles":["operator"],`, 1)), "twice"},

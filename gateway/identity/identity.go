@@ -1,5 +1,5 @@
 // Package identity says who a caller is. A Verifier turns a signed token into a
-// Principal: subject, tenant, roles. Nothing else that a caller sends has a say
+// Principal: subject, tenant, roles, prefixes. Nothing else that a caller sends has a say
 // in whose configuration it sees.
 //
 // Tokens are JWTs signed with RS256, ES256 or EdDSA by an identity provider,
@@ -62,6 +62,9 @@ type Principal struct {
 	// Tenant is empty for an operator that has not said for whom it acts.
 	Tenant ledger.Tenant
 	Roles  []Role
+	// Prefixes are those of the keys that the token limits its holder to; nil when
+	// it does not. They limit what the roles give, and give nothing themselves.
+	Prefixes []ledger.Prefix
 	// Expires is when the token does; a stream ends then.
 	Expires time.Time
 }

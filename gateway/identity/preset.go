@@ -11,19 +11,19 @@ import (
 type Preset string
 
 const (
-	// Plain tokens have the claims "tenant" and "roles".
+	// Plain tokens have the claims "tenant", "roles" and "prefixes".
 	Plain Preset = ""
-	// Cognito puts the tenant into a custom attribute and knows roles as groups;
-	// its access tokens name their client instead of an audience.
+	// Cognito puts tenant and prefixes into custom attributes and knows roles as
+	// groups; its access tokens name their client instead of an audience.
 	Cognito Preset = "cognito"
 	// Keycloak has its realm's roles one level down.
 	Keycloak Preset = "keycloak"
 )
 
-var presets = map[Preset]struct{ tenant, roles string }{
-	Plain:    {"tenant", "roles"},
-	Cognito:  {"custom:tenantId", "cognito:groups"},
-	Keycloak: {"tenant", "/realm_access/roles"},
+var presets = map[Preset]struct{ tenant, roles, prefixes string }{
+	Plain:    {"tenant", "roles", "prefixes"},
+	Cognito:  {"custom:tenantId", "cognito:groups", "custom:prefixes"},
+	Keycloak: {"tenant", "/realm_access/roles", "prefixes"},
 }
 
 // ParsePreset checks a preset's name.

@@ -69,6 +69,8 @@ type Claims struct {
 	// Tenant may be empty for an operator.
 	Tenant ledger.Tenant
 	Roles  []Role
+	// Prefixes of the keys that the token is limited to; none for all.
+	Prefixes []ledger.Prefix
 	// TTL is how long the token is good, at least a second.
 	TTL time.Duration
 }
@@ -94,6 +96,11 @@ func (s *Signer) Mint(c Claims) (string, error) {
 	if err := checkTenant(c.Tenant, c.Roles); err != nil {
 		return "", fmt.Errorf("mint token: %w", err)
 	}
+	for _, p := range c.Prefixes {
+		if _, err := ledger.ParsePrefix(string(p)); err != nil {
+			return "", fmt.Errorf("mint token: %w", err)
+		}
+	}
 	now := time.Now()
 	claims := jwt.MapClaims{
 		"iss":   LocalIssuer,
@@ -105,6 +112,9 @@ func (s *Signer) Mint(c Claims) (string, error) {
 	}
 	if c.Tenant != "" {
 		claims["tenant"] = c.Tenant
+	}
+	if len(c.Prefixes) > 0 {
+		claims[presets[Plain].prefixes] = c.Prefixes
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
 	t.Header["kid"] = s.jwk.ID

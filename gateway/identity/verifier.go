@@ -43,9 +43,11 @@ type Verifier struct {
 	preset      Preset
 	tenantClaim claimName
 	rolesClaim  claimName
-	now         func() time.Time
-	parser      *jwt.Parser
-	claims      *jwt.Validator // the parser's own
+	// prefixesClaim holds the prefixes of the keys that a token is limited to.
+	prefixesClaim string
+	now           func() time.Time
+	parser        *jwt.Parser
+	claims        *jwt.Validator // the parser's own
 
 	verified cache
 }
@@ -72,6 +74,8 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
 		now:         cfg.Now,
+
+		prefixesClaim: names.prefixes,
 	}
 	if v.now == nil {
 		v.now = time.Now

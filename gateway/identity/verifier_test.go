@@ -37,6 +37,12 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 			with(func(p *Principal) { p.Roles, p.Tenant = []Role{Operator}, "" })},
 		{"an operator of the ledger's own tenant", is.signed(t, good(map[string]any{"roles": "operator", "tenant": "_system"})),
 			with(func(p *Principal) { p.Roles, p.Tenant = []Role{Operator}, ledger.System })},
+		{"limited to prefixes", is.signed(t, good(map[string]any{"prefixes": []string{"a/", "b/c"}})),
+			with(func(p *Principal) { p.Prefixes = []ledger.Prefix{"a/", "b/c"} })},
+		{"limited to prefixes in one string", is.signed(t, good(map[string]any{"prefixes": "a/ b/c"})),
+			with(func(p *Principal) { p.Prefixes = []ledger.Prefix{"a/", "b/c"} })},
+		{"limited to everything", is.signed(t, good(map[string]any{"prefixes": []string{""}})),
+			with(func(p *Principal) { p.Prefixes = []ledger.Prefix{""} })},
 		{"valid from this very second", is.signed(t, good(map[string]any{"nbf": testNow.Unix()})), alice},
 		{"claims nobody asked for", is.signed(t, good(map[string]any{"Tenant": "globex", "email": "a@example.org"})), alice},
 		{"headers that point to keys are not looked at",
@@ -50,7 +56,7 @@ func TestGoodTokensAreAccepted(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if p.Subject != tt.want.Subject || p.Tenant != tt.want.Tenant || !slices.Equal(p.Roles, tt.want.Roles) || !p.Expires.Equal(tt.want.Expires) {
+				if p.Subject != tt.want.Subject || p.Tenant != tt.want.Tenant || !slices.Equal(p.Roles, tt.want.Roles) || !slices.Equal(p.Prefixes, tt.want.Prefixes) || !p.Expires.Equal(tt.want.Expires) {
 					t.Errorf("got %+v, want %+v", *p, tt.want)
 				}
 			}

@@ -91,8 +91,10 @@ type Commit struct {
 	// first one's outcome.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Where the change set came from; absent for an ordinary write.
-	Origin        *Origin   `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
-	Changes       []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
+	Origin  *Origin   `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
+	Changes []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
+	// The author is an operator of the ledger, who was acting for the tenant.
+	ByOperator    bool `protobuf:"varint,11,opt,name=by_operator,json=byOperator,proto3" json:"by_operator,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -195,6 +197,13 @@ func (x *Commit) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *Commit) GetByOperator() bool {
+	if x != nil {
+		return x.ByOperator
+	}
+	return false
 }
 
 // Origin says where a commit came from when it was not an ordinary write.
@@ -714,7 +723,7 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"\x16stele/v1/journal.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\"\n" +
 	"\x06Record\x12\x18\n" +
-	"\acommits\x18\x01 \x03(\fR\acommits\"\xc1\x02\n" +
+	"\acommits\x18\x01 \x03(\fR\acommits\"\xe2\x02\n" +
 	"\x06Commit\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -727,7 +736,9 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"request_id\x18\b \x01(\tR\trequestId\x12(\n" +
 	"\x06origin\x18\t \x01(\v2\x10.stele.v1.OriginR\x06origin\x12*\n" +
 	"\achanges\x18\n" +
-	" \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xdb\x01\n" +
+	" \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
+	"\vby_operator\x18\v \x01(\bR\n" +
+	"byOperator\"\xdb\x01\n" +
 	"\x06Origin\x120\n" +
 	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
 	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +

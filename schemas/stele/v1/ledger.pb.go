@@ -391,8 +391,11 @@ type CommitInfo struct {
 	// When asked for: the values that the changes replaced, in the order of the
 	// changes; empty where the key was not set.
 	PreviousValues []string `protobuf:"bytes,4,rep,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Changes of keys that the caller may not read are left out, and with them the
+	// message, the request id, the origin and the bytes, which may tell of them.
+	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitInfo) Reset() {
@@ -451,6 +454,13 @@ func (x *CommitInfo) GetPreviousValues() []string {
 		return x.PreviousValues
 	}
 	return nil
+}
+
+func (x *CommitInfo) GetPartial() bool {
+	if x != nil {
+		return x.Partial
+	}
+	return false
 }
 
 type GetCommitRequest struct {
@@ -2335,9 +2345,15 @@ type Principal struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Subject string                 `protobuf:"bytes,1,opt,name=subject,proto3" json:"subject,omitempty"`
 	// The tenant that the caller acts for.
-	Tenant        string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Roles         []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Tenant  string                 `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Roles   []string               `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The key prefixes that the token limits its holder to; none when it does not.
+	Prefixes []string `protobuf:"bytes,5,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	// What the caller may do, by the token and the tenant's policy together. None
+	// for an operator without a tenant, and while this process does not know the
+	// policy.
+	Allowed       []*Allowed `protobuf:"bytes,6,rep,name=allowed,proto3" json:"allowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2400,6 +2416,228 @@ func (x *Principal) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Principal) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *Principal) GetAllowed() []*Allowed {
+	if x != nil {
+		return x.Allowed
+	}
+	return nil
+}
+
+// Allowed is an operation and the prefixes of the keys that it is allowed on; the
+// empty prefix is everything.
+type Allowed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operation     string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	Prefixes      []string               `protobuf:"bytes,2,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Allowed) Reset() {
+	*x = Allowed{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Allowed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Allowed) ProtoMessage() {}
+
+func (x *Allowed) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
+func (*Allowed) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Allowed) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *Allowed) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+type CheckAccessRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Operation string                 `protobuf:"bytes,1,opt,name=operation,proto3" json:"operation,omitempty"`
+	// Types that are valid to be assigned to On:
+	//
+	//	*CheckAccessRequest_Key
+	//	*CheckAccessRequest_Prefix
+	On            isCheckAccessRequest_On `protobuf_oneof:"on"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessRequest) Reset() {
+	*x = CheckAccessRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessRequest) ProtoMessage() {}
+
+func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
+func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *CheckAccessRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetOn() isCheckAccessRequest_On {
+	if x != nil {
+		return x.On
+	}
+	return nil
+}
+
+func (x *CheckAccessRequest) GetKey() string {
+	if x != nil {
+		if x, ok := x.On.(*CheckAccessRequest_Key); ok {
+			return x.Key
+		}
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetPrefix() string {
+	if x != nil {
+		if x, ok := x.On.(*CheckAccessRequest_Prefix); ok {
+			return x.Prefix
+		}
+	}
+	return ""
+}
+
+type isCheckAccessRequest_On interface {
+	isCheckAccessRequest_On()
+}
+
+type CheckAccessRequest_Key struct {
+	Key string `protobuf:"bytes,2,opt,name=key,proto3,oneof"`
+}
+
+type CheckAccessRequest_Prefix struct {
+	// All keys that begin with it; empty: all.
+	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3,oneof"`
+}
+
+func (*CheckAccessRequest_Key) isCheckAccessRequest_On() {}
+
+func (*CheckAccessRequest_Prefix) isCheckAccessRequest_On() {}
+
+type CheckAccessResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// Why, or why not.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The grant of the tenant's policy that allows it, a JSON object; empty where
+	// none does, or the tenant has no such policy.
+	Grant         string `protobuf:"bytes,3,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessResponse) Reset() {
+	*x = CheckAccessResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessResponse) ProtoMessage() {}
+
+func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
+func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *CheckAccessResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *CheckAccessResponse) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CheckAccessResponse) GetGrant() string {
+	if x != nil {
+		return x.Grant
+	}
+	return ""
+}
+
 var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
@@ -2430,13 +2668,14 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CommitStreamRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"H\n" +
 	"\x14CommitStreamResponse\x120\n" +
-	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\x89\x01\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\xa3\x01\n" +
 	"\n" +
 	"CommitInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12(\n" +
 	"\x06commit\x18\x02 \x01(\v2\x10.stele.v1.CommitR\x06commit\x12\x18\n" +
 	"\aencoded\x18\x03 \x01(\fR\aencoded\x12'\n" +
-	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\"\xff\x01\n" +
+	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\x12\x18\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"\xff\x01\n" +
 	"\x10GetCommitRequest\x12%\n" +
 	"\brevision\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\brevision\x12\x1b\n" +
 	"\x02id\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x10\x04\x18 H\x00R\x02id\x120\n" +
@@ -2591,12 +2830,28 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12#\n" +
 	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\x12+\n" +
-	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\x89\x01\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xd2\x01\n" +
 	"\tPrincipal\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
 	"\x05roles\x18\x03 \x03(\tR\x05roles\x124\n" +
-	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\xb3\x06\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1a\n" +
+	"\bprefixes\x18\x05 \x03(\tR\bprefixes\x12+\n" +
+	"\aallowed\x18\x06 \x03(\v2\x11.stele.v1.AllowedR\aallowed\"C\n" +
+	"\aAllowed\x12\x1c\n" +
+	"\toperation\x18\x01 \x01(\tR\toperation\x12\x1a\n" +
+	"\bprefixes\x18\x02 \x03(\tR\bprefixes\"\xb2\x01\n" +
+	"\x12CheckAccessRequest\x12K\n" +
+	"\toperation\x18\x01 \x01(\tB-\xbaH*r(R\x04readR\x05writeR\x05auditR\n" +
+	"administerR\x06revealR\toperation\x12\x1e\n" +
+	"\x03key\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04H\x00R\x03key\x12\"\n" +
+	"\x06prefix\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x04H\x00R\x06prefixB\v\n" +
+	"\x02on\x12\x05\xbaH\x02\b\x01\"]\n" +
+	"\x13CheckAccessResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xff\x06\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x12Q\n" +
 	"\fCommitStream\x12\x1d.stele.v1.CommitStreamRequest\x1a\x1e.stele.v1.CommitStreamResponse(\x010\x01\x12D\n" +
@@ -2609,7 +2864,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12D\n" +
-	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
+	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
+	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
 	file_stele_v1_ledger_proto_rawDescOnce sync.Once
@@ -2623,7 +2879,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),         // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),          // 1: stele.v1.Precondition
@@ -2657,84 +2913,90 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*GetStatusResponse)(nil),     // 29: stele.v1.GetStatusResponse
 	(*ShardStatus)(nil),           // 30: stele.v1.ShardStatus
 	(*Principal)(nil),             // 31: stele.v1.Principal
-	(*Change)(nil),                // 32: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 33: google.protobuf.Timestamp
-	(*Commit)(nil),                // 34: stele.v1.Commit
-	(*Snapshot)(nil),              // 35: stele.v1.Snapshot
-	(*At)(nil),                    // 36: stele.v1.At
-	(*ReadRecord)(nil),            // 37: stele.v1.ReadRecord
-	(*durationpb.Duration)(nil),   // 38: google.protobuf.Duration
+	(*Allowed)(nil),               // 32: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),    // 33: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),   // 34: stele.v1.CheckAccessResponse
+	(*Change)(nil),                // 35: stele.v1.Change
+	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
+	(*Commit)(nil),                // 37: stele.v1.Commit
+	(*Snapshot)(nil),              // 38: stele.v1.Snapshot
+	(*At)(nil),                    // 39: stele.v1.At
+	(*ReadRecord)(nil),            // 40: stele.v1.ReadRecord
+	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	32, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	35, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	33, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	33, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	36, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	36, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 6: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	34, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	33, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	37, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	36, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	6,  // 9: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	35, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	36, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	36, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	38, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	39, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	39, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	6,  // 13: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	35, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	36, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	36, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	38, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	39, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	39, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	13, // 17: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	35, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	36, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	38, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	39, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	16, // 20: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	35, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	33, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	36, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	38, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	36, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	39, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 24: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	32, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	35, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	3,  // 26: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	32, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	33, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	33, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	37, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	35, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	36, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	36, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	40, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	25, // 31: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	33, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	35, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	33, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	36, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	38, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	36, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
 	30, // 35: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
-	33, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	36, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	31, // 37: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	38, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
-	33, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	0,  // 40: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 41: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	7,  // 42: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	9,  // 43: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	11, // 44: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	14, // 45: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	17, // 46: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	19, // 47: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	26, // 48: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	21, // 49: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	23, // 50: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	28, // 51: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	3,  // 52: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 53: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	8,  // 54: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	10, // 55: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	12, // 56: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	15, // 57: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	18, // 58: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	20, // 59: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	27, // 60: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	22, // 61: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	24, // 62: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	29, // 63: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	52, // [52:64] is the sub-list for method output_type
-	40, // [40:52] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	41, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
+	36, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	32, // 40: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 41: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 42: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	7,  // 43: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	9,  // 44: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	11, // 45: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	14, // 46: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	17, // 47: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	19, // 48: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	26, // 49: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	21, // 50: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	23, // 51: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	28, // 52: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	33, // 53: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 54: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 55: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	8,  // 56: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	10, // 57: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	12, // 58: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	15, // 59: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	18, // 60: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	20, // 61: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	27, // 62: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	22, // 63: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	24, // 64: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	29, // 65: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	34, // 66: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	54, // [54:67] is the sub-list for method output_type
+	41, // [41:54] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -2756,13 +3018,17 @@ func file_stele_v1_ledger_proto_init() {
 	}
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[19].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[33].OneofWrappers = []any{
+		(*CheckAccessRequest_Key)(nil),
+		(*CheckAccessRequest_Prefix)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   32,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -31,6 +31,7 @@ const (
 	Ledger_ListReads_FullMethodName    = "/stele.v1.Ledger/ListReads"
 	Ledger_ListTenants_FullMethodName  = "/stele.v1.Ledger/ListTenants"
 	Ledger_GetStatus_FullMethodName    = "/stele.v1.Ledger/GetStatus"
+	Ledger_CheckAccess_FullMethodName  = "/stele.v1.Ledger/CheckAccess"
 )
 
 // LedgerClient is the client API for Ledger service.
@@ -83,6 +84,9 @@ type LedgerClient interface {
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// CheckAccess tells whether the caller may do something, and why. It does not
+	// tell whether a key is set.
+	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
 }
 
 type ledgerClient struct {
@@ -216,6 +220,16 @@ func (c *ledgerClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts
 	return out, nil
 }
 
+func (c *ledgerClient) CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CheckAccessResponse)
+	err := c.cc.Invoke(ctx, Ledger_CheckAccess_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LedgerServer is the server API for Ledger service.
 // All implementations must embed UnimplementedLedgerServer
 // for forward compatibility.
@@ -266,6 +280,9 @@ type LedgerServer interface {
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// CheckAccess tells whether the caller may do something, and why. It does not
+	// tell whether a key is set.
+	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
 	mustEmbedUnimplementedLedgerServer()
 }
 
@@ -311,6 +328,9 @@ func (UnimplementedLedgerServer) ListTenants(context.Context, *ListTenantsReques
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedLedgerServer) CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CheckAccess not implemented")
 }
 func (UnimplementedLedgerServer) mustEmbedUnimplementedLedgerServer() {}
 func (UnimplementedLedgerServer) testEmbeddedByValue()                {}
@@ -538,6 +558,24 @@ func _Ledger_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_CheckAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CheckAccessRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).CheckAccess(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_CheckAccess_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).CheckAccess(ctx, req.(*CheckAccessRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Ledger_ServiceDesc is the grpc.ServiceDesc for Ledger service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -588,6 +626,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _Ledger_GetStatus_Handler,
+		},
+		{
+			MethodName: "CheckAccess",
+			Handler:    _Ledger_CheckAccess_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -57,6 +57,18 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
-		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: n.routes.Check(Kinds),
+		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), gateway.CheckPolicies),
 	})
+}
+
+// checks refuses what one of them refuses.
+func checks(all ...func(ledger.Tenant, []ledger.Change) error) func(ledger.Tenant, []ledger.Change) error {
+	return func(t ledger.Tenant, changes []ledger.Change) error {
+		for _, check := range all {
+			if err := check(t, changes); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }

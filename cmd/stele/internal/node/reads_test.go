@@ -67,7 +67,7 @@ func (p *process) start(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- n.Run(ctx) }()
 	cc, err := conn.Dial(p.grpc, p.tls, func() (string, error) {
-		return p.signer.Mint(identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
+		return p.signer.Mint(identity.Claims{Subject: "olga", Tenant: "acme", Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -157,7 +157,7 @@ func TestAnEdgeGatewayRecordsReads(t *testing.T) {
 
 	nats.stop()
 	for _, when := range []string{"without its journal", "after a restart without its journal"} {
-		if err := get("secrets/a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "policy asks for a record") {
+		if err := get("secrets/a"); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
 			t.Errorf("a read to be recorded %s: %v, want UNAVAILABLE", when, err)
 		}
 		if err := get("public/a"); err != nil {
