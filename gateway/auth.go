@@ -83,6 +83,11 @@ var rights = map[string]right{
 	"/stele.v1.Sinks/CheckDrift": decide,
 	"/stele.v1.Sinks/GetRoutes":  operate,
 
+	"/configuration.ConfigService/healthCheck":     public,
+	"/configuration.ConfigService/retrieveConfig":  read,
+	"/configuration.ConfigService/retrieveConfigs": read,
+	"/configuration.ConfigService/refreshConfig":   read,
+
 	"/grpc.health.v1.Health/Check":                                   public,
 	"/grpc.health.v1.Health/Watch":                                   public,
 	"/grpc.health.v1.Health/List":                                    public,

@@ -11,6 +11,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -28,6 +29,7 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -55,8 +57,11 @@ type Config struct {
 	// ReadLog returns where reads are recorded, or why that cannot be reached now;
 	// nil refuses reads that a policy wants recorded.
 	ReadLog func() (ReadLog, error)
-	// Reads serves the Config service, too.
+	// Reads serves the Config service, too, and the AWS reference implementation's.
 	Reads bool
+	// Environment is part of the names that the latter gives parameters; "dev" by
+	// default, as there.
+	Environment string
 	// Tree is what the Proof service proves from; without it, every call of that
 	// says who has one.
 	Tree *proof.Tree
@@ -111,6 +116,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	cfg.Environment = cmp.Or(cfg.Environment, "dev")
 	if cfg.Routes == nil {
 		cfg.Routes = routes.NewSource(cfg.Replica, nil, cfg.Log)
 	}
@@ -122,6 +128,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{},
+		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
@@ -152,6 +159,7 @@ func New(cfg Config) (*Gateway, error) {
 	stelev1.RegisterLedgerServer(g.server, ledgerService{g: g})
 	if cfg.Reads {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
+		configuration.RegisterConfigServiceServer(g.server, sampleService{g: g})
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
 	stelev1.RegisterSinksServer(g.server, sinksService{g: g})

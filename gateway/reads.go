@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -75,6 +76,8 @@ func askedBy(req any) asked {
 		return oneOrNone(r.Key)
 	case *stelev1.SkipRequest:
 		return oneOrNone(r.Key)
+	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests, *configuration.Empty:
+		return asked{} // the handlers know which of the ledger's keys are meant, and record those
 	}
 	return everything
 }

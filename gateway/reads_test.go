@@ -16,6 +16,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -91,6 +92,14 @@ type recordCase struct {
 	want   string // empty: nothing
 }
 
+// full is the method's name on the wire.
+func (c recordCase) full() string {
+	if strings.HasPrefix(c.method, "configuration.") {
+		return "/" + c.method
+	}
+	return "/stele.v1." + c.method
+}
+
 // What every method records when a policy asks for the reads under secrets/. A
 // method that is served and not in here fails the test.
 func TestWhichReadsAreRecorded(t *testing.T) {
@@ -98,6 +107,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	call := func(_ any, err error) error { return err }
 	at := atRevision(1)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
+	sample := configuration.NewConfigServiceClient(f.conn)
 	cases := []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
 			return call(f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/a", At: at}))
@@ -237,6 +247,15 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		{"Sinks/GetRoutes", "the routes", func(ctx context.Context) error {
 			return call(sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}))
 		}, ""},
+		{"configuration.ConfigService/retrieveConfig", "another key", func(ctx context.Context) error {
+			return call(sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{Key: "tenant_config_b"}))
+		}, ""},
+		{"configuration.ConfigService/retrieveConfigs", "other keys", func(ctx context.Context) error {
+			return call(sample.RetrieveConfigs(ctx, &configuration.RetrieveConfigRequests{Keys: []string{"tenant_config_b"}}))
+		}, ""},
+		{"configuration.ConfigService/refreshConfig", "nothing", func(ctx context.Context) error {
+			return call(sample.RefreshConfig(ctx, &configuration.Empty{}))
+		}, ""},
 		// What writes comes last: the rows above count on revision 2.
 		{"Ledger/Revert", "done", func(ctx context.Context) error {
 			return call(f.ledger.Revert(ctx, &stelev1.RevertRequest{Revisions: []uint64{2}}))
@@ -260,7 +279,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	}
 	served := f.gateway.Methods()
 	for _, m := range served {
-		if !slices.ContainsFunc(cases, func(c recordCase) bool { return "/stele.v1."+c.method == m }) {
+		if !slices.ContainsFunc(cases, func(c recordCase) bool { return c.full() == m }) {
 			t.Errorf("nothing says what %s records", m)
 		}
 	}
@@ -272,7 +291,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	}
 	for tenant, policy := range policies {
 		ctx := f.as(t, tenant, identity.Operator)
-		f.commit(t, ctx, set("secrets/a", "1", "secrets/b", "1", "public/a", "1"))
+		f.commit(t, ctx, set("secrets/a", "1", "secrets/b", "1", "public/a", "1", "tenant_config_b", "[]"))
 		f.commit(t, ctx, set("secrets/a", "2", "public/a", "2"))
 		if policy != "" {
 			f.setPolicy(t, tenant, policy)
@@ -282,7 +301,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		ctx := f.as(t, tenant, identity.Operator)
 		var want []string
 		for _, tc := range cases {
-			if !slices.Contains(served, "/stele.v1."+tc.method) {
+			if !slices.Contains(served, tc.full()) {
 				continue
 			}
 			if err := tc.call(ctx); err != nil && !strings.HasSuffix(tc.want, "@0") && !strings.HasPrefix(tc.method, "Proof/") && !strings.HasPrefix(tc.method, "Sinks/") {

@@ -112,15 +112,18 @@ func record(t *testing.T, endpoint string) *recorder {
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }, // its caller was killed
 	}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasSuffix(req.Header.Get("X-Amz-Target"), ".PutItem") {
-			body, err := io.ReadAll(req.Body)
-			var p put
-			if err != nil || json.Unmarshal(body, &p) != nil {
-				return // its caller was killed
-			}
-			req.Body = io.NopCloser(bytes.NewReader(body))
-			req = req.WithContext(context.WithValue(req.Context(), puttingKey{}, &p))
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return // its caller was killed on the way
 		}
+		// What has come is done, whether or not its caller lives to see it.
+		ctx := context.WithoutCancel(req.Context())
+		var p put
+		if strings.HasSuffix(req.Header.Get("X-Amz-Target"), ".PutItem") && json.Unmarshal(body, &p) == nil {
+			ctx = context.WithValue(ctx, puttingKey{}, &p)
+		}
+		req = req.WithContext(ctx)
+		req.Body = io.NopCloser(bytes.NewReader(body))
 		proxy.ServeHTTP(w, req)
 	}))
 	t.Cleanup(r.Close)

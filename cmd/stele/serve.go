@@ -25,9 +25,10 @@ type serveOptions struct {
 	serverOptions
 	trust trustOptions
 
-	roles    []string
-	tenants  []string
-	fallback string
+	roles       []string
+	tenants     []string
+	fallback    string
+	environment string
 
 	// tls is what is shown to callers, and with which CA's certificate they may.
 	tls certs.Files
@@ -76,6 +77,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
+	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
 	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must show, beside their tokens")
@@ -118,7 +120,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	}
 	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
-		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Reflection: o.reflection,
+		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		NATS:          &o.nats,
 		Journal:       journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
 		CheckpointKey: o.checkpointKey, Version: version(), Log: log,

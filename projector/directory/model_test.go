@@ -127,7 +127,7 @@ func TestFilesEqualAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
 		root := filepath.Join(dir, fmt.Sprint(runs))
-		acme := filepath.Join(root, "files", "acme")
+		acme := filepath.Join(root, "materialized", "files", "acme")
 		m := make(model)
 		// Deleted by hand since the last version: one that is made there by hand is
 		// taken for the one that was.

@@ -117,6 +117,33 @@ func TestWhatDynamoDBDoesNotHold(t *testing.T) {
 	}
 }
 
+// Whatever JSON the ledger takes, what DynamoDB has of it stays what it is.
+func FuzzNative(f *testing.F) {
+	for _, s := range []string{`[1e999,{"a":-1.50e-3}]`, `{"":1}`, `{"\u00e9":"\ud83c\udf88"}`, `[[[[]]],null,true]`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		v, err := ledger.ParseValue(s)
+		if err != nil {
+			return
+		}
+		n, err := native(v, 1)
+		if errors.Is(err, errDeep) || errors.Is(err, errNoName) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", v, err)
+		}
+		back, err := plain(n)
+		if err != nil {
+			t.Fatalf("%s: %v", v, err)
+		}
+		if again, err := native(back, 1); err != nil || !equal(n, again) {
+			t.Fatalf("%s is read back as %s, and that is another attribute: %v", v, back, err)
+		}
+	})
+}
+
 // Types that only a hand writes are JSON, too.
 func TestTypesThatJSONHasNot(t *testing.T) {
 	for want, v := range map[ledger.Value]types.AttributeValue{

@@ -55,17 +55,9 @@ func (s *sink) write(ctx context.Context, w projector.Write) error {
 		return err
 	}
 	e := newExpression()
-	condition := s.notNewer(e, item)
-	if w.Replace != nil {
-		if seen, ok := w.Replace.State.(attributes); ok {
-			same, err := s.unchanged(ctx, at, seen)
-			if err != nil {
-				return err
-			}
-			if same {
-				condition += " OR (" + s.asSeen(e, seen) + ")"
-			}
-		}
+	condition, err := s.condition(ctx, e, at, w, item)
+	if err != nil {
+		return err
 	}
 	var set, remove []string
 	for _, name := range s.layout.attributes() {
@@ -86,13 +78,29 @@ func (s *sink) write(ctx context.Context, w projector.Write) error {
 	return s.explain(fmt.Sprintf("write %s", s.name(at)), err)
 }
 
-// notNewer holds where no item of this ledger is newer. The same revision may be
-// written again: the answer to the first time may have been lost. What has no
-// revision was never written by a projector, or a hand has taken it away.
-func (s *sink) notNewer(e *expression, item attributes) string {
+// condition is what must be true of the item that is there. Normally that is that it
+// is not of this ledger and newer. The same revision may be written again: the answer
+// to the first time may have been lost. What has no revision was never written by a
+// projector, or a hand has taken it away.
+//
+// What is to be replaced must be as it was seen, whatever it claims to be, or older.
+func (s *sink) condition(ctx context.Context, e *expression, at place, w projector.Write, item attributes) (string, error) {
 	epoch, revision := e.name(s.layout.Epoch), e.name(s.layout.Revision)
-	return fmt.Sprintf("attribute_not_exists(%[1]s) OR %[1]s <> %[2]s OR NOT attribute_type(%[3]s, %[4]s) OR %[3]s <= %[5]s",
-		epoch, e.value(item[s.layout.Epoch]), revision, e.value(text("N")), e.value(item[s.layout.Revision]))
+	ours, own := e.value(item[s.layout.Epoch]), e.value(item[s.layout.Revision])
+	var seen attributes
+	if w.Replace != nil {
+		seen, _ = w.Replace.State.(attributes)
+	}
+	if seen == nil {
+		return fmt.Sprintf("attribute_not_exists(%[1]s) OR %[1]s <> %[2]s OR NOT attribute_type(%[3]s, %[4]s) OR %[3]s <= %[5]s",
+			epoch, ours, revision, e.value(text("N")), own), nil
+	}
+	condition := fmt.Sprintf("(%s = %s AND %s < %s)", epoch, ours, revision, own)
+	same, err := s.unchanged(ctx, at, seen)
+	if same {
+		condition += " OR (" + s.asSeen(e, seen) + ")"
+	}
+	return condition, err
 }
 
 // asSeen holds while the item is as it was seen. Lists and maps are compared by the

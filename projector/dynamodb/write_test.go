@@ -203,26 +203,52 @@ func TestAnEditWithoutARevisionGivesWayToAWrite(t *testing.T) {
 	}
 }
 
-// An edit that claims to be newer is replaced only as it was seen.
+// What is replaced is what was seen, whatever revision it claims. An edit after that
+// stays, until it is seen itself or a newer write comes.
 func TestReplaceMindsWhatCameAfterIt(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
 	h := hand{client(t, endpoint), "config"}
 	w := write(5, "a", `{"x":1}`)
-	must(t, store, w)
-	h.edit(t, "a", "revision", n("99"))
-	seen := read(t, store, "a")
-	h.edit(t, "a", "value", object(attributes{"x": n("2")}))
-	w.Replace = &seen
-	must(t, store, w)
-	if got := h.item(t, "a")["value"]; !reflect.DeepEqual(got, object(attributes{"x": n("2")})) {
-		t.Errorf("an edit that was not seen is replaced: %v", got)
+	var seen projector.Item
+	for _, claim := range []types.AttributeValue{n("5"), n("99"), s("no number"), nil} {
+		must(t, store, w)
+		h.edit(t, "a", "revision", claim)
+		h.edit(t, "a", "theirs", s("x"))
+		h.edit(t, "a", "value", object(attributes{"x": n("2")}))
+		seen = read(t, store, "a")
+		h.edit(t, "a", "value", object(attributes{"x": n("3")}))
+		unseen := w
+		unseen.Replace = &seen
+		must(t, store, unseen)
+		if got := h.item(t, "a")["value"]; !reflect.DeepEqual(got, object(attributes{"x": n("3")})) {
+			t.Errorf("an edit of revision %v that was not seen is replaced: %v", claim, got)
+		}
+		now := read(t, store, "a")
+		unseen.Replace = &now
+		must(t, store, unseen)
+		if found := read(t, store, "a"); !store.Same(found, w) {
+			t.Errorf("an edit of revision %v that was seen is not replaced: %v", claim, found)
+		}
+	}
+	h.edit(t, "a", "value", object(attributes{"x": n("3")}))
+	newer := write(6, "a", "1")
+	newer.Replace = &seen
+	must(t, store, newer)
+	if found := read(t, store, "a"); !store.Same(found, newer) {
+		t.Errorf("a newer write does not take effect because of an edit: %v", found)
+	}
+	older := w
+	older.Replace = &seen
+	must(t, store, older)
+	if found := read(t, store, "a"); !store.Same(found, newer) {
+		t.Errorf("an older write replaces a newer one: %v", found)
 	}
 	if err := store.Remove(t.Context(), seen); err != nil || h.item(t, "a") == nil {
 		t.Errorf("an edit that was not seen is removed: %v", err)
 	}
 	seen = read(t, store, "a")
-	must(t, store, w)
+	must(t, store, write(7, "a", "2"))
 	if err := store.Remove(t.Context(), seen); err != nil || h.item(t, "a") == nil {
 		t.Errorf("removed as it is not any more: %v", err)
 	}

@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
 	"github.com/stelehq/stele/projector/dynamotest"
@@ -112,18 +114,31 @@ func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
 
 	// globex's policy counts where its settings come from the table, too.
 	commit(system, "policy/globex/reads", `{"record":["tenantconfig/"]}`)
-	records := func() (last *stelev1.ReadRecord) {
-		resp, err := core.ledger.ListReads(globex, &stelev1.ListReadsRequest{})
-		if err != nil || len(resp.Reads) == 0 {
-			return nil
-		}
-		return resp.Reads[len(resp.Reads)-1]
-	}
-	until(t, "a recorded read", func() bool {
-		_, err := get("tenantconfig/gone")
-		return status.Code(err) == codes.NotFound && records() != nil
+	reader, err := conn.Dial(edge.grpc, edge.tls, func() (string, error) {
+		return edge.signer.Mint(identity.Claims{Subject: "gina", Tenant: "globex", Roles: []identity.Role{identity.Reader}, TTL: time.Hour})
 	})
-	if r := records(); r.Tenant != "globex" || !strings.HasSuffix(r.Method, "Config/Get") || !slices.Equal(r.Keys, []string{"tenantconfig/gone"}) || r.Revision != 0 {
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	var record *stelev1.ReadRecord
+	until(t, "a recorded read", func() bool {
+		_, err := stelev1.NewConfigClient(reader).Get(t.Context(), &stelev1.GetRequest{Key: "tenantconfig/a"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := core.ledger.ListReads(globex, &stelev1.ListReadsRequest{PageSize: 1000})
+		if err != nil {
+			return false
+		}
+		for _, r := range resp.Reads {
+			if r.Subject == "gina" {
+				record = r
+			}
+		}
+		return record != nil
+	})
+	if r := record; r.Tenant != "globex" || !strings.HasSuffix(r.Method, "Config/Get") || !slices.Equal(r.Keys, []string{"tenantconfig/a"}) || r.Revision != 0 {
 		t.Errorf("the record is %v", r)
 	}
 }

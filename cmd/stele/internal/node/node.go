@@ -53,6 +53,9 @@ type Config struct {
 	Roles        []string
 	// Tenants to hold and serve; empty for all.
 	Tenants []ledger.Tenant
+	// Environment is part of parameters' names for callers of the AWS reference
+	// implementation; see gateway.Config.
+	Environment string
 	// NATS says how to reach servers that someone else runs; nil embeds one.
 	NATS *NATS
 	// Journal says how to open it; Embedded and Log are filled in.
@@ -134,7 +137,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	gatewayConfig := gateway.Config{
-		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Version: cfg.Version,
+		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
 		Routes: n.routes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
 	}

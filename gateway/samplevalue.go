@@ -1,0 +1,107 @@
+package gateway
+
+import (
+	"fmt"
+	"path"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/schemas/configuration"
+)
+
+// parameterOf finds a service's parameter by the last segment of its key, which is
+// all that the reference implementation goes by.
+func parameterOf(v *replica.View, services []ledger.Prefix, name string) (replica.Entry, bool, error) {
+	for _, p := range services {
+		found := ""
+		err := v.Keys(p, "", func(e replica.Entry) bool {
+			if path.Base(e.Key) == name {
+				found = e.Key
+			}
+			return found == ""
+		})
+		if err != nil {
+			return replica.Entry{}, false, err
+		}
+		if found != "" {
+			return v.Get(found)
+		}
+	}
+	return replica.Entry{}, false, nil
+}
+
+// parametersOf are all parameters of a service.
+func parametersOf(v *replica.View, services []ledger.Prefix) ([]*configuration.Secret, error) {
+	var all []*configuration.Secret
+	size := 0
+	for _, p := range services {
+		err := v.List(p, "", func(e replica.Entry) bool {
+			size += len(e.Key) + len(e.Value)
+			all = append(all, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(e.Value)})
+			return size <= MaxMessage
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if size > MaxMessage {
+		return nil, errTooMuch
+	}
+	return all, nil
+}
+
+// plainText is a string as it is, and any other value as its JSON text.
+func plainText(value string) string {
+	if jsontext.Value(value).Kind() != '"' {
+		return value
+	}
+	text, _ := jsontext.AppendUnquote(nil, value) // a value of the ledger's is JSON
+	return string(text)
+}
+
+// sampleConfigs reads a value as the list of Config that the interface has for
+// settings. An object is a list of one. Members that Config does not have are left
+// out, as they are there.
+func sampleConfigs(value string) ([]*configuration.Config, error) {
+	if jsontext.Value(value).Kind() == '{' {
+		value = "[" + value + "]"
+	}
+	var list []struct {
+		AmcCode     sampleText `json:"amcCode"`
+		Validations []struct {
+			ZeroFundBalance sampleText `json:"zeroFundBalance"`
+			MinSIPAmount    sampleText `json:"minSIPAmount"`
+		} `json:"validations"`
+		PaymentGateway []struct {
+			Link sampleText `json:"link"`
+			Name sampleText `json:"name"`
+		} `json:"paymentGateway"`
+	}
+	if err := json.Unmarshal([]byte(value), &list); err != nil {
+		return nil, fmt.Errorf("it is not a list of objects, or one: %w", err)
+	}
+	configs := make([]*configuration.Config, len(list))
+	for i, c := range list {
+		configs[i] = &configuration.Config{AmcCode: string(c.AmcCode)}
+		for _, v := range c.Validations {
+			configs[i].Validations = append(configs[i].Validations, &configuration.Validations{ZeroFundBalance: string(v.ZeroFundBalance), MinSIPAmount: string(v.MinSIPAmount)})
+		}
+		for _, p := range c.PaymentGateway {
+			configs[i].PaymentGateway = append(configs[i].PaymentGateway, &configuration.PaymentGateway{Link: string(p.Link), Name: string(p.Name)})
+		}
+	}
+	return configs, nil
+}
+
+// sampleText is a member that the interface has as a string, whatever it is.
+type sampleText string
+
+func (t *sampleText) UnmarshalJSON(b []byte) error {
+	*t = ""
+	if jsontext.Value(b).Kind() != 'n' {
+		*t = sampleText(plainText(string(b)))
+	}
+	return nil
+}
