@@ -39,7 +39,7 @@ var rolesWith = map[operation][]identity.Role{
 	toWrite:      {identity.Writer, identity.Admin, identity.Operator},
 	toAudit:      {identity.Auditor, identity.Admin, identity.Operator},
 	toAdminister: {identity.Admin, identity.Operator},
-	toReveal:     {identity.Admin},
+	toReveal:     {identity.Revealer, identity.Admin},
 }
 
 // scope is where the caller may do something: what the tenant's grants give, or

@@ -67,6 +67,7 @@ var rights = map[string]right{
 	"/stele.v1.Ledger/Revert":       write,
 	"/stele.v1.Ledger/ListReads":    audit,
 	"/stele.v1.Ledger/ListTenants":  operate,
+	"/stele.v1.Ledger/ShredTenant":  operate,
 	"/stele.v1.Ledger/GetStatus":    anyone,
 	"/stele.v1.Ledger/CheckAccess":  anyone,
 

@@ -20,10 +20,6 @@ type configService struct {
 	g *Gateway
 }
 
-func entryOf(e replica.Entry) *stelev1.Entry {
-	return &stelev1.Entry{Key: e.Key, Value: e.Value, Revision: uint64(e.Revision)}
-}
-
 // Get returns one key.
 func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stelev1.GetResponse, error) {
 	if _, err := ledger.ParseKey(req.Key); err != nil {
@@ -43,6 +39,10 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if err != nil {
 		return nil, err
 	}
+	screen, err := s.g.screen(ctx, req.Reveal)
+	if err != nil {
+		return nil, err
+	}
 	v, err := s.g.view(ctx, at, req.MinRevision)
 	if err != nil {
 		return nil, err
@@ -55,12 +55,16 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if !ok {
 		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).tenant, v.State().Revision)
 	}
-	return &stelev1.GetResponse{Entry: entryOf(e), Snapshot: snapshotOf(v)}, nil
+	shown, err := screen.entry(e)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.GetResponse{Entry: shown, Snapshot: snapshotOf(v)}, nil
 }
 
 // BatchGet returns many keys of one revision.
 func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
-	entries, missing, snapshot, err := s.g.batch(ctx, req.Keys, req.At, req.MinRevision)
+	entries, missing, snapshot, err := s.g.batch(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -72,7 +76,16 @@ var errManyBytes = ledger.Invalid("keys", fmt.Sprintf("the values have more than
 // maxKeys is how many keys one request may ask for.
 const maxKeys = 1000
 
-func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, atLeast uint64) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+// batchRequest is a *stelev1.BatchGetRequest or a *stelev1.ReadRequest.
+type batchRequest interface {
+	GetKeys() []string
+	GetAt() *stelev1.At
+	GetMinRevision() uint64
+	GetReveal() bool
+}
+
+func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+	keys := req.GetKeys()
 	if n := len(keys); n == 0 || n > maxKeys {
 		return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("%d keys: ask for 1 to %d", n, maxKeys))
 	}
@@ -82,13 +95,17 @@ func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, a
 		}
 	}
 	if !g.serves(callerOf(ctx).tenant) {
-		return g.fallback(ctx, keys, point, atLeast)
+		return g.fallback(ctx, keys, req.GetAt(), req.GetMinRevision())
 	}
-	at, err := moment(point)
+	at, err := moment(req.GetAt())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := g.view(ctx, at, atLeast)
+	screen, err := g.screen(ctx, req.GetReveal())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	v, err := g.view(ctx, at, req.GetMinRevision())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -109,7 +126,9 @@ func (g *Gateway) batch(ctx context.Context, keys []string, point *stelev1.At, a
 		if size += len(e.Value) + len(e.Key); size > MaxMessage {
 			return nil, nil, nil, errManyBytes
 		}
-		found[i].Key, found[i].Value, found[i].Revision = e.Key, e.Value, uint64(e.Revision)
+		if err := screen.into(&found[i], e); err != nil {
+			return nil, nil, nil, err
+		}
 		entries = append(entries, &found[i])
 	}
 	return entries, missing, snapshotOf(v), nil
@@ -126,6 +145,10 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
+	screen, err := s.g.screen(ctx, req.Reveal)
+	if err != nil {
+		return nil, err
+	}
 	v, from, err := s.g.page(ctx, req.At, req.PageToken, req.MinRevision)
 	if err != nil {
 		return nil, err
@@ -138,16 +161,19 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		list = v.Keys
 	}
 	size := 0
+	var failed error
 	err = list(prefix, from, func(e replica.Entry) bool {
 		if len(resp.Entries) == limit || size > maxPageBytes {
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
 		}
 		size += len(e.Key) + len(e.Value)
-		resp.Entries = append(resp.Entries, entryOf(e))
-		return true
+		var shown *stelev1.Entry
+		shown, failed = screen.entry(e)
+		resp.Entries = append(resp.Entries, shown)
+		return failed == nil
 	})
-	if err != nil {
+	if err := errors.Join(failed, err); err != nil {
 		return nil, err
 	}
 	return resp, nil
@@ -167,7 +193,7 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
 		if err = s.g.permit(ctx, stelev1.Config_Read_FullMethodName, req); err == nil {
-			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req.Keys, req.At, req.MinRevision)
+			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
 		}
 		if lost := s.g.recordRead(ctx, stelev1.Config_Read_FullMethodName, req, resp); lost != nil {
 			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/ledger/secret"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -65,6 +66,13 @@ func statusOf(log *slog.Logger, method string, err error) error {
 	case errors.Is(err, errDiffers):
 		log.Error("replica and tree contradict each other", "method", method, "error", err)
 		return build(codes.DataLoss, err.Error(), info("NOT_WHAT_WAS_HASHED"))
+	case errors.Is(err, secret.ErrNoKEK):
+		return build(codes.FailedPrecondition, err.Error(), info("NO_KEY_FOR_SECRETS"))
+	case errors.Is(err, secret.ErrDestroyed):
+		return build(codes.FailedPrecondition, err.Error(), info("SECRET_DESTROYED"))
+	case errors.Is(err, secret.ErrAltered):
+		log.Error("an encrypted value does not decrypt", "method", method, "error", err)
+		return build(codes.DataLoss, err.Error(), info("SECRET_ALTERED"))
 	case errors.Is(err, errTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, errNotRecorded):

@@ -29,6 +29,7 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -67,6 +68,8 @@ type Config struct {
 	Tree *proof.Tree
 	// Routes are those in force; nil routes nothing.
 	Routes *routes.Source
+	// Secrets reveals secrets and destroys them; without it, both are refused.
+	Secrets *secret.Keyring
 	// Sinks returns the way to the processes that write to sinks, or why there is
 	// none now; without it, there never is.
 	Sinks func() (Sinks, error)
@@ -127,7 +130,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
-		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{},
+		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
 		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
 	))
 	if err != nil {
@@ -137,7 +140,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.metrics = newMetrics(g)
 	g.policies = newPolicies(cfg.Replica, cfg.Log)
-	g.hub = newHub(cfg.Replica, g.policies.announce)
+	g.hub = newHub(cfg.Replica, g.shown, g.policies.announce)
 	options := []grpc.ServerOption{
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),

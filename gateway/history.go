@@ -45,11 +45,15 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	if err != nil {
 		return nil, err
 	}
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return nil, err
+	}
 	changes, _ := sees.pick(c.Changes)
 	if len(changes) == 0 {
 		return nil, denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, callerOf(ctx).Subject)
 	}
-	info, err := infoOf(v, c, sees, changes, req.PreviousValues, req.Encoded)
+	info, err := infoOf(v, c, sees, screen, changes, req.PreviousValues, req.Encoded)
 	if err != nil {
 		return nil, err
 	}
@@ -58,9 +62,9 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 
 // infoOf is a commit with some of its changes, and what else was asked for. What
 // may tell of changes that the caller does not see is left out.
-func infoOf(v *replica.View, c *ledger.Commit, sees scope, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+func infoOf(v *replica.View, c *ledger.Commit, sees scope, screen screen, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
 	shown, whole := sees.commit(c)
-	shown.Changes = changes
+	shown.Changes = screen.changes(changes)
 	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto(), Partial: !whole}
 	if encoded && whole {
 		info.Encoded = c.Encoded
@@ -81,7 +85,7 @@ func infoOf(v *replica.View, c *ledger.Commit, sees scope, changes []ledger.Chan
 		if size += len(was.Value); size > MaxMessage { // a commit can delete more than it could set
 			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", errTooLarge, c.Tenant, c.Revision, MaxMessage, c.Revision-1)
 		}
-		info.PreviousValues[i] = string(was.Value)
+		info.PreviousValues[i] = string(screen.hide(ch.Key, was.Value))
 	}
 	return info, nil
 }
@@ -96,6 +100,10 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		return nil, err
 	}
 	defer v.Close()
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return nil, err
+	}
 	q, err := queryOf(v, req)
 	if err != nil {
 		return nil, err
@@ -120,7 +128,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !q.Match(ch) })
 		}
 		var info *stelev1.CommitInfo
-		if info, failed = infoOf(v, c, sees, changes, req.PreviousValues, req.Encoded); failed != nil {
+		if info, failed = infoOf(v, c, sees, screen, changes, req.PreviousValues, req.Encoded); failed != nil {
 			return false
 		}
 		if req.OmitValues {
@@ -194,6 +202,10 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		return nil, err
 	}
 	defer v.Close()
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return nil, err
+	}
 	at, err := rangeOf(v, req)
 	if err != nil {
 		return nil, err
@@ -210,8 +222,8 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		size += len(d.Key) + len(d.From.Value) + len(d.To.Value)
 		resp.Diffs = append(resp.Diffs, &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(d.From.Value), FromRevision: uint64(d.From.Revision),
-			ToValue: string(d.To.Value), ToRevision: uint64(d.To.Revision),
+			FromValue: string(screen.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(screen.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		})
 		return true
 	})

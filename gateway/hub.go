@@ -20,6 +20,7 @@ import (
 // hub (or, when it asked for that, is reduced to the newest state of each key).
 type hub struct {
 	replica *replica.Replica
+	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
 	// ruled is called when a commit of the ledger's own tenant is there: it may
 	// change what a stream's caller may see.
 	ruled func()
@@ -58,8 +59,8 @@ type membership struct {
 	until ledger.Revision
 }
 
-func newHub(r *replica.Replica, ruled func()) *hub {
-	return &hub{replica: r, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
+func newHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func()) *hub {
+	return &hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
 }
 
 // progressInterval is how often streams are told how far they are.
@@ -214,6 +215,7 @@ func (h *hub) dispatch(c *ledger.Commit) {
 		return
 	}
 	t.head = c.Revision
+	c = h.shown(c)
 	for g := range t.matches(c) {
 		body := g.selector.encode(c)
 		for s, m := range g.streams {

@@ -85,7 +85,7 @@ func resultOf(r ledger.Result) *stelev1.CommitResponse {
 
 // Commit applies one change set.
 func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
-	p, err := s.submit(callerOf(ctx), req, nil)
+	p, err := s.submit(ctx, req, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -96,16 +96,17 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 	return resultOf(result), nil
 }
 
-func (s ledgerService) submit(c caller, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
+func (s ledgerService) submit(ctx context.Context, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
 	l, err := s.g.ledger()
 	if err != nil {
 		return nil, err
 	}
+	c := callerOf(ctx)
 	cs, err := changeSet(c, req)
 	if err != nil {
 		return nil, err
 	}
-	return l.Submit(c.tenant, cs, after)
+	return l.Submit(ctx, c.tenant, cs, after)
 }
 
 // window is how many change sets of a stream may be on their way.
@@ -131,7 +132,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			}
 			it := item{err: err}
 			if err == nil {
-				it.pending, it.err = s.submit(callerOf(ctx), req.Commit, last)
+				it.pending, it.err = s.submit(ctx, req.Commit, last)
 				last = it.pending
 			}
 			select {
@@ -229,7 +230,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if c.tenant != "" {
 		// A replica that is being built is told of by the shards' ages, and of grants
 		// that cannot be read, any other call tells.
-		if err := g.tellTenant(c, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
+		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
 			return nil, err
 		}
 	}
@@ -243,7 +244,8 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 }
 
 // tellTenant says what the status has of the caller's tenant.
-func (g *Gateway) tellTenant(c caller, resp *stelev1.GetStatusResponse) error {
+func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
+	c := callerOf(ctx)
 	scopes, err := g.scopes(c)
 	if err != nil {
 		return err
@@ -253,8 +255,13 @@ func (g *Gateway) tellTenant(c caller, resp *stelev1.GetStatusResponse) error {
 			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(operations[i]), Prefixes: s.strings()})
 		}
 	}
-	resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c)
-	return err
+	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.visits(c.tenant) {
+		return err
+	}
+	if g.record(ctx, c.tenant, stelev1.Ledger_GetStatus_FullMethodName, asked{keys: resp.UnroutedKeys}, 0) != nil {
+		resp.UnroutedKeys = nil // the rest is told in any case, because it says why nothing can be recorded
+	}
+	return nil
 }
 
 // ledger is the write path, or why writes are refused here.

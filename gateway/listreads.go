@@ -66,7 +66,7 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 			return false
 		}
 		size += len(body)
-		if seen := (asked{record.Keys, record.Prefixes}).under(sees); sees.everywhere() || !seen.nothing() {
+		if seen := (asked{keys: record.Keys, prefixes: record.Prefixes}).under(sees); sees.everywhere() || !seen.nothing() {
 			record.Keys, record.Prefixes = seen.keys, seen.prefixes
 			resp.Reads = append(resp.Reads, record)
 		}

@@ -17,18 +17,18 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 	p := permission{g, callerOf(ctx)}
 	switch r := req.(type) {
 	case *stelev1.GetRequest:
-		return p.on(toRead, r.Key)
+		return p.read(r, r.Key)
 	case *stelev1.BatchGetRequest:
-		return p.on(toRead, r.Keys...)
+		return p.read(r, r.Keys...)
 	case *stelev1.ReadRequest:
-		return p.on(toRead, r.Keys...)
+		return p.read(r, r.Keys...)
 	case *stelev1.CreateWatch:
 		if err := p.on(toRead, r.Keys...); err != nil {
 			return err
 		}
 		return p.on(toRead, r.Prefixes...)
 	case *stelev1.ListRequest:
-		return p.on(toRead, r.Prefix)
+		return p.read(r, r.Prefix)
 	case *stelev1.DiffRequest:
 		return p.on(toRead, r.Prefix)
 	case *stelev1.BlameRequest:
@@ -80,6 +80,14 @@ func (p permission) on(op operation, what ...string) error {
 		}
 	}
 	return nil
+}
+
+// read is for what may reveal secrets.
+func (p permission) read(r any, what ...string) error {
+	if err := p.on(toRead, what...); err != nil || !reveals(r) {
+		return err
+	}
+	return p.on(toReveal, what...)
 }
 
 func (p permission) commit(r *stelev1.CommitRequest) error {

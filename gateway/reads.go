@@ -28,6 +28,8 @@ type ReadLog interface {
 type asked struct {
 	keys     []string
 	prefixes []string
+	// revealed says that secrets were to be shown themselves.
+	revealed bool
 }
 
 // askedBy is what a request asks for. One that is not named here counts as one
@@ -36,15 +38,15 @@ func askedBy(req any) asked {
 	everything := asked{prefixes: []string{""}}
 	switch r := req.(type) {
 	case *stelev1.GetRequest:
-		return asked{keys: []string{r.Key}}
+		return asked{keys: []string{r.Key}, revealed: r.Reveal}
 	case *stelev1.BatchGetRequest:
-		return asked{keys: r.Keys}
+		return asked{keys: r.Keys, revealed: r.Reveal}
 	case *stelev1.ReadRequest:
-		return asked{keys: r.Keys}
+		return asked{keys: r.Keys, revealed: r.Reveal}
 	case *stelev1.CreateWatch:
 		return asked{keys: r.Keys, prefixes: r.Prefixes}
 	case *stelev1.ListRequest:
-		return asked{prefixes: []string{r.Prefix}}
+		return asked{prefixes: []string{r.Prefix}, revealed: r.Reveal}
 	case *stelev1.DiffRequest:
 		return asked{prefixes: []string{r.Prefix}}
 	case *stelev1.BlameRequest:
@@ -69,17 +71,27 @@ func askedBy(req any) asked {
 		}
 		return asked{}
 	case *stelev1.CommitRequest, *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.ListTenantsRequest,
-		*stelev1.ListReadsRequest, *stelev1.CheckAccessRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
+		*stelev1.ListReadsRequest, *stelev1.CheckAccessRequest, *stelev1.ShredTenantRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
 		*stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.ReplayRequest:
 		return asked{}
 	case *stelev1.RetryRequest:
 		return oneOrNone(r.Key)
 	case *stelev1.SkipRequest:
 		return oneOrNone(r.Key)
-	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests, *configuration.Empty:
-		return asked{} // the handlers know which of the ledger's keys are meant, and record those
+	case *configuration.Empty:
+		return asked{}
 	}
 	return everything
+}
+
+// recordsItself says whether a request is recorded by its handler, which alone knows
+// which of the ledger's keys are meant.
+func recordsItself(req any) bool {
+	switch req.(type) {
+	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests:
+		return true
+	}
+	return false
 }
 
 // oneOrNone is what is told of a key that is parked, and nothing where all are
@@ -112,15 +124,16 @@ func (a asked) under(record []ledger.Prefix) asked {
 func (a asked) nothing() bool { return len(a.keys)+len(a.prefixes) == 0 }
 
 // recordRead makes the record of a read durable where the tenant's policy wants
-// one, or the caller is an operator who acts for the tenant: then, too, that of any
-// other call that makes no commit, which would be its record. It is called when the answer is there and before it leaves, by what all
+// one or it reveals secrets, or the caller is an operator who acts for the tenant:
+// then, too, that of any other call that makes no commit, which would be its record.
+// It is called when the answer is there and before it leaves, by what all
 // unary calls go through and by each handler of a stream: when it fails, nothing
 // may be answered but its error. A read that has failed is recorded, too, with
 // revision 0: that a key is not set is an answer.
 func (g *Gateway) recordRead(ctx context.Context, method string, req, answer any) error {
 	c := callerOf(ctx)
 	prefixes, err := g.recorded(c, c.tenant)
-	if err == nil && len(prefixes) == 0 || committed(answer) {
+	if err == nil && len(prefixes) == 0 && !reveals(req) || committed(answer) || recordsItself(req) {
 		return nil // before the request is looked at, which most calls need not pay for
 	}
 	return g.record(ctx, c.tenant, method, askedBy(req), answerRevision(answer))
@@ -134,11 +147,17 @@ func (g *Gateway) recorded(c caller, t ledger.Tenant) ([]ledger.Prefix, error) {
 	return g.policies.recorded(t)
 }
 
+// reveals says whether a request asks for secrets themselves.
+func reveals(req any) bool {
+	r, may := req.(interface{ GetReveal() bool })
+	return may && r.GetReveal()
+}
+
 // record makes the record of what a tenant was asked for durable, where there must
 // be one.
 func (g *Gateway) record(ctx context.Context, t ledger.Tenant, method string, a asked, revision uint64) error {
 	c := callerOf(ctx)
-	always := c.visits(t) && rights[method] < operate // from there on, nothing is told of the tenant
+	always := c.visits(t) && (rights[method] < operate || method == stelev1.Ledger_ShredTenant_FullMethodName) // else nothing concerns the tenant
 	prefixes, err := g.recorded(c, t)
 	switch {
 	case a.nothing() && !always:
@@ -146,12 +165,14 @@ func (g *Gateway) record(ctx context.Context, t ledger.Tenant, method string, a 
 	case err != nil:
 		return err
 	}
-	if a = a.under(prefixes); a.nothing() && !always {
-		return nil
+	if !a.revealed {
+		if a = a.under(prefixes); a.nothing() && !always {
+			return nil
+		}
 	}
 	record := &stelev1.ReadRecord{
 		Tenant: string(t), Time: timestamppb.Now(), Subject: c.Subject, Method: method,
-		Keys: a.keys, Prefixes: a.prefixes, Revision: revision,
+		Keys: a.keys, Prefixes: a.prefixes, Revision: revision, Revealed: a.revealed,
 	}
 	for _, r := range c.Roles {
 		record.Roles = append(record.Roles, string(r))

@@ -100,15 +100,14 @@ func (c recordCase) full() string {
 	return "/stele.v1." + c.method
 }
 
-// What every method records when a policy asks for the reads under secrets/. A
-// method that is served and not in here fails the test.
-func TestWhichReadsAreRecorded(t *testing.T) {
-	f := startRecorded(t)
+// recordCases call every method, and say what each records when a policy asks for
+// the reads under secrets/. They begin at a tenant's revision 2.
+func (f *fixture) recordCases(t *testing.T) []recordCase {
 	call := func(_ any, err error) error { return err }
 	at := atRevision(1)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
 	sample := configuration.NewConfigServiceClient(f.conn)
-	cases := []recordCase{
+	return []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
 			return call(f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/a", At: at}))
 		}, "Get secrets/a @1"},
@@ -244,6 +243,12 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		{"Sinks/Skip", "another key", func(ctx context.Context) error {
 			return call(sinks.Skip(ctx, &stelev1.SkipRequest{Sink: "files", Key: "public/a"}))
 		}, ""},
+		{"Ledger/ShredTenant", "a tenant", func(ctx context.Context) error {
+			if err := call(f.ledger.ShredTenant(ctx, &stelev1.ShredTenantRequest{Confirm: "x"})); status.Code(err) != codes.InvalidArgument {
+				return err // of a tenant with secrets: see TestShredTenant
+			}
+			return nil
+		}, ""},
 		{"Sinks/GetRoutes", "the routes", func(ctx context.Context) error {
 			return call(sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}))
 		}, ""},
@@ -277,6 +282,19 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 			return call(stream.Recv())
 		}, ""},
 	}
+}
+
+// twoCommits are what the recordCases begin with.
+func (f *fixture) twoCommits(t testing.TB, ctx context.Context) {
+	t.Helper()
+	f.commit(t, ctx, set("secrets/a", "1", "secrets/b", "1", "public/a", "1", "tenant_config_b", "[]"))
+	f.commit(t, ctx, set("secrets/a", "2", "public/a", "2"))
+}
+
+// A method that is served and not in the cases fails the test.
+func TestWhichReadsAreRecorded(t *testing.T) {
+	f := startRecorded(t)
+	cases := f.recordCases(t)
 	served := f.gateway.Methods()
 	for _, m := range served {
 		if !slices.ContainsFunc(cases, func(c recordCase) bool { return c.full() == m }) {
@@ -291,8 +309,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 	}
 	for tenant, policy := range policies {
 		ctx := f.as(t, tenant, identity.Operator)
-		f.commit(t, ctx, set("secrets/a", "1", "secrets/b", "1", "public/a", "1", "tenant_config_b", "[]"))
-		f.commit(t, ctx, set("secrets/a", "2", "public/a", "2"))
+		f.twoCommits(t, ctx)
 		if policy != "" {
 			f.setPolicy(t, tenant, policy)
 		}

@@ -32,8 +32,8 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 		return nil, s.g.seen(c, err)
 	}
 	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head)}
-	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
-	return resp, nil
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
+	return resp, err
 }
 
 // goal is the revision to go back to, once the replica holds the head that the
@@ -68,8 +68,8 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		return nil, s.g.seen(c, err)
 	}
 	resp := &stelev1.RevertResponse{Head: uint64(done.Head)}
-	resp.Commit, resp.Sets, resp.Deletes, resp.Changes = restored(done)
-	return resp, nil
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
+	return resp, err
 }
 
 // seen leaves the keys that the caller may not read out of what has changed since
@@ -98,7 +98,7 @@ func revision(r *uint64) *ledger.Revision {
 
 // restored is what a response says of what was, or would be, done: the changes
 // only where they are not in a commit.
-func restored(r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change) {
+func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change, err error) {
 	for _, ch := range r.Changes {
 		if ch.Delete {
 			deletes++
@@ -107,7 +107,11 @@ func restored(r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes 
 		}
 	}
 	if r.Result != nil {
-		return resultOf(*r.Result), sets, deletes, nil
+		return resultOf(*r.Result), sets, deletes, nil, nil
 	}
-	return nil, sets, deletes, ledger.ChangesProto(r.Changes)
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return nil, 0, 0, nil, err
+	}
+	return nil, sets, deletes, ledger.ChangesProto(screen.changes(r.Changes)), nil
 }

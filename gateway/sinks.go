@@ -212,7 +212,8 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 	case reply.Error != "" && !c.Has(identity.Operator): // it may name another tenant's key
 		return nil, fmt.Errorf("%w: the sink %s has failed; operators see why", ledger.ErrUnavailable, sink)
 	case reply.Error != "":
-		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, reply.Error)
+		why := strings.TrimPrefix(reply.Error, ledger.ErrUnavailable.Error()+": ")
+		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, why)
 	}
 	return reply, nil
 }
@@ -223,40 +224,6 @@ func keyOrAll(key string) error {
 	}
 	if _, err := ledger.ParseKey(key); err != nil {
 		return ledger.Invalid("key", err.Error())
-	}
-	return nil
-}
-
-// keyed tells of one key of one tenant.
-type keyed interface {
-	GetTenant() string
-	GetKey() string
-}
-
-// readable keeps what tells of keys that the caller may read.
-func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
-	sees, err := g.scope(callerOf(ctx), toRead)
-	if err != nil {
-		return nil, err
-	}
-	return slices.DeleteFunc(told, func(x T) bool { return !sees.key(x.GetKey()) }), nil
-}
-
-// recordTold records the keys that an operator is told without acting for their
-// tenants, for each tenant as its policy wants it.
-func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
-	if callerOf(ctx).tenant != "" {
-		return nil // recorded as a read of that tenant's
-	}
-	keys := make(map[ledger.Tenant][]string)
-	for _, x := range told {
-		t := ledger.Tenant(x.GetTenant())
-		keys[t] = append(keys[t], x.GetKey())
-	}
-	for t, of := range keys {
-		if err := g.record(ctx, t, method, asked{keys: of}, 0); err != nil {
-			return err
-		}
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
 	if err != nil || len(table.Sinks) == 0 || t.Reserved() {
 		return 0, nil, err
 	}
-	recorded, err := g.recorded(c, t)
+	recorded, err := g.policies.recorded(t)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -122,13 +122,17 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 	} else if from > 0 {
 		after = from - 1
 	}
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return err
+	}
 	created := &stelev1.WatchCreated{Snapshot: snapshotOf(v)}
 	if err := s.g.recordRead(ctx, stelev1.Config_Watch_FullMethodName, req, created); err != nil {
 		return err
 	}
 	ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Created{Created: created}})
 	if req.InitialState {
-		if err := ws.state(ctx, v, w); err != nil {
+		if err := ws.state(ctx, v, screen, w); err != nil {
 			return err
 		}
 	}
@@ -139,7 +143,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 				return err
 			}
 			if len(w.selector.pick(c.Changes)) > 0 {
-				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(c)}); err != nil {
+				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(screen.commit(c))}); err != nil {
 					return err
 				}
 			}
@@ -155,7 +159,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 }
 
 // state sends what the watch selects of the view.
-func (ws *watchStream) state(ctx context.Context, v *replica.View, w *watch) error {
+func (ws *watchStream) state(ctx context.Context, v *replica.View, screen screen, w *watch) error {
 	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
 	size := 0
 	flush := func(more bool) error {
@@ -170,7 +174,7 @@ func (ws *watchStream) state(ctx context.Context, v *replica.View, w *watch) err
 			failed = flush(true)
 		}
 		size += len(e.Key) + len(e.Value)
-		page.Entries = append(page.Entries, entryOf(e))
+		page.Entries = append(page.Entries, screen.hidden(e))
 		return failed == nil
 	}
 	for _, k := range w.selector.keys {

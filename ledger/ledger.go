@@ -82,6 +82,11 @@ type Config struct {
 	// whose fields are those of a change set. Any other error leaves the change
 	// set unwritten because that cannot be told now.
 	Check func(Tenant, []Change) error
+	// Seal, when set, puts what is kept in the place of values that nobody may read
+	// in the journal, in a copy of the changes, before anything else is done with
+	// them. It may refuse them as Check does. stored says that they are from the
+	// tenant's own history, and may be sealed already.
+	Seal func(ctx context.Context, t Tenant, changes []Change, stored bool) ([]Change, error)
 }
 
 // Ledger is the write path. It is safe for use by many goroutines.
@@ -107,6 +112,9 @@ func New(cfg Config) *Ledger {
 	}
 	if cfg.Check == nil {
 		cfg.Check = func(Tenant, []Change) error { return nil }
+	}
+	if cfg.Seal == nil {
+		cfg.Seal = func(_ context.Context, _ Tenant, changes []Change, _ bool) ([]Change, error) { return changes, nil }
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Ledger{cfg: cfg, lanes: make(map[Tenant]*lane), ctx: ctx, cancel: cancel}
@@ -138,7 +146,7 @@ type Result struct {
 // nothing was written; ErrUnknownOutcome, also when ctx ends, when that is not
 // known.
 func (l *Ledger) Commit(ctx context.Context, t Tenant, cs ChangeSet) (Result, error) {
-	p, err := l.Submit(t, cs, nil)
+	p, err := l.Submit(ctx, t, cs, nil)
 	if err != nil {
 		return Result{}, err
 	}
@@ -159,9 +167,13 @@ type Pending struct {
 // Submit queues a change set. One that comes after another is applied after it,
 // and fails with ErrAborted when the other fails: a stream of change sets is
 // applied up to the first that fails. A change set that a lane has taken is no
-// longer withdrawn.
-func (l *Ledger) Submit(t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
+// longer withdrawn; ctx is that of the call alone.
+func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
 	if err := cs.validate(); err != nil {
+		return nil, err
+	}
+	var err error
+	if cs.Changes, err = l.cfg.Seal(ctx, t, cs.Changes, restores(cs.Origin)); err != nil {
 		return nil, err
 	}
 	p := &Pending{tenant: t, set: cs, after: after, done: make(chan struct{})}

@@ -165,7 +165,7 @@ func TestStreamStopsAtItsFirstFailure(t *testing.T) {
 	var last *ledger.Pending
 	var all []*ledger.Pending
 	for _, cs := range []ledger.ChangeSet{set("a", "1"), bad, set("a", "3"), set("a", "4")} {
-		p, err := n.Ledger.Submit(acme, cs, last)
+		p, err := n.Ledger.Submit(t.Context(), acme, cs, last)
 		if err != nil {
 			t.Fatal(err)
 		}

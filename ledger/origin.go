@@ -68,6 +68,15 @@ func (o *DriftOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Drift{Drift: &stelev1.DriftOrigin{Sink: o.Sink, Name: o.Name}}}
 }
 
+// restores says whether the changes of the origin are from the tenant's history.
+func restores(o Origin) bool {
+	switch o.(type) {
+	case *RollbackOrigin, *RevertOrigin:
+		return true
+	}
+	return false
+}
+
 // originOf reads a stored origin; one of a kind that this version does not know
 // is none.
 func originOf(p *stelev1.Origin) Origin {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -16,14 +17,15 @@ type Value string
 
 // ParseValue checks JSON text and removes the white space between its tokens.
 // Names that occur twice in an object and invalid UTF-8 are refused, because
-// readers disagree on what they mean.
+// readers disagree on what they mean. No error holds a part of the text: it may be
+// a secret.
 func ParseValue(s string) (Value, error) {
 	if len(s) > 2*MaxValue {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(s), MaxValue)
 	}
 	v := jsontext.Value(s)
 	if err := v.Format(jsontext.PreserveRawStrings(true)); err != nil {
-		return "", fmt.Errorf("value %q is not JSON: %w", clip(s), err)
+		return "", notJSON(err)
 	}
 	if len(v) > MaxValue {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(v), MaxValue)
@@ -32,4 +34,15 @@ func ParseValue(s string) (Value, error) {
 		return Value(s), nil
 	}
 	return Value(v), nil
+}
+
+func notJSON(err error) error {
+	var at *jsontext.SyntacticError
+	switch {
+	case !errors.As(err, &at):
+		return errors.New("the value is not JSON")
+	case errors.Is(err, jsontext.ErrDuplicateName):
+		return fmt.Errorf("the value has a name twice in one object, at byte %d", at.ByteOffset)
+	}
+	return fmt.Errorf("the value is not JSON at byte %d", at.ByteOffset)
 }

@@ -46,6 +46,15 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 	}
 }
 
+// What cannot be read may be a secret all the same.
+func TestNoErrorHoldsTheValue(t *testing.T) {
+	for _, text := range []string{"hunter2", `{"hunter2":1,"hunter2":2}`, `{"a":"hunter2\q"}`, `"hunter2` + "\xff\"", `["hunter2" hunter2]`, `"hunter2` + strings.Repeat("x", 2*ledger.MaxValue)} {
+		if _, err := ledger.ParseValue(text); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\\q") {
+			t.Errorf("%.40q: %v", text, err)
+		}
+	}
+}
+
 func FuzzParseValue(f *testing.F) {
 	for _, s := range []string{`{"a": [1, 2.0, -1e5, "x\u00e4", null, true]}`, "9007199254740993", ` " a " `, "[[[[]]]]", `{"":{"":""}}`, `"\ud83d\ude00"`, "\"\u2028\"", "<>&"} {
 		f.Add(s)

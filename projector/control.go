@@ -77,7 +77,7 @@ func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stel
 		}
 	}
 	letters, err := c.letters(ctx, sink, t)
-	st.Parked = uint32(len(letters))
+	st.Parked = waiting(letters)
 	return st, err
 }
 

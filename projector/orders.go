@@ -16,8 +16,12 @@ import (
 
 func orderSubject(sink string) string { return "stele.orders.v1." + sink }
 
-// errNotHeld: the process no longer writes to the sink.
-var errNotHeld = fmt.Errorf("%w: the sink is being handed over; try again", ledger.ErrUnavailable)
+var (
+	// errNotHeld: the process no longer writes to the sink.
+	errNotHeld = fmt.Errorf("%w: the sink is being handed over; try again", ledger.ErrUnavailable)
+	// errNotOpen: the process would write to the sink.
+	errNotOpen = fmt.Errorf("%w: the sink is not open; its last error says why (stele sinks)", ledger.ErrUnavailable)
+)
 
 // call has the goroutine that runs the sink do something between two steps.
 func (r *runner) call(ctx context.Context, do func()) error {
@@ -77,6 +81,11 @@ func (r *runner) obey(ctx context.Context, order *stelev1.SinkOrder, reply *stel
 	var do func()
 	switch o := order.Order.(type) {
 	case *stelev1.SinkOrder_Status:
+		if !r.open.Load() {
+			var err error
+			reply.Status, err = r.statusNotOpen(ctx, t)
+			return err
+		}
 		do = func() { reply.Status = r.status(t) }
 	case *stelev1.SinkOrder_Drift:
 		reply.Drift = r.drift.of(t)
@@ -121,19 +130,37 @@ func (r *runner) status(t ledger.Tenant) *stelev1.SinkStatus {
 		st.Lag = durationpb.New(time.Since(oldest))
 	}
 	if r.open.Load() {
-		st.Parked = uint32(len(r.parked.of(t, "")))
+		st.Parked = waiting(r.parked.of(t, ""))
 	}
 	st.Drifted = uint32(r.drift.count(t))
 	if at := r.drift.lastSwept(); !at.IsZero() {
 		st.Checked = timestamppb.New(at)
 	}
+	r.tally(st)
+	return st
+}
+
+// statusNotOpen is what the last process that had the sink open has left, and why
+// this one does not.
+func (r *runner) statusNotOpen(ctx context.Context, t ledger.Tenant) (*stelev1.SinkStatus, error) {
+	c := &Control{Conn: r.p.cfg.Conn, Journal: r.p.cfg.Journal, Replica: r.p.cfg.Replica}
+	st, err := c.Left(ctx, r.name, t)
+	if err != nil {
+		return nil, err
+	}
+	st.Kind, st.Owner = r.spec.Kind, r.p.host
+	r.tally(st)
+	return st, nil
+}
+
+// tally tells what went well and what did not.
+func (r *runner) tally(st *stelev1.SinkStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st.Writes, st.Failures = r.writes, r.failures
 	if r.lastErr != nil {
 		st.LastError, st.Failed = r.lastErr.Error(), timestamppb.New(r.failed)
 	}
-	return st
 }
 
 // statuses are those of the sinks that this process knows; nil where another one
@@ -157,7 +184,7 @@ func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 // is forgotten; calls that run go on, and what they write is written again.
 func (r *runner) replay(ctx context.Context, t ledger.Tenant, from ledger.Revision) (*stelev1.ReplayResponse, error) {
 	if !r.open.Load() {
-		return nil, errNotHeld
+		return nil, errNotOpen
 	}
 	resp := &stelev1.ReplayResponse{}
 	for _, l := range r.queue.lines {
@@ -178,7 +205,7 @@ func (r *runner) replay(ctx context.Context, t ledger.Tenant, from ledger.Revisi
 func (r *runner) retry(t ledger.Tenant, key ledger.Key) (*stelev1.RetryResponse, error) {
 	resp := &stelev1.RetryResponse{}
 	if !r.open.Load() {
-		return resp, errNotHeld
+		return resp, errNotOpen
 	}
 	for _, letter := range r.parked.of(t, key) {
 		if letter.Skipped && key == "" {
@@ -196,7 +223,7 @@ func (r *runner) retry(t ledger.Tenant, key ledger.Key) (*stelev1.RetryResponse,
 func (r *runner) skip(ctx context.Context, t ledger.Tenant, key ledger.Key) (*stelev1.SkipResponse, error) {
 	resp := &stelev1.SkipResponse{}
 	if !r.open.Load() {
-		return resp, errNotHeld
+		return resp, errNotOpen
 	}
 	for _, letter := range r.parked.of(t, key) {
 		var err error

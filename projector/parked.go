@@ -136,6 +136,16 @@ func (p *parked) of(t ledger.Tenant, key ledger.Key) []letter {
 	return out
 }
 
+// waiting counts those that nobody has given up.
+func waiting(letters []letter) (n uint32) {
+	for _, l := range letters {
+		if !l.Skipped {
+			n++
+		}
+	}
+	return n
+}
+
 func sortLetters(letters []letter) {
 	slices.SortFunc(letters, func(a, b letter) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Revision, b.Revision))

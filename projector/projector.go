@@ -46,6 +46,9 @@ type Config struct {
 	// Ledger takes the commits that adopt what was changed by hand.
 	Ledger *ledger.Ledger
 	Routes *routes.Source
+	// Secrets opens what a sink is to keep as a secret; without it such keys are
+	// parked.
+	Secrets Secrets
 	// Kinds of sinks by name.
 	Kinds map[string]Kind
 	// Dir is a folder for local sinks.

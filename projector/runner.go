@@ -255,7 +255,7 @@ func (r *runner) step(ctx context.Context, running *sync.WaitGroup) time.Time {
 		r.slots--
 		running.Go(func() {
 			o := outcome{entries: entries, writes: writes}
-			if o.errs, o.err = r.sink.Write(ctx, writes); o.err == nil && len(o.errs) != len(writes) {
+			if o.errs, o.err = r.deliver(ctx, writes); o.err == nil && len(o.errs) != len(writes) {
 				o.err = fmt.Errorf("sink %s answers %d of %d writes", r.name, len(o.errs), len(writes))
 			}
 			r.results <- o // has room for every slot

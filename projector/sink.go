@@ -58,6 +58,9 @@ type Limits struct {
 	Batch int
 	// Parallel is the most calls at a time; 0 means 1.
 	Parallel int
+	// Secrets says that the sink keeps what is written by a route that is secure from
+	// everybody who may not see it. Any other gets secret.Mask for a secret.
+	Secrets bool
 }
 
 // Write is a key as a store shall have it, or a change that an event tells of.

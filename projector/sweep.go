@@ -34,7 +34,7 @@ func (r *runner) sweepAlways(ctx context.Context) {
 func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
 	switch {
 	case !r.open.Load():
-		return nil, errNotHeld
+		return nil, errNotOpen
 	case r.store == nil:
 		return nil, ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
 	case name == "":
@@ -130,6 +130,14 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant) (suspects []Item
 			return true // an item of it does not belong there
 		}
 		delete(found, key)
+		var refused *RefusedError
+		switch failed = r.disclose(ctx, &w); {
+		case errors.As(failed, &refused): // it is parked
+			failed = nil
+			return true
+		case failed != nil:
+			return false
+		}
 		if is.Revision > settled || r.verdict(w, ok, item, there) == stelev1.Drift_KIND_UNSPECIFIED {
 			return true
 		}
@@ -215,7 +223,14 @@ func (r *runner) expected(ctx context.Context, t ledger.Tenant, key ledger.Key) 
 		return w, false, false, err
 	}
 	defer v.Close()
-	if w, ok, err = r.write(v, t, key); err != nil {
+	if w, ok, err = r.write(v, t, key); err == nil {
+		err = r.disclose(ctx, &w)
+	}
+	var refused *RefusedError
+	if errors.As(err, &refused) { // it is parked
+		return w, ok, false, nil
+	}
+	if err != nil {
 		return w, false, false, err
 	}
 	err = r.call(ctx, func() {

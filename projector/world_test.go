@@ -29,6 +29,8 @@ type world struct {
 	routes *routes.Source
 	store  *store
 	bus    *bus
+	// secrets is the projector's way to open them.
+	secrets projector.Secrets
 }
 
 func newWorld(t *testing.T, table string) *world {
@@ -47,7 +49,7 @@ func newWorld(t *testing.T, table string) *world {
 func (w *world) start(n *ledgertest.Node, alone bool) *projector.Projector {
 	w.t.Helper()
 	p, err := projector.Start(w.t.Context(), projector.Config{
-		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: n.Ledger, Routes: w.routes, Alone: alone,
+		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: n.Ledger, Routes: w.routes, Secrets: w.secrets, Alone: alone,
 		Kinds: map[string]projector.Kind{
 			"store": func(_ context.Context, s projector.Settings) (projector.Sink, error) { return w.store.open(s) },
 			"bus":   func(context.Context, projector.Settings) (projector.Sink, error) { return w.bus, nil },
@@ -154,6 +156,7 @@ type store struct {
 	put    int                        // writes that changed an item, or made one
 	faults []string
 	whole  bool
+	keeps  bool // secrets
 }
 
 func newStore() *store {
@@ -167,7 +170,7 @@ func (s *store) Limits() projector.Limits {
 	if s.whole {
 		return projector.Limits{}
 	}
-	return projector.Limits{Batch: 5, Parallel: 3}
+	return projector.Limits{Batch: 5, Parallel: 3, Secrets: s.keeps}
 }
 
 func name(t ledger.Tenant, k ledger.Key) string { return string(t) + ":" + string(k) }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -87,4 +90,47 @@ func checkWrites(_ context.Context, p *patient) (string, string, error) {
 		return "", "stele status", fmt.Errorf("they are refused: %s", p.status.ReadOnly)
 	}
 	return "taken", "", nil
+}
+
+// checkSinks finds what keeps a sink from having what it should. What to try is
+// for the first of them.
+func checkSinks(ctx context.Context, p *patient) (found, try string, err error) {
+	const late = time.Minute
+	if p.status == nil {
+		return "", "", errSkipped
+	}
+	resp, err := p.session.sinks.ListSinks(p.session.actFor(ctx), &stelev1.ListSinksRequest{})
+	if err != nil {
+		return "", "the gateway's way to the journal", err
+	}
+	var names, wrong []string
+	note := func(what, remedy string) {
+		wrong = append(wrong, what)
+		try = cmp.Or(try, remedy)
+	}
+	for _, st := range resp.Sinks {
+		names = append(names, st.Name)
+		if st.Owner == "" {
+			note(fmt.Sprintf("no process writes to %s", st.Name), "stele serve --roles=projector, or its log")
+		}
+		if st.Parked > 0 {
+			note(fmt.Sprintf("%s has parked %s", st.Name, counted(int(st.Parked), "key")), "stele sinks parked "+st.Name)
+		}
+		if st.Drifted > 0 {
+			note(fmt.Sprintf("%s has %s that drifted", st.Name, counted(int(st.Drifted), "item")), "stele sinks drift "+st.Name)
+		}
+		if st.LastError != "" && st.LagRevisions > 0 && time.Since(st.Failed.AsTime()) < late {
+			note(fmt.Sprintf("%s fails: %s", st.Name, output.Plain(st.LastError)), "stele sinks")
+		}
+		if lag := st.Lag.AsDuration(); lag > late {
+			note(fmt.Sprintf("%s is %s and %s behind", st.Name, counted(int(st.LagRevisions), "revision"), lag.Round(time.Second)), "stele sinks")
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		return "", try, errors.New(strings.Join(wrong, "; "))
+	case len(names) == 0:
+		return "the routes name none", "", nil
+	}
+	return strings.Join(names, ", ") + ": nothing is late, parked or drifted", "", nil
 }

@@ -67,6 +67,7 @@ func (c *cli) examine(ctx context.Context) error {
 	for _, ch := range []check{
 		{"context", checkContext}, {"token", checkToken}, {"token file", checkTokenFile}, {"address", checkAddress},
 		{"gateway", checkGateway}, {"tenant", checkTenant}, {"clock", checkClock}, {"replica", checkReplica}, {"writes", checkWrites},
+		{"sinks", checkSinks},
 	} {
 		found, try, err := ch.run(ctx, p)
 		f := finding{ch.name, err == nil, found, try}

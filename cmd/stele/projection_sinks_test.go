@@ -16,6 +16,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -89,9 +90,24 @@ type recorder struct {
 
 type puttingKey struct{}
 
-// put is what the recorder reads of a PutItem.
+// put is what the recorder reads of an UpdateItem.
 type put struct {
-	Item map[string]struct{ S, N string }
+	Key                       map[string]struct{ S string }
+	UpdateExpression          string
+	ExpressionAttributeNames  map[string]string
+	ExpressionAttributeValues map[string]struct{ N string }
+}
+
+var assigned = regexp.MustCompile(`(#\w+) = (:\w+)`)
+
+// revision is what the item's becomes.
+func (p *put) revision() (uint64, error) {
+	for _, a := range assigned.FindAllStringSubmatch(p.UpdateExpression, -1) {
+		if p.ExpressionAttributeNames[a[1]] == "revision" {
+			return strconv.ParseUint(p.ExpressionAttributeValues[a[2]].N, 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%q sets no revision", p.UpdateExpression)
 }
 
 func record(t *testing.T, endpoint string) *recorder {
@@ -119,7 +135,7 @@ func record(t *testing.T, endpoint string) *recorder {
 		// What has come is done, whether or not its caller lives to see it.
 		ctx := context.WithoutCancel(req.Context())
 		var p put
-		if strings.HasSuffix(req.Header.Get("X-Amz-Target"), ".PutItem") && json.Unmarshal(body, &p) == nil {
+		if strings.HasSuffix(req.Header.Get("X-Amz-Target"), ".UpdateItem") && json.Unmarshal(body, &p) == nil {
 			ctx = context.WithValue(ctx, puttingKey{}, &p)
 		}
 		req = req.WithContext(ctx)
@@ -134,10 +150,10 @@ func (r *recorder) wrote(p *put) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes++
-	name := p.Item["tenant"].S + " " + p.Item["key"].S
-	rev, err := strconv.ParseUint(p.Item["revision"].N, 10, 64)
+	name := p.Key["tenant"].S + " " + p.Key["key"].S
+	rev, err := p.revision()
 	if err != nil || rev < r.newest[name] {
-		r.back = append(r.back, fmt.Sprintf("%s from %d to %q", name, r.newest[name], p.Item["revision"].N))
+		r.back = append(r.back, fmt.Sprintf("%s from %d to %d, %v", name, r.newest[name], rev, err))
 	}
 	r.newest[name] = rev
 }

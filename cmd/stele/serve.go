@@ -38,6 +38,7 @@ type serveOptions struct {
 	unsafeSync       bool
 	shards, replicas int
 	checkpointKey    string
+	secretsKey       string
 }
 
 func serveCommand() *cobra.Command {
@@ -92,6 +93,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.IntVar(&o.shards, "shards", 0, "streams of a ledger that is created now (default 8)")
 	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
+	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
 	o.trust.addFlags(f)
 	return cmd
 }
@@ -123,7 +125,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		NATS:          &o.nats,
 		Journal:       journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
-		CheckpointKey: o.checkpointKey, Version: version(), Log: log,
+		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
 		{"nats-url", o.nats.URL}, {"issuer", o.trust.issuer}, {"audience", o.trust.audience},

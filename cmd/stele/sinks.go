@@ -80,9 +80,10 @@ func (s *session) printSinks(sinks []*stelev1.SinkStatus) error {
 	return nil
 }
 
-// lagTime is how long the oldest change has waited.
+// lagTime is how long the oldest change has waited; nobody knows of a sink that no
+// process has open.
 func lagTime(st *stelev1.SinkStatus) string {
-	if st.LagRevisions == 0 {
+	if st.Lag == nil {
 		return "-"
 	}
 	return st.Lag.AsDuration().Round(time.Millisecond).String()

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -43,7 +43,7 @@ func sinksCheckCommand(c *cli) *cobra.Command {
 		Short: "Compare a sink, or one of its items, with the ledger now",
 		Long: `Compare a sink with the ledger now, or one of its items, named as the sink names
 it, and do about what has drifted what its route says. The exit code is 7 where
-something is not as the ledger says, and was neither repaired nor adopted.`,
+something has.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.sinkNames,
 	}
@@ -60,10 +60,8 @@ something is not as the ledger says, and was neither repaired nor adopted.`,
 				return err
 			}
 		}
-		for _, d := range resp.Drift {
-			if d.Failure != "" || d.Action == stelev1.Drift_ACTION_REPORTED {
-				return failure.Exit(failure.Unverified)
-			}
+		if len(resp.Drift) > 0 {
+			return failure.Exit(failure.Unverified)
 		}
 		return nil
 	})
@@ -84,8 +82,12 @@ func (s *session) tellDrift(drift []*stelev1.Drift) error {
 		if o.Failure != "" {
 			done += output.Bad.Render(", failed: " + output.Plain(o.Failure))
 		}
+		of := o.Tenant
+		if o.Revision > 0 { // else the ledger never had the key
+			of += ledger.Revision(o.Revision).String()
+		}
 		rows = append(rows, []string{
-			styleRevision(fmt.Sprintf("%s@%d", o.Tenant, o.Revision)), o.Key, output.Plain(o.Name), o.Kind, output.Faint.Render(clock(d.Found)), done,
+			styleRevision(of), o.Key, output.Plain(o.Name), o.Kind, output.Faint.Render(clock(d.Found)), done,
 		})
 	}
 	if len(rows) == 0 {

@@ -99,6 +99,9 @@ func principal(p *stelev1.Principal) string {
 	if len(p.GetRoles()) > 0 {
 		who += ", " + strings.Join(p.Roles, " and ")
 	}
+	if len(p.GetPrefixes()) > 0 {
+		who += ", limited to " + strings.Join(p.Prefixes, " ")
+	}
 	if p.GetExpires() != nil {
 		who += ", until " + clock(p.Expires)
 	}

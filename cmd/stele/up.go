@@ -76,7 +76,8 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	key := filepath.Join(data, "identity", "checkpoint.key")
 	n, err := node.Start(ctx, node.Config{
 		Data: data, Listen: o.listen, HTTP: o.http, Roles: node.Roles, CheckpointKey: key, Routes: routes,
-		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
+		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
+		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
 	if err != nil {
 		return err

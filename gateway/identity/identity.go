@@ -41,11 +41,13 @@ const (
 	Writer  Role = "writer"
 	Admin   Role = "admin"
 	Auditor Role = "auditor"
+	// Revealer sees the secrets among what another role lets it read.
+	Revealer Role = "revealer"
 	// Operator runs the ledger and may act for any tenant, the ledger's own too.
 	Operator Role = "operator"
 )
 
-var allRoles = []Role{Reader, Writer, Admin, Auditor, Operator}
+var allRoles = []Role{Reader, Writer, Admin, Auditor, Revealer, Operator}
 
 // ParseRole checks a role's name.
 func ParseRole(s string) (Role, error) {

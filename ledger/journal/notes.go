@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/ledger"
 )
@@ -15,6 +17,8 @@ var (
 	Sinks = SideKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
 	// Parked is the dead letters: what a sink would not take.
 	Parked = SideKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
+	// Keys holds the encrypted keys of secrets, named by their tenant.
+	Keys = SideKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
 )
 
 // Notes is a stream beside the shards that keeps the newest message of each name:
@@ -93,7 +97,16 @@ func (n *Notes) Get(ctx context.Context, name string) (Note, error) {
 
 // Remove takes a message out; it may be gone already.
 func (n *Notes) Remove(ctx context.Context, seq ledger.Sequence) error {
-	err := n.stream.DeleteMsg(ctx, uint64(seq))
+	return n.without(ctx, seq, n.stream.DeleteMsg)
+}
+
+// Erase is Remove, and the servers write over what they had stored of the message.
+func (n *Notes) Erase(ctx context.Context, seq ledger.Sequence) error {
+	return n.without(ctx, seq, n.stream.SecureDeleteMsg)
+}
+
+func (n *Notes) without(ctx context.Context, seq ledger.Sequence, remove func(context.Context, uint64) error) error {
+	err := remove(ctx, uint64(seq))
 	if err != nil { // the server has no code for what is gone
 		if _, gone := n.stream.GetMsg(ctx, uint64(seq)); errors.Is(gone, jetstream.ErrMsgNotFound) {
 			return nil
@@ -125,9 +138,12 @@ func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) 
 	defer context.AfterFunc(ctx, messages.Stop)()
 	there := consumer.CachedInfo().NumPending
 	for delivery := uint64(1); delivery <= there; delivery++ {
-		m, err := next(ctx, consumer, messages, delivery)
-		if err != nil {
+		m, err := nextNote(ctx, consumer, messages, delivery)
+		switch {
+		case err != nil:
 			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+		case m == nil:
+			return nil
 		}
 		meta, err := m.Metadata()
 		if err != nil {
@@ -138,4 +154,25 @@ func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) 
 		}
 	}
 	return nil
+}
+
+// nextNote is next for messages that may be removed while they are read: then nil,
+// when no more will come.
+func nextNote(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
+	const quiet = 100 * time.Millisecond // somebody waits for the list
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(quiet))
+		if !errors.Is(err, nats.ErrTimeout) {
+			return m, err
+		}
+		info, err := consumer.Info(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case info.Delivered.Consumer >= delivery: // it is on its way, or lost
+			return next(ctx, consumer, messages, delivery)
+		case info.NumPending == 0:
+			return nil, nil
+		}
+	}
 }

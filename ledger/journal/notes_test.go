@@ -2,9 +2,11 @@ package journal_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
+	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/ledgertest"
 )
@@ -66,5 +68,37 @@ func TestNotes(t *testing.T) {
 	put("bus.acme", "4", journal.Note{})
 	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=4"}; !slices.Equal(got, want) {
 		t.Errorf("after one was removed, those of bus are %v, want %v", got, want)
+	}
+}
+
+// Notes that are removed while they are read are missing, and nothing waits for
+// them.
+func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
+	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	notes, err := node.Journal.OpenNotes(t.Context(), journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total, kept = 1500, 1200 // more than are sent ahead
+	seqs := make([]ledger.Sequence, total)
+	for i := range seqs {
+		if seqs[i], err = notes.Put(t.Context(), fmt.Sprint("files.", i), 0, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := 0
+	err = notes.All(t.Context(), "files", func(journal.Note) error {
+		if found++; found > 1 {
+			return nil
+		}
+		for _, seq := range seqs[kept:] {
+			if err := notes.Remove(t.Context(), seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || found != kept {
+		t.Errorf("%d notes are found, %v; want %d", found, err, kept)
 	}
 }

@@ -65,7 +65,7 @@ func (h *history) write(t failer, l *ledger.Ledger, sets ...ledger.ChangeSet) {
 	pending := make([]*ledger.Pending, len(sets))
 	for i, set := range sets {
 		var err error
-		if pending[i], err = l.Submit(h.tenant, set, nil); err != nil {
+		if pending[i], err = l.Submit(context.Background(), h.tenant, set, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

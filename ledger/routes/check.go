@@ -23,8 +23,11 @@ func (t *Table) CheckKinds(kinds []string) error {
 // is set only where one of them wants it.
 func (s *Source) Check(kinds []string) func(ledger.Tenant, []ledger.Change) error {
 	return func(t ledger.Tenant, changes []ledger.Change) error {
-		if t.Reserved() {
-			return checkRoutes(t, changes, kinds)
+		switch {
+		case t == ledger.System:
+			return checkRoutes(changes, kinds)
+		case t.Reserved():
+			return nil
 		}
 		table, _, err := s.Table()
 		if err != nil {
@@ -37,9 +40,9 @@ func (s *Source) Check(kinds []string) func(ledger.Tenant, []ledger.Change) erro
 	}
 }
 
-func checkRoutes(t ledger.Tenant, changes []ledger.Change, kinds []string) error {
+func checkRoutes(changes []ledger.Change, kinds []string) error {
 	for i, c := range changes {
-		if t != ledger.System || c.Key != Key || c.Delete {
+		if c.Key != Key || c.Delete {
 			continue
 		}
 		table, err := Parse([]byte(c.Value))

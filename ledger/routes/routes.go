@@ -35,8 +35,9 @@ type Table struct {
 	// Sinks by name.
 	Sinks map[string]Sink
 	// routes, the one with the longest prefix first.
-	routes []*Route
-	text   jsontext.Value
+	routes  []*Route
+	secrets bool // some route is secret
+	text    jsontext.Value
 }
 
 // Sink is a sink that the table names.
@@ -62,6 +63,10 @@ type Route struct {
 	KMSKey string
 	// Values lets events carry the values of the keys.
 	Values bool
+	// Secret has the values encrypted before they reach the journal. A sink gets them
+	// where the route is secure and the sink keeps secrets, and else "***"; events
+	// never carry them.
+	Secret bool
 }
 
 // Drift says what is done about an item that is not as the ledger says.
@@ -91,6 +96,7 @@ type route struct {
 	Secure bool     `json:"secure,omitzero"`
 	KMSKey string   `json:"kms_key,omitzero"`
 	Values bool     `json:"values,omitzero"`
+	Secret bool     `json:"secret,omitzero"`
 }
 
 // Parse reads a document. What it does not know is an error: it may be a name
@@ -125,6 +131,7 @@ func Parse(text []byte) (*Table, error) {
 			return nil, fmt.Errorf("routes[%d]: the prefix %q has a route already", i, r.Prefix)
 		}
 		t.routes = append(t.routes, parsed)
+		t.secrets = t.secrets || parsed.Secret
 	}
 	slices.SortStableFunc(t.routes, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
 	return t, nil
@@ -164,7 +171,7 @@ func (t *Table) parse(r route) (*Route, error) {
 	if r.KMSKey != "" && !r.Secure {
 		return nil, errors.New("kms_key is for values that are secure: set that, too")
 	}
-	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values}, nil
+	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values, Secret: r.Secret}, nil
 }
 
 // maxName is the longest name of a sink, in bytes.
@@ -192,6 +199,15 @@ func (t *Table) Route(k ledger.Key) *Route {
 	return nil
 }
 
+// Secret says whether the key's values are secret.
+func (t *Table) Secret(k ledger.Key) bool {
+	if !t.secrets {
+		return false // most tables, at no cost to reads
+	}
+	r := t.Route(k)
+	return r != nil && r.Secret
+}
+
 // Routes are all, the one with the longest prefix first. Do not change them.
 func (t *Table) Routes() []*Route { return t.routes }
 
@@ -207,7 +223,7 @@ func (t *Table) Routing(sink string) string {
 	s := t.Sinks[sink]
 	d := document{Sinks: map[string]entry{sink: {s.Kind, s.Settings}}}
 	for _, r := range t.routes {
-		d.Routes = append(d.Routes, route{Prefix: string(r.Prefix), Secure: r.Secure, KMSKey: r.KMSKey, Sinks: []string{}})
+		d.Routes = append(d.Routes, route{Prefix: string(r.Prefix), Secure: r.Secure, KMSKey: r.KMSKey, Secret: r.Secret, Sinks: []string{}})
 		if r.Wants(sink) {
 			d.Routes[len(d.Routes)-1].Sinks = []string{sink}
 		}

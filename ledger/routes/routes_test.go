@@ -15,7 +15,7 @@ const document = `{
 		{"prefix": "tenantconfig/", "sinks": ["dynamodb", "bus"], "drift": "adopt"},
 		{"prefix": "tenantconfig/secret/", "sinks": ["files"], "secure": true, "kms_key": "alias/k"},
 		{"prefix": "tenantconfig/secret/x", "sinks": []},
-		{"prefix": "param", "sinks": ["files"], "values": true}
+		{"prefix": "param", "sinks": ["files"], "values": true, "secret": false}
 	]
 }`
 
@@ -91,6 +91,7 @@ func TestRoutingOfASink(t *testing.T) {
 		"a prefix of its routes":     {`"param"`, `"params"`, true},
 		"a longer prefix of another": {`"tenantconfig/secret/x"`, `"tenantconfig/secret/y"`, true},
 		"security":                   {`alias/k`, `alias/l`, true},
+		"secrecy":                    {`"secret": false`, `"secret": true`, true},
 		"another sink":               {`"dynamodb": {}`, `"dynamodb": {"table": "t"}`, false},
 		"policy of drift":            {`"adopt"`, `"repair"`, false},
 		"strictness":                 {`"strict": true`, `"strict": false`, false},

@@ -3,6 +3,7 @@ package routes
 import (
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -15,11 +16,15 @@ type Source struct {
 	fallback *Table
 	log      *slog.Logger
 
-	mu     sync.Mutex // guards the fields below
-	loaded bool
-	head   ledger.Revision // of the ledger's own tenant, when it was read
-	table  *Table
-	from   ledger.Revision // that set the routes; 0 for the fallback
+	inForce atomic.Pointer[inForce] // nil until they are read
+	reading sync.Mutex              // one reading at a time
+}
+
+// inForce are the routes of one head of the ledger's own tenant.
+type inForce struct {
+	head  ledger.Revision
+	table *Table
+	from  ledger.Revision // that set the routes; 0 for the fallback
 }
 
 // NewSource wants the replica to hold the ledger's own tenant. A nil fallback
@@ -28,41 +33,56 @@ func NewSource(r *replica.Replica, fallback *Table, log *slog.Logger) *Source {
 	if fallback == nil {
 		fallback = &Table{text: []byte(`{"sinks":{},"routes":[]}`)}
 	}
-	return &Source{replica: r, fallback: fallback, log: log, table: fallback}
+	return &Source{replica: r, fallback: fallback, log: log}
 }
 
 // Table returns the routes in force and the revision of the ledger's own tenant
 // that set them, 0 when it has none. Routes that cannot be read, of a version that
 // is newer than this one, leave those before them in force. The error is
 // ledger.ErrUnavailable while the replica does not hold them.
+//
+// Every read asks for it, so it takes no lock as long as nothing has changed.
 func (s *Source) Table() (*Table, ledger.Revision, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.loaded && s.head == s.replica.Head(ledger.System).Revision {
-		return s.table, s.from, nil
+	is := s.inForce.Load()
+	if is == nil || is.head != s.replica.Head(ledger.System).Revision {
+		var err error
+		if is, err = s.read(); err != nil {
+			return nil, 0, err
+		}
 	}
+	return is.table, is.from, nil
+}
+
+func (s *Source) read() (*inForce, error) {
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	v, err := s.replica.View(ledger.System, replica.At{})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer v.Close()
+	was := s.inForce.Load()
+	if was != nil && was.head == v.State().Head {
+		return was, nil
+	}
 	e, set, err := v.Get(string(Key))
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	s.loaded, s.head = true, v.State().Head
-	if !set {
-		s.table, s.from = s.fallback, 0
-		return s.table, 0, nil
-	}
-	if e.Revision != s.from {
-		t, err := Parse([]byte(e.Value))
-		if err != nil {
-			s.log.Error("the ledger's routes cannot be read; those before them stay in force", "revision", e.Revision, "reason", err)
-		} else {
-			s.table = t
+	is := &inForce{head: v.State().Head, table: s.fallback}
+	if set {
+		if is.from = e.Revision; was != nil {
+			is.table = was.table
 		}
-		s.from = e.Revision
+		if was == nil || was.from != e.Revision {
+			t, err := Parse([]byte(e.Value))
+			if err != nil {
+				s.log.Error("the ledger's routes cannot be read; those before them stay in force", "revision", e.Revision, "reason", err)
+			} else {
+				is.table = t
+			}
+		}
 	}
-	return s.table, s.from, nil
+	s.inForce.Store(is)
+	return is, nil
 }

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -64,6 +65,13 @@ func TestAFileThatCannotBeLinkedIsCopied(t *testing.T) {
 	s := &Sink{mode: 0o640}
 	if err := s.keepFile(from, to); err != nil {
 		t.Fatal(err)
+	}
+	link := filepath.Join(elsewhere, "link") // which is not followed
+	if err := errors.Join(os.Symlink(from, link), s.keepFile(link, to+"-link")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(to + "-link"); !os.IsNotExist(err) {
+		t.Errorf("a link was copied: %v", err)
 	}
 	got, err := os.ReadFile(to)
 	if err != nil || string(got) != text {

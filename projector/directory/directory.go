@@ -83,13 +83,13 @@ var _ projector.Store = (*Sink)(nil)
 // Open opens the sink, and makes its folder when there is none.
 func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	set := struct {
-		// Path of the folder; materialized/NAME by default. One that is not absolute is
+		// Path of the folder, the sink's name by default. One that is not absolute is
 		// below Settings.Dir.
 		Path string `json:"path"`
 		// Mode of files in octal, 0600 by default; who may read a file may enter its
 		// folders.
 		Mode string `json:"mode"`
-	}{Path: filepath.Join("materialized", s.Name), Mode: "0600"}
+	}{Path: s.Name, Mode: "0600"}
 	if err := s.Decode(&set); err != nil {
 		return nil, err
 	}

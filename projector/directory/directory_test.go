@@ -20,9 +20,9 @@ func TestStore(t *testing.T) {
 			Open: func(ctx context.Context, epoch ledger.Epoch) (projector.Store, error) {
 				return open(ctx, projector.Settings{Epoch: epoch, Dir: dir})
 			},
-			Put: func(t testing.TB, name, text string) { put(t, filepath.Join(dir, "materialized", "files", name), text) },
+			Put: func(t testing.TB, name, text string) { put(t, filepath.Join(dir, "files", name), text) },
 			Delete: func(t testing.TB, name string) {
-				if err := os.Remove(filepath.Join(dir, "materialized", "files", name)); err != nil {
+				if err := os.Remove(filepath.Join(dir, "files", name)); err != nil {
 					t.Fatal(err)
 				}
 			},

@@ -27,7 +27,7 @@ type stand struct {
 func newStand(t *testing.T, json string) *stand {
 	t.Helper()
 	s := &stand{T: t, dir: memory(t), json: json}
-	s.acme = filepath.Join(s.dir, "materialized", "files", "acme")
+	s.acme = filepath.Join(s.dir, "files", "acme")
 	s.reopen()
 	return s
 }
@@ -135,7 +135,7 @@ func TestWhoMayReadTheFiles(t *testing.T) {
 	} {
 		s := newStand(t, json)
 		s.must("a/b/c", `1`)
-		for _, p := range []string{s.dir + "/materialized/files", s.acme, s.acme + "/..data/", s.acme + "/a/", s.acme + "/a/b", s.acme + "/a/b/c", s.acme + "/..data/..stele"} {
+		for _, p := range []string{s.dir + "/files", s.acme, s.acme + "/..data/", s.acme + "/a/", s.acme + "/a/b", s.acme + "/a/b/c", s.acme + "/..data/..stele"} {
 			info, err := os.Stat(p)
 			if err != nil {
 				t.Fatal(err)

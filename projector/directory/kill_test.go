@@ -88,7 +88,7 @@ again:
 // and what it has said is written is there.
 func TestKilledWhileProgramsRead(t *testing.T) {
 	dir := memory(t)
-	acme := filepath.Join(dir, "materialized", "files", "acme")
+	acme := filepath.Join(dir, "files", "acme")
 	acknowledged := 0
 	for kill := range 10 {
 		child := exec.Command(os.Args[0])

@@ -127,7 +127,7 @@ func TestFilesEqualAModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		runs++
 		root := filepath.Join(dir, fmt.Sprint(runs))
-		acme := filepath.Join(root, "materialized", "files", "acme")
+		acme := filepath.Join(root, "files", "acme")
 		m := make(model)
 		// Deleted by hand since the last version: one that is made there by hand is
 		// taken for the one that was.
@@ -227,6 +227,10 @@ func TestFilesEqualAModel(t *testing.T) {
 				}
 				p := rapid.SampledFrom(slices.Sorted(maps.Keys(m))).Draw(t, "file")
 				at, err := filepath.EvalSymlinks(filepath.Join(acme, p)) // the file, where the path is a link of the sink's
+				_, taken := os.Stat(filepath.Join(acme, "..data", p))
+				if top, err := os.Lstat(filepath.Join(acme, p)); err == nil && taken == nil && !strings.Contains(p, "/") && top.Mode().IsRegular() {
+					t.Skip("a killed write has taken the file in, and its link would be put back")
+				}
 				if err == nil {
 					err = os.Remove(at)
 				}

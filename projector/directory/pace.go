@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A version costs what a tenant's files are many: 10,000 take 0.2 s, ten 2 ms. So
+// A version costs the more the more files a tenant has: one change among 10,000 took
+// 0.3 s, among ten 10 ms, most of it the disk (ext4, which others wrote to, too). So
 // after a write the tenant rests, nine times as long as it took. One that changes all
 // the time costs a tenth of a core at most; one that has rested is written at once.
 const rest = 9

@@ -70,13 +70,14 @@ func (s *Sink) writeFile(path string, text io.Reader) error {
 }
 
 // keepFile makes a file the same in the new version. Linux does not let everybody
-// link to a file that somebody else has put there: then it is copied.
+// link to what somebody else has put there: then a file is copied, and anything else,
+// which is no key's, is left behind.
 func (s *Sink) keepFile(from, to string) error {
 	err := os.Link(from, to)
-	switch {
-	case err == nil:
+	if err == nil || errors.Is(err, fs.ErrNotExist) { // deleted meanwhile, by hand
 		return nil
-	case errors.Is(err, fs.ErrNotExist): // deleted meanwhile, by hand
+	}
+	if info, err := os.Lstat(from); err == nil && !info.Mode().IsRegular() {
 		return nil
 	}
 	f, opened := os.Open(from)

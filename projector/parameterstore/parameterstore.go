@@ -143,6 +143,7 @@ func (s *Store) Limits() projector.Limits {
 	return projector.Limits{
 		Batch:    min(batch, max(1, int(callTime*s.rate))),
 		Parallel: min(maxConnections, 1+int(s.rate)/perConnection),
+		Secrets:  true, // a SecureString
 	}
 }
 

@@ -194,7 +194,9 @@ type Entry struct {
 	// JSON text.
 	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	// The revision that last set the key.
-	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The value is a secret: "***" stands in its place, unless it was to be revealed.
+	Secret        bool `protobuf:"varint,4,opt,name=secret,proto3" json:"secret,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -250,6 +252,13 @@ func (x *Entry) GetRevision() uint64 {
 	return 0
 }
 
+func (x *Entry) GetSecret() bool {
+	if x != nil {
+		return x.Secret
+	}
+	return false
+}
+
 type GetRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -257,7 +266,10 @@ type GetRequest struct {
 	At *At `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	// Wait until the gateway holds this revision, e.g. the one that a Commit has
 	// just answered. UNAVAILABLE when it does not come in time.
-	MinRevision   uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// Return secrets themselves. It needs the role revealer or admin, and is always
+	// recorded. FAILED_PRECONDITION where a key of the secret was destroyed.
+	Reveal        bool `protobuf:"varint,4,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -313,6 +325,13 @@ func (x *GetRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *GetRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
+}
+
 type GetResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entry         *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
@@ -366,10 +385,12 @@ func (x *GetResponse) GetSnapshot() *Snapshot {
 }
 
 type BatchGetRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Keys          []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
-	At            *At                    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	MinRevision   uint64                 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Keys        []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	At          *At                    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	MinRevision uint64                 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// See GetRequest.reveal.
+	Reveal        bool `protobuf:"varint,4,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -423,6 +444,13 @@ func (x *BatchGetRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *BatchGetRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
 }
 
 type BatchGetResponse struct {
@@ -497,7 +525,9 @@ type ListRequest struct {
 	PageSize  uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	// Leave the values out.
-	KeysOnly      bool `protobuf:"varint,6,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
+	KeysOnly bool `protobuf:"varint,6,opt,name=keys_only,json=keysOnly,proto3" json:"keys_only,omitempty"`
+	// See GetRequest.reveal.
+	Reveal        bool `protobuf:"varint,7,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -574,6 +604,13 @@ func (x *ListRequest) GetKeysOnly() bool {
 	return false
 }
 
+func (x *ListRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
+}
+
 type ListResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
@@ -638,10 +675,12 @@ func (x *ListResponse) GetSnapshot() *Snapshot {
 type ReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Comes back in the answer.
-	Id            uint64   `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Keys          []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
-	At            *At      `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
-	MinRevision   uint64   `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	Id          uint64   `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Keys        []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
+	At          *At      `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
+	MinRevision uint64   `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// See GetRequest.reveal.
+	Reveal        bool `protobuf:"varint,5,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -702,6 +741,13 @@ func (x *ReadRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *ReadRequest) GetReveal() bool {
+	if x != nil {
+		return x.Reveal
+	}
+	return false
 }
 
 type ReadResponse struct {
@@ -1508,28 +1554,31 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
-	"\x05stale\x18\x04 \x01(\bR\x05stale\"K\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\"c\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x04R\brevision\"k\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x16\n" +
+	"\x06secret\x18\x04 \x01(\bR\x06secret\"\x83\x01\n" +
 	"\n" +
 	"GetRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\"d\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x16\n" +
+	"\x06reveal\x18\x04 \x01(\bR\x06reveal\"d\n" +
 	"\vGetResponse\x12%\n" +
 	"\x05entry\x18\x01 \x01(\v2\x0f.stele.v1.EntryR\x05entry\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"|\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x94\x01\n" +
 	"\x0fBatchGetRequest\x12(\n" +
 	"\x04keys\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\"\x87\x01\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x16\n" +
+	"\x06reveal\x18\x04 \x01(\bR\x06reveal\"\x87\x01\n" +
 	"\x10BatchGetResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\tR\amissing\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xdd\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xf5\x01\n" +
 	"\vListRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
@@ -1537,16 +1586,18 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1b\n" +
-	"\tkeys_only\x18\x06 \x01(\bR\bkeysOnly\"\x91\x01\n" +
+	"\tkeys_only\x18\x06 \x01(\bR\bkeysOnly\x12\x16\n" +
+	"\x06reveal\x18\a \x01(\bR\x06reveal\"\x91\x01\n" +
 	"\fListResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x88\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xa0\x01\n" +
 	"\vReadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
 	"\x04keys\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12\x1c\n" +
 	"\x02at\x18\x03 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\"\xbd\x01\n" +
+	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x16\n" +
+	"\x06reveal\x18\x05 \x01(\bR\x06reveal\"\xbd\x01\n" +
 	"\fReadResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12)\n" +
 	"\aentries\x18\x02 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12\x18\n" +

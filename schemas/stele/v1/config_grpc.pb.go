@@ -31,7 +31,9 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Config reads configuration, now and at any moment of the past. Every answer
-// says which revision it comes from and how old the gateway's knowledge is.
+// says which revision it comes from and how old the gateway's knowledge is. Of the
+// value of a secret key, "***" is told in every answer, watches and history too,
+// but to those who may reveal it and ask for that.
 type ConfigClient interface {
 	// Get returns one key. NOT_FOUND when it is not set.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
@@ -119,7 +121,9 @@ type Config_WatchClient = grpc.BidiStreamingClient[WatchRequest, WatchResponse]
 // for forward compatibility.
 //
 // Config reads configuration, now and at any moment of the past. Every answer
-// says which revision it comes from and how old the gateway's knowledge is.
+// says which revision it comes from and how old the gateway's knowledge is. Of the
+// value of a secret key, "***" is told in every answer, watches and history too,
+// but to those who may reveal it and ask for that.
 type ConfigServer interface {
 	// Get returns one key. NOT_FOUND when it is not set.
 	Get(context.Context, *GetRequest) (*GetResponse, error)

@@ -541,7 +541,8 @@ type Change struct {
 	// [A-Za-z0-9._-] separated by "/", none empty, "." or "..".
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// JSON text, at most 512 KiB. White space between tokens is removed, and
-	// nothing else is touched: 1.0 stays 1.0.
+	// nothing else is touched: 1.0 stays 1.0. A secret is in the journal as
+	// {"$secret":"v1:<id of its key>:<base64url of its ciphertext>"}.
 	Value  string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	Delete bool   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
 	// The revision that last set or deleted the key; 0 when nobody had. The
@@ -626,7 +627,9 @@ type ReadRecord struct {
 	Prefixes []string `protobuf:"bytes,7,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// The revision that the answer was the state of; 0 where it was an error, e.g.
 	// that the key is not set, or names none.
-	Revision      uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Secrets were to be revealed. Such a read is recorded whatever the policy says.
+	Revealed      bool `protobuf:"varint,9,opt,name=revealed,proto3" json:"revealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,6 +720,13 @@ func (x *ReadRecord) GetRevision() uint64 {
 	return 0
 }
 
+func (x *ReadRecord) GetRevealed() bool {
+	if x != nil {
+		return x.Revealed
+	}
+	return false
+}
+
 var File_stele_v1_journal_proto protoreflect.FileDescriptor
 
 const file_stele_v1_journal_proto_rawDesc = "" +
@@ -762,7 +772,7 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80 R\x05value\x12\x16\n" +
 	"\x06delete\x18\x03 \x01(\bR\x06delete\x12+\n" +
 	"\x11previous_revision\x18\x04 \x01(\x04R\x10previousRevision:q\xbaHn\x1al\n" +
-	"\x14change.set_or_delete\x12-set a value or delete the key, one of the two\x1a%this.delete != (size(this.value) > 0)\"\xe8\x01\n" +
+	"\x14change.set_or_delete\x12-set a value or delete the key, one of the two\x1a%this.delete != (size(this.value) > 0)\"\x84\x02\n" +
 	"\n" +
 	"ReadRecord\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12.\n" +
@@ -772,7 +782,8 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\x06method\x18\x05 \x01(\tR\x06method\x12\x12\n" +
 	"\x04keys\x18\x06 \x03(\tR\x04keys\x12\x1a\n" +
 	"\bprefixes\x18\a \x03(\tR\bprefixes\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x04R\brevisionB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
+	"\brevision\x18\b \x01(\x04R\brevision\x12\x1a\n" +
+	"\brevealed\x18\t \x01(\bR\brevealedB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
 	file_stele_v1_journal_proto_rawDescOnce sync.Once

@@ -1996,6 +1996,105 @@ func (x *TenantHead) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+type ShredTenantRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant's name once more: what is destroyed does not come back.
+	Confirm       string `protobuf:"bytes,1,opt,name=confirm,proto3" json:"confirm,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShredTenantRequest) Reset() {
+	*x = ShredTenantRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShredTenantRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShredTenantRequest) ProtoMessage() {}
+
+func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
+func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *ShredTenantRequest) GetConfirm() string {
+	if x != nil {
+		return x.Confirm
+	}
+	return ""
+}
+
+type ShredTenantResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The ids of the keys that are destroyed, as encrypted values name them.
+	Keys []string `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The revision of the ledger's own tenant that says so.
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ShredTenantResponse) Reset() {
+	*x = ShredTenantResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ShredTenantResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ShredTenantResponse) ProtoMessage() {}
+
+func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
+func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ShredTenantResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *ShredTenantResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type GetHeadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision   uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -2005,7 +2104,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2116,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2129,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -2052,7 +2151,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2064,7 +2163,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2077,7 +2176,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -2109,7 +2208,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2220,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2233,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 type GetStatusResponse struct {
@@ -2163,7 +2262,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2175,7 +2274,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2188,7 +2287,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -2284,7 +2383,7 @@ type ShardStatus struct {
 
 func (x *ShardStatus) Reset() {
 	*x = ShardStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2395,7 @@ func (x *ShardStatus) String() string {
 func (*ShardStatus) ProtoMessage() {}
 
 func (x *ShardStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2408,7 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
 func (*ShardStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ShardStatus) GetShard() uint32 {
@@ -2360,7 +2459,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2471,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2484,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Principal) GetSubject() string {
@@ -2442,7 +2541,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +2553,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +2566,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -2498,7 +2597,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2609,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2622,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -2589,7 +2688,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2700,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2713,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -2805,7 +2904,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"TenantHead\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"3\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"9\n" +
+	"\x12ShredTenantRequest\x12#\n" +
+	"\aconfirm\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\aconfirm\"E\n" +
+	"\x13ShredTenantResponse\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"3\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\x81\x01\n" +
 	"\x0fGetHeadResponse\x12.\n" +
@@ -2851,7 +2955,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xff\x06\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xcb\a\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x12Q\n" +
 	"\fCommitStream\x12\x1d.stele.v1.CommitStreamRequest\x1a\x1e.stele.v1.CommitStreamResponse(\x010\x01\x12D\n" +
@@ -2863,7 +2967,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12J\n" +
-	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12D\n" +
+	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
+	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
@@ -2879,7 +2984,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),         // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),          // 1: stele.v1.Precondition
@@ -2907,65 +3012,67 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*ListTenantsRequest)(nil),    // 23: stele.v1.ListTenantsRequest
 	(*ListTenantsResponse)(nil),   // 24: stele.v1.ListTenantsResponse
 	(*TenantHead)(nil),            // 25: stele.v1.TenantHead
-	(*GetHeadRequest)(nil),        // 26: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),       // 27: stele.v1.GetHeadResponse
-	(*GetStatusRequest)(nil),      // 28: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 29: stele.v1.GetStatusResponse
-	(*ShardStatus)(nil),           // 30: stele.v1.ShardStatus
-	(*Principal)(nil),             // 31: stele.v1.Principal
-	(*Allowed)(nil),               // 32: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),    // 33: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),   // 34: stele.v1.CheckAccessResponse
-	(*Change)(nil),                // 35: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 36: google.protobuf.Timestamp
-	(*Commit)(nil),                // 37: stele.v1.Commit
-	(*Snapshot)(nil),              // 38: stele.v1.Snapshot
-	(*At)(nil),                    // 39: stele.v1.At
-	(*ReadRecord)(nil),            // 40: stele.v1.ReadRecord
-	(*durationpb.Duration)(nil),   // 41: google.protobuf.Duration
+	(*ShredTenantRequest)(nil),    // 26: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),   // 27: stele.v1.ShredTenantResponse
+	(*GetHeadRequest)(nil),        // 28: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),       // 29: stele.v1.GetHeadResponse
+	(*GetStatusRequest)(nil),      // 30: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 31: stele.v1.GetStatusResponse
+	(*ShardStatus)(nil),           // 32: stele.v1.ShardStatus
+	(*Principal)(nil),             // 33: stele.v1.Principal
+	(*Allowed)(nil),               // 34: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),    // 35: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),   // 36: stele.v1.CheckAccessResponse
+	(*Change)(nil),                // 37: stele.v1.Change
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*Commit)(nil),                // 39: stele.v1.Commit
+	(*Snapshot)(nil),              // 40: stele.v1.Snapshot
+	(*At)(nil),                    // 41: stele.v1.At
+	(*ReadRecord)(nil),            // 42: stele.v1.ReadRecord
+	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	35, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	37, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	36, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	36, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	38, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	38, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 6: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	37, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	36, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	39, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	38, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	6,  // 9: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	38, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	39, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	39, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	40, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	41, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	6,  // 13: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	38, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	39, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	39, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	40, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	41, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	13, // 17: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	38, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	39, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	40, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	16, // 20: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	38, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	36, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	39, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	40, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	38, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	41, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 24: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	35, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	37, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	3,  // 26: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	35, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	36, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	36, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	40, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	38, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	38, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	42, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	25, // 31: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	36, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	38, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	36, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	30, // 35: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
-	36, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	31, // 37: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	41, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
-	36, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	32, // 40: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	38, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	40, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	38, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	32, // 35: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
+	38, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	33, // 37: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	43, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
+	38, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	34, // 40: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
 	0,  // 41: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
 	4,  // 42: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
 	7,  // 43: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
@@ -2974,26 +3081,28 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	14, // 46: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
 	17, // 47: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
 	19, // 48: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	26, // 49: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	28, // 49: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
 	21, // 50: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
 	23, // 51: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	28, // 52: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	33, // 53: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 54: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 55: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	8,  // 56: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	10, // 57: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	12, // 58: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	15, // 59: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	18, // 60: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	20, // 61: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	27, // 62: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	22, // 63: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	24, // 64: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	29, // 65: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	34, // 66: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	54, // [54:67] is the sub-list for method output_type
-	41, // [41:54] is the sub-list for method input_type
+	26, // 52: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	30, // 53: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	35, // 54: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 55: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 56: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	8,  // 57: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	10, // 58: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	12, // 59: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	15, // 60: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	18, // 61: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	20, // 62: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	29, // 63: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	22, // 64: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	24, // 65: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	27, // 66: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	31, // 67: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	36, // 68: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	55, // [55:69] is the sub-list for method output_type
+	41, // [41:55] is the sub-list for method input_type
 	41, // [41:41] is the sub-list for extension type_name
 	41, // [41:41] is the sub-list for extension extendee
 	0,  // [0:41] is the sub-list for field type_name
@@ -3018,7 +3127,7 @@ func file_stele_v1_ledger_proto_init() {
 	}
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[19].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[33].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[35].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -3028,7 +3137,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   35,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -30,6 +30,7 @@ const (
 	Ledger_GetHead_FullMethodName      = "/stele.v1.Ledger/GetHead"
 	Ledger_ListReads_FullMethodName    = "/stele.v1.Ledger/ListReads"
 	Ledger_ListTenants_FullMethodName  = "/stele.v1.Ledger/ListTenants"
+	Ledger_ShredTenant_FullMethodName  = "/stele.v1.Ledger/ShredTenant"
 	Ledger_GetStatus_FullMethodName    = "/stele.v1.Ledger/GetStatus"
 	Ledger_CheckAccess_FullMethodName  = "/stele.v1.Ledger/CheckAccess"
 )
@@ -82,6 +83,11 @@ type LedgerClient interface {
 	ListReads(ctx context.Context, in *ListReadsRequest, opts ...grpc.CallOption) (*ListReadsResponse, error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
+	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
+	// that it has now, or ever had, can be read any more, and its history still
+	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
+	// has no such key. Needs the role operator and the tenant in the header.
+	ShredTenant(ctx context.Context, in *ShredTenantRequest, opts ...grpc.CallOption) (*ShredTenantResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// CheckAccess tells whether the caller may do something, and why. It does not
@@ -210,6 +216,16 @@ func (c *ledgerClient) ListTenants(ctx context.Context, in *ListTenantsRequest, 
 	return out, nil
 }
 
+func (c *ledgerClient) ShredTenant(ctx context.Context, in *ShredTenantRequest, opts ...grpc.CallOption) (*ShredTenantResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ShredTenantResponse)
+	err := c.cc.Invoke(ctx, Ledger_ShredTenant_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
@@ -278,6 +294,11 @@ type LedgerServer interface {
 	ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
+	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
+	// that it has now, or ever had, can be read any more, and its history still
+	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
+	// has no such key. Needs the role operator and the tenant in the header.
+	ShredTenant(context.Context, *ShredTenantRequest) (*ShredTenantResponse, error)
 	// GetStatus tells how this process is: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// CheckAccess tells whether the caller may do something, and why. It does not
@@ -325,6 +346,9 @@ func (UnimplementedLedgerServer) ListReads(context.Context, *ListReadsRequest) (
 }
 func (UnimplementedLedgerServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
+}
+func (UnimplementedLedgerServer) ShredTenant(context.Context, *ShredTenantRequest) (*ShredTenantResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ShredTenant not implemented")
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -540,6 +564,24 @@ func _Ledger_ListTenants_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_ShredTenant_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ShredTenantRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ShredTenant(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ShredTenant_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ShredTenant(ctx, req.(*ShredTenantRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -622,6 +664,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListTenants",
 			Handler:    _Ledger_ListTenants_Handler,
+		},
+		{
+			MethodName: "ShredTenant",
+			Handler:    _Ledger_ShredTenant_Handler,
 		},
 		{
 			MethodName: "GetStatus",

@@ -218,8 +218,8 @@ type SinkStatus struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// directory, dynamodb, ...
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The process that writes to it; empty while none does, and then what follows
-	// is what the last one left.
+	// The process that writes to it, by name to operators only; empty while none
+	// does, and then what follows is what the last one left.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Of the caller's tenant: the revision up to which everything is in the sink or
 	// parked, and the newest one.
@@ -230,13 +230,14 @@ type SinkStatus struct {
 	LagRevisions uint64 `protobuf:"varint,6,opt,name=lag_revisions,json=lagRevisions,proto3" json:"lag_revisions,omitempty"`
 	// How long the oldest change that is not in the sink has waited there.
 	Lag *durationpb.Duration `protobuf:"bytes,7,opt,name=lag,proto3" json:"lag,omitempty"`
-	// Keys or events that were written, and tries that failed.
+	// Keys or events that were written, and tries that failed, of all tenants; to
+	// operators only.
 	Writes   uint64 `protobuf:"varint,8,opt,name=writes,proto3" json:"writes,omitempty"`
 	Failures uint64 `protobuf:"varint,9,opt,name=failures,proto3" json:"failures,omitempty"`
-	// What went wrong last, and when.
+	// What went wrong last, and when; to operators only.
 	LastError string                 `protobuf:"bytes,10,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	Failed    *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=failed,proto3" json:"failed,omitempty"`
-	// Keys that are parked, and items that have drifted.
+	// Keys that are parked and not given up, and items that have drifted.
 	Parked  uint32 `protobuf:"varint,12,opt,name=parked,proto3" json:"parked,omitempty"`
 	Drifted uint32 `protobuf:"varint,13,opt,name=drifted,proto3" json:"drifted,omitempty"`
 	// When all of the sink was last compared with the ledger.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -39,11 +40,12 @@ func (s Stele) Command(dir, addr string) *exec.Cmd {
 }
 
 func (s Stele) Dial(ctx context.Context, dir, addr string, conns int) (Client, error) {
-	token, err := os.ReadFile(filepath.Join(dir, "token"))
-	if err != nil {
-		return nil, err
-	}
-	c := &steleClient{authorization: "Bearer " + string(bytes.TrimSpace(token))}
+	c := &steleClient{mint: func(tenant string) (string, error) {
+		cmd := exec.CommandContext(ctx, s.Binary, "token", "mint", "bench", "-t", tenant, "--roles", "admin", "--identity", filepath.Join(dir, "identity"))
+		token, err := cmd.Output()
+		return string(bytes.TrimSpace(token)), err
+	}}
+	var err error
 	c.pool, err = dialPool(conns, func() (*grpc.ClientConn, error) {
 		cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
@@ -60,22 +62,40 @@ func (s Stele) Dial(ctx context.Context, dir, addr string, conns int) (Client, e
 	return c, nil
 }
 
+// steleClient calls with a token of the tenant's own: what the operator does whose
+// token "stele up" leaves would be recorded, call by call.
 type steleClient struct {
 	*pool[*grpc.ClientConn]
-	authorization string
+	mint func(tenant string) (string, error)
+
+	mu     sync.Mutex        // guards tokens
+	tokens map[string]bearer // by tenant
 }
 
-// identity is what every call carries: who calls, and for which tenant.
-type identity struct{ authorization, tenant string }
-
-func (id identity) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": id.authorization, "as-tenant": id.tenant}, nil
+// bearer is the token that every call carries, or why there is none.
+type bearer struct {
+	token string
+	err   error
 }
 
-func (identity) RequireTransportSecurity() bool { return false }
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + b.token}, b.err
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
 
 func (c *steleClient) as(tenant string) grpc.CallOption {
-	return grpc.PerRPCCredentials(identity{c.authorization, tenant})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, ok := c.tokens[tenant]
+	if !ok {
+		if c.tokens == nil {
+			c.tokens = make(map[string]bearer)
+		}
+		b.token, b.err = c.mint(tenant)
+		c.tokens[tenant] = b
+	}
+	return grpc.PerRPCCredentials(b)
 }
 
 func (c *steleClient) config() stelev1.ConfigClient { return stelev1.NewConfigClient(c.next()) }

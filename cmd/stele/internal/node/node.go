@@ -26,6 +26,7 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/projector"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
@@ -63,6 +64,10 @@ type Config struct {
 	// CheckpointKey is the file of the key that the signer signs with; it is made
 	// when missing, with its public half beside it. See PublicKey.
 	CheckpointKey string
+	// SecretsKey is the file of the key that the tenants' keys for secrets are
+	// encrypted with, made when missing, or the name of a key of AWS KMS; empty for
+	// none. See secret.ErrNoKEK.
+	SecretsKey string
 	// Routes are in force for as long as the ledger has none of its own; nil for
 	// none.
 	Routes *routes.Table
@@ -82,6 +87,7 @@ type Node struct {
 	server      *journal.Server
 	replica     *replica.Replica
 	routes      *routes.Source
+	secrets     *secret.Keyring
 	sinkMetrics *projector.Metrics
 	tree        *proof.Tree // nil without the role
 	fallback    *fallback   // nil without one
@@ -100,7 +106,8 @@ type attached struct {
 	ledger    *ledger.Ledger       // nil without the role
 	projector *projector.Projector // nil without the role
 	adopts    *ledger.Ledger       // the projector's, where it has no other
-	reads     readLog
+	reads     beside[journal.Side]
+	keys      beside[journal.Notes]
 }
 
 // Start builds a node. With an embedded journal it is ready when Start returns;
@@ -126,6 +133,11 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.routes = routes.NewSource(n.replica, cfg.Routes, cfg.Log)
+	kek, err := openKEK(ctx, cfg.SecretsKey)
+	if err != nil {
+		return n, err
+	}
+	n.secrets = secret.New(secret.Config{KEK: kek, Replica: n.replica, Routes: n.routes, Keys: n.keys})
 	n.sinkMetrics = projector.NewMetrics()
 	if slices.Contains(cfg.Roles, RoleSigner) {
 		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log}); err != nil {
@@ -139,7 +151,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
-		Routes: n.routes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
+		Routes: n.routes, Secrets: n.secrets, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger

@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/secret"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// screen is what every value goes through on its way out of the gateway: it shows
+// secret.Mask in the place of a secret, or the secret where that was asked for by
+// someone who may. A value is a secret when it is encrypted, or when its key is
+// secret now.
+type screen struct {
+	table  *routes.Table
+	reveal func(ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
+}
+
+// screen makes the screen of a call's answers. Whether the caller may have secrets
+// revealed, permit has asked.
+func (g *Gateway) screen(ctx context.Context, reveal bool) (screen, error) {
+	table, _, err := g.routes()
+	if err != nil || !reveal {
+		return screen{table: table}, err
+	}
+	if g.cfg.Secrets == nil {
+		return screen{}, secret.ErrNoKEK
+	}
+	t := callerOf(ctx).tenant
+	return screen{table, func(k ledger.Key, v ledger.Value) (ledger.Value, error) {
+		return g.cfg.Secrets.Reveal(ctx, t, k, v)
+	}}, nil
+}
+
+func (s screen) secret(k ledger.Key, v ledger.Value) bool {
+	return secret.Sealed(v) || v != "" && s.table.Secret(k)
+}
+
+// entry is an entry as it is shown.
+func (s screen) entry(e replica.Entry) (*stelev1.Entry, error) {
+	out := &stelev1.Entry{}
+	return out, s.into(out, e)
+}
+
+// hidden is an entry as it is shown where nothing is revealed.
+func (s screen) hidden(e replica.Entry) *stelev1.Entry {
+	s.reveal = nil
+	out, _ := s.entry(e) // only what is revealed can fail
+	return out
+}
+
+func (s screen) into(out *stelev1.Entry, e replica.Entry) (err error) {
+	out.Key, out.Value, out.Revision = e.Key, e.Value, uint64(e.Revision)
+	if k, v := ledger.Key(e.Key), ledger.Value(e.Value); s.secret(k, v) {
+		out.Secret = true
+		if v, err = s.show(k, v); err == nil {
+			out.Value = string(v)
+		}
+	}
+	return err
+}
+
+// show is what is shown of a secret.
+func (s screen) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
+	if s.reveal == nil {
+		return secret.Mask, nil
+	}
+	return s.reveal(k, v)
+}
+
+// hide is a value as it is shown where nothing is revealed.
+func (s screen) hide(k ledger.Key, v ledger.Value) ledger.Value {
+	if s.secret(k, v) {
+		return secret.Mask
+	}
+	return v
+}
+
+// changes are changes as they are shown; the same ones, where none is a secret's.
+func (s screen) changes(changes []ledger.Change) []ledger.Change {
+	at := slices.IndexFunc(changes, func(c ledger.Change) bool { return s.secret(c.Key, c.Value) })
+	if at < 0 {
+		return changes
+	}
+	out := slices.Clone(changes)
+	for i := at; i < len(out); i++ {
+		out[i].Value = s.hide(out[i].Key, out[i].Value)
+	}
+	return out
+}
+
+// commit is a commit as it is shown.
+func (s screen) commit(c *ledger.Commit) *ledger.Commit {
+	shown := *c
+	shown.Changes = s.changes(c.Changes)
+	return &shown
+}
+
+// shown is a commit as watches get it. Without the routes, which a replica that is
+// being built does not have, it goes by what is encrypted: a commit that comes now is
+// no older than its key's being secret.
+func (g *Gateway) shown(c *ledger.Commit) *ledger.Commit {
+	s := screen{table: &routes.Table{}}
+	if table, _, err := g.routes(); err == nil {
+		s.table = table
+	}
+	return s.commit(c)
+}
+
+// ShredTenant destroys the tenant's key for secrets.
+func (s ledgerService) ShredTenant(ctx context.Context, req *stelev1.ShredTenantRequest) (*stelev1.ShredTenantResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	c := callerOf(ctx)
+	switch {
+	case c.tenant == "":
+		return nil, ledger.Invalid(tenantHeader, "name the tenant to shred")
+	case req.Confirm != string(c.tenant):
+		return nil, ledger.Invalid("confirm", fmt.Sprintf("it is not %s: nothing was destroyed", c.tenant))
+	case c.tenant.Reserved():
+		return nil, ledger.Invalid(tenantHeader, fmt.Sprintf("%s is the ledger's own and holds no secrets", c.tenant))
+	case s.g.cfg.Secrets == nil:
+		return nil, secret.ErrNoKEK
+	}
+	keys, rev, err := s.g.cfg.Secrets.Shred(ctx, l, c.tenant, c.Subject)
+	if err != nil {
+		return nil, err
+	}
+	s.g.cfg.Log.Warn("a tenant's secrets were destroyed", "tenant", c.tenant, "keys", keys, "by", c.Subject, "revision", rev)
+	return &stelev1.ShredTenantResponse{Keys: keys, Revision: uint64(rev)}, nil
+}

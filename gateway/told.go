@@ -1,0 +1,42 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// keyed tells of one key of one tenant.
+type keyed interface {
+	GetTenant() string
+	GetKey() string
+}
+
+// readable keeps what tells of keys that the caller may read.
+func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
+	sees, err := g.scope(callerOf(ctx), toRead)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(told, func(x T) bool { return !sees.key(x.GetKey()) }), nil
+}
+
+// recordTold records the keys that an operator is told without acting for their
+// tenants, for each tenant as its policy wants it.
+func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
+	if callerOf(ctx).tenant != "" {
+		return nil // recorded as a read of that tenant's
+	}
+	keys := make(map[ledger.Tenant][]string)
+	for _, x := range told {
+		t := ledger.Tenant(x.GetTenant())
+		keys[t] = append(keys[t], x.GetKey())
+	}
+	for t, of := range keys {
+		if err := g.record(ctx, t, method, asked{keys: of}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
