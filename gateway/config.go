@@ -26,7 +26,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, ledger.Invalid("key", err.Error())
 	}
 	if t := callerOf(ctx).tenant; !s.g.serves(t) {
-		entries, _, snapshot, err := s.g.fallback(ctx, []string{req.Key}, req.At, req.MinRevision)
+		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, Reveal: req.Reveal})
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 		}
 	}
 	if !g.serves(callerOf(ctx).tenant) {
-		return g.fallback(ctx, keys, req.GetAt(), req.GetMinRevision())
+		return g.fallback(ctx, req)
 	}
 	at, err := moment(req.GetAt())
 	if err != nil {

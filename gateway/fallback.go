@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -31,19 +32,23 @@ func (g *Gateway) fallsBack(method string, t ledger.Tenant) bool {
 
 // fallback reads the keys from the sink. That one is not there counts only where the
 // routes send it there: of any other the gateway knows nothing.
-func (g *Gateway) fallback(ctx context.Context, names []string, at *stelev1.At, atLeast uint64) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
 	t, sink := callerOf(ctx).tenant, g.cfg.FallbackSink
-	if at != nil {
+	names, atLeast := req.GetKeys(), req.GetMinRevision()
+	switch {
+	case req.GetReveal():
+		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no secrets that could be revealed: ask another gateway", errNotServed, t, sink)
+	case req.GetAt() != nil:
 		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no past: leave \"at\" out, or ask another gateway", errNotServed, t, sink)
 	}
-	routes, _, err := g.cfg.Routes.Table()
+	screen, err := g.screen(ctx, false)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	keys := make([]ledger.Key, len(names))
 	for i, name := range names {
 		keys[i] = ledger.Key(name)
-		if !routes.Route(keys[i]).Wants(sink) {
+		if !screen.table.Route(keys[i]).Wants(sink) {
 			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", errNotServed, t, name, sink)
 		}
 	}
@@ -70,7 +75,7 @@ func (g *Gateway) fallback(ctx context.Context, names []string, at *stelev1.At, 
 		if size += len(e.Value) + len(k); size > MaxMessage {
 			return nil, nil, nil, errManyBytes
 		}
-		entries = append(entries, &stelev1.Entry{Key: names[i], Value: string(e.Value), Revision: uint64(e.Revision)})
+		entries = append(entries, screen.hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
 	}
 	return entries, missing, &stelev1.Snapshot{Stale: true}, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -41,10 +42,12 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 			return p.on(toRead, by.Prefix)
 		}
 		return nil // told in parts
-	case *stelev1.GetCommitRequest, *stelev1.ListReadsRequest, *stelev1.ListParkedRequest, *stelev1.ListDriftRequest:
+	case *stelev1.GetCommitRequest, *stelev1.ListReadsRequest, *stelev1.ListParkedRequest, *stelev1.ListDriftRequest,
+		*configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests:
 		return nil // told in parts
 	case *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.CheckAccessRequest, *stelev1.ListTenantsRequest,
-		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest:
+		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest,
+		*configuration.Empty:
 		return nil // tells of no key
 	case *stelev1.CommitRequest:
 		return p.commit(r)

@@ -92,13 +92,15 @@ type recordCase struct {
 	want   string // empty: nothing
 }
 
-// full is the method's name on the wire.
-func (c recordCase) full() string {
-	if strings.HasPrefix(c.method, "configuration.") {
-		return "/" + c.method
+// fullMethod is a method's name on the wire.
+func fullMethod(name string) string {
+	if strings.HasPrefix(name, "configuration.") {
+		return "/" + name
 	}
-	return "/stele.v1." + c.method
+	return "/stele.v1." + name
 }
+
+func (c recordCase) full() string { return fullMethod(c.method) }
 
 // recordCases call every method, and say what each records when a policy asks for
 // the reads under secrets/. They begin at a tenant's revision 2.

@@ -453,3 +453,91 @@ func TestSampleReadsThatCannotBeRecorded(t *testing.T) {
 		t.Errorf("it gets %v, %v", got, err)
 	}
 }
+
+// A caller that is limited to prefixes gets what is under them, by whichever name.
+func TestSampleCallersWithPrefixes(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set(
+		"paramconfig/api/open/x", `"open"`, "paramconfig/api/closed/y", `"hidden"`, "paramconfig/api/closed/x", `"hidden"`, "paramconfig/db/z", `"hidden"`,
+		"tenantconfig/open", `{"amcCode":"open"}`, "tenant_config_open", `{"amcCode":"hidden"}`, "tenantconfig/closed", `{"amcCode":"hidden"}`,
+	))
+	f.setGrants(t, "acme", `{"grants":[{"roles":["reader"],"prefixes":["paramconfig/api/open/","tenantconfig/open"]}]}`)
+	sample, ctx := configuration.NewConfigServiceClient(f.conn), f.as(t, "acme", identity.Reader)
+	for _, tc := range []struct {
+		service, key string
+		want         codes.Code
+	}{
+		{"api", "param_config_x", codes.OK},
+		{"api", "param_config_open/x", codes.OK},
+		{"api", "param_config_all", codes.OK},
+		{"", "tenant_config_open", codes.OK},
+		{"api", "param_config_y", codes.NotFound},
+		{"db", "param_config_z", codes.PermissionDenied},
+		{"db", "param_config_all", codes.PermissionDenied},
+		{"", "param_config_db/z", codes.PermissionDenied},
+		{"", "tenant_config_closed", codes.PermissionDenied},
+		{"", "tenant_config_none", codes.PermissionDenied},
+	} {
+		got, err := sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{ServiceName: tc.service, Key: tc.key})
+		if status.Code(err) != tc.want || strings.Contains(got.String(), "hidden") {
+			t.Errorf("%s of %s: %v, %v, want %v", tc.key, tc.service, got, err, tc.want)
+		}
+	}
+	for key, want := range map[string]codes.Code{
+		"param_config_api/open/x": codes.OK, "tenant_config_open": codes.OK,
+		"param_config_api/closed/x": codes.PermissionDenied, "tenant_config_closed": codes.PermissionDenied,
+	} {
+		got, err := sample.RetrieveConfigs(ctx, &configuration.RetrieveConfigRequests{Keys: []string{"tenant_config_open", key}})
+		if status.Code(err) != want || strings.Contains(got.String(), "hidden") {
+			t.Errorf("%s: %v, %v, want %v", key, got, err, want)
+		}
+	}
+}
+
+// A secret is shown to who may have it revealed, which is recorded, and hidden from
+// others.
+func TestSampleSecrets(t *testing.T) {
+	f := startSecret(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/s/key", `"`+canary+`"`, "tenantconfig/s/x", `{"amcCode":"`+canary+`"}`))
+	sample := configuration.NewConfigServiceClient(f.conn)
+	type answer interface{ String() string }
+	calls := map[string]func(context.Context) (answer, error){
+		"a parameter": func(ctx context.Context) (answer, error) {
+			return sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{ServiceName: "s", Key: "param_config_key"})
+		},
+		"all parameters": func(ctx context.Context) (answer, error) {
+			return sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{ServiceName: "s", Key: "param_config_all"})
+		},
+		"a setting": func(ctx context.Context) (answer, error) {
+			return sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{Key: "tenant_config_s/x"})
+		},
+		"several": func(ctx context.Context) (answer, error) {
+			return sample.RetrieveConfigs(ctx, &configuration.RetrieveConfigRequests{Keys: []string{"tenant_config_s/x", "param_config_s/key"}})
+		},
+	}
+	auditor := f.as(t, "acme", identity.Auditor)
+	for name, call := range calls {
+		before := len(f.recorded(t, auditor))
+		got, err := call(f.as(t, "acme", identity.Reader))
+		switch {
+		case name == "a setting":
+			if status.Code(err) != codes.PermissionDenied {
+				t.Errorf("a reader gets %v, %v", got, err)
+			}
+		case err != nil, !strings.Contains(got.String(), "***"):
+			t.Errorf("a reader gets %s as %v, %v", name, got, err)
+		}
+		if strings.Contains(fmt.Sprint(got, err), canary) || strings.Contains(fmt.Sprint(got, err), "$secret") {
+			t.Errorf("a reader gets %s as %v, %v", name, got, err)
+		}
+		if n := len(f.recorded(t, auditor)); n != before {
+			t.Errorf("a read of %s that reveals nothing is recorded", name)
+		}
+		if got, err = call(f.as(t, "acme", identity.Reader, identity.Revealer)); err != nil || !strings.Contains(got.String(), canary) {
+			t.Errorf("a revealer gets %s as %v, %v", name, got, err)
+		}
+		if reads := f.recorded(t, auditor)[before:]; len(reads) != 1 || !reads[0].Revealed || reads[0].Revision != 1 {
+			t.Errorf("of %s is recorded %v", name, reads)
+		}
+	}
+}

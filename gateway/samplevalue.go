@@ -2,55 +2,11 @@ package gateway
 
 import (
 	"fmt"
-	"path"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/schemas/configuration"
 )
-
-// parameterOf finds a service's parameter by the last segment of its key, which is
-// all that the reference implementation goes by.
-func parameterOf(v *replica.View, services []ledger.Prefix, name string) (replica.Entry, bool, error) {
-	for _, p := range services {
-		found := ""
-		err := v.Keys(p, "", func(e replica.Entry) bool {
-			if path.Base(e.Key) == name {
-				found = e.Key
-			}
-			return found == ""
-		})
-		if err != nil {
-			return replica.Entry{}, false, err
-		}
-		if found != "" {
-			return v.Get(found)
-		}
-	}
-	return replica.Entry{}, false, nil
-}
-
-// parametersOf are all parameters of a service.
-func parametersOf(v *replica.View, services []ledger.Prefix) ([]*configuration.Secret, error) {
-	var all []*configuration.Secret
-	size := 0
-	for _, p := range services {
-		err := v.List(p, "", func(e replica.Entry) bool {
-			size += len(e.Key) + len(e.Value)
-			all = append(all, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(e.Value)})
-			return size <= MaxMessage
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	if size > MaxMessage {
-		return nil, errTooMuch
-	}
-	return all, nil
-}
 
 // plainText is a string as it is, and any other value as its JSON text.
 func plainText(value string) string {

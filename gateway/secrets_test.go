@@ -30,7 +30,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// startSecret is a gateway whose keys below s/ are secret.
+// startSecret is a gateway whose keys below s/ are secret, also with the tag
+// tenantconfig, and all parameters.
 func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	t.Helper()
 	text, err := secret.GenerateKEK()
@@ -41,7 +42,7 @@ func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := routes.Parse([]byte(`{"sinks":{},"routes":[{"prefix":"s/","secret":true}]}`))
+	table, err := routes.Parse([]byte(`{"sinks":{},"routes":[{"prefix":"s/","secret":true},{"prefix":"param","secret":true},{"prefix":"tenantconfig/s/","secret":true}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,13 +119,17 @@ func (f *fixture) answers(t *testing.T, ctx context.Context, encoded bool) map[s
 // fill sets every field of a request that it knows the meaning of.
 func fill(m protoreflect.Message, encoded bool) {
 	fields := m.Descriptor().Fields()
+	key := "s/a"
+	if m.Descriptor().ParentFile().Package() == "configuration" {
+		key = "param_config_pw"
+	}
 	for i := range fields.Len() {
 		fd := fields.Get(i)
 		set := func(v any) { m.Set(fd, protoreflect.ValueOf(v)) }
 		switch {
 		case fd.Name() == "keys" && fd.IsList(), fd.Name() == "prefixes":
 			l := m.Mutable(fd).List()
-			for _, k := range map[bool][]string{true: {"s/a", "s/old", "open"}, false: {""}}[fd.Name() == "keys"] {
+			for _, k := range map[bool][]string{true: {key, "s/old", "open"}, false: {""}}[fd.Name() == "keys"] {
 				l.Append(protoreflect.ValueOf(k))
 			}
 		case fd.Name() == "revisions":
@@ -136,7 +141,7 @@ func fill(m protoreflect.Message, encoded bool) {
 				e.Set(e.Descriptor().Fields().ByName("value"), protoreflect.ValueOf(`"`+canary))
 			}
 		case fd.Name() == "key":
-			set("s/a")
+			set(key)
 		case fd.Name() == "encoded":
 			set(encoded)
 		case fd.Name() == "dry_run", fd.Name() == "previous_values", fd.Name() == "initial_state":
@@ -167,14 +172,14 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 	f := startSecret(t, func(c *gateway.Config) {
 		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	})
-	ctx := f.as(t, "acme", identity.Admin, identity.Operator)
+	ctx := f.as(t, "acme", identity.Writer, identity.Auditor, identity.Operator)
 	plain, err := f.node.Ledger.Commit(t.Context(), "acme", ledger.ChangeSet{ // from before the key was secret: @1
 		Changes: []ledger.Change{{Key: "s/old", Value: `"` + old + `"`}, {Key: "open", Value: `"` + shown + `"`}}})
 	if err != nil || plain.Revision != 1 {
 		t.Fatal(err)
 	}
 	for i := range 3 { // to @4
-		f.commit(t, ctx, set("s/a", fmt.Sprintf(`"%s %d"`, canary, i), "open", fmt.Sprintf(`"%s %d"`, shown, i)))
+		f.commit(t, ctx, set("s/a", fmt.Sprintf(`"%s %d"`, canary, i), "param_config_pw", `"`+canary+`"`, "open", fmt.Sprintf(`"%s %d"`, shown, i)))
 	}
 	checked, found := 0, 0
 	for _, encoded := range []bool{true, false} { // commits as they are stored hold what was written in the clear

@@ -23,7 +23,8 @@ func auditReadsCommand(c *cli) *cobra.Command {
 		Short: "List the reads that the tenant's policy has recorded, oldest first",
 		Long: `List the reads that the tenant's policy has recorded, oldest first: who asked for
 which keys and prefixes, when, and of which revision the answer was. An answer
-without a revision was an error, e.g. that a key is not set.
+without a revision was an error, e.g. that a key is not set. Reads that reveal
+secrets are recorded without a policy, too.
 
 An operator sets the policy of a tenant, prefix by prefix; it counts from the
 next read on:
@@ -51,8 +52,12 @@ next read on:
 			if r.Revision > 0 {
 				revision = styleRevision(ledger.Revision(r.Revision).String())
 			}
+			method := path.Base(r.Method)
+			if r.Revealed {
+				method += " --reveal"
+			}
 			rows = append(rows, []string{
-				output.Faint.Render(clock(r.Time)), output.Plain(r.Subject), path.Base(r.Method), revision, output.Plain(strings.Join(asked(r), " ")),
+				output.Faint.Render(clock(r.Time)), output.Plain(r.Subject), method, revision, output.Plain(strings.Join(asked(r), " ")),
 			})
 			return nil
 		})
@@ -128,11 +133,12 @@ type recordedRead struct {
 	Keys     []string `json:"keys,omitempty"`
 	Prefixes []string `json:"prefixes,omitempty"`
 	Revision uint64   `json:"revision,omitempty"`
+	Revealed bool     `json:"revealed,omitempty"`
 }
 
 func readObject(r *stelev1.ReadRecord) recordedRead {
 	return recordedRead{
 		Time: rfc3339(r.Time), Subject: r.Subject, Roles: r.Roles, Method: r.Method,
-		Keys: r.Keys, Prefixes: r.Prefixes, Revision: r.Revision,
+		Keys: r.Keys, Prefixes: r.Prefixes, Revision: r.Revision, Revealed: r.Revealed,
 	}
 }

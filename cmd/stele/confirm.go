@@ -22,20 +22,27 @@ func confirmed(ctx context.Context, yes bool, question string) (bool, error) {
 	if yes {
 		return true, nil
 	}
-	fmt.Fprintf(os.Stderr, "%s [y/N] ", question)
+	answer, err := ask(ctx, question+" [y/N] ")
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
+}
+
+// ask puts a question to whoever sits at the terminal.
+func ask(ctx context.Context, question string) (string, error) {
+	fmt.Fprint(os.Stderr, question)
 	answer := make(chan string, 1)
 	go func() { // ends with the program at the latest: a read from a terminal cannot be called off
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 		if err == io.EOF {
 			fmt.Fprintln(os.Stderr)
 		}
-		answer <- strings.ToLower(strings.TrimSpace(line))
+		answer <- strings.TrimSpace(line)
 	}()
 	select {
 	case <-ctx.Done():
 		fmt.Fprintln(os.Stderr)
-		return false, ctx.Err()
+		return "", ctx.Err()
 	case a := <-answer:
-		return a == "y" || a == "yes", nil
+		return a, nil
 	}
 }

@@ -5,14 +5,17 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/environ"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/follow"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/term"
 )
@@ -24,7 +27,10 @@ func execCommand(c *cli) *cobra.Command {
 		Short: "Run a command with settings as environment variables",
 		Long: `Run a command with the settings below PREFIX as environment variables: the rest of
 the key in upper case, with "_" for what a name cannot have. With --restart the
-command is stopped and started again when they change. Its exit code is returned.`,
+command is stopped and started again when they change. Its exit code is returned.
+
+Secrets are revealed to the command, which takes the right to do so (stele can
+reveal) and is recorded.`,
 		Example: `  stele exec tenantconfig/checkout --restart -- ./checkout --port 8080`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {
@@ -88,6 +94,7 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 // settingsBelow reads the settings at a moment, nil for head, and its revision.
 func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, ledger.Revision, error) {
 	settings := make(map[ledger.Key]ledger.Value)
+	var secrets []string
 	var rev ledger.Revision
 	req := &stelev1.ListRequest{Prefix: below, At: at, PageSize: 10_000}
 	for {
@@ -97,12 +104,30 @@ func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.A
 		}
 		for _, e := range resp.Entries {
 			settings[ledger.Key(e.Key)] = ledger.Value(e.Value)
+			if e.Secret {
+				secrets = append(secrets, e.Key)
+			}
 		}
 		rev = ledger.Revision(resp.Snapshot.GetRevision())
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
-			return settings, rev, nil
+			return settings, rev, s.reveal(ctx, settings, secrets, rev)
 		}
 	}
+}
+
+// reveal puts the values of secrets into settings, as they are at a revision. A
+// program gets them, or it is not run: "***" would be taken for one.
+func (s *session) reveal(ctx context.Context, settings map[ledger.Key]ledger.Value, secrets []string, rev ledger.Revision) error {
+	for some := range slices.Chunk(secrets, manyKeys) {
+		resp, err := s.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: atRevision(rev), Reveal: true})
+		if err != nil {
+			return failure.Try(err, "a token that may reveal %s, a secret that the command needs (stele can reveal %[1]s), or a prefix without secrets", some[0])
+		}
+		for _, e := range resp.Entries {
+			settings[ledger.Key(e.Key)] = ledger.Value(e.Value)
+		}
+	}
+	return nil
 }
 
 // watchVariables sends the variables after each commit that changes settings.
@@ -111,11 +136,14 @@ func (s *session) watchVariables(ctx context.Context, prefix, below string, sett
 	return follow.Watch(ctx, follow.Config{
 		Client: s.config, Prefixes: []string{below}, From: rev + 1, Lost: tellLost,
 		Commit: func(w *stelev1.WatchCommit) error {
-			for _, ch := range w.Changes {
-				if ch.Delete {
-					delete(settings, ledger.Key(ch.Key))
-				} else {
-					settings[ledger.Key(ch.Key)] = ledger.Value(ch.Value)
+			for err := s.update(ctx, settings, w); err != nil; err = s.update(ctx, settings, w) {
+				if !unknown(err) {
+					return err
+				}
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+					return ctx.Err()
 				}
 			}
 			vars, err := environ.Variables(prefix, settings)
@@ -131,6 +159,33 @@ func (s *session) watchVariables(ctx context.Context, prefix, below string, sett
 			}
 		},
 	})
+}
+
+// update puts a commit's changes into settings. What is shown of a secret may also be
+// a string of someone's, so that is asked.
+func (s *session) update(ctx context.Context, settings map[ledger.Key]ledger.Value, w *stelev1.WatchCommit) error {
+	var masked, secrets []string
+	for _, ch := range w.Changes {
+		if ch.Delete {
+			delete(settings, ledger.Key(ch.Key))
+			continue
+		}
+		settings[ledger.Key(ch.Key)] = ledger.Value(ch.Value)
+		if ch.Value == string(secret.Mask) {
+			masked = append(masked, ch.Key)
+		}
+	}
+	rev := ledger.Revision(w.Revision)
+	entries, err := s.entriesOf(ctx, masked, rev)
+	if err != nil {
+		return err
+	}
+	for _, k := range masked {
+		if entries[k].GetSecret() {
+			secrets = append(secrets, k)
+		}
+	}
+	return s.reveal(ctx, settings, secrets, rev)
 }
 
 // forwarded are the signals that the command gets from us. On a terminal, Ctrl-C

@@ -12,12 +12,14 @@ import (
 
 func exportCommand(c *cli) *cobra.Command {
 	var at string
+	var reveal bool
 	cmd := &cobra.Command{
 		Use:   "export [PREFIX]",
 		Short: "Print every key with its value as it is stored",
 		Long: `Print every key that is set and begins with the prefix, sorted, as one JSON object
 a line (or YAML documents with -o yaml): {"key":...,"revision":N,"value":...}. All
-of it is of one revision.`,
+of it is of one revision. "***" stands in the place of secrets, which are marked
+"secret":true.`,
 		Example: `  stele export > acme.jsonl
   stele export tenantconfig/ --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -30,11 +32,12 @@ of it is of one revision.`,
 		}
 		out := bufio.NewWriterSize(os.Stdout, 1<<20)
 		s.Printer = output.NewPrinter(out, s.Format)
-		if err := s.objects(ctx, &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000}); err != nil {
+		if err := s.objects(ctx, &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000, Reveal: reveal}); err != nil {
 			return err
 		}
 		return out.Flush()
 	})
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets themselves, which takes a right of its own and is recorded")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }

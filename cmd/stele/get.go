@@ -12,14 +12,16 @@ import (
 
 func getCommand(c *cli) *cobra.Command {
 	var at string
-	var asJSON bool
+	var asJSON, reveal bool
 	cmd := &cobra.Command{
 		Use:   "get KEY",
 		Short: "Print a key's value",
 		Long: `Print a key's value, now or at any moment of the past: a string bare, anything
-else as JSON. Exit code 3 where the key is not set.`,
+else as JSON. Exit code 3 where the key is not set. "***" stands in the place of a
+secret; to reveal one takes a right of its own, and is recorded.`,
 		Example: `  stele get tenantconfig/checkout/timeout_ms
-  stele get tenantconfig/checkout/timeout_ms --at @2h`,
+  stele get tenantconfig/checkout/timeout_ms --at @2h
+  stele get paramconfig/db/password --reveal`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.keys,
 	}
@@ -32,7 +34,7 @@ else as JSON. Exit code 3 where the key is not set.`,
 		if err != nil {
 			return err
 		}
-		resp, err := s.config.Get(ctx, &stelev1.GetRequest{Key: string(key), At: point})
+		resp, err := s.config.Get(ctx, &stelev1.GetRequest{Key: string(key), At: point, Reveal: reveal})
 		if err != nil {
 			return err
 		}
@@ -46,6 +48,7 @@ else as JSON. Exit code 3 where the key is not set.`,
 		}
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print a secret itself")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print strings as JSON, too")
 	return cmd
 }

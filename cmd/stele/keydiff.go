@@ -7,6 +7,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/patch"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -66,6 +67,8 @@ func diffLines(d *stelev1.KeyDiff) ([]string, error) {
 		return nil, err
 	}
 	switch {
+	case len(places) == 0 && d.ToValue == string(secret.Mask): // whether it is the same secret, is not told
+		return []string{placeLine(d.Key, d.ToValue, d.ToValue)}, nil
 	case len(places) == 0:
 		return []string{placeLine(d.Key, d.ToValue, d.ToValue) + ", as before"}, nil
 	case len(places) == 1 && places[0].Path == "":

@@ -16,10 +16,11 @@ type entry struct {
 	Key      string          `json:"key"`
 	Revision uint64          `json:"revision"`
 	Value    json.RawMessage `json:"value"`
+	Secret   bool            `json:"secret,omitempty"`
 }
 
 func entryObject(e *stelev1.Entry) entry {
-	return entry{e.Key, e.Revision, json.RawMessage(e.Value)}
+	return entry{e.Key, e.Revision, json.RawMessage(e.Value), e.Secret}
 }
 
 type change struct {

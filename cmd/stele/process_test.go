@@ -1,5 +1,3 @@
-//go:build faults || history
-
 package main_test
 
 import (
@@ -144,15 +142,16 @@ func serving(t *testing.T, p *process, token func() (string, error)) *gateway {
 }
 
 // launchUp is "stele up" on a data folder, before it serves.
-func launchUp(t *testing.T, data, config string) *process {
+func launchUp(t *testing.T, data, config string, more ...string) *process {
 	t.Helper()
-	return launch(t, environment(config), "stele", "up", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0")
+	args := append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)
+	return launch(t, environment(config), "stele", args...)
 }
 
 // startUp is "stele up" on a data folder, with its operator's token.
-func startUp(t *testing.T, data, config string) *gateway {
+func startUp(t *testing.T, data, config string, more ...string) *gateway {
 	t.Helper()
-	return serving(t, launchUp(t, data, config), func() (string, error) {
+	return serving(t, launchUp(t, data, config, more...), func() (string, error) {
 		token, err := os.ReadFile(filepath.Join(data, "token"))
 		return strings.TrimSpace(string(token)), err
 	})

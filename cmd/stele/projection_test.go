@@ -203,16 +203,19 @@ func settle(t *testing.T, m *member, s *source) {
 	}
 }
 
-// parkedKeys are those of a tenant that a sink would not take.
-func parkedKeys(t *testing.T, m *member, tenant ledger.Tenant, sink string) map[string]bool {
+var particular = regexp.MustCompile(`/stele/\S+|[0-9]+ bytes`)
+
+// parkedKeys are those of a tenant that a sink would not take, with the reasons but
+// for what is particular to each.
+func parkedKeys(t *testing.T, m *member, tenant ledger.Tenant, sink string) map[string]string {
 	t.Helper()
 	resp, err := stelev1.NewSinksClient(m.conn).ListParked(acting(t, tenant), &stelev1.ListParkedRequest{Sink: sink})
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := make(map[string]bool)
+	keys := make(map[string]string)
 	for _, p := range resp.Parked {
-		keys[p.Key] = true
+		keys[p.Key] = particular.ReplaceAllString(p.Reason, "...")
 	}
 	return keys
 }
@@ -235,33 +238,42 @@ func checkSinks(t *testing.T, s *source, to *sinks, m *member) {
 	}
 }
 
-// compareSinks holds the stores against what is set, but for what is parked.
+// compareSinks holds the stores against what is set, but for what is parked: of that a
+// store may hold what it could take before.
 func compareSinks(t *testing.T, to *sinks, m *member, tenant ledger.Tenant, all held) {
 	t.Helper()
-	of := func(sink string, prefixes ...string) held {
-		parked := parkedKeys(t, m, tenant, sink)
-		out := maps.Clone(all)
-		maps.DeleteFunc(out, func(key, _ string) bool {
-			return parked[key] || !slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
-		})
-		if len(parked) > 0 {
-			fmt.Printf("%s has parked %d keys of %s\n", sink, len(parked), tenant)
-		}
-		return out
-	}
 	for _, c := range []struct {
-		sink      string
-		got, want held
+		sink     string
+		got      held
+		prefixes []string
 	}{
-		{"dynamodb", to.inDynamoDB(t, tenant), of("dynamodb", "tenantconfig/")},
-		{"parameterstore", to.inParameterStore(t, tenant), of("parameterstore", "paramconfig/")},
-		{"files", to.inFiles(t, tenant), of("files", "tenantconfig/", "paramconfig/")},
+		{"dynamodb", to.inDynamoDB(t, tenant), []string{"tenantconfig/"}},
+		{"parameterstore", to.inParameterStore(t, tenant), []string{"paramconfig/"}},
+		{"files", to.inFiles(t, tenant), []string{"tenantconfig/", "paramconfig/"}},
 	} {
-		if diff := compare(t, c.sink, tenant, c.got, c.want); diff != "" {
+		parked := parkedKeys(t, m, tenant, c.sink)
+		want := maps.Clone(all)
+		maps.DeleteFunc(want, func(key, _ string) bool {
+			return parked[key] != "" || !slices.ContainsFunc(c.prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
+		})
+		maps.DeleteFunc(c.got, func(key, _ string) bool { return parked[key] != "" })
+		if diff := compare(t, c.sink, tenant, c.got, want); diff != "" {
 			t.Error(diff)
 		}
-		fmt.Printf("%s of %s: %d keys are as they should be\n", c.sink, tenant, len(c.want))
+		reasons := make(map[string]int)
+		for _, reason := range parked {
+			reasons[reason]++
+		}
+		fmt.Printf("%s of %s: %d keys are as they should be, %d are parked%s\n", c.sink, tenant, len(want), len(parked), tell(reasons))
 	}
+}
+
+// tell lists what happened how often.
+func tell(counts map[string]int) (text string) {
+	for _, what := range slices.Sorted(maps.Keys(counts)) {
+		text += fmt.Sprintf("; %d: %s", counts[what], what)
+	}
+	return text
 }
 
 // checkEvents looks for every change of the history among the events.

@@ -134,12 +134,14 @@ func (s *session) name(revision uint64) string {
 	return fmt.Sprintf("%s%s", s.tenant, ledger.Revision(revision))
 }
 
+// manyKeys is how many of the largest values fit an answer.
+const manyKeys = 15
+
 // entriesOf reads keys, of which each may hold the largest value, at a revision;
 // those that are not set are left out.
 func (s *session) entriesOf(ctx context.Context, keys []string, at ledger.Revision) (map[string]*stelev1.Entry, error) {
-	const page = 15 // so many of the largest values fit an answer
 	entries := make(map[string]*stelev1.Entry, len(keys))
-	for some := range slices.Chunk(keys, page) {
+	for some := range slices.Chunk(keys, manyKeys) {
 		resp, err := s.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: atRevision(at)})
 		if err != nil {
 			return nil, err

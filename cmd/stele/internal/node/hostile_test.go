@@ -1,0 +1,213 @@
+package node_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+)
+
+// TestNothingOfAnotherTenantIsTold calls every method that is served with whatever
+// may find a way around: callers of one tenant who are after another's data, and
+// callers with prefixes who are after the rest of their own. Whatever comes back,
+// also in errors and in what streams send later, is searched for what they must not
+// learn. That a key is set is asked for in pairs of calls, which must not differ.
+//
+// STELE_HOSTILE_CALLS says how many calls (4,000), and STELE_HOSTILE_SEED repeats
+// what chance chose.
+func TestNothingOfAnotherTenantIsTold(t *testing.T) {
+	calls := number(t, "STELE_HOSTILE_CALLS", 4_000)
+	seed := number(t, "STELE_HOSTILE_SEED", 1)
+	w := startWorld(t)
+	begun := time.Now()
+	thieves := &siege{world: w, callers: w.thieves(t), seed: uint64(seed), left: int64(calls)}
+	thieves.run(t)
+	took := time.Since(begun).Round(time.Millisecond)
+
+	for _, l := range thieves.leaks {
+		t.Error(l)
+	}
+	for _, m := range w.methods {
+		const enough = 50
+		if thieves.called[m.name] > enough && thieves.answered[m.name] == 0 && !slices.Contains(deniedToAll, m.name) {
+			t.Errorf("%s: none of %d calls was answered: they cannot have found anything", m.name, thieves.called[m.name])
+		}
+	}
+	for _, v := range victims {
+		w.untouched(t, v)
+	}
+	fmt.Printf("isolation: %d calls of %d methods, %d answered, %d pairs compared, in %s with seed %d: %d leaks\n",
+		calls, len(w.methods), total(thieves.answered), thieves.pairs, took, seed, len(thieves.leaks))
+
+	// What would have leaked is there to be found: its owner finds it.
+	owner := &siege{world: w, callers: w.owners(), seed: uint64(seed), left: 5_000}
+	owner.run(t)
+	for _, m := range w.methods {
+		if found := owner.found[m.name] > 0; found == slices.Contains(tellNothing, m.name) {
+			t.Errorf("%s: the owner's own data came back in %d of %d answers; the search for it or the requests are too weak",
+				m.name, owner.found[m.name], owner.answered[m.name])
+		}
+	}
+}
+
+// deniedToAll are for operators.
+var deniedToAll = []string{"/stele.v1.Ledger/ListTenants", "/stele.v1.Sinks/GetRoutes"}
+
+// tellNothing are the methods that answer with nothing that is searched for; of
+// drift, because nobody edits a sink here.
+var tellNothing = []string{
+	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants",
+	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency",
+	"/stele.v1.Sinks/ListSinks", "/stele.v1.Sinks/ListDrift", "/stele.v1.Sinks/CheckDrift", "/stele.v1.Sinks/Replay", "/stele.v1.Sinks/Retry", "/stele.v1.Sinks/Skip", "/stele.v1.Sinks/GetRoutes",
+}
+
+func number(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
+}
+
+func total(of map[string]int) (n int) {
+	for _, c := range of {
+		n += c
+	}
+	return n
+}
+
+// siege is some calls, made by several workers.
+type siege struct {
+	world   *world
+	callers []*attacker
+	seed    uint64
+	left    int64 // calls, counted down
+
+	mu       sync.Mutex // guards what follows
+	called   map[string]int
+	answered map[string]int // without an error
+	found    map[string]int // answers with something that must not be told
+	leaks    []string
+	pairs    int
+}
+
+const workers = 16
+
+func (s *siege) run(t *testing.T) {
+	s.called, s.answered, s.found = make(map[string]int), make(map[string]int), make(map[string]int)
+	var running sync.WaitGroup
+	for i := range workers {
+		g := &generator{Rand: rand.New(rand.NewPCG(s.seed, uint64(i))), pool: s.world.pool}
+		running.Go(func() {
+			for t.Context().Err() == nil {
+				m := s.world.methods[g.weighted(s.world.weights)]
+				if atomic.AddInt64(&s.left, -1) < 0 {
+					return
+				}
+				c := &call{siege: s, generator: g, method: m, by: s.callers[g.IntN(len(s.callers))]}
+				c.make(t.Context())
+			}
+		})
+	}
+	running.Wait()
+}
+
+// note counts a call, and searches all that came back.
+func (s *siege) note(c *call, sent [][]byte, came [][]byte, code codes.Code) {
+	leak := c.by.search(c.method, sent, came)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.called[c.method.name]++
+	if code == codes.OK {
+		s.answered[c.method.name]++
+	}
+	if leak == "" {
+		return
+	}
+	if code == codes.OK {
+		s.found[c.method.name]++
+	}
+	if len(s.leaks) < 20 {
+		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s tells %q:\nasked %q\ntold %q", c.method.name, c.by.name, leak, sent, came))
+	}
+}
+
+// paired notes that two calls were compared that differ by a key alone, one that is
+// set and one that is not.
+func (s *siege) paired(c *call, set, unset string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pairs++
+	if set != unset && len(s.leaks) < 20 {
+		s.leaks = append(s.leaks, fmt.Sprintf("%s by %s tells whether a key is set:\nset   %s\nunset %s", c.method.name, c.by.name, set, unset))
+	}
+}
+
+// untouched fails when somebody else has written to the victim.
+func (w *world) untouched(t *testing.T, victim ledger.Tenant) {
+	t.Helper()
+	authors := make(map[string]int)
+	req := &stelev1.ListCommitsRequest{PageSize: 1000, OmitValues: true}
+	for {
+		resp, err := w.ledger.ListCommits(w.owner[victim], req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, info := range resp.Commits {
+			author := info.Commit.Author
+			if in := info.Commit.Origin.GetImport(); in != nil {
+				author = in.Importer
+			}
+			authors[author]++
+			for _, ch := range info.Commit.Changes {
+				if !strings.HasPrefix(ch.Key, openPrefix) && author != ownerName {
+					t.Errorf("%s changed %s in %s@%d", author, ch.Key, victim, info.Commit.Revision)
+				}
+			}
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	for _, author := range slices.Sorted(maps.Keys(authors)) {
+		if !strings.HasPrefix(author, ownerName) && !strings.HasPrefix(author, insiderName) {
+			t.Errorf("%s has made %d commits in %s", author, authors[author], victim)
+		}
+	}
+}
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// Two tenants have what others are after. One lets its callers do what their roles
+// say, as far as their tokens go, the other what its grants say.
+var victims = [2]ledger.Tenant{"vault-5e1f-roles", "vault-5e1f-grants"}
+
+const (
+	victimName               = "vault-5e1f" // is in both names
+	thief      ledger.Tenant = "thief"
+)
+
+func (w *world) commit(t *testing.T, ctx context.Context, req *stelev1.CommitRequest) {
+	t.Helper()
+	if _, err := w.ledger.Commit(ctx, req); err != nil {
+		t.Fatal(err)
+	}
+}

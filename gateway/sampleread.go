@@ -1,0 +1,242 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/schemas/configuration"
+)
+
+// sampleRead is one call, and what is to be recorded of it: the keys and prefixes of
+// the ledger's that were looked at, and the revision that is answered from, 0 while
+// nothing is. It looks at no key that the caller may not read.
+type sampleRead struct {
+	asked
+	revision uint64
+
+	g             *Gateway
+	c             caller
+	sees, reveals scope
+	view          *replica.View
+	screen        screen
+}
+
+// permit is nil when some of the keys, or some below the prefixes, are the caller's
+// to read. Whether one is set does not matter.
+func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error) {
+	if r.sees, err = r.g.scope(r.c, toRead); err != nil {
+		return err
+	}
+	for _, p := range services {
+		if len(r.sees.within([]ledger.Prefix{p})) > 0 {
+			return nil
+		}
+		keys = append(keys, string(p))
+	}
+	if len(keys) == 0 || slices.ContainsFunc(keys, r.sees.key) {
+		return nil
+	}
+	return r.g.mayOn(r.c, toRead, keys[0])
+}
+
+// open opens the tenant's state. Who asks for a secret by this interface asks to have
+// it revealed: its callers have no other way to say so.
+func (r *sampleRead) open(ctx context.Context) (err error) {
+	if r.reveals, err = r.g.scope(r.c, toReveal); err != nil {
+		return err
+	}
+	if r.screen, err = r.g.screen(ctx, len(r.reveals) > 0 && r.g.cfg.Secrets != nil); err != nil {
+		return err
+	}
+	r.view, err = r.g.view(ctx, replica.At{}, 0)
+	return err
+}
+
+// retrieve reads what RetrieveConfig was asked for. A parameter is that of the key by
+// itself, or else that of the service.
+func (r *sampleRead) retrieve(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.TenantParamConfig, error) {
+	keys, services, err := sampleMeans(req)
+	if err == nil {
+		err = r.permit(keys, services)
+	}
+	if err == nil {
+		err = r.open(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer r.view.Close()
+	data, err := r.find(req, keys, services)
+	if err == nil {
+		r.revision = uint64(r.view.State().Revision)
+	}
+	return data, err
+}
+
+func (r *sampleRead) find(req *configuration.RetrieveConfigRequest, keys []string, services []ledger.Prefix) (*configuration.TenantParamConfig, error) {
+	if req.Key == allParameters {
+		return r.parameters(req.ServiceName, services)
+	}
+	name, param := strings.CutPrefix(req.Key, sampleParamTag)
+	e, ok, err := r.first(keys)
+	if err == nil && !ok && param {
+		e, ok, err = r.search(services, name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, r.notSet(req.Key)
+	}
+	value, hidden, err := r.show(e)
+	switch {
+	case err != nil:
+		return nil, err
+	case param:
+		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: plainText(value)}}}, nil
+	case hidden:
+		return nil, denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.tenant, r.c.Subject)
+	}
+	config, err := sampleConfigs(value)
+	if err != nil {
+		return nil, ledger.Invalid("key", fmt.Sprintf("what %s is set to cannot be told as a Config: %v; ask for it by retrieveConfigs, which returns it as text", e.Key, err))
+	}
+	return &configuration.TenantParamConfig{Tenant: &configuration.Configuration{
+		Pk: "TENANT#" + string(r.c.tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, sampleTenantTag), Config: config,
+	}}, nil
+}
+
+// retrieveAll reads what RetrieveConfigs was asked for.
+func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string]string, error) {
+	means := make([][]string, len(keys))
+	for i, k := range keys {
+		var err error
+		if means[i], err = sampleKeys(k, fmt.Sprintf("keys[%d]", i)); err != nil {
+			return nil, err
+		}
+		if err := r.permit(means[i], nil); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.open(ctx); err != nil {
+		return nil, err
+	}
+	defer r.view.Close()
+	data := make(map[string]string, len(keys))
+	size := 0
+	for i, k := range keys {
+		e, ok, err := r.first(means[i])
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return nil, r.notSet(k)
+		}
+		value, _, err := r.show(e)
+		if err != nil {
+			return nil, err
+		}
+		if size += len(e.Key) + len(value); size > MaxMessage {
+			return nil, errManyBytes
+		}
+		if name, param := strings.CutPrefix(k, sampleParamTag); param {
+			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.tenant, r.g.cfg.Environment, name)
+		}
+		data[k] = plainText(value)
+	}
+	r.revision = uint64(r.view.State().Revision)
+	return data, nil
+}
+
+func (r *sampleRead) notSet(key string) error {
+	return ledger.NotFound("%s is not set in %s%s", key, r.c.tenant, r.view.State().Revision)
+}
+
+// first is the first of the keys that is set.
+func (r *sampleRead) first(keys []string) (e replica.Entry, ok bool, err error) {
+	for _, k := range keys {
+		if !r.sees.key(k) {
+			continue
+		}
+		r.keys = append(r.keys, k)
+		if e, ok, err = r.view.Get(k); ok || err != nil {
+			return e, ok, err
+		}
+	}
+	return e, false, nil
+}
+
+// search finds a service's parameter by the last segment of its key, which is all
+// that the reference implementation goes by.
+func (r *sampleRead) search(services []ledger.Prefix, name string) (replica.Entry, bool, error) {
+	for _, p := range services {
+		r.prefixes = append(r.prefixes, string(p))
+		found := ""
+		err := r.view.Keys(p, "", func(e replica.Entry) bool {
+			if path.Base(e.Key) == name && r.sees.key(e.Key) {
+				found = e.Key
+			}
+			return found == ""
+		})
+		if err != nil {
+			return replica.Entry{}, false, err
+		}
+		if found != "" {
+			return r.view.Get(found)
+		}
+	}
+	return replica.Entry{}, false, nil
+}
+
+// parameters are all of a service's.
+func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*configuration.TenantParamConfig, error) {
+	all := &configuration.TenantParamConfig{}
+	size := 0
+	var failed error
+	for _, p := range prefixes {
+		r.prefixes = append(r.prefixes, string(p))
+		err := r.view.List(p, "", func(e replica.Entry) bool {
+			if !r.sees.key(e.Key) {
+				return true
+			}
+			var value string
+			if value, _, failed = r.show(e); failed == nil {
+				size += len(e.Key) + len(value)
+				all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(value)})
+			}
+			return failed == nil && size <= MaxMessage
+		})
+		switch {
+		case err != nil:
+			return nil, err
+		case failed != nil:
+			return nil, failed
+		case size > MaxMessage:
+			return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", errTooLarge, service, MaxMessage)
+		}
+	}
+	if len(all.Parameters) == 0 {
+		return nil, ledger.Invalid("serviceName", fmt.Sprintf("%s has no parameters of %q", r.c.tenant, service))
+	}
+	return all, nil
+}
+
+// show is a value as the caller may have it, and whether it is hidden.
+func (r *sampleRead) show(e replica.Entry) (value string, hidden bool, err error) {
+	k, v := ledger.Key(e.Key), ledger.Value(e.Value)
+	switch {
+	case !r.screen.secret(k, v):
+		return e.Value, false, nil
+	case r.screen.reveal == nil || !r.reveals.key(e.Key):
+		return string(secret.Mask), true, nil
+	}
+	r.revealed = true
+	v, err = r.screen.reveal(k, v)
+	return string(v), false, err
+}
