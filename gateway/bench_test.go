@@ -86,3 +86,39 @@ func BenchmarkCommitManyTenants(b *testing.B) {
 		}
 	})
 }
+
+// What a secret costs more than what is none: to write it encrypted, to show that it
+// is one, and to reveal it, which is recorded.
+func BenchmarkSecrets(b *testing.B) {
+	f := startSecret(b)
+	ctx := f.as(b, "acme", identity.Admin)
+	value := `"` + strings.Repeat("x", 254) + `"`
+	f.commit(b, ctx, set("open/key", value, "s/key", value))
+	get := func(key string, reveal bool) func(*testing.B) {
+		return func(b *testing.B) {
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: key, Reveal: reveal}); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+	}
+	write := func(key string) func(*testing.B) {
+		return func(b *testing.B) {
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					f.commit(b, ctx, set(key, value))
+				}
+			})
+		}
+	}
+	b.Run("write of none", write("open/key"))
+	b.Run("write", write("s/key"))
+	b.Run("get of none", get("open/key", false))
+	b.Run("get hidden", get("s/key", false))
+	b.Run("get revealed", get("s/key", true))
+}

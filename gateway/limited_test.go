@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -316,8 +318,9 @@ func TestReadsAreListedInPart(t *testing.T) {
 	}
 }
 
-// What a sink has parked is told like the keys themselves.
-func TestParkedKeysAreToldInPart(t *testing.T) {
+// What a sink has parked, and what has drifted there, is told like the keys
+// themselves.
+func TestASinkIsToldInPart(t *testing.T) {
 	f := startSinks(t)
 	f.project()
 	ctx := f.as(t, "acme", identity.Admin)
@@ -328,5 +331,16 @@ func TestParkedKeysAreToldInPart(t *testing.T) {
 	part := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Admin}, Prefixes: []ledger.Prefix{"a"}}))
 	if whole, some := f.parked(t, ctx), f.parked(t, part); len(whole) != 2 || !slices.Equal(some, []string{"acme a/x"}) {
 		t.Errorf("parked are %v, and of a: %v", whole, some)
+	}
+	for _, name := range []string{"a", "b"} {
+		if err := os.WriteFile(filepath.Join(f.folder, "acme", name), []byte("by hand"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := f.sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: "files"}); err != nil {
+		t.Fatal(err)
+	}
+	if whole, some := f.drift(t, ctx), f.drift(t, part); len(whole) != 2 || !slices.Equal(some, []string{"acme a"}) {
+		t.Errorf("drifted are %v, and of a: %v", whole, some)
 	}
 }

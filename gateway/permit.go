@@ -78,8 +78,11 @@ func (p permission) on(op operation, what ...string) error {
 		return err
 	}
 	for _, w := range what {
-		if !s.prefix(w) {
-			return p.g.mayOn(p.c, op, w)
+		if s.prefix(w) {
+			continue
+		}
+		if err := p.g.mayOn(p.c, op, w); err != nil { // it says why
+			return err
 		}
 	}
 	return nil

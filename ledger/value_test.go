@@ -48,8 +48,10 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 
 // What cannot be read may be a secret all the same.
 func TestNoErrorHoldsTheValue(t *testing.T) {
-	for _, text := range []string{"hunter2", `{"hunter2":1,"hunter2":2}`, `{"a":"hunter2\q"}`, `"hunter2` + "\xff\"", `["hunter2" hunter2]`, `"hunter2` + strings.Repeat("x", 2*ledger.MaxValue)} {
-		if _, err := ledger.ParseValue(text); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "\\q") {
+	for _, text := range []string{
+		"hunter2", `{"hunter2":1,"hunter2":2}`, `{"a":"\hunter2"}`, "\"hunter2\xff\"", `["hunter2" hunter2]`, `"hunter2` + strings.Repeat("x", 2*ledger.MaxValue),
+	} {
+		if _, err := ledger.ParseValue(text); err == nil || strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), `\h`) {
 			t.Errorf("%.40q: %v", text, err)
 		}
 	}

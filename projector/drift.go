@@ -2,6 +2,7 @@ package projector
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"sync"
 	"time"
@@ -51,7 +52,7 @@ func (d *drifts) note(f *stelev1.Drift) bool {
 	if again {
 		f.Found = was.Found
 	}
-	d.items[k] = &drifted{f, now}
+	d.items[k] = &drifted{proto.CloneOf(f), now}
 	return !again
 }
 
@@ -75,6 +76,21 @@ func (d *drifts) acted(t ledger.Tenant, name string, action stelev1.Drift_Action
 		f.Action = action
 	}
 	f.Failure = ""
+}
+
+// outcome is what became of a finding, as soon as that is known, or when ctx ends.
+func (d *drifts) outcome(ctx context.Context, f *stelev1.Drift) *stelev1.Drift {
+	for {
+		d.mu.Lock()
+		if is := d.items[driftKey{ledger.Tenant(f.Tenant), f.Name}]; is != nil {
+			f = proto.CloneOf(is.Drift)
+		}
+		d.mu.Unlock()
+		if ctx.Err() != nil || resolved(f) || f.Failure != "" {
+			return f
+		}
+		sleep(ctx, 10*time.Millisecond)
+	}
 }
 
 // gone forgets a finding that is none any more.

@@ -75,6 +75,9 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 			continue
 		}
 		gauge(heldDesc, 1)
+		if st.Name == "" { // how far it has come is not known
+			continue
+		}
 		gauge(behindDesc, float64(st.LagRevisions))
 		gauge(oldestDesc, st.Lag.AsDuration().Seconds())
 		gauge(parkedDesc, float64(st.Parked))

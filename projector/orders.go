@@ -163,8 +163,8 @@ func (r *runner) tally(st *stelev1.SinkStatus) {
 	}
 }
 
-// statuses are those of the sinks that this process knows; nil where another one
-// writes to them.
+// statuses are those of the sinks that the routes name: nil where another process
+// writes to one, empty where this one has it and cannot open it.
 func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -173,8 +173,11 @@ func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 	out := make(map[string]*stelev1.SinkStatus, len(p.runners))
 	for name, r := range p.runners {
 		out[name] = nil
-		if r.held.Load() {
+		switch {
+		case r.open.Load():
 			_ = r.call(ctx, func() { out[name] = r.status("") }) // nil, when it is being handed over
+		case r.held.Load():
+			out[name] = &stelev1.SinkStatus{}
 		}
 	}
 	return out

@@ -19,6 +19,8 @@ type queue struct {
 	lines map[ledger.Tenant]*line
 	turns []*line // all lines, in the order of their turns
 	turn  int
+	// failing is how many entries have failed since they were last written.
+	failing int
 }
 
 // line is what a sink does not have yet of one tenant.
@@ -206,6 +208,9 @@ func (l *line) ready(now time.Time, whole bool) (ready []*entry, next time.Time)
 // its oldest change.
 func (q *queue) done(e *entry, written ledger.Revision) {
 	q.release(e)
+	if e.tries > 0 {
+		q.failing--
+	}
 	e.tries, e.failed, e.not, e.replace, e.retry = 0, time.Time{}, time.Time{}, nil, false
 	if q.every {
 		e.changes = e.changes[1:]
@@ -226,6 +231,7 @@ func (q *queue) putBack(e *entry, now time.Time) {
 	q.release(e)
 	if e.tries == 0 {
 		e.failed = now
+		q.failing++
 	}
 	e.tries++
 	e.not = now.Add(pause(e.tries))

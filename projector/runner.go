@@ -45,6 +45,7 @@ type runner struct {
 	slots     int            // calls of Write that may begin now
 	resume    time.Time      // no call begins before
 	broken    int            // calls that failed one after the other
+	wrote     time.Time      // when a write was last in effect
 	results   chan outcome
 
 	// What the status tells; guarded by mu.
@@ -68,9 +69,11 @@ const (
 	// reopen is the time between two tries to open a sink.
 	reopen = 5 * time.Second
 	// A write that fails again and again while others get through is parked when it
-	// was tried so often, and for so long.
+	// was tried so often, and for so long. Where none gets through, more than a few
+	// that fail are not at fault: they wait.
 	patientTries = 10
 	patience     = 40 * time.Second
+	fewFailing   = 10
 )
 
 // run takes the claim of the sink, again and again, until ctx ends.
@@ -304,13 +307,14 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 	switch {
 	case failure == nil:
 		r.p.metrics.wrote(r.name, now.Sub(e.queued))
-		r.wrote()
+		r.wrote = now
+		r.count()
 		r.repaired(w, nil)
 		if err := r.parked.remove(ctx, r.parked.slot(w.Tenant, w.Key, w.Revision)); err != nil {
 			return err
 		}
 		r.queue.done(e, w.Revision)
-	case errors.As(failure, &refused), e.tries >= patientTries && now.Sub(e.failed) > patience:
+	case errors.As(failure, &refused), r.hopeless(e, now):
 		r.fail(fmt.Errorf("%s of %s is parked: %w", w.Key, w.Tenant, failure))
 		r.repaired(w, failure)
 		l := letter{
@@ -328,6 +332,11 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 		r.queue.putBack(e, now)
 	}
 	return nil
+}
+
+// hopeless says whether an entry that has failed once more is tried no longer.
+func (r *runner) hopeless(e *entry, now time.Time) bool {
+	return e.tries >= patientTries && now.Sub(e.failed) > patience && (r.wrote.After(e.failed) || r.queue.failing <= fewFailing)
 }
 
 // repaired notes what became of a write that replaces what has drifted.
@@ -391,7 +400,7 @@ func (r *runner) fail(err error) {
 	r.lastErr, r.failed = err, time.Now()
 }
 
-func (r *runner) wrote() {
+func (r *runner) count() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes++

@@ -37,7 +37,26 @@ func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stel
 		return nil, errNotOpen
 	case r.store == nil:
 		return nil, ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
-	case name == "":
+	}
+	resp, err := r.compare(ctx, t, name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, repairTime)
+	defer cancel()
+	for i, f := range resp.Drift {
+		if route := r.table.Load().Route(ledger.Key(f.Key)); route.Wants(r.name) && route.Drift == routes.Repair {
+			resp.Drift[i] = r.drift.outcome(ctx, f)
+		}
+	}
+	return resp, nil
+}
+
+// repairTime is how long a check waits for what it has found to be repaired.
+const repairTime = 5 * time.Second
+
+func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
+	if name == "" {
 		return r.sweep(ctx, t)
 	}
 	item, _, err := r.store.Read(ctx, name)
@@ -161,9 +180,9 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant) (suspects []Item
 func (r *runner) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_Kind {
 	live := there && item.Value != ""
 	switch {
-	case !ok && there:
+	case !ok && live:
 		return stelev1.Drift_KIND_FOREIGN
-	case !ok:
+	case !ok: // a tombstone is nobody's setting
 		return stelev1.Drift_KIND_UNSPECIFIED
 	case w.Deleted() && live:
 		return stelev1.Drift_KIND_EDITED

@@ -37,7 +37,7 @@ const (
 
 const canaryRoutes = `
 sinks:
-  files: {kind: directory}
+  files: {kind: directory, path: %[2]q}
   bus: {kind: eventbridge, endpoint: %[1]q}
   parameterstore: {endpoint: %[1]q}
 routes:
@@ -65,7 +65,7 @@ func TestACanaryIsFoundNowhere(t *testing.T) {
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
 	data, config := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "config.yaml")
 	settings := filepath.Join(t.TempDir(), "stele.yaml")
-	if err := os.WriteFile(settings, fmt.Appendf(nil, canaryRoutes, amazon.URL), 0o600); err != nil {
+	if err := os.WriteFile(settings, fmt.Appendf(nil, canaryRoutes, amazon.URL, filepath.Join(data, "files")), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	seen := sightings{t, map[string][2]int{}}
@@ -106,7 +106,7 @@ func TestACanaryIsFoundNowhere(t *testing.T) {
 			t.Errorf("%s: the secret is found %d times", where, n[0])
 		}
 	}
-	for _, where := range []string{"answers", "events", "command line", "journal", "replica.db", "materialized"} {
+	for _, where := range []string{"answers", "events", "command line", "journal", "replica.db", "files"} {
 		if seen.counts[where][1] == 0 {
 			t.Errorf("%s: what is no secret is not found either, so nothing is proven", where)
 		}

@@ -450,3 +450,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkKeyring(b *testing.B) {
+	p := start(b, ledgertest.Server(b), newKEK(b))
+	change := []ledger.Change{{Key: "s/a", Value: ledger.Value(`"` + strings.Repeat("x", 254) + `"`)}}
+	p.set(b, "acme", "s/a", string(change[0].Value))
+	kept := p.kept(b, "acme", "s/a")
+	b.Run("seal", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := p.ring.Seal(b.Context(), "acme", change, false); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("reveal", func(b *testing.B) {
+		for b.Loop() {
+			if err := reveal(p, "acme", "s/a", kept); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -5,12 +5,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/smithy-go"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
 // errNoTable: the table is not there, or not any more.
@@ -39,22 +37,10 @@ func (s *sink) explain(doing string, err error) error {
 // added to the item makes it too large.
 var final = []string{"ValidationException", "ItemCollectionSizeLimitExceededException"}
 
-// nobody are errors of credentials that count for nothing, whatever the request.
-var nobody = []string{"UnrecognizedClientException", "ExpiredTokenException", "InvalidSignatureException", "IncompleteSignatureException", "MissingAuthenticationTokenException"}
-
 // noAnswer says whether an error is the table's, not the write's: DynamoDB wants less,
 // does not answer, or does not know the table or the caller. That a caller may not
 // write an item is the item's: a policy may name the tenants.
 func noAnswer(err error) bool {
-	if _, refused := errors.AsType[*projector.RefusedError](err); refused {
-		return false
-	}
-	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary {
-		return true
-	}
-	if http, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && http.HTTPStatusCode() >= 500 {
-		return true
-	}
-	api, answered := errors.AsType[smithy.APIError](err)
-	return !answered || slices.Contains(nobody, api.ErrorCode())
+	_, refused := errors.AsType[*projector.RefusedError](err)
+	return !refused && awssdk.NoAnswer(err)
 }

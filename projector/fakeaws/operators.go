@@ -17,13 +17,13 @@ type test struct {
 func newTest(v *node) (test, error) {
 	switch v.kind {
 	case '[':
-		return test{}, fmt.Errorf("An array in an array is not allowed")
+		return test{}, refusal("An array in an array is not allowed")
 	case '{':
 	default:
 		return test{accepts: v.same}, nil
 	}
 	if len(v.members) != 1 {
-		return test{}, fmt.Errorf("Only one key allowed in match expression")
+		return test{}, refusal("Only one key allowed in match expression")
 	}
 	for name, m := range v.members {
 		switch name {
@@ -83,7 +83,7 @@ func text(operator string, v *node) (func(*node) bool, error) {
 		}
 		accepts = func(s string) bool { return matchWildcard(parts, s) }
 	default:
-		return nil, fmt.Errorf("Unrecognized match type %s", operator)
+		return nil, refusal("Unrecognized match type %s", operator)
 	}
 	return func(leaf *node) bool { return leaf.kind == '"' && accepts(leaf.text) }, nil
 }
@@ -97,11 +97,11 @@ func anythingBut(v *node) (func(*node) bool, error) {
 			list = v.elements
 		}
 		if len(list) == 0 {
-			return fmt.Errorf("Empty arrays are not allowed")
+			return refusal("Empty arrays are not allowed")
 		}
 		for _, e := range list {
 			if e.kind != list[0].kind {
-				return fmt.Errorf("Inside anything-but list, either all values are number or string, mixed type is not supported")
+				return refusal("Inside anything-but list, either all values are number or string, mixed type is not supported")
 			}
 			refuses, err := make(e)
 			if err != nil {
@@ -114,7 +114,7 @@ func anythingBut(v *node) (func(*node) bool, error) {
 	var err error
 	if v.kind == '{' {
 		if len(v.members) != 1 {
-			return nil, fmt.Errorf("Only one key allowed in match expression")
+			return nil, refusal("Only one key allowed in match expression")
 		}
 		for operator, m := range v.members {
 			err = each(m, func(e *node) (func(*node) bool, error) { return text(operator, e) })
@@ -122,7 +122,7 @@ func anythingBut(v *node) (func(*node) bool, error) {
 	} else {
 		err = each(v, func(e *node) (func(*node) bool, error) {
 			if e.kind != '"' && e.kind != '0' {
-				return nil, fmt.Errorf("Value of anything-but must be an array or single string/number value")
+				return nil, refusal("Value of anything-but must be an array or single string/number value")
 			}
 			return e.same, nil
 		})
@@ -142,14 +142,14 @@ func anythingBut(v *node) (func(*node) bool, error) {
 func numeric(v *node) (func(*node) bool, error) {
 	const most = 5e9
 	if v.kind != '[' || len(v.elements) != 2 && len(v.elements) != 4 {
-		return nil, fmt.Errorf("Value of numeric must be an array of a comparison and a number, or two of them")
+		return nil, refusal("Value of numeric must be an array of a comparison and a number, or two of them")
 	}
 	var all []func(float64) bool
 	operators := ""
 	for i := 0; i < len(v.elements); i += 2 {
 		bound, err := strconv.ParseFloat(v.elements[i+1].text, 64)
 		if err != nil || v.elements[i+1].kind != '0' || bound > most || bound < -most {
-			return nil, fmt.Errorf("Value of numeric must be a number from %.0f to %.0f", -most, most)
+			return nil, refusal("Value of numeric must be a number from %.0f to %.0f", -most, most)
 		}
 		operator := v.elements[i].text
 		operators += strings.TrimSuffix(operator, "=")
@@ -166,7 +166,7 @@ func numeric(v *node) (func(*node) bool, error) {
 		case ">=":
 			all = append(all, func(n float64) bool { return n >= bound })
 		default:
-			return nil, fmt.Errorf("Unrecognized numeric range operator: %s", operator)
+			return nil, refusal("Unrecognized numeric range operator: %s", operator)
 		}
 	}
 	if len(all) == 2 && operators != "><" {
@@ -189,7 +189,7 @@ func numeric(v *node) (func(*node) bool, error) {
 func cidr(v *node) (func(*node) bool, error) {
 	prefix, err := netip.ParsePrefix(v.text)
 	if err != nil || v.kind != '"' {
-		return nil, fmt.Errorf("Malformed CIDR, one '/' required")
+		return nil, refusal("Malformed CIDR, one '/' required")
 	}
 	return func(leaf *node) bool {
 		a, err := netip.ParseAddr(leaf.text)
@@ -204,12 +204,12 @@ func wildcard(pattern string) ([]string, error) {
 		last := &parts[len(parts)-1]
 		switch c := pattern[i]; {
 		case c == '*' && i > 0 && pattern[i-1] == '*' && *last == "":
-			return nil, fmt.Errorf("Consecutive wildcard characters at pos %d", i-1)
+			return nil, refusal("Consecutive wildcard characters at pos %d", i-1)
 		case c == '*':
 			parts = append(parts, "")
 		case c == '\\':
 			if i++; i == len(pattern) || pattern[i] != '*' && pattern[i] != '\\' {
-				return nil, fmt.Errorf("Invalid escape character at pos %d", i-1)
+				return nil, refusal("Invalid escape character at pos %d", i-1)
 			}
 			*last += pattern[i : i+1]
 		default:

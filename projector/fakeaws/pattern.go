@@ -26,6 +26,13 @@ type field struct {
 	tests  []test
 }
 
+// patternError is what AWS says of a pattern, in its own words.
+type patternError string
+
+func (e patternError) Error() string { return string(e) }
+
+func refusal(format string, args ...any) error { return patternError(fmt.Sprintf(format, args...)) }
+
 // ParsePattern reads a pattern, as PutRule does.
 func ParsePattern(text []byte) (*Pattern, error) {
 	v, err := parseNode(text)
@@ -33,14 +40,14 @@ func ParsePattern(text []byte) (*Pattern, error) {
 		return nil, err
 	}
 	if v.kind != '{' {
-		return nil, errors.New("Filter is not an object")
+		return nil, refusal("Filter is not an object")
 	}
 	return newPattern(v)
 }
 
 func newPattern(v *node) (*Pattern, error) {
 	if len(v.members) == 0 {
-		return nil, errors.New("Empty objects are not allowed")
+		return nil, refusal("Empty objects are not allowed")
 	}
 	p := &Pattern{fields: make(map[string]field)}
 	for name, m := range v.members {
@@ -63,7 +70,7 @@ func newPattern(v *node) (*Pattern, error) {
 			p.fields[name] = field{nested: nested}
 		case m.kind == '[':
 			if len(m.elements) == 0 {
-				return nil, fmt.Errorf("Empty arrays are not allowed at %q", name)
+				return nil, refusal("Empty arrays are not allowed at %q", name)
 			}
 			var tests []test
 			for _, e := range m.elements {

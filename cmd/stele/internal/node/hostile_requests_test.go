@@ -15,7 +15,10 @@ type pool struct {
 }
 
 // knownKeys are keys of the victim that one could guess.
-var knownKeys = []string{"tenantconfig/checkout/timeout_ms", "paramconfig/db/password", openPrefix + "known", openPrefix + "other", "private/known"}
+var knownKeys = []string{"tenantconfig/checkout/timeout_ms", "paramconfig/db/password", openPrefix + "known", openPrefix + "other", "private/known", sampleKey}
+
+// sampleKey is one that the interface of the AWS reference implementation knows, too.
+const sampleKey = "param_config_known"
 
 func newPool() *pool {
 	p := &pool{
@@ -76,8 +79,8 @@ func (g *generator) fill(m protoreflect.Message, depth int) {
 		switch {
 		case f.ContainingOneof() != nil && !f.ContainingOneof().IsSynthetic():
 			continue
-		case f.HasOptionalKeyword(), f.Name() == "import", f.Name() == "preconditions":
-			likely = 10 // with a condition that does not hold, nothing else happens
+		case f.HasOptionalKeyword(), f.Name() == "import", f.Name() == "preconditions", f.Name() == "reveal":
+			likely = 10 // most of those are refused, and then nothing else happens
 		case f.Name() == "sink", f.Name() == "operation", f.Name() == "changes", f.Name() == "tree_size", strings.HasSuffix(string(f.Name()), "_revision"):
 			likely = 95
 		}
@@ -179,6 +182,8 @@ func (g *generator) text(name string) string {
 // number is one for a field of that name.
 func (g *generator) number(name string) uint64 {
 	switch {
+	case name == "id":
+		return 1 + g.Uint64N(1000)
 	case g.IntN(100) == 0:
 		return []uint64{math.MaxUint64, math.MaxInt64, math.MaxUint32, 1 << 40}[g.IntN(4)]
 	case name == "min_revision" || name == "expected_head" || name == "covers_revision":

@@ -135,7 +135,7 @@ func (w *world) as(t *testing.T, c identity.Claims) context.Context {
 }
 
 // seldom are methods that cost the process much, out of a hundred calls of others.
-var seldom = map[protoreflect.Name]int{"Watch": 10, "Replay": 30, "CheckDrift": 30, "CommitStream": 20, "ListReads": 20, "Commit": 30}
+var seldom = map[protoreflect.Name]int{"Watch": 30, "Replay": 30, "CheckDrift": 30, "CommitStream": 20, "ListReads": 20, "Commit": 30}
 
 // findMethods asks the process which methods it serves. A new one is called like the
 // others.
@@ -213,7 +213,7 @@ func (w *world) setPolicies(t *testing.T) {
 	w.commit(t, operator, req)
 	theirs := w.as(t, identity.Claims{Subject: "thief", Tenant: thief, Roles: []identity.Role{identity.Writer}})
 	for i := range first {
-		w.commit(t, theirs, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "tenantconfig/a", Value: fmt.Sprint(i)}, {Key: openPrefix + "mine", Value: "1"}}})
+		w.commit(t, theirs, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "tenantconfig/a", Value: fmt.Sprint(i)}, {Key: openPrefix + "mine", Value: "1"}, {Key: sampleKey, Value: "1"}}})
 	}
 }
 
