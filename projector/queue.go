@@ -256,7 +256,7 @@ func (l *line) rewind(from ledger.Revision) {
 }
 
 const (
-	firstPause = 50 * time.Millisecond
+	firstPause = 5 * time.Millisecond
 	longPause  = 5 * time.Second
 )
 
@@ -264,7 +264,7 @@ const (
 // tried together.
 func pause(tries int) time.Duration {
 	d := longPause
-	if tries < 8 {
+	if tries < 10 {
 		d = min(d, firstPause<<tries)
 	}
 	return d/2 + rand.N(d/2)

@@ -60,7 +60,7 @@ func TestProjectedHistory(t *testing.T) {
 	imported := importPaced(t, s, writer.gateway, &killed, kills)
 	changed := 0
 	for last := 0; int(killed.Load()) < kills; killed.Add(1) {
-		time.Sleep(2*time.Second + time.Duration(random.Int64N(int64(3*time.Second))))
+		time.Sleep(3*time.Second + time.Duration(random.Int64N(int64(3*time.Second)))) // it waits three for the claim
 		projector.kill()
 		if n := to.proxy.written() + to.aws.Calls("PutParameter") + to.aws.Calls("PutEvents"); n > last {
 			last = n
