@@ -197,7 +197,7 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 			return nil, err
 		}
 		ctx = context.WithValue(ctx, callerKey{}, c)
-		if err := g.permit(ctx, method, req); err != nil {
+		if err := g.admit(ctx, method, req.(proto.Message)); err != nil {
 			return nil, err
 		}
 	}
@@ -209,7 +209,7 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 			return nil, lost
 		}
 	}
-	return resp, err
+	return g.counted(c, resp), err
 }
 
 // check holds a request against the schema's rules, but for those of the items of
@@ -257,6 +257,9 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	}
 	ctx, cancel := context.WithDeadline(context.WithValue(ss.Context(), callerKey{}, c), c.Expires)
 	defer cancel()
+	if err := g.spend(c, nil); err != nil {
+		return err
+	}
 	changed := g.policies.changed()
 	begun, err := g.scopes(c)
 	if err != nil {
@@ -309,7 +312,7 @@ func (g *Gateway) unchanged(c caller, method string, begun []scope) error {
 }
 
 // answersEach are the streams that go on after a request that is refused: their
-// handlers permit, and record, each of them.
+// handlers admit, and record, each of them.
 var answersEach = map[string]bool{
 	stelev1.Config_Read_FullMethodName:  true,
 	stelev1.Config_Watch_FullMethodName: true,
@@ -332,5 +335,9 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.g.check(m); err != nil || answersEach[s.method] {
 		return err
 	}
-	return s.g.permit(s.ctx, s.method, m)
+	return s.g.admit(s.ctx, s.method, m.(proto.Message))
+}
+
+func (s *checkedStream) SendMsg(m any) error {
+	return s.ServerStream.SendMsg(s.g.counted(callerOf(s.ctx), m))
 }

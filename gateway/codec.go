@@ -12,7 +12,7 @@ import (
 )
 
 // codec is gRPC's protobuf codec that also sends frames, which are encoded
-// already.
+// already, and counts answers.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(grpcproto.Name)} }
@@ -25,8 +25,15 @@ type frame struct{ head, body []byte }
 func (f frame) size() int { return len(f.head) + len(f.body) }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if f, ok := v.(frame); ok {
-		return mem.BufferSlice{mem.SliceBuffer(f.head), mem.SliceBuffer(f.body)}, nil
+	switch v := v.(type) {
+	case frame:
+		return mem.BufferSlice{mem.SliceBuffer(v.head), mem.SliceBuffer(v.body)}, nil
+	case answer:
+		b, err := c.Marshal(v.message)
+		if err == nil {
+			v.quota.hold(b)
+		}
+		return b, err
 	}
 	return c.CodecV2.Marshal(v)
 }

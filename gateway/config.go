@@ -192,7 +192,7 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 			return err
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
-		if err = s.g.permit(ctx, stelev1.Config_Read_FullMethodName, req); err == nil {
+		if err = s.g.admit(ctx, stelev1.Config_Read_FullMethodName, req); err == nil {
 			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
 		}
 		if lost := s.g.recordRead(ctx, stelev1.Config_Read_FullMethodName, req, resp); lost != nil {

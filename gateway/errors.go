@@ -36,6 +36,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
+		over     *overLimitError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -73,6 +74,9 @@ func statusOf(log *slog.Logger, method string, err error) error {
 	case errors.Is(err, secret.ErrAltered):
 		log.Error("an encrypted value does not decrypt", "method", method, "error", err)
 		return build(codes.DataLoss, err.Error(), info("SECRET_ALTERED"))
+	case errors.As(err, &over):
+		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.wait)},
+			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.tenant), Description: over.of}}})
 	case errors.Is(err, errTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, errNotRecorded):

@@ -36,7 +36,6 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/stats"
 )
@@ -106,6 +105,7 @@ type Gateway struct {
 	validate protovalidate.Validator
 	hub      *hub
 	policies *policies
+	quotas   *quotas
 	metrics  *metrics
 	started  time.Time
 
@@ -139,19 +139,15 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), started: time.Now()}
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.metrics = newMetrics(g)
+	g.quotas = &quotas{refused: g.metrics.overLimit, tenants: make(map[ledger.Tenant]*quota)}
 	g.policies = newPolicies(cfg.Replica, cfg.Log)
 	g.hub = newHub(cfg.Replica, g.shown, g.policies.announce)
-	options := []grpc.ServerOption{
+	options := append(connectionOptions(),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
-		grpc.MaxRecvMsgSize(MaxMessage),
-		grpc.MaxSendMsgSize(2 * MaxMessage),
-		grpc.MaxConcurrentStreams(10_000),
 		grpc.NumStreamWorkers(streamWorkers),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
-	}
+	)
 	if cfg.TLS != nil {
 		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
 	}
@@ -176,7 +172,7 @@ func New(cfg Config) (*Gateway, error) {
 
 // Serve answers calls on the listener until Close.
 func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := g.server.Serve(limited(l)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
 	}
 	return nil

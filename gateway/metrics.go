@@ -20,6 +20,7 @@ type metrics struct {
 	records      prometheus.Counter
 	conflicts    prometheus.Counter
 	watchStreams prometheus.Gauge
+	overLimit    *prometheus.CounterVec
 }
 
 type methodMetrics struct {
@@ -39,6 +40,8 @@ func newMetrics(g *Gateway) *metrics {
 			Name: "stele_commit_conflicts_total", Help: "Records that had to be built again because another writer came first."}),
 		watchStreams: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "stele_watch_streams", Help: "Open watch streams."}),
+		overLimit: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "stele_over_limit_total", Help: "Requests that were refused because their tenant was over a limit."}, []string{"limit"}),
 	}
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "stele_grpc_seconds", Help: "How long calls took, in seconds; streams from their beginning to their end.",
@@ -56,7 +59,7 @@ func newMetrics(g *Gateway) *metrics {
 		}
 		m.methods[method] = mm
 	}
-	m.registry.MustRegister(m.commits, m.records, m.conflicts, m.watchStreams, seconds, calls,
+	m.registry.MustRegister(m.commits, m.records, m.conflicts, m.watchStreams, m.overLimit, seconds, calls,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "stele_watches", Help: "Open watches."},
 			func() float64 { return float64(g.hub.watches.Load()) }),

@@ -15,8 +15,8 @@ import (
 
 // policies knows what the tenants' policies are. They are values of the ledger's
 // own tenant: policy/<tenant>/reads says which reads of the tenant are recorded,
-// e.g. {"record":["paramconfig/secrets/"]}, and policy/<tenant>/grants who may do
-// what.
+// e.g. {"record":["paramconfig/secrets/"]}, policy/<tenant>/grants who may do what,
+// and policy/<tenant>/limits how much; policy/limits is for those without their own.
 //
 // They are those of the revision of that tenant that the replica holds when they
 // are asked for, so a change is in force as soon as the replica has applied it.
@@ -38,9 +38,23 @@ type policySet struct {
 	record map[ledger.Tenant][]ledger.Prefix
 	// grants of those tenants that have some; nil for some that cannot be read.
 	grants map[ledger.Tenant]grants
+	// limits of those tenants that have some, and those of all others.
+	limits map[ledger.Tenant]limits
+	usual  limits
+}
+
+// limitsOf are those that bind the tenant.
+func (s *policySet) limitsOf(t ledger.Tenant) limits {
+	if l, own := s.limits[t]; own {
+		return l
+	}
+	return s.usual
 }
 
 const policyPrefix = "policy/"
+
+// usualLimits is the key of the limits of tenants without their own.
+const usualLimits = policyPrefix + string(limitsPolicy)
 
 // policyKind is the last part of a policy's key.
 type policyKind string
@@ -48,6 +62,7 @@ type policyKind string
 const (
 	readsPolicy  policyKind = "reads"
 	grantsPolicy policyKind = "grants"
+	limitsPolicy policyKind = "limits"
 )
 
 func (k policyKind) key(t ledger.Tenant) ledger.Key {
@@ -111,12 +126,16 @@ func (p *policies) load() (*policySet, error) {
 		return nil, err
 	}
 	defer v.Close()
-	if set := p.loaded.Load(); set != nil && set.revision == v.State().Head {
-		return set, nil
+	before := p.loaded.Load()
+	if before != nil && before.revision == v.State().Head {
+		return before, nil
 	}
-	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix), grants: make(map[ledger.Tenant]grants)}
+	if before == nil {
+		before = &policySet{}
+	}
+	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
 	err = v.List(policyPrefix, "", func(e replica.Entry) bool {
-		p.read(set, e)
+		p.read(set, before, e)
 		return true
 	})
 	if err != nil {
@@ -127,8 +146,16 @@ func (p *policies) load() (*policySet, error) {
 }
 
 // read puts a policy into the set. One that cannot be read is as strict as it
-// could be.
-func (p *policies) read(set *policySet, e replica.Entry) {
+// could be, or where that would stop a tenant that does no harm, what it was before.
+func (p *policies) read(set, before *policySet, e replica.Entry) {
+	if e.Key == usualLimits {
+		var err error
+		if set.usual, err = parseLimits(e.Value); err != nil {
+			p.log.Error("a policy cannot be read: the limits before stay until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+			set.usual = before.usual
+		}
+		return
+	}
 	t, kind, err := parsePolicyKey(e.Key)
 	if err != nil {
 		p.log.Error("a policy for no tenant has no effect", "key", e.Key, "revision", e.Revision, "reason", err)
@@ -144,6 +171,11 @@ func (p *policies) read(set *policySet, e replica.Entry) {
 		if set.grants[t], err = parseGrants(e.Value); err != nil {
 			p.log.Error("a policy cannot be read: nobody but operators may do anything in its tenant until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
 			set.grants[t] = nil
+		}
+	case limitsPolicy:
+		if set.limits[t], err = parseLimits(e.Value); err != nil {
+			p.log.Error("a policy cannot be read: its tenant's limits before stay until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+			set.limits[t] = before.limitsOf(t)
 		}
 	}
 }
@@ -162,18 +194,24 @@ func CheckPolicies(t ledger.Tenant, changes []ledger.Change) error {
 }
 
 func checkPolicy(key, value string) error {
+	if key == usualLimits {
+		_, err := parseLimits(value)
+		return err
+	}
 	t, kind, err := parsePolicyKey(key)
 	switch {
 	case err != nil:
 		return err
 	case kind == readsPolicy:
 		_, err = parseReadsPolicy(value)
-	case kind != grantsPolicy:
-		err = fmt.Errorf("there is no policy %q: use %s or %s", kind, readsPolicy, grantsPolicy)
+	case kind != grantsPolicy && kind != limitsPolicy:
+		err = fmt.Errorf("there is no policy %q: use %s, %s or %s", kind, readsPolicy, grantsPolicy, limitsPolicy)
 	case t.Reserved():
-		err = errors.New("only operators may act for it, and grants do not bind them")
-	default:
+		err = fmt.Errorf("only operators may act for it, and %s do not bind them", kind)
+	case kind == grantsPolicy:
 		_, err = parseGrants(value)
+	default:
+		_, err = parseLimits(value)
 	}
 	return err
 }

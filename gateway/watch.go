@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 
 	"github.com/stelehq/stele/ledger"
@@ -24,6 +25,7 @@ type watch struct {
 	stream     *watchStream
 	selector   selector
 	newestOnly bool
+	counted    bool // in the tenant's quota; guarded by the stream
 
 	// Guarded by the hub: after is the last revision that the watch had when it
 	// joined, and group where it is live; nil when it is not.
@@ -35,7 +37,12 @@ type watch struct {
 func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	ws := newWatchStream(callerOf(ctx).tenant)
+	q := s.g.quotaOf(callerOf(ctx))
+	if q != nil {
+		q.streams.Add(1)
+		defer q.streams.Add(-1)
+	}
+	ws := newWatchStream(callerOf(ctx).tenant, q)
 	defer ws.leaveAll(s.g.hub)
 	s.g.metrics.watchStreams.Inc()
 	defer s.g.metrics.watchStreams.Dec()
@@ -64,6 +71,10 @@ func ignoreCanceled(err error) error {
 
 func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
 	for {
+		// A client that does not take its answers is not asked for more requests.
+		if err := ws.wait(ctx, maxWaiting, math.MaxInt); err != nil {
+			return err
+		}
 		req, err := stream.Recv()
 		if err != nil {
 			return err
@@ -79,6 +90,9 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 				ws.canceled(w.id, status.New(codes.OK, ""), 0)
 			}
 		case *stelev1.WatchRequest_Progress:
+			if err := s.g.spend(callerOf(ctx), req); err != nil {
+				return err
+			}
 			s.g.hub.progress(ws)
 		}
 	}
@@ -91,7 +105,10 @@ func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1
 	if err := ws.add(w); err != nil {
 		return err
 	}
-	err := s.g.permit(ctx, stelev1.Config_Watch_FullMethodName, req)
+	err := s.g.admit(ctx, stelev1.Config_Watch_FullMethodName, req)
+	if err == nil {
+		err = ws.count(w)
+	}
 	if err == nil {
 		w.selector.sees, err = s.g.scope(callerOf(ctx), toRead)
 	}

@@ -16,15 +16,19 @@ import (
 const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
+	// maxWaiting is up to how many bytes a backlog is filled with what may wait until
+	// there is room: two pages of state.
+	maxWaiting = 2 * maxPageBytes
 )
 
 // watchStream is one client's stream. One goroutine receives, one sends.
 type watchStream struct {
 	tenant ledger.Tenant
+	quota  *quota // nil: its watches are not counted
 
 	mu      sync.Mutex
 	backlog []frame
-	bytes   int
+	bytes   int // of the backlog and of what is being sent
 	watches map[uint64]*watch
 	// skipped holds, for each watch that fell behind and wants only the newest
 	// state, what changed since.
@@ -44,9 +48,10 @@ type skippedKey struct {
 	revision ledger.Revision
 }
 
-func newWatchStream(t ledger.Tenant) *watchStream {
+func newWatchStream(t ledger.Tenant, q *quota) *watchStream {
 	return &watchStream{
 		tenant:  t,
+		quota:   q,
 		watches: make(map[uint64]*watch),
 		skipped: make(map[*watch]*skipped),
 		wake:    make(chan struct{}, 1),
@@ -76,7 +81,28 @@ func (ws *watchStream) forget(id uint64) *watch {
 	w := ws.watches[id]
 	delete(ws.watches, id)
 	delete(ws.skipped, w)
+	ws.discount(w)
 	return w
+}
+
+// count counts a watch as one of its tenant's, if there may be one more.
+func (ws *watchStream) count(w *watch) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.quota == nil {
+		return nil
+	}
+	err := ws.quota.watch()
+	w.counted = err == nil
+	return err
+}
+
+// discount wants ws.mu held.
+func (ws *watchStream) discount(w *watch) {
+	if w != nil && w.counted {
+		w.counted = false
+		ws.quota.watches.Add(-1)
+	}
 }
 
 // leaveAll takes all of the stream's watches out of the hub.
@@ -84,6 +110,9 @@ func (ws *watchStream) leaveAll(h *hub) {
 	ws.mu.Lock()
 	all := ws.watches
 	ws.watches = nil
+	for _, w := range all {
+		ws.discount(w)
+	}
 	ws.mu.Unlock()
 	for _, w := range all {
 		h.leave(w)
@@ -132,14 +161,25 @@ func (ws *watchStream) cancelSlow(w *watch, missed ledger.Revision) {
 
 // pushWait queues a frame as soon as there is room.
 func (ws *watchStream) pushWait(ctx context.Context, f frame) error {
+	if err := ws.wait(ctx, maxWaiting, maxBacklogFrames); err != nil {
+		return err
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.enqueue(f)
+	return nil
+}
+
+// wait waits until the backlog is smaller than both. Only one goroutine may: the one
+// that receives.
+func (ws *watchStream) wait(ctx context.Context, bytes, frames int) error {
 	for {
 		ws.mu.Lock()
-		if ws.hasRoom() {
-			ws.enqueue(f)
-			ws.mu.Unlock()
+		room := ws.bytes < bytes && len(ws.backlog) < frames
+		ws.mu.Unlock()
+		if room {
 			return nil
 		}
-		ws.mu.Unlock()
 		select {
 		case <-ws.room:
 		case <-ctx.Done():
@@ -233,9 +273,16 @@ func (ws *watchStream) send(ctx context.Context, stream grpc.ServerStream) error
 			if err := stream.SendMsg(f); err != nil {
 				return err
 			}
+			ws.sent(f)
 		}
-		notify(ws.room)
 	}
+}
+
+func (ws *watchStream) sent(f frame) {
+	ws.mu.Lock()
+	ws.bytes -= f.size()
+	ws.mu.Unlock()
+	notify(ws.room)
 }
 
 // take empties the backlog. Once it is empty, the watches that have skipped
@@ -244,13 +291,16 @@ func (ws *watchStream) take() []frame {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	frames := ws.backlog
-	ws.backlog, ws.bytes = nil, 0
+	ws.backlog = nil
 	if len(frames) > 0 {
 		return frames
 	}
 	for w, s := range ws.skipped {
 		frames = append(frames, s.frames(w.id)...)
 		delete(ws.skipped, w)
+	}
+	for _, f := range frames {
+		ws.bytes += f.size()
 	}
 	return frames
 }

@@ -70,7 +70,9 @@ func (s *session) commitAt(ctx context.Context, at *stelev1.At) (*stelev1.Commit
 
 // tooLarge says that an answer would be larger than a message may be: a commit
 // can delete more than it could set.
-func tooLarge(err error) bool { return status.Code(err) == codes.ResourceExhausted }
+func tooLarge(err error) bool {
+	return status.Code(err) == codes.ResourceExhausted && failure.LimitDelay(err) == 0
+}
 
 // recall reads the values that a commit replaced, in as many answers as it takes.
 func (s *session) recall(ctx context.Context, info *stelev1.CommitInfo) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -150,6 +151,21 @@ func hint(err error) string {
 		return "stele status, to see the gateway's version"
 	}
 	return ""
+}
+
+// LimitDelay is how long to wait where the gateway refuses a call because the tenant
+// is over a limit; 0 for every other error.
+func LimitDelay(err error) time.Duration {
+	st := statusOf(err)
+	if st.Code() != codes.ResourceExhausted {
+		return 0
+	}
+	for _, d := range st.Details() {
+		if retry, ok := d.(*errdetails.RetryInfo); ok {
+			return retry.RetryDelay.AsDuration()
+		}
+	}
+	return 0
 }
 
 // statusOf finds the gateway's answer behind an error; code OK where there is

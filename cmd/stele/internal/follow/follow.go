@@ -10,6 +10,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -73,7 +74,7 @@ func Watch(ctx context.Context, cfg Config) error {
 		}
 		f.Lost(err, f.next)
 		select {
-		case <-time.After(wait):
+		case <-time.After(max(wait, failure.LimitDelay(err))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/wire"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -81,10 +82,13 @@ func (ln *lane) finish() {
 	<-ln.done
 }
 
-// Waits between attempts to reach a gateway that is away.
+// Waits between attempts to reach a gateway that is away, or refuses more for now.
 const (
 	shortestWait = 50 * time.Millisecond
 	longestWait  = 5 * time.Second
+	// limitWait is that of a tenant over its limits, unless it is asked for more: in a
+	// second there is room for many lines, when there is room for one much sooner.
+	limitWait = time.Second
 )
 
 // run opens a stream again for as long as that may help.
@@ -99,16 +103,26 @@ func (ln *lane) run(sending, reading context.Context) error {
 		if acknowledged || since.IsZero() {
 			wait, since = shortestWait, time.Now()
 		}
-		away := status.Code(err) == codes.Unavailable || status.Code(err) == codes.DeadlineExceeded
-		if !away || time.Since(since) > ln.im.GiveUp || reading.Err() != nil {
+		if !mayPass(err) || time.Since(since) > ln.im.GiveUp || reading.Err() != nil {
 			return ln.blame(err)
 		}
+		pause := wait
+		if limited := failure.LimitDelay(err); limited > 0 {
+			pause = max(limited, limitWait)
+		}
 		select {
-		case <-time.After(wait):
+		case <-time.After(pause):
 		case <-reading.Done():
 		}
 		wait = min(2*wait, longestWait)
 	}
+}
+
+// mayPass says whether an error is the gateway's state, or that the tenant is over a
+// limit, and not the line's fault.
+func mayPass(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || failure.LimitDelay(err) > 0
 }
 
 // blame names the line that an error is about: the first that is not

@@ -28,6 +28,7 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/projector"
+	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
 )
@@ -174,11 +175,15 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if n.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
 	}
+	n.http = netutil.LimitListener(n.http, maxHTTPConnections)
 	if cfg.HTTPTLS != nil {
 		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
 	}
 	return n, nil
 }
+
+// maxHTTPConnections bounds who may ask for health and metrics at a time.
+const maxHTTPConnections = 256
 
 // held are the tenants that the replica holds: what is served, and the ledger's
 // own, whose policies the gateway goes by.
@@ -206,7 +211,10 @@ func (n *Node) HTTP() string { return n.http.Addr().String() }
 // Run serves until ctx ends or a part fails, and closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
-	web := &http.Server{Handler: n.gateway.HTTP(), ReadHeaderTimeout: 10 * time.Second}
+	web := &http.Server{
+		Handler:     n.gateway.HTTP(),
+		ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.gateway.Serve(n.grpc) })
 	group.Go(func() error {

@@ -1,0 +1,82 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/go-json-experiment/json"
+)
+
+// limits are how much of each gateway a tenant may use, the value of
+// policy/<tenant>/limits, or of policy/limits for every tenant without its own:
+//
+//	{"requests_per_second":500,"burst":2000,"bytes_per_second":10000000,"change_sets_per_second":50,"watches":1000}
+//
+// What is 0 here was left out there, and is not limited. They do not bind
+// operators, who write them.
+type limits struct {
+	// requests a second: a call, and each request of a stream; and how many may
+	// come at once.
+	requests, burst float64
+	// bytes a second of requests and answers together.
+	bytes float64
+	// changeSets a second.
+	changeSets float64
+	// watches that are open at a time.
+	watches int64
+}
+
+// maxTenantWatches is how many watches a tenant may have open where its limits say
+// nothing: each takes about a kilobyte.
+const maxTenantWatches = 100_000
+
+// maxLimit bounds what a limit may be set to, in its own unit: more is none.
+const maxLimit = 1e12
+
+// parseLimits reads the limits. What it does not know is an error: it may be a limit
+// with its name misspelt.
+func parseLimits(value string) (limits, error) {
+	if value == "null" {
+		return limits{}, errors.New("it is no object")
+	}
+	var doc struct {
+		Requests   *float64 `json:"requests_per_second"`
+		Burst      *float64 `json:"burst"`
+		Bytes      *float64 `json:"bytes_per_second"`
+		ChangeSets *float64 `json:"change_sets_per_second"`
+		Watches    *float64 `json:"watches"`
+	}
+	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
+		return limits{}, err
+	}
+	var l limits
+	var watches float64
+	for _, f := range []struct {
+		name   string
+		from   *float64
+		to     *float64
+		number bool // a whole one
+	}{
+		{"requests_per_second", doc.Requests, &l.requests, false},
+		{"burst", doc.Burst, &l.burst, true},
+		{"bytes_per_second", doc.Bytes, &l.bytes, false},
+		{"change_sets_per_second", doc.ChangeSets, &l.changeSets, false},
+		{"watches", doc.Watches, &watches, true},
+	} {
+		switch {
+		case f.from == nil:
+		case !(*f.from > 0) || *f.from > maxLimit:
+			return limits{}, fmt.Errorf("%s: %v is not more than 0 and at most %.0f: leave it out for no limit", f.name, *f.from, maxLimit)
+		case f.number && *f.from != math.Trunc(*f.from):
+			return limits{}, fmt.Errorf("%s: %v is not a whole number", f.name, *f.from)
+		default:
+			*f.to = *f.from
+		}
+	}
+	l.watches = int64(watches)
+	if l.burst > 0 && l.requests == 0 {
+		return limits{}, errors.New(`"burst" needs "requests_per_second"`)
+	}
+	return l, nil
+}
