@@ -1391,7 +1391,6 @@ type SinkOrder struct {
 	// Types that are valid to be assigned to Order:
 	//
 	//	*SinkOrder_Status
-	//	*SinkOrder_Parked
 	//	*SinkOrder_Drift
 	//	*SinkOrder_Replay
 	//	*SinkOrder_Retry
@@ -1455,15 +1454,6 @@ func (x *SinkOrder) GetStatus() *ListSinksRequest {
 	return nil
 }
 
-func (x *SinkOrder) GetParked() *ListParkedRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Parked); ok {
-			return x.Parked
-		}
-	}
-	return nil
-}
-
 func (x *SinkOrder) GetDrift() *ListDriftRequest {
 	if x != nil {
 		if x, ok := x.Order.(*SinkOrder_Drift); ok {
@@ -1517,33 +1507,27 @@ type SinkOrder_Status struct {
 	Status *ListSinksRequest `protobuf:"bytes,2,opt,name=status,proto3,oneof"`
 }
 
-type SinkOrder_Parked struct {
-	Parked *ListParkedRequest `protobuf:"bytes,3,opt,name=parked,proto3,oneof"`
-}
-
 type SinkOrder_Drift struct {
-	Drift *ListDriftRequest `protobuf:"bytes,4,opt,name=drift,proto3,oneof"`
+	Drift *ListDriftRequest `protobuf:"bytes,3,opt,name=drift,proto3,oneof"`
 }
 
 type SinkOrder_Replay struct {
-	Replay *ReplayRequest `protobuf:"bytes,5,opt,name=replay,proto3,oneof"`
+	Replay *ReplayRequest `protobuf:"bytes,4,opt,name=replay,proto3,oneof"`
 }
 
 type SinkOrder_Retry struct {
-	Retry *RetryRequest `protobuf:"bytes,6,opt,name=retry,proto3,oneof"`
+	Retry *RetryRequest `protobuf:"bytes,5,opt,name=retry,proto3,oneof"`
 }
 
 type SinkOrder_Skip struct {
-	Skip *SkipRequest `protobuf:"bytes,7,opt,name=skip,proto3,oneof"`
+	Skip *SkipRequest `protobuf:"bytes,6,opt,name=skip,proto3,oneof"`
 }
 
 type SinkOrder_Check struct {
-	Check *CheckDriftRequest `protobuf:"bytes,8,opt,name=check,proto3,oneof"`
+	Check *CheckDriftRequest `protobuf:"bytes,7,opt,name=check,proto3,oneof"`
 }
 
 func (*SinkOrder_Status) isSinkOrder_Order() {}
-
-func (*SinkOrder_Parked) isSinkOrder_Order() {}
 
 func (*SinkOrder_Drift) isSinkOrder_Order() {}
 
@@ -1563,12 +1547,11 @@ type SinkReply struct {
 	// The error is the caller's.
 	Invalid       bool                `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
 	Status        *SinkStatus         `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	Parked        *ListParkedResponse `protobuf:"bytes,4,opt,name=parked,proto3" json:"parked,omitempty"`
-	Drift         *ListDriftResponse  `protobuf:"bytes,5,opt,name=drift,proto3" json:"drift,omitempty"`
-	Replay        *ReplayResponse     `protobuf:"bytes,6,opt,name=replay,proto3" json:"replay,omitempty"`
-	Retry         *RetryResponse      `protobuf:"bytes,7,opt,name=retry,proto3" json:"retry,omitempty"`
-	Skip          *SkipResponse       `protobuf:"bytes,8,opt,name=skip,proto3" json:"skip,omitempty"`
-	Check         *CheckDriftResponse `protobuf:"bytes,9,opt,name=check,proto3" json:"check,omitempty"`
+	Drift         *ListDriftResponse  `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
+	Replay        *ReplayResponse     `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
+	Retry         *RetryResponse      `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
+	Skip          *SkipResponse       `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
+	Check         *CheckDriftResponse `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1620,13 +1603,6 @@ func (x *SinkReply) GetInvalid() bool {
 func (x *SinkReply) GetStatus() *SinkStatus {
 	if x != nil {
 		return x.Status
-	}
-	return nil
-}
-
-func (x *SinkReply) GetParked() *ListParkedResponse {
-	if x != nil {
-		return x.Parked
 	}
 	return nil
 }
@@ -1764,27 +1740,25 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x1a<\n" +
 	"\x0eRevisionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\x92\x03\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xdb\x02\n" +
 	"\tSinkOrder\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x124\n" +
-	"\x06status\x18\x02 \x01(\v2\x1a.stele.v1.ListSinksRequestH\x00R\x06status\x125\n" +
-	"\x06parked\x18\x03 \x01(\v2\x1b.stele.v1.ListParkedRequestH\x00R\x06parked\x122\n" +
-	"\x05drift\x18\x04 \x01(\v2\x1a.stele.v1.ListDriftRequestH\x00R\x05drift\x121\n" +
-	"\x06replay\x18\x05 \x01(\v2\x17.stele.v1.ReplayRequestH\x00R\x06replay\x12.\n" +
-	"\x05retry\x18\x06 \x01(\v2\x16.stele.v1.RetryRequestH\x00R\x05retry\x12+\n" +
-	"\x04skip\x18\a \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
-	"\x05check\x18\b \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05checkB\a\n" +
-	"\x05order\"\x93\x03\n" +
+	"\x06status\x18\x02 \x01(\v2\x1a.stele.v1.ListSinksRequestH\x00R\x06status\x122\n" +
+	"\x05drift\x18\x03 \x01(\v2\x1a.stele.v1.ListDriftRequestH\x00R\x05drift\x121\n" +
+	"\x06replay\x18\x04 \x01(\v2\x17.stele.v1.ReplayRequestH\x00R\x06replay\x12.\n" +
+	"\x05retry\x18\x05 \x01(\v2\x16.stele.v1.RetryRequestH\x00R\x05retry\x12+\n" +
+	"\x04skip\x18\x06 \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
+	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05checkB\a\n" +
+	"\x05order\"\xdd\x02\n" +
 	"\tSinkReply\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x18\n" +
 	"\ainvalid\x18\x02 \x01(\bR\ainvalid\x12,\n" +
-	"\x06status\x18\x03 \x01(\v2\x14.stele.v1.SinkStatusR\x06status\x124\n" +
-	"\x06parked\x18\x04 \x01(\v2\x1c.stele.v1.ListParkedResponseR\x06parked\x121\n" +
-	"\x05drift\x18\x05 \x01(\v2\x1b.stele.v1.ListDriftResponseR\x05drift\x120\n" +
-	"\x06replay\x18\x06 \x01(\v2\x18.stele.v1.ReplayResponseR\x06replay\x12-\n" +
-	"\x05retry\x18\a \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
-	"\x04skip\x18\b \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
-	"\x05check\x18\t \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check2\x99\x04\n" +
+	"\x06status\x18\x03 \x01(\v2\x14.stele.v1.SinkStatusR\x06status\x121\n" +
+	"\x05drift\x18\x04 \x01(\v2\x1b.stele.v1.ListDriftResponseR\x05drift\x120\n" +
+	"\x06replay\x18\x05 \x01(\v2\x18.stele.v1.ReplayResponseR\x06replay\x12-\n" +
+	"\x05retry\x18\x06 \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
+	"\x04skip\x18\a \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
+	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check2\x99\x04\n" +
 	"\x05Sinks\x12D\n" +
 	"\tListSinks\x12\x1a.stele.v1.ListSinksRequest\x1a\x1b.stele.v1.ListSinksResponse\x12G\n" +
 	"\n" +
@@ -1856,40 +1830,38 @@ var file_stele_v1_sinks_proto_depIdxs = []int32{
 	27, // 11: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
 	25, // 12: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
 	2,  // 13: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
-	5,  // 14: stele.v1.SinkOrder.parked:type_name -> stele.v1.ListParkedRequest
-	8,  // 15: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
-	11, // 16: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
-	13, // 17: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
-	15, // 18: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
-	17, // 19: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
-	4,  // 20: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
-	6,  // 21: stele.v1.SinkReply.parked:type_name -> stele.v1.ListParkedResponse
-	9,  // 22: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
-	12, // 23: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
-	14, // 24: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
-	16, // 25: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
-	18, // 26: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
-	2,  // 27: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
-	5,  // 28: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
-	8,  // 29: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
-	11, // 30: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
-	13, // 31: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
-	15, // 32: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
-	17, // 33: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
-	19, // 34: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
-	3,  // 35: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
-	6,  // 36: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
-	9,  // 37: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
-	12, // 38: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
-	14, // 39: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
-	16, // 40: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
-	18, // 41: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
-	20, // 42: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
-	35, // [35:43] is the sub-list for method output_type
-	27, // [27:35] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	8,  // 14: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
+	11, // 15: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
+	13, // 16: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
+	15, // 17: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
+	17, // 18: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
+	4,  // 19: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
+	9,  // 20: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
+	12, // 21: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
+	14, // 22: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
+	16, // 23: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
+	18, // 24: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
+	2,  // 25: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
+	5,  // 26: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
+	8,  // 27: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
+	11, // 28: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
+	13, // 29: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
+	15, // 30: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
+	17, // 31: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
+	19, // 32: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
+	3,  // 33: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
+	6,  // 34: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
+	9,  // 35: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
+	12, // 36: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
+	14, // 37: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
+	16, // 38: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
+	18, // 39: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
+	20, // 40: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
+	33, // [33:41] is the sub-list for method output_type
+	25, // [25:33] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_sinks_proto_init() }
@@ -1899,7 +1871,6 @@ func file_stele_v1_sinks_proto_init() {
 	}
 	file_stele_v1_sinks_proto_msgTypes[21].OneofWrappers = []any{
 		(*SinkOrder_Status)(nil),
-		(*SinkOrder_Parked)(nil),
 		(*SinkOrder_Drift)(nil),
 		(*SinkOrder_Replay)(nil),
 		(*SinkOrder_Retry)(nil),
