@@ -211,7 +211,7 @@ func TestFilesEqualAModel(t *testing.T) {
 					t.Skip("in the way")
 				}
 				f := m[p]
-				f.text = rapid.SampledFrom([]string{"", "hand", "7", "true\n"}).Draw(t, "text")
+				f.text = rapid.SampledFrom([]string{"", "hand", "-7", "true\n"}).Draw(t, "text")
 				err := os.WriteFile(filepath.Join(acme, p), []byte(f.text), 0o600)
 				switch {
 				case os.IsNotExist(err):
