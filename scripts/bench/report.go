@@ -38,6 +38,14 @@ type result struct {
 	Error string `json:"error,omitempty"`
 }
 
+// named is what the tables call a column: a peer, or what stands beside one.
+type named interface{ Name() string }
+
+// column is one that is no peer.
+type column string
+
+func (c column) Name() string { return string(c) }
+
 // report collects the results and writes them as tables and as JSON.
 type report struct {
 	Machine  machine             `json:"machine"`
@@ -60,11 +68,11 @@ func (r *report) add(sec section, res result) {
 }
 
 // rate adds a rate and its latencies, or why there is none.
-func (r *report) rate(sec section, name string, p peer.Peer, s sample, note string, err error) {
+func (r *report) rate(sec section, name string, p named, s sample, note string, err error) {
 	r.measured(sec, result{Case: name, Peer: p.Name(), Kind: kindRate, Value: s.rate, Note: note}, s, err)
 }
 
-func (r *report) latency(sec section, name string, p peer.Peer, s sample, err error) {
+func (r *report) latency(sec section, name string, p named, s sample, err error) {
 	r.measured(sec, result{Case: name, Peer: p.Name(), Kind: kindLatency}, s, err)
 }
 
@@ -79,35 +87,38 @@ func (r *report) measured(sec section, res result, s sample, err error) {
 	r.add(sec, res)
 }
 
-func (r *report) duration(sec section, name string, p peer.Peer, d time.Duration) {
+func (r *report) duration(sec section, name string, p named, d time.Duration) {
 	r.add(sec, result{Case: name, Peer: p.Name(), Kind: kindDuration, Value: d.Seconds()})
 }
 
-func (r *report) size(sec section, name string, p peer.Peer, bytes int64) {
+func (r *report) size(sec section, name string, p named, bytes int64) {
 	r.add(sec, result{Case: name, Peer: p.Name(), Kind: kindSize, Value: float64(bytes)})
 }
 
 // detail adds a line below a section's table.
-func (r *report) detail(sec section, p peer.Peer, text string) {
+func (r *report) detail(sec section, p named, text string) {
 	r.Details[sec.title] = append(r.Details[sec.title], p.Name()+" "+text)
 }
 
 // fail adds what kept a whole theme from being measured with a peer.
-func (r *report) fail(t theme, p peer.Peer, err error) {
+func (r *report) fail(t theme, p named, err error) {
 	r.add(failures, result{Case: t.name, Peer: p.Name(), Error: err.Error()})
 }
 
-// writeTable writes a section in Markdown: a row a case, a column a peer, then a
-// column of ratios for each peer that Stele is compared with.
+// writeTable writes a section in Markdown: a row a case, a column for each peer that
+// has a cell, then a column of ratios for each that Stele is compared with.
 func (r *report) writeTable(w io.Writer, sec section) {
 	cells := map[[2]string]result{}
-	var cases, errs []string
+	var cases, columns, errs []string
 	for _, res := range r.Results {
 		if res.Section != sec.title {
 			continue
 		}
 		if !slices.Contains(cases, res.Case) {
 			cases = append(cases, res.Case)
+		}
+		if !slices.Contains(columns, res.Peer) {
+			columns = append(columns, res.Peer)
 		}
 		cells[[2]string{res.Case, res.Peer}] = res
 		if res.Error != "" {
@@ -116,14 +127,14 @@ func (r *report) writeTable(w io.Writer, sec section) {
 	}
 	subject := peer.Stele{}.Name()
 	var others []string
-	if slices.Contains(r.Peers, subject) {
-		others = slices.DeleteFunc(slices.Clone(r.Peers), func(p string) bool { return p == subject })
+	if slices.Contains(columns, subject) {
+		others = slices.DeleteFunc(slices.Clone(columns), func(p string) bool { return p == subject })
 	}
 	fmt.Fprintf(w, "\n## %s\n\n", sec.title)
 	if sec.note != "" {
 		fmt.Fprintf(w, "%s\n\n", sec.note)
 	}
-	head := append([]string{""}, r.Peers...)
+	head := append([]string{""}, columns...)
 	for _, p := range others {
 		head = append(head, subject+" / "+p)
 	}
@@ -131,7 +142,7 @@ func (r *report) writeTable(w io.Writer, sec section) {
 	writeRow(w, slices.Repeat([]string{"---"}, len(head)))
 	for _, c := range cases {
 		row := []string{c}
-		for _, p := range r.Peers {
+		for _, p := range columns {
 			row = append(row, cells[[2]string{c, p}].text())
 		}
 		for _, p := range others {
@@ -154,6 +165,8 @@ func (res result) text() string {
 	switch {
 	case res.Error != "":
 		return "failed"
+	case res.Kind == kindRate && res.P50 == 0:
+		s = countText(res.Value) + "/s"
 	case res.Kind == kindRate:
 		s = fmt.Sprintf("%s/s (%s, %s)", countText(res.Value), secondsText(res.P50), secondsText(res.P99))
 	case res.Kind == kindLatency:
@@ -178,6 +191,9 @@ func ratio(a, b result) string {
 	}
 	switch a.Kind {
 	case kindRate:
+		if a.P50 == 0 {
+			break
+		}
 		return fmt.Sprintf("%.2f (%.2f, %.2f)", a.Value/b.Value, a.P50/b.P50, a.P99/b.P99)
 	case kindLatency:
 		return fmt.Sprintf("%.2f, %.2f", a.P50/b.P50, a.P99/b.P99)

@@ -24,7 +24,10 @@ type theme struct {
 	name string
 	// tenancies runs it once for every number of tenants, too.
 	tenancies bool
-	run       func(context.Context, *session) error
+	// alone runs it for Stele only, which is compared with itself or with what the
+	// theme brings along.
+	alone bool
+	run   func(context.Context, *session) error
 }
 
 // session is one theme's time with one peer.
@@ -58,6 +61,19 @@ func runSession(ctx context.Context, opts *options, r *report, t theme, p peer.P
 	return t.run(ctx, s)
 }
 
+// instead stops the process and starts another in its place, on its files.
+func (s *session) instead(ctx context.Context, p peer.Peer) (err error) {
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	proc, err := peer.Start(p, s.dir)
+	if err != nil {
+		return err
+	}
+	s.proc = proc
+	return s.proc.Await(ctx, func(context.Context, peer.Client) error { return nil })
+}
+
 // tenancy says how many tenants, for a heading.
 func tenancy(tenants int) string {
 	return count(tenants, "tenant", "tenants")
@@ -77,28 +93,36 @@ func (s *session) dial(ctx context.Context, callers int) (peer.Client, error) {
 
 // load writes every key once, if the peer keeps any.
 func (s *session) load(ctx context.Context) error {
+	if can, err := s.fill(ctx, s.data); !can || err != nil {
+		return err
+	}
+	return s.rss(fmt.Sprintf("%d keys loaded, %s", len(s.data.keys)*len(s.data.tenants), tenancy(len(s.data.tenants))))
+}
+
+// fill writes every key of the data once; can says whether the peer keeps any.
+func (s *session) fill(ctx context.Context, d dataset) (can bool, err error) {
 	c, err := s.dial(ctx, loaders)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer c.Close()
 	w, ok := c.(peer.SetWriter)
 	if !ok {
-		return nil
+		return false, nil
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(loaders)
 	rng := newRand(0)
-	for at := 0; at < len(s.data.keys); at += setSize {
-		for _, tenant := range s.data.tenants {
-			set := entries(rng, s.data.keys[at:min(at+setSize, len(s.data.keys))])
+	for at := 0; at < len(d.keys); at += setSize {
+		for _, tenant := range d.tenants {
+			set := entries(rng, d.keys[at:min(at+setSize, len(d.keys))])
 			g.Go(func() error { return w.WriteSet(ctx, tenant, set) })
 		}
 	}
 	if err := g.Wait(); err != nil {
-		return fmt.Errorf("load %s: %w", s.peer.Name(), err)
+		return false, fmt.Errorf("load %s: %w", s.peer.Name(), err)
 	}
-	return s.rss(fmt.Sprintf("%d keys loaded, %s", len(s.data.keys)*len(s.data.tenants), tenancy(len(s.data.tenants))))
+	return true, nil
 }
 
 // each calls measure for every number of callers, with a client that has as many

@@ -135,3 +135,12 @@ type Auditable interface {
 type Prover interface {
 	Covered(ctx context.Context, tenants []string) error
 }
+
+// Projecting is a peer that makes other stores follow it.
+type Projecting interface {
+	// Sink says how many keys or events the process has written to a sink, and how
+	// many revisions are not all there yet. It is an error while nobody writes to it.
+	Sink(ctx context.Context, name string) (written, behind uint64, err error)
+	// Rebuild has all of a sink written again, and does not wait for it.
+	Rebuild(ctx context.Context, name string) error
+}

@@ -1,0 +1,317 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/stelehq/stele/projector/dynamotest"
+	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/scripts/bench/peer"
+	"golang.org/x/sync/errgroup"
+)
+
+var sinks = theme{name: "sinks", tenancies: true, alone: true, run: measureSinks}
+
+const (
+	// sinkKeys are written to a sink, and twice as many events.
+	sinkKeys = 10_000
+	// fileKeys are files: after each version a tenant rests nine times as long as that
+	// took, which is minutes with more of them on a slow disk.
+	fileKeys = 2_000
+	// settled bounds how long a sink may take to have everything.
+	settled = 3 * time.Minute
+)
+
+// What stands beside Stele.
+const (
+	bareClient column = "bare client"
+	noSinks    column = "stele without sinks"
+)
+
+func measureSinks(ctx context.Context, s *session) error {
+	for _, measure := range []func(context.Context, *session) error{measureDynamoDB, measureEventBridge, measureFiles} {
+		if err := measure(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *session) sinkSection() section {
+	return section{
+		"Into sinks, " + tenancy(len(s.data.tenants)),
+		"Keys and events that were committed in sets of 100 as fast as it goes, from the first commit until the sink has all, and a sink that was emptied, from the order to rebuild it. The bare client is AWS's SDK alone: it sends what the sink was sent to the same endpoint (dynalite; a server of EventBridge's protocol in the load's process), as many requests at a time, on a machine where Stele does not run.",
+	}
+}
+
+// stele is Stele with one sink, which gets the keys that begin with its name.
+func (s *session) stele(sink, settings string, env []string) (peer.Stele, error) {
+	p := s.peer.(peer.Stele)
+	p.Env, p.Routes = env, s.dir+"-routes.json"
+	routes := fmt.Sprintf(`{"sinks": {%q: %s}, "routes": [{"prefix": "%[1]s/", "sinks": [%[1]q]}]}`, sink, settings)
+	return p, os.WriteFile(p.Routes, []byte(routes), 0o600)
+}
+
+// projecting runs the peer in the place of the one that runs, and waits until the
+// sink has what there is.
+func (s *session) projecting(ctx context.Context, p peer.Peer, sink string) error {
+	if err := s.instead(ctx, p); err != nil {
+		return err
+	}
+	return s.awaitSink(ctx, sink, 0)
+}
+
+// awaitSink returns when so much was written and everything is there.
+func (s *session) awaitSink(ctx context.Context, sink string, want uint64) error {
+	c, err := s.dial(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	for {
+		written, behind, err := c.(peer.Projecting).Sink(ctx, sink)
+		if err == nil && behind == 0 && written >= want {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("sink %s has %d of %d and is %d revisions behind: %w", sink, written, want, behind, errors.Join(ctx.Err(), err))
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// sinkData is so many keys that go to a sink, and no others do.
+func (s *session) sinkData(sink string, keys int) dataset {
+	d := newDataset(keys, len(s.data.tenants))
+	for i, k := range d.keys {
+		d.keys[i] = sink + strings.TrimPrefix(k, "tenantconfig")
+	}
+	return d
+}
+
+// into measures how fast new keys come into a sink.
+func (s *session) into(ctx context.Context, sink string, d dataset) (sample, error) {
+	begun := time.Now()
+	if _, err := s.fill(ctx, d); err != nil {
+		return sample{}, err
+	}
+	n := len(d.keys) * len(d.tenants)
+	err := s.awaitSink(ctx, sink, uint64(n))
+	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
+}
+
+// rebuilt measures how fast an empty sink has all of n keys again.
+func (s *session) rebuilt(ctx context.Context, sink string, n int) (sample, error) {
+	c, err := s.dial(ctx, 1)
+	if err != nil {
+		return sample{}, err
+	}
+	defer c.Close()
+	before, _, err := c.(peer.Projecting).Sink(ctx, sink)
+	if err != nil {
+		return sample{}, err
+	}
+	begun := time.Now()
+	if err := c.(peer.Projecting).Rebuild(ctx, sink); err != nil {
+		return sample{}, err
+	}
+	err = s.awaitSink(ctx, sink, before+uint64(n))
+	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
+}
+
+func measureDynamoDB(ctx context.Context, s *session) (err error) {
+	server, err := dynamotest.Run()
+	if errors.Is(err, dynamotest.ErrMissing) {
+		log.Printf("sinks: DynamoDB is skipped: %v", err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	const sink = "dynamodb"
+	sec, d := s.sinkSection(), s.sinkData(sink, sinkKeys)
+	n := len(d.keys) * len(d.tenants)
+	if err := s.tapped(ctx, "DynamoDB", sink, server.Endpoint, `{"create": true, "table": "lag", "endpoint": %q}`, dynamotest.Environment); err != nil {
+		return err
+	}
+	p, err := s.stele(sink, fmt.Sprintf(`{"create": true, "table": "sink", "endpoint": %q}`, server.Endpoint), dynamotest.Environment)
+	if err != nil {
+		return err
+	}
+	bare := newBareDynamo(server.Endpoint)
+	defer bare.close()
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	sm, err := s.into(ctx, sink, d)
+	s.report.rate(sec, fmt.Sprintf("DynamoDB, %d new keys", n), s.peer, sm, "", err)
+	if err != nil {
+		return err
+	}
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	sm, err = bare.write(ctx, "sink", "bare")
+	s.report.rate(sec, fmt.Sprintf("DynamoDB, %d new keys", n), bareClient, sm, "", err)
+	if err != nil {
+		return err
+	}
+	if err := bare.drop(ctx, "sink"); err != nil {
+		return err
+	}
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	name := fmt.Sprintf("DynamoDB, rebuild of %d keys", n)
+	sm, err = s.rebuilt(ctx, sink, n)
+	s.report.rate(sec, name, s.peer, sm, "", err)
+	if err != nil {
+		return err
+	}
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	sm, err = bare.write(ctx, "sink", "bare-again")
+	s.report.rate(sec, name, bareClient, sm, "", err)
+	return err
+}
+
+func measureEventBridge(ctx context.Context, s *session) error {
+	server, err := fakeaws.Start()
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	const sink = "eventbridge"
+	sec, d := s.sinkSection(), s.sinkData(sink, 2*sinkKeys)
+	n := len(d.keys) * len(d.tenants)
+	if err := s.tapped(ctx, "EventBridge", sink, server.URL, `{"bus": "default", "endpoint": %q}`, server.Environ()); err != nil {
+		return err
+	}
+	p, err := s.stele(sink, `{"bus": "default"}`, server.Environ())
+	if err != nil {
+		return err
+	}
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	before := len(server.Events())
+	sm, err := s.into(ctx, sink, d)
+	name := fmt.Sprintf("EventBridge, %d events", n)
+	s.report.rate(sec, name, s.peer, sm, "", err)
+	if err != nil {
+		return err
+	}
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	sm, err = putEvents(ctx, server, server.Events()[before:])
+	s.report.rate(sec, name, bareClient, sm, "", err)
+	return err
+}
+
+// measureFiles is about the sink that `stele up` has where nothing else is said.
+func measureFiles(ctx context.Context, s *session) error {
+	const sink = "files"
+	p := s.peer.(peer.Stele)
+	p.Routes = ""
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	if err := s.fileLag(ctx, sink); err != nil {
+		return err
+	}
+	d := s.sinkData(sink, fileKeys)
+	n := len(d.keys) * len(d.tenants)
+	sm, err := s.into(ctx, sink, d)
+	s.report.rate(s.sinkSection(), fmt.Sprintf("files, %d new keys", n), s.peer, sm, "", err)
+	if err != nil {
+		return err
+	}
+	if err := s.writersCost(ctx, p, sink, d); err != nil {
+		return err
+	}
+	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(s.dir, "materialized")); err != nil {
+		return err
+	}
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	sm, err = s.rebuilt(ctx, sink, n)
+	s.report.rate(s.sinkSection(), fmt.Sprintf("files, rebuild of %d keys", n), s.peer, sm, "", err)
+	return err
+}
+
+// writersCost measures what the files cost those who write. Runs with and without
+// take turns, so that a machine that slows down does so for both.
+func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string, d dataset) error {
+	sec := section{
+		"Writes beside the files sink, " + tenancy(len(s.data.tenants)),
+		fmt.Sprintf("Durable writes of one of %d keys, as `stele up` takes them, every key of which goes to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
+	}
+	for _, callers := range []int{1, loadedCallers} {
+		var with, bare [2]sample
+		for _, m := range []struct {
+			p     peer.Peer
+			files bool
+			to    *sample
+		}{{files, true, &with[0]}, {s.peer, false, &bare[0]}, {s.peer, false, &bare[1]}, {files, true, &with[1]}} {
+			if err := s.instead(ctx, m.p); err != nil {
+				return err
+			}
+			if m.files {
+				if err := s.awaitSink(ctx, sink, 0); err != nil {
+					return err
+				}
+			}
+			c, err := s.dial(ctx, callers)
+			if err != nil {
+				return err
+			}
+			w := c.(peer.Writer)
+			*m.to, err = s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
+				return w.Write(ctx, d.tenant(rng), d.entry(rng))
+			})
+			if err := errors.Join(err, c.Close()); err != nil {
+				return err
+			}
+		}
+		name := count(callers, "caller", "callers")
+		s.report.rate(sec, name, s.peer, mean(with), "", nil)
+		s.report.rate(sec, name, noSinks, mean(bare), "", nil)
+	}
+	return s.awaitSink(ctx, sink, 0)
+}
+
+const loadedCallers = 64
+
+func mean(s [2]sample) sample {
+	return sample{(s[0].rate + s[1].rate) / 2, (s[0].p50 + s[1].p50) / 2, (s[0].p99 + s[1].p99) / 2}
+}
+
+// parallel does n things, so many at a time, and returns how many a second.
+func parallel(ctx context.Context, n, most int, do func(ctx context.Context, i int) error) (sample, error) {
+	begun := time.Now()
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(most)
+	for i := range n {
+		g.Go(func() error { return do(ctx, i) })
+	}
+	err := g.Wait()
+	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
+}

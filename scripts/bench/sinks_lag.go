@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sync"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"github.com/stelehq/stele/scripts/bench/peer"
+	"golang.org/x/sync/errgroup"
+)
+
+// paced is how many commits are made a second, evenly, while the lag is measured.
+const paced = 100
+
+var sinkLag = section{
+	fmt.Sprintf("From commit to sink, %d commits a second", paced),
+	"From when a commit of one new key is acknowledged until the sink has answered that it has it, seen by a proxy before it, or until its file is there, looked for every millisecond: p50 and p99.",
+}
+
+// arrivals measures from commits to when their keys are in a sink.
+type arrivals struct {
+	mu        sync.Mutex // guards the fields below
+	committed map[string]time.Time
+	early     map[string]time.Time // in the sink before the caller knew of the commit
+	lags      *hdrhistogram.Histogram
+}
+
+func newArrivals() *arrivals {
+	return &arrivals{committed: make(map[string]time.Time), early: make(map[string]time.Time), lags: newHistogram()}
+}
+
+func (a *arrivals) commit(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if _, there := a.early[key]; there {
+		delete(a.early, key)
+		_ = a.lags.RecordValue(0)
+		return
+	}
+	a.committed[key] = time.Now()
+}
+
+func (a *arrivals) arrive(key string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at, ok := a.committed[key]; ok {
+		delete(a.committed, key)
+		_ = a.lags.RecordValue(time.Since(at).Nanoseconds())
+		return
+	}
+	a.early[key] = time.Now()
+}
+
+// waiting are the keys that are not in the sink yet.
+func (a *arrivals) waiting() (keys []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for k := range a.committed {
+		keys = append(keys, k)
+	}
+	return keys
+}
+
+func (a *arrivals) done() bool { return len(a.waiting()) == 0 }
+
+// commitPaced commits new keys of the tenants' in turn at a steady pace, then waits
+// until all are in the sink.
+func (s *session) commitPaced(ctx context.Context, sink string, a *arrivals) error {
+	c, err := s.dial(ctx, loaders)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	w, rng := c.(peer.Writer), newRand(0)
+	g, callCtx := errgroup.WithContext(ctx)
+	tick := time.NewTicker(time.Second / paced)
+	defer tick.Stop()
+	for i := range int(s.opts.duration.Seconds() * paced) {
+		tenant := s.data.tenants[i%len(s.data.tenants)]
+		key, value := fmt.Sprintf("%s/lag/%06d", sink, i), randomValue(rng)
+		g.Go(func() error {
+			err := w.Write(callCtx, tenant, peer.Entry{Key: key, Value: value})
+			a.commit(tenant + "/" + key)
+			return err
+		})
+		<-tick.C
+	}
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, settled)
+	defer cancel()
+	for !a.done() {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d keys never came into sink %s", len(a.waiting()), sink)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// tapped measures the lag of a sink on AWS.
+func (s *session) tapped(ctx context.Context, name, sink, endpoint, settings string, env []string) error {
+	a := newArrivals()
+	tap, err := newTap(endpoint, a)
+	if err != nil {
+		return err
+	}
+	defer tap.Close()
+	p, err := s.stele(sink, fmt.Sprintf(settings, tap.URL), env)
+	if err != nil {
+		return err
+	}
+	if err := s.projecting(ctx, p, sink); err != nil {
+		return err
+	}
+	err = s.commitPaced(ctx, sink, a)
+	s.report.latency(sinkLag, name+", "+tenancy(len(s.data.tenants)), s.peer, sampleOf(a.lags, s.opts.duration), err)
+	return err
+}
+
+// What commitPaced writes is found in whatever a sink on AWS is sent: as often as a
+// key, its tenant.
+var (
+	lagKey    = regexp.MustCompile(`[a-z]+/lag/\d{6}`)
+	lagTenant = regexp.MustCompile(`tenant-\d{3}`)
+)
+
+// newTap is a proxy that notes which keys are in requests that were answered.
+func newTap(endpoint string, a *arrivals) (*httptest.Server, error) {
+	to, err := url.Parse(endpoint)
+	if err != nil {
+		return nil, err
+	}
+	forward := httputil.NewSingleHostReverseProxy(to)
+	forward.Transport = &http.Transport{MaxIdleConnsPerHost: 100}
+	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the client has gone
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		forward.ServeHTTP(w, r)
+		keys, tenants := lagKey.FindAll(body, -1), lagTenant.FindAll(body, -1)
+		for i := range min(len(keys), len(tenants)) {
+			a.arrive(string(tenants[i]) + "/" + string(keys[i]))
+		}
+	})), nil
+}
+
+// fileLag measures the lag of the sink of files.
+func (s *session) fileLag(ctx context.Context, sink string) error {
+	a := newArrivals()
+	g, ctx := errgroup.WithContext(ctx)
+	looking, stop := context.WithCancel(ctx)
+	g.Go(func() error {
+		for looking.Err() == nil {
+			for _, key := range a.waiting() {
+				if _, err := os.Stat(filepath.Join(s.dir, "materialized", sink, key)); err == nil {
+					a.arrive(key)
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return nil
+	})
+	g.Go(func() error {
+		defer stop()
+		return s.commitPaced(ctx, sink, a)
+	})
+	err := g.Wait()
+	s.report.latency(sinkLag, "files, "+tenancy(len(s.data.tenants)), s.peer, sampleOf(a.lags, s.opts.duration), err)
+	return err
+}
