@@ -57,8 +57,8 @@ const (
 	// maxSegment is the longest file name of the usual file systems, in bytes.
 	maxSegment = 255
 	// parallel tenants are written at a time: one that rests keeps none of the others
-	// from being written.
-	parallel = 8
+	// from being written, and many share a flush of the disk.
+	parallel = 64
 	// scanRate is how many files a second are read to compare them, and took a tenth
 	// of a core.
 	scanRate rate.Limit = 5000
@@ -73,6 +73,8 @@ type Sink struct {
 	scans *rate.Limiter
 	log   *slog.Logger
 	step  func(string) // told of each step of a write; for tests
+
+	rounds *rounds
 
 	mu      sync.Mutex // guards the field below
 	tenants map[ledger.Tenant]*tenant
@@ -107,6 +109,7 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 		root: set.Path, epoch: s.Epoch, mode: fs.FileMode(mode), log: s.Log,
 		scans: rate.NewLimiter(scanRate, int(scanRate)/10), tenants: make(map[ledger.Tenant]*tenant),
 	}
+	d.rounds = newRounds(func(paths []string) error { return flush(d.root, paths) })
 	if err := d.makeFolder(d.root); err != nil {
 		return nil, fmt.Errorf("open sink %s: %w", s.Name, err)
 	}

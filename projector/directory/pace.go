@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// A version costs the more the more files a tenant has: one change among 10,000 took
-// 0.3 s, among ten 10 ms, most of it the disk (ext4, which others wrote to, too). So
-// after a write the tenant rests, nine times as long as it took. One that changes all
-// the time costs a tenth of a core at most; one that has rested is written at once.
+// A version costs the more the more files a tenant has, and each flush of the disk
+// keeps others from it. So after either there is a rest, nine times as long as it took:
+// a tenant that changes all the time costs a tenth of a core at most, and all of them
+// together a tenth of the disk. What has rested is done at once.
 const rest = 9
 
-// pace is when a tenant may be written again.
+// pace is when something may be done again.
 type pace struct {
-	took   time.Duration // by the last write
+	took   time.Duration // the last time
 	rested time.Time
 }
 
@@ -22,8 +22,8 @@ func (p *pace) worked(took time.Duration) {
 	p.took, p.rested = took, time.Now().Add(rest*took)
 }
 
-// wait returns when the tenant has rested, or when no more is left of the context's
-// time than a write needs.
+// wait returns when it has rested, or when no more is left of the context's time than
+// is needed.
 func (p *pace) wait(ctx context.Context) error {
 	until := p.rested
 	if deadline, ok := ctx.Deadline(); ok {

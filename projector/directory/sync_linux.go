@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// syncTree makes everything below a folder durable. One call for the file system costs
-// less than one for each file and folder, of which each flushes the disk.
-func syncTree(root string) error {
+// flush makes everything below a sink's folder durable. One call for the file system
+// costs less than one for each file and folder, of which each flushes the disk.
+func flush(root string, _ []string) error {
 	f, err := os.Open(root)
 	if err != nil {
 		return err

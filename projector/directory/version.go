@@ -13,8 +13,7 @@ import (
 	"strings"
 )
 
-// build makes the version's folder, whole and synced. It returns its name as soon as
-// there is one.
+// build makes the version's folder. It returns its name as soon as there is one.
 func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
 	root, err := os.MkdirTemp(p.dir, fmt.Sprintf("..%d-*", p.book.newest()))
 	if err != nil {
@@ -56,7 +55,7 @@ func (s *Sink) build(ctx context.Context, p *plan) (version string, err error) {
 		return version, err
 	}
 	s.at("book")
-	return version, syncTree(root)
+	return version, nil
 }
 
 // writeFile makes a file.

@@ -46,9 +46,7 @@ func (s *Sink) Write(ctx context.Context, writes []projector.Write) ([]error, er
 	if err := t.pace.wait(ctx); err != nil {
 		return nil, fmt.Errorf("write %d keys of %s: %w", len(writes), name, err)
 	}
-	begun := time.Now()
 	errs, err := s.write(ctx, t, writes)
-	t.pace.worked(time.Since(begun))
 	if err != nil {
 		return nil, fmt.Errorf("write %d keys of %s: %w", len(writes), name, err)
 	}
@@ -79,7 +77,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if len(strangers) > 0 {
 		// First a version that changes nothing but where they are: they do not switch
 		// with the others.
-		if err := s.advance(ctx, p); err != nil {
+		if err := s.advance(ctx, t, p); err != nil {
 			return nil, err
 		}
 		if err := p.replaceByLinks(strangers); err != nil {
@@ -94,7 +92,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 		return nil, err
 	}
 	if p.changed {
-		if err := s.advance(ctx, p); err != nil {
+		if err := s.advance(ctx, t, p); err != nil {
 			return nil, err
 		}
 	}
@@ -112,8 +110,13 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 // power cut leaves: up to the rename programs see the old version, from there on the
 // new one, which is on disk by then. Links to new segments lead nowhere until it
 // comes, like files that are not there.
-func (s *Sink) advance(ctx context.Context, p *plan) error {
+func (s *Sink) advance(ctx context.Context, t *tenant, p *plan) error {
+	begun := time.Now()
 	version, err := s.build(ctx, p)
+	t.pace.worked(time.Since(begun))
+	if err == nil {
+		err = s.rounds.join(ctx, filepath.Join(p.dir, version))
+	}
 	if err != nil {
 		if version != "" {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(p.dir, version)))
@@ -137,11 +140,11 @@ func (s *Sink) advance(ctx context.Context, p *plan) error {
 		return err
 	}
 	s.at("switched")
-	err = syncFile(p.dir)
-	if err == nil && p.book.previous == "" { // the tenant is new
-		err = syncFile(s.root)
+	// So that nobody takes for done what a power cut might undo.
+	if p.book.previous == "" { // the tenant is new
+		return s.rounds.join(ctx, s.root)
 	}
-	return err
+	return s.rounds.join(ctx, p.dir)
 }
 
 func (s *Sink) at(step string) {

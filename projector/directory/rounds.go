@@ -1,0 +1,69 @@
+package directory
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// rounds make durable what tenants have written, for all that wait at once. To flush
+// the disk is what a change costs most, and who flushes it keeps the others, the
+// journal among them, from writing: with a flush for each of 100 tenants that all
+// change, a ledger on the same disk took a fifth of the commits.
+type rounds struct {
+	flush func(paths []string) error
+
+	// turn has room for one: whoever leads a round, each after a rest.
+	turn chan struct{}
+	pace pace
+
+	mu   sync.Mutex // guards the field below
+	next *round     // that who comes now takes part in; nil before the first
+}
+
+func newRounds(flush func(paths []string) error) *rounds {
+	return &rounds{flush: flush, turn: make(chan struct{}, 1)}
+}
+
+type round struct {
+	paths []string
+	done  chan struct{}
+	err   error
+}
+
+// join returns when what is below the paths now is durable. Who comes first leads the
+// round: when its context ends, the round has failed.
+func (r *rounds) join(ctx context.Context, paths ...string) error {
+	r.mu.Lock()
+	n, leads := r.next, false
+	if n == nil {
+		n, leads = &round{done: make(chan struct{})}, true
+		r.next = n
+	}
+	n.paths = append(n.paths, paths...)
+	r.mu.Unlock()
+	if leads {
+		r.lead(ctx, n)
+	}
+	select {
+	case <-n.done:
+		return n.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (r *rounds) lead(ctx context.Context, n *round) {
+	defer close(n.done)
+	r.turn <- struct{}{} // who has it waits no longer than its context, and flushes
+	defer func() { <-r.turn }()
+	n.err = r.pace.wait(ctx)
+	r.mu.Lock()
+	r.next = nil // who comes from now on may have written after the flush began
+	r.mu.Unlock()
+	if n.err == nil {
+		begun := time.Now()
+		n.err = r.flush(n.paths)
+		r.pace.worked(time.Since(begun))
+	}
+}
