@@ -257,7 +257,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	}
 	ctx, cancel := context.WithDeadline(context.WithValue(ss.Context(), callerKey{}, c), c.Expires)
 	defer cancel()
-	if err := g.spend(c, nil); err != nil {
+	if err := g.spend(ss.Context(), c, nil); err != nil {
 		return err
 	}
 	changed := g.policies.changed()

@@ -34,6 +34,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
@@ -148,9 +149,11 @@ func New(cfg Config) (*Gateway, error) {
 		grpc.StreamInterceptor(g.stream),
 		grpc.NumStreamWorkers(streamWorkers),
 	)
+	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
-		options = append(options, grpc.Creds(credentials.NewTLS(cfg.TLS)))
+		secure = credentials.NewTLS(cfg.TLS)
 	}
+	options = append(options, grpc.Creds(newDoor(secure)))
 	if cfg.Stats != nil {
 		options = append(options, grpc.StatsHandler(cfg.Stats))
 	}

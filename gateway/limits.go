@@ -67,7 +67,7 @@ func parseLimits(value string) (limits, error) {
 		switch {
 		case f.from == nil:
 		case !(*f.from > 0) || *f.from > maxLimit:
-			return limits{}, fmt.Errorf("%s: %v is not more than 0 and at most %.0f: leave it out for no limit", f.name, *f.from, maxLimit)
+			return limits{}, fmt.Errorf("%s: %v: it must be more than 0 and at most %g; leave it out for no limit", f.name, *f.from, maxLimit)
 		case f.number && *f.from != math.Trunc(*f.from):
 			return limits{}, fmt.Errorf("%s: %v is not a whole number", f.name, *f.from)
 		default:

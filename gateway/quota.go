@@ -21,7 +21,7 @@ import (
 // within its limits. Every request goes through it: those of unary calls and most
 // streams before their handlers see them, those of the others in their handlers.
 func (g *Gateway) admit(ctx context.Context, method string, req proto.Message) error {
-	if err := g.spend(callerOf(ctx), req); err != nil {
+	if err := g.spend(ctx, callerOf(ctx), req); err != nil {
 		return err
 	}
 	return g.permit(ctx, method, req)
@@ -29,12 +29,33 @@ func (g *Gateway) admit(ctx context.Context, method string, req proto.Message) e
 
 // spend takes a request out of what the caller's tenant may use; nil stands for the
 // opening of a stream. The error is an *overLimitError.
-func (g *Gateway) spend(c caller, req proto.Message) error {
-	if q := g.quotaOf(c); q != nil {
-		return q.spend(req)
+//
+// Who is refused is told so a little later: callers that try again at once would
+// otherwise have the process do nothing but refuse them.
+func (g *Gateway) spend(ctx context.Context, c caller, req proto.Message) error {
+	q := g.quotaOf(c)
+	if q == nil {
+		return nil
 	}
-	return nil
+	err := q.spend(req)
+	if err == nil {
+		return nil
+	}
+	if q.refusing.Add(1) <= maxRefusing {
+		delay, cancel := context.WithTimeout(ctx, refusalDelay)
+		defer cancel()
+		<-delay.Done()
+	}
+	q.refusing.Add(-1)
+	return err
 }
+
+const (
+	refusalDelay = 200 * time.Millisecond
+	// maxRefusing is how many of a tenant's requests wait for their refusal at a time;
+	// more are refused at once.
+	maxRefusing = 1000
+)
 
 // quotaOf is what the caller's tenant has used, with the limits in force; nil where
 // none bind it, and while the replica does not hold the policies: who may do what is
@@ -72,7 +93,9 @@ type quota struct {
 	streams atomic.Int64 // watch streams that count on it
 	watches atomic.Int64
 	unsent  atomic.Int64 // bytes of answers that its callers have not taken yet
-	rates   atomic.Pointer[rates]
+	// refusing are its requests that wait for their refusal.
+	refusing atomic.Int64
+	rates    atomic.Pointer[rates]
 }
 
 // rates are the limiters of one set of limits; nil ones limit nothing.

@@ -90,7 +90,7 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 				ws.canceled(w.id, status.New(codes.OK, ""), 0)
 			}
 		case *stelev1.WatchRequest_Progress:
-			if err := s.g.spend(callerOf(ctx), req); err != nil {
+			if err := s.g.spend(ctx, callerOf(ctx), req); err != nil {
 				return err
 			}
 			s.g.hub.progress(ws)

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
@@ -44,6 +46,8 @@ func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
 		{"away", answer(codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`), Other,
 			[]string{"cannot reach the gateway: dial tcp 127.0.0.1:1: connect: connection refused", "try: stele doctor"}},
 		{"a hint of its own", Try(answer(codes.Unavailable, "journal is away"), "again"), Other, []string{"journal is away", "try: again"}},
+		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests a second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
+			[]string{"acme is over its limit of 5 requests a second: try again in 2s"}},
 		{"silent", Exit(77), 77, nil},
 		{"interrupted", fmt.Errorf("watch: %w", answer(codes.Canceled, "context canceled")), Interrupted, nil},
 	} {

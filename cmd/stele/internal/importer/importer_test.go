@@ -14,12 +14,14 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // gateway keeps the promises of CommitStream that an import relies on: order,
@@ -30,6 +32,8 @@ type gateway struct {
 	// breakEvery ends a stream as unavailable after so many commits, with the
 	// last one applied and not acknowledged.
 	breakEvery int
+	// limitAfter refuses the next commit after so many, once, as over a limit.
+	limitAfter int
 
 	mu sync.Mutex
 	// messages are each tenant's commits' messages, in order.
@@ -45,6 +49,10 @@ func (g *gateway) CommitStream(s grpc.BidiStreamingServer[stelev1.CommitStreamRe
 		if err != nil {
 			return nil
 		}
+		if g.limited(n) {
+			st, _ := status.New(codes.ResourceExhausted, "over a limit").WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Millisecond)})
+			return st.Err()
+		}
 		resp, err := g.apply(tenant, req.Commit)
 		if err != nil {
 			return err
@@ -56,6 +64,16 @@ func (g *gateway) CommitStream(s grpc.BidiStreamingServer[stelev1.CommitStreamRe
 			return err
 		}
 	}
+}
+
+func (g *gateway) limited(n int) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.limitAfter == 0 || n <= g.limitAfter {
+		return false
+	}
+	g.limitAfter = 0
+	return true
 }
 
 func (g *gateway) apply(tenant string, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
@@ -144,6 +162,25 @@ func TestEveryLineIsWrittenOnceInOrderWhenStreamsBreak(t *testing.T) {
 		if d := cmp.Diff(counting(20), g.messages[string(tl.Tenant)]); d != "" {
 			t.Errorf("%s (-want +got):\n%s", tl.Tenant, d)
 		}
+	}
+}
+
+func TestAnImportThatIsOverALimitWaitsAndGoesOn(t *testing.T) {
+	g := &gateway{limitAfter: 8}
+	cfg := start(t, g)
+	var lines []string
+	for n := range 20 {
+		lines = append(lines, line("x", n))
+	}
+	tallies, err := Run(t.Context(), cfg, reader(t, lines))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]Tally{{"x", 20, 0, 20}}, tallies); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if g.limitAfter != 0 {
+		t.Error("nothing was refused")
 	}
 }
 
