@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +45,7 @@ type claim struct {
 
 func claimName(sink string) string { return "claim." + sink }
 
-func beatSubject(sink string) string { return "stele.beats.v1." + sink }
+func beatSubject(sink string) string { return strings.TrimSuffix(BeatSubjects, "*") + sink }
 
 func decodeClaim(n journal.Note) (*stelev1.SinkClaim, error) {
 	c := &stelev1.SinkClaim{}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,7 +15,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-func orderSubject(sink string) string { return "stele.orders.v1." + sink }
+// OrderSubjects are where whoever writes to a sink is asked, and BeatSubjects where it
+// says that it lives. A sink's own ends in its name.
+const (
+	OrderSubjects = "stele.orders.v1.*"
+	BeatSubjects  = "stele.beats.v1.*"
+)
+
+func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
 
 var (
 	// errNotHeld: the process no longer writes to the sink.

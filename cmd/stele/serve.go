@@ -16,7 +16,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/routes"
 )
 
@@ -33,12 +32,10 @@ type serveOptions struct {
 	// tls is what is shown to callers, and with which CA's certificate they may.
 	tls certs.Files
 
-	nats             node.NATS
-	natsMonitor      []string
-	unsafeSync       bool
-	shards, replicas int
-	checkpointKey    string
-	secretsKey       string
+	natsOptions
+	edge          string
+	checkpointKey string
+	secretsKey    string
 }
 
 func serveCommand() *cobra.Command {
@@ -74,7 +71,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 		},
 	}
 	f := cmd.Flags()
-	o.addFlags(f, "info")
+	o.serverOptions.addFlags(f, "info")
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
 	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
@@ -82,16 +79,8 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
 	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must show, beside their tokens")
-	f.StringVar(&o.nats.URL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
-	f.StringVar(&o.nats.Creds, "nats-creds", "", "NATS credentials file")
-	f.StringVar(&o.nats.NKey, "nats-nkey", "", "file with the seed of an nkey")
-	f.StringVar(&o.nats.TLS.CA, "nats-ca", "", "file with the CA of the NATS servers' certificates")
-	f.StringVar(&o.nats.TLS.Cert, "nats-cert", "", "file with the certificate that the NATS servers are shown; read again when it changes")
-	f.StringVar(&o.nats.TLS.Key, "nats-key", "", "file with its key")
-	f.StringSliceVar(&o.natsMonitor, "nats-monitor", nil, "monitoring URLs of all NATS servers, to prove that they sync every write")
-	f.BoolVar(&o.unsafeSync, "unsafe-sync", false, "accept NATS servers that may lose acknowledged writes in a power cut")
-	f.IntVar(&o.shards, "shards", 0, "streams of a ledger that is created now (default 8)")
-	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
+	o.natsOptions.addFlags(f)
+	f.StringVar(&o.edge, "nats-edge", "", "name of the consumers that nats-install has made for this edge gateway, which needs no other right")
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
 	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
 	o.trust.addFlags(f)
@@ -123,8 +112,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
-		NATS:          &o.nats,
-		Journal:       journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor},
+		NATS: &o.nats, Journal: o.journal(), Edge: o.edge,
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
@@ -151,6 +139,9 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 			return failure.Usagef("--tenants: %w", err)
 		}
 		cfg.Tenants = append(cfg.Tenants, t)
+	}
+	if o.edge != "" && (len(o.tenants) == 0 || !slices.Equal(o.roles, []string{node.RoleGateway})) {
+		return failure.Usagef("--nats-edge is for --roles gateway with --tenants")
 	}
 	if cfg.Fallback = o.fallback; o.fallback != "" && len(o.tenants) == 0 {
 		return failure.Usagef("--fallback is for tenants that are not held, and without --tenants all are")

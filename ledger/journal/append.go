@@ -77,8 +77,10 @@ func (j *Journal) append(ctx context.Context, t ledger.Tenant, expected ledger.S
 
 // connected keeps a message from waiting for a connection that may come back
 // long after its sender has gone.
-func (j *Journal) connected() error {
-	if status := j.nc.Status(); status != nats.CONNECTED {
+func (j *Journal) connected() error { return connected(j.nc) }
+
+func connected(nc *nats.Conn) error {
+	if status := nc.Status(); status != nats.CONNECTED {
 		return fmt.Errorf("%w: connection is %s", ledger.ErrUnavailable, status)
 	}
 	return nil

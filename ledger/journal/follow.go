@@ -48,10 +48,40 @@ func (e *GapError) Error() string {
 // seen compares it with Last. A lost connection or consumer is replaced; only a
 // closed connection ends it.
 func (j *Journal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(Message) error) error {
-	f := follower{j: j, s: j.shards[shard], last: after, all: len(tenants) == 0, handle: handle}
+	var subjects []string
 	for _, t := range tenants {
-		f.subjects = append(f.subjects, subject(shard, t))
+		subjects = append(subjects, subject(shard, t))
 	}
+	s := j.shards[shard]
+	f := follower{
+		nc: j.nc, shard: shard, all: len(tenants) == 0, last: after, handle: handle,
+		took: func(_ uint64, seq ledger.Sequence) { s.saw(seq) },
+		consume: func(ctx context.Context, after ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
+			return j.consume(ctx, s, after, subjects)
+		},
+	}
+	return f.follow(ctx)
+}
+
+// follower is one call of Follow; last is the newest sequence handled.
+type follower struct {
+	nc    *nats.Conn
+	shard int
+	all   bool
+	// shared says that the consumer was there before, so that another process may
+	// have it begin elsewhere.
+	shared bool
+	// consume begins to deliver what comes after a message. Its errors are lost ways.
+	consume func(context.Context, ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error)
+	handle  func(Message) error
+	// took hears how many messages of a consumer are handled, and which came last.
+	took func(delivered uint64, seq ledger.Sequence)
+
+	last ledger.Sequence
+}
+
+// follow makes a new consumer whenever one is lost.
+func (f *follower) follow(ctx context.Context) error {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
 		before := f.last
 		err := f.run(ctx)
@@ -61,8 +91,8 @@ func (j *Journal) Follow(ctx context.Context, shard int, after ledger.Sequence, 
 			return ctx.Err()
 		case !errors.As(err, &lost):
 			return err
-		case j.nc.IsClosed():
-			return fmt.Errorf("follow %s: %w: %w", streamName(shard), ledger.ErrUnavailable, err)
+		case f.nc.IsClosed():
+			return fmt.Errorf("follow %s: %w: %w", streamName(f.shard), ledger.ErrUnavailable, err)
 		}
 		if f.last > before {
 			wait = retryFirst
@@ -80,21 +110,11 @@ type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
 
-// follower is one call of Follow; last is the newest sequence handled.
-type follower struct {
-	j        *Journal
-	s        *shard
-	subjects []string
-	all      bool
-	last     ledger.Sequence
-	handle   func(Message) error
-}
-
 // run follows with one consumer until that is lost.
 func (f *follower) run(ctx context.Context) error {
-	consumer, messages, err := f.consume(ctx)
+	consumer, messages, err := f.consume(ctx, f.last)
 	if err != nil {
-		return err
+		return &lostError{err}
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
@@ -111,19 +131,21 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case meta.Sequence.Consumer != delivered:
 			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
+		case f.shared && seq <= f.last:
+			return &lostError{fmt.Errorf("message %d came after %d: another process uses the consumer", seq, f.last)}
 		case f.all && seq != f.last+1, seq <= f.last:
-			return &GapError{Shard: f.s.n, Want: f.last + 1, Got: seq}
+			return &GapError{Shard: f.shard, Want: f.last + 1, Got: seq}
 		}
 		tenant, err := tenantOf(m.Subject())
 		if err != nil {
-			return fmt.Errorf("follow %s: message %d: %w", streamName(f.s.n), seq, err)
+			return fmt.Errorf("follow %s: message %d: %w", streamName(f.shard), seq, err)
 		}
-		err = f.handle(Message{Shard: f.s.n, Tenant: tenant, Sequence: seq, Time: meta.Timestamp, Record: m.Data()})
+		err = f.handle(Message{Shard: f.shard, Tenant: tenant, Sequence: seq, Time: meta.Timestamp, Record: m.Data()})
 		if err != nil {
 			return err
 		}
 		f.last = seq
-		f.s.saw(seq)
+		f.took(delivered, seq)
 	}
 }
 
@@ -146,27 +168,23 @@ func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.M
 	}
 }
 
-// consume makes a consumer that goes on after the last message. The server
-// removes the one before it once nobody has asked it for a while.
-func (f *follower) consume(ctx context.Context) (jetstream.Consumer, jetstream.MessagesContext, error) {
+// consume makes a consumer that goes on after a message. The server removes the
+// one before it once nobody has asked it for a while.
+func (j *Journal) consume(ctx context.Context, s *shard, after ledger.Sequence, subjects []string) (jetstream.Consumer, jetstream.MessagesContext, error) {
 	// A consumer that starts beyond the stream's end would wait in silence.
-	last, err := f.j.Last(ctx, f.s.n)
+	last, err := j.Last(ctx, s.n)
 	if err != nil {
-		return nil, nil, &lostError{err}
+		return nil, nil, err
 	}
-	if last < f.last {
-		return nil, nil, &lostError{fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(f.s.n), last, f.last)}
+	if last < after {
+		return nil, nil, fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(s.n), last, after)
 	}
-	consumer, messages, err := f.s.pull(ctx, f.j.nc, jetstream.ConsumerConfig{
+	return s.pull(ctx, j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       uint64(f.last) + 1,
-		FilterSubjects:    f.subjects,
+		OptStartSeq:       uint64(after) + 1,
+		FilterSubjects:    subjects,
 		InactiveThreshold: time.Minute,
 	})
-	if err != nil {
-		return nil, nil, &lostError{err}
-	}
-	return consumer, messages, nil
 }
 
 // pull makes a consumer that says where to begin and what to leave out, and asks
@@ -177,9 +195,13 @@ func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.Consumer
 	if err != nil {
 		return nil, nil, err
 	}
-	// One of the longest messages may be sent ahead, with what the server counts
-	// besides its payload.
-	ahead := int(nc.MaxPayload()) + headerRoom
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	messages, err := ask(nc, consumer)
 	return consumer, messages, err
+}
+
+// ask asks a consumer for its messages. One of the longest may be sent ahead, with
+// what the server counts besides its payload.
+func ask(nc *nats.Conn, consumer jetstream.Consumer) (jetstream.MessagesContext, error) {
+	ahead := int(nc.MaxPayload()) + headerRoom
+	return consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
 }

@@ -66,6 +66,22 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 	return n, nil
 }
 
+// MakeSides makes every stream beside the shards that is missing, so that nobody else
+// needs the right to.
+func (j *Journal) MakeSides(ctx context.Context) error {
+	for _, kind := range []SideKind{Checkpoints, Reads} {
+		if _, err := j.OpenSide(ctx, kind); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []SideKind{Sinks, Parked, Keys} {
+		if _, err := j.OpenNotes(ctx, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Put makes the body durable as the newest message of the name, on the condition
 // that the newest one has the sequence expected (0: there is none), else
 // ErrConflict. The errors are those of Journal.Append.

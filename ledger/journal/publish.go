@@ -50,7 +50,7 @@ func (e *entry) message() *nats.Msg {
 
 // publish writes one record and waits until it is durable.
 func (j *Journal) publish(ctx context.Context, e *entry) (ledger.Sequence, error) {
-	a, err := j.request(ctx, e.message())
+	a, err := request(ctx, j.nc, e.message())
 	if err != nil {
 		return 0, err
 	}
@@ -74,7 +74,7 @@ func (j *Journal) publishBatch(ctx context.Context, entries []*entry) (ledger.Se
 			continue
 		}
 		m.Header[headerBatchCommit] = []string{"1"}
-		a, err := j.request(ctx, m)
+		a, err := request(ctx, j.nc, m)
 		if err != nil {
 			return 0, err
 		}
@@ -100,8 +100,8 @@ type answer struct {
 // request sends one message and reads the answer. An error wraps ErrConflict,
 // errRefused or ledger.ErrUnavailable only when surely nothing was written;
 // everything else is ledger.ErrUnknownOutcome.
-func (j *Journal) request(ctx context.Context, m *nats.Msg) (answer, error) {
-	reply, err := j.nc.RequestMsgWithContext(ctx, m)
+func request(ctx context.Context, nc *nats.Conn, m *nats.Msg) (answer, error) {
+	reply, err := nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return answer{}, sendError(err)
 	}

@@ -80,7 +80,7 @@ func (s *Side) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, error)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	a, err := s.j.request(ctx, m)
+	a, err := request(ctx, s.j.nc, m)
 	if err != nil {
 		return 0, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}

@@ -219,6 +219,8 @@ func secondsText(s float64) string {
 		return fmt.Sprintf("%.0f ms", s*1e3)
 	case s >= 0.001:
 		return fmt.Sprintf("%.1f ms", s*1e3)
+	case s < 1e-5:
+		return fmt.Sprintf("%.2f µs", s*1e6)
 	}
 	return fmt.Sprintf("%.0f µs", s*1e6)
 }

@@ -156,6 +156,28 @@ func (p *Process) RSS() (int64, error) {
 	return 0, fmt.Errorf("%s: no VmRSS in /proc", p.peer.Name())
 }
 
+// clockTick is the unit of processor times in /proc.
+const clockTick = 10 * time.Millisecond
+
+// CPU is the processor time that the process has used.
+func (p *Process) CPU() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return 0, err
+	}
+	// The name, in parentheses, may hold anything.
+	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(f) < 13 {
+		return 0, fmt.Errorf("%s: no times in /proc", p.peer.Name())
+	}
+	user, err := strconv.ParseInt(string(f[11]), 10, 64)
+	if err != nil {
+		return 0, err
+	}
+	system, err := strconv.ParseInt(string(f[12]), 10, 64)
+	return time.Duration(user+system) * clockTick, err
+}
+
 // Part is some of a peer's files.
 type Part struct {
 	Name  string `json:"name"`

@@ -30,15 +30,20 @@ func (n *Node) connect() (*nats.Conn, error) {
 	if n.server != nil {
 		return n.server.Connect()
 	}
-	servers, err := n.cfg.NATS.servers()
+	return n.cfg.NATS.Connect()
+}
+
+// Connect makes a connection, which then reconnects by itself for ever.
+func (c NATS) Connect() (*nats.Conn, error) {
+	servers, err := c.servers()
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	options, err := n.cfg.NATS.options(servers)
+	options, err := c.options(servers)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	nc, err := nats.Connect(n.cfg.NATS.URL, options...)
+	nc, err := nats.Connect(c.URL, options...)
 	if errors.Is(err, nats.ErrSecureConnWanted) {
 		err = fmt.Errorf("%w: it speaks no TLS, which servers on other machines must; --plaintext accepts it", err)
 	}

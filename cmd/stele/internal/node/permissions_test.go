@@ -1,0 +1,529 @@
+package node_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nkeys"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/cmd/stele/internal/permissions"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/routes"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+)
+
+// confined is a NATS server with the accounts of a plan, each user with an nkey.
+type confined struct {
+	*natsServer
+	plan       permissions.Plan
+	dir        string
+	violations *violationLog
+
+	signer   *identity.Signer
+	verifier *identity.Verifier
+}
+
+// violationLog holds what the server says of those who do what they may not.
+type violationLog struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *violationLog) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	l.lines = nil
+	return lines
+}
+
+func (l *violationLog) Errorf(format string, args ...any) {
+	if line := fmt.Sprintf(format, args...); strings.Contains(line, "iolation") {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.lines = append(l.lines, line)
+	}
+}
+
+func (l *violationLog) Noticef(string, ...any) {}
+func (l *violationLog) Warnf(string, ...any)   {}
+func (l *violationLog) Fatalf(string, ...any)  {}
+func (l *violationLog) Debugf(string, ...any)  {}
+func (l *violationLog) Tracef(string, ...any)  {}
+
+const testShards = 3
+
+var confinedPlan = permissions.Plan{
+	Users: [][]string{{"ledger"}, {"gateway"}, {"signer"}, {"projector"}, {permissions.Install}},
+	Edges: []permissions.Edge{
+		{Name: "edge1", Tenants: []ledger.Tenant{"acme", "initech"}},
+		{Name: "edge2", Tenants: []ledger.Tenant{"globex"}},
+	},
+	Shards: testShards,
+}
+
+// newConfined starts the server and installs a ledger as the plan's user for that.
+func newConfined(t *testing.T) *confined {
+	t.Helper()
+	c := &confined{plan: confinedPlan, dir: t.TempDir(), violations: &violationLog{}}
+	accounts := c.plan.Accounts()
+	for _, a := range accounts {
+		for _, u := range a.Users {
+			pair, err := nkeys.CreateUser()
+			if err != nil {
+				t.Fatal(err)
+			}
+			public, err := pair.PublicKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			seed, err := pair.Seed()
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Setenv(permissions.Variable(u.Name), public)
+			if err := os.WriteFile(c.seed(u.Name), seed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file, err := os.Create(filepath.Join(c.dir, "nats.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintf(file, "listen: 127.0.0.1:-1\njetstream { store_dir: %q, sync_interval: always }\n", t.TempDir())
+	if err := permissions.WriteConfig(file, accounts); err != nil {
+		t.Fatal(err)
+	}
+	file.Close()
+	opts, err := server.ProcessConfigFile(file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.NoSigs = true
+	srv, err := server.NewServer(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.SetLoggerV2(c.violations, false, false, false)
+	srv.Start()
+	if !srv.ReadyForConnections(10 * time.Second) {
+		t.Fatal("the nats-server does not start")
+	}
+	c.natsServer = &natsServer{opts: opts, Server: srv}
+	t.Cleanup(c.natsServer.stop)
+
+	if c.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
+		t.Fatal(err)
+	}
+	if c.verifier, err = identity.NewVerifier(identity.Config{Keys: c.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience}); err != nil {
+		t.Fatal(err)
+	}
+	nc := c.connect(t, permissions.Install)
+	j, err := journal.Open(t.Context(), nc, journal.Config{Shards: testShards, UnsafeSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.MakeSides(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range c.plan.Edges {
+		if err := j.MakeEdge(t.Context(), e.Name, e.Tenants); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c
+}
+
+func (c *confined) seed(user string) string { return filepath.Join(c.dir, user+".nk") }
+
+// connect connects as one of the users.
+func (c *confined) connect(t *testing.T, user string) *nats.Conn {
+	t.Helper()
+	seed, err := nats.NkeyOptionFromSeed(c.seed(user))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc, err := nats.Connect(c.ClientURL(), seed, nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// run starts a process as one of the users.
+func (c *confined) run(t *testing.T, user string, cfg node.Config) *process {
+	t.Helper()
+	cfg.Data, cfg.Listen, cfg.HTTP = t.TempDir(), "127.0.0.1:0", "127.0.0.1:0"
+	cfg.NATS, cfg.Verifier, cfg.Log = &node.NATS{URL: c.ClientURL(), NKey: c.seed(user)}, c.verifier, slog.New(slog.DiscardHandler)
+	cfg.Journal = journal.Config{UnsafeSync: true}
+	p := &process{cfg: cfg, signer: c.signer}
+	p.start(t)
+	t.Cleanup(func() { p.stop() })
+	return p
+}
+
+// edge starts the edge gateway of that place in the plan.
+func (c *confined) edge(t *testing.T, i int) *process {
+	e := c.plan.Edges[i]
+	return c.run(t, e.Name, node.Config{Roles: []string{node.RoleGateway}, Tenants: e.Tenants, Edge: e.Name})
+}
+
+func (p *process) set(t *testing.T, tenant ledger.Tenant, key, value string) {
+	t.Helper()
+	until(t, fmt.Sprintf("commit of %s for %s", key, tenant), func() bool {
+		_, err := p.ledger.Commit(conn.AsTenant(t.Context(), tenant), &stelev1.CommitRequest{
+			RequestId: string(tenant) + key + value, Changes: []*stelev1.Change{{Key: key, Value: value}},
+		})
+		return err == nil
+	})
+}
+
+// dial calls the process as acme's admin.
+func (p *process) dial(t *testing.T) *grpc.ClientConn {
+	t.Helper()
+	cc, err := conn.Dial(p.grpc, p.tls, func() (string, error) {
+		return p.signer.Mint(identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}, TTL: time.Hour})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cc.Close() })
+	return cc
+}
+
+func (p *process) has(t *testing.T, tenant ledger.Tenant, key, value string) func() bool {
+	return func() bool {
+		resp, err := p.config.Get(conn.AsTenant(t.Context(), tenant), &stelev1.GetRequest{Key: key})
+		return err == nil && resp.Entry.GetValue() == value
+	}
+}
+
+// Each process works with the rights of its roles alone, and never asks for more.
+func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
+	c := newConfined(t)
+	kek := filepath.Join(t.TempDir(), "kek")
+	out := t.TempDir()
+	table, err := routes.Parse(fmt.Appendf(nil, `{
+		"sinks": {"files": {"kind": "directory", "path": %q}},
+		"routes": [{"prefix": "files/", "sinks": ["files"]}, {"prefix": "hidden/", "sinks": [], "secret": true}]
+	}`, out))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writer := c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}, Routes: table, SecretsKey: kek})
+	reader := c.run(t, "gateway", node.Config{Roles: []string{node.RoleGateway}, Routes: table, SecretsKey: kek})
+	signer := c.run(t, "signer", node.Config{Roles: []string{node.RoleSigner}, CheckpointKey: filepath.Join(t.TempDir(), "checkpoint.key")})
+	c.run(t, "projector", node.Config{Roles: []string{node.RoleProjector}, Routes: table, SecretsKey: kek})
+	edges := []*process{c.edge(t, 0), c.edge(t, 1)}
+
+	writer.set(t, "_system", "policy/acme/reads", `{"record":["recorded/"]}`)
+	for _, tenant := range []ledger.Tenant{"acme", "globex", "initech"} {
+		writer.set(t, tenant, "files/a", `"for `+string(tenant)+`"`)
+		until(t, "the gateway has it", reader.has(t, tenant, "files/a", `"for `+string(tenant)+`"`))
+	}
+	for i, e := range c.plan.Edges {
+		for _, tenant := range e.Tenants {
+			until(t, fmt.Sprintf("edge %d has it", i), edges[i].has(t, tenant, "files/a", `"for `+string(tenant)+`"`))
+		}
+	}
+	acme := conn.AsTenant(t.Context(), "acme")
+
+	// An edge knows how old its answers are, and goes on after a restart.
+	fresh := func() bool {
+		resp, err := edges[0].ledger.GetStatus(acme, &stelev1.GetStatusRequest{})
+		if err != nil {
+			return false
+		}
+		age := resp.Shards[journal.ShardOf("acme", testShards)].Age
+		return age != nil && age.AsDuration() < 2*time.Second
+	}
+	until(t, "an edge that is current", fresh)
+	edges[0].stop()
+	writer.set(t, "acme", "files/a", `2`)
+	writer.set(t, "initech", "files/a", `2`)
+	edges[0].start(t)
+	until(t, "an edge that has caught up", edges[0].has(t, "acme", "files/a", "2"))
+	until(t, "an edge that has caught up", edges[0].has(t, "initech", "files/a", "2"))
+	until(t, "an edge that is current again", fresh)
+
+	// Reads are recorded by an edge, and listed by a gateway.
+	writer.set(t, "acme", "recorded/a", "1")
+	until(t, "an edge that has it", edges[0].has(t, "acme", "recorded/a", "1"))
+	until(t, "the record of a read", func() bool {
+		edges[0].has(t, "acme", "recorded/a", "1")()
+		resp, err := reader.ledger.ListReads(acme, &stelev1.ListReadsRequest{})
+		return err == nil && len(resp.Reads) > 0
+	})
+
+	// Secrets are encrypted, revealed and shredded.
+	writer.set(t, "acme", "hidden/a", `"s3cret"`)
+	until(t, "a secret that is revealed", func() bool {
+		resp, err := stelev1.NewConfigClient(reader.dial(t)).Get(t.Context(), &stelev1.GetRequest{Key: "hidden/a", Reveal: true})
+		return err == nil && resp.Entry.GetValue() == `"s3cret"`
+	})
+	if _, err := writer.ledger.ShredTenant(acme, &stelev1.ShredTenantRequest{Confirm: "acme"}); err != nil {
+		t.Errorf("shred: %v", err)
+	}
+
+	// The signer signs.
+	until(t, "a checkpoint", func() bool {
+		_, err := stelev1.NewProofClient(signer.dial(t)).GetCheckpoint(t.Context(), &stelev1.GetCheckpointRequest{CoversRevision: 1})
+		return err == nil
+	})
+
+	// The projector writes files, parks what cannot be one, and takes it back; it is
+	// asked by way of another process.
+	writer.set(t, "acme", "files/a/below", "1")
+	sinks := stelev1.NewSinksClient(reader.dial(t))
+	parked := func() int {
+		resp, err := sinks.ListParked(t.Context(), &stelev1.ListParkedRequest{Sink: "files"})
+		if err != nil {
+			return -1
+		}
+		return len(resp.Parked)
+	}
+	until(t, "a parked key", func() bool { return parked() == 1 })
+	if _, err := writer.ledger.Commit(acme, &stelev1.CommitRequest{RequestId: "gone", Changes: []*stelev1.Change{{Key: "files/a", Delete: true}}}); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(out, "acme", "files", "a", "below")
+	until(t, "the file of what was parked", func() bool {
+		if _, err := sinks.Retry(t.Context(), &stelev1.RetryRequest{Sink: "files"}); err != nil {
+			return false
+		}
+		_, err := os.Stat(file)
+		return err == nil && parked() == 0
+	})
+
+	if lines := c.violations.take(); len(lines) > 0 {
+		t.Errorf("%d times a process did what it may not, first: %s", len(lines), lines[0])
+	}
+
+	// The servers may be away for a while.
+	c.stop()
+	c.start(t)
+	writer.set(t, "initech", "files/a", "3")
+	until(t, "an edge that reads on", edges[0].has(t, "initech", "files/a", "3"))
+	until(t, "an edge that is current in spite of that", fresh)
+}
+
+// attempt is a request that somebody may not make.
+type attempt struct{ what, subject, body string }
+
+// refuses makes the requests, and returns how many the server says that it refused.
+// An answer to one of them is an error.
+func (c *confined) refuses(t *testing.T, nc *nats.Conn, tried []attempt) int {
+	t.Helper()
+	c.violations.take()
+	inbox := nc.NewInbox()
+	answers, err := nc.SubscribeSync(inbox + ".*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answers.Unsubscribe()
+	for i, try := range tried {
+		if err := nc.PublishRequest(try.subject, fmt.Sprintf("%s.%d", inbox, i), []byte(try.body)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := nc.FlushTimeout(10 * time.Second); err != nil { // then the server has looked at all of them
+		t.Fatal(err)
+	}
+	for {
+		m, err := answers.NextMsg(100 * time.Millisecond)
+		if err != nil {
+			return len(c.violations.take())
+		}
+		t.Errorf("%s is answered: %s", m.Subject, m.Data)
+	}
+}
+
+// What an edge may not do is refused, and nothing comes of it.
+func TestAnEdgeReachesNothingOfOthers(t *testing.T) {
+	c := newConfined(t)
+	writer := c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}})
+	for _, tenant := range []ledger.Tenant{"acme", "globex", "initech", "umbrella"} {
+		writer.set(t, tenant, "a", `"canary of `+string(tenant)+`"`)
+	}
+	before := c.state(t)
+	tried := c.attempts()
+	nc := c.connect(t, "edge1")
+	if n := c.refuses(t, nc, tried); n != len(tried) {
+		t.Errorf("the server refused %d of %d requests", n, len(tried))
+	}
+
+	// What it may do tells of its own tenants only, wherever it begins, and cannot be
+	// answered into the journal.
+	mine := 0
+	for _, right := range journal.EdgeRights("edge1", c.plan.Edges[0].Tenants, testShards) {
+		if !right.Many {
+			continue
+		}
+		for _, body := range []string{`{"seq":1}`, `{"seq":2}`, `{}`} {
+			if _, err := nc.Request(strings.Replace(right.As, "MSG.NEXT", "RESET", 1), []byte(body), time.Second); err != nil {
+				t.Fatal(err)
+			}
+			for {
+				m, err := nc.Request(right.As, []byte(`{"batch":1,"no_wait":true}`), time.Second)
+				if err != nil || m.Header.Get("Status") != "" {
+					break
+				}
+				if strings.Contains(string(m.Data), "canary of globex") || strings.Contains(string(m.Data), "canary of umbrella") {
+					t.Errorf("%s delivers another's message", right.Subject)
+				}
+				mine++
+			}
+		}
+	}
+	if mine == 0 {
+		t.Error("an edge gets nothing of its own")
+	}
+	inject := 0
+	for i := range testShards {
+		for _, into := range []string{"acme", "globex"} {
+			for _, ask := range []string{"INFO", "RESET", "MSG.NEXT"} {
+				subject := fmt.Sprintf("STELE.API.CONSUMER.%s.STELE-%d.edge1", ask, i)
+				if err := nc.PublishRequest(subject, fmt.Sprintf("stele.v1.%d.%s", journal.ShardOf(ledger.Tenant(into), testShards), into), []byte(`{"seq":1}`)); err != nil {
+					t.Fatal(err)
+				}
+				inject++
+			}
+		}
+	}
+	if err := nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if after := c.state(t); !slices.Equal(after, before) {
+		t.Errorf("the streams were %v and are %v", before, after)
+	}
+	t.Logf("%d requests refused; %d messages of its own; %d answers sent into the journal, 0 arrived", len(tried), mine, inject)
+}
+
+// attempts are requests that no edge may make.
+func (c *confined) attempts() []attempt {
+	var all []attempt
+	add := func(what, subject, body string) { all = append(all, attempt{what, subject, body}) }
+	streams := []string{"STELE-0", "STELE-1", "STELE-2", "STELE-CHECKPOINTS", "STELE-READS", "STELE-SINKS", "STELE-PARKED", "STELE-KEYS"}
+	for _, s := range streams {
+		for _, body := range []string{`{"seq":1}`, `{"last_by_subj":"stele.v1.0.globex"}`, `{"seq":1,"next_by_subj":">"}`} {
+			add("read a message", "$JS.API.STREAM.MSG.GET."+s, body)
+			add("read a message directly", "$JS.API.DIRECT.GET."+s, body)
+		}
+		add("read a subject directly", "$JS.API.DIRECT.GET."+s+".stele.v1.0.globex", "")
+		for _, filter := range []string{"", ".stele.v1.0.globex", ".stele.v1.1.>", ".>"} {
+			for _, name := range []string{"edge1", "edge2", "mine"} {
+				add("make a consumer", "$JS.API.CONSUMER.CREATE."+s+"."+name+filter, `{"stream_name":"`+s+`","config":{"name":"`+name+`","ack_policy":"none"}}`)
+			}
+		}
+		add("make a consumer as of old", "$JS.API.CONSUMER.CREATE."+s, "{}")
+		add("make a durable consumer", "$JS.API.CONSUMER.DURABLE.CREATE."+s+".mine", "{}")
+		for _, name := range []string{"edge2", "mine"} {
+			for _, ask := range []string{"MSG.NEXT", "INFO", "RESET", "DELETE", "PAUSE", "UNPIN"} {
+				add("use another's consumer", "$JS.API.CONSUMER."+ask+"."+s+"."+name, `{"seq":1}`)
+			}
+		}
+		for _, ask := range []string{"DELETE", "PAUSE", "UNPIN"} {
+			add("change its own consumer", "$JS.API.CONSUMER."+ask+"."+s+".edge1", "{}")
+		}
+		add("name consumers", "$JS.API.CONSUMER.NAMES."+s, "")
+		add("list consumers", "$JS.API.CONSUMER.LIST."+s, "")
+		for _, ask := range []string{"INFO", "CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN", "PEER.REMOVE"} {
+			add("manage a stream", "$JS.API.STREAM."+ask+"."+s, `{"seq":1}`)
+		}
+		add("leave a stream's leader", "$JS.API.CONSUMER.LEADER.STEPDOWN."+s+".edge1", "")
+	}
+	for i := range testShards {
+		for _, tenant := range []string{"acme", "globex", "_system"} {
+			add("write a commit", fmt.Sprintf("stele.v1.%d.%s", i, tenant), "x")
+		}
+	}
+	for _, subject := range []string{
+		"stele.reads.v1.globex", "stele.reads.v1._system", "stele.keys.v1.acme", "stele.checkpoints.v1.0", "stele.sinks.v1.claim.files",
+		"stele.parked.v1.files.acme.a", "stele.orders.v1.files", "stele.beats.v1.files", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST",
+		"$JS.API.INFO", "$JS.ACK.STELE-0.edge2.1.1.1.1.0", "$SYS.REQ.SERVER.PING", "_INBOX.somebody.else",
+	} {
+		add("elsewhere", subject, "{}")
+	}
+	for _, a := range slices.Clone(all) {
+		if rest, ok := strings.CutPrefix(a.subject, "$JS.API."); ok {
+			add(a.what, "STELE.API."+rest, a.body)
+		}
+	}
+	// What it does, by the name that it does not have for it.
+	add("its own by the wrong name", "$JS.API.CONSUMER.MSG.NEXT.STELE-0.edge1", "")
+	return all
+}
+
+// state is what each stream holds.
+func (c *confined) state(t *testing.T) []string {
+	t.Helper()
+	js, err := jetstream.New(c.connect(t, permissions.Install))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	list := js.ListStreams(t.Context())
+	for info := range list.Info() {
+		all = append(all, fmt.Sprintf("%s: %d to %d", info.Config.Name, info.State.FirstSeq, info.State.LastSeq))
+	}
+	if list.Err() != nil || len(all) != testShards+5 {
+		t.Fatalf("%d streams, %v", len(all), list.Err())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Nobody who runs changes or removes what the journal holds, or uses the consumers
+// of edges.
+func TestNoRoleChangesStreams(t *testing.T) {
+	c := newConfined(t)
+	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
+	before := c.state(t)
+	tried := 0
+	for _, user := range []string{"ledger", "gateway", "signer", "projector", "edge1", permissions.Install} {
+		var all []attempt
+		try := func(subject string) { all = append(all, attempt{user, subject, `{"seq":1}`}) }
+		for _, s := range []string{"STELE-0", "STELE-1", "STELE-2", "STELE-CHECKPOINTS", "STELE-READS", "STELE-SINKS", "STELE-PARKED", "STELE-KEYS"} {
+			for _, ask := range []string{"UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
+				try("$JS.API.STREAM." + ask + "." + s)
+			}
+			if !(user == "projector" && s == "STELE-PARKED" || user == "ledger" && s == "STELE-KEYS") {
+				try("$JS.API.STREAM.MSG.DELETE." + s)
+			}
+			if user == permissions.Install {
+				continue
+			}
+			try("$JS.API.STREAM.CREATE." + s)
+			try("$JS.API.CONSUMER.LIST." + s)
+			try("$JS.API.CONSUMER.NAMES." + s)
+			for _, ask := range []string{"CREATE", "DELETE", "MSG.NEXT", "INFO", "RESET"} {
+				try("$JS.API.CONSUMER." + ask + "." + s + ".edge2")
+			}
+		}
+		if n := c.refuses(t, c.connect(t, user), all); n != len(all) {
+			t.Errorf("the server refused %s %d of %d requests", user, n, len(all))
+		}
+		tried += len(all)
+	}
+	if after := c.state(t); !slices.Equal(after, before) {
+		t.Errorf("the streams were %v and are %v", before, after)
+	}
+	t.Logf("%d requests of 6 users, 0 allowed", tried)
+}
