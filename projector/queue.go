@@ -52,10 +52,12 @@ type entry struct {
 	changes []change
 	queued  time.Time
 
-	busy    bool
-	gone    bool
-	retry   bool // parked: the position does not wait for it
-	replace *Item
+	busy  bool
+	gone  bool
+	retry bool // parked: the position does not wait for it
+	// replace is what was found in the key's place, next what was found while the key
+	// was being written.
+	replace, next *Item
 	// What went wrong so far.
 	tries  int
 	failed time.Time // first
@@ -116,7 +118,11 @@ func (q *queue) add(l *line, key ledger.Key, c change, now time.Time) {
 // written: where every change counts, others of the key may be on their way.
 func (q *queue) again(l *line, key ledger.Key, c change, replace *Item) bool {
 	if e := l.entries[key]; e != nil {
-		if replace != nil {
+		switch {
+		case replace == nil:
+		case e.busy:
+			e.next = replace
+		default:
 			e.replace = replace
 		}
 		return !q.every
@@ -207,11 +213,11 @@ func (l *line) ready(now time.Time, whole bool) (ready []*entry, next time.Time)
 // done takes what was written out of the queue: the key's value at a revision, or
 // its oldest change.
 func (q *queue) done(e *entry, written ledger.Revision) {
-	q.release(e)
 	if e.tries > 0 {
 		q.failing--
 	}
-	e.tries, e.failed, e.not, e.replace, e.retry = 0, time.Time{}, time.Time{}, nil, false
+	e.busy, e.tries, e.failed, e.not, e.retry = false, 0, time.Time{}, time.Time{}, false
+	e.replace, e.next = e.next, nil
 	if q.every {
 		e.changes = e.changes[1:]
 		if len(e.changes) > 0 {
@@ -220,6 +226,9 @@ func (q *queue) done(e *entry, written ledger.Revision) {
 		}
 	} else if e.newest > written {
 		e.since = written + 1
+		return
+	} else if e.replace != nil { // it was found while the key was written: once more
+		e.since, e.retry = written, true
 		return
 	}
 	q.drop(e)
@@ -238,7 +247,12 @@ func (q *queue) putBack(e *entry, now time.Time) {
 }
 
 // release is for an entry that was taken and not tried.
-func (q *queue) release(e *entry) { e.busy = false }
+func (q *queue) release(e *entry) {
+	e.busy = false
+	if e.next != nil {
+		e.replace, e.next = e.next, nil
+	}
+}
 
 func (q *queue) drop(e *entry) {
 	l := e.line

@@ -57,6 +57,40 @@ func TestALineIsTakenWhole(t *testing.T) {
 	}
 }
 
+// What is found in a key's place while the key is written is replaced after that.
+func TestWhatIsFoundMeanwhileIsReplaced(t *testing.T) {
+	q, now := newQueue(false, false), time.Now()
+	l := q.line("acme")
+	l.read = 5
+	found := &Item{Name: "found"}
+	take := func(want *Item) *entry {
+		t.Helper()
+		taken, _ := q.take(now, 1)
+		if len(taken) != 1 || taken[0].replace != want {
+			t.Fatalf("taken are %v, want one that replaces %v", taken, want)
+		}
+		return taken[0]
+	}
+	q.add(l, "a", change{revision: 5}, now)
+	e := take(nil)
+	q.again(l, "a", change{revision: 4}, found)
+	q.done(e, 5)
+	if l.position() != 5 {
+		t.Errorf("the position is %s, although the key is written", l.position())
+	}
+	e = take(found)
+	q.again(l, "a", change{revision: 5}, &Item{Name: "later"})
+	q.release(e)
+	if e.replace.Name != "later" {
+		t.Errorf("it replaces %v", e.replace)
+	}
+	taken, _ := q.take(now, 1)
+	q.done(taken[0], 5)
+	if len(l.entries) != 0 {
+		t.Error("it is written again and again")
+	}
+}
+
 // Whatever is added, taken, written and not written: nothing is lost, a key is never
 // in two hands, the changes of a key stay in order where every one counts, and the
 // position is never past what was not written.
