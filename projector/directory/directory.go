@@ -74,6 +74,8 @@ type Sink struct {
 	log   *slog.Logger
 	step  func(string) // told of each step of a write; for tests
 
+	// builds are how versions are made, and rounds how they become durable.
+	builds turns
 	rounds *rounds
 
 	mu      sync.Mutex // guards the field below
@@ -109,6 +111,7 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 		root: set.Path, epoch: s.Epoch, mode: fs.FileMode(mode), log: s.Log,
 		scans: rate.NewLimiter(scanRate, int(scanRate)/10), tenants: make(map[ledger.Tenant]*tenant),
 	}
+	d.builds = newTurns(longBuildRest)
 	d.rounds = newRounds(func(paths []string) error { return flush(d.root, paths) })
 	if err := d.makeFolder(d.root); err != nil {
 		return nil, fmt.Errorf("open sink %s: %w", s.Name, err)

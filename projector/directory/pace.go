@@ -5,11 +5,20 @@ import (
 	"time"
 )
 
-// A version costs the more the more files a tenant has, and each flush of the disk
-// keeps others from it. So after either there is a rest, nine times as long as it took:
-// a tenant that changes all the time costs a tenth of a core at most, and all of them
-// together a tenth of the disk. What has rested is done at once.
+// A version costs the more the more files a tenant has, and makes every flush of the
+// file system that it is on dearer, the journal's among them. So after a version, and
+// after a flush, there is a rest of nine times as long as it took, for all tenants
+// together: what changes all the time costs a tenth of a core and of the disk, as much
+// again for the version that goes, and waits. What comes after a rest is done at once.
+// A disk that is slow is not rested for so long that changes wait for minutes.
 const rest = 9
+
+// The longest rests. After a version it is short, because many tenants may wait for
+// theirs.
+const (
+	longBuildRest = 50 * time.Millisecond
+	longFlushRest = 2 * time.Second
+)
 
 // pace is when something may be done again.
 type pace struct {
@@ -37,4 +46,30 @@ func (p *pace) wait(ctx context.Context) error {
 	case <-time.After(time.Until(until)):
 		return ctx.Err()
 	}
+}
+
+// turns are taken one after the other, with a rest after each.
+type turns struct {
+	turn chan struct{} // has room for one
+	pace pace          // of whoever has the turn
+	most time.Duration // of a rest
+}
+
+func newTurns(most time.Duration) turns { return turns{turn: make(chan struct{}, 1), most: most} }
+
+// take does something when it is its turn and there was a rest.
+func (t *turns) take(ctx context.Context, do func() error) error {
+	select {
+	case t.turn <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-t.turn }()
+	if err := t.pace.wait(ctx); err != nil {
+		return err
+	}
+	begun := time.Now()
+	err := do()
+	t.pace.worked(min(time.Since(begun), t.most/rest))
+	return err
 }

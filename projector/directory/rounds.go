@@ -3,7 +3,6 @@ package directory
 import (
 	"context"
 	"sync"
-	"time"
 )
 
 // rounds make durable what tenants have written, for all that wait at once. To flush
@@ -13,16 +12,14 @@ import (
 type rounds struct {
 	flush func(paths []string) error
 
-	// turn has room for one: whoever leads a round, each after a rest.
-	turn chan struct{}
-	pace pace
+	turns turns // of those who lead a round
 
 	mu   sync.Mutex // guards the field below
 	next *round     // that who comes now takes part in; nil before the first
 }
 
 func newRounds(flush func(paths []string) error) *rounds {
-	return &rounds{flush: flush, turn: make(chan struct{}, 1)}
+	return &rounds{flush: flush, turns: newTurns(longFlushRest)}
 }
 
 type round struct {
@@ -55,15 +52,14 @@ func (r *rounds) join(ctx context.Context, paths ...string) error {
 
 func (r *rounds) lead(ctx context.Context, n *round) {
 	defer close(n.done)
-	r.turn <- struct{}{} // who has it waits no longer than its context, and flushes
-	defer func() { <-r.turn }()
-	n.err = r.pace.wait(ctx)
-	r.mu.Lock()
-	r.next = nil // who comes from now on may have written after the flush began
-	r.mu.Unlock()
-	if n.err == nil {
-		begun := time.Now()
-		n.err = r.flush(n.paths)
-		r.pace.worked(time.Since(begun))
+	over := func() []string { // who comes from now on may write after the flush has begun
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.next == n {
+			r.next = nil
+		}
+		return n.paths
 	}
+	n.err = r.turns.take(ctx, func() error { return r.flush(over()) })
+	over() // where it has not come to that
 }

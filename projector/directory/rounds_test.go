@@ -49,13 +49,13 @@ func TestAFlushThatFails(t *testing.T) {
 			t.Errorf("it is told %v", err)
 		}
 		r.flush = func([]string) error { return nil }
-		r.pace.worked(time.Hour)
+		r.turns.pace.worked(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		cancel()
 		if err := r.join(ctx, "a"); !errors.Is(err, context.Canceled) {
 			t.Errorf("who leads a round has ended, and is told %v", err)
 		}
-		r.pace = pace{}
+		r.turns.pace = pace{}
 		if err := r.join(t.Context(), "a"); err != nil {
 			t.Errorf("the round after is told %v", err)
 		}

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
@@ -18,8 +17,7 @@ type tenant struct {
 	// reading keeps a version from being removed under those who read its files.
 	reading sync.RWMutex
 
-	writing sync.Mutex // one at a time changes the files, and the field below
-	pace    pace
+	writing sync.Mutex // one at a time changes the files
 }
 
 func (s *Sink) tenant(name ledger.Tenant) *tenant {
@@ -43,9 +41,6 @@ func (s *Sink) Write(ctx context.Context, writes []projector.Write) ([]error, er
 	t := s.tenant(name)
 	t.writing.Lock()
 	defer t.writing.Unlock()
-	if err := t.pace.wait(ctx); err != nil {
-		return nil, fmt.Errorf("write %d keys of %s: %w", len(writes), name, err)
-	}
 	errs, err := s.write(ctx, t, writes)
 	if err != nil {
 		return nil, fmt.Errorf("write %d keys of %s: %w", len(writes), name, err)
@@ -77,7 +72,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if len(strangers) > 0 {
 		// First a version that changes nothing but where they are: they do not switch
 		// with the others.
-		if err := s.advance(ctx, t, p); err != nil {
+		if err := s.advance(ctx, p); err != nil {
 			return nil, err
 		}
 		if err := p.replaceByLinks(strangers); err != nil {
@@ -92,7 +87,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 		return nil, err
 	}
 	if p.changed {
-		if err := s.advance(ctx, t, p); err != nil {
+		if err := s.advance(ctx, p); err != nil {
 			return nil, err
 		}
 	}
@@ -110,10 +105,12 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 // power cut leaves: up to the rename programs see the old version, from there on the
 // new one, which is on disk by then. Links to new segments lead nowhere until it
 // comes, like files that are not there.
-func (s *Sink) advance(ctx context.Context, t *tenant, p *plan) error {
-	begun := time.Now()
-	version, err := s.build(ctx, p)
-	t.pace.worked(time.Since(begun))
+func (s *Sink) advance(ctx context.Context, p *plan) error {
+	var version string
+	err := s.builds.take(ctx, func() (err error) {
+		version, err = s.build(ctx, p)
+		return err
+	})
 	if err == nil {
 		err = s.rounds.join(ctx, filepath.Join(p.dir, version))
 	}
