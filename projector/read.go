@@ -77,10 +77,18 @@ func (r *runner) readKeys(l *line, v *replica.View, table *routes.Table, now tim
 // write is what a store shall have for a key, as the view says. ok is false when
 // the key was never set or is not the sink's.
 func (r *runner) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Write, ok bool, err error) {
-	w = Write{Tenant: t, Key: key, Route: r.table.Load().Route(key)}
 	is, err := v.Version(key, v.State().Revision)
-	if err != nil || is.Revision == 0 || !w.Route.Wants(r.name) {
-		return w, false, err
+	if err != nil {
+		return Write{Tenant: t, Key: key}, false, err
+	}
+	return r.writeOf(v, t, key, is)
+}
+
+// writeOf is write where it is known what is in force for the key.
+func (r *runner) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is ledger.Version) (w Write, ok bool, err error) {
+	w = Write{Tenant: t, Key: key, Route: r.table.Load().Route(key)}
+	if is.Revision == 0 || !w.Route.Wants(r.name) {
+		return w, false, nil
 	}
 	c, id, err := v.Summary(is.Revision)
 	w.Value, w.Revision, w.Commit = is.Value, is.Revision, id

@@ -142,7 +142,7 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant) (suspects []Item
 		item, there := found[key]
 		var w Write
 		var ok bool
-		if w, ok, failed = r.write(v, t, key); failed != nil {
+		if w, ok, failed = r.writeOf(v, t, key, is); failed != nil {
 			return false
 		}
 		if !ok {

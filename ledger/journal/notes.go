@@ -53,12 +53,8 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 	}
 	n := &Notes{stream: stream{want: want}, j: j, kind: kind}
 	var err error
-	n.stream.Stream, err = j.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		n.stream.Stream, err = j.create(ctx, want)
-	}
-	if err != nil {
-		return nil, wrapStream(want.Name, err)
+	if n.stream.Stream, err = j.beside(ctx, want); err != nil {
+		return nil, err
 	}
 	if got := n.stream.CachedInfo().Config.Metadata[metaEpoch]; got != want.Metadata[metaEpoch] {
 		return nil, fmt.Errorf("%s is of the ledger %s: delete it to begin with this one's", want.Name, got)

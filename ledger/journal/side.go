@@ -42,18 +42,24 @@ func (j *Journal) OpenSide(ctx context.Context, kind SideKind) (*Side, error) {
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, j.replicas, j.epoch)
 	s := &Side{stream: stream{want: want}, j: j, kind: kind}
 	var err error
-	s.stream.Stream, err = j.js.Stream(ctx, want.Name)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		s.stream.Stream, err = j.create(ctx, want)
-	}
-	if err != nil {
-		return nil, wrapStream(want.Name, err)
+	if s.stream.Stream, err = j.beside(ctx, want); err != nil {
+		return nil, err
 	}
 	if err := s.stream.check(s.stream.CachedInfo(), 0); err != nil {
 		return nil, err
 	}
 	j.running.Go(func() { j.guard("nothing more is written to "+want.Name, &s.stopped, &s.stream) })
 	return s, nil
+}
+
+// beside finds a stream that is no shard, or creates it: unlike a shard, one may be
+// missing from a ledger that is in use.
+func (j *Journal) beside(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := j.js.Stream(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return j.create(ctx, want)
+	}
+	return s, wrapStream(want.Name, err)
 }
 
 // Append makes the body durable as the newest message of the name, and returns
