@@ -21,7 +21,9 @@ import (
 // CopyStopped copies the folder of an embedded server that is not running, so that
 // a server can be started on the copy: JetStream repairs what is damaged, and what
 // it repairs is no evidence any more. Its index files are left out: they are caches,
-// and without them the server reads every message that there is.
+// and without them the server reads every message that there is. So are folders whose
+// names begin with a dot: streams that were deleted, which JetStream reads no more and
+// may still be removing.
 func CopyStopped(from, to string) error {
 	lock, err := os.Open(filepath.Join(from, "stele.lock"))
 	if err == nil {
@@ -35,6 +37,9 @@ func CopyStopped(from, to string) error {
 		return fmt.Errorf("%s is no journal's folder: %w", from, err)
 	}
 	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if d != nil && d.IsDir() && path != from && strings.HasPrefix(d.Name(), ".") {
+			return fs.SkipDir // before err: WalkDir may have failed to read it
+		}
 		if err != nil {
 			return err
 		}
