@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	awsevents "github.com/aws/aws-lambda-go/events"
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc"
 )
@@ -60,11 +60,11 @@ type service struct {
 	address string
 
 	mu    sync.Mutex
-	heard []client.Refresh
+	heard []refresh.Request
 	fail  error
 }
 
-func (s *service) refresh(_ context.Context, r client.Refresh) error {
+func (s *service) refresh(_ context.Context, r refresh.Request) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.heard = append(s.heard, r)
@@ -79,7 +79,7 @@ func (s *service) check(t *testing.T, times int) {
 		t.Errorf("%s was told %d times, not %d", s.address, len(s.heard), times)
 	}
 	for _, r := range s.heard {
-		want := client.KeyChange{Key: "tenantconfig/checkout/timeout_ms", Revision: 42, CommitID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}
+		want := refresh.KeyChange{Key: "tenantconfig/checkout/timeout_ms", Revision: 42, CommitID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}
 		if r.Tenant != "acme" || len(r.Changes) != 1 || r.Changes[0] != want {
 			t.Errorf("%s was told %+v", s.address, r)
 		}
@@ -114,7 +114,7 @@ func grpcService(t *testing.T, address string) *service {
 	listener := listen(t, address)
 	s := &service{address: "grpc://" + listener.Addr().String()}
 	serveGRPC(t, listener, func(server *grpc.Server) {
-		if err := client.ServeRefresh(server, []string{secret}, s.refresh); err != nil {
+		if err := refresh.Serve(server, []string{secret}, s.refresh); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -124,7 +124,7 @@ func grpcService(t *testing.T, address string) *service {
 func webhookService(t *testing.T) *service {
 	t.Helper()
 	s := new(service)
-	h, err := client.RefreshHandler([]string{secret}, s.refresh)
+	h, err := refresh.Handler([]string{secret}, s.refresh)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 	"sync"
 	"testing"
 
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 	"google.golang.org/grpc"
 )
 
@@ -148,7 +148,7 @@ func TestCallsAreBounded(t *testing.T) {
 	full := make(chan struct{})
 	listener := listen(t, "127.0.0.1:0")
 	serveGRPC(t, listener, func(server *grpc.Server) {
-		err := client.ServeRefresh(server, []string{secret}, func(ctx context.Context, _ client.Refresh) error {
+		err := refresh.Serve(server, []string{secret}, func(ctx context.Context, _ refresh.Request) error {
 			mu.Lock()
 			waiting++
 			if waiting == parallel {

@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 )
 
 // poster keeps no connection from one event to the next, as dial does not, and
@@ -27,7 +27,7 @@ func (b *Bridge) webhook(address string, detail []byte) call {
 		}
 		req.Header.Set("Content-Type", "application/json")
 		req.Header.Set("User-Agent", "stele-lambda")
-		req.Header.Set(client.SignatureHeader, client.Sign(b.secret, time.Now(), detail))
+		req.Header.Set(refresh.SignatureHeader, refresh.Sign(b.secret, time.Now(), detail))
 		resp, err := poster.Do(req)
 		if err != nil {
 			return err

@@ -1,4 +1,4 @@
-package client_test
+package refresh_test
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -17,16 +17,16 @@ import (
 )
 
 // A service mounts the refresh on the gRPC server that it has.
-func ExampleServeRefresh() {
+func ExampleServe() {
 	server := grpc.NewServer()
-	reload := func(_ context.Context, r client.Refresh) error {
+	reload := func(_ context.Context, r refresh.Request) error {
 		for _, c := range r.Changes {
 			fmt.Printf("%s@%d: %s\n", r.Tenant, c.Revision, c.Key)
 		}
 		return nil
 	}
 	secrets := []string{"a secret that both sides know"} // os.Getenv("REFRESH_SECRET")
-	if err := client.ServeRefresh(server, secrets, reload); err != nil {
+	if err := refresh.Serve(server, secrets, reload); err != nil {
 		fmt.Println(err)
 		return
 	}
@@ -59,9 +59,9 @@ func ExampleServeRefresh() {
 }
 
 // A service mounts the refresh as a webhook on the HTTP server that it has.
-func ExampleRefreshHandler() {
+func ExampleHandler() {
 	secrets := []string{"a secret that both sides know"} // os.Getenv("REFRESH_SECRET")
-	handler, err := client.RefreshHandler(secrets, func(_ context.Context, r client.Refresh) error {
+	handler, err := refresh.Handler(secrets, func(_ context.Context, r refresh.Request) error {
 		fmt.Printf("%s@%d: %s\n", r.Tenant, r.Changes[0].Revision, r.Changes[0].Key)
 		return nil
 	})
@@ -81,7 +81,7 @@ func ExampleRefreshHandler() {
 		fmt.Println(err)
 		return
 	}
-	req.Header.Set(client.SignatureHeader, client.Sign(secrets[0], time.Now(), []byte(body)))
+	req.Header.Set(refresh.SignatureHeader, refresh.Sign(secrets[0], time.Now(), []byte(body)))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		fmt.Println(err)

@@ -1,4 +1,4 @@
-package client_test
+package refresh_test
 
 import (
 	"context"
@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -23,14 +23,14 @@ const (
 )
 
 // serve starts a service that mounts the refresh, and returns a client of it.
-func serve(t *testing.T, refresh func(context.Context, client.Refresh) error) stelev1.CacheRefreshClient {
+func serve(t *testing.T, reload func(context.Context, refresh.Request) error) stelev1.CacheRefreshClient {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	server := grpc.NewServer()
-	if err := client.ServeRefresh(server, []string{secret, another}, refresh); err != nil {
+	if err := refresh.Serve(server, []string{secret, another}, reload); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error)
@@ -56,9 +56,9 @@ func request() *stelev1.RefreshRequest {
 	}}
 }
 
-func TestServeRefreshTellsWhatHasChanged(t *testing.T) {
-	var got []client.Refresh
-	c := serve(t, func(_ context.Context, r client.Refresh) error {
+func TestServeTellsWhatHasChanged(t *testing.T) {
+	var got []refresh.Request
+	c := serve(t, func(_ context.Context, r refresh.Request) error {
 		got = append(got, r)
 		return nil
 	})
@@ -68,17 +68,17 @@ func TestServeRefreshTellsWhatHasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := client.Refresh{Tenant: "acme", Changes: []client.KeyChange{
+	want := refresh.Request{Tenant: "acme", Changes: []refresh.KeyChange{
 		{Key: "tenantconfig/a", Revision: 7, CommitID: "ab01"},
 		{Key: "tenantconfig/b", Revision: 7, CommitID: "ab01", Deleted: true},
 	}}
-	if !reflect.DeepEqual(got, []client.Refresh{want, want}) {
+	if !reflect.DeepEqual(got, []refresh.Request{want, want}) {
 		t.Errorf("the service heard %+v", got)
 	}
 }
 
-func TestServeRefreshRefuses(t *testing.T) {
-	c := serve(t, func(context.Context, client.Refresh) error {
+func TestServeRefuses(t *testing.T) {
+	c := serve(t, func(context.Context, refresh.Request) error {
 		t.Error("the service was called")
 		return nil
 	})
@@ -108,8 +108,8 @@ func TestServeRefreshRefuses(t *testing.T) {
 	}
 }
 
-func TestServeRefreshAnswersTheServicesError(t *testing.T) {
-	c := serve(t, func(context.Context, client.Refresh) error { return errors.New("the disk is full") })
+func TestServeAnswersTheServicesError(t *testing.T) {
+	c := serve(t, func(context.Context, refresh.Request) error { return errors.New("the disk is full") })
 	ctx := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+secret)
 	if _, err := c.Refresh(ctx, request()); err == nil || !strings.Contains(err.Error(), "the disk is full") {
 		t.Errorf("the answer is %v", err)
@@ -123,10 +123,10 @@ func TestASecretIsNeeded(t *testing.T) {
 		"a short one":   {"123456789012345"},
 		"one too short": {secret, ""},
 	} {
-		if err := client.ServeRefresh(grpc.NewServer(), secrets, nil); err == nil {
+		if err := refresh.Serve(grpc.NewServer(), secrets, nil); err == nil {
 			t.Errorf("%s: gRPC is served", name)
 		}
-		if _, err := client.RefreshHandler(secrets, nil); err == nil {
+		if _, err := refresh.Handler(secrets, nil); err == nil {
 			t.Errorf("%s: a webhook is served", name)
 		}
 	}

@@ -1,4 +1,4 @@
-package client
+package refresh
 
 import (
 	"context"
@@ -14,12 +14,12 @@ import (
 // maxBody is the longest body, in bytes: no event is longer on a bus.
 const maxBody = 1 << 20
 
-// RefreshHandler serves refreshes as a webhook: a POST whose body is the detail of
+// Handler serves refreshes as a webhook: a POST whose body is the detail of
 // an event "Configuration Changed" (schemas/events/configuration-changed.json) and
 // whose SignatureHeader is made with one of the secrets; there are several while
 // one replaces another. It answers 204 when refresh has returned nil, and 500 with
 // its error otherwise; then the caller calls again.
-func RefreshHandler(secrets []string, refresh func(context.Context, Refresh) error) (http.Handler, error) {
+func Handler(secrets []string, refresh func(context.Context, Request) error) (http.Handler, error) {
 	if err := checkSecrets(secrets); err != nil {
 		return nil, fmt.Errorf("refresh handler: %w", err)
 	}

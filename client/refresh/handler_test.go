@@ -1,4 +1,4 @@
-package client_test
+package refresh_test
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/refresh"
 )
 
 const detail = `{"tenant":"acme","tag":"tenantconfig","key":"tenantconfig/a","operation":"delete","revision":7,"commit_id":"ab01"}`
@@ -19,41 +19,41 @@ const detail = `{"tenant":"acme","tag":"tenantconfig","key":"tenantconfig/a","op
 func post(h http.Handler, signature, body string) *httptest.ResponseRecorder {
 	req := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(body))
 	if signature != "" {
-		req.Header.Set(client.SignatureHeader, signature)
+		req.Header.Set(refresh.SignatureHeader, signature)
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, req)
 	return w
 }
 
-func handler(t *testing.T, refresh func(context.Context, client.Refresh) error) http.Handler {
+func handler(t *testing.T, reload func(context.Context, refresh.Request) error) http.Handler {
 	t.Helper()
-	h, err := client.RefreshHandler([]string{secret, another}, refresh)
+	h, err := refresh.Handler([]string{secret, another}, reload)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return h
 }
 
-func sign(body string) string { return client.Sign(secret, time.Now(), []byte(body)) }
+func sign(body string) string { return refresh.Sign(secret, time.Now(), []byte(body)) }
 
 func TestWebhookTellsWhatHasChanged(t *testing.T) {
-	var got []client.Refresh
-	h := handler(t, func(_ context.Context, r client.Refresh) error {
+	var got []refresh.Request
+	h := handler(t, func(_ context.Context, r refresh.Request) error {
 		got = append(got, r)
 		return nil
 	})
-	if w := post(h, client.Sign(another, time.Now(), []byte(detail)), detail); w.Code != http.StatusNoContent {
+	if w := post(h, refresh.Sign(another, time.Now(), []byte(detail)), detail); w.Code != http.StatusNoContent {
 		t.Fatalf("the answer is %d %s", w.Code, w.Body)
 	}
-	want := []client.Refresh{{Tenant: "acme", Changes: []client.KeyChange{{Key: "tenantconfig/a", Revision: 7, Deleted: true, CommitID: "ab01"}}}}
+	want := []refresh.Request{{Tenant: "acme", Changes: []refresh.KeyChange{{Key: "tenantconfig/a", Revision: 7, Deleted: true, CommitID: "ab01"}}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the service heard %+v", got)
 	}
 }
 
 func TestWebhookRefuses(t *testing.T) {
-	h := handler(t, func(context.Context, client.Refresh) error {
+	h := handler(t, func(context.Context, refresh.Request) error {
 		t.Error("the service was called")
 		return nil
 	})
@@ -65,11 +65,11 @@ func TestWebhookRefuses(t *testing.T) {
 		"no signature":      {"", detail, http.StatusUnauthorized},
 		"not a signature":   {"t=1", detail, http.StatusUnauthorized},
 		"no HMAC":           {"t=1,v1=", detail, http.StatusUnauthorized},
-		"another secret":    {client.Sign("0123456789abcdef", now, []byte(detail)), detail, http.StatusUnauthorized},
+		"another secret":    {refresh.Sign("0123456789abcdef", now, []byte(detail)), detail, http.StatusUnauthorized},
 		"another body":      {sign(detail), strings.Replace(detail, "acme", "evil", 1), http.StatusUnauthorized},
 		"another time":      {strings.Replace(sign(detail), "t=", "t=0", 1), detail, http.StatusUnauthorized},
-		"an old one":        {client.Sign(secret, now.Add(-6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
-		"one of the future": {client.Sign(secret, now.Add(6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
+		"an old one":        {refresh.Sign(secret, now.Add(-6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
+		"one of the future": {refresh.Sign(secret, now.Add(6*time.Minute), []byte(detail)), detail, http.StatusUnauthorized},
 		"not JSON":          {sign("x"), "x", http.StatusBadRequest},
 		"another event":     {sign("{}"), "{}", http.StatusBadRequest},
 		"too much":          {"", strings.Repeat(" ", 1<<20+1), http.StatusRequestEntityTooLarge},
@@ -92,7 +92,7 @@ func TestWebhookRefuses(t *testing.T) {
 func TestWebhookIsNotReplayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, fails := 0, true
-		h := handler(t, func(_ context.Context, r client.Refresh) error {
+		h := handler(t, func(_ context.Context, r refresh.Request) error {
 			if r.Tenant != "acme" {
 				return nil
 			}
@@ -104,7 +104,7 @@ func TestWebhookIsNotReplayed(t *testing.T) {
 		})
 		other := strings.Replace(detail, "acme", "globex", 1)
 		// From the sender whose clock is the fastest that is tolerated.
-		signature := client.Sign(secret, time.Now().Add(5*time.Minute), []byte(detail))
+		signature := refresh.Sign(secret, time.Now().Add(5*time.Minute), []byte(detail))
 		if w := post(h, signature, detail); w.Code != http.StatusInternalServerError || !strings.Contains(w.Body.String(), "not now") {
 			t.Fatalf("the answer is %d %s", w.Code, w.Body)
 		}

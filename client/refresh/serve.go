@@ -1,4 +1,4 @@
-package client
+package refresh
 
 import (
 	"context"
@@ -13,10 +13,10 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ServeRefresh serves stele.v1.CacheRefresh on a gRPC server. Callers send one of
+// Serve serves stele.v1.CacheRefresh on a gRPC server. Callers send one of
 // the secrets as "authorization: Bearer SECRET"; there are several while one
 // replaces another. Where refresh fails the caller gets its error, and calls again.
-func ServeRefresh(s grpc.ServiceRegistrar, secrets []string, refresh func(context.Context, Refresh) error) error {
+func Serve(s grpc.ServiceRegistrar, secrets []string, refresh func(context.Context, Request) error) error {
 	if err := checkSecrets(secrets); err != nil {
 		return fmt.Errorf("serve refresh: %w", err)
 	}
@@ -34,7 +34,7 @@ func (s *refreshServer) Refresh(ctx context.Context, req *stelev1.RefreshRequest
 	if !s.authentic(ctx) {
 		return nil, status.Error(codes.Unauthenticated, "send \"authorization: Bearer SECRET\" with the secret of this service")
 	}
-	r := Refresh{Tenant: req.Tenant, Changes: make([]KeyChange, len(req.Changes))}
+	r := Request{Tenant: req.Tenant, Changes: make([]KeyChange, len(req.Changes))}
 	for i, c := range req.Changes {
 		r.Changes[i] = KeyChange{Key: c.GetKey(), Revision: c.GetRevision(), Deleted: c.GetDeleted(), CommitID: hex.EncodeToString(c.GetCommitId())}
 	}
