@@ -1,0 +1,286 @@
+// Package client keeps a tenant's settings in the memory of a program, and writes
+// them.
+//
+// Open follows the ledger through one stream from one of its gateways: first the
+// state, then every commit. So reads cost no network, no lock and no allocation, and
+// they are there whatever happens to the gateways:
+//
+//	c, err := client.Open(ctx, client.Config{
+//		Addresses: []string{"gateway-1:7420", "gateway-2:7420"},
+//		Tenant:    "acme",
+//		Prefixes:  []string{"tenantconfig/checkout/"},
+//		Token:     client.TokenFile("/run/secrets/stele-token"),
+//		File:      "/var/lib/checkout/settings",
+//	})
+//	timeout := client.Bind(c, "tenantconfig/checkout/timeout_ms", 250)
+//	...
+//	timeout.Get()
+//
+// What it promises:
+//
+//   - A commit is applied whole: no reader sees half of one. Snapshot reads several
+//     keys of one revision.
+//   - A client never goes back to a revision older than one that it has had, whichever
+//     gateway it talks to, nor to another ledger or another tenant.
+//   - It is never stale without knowing it: Age is the time since everything that was
+//     committed was known to be here, told by the gateways and counted on while there
+//     is none.
+//   - Where a gateway goes away, another one is asked for what came after the last
+//     commit, after a pause that is random, so that a thousand clients do not come at
+//     once. A gateway that is behind, or is cut off from the ledger itself, is left for
+//     another one.
+//   - With File, a program starts with the last state that was known to be good when no
+//     gateway can be reached.
+//
+// Secrets are not kept: their place is held by "***", and a Value of one is an error.
+package client
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Client keeps settings until Close.
+type Client struct {
+	cfg    Config
+	ledger *Ledger
+
+	cancel  context.CancelFunc
+	running sync.WaitGroup
+	wake    chan struct{} // holds a token while somebody may have to be told of changes
+	hurry   chan struct{} // holds a token while somebody waits for a revision
+	dirty   chan struct{} // holds a token while the file is older than the state
+	live    chan struct{} // closed when a gateway's state is here
+	refused chan error    // holds why no gateway will ever answer
+
+	state atomic.Pointer[state]
+	known atomic.Pointer[knowledge]
+
+	mu sync.Mutex // held to change the state and what follows
+	// epoch is the ledger's identity; nil until a file or a gateway has told it.
+	epoch []byte
+	// have says that state is one of a ledger, and pinned that some reader may have
+	// seen it: from then on, no other ledger will do.
+	have, pinned bool
+	isLive       bool // live is closed
+	bound        []bound
+	slotsOf      map[string][]int // by key
+	subscribers  []*subscriber
+	changed      map[string]bool // since the subscribers were told
+	moved        chan struct{}   // closed when the revision changes; nil while nobody waits
+}
+
+// patience is how long Open waits for a gateway when it has the state of a file.
+const patience = 2 * time.Second
+
+// Open returns a client that has a state: a gateway's, or, when none answers within
+// two seconds, that of the file. Without a file it waits for a gateway until ctx
+// ends, and fails at once when every gateway refuses the caller.
+func Open(ctx context.Context, cfg Config) (*Client, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("open client: %w", err)
+	}
+	c := &Client{
+		cfg:     cfg,
+		wake:    make(chan struct{}, 1),
+		hurry:   make(chan struct{}, 1),
+		dirty:   make(chan struct{}, 1),
+		live:    make(chan struct{}),
+		refused: make(chan error, 1),
+		slotsOf: make(map[string][]int),
+		changed: make(map[string]bool),
+	}
+	c.state.Store(replaced(nil).finish(0, nil))
+	c.known.Store(&knowledge{tenant: cfg.Tenant, err: errors.New("no gateway has answered yet")})
+	c.load()
+	c.ledger = &Ledger{client: c}
+	following, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	c.running.Go(func() { c.run(following) })
+	c.running.Go(func() { c.tell(following) })
+	if cfg.File != "" {
+		c.running.Go(func() { c.save(following) })
+	}
+	if err := c.start(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("open client: %w", err)
+	}
+	return c, nil
+}
+
+// start returns when there is a state that may be read.
+func (c *Client) start(ctx context.Context) error {
+	enough := time.NewTimer(patience)
+	defer enough.Stop()
+	for {
+		var err error
+		select {
+		case <-c.live:
+			return nil
+		case err = <-c.refused:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-enough.C:
+		}
+		c.mu.Lock()
+		ready := c.have
+		c.pinned = c.pinned || ready
+		c.mu.Unlock()
+		if ready {
+			c.cfg.Log.Warn("no gateway has answered: starting with the last settings that were known to be good",
+				"file", c.cfg.File, "revision", c.Status().Revision, "age", c.Age(), "error", c.Status().Err)
+			return nil
+		}
+		if err != nil && ctx.Err() != nil {
+			return fmt.Errorf("%w; %w", err, c.Status().Err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Close stops following, and returns when nothing of the client runs any more. What
+// it has can still be read.
+func (c *Client) Close() {
+	c.cancel()
+	c.running.Wait()
+	c.ledger.close()
+}
+
+// Get returns a key; false when it is not set, or when the client does not keep it.
+// It takes no lock and allocates nothing.
+func (c *Client) Get(key string) (Entry, bool) { return c.state.Load().get(key) }
+
+// Snapshot is the settings as they are now.
+func (c *Client) Snapshot() Snapshot { return Snapshot{c.state.Load()} }
+
+// Ledger is the way to write.
+func (c *Client) Ledger() *Ledger { return c.ledger }
+
+// WaitRevision returns when the client has the revision or a later one.
+func (c *Client) WaitRevision(ctx context.Context, revision uint64) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		c.mu.Lock()
+		if c.state.Load().revision >= revision {
+			c.mu.Unlock()
+			return nil
+		}
+		if c.moved == nil {
+			c.moved = make(chan struct{})
+		}
+		moved := c.moved
+		c.mu.Unlock()
+		notify(c.hurry) // a commit of keys that are not kept is not sent
+		select {
+		case <-moved:
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for revision %d, have %d: %w", revision, c.state.Load().revision, ctx.Err())
+		}
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// bind adds a value to the state, and returns its slot.
+func (c *Client) bind(b bound) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := *c.state.Load()
+	e, set := s.get(b.name())
+	slot, err := b.decode(nil, e, set)
+	c.complain(err)
+	s.slots = append(slices.Clip(s.slots), slot)
+	c.bound = append(c.bound, b)
+	c.slotsOf[b.name()] = append(c.slotsOf[b.name()], len(s.slots)-1)
+	c.state.Store(&s)
+	return len(s.slots) - 1
+}
+
+func (c *Client) complain(err error) {
+	if err != nil {
+		c.cfg.Log.Warn("a setting cannot be used: the value before it stays in force", "error", err)
+	}
+}
+
+// finish is the state that a draft has led to.
+func (d *draft) finish(revision uint64, slots []any) *state {
+	return &state{revision: revision, parts: d.parts, slots: slots}
+}
+
+// advance makes the draft the state of a revision: all of it at once, for every
+// reader. It wants c.mu held.
+func (c *Client) advance(revision uint64, d *draft, keys map[string]bool) {
+	before := c.state.Load()
+	next := d.finish(revision, before.slots)
+	for key := range keys {
+		for _, i := range c.slotsOf[key] {
+			if &next.slots[0] == &before.slots[0] {
+				next.slots = slices.Clone(before.slots)
+			}
+			e, set := next.get(key)
+			var err error
+			next.slots[i], err = c.bound[i].decode(before.slots[i], e, set)
+			c.complain(err)
+		}
+	}
+	c.state.Store(next)
+	if c.have = true; len(c.subscribers) > 0 {
+		maps.Copy(c.changed, keys)
+		notify(c.wake)
+	}
+	if c.moved != nil {
+		close(c.moved)
+		c.moved = nil
+	}
+	notify(c.dirty)
+}
+
+// pass notes that nothing that the client keeps has changed up to a revision.
+func (c *Client) pass(revision uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.state.Load(); revision > s.revision {
+		c.advance(revision, s.draft(), nil)
+	}
+}
+
+// errForeign: a gateway serves another ledger or tenant than the client's.
+var errForeign = errors.New("it is not the gateway of this client's settings")
+
+// identify holds what a gateway says of itself against what the client knows.
+func (c *Client) identify(tenant string, epoch []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := *c.known.Load()
+	if k.tenant != "" && k.tenant != tenant {
+		return fmt.Errorf("%w: it serves the tenant %s, and the client has settings of %s", errForeign, tenant, k.tenant)
+	}
+	if c.epoch != nil && !bytes.Equal(c.epoch, epoch) {
+		if c.pinned {
+			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: start the program anew to follow the other ledger", errForeign, epoch, c.epoch)
+		}
+		c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
+		c.have = false
+		c.state.Store(replaced(nil).finish(0, nil))
+		k.current = time.Time{}
+	}
+	c.epoch, k.tenant = epoch, tenant
+	c.known.Store(&k)
+	return nil
+}

@@ -1,0 +1,122 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/clienttest"
+	"go.uber.org/goleak"
+)
+
+// server is what the examples talk to.
+var server *clienttest.Server
+
+func TestMain(m *testing.M) { os.Exit(run(m)) }
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "client")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	before := goleak.IgnoreCurrent()
+	if server, err = clienttest.Open(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	code := m.Run()
+	server.Close()
+	if err := goleak.Find(before); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return code
+}
+
+func open(t testing.TB, cfg client.Config) *client.Client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	c, err := client.Open(ctx, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func set(t testing.TB, c *client.Client, key string, value any) client.Commit {
+	t.Helper()
+	done, err := c.Ledger().Set(t.Context(), key, value, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
+func TestReadsSeeWhatIsWritten(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme", "tenantconfig/", "flags/"))
+	timeout := client.Bind(c, "tenantconfig/timeout", 250)
+	if got := timeout.Get(); got != 250 {
+		t.Errorf("the fallback is %d", got)
+	}
+	done := set(t, c, "tenantconfig/timeout", 500)
+	if !done.Visible || timeout.Get() != 500 {
+		t.Errorf("the commit is visible: %v, and the value %d", done.Visible, timeout.Get())
+	}
+	e, ok := c.Get("tenantconfig/timeout")
+	if want := (client.Entry{Key: "tenantconfig/timeout", Value: "500", Revision: done.Revision}); !ok || e != want {
+		t.Errorf("got %+v, %v", e, ok)
+	}
+	// A key that the client does not keep moves it, too.
+	if done := set(t, c, "other/key", 1); !done.Visible || c.Status().Revision != done.Revision {
+		t.Errorf("the client is at %d, not at %d", c.Status().Revision, done.Revision)
+	}
+	if _, ok := c.Get("other/key"); ok {
+		t.Error("the client keeps a key that it was not to")
+	}
+	if st := c.Status(); st.Source != client.Live || st.Gateway == "" || st.Err != nil || st.Stale || st.Age > 10*time.Second || st.Tenant != "acme" {
+		t.Errorf("the status is %+v", st)
+	}
+}
+
+func TestOpenTakesTheStateThatIsThere(t *testing.T) {
+	s := clienttest.Start(t)
+	w := open(t, s.Config("acme"))
+	big := map[string]any{}
+	for i := range 3000 { // several pages
+		big[fmt.Sprintf("tenantconfig/k%04d", i)] = fmt.Sprintf("%01000d", i)
+	}
+	if _, err := w.Ledger().Commit(t.Context(), client.ChangeSet{Set: big}); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, s.Config("acme", "tenantconfig/"))
+	if n := len(c.Snapshot().List("tenantconfig/")); n != 3000 {
+		t.Errorf("%d keys are there", n)
+	}
+}
+
+func TestAFileIsEnough(t *testing.T) {
+	s := clienttest.Start(t)
+	cfg := s.Config("acme", "tenantconfig/")
+	cfg.File = filepath.Join(t.TempDir(), "settings")
+	first := open(t, cfg)
+	set(t, first, "tenantconfig/a", 1)
+	first.Close()
+
+	cfg.Addresses = []string{"127.0.0.1:1"}
+	c := open(t, cfg)
+	if e, ok := c.Get("tenantconfig/a"); !ok || e.Value != "1" {
+		t.Errorf("got %+v, %v", e, ok)
+	}
+	if st := c.Status(); st.Source != client.LastKnownGood || st.Err == nil || st.Age <= 0 || st.Age > time.Minute || st.Revision == 0 {
+		t.Errorf("the status is %+v", st)
+	}
+}

@@ -1,0 +1,167 @@
+// Package clienttest starts a real ledger with a real gateway, in process, for the
+// tests of programs that use package client:
+//
+//	s := clienttest.Start(t)
+//	c, err := client.Open(ctx, s.Config("acme"))
+package clienttest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// Server is a ledger and its gateways. Its files are in a folder.
+type Server struct {
+	nats     *journal.Server
+	conn     *nats.Conn
+	journal  *journal.Journal
+	replica  *replica.Replica
+	ledger   *ledger.Ledger
+	signer   *identity.Signer
+	gateways []*Gateway
+}
+
+// Start starts a server in a folder of the test's own, whose end closes it.
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	s, err := Open(tb.TempDir())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(s.Close)
+	return s
+}
+
+// Open starts a server with one gateway, where there is no test to own it.
+func Open(dir string) (*Server, error) {
+	s := &Server{}
+	if err := s.open(dir); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("start a ledger in %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func (s *Server) open(dir string) (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if s.nats, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(dir, "journal")}); err != nil {
+		return err
+	}
+	if s.conn, err = s.nats.Connect(); err != nil {
+		return err
+	}
+	if s.journal, err = journal.Open(ctx, s.conn, journal.Config{Embedded: s.nats}); err != nil {
+		return err
+	}
+	if s.replica, err = replica.Open(replica.Config{Path: filepath.Join(dir, "replica.db")}); err != nil {
+		return err
+	}
+	if err := s.replica.Follow(s.journal); err != nil {
+		return err
+	}
+	for !s.replica.Ready() {
+		select {
+		case <-ctx.Done():
+			return errors.New("the replica does not become ready")
+		case <-time.After(time.Millisecond):
+		}
+	}
+	s.ledger = ledger.New(ledger.Config{Journal: s.journal, Replica: s.replica})
+	if s.signer, err = identity.OpenSigner(filepath.Join(dir, "identity")); err != nil {
+		return err
+	}
+	_, err = s.StartGateway("127.0.0.1:0")
+	return err
+}
+
+// Close stops all of it.
+func (s *Server) Close() {
+	for _, g := range s.gateways {
+		g.Close()
+	}
+	if s.ledger != nil {
+		s.ledger.Close()
+	}
+	if s.replica != nil {
+		s.replica.Close()
+	}
+	if s.journal != nil {
+		s.journal.Close()
+	}
+	if s.conn != nil {
+		s.conn.Close()
+	}
+	if s.nats != nil {
+		s.nats.Close()
+	}
+}
+
+// Config is that of a client who may read and write the tenant's settings.
+func (s *Server) Config(tenant string, prefixes ...string) client.Config {
+	cfg := client.Config{Tenant: tenant, Prefixes: prefixes, Token: func(context.Context) (string, error) {
+		return s.Token(tenant, time.Hour, identity.Writer)
+	}}
+	for _, g := range s.gateways {
+		cfg.Addresses = append(cfg.Addresses, g.Address)
+	}
+	return cfg
+}
+
+// Token is good for a while.
+func (s *Server) Token(tenant string, ttl time.Duration, roles ...identity.Role) (string, error) {
+	return s.signer.Mint(identity.Claims{Subject: "clienttest", Tenant: ledger.Tenant(tenant), Roles: roles, TTL: ttl})
+}
+
+// Gateway is one gateway of a server.
+type Gateway struct {
+	// Address is where it listens, "127.0.0.1:port".
+	Address string
+
+	gateway *gateway.Gateway
+	served  chan error
+}
+
+// StartGateway starts one more gateway.
+func (s *Server) StartGateway(listen string) (*Gateway, error) {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Address: l.Addr().String(), served: make(chan error, 1)}
+	verifier, err := identity.NewVerifier(identity.Config{Keys: s.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
+	if err == nil {
+		g.gateway, err = gateway.New(gateway.Config{
+			Replica: s.replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
+			Ledger: func() (*ledger.Ledger, error) { return s.ledger, nil },
+		})
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	go func() { g.served <- g.gateway.Serve(l) }()
+	s.gateways = append(s.gateways, g)
+	return g, nil
+}
+
+// Close stops the gateway and returns when it has.
+func (g *Gateway) Close() {
+	g.gateway.Close()
+	if g.served != nil {
+		<-g.served
+		g.served = nil
+	}
+}

@@ -1,0 +1,111 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Config says whose settings a client keeps, and where it gets them.
+type Config struct {
+	// Addresses of gateways, "host:port". They are tried in random order, so that
+	// clients spread over them, and every one of them is as good as another.
+	Addresses []string
+	// Tenant whose settings they are; empty for that of the token. It is needed with
+	// File. An operator's token may name any.
+	Tenant string
+	// Prefixes of the keys to keep; none for all keys of the tenant.
+	Prefixes []string
+	// Token is asked for a token at every call.
+	Token TokenSource
+	// TLS is how to speak with gateways. Nil takes the certificates that the system
+	// trusts, and speaks without TLS with this machine only.
+	TLS *tls.Config
+	// Plaintext speaks without TLS with other machines, too, for networks that
+	// encrypt by themselves.
+	Plaintext bool
+	// File, when set, holds the last state that was known to be good, so that Open
+	// needs no gateway. It is readable by this user only, and has no secrets in it.
+	File string
+	// Log is told of what goes wrong; nothing is by default.
+	Log *slog.Logger
+}
+
+// TokenSource returns the token to send. It may be called at any time, and from
+// several goroutines.
+type TokenSource func(context.Context) (string, error)
+
+// TokenFile reads the token from a file whenever one is needed, so whoever writes
+// the file renews it.
+func TokenFile(path string) TokenSource {
+	return func(context.Context) (string, error) {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("read the token: %w", err)
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+}
+
+// StaticToken is a token that does not change: the client stops hearing of changes
+// when it expires.
+func StaticToken(token string) TokenSource {
+	return func(context.Context) (string, error) { return token, nil }
+}
+
+// check completes the configuration, or says what is wrong with it.
+func (cfg *Config) check() error {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if len(cfg.Addresses) == 0 {
+		return errors.New("name the address of a gateway")
+	}
+	for _, a := range cfg.Addresses {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			return fmt.Errorf("address %q: write host:port", a)
+		}
+	}
+	if cfg.Token == nil {
+		return errors.New("say where tokens come from")
+	}
+	if cfg.File != "" && cfg.Tenant == "" {
+		return errors.New("name the tenant: without it, nobody can tell whether the file is the tenant's")
+	}
+	cfg.Addresses = slices.Clone(cfg.Addresses)
+	cfg.Prefixes = tidy(cfg.Prefixes)
+	return nil
+}
+
+// tidy sorts prefixes and drops what another one covers. No prefix is the empty
+// one, which covers everything.
+func tidy(prefixes []string) []string {
+	if len(prefixes) == 0 {
+		return []string{""}
+	}
+	var kept []string
+	for _, p := range slices.Sorted(slices.Values(prefixes)) {
+		if len(kept) == 0 || !strings.HasPrefix(p, kept[len(kept)-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// keeps says whether the client keeps a key.
+func (cfg *Config) keeps(key string) bool {
+	return slices.ContainsFunc(cfg.Prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
+}
+
+func loopback(address string) bool {
+	host, _, _ := net.SplitHostPort(address)
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
+}

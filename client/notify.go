@@ -1,0 +1,84 @@
+package client
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Update is what has changed between two states.
+type Update struct {
+	// Keys that were set or deleted, in their order; of those that OnChange asked for.
+	Keys []string
+	// Before is the state that the function was told of the last time, and After the
+	// one that it is told of now: several commits may lie between them.
+	Before, After Snapshot
+}
+
+// subscriber is one that wants to be told.
+type subscriber struct {
+	wants func(key string) bool
+	f     func(Update)
+	last  *state // only the goroutine that tells uses it, once it is there
+}
+
+// OnChange has f called after each change of a key that begins with the prefix, until
+// stop is called. All functions of a client are called one after the other, by one
+// goroutine, in the order of the revisions. One that is slow delays the others and
+// is told of several commits at once then; it never delays reads, nor the client
+// itself. A call may be under way when stop returns.
+func (c *Client) OnChange(prefix string, f func(Update)) (stop func()) {
+	return c.onChange(func(key string) bool { return strings.HasPrefix(key, prefix) }, f)
+}
+
+func (c *Client) onChange(wants func(string) bool, f func(Update)) (stop func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	sub := &subscriber{wants: wants, f: f, last: c.state.Load()}
+	c.subscribers = append(slices.Clip(c.subscribers), sub)
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.subscribers = slices.DeleteFunc(slices.Clone(c.subscribers), func(s *subscriber) bool { return s == sub })
+	}
+}
+
+// tell tells the subscribers of changes until ctx ends.
+func (c *Client) tell(ctx context.Context) {
+	for {
+		select {
+		case <-c.wake:
+		case <-ctx.Done():
+			return
+		}
+		c.mu.Lock()
+		keys, now, subscribers := c.changed, c.state.Load(), c.subscribers
+		c.changed = make(map[string]bool)
+		c.mu.Unlock()
+		sorted := slices.Sorted(maps.Keys(keys))
+		for _, s := range subscribers {
+			if ctx.Err() == nil {
+				s.tell(sorted, now)
+			}
+		}
+	}
+}
+
+func (s *subscriber) tell(keys []string, now *state) {
+	u := Update{Before: Snapshot{s.last}, After: Snapshot{now}}
+	for _, k := range keys {
+		if !s.wants(k) {
+			continue
+		}
+		before, was := s.last.get(k)
+		after, is := now.get(k)
+		if was != is || before != after {
+			u.Keys = append(u.Keys, k)
+		}
+	}
+	s.last = now
+	if len(u.Keys) > 0 {
+		s.f(u)
+	}
+}

@@ -1,0 +1,72 @@
+package client
+
+import "time"
+
+// Source is where a client's state comes from.
+type Source string
+
+const (
+	// Live is a gateway's.
+	Live Source = "live"
+	// LastKnownGood is that of the file: no gateway has answered since Open.
+	LastKnownGood Source = "last known good"
+)
+
+// Status is how a client is.
+type Status struct {
+	Tenant   string
+	Revision uint64
+	// Age is the time since everything that was committed was known to be here.
+	Age time.Duration
+	// Stale says that the last gateway had stopped following the ledger, because the
+	// ledger contradicts what it has seen.
+	Stale  bool
+	Source Source
+	// Gateway that is followed; empty while there is none, and then Err says why.
+	Gateway string
+	Err     error
+}
+
+// knowledge is what a client knows beside the state.
+type knowledge struct {
+	tenant  string
+	gateway string
+	stale   bool
+	live    bool
+	err     error
+	// current is when everything that was committed was known to be here.
+	current time.Time
+}
+
+// Status tells how the client is now.
+func (c *Client) Status() Status {
+	k := c.known.Load()
+	s := Status{Tenant: k.tenant, Revision: c.state.Load().revision, Age: k.age(), Stale: k.stale, Source: LastKnownGood, Gateway: k.gateway, Err: k.err}
+	if k.live {
+		s.Source = Live
+	}
+	return s
+}
+
+// Age is the time since everything that was committed was known to be here. It
+// takes no lock and allocates nothing.
+func (c *Client) Age() time.Duration { return c.known.Load().age() }
+
+// age goes by the clock of the machine that runs faster: one of them stands still
+// while a machine sleeps, the other one may be set back.
+func (k *knowledge) age() time.Duration {
+	if k.current.IsZero() {
+		return 1<<63 - 1
+	}
+	now := time.Now()
+	return max(0, now.Sub(k.current), now.Round(0).Sub(k.current))
+}
+
+// note changes what the client knows.
+func (c *Client) note(change func(*knowledge)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := *c.known.Load()
+	change(&k)
+	c.known.Store(&k)
+}
