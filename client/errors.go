@@ -81,6 +81,18 @@ func (e *UnknownError) Error() string {
 
 func (e *UnknownError) Unwrap() error { return e.err }
 
+// plain is a gateway's answer without gRPC's words around it.
+type plain struct{ error }
+
+func (e plain) Error() string {
+	if st, ok := status.FromError(e.error); ok {
+		return st.Message()
+	}
+	return e.error.Error()
+}
+
+func (e plain) Unwrap() error { return e.error }
+
 // answerError is a gateway's answer as an error of this package.
 func answerError(err error) error {
 	st := status.Convert(err)
@@ -105,18 +117,18 @@ func answerError(err error) error {
 			return e
 		}
 		if reason(err) == "READ_ONLY" {
-			return fmt.Errorf("%w: %w", ErrReadOnly, err)
+			return fmt.Errorf("%w: %w", ErrReadOnly, plain{err})
 		}
 	case codes.NotFound:
-		return fmt.Errorf("%w: %w", ErrNotFound, err)
+		return fmt.Errorf("%w: %w", ErrNotFound, plain{err})
 	case codes.PermissionDenied:
-		return fmt.Errorf("%w: %w", ErrDenied, err)
+		return fmt.Errorf("%w: %w", ErrDenied, plain{err})
 	case codes.Unauthenticated:
-		return fmt.Errorf("%w: %w", ErrUnauthenticated, err)
+		return fmt.Errorf("%w: %w", ErrUnauthenticated, plain{err})
 	case codes.Unavailable, codes.ResourceExhausted:
-		return fmt.Errorf("%w: %w", ErrUnavailable, err)
+		return fmt.Errorf("%w: %w", ErrUnavailable, plain{err})
 	}
-	return err
+	return plain{err}
 }
 
 // reason is the gateway's word for programs.

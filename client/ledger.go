@@ -22,7 +22,7 @@ import (
 type Ledger struct {
 	client *Client
 
-	mu    sync.Mutex // guards the fields below
+	mu     sync.Mutex // guards the fields below
 	conns  map[string]*grpc.ClientConn
 	last   string // the address that has answered the last time
 	closed bool

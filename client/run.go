@@ -31,7 +31,7 @@ func (c *Client) run(ctx context.Context) {
 		if errors.Is(err, errWorse) || errors.Is(err, errForeign) || status.Code(err) == codes.OutOfRange {
 			g.avoid(address, time.Now())
 		}
-		err = fmt.Errorf("gateway %s: %w", address, err)
+		err = fmt.Errorf("gateway %s: %w", address, plain{err})
 		c.note(func(k *knowledge) { k.gateway, k.err = "", err })
 		if delete(refused, address); final(err) {
 			if refused[address] = err; len(refused) == len(unique(c.cfg.Addresses)) {

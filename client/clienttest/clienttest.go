@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -31,7 +32,7 @@ type Server struct {
 	replica  *replica.Replica
 	ledger   *ledger.Ledger
 	signer   *identity.Signer
-	gateways []*Gateway
+	gateways []*running
 }
 
 // Start starts a server in a folder of the test's own, whose end closes it.
@@ -91,7 +92,7 @@ func (s *Server) open(dir string) (err error) {
 // Close stops all of it.
 func (s *Server) Close() {
 	for _, g := range s.gateways {
-		g.Close()
+		g.close()
 	}
 	if s.ledger != nil {
 		s.ledger.Close()
@@ -116,7 +117,7 @@ func (s *Server) Config(tenant string, prefixes ...string) client.Config {
 		return s.Token(tenant, time.Hour, identity.Writer)
 	}}
 	for _, g := range s.gateways {
-		cfg.Addresses = append(cfg.Addresses, g.Address)
+		cfg.Addresses = append(cfg.Addresses, g.address)
 	}
 	return cfg
 }
@@ -126,22 +127,20 @@ func (s *Server) Token(tenant string, ttl time.Duration, roles ...identity.Role)
 	return s.signer.Mint(identity.Claims{Subject: "clienttest", Tenant: ledger.Tenant(tenant), Roles: roles, TTL: ttl})
 }
 
-// Gateway is one gateway of a server.
-type Gateway struct {
-	// Address is where it listens, "127.0.0.1:port".
-	Address string
-
+// running is one gateway of a server.
+type running struct {
+	address string
 	gateway *gateway.Gateway
 	served  chan error
 }
 
-// StartGateway starts one more gateway.
-func (s *Server) StartGateway(listen string) (*Gateway, error) {
+// StartGateway starts one more gateway, and returns where it listens.
+func (s *Server) StartGateway(listen string) (address string, err error) {
 	l, err := net.Listen("tcp", listen)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	g := &Gateway{Address: l.Addr().String(), served: make(chan error, 1)}
+	g := &running{address: l.Addr().String(), served: make(chan error, 1)}
 	verifier, err := identity.NewVerifier(identity.Config{Keys: s.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
 	if err == nil {
 		g.gateway, err = gateway.New(gateway.Config{
@@ -150,18 +149,24 @@ func (s *Server) StartGateway(listen string) (*Gateway, error) {
 		})
 	}
 	if err != nil {
-		return nil, errors.Join(err, l.Close())
+		return "", errors.Join(err, l.Close())
 	}
 	go func() { g.served <- g.gateway.Serve(l) }()
 	s.gateways = append(s.gateways, g)
-	return g, nil
+	return g.address, nil
 }
 
-// Close stops the gateway and returns when it has.
-func (g *Gateway) Close() {
+// StopGateway stops the gateway at the address, and returns when it has.
+func (s *Server) StopGateway(address string) {
+	s.gateways = slices.DeleteFunc(s.gateways, func(g *running) bool {
+		if g.address == address {
+			g.close()
+		}
+		return g.address == address
+	})
+}
+
+func (g *running) close() {
 	g.gateway.Close()
-	if g.served != nil {
-		<-g.served
-		g.served = nil
-	}
+	<-g.served
 }

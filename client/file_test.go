@@ -1,0 +1,258 @@
+package client
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+)
+
+func example() (saved, *stelev1.WatchState) {
+	return saved{Tenant: "acme", Epoch: []byte{1, 2}, Prefixes: []string{"a/"}, Current: time.Unix(1764000000, 5).UTC()},
+		&stelev1.WatchState{Revision: 7, Entries: []*stelev1.Entry{{Key: "a/b", Value: "1", Revision: 6}, {Key: "a/s", Value: mask, Revision: 7, Secret: true}}}
+}
+
+func encoded(t testing.TB) []byte {
+	t.Helper()
+	b, err := encodeFile(example())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func loaded(t *testing.T, file []byte) (c *Client, log *bytes.Buffer, path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "settings")
+	if err := os.WriteFile(path, file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log = &bytes.Buffer{}
+	c = &Client{cfg: Config{Addresses: []string{"a:1"}, Tenant: "acme", Prefixes: []string{"a/"}, File: path, Token: StaticToken(""), Log: slog.New(slog.NewTextHandler(log, nil))}}
+	if err := c.cfg.check(); err != nil {
+		t.Fatal(err)
+	}
+	c.state.Store(replaced(nil).finish(0, nil))
+	c.known.Store(&knowledge{})
+	c.load()
+	return c, log, path
+}
+
+func TestAFileIsTaken(t *testing.T) {
+	c, log, path := loaded(t, encoded(t))
+	if e, ok := c.Get("a/b"); !ok || e.Value != "1" || e.Revision != 6 || c.Status().Revision != 7 || log.Len() > 0 {
+		t.Errorf("it has %+v at %d, and says %s", e, c.Status().Revision, log)
+	}
+	if e, _ := c.Get("a/s"); !e.Secret {
+		t.Error("a secret is none any more")
+	}
+	if got := c.known.Load().current; !got.Equal(time.Unix(1764000000, 5)) {
+		t.Errorf("it was current at %s", got)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+func TestAFileThatIsNotOursIsSetAside(t *testing.T) {
+	change := func(f func(*saved, *stelev1.WatchState)) []byte {
+		head, s := example()
+		f(&head, s)
+		b, err := encodeFile(head, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	good := encoded(t)
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)-3] ^= 1
+	for name, tc := range map[string]struct {
+		file []byte
+		says string
+	}{
+		"empty":          {nil, "not a file of a client"},
+		"something else": {[]byte("hello\nworld\n"), "not a file of a client"},
+		"cut off":        {good[:len(good)-1], "damaged"},
+		"a flipped bit":  {flipped, "damaged"},
+		"another tenant": {change(func(h *saved, _ *stelev1.WatchState) { h.Tenant = "globex" }), "globex"},
+		"other prefixes": {change(func(h *saved, _ *stelev1.WatchState) { h.Prefixes = []string{"a/", "b/"} }), "b/"},
+		"no ledger":      {change(func(h *saved, _ *stelev1.WatchState) { h.Epoch = nil }), "which ledger"},
+		"a later format": {bytes.Replace(good, []byte("state 1 "), []byte("state 2 "), 1), "not a file of a client"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, log, path := loaded(t, tc.file)
+			if c.have || c.epoch != nil || len(c.Snapshot().List("")) > 0 {
+				t.Error("it was taken")
+			}
+			if !strings.Contains(log.String(), tc.says) {
+				t.Errorf("it says %s", log)
+			}
+			if b, err := os.ReadFile(path + ".aside"); err != nil || !bytes.Equal(b, tc.file) {
+				t.Errorf("aside is %q, %v", b, err)
+			}
+			if _, err := os.Stat(path); err == nil {
+				t.Error("it is still there")
+			}
+		})
+	}
+}
+
+func TestAFileIsWrittenWhole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "settings")
+	for _, text := range []string{"one", "two"} {
+		if err := writeFile(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if b, err := os.ReadFile(path); err != nil || string(b) != text {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	if err := writeFile(filepath.Join(t.TempDir(), "no", "such"), nil); err == nil {
+		t.Error("a folder that is not there was written to")
+	}
+}
+
+func FuzzDecodeFile(f *testing.F) {
+	f.Add(encoded(f))
+	f.Add([]byte(fileMagic + "\n\n"))
+	f.Add([]byte("stele client state 1 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		head, s, err := decodeFile(b)
+		if err != nil {
+			return
+		}
+		again, err := encodeFile(head, s)
+		if err != nil {
+			return // a time that JSON cannot tell
+		}
+		head2, s2, err := decodeFile(again)
+		if err != nil || !proto.Equal(s, s2) || head.Tenant != head2.Tenant {
+			t.Errorf("%q is read as %+v, and then as %+v: %v", b, head, head2, err)
+		}
+	})
+}
+
+// A state equals a map to which the same was done, and one that was made earlier
+// does not change.
+func TestAStateIsAMap(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler)}, changed: make(map[string]bool)}
+		c.state.Store(replaced(nil).finish(0, nil))
+		c.known.Store(&knowledge{})
+		model := make(map[string]string)
+		type past struct {
+			s    Snapshot
+			want map[string]string
+		}
+		var pasts []past
+		for rev := range uint64(rapid.IntRange(1, 30).Draw(t, "commits")) {
+			commit := &stelev1.WatchCommit{Revision: rev + 1}
+			for _, key := range rapid.SliceOfNDistinct(rapid.StringMatching(`[ab]/[a-e]`), 1, 4, rapid.ID).Draw(t, "keys") {
+				ch := &stelev1.Change{Key: key, Delete: rapid.Bool().Draw(t, "delete")}
+				if delete(model, key); !ch.Delete {
+					ch.Value = rapid.SampledFrom([]string{"1", "2", mask}).Draw(t, "value")
+					model[key] = ch.Value
+				}
+				commit.Changes = append(commit.Changes, ch)
+			}
+			c.apply(commit)
+			c.apply(commit) // again, as after a reconnection
+			want := make(map[string]string)
+			for k, v := range model {
+				want[k] = v
+			}
+			pasts = append(pasts, past{c.Snapshot(), want})
+		}
+		for _, p := range pasts {
+			list := p.s.List("")
+			if len(list) != len(p.want) {
+				t.Fatalf("%d keys, not %d", len(list), len(p.want))
+			}
+			for i, e := range list {
+				if i > 0 && list[i-1].Key >= e.Key {
+					t.Fatal("they are not in order")
+				}
+				if v := p.want[e.Key]; v != e.Value || e.Secret != (v == mask) {
+					t.Fatalf("%+v is not %s", e, v)
+				}
+			}
+		}
+	})
+}
+
+// However many attempts have failed, a thousand clients do not come at once, and
+// none stays away.
+func TestPausesAreSpread(t *testing.T) {
+	for failed := range 100 {
+		limit := min(firstPause<<min(failed, 10), longestPause)
+		var tenths [10]int
+		for range 2000 {
+			p := pause(failed)
+			if p < 0 || p >= limit {
+				t.Fatalf("after %d failures it waits %s", failed, p)
+			}
+			tenths[p*10/limit]++
+		}
+		for i, n := range tenths {
+			if n < 100 { // 200 are to be expected
+				t.Errorf("after %d failures %d of 2000 come in tenth %d of %s", failed, n, i, limit)
+			}
+		}
+	}
+}
+
+func TestEveryGatewayHasItsTurn(t *testing.T) {
+	now := time.Now()
+	g := newGateways([]string{"a", "b", "c"})
+	first := make(map[string]int)
+	for range 300 {
+		round := make(map[string]bool)
+		for i := range 3 {
+			a := g.next(now)
+			if i == 0 {
+				first[a]++
+			}
+			round[a] = true
+		}
+		if len(round) != 3 {
+			t.Fatalf("a round is %v", round)
+		}
+	}
+	for a, n := range first {
+		if n < 50 { // 100 are to be expected
+			t.Errorf("%s was first %d times", a, n)
+		}
+	}
+	g.avoid("a", now)
+	g.avoid("b", now)
+	if g.better("c", now) || !g.better("a", now) {
+		t.Error("only c is better than the others")
+	}
+	for range 10 {
+		if a := g.next(now); a != "c" {
+			t.Errorf("it goes to %s", a)
+		}
+	}
+	g.avoid("c", now)
+	if a := g.next(now); a == "" {
+		t.Error("where all are avoided, it goes nowhere")
+	}
+	if now = now.Add(avoidance); !g.better("c", now) {
+		t.Error("a gateway is avoided for too long")
+	}
+}

@@ -1,0 +1,103 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/clienttest"
+	"github.com/stelehq/stele/gateway/identity"
+)
+
+func TestACommitFailsWithAReason(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	first := set(t, c, "a/b", 1)
+
+	_, err := c.Ledger().Commit(t.Context(), client.ChangeSet{Set: map[string]any{"a/b": 2}, Expect: map[string]uint64{"a/b": 0}})
+	var conflict *client.ConflictError
+	if !errors.As(err, &conflict) || len(conflict.Conflicts) != 1 || conflict.Conflicts[0].Key != "a/b" {
+		t.Errorf("the error is %v", err)
+	}
+	head := first.Revision + 1
+	_, err = c.Ledger().Commit(t.Context(), client.ChangeSet{Set: map[string]any{"a/b": 2}, ExpectHead: &head})
+	if !errors.As(err, &conflict) || len(conflict.Conflicts) != 1 || conflict.Conflicts[0].Key != "" {
+		t.Errorf("the error is %v", err)
+	}
+	_, err = c.Ledger().Commit(t.Context(), client.ChangeSet{Set: map[string]any{"/bad": 2, "b ad": 1}})
+	var invalid *client.InvalidError
+	if !errors.As(err, &invalid) || len(invalid.Violations) != 2 || invalid.Violations[0].Field == "" {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err = c.Ledger().Set(t.Context(), "a/b", func() {}, ""); err == nil {
+		t.Error("a function was written")
+	}
+	if done, err := c.Ledger().Commit(t.Context(), client.ChangeSet{Set: map[string]any{"a/b": 2}, Expect: map[string]uint64{"a/b": first.Revision}}); err != nil || done.Revision != first.Revision+1 {
+		t.Errorf("committed %+v, %v", done, err)
+	}
+
+	cfg := s.Config("acme")
+	cfg.Token = func(context.Context) (string, error) { return s.Token("acme", time.Hour, identity.Reader) }
+	reader := open(t, cfg)
+	if _, err := reader.Ledger().Set(t.Context(), "a/b", 1, ""); !errors.Is(err, client.ErrDenied) {
+		t.Errorf("the error is %v", err)
+	}
+	reader.Close()
+	if _, err := reader.Ledger().Set(t.Context(), "a/b", 1, ""); err == nil {
+		t.Error("a client that is closed has written")
+	}
+}
+
+// Answers get lost, and gateways go away: a change set is written once.
+func TestACommitIsWrittenOnce(t *testing.T) {
+	s := clienttest.Start(t)
+	cfg := s.Config("acme")
+	net := newLink(t, cfg.Addresses[0])
+	cfg.Addresses = []string{net.address}
+	c := open(t, cfg)
+	repeated := 0
+	const commits = 25
+	for i := range commits {
+		breaks := time.AfterFunc(rand.N(3*time.Millisecond), net.cut)
+		done, err := c.Ledger().Set(t.Context(), "a/n", i, "")
+		breaks.Stop()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if done.Revision != uint64(i+1) {
+			t.Fatalf("commit %d has revision %d", i+1, done.Revision)
+		}
+		if done.Repeated {
+			repeated++
+		}
+	}
+	t.Logf("%d of %d commits were answered by a later attempt", repeated, commits)
+	eventually(t, "the client has all of it", func() bool { return c.Status().Revision == commits })
+}
+
+func TestAnOutcomeMayBeUnknown(t *testing.T) {
+	s := clienttest.Start(t)
+	cfg := s.Config("acme")
+	net := newLink(t, cfg.Addresses[0])
+	cfg.Addresses = []string{net.address}
+	c := open(t, cfg)
+	set(t, c, "a/b", 0)
+	net.kill(true)
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	change := client.ChangeSet{Set: map[string]any{"a/b": 1}}
+	_, err := c.Ledger().Commit(ctx, change)
+	var unknown *client.UnknownError
+	if !errors.As(err, &unknown) {
+		t.Fatalf("the error is %v", err)
+	}
+	net.kill(false)
+	change.RequestID = unknown.RequestID
+	done, err := c.Ledger().Commit(t.Context(), change)
+	if err != nil || done.Revision != 2 {
+		t.Errorf("committed %+v, %v", done, err)
+	}
+}

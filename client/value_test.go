@@ -1,0 +1,180 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/clienttest"
+)
+
+func TestAValueStaysUsable(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	raw := func(v string) { set(t, c, "a/v", json.RawMessage(v)) }
+	raw("1")
+	n := client.Bind(c, "a/v", 7)
+	for _, step := range []struct {
+		value string
+		want  int
+		fails bool
+	}{
+		{"2", 2, false},
+		{`"three"`, 2, true},
+		{"4.5", 2, true},
+		{"null", 2, true},
+		{"1e999", 2, true},
+		{"9007199254740993", 9007199254740993, false},
+		{"9223372036854775808", 9007199254740993, true},
+		{"", 7, false}, // deleted
+		{"[]", 7, true},
+		{"5", 5, false},
+	} {
+		if step.value == "" {
+			if _, err := c.Ledger().Commit(t.Context(), client.ChangeSet{Delete: []string{"a/v"}}); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			raw(step.value)
+		}
+		if got, err := n.Get(), n.Err(); got != step.want || (err != nil) != step.fails {
+			t.Errorf("%q: the value is %d, and the error %v", step.value, got, err)
+		}
+	}
+}
+
+func TestNumbersStayExact(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	const text = `{"a":9007199254740993,"b":[0.1,1.0],"c":"<&>"}`
+	set(t, c, "a/v", json.RawMessage(text))
+	if e, _ := c.Get("a/v"); e.Value != text {
+		t.Errorf("the entry is %s", e.Value)
+	}
+	v := client.Bind(c, "a/v", map[string]any(nil))
+	if got := fmt.Sprint(v.Get()); got != "map[a:9007199254740993 b:[0.1 1.0] c:<&>]" {
+		t.Errorf("the value is %s", got)
+	}
+	again, err := json.Marshal(v.Get()["a"])
+	if err != nil || string(again) != "9007199254740993" {
+		t.Errorf("it is written as %s, %v", again, err)
+	}
+}
+
+func TestBindRefusesAKeyThatIsNotKept(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme", "a/"))
+	defer func() {
+		if recover() == nil {
+			t.Error("it was bound")
+		}
+	}()
+	client.Bind(c, "b/c", 0)
+}
+
+// No reader sees half of a commit, nor goes back, however fast commits come.
+func TestACommitIsWhole(t *testing.T) {
+	s := clienttest.Start(t)
+	w := open(t, s.Config("acme", "none/"))
+	c := open(t, s.Config("acme"))
+	const keys = 20
+	var values []*client.Value[int]
+	for i := range keys {
+		values = append(values, client.Bind(c, fmt.Sprintf("a/k%d", i), 0))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var readers sync.WaitGroup
+	for range 3 {
+		readers.Go(func() {
+			var last uint64
+			for ; ctx.Err() == nil; runtime.Gosched() {
+				snap := c.Snapshot()
+				if snap.Revision() < last {
+					t.Errorf("it went back from %d to %d", last, snap.Revision())
+				}
+				last = snap.Revision()
+				want := values[0].In(snap)
+				for i, v := range values {
+					e, _ := snap.Get(v.Key())
+					if got := v.In(snap); got != want || want > 0 && e.Value != fmt.Sprint(want) {
+						t.Errorf("at %d, key %d is %d and %s, and key 0 is %d", last, i, got, e.Value, want)
+						return
+					}
+				}
+				// What is read later is not older.
+				if first, second := values[0].Get(), values[keys-1].Get(); second < first {
+					t.Errorf("the first key is %d, and the last one, read after it, %d", first, second)
+				}
+			}
+		})
+	}
+	for n := range 100 {
+		changes := make(map[string]any)
+		for i := range keys {
+			changes[fmt.Sprintf("a/k%d", i)] = n + 1
+		}
+		if _, err := w.Ledger().Commit(t.Context(), client.ChangeSet{Set: changes}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "the last commit is there", func() bool { return values[0].Get() == 100 })
+	cancel()
+	readers.Wait()
+}
+
+// A function that is slow hears of the outcome, and keeps nobody waiting.
+func TestASlowFunctionIsToldOfTheOutcome(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	release, updates := make(chan struct{}), make(chan client.Update, 100)
+	stop := c.OnChange("a/", func(u client.Update) {
+		<-release
+		updates <- u
+	})
+	n := client.Bind(c, "a/n", 0)
+	heard := make(chan int, 100)
+	n.OnChange(func(v int) { heard <- v })
+	for i := range 20 {
+		if done := set(t, c, "a/n", i+1); !done.Visible || n.Get() != i+1 {
+			t.Fatalf("a function that hangs keeps readers from commit %d", i+1)
+		}
+		set(t, c, "b/other", i)
+	}
+	set(t, c, "a/n", "not a number")
+	close(release)
+	var last client.Update
+	count := 0
+	for count == 0 || last.After.Revision() < 41 {
+		select {
+		case u := <-updates:
+			if count > 0 && u.Before.Revision() < last.After.Revision() {
+				t.Errorf("from %d to %d comes after %d", u.Before.Revision(), u.After.Revision(), last.After.Revision())
+			}
+			if fmt.Sprint(u.Keys) != "[a/n]" {
+				t.Errorf("it was told of %v", u.Keys)
+			}
+			last, count = u, count+1
+		case <-time.After(30 * time.Second):
+			t.Fatal("it is not told")
+		}
+	}
+	if count > 3 {
+		t.Errorf("it was called %d times", count)
+	}
+	if got := <-heard; got != 1 {
+		t.Errorf("the value's function heard %d", got)
+	}
+	stop()
+	set(t, c, "a/n", 99)
+	if got := <-heard; got != 99 {
+		t.Errorf("the value's function heard %d, and not 99", got)
+	}
+	if len(updates) > 0 {
+		t.Error("it was called after it was stopped")
+	}
+}
