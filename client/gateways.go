@@ -9,41 +9,46 @@ import (
 // gateways chooses which gateway to ask.
 type gateways struct {
 	addresses []string
-	// turn is the rest of a round: each gateway comes once, in random order.
-	turn []string
-	// avoided are left out until then, as long as there are others.
-	avoided map[string]time.Time
+	// left is when each gateway was left the last time, whatever for.
+	left map[string]time.Time
 }
 
 func newGateways(addresses []string) *gateways {
-	return &gateways{addresses: addresses, avoided: make(map[string]time.Time)}
+	return &gateways{addresses: addresses, left: make(map[string]time.Time)}
 }
 
-// next is the gateway to ask now.
-func (g *gateways) next(now time.Time) string {
-	for range 2 {
-		if len(g.turn) == 0 {
-			g.turn = slices.Clone(g.addresses)
-			rand.Shuffle(len(g.turn), func(i, j int) { g.turn[i], g.turn[j] = g.turn[j], g.turn[i] })
-		}
-		for len(g.turn) > 0 {
-			a := g.turn[0]
-			if g.turn = g.turn[1:]; !now.Before(g.avoided[a]) {
-				return a
-			}
-		}
-	}
-	return g.addresses[rand.IntN(len(g.addresses))]
-}
-
-// avoidance is how long a gateway that is worse than another one is left alone.
+// avoidance is how long a gateway that was left is worse than any other.
 const avoidance = time.Minute
 
-func (g *gateways) avoid(address string, now time.Time) { g.avoided[address] = now.Add(avoidance) }
+func (g *gateways) leave(address string, now time.Time) { g.left[address] = now }
+
+func (g *gateways) avoided(address string, now time.Time) bool {
+	at, was := g.left[address]
+	return was && now.Sub(at) < avoidance
+}
+
+// next is the gateway to ask now: any that is not avoided, or else the one that was
+// left first.
+func (g *gateways) next(now time.Time) string {
+	var good []string
+	first := g.addresses[0]
+	for _, a := range g.addresses {
+		if !g.avoided(a, now) {
+			good = append(good, a)
+		}
+		if g.left[a].Before(g.left[first]) {
+			first = a
+		}
+	}
+	if len(good) == 0 {
+		return first
+	}
+	return good[rand.IntN(len(good))]
+}
 
 // better says whether there is a gateway that is not avoided, but for this one.
 func (g *gateways) better(address string, now time.Time) bool {
-	return slices.ContainsFunc(g.addresses, func(a string) bool { return a != address && !now.Before(g.avoided[a]) })
+	return slices.ContainsFunc(g.addresses, func(a string) bool { return a != address && !g.avoided(a, now) })
 }
 
 // Pauses between attempts: random from nothing to a limit that doubles with each

@@ -28,9 +28,7 @@ func (c *Client) run(ctx context.Context) {
 			failed = 0
 			clear(refused)
 		}
-		if errors.Is(err, errWorse) || errors.Is(err, errForeign) || status.Code(err) == codes.OutOfRange {
-			g.avoid(address, time.Now())
-		}
+		g.leave(address, time.Now())
 		err = fmt.Errorf("gateway %s: %w", address, plain{err})
 		c.note(func(k *knowledge) { k.gateway, k.err = "", err })
 		if delete(refused, address); final(err) {
