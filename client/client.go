@@ -6,7 +6,7 @@
 // they are there whatever happens to the gateways:
 //
 //	c, err := client.Open(ctx, client.Config{
-//		Addresses: []string{"gateway-1:7420", "gateway-2:7420"},
+//		Addresses: []string{"gateway-1:7070", "gateway-2:7070"},
 //		Tenant:    "acme",
 //		Prefixes:  []string{"tenantconfig/checkout/"},
 //		Token:     client.TokenFile("/run/secrets/stele-token"),
@@ -158,6 +158,9 @@ func (c *Client) Close() {
 // Get returns a key; false when it is not set, or when the client does not keep it.
 // It takes no lock and allocates nothing.
 func (c *Client) Get(key string) (Entry, bool) { return c.state.Load().get(key) }
+
+// Keeps says whether the client keeps a key, or all keys that begin with a prefix.
+func (c *Client) Keeps(keyOrPrefix string) bool { return c.cfg.keeps(keyOrPrefix) }
 
 // Snapshot is the settings as they are now.
 func (c *Client) Snapshot() Snapshot { return Snapshot{c.state.Load()} }
