@@ -120,3 +120,24 @@ func TestAFileIsEnough(t *testing.T) {
 		t.Errorf("the status is %+v", st)
 	}
 }
+
+// Whoever was away for long takes the state, and not a thousand commits.
+func TestAClientThatIsFarBehindCatchesUp(t *testing.T) {
+	s := clienttest.Start(t)
+	cfg := s.Config("acme", "a/")
+	cfg.File = filepath.Join(t.TempDir(), "settings")
+	first := open(t, cfg)
+	set(t, first, "a/gone", 1)
+	first.Close()
+	w := open(t, s.Config("acme"))
+	for i := range 1200 {
+		set(t, w, "a/n", i)
+	}
+	if _, err := w.Ledger().Commit(t.Context(), client.ChangeSet{Delete: []string{"a/gone"}}); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, cfg)
+	if got := c.Snapshot().List(""); len(got) != 1 || got[0].Value != "1199" || c.Status().Source != client.Live {
+		t.Errorf("it has %v, %+v", got, c.Status())
+	}
+}

@@ -14,14 +14,18 @@ import (
 	"github.com/stelehq/stele/ledger/ledgertest"
 )
 
-// serve starts a gateway for a node, and returns its address and how to stop it.
+// serve starts a gateway for a node, read-only for one without a ledger, and returns its address and how to stop it.
 func serve(t *testing.T, n *ledgertest.Node, signer *identity.Signer) (address string, stop func()) {
 	t.Helper()
 	verifier, err := identity.NewVerifier(identity.Config{Keys: signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := gateway.New(gateway.Config{Replica: n.Replica, Verifier: verifier, Reads: true, Ledger: func() (*ledger.Ledger, error) { return n.Ledger, nil }})
+	cfg := gateway.Config{Replica: n.Replica, Verifier: verifier, Reads: true}
+	if n.Ledger != nil {
+		cfg.Ledger = func() (*ledger.Ledger, error) { return n.Ledger, nil }
+	}
+	g, err := gateway.New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

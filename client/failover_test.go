@@ -101,6 +101,7 @@ func TestASlowClientGetsTheOutcome(t *testing.T) {
 	cfg.Addresses = []string{net.address}
 	c := open(t, cfg)
 	net.kill(true)
+	began := time.Now()
 	text := strings.Repeat("x", 500_000)
 	var last client.Commit
 	for i := range 50 { // more than a gateway keeps for one client
@@ -110,6 +111,7 @@ func TestASlowClientGetsTheOutcome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	took := time.Since(began)
 	net.kill(false)
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
@@ -125,7 +127,7 @@ func TestASlowClientGetsTheOutcome(t *testing.T) {
 			t.Errorf("%s is %.5s, and not %s", got[i].Key, got[i].Value, want)
 		}
 	}
-	if n := net.connections(); n != 1 {
+	if n := net.connections(); n != 1 && took < 5*time.Second { // later, the gateway counts as silent
 		t.Errorf("it took %d connections", n)
 	}
 }

@@ -103,7 +103,9 @@ func (c *Client) load() {
 	}
 	c.replace(s)
 	c.epoch = head.Epoch
-	c.note(func(k *knowledge) { k.current = head.Current })
+	if head.Current.Before(time.Now()) { // or else a clock was wrong
+		c.note(func(k *knowledge) { k.current = head.Current })
+	}
 }
 
 // setAside moves the file away, for somebody to look at.

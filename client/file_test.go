@@ -2,11 +2,13 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -190,6 +192,42 @@ func TestAStateIsAMap(t *testing.T) {
 				if v := p.want[e.Key]; v != e.Value || e.Secret != (v == mask) {
 					t.Fatalf("%+v is not %s", e, v)
 				}
+			}
+		}
+	})
+}
+
+// What stands in the place of a secret is never taken for one.
+func TestASecretIsNoValue(t *testing.T) {
+	c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler), Prefixes: []string{""}}, slotsOf: make(map[string][]int)}
+	c.state.Store(replaced(nil).finish(0, nil))
+	before := c.Snapshot()
+	v := Bind(c, "a/password", "none")
+	for rev, want := range []string{`"one"`, mask, `"two"`} {
+		c.apply(&stelev1.WatchCommit{Revision: uint64(rev) + 1, Changes: []*stelev1.Change{{Key: "a/password", Value: want}}})
+		switch err := v.Err(); {
+		case want == mask && (!errors.Is(err, errSecret) || v.Get() != "one"):
+			t.Errorf("it is %q: %v", v.Get(), err)
+		case want != mask && (err != nil || `"`+v.Get()+`"` != want):
+			t.Errorf("it is %q and not %s: %v", v.Get(), want, err)
+		}
+	}
+	if v.In(before) != "none" || v.In(c.Snapshot()) != "two" {
+		t.Errorf("it was %q and is %q", v.In(before), v.In(c.Snapshot()))
+	}
+}
+
+func TestAgeCountsOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &knowledge{}
+		if k.age() < 100*365*24*time.Hour {
+			t.Error("what is not known is young")
+		}
+		for _, current := range []func() time.Time{time.Now, func() time.Time { return time.Now().Round(0) }} { // of this process, and of a file
+			k.current = current()
+			time.Sleep(3 * time.Second)
+			if k.age() != 3*time.Second {
+				t.Errorf("the age is %s", k.age())
 			}
 		}
 	})

@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/client"
 	"github.com/stelehq/stele/client/clienttest"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger/ledgertest"
 )
 
 func TestACommitFailsWithAReason(t *testing.T) {
@@ -99,5 +100,23 @@ func TestAnOutcomeMayBeUnknown(t *testing.T) {
 	done, err := c.Ledger().Commit(t.Context(), change)
 	if err != nil || done.Revision != 2 {
 		t.Errorf("committed %+v, %v", done, err)
+	}
+}
+
+func TestAGatewayThatTakesNoWritesIsPassedOver(t *testing.T) {
+	signer, n := newSigner(t), ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	writable, _ := serve(t, n, signer)
+	edge := *n
+	edge.Ledger = nil
+	readOnly, _ := serve(t, &edge, signer)
+	cfg := client.Config{Addresses: []string{readOnly}, Token: minted(signer, "acme", time.Hour, identity.Writer)}
+	c := open(t, cfg)
+	if _, err := c.Ledger().Set(t.Context(), "a/b", 1, ""); !errors.Is(err, client.ErrReadOnly) {
+		t.Errorf("the error is %v", err)
+	}
+	cfg.Addresses = []string{readOnly, writable}
+	c = open(t, cfg)
+	for i := range 5 {
+		set(t, c, "a/b", i)
 	}
 }

@@ -1,6 +1,9 @@
 package client
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Source is where a client's state comes from.
 type Source string
@@ -48,15 +51,16 @@ func (c *Client) Status() Status {
 	return s
 }
 
-// Age is the time since everything that was committed was known to be here. It
-// takes no lock and allocates nothing.
+// Age is the time since everything that was committed was known to be here; the
+// longest Duration where that was never known. It takes no lock and allocates
+// nothing.
 func (c *Client) Age() time.Duration { return c.known.Load().age() }
 
 // age goes by the clock of the machine that runs faster: one of them stands still
 // while a machine sleeps, the other one may be set back.
 func (k *knowledge) age() time.Duration {
 	if k.current.IsZero() {
-		return 1<<63 - 1
+		return math.MaxInt64
 	}
 	now := time.Now()
 	return max(0, now.Sub(k.current), now.Round(0).Sub(k.current))
