@@ -217,7 +217,7 @@ func (c *Client) bind(b bound) int {
 
 func (c *Client) complain(err error) {
 	if err != nil {
-		c.cfg.Log.Warn("a setting cannot be used: the value before it stays in force", "error", err)
+		c.cfg.Log.Warn("a setting cannot be used: its last good value stays in force, or the program's own", "error", err)
 	}
 }
 

@@ -85,10 +85,14 @@ func (e *UnknownError) Unwrap() error { return e.err }
 type plain struct{ error }
 
 func (e plain) Error() string {
-	if st, ok := status.FromError(e.error); ok {
-		return st.Message()
+	st, ok := status.FromError(e.error)
+	if !ok {
+		return e.error.Error()
 	}
-	return e.error.Error()
+	if _, dial, ok := strings.Cut(st.Message(), "Error while dialing: "); ok {
+		return "it cannot be reached: " + strings.TrimSuffix(dial, `"`)
+	}
+	return st.Message()
 }
 
 func (e plain) Unwrap() error { return e.error }

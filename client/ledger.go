@@ -152,7 +152,7 @@ func (l *Ledger) commit(ctx context.Context, req *stelev1.CommitRequest) (*stele
 			unknown = true
 		}
 		select {
-		case <-time.After(max(rand.N(min(50*time.Millisecond<<min(failed, 6), 2*time.Second)), retryDelay(err))):
+		case <-time.After(rand.N(min(50*time.Millisecond<<min(failed, 6), 2*time.Second)) + limitDelay(err)):
 			continue
 		case <-ctx.Done():
 		}

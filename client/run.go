@@ -39,7 +39,7 @@ func (c *Client) run(ctx context.Context) {
 				}
 			}
 		}
-		wait := max(pause(failed), retryDelay(err))
+		wait := pause(failed) + limitDelay(err)
 		if failed++; failed == 1 {
 			c.cfg.Log.Warn("the settings are not followed", "error", err, "again in", wait)
 		}
@@ -67,8 +67,12 @@ func final(err error) bool {
 	return errors.Is(err, errForeign)
 }
 
-// retryDelay is how long the gateway wants to be left alone.
-func retryDelay(err error) time.Duration {
+// limitDelay is how long to wait where the tenant is over a limit, which is that of
+// other gateways, too.
+func limitDelay(err error) time.Duration {
+	if status.Code(err) != codes.ResourceExhausted {
+		return 0
+	}
 	d, _ := detail[*errdetails.RetryInfo](err)
 	return d.GetRetryDelay().AsDuration()
 }
