@@ -52,6 +52,7 @@ type Client struct {
 	cfg    Config
 	ledger *Ledger
 
+	closing context.Context // ends when Close begins
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 	wake    chan struct{} // holds a token while somebody may have to be told of changes
@@ -101,12 +102,11 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	c.known.Store(&knowledge{tenant: cfg.Tenant, err: errors.New("no gateway has answered yet")})
 	c.load()
 	c.ledger = &Ledger{client: c}
-	following, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
-	c.running.Go(func() { c.run(following) })
-	c.running.Go(func() { c.tell(following) })
+	c.closing, c.cancel = context.WithCancel(context.Background())
+	c.running.Go(func() { c.run(c.closing) })
+	c.running.Go(func() { c.tell(c.closing) })
 	if cfg.File != "" {
-		c.running.Go(func() { c.save(following) })
+		c.running.Go(func() { c.save(c.closing) })
 	}
 	if err := c.start(ctx); err != nil {
 		c.Close()
@@ -187,6 +187,8 @@ func (c *Client) WaitRevision(ctx context.Context, revision uint64) error {
 		select {
 		case <-moved:
 		case <-tick.C:
+		case <-c.closing.Done():
+			return fmt.Errorf("wait for revision %d, have %d: the client is closed", revision, c.state.Load().revision)
 		case <-ctx.Done():
 			return fmt.Errorf("wait for revision %d, have %d: %w", revision, c.state.Load().revision, ctx.Err())
 		}

@@ -79,7 +79,7 @@ func (cfg *Config) check() error {
 	if cfg.File != "" && cfg.Tenant == "" {
 		return errors.New("name the tenant: without it, nobody can tell whether the file is the tenant's")
 	}
-	cfg.Addresses = slices.Clone(cfg.Addresses)
+	cfg.Addresses = slices.Compact(slices.Sorted(slices.Values(cfg.Addresses)))
 	cfg.Prefixes = tidy(cfg.Prefixes)
 	return nil
 }

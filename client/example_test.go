@@ -21,10 +21,10 @@ func Example() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	c, err := client.Open(ctx, client.Config{
-		Addresses: server.Config("shop").Addresses,
+		Addresses: server().Config("shop").Addresses,
 		Tenant:    "shop",
 		Prefixes:  []string{"tenantconfig/checkout/"},
-		Token:     server.Config("shop").Token, // client.TokenFile("/run/secrets/stele-token")
+		Token:     server().Config("shop").Token, // client.TokenFile("/run/secrets/stele-token")
 		File:      filepath.Join(dir, "settings"),
 	})
 	if err != nil {
@@ -53,7 +53,7 @@ func Example() {
 func ExampleClient_Snapshot() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := client.Open(ctx, server.Config("bank"))
+	c, err := client.Open(ctx, server().Config("bank"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -82,7 +82,7 @@ func ExampleClient_Snapshot() {
 func ExampleClient_OnChange() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := client.Open(ctx, server.Config("news"))
+	c, err := client.Open(ctx, server().Config("news"))
 	if err != nil {
 		fmt.Println(err)
 		return
@@ -111,7 +111,7 @@ func ExampleClient_OnChange() {
 func ExampleLedger_Commit() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	c, err := client.Open(ctx, server.Config("school"))
+	c, err := client.Open(ctx, server().Config("school"))
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -2,10 +2,13 @@ package client
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -130,20 +133,26 @@ func TestAFileIsWrittenWhole(t *testing.T) {
 }
 
 func FuzzDecodeFile(f *testing.F) {
-	f.Add(encoded(f))
-	f.Add([]byte(fileMagic + "\n\n"))
-	f.Add([]byte("stele client state 1 e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n"))
-	f.Fuzz(func(t *testing.T, b []byte) {
+	_, body, _ := bytes.Cut(encoded(f), []byte("\n"))
+	f.Add(body, true)
+	f.Add(encoded(f), false)
+	f.Add([]byte("{}\n"), true)
+	f.Add([]byte(fileMagic+"\n\n"), false)
+	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+		if sealed { // or else hardly any gets past the checksum
+			sum := sha256.Sum256(b)
+			b = slices.Concat([]byte(fileMagic+hex.EncodeToString(sum[:])+"\n"), b)
+		}
 		head, s, err := decodeFile(b)
 		if err != nil {
 			return
 		}
 		again, err := encodeFile(head, s)
 		if err != nil {
-			return // a time that JSON cannot tell
+			return // text that protobuf does not take
 		}
 		head2, s2, err := decodeFile(again)
-		if err != nil || !proto.Equal(s, s2) || head.Tenant != head2.Tenant {
+		if err != nil || !proto.Equal(s, s2) || head.Tenant != head2.Tenant || !bytes.Equal(head.Epoch, head2.Epoch) {
 			t.Errorf("%q is read as %+v, and then as %+v: %v", b, head, head2, err)
 		}
 	})

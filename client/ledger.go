@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -139,12 +140,12 @@ func (l *Ledger) commit(ctx context.Context, req *stelev1.CommitRequest) (*stele
 			return resp, nil
 		}
 		switch o := outcomeOf(err); {
-		case o == refused && !unknown:
+		case o == refused && (!unknown || decided(err)):
 			return nil, answerError(err)
 		case o == refused:
 			return nil, &UnknownError{req.RequestId, answerError(err)}
 		case o == notHere:
-			if elsewhere[address] = true; len(elsewhere) == len(unique(l.client.cfg.Addresses)) {
+			if elsewhere[address] = true; len(elsewhere) == len(l.client.cfg.Addresses) {
 				return nil, answerError(err)
 			}
 			continue
@@ -190,6 +191,13 @@ func outcomeOf(err error) outcome {
 		}
 	}
 	return refused
+}
+
+// decided says whether an attempt that is refused means that none before it was
+// applied: an answer would have been that of the one that was.
+func decided(err error) bool {
+	_, conflict := detail[*errdetails.PreconditionFailure](err)
+	return conflict || status.Code(err) == codes.InvalidArgument
 }
 
 func (l *Ledger) attempt(ctx context.Context, address string, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {

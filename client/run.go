@@ -32,7 +32,7 @@ func (c *Client) run(ctx context.Context) {
 		err = fmt.Errorf("gateway %s: %w", address, plain{err})
 		c.note(func(k *knowledge) { k.gateway, k.err = "", err })
 		if delete(refused, address); final(err) {
-			if refused[address] = err; len(refused) == len(unique(c.cfg.Addresses)) {
+			if refused[address] = err; len(refused) == len(c.cfg.Addresses) {
 				select {
 				case c.refused <- err:
 				default:
@@ -48,14 +48,6 @@ func (c *Client) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-}
-
-func unique(addresses []string) map[string]bool {
-	set := make(map[string]bool)
-	for _, a := range addresses {
-		set[a] = true
-	}
-	return set
 }
 
 // final says whether asking the same gateway again would not help.
