@@ -42,6 +42,9 @@ func newDoor(c credentials.TransportCredentials) *door {
 
 // ServerHandshake is called by gRPC on a connection's own goroutine.
 func (d *door) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	if inner, ok := c.(innerConn); ok {
+		return inner.handshake()
+	}
 	turn, cancel := context.WithTimeout(context.Background(), handshakeTimeout)
 	defer cancel()
 	if err := d.from(c.RemoteAddr()).Wait(turn); err != nil {

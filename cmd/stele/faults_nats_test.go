@@ -172,7 +172,7 @@ func (c *cluster) join(t *testing.T, roles string, more ...string) *member {
 		monitors = append(monitors, "http://"+s.monitor)
 	}
 	m.args = []string{
-		"serve", "--data", m.data, "--roles", roles, "--checkpoint-key", c.key, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0",
+		"serve", "--data", m.data, "--roles", roles, "--checkpoint-key", c.key, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0",
 		"--nats-url", c.clients(), "--nats-monitor", strings.Join(monitors, ","), "--replicas", fmt.Sprint(len(c.servers)),
 		"--jwks", filepath.Join(dir, "identity", "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
 	}

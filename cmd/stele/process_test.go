@@ -144,7 +144,7 @@ func serving(t *testing.T, p *process, token func() (string, error)) *gateway {
 // launchUp is "stele up" on a data folder, before it serves.
 func launchUp(t *testing.T, data, config string, more ...string) *process {
 	t.Helper()
-	args := append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"}, more...)
+	args := append([]string{"up", "--data", data, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0"}, more...)
 	return launch(t, environment(config), "stele", args...)
 }
 

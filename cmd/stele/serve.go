@@ -111,7 +111,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	}
 	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
-		Data: o.data, Listen: o.listen, HTTP: o.http, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
+		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		NATS: &o.nats, Journal: o.journal(), Edge: o.edge,
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}
@@ -166,12 +166,15 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	web := "http"
+	scheme := "http"
 	if cfg.HTTPTLS != nil {
-		web = "https"
+		scheme = "https"
 	}
 	fmt.Fprintf(out, "stele %s serves %s\n  gRPC  %s\n  HTTP  %s://%s/metrics /healthz /readyz\n",
-		version(), strings.Join(o.roles, " and "), n.GRPC(), web, n.HTTP())
+		version(), strings.Join(o.roles, " and "), n.GRPC(), scheme, n.HTTP())
+	if n.Web() != "" {
+		fmt.Fprintf(out, "  web   %s://%s\n", scheme, n.Web())
+	}
 	return n.Run(ctx)
 }
 

@@ -12,11 +12,11 @@ import (
 
 // serverOptions are the flags that every server has.
 type serverOptions struct {
-	data, listen, http string
-	config             string
-	logLevel           string
-	reflection         bool
-	plaintext          bool
+	data, listen, http, web string
+	config                  string
+	logLevel                string
+	reflection              bool
+	plaintext               bool
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -24,6 +24,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
+	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
@@ -32,7 +33,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 // exposed says which address other machines can reach; empty when none, or when
 // they may speak without TLS.
 func (o *serverOptions) exposed() string {
-	for _, address := range []string{o.listen, o.http} {
+	for _, address := range []string{o.listen, o.http, o.web} {
 		host, _, err := net.SplitHostPort(address)
 		if err == nil && !conn.Loopback(host) && !o.plaintext {
 			return address

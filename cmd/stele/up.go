@@ -75,7 +75,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	}
 	key := filepath.Join(data, "identity", "checkpoint.key")
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Roles: node.Roles, CheckpointKey: key, Routes: routes,
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
 		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
@@ -140,8 +140,13 @@ func announce(out io.Writer, n *node.Node, data, token, key, path, current strin
 	if current != localContext {
 		stele += " --context " + localContext
 	}
+	console := "none"
+	if n.Web() != "" {
+		console = "http://" + n.Web()
+	}
 	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
 
+  console  %s
   gRPC     %s
   HTTP     http://%s/metrics /healthz /readyz
   data     %s
@@ -150,10 +155,10 @@ func announce(out io.Writer, n *node.Node, data, token, key, path, current strin
   context  %s in %s
 
 Try in another terminal:
-  %[9]s -t acme set tenantconfig/checkout/timeout_ms 250
-  %[9]s -t acme get tenantconfig/checkout/timeout_ms
-  %[9]s -t acme watch
-  %[9]s -t acme log
-  %[9]s --help
-`, version(), n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
+  %[10]s -t acme set tenantconfig/checkout/timeout_ms 250
+  %[10]s -t acme get tenantconfig/checkout/timeout_ms
+  %[10]s -t acme watch
+  %[10]s -t acme log
+  %[10]s --help
+`, version(), console, n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
 }

@@ -41,7 +41,7 @@ func BuildStele(ctx context.Context, root, out string) error {
 func (Stele) Name() string { return "stele" }
 
 func (s Stele) Command(dir, addr string) *exec.Cmd {
-	cmd := exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0")
+	cmd := exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0", "--web", "127.0.0.1:0")
 	if s.Routes != "" {
 		cmd.Args = append(cmd.Args, "--config", s.Routes)
 	}

@@ -48,9 +48,10 @@ var Roles = []string{RoleLedger, RoleGateway, RoleSigner, RoleProjector}
 type Config struct {
 	// Data is the folder of everything that the process keeps.
 	Data string
-	// Listen is the gRPC address, HTTP that of metrics and health.
-	Listen, HTTP string
-	// TLS and HTTPTLS are how to speak there; nil is without TLS.
+	// Listen is the gRPC address, HTTP that of metrics and health, and Web that of the
+	// console and the REST API, which the role gateway serves; empty for none.
+	Listen, HTTP, Web string
+	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
 	Roles        []string
 	// Tenants to hold and serve; empty for all.
@@ -98,6 +99,7 @@ type Node struct {
 	gateway     *gateway.Gateway
 	grpc        net.Listener
 	http        net.Listener
+	web         web // empty where there is none
 	endTraces   func(context.Context) error
 
 	// What needs the journal: nil until it was reached.
@@ -183,6 +185,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if cfg.HTTPTLS != nil {
 		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
 	}
+	if cfg.Web != "" && slices.Contains(cfg.Roles, RoleGateway) {
+		return n, n.openWeb()
+	}
 	return n, nil
 }
 
@@ -208,32 +213,53 @@ func shareProcessors() {
 	}
 }
 
-// GRPC and HTTP are the addresses that the node listens on.
+// GRPC, HTTP and Web are the addresses that the node listens on; the last is empty
+// where there is none.
 func (n *Node) GRPC() string { return n.grpc.Addr().String() }
 func (n *Node) HTTP() string { return n.http.Addr().String() }
+func (n *Node) Web() string {
+	if n.web.listener == nil {
+		return ""
+	}
+	return n.web.listener.Addr().String()
+}
+
+// How long an HTTP client may take for a request's headers and between two requests,
+// and how many bytes its headers may have: a cookie holds a token.
+const (
+	readHeaderTimeout = 10 * time.Second
+	idleTimeout       = 5 * time.Minute
+	maxWebHeader      = 64 << 10
+)
 
 // Run serves until ctx ends or a part fails, and closes the node.
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
-	web := &http.Server{
+	admin := &http.Server{
 		Handler:     n.gateway.HTTP(),
-		ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 5 * time.Minute, MaxHeaderBytes: 16 << 10,
+		ReadTimeout: readHeaderTimeout, WriteTimeout: time.Minute, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.gateway.Serve(n.grpc) })
-	group.Go(func() error {
-		if err := web.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
-			return fmt.Errorf("serve HTTP: %w", err)
-		}
-		return nil
-	})
+	group.Go(func() error { return serveHTTP(admin, n.http) })
+	if n.web.server != nil {
+		group.Go(func() error { return serveHTTP(n.web.server, n.web.listener) })
+	}
 	group.Go(func() error { return n.seek(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
+		n.web.close()
 		n.gateway.Close()
-		return web.Close()
+		return admin.Close()
 	})
 	return group.Wait()
+}
+
+func serveHTTP(s *http.Server, l net.Listener) error {
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve HTTP on %s: %w", l.Addr(), err)
+	}
+	return nil
 }
 
 var errNotReached = fmt.Errorf("%w: the journal has not been reached yet", ledger.ErrUnavailable)
@@ -377,6 +403,7 @@ func (a *attached) stop() {
 }
 
 func (n *Node) close() {
+	n.web.close()
 	if n.gateway != nil {
 		n.gateway.Close()
 	}

@@ -1,0 +1,53 @@
+package node
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+
+	"golang.org/x/net/netutil"
+	"google.golang.org/grpc"
+)
+
+// maxWebConnections of browsers and of programs that speak HTTP are open at a time.
+const maxWebConnections = 10_000
+
+// web is what people and programs reach over HTTP: a server in front of the gateway,
+// whose calls it makes in their names.
+type web struct {
+	listener net.Listener
+	conn     *grpc.ClientConn
+	server   *http.Server
+}
+
+func (n *Node) openWeb() (err error) {
+	if n.web.listener, err = net.Listen("tcp", n.cfg.Web); err != nil {
+		return fmt.Errorf("listen for the web: %w: choose another --web", err)
+	}
+	n.web.listener = netutil.LimitListener(n.web.listener, maxWebConnections)
+	if n.cfg.HTTPTLS != nil {
+		n.web.listener = tls.NewListener(n.web.listener, n.cfg.HTTPTLS)
+	}
+	if n.web.conn, err = n.gateway.InProcess(); err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	n.web.server = &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
+	}
+	return nil
+}
+
+func (w *web) close() {
+	if w.server != nil {
+		w.server.Close()
+	}
+	if w.conn != nil {
+		w.conn.Close()
+	}
+	if w.listener != nil {
+		w.listener.Close()
+	}
+}
