@@ -221,6 +221,9 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 	}
 	for i, sh := range g.cfg.Replica.Shards() {
+		if sh.Empty {
+			continue
+		}
 		st := &stelev1.ShardStatus{Shard: uint32(i), Position: uint64(sh.Position), LastSequence: uint64(sh.Last)}
 		if !sh.Current.IsZero() {
 			st.Age = durationpb.New(time.Since(sh.Current))

@@ -121,6 +121,9 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	r := c.g.cfg.Replica
 	for i, sh := range r.Shards() {
+		if sh.Empty {
+			continue
+		}
 		shard := strconv.Itoa(i)
 		gauge(positionDesc, float64(sh.Position), shard)
 		gauge(lagDesc, float64(sh.Last)-float64(sh.Position), shard)

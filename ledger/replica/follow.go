@@ -130,9 +130,7 @@ func contradiction(err error) bool {
 func (r *Replica) follow(s *store, j Journal) error {
 	group, ctx := errgroup.WithContext(r.ctx)
 	for shard := range s.Shards {
-		tenants := slices.DeleteFunc(slices.Clone(r.cfg.Tenants), func(t ledger.Tenant) bool {
-			return journal.ShardOf(t, s.Shards) != shard
-		})
+		tenants := r.within(shard, s.Shards)
 		if len(tenants) == 0 && len(r.cfg.Tenants) > 0 {
 			s.observe(shard, 0, time.Now()) // holds none of ours: current for ever
 			continue
@@ -155,6 +153,13 @@ func (r *Replica) follow(s *store, j Journal) error {
 		}
 	})
 	return group.Wait()
+}
+
+// within are the tenants, of those that are held, that a shard of so many holds.
+func (r *Replica) within(shard, shards int) []ledger.Tenant {
+	return slices.DeleteFunc(slices.Clone(r.cfg.Tenants), func(t ledger.Tenant) bool {
+		return journal.ShardOf(t, shards) != shard
+	})
 }
 
 func (r *Replica) followShard(ctx context.Context, s *store, j Journal, shard int, tenants []ledger.Tenant) error {

@@ -227,6 +227,9 @@ type Shard struct {
 	// Current is when the replica was last known to hold everything; zero when
 	// it never was.
 	Current time.Time
+	// Empty says that the shard can hold none of the replica's tenants. It is not
+	// followed, and its Current says nothing.
+	Empty bool
 }
 
 // Shards tells how far each shard was followed; nil before the first Follow.
@@ -239,7 +242,7 @@ func (r *Replica) Shards() []Shard {
 	defer s.mu.RUnlock()
 	out := make([]Shard, len(s.shard))
 	for i, sh := range s.shard {
-		out[i] = Shard{sh.position, sh.last, sh.current}
+		out[i] = Shard{sh.position, sh.last, sh.current, len(r.cfg.Tenants) > 0 && len(r.within(i, len(s.shard))) == 0}
 	}
 	return out
 }

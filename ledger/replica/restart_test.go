@@ -155,6 +155,11 @@ func TestAReplicaOfSomeTenantsHoldsOnlyThese(t *testing.T) {
 		if n.Tenants() != 1 || n.Head(other).Revision != 0 || n.Head(alone).Revision != 0 {
 			t.Errorf("%d tenants; %s has the head %s", n.Tenants(), other, n.Head(other).Revision)
 		}
+		for i, sh := range n.Shards() {
+			if sh.Empty != (i != journal.ShardOf(ours, 2)) {
+				t.Errorf("shard %d: empty is %v", i, sh.Empty)
+			}
+		}
 		// Others write for a long time, and ours does not.
 		for i := range 20 {
 			histories[other].write(t, writer.ledger, churn(100+i))

@@ -2240,8 +2240,9 @@ type GetStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
 	// What this process does: ledger, gateway, signer, projector.
-	Roles  []string       `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
-	Epoch  []byte         `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
+	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Those that can hold a tenant of this process.
 	Shards []*ShardStatus `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
 	// How many tenants the replica holds.
 	Tenants uint64 `protobuf:"varint,5,opt,name=tenants,proto3" json:"tenants,omitempty"`
