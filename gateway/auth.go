@@ -58,6 +58,7 @@ var rights = map[string]right{
 	"/stele.v1.Config/Watch":        read,
 	"/stele.v1.Ledger/Commit":       write,
 	"/stele.v1.Ledger/CommitStream": write,
+	"/stele.v1.Ledger/Plan":         write,
 	"/stele.v1.Ledger/GetCommit":    read,
 	"/stele.v1.Ledger/ListCommits":  read,
 	"/stele.v1.Ledger/GetHead":      read,
@@ -74,6 +75,12 @@ var rights = map[string]right{
 	"/stele.v1.Proof/GetCheckpoint":    read,
 	"/stele.v1.Proof/ProveInclusion":   read,
 	"/stele.v1.Proof/ProveConsistency": read,
+
+	"/stele.v1.Schemas/ListSchemas": read,
+	"/stele.v1.Schemas/ExplainKey":  read,
+	"/stele.v1.Schemas/CheckValue":  read,
+	"/stele.v1.Schemas/CheckSchema": read,
+	"/stele.v1.Schemas/CheckLive":   read,
 
 	"/stele.v1.Sinks/ListSinks":  see,
 	"/stele.v1.Sinks/ListParked": see,

@@ -1,5 +1,5 @@
-// Package gateway is everything that faces the network: the Ledger, Config, Proof
-// and Sinks services over gRPC, the watch hub, and health and metrics over HTTP.
+// Package gateway is everything that faces the network: the Ledger, Config, Proof,
+// Schemas and Sinks services over gRPC, the watch hub, and health and metrics over HTTP.
 //
 // A gateway reads from its process's replica and, but for tenants that it does not
 // hold and has a fallback for, never from anywhere else, so an answer costs no hop; it says which revision the answer is of and how old
@@ -29,6 +29,7 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -70,6 +71,11 @@ type Config struct {
 	Routes *routes.Source
 	// Secrets reveals secrets and destroys them; without it, both are refused.
 	Secrets *secret.Keyring
+	// Schemas are those that hold for values; without them, there are none.
+	Schemas *schema.Source
+	// Refusals, when set, finds what the sinks of a table would not take of a commit that
+	// is not made.
+	Refusals func(*routes.Table, *ledger.Commit) []*stelev1.SinkRefusal
 	// Sinks returns the way to the processes that write to sinks, or why there is
 	// none now; without it, there never is.
 	Sinks func() (Sinks, error)
@@ -124,14 +130,18 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Routes == nil {
 		cfg.Routes = routes.NewSource(cfg.Replica, nil, cfg.Log)
 	}
+	if cfg.Schemas == nil {
+		cfg.Schemas = schema.NewSource(cfg.Replica, cfg.Routes, nil)
+	}
 	validate, err := protovalidate.New(protovalidate.WithMessages(
 		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
-		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
+		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.PlanRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
 		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.CheckAccessRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
 		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
+		&stelev1.ListSchemasRequest{}, &stelev1.ExplainKeyRequest{}, &stelev1.CheckValueRequest{}, &stelev1.CheckSchemaRequest{}, &stelev1.CheckLiveRequest{},
 		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
 	))
 	if err != nil {
@@ -164,6 +174,7 @@ func New(cfg Config) (*Gateway, error) {
 		configuration.RegisterConfigServiceServer(g.server, sampleService{g: g})
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
+	stelev1.RegisterSchemasServer(g.server, schemasService{g: g})
 	stelev1.RegisterSinksServer(g.server, sinksService{g: g})
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)
 	if cfg.Reflection {

@@ -62,7 +62,7 @@ func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 		note(err, "preconditions[%d].key", i)
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
 	}
-	cs.ExpectedHead = revision(req.ExpectedHead)
+	cs.ExpectedHead, cs.AllowInvalid = revision(req.ExpectedHead), req.AllowInvalid
 	if in := req.Import; in != nil {
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
@@ -91,7 +91,7 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 	}
 	result, err := p.Wait(ctx)
 	if err != nil {
-		return nil, err
+		return nil, s.g.seen(callerOf(ctx), err)
 	}
 	return resultOf(result), nil
 }
@@ -106,7 +106,8 @@ func (s ledgerService) submit(ctx context.Context, req *stelev1.CommitRequest, a
 	if err != nil {
 		return nil, err
 	}
-	return l.Submit(ctx, c.tenant, cs, after)
+	p, err := l.Submit(ctx, c.tenant, cs, after)
+	return p, s.g.seen(c, err)
 }
 
 // window is how many change sets of a stream may be on their way.
@@ -155,7 +156,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			result, err = it.pending.Wait(ctx)
 		}
 		if err != nil {
-			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
+			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", s.g.seen(callerOf(ctx), err)), i)
 		}
 		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: resultOf(result)}); err != nil {
 			return err

@@ -60,6 +60,7 @@ func of[Req, Resp proto.Message, O any](call func(context.Context, Req, ...O) (R
 }
 
 func (f *fixture) limitedCases(t *testing.T) []limitedCase {
+	schemas := stelev1.NewSchemasClient(f.conn)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	const denied, noTree, nobody = codes.PermissionDenied, codes.FailedPrecondition, codes.Unavailable
@@ -154,6 +155,18 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Proof/GetCheckpoint", "the checkpoint", of(proofs.GetCheckpoint, &stelev1.GetCheckpointRequest{}), noTree},
 		{"Proof/ProveConsistency", "two trees", of(proofs.ProveConsistency, &stelev1.ProveConsistencyRequest{OldSize: 1, NewSize: 1}), noTree},
 		{"Proof/ProveInclusion", "a commit inside", of(proofs.ProveInclusion, &stelev1.ProveInclusionRequest{TreeSize: 1, FromRevision: 1, ToRevision: 1}), denied},
+		{"Ledger/Plan", "inside", of(f.ledger.Plan, &stelev1.PlanRequest{Commit: set("open/a", "1")}), 0},
+		{"Ledger/Plan", "outside", of(f.ledger.Plan, &stelev1.PlanRequest{Commit: set("open/a", "1", "closed/hidden", "1")}), denied},
+		{"Schemas/ListSchemas", "inside", of(schemas.ListSchemas, &stelev1.ListSchemasRequest{Prefix: "open/"}), 0},
+		{"Schemas/ListSchemas", "all", of(schemas.ListSchemas, &stelev1.ListSchemasRequest{}), denied},
+		{"Schemas/ExplainKey", "a key inside", of(schemas.ExplainKey, &stelev1.ExplainKeyRequest{Key: "open/a"}), 0},
+		{"Schemas/ExplainKey", "a key outside", of(schemas.ExplainKey, &stelev1.ExplainKeyRequest{Key: "closed/hidden"}), denied},
+		{"Schemas/CheckValue", "a key inside", of(schemas.CheckValue, &stelev1.CheckValueRequest{Key: "open/a", Value: "1"}), 0},
+		{"Schemas/CheckValue", "a key outside", of(schemas.CheckValue, &stelev1.CheckValueRequest{Key: "closed/hidden", Value: "1"}), denied},
+		{"Schemas/CheckSchema", "inside", of(schemas.CheckSchema, &stelev1.CheckSchemaRequest{Prefix: "open/a", Document: "false"}), 0},
+		{"Schemas/CheckSchema", "outside", of(schemas.CheckSchema, &stelev1.CheckSchemaRequest{Prefix: "closed", Document: "false"}), denied},
+		{"Schemas/CheckLive", "inside", of(schemas.CheckLive, &stelev1.CheckLiveRequest{Prefix: "open/"}), 0},
+		{"Schemas/CheckLive", "everything", of(schemas.CheckLive, &stelev1.CheckLiveRequest{}), denied},
 		{"Sinks/ListSinks", "the sinks", of(sinks.ListSinks, &stelev1.ListSinksRequest{}), nobody},
 		{"Sinks/ListParked", "what is parked", of(sinks.ListParked, &stelev1.ListParkedRequest{Sink: "files"}), nobody},
 		{"Sinks/ListDrift", "what drifted", of(sinks.ListDrift, &stelev1.ListDriftRequest{Sink: "files"}), nobody},

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/schemas/configuration"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -49,8 +50,20 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest,
 		*configuration.Empty:
 		return nil // tells of no key
+	case *stelev1.ListSchemasRequest:
+		return p.on(toRead, r.Prefix)
+	case *stelev1.ExplainKeyRequest:
+		return p.on(toRead, r.Key)
+	case *stelev1.CheckValueRequest:
+		return p.on(toRead, r.Key)
+	case *stelev1.CheckSchemaRequest:
+		return p.on(toRead, r.Prefix)
+	case *stelev1.CheckLiveRequest:
+		return p.on(toRead, r.Prefix)
 	case *stelev1.CommitRequest:
 		return p.commit(r)
+	case *stelev1.PlanRequest:
+		return p.plan(r.Commit)
 	case *stelev1.CommitStreamRequest:
 		return p.commit(r.Commit)
 	case *stelev1.RollbackRequest:
@@ -107,12 +120,31 @@ func (p permission) commit(r *stelev1.CommitRequest) error {
 	if err := p.on(toWrite, keys...); err != nil {
 		return err
 	}
+	for _, k := range keys { // the answer tells which of the values below break it
+		if prefix, is := schema.PrefixOf(ledger.Key(k)); is {
+			if err := p.on(toRead, string(prefix)); err != nil {
+				return err
+			}
+		}
+	}
 	if r.GetImport() != nil {
 		if err := p.on(toAdminister, keys...); err != nil {
 			return err
 		}
 	}
 	return p.on(toRead, expected...) // a conflict tells at which revision a key is
+}
+
+// plan tells what the keys are, too.
+func (p permission) plan(r *stelev1.CommitRequest) error {
+	if err := p.commit(r); err != nil {
+		return err
+	}
+	keys := make([]string, len(r.GetChanges()))
+	for i, ch := range r.GetChanges() {
+		keys[i] = ch.GetKey()
+	}
+	return p.on(toRead, keys...)
 }
 
 // change is for what puts old values in place: it tells of them, too.

@@ -60,6 +60,22 @@ func askedBy(req any) asked {
 			return asked{keys: []string{by.Key}}
 		}
 		return asked{prefixes: []string{r.GetPrefix()}}
+	case *stelev1.PlanRequest:
+		keys := make([]string, len(r.GetCommit().GetChanges()))
+		for i, ch := range r.GetCommit().GetChanges() {
+			keys[i] = ch.GetKey()
+		}
+		return asked{keys: keys}
+	case *stelev1.ListSchemasRequest:
+		return asked{prefixes: []string{string(schemaKeys(r.Prefix))}}
+	case *stelev1.ExplainKeyRequest:
+		return asked{prefixes: []string{string(schemaKeys(""))}}
+	case *stelev1.CheckValueRequest: // the value is the caller's own
+		return asked{prefixes: []string{string(schemaKeys(""))}}
+	case *stelev1.CheckSchemaRequest:
+		return asked{prefixes: []string{r.Prefix}}
+	case *stelev1.CheckLiveRequest:
+		return asked{prefixes: []string{r.Prefix}}
 	case *stelev1.RollbackRequest:
 		if r.DryRun {
 			return asked{prefixes: []string{r.Prefix}}

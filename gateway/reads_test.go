@@ -108,6 +108,7 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 	call := func(_ any, err error) error { return err }
 	at := atRevision(1)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
+	schemas := stelev1.NewSchemasClient(f.conn)
 	sample := configuration.NewConfigServiceClient(f.conn)
 	return []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
@@ -218,6 +219,24 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Proof/ProveInclusion", "a commit", func(ctx context.Context) error {
 			return call(proofs.ProveInclusion(ctx, &stelev1.ProveInclusionRequest{TreeSize: 1, FromRevision: 1, ToRevision: 1}))
 		}, "ProveInclusion * @0"},
+		{"Ledger/Plan", "a key", func(ctx context.Context) error {
+			return call(f.ledger.Plan(ctx, &stelev1.PlanRequest{Commit: set("secrets/a", "7", "public/a", "7")}))
+		}, "Plan secrets/a @2"},
+		{"Schemas/ListSchemas", "the schemas", func(ctx context.Context) error {
+			return call(schemas.ListSchemas(ctx, &stelev1.ListSchemasRequest{}))
+		}, ""},
+		{"Schemas/ExplainKey", "those of a key", func(ctx context.Context) error {
+			return call(schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: "secrets/a"}))
+		}, ""},
+		{"Schemas/CheckValue", "one's own value", func(ctx context.Context) error {
+			return call(schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: "secrets/a", Value: "1"}))
+		}, ""},
+		{"Schemas/CheckSchema", "values below", func(ctx context.Context) error {
+			return call(schemas.CheckSchema(ctx, &stelev1.CheckSchemaRequest{Prefix: "secrets/a", Document: "{}"}))
+		}, "CheckSchema secrets/a* @2"},
+		{"Schemas/CheckLive", "values below", func(ctx context.Context) error {
+			return call(schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{}))
+		}, "CheckLive * @2"},
 		{"Sinks/ListSinks", "counts", func(ctx context.Context) error {
 			return call(sinks.ListSinks(ctx, &stelev1.ListSinksRequest{}))
 		}, ""},

@@ -26,7 +26,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 		return nil, err
 	}
 	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
 	}})
 	if err != nil {
 		return nil, s.g.seen(c, err)
@@ -62,7 +62,7 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		revisions[i] = ledger.Revision(r)
 	}
 	done, err := l.Revert(ctx, c.tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun,
+		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
 	}})
 	if err != nil {
 		return nil, s.g.seen(c, err)
@@ -73,8 +73,12 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 }
 
 // seen leaves the keys that the caller may not read out of what has changed since
-// the head that it expects.
+// the head that it expects, and out of what a schema would break.
 func (g *Gateway) seen(c caller, err error) error {
+	var invalid *ledger.InvalidError
+	if errors.As(err, &invalid) {
+		return g.seenViolations(c, invalid)
+	}
 	var moved *ledger.ConflictError
 	if !errors.As(err, &moved) {
 		return err
@@ -86,6 +90,23 @@ func (g *Gateway) seen(c caller, err error) error {
 	return &ledger.ConflictError{Tenant: moved.Tenant, Conflicts: slices.DeleteFunc(slices.Clone(moved.Conflicts), func(of ledger.Conflict) bool {
 		return of.Key != "" && !sees.key(string(of.Key))
 	})}
+}
+
+func (g *Gateway) seenViolations(c caller, err *ledger.InvalidError) error {
+	if !slices.ContainsFunc(err.Violations, func(v ledger.Violation) bool { return v.Key != "" }) {
+		return err
+	}
+	sees, failed := g.scope(c, toRead)
+	if failed != nil {
+		return failed
+	}
+	out := slices.Clone(err.Violations)
+	for i, v := range out {
+		if v.Key != "" && !sees.key(string(v.Key)) {
+			out[i].Description = "what it would break is under a prefix that you may not read: ask somebody who may"
+		}
+	}
+	return &ledger.InvalidError{Violations: out}
 }
 
 func revision(r *uint64) *ledger.Revision {

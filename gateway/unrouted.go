@@ -40,7 +40,7 @@ func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
 				from, more = string(r.Prefix)+"\x7f", true // no byte of a key is as large
 				return false
 			}
-			if !sees.key(e.Key) {
+			if ledger.Key(e.Key).Reserved() || !sees.key(e.Key) {
 				return true
 			}
 			if n++; len(first) < maxUnrouted && (asked{keys: []string{e.Key}}).under(recorded).nothing() {

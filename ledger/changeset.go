@@ -42,7 +42,14 @@ type ChangeSet struct {
 	Import *Import
 	// Origin, when set, says what a rollback or revert is of.
 	Origin Origin
+	// AllowInvalid lets schemas be set that live values break. The values that the
+	// change set itself sets must satisfy them all the same.
+	AllowInvalid bool
 }
+
+// Restores says whether the changes are from the tenant's history, where secrets are
+// sealed already.
+func (cs *ChangeSet) Restores() bool { return restores(cs.Origin) }
 
 // Precondition is what must be true of a key when the change set is applied.
 type Precondition struct {

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -34,7 +35,7 @@ const headRoom = 16
 
 // draft takes change sets from the front of the batch, and checks each against
 // the state that the ones before it leave. The error is about none of them.
-func (ln *lane) draft(batch []*Pending) (*draft, error) {
+func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 	cfg := &ln.ledger.cfg
 	state, err := cfg.Replica.Newest(ln.tenant)
 	if err != nil {
@@ -42,22 +43,25 @@ func (ln *lane) draft(batch []*Pending) (*draft, error) {
 	}
 	defer state.Close()
 	d := &draft{tenant: ln.tenant, head: state.Head()}
-	s := staged{state: state, keys: make(map[Key]keyState), requests: make(map[string]*Commit), failed: make(map[*Pending]bool)}
+	schemas, err := cfg.Schemas.In(ln.tenant, state)
+	if err != nil {
+		return nil, fmt.Errorf("commit to %s: find its schemas: %w", ln.tenant, err)
+	}
+	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[string]*Commit), failed: make(map[*Pending]bool)}
 	head, size := d.head, 0
 	for _, p := range batch {
 		if len(d.commits) == maxCommits {
 			break
 		}
 		o := outcome{pending: p}
-		o.commit, o.repeated, err = s.commit(cfg, ln.tenant, head, p)
+		o.commit, o.repeated, err = s.commit(ctx, cfg, ln.tenant, head, p)
 		if err == nil && !o.repeated {
 			more := len(o.commit.Encoded) + headRoom
 			if size+more > cfg.Journal.MaxRecord() {
 				if len(d.outcomes) > 0 {
 					break // it goes into the next record
 				}
-				err = Invalid("changes", fmt.Sprintf("the commit has %d bytes, and the NATS server takes messages of %d: raise its max_payload (8MB is what Stele uses) or split the change set",
-					len(o.commit.Encoded), cfg.Journal.MaxRecord()))
+				err = tooLong(o.commit, cfg.Journal.MaxRecord())
 			}
 			size += more
 		}
@@ -70,7 +74,7 @@ func (ln *lane) draft(batch []*Pending) (*draft, error) {
 			return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
 		case !o.repeated:
 			d.commits = append(d.commits, o.commit)
-			s.add(o.commit)
+			s.add(o.commit, p.plain)
 			head = o.commit.Head(0)
 		}
 		d.outcomes = append(d.outcomes, o)
@@ -81,11 +85,17 @@ func (ln *lane) draft(batch []*Pending) (*draft, error) {
 	return d, nil
 }
 
+// tooLong is for a commit that no record can hold.
+func tooLong(c *Commit, most int) error {
+	return Invalid("changes", fmt.Sprintf("the commit has %d bytes, and the NATS server takes messages of %d: raise its max_payload (8MB is what Stele uses) or split the change set",
+		len(c.Encoded), most))
+}
+
 // refusal says whether an error is the change set's own fault.
 func refusal(err error) bool {
 	var invalid *InvalidError
 	var conflict *ConflictError
-	return errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted)
+	return errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
 // landed says whether the draft's commits are what the replica holds in their
@@ -118,6 +128,7 @@ func (d *draft) settle() {
 // staged is the state that a draft's commits leave.
 type staged struct {
 	state    State
+	schemas  InForce
 	keys     map[Key]keyState
 	requests map[string]*Commit
 	failed   map[*Pending]bool
@@ -136,7 +147,8 @@ func (s *staged) key(k Key) (keyState, error) {
 	return keyState{rev, set}, err
 }
 
-func (s *staged) add(c *Commit) {
+func (s *staged) add(c *Commit, plain []Change) {
+	s.schemas.Add(plain, c.Revision)
 	for _, ch := range c.Changes {
 		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete}
 	}
@@ -147,7 +159,7 @@ func (s *staged) add(c *Commit) {
 
 // commit checks a change set and builds its commit, or finds the one that its
 // request id has made before.
-func (s *staged) commit(cfg *Config, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
+func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
 	if p.after != nil && s.lost(p.after) {
 		return nil, false, ErrAborted
 	}
@@ -159,6 +171,9 @@ func (s *staged) commit(cfg *Config, t Tenant, head Head, p *Pending) (c *Commit
 		return nil, false, err
 	}
 	if err := cfg.Check(t, cs.Changes); err != nil {
+		return nil, false, err
+	}
+	if err := s.schemas.Check(ctx, cs, p.plain); err != nil {
 		return nil, false, err
 	}
 	c = &Commit{

@@ -39,6 +39,9 @@ type Violation struct {
 	Field string
 	// Description says what is wrong and what to do.
 	Description string
+	// Key that the description tells of, where that is none that the request names: not
+	// everybody who may make the request may know it.
+	Key Key
 }
 
 // InvalidError lists everything wrong with a request. Nothing of it was applied.
@@ -46,7 +49,7 @@ type InvalidError struct{ Violations []Violation }
 
 // Invalid is an InvalidError about one field.
 func Invalid(field, description string) error {
-	return &InvalidError{Violations: []Violation{{field, description}}}
+	return &InvalidError{Violations: []Violation{{Field: field, Description: description}}}
 }
 
 // maxViolations bounds an answer to a request that is wrong ten thousand times.
@@ -54,7 +57,7 @@ const maxViolations = 20
 
 func (e *InvalidError) add(field, description string) {
 	if len(e.Violations) < maxViolations {
-		e.Violations = append(e.Violations, Violation{field, description})
+		e.Violations = append(e.Violations, Violation{Field: field, Description: description})
 	}
 }
 

@@ -71,6 +71,10 @@ func ParseKey(s string) (Key, error) {
 	return Key(s), nil
 }
 
+// Reserved says whether the key's tag is one of the ledger's own, which begin with "_".
+// They go to no sink, and are never secret.
+func (k Key) Reserved() bool { return strings.HasPrefix(string(k), "_") }
+
 // Prefix selects the keys that begin with it, byte by byte; the empty prefix
 // selects all.
 type Prefix string

@@ -41,7 +41,7 @@ func (ln *lane) commit(batch []*Pending) []*Pending {
 	ctx, cancel := context.WithTimeout(ln.ledger.ctx, patience)
 	defer cancel()
 	for conflicts := 0; ; conflicts++ {
-		d, err := ln.draft(batch)
+		d, err := ln.draft(ctx, batch)
 		if err != nil {
 			fail(batch, err)
 			return nil

@@ -87,6 +87,10 @@ type Config struct {
 	// them. It may refuse them as Check does. stored says that they are from the
 	// tenant's own history, and may be sealed already.
 	Seal func(ctx context.Context, t Tenant, changes []Change, stored bool) ([]Change, error)
+	// Sealable, when set, refuses what Seal would, and seals nothing.
+	Sealable func(t Tenant, changes []Change, stored bool) error
+	// Schemas, when set, are what values are held against.
+	Schemas Schemas
 }
 
 // Ledger is the write path. It is safe for use by many goroutines.
@@ -115,6 +119,12 @@ func New(cfg Config) *Ledger {
 	}
 	if cfg.Seal == nil {
 		cfg.Seal = func(_ context.Context, _ Tenant, changes []Change, _ bool) ([]Change, error) { return changes, nil }
+	}
+	if cfg.Sealable == nil {
+		cfg.Sealable = func(Tenant, []Change, bool) error { return nil }
+	}
+	if cfg.Schemas == nil {
+		cfg.Schemas = noSchemas{}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Ledger{cfg: cfg, lanes: make(map[Tenant]*lane), ctx: ctx, cancel: cancel}
@@ -157,6 +167,7 @@ func (l *Ledger) Commit(ctx context.Context, t Tenant, cs ChangeSet) (Result, er
 type Pending struct {
 	tenant Tenant
 	set    ChangeSet
+	plain  []Change // of the set, before they were sealed
 	after  *Pending
 	done   chan struct{}
 	// The outcome, once done is closed.
@@ -172,11 +183,15 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 	if err := cs.validate(); err != nil {
 		return nil, err
 	}
+	if err := l.cfg.Schemas.Admit(ctx, t, &cs); err != nil {
+		return nil, err
+	}
+	plain := cs.Changes
 	var err error
 	if cs.Changes, err = l.cfg.Seal(ctx, t, cs.Changes, restores(cs.Origin)); err != nil {
 		return nil, err
 	}
-	p := &Pending{tenant: t, set: cs, after: after, done: make(chan struct{})}
+	p := &Pending{tenant: t, set: cs, plain: plain, after: after, done: make(chan struct{})}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

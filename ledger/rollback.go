@@ -33,6 +33,8 @@ type Request struct {
 	// ExpectedHead, when set, is the head at which the caller has seen what would
 	// change. When the head has moved since, nothing is written.
 	ExpectedHead *Revision
+	// AllowInvalid is that of ChangeSet.
+	AllowInvalid bool
 	// DryRun writes nothing.
 	DryRun bool
 }
@@ -94,7 +96,7 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 // The head must still be that one when it is committed, or it is planned anew.
 func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
 	for {
-		done, message, err := l.plan(t, r, plan)
+		done, message, err := l.plan(ctx, t, r, origin, plan)
 		if err != nil || r.DryRun || done.Result != nil || len(done.Changes) == 0 {
 			return done, err
 		}
@@ -102,7 +104,7 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 			message = r.Message
 		}
 		result, err := l.Commit(ctx, t, ChangeSet{
-			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin,
+			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid,
 		})
 		var moved *ConflictError
 		switch {
@@ -117,7 +119,7 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 }
 
 // plan finds what to change, or the outcome of an earlier request with this id.
-func (l *Ledger) plan(t Tenant, r Request, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
+func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
 	s, err := l.cfg.Replica.Newest(t)
 	if err != nil {
 		return done, "", err
@@ -143,12 +145,30 @@ func (l *Ledger) plan(t Tenant, r Request, plan func(State) ([]Change, string, e
 		return done, "", movedSince(t, s, *want)
 	}
 	if done.Changes, message, err = plan(s); err == nil {
-		err = l.cfg.Check(t, done.Changes) // a preview says, too, what will be refused
+		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid})
 	}
 	if len(message) > MaxMessage {
 		message = strings.ToValidUTF8(message[:MaxMessage], "")
 	}
 	return done, message, err
+}
+
+// wouldRefuse says, in a preview, what will be refused.
+func (l *Ledger) wouldRefuse(ctx context.Context, t Tenant, s State, cs *ChangeSet) error {
+	if len(cs.Changes) == 0 {
+		return nil
+	}
+	if err := l.cfg.Check(t, cs.Changes); err != nil {
+		return err
+	}
+	if err := l.cfg.Schemas.Admit(ctx, t, cs); err != nil {
+		return err
+	}
+	schemas, err := l.cfg.Schemas.In(t, s)
+	if err != nil {
+		return err
+	}
+	return schemas.Check(ctx, cs, cs.Changes)
 }
 
 // maxMoved bounds how many keys are named of those that have changed.

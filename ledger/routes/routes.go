@@ -189,8 +189,12 @@ func checkName(name string) error {
 	return nil
 }
 
-// Route is the one that decides about the key; nil when none wants it.
+// Route is the one that decides about the key; nil when none wants it. None decides
+// about the ledger's own keys.
 func (t *Table) Route(k ledger.Key) *Route {
+	if k.Reserved() {
+		return nil
+	}
 	for _, r := range t.routes {
 		if r.Prefix.Match(k) {
 			return r

@@ -90,8 +90,35 @@ func (k *Keyring) Seal(ctx context.Context, t ledger.Tenant, changes []ledger.Ch
 	if err != nil {
 		return nil, fmt.Errorf("find out which keys are secret: %w", err)
 	}
-	var wrong ledger.InvalidError
+	if err := sealable(table, t, changes, stored); err != nil {
+		return nil, err
+	}
 	out, copied := changes, false
+	for i, c := range changes {
+		if c.Delete || Sealed(c.Value) || t.Reserved() || !table.Secret(c.Key) {
+			continue
+		}
+		if !copied {
+			out, copied = append([]ledger.Change(nil), changes...), true
+		}
+		if out[i].Value, err = k.encrypt(ctx, t, c.Key, c.Value); err != nil {
+			return nil, fmt.Errorf("encrypt %s of %s: %w", c.Key, t, err)
+		}
+	}
+	return out, nil
+}
+
+// Sealable is a ledger's Config.Sealable: it refuses what Seal does.
+func (k *Keyring) Sealable(t ledger.Tenant, changes []ledger.Change, stored bool) error {
+	table, _, err := k.cfg.Routes.Table()
+	if err != nil {
+		return fmt.Errorf("find out which keys are secret: %w", err)
+	}
+	return sealable(table, t, changes, stored)
+}
+
+func sealable(table *routes.Table, t ledger.Tenant, changes []ledger.Change, stored bool) error {
+	var wrong ledger.InvalidError
 	for i, c := range changes {
 		why := ""
 		switch {
@@ -110,17 +137,11 @@ func (k *Keyring) Seal(ctx context.Context, t ledger.Tenant, changes []ledger.Ch
 			}
 			continue
 		}
-		if !copied {
-			out, copied = append([]ledger.Change(nil), changes...), true
-		}
-		if out[i].Value, err = k.encrypt(ctx, t, c.Key, c.Value); err != nil {
-			return nil, fmt.Errorf("encrypt %s of %s: %w", c.Key, t, err)
-		}
 	}
 	if len(wrong.Violations) > 0 {
-		return nil, &wrong
+		return &wrong
 	}
-	return out, nil
+	return nil
 }
 
 func (k *Keyring) encrypt(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error) {

@@ -84,22 +84,55 @@ type Sink struct {
 
 var _ projector.Store = (*Sink)(nil)
 
+// settings of a sink in the routes.
+type settings struct {
+	// Path of the folder, the sink's name by default. One that is not absolute is
+	// below Settings.Dir.
+	Path string `json:"path"`
+	// Mode of files in octal, 0600 by default; who may read a file may enter its
+	// folders.
+	Mode string `json:"mode"`
+}
+
+func readSettings(s projector.Settings) (set settings, mode fs.FileMode, err error) {
+	set = settings{Path: s.Name, Mode: "0600"}
+	if err := s.Decode(&set); err != nil {
+		return set, 0, err
+	}
+	octal, err := strconv.ParseUint(set.Mode, 8, 32)
+	mode = fs.FileMode(octal)
+	if err != nil || mode&^0o666 != 0 || mode&0o600 != 0o600 {
+		return set, 0, fmt.Errorf("settings of sink %s: mode is %q: use 0600, 0640 or 0644", s.Name, set.Mode)
+	}
+	return set, mode, nil
+}
+
+// Fit says which writes such a sink would not take. What is in the way there, as a/b is
+// of a, and whether the file system tells small letters from capital ones, only the
+// folder knows.
+func Fit(s projector.Settings) (projector.Fit, error) {
+	_, mode, err := readSettings(s)
+	if err != nil {
+		return projector.Fit{}, err
+	}
+	d := &Sink{mode: mode}
+	return projector.Fit{Refuses: func(w projector.Write) error {
+		if w.Deleted() {
+			return nil
+		}
+		if _, err := d.Name(w.Tenant, w.Key); err != nil {
+			return err
+		}
+		_, err := contentOf(w.Value, d.mode)
+		return err
+	}}, nil
+}
+
 // Open opens the sink, and makes its folder when there is none.
 func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
-	set := struct {
-		// Path of the folder, the sink's name by default. One that is not absolute is
-		// below Settings.Dir.
-		Path string `json:"path"`
-		// Mode of files in octal, 0600 by default; who may read a file may enter its
-		// folders.
-		Mode string `json:"mode"`
-	}{Path: s.Name, Mode: "0600"}
-	if err := s.Decode(&set); err != nil {
+	set, mode, err := readSettings(s)
+	if err != nil {
 		return nil, err
-	}
-	mode, err := strconv.ParseUint(set.Mode, 8, 32)
-	if err != nil || fs.FileMode(mode)&^0o666 != 0 || mode&0o600 != 0o600 {
-		return nil, fmt.Errorf("settings of sink %s: mode is %q: use 0600, 0640 or 0644", s.Name, set.Mode)
 	}
 	if !filepath.IsAbs(set.Path) {
 		set.Path = filepath.Join(s.Dir, set.Path)
@@ -108,7 +141,7 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	d := &Sink{
-		root: set.Path, epoch: s.Epoch, mode: fs.FileMode(mode), log: s.Log,
+		root: set.Path, epoch: s.Epoch, mode: mode, log: s.Log,
 		scans: rate.NewLimiter(scanRate, int(scanRate)/10), tenants: make(map[ledger.Tenant]*tenant),
 	}
 	d.builds = newTurns(longBuildRest)

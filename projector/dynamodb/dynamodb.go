@@ -80,10 +80,26 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	return s, nil
 }
 
-func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, err error) {
-	set := settings{Table: "stele-config", Layout: presets[presetStele]}
+// Fit says which writes such a sink would not take.
+func Fit(cfg projector.Settings) (projector.Fit, error) {
+	_, s, err := read(cfg)
+	if err != nil {
+		return projector.Fit{}, err
+	}
+	return projector.Fit{Refuses: func(w projector.Write) error {
+		if _, err := s.layout.place(w.Tenant, w.Key); err != nil {
+			return err
+		}
+		_, err := s.render(w)
+		return err
+	}}, nil
+}
+
+// read makes a sink of its settings that calls nobody.
+func read(cfg projector.Settings) (set settings, s *sink, err error) {
+	set = settings{Table: "stele-config", Layout: presets[presetStele]}
 	if err := cfg.Decode(&set); err != nil {
-		return nil, false, err
+		return set, nil, err
 	}
 	s = &sink{table: set.Table, layout: set.Layout, epoch: cfg.Epoch, log: cfg.Log, scans: rate.NewLimiter(scanRate, scanBurst)}
 	if s.log == nil {
@@ -91,8 +107,16 @@ func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, e
 	}
 	if set.TombstoneTTL != "" {
 		if s.tombstones, err = time.ParseDuration(set.TombstoneTTL); err != nil || s.tombstones < minTombstone {
-			return nil, false, fmt.Errorf("settings of sink %s: tombstone_ttl is %q: it is a time of at least 24h, e.g. \"720h\"", cfg.Name, set.TombstoneTTL)
+			return set, nil, fmt.Errorf("settings of sink %s: tombstone_ttl is %q: it is a time of at least 24h, e.g. \"720h\"", cfg.Name, set.TombstoneTTL)
 		}
+	}
+	return set, s, nil
+}
+
+func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, err error) {
+	set, s, err := read(cfg)
+	if err != nil {
+		return nil, false, err
 	}
 	account, err := set.Account.Load(ctx)
 	if err != nil {

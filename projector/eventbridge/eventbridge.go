@@ -49,17 +49,41 @@ type sink struct {
 	seen time.Time  // the bus was there
 }
 
-// Open makes the sink. Its bus is looked for when it is first written to.
-func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
+// Fit says which writes such a sink would not take. What the bus takes without its
+// value, it takes.
+func Fit(s projector.Settings) (projector.Fit, error) {
+	set, err := read(s)
+	if err != nil {
+		return projector.Fit{}, err
+	}
+	b := &sink{bus: set.Bus, source: set.Source}
+	return projector.Fit{Refuses: func(w projector.Write) error {
+		if _, err := b.event(0, w); err != nil {
+			return projector.Refuse("%v", err)
+		}
+		return nil
+	}}, nil
+}
+
+func read(s projector.Settings) (settings, error) {
 	set := settings{Bus: "default", Source: "stele"}
 	if err := s.Decode(&set); err != nil {
-		return nil, err
+		return set, err
 	}
 	switch {
 	case set.Bus == "":
-		return nil, fmt.Errorf("settings of sink %s: \"bus\" is empty", s.Name)
+		return set, fmt.Errorf("settings of sink %s: \"bus\" is empty", s.Name)
 	case set.Source == "" || strings.HasPrefix(set.Source, "aws."):
-		return nil, fmt.Errorf("settings of sink %s: \"source\" is %q: it must not be empty, nor begin with \"aws.\", which is for AWS alone", s.Name, set.Source)
+		return set, fmt.Errorf("settings of sink %s: \"source\" is %q: it must not be empty, nor begin with \"aws.\", which is for AWS alone", s.Name, set.Source)
+	}
+	return set, nil
+}
+
+// Open makes the sink. Its bus is looked for when it is first written to.
+func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
+	set, err := read(s)
+	if err != nil {
+		return nil, err
 	}
 	cfg, err := set.Account.Load(ctx)
 	if err != nil {

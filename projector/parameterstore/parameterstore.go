@@ -93,6 +93,27 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	return s, nil
 }
 
+// longestRegion stands for a region that only the environment of the projector knows:
+// what fits there fits everywhere.
+const longestRegion = "ap-southeast-1"
+
+// Fit says which writes such a sink would not take.
+func Fit(cfg projector.Settings) (projector.Fit, error) {
+	var set settings
+	if err := cfg.Decode(&set); err != nil {
+		return projector.Fit{}, err
+	}
+	layout, err := newLayout(set.naming, cmp.Or(set.Region, longestRegion))
+	if err != nil {
+		return projector.Fit{}, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
+	}
+	s := &Store{layout: layout, epoch: cfg.Epoch}
+	return projector.Fit{Secrets: true, Refuses: func(w projector.Write) error {
+		_, err := s.intend(w)
+		return err
+	}}, nil
+}
+
 func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	var set settings
 	if err := cfg.Decode(&set); err != nil {

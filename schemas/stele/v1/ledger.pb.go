@@ -37,7 +37,10 @@ type CommitRequest struct {
 	// id gets the outcome of the first one, always.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Time and author of the source. Needs the admin role.
-	Import        *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`
+	Import *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`
+	// Schemas may be set that live values break; those values stay as they are. The values
+	// that the change set sets must satisfy their schemas all the same.
+	AllowInvalid  bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -112,6 +115,13 @@ func (x *CommitRequest) GetImport() *Import {
 		return x.Import
 	}
 	return nil
+}
+
+func (x *CommitRequest) GetAllowInvalid() bool {
+	if x != nil {
+		return x.AllowInvalid
+	}
+	return false
 }
 
 // Precondition is what must be true of one key when the change set is applied.
@@ -292,6 +302,201 @@ func (x *CommitResponse) GetRepeatedRequest() bool {
 	return false
 }
 
+type PlanRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commit        *CommitRequest         `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRequest) Reset() {
+	*x = PlanRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRequest) ProtoMessage() {}
+
+func (x *PlanRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRequest.ProtoReflect.Descriptor instead.
+func (*PlanRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *PlanRequest) GetCommit() *CommitRequest {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+type PlanResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The head that the plan was made at.
+	Head uint64 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
+	// How many keys it sets and deletes, those too whose values stay the same.
+	Sets    uint32 `protobuf:"varint,2,opt,name=sets,proto3" json:"sets,omitempty"`
+	Deletes uint32 `protobuf:"varint,3,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	// The keys whose values would differ in meaning, in the order of the change set.
+	// to_revision is that of the commit, if it is the next.
+	Diffs []*KeyDiff `protobuf:"bytes,4,rep,name=diffs,proto3" json:"diffs,omitempty"`
+	// Keys that a sink would not take: they would be written, and parked there.
+	Refusals      []*SinkRefusal `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanResponse) Reset() {
+	*x = PlanResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanResponse) ProtoMessage() {}
+
+func (x *PlanResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanResponse.ProtoReflect.Descriptor instead.
+func (*PlanResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *PlanResponse) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *PlanResponse) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
+}
+
+func (x *PlanResponse) GetDeletes() uint32 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *PlanResponse) GetDiffs() []*KeyDiff {
+	if x != nil {
+		return x.Diffs
+	}
+	return nil
+}
+
+func (x *PlanResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
+}
+
+// SinkRefusal is a key that a sink would not take.
+type SinkRefusal struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Sink  string                 `protobuf:"bytes,2,opt,name=sink,proto3" json:"sink,omitempty"`
+	Kind  string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// What is wrong, and what to do.
+	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkRefusal) Reset() {
+	*x = SinkRefusal{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkRefusal) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkRefusal) ProtoMessage() {}
+
+func (x *SinkRefusal) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkRefusal.ProtoReflect.Descriptor instead.
+func (*SinkRefusal) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SinkRefusal) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SinkRefusal) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *SinkRefusal) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SinkRefusal) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type CommitStreamRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commit        *CommitRequest         `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
@@ -301,7 +506,7 @@ type CommitStreamRequest struct {
 
 func (x *CommitStreamRequest) Reset() {
 	*x = CommitStreamRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[4]
+	mi := &file_stele_v1_ledger_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -313,7 +518,7 @@ func (x *CommitStreamRequest) String() string {
 func (*CommitStreamRequest) ProtoMessage() {}
 
 func (x *CommitStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[4]
+	mi := &file_stele_v1_ledger_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -326,7 +531,7 @@ func (x *CommitStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStreamRequest.ProtoReflect.Descriptor instead.
 func (*CommitStreamRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{4}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CommitStreamRequest) GetCommit() *CommitRequest {
@@ -345,7 +550,7 @@ type CommitStreamResponse struct {
 
 func (x *CommitStreamResponse) Reset() {
 	*x = CommitStreamResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[5]
+	mi := &file_stele_v1_ledger_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -357,7 +562,7 @@ func (x *CommitStreamResponse) String() string {
 func (*CommitStreamResponse) ProtoMessage() {}
 
 func (x *CommitStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[5]
+	mi := &file_stele_v1_ledger_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -370,7 +575,7 @@ func (x *CommitStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitStreamResponse.ProtoReflect.Descriptor instead.
 func (*CommitStreamResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{5}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CommitStreamResponse) GetCommit() *CommitResponse {
@@ -400,7 +605,7 @@ type CommitInfo struct {
 
 func (x *CommitInfo) Reset() {
 	*x = CommitInfo{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[6]
+	mi := &file_stele_v1_ledger_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -412,7 +617,7 @@ func (x *CommitInfo) String() string {
 func (*CommitInfo) ProtoMessage() {}
 
 func (x *CommitInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[6]
+	mi := &file_stele_v1_ledger_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -425,7 +630,7 @@ func (x *CommitInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommitInfo.ProtoReflect.Descriptor instead.
 func (*CommitInfo) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{6}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CommitInfo) GetId() []byte {
@@ -482,7 +687,7 @@ type GetCommitRequest struct {
 
 func (x *GetCommitRequest) Reset() {
 	*x = GetCommitRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[7]
+	mi := &file_stele_v1_ledger_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +699,7 @@ func (x *GetCommitRequest) String() string {
 func (*GetCommitRequest) ProtoMessage() {}
 
 func (x *GetCommitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[7]
+	mi := &file_stele_v1_ledger_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +712,7 @@ func (x *GetCommitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCommitRequest.ProtoReflect.Descriptor instead.
 func (*GetCommitRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{7}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *GetCommitRequest) GetCommit() isGetCommitRequest_Commit {
@@ -599,7 +804,7 @@ type GetCommitResponse struct {
 
 func (x *GetCommitResponse) Reset() {
 	*x = GetCommitResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[8]
+	mi := &file_stele_v1_ledger_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +816,7 @@ func (x *GetCommitResponse) String() string {
 func (*GetCommitResponse) ProtoMessage() {}
 
 func (x *GetCommitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[8]
+	mi := &file_stele_v1_ledger_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +829,7 @@ func (x *GetCommitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCommitResponse.ProtoReflect.Descriptor instead.
 func (*GetCommitResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{8}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetCommitResponse) GetInfo() *CommitInfo {
@@ -675,7 +880,7 @@ type ListCommitsRequest struct {
 
 func (x *ListCommitsRequest) Reset() {
 	*x = ListCommitsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[9]
+	mi := &file_stele_v1_ledger_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +892,7 @@ func (x *ListCommitsRequest) String() string {
 func (*ListCommitsRequest) ProtoMessage() {}
 
 func (x *ListCommitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[9]
+	mi := &file_stele_v1_ledger_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +905,7 @@ func (x *ListCommitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommitsRequest.ProtoReflect.Descriptor instead.
 func (*ListCommitsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{9}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListCommitsRequest) GetPageSize() uint32 {
@@ -833,7 +1038,7 @@ type ListCommitsResponse struct {
 
 func (x *ListCommitsResponse) Reset() {
 	*x = ListCommitsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[10]
+	mi := &file_stele_v1_ledger_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -845,7 +1050,7 @@ func (x *ListCommitsResponse) String() string {
 func (*ListCommitsResponse) ProtoMessage() {}
 
 func (x *ListCommitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[10]
+	mi := &file_stele_v1_ledger_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -858,7 +1063,7 @@ func (x *ListCommitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommitsResponse.ProtoReflect.Descriptor instead.
 func (*ListCommitsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{10}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ListCommitsResponse) GetCommits() []*CommitInfo {
@@ -900,7 +1105,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1117,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[11]
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1130,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{11}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DiffRequest) GetFrom() *At {
@@ -985,7 +1190,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1202,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[12]
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1215,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{12}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DiffResponse) GetDiffs() []*KeyDiff {
@@ -1064,7 +1269,7 @@ type KeyDiff struct {
 
 func (x *KeyDiff) Reset() {
 	*x = KeyDiff{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1281,7 @@ func (x *KeyDiff) String() string {
 func (*KeyDiff) ProtoMessage() {}
 
 func (x *KeyDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[13]
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1294,7 @@ func (x *KeyDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyDiff.ProtoReflect.Descriptor instead.
 func (*KeyDiff) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{13}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KeyDiff) GetKey() string {
@@ -1142,7 +1347,7 @@ type BlameRequest struct {
 
 func (x *BlameRequest) Reset() {
 	*x = BlameRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1359,7 @@ func (x *BlameRequest) String() string {
 func (*BlameRequest) ProtoMessage() {}
 
 func (x *BlameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1372,7 @@ func (x *BlameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameRequest.ProtoReflect.Descriptor instead.
 func (*BlameRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BlameRequest) GetPrefix() string {
@@ -1217,7 +1422,7 @@ type BlameResponse struct {
 
 func (x *BlameResponse) Reset() {
 	*x = BlameResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1229,7 +1434,7 @@ func (x *BlameResponse) String() string {
 func (*BlameResponse) ProtoMessage() {}
 
 func (x *BlameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1242,7 +1447,7 @@ func (x *BlameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameResponse.ProtoReflect.Descriptor instead.
 func (*BlameResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BlameResponse) GetEntries() []*BlameEntry {
@@ -1281,7 +1486,7 @@ type BlameEntry struct {
 
 func (x *BlameEntry) Reset() {
 	*x = BlameEntry{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1293,7 +1498,7 @@ func (x *BlameEntry) String() string {
 func (*BlameEntry) ProtoMessage() {}
 
 func (x *BlameEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1306,7 +1511,7 @@ func (x *BlameEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameEntry.ProtoReflect.Descriptor instead.
 func (*BlameEntry) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BlameEntry) GetKey() string {
@@ -1363,15 +1568,18 @@ type RollbackRequest struct {
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
 	RequestId    string  `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Write nothing; tell what would be written.
-	DryRun        bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,7,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	DryRun      bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision uint64 `protobuf:"varint,7,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// Schemas may be restored that live values break. The values that are restored must
+	// satisfy their schemas all the same.
+	AllowInvalid  bool `protobuf:"varint,8,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1591,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1604,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RollbackRequest) GetTo() *At {
@@ -1448,6 +1656,13 @@ func (x *RollbackRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *RollbackRequest) GetAllowInvalid() bool {
+	if x != nil {
+		return x.AllowInvalid
+	}
+	return false
+}
+
 type RollbackResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent when nothing was written: on a dry run, or because the states do not
@@ -1468,7 +1683,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1695,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1708,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RollbackResponse) GetCommit() *CommitResponse {
@@ -1547,15 +1762,18 @@ type RevertRequest struct {
 	ExpectedHead *uint64 `protobuf:"varint,3,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
 	RequestId    string  `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Write nothing; tell what would be written.
-	DryRun        bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	DryRun      bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// Schemas may be restored that live values break. The values that are restored must
+	// satisfy their schemas all the same.
+	AllowInvalid  bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RevertRequest) Reset() {
 	*x = RevertRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1785,7 @@ func (x *RevertRequest) String() string {
 func (*RevertRequest) ProtoMessage() {}
 
 func (x *RevertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1798,7 @@ func (x *RevertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
 func (*RevertRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RevertRequest) GetRevisions() []uint64 {
@@ -1625,6 +1843,13 @@ func (x *RevertRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *RevertRequest) GetAllowInvalid() bool {
+	if x != nil {
+		return x.AllowInvalid
+	}
+	return false
+}
+
 type RevertResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent when nothing was written: on a dry run, or because the commits had
@@ -1643,7 +1868,7 @@ type RevertResponse struct {
 
 func (x *RevertResponse) Reset() {
 	*x = RevertResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1880,7 @@ func (x *RevertResponse) String() string {
 func (*RevertResponse) ProtoMessage() {}
 
 func (x *RevertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1893,7 @@ func (x *RevertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
 func (*RevertResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RevertResponse) GetCommit() *CommitResponse {
@@ -1720,7 +1945,7 @@ type ListReadsRequest struct {
 
 func (x *ListReadsRequest) Reset() {
 	*x = ListReadsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1732,7 +1957,7 @@ func (x *ListReadsRequest) String() string {
 func (*ListReadsRequest) ProtoMessage() {}
 
 func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1745,7 +1970,7 @@ func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
@@ -1787,7 +2012,7 @@ type ListReadsResponse struct {
 
 func (x *ListReadsResponse) Reset() {
 	*x = ListReadsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1799,7 +2024,7 @@ func (x *ListReadsResponse) String() string {
 func (*ListReadsResponse) ProtoMessage() {}
 
 func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1812,7 +2037,7 @@ func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ListReadsResponse) GetReads() []*ReadRecord {
@@ -1840,7 +2065,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1852,7 +2077,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1865,7 +2090,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListTenantsRequest) GetPageSize() uint32 {
@@ -1894,7 +2119,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2131,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2144,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*TenantHead {
@@ -1947,7 +2172,7 @@ type TenantHead struct {
 
 func (x *TenantHead) Reset() {
 	*x = TenantHead{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2184,7 @@ func (x *TenantHead) String() string {
 func (*TenantHead) ProtoMessage() {}
 
 func (x *TenantHead) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2197,7 @@ func (x *TenantHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
 func (*TenantHead) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TenantHead) GetTenant() string {
@@ -2006,7 +2231,7 @@ type ShredTenantRequest struct {
 
 func (x *ShredTenantRequest) Reset() {
 	*x = ShredTenantRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2243,7 @@ func (x *ShredTenantRequest) String() string {
 func (*ShredTenantRequest) ProtoMessage() {}
 
 func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2256,7 @@ func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
 func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ShredTenantRequest) GetConfirm() string {
@@ -2053,7 +2278,7 @@ type ShredTenantResponse struct {
 
 func (x *ShredTenantResponse) Reset() {
 	*x = ShredTenantResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2290,7 @@ func (x *ShredTenantResponse) String() string {
 func (*ShredTenantResponse) ProtoMessage() {}
 
 func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2303,7 @@ func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
 func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ShredTenantResponse) GetKeys() []string {
@@ -2104,7 +2329,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2116,7 +2341,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2129,7 +2354,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -2151,7 +2376,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2388,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2401,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -2208,7 +2433,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2220,7 +2445,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2233,7 +2458,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 type GetStatusResponse struct {
@@ -2263,7 +2488,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2275,7 +2500,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2288,7 +2513,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -2384,7 +2609,7 @@ type ShardStatus struct {
 
 func (x *ShardStatus) Reset() {
 	*x = ShardStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2621,7 @@ func (x *ShardStatus) String() string {
 func (*ShardStatus) ProtoMessage() {}
 
 func (x *ShardStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2634,7 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
 func (*ShardStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShardStatus) GetShard() uint32 {
@@ -2460,7 +2685,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2472,7 +2697,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2485,7 +2710,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Principal) GetSubject() string {
@@ -2542,7 +2767,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2779,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2792,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -2598,7 +2823,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2610,7 +2835,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2623,7 +2848,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -2689,7 +2914,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2701,7 +2926,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2714,7 +2939,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -2742,7 +2967,7 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xc4\x02\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xe9\x02\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
@@ -2750,7 +2975,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12(\n" +
-	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06importB\x10\n" +
+	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06import\x12#\n" +
+	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
 	"\x0e_expected_head\"H\n" +
 	"\fPrecondition\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
@@ -2764,7 +2990,20 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
-	"\x10repeated_request\x18\x04 \x01(\bR\x0frepeatedRequest\"N\n" +
+	"\x10repeated_request\x18\x04 \x01(\bR\x0frepeatedRequest\"F\n" +
+	"\vPlanRequest\x127\n" +
+	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xac\x01\n" +
+	"\fPlanResponse\x12\x12\n" +
+	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04sets\x18\x02 \x01(\rR\x04sets\x12\x18\n" +
+	"\adeletes\x18\x03 \x01(\rR\adeletes\x12'\n" +
+	"\x05diffs\x18\x04 \x03(\v2\x11.stele.v1.KeyDiffR\x05diffs\x121\n" +
+	"\brefusals\x18\x05 \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"_\n" +
+	"\vSinkRefusal\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
+	"\x04sink\x18\x02 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04kind\x18\x03 \x01(\tR\x04kind\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\"N\n" +
 	"\x13CommitStreamRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"H\n" +
 	"\x14CommitStreamResponse\x120\n" +
@@ -2851,7 +3090,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\x9e\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\xc3\x02\n" +
 	"\x0fRollbackRequest\x12$\n" +
 	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
 	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
@@ -2860,7 +3099,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12!\n" +
-	"\fmin_revision\x18\a \x01(\x04R\vminRevisionB\x10\n" +
+	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12#\n" +
+	"\rallow_invalid\x18\b \x01(\bR\fallowInvalidB\x10\n" +
 	"\x0e_expected_head\"\xd3\x01\n" +
 	"\x10RollbackResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
@@ -2869,7 +3109,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
-	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\x87\x02\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xac\x02\n" +
 	"\rRevertRequest\x121\n" +
 	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
@@ -2877,7 +3117,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12!\n" +
-	"\fmin_revision\x18\x06 \x01(\x04R\vminRevisionB\x10\n" +
+	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12#\n" +
+	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
 	"\x0e_expected_head\"\xb0\x01\n" +
 	"\x0eRevertResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
@@ -2956,9 +3197,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xcb\a\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x82\b\n" +
 	"\x06Ledger\x12;\n" +
-	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x12Q\n" +
+	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
+	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
 	"\fCommitStream\x12\x1d.stele.v1.CommitStreamRequest\x1a\x1e.stele.v1.CommitStreamResponse(\x010\x01\x12D\n" +
 	"\tGetCommit\x12\x1a.stele.v1.GetCommitRequest\x1a\x1b.stele.v1.GetCommitResponse\x12J\n" +
 	"\vListCommits\x12\x1c.stele.v1.ListCommitsRequest\x1a\x1d.stele.v1.ListCommitsResponse\x125\n" +
@@ -2985,128 +3227,136 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),         // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),          // 1: stele.v1.Precondition
 	(*Import)(nil),                // 2: stele.v1.Import
 	(*CommitResponse)(nil),        // 3: stele.v1.CommitResponse
-	(*CommitStreamRequest)(nil),   // 4: stele.v1.CommitStreamRequest
-	(*CommitStreamResponse)(nil),  // 5: stele.v1.CommitStreamResponse
-	(*CommitInfo)(nil),            // 6: stele.v1.CommitInfo
-	(*GetCommitRequest)(nil),      // 7: stele.v1.GetCommitRequest
-	(*GetCommitResponse)(nil),     // 8: stele.v1.GetCommitResponse
-	(*ListCommitsRequest)(nil),    // 9: stele.v1.ListCommitsRequest
-	(*ListCommitsResponse)(nil),   // 10: stele.v1.ListCommitsResponse
-	(*DiffRequest)(nil),           // 11: stele.v1.DiffRequest
-	(*DiffResponse)(nil),          // 12: stele.v1.DiffResponse
-	(*KeyDiff)(nil),               // 13: stele.v1.KeyDiff
-	(*BlameRequest)(nil),          // 14: stele.v1.BlameRequest
-	(*BlameResponse)(nil),         // 15: stele.v1.BlameResponse
-	(*BlameEntry)(nil),            // 16: stele.v1.BlameEntry
-	(*RollbackRequest)(nil),       // 17: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),      // 18: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),         // 19: stele.v1.RevertRequest
-	(*RevertResponse)(nil),        // 20: stele.v1.RevertResponse
-	(*ListReadsRequest)(nil),      // 21: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),     // 22: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),    // 23: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 24: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),            // 25: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),    // 26: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),   // 27: stele.v1.ShredTenantResponse
-	(*GetHeadRequest)(nil),        // 28: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),       // 29: stele.v1.GetHeadResponse
-	(*GetStatusRequest)(nil),      // 30: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 31: stele.v1.GetStatusResponse
-	(*ShardStatus)(nil),           // 32: stele.v1.ShardStatus
-	(*Principal)(nil),             // 33: stele.v1.Principal
-	(*Allowed)(nil),               // 34: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),    // 35: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),   // 36: stele.v1.CheckAccessResponse
-	(*Change)(nil),                // 37: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*Commit)(nil),                // 39: stele.v1.Commit
-	(*Snapshot)(nil),              // 40: stele.v1.Snapshot
-	(*At)(nil),                    // 41: stele.v1.At
-	(*ReadRecord)(nil),            // 42: stele.v1.ReadRecord
-	(*durationpb.Duration)(nil),   // 43: google.protobuf.Duration
+	(*PlanRequest)(nil),           // 4: stele.v1.PlanRequest
+	(*PlanResponse)(nil),          // 5: stele.v1.PlanResponse
+	(*SinkRefusal)(nil),           // 6: stele.v1.SinkRefusal
+	(*CommitStreamRequest)(nil),   // 7: stele.v1.CommitStreamRequest
+	(*CommitStreamResponse)(nil),  // 8: stele.v1.CommitStreamResponse
+	(*CommitInfo)(nil),            // 9: stele.v1.CommitInfo
+	(*GetCommitRequest)(nil),      // 10: stele.v1.GetCommitRequest
+	(*GetCommitResponse)(nil),     // 11: stele.v1.GetCommitResponse
+	(*ListCommitsRequest)(nil),    // 12: stele.v1.ListCommitsRequest
+	(*ListCommitsResponse)(nil),   // 13: stele.v1.ListCommitsResponse
+	(*DiffRequest)(nil),           // 14: stele.v1.DiffRequest
+	(*DiffResponse)(nil),          // 15: stele.v1.DiffResponse
+	(*KeyDiff)(nil),               // 16: stele.v1.KeyDiff
+	(*BlameRequest)(nil),          // 17: stele.v1.BlameRequest
+	(*BlameResponse)(nil),         // 18: stele.v1.BlameResponse
+	(*BlameEntry)(nil),            // 19: stele.v1.BlameEntry
+	(*RollbackRequest)(nil),       // 20: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),      // 21: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),         // 22: stele.v1.RevertRequest
+	(*RevertResponse)(nil),        // 23: stele.v1.RevertResponse
+	(*ListReadsRequest)(nil),      // 24: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),     // 25: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),    // 26: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),   // 27: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),            // 28: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),    // 29: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),   // 30: stele.v1.ShredTenantResponse
+	(*GetHeadRequest)(nil),        // 31: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),       // 32: stele.v1.GetHeadResponse
+	(*GetStatusRequest)(nil),      // 33: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),     // 34: stele.v1.GetStatusResponse
+	(*ShardStatus)(nil),           // 35: stele.v1.ShardStatus
+	(*Principal)(nil),             // 36: stele.v1.Principal
+	(*Allowed)(nil),               // 37: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),    // 38: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),   // 39: stele.v1.CheckAccessResponse
+	(*Change)(nil),                // 40: stele.v1.Change
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
+	(*Commit)(nil),                // 42: stele.v1.Commit
+	(*Snapshot)(nil),              // 43: stele.v1.Snapshot
+	(*At)(nil),                    // 44: stele.v1.At
+	(*ReadRecord)(nil),            // 45: stele.v1.ReadRecord
+	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	37, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	40, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	38, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	38, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 5: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
-	3,  // 6: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	39, // 7: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	38, // 8: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
-	6,  // 9: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	40, // 10: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 11: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	41, // 12: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
-	6,  // 13: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	40, // 14: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 15: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	41, // 16: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	13, // 17: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	40, // 18: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 19: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	16, // 20: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	40, // 21: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	38, // 22: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	41, // 23: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 24: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	37, // 25: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 26: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	37, // 27: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	38, // 28: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	38, // 29: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	42, // 30: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	25, // 31: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	38, // 32: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	40, // 33: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	38, // 34: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	32, // 35: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
-	38, // 36: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	33, // 37: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	43, // 38: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
-	38, // 39: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	34, // 40: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 41: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 42: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	7,  // 43: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	9,  // 44: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	11, // 45: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	14, // 46: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	17, // 47: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	19, // 48: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	28, // 49: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	21, // 50: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	23, // 51: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	26, // 52: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	30, // 53: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	35, // 54: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 55: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 56: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	8,  // 57: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	10, // 58: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	12, // 59: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	15, // 60: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	18, // 61: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	20, // 62: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	29, // 63: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	22, // 64: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	24, // 65: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	27, // 66: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	31, // 67: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	36, // 68: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	55, // [55:69] is the sub-list for method output_type
-	41, // [41:55] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	41, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	41, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
+	16, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
+	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
+	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
+	42, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	41, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
+	43, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	44, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	43, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 18: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	44, // 19: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	16, // 20: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	43, // 21: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 22: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	19, // 23: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	43, // 24: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 25: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	44, // 26: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 27: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	40, // 28: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 29: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	40, // 30: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	41, // 31: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	41, // 32: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	45, // 33: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	28, // 34: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	41, // 35: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	43, // 36: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 37: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	35, // 38: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
+	41, // 39: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	36, // 40: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	46, // 41: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
+	41, // 42: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	37, // 43: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 44: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 45: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 46: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 47: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 48: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	14, // 49: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	17, // 50: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	20, // 51: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	22, // 52: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 53: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	24, // 54: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	26, // 55: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	29, // 56: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	33, // 57: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	38, // 58: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 59: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 60: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 61: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 62: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 63: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	15, // 64: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	18, // 65: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	21, // 66: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	23, // 67: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 68: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	25, // 69: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	27, // 70: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	30, // 71: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	34, // 72: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	39, // 73: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	59, // [59:74] is the sub-list for method output_type
+	44, // [44:59] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -3117,18 +3367,18 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_config_proto_init()
 	file_stele_v1_journal_proto_init()
 	file_stele_v1_ledger_proto_msgTypes[0].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[7].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[10].OneofWrappers = []any{
 		(*GetCommitRequest_Revision)(nil),
 		(*GetCommitRequest_Id)(nil),
 		(*GetCommitRequest_Time)(nil),
 	}
-	file_stele_v1_ledger_proto_msgTypes[9].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[12].OneofWrappers = []any{
 		(*ListCommitsRequest_Key)(nil),
 		(*ListCommitsRequest_Prefix)(nil),
 	}
-	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[19].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[35].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[20].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[22].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[38].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -3138,7 +3388,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Ledger_Commit_FullMethodName       = "/stele.v1.Ledger/Commit"
+	Ledger_Plan_FullMethodName         = "/stele.v1.Ledger/Plan"
 	Ledger_CommitStream_FullMethodName = "/stele.v1.Ledger/CommitStream"
 	Ledger_GetCommit_FullMethodName    = "/stele.v1.Ledger/GetCommit"
 	Ledger_ListCommits_FullMethodName  = "/stele.v1.Ledger/ListCommits"
@@ -52,6 +53,11 @@ type LedgerClient interface {
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
+	// Plan tells what a change set would change, and which of its keys the sinks would not
+	// take, and writes nothing. Its errors are those of Commit: preconditions, rights,
+	// schemas, strict routes and limits are held against the newest state that this
+	// gateway has.
+	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
 	// CommitStream applies change sets in the order in which they are sent, many
 	// at a time, and answers each in that order. The first one that fails ends
 	// the stream with its error (ErrorInfo metadata "index" counts from 0), and
@@ -107,6 +113,16 @@ func (c *ledgerClient) Commit(ctx context.Context, in *CommitRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CommitResponse)
 	err := c.cc.Invoke(ctx, Ledger_Commit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanResponse)
+	err := c.cc.Invoke(ctx, Ledger_Plan_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -263,6 +279,11 @@ type LedgerServer interface {
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
+	// Plan tells what a change set would change, and which of its keys the sinks would not
+	// take, and writes nothing. Its errors are those of Commit: preconditions, rights,
+	// schemas, strict routes and limits are held against the newest state that this
+	// gateway has.
+	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// CommitStream applies change sets in the order in which they are sent, many
 	// at a time, and answers each in that order. The first one that fails ends
 	// the stream with its error (ErrorInfo metadata "index" counts from 0), and
@@ -316,6 +337,9 @@ type UnimplementedLedgerServer struct{}
 
 func (UnimplementedLedgerServer) Commit(context.Context, *CommitRequest) (*CommitResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Commit not implemented")
+}
+func (UnimplementedLedgerServer) Plan(context.Context, *PlanRequest) (*PlanResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Plan not implemented")
 }
 func (UnimplementedLedgerServer) CommitStream(grpc.BidiStreamingServer[CommitStreamRequest, CommitStreamResponse]) error {
 	return status.Error(codes.Unimplemented, "method CommitStream not implemented")
@@ -391,6 +415,24 @@ func _Ledger_Commit_Handler(srv interface{}, ctx context.Context, dec func(inter
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(LedgerServer).Commit(ctx, req.(*CommitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_Plan_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Plan(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Plan_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Plan(ctx, req.(*PlanRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -628,6 +670,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Commit",
 			Handler:    _Ledger_Commit_Handler,
+		},
+		{
+			MethodName: "Plan",
+			Handler:    _Ledger_Plan_Handler,
 		},
 		{
 			MethodName: "GetCommit",

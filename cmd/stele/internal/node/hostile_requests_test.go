@@ -170,6 +170,8 @@ func (g *generator) text(name string) string {
 			return ""
 		}
 		return g.one([]string{"owner", "hid", "closed", "thief-0", "insider-8", "mine"})
+	case "value", "document":
+		return g.one([]string{`"mine"`, "false", "{}", `{"type":"integer"}`, `{"$ref":"stele:///private/known"}`})
 	case "message", "request_id":
 		if g.IntN(2) == 0 {
 			return ""

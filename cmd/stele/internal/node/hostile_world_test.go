@@ -245,6 +245,9 @@ func (w *world) fill(t *testing.T, victim ledger.Tenant) {
 		resp, err := sinks.ListParked(owner, &stelev1.ListParkedRequest{Sink: "files"})
 		return err == nil && len(resp.Parked) == 1
 	})
+	w.commit(t, owner, &stelev1.CommitRequest{AllowInvalid: true, Changes: []*stelev1.Change{
+		{Key: "_schema/private/known", Value: fmt.Sprintf(`{"$comment":"%s %s","type":"integer"}`, hidden, closed)},
+	}})
 	for range 3 {
 		if _, err := w.config.BatchGet(owner, &stelev1.BatchGetRequest{Keys: []string{twins[0], "private/twin/" + hidden + closed}}); err != nil {
 			t.Fatal(err)

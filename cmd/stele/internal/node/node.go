@@ -26,6 +26,7 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/projector"
 	"golang.org/x/net/netutil"
@@ -93,6 +94,7 @@ type Node struct {
 	replica     *replica.Replica
 	routes      *routes.Source
 	secrets     *secret.Keyring
+	schemas     *schema.Source
 	sinkMetrics *projector.Metrics
 	tree        *proof.Tree // nil without the role
 	fallback    *fallback   // nil without one
@@ -145,6 +147,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		return n, err
 	}
 	n.secrets = secret.New(secret.Config{KEK: kek, Replica: n.replica, Routes: n.routes, Keys: n.keys})
+	n.schemas = schema.NewSource(n.replica, n.routes, n.secrets)
 	n.sinkMetrics = projector.NewMetrics()
 	if slices.Contains(cfg.Roles, RoleSigner) {
 		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log}); err != nil {
@@ -158,7 +161,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
-		Routes: n.routes, Secrets: n.secrets, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
+		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger

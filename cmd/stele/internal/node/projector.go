@@ -9,11 +9,13 @@ import (
 
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/directory"
 	"github.com/stelehq/stele/projector/dynamodb"
 	"github.com/stelehq/stele/projector/eventbridge"
 	"github.com/stelehq/stele/projector/parameterstore"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
 // sinkKinds are the kinds of sinks that there are: a new one is a line here.
@@ -22,6 +24,19 @@ var sinkKinds = map[string]projector.Kind{
 	"dynamodb":       dynamodb.Open,
 	"eventbridge":    eventbridge.Open,
 	"parameterstore": parameterstore.Open,
+}
+
+// sinkFits say what sinks of each kind would not take.
+var sinkFits = map[string]projector.FitKind{
+	"directory":      directory.Fit,
+	"dynamodb":       dynamodb.Fit,
+	"eventbridge":    eventbridge.Fit,
+	"parameterstore": parameterstore.Fit,
+}
+
+// refusals is what the gateway's plans warn of.
+func refusals(table *routes.Table, c *ledger.Commit) []*stelev1.SinkRefusal {
+	return projector.Refusals(sinkFits, table, c)
 }
 
 // Kinds of sinks that there are.
@@ -62,7 +77,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
 		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), gateway.CheckPolicies),
-		Seal: n.secrets.Seal,
+		Seal: n.secrets.Seal, Sealable: n.secrets.Sealable, Schemas: n.schemas,
 	})
 }
 

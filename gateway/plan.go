@@ -1,0 +1,54 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Plan tells what a change set would change, and what the sinks would not take of it.
+func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*stelev1.PlanResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	c := callerOf(ctx)
+	cs, err := changeSet(c, req.Commit)
+	if err != nil {
+		return nil, err
+	}
+	screen, err := s.g.screen(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	p, err := l.Plan(ctx, c.tenant, cs)
+	if err != nil {
+		return nil, s.g.seen(c, err)
+	}
+	resp := &stelev1.PlanResponse{Head: uint64(p.Head)}
+	size := 0
+	for i, d := range p.Diffs {
+		if p.Commit.Changes[i].Delete {
+			resp.Deletes++
+		} else {
+			resp.Sets++
+		}
+		if d.From.Value.Equal(d.To.Value) {
+			continue
+		}
+		shown := &stelev1.KeyDiff{
+			Key:       string(d.Key),
+			FromValue: string(screen.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(screen.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+		}
+		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > MaxMessage {
+			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", errTooLarge, MaxMessage)
+		}
+		resp.Diffs = append(resp.Diffs, shown)
+	}
+	if s.g.cfg.Refusals != nil && !c.tenant.Reserved() {
+		resp.Refusals = s.g.cfg.Refusals(screen.table, p.Commit)
+	}
+	return resp, nil
+}

@@ -1,0 +1,190 @@
+package gateway
+
+import (
+	"context"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/schema"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// schemasService tells which schemas hold for the caller's tenant, and tries them.
+type schemasService struct {
+	stelev1.UnimplementedSchemasServer
+	g *Gateway
+}
+
+// schemaKeys is the prefix of the keys that hold the schemas for keys under a prefix.
+func schemaKeys(prefix string) ledger.Prefix { return ledger.Prefix("_schema/" + prefix) }
+
+// ListSchemas returns the tenant's own schemas and the platform's.
+func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
+	if _, err := ledger.ParsePrefix(req.Prefix); err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	at, err := moment(req.At)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.g.view(ctx, at, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	resp := &stelev1.ListSchemasResponse{Snapshot: snapshotOf(v)}
+	t := callerOf(ctx).tenant
+	own, err := schema.At(t, v)
+	if err != nil {
+		return nil, err
+	}
+	sets := []*schema.Set{own}
+	if t != ledger.System {
+		platform, err := s.g.cfg.Schemas.Platform()
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, platform)
+	}
+	for i, set := range sets {
+		for _, d := range set.Documents() {
+			if p := string(d.Prefix); strings.HasPrefix(p, req.Prefix) || strings.HasPrefix(req.Prefix, p+"/") {
+				resp.Schemas = append(resp.Schemas, schemaOf(d, i > 0 || t == ledger.System))
+			}
+		}
+	}
+	return resp, nil
+}
+
+func schemaOf(d schema.Document, platform bool) *stelev1.Schema {
+	return &stelev1.Schema{Prefix: string(d.Prefix), Document: string(d.Text), Revision: uint64(d.Revision), Platform: platform}
+}
+
+// ExplainKey returns the schemas that hold for a key.
+func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyRequest) (*stelev1.ExplainKeyResponse, error) {
+	key, err := ledger.ParseKey(req.Key)
+	if err != nil {
+		return nil, ledger.Invalid("key", err.Error())
+	}
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	resp := &stelev1.ExplainKeyResponse{Snapshot: snapshotOf(v)}
+	t := callerOf(ctx).tenant
+	if t != ledger.System {
+		own, err := s.g.cfg.Schemas.Of(t, v)
+		if err != nil {
+			return nil, err
+		}
+		if d, ok := own.For(key); ok {
+			resp.Schemas = append(resp.Schemas, schemaOf(d, false))
+		}
+	}
+	platform, err := s.g.cfg.Schemas.Platform()
+	if err != nil {
+		return nil, err
+	}
+	if d, ok := platform.For(key); ok {
+		resp.Schemas = append(resp.Schemas, schemaOf(d, true))
+	}
+	return resp, nil
+}
+
+// CheckValue holds a value against the schemas for a key.
+func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueRequest) (*stelev1.CheckValueResponse, error) {
+	key, err := ledger.ParseKey(req.Key)
+	if err != nil {
+		return nil, ledger.Invalid("key", err.Error())
+	}
+	value, err := ledger.ParseValue(req.Value)
+	if err != nil {
+		return nil, ledger.Invalid("value", err.Error())
+	}
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).tenant, v, key, value)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: snapshotOf(v)}, nil
+}
+
+// CheckSchema reads a candidate and holds the live values below its prefix against it.
+func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchemaRequest) (*stelev1.CheckSchemaResponse, error) {
+	key, err := schema.KeyOf(ledger.Prefix(req.Prefix))
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	prefix, _ := schema.PrefixOf(key)
+	document, err := ledger.ParseValue(req.Document)
+	if err != nil {
+		return nil, ledger.Invalid("document", err.Error())
+	}
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	c := callerOf(ctx)
+	b, err := s.g.cfg.Schemas.Candidate(ctx, c.tenant, v, prefix, document)
+	if err != nil {
+		return nil, s.g.seen(c, err)
+	}
+	broken, err := s.brokenOf(ctx, b)
+	return &stelev1.CheckSchemaResponse{Broken: broken, Snapshot: snapshotOf(v)}, err
+}
+
+// CheckLive holds the live values under a prefix against the schemas that hold for them.
+func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveRequest) (*stelev1.CheckLiveResponse, error) {
+	prefix, err := ledger.ParsePrefix(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	b, err := s.g.cfg.Schemas.Live(ctx, callerOf(ctx).tenant, v, prefix)
+	if err != nil {
+		return nil, err
+	}
+	broken, err := s.brokenOf(ctx, b)
+	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: snapshotOf(v)}, err
+}
+
+// brokenOf leaves keys out that the caller may not read: a schema's change may reach
+// beyond the prefix that was asked for.
+func (s schemasService) brokenOf(ctx context.Context, b schema.Broken) (*stelev1.BrokenValues, error) {
+	c := callerOf(ctx)
+	sees, err := s.g.scope(c, toRead)
+	if err != nil {
+		return nil, err
+	}
+	out := &stelev1.BrokenValues{Checked: uint64(b.Checked), Count: uint64(b.Count)}
+	for _, v := range b.First {
+		if !sees.key(string(v.Key)) {
+			continue
+		}
+		shown := &stelev1.BrokenValue{Key: string(v.Key), Revision: uint64(v.Revision), Violations: violationsOf(v.Violations)}
+		if c.tenant == ledger.System {
+			shown.Tenant = string(v.Tenant)
+		}
+		out.First = append(out.First, shown)
+	}
+	return out, nil
+}
+
+func violationsOf(found []schema.Violation) []*stelev1.SchemaViolation {
+	out := make([]*stelev1.SchemaViolation, len(found))
+	for i, v := range found {
+		out[i] = &stelev1.SchemaViolation{Pointer: v.Pointer, Keyword: v.Rule, Schema: v.Schema, Description: v.Why, Found: v.Found}
+	}
+	return out
+}

@@ -1,0 +1,288 @@
+package schema
+
+import (
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
+)
+
+const (
+	// maxSteps bounds a check: a schema may want 2^30 of them with 30 lines. It is
+	// about a second.
+	maxSteps = 5_000_000
+	// maxCalls bounds how deep a check goes.
+	maxCalls = 50_000
+	// bytesAStep is how much of a text, times the size of a pattern, one step counts.
+	bytesAStep = 32
+)
+
+// check is one value held against one schema.
+type check struct {
+	of     string // whose the schema is
+	hidden bool   // the value is a secret
+	steps  int
+	calls  int
+	quiet  int // above 0: it is only asked whether
+	at     []token
+	found  []Violation
+	more   int // that were found and are not kept
+}
+
+// token is a step into the value. A name that the schema does not have is a part of
+// the secret.
+type token struct {
+	text  string
+	named bool
+}
+
+// errSteps ends a check that takes too long. It is thrown, so that nothing goes on.
+var errSteps = errors.New("takes too long to check: make the value or the schema simpler")
+
+// apply holds a value against a schema of a tenant.
+func apply(c *compiled, of ledger.Tenant, v ledger.Value, hidden bool) (found []Violation, more int) {
+	k := &check{of: " of " + string(of), hidden: hidden, steps: maxSteps}
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case errSteps, errNumber:
+			k.at = nil
+			k.found = []Violation{k.violation(c.root, "", p.(error).Error(), nil)}
+			found, more = k.found, 0
+		default:
+			panic(p)
+		}
+	}()
+	value, err := decode(v)
+	if err != nil { // JSON may be nested deeper than this decoder goes
+		return []Violation{k.violation(c.root, "", "is nested too deep to check", nil)}, 0
+	}
+	k.apply(c.root, value)
+	return k.found, k.more
+}
+
+// seen is what of an object or an array was looked at, for unevaluated...
+type seen struct {
+	names map[string]bool
+	items map[int]bool
+}
+
+func (s *seen) name(n string) {
+	if s.names == nil {
+		s.names = make(map[string]bool)
+	}
+	s.names[n] = true
+}
+
+func (s *seen) item(i int) {
+	if s.items == nil {
+		s.items = make(map[int]bool)
+	}
+	s.items[i] = true
+}
+
+func (s *seen) add(other seen) {
+	for n := range other.names {
+		s.name(n)
+	}
+	for i := range other.items {
+		s.item(i)
+	}
+}
+
+func (k *check) spend(steps int) {
+	if k.steps -= steps; k.steps < 0 {
+		panic(errSteps)
+	}
+}
+
+// fail notes a violation.
+func (k *check) fail(s *jsonschema.Schema, rule, why string, v any) {
+	if k.quiet > 0 {
+		return
+	}
+	if len(k.found) == maxReport {
+		k.more++
+		return
+	}
+	k.found = append(k.found, k.violation(s, rule, why, v))
+}
+
+func (k *check) violation(s *jsonschema.Schema, rule, why string, v any) Violation {
+	at := s.Location
+	if rule != "" {
+		if !strings.Contains(at, "#") {
+			at += "#"
+		}
+		at += "/" + rule
+	}
+	out := Violation{Pointer: k.pointer(), Rule: rule, Schema: place(at) + k.of, Why: why, Found: string(secret.Mask)}
+	if !k.hidden {
+		out.Found = show(v)
+	}
+	return out
+}
+
+func (k *check) pointer() string {
+	var b strings.Builder
+	for _, t := range k.at {
+		b.WriteByte('/')
+		if k.hidden && !t.named {
+			b.WriteByte('*')
+			continue
+		}
+		b.WriteString(escape(t.text))
+	}
+	return b.String()
+}
+
+// show is a scalar as it is written; what a collection holds is not told.
+func show(v any) string {
+	switch v := v.(type) {
+	case nil:
+		return "null"
+	case bool:
+		return strconv.FormatBool(v)
+	case json.Number:
+		return clip(string(v))
+	case string:
+		b, _ := jsontext.AppendQuote(nil, clip(v)) // the error says what was replaced
+		return string(b)
+	}
+	return ""
+}
+
+// ok applies a schema and says whether the value is as it wants it.
+func (k *check) ok(s *jsonschema.Schema, v any) (seen, bool) {
+	k.quiet++
+	defer func() { k.quiet-- }()
+	return k.apply(s, v)
+}
+
+// into applies a schema to what the value has at a name or an index.
+func (k *check) into(s *jsonschema.Schema, v any, t token) bool {
+	k.at = append(k.at, t)
+	_, ok := k.apply(s, v)
+	k.at = k.at[:len(k.at)-1]
+	return ok
+}
+
+// apply holds a value against a schema, and notes what is wrong unless that is only
+// asked. Type, const and enum say so much that nothing else is said with them.
+func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
+	k.spend(1)
+	if k.calls++; k.calls > maxCalls {
+		panic(errSteps)
+	}
+	defer func() { k.calls-- }()
+	switch {
+	case s.Bool != nil && *s.Bool:
+		return looked, true
+	case s.Bool != nil:
+		k.fail(s, "", "must not be there", v)
+		return looked, false
+	case s.Types != nil && !s.Types.IsEmpty() && !k.typed(s.Types.ToStrings(), v):
+		k.fail(s, "type", "must be of type "+strings.Join(s.Types.ToStrings(), " or "), v)
+		return looked, false
+	case s.Const != nil && !k.same(v, *s.Const):
+		k.fail(s, "const", "must be what const says", v)
+		return looked, false
+	case s.Enum != nil && !slices.ContainsFunc(s.Enum.Values, func(e any) bool { return k.same(v, e) }):
+		k.fail(s, "enum", "must be one of "+choices(s.Enum.Values), v)
+		return looked, false
+	}
+	ok = k.applicators(s, v, &looked)
+	switch v := v.(type) {
+	case map[string]any:
+		ok = k.object(s, v, &looked) && ok
+	case []any:
+		ok = k.array(s, v, &looked) && ok
+	case string:
+		ok = k.text(s, v) && ok
+	case json.Number:
+		ok = k.number(s, v) && ok
+	}
+	if s.Format != nil {
+		if text, is := v.(string); is {
+			k.spend(1 + len(text)/bytesAStep)
+		}
+		if s.Format.Validate(v) != nil {
+			k.fail(s, "format", "must be a "+s.Format.Name, v)
+			ok = false
+		}
+	}
+	return looked, ok
+}
+
+// applicators are those that apply to the value itself.
+func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
+	ok := true
+	must := func(next *jsonschema.Schema) {
+		l, fine := k.apply(next, v)
+		if ok = ok && fine; fine {
+			looked.add(l)
+		}
+	}
+	if s.Ref != nil {
+		must(s.Ref)
+	}
+	for _, next := range s.AllOf {
+		must(next)
+	}
+	if n, l := k.count(s.AnyOf, v); len(s.AnyOf) > 0 {
+		if n == 0 {
+			k.fail(s, "anyOf", "must be as one of anyOf wants it", v)
+			ok = false
+		}
+		looked.add(l)
+	}
+	if n, l := k.count(s.OneOf, v); len(s.OneOf) > 0 {
+		switch {
+		case n == 0:
+			k.fail(s, "oneOf", "must be as one of oneOf wants it", v)
+			ok = false
+		case n > 1:
+			k.fail(s, "oneOf", "must be as just one of oneOf wants it, and is as "+strconv.Itoa(n)+" do", v)
+			ok = false
+		default:
+			looked.add(l)
+		}
+	}
+	if s.Not != nil {
+		if _, fine := k.ok(s.Not, v); fine {
+			k.fail(s, "not", "must not be as not says", v)
+			ok = false
+		}
+	}
+	if s.If != nil {
+		l, fine := k.ok(s.If, v)
+		if fine {
+			looked.add(l)
+		}
+		if next := s.Then; fine && next != nil {
+			must(next)
+		}
+		if next := s.Else; !fine && next != nil {
+			must(next)
+		}
+	}
+	return ok
+}
+
+// count says of how many schemas the value is as they want it, and what those have
+// looked at.
+func (k *check) count(all []*jsonschema.Schema, v any) (n int, looked seen) {
+	for _, s := range all {
+		if l, ok := k.ok(s, v); ok {
+			n++
+			looked.add(l)
+		}
+	}
+	return n, looked
+}

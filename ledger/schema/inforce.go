@@ -1,0 +1,176 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/secret"
+)
+
+// inForce are the schemas for a tenant's values in a state, and in those that change
+// sets make of it.
+type inForce struct {
+	source        *Source
+	tenant        ledger.Tenant
+	state         ledger.State
+	own, platform *Set
+
+	next  *Set              // own, as the change set that was checked last leaves it
+	added [][]ledger.Change // since the state, plain, in their order
+}
+
+// In are the schemas that are in force in a tenant's state at its head.
+func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error) {
+	own, err := s.Of(t, state)
+	if err != nil {
+		return nil, err
+	}
+	f := &inForce{source: s, tenant: t, state: state, own: own}
+	if !t.Reserved() {
+		f.platform, err = s.Platform()
+	}
+	return f, err
+}
+
+// Check holds a change set against the schemas that it leaves. Setting one looks at the
+// values below it, too.
+func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledger.Change) error {
+	f.next = f.own
+	var wrong report
+	changed, fields := f.documents(&wrong, cs, plain)
+	if len(changed) > 0 {
+		f.next = f.own.with(f.tenant, changed)
+		if err := readable(&wrong, f.next, changed, fields); err != nil {
+			return err
+		}
+	}
+	if wrong.any() || f.tenant.Reserved() || f.next == nil && f.platform == nil {
+		return wrong.orNil()
+	}
+	table, _, err := f.source.routes.Table()
+	if err != nil {
+		return fmt.Errorf("find out which keys are secret: %w", err)
+	}
+	for i, c := range plain {
+		if c.Delete || c.Key.Reserved() {
+			continue
+		}
+		if err := f.value(ctx, &wrong, table, fmt.Sprintf("changes[%d].value", i), c); err != nil {
+			return err
+		}
+	}
+	if wrong.any() || cs.AllowInvalid || len(changed) == 0 {
+		return wrong.orNil()
+	}
+	broken, err := f.live(ctx, table, prefixes(changed), plain)
+	if err != nil {
+		return err
+	}
+	return broken.refusal(fields[changed[0].Prefix])
+}
+
+// Add makes the change set that was checked last a part of the state.
+func (f *inForce) Add(plain []ledger.Change, at ledger.Revision) {
+	f.own = f.next
+	f.added = append(f.added, plain)
+}
+
+// documents are the schemas that a change set sets or deletes, and their fields in it.
+// It refuses keys that only a later version may know.
+func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.Change) (changed []Document, fields map[ledger.Prefix]string) {
+	for i, c := range plain {
+		if !c.Key.Reserved() {
+			continue
+		}
+		p, is := PrefixOf(c.Key)
+		switch {
+		case is && !strings.HasPrefix(string(p), "_"):
+			if fields == nil {
+				fields = make(map[ledger.Prefix]string)
+			}
+			fields[p] = fmt.Sprintf("changes[%d].value", i)
+			changed = append(changed, Document{Prefix: p, Text: c.Value})
+		case c.Delete || cs.Import != nil || cs.Restores():
+		default:
+			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, tag))
+		}
+	}
+	return changed, fields
+}
+
+// readable refuses documents that are no schemas. The prefix of one that only refers to
+// a changed one is named with that.
+func readable(wrong *report, next *Set, changed []Document, fields map[ledger.Prefix]string) error {
+	if next == nil {
+		return nil
+	}
+	broken := next.broken(prefixes(changed))
+	for _, d := range changed {
+		if err := broken[d.Prefix]; err != nil {
+			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", tag, d.Prefix, err))
+			delete(broken, d.Prefix)
+		}
+	}
+	for _, d := range next.Documents() {
+		if err := broken[d.Prefix]; err != nil {
+			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", tag, d.Prefix, err)).Key = ledger.Key(d.Prefix)
+		}
+	}
+	return wrong.orNil()
+}
+
+// value holds one change against the schemas for its key.
+func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, field string, c ledger.Change) error {
+	found, err := f.source.violations(ctx, table, f.tenant, c.Key, c.Value, f.platform, f.next)
+	for _, v := range found {
+		wrong.add(field, fmt.Sprintf("%s: %s", c.Key, v))
+	}
+	return err
+}
+
+// violations hold a value, which may be sealed, against the schemas of some sets.
+func (s *Source) violations(ctx context.Context, table *routes.Table, t ledger.Tenant, k ledger.Key, v ledger.Value, sets ...*Set) (all []Violation, err error) {
+	for _, set := range sets {
+		if _, ok := set.For(k); !ok {
+			continue
+		}
+		plain, ok, err := s.open(ctx, t, k, v)
+		if err != nil || !ok {
+			return nil, err
+		}
+		found, _ := set.Check(k, plain, secret.Sealed(v) || table.Secret(k))
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+func prefixes(documents []Document) []ledger.Prefix {
+	out := make([]ledger.Prefix, len(documents))
+	for i, d := range documents {
+		out[i] = d.Prefix
+	}
+	return out
+}
+
+// report collects what is wrong with a change set.
+type report struct{ ledger.InvalidError }
+
+func (r *report) add(field, description string) *ledger.Violation {
+	if len(r.Violations) == maxReport {
+		return &ledger.Violation{} // one too many
+	}
+	r.Violations = append(r.Violations, ledger.Violation{Field: field, Description: description})
+	return &r.Violations[len(r.Violations)-1]
+}
+
+func (r *report) any() bool { return len(r.Violations) > 0 }
+
+func (r *report) orNil() error {
+	if !r.any() {
+		return nil
+	}
+	return &r.InvalidError
+}

@@ -1,0 +1,77 @@
+package schema
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+)
+
+// Value holds a value against the schemas that are in force for a key at a tenant's head.
+// schemas is how many those are.
+func (s *Source) Value(t ledger.Tenant, v *replica.View, k ledger.Key, value ledger.Value) (found []Violation, schemas int, err error) {
+	own, platform, err := s.both(t, v)
+	if err != nil {
+		return nil, 0, err
+	}
+	table, _, err := s.routes.Table()
+	if err != nil {
+		return nil, 0, fmt.Errorf("find out which keys are secret: %w", err)
+	}
+	for _, set := range []*Set{platform, own} {
+		if _, ok := set.For(k); ok {
+			schemas++
+			more, _ := set.Check(k, value, table.Secret(k))
+			found = append(found, more...)
+		}
+	}
+	return found, schemas, nil
+}
+
+// Candidate reads what may become a prefix's schema, and holds the live values below it
+// against that. The error is an *InvalidError about the field document when it is none.
+// In the ledger's own tenant the values are those of all tenants that the process holds.
+func (s *Source) Candidate(ctx context.Context, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
+	own, err := s.Of(t, v)
+	if err != nil {
+		return Broken{}, err
+	}
+	var wrong report
+	changed := []Document{{Prefix: p, Text: document}}
+	next := own.with(t, changed)
+	if err := readable(&wrong, next, changed, map[ledger.Prefix]string{p: "document"}); err != nil {
+		return Broken{}, err
+	}
+	under := next.touched([]ledger.Prefix{p})
+	if t == ledger.System {
+		return s.everywhere(ctx, next, under)
+	}
+	var b Broken
+	return b, s.within(ctx, &b, t, under, next)
+}
+
+// Live holds the live values under a prefix against the schemas that are in force. In
+// the ledger's own tenant the values are those of all tenants that the process holds.
+func (s *Source) Live(ctx context.Context, t ledger.Tenant, v *replica.View, under ledger.Prefix) (b Broken, err error) {
+	own, platform, err := s.both(t, v)
+	if err != nil {
+		return b, err
+	}
+	if t == ledger.System {
+		return s.everywhere(ctx, platform, []ledger.Prefix{under})
+	}
+	return b, s.within(ctx, &b, t, []ledger.Prefix{under}, platform, own)
+}
+
+// both are a tenant's own schemas and the platform's; the ledger's own tenant has only
+// the latter.
+func (s *Source) both(t ledger.Tenant, v *replica.View) (own, platform *Set, err error) {
+	if t != ledger.System {
+		if own, err = s.Of(t, v); err != nil {
+			return nil, nil, err
+		}
+	}
+	platform, err = s.Platform()
+	return own, platform, err
+}

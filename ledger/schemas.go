@@ -1,0 +1,37 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrUnchecked: a value cannot be held against its schema now, because it is a secret
+// that cannot be opened. Nothing was written.
+var ErrUnchecked = errors.New("the value cannot be held against its schema")
+
+// Schemas are what values are held against.
+type Schemas interface {
+	// Admit refuses a change set before it waits for its lane, for what takes longer to
+	// find out than a lane has. Its errors are those of InForce.Check.
+	Admit(ctx context.Context, t Tenant, cs *ChangeSet) error
+	// In are those that are in force in a state.
+	In(t Tenant, s State) (InForce, error)
+}
+
+// InForce are the schemas that are in force in a tenant's state, and in those that
+// change sets make of it. It is good while the state is open.
+type InForce interface {
+	// Check refuses changes with an *InvalidError whose fields are those of a change set.
+	// plain are the changes before Config.Seal.
+	Check(ctx context.Context, cs *ChangeSet, plain []Change) error
+	// Add makes what was checked last a part of the state, as of that revision.
+	Add(plain []Change, at Revision)
+}
+
+// noSchemas refuses nothing.
+type noSchemas struct{}
+
+func (noSchemas) Admit(context.Context, Tenant, *ChangeSet) error   { return nil }
+func (noSchemas) In(Tenant, State) (InForce, error)                 { return noSchemas{}, nil }
+func (noSchemas) Check(context.Context, *ChangeSet, []Change) error { return nil }
+func (noSchemas) Add([]Change, Revision)                            {}
