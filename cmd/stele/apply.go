@@ -9,11 +9,20 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/changefile"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/ledger"
 )
 
+// applyFlags say what to apply, and how.
+type applyFlags struct {
+	writeFlags
+	file      string
+	plan, yes bool
+	prune     string
+	prunes    bool // prune was given; it may be empty
+}
+
 func applyCommand(c *cli) *cobra.Command {
-	var w writeFlags
-	var file string
+	var a applyFlags
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Apply a change set from a YAML or JSON file",
@@ -30,34 +39,65 @@ func applyCommand(c *cli) *cobra.Command {
     tenantconfig/checkout/new: absent
 
 A line of a change log is such a file too; it is applied as yours and as of now
-("stele import" keeps time and author).`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if file == "" || len(args) > 0 {
+("stele import" keeps time and author).
+
+With --plan nothing is written: it shows what would change, fails where the change set
+would be refused, and warns of keys that a sink would not take. Those are written all
+the same, and parked there; apply warns of them, too.
+
+With --prune the keys under a prefix that the file does not name are deleted. It shows
+the plan, and asks; it is refused where somebody has written since.`,
+		Example: `  stele apply -f limits.yaml --plan
+  stele apply -f checkout.yaml --prune tenantconfig/checkout/`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if a.file == "" || len(args) > 0 {
 				return fmt.Errorf("apply takes -f FILE and nothing else")
 			}
+			a.prunes = cmd.Flags().Changed("prune")
 			return nil
 		},
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, _ []string) error {
-		data, err := readInput(file)
+		cs, err := a.read(s)
 		if err != nil {
 			return err
 		}
-		f, err := changefile.Parse(data)
-		if err != nil {
-			return failure.With(failure.Invalid, fmt.Errorf("%s: %w", file, err))
-		}
-		if f.Tenant != "" && s.tenant != "" && f.Tenant != s.tenant {
-			return failure.Try(failure.Usagef("%s is for tenant %s, and you act for %s", file, f.Tenant, s.tenant), "-t %s", f.Tenant)
-		}
-		if err := w.into(&f.ChangeSet); err != nil {
+		switch {
+		case a.plan:
+			_, err := s.plan(ctx, &a, cs)
 			return err
+		case a.prunes:
+			return s.prune(ctx, cmd, &a, cs)
 		}
-		return s.commit(ctx, cmd, &f.ChangeSet)
+		s.warn(ctx, cs)
+		return s.commit(ctx, cmd, cs)
 	})
-	w.add(cmd)
-	cmd.Flags().StringVarP(&file, "file", "f", "", `file to apply, "-" for standard input`)
+	a.add(cmd)
+	flags := cmd.Flags()
+	flags.StringVarP(&a.file, "file", "f", "", `file to apply, "-" for standard input`)
+	flags.BoolVar(&a.plan, "plan", false, "write nothing; show what would change")
+	flags.StringVar(&a.prune, "prune", "", "delete the keys under the prefix that the file does not name")
+	flags.BoolVar(&a.yes, "yes", false, "do not ask before --prune deletes")
+	complete(cmd, "prune", func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		return c.keys(cmd, nil, toComplete)
+	})
 	return cmd
+}
+
+// read reads the file, and what the flags add to it.
+func (a *applyFlags) read(s *session) (*ledger.ChangeSet, error) {
+	data, err := readInput(a.file)
+	if err != nil {
+		return nil, err
+	}
+	f, err := changefile.Parse(data)
+	if err != nil {
+		return nil, failure.With(failure.Invalid, fmt.Errorf("%s: %w", a.file, err))
+	}
+	if f.Tenant != "" && s.tenant != "" && f.Tenant != s.tenant {
+		return nil, failure.Try(failure.Usagef("%s is for tenant %s, and you act for %s", a.file, f.Tenant, s.tenant), "-t %s", f.Tenant)
+	}
+	return &f.ChangeSet, a.into(&f.ChangeSet)
 }
 
 func readInput(file string) ([]byte, error) {

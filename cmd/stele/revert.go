@@ -11,7 +11,7 @@ import (
 
 func revertCommand(c *cli) *cobra.Command {
 	var message string
-	var dryRun bool
+	var dryRun, allowInvalid bool
 	cmd := &cobra.Command{
 		Use:   "revert REV...",
 		Short: "Take single commits back by a new one",
@@ -24,7 +24,7 @@ later commit that is not taken back has changed one of their keys.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
-		req := &stelev1.RevertRequest{Message: message, DryRun: dryRun}
+		req := &stelev1.RevertRequest{Message: message, DryRun: dryRun, AllowInvalid: allowInvalid}
 		for _, arg := range args {
 			at, err := s.at(ctx, arg)
 			switch {
@@ -43,6 +43,7 @@ later commit that is not taken back has changed one of their keys.`,
 		return s.revert(ctx, cmd, req)
 	})
 	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().BoolVar(&allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; show what would change")
 	return cmd
 }

@@ -17,8 +17,10 @@ import (
 type rollbackFlags struct {
 	to, message string
 	dryRun, yes bool
-	tenants     []string
-	allTenants  bool
+	// allowInvalid restores schemas that live values break.
+	allowInvalid bool
+	tenants      []string
+	allTenants   bool
 }
 
 // bulk says whether it is for many tenants.
@@ -62,7 +64,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 		if !r.dryRun && !r.yes && !s.canAsk() {
 			return failure.Try(failure.Usagef("there is nobody to ask whether to roll back"), "--dry-run, to see what would change, or --yes")
 		}
-		req := &stelev1.RollbackRequest{Prefix: first(args), Message: r.message}
+		req := &stelev1.RollbackRequest{Prefix: first(args), Message: r.message, AllowInvalid: r.allowInvalid}
 		if r.bulk() {
 			// The session's context may act for a tenant.
 			return s.rollbackMany(cmd.Context(), cmd, &r, to, req)
@@ -73,6 +75,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 	flags.StringVar(&r.to, "to", "", "revision or time to go back to")
 	flags.StringVarP(&r.message, "message", "m", "", "why, for whoever reads the history")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "write nothing; show what would change")
+	flags.BoolVar(&r.allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
 	flags.StringSliceVar(&r.tenants, "tenants", nil, "tenants to roll back, e.g. acme,globex")
 	flags.BoolVar(&r.allTenants, "all-tenants", false, "roll back every tenant")
@@ -131,7 +134,7 @@ func (s *session) planRollback(ctx context.Context, to moment.Moment, req *stele
 	if err != nil {
 		return nil, err
 	}
-	resp, err := s.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: at, Prefix: req.Prefix, Message: req.Message, DryRun: true})
+	resp, err := s.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: at, Prefix: req.Prefix, Message: req.Message, AllowInvalid: req.AllowInvalid, DryRun: true})
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +145,7 @@ func (s *session) planRollback(ctx context.Context, to moment.Moment, req *stele
 	return &rollbackPlan{
 		req: &stelev1.RollbackRequest{
 			To: atRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
-			ExpectedHead: &resp.Head, RequestId: id,
+			ExpectedHead: &resp.Head, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
 		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
 	}, nil

@@ -52,7 +52,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		rollbackCommand(c), revertCommand(c),
 		proveCommand(c), verifyCommand(c), auditCommand(c),
 		importCommand(c), exportCommand(c), execCommand(c),
-		routesCommand(c), sinksCommand(c),
+		schemaCommand(c), routesCommand(c), sinksCommand(c),
 		tenantCommand(c),
 		statusCommand(c), doctorCommand(c), tokenCommand(c), whoamiCommand(c), canCommand(c),
 	)

@@ -23,12 +23,14 @@ import (
 type writeFlags struct {
 	message, requestID string
 	expect             []string
+	allowInvalid       bool
 }
 
 func (w *writeFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&w.message, "message", "m", "", "why, for whoever reads the history")
 	flags.StringArrayVar(&w.expect, "expect", nil, "KEY=REV: only if REV last set the key; KEY=absent: only if it is not set")
+	flags.BoolVar(&w.allowInvalid, "allow-invalid", false, "set schemas that live values break, and leave those as they are")
 	flags.StringVar(&w.requestID, "request-id", "", "name of this request: repeated, it gets the first one's outcome")
 }
 
@@ -37,7 +39,7 @@ func (w *writeFlags) into(cs *ledger.ChangeSet) error {
 	if w.message != "" {
 		cs.Message = w.message
 	}
-	cs.RequestID = w.requestID
+	cs.RequestID, cs.AllowInvalid = w.requestID, w.allowInvalid
 	for _, e := range w.expect {
 		name, rev, ok := strings.Cut(e, "=")
 		if !ok {

@@ -60,7 +60,7 @@ type loader struct {
 func (l loader) Load(uri string) (any, error) {
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "stele" || u.Host != "" || u.RawQuery != "" || !strings.HasPrefix(u.Path, "/") {
-		return nil, fmt.Errorf("%s is no schema of the ledger: refer to %sPREFIX#..., or to #...", clip(uri), base)
+		return nil, fmt.Errorf("%s is no schema of the ledger: refer to %sPREFIX or to #/... in the document itself", clip(uri), base)
 	}
 	prefix := ledger.Prefix(u.Path[1:])
 	// What is not there is used, too: it may come.

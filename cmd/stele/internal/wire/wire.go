@@ -22,6 +22,10 @@ func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {
 	for i, p := range cs.Preconditions {
 		r.Preconditions[i] = &stelev1.Precondition{Key: string(p.Key), Revision: uint64(p.Revision)}
 	}
+	r.AllowInvalid = cs.AllowInvalid
+	if cs.ExpectedHead != nil {
+		r.ExpectedHead = (*uint64)(cs.ExpectedHead)
+	}
 	if cs.Import != nil {
 		r.Import = &stelev1.Import{Time: timestamppb.New(cs.Import.Time), Author: cs.Author}
 	}

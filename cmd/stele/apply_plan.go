@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/cmd/stele/internal/wire"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// plan shows what the change set would do, and what its prune would delete, which it
+// adds to the change set together with the head that it was planned at.
+func (s *session) plan(ctx context.Context, a *applyFlags, cs *ledger.ChangeSet) (*stelev1.PlanResponse, error) {
+	if a.prunes {
+		if err := s.addPruned(ctx, a.prune, cs); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := s.ledger.Plan(ctx, &stelev1.PlanRequest{Commit: wire.CommitRequest(cs)})
+	if err != nil {
+		return nil, err
+	}
+	if s.Format != output.Text && !a.plan { // what is written is the answer
+		return resp, nil
+	}
+	var t diffTally
+	for _, d := range resp.Diffs {
+		t.add(d)
+		if err := s.writeDiff(d); err != nil {
+			return nil, err
+		}
+	}
+	printRefusals(resp.Refusals)
+	if s.Format != output.Text {
+		return resp, nil
+	}
+	same := ""
+	if n := int(resp.Sets+resp.Deletes) - len(resp.Diffs); n > 0 {
+		same = fmt.Sprintf(", %s as before", counted(n, "key"))
+	}
+	return resp, s.Printf("%s would become %s: %s%s\n", styleRevision(s.name(resp.Head)), styleRevision(s.name(resp.Head+1)), t, same)
+}
+
+// addPruned adds a deletion for every key under the prefix that the change set does not
+// name. The head must still be the one at which they were listed.
+func (s *session) addPruned(ctx context.Context, prefix string, cs *ledger.ChangeSet) error {
+	named := make(map[ledger.Key]bool)
+	for _, c := range cs.Changes {
+		named[c.Key] = true
+	}
+	req := &stelev1.ListRequest{Prefix: prefix, KeysOnly: true, PageSize: 10_000}
+	var head uint64
+	for {
+		resp, err := s.config.List(ctx, req)
+		if err != nil {
+			return err
+		}
+		head = resp.Snapshot.Revision // of all pages
+		for _, e := range resp.Entries {
+			k := ledger.Key(e.Key)
+			// Schemas and the like are under the empty prefix, and nobody means them.
+			if !named[k] && (!k.Reserved() || ledger.Key(prefix).Reserved()) {
+				cs.Changes = append(cs.Changes, ledger.Change{Key: k, Delete: true})
+			}
+		}
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			break
+		}
+	}
+	rev := ledger.Revision(head)
+	cs.ExpectedHead = &rev
+	return nil
+}
+
+// prune applies the change set once somebody has seen what it deletes.
+func (s *session) prune(ctx context.Context, cmd *cobra.Command, a *applyFlags, cs *ledger.ChangeSet) error {
+	if !a.yes && (!s.canAsk() || a.file == "-") {
+		return failure.Try(failure.Usagef("there is nobody to ask whether to prune"), "--plan, to see what would change, or --yes")
+	}
+	resp, err := s.plan(ctx, a, cs)
+	if err != nil {
+		return err
+	}
+	if len(resp.Diffs) == 0 {
+		return s.nothing("there is nothing to change")
+	}
+	if yes, err := confirmed(ctx, a.yes, "Apply?"); !yes {
+		return err
+	}
+	return s.commit(ctx, cmd, cs)
+}
+
+// warn tells of keys that a sink would not take. Whatever keeps it from knowing, the
+// commit tells.
+func (s *session) warn(ctx context.Context, cs *ledger.ChangeSet) {
+	resp, err := s.ledger.Plan(ctx, &stelev1.PlanRequest{Commit: wire.CommitRequest(cs)})
+	if err == nil {
+		printRefusals(resp.Refusals)
+	}
+}
+
+func printRefusals(refusals []*stelev1.SinkRefusal) {
+	for _, r := range refusals {
+		fmt.Fprintf(os.Stderr, "warning: the sink %s would not take %s: %s\n", r.Sink, r.Key, output.Plain(r.Reason))
+	}
+}

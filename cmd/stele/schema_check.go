@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func schemaCheckCommand(c *cli) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "check [PREFIX]",
+		Short: "Find live values that break their schemas",
+		Long: `Hold the live values, or those whose keys begin with a prefix, against the schemas in
+force. With -t _system it is the platform's schemas and the values of all tenants. The
+exit code is 6 where one is broken.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.keys,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		resp, err := stelev1.NewSchemasClient(s.conn).CheckLive(ctx, &stelev1.CheckLiveRequest{Prefix: first(args)})
+		if err != nil {
+			return err
+		}
+		return s.broken(resp.Broken)
+	})
+	return cmd
+}
+
+func schemaTestCommand(c *cli) *cobra.Command {
+	var file string
+	cmd := &cobra.Command{
+		Use:   "test KEY VALUE | test PREFIX --schema FILE",
+		Short: "Try a value, or a schema, without writing",
+		Long: `Hold a value against the schemas in force for a key; or hold the live values below a
+prefix against a schema that is not set yet. Nothing is written. The exit code is 6
+where something would be refused.`,
+		Example: `  stele schema test tenantconfig/checkout/timeout_ms '"fast"'
+  stele schema test tenantconfig/checkout --schema checkout.schema.yaml`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if file == "" && len(args) != 2 || file != "" && len(args) != 1 {
+				return fmt.Errorf("test takes a key and a value, or a prefix and --schema FILE")
+			}
+			return nil
+		},
+		ValidArgsFunction: c.keys,
+	}
+	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		schemas := stelev1.NewSchemasClient(s.conn)
+		if file == "" {
+			resp, err := schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: args[0], Value: args[1]})
+			if err != nil {
+				return err
+			}
+			return s.checked(args[0], resp)
+		}
+		document, err := readSchema(file, nil)
+		if err != nil {
+			return err
+		}
+		resp, err := schemas.CheckSchema(ctx, &stelev1.CheckSchemaRequest{Prefix: args[0], Document: string(document)})
+		if err != nil {
+			return err
+		}
+		return s.broken(resp.Broken)
+	})
+	cmd.Flags().StringVar(&file, "schema", "", `file with a schema to try, "-" for standard input`)
+	return cmd
+}
+
+// readSchema reads a schema from a file, YAML or JSON, or from an argument.
+func readSchema(file string, args []string) (ledger.Value, error) {
+	var data []byte
+	if file != "" {
+		text, err := readInput(file)
+		if err != nil {
+			return "", err
+		}
+		root, err := yamljson.Parse(text)
+		if err == nil {
+			data, err = yamljson.ToJSON(root)
+		}
+		if err != nil {
+			return "", failure.With(failure.Invalid, fmt.Errorf("%s: %w", file, err))
+		}
+	} else {
+		data = []byte(args[0])
+	}
+	v, err := ledger.ParseValue(string(data))
+	if err != nil {
+		return "", failure.With(failure.Invalid, err)
+	}
+	return v, nil
+}
+
+// checked tells what came of a value.
+func (s *session) checked(key string, resp *stelev1.CheckValueResponse) error {
+	for _, v := range resp.Violations {
+		if err := s.violation(v, ""); err != nil {
+			return err
+		}
+	}
+	switch {
+	case len(resp.Violations) > 0:
+		return failure.With(failure.Invalid, fmt.Errorf("%s would be refused", key))
+	case resp.Schemas == 0:
+		return s.nothing("no schema holds for " + key)
+	}
+	return s.nothing(fmt.Sprintf("%s: fine, by %s", key, counted(int(resp.Schemas), "schema")))
+}
+
+// violated is a place in a value that is not as a schema wants it, for programs.
+type violated struct {
+	Pointer string `json:"pointer"`
+	Keyword string `json:"keyword"`
+	Schema  string `json:"schema"`
+	Why     string `json:"why"`
+	Found   string `json:"found,omitempty"`
+}
+
+func violatedObject(v *stelev1.SchemaViolation) violated {
+	return violated{v.Pointer, v.Keyword, v.Schema, v.Description, v.Found}
+}
+
+func (s *session) violation(v *stelev1.SchemaViolation, indent string) error {
+	if s.Format != output.Text {
+		return s.Object(violatedObject(v))
+	}
+	line := "the value " + v.Description
+	if v.Pointer != "" {
+		line = "at " + v.Pointer + " " + v.Description
+	}
+	if v.Found != "" {
+		line += ", and is " + v.Found
+	}
+	return s.Printf("%s%s  %s\n", indent, output.Plain(line), output.Faint.Render(output.Plain(v.Schema)))
+}
+
+// brokenValue is a live value that is not as its schemas want it, for programs.
+type brokenValue struct {
+	Tenant     ledger.Tenant `json:"tenant,omitempty"`
+	Key        string        `json:"key"`
+	Revision   uint64        `json:"revision"`
+	Violations []violated    `json:"violations"`
+}
+
+// broken tells of live values that are not as schemas want them.
+func (s *session) broken(b *stelev1.BrokenValues) error {
+	for _, v := range b.First {
+		of := s.tenant
+		if v.Tenant != "" {
+			of = ledger.Tenant(v.Tenant)
+		}
+		if err := s.brokenValue(of, v); err != nil {
+			return err
+		}
+	}
+	if b.Count == 0 {
+		return s.nothing(counted(int(b.Checked), "live value") + ": fine")
+	}
+	more := ""
+	if n := int(b.Count) - len(b.First); n > 0 {
+		more = fmt.Sprintf(", and %d of them are not shown", n)
+	}
+	return failure.With(failure.Invalid, fmt.Errorf("%d of %s not as schemas want them%s", b.Count, counted(int(b.Checked), "live value"), more))
+}
+
+func (s *session) brokenValue(of ledger.Tenant, v *stelev1.BrokenValue) error {
+	if s.Format != output.Text {
+		o := brokenValue{Tenant: of, Key: v.Key, Revision: v.Revision}
+		for _, violation := range v.Violations {
+			o.Violations = append(o.Violations, violatedObject(violation))
+		}
+		return s.Object(o)
+	}
+	if err := s.Printf("%s  %s\n", v.Key, styleRevision(fmt.Sprintf("%s%s", of, ledger.Revision(v.Revision)))); err != nil {
+		return err
+	}
+	for _, violation := range v.Violations {
+		if err := s.violation(violation, "    "); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// schemaPrefixes completes the prefix of a schema that is set, and else a key.
+func (c *cli) schemaPrefixes(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	var found []string
+	c.asking(cmd, func(ctx context.Context, s *session) {
+		resp, err := stelev1.NewSchemasClient(s.conn).ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: toComplete})
+		if err != nil {
+			return
+		}
+		for _, d := range resp.Schemas {
+			found = append(found, d.Prefix)
+		}
+	})
+	keys, directive := c.keys(cmd, args, toComplete)
+	return append(found, keys...), directive
+}
