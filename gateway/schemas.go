@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -115,6 +116,9 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: snapshotOf(v)}, nil
 }
 
+// checkTimeout bounds how long the live values are looked at for one call.
+const checkTimeout = 30 * time.Second
+
 // CheckSchema reads a candidate and holds the live values below its prefix against it.
 func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchemaRequest) (*stelev1.CheckSchemaResponse, error) {
 	key, err := schema.KeyOf(ledger.Prefix(req.Prefix))
@@ -132,6 +136,8 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	}
 	defer v.Close()
 	c := callerOf(ctx)
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	b, err := s.g.cfg.Schemas.Candidate(ctx, c.tenant, v, prefix, document)
 	if err != nil {
 		return nil, s.g.seen(c, err)
@@ -151,6 +157,8 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 		return nil, err
 	}
 	defer v.Close()
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
 	b, err := s.g.cfg.Schemas.Live(ctx, callerOf(ctx).tenant, v, prefix)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
@@ -54,9 +55,13 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	if err != nil {
 		return fmt.Errorf("find out which keys are secret: %w", err)
 	}
+	begun := time.Now()
 	for i, c := range plain {
 		if c.Delete || c.Key.Reserved() {
 			continue
+		}
+		if time.Since(begun) > maxTime {
+			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("the values take more than %s to check: make the schemas simpler, or split the change set", maxTime))
 		}
 		if err := f.value(ctx, &wrong, table, fmt.Sprintf("changes[%d].value", i), c); err != nil {
 			return err
@@ -65,12 +70,21 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	if wrong.any() || cs.AllowInvalid || len(changed) == 0 {
 		return wrong.orNil()
 	}
-	broken, err := f.live(ctx, table, prefixes(changed), plain)
-	if err != nil {
+	field := fields[changed[0].Prefix]
+	bounded, cancel := context.WithTimeout(ctx, maxTime)
+	defer cancel()
+	broken, err := f.live(bounded, table, prefixes(changed), plain)
+	switch {
+	case bounded.Err() != nil && ctx.Err() == nil:
+		return ledger.Invalid(field, fmt.Sprintf("the live values below it take more than %s to check: make it simpler, or set it all the same (allow_invalid, --allow-invalid) and look for those that break it (stele schema check)", maxTime))
+	case err != nil:
 		return err
 	}
-	return broken.refusal(fields[changed[0].Prefix])
+	return broken.refusal(field)
 }
+
+// maxTime bounds what of a lane's patience, which is for the whole record, a check takes.
+const maxTime = 4 * time.Second
 
 // Add makes the change set that was checked last a part of the state.
 func (f *inForce) Add(plain []ledger.Change, at ledger.Revision) {

@@ -1,6 +1,7 @@
 package schema_test
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -17,6 +18,7 @@ import (
 // world is a process of a ledger that holds values against schemas.
 type world struct {
 	*ledgertest.Node
+	ctx    context.Context
 	ledger *ledger.Ledger
 	source *schema.Source
 	keys   *secret.Keyring
@@ -29,7 +31,7 @@ func start(tb testing.TB, s *journal.Server) *world {
 
 func startWith(tb testing.TB, s *journal.Server, table *routes.Table) *world {
 	tb.Helper()
-	w := &world{Node: ledgertest.Start(tb, s, ledgertest.Config{})}
+	w := &world{ctx: tb.Context(), Node: ledgertest.Start(tb, s, ledgertest.Config{})}
 	inForce := routes.NewSource(w.Replica, table, slog.New(slog.DiscardHandler))
 	text, err := secret.GenerateKEK()
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var themes = []theme{reads, writes, changeSets, watch, disk, history, sinks, token}
+var themes = []theme{reads, writes, changeSets, watch, disk, history, sinks, token, schemas}
 
 // options are the flags.
 type options struct {
