@@ -20,6 +20,9 @@ func TestStore(t *testing.T) {
 			Open: func(ctx context.Context, epoch ledger.Epoch) (projector.Store, error) {
 				return open(ctx, projector.Settings{Epoch: epoch, Dir: dir})
 			},
+			Fit: func(e ledger.Epoch) (projector.Fit, error) {
+				return directory.Fit(projector.Settings{Name: "files", Epoch: e, JSON: []byte(`{}`)})
+			},
 			Put: func(t testing.TB, name, text string) { put(t, filepath.Join(dir, "files", name), text) },
 			Delete: func(t testing.TB, name string) {
 				if err := os.Remove(filepath.Join(dir, "files", name)); err != nil {

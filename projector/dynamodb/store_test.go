@@ -94,6 +94,11 @@ func TestStore(t *testing.T) {
 						}
 						return opened.(projector.Store), nil
 					},
+					Fit: func(e ledger.Epoch) (projector.Fit, error) {
+						cfg := settings(endpoint, table, more)
+						cfg.Epoch = e
+						return dynamodb.Fit(cfg)
+					},
 					Put: func(t testing.TB, name, text string) {
 						if _, err := hand.UpdateItem(t.Context(), &sdk.UpdateItemInput{
 							TableName: &table, Key: key(name), UpdateExpression: aws.String("SET #v = :v"),

@@ -119,6 +119,7 @@ func TestStore(t *testing.T) {
 						}
 						return s.(projector.Store), nil
 					},
+					Fit: func(e ledger.Epoch) (projector.Fit, error) { return parameterstore.Fit(settings(aws, e, more)) },
 					Put: func(t testing.TB, name, text string) {
 						if err := aws.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
 							t.Fatal(err)

@@ -17,6 +17,8 @@ import (
 type Place struct {
 	// Open opens the store for a ledger.
 	Open func(ctx context.Context, epoch ledger.Epoch) (projector.Store, error)
+	// Fit makes the kind's Fit of the same settings.
+	Fit func(epoch ledger.Epoch) (projector.Fit, error)
 	// Put is somebody's hand: it makes the item of a name say a text, and leaves
 	// what else there is of it alone. Where there is none it makes one. The text is
 	// never JSON, so that it can only be taken as a string.
@@ -45,6 +47,7 @@ func Store(t *testing.T, place func(t *testing.T) Place) {
 		{"TenantsAreApart", tenants},
 		{"ARefusedKeyFailsNoOther", refused},
 		{"NamesAreTheirKeysOwn", names},
+		{"AFitSaysWhatIsRefused", fits},
 		{"CallsAtOnce", atOnce},
 		{"ACancelledCallFails", cancelled},
 		{"YieldEndsTheScan", yieldEnds},
