@@ -54,7 +54,9 @@ func (f *flag) read(text string) error {
 		return fmt.Errorf("it is null")
 	}
 	members, _ := value.(map[string]any)
-	if _, has := members["state"]; has && members["variants"] != nil {
+	_, state := members["state"]
+	_, variants := members["variants"]
+	if state && variants {
 		return f.define(text)
 	}
 	f.variants, f.fallback = map[string]any{staticVariant: value}, staticVariant
@@ -72,16 +74,20 @@ func (f *flag) define(text string) error {
 		return fmt.Errorf(`its "state" is %s: write "ENABLED" or "DISABLED"`, members["state"])
 	}
 	f.disabled = state == "DISABLED"
-	if f.variants, err = decode[map[string]any](string(members["variants"])); err != nil {
-		return fmt.Errorf(`its "variants" are no object: %w`, err)
+	if f.variants, err = decode[map[string]any](string(members["variants"])); err != nil || f.variants == nil {
+		return fmt.Errorf(`its "variants" are %s, and not an object`, members["variants"])
 	}
-	if name, has := members["defaultVariant"]; has {
-		if f.fallback, err = decode[string](string(name)); err != nil {
-			return fmt.Errorf(`its "defaultVariant" is %s, and not the name of a variant`, name)
+	if text, has := members["defaultVariant"]; has {
+		name, err := decode[*string](string(text))
+		if err != nil {
+			return fmt.Errorf(`its "defaultVariant" is %s, and not the name of a variant`, text)
 		}
-	}
-	if _, has := f.variants[f.fallback]; f.fallback != "" && !has {
-		return fmt.Errorf("its default variant %q is not among its variants", f.fallback)
+		if name != nil {
+			f.fallback = *name
+			if _, has := f.variants[*name]; !has {
+				return fmt.Errorf("its default variant %q is not among its variants", *name)
+			}
+		}
 	}
 	if rule := members["targeting"]; len(rule) > 0 && string(rule) != "{}" && string(rule) != "null" {
 		f.targeting = rule
