@@ -74,8 +74,9 @@ type Config struct {
 	// Schemas are those that hold for values; without them, there are none.
 	Schemas *schema.Source
 	// Refusals, when set, finds what the sinks of a table would not take of a commit that
-	// is not made.
-	Refusals func(*routes.Table, *ledger.Commit) []*stelev1.SinkRefusal
+	// is not made. live yields the keys under a prefix that are set before it, in their
+	// order.
+	Refusals func(t *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error)
 	// Sinks returns the way to the processes that write to sinks, or why there is
 	// none now; without it, there never is.
 	Sinks func() (Sinks, error)

@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -47,8 +50,21 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
-	if s.g.cfg.Refusals != nil && !c.tenant.Reserved() {
-		resp.Refusals = s.g.cfg.Refusals(screen.table, p.Commit)
+	if s.g.cfg.Refusals == nil || c.tenant.Reserved() {
+		return resp, nil
 	}
-	return resp, nil
+	resp.Refusals, err = s.refusals(ctx, screen.table, p)
+	return resp, err
+}
+
+// refusals are what the sinks would not take.
+func (s ledgerService) refusals(ctx context.Context, table *routes.Table, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
+	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	return s.g.cfg.Refusals(table, p.Commit, func(prefix ledger.Prefix, yield func(ledger.Key) bool) error {
+		return v.Keys(prefix, "", func(e replica.Entry) bool { return yield(ledger.Key(e.Key)) })
+	})
 }

@@ -27,13 +27,13 @@ func startSchemas(t *testing.T) *fixture {
 		source = schema.NewSource(c.Replica, c.Routes, nil)
 		c.Schemas = source
 		c.Ledger = func() (*ledger.Ledger, error) { return l, nil }
-		c.Refusals = func(table *routes.Table, cm *ledger.Commit) (all []*stelev1.SinkRefusal) {
+		c.Refusals = func(table *routes.Table, cm *ledger.Commit, _ func(ledger.Prefix, func(ledger.Key) bool) error) (all []*stelev1.SinkRefusal, _ error) {
 			for _, ch := range cm.Changes {
 				if r := table.Route(ch.Key); r != nil && strings.HasSuffix(string(ch.Key), "/long") {
 					all = append(all, &stelev1.SinkRefusal{Key: string(ch.Key), Sink: r.Sinks[0], Reason: "too long"})
 				}
 			}
-			return all
+			return all, nil
 		}
 	})
 	l = ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Schemas: source})

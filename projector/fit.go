@@ -20,7 +20,15 @@ type Fit struct {
 	// Refuses is a *RefusedError for a write that the sink will never take as it is. What
 	// only the sink itself knows, it does not say.
 	Refuses func(Write) error
+	// InTheWay, when set, is why a key cannot be there beside another one above or below
+	// it, as a is above a/b. The one that is there keeps the other out, and of two new
+	// ones the shorter comes in.
+	InTheWay func(key, other ledger.Key) error
 }
+
+// Live yields the keys under a prefix that are set before a commit, in their order,
+// until yield returns false.
+type Live func(prefix ledger.Prefix, yield func(ledger.Key) bool) error
 
 // FitKind makes the Fit of a kind's sinks. Of the settings, Name and JSON count.
 type FitKind func(Settings) (Fit, error)
@@ -28,7 +36,7 @@ type FitKind func(Settings) (Fit, error)
 // Refusals finds what the sinks of a table would not take of a commit that is not made
 // yet, with its secrets in the clear, in the order of its changes. Settings that cannot
 // be read refuse everything.
-func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit) []*stelev1.SinkRefusal {
+func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit, live Live) ([]*stelev1.SinkRefusal, error) {
 	var out []*stelev1.SinkRefusal
 	fits := make(map[string]Fit)
 	for _, name := range slices.Sorted(maps.Keys(table.Sinks)) {
@@ -53,7 +61,59 @@ func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit) [
 			}
 		}
 	}
-	return out
+	for _, name := range slices.Sorted(maps.Keys(fits)) {
+		if fits[name].InTheWay == nil {
+			continue
+		}
+		crowded, err := inTheWay(fits[name], table, name, c, live)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, crowded...)
+	}
+	return out, nil
+}
+
+// inTheWay finds the keys of a commit that others are in the way of.
+func inTheWay(fit Fit, table *routes.Table, sink string, c *ledger.Commit, live Live) (out []*stelev1.SinkRefusal, err error) {
+	deleted := make(map[ledger.Key]bool)
+	var set []ledger.Key
+	for _, ch := range c.Changes {
+		if deleted[ch.Key] = ch.Delete; !ch.Delete && table.Route(ch.Key).Wants(sink) {
+			set = append(set, ch.Key)
+		}
+	}
+	slices.Sort(set) // a before a/b
+	// first is the first key under a prefix that the sink keeps.
+	first := func(prefix ledger.Prefix, is func(ledger.Key) bool) (found ledger.Key) {
+		err = errors.Join(err, live(prefix, func(k ledger.Key) bool {
+			if is(k) && !deleted[k] && table.Route(k).Wants(sink) {
+				found = k
+			}
+			return found == "" && is(k)
+		}))
+		return found
+	}
+	any := func(ledger.Key) bool { return true }
+	comes := make(map[ledger.Key]bool)
+	for _, k := range set {
+		same := func(of ledger.Key) func(ledger.Key) bool { return func(k ledger.Key) bool { return k == of } }
+		if first(ledger.Prefix(k), same(k)) != "" {
+			continue // it is there
+		}
+		other := first(ledger.Prefix(k+"/"), any)
+		for i := 0; i < len(k) && other == ""; i++ {
+			if above := k[:i]; k[i] == '/' && (comes[above] || first(ledger.Prefix(above), same(above)) != "") {
+				other = above
+			}
+		}
+		if other == "" {
+			comes[k] = true
+			continue
+		}
+		out = append(out, &stelev1.SinkRefusal{Key: string(k), Sink: sink, Kind: table.Sinks[sink].Kind, Reason: fit.InTheWay(k, other).Error()})
+	}
+	return out, err
 }
 
 // writeOf is a change as a sink gets it.

@@ -107,9 +107,8 @@ func readSettings(s projector.Settings) (set settings, mode fs.FileMode, err err
 	return set, mode, nil
 }
 
-// Fit says which writes such a sink would not take. What is in the way there, as a/b is
-// of a, and whether the file system tells small letters from capital ones, only the
-// folder knows.
+// Fit says which writes such a sink would not take. Whether the file system tells small
+// letters from capital ones, only the folder knows.
 func Fit(s projector.Settings) (projector.Fit, error) {
 	_, mode, err := readSettings(s)
 	if err != nil {
@@ -125,6 +124,11 @@ func Fit(s projector.Settings) (projector.Fit, error) {
 		}
 		_, err := contentOf(w.Value, d.mode)
 		return err
+	}, InTheWay: func(key, other ledger.Key) error {
+		if len(other) < len(key) {
+			return isFile(string(other))
+		}
+		return isFolder(string(key))
 	}}, nil
 }
 

@@ -136,14 +136,14 @@ func says(at string, want content) (bool, error) {
 // must be, or a folder above it. It refuses the file where it is another key's.
 func (p *plan) makeRoom(path string) error {
 	if p.owned[path] > 0 {
-		return projector.Refuse("%s is a folder of other keys here, and a file cannot be one, too: rename the key, or delete those below it and retry", path)
+		return isFolder(path)
 	}
 	for folder := range folders(path) {
 		if _, there := p.files[folder]; !there {
 			continue
 		}
 		if p.book.owns(folder) {
-			return projector.Refuse("%s is a key, too, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder)
+			return isFile(folder)
 		}
 		p.drop(folder)
 	}
@@ -155,6 +155,14 @@ func (p *plan) makeRoom(path string) error {
 		}
 	}
 	return nil
+}
+
+func isFolder(path string) error {
+	return projector.Refuse("%s is a folder of other keys here, and a file cannot be one, too: rename the key, or delete those below it and retry", path)
+}
+
+func isFile(folder string) error {
+	return projector.Refuse("%s is a key, too, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder)
 }
 
 func (p *plan) drop(path string) {

@@ -35,8 +35,8 @@ var sinkFits = map[string]projector.FitKind{
 }
 
 // refusals is what the gateway's plans warn of.
-func refusals(table *routes.Table, c *ledger.Commit) []*stelev1.SinkRefusal {
-	return projector.Refusals(sinkFits, table, c)
+func refusals(table *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error) {
+	return projector.Refusals(sinkFits, table, c, live)
 }
 
 // Kinds of sinks that there are.
