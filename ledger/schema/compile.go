@@ -23,6 +23,8 @@ type compiled struct {
 	// uses are the prefixes of all documents that it was made of, its own too.
 	uses []ledger.Prefix
 	err  error // why it is none
+	// unevaluated says that some of it asks which parts of a value others have looked at.
+	unevaluated bool
 }
 
 // compile makes a prefix's schema. find has the documents that it may refer to.
@@ -46,7 +48,8 @@ func compile(prefix ledger.Prefix, find func(ledger.Prefix) (ledger.Value, bool)
 		c.err = explain(err)
 		return c
 	}
-	c.root, c.err = root, supported(root)
+	c.root = root
+	c.err = c.supported(root)
 	return c
 }
 
@@ -78,7 +81,7 @@ func (l loader) Load(uri string) (any, error) {
 
 // supported refuses what the checks here do not do, and schemas that lead back to
 // themselves without going into the value.
-func supported(root *jsonschema.Schema) error {
+func (c *compiled) supported(root *jsonschema.Schema) error {
 	const entered, left = 1, 2
 	all := []*jsonschema.Schema{root}
 	seen := map[*jsonschema.Schema]bool{root: true}
@@ -112,6 +115,7 @@ func supported(root *jsonschema.Schema) error {
 		if err := enter(s); err != nil {
 			return err
 		}
+		c.unevaluated = c.unevaluated || s.UnevaluatedProperties != nil || s.UnevaluatedItems != nil
 		for _, next := range slices.Concat(inPlace(s), inside(s)) {
 			if !seen[next] {
 				seen[next] = true

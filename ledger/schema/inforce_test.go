@@ -148,3 +148,36 @@ func TestSecretsAreCheckedAndNotTold(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Change sets that wait together go into one record, each checked against the schemas
+// that those before it leave.
+func TestChangeSetsOfOneRecord(t *testing.T) {
+	w := start(t, ledgertest.Server(t))
+	type sent struct {
+		pending *ledger.Pending
+		cs      ledger.ChangeSet
+		good    bool
+	}
+	var all []sent
+	submit := func(good bool, cs ledger.ChangeSet) {
+		p, err := w.ledger.Submit(t.Context(), "acme", cs, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, sent{p, cs, good})
+	}
+	for range 50 {
+		submit(true, set("_schema/a", `{"type":"integer"}`))
+		submit(true, set("a/x", "1"))
+		submit(false, set("a/x", `"s"`))
+		submit(false, set("_schema/a", `{"type":"string"}`)) // a/x is live, if only in this record
+		submit(true, set("_schema/a", "", "a/x", `"s"`))
+		submit(false, set("_schema/a", `{"type":"integer"}`))
+		submit(true, set("a/x", ""))
+	}
+	for i, s := range all {
+		if _, err := s.pending.Wait(t.Context()); (err == nil) != s.good {
+			t.Fatalf("%d, %v: %v", i, s.cs.Changes, err)
+		}
+	}
+}

@@ -157,7 +157,7 @@ func (k *check) member(s *jsonschema.Schema, name string, v any, looked *seen) b
 			ok = k.into(next, v, token{name, false}) && ok
 		}
 	}
-	if known {
+	if known && k.looks {
 		looked.name(name)
 	}
 	return ok
@@ -189,14 +189,18 @@ func (k *check) array(s *jsonschema.Schema, list []any, looked *seen) bool {
 		default:
 			continue
 		}
-		looked.item(i)
+		if k.looks {
+			looked.item(i)
+		}
 	}
 	if s.Contains != nil {
 		n := 0
 		for i, v := range list {
 			if _, fine := k.ok(s.Contains, v); fine {
 				n++
-				looked.item(i)
+				if k.looks {
+					looked.item(i)
+				}
 			}
 		}
 		switch {
