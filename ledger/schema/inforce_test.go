@@ -1,12 +1,17 @@
 package schema_test
 
 import (
+	"errors"
+	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/ledgertest"
 	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/schema"
+	"github.com/stelehq/stele/ledger/secret"
 )
 
 func TestValuesAreHeldAgainstTheSchemasForTheirKeys(t *testing.T) {
@@ -179,5 +184,56 @@ func TestChangeSetsOfOneRecord(t *testing.T) {
 		if _, err := s.pending.Wait(t.Context()); (err == nil) != s.good {
 			t.Fatalf("%d, %v: %v", i, s.cs.Changes, err)
 		}
+	}
+}
+
+// What is imported is checked like any other value; a tag that is the ledger's own now
+// may have been somebody's once.
+func TestImportsAreChecked(t *testing.T) {
+	w := start(t, ledgertest.Server(t))
+	w.commit(t, ledger.System, set("_schema/a", `{"type":"integer"}`))
+	imported := func(kv ...string) error {
+		cs := set(kv...)
+		cs.Author, cs.Import = "source", &ledger.Import{Time: time.Now().Add(-time.Hour), Importer: "ann"}
+		_, err := w.ledger.Commit(t.Context(), "acme", cs)
+		return err
+	}
+	if err := imported("_old/a", "1", "a", "1"); err != nil {
+		t.Error(err)
+	}
+	if err := imported("a", `"s"`); !strings.Contains(refused(err), "_schema/a#/type of _system") {
+		t.Errorf("%v", err)
+	}
+	if _, err := w.ledger.Commit(t.Context(), "acme", set("_old/a", "")); err != nil {
+		t.Errorf("its deletion: %v", err)
+	}
+	if _, err := w.ledger.Revert(t.Context(), "acme", ledger.Revert{Revisions: []ledger.Revision{2}}); err != nil {
+		t.Errorf("its coming back: %v", err)
+	}
+}
+
+// A process that cannot open secrets does not restore those that a schema holds for, and
+// says why; others it does.
+func TestWithoutTheKeyForSecrets(t *testing.T) {
+	table, err := routes.Parse([]byte(`{"routes":[{"prefix":"s/","sinks":[],"secret":true}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := ledgertest.Server(t)
+	w := startWith(t, server, table)
+	w.commit(t, "acme", set("s/a", `"x"`, "s/b", `"x"`))
+	w.commit(t, "acme", set("s/a", "", "s/b", ""))
+	w.commit(t, "acme", set("_schema/s/a", `{"type":"string"}`))
+	inForce := routes.NewSource(w.Replica, table, slog.New(slog.DiscardHandler))
+	blind := ledger.New(ledger.Config{Journal: w.Journal, Replica: w.Replica, Schemas: schema.NewSource(w.Replica, inForce, nil)})
+	defer blind.Close()
+	if _, err := blind.Rollback(t.Context(), "acme", ledger.Rollback{To: 1, Prefix: "s/a"}); !errors.Is(err, ledger.ErrUnchecked) || !errors.Is(err, secret.ErrNoKEK) {
+		t.Errorf("%v", err)
+	}
+	if _, err := blind.Rollback(t.Context(), "acme", ledger.Rollback{To: 1, Prefix: "s/b"}); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.ledger.Rollback(t.Context(), "acme", ledger.Rollback{To: 1, Prefix: "s/a"}); err != nil {
+		t.Error(err)
 	}
 }
