@@ -18,26 +18,49 @@ import (
 )
 
 func importCommand(c *cli) *cobra.Command {
+	var o importOptions
 	cmd := &cobra.Command{
-		Use:   "import FILE",
-		Short: "Import a change log, with its times and authors",
+		Use:   "import FILE | --from KIND SOURCE",
+		Short: "Import a history: a change log, etcd, Consul, Parameter Store, git",
 		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
 input), with each change set's time and author. It takes the admin role.
 
 Interrupted or stopped by a bad line, it can be run again: nothing is written
 twice. -t restricts it to one tenant's lines. docs/changelog-format.md describes
-the format.`,
-		Example: `  stele import settings.jsonl.gz`,
-		Args:    cobra.ExactArgs(1),
+the format.
+
+With --from it reads what is kept elsewhere (docs/migrate.md goes through each):
+
+  etcd            endpoints; every revision that is not compacted becomes a commit
+  consul          what "consul kv export" has printed, or an agent's http://...
+  parameterstore  a path; every version of every parameter below it
+  git             a repository; every commit that changed a YAML or JSON file
+
+Names that begin with --prefix get --into in its place; {tenant} in the prefix
+takes the tenant from the name, otherwise -t says whose it is. All is read first:
+what the ledger would not take is listed, and then nothing is written.`,
+		Example: `  stele import settings.jsonl.gz
+  stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --into tenantconfig/ --dry-run
+  stele import --from consul kv.json --prefix 'config/{tenant}/' --into tenantconfig/
+  stele import --from parameterstore / --prefix '/{tenant}/prod/' --into paramconfig/
+  stele -t acme import --from git ../settings --prefix config/ --into tenantconfig/ --flatten`,
+		Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := o.check(cmd.Flags()); err != nil {
+			return err
+		}
 		s, err := c.connect()
 		if err != nil {
 			return err
 		}
 		defer s.conn.Close()
-		return s.importFile(cmd.Context(), args[0])
+		if o.from == "" {
+			return s.importFile(cmd.Context(), args[0])
+		}
+		return s.importFrom(cmd.Context(), o, args[0])
 	}
+	o.addFlags(cmd)
 	return cmd
 }
 
@@ -51,6 +74,15 @@ func (s *session) importFile(ctx context.Context, name string) error {
 	if err != nil {
 		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
 	}
+	return s.importLog(ctx, log, size, func(at *importer.LineError) error {
+		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
+		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
+	})
+}
+
+// importLog writes the lines, and tells what it has written. The size is how much
+// there is to read, -1 where nobody knows. A line that is to blame is told by bad.
+func (s *session) importLog(ctx context.Context, log importer.Log, size int64, bad func(*importer.LineError) error) error {
 	own := s.tokenTenant()
 	cfg := importer.Config{Client: s.ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
 		if t == own {
@@ -74,15 +106,14 @@ func (s *session) importFile(ctx context.Context, name string) error {
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "interrupted: run it again to go on from here; nothing is written twice")
 	case errors.As(err, &at):
-		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
-		return atLine(name, at)
+		return bad(at)
 	}
 	return err
 }
 
-// atLine is the failure of FILE:LINE, with the exit code of what the gateway
+// blame is the failure of a line at a place, with the exit code of what the gateway
 // said, or that of an invalid value where the line cannot even be read.
-func atLine(name string, at *importer.LineError) error {
+func blame(place string, at *importer.LineError) error {
 	code := failure.Code(at.Err)
 	if code == failure.Other {
 		code = failure.Invalid
@@ -91,7 +122,7 @@ func atLine(name string, at *importer.LineError) error {
 		code = failure.Other
 	}
 	lines := failure.Lines(at.Err)
-	err := fmt.Errorf("%s:%d: %s", name, at.Number, lines[0])
+	err := fmt.Errorf("%s: %s", place, lines[0])
 	for _, more := range lines[1:] {
 		err = fmt.Errorf("%w\n%s", err, more)
 	}
@@ -123,19 +154,26 @@ func (s *session) tellImport(tallies []importer.Tally, took time.Duration) error
 				Head    ledger.Revision `json:"revision"`
 				Written int             `json:"written"`
 				Present int             `json:"present"`
-			}{t.Tenant, t.Head, t.Written, t.Present}); err != nil {
+				Moved   int             `json:"moved"`
+			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	rows, total := [][]string(nil), 0
+	rows, total, moved := [][]string(nil), 0, 0
 	for _, t := range tallies {
 		rows = append(rows, []string{styleRevision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})
 		total += t.Written + t.Present
+		moved += t.Moved
 	}
 	if len(rows) > 0 {
 		if err := s.Table([]string{"REVISION", "WRITTEN", "ALREADY THERE"}, rows, -1); err != nil {
+			return err
+		}
+	}
+	if moved > 0 {
+		if err := s.Printf("%d have the time of the commit before them, because theirs is earlier\n", moved); err != nil {
 			return err
 		}
 	}

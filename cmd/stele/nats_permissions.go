@@ -33,7 +33,7 @@ tools that make JWTs.
 
 A user's public nkey comes from the environment of nats-server. The role install
 is that of "stele nats-install", which makes the streams and the consumers of the
-edges. docs/nats.md goes through it.`,
+edges, backup that of "stele backup". docs/nats.md goes through it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, user := range roles {
@@ -41,8 +41,8 @@ edges. docs/nats.md goes through it.`,
 			}
 			for _, user := range plan.Users {
 				for _, role := range user {
-					if role != permissions.Install && !slices.Contains(node.Roles, role) {
-						return failure.Usagef("--roles: there is no role %q: use %s, %s", role, strings.Join(node.Roles, ", "), permissions.Install)
+					if role != permissions.Install && role != permissions.Backup && !slices.Contains(node.Roles, role) {
+						return failure.Usagef("--roles: there is no role %q: use %s, %s, %s", role, strings.Join(node.Roles, ", "), permissions.Install, permissions.Backup)
 					}
 				}
 			}

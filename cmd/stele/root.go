@@ -56,6 +56,6 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		tenantCommand(c),
 		statusCommand(c), doctorCommand(c), tokenCommand(c), whoamiCommand(c), canCommand(c),
 	)
-	root.AddCommand(upCommand(), serveCommand(), natsPermissionsCommand(c), natsInstallCommand())
+	root.AddCommand(upCommand(), serveCommand(), readyCommand(), backupCommand(c), restoreCommand(c), natsPermissionsCommand(c), natsInstallCommand())
 	return root
 }

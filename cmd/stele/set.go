@@ -2,11 +2,11 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -68,14 +68,11 @@ value may begin with "-".`,
 }
 
 func readValue(text string, asString, asJSON bool) (ledger.Value, error) {
-	if !asString {
-		if v, err := ledger.ParseValue(text); err == nil || asJSON {
-			return v, err
-		}
+	switch {
+	case asString:
+		return migrate.String(text)
+	case asJSON:
+		return ledger.ParseValue(text)
 	}
-	quoted, err := json.Marshal(text)
-	if err != nil {
-		return "", err
-	}
-	return ledger.ParseValue(string(quoted))
+	return migrate.Value(text)
 }

@@ -11,6 +11,7 @@ import (
 type verifyOptions struct {
 	key, data, save string
 	from            []string
+	restored        bool
 }
 
 func verifyCommand(c *cli) *cobra.Command {
@@ -30,7 +31,8 @@ ledger still is an extension of it.
 
 With --data, the folder of a ledger that is stopped: every stream of the journal, all
 tenants' chains, every shard's tree, every checkpoint, and the files that are made
-from them. Nothing in the folder is changed.
+from them. Nothing in the folder is changed. --restored is for what "stele restore"
+has made and nobody has started yet: those files are not there then.
 
 What does not verify ends with exit code 7. docs/proof.md describes the formats.`,
 		Example: `  stele verify receipt --key checkpoint.pub
@@ -42,6 +44,8 @@ What does not verify ends with exit code 7. docs/proof.md describes the formats.
 		switch {
 		case len(args) > 0 && (o.data != "" || o.save != "" || len(o.from) > 0):
 			return failure.Usagef("--data, --from and --save are not for files")
+		case o.restored && o.data == "":
+			return failure.Usagef("--restored is for --data")
 		case o.data != "" && o.save != "":
 			return failure.Usagef("--save is for a tenant at a gateway: a stopped ledger's checkpoints are in its folder")
 		case len(args) > 0:
@@ -60,6 +64,7 @@ What does not verify ends with exit code 7. docs/proof.md describes the formats.
 	}
 	addKeyFlag(cmd, &o.key)
 	cmd.Flags().StringVar(&o.data, "data", "", "folder of a ledger that is stopped")
+	cmd.Flags().BoolVar(&o.restored, "restored", false, "with --data: it was restored from a backup and has not run yet")
 	cmd.Flags().StringArrayVar(&o.from, "from", nil, "file with a checkpoint that the ledger must extend")
 	cmd.Flags().StringVar(&o.save, "save", "", "file for the checkpoint that was verified")
 	return cmd

@@ -30,7 +30,7 @@ func (c *cli) verifyData(ctx context.Context, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
-	cfg := verify.Config{Dir: o.data}
+	cfg := verify.Config{Dir: o.data, Restored: o.restored}
 	switch {
 	case key != nil:
 		cfg.Key = *key
@@ -90,9 +90,13 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 		}
 		return failed
 	}
-	err := p.Printf("ledger %s is verified: %s of %s in %s of %s, %s, tree and replica; %s, %.0f commits/s\n",
+	files := "tree and replica"
+	if cfg.Restored {
+		files = "as it was restored"
+	}
+	err := p.Printf("ledger %s is verified: %s of %s in %s of %s, %s, %s; %s, %.0f commits/s\n",
 		r.Epoch, counted(r.Commits, "commit"), counted(r.Tenants, "tenant"), counted(r.Messages, "message"), counted(r.Shards, "shard"),
-		counted(r.Checkpoints, "checkpoint"), took.Round(time.Millisecond), float64(r.Commits)/took.Seconds())
+		counted(r.Checkpoints, "checkpoint"), files, took.Round(time.Millisecond), float64(r.Commits)/took.Seconds())
 	if err != nil {
 		return err
 	}

@@ -89,6 +89,16 @@ func RightsToCreate(shards int) []string {
 	return rights
 }
 
+// RightsToBackUp are those to take all streams as they are.
+func RightsToBackUp(shards int) []string {
+	names := append(streamNames(shards), Checkpoints.stream, Reads.stream, Sinks.stream, Parked.stream, Keys.stream)
+	var rights []string
+	for _, name := range names {
+		rights = append(rights, api+"STREAM.INFO."+name, api+"STREAM.SNAPSHOT."+name, "$JS.SNAPSHOT.ACK."+name+".>")
+	}
+	return rights
+}
+
 // RightsToMakeEdges are those to make the consumers of edges.
 func RightsToMakeEdges(shards int) []string {
 	var rights []string

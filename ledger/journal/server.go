@@ -40,10 +40,11 @@ type ServerConfig struct {
 }
 
 // Server is an embedded nats-server: JetStream in a folder, every write synced
-// before it is acknowledged, no listener.
+// before it is acknowledged, no listener but a socket in the folder.
 type Server struct {
 	server *server.Server
 	lock   *os.File
+	socket *socket // nil where the system would not have it
 }
 
 // StartServer runs a server on the folder, or says who is using it.
@@ -57,7 +58,18 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		lock.Close()
 		return nil, fmt.Errorf("start nats-server on %s: %w", cfg.Dir, err)
 	}
-	return &Server{server: s, lock: lock}, nil
+	sock, err := listenSocket(cfg.Dir, s.InProcessConn)
+	if err != nil { // a path may be too long for one
+		logOf(cfg).Warn("no socket in the journal's folder: stele backup cannot reach it", "error", err)
+	}
+	return &Server{server: s, lock: lock, socket: sock}, nil
+}
+
+func logOf(cfg ServerConfig) *slog.Logger {
+	if cfg.Log == nil {
+		return slog.Default()
+	}
+	return cfg.Log
 }
 
 func startServer(cfg ServerConfig) (*server.Server, error) {
@@ -78,11 +90,7 @@ func startServer(cfg ServerConfig) (*server.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	log := cfg.Log
-	if log == nil {
-		log = slog.Default()
-	}
-	l := &serverLog{log: log.With("component", "nats-server")}
+	l := &serverLog{log: logOf(cfg).With("component", "nats-server")}
 	s.SetLoggerV2(l, false, false, false)
 	s.Start()
 	err = l.fatal()
@@ -104,6 +112,9 @@ func (s *Server) Connect() (*nats.Conn, error) {
 
 // Close stops the server and waits until its files are closed.
 func (s *Server) Close() {
+	if s.socket != nil {
+		s.socket.close()
+	}
 	s.server.Shutdown()
 	s.server.WaitForShutdown()
 	s.lock.Close()

@@ -34,6 +34,9 @@ type Config struct {
 	Key proof.Verifier
 	// From are checkpoints, verified, that the ledger must extend.
 	From []proof.Checkpoint
+	// Restored says that the ledger was made of a backup and has not run yet: the files
+	// that are made from the journal may be missing.
+	Restored bool
 	// Seen, when set, is told now and then how many commits were read. It may be
 	// called concurrently.
 	Seen func(commits int)
@@ -196,6 +199,8 @@ const (
 func (v *verifier) openTree() error {
 	w, err := proof.OpenWitness(filepath.Join(v.cfg.Dir, treeFile))
 	switch {
+	case v.cfg.Restored && errors.Is(err, fs.ErrNotExist):
+		return nil
 	case errors.Is(err, fs.ErrNotExist), proof.IsDamage(err):
 		v.report.find(treeFile, "%v", err)
 		return nil
@@ -216,6 +221,8 @@ func (v *verifier) openTree() error {
 
 func (v *verifier) openReplica(r replicaResult) error {
 	switch {
+	case v.cfg.Restored && errors.Is(r.err, fs.ErrNotExist):
+		return nil
 	case errors.Is(r.err, fs.ErrNotExist), replica.IsDamage(r.err):
 		v.report.find(replicaFile, "%v", r.err)
 	case r.err != nil:

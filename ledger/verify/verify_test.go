@@ -28,6 +28,8 @@ type folder struct {
 	secret string
 	key    proof.Verifier
 	heads  map[ledger.Tenant]ledger.Revision
+	// restored is what verify is told.
+	restored bool
 }
 
 // run runs a ledger on the folder, writes to it, waits until all of it is signed,
@@ -104,7 +106,7 @@ func newFolder(t *testing.T, commits int) *folder {
 
 func (f *folder) verify(t *testing.T, from ...proof.Checkpoint) *verify.Report {
 	t.Helper()
-	r, err := verify.Ledger(t.Context(), verify.Config{Dir: f.dir, Key: f.key, From: from})
+	r, err := verify.Ledger(t.Context(), verify.Config{Dir: f.dir, Key: f.key, From: from, Restored: f.restored})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,6 +172,25 @@ func TestFilesThatAreBehindAreNoFinding(t *testing.T) {
 	}
 	if r := f.verify(t); len(r.Findings) > 0 || r.Commits != 60 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// Only of a ledger that was just restored the files that it makes may be missing; one
+// that is there is held to the journal all the same.
+func TestARestoredLedgerHasOnlyItsJournal(t *testing.T) {
+	f := newFolder(t, 30)
+	for i, name := range []string{"tree.db", "replica.db"} {
+		if err := os.Remove(filepath.Join(f.dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		if r := f.verify(t); len(r.Findings) != i+1 {
+			t.Errorf("without %s: %+v", name, r)
+		}
+		f.restored = true
+		if r := f.verify(t); len(r.Findings) > 0 || r.Commits != 30 {
+			t.Errorf("restored, without %s: %+v", name, r)
+		}
+		f.restored = false
 	}
 }
 

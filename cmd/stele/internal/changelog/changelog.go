@@ -31,6 +31,10 @@ type Line struct {
 	// was complete; Size is the line's own length.
 	Offset int64
 	Size   int
+	// Step is what the line is called where it comes from, if that is no change log.
+	Step string
+	// Moved says that the line's time is not the one of where it comes from.
+	Moved  bool
 	Tenant ledger.Tenant
 	// ChangeSet has the line's time as its Import, and a RequestID that is the
 	// same whenever the same log is read.

@@ -40,11 +40,20 @@ type Config struct {
 	Drain time.Duration
 }
 
+// Log is what an import reads: lines, and io.EOF after the last one. Each tenant's
+// are in order, and their numbers grow.
+type Log interface {
+	Next() (*changelog.Line, error)
+}
+
 // Tally counts one tenant's change sets.
 type Tally struct {
 	Tenant ledger.Tenant
 	// Written now, and Present from an earlier run.
 	Written, Present int
+	// Moved are those written with another time than they have where they come
+	// from.
+	Moved int
 	// Head is the newest revision of the tenant that this import wrote or found.
 	Head ledger.Revision
 }
@@ -52,10 +61,18 @@ type Tally struct {
 // LineError is a line that was not written, and why.
 type LineError struct {
 	Number int
-	Err    error
+	// Step is the line's, empty for that of a change log.
+	Step string
+	Err  error
 }
 
-func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Number, e.Err) }
+func (e *LineError) Error() string {
+	if e.Step != "" {
+		return fmt.Sprintf("%s: %v", e.Step, e.Err)
+	}
+	return fmt.Sprintf("line %d: %v", e.Number, e.Err)
+}
+
 func (e *LineError) Unwrap() error { return e.Err }
 
 // maxLanes is how many tenants' streams are open at a time: gateways bound the
@@ -78,7 +95,7 @@ type importer struct {
 // then it waits for what is in flight. The tallies, sorted by tenant, are what
 // was acknowledged, also beside an error. The error is a LineError where a line
 // is to blame, the one with the lowest number, and ctx's where it was interrupted.
-func Run(ctx context.Context, cfg Config, log *changelog.Reader) ([]Tally, error) {
+func Run(ctx context.Context, cfg Config, log Log) ([]Tally, error) {
 	if cfg.GiveUp == 0 {
 		cfg.GiveUp = time.Minute
 	}
@@ -107,7 +124,7 @@ func Run(ctx context.Context, cfg Config, log *changelog.Reader) ([]Tally, error
 }
 
 // read hands each line to its tenant's lane.
-func (im *importer) read(reading, sending context.Context, stop context.CancelFunc, log *changelog.Reader) error {
+func (im *importer) read(reading, sending context.Context, stop context.CancelFunc, log Log) error {
 	for reading.Err() == nil {
 		line, err := log.Next()
 		var bad *changelog.LineError
@@ -115,7 +132,7 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 		case err == io.EOF:
 			return nil
 		case errors.As(err, &bad):
-			return &LineError{bad.Number, bad.Err}
+			return &LineError{Number: bad.Number, Err: bad.Err}
 		case err != nil:
 			return err
 		}
@@ -162,6 +179,9 @@ func (im *importer) acknowledged(line *changelog.Line, r *stelev1.CommitResponse
 		t.Present++
 	} else {
 		t.Written++
+		if line.Moved {
+			t.Moved++
+		}
 	}
 	t.Head = max(t.Head, ledger.Revision(r.Revision))
 	im.total++

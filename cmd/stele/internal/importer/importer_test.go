@@ -176,7 +176,7 @@ func TestAnImportThatIsOverALimitWaitsAndGoesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d := cmp.Diff([]Tally{{"x", 20, 0, 20}}, tallies); d != "" {
+	if d := cmp.Diff([]Tally{{Tenant: "x", Written: 20, Head: 20}}, tallies); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	if g.limitAfter != 0 {
@@ -196,9 +196,9 @@ func TestALogThatIsImportedAgainAddsNothingAndAGrownOneItsNewLines(t *testing.T)
 		lines int
 		want  []Tally
 	}{
-		{"x", 1000, []Tally{{"x", 500, 0, 500}}},
-		{"", 1000, []Tally{{"x", 0, 500, 500}, {"y", 500, 0, 500}}},
-		{"", 2000, []Tally{{"x", 500, 500, 1000}, {"y", 500, 500, 1000}}},
+		{"x", 1000, []Tally{{Tenant: "x", Written: 500, Head: 500}}},
+		{"", 1000, []Tally{{Tenant: "x", Present: 500, Head: 500}, {Tenant: "y", Written: 500, Head: 500}}},
+		{"", 2000, []Tally{{Tenant: "x", Written: 500, Present: 500, Head: 1000}, {Tenant: "y", Written: 500, Present: 500, Head: 1000}}},
 	} {
 		cfg.Only = run.only
 		total := 0
@@ -241,7 +241,7 @@ func TestABadLineStopsTheImportAndLosesNoneBeforeIt(t *testing.T) {
 			if !errors.As(err, &at) || at.Number != 801 {
 				t.Fatalf("error is %v, want one of line 801", err)
 			}
-			if d := cmp.Diff([]Tally{{"x", 400, 0, 400}, {"y", 400, 0, 400}}, tallies); d != "" {
+			if d := cmp.Diff([]Tally{{Tenant: "x", Written: 400, Head: 400}, {Tenant: "y", Written: 400, Head: 400}}, tallies); d != "" {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 			if d := cmp.Diff(counting(400), g.messages["x"]); d != "" {

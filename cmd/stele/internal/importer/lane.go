@@ -133,7 +133,7 @@ func (ln *lane) blame(err error) error {
 	if len(ln.pending) == 0 {
 		return fmt.Errorf("import into %s: %w", ln.tenant, err)
 	}
-	return &LineError{ln.pending[0].Number, err}
+	return &LineError{ln.pending[0].Number, ln.pending[0].Step, err}
 }
 
 type commitStream = grpc.BidiStreamingClient[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]

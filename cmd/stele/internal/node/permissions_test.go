@@ -68,7 +68,7 @@ func (l *violationLog) Tracef(string, ...any)  {}
 const testShards = 3
 
 var confinedPlan = permissions.Plan{
-	Users: [][]string{{"ledger"}, {"gateway"}, {"signer"}, {"projector"}, {permissions.Install}},
+	Users: [][]string{{"ledger"}, {"gateway"}, {"signer"}, {"projector"}, {permissions.Install}, {permissions.Backup}},
 	Edges: []permissions.Edge{
 		{Name: "edge1", Tenants: []ledger.Tenant{"acme", "initech"}},
 		{Name: "edge2", Tenants: []ledger.Tenant{"globex"}},
@@ -498,12 +498,14 @@ func TestNoRoleChangesStreams(t *testing.T) {
 	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
 	before := c.state(t)
 	tried := 0
-	for _, user := range []string{"ledger", "gateway", "signer", "projector", "edge1", permissions.Install} {
+	for _, user := range []string{"ledger", "gateway", "signer", "projector", "edge1", permissions.Install, permissions.Backup} {
 		var all []attempt
 		try := func(subject string) { all = append(all, attempt{user, subject, `{"seq":1}`}) }
 		for _, s := range []string{"STELE-0", "STELE-1", "STELE-2", "STELE-CHECKPOINTS", "STELE-READS", "STELE-SINKS", "STELE-PARKED", "STELE-KEYS"} {
 			for _, ask := range []string{"UPDATE", "DELETE", "PURGE", "SNAPSHOT", "RESTORE", "PEER.REMOVE", "LEADER.STEPDOWN"} {
-				try("$JS.API.STREAM." + ask + "." + s)
+				if !(user == permissions.Backup && ask == "SNAPSHOT") {
+					try("$JS.API.STREAM." + ask + "." + s)
+				}
 			}
 			if !(user == "projector" && s == "STELE-PARKED" || user == "ledger" && s == "STELE-KEYS") {
 				try("$JS.API.STREAM.MSG.DELETE." + s)
@@ -526,5 +528,30 @@ func TestNoRoleChangesStreams(t *testing.T) {
 	if after := c.state(t); !slices.Equal(after, before) {
 		t.Errorf("the streams were %v and are %v", before, after)
 	}
-	t.Logf("%d requests of 6 users, 0 allowed", tried)
+	t.Logf("%d requests of 7 users, 0 allowed", tried)
+}
+
+// A backup is taken with the rights of its own role, and those write no commit.
+func TestABackupNeedsOnlyItsOwnRights(t *testing.T) {
+	c := newConfined(t)
+	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
+	nc := c.connect(t, permissions.Backup)
+	c.violations.take()
+	b, err := journal.TakeBackup(t.Context(), nc, filepath.Join(t.TempDir(), "backup"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.Streams) < testShards || b.Messages() == 0 {
+		t.Errorf("it holds %+v", b)
+	}
+	if lines := c.violations.take(); len(lines) > 0 {
+		t.Errorf("the server refused: %q", lines)
+	}
+	var all []attempt
+	for i := range testShards {
+		all = append(all, attempt{"a commit", fmt.Sprintf("stele.v1.%d.acme", i), "x"}, attempt{"a message", fmt.Sprintf("$JS.API.STREAM.MSG.GET.STELE-%d", i), `{"seq":1}`})
+	}
+	if n := c.refuses(t, nc, all); n != len(all) {
+		t.Errorf("the server refused %d of %d requests", n, len(all))
+	}
 }

@@ -26,13 +26,17 @@ const Account = "STELE"
 // inbox is where answers come. Those of an account share it.
 const inbox = "_INBOX.>"
 
-// Install is what makes streams and the consumers of edges, once.
-const Install = "install"
+const (
+	// Install is what makes streams and the consumers of edges, once.
+	Install = "install"
+	// Backup is what reads all streams as they are, and nothing else.
+	Backup = "backup"
+)
 
 // Plan says who there is.
 type Plan struct {
 	// Users are processes of the ledger's own, each with its roles: those of
-	// serve, and Install.
+	// serve, Install and Backup.
 	Users [][]string
 	Edges []Edge
 	// Shards that the ledger has, or will have.
@@ -140,6 +144,10 @@ func (p Plan) grant(u *User, role string) {
 	}
 	if role == Install {
 		publish(journal.RightsToCreate(p.Shards), journal.RightsToFollow(p.Shards), journal.RightsToMakeEdges(p.Shards))
+		return
+	}
+	if role == Backup {
+		publish(journal.RightsToBackUp(p.Shards))
 		return
 	}
 	publish(journal.RightsToFollow(p.Shards))

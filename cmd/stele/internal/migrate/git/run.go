@@ -1,0 +1,134 @@
+package git
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// command is git with everything off that the repository's own configuration could
+// have it run or fetch.
+func (s *Source) command(ctx context.Context, args ...string) *exec.Cmd {
+	safe := []string{
+		"-C", s.dir, "--no-pager", "--no-replace-objects", "--no-optional-locks",
+		"-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "protocol.allow=never", "-c", "gpg.program=false",
+		"-c", "log.showSignature=false", "-c", "log.follow=false", "-c", "core.quotePath=false",
+	}
+	cmd := exec.CommandContext(ctx, "git", append(safe, args...)...)
+	// What the caller's shell has set for another repository does not count.
+	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_") }),
+		"LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_NO_LAZY_FETCH=1")
+	return cmd
+}
+
+// output is what a command prints.
+func (s *Source) output(ctx context.Context, args ...string) (string, error) {
+	out, err := s.command(ctx, args...).Output()
+	return string(out), told(err)
+}
+
+// told adds git's own words to an error.
+func told(err error) error {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		return fmt.Errorf("git: %s", bytes.TrimSpace(exit.Stderr))
+	}
+	return err
+}
+
+// talk is a git that answers on its standard output what it is asked on its
+// standard input.
+type talk struct {
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer
+}
+
+func (s *Source) talk(ctx context.Context, args ...string) (*talk, error) {
+	t := &talk{cmd: s.command(ctx, args...)}
+	t.cmd.Stderr = &t.stderr
+	var err error
+	if t.in, err = t.cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	out, err := t.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	t.out = bufio.NewReaderSize(out, 64<<10)
+	if err := t.cmd.Start(); err != nil {
+		return nil, fmt.Errorf("start git: %w", err)
+	}
+	return t, nil
+}
+
+func (t *talk) close() {
+	t.in.Close()
+	// It may have more to say that nobody waits for.
+	t.cmd.Process.Kill()
+	t.cmd.Wait()
+}
+
+// broken is an error of the conversation, with git's own words.
+func (t *talk) broken(err error) error {
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	t.close()
+	if text := bytes.TrimSpace(t.stderr.Bytes()); len(text) > 0 {
+		return fmt.Errorf("git: %s", text)
+	}
+	return fmt.Errorf("git: %w", err)
+}
+
+// maxFile is the largest file that is read, in bytes; a value is smaller, but may
+// have much white space.
+const maxFile = 4 << 20
+
+// blobs reads files' contents.
+type blobs struct{ *talk }
+
+func (s *Source) openBlobs(ctx context.Context) (*blobs, error) {
+	t, err := s.talk(ctx, "cat-file", "--batch-command")
+	return &blobs{t}, err
+}
+
+// read returns a blob; of one that is too large only its size.
+func (b *blobs) read(id string) (data []byte, size int64, err error) {
+	if size, err = b.ask("info", id); err != nil || size > maxFile {
+		return nil, size, err
+	}
+	if size, err = b.ask("contents", id); err != nil {
+		return nil, 0, err
+	}
+	data = make([]byte, size+1) // and the end of the line
+	if _, err := io.ReadFull(b.out, data); err != nil {
+		return nil, 0, b.broken(err)
+	}
+	return data[:size], size, nil
+}
+
+// ask is the size that git tells: <id> blob <size>.
+func (b *blobs) ask(command, id string) (int64, error) {
+	if _, err := fmt.Fprintf(b.in, "%s %s\n", command, id); err != nil {
+		return 0, b.broken(err)
+	}
+	line, err := b.out.ReadString('\n')
+	if err != nil {
+		return 0, b.broken(err)
+	}
+	f := strings.Fields(line)
+	if len(f) != 3 || f[0] != id || f[1] != "blob" {
+		return 0, fmt.Errorf("the blob %s is not there: git says %.80q: is it a whole clone?", id, strings.TrimSpace(line))
+	}
+	return strconv.ParseInt(f[2], 10, 64)
+}

@@ -1,0 +1,95 @@
+package migrate
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/changelog"
+	"github.com/stelehq/stele/ledger"
+)
+
+// unknownAuthor is whoever a source that keeps authors does not name.
+const unknownAuthor = "unknown"
+
+// lines makes a tenant's changes of a step into a line, or several where they are
+// more than fit a commit. Only the last one has the step's message: what was
+// interrupted before it is not taken for all of the step.
+func (r *Reader) lines(t *tenant, step Step, changes []ledger.Change) {
+	parts := split(changes)
+	for i, part := range parts {
+		r.number++
+		l := &changelog.Line{Number: r.number, Step: step.ID, Tenant: t.name}
+		cs := &l.ChangeSet
+		cs.Changes, cs.Message = part, r.message(t.name, step)
+		if i < len(parts)-1 {
+			cs.Message = clip(fmt.Sprintf("part %d of %d of: %s", i+1, len(parts), cs.Message), ledger.MaxMessage)
+		}
+		for _, c := range part {
+			l.Size += len(c.Key) + len(c.Value)
+		}
+		if !step.Time.IsZero() {
+			at := t.place(step.Time)
+			l.Moved = !at.Equal(step.Time)
+			cs.Import, cs.Author = &ledger.Import{Time: at}, clip(step.Author, ledger.MaxAuthor)
+			if cs.Author == "" {
+				cs.Author = unknownAuthor
+			}
+		}
+		cs.RequestID = r.requestID(t, step, i)
+		r.waiting = append(r.waiting, l)
+	}
+}
+
+// place is the time of a line: the step's, unless that is before the line before
+// it, or in the future.
+func (t *tenant) place(at time.Time) time.Time {
+	if now := time.Now().UTC(); at.After(now) {
+		at = now
+	}
+	if at.Before(t.newest) {
+		at = t.newest
+	}
+	t.newest = at
+	return at
+}
+
+func (r *Reader) message(t ledger.Tenant, step Step) string {
+	switch {
+	case step.Number > 0:
+		return fmt.Sprint(r.mark(t), step.Number)
+	case step.Message != "":
+		return clip(step.Message, ledger.MaxMessage)
+	}
+	return clip(r.route(t)+": "+step.ID, ledger.MaxMessage)
+}
+
+// requestID is the same whenever the step is read again. A difference is another
+// one from each head of the tenant on, so its lines are named after that, too.
+func (r *Reader) requestID(t *tenant, step Step, part int) string {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %q %d", r.route(t.name), step.ID, part)
+	if step.State {
+		fmt.Fprintf(h, " from %d", t.head)
+	}
+	return "import:" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
+}
+
+// split divides changes into what fits a commit each.
+func split(changes []ledger.Change) [][]ledger.Change {
+	var parts [][]ledger.Change
+	start, size := 0, 0
+	for i, c := range changes {
+		more := len(c.Key) + len(c.Value)
+		if i > start && (i-start == ledger.MaxChanges || size+more > ledger.MaxChangeSet) {
+			parts = append(parts, changes[start:i])
+			start, size = i, 0
+		}
+		size += more
+	}
+	if start < len(changes) {
+		parts = append(parts, changes[start:])
+	}
+	return parts
+}

@@ -1,0 +1,75 @@
+// Package migrate reads configurations that are kept elsewhere as lines for the
+// importer.
+//
+// A Source yields steps, oldest first: what changed together there, when, and who
+// did it. A Reader gives each name its place in the ledger by a Mapping and makes a
+// line of every tenant's part of a step. What the ledger would not take (a name, a
+// value) is told with its reason before anything is written: whoever imports reads
+// the source once for that, and a second time for the lines, so a Source yields the
+// same steps each time.
+//
+// Nothing is written twice. A step's lines have request ids made from the source's
+// name and the step's id; a step that is a state becomes the difference to what the
+// ledger holds.
+package migrate
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// Source is a history, or a state, that is kept elsewhere.
+type Source interface {
+	// Name tells this source from all others, wherever it is read; it is in the
+	// message of commits whose step has none.
+	Name() string
+	// Steps yields the steps, oldest first, and the same ones each time: what comes
+	// in meanwhile is left for the next import. An error ends it.
+	Steps(context.Context) iter.Seq2[Step, error]
+}
+
+// Step is what changed at one time in a source.
+type Step struct {
+	// ID names the step within its source, for ever: "revision 42".
+	ID string
+	// Number is the step's, in a source that counts them and forgets the oldest; 0
+	// elsewhere. Of such a source only steps are imported that come after the
+	// newest one that the ledger has.
+	Number uint64
+	// Time and Author are empty in a source that keeps none: the commit is then
+	// the importer's, of now.
+	Time    time.Time
+	Author  string
+	Message string
+	// State says that Items are all that there is, not what changed. Only the first
+	// step may be one.
+	State bool
+	Items []Item
+}
+
+// Item is one name that is set or deleted.
+type Item struct {
+	Name string
+	// Value is text: what is JSON stays JSON, anything else becomes a string.
+	Value  string
+	Delete bool
+	// Secret says that the source keeps the value encrypted: it is not written in
+	// plain into a ledger that keeps it for ever.
+	Secret bool
+	// Fault is why the source could not read the value; nil when it could.
+	Fault error
+}
+
+// Ledger is what a Reader asks the ledger for.
+type Ledger interface {
+	// Head is the tenant's newest commit's revision and time; zero without one.
+	Head(context.Context, ledger.Tenant) (ledger.Revision, time.Time, error)
+	// Entries are the tenant's keys below the prefix, secrets revealed.
+	Entries(context.Context, ledger.Tenant, ledger.Prefix) (map[ledger.Key]ledger.Value, error)
+	// Message is the newest commit's whose message begins with the text; empty
+	// without one.
+	Message(ctx context.Context, t ledger.Tenant, begins string) (string, error)
+}

@@ -1,0 +1,32 @@
+package migrate
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/stelehq/stele/ledger"
+)
+
+// difference is what makes the ledger's keys below the mapping's prefix those of a
+// state: deletions first, then what is new or means something else.
+func (r *Reader) difference(t *tenant, state []ledger.Change) ([]ledger.Change, error) {
+	has, err := r.Ledger.Entries(r.ctx, t.name, r.Mapping.into)
+	if err != nil {
+		return nil, err
+	}
+	var changes []ledger.Change
+	for _, c := range state {
+		if now, ok := has[c.Key]; !ok || !now.Equal(c.Value) {
+			changes = append(changes, c)
+		}
+		delete(has, c.Key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(has)) {
+		if !r.Prune {
+			r.Kept(t.name, key)
+			continue
+		}
+		changes = append(changes, ledger.Change{Key: key, Delete: true})
+	}
+	return changes, nil
+}

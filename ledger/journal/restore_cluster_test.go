@@ -1,0 +1,58 @@
+package journal
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// A backup of one machine becomes a ledger of three servers, which takes more.
+func TestABackupMovesToACluster(t *testing.T) {
+	s := startTest(t, t.TempDir())
+	j := openTest(t, s, Config{Shards: 2})
+	last := mustAppend(t, j, "acme", 0, "one")
+	dir := filepath.Join(t.TempDir(), "backup")
+	if _, err := TakeBackup(t.Context(), connect(t, s), dir); err != nil {
+		t.Fatal(err)
+	}
+	servers := startCluster(t)
+	nc, err := nats.Connect(servers[0].server.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for { // The servers elect a leader first.
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := js.AccountInfo(ctx)
+		if cancel(); err == nil {
+			break
+		}
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := Restore(t.Context(), nc, dir, 3); err != nil {
+		t.Fatal(err)
+	}
+	moved, err := Open(t.Context(), nc, Config{Replicas: 3, Embedded: servers[0]})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(moved.Close)
+	if moved.Epoch() != j.Epoch() {
+		t.Error("it is another ledger")
+	}
+	shard := moved.shards[moved.Shard("acme")]
+	if info := shard.CachedInfo(); info.Config.Replicas != 3 || info.State.LastSeq != uint64(last) {
+		t.Errorf("it has %d replicas and %+v", info.Config.Replicas, info.State)
+	}
+	appendUntilWritten(t, moved, last, "two")
+}

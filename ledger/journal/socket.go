@@ -1,0 +1,120 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// socketName is that of the socket in the server's folder.
+const socketName = "stele.sock"
+
+// socket lets other programs on this machine speak to the embedded server. Who may
+// open it is who may read and write the server's files.
+type socket struct {
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu     sync.Mutex // guards what follows
+	closed bool
+	conns  map[net.Conn]bool
+}
+
+// listenSocket serves connections, each a client of the server, until it is closed.
+func listenSocket(dir string, dial func() (net.Conn, error)) (*socket, error) {
+	path := filepath.Join(dir, socketName)
+	// The folder's lock is ours: what is there was left by a process that was killed.
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		l.Close()
+		return nil, err
+	}
+	s := &socket{listener: l, conns: make(map[net.Conn]bool)}
+	s.running.Go(func() { s.accept(dial) })
+	return s, nil
+}
+
+func (s *socket) accept(dial func() (net.Conn, error)) {
+	for {
+		outside, err := s.listener.Accept()
+		if err != nil {
+			return
+		}
+		inside, err := dial()
+		if err != nil {
+			outside.Close()
+			continue
+		}
+		if !s.keep(outside, inside) {
+			return
+		}
+		// Either end that closes closes both.
+		for _, way := range [][2]net.Conn{{outside, inside}, {inside, outside}} {
+			s.running.Go(func() {
+				io.Copy(way[0], way[1])
+				s.drop(outside, inside)
+			})
+		}
+	}
+}
+
+func (s *socket) keep(conns ...net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range conns {
+		if s.closed {
+			c.Close()
+		} else {
+			s.conns[c] = true
+		}
+	}
+	return !s.closed
+}
+
+func (s *socket) drop(conns ...net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+		delete(s.conns, c)
+	}
+}
+
+func (s *socket) close() {
+	s.listener.Close()
+	s.mu.Lock()
+	s.closed = true
+	for c := range s.conns {
+		c.Close()
+	}
+	s.mu.Unlock()
+	s.running.Wait()
+}
+
+// ConnectSocket connects to the embedded server of another process, whose
+// ServerConfig.Dir it is.
+func ConnectSocket(dir string) (*nats.Conn, error) {
+	nc, err := nats.Connect("nats://127.0.0.1", nats.SetCustomDialer(socketDialer(filepath.Join(dir, socketName))), nats.Name("stele"))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the journal in %s: %w", dir, err)
+	}
+	return nc, nil
+}
+
+// socketDialer is a socket's path.
+type socketDialer string
+
+// Dial connects to the socket, whatever it is asked for.
+func (d socketDialer) Dial(string, string) (net.Conn, error) { return net.Dial("unix", string(d)) }
