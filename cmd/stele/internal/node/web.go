@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 
+	"github.com/stelehq/stele/gateway/console"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 )
@@ -32,7 +33,12 @@ func (n *Node) openWeb() (err error) {
 	if n.web.conn, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
+	pages, err := console.New(console.Config{Conn: n.web.conn, Secure: n.cfg.HTTPTLS != nil, Log: n.cfg.Log})
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
+	mux.Handle("/", pages)
 	n.web.server = &http.Server{
 		Handler:           mux,
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,

@@ -1,0 +1,90 @@
+package console
+
+import (
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"mime"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+)
+
+//go:embed assets
+var assetFiles embed.FS
+
+// assetRoot begins the paths of files that pages load. No tenant's name begins so.
+const assetRoot = "/-/assets/"
+
+// assets are the files that pages load, each under a name that has its hash in it,
+// so that browsers keep it for good.
+type assets struct {
+	byName map[string]*asset // console.css
+	byPath map[string]*asset // 3f2a9c1b7d04/console.css
+}
+
+type asset struct {
+	path, kind, integrity string
+	plain, gzipped        []byte
+}
+
+func loadAssets() (*assets, error) {
+	a := &assets{map[string]*asset{}, map[string]*asset{}}
+	err := fs.WalkDir(assetFiles, "assets", func(name string, d fs.DirEntry, err error) error {
+		kind := mime.TypeByExtension(path.Ext(name))
+		if err != nil || d.IsDir() || kind == "" || strings.HasSuffix(name, ".txt") {
+			return err
+		}
+		body, err := assetFiles.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		sum := sha256.Sum256(body)
+		var z bytes.Buffer
+		w, _ := gzip.NewWriterLevel(&z, gzip.BestCompression) // fails for a wrong level only
+		w.Write(body)                                         // a buffer takes all
+		w.Close()
+		f := &asset{
+			path: hex.EncodeToString(sum[:6]) + "/" + path.Base(name), kind: kind,
+			integrity: "sha256-" + base64.StdEncoding.EncodeToString(sum[:]), plain: body, gzipped: z.Bytes(),
+		}
+		a.byName[path.Base(name)], a.byPath[f.path] = f, f
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the console's files: %w", err)
+	}
+	return a, nil
+}
+
+// url is where pages find a file.
+func (a *assets) url(name string) string { return assetRoot + a.byName[name].path }
+
+// integrity is what a file's hash must be.
+func (a *assets) integrity(name string) string { return a.byName[name].integrity }
+
+func (a *assets) serve(w http.ResponseWriter, r *http.Request, name string) {
+	f, ok := a.byPath[name]
+	if !ok || r.Method != http.MethodGet && r.Method != http.MethodHead {
+		http.NotFound(w, r)
+		return
+	}
+	h, body := w.Header(), f.plain
+	h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	h.Set("Content-Type", f.kind)
+	h.Set("Vary", "Accept-Encoding")
+	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		body = f.gzipped
+	}
+	h.Set("Content-Length", strconv.Itoa(len(body)))
+	if r.Method == http.MethodGet {
+		w.Write(body)
+	}
+}

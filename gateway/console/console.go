@@ -1,0 +1,59 @@
+// Package console is the web console: pages for people who read, change and take
+// back configuration. It is only a client of the gateway: every page is made of
+// calls with the visitor's own token, so that nobody sees here what they could not
+// have asked for otherwise.
+//
+// A URL names what a page shows, with its moment: /acme/keys/tenantconfig/ is the
+// newest state, and /acme@42/keys/tenantconfig/ the one after revision 42. Every
+// page works without scripts; with them it is live.
+package console
+
+import (
+	"log/slog"
+	"net/http"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+)
+
+// Config says what a console needs.
+type Config struct {
+	// Conn is the connection to the gateway. The console adds each visitor's token.
+	Conn grpc.ClientConnInterface
+	// Secure: visitors come over TLS, here or in front of it, so that their cookies
+	// may be kept from anything else.
+	Secure bool
+	Log    *slog.Logger
+}
+
+// Console serves the pages.
+type Console struct {
+	cfg     Config
+	config  stelev1.ConfigClient
+	ledger  stelev1.LedgerClient
+	proof   stelev1.ProofClient
+	sinks   stelev1.SinksClient
+	assets  *assets
+	handler http.Handler
+}
+
+// New returns the console of a gateway.
+func New(cfg Config) (*Console, error) {
+	a, err := loadAssets()
+	if err != nil {
+		return nil, err
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Console{
+		cfg: cfg, assets: a,
+		config: stelev1.NewConfigClient(cfg.Conn), ledger: stelev1.NewLedgerClient(cfg.Conn),
+		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn),
+	}
+	c.handler = secured(http.HandlerFunc(c.route))
+	return c, nil
+}
+
+// ServeHTTP answers with a page.
+func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }

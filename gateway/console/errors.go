@@ -1,0 +1,109 @@
+package console
+
+import (
+	"errors"
+	"net/http"
+	"strconv"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+var errMethod = errors.New("this page cannot do that")
+
+// trouble is an error as a page tells it.
+type trouble struct {
+	status  int
+	title   string // what is wrong
+	message string // where and why, in the gateway's words; empty for none
+	advice  string // what to do
+}
+
+// troubleOf finds the page of an error.
+func troubleOf(err error) trouble {
+	switch {
+	case errors.Is(err, errNoPlace):
+		return noSuchPage
+	case errors.Is(err, errMethod):
+		return trouble{http.StatusMethodNotAllowed, "This page cannot do that", "", "Go back and use the page's own buttons."}
+	}
+	s, ok := status.FromError(err)
+	if !ok {
+		return trouble{http.StatusInternalServerError, "Something went wrong here", "", "The gateway's log says what. Try again; when it stays, tell those who run it."}
+	}
+	t := trouble{http.StatusInternalServerError, "Something went wrong in the gateway", s.Message(), "Try again; when it stays, tell those who run it."}
+	switch s.Code() {
+	case codes.InvalidArgument:
+		t.status, t.title, t.advice = http.StatusBadRequest, "That is not valid", "Mend it and try again."
+	case codes.OutOfRange:
+		t.status, t.title, t.advice = http.StatusNotFound, "No such moment", "Choose a moment that the history has, or go to the newest state."
+	case codes.NotFound:
+		t.status, t.title, t.advice = http.StatusNotFound, "Not there", "It is not set at this moment, or never was. Its history tells."
+	case codes.FailedPrecondition:
+		t.status, t.title, t.advice = http.StatusConflict, "Not as things are", "Look at what is there now and decide again."
+		if reasonOf(err) == "TENANT_NOT_SERVED" {
+			return noSuchPage
+		}
+	case codes.Aborted:
+		t.status, t.title, t.advice = http.StatusConflict, "Others were faster", "Try again."
+	case codes.PermissionDenied:
+		return noSuchPage
+	case codes.Unauthenticated:
+		t.status, t.title, t.advice = http.StatusUnauthorized, "You are not logged in any more", "Log in again."
+	case codes.ResourceExhausted:
+		t.status, t.title, t.advice = http.StatusTooManyRequests, "Too much at once", "Wait a little, or ask for less."
+	case codes.Unavailable:
+		t.status, t.title, t.advice = http.StatusServiceUnavailable, "The gateway cannot do that now", "Try again in a few seconds."
+	case codes.DeadlineExceeded:
+		t.status, t.title, t.advice = http.StatusGatewayTimeout, "That took too long", "Whether it was done is not known: look before you try again."
+	}
+	return t
+}
+
+// noSuchPage is also what a visitor sees of what they may not: whether it is there is
+// not told.
+var noSuchPage = trouble{http.StatusNotFound, "No such page", "There is nothing here, or it is not for you to see.", "Check the address, or log in as somebody who may."}
+
+// fail answers with an error's page.
+func (v *visit) fail(err error) {
+	t := troubleOf(err)
+	if t.status == http.StatusUnauthorized {
+		v.askToLogIn()
+		return
+	}
+	if t.status == http.StatusInternalServerError {
+		v.cfg.Log.Error("a page failed", "path", v.r.URL.Path, "error", err)
+	}
+	if wait := retryOf(err); wait > 0 {
+		v.w.Header().Set("Retry-After", strconv.Itoa(wait))
+	}
+	if err := v.plain(t.status, t.title, troublePage(t)); err != nil {
+		v.cfg.Log.Error("an error's page failed", "error", err)
+		http.Error(v.w, t.title, t.status)
+	}
+}
+
+// statusMessage is an error in the gateway's words.
+func statusMessage(err error) string { return status.Convert(err).Message() }
+
+// detail finds a detail of an error from the gateway.
+func detail[T any](err error) (d T, ok bool) {
+	for _, any := range status.Convert(err).Details() {
+		if d, ok := any.(T); ok {
+			return d, true
+		}
+	}
+	return d, false
+}
+
+func reasonOf(err error) string {
+	info, _ := detail[*errdetails.ErrorInfo](err)
+	return info.GetReason()
+}
+
+// retryOf is how many seconds to wait before trying again; 0 for not known.
+func retryOf(err error) int {
+	info, _ := detail[*errdetails.RetryInfo](err)
+	return int((info.GetRetryDelay().AsDuration() + 999_999_999).Seconds())
+}

@@ -1,0 +1,115 @@
+package console
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// section is a page that the frame leads to.
+type section struct {
+	page, title string
+	newest      bool // it has no past
+}
+
+var sections = []section{
+	{page: "keys", title: "Keys"},
+	{page: "history", title: "History", newest: true},
+}
+
+// section is the path of a section, at the same moment where it has one.
+func (p place) section(s section) templ.SafeURL {
+	if s.newest {
+		p.at = 0
+	}
+	return templ.SafeURL(p.to(s.page, ""))
+}
+
+// moments is where the time slider's form leads, and ticks what stands under it.
+func (p place) moments() templ.SafeURL { return templ.SafeURL("/" + string(p.tenant) + "/at") }
+func (p place) ticks() string          { return "/" + string(p.tenant) + "/ticks" }
+
+// pagePath is what follows the tenant and the revision in the visit's own URL: what
+// the time slider stays on.
+func (v *visit) pagePath() string {
+	p := place{tenant: v.tenant, page: v.page, rest: v.rest}
+	if v.pastless {
+		return "keys/"
+	}
+	path := strings.TrimPrefix(p.String(), p.root())
+	if v.r.URL.RawQuery != "" {
+		path += "?" + v.r.URL.RawQuery
+	}
+	return path
+}
+
+func (v *visit) shownRevision() uint64 {
+	if v.at != 0 {
+		return uint64(v.at)
+	}
+	return v.head.GetSnapshot().GetHead()
+}
+
+func pageTitle(v *visit, title string) string {
+	if v.tenant == "" {
+		return title
+	}
+	return title + " · " + v.place.state()
+}
+
+func revisionText(r ledger.Revision) string { return fmt.Sprint(uint64(r)) }
+
+// late is how old a gateway's knowledge may be before the pages warn of it: it hears
+// from the journal every second or two.
+const late = 10 * time.Second
+
+// lateBy is how long the gateway has not heard from the journal, where that is worth
+// a warning.
+func lateBy(head *stelev1.GetHeadResponse) string {
+	s := head.GetSnapshot()
+	age := s.GetAge().AsDuration()
+	if !s.GetStale() && age < late {
+		return ""
+	}
+	return lasting(age)
+}
+
+func rolesOf(p *stelev1.Principal) string {
+	roles := slices.Clone(p.Roles)
+	slices.Sort(roles)
+	return strings.Join(roles, ", ")
+}
+
+// lasting is a duration for people: its one largest unit.
+func lasting(d time.Duration) string {
+	day := 24 * time.Hour
+	for _, u := range []struct {
+		unit time.Duration
+		name string
+	}{{365 * day, "year"}, {30 * day, "month"}, {day, "day"}, {time.Hour, "hour"}, {time.Minute, "minute"}} {
+		if n := d / u.unit; n == 1 {
+			return "1 " + u.name
+		} else if n > 1 {
+			return fmt.Sprintf("%d %ss", n, u.name)
+		}
+	}
+	return fmt.Sprintf("%d s", max(d, 0)/time.Second)
+}
+
+func ago(d time.Duration) string {
+	if d < 2*time.Second {
+		return "just now"
+	}
+	return lasting(d) + " ago"
+}
+
+// exactly is a time as pages write it: in UTC, to the second.
+func exactly(t *timestamppb.Timestamp) string {
+	return t.AsTime().UTC().Format("2006-01-02 15:04:05 UTC")
+}

@@ -1,0 +1,82 @@
+package console
+
+import (
+	"net/http"
+	"strings"
+)
+
+// handler answers a visit. What it returns is shown as an error's page.
+type handler func(*Console, *visit) error
+
+// methods are how a page answers; nil where it does not.
+type methods struct {
+	get, post handler
+	// newest: the page has no past, and /acme@42/... is none of its names.
+	newest bool
+	// open to visitors who have not logged in.
+	open bool
+}
+
+// ownPages belong to no tenant.
+var ownPages = map[string]methods{
+	"":        {get: (*Console).showTenants},
+	"login":   {get: (*Console).showLogin, post: (*Console).login, open: true},
+	"logout":  {post: (*Console).logout, open: true},
+	"-/theme": {post: (*Console).setTheme, open: true},
+}
+
+// tenantPages are those of a tenant, by the word after it.
+var tenantPages = map[string]methods{
+	"":      {get: (*Console).showFirst},
+	"keys":  {get: (*Console).showKeys},
+	"at":    {get: (*Console).goToMoment, newest: true},
+	"ticks": {get: (*Console).showTicks, newest: true},
+}
+
+// route finds the page of a request and answers with it.
+func (c *Console) route(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if name, ok := strings.CutPrefix(path, assetRoot); ok {
+		c.assets.serve(w, r, name)
+		return
+	}
+	v := &visit{Console: c, w: w, r: r, ctx: r.Context()}
+	if err := c.answer(v, path); err != nil {
+		v.fail(err)
+	}
+}
+
+func (c *Console) answer(v *visit, path string) error {
+	if m, ok := ownPages[strings.TrimPrefix(path, "/")]; ok {
+		if !m.open && !v.enter("") {
+			return v.askToLogIn()
+		}
+		return m.call(v)
+	}
+	if !strings.Contains(strings.TrimPrefix(path, "/"), "/") {
+		return v.redirect(path + "/")
+	}
+	p, err := parsePlace(path)
+	if err != nil {
+		return err
+	}
+	m, ok := tenantPages[p.page]
+	if !ok || m.newest && p.at != 0 {
+		return errNoPlace
+	}
+	v.place, v.pastless = p, m.newest
+	if !v.enter(p.tenant) {
+		return v.askToLogIn()
+	}
+	return m.call(v)
+}
+
+func (m methods) call(v *visit) error {
+	switch {
+	case (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) && m.get != nil:
+		return m.get(v.Console, v)
+	case v.r.Method == http.MethodPost && m.post != nil:
+		return m.post(v.Console, v)
+	}
+	return errMethod
+}

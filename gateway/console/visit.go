@@ -1,0 +1,161 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+
+	"github.com/a-h/templ"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// visit is one request: whose it is, what it is about, and the answer.
+type visit struct {
+	*Console
+	place
+	w http.ResponseWriter
+	r *http.Request
+	// pastless: the page is the same at every moment.
+	pastless bool
+	// ctx carries the visitor's token and, for an operator, the tenant.
+	ctx context.Context
+
+	// What frame found out; zero where it did not.
+	head      *stelev1.GetHeadResponse
+	principal *stelev1.Principal
+	status    *stelev1.GetStatusResponse
+	shown     *timestamppb.Timestamp // the past state's time
+}
+
+// enter makes the visit one of a visitor who has logged in, to a tenant or, where
+// it is empty, to none.
+func (v *visit) enter(t ledger.Tenant) bool {
+	s, ok := v.Console.session(v.r)
+	if ok {
+		v.ctx = withToken(v.r.Context(), s.token, t)
+	}
+	return ok
+}
+
+// withToken makes calls those of a token's holder, for a tenant unless it is empty.
+func withToken(ctx context.Context, token string, t ledger.Tenant) context.Context {
+	kv := []string{"authorization", "Bearer " + token}
+	if t != "" {
+		kv = append(kv, "as-tenant", string(t))
+	}
+	return metadata.AppendToOutgoingContext(ctx, kv...)
+}
+
+// load makes calls side by side, those that every page needs among them. The first
+// error ends them all.
+func (v *visit) load(calls ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(v.ctx)
+	group.Go(func() (err error) {
+		if v.status, err = v.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); err == nil {
+			v.principal = v.status.Principal
+		}
+		return err
+	})
+	if v.tenant != "" {
+		group.Go(func() (err error) {
+			v.head, err = v.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+			return err
+		})
+	}
+	if v.at != 0 {
+		group.Go(func() error {
+			at, err := v.commitAt(ctx, v.moment())
+			if err == nil {
+				v.shown = at.Commit.Time
+			}
+			return err
+		})
+	}
+	for _, call := range calls {
+		group.Go(func() error { return call(ctx) })
+	}
+	return group.Wait()
+}
+
+// moment is what a read of this place asks for: the state that the URL names, or
+// the newest.
+func (v *visit) moment() *stelev1.At {
+	if v.at == 0 {
+		return nil
+	}
+	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(v.at)}}
+}
+
+// show answers with a page in the frame. The command does on the command line what
+// the page does; empty for none.
+func (v *visit) show(status int, title string, command command, content templ.Component) error {
+	return v.render(status, layout(v, title, command, content))
+}
+
+// plain answers with a page that has no more than the wordmark around it.
+func (v *visit) plain(status int, title string, content templ.Component) error {
+	return v.render(status, bare(v, title, content))
+}
+
+// render answers with a page. It is whole before its first byte is sent, so that an
+// error leaves none that is broken off.
+func (v *visit) render(status int, page templ.Component) error {
+	var b bytes.Buffer
+	if err := page.Render(v.r.Context(), &b); err != nil {
+		return fmt.Errorf("write a page: %w", err)
+	}
+	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	v.w.WriteHeader(status)
+	v.w.Write(b.Bytes()) // that the visitor has left, is no error
+	return nil
+}
+
+// redirect leads to a path of the console, by GET.
+func (v *visit) redirect(path string) error {
+	if v.r.URL.RawQuery != "" && v.r.Method == http.MethodGet && path == v.r.URL.Path+"/" {
+		path += "?" + v.r.URL.RawQuery
+	}
+	http.Redirect(v.w, v.r, path, http.StatusSeeOther)
+	return nil
+}
+
+func (v *visit) askToLogIn() error {
+	to := "/login"
+	if v.r.Method == http.MethodGet && v.r.URL.Path != "/" {
+		to += "?to=" + url.QueryEscape(v.r.URL.RequestURI())
+	}
+	return v.redirect(to)
+}
+
+// may says whether the visitor may do something to a key, or to all keys that begin
+// with a prefix, as far as the frame knows. The gateway decides; this is for what
+// the page offers.
+func (v *visit) may(operation, prefix string) bool {
+	for _, a := range v.principal.GetAllowed() {
+		if a.Operation != operation {
+			continue
+		}
+		for _, p := range a.Prefixes {
+			if len(p) <= len(prefix) && prefix[:len(p)] == p {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// operator says whether the visitor may act for any tenant.
+func (v *visit) operator() bool {
+	for _, r := range v.principal.GetRoles() {
+		if r == "operator" {
+			return true
+		}
+	}
+	return false
+}
