@@ -5,8 +5,8 @@ import (
 	"fmt"
 
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/cmd/stele/internal/patch"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/patch"
 	"github.com/stelehq/stele/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )

@@ -34,6 +34,7 @@ type Console struct {
 	proof   stelev1.ProofClient
 	sinks   stelev1.SinksClient
 	assets  *assets
+	lives   chan struct{} // a place for each page that is told of new commits
 	handler http.Handler
 }
 
@@ -47,7 +48,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{
-		cfg: cfg, assets: a,
+		cfg: cfg, assets: a, lives: make(chan struct{}, maxLive),
 		config: stelev1.NewConfigClient(cfg.Conn), ledger: stelev1.NewLedgerClient(cfg.Conn),
 		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn),
 	}

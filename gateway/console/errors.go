@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/a-h/templ"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -68,6 +69,10 @@ var noSuchPage = trouble{http.StatusNotFound, "No such page", "There is nothing 
 // fail answers with an error's page.
 func (v *visit) fail(err error) {
 	t := troubleOf(err)
+	known := v.status != nil && (v.tenant == "" || v.head != nil)
+	if known && status.Code(err) == codes.PermissionDenied {
+		t = trouble{http.StatusForbidden, "You may not", statusMessage(err), "Ask somebody who may give you the right, or log in as somebody who has it."}
+	}
 	if t.status == http.StatusUnauthorized {
 		v.askToLogIn()
 		return
@@ -78,7 +83,11 @@ func (v *visit) fail(err error) {
 	if wait := retryOf(err); wait > 0 {
 		v.w.Header().Set("Retry-After", strconv.Itoa(wait))
 	}
-	if err := v.plain(t.status, t.title, troublePage(t)); err != nil {
+	answer := v.plain
+	if known {
+		answer = func(status int, title string, page templ.Component) error { return v.show(status, title, nil, page) }
+	}
+	if err := answer(t.status, t.title, troublePage(t)); err != nil {
 		v.cfg.Log.Error("an error's page failed", "error", err)
 		http.Error(v.w, t.title, t.status)
 	}

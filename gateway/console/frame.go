@@ -3,6 +3,7 @@ package console
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,7 +21,7 @@ type section struct {
 
 var sections = []section{
 	{page: "keys", title: "Keys"},
-	{page: "history", title: "History", newest: true},
+	{page: "history", title: "History"},
 }
 
 // section is the path of a section, at the same moment where it has one.
@@ -39,7 +40,10 @@ func (p place) ticks() string          { return "/" + string(p.tenant) + "/ticks
 // the time slider stays on.
 func (v *visit) pagePath() string {
 	p := place{tenant: v.tenant, page: v.page, rest: v.rest}
-	if v.pastless {
+	switch {
+	case v.page == "commits": // the slider leads from commit to commit
+		return "commits"
+	case v.pastless:
 		return "keys/"
 	}
 	path := strings.TrimPrefix(p.String(), p.root())
@@ -49,11 +53,27 @@ func (v *visit) pagePath() string {
 	return path
 }
 
-func (v *visit) shownRevision() uint64 {
-	if v.at != 0 {
-		return uint64(v.at)
+// newestPath is the page at the newest state.
+func (v *visit) newestPath() string {
+	if v.page == "commits" {
+		return v.to("commits", revisionOf(v.head.GetSnapshot().GetHead()))
 	}
-	return v.head.GetSnapshot().GetHead()
+	return place{tenant: v.tenant}.root() + v.pagePath()
+}
+
+// shownRevision is where the time slider stands.
+func (v *visit) shownRevision() uint64 {
+	head := v.head.GetSnapshot().GetHead()
+	if v.page == "commits" {
+		number, _, _ := strings.Cut(v.rest, "/")
+		if n, err := strconv.ParseUint(number, 10, 64); err == nil {
+			return min(n, head)
+		}
+	}
+	if v.at != 0 {
+		return min(uint64(v.at), head)
+	}
+	return head
 }
 
 func pageTitle(v *visit, title string) string {

@@ -27,10 +27,17 @@ var ownPages = map[string]methods{
 
 // tenantPages are those of a tenant, by the word after it.
 var tenantPages = map[string]methods{
-	"":      {get: (*Console).showFirst},
-	"keys":  {get: (*Console).showKeys},
-	"at":    {get: (*Console).goToMoment, newest: true},
-	"ticks": {get: (*Console).showTicks, newest: true},
+	"":        {get: (*Console).showFirst},
+	"keys":    {get: (*Console).showKeys, post: (*Console).save},
+	"raw":     {get: (*Console).raw},
+	"reveal":  {post: (*Console).reveal},
+	"new":     {get: (*Console).showNew, post: (*Console).create, newest: true},
+	"delete":  {get: (*Console).showDelete, post: (*Console).remove, newest: true},
+	"history": {get: (*Console).showHistory},
+	"commits": {get: (*Console).commits, post: (*Console).commits, newest: true},
+	"at":      {get: (*Console).goToMoment, newest: true},
+	"ticks":   {get: (*Console).showTicks, newest: true},
+	"live":    {get: (*Console).live, newest: true},
 }
 
 // route finds the page of a request and answers with it.

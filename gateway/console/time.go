@@ -24,6 +24,9 @@ const ticksShown = 5
 func (c *Console) goToMoment(v *visit) error {
 	page := v.r.FormValue("page")
 	to := func(r ledger.Revision) error {
+		if page == "commits" && r != 0 {
+			return v.redirect(place{tenant: v.tenant}.to(page, revisionOf(uint64(r))))
+		}
 		return v.redirect(localPath(place{tenant: v.tenant, at: r}.root() + page))
 	}
 	if v.r.FormValue("by") != "time" {
@@ -35,7 +38,7 @@ func (c *Console) goToMoment(v *visit) error {
 		if err != nil {
 			return err
 		}
-		if n >= head.Snapshot.Head {
+		if n >= head.Snapshot.Head && page != "commits" {
 			n = 0
 		}
 		return to(ledger.Revision(n))

@@ -53,18 +53,18 @@ func withToken(ctx context.Context, token string, t ledger.Tenant) context.Conte
 }
 
 // load makes calls side by side, those that every page needs among them. The first
-// error ends them all.
+// error ends the page's own; what the frame says is also for the page of an error.
 func (v *visit) load(calls ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(v.ctx)
 	group.Go(func() (err error) {
-		if v.status, err = v.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); err == nil {
+		if v.status, err = v.ledger.GetStatus(v.ctx, &stelev1.GetStatusRequest{}); err == nil {
 			v.principal = v.status.Principal
 		}
 		return err
 	})
 	if v.tenant != "" {
 		group.Go(func() (err error) {
-			v.head, err = v.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+			v.head, err = v.ledger.GetHead(v.ctx, &stelev1.GetHeadRequest{})
 			return err
 		})
 	}
@@ -158,4 +158,20 @@ func (v *visit) operator() bool {
 		}
 	}
 	return false
+}
+
+// together makes calls side by side. The first error ends them all.
+func together(ctx context.Context, calls ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, call := range calls {
+		group.Go(func() error { return call(ctx) })
+	}
+	return group.Wait()
+}
+
+// visitAt is the visit with links to a state of the past.
+func visitAt(v *visit, revision uint64) *visit {
+	then := *v
+	then.at = ledger.Revision(revision)
+	return &then
 }

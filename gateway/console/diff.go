@@ -1,0 +1,100 @@
+package console
+
+import (
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/patch"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// keyChange is what became of a key between two states.
+type keyChange struct {
+	key      string
+	from, to string // JSON text; empty where the key was not set
+	// places are what changed inside the value, where there is more to tell than that
+	// one value took another's place.
+	places []patch.Operation
+	same   bool
+}
+
+// mark is how the command line tells it, too.
+func (c keyChange) mark() string {
+	switch {
+	case c.from == "" && c.to == "":
+		return "·"
+	case c.from == "":
+		return "+"
+	case c.to == "":
+		return "-"
+	}
+	return "~"
+}
+
+// word says it, for those who don't see the mark.
+func (c keyChange) word() string {
+	return map[string]string{"+": "set", "-": "deleted", "~": "changed", "·": "not set before, either"}[c.mark()]
+}
+
+// changeOf compares two values of a key.
+func changeOf(key, from, to string) keyChange {
+	c := keyChange{key: key, from: from, to: to}
+	if from == "" || to == "" || len(from)+len(to) > 4*longValue {
+		c.same = from == to
+		return c
+	}
+	places, err := patch.Between(ledger.Value(from), ledger.Value(to))
+	if err != nil { // then there is no more to tell than the values
+		return c
+	}
+	c.same = len(places) == 0
+	if len(places) > 1 || len(places) == 1 && places[0].Path != "" {
+		c.places = places
+	}
+	return c
+}
+
+// changesOf are those of a commit, with the values that they replaced.
+func changesOf(info *stelev1.CommitInfo) []keyChange {
+	out := make([]keyChange, len(info.Commit.Changes))
+	for i, ch := range info.Commit.Changes {
+		from := ""
+		if i < len(info.PreviousValues) {
+			from = info.PreviousValues[i]
+		}
+		out[i] = changeOf(ch.Key, from, ch.Value)
+	}
+	return out
+}
+
+// tally counts what became of keys.
+func tally(changes []keyChange) string {
+	n := map[string]int{}
+	for _, c := range changes {
+		n[c.mark()]++
+	}
+	text := ""
+	for _, k := range []struct{ mark, word string }{{"+", " set"}, {"~", " changed"}, {"-", " deleted"}, {"·", " as before"}} {
+		if n[k.mark] > 0 {
+			if text != "" {
+				text += ", "
+			}
+			text += thousands(uint64(n[k.mark])) + k.word
+		}
+	}
+	return text
+}
+
+// placesShown is how many places of one value a page tells.
+const placesShown = 100
+
+func markClass(mark string) string {
+	return map[string]string{"+": "come", "-": "gone", "~": "turned"}[mark]
+}
+
+// cutPretty is a value over several lines, so much of it as a page has room for.
+func cutPretty(value string, most int) string {
+	s, cut := begin(pretty(value), most)
+	if cut {
+		s += "\n… " + sizeOf(len(value)) + " in all"
+	}
+	return s
+}

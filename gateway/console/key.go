@@ -1,0 +1,188 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+
+	"github.com/google/uuid"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// commitsOfKey is how many of a key's newest commits its page tells.
+const commitsOfKey = 10
+
+// keyView is a key at a moment.
+type keyView struct {
+	key     string
+	entry   *stelev1.Entry // nil when it is not set
+	history []*stelev1.CommitInfo
+	older   bool // the history has more
+	sinks   []sinkOfKey
+	form    writeForm
+	// revealed: the value is a secret itself.
+	revealed bool
+	written  string // the revision that the visitor has just written
+}
+
+// last is the commit that last touched the key; nil when none is known.
+func (k *keyView) last() *stelev1.CommitInfo {
+	if len(k.history) == 0 {
+		return nil
+	}
+	return k.history[0]
+}
+
+// revision is that which last set the key; 0 when it is not set.
+func (k *keyView) revision() uint64 { return k.entry.GetRevision() }
+
+// sinkOfKey is how far a sink is with a key.
+type sinkOfKey struct {
+	*stelev1.SinkStatus
+	parked *stelev1.Parked // nil when it is not
+}
+
+// holds says whether the sink has everything up to a revision.
+func (s sinkOfKey) holds(revision uint64) bool { return s.Position >= revision }
+
+// showKey shows a key: its value, who set it, what it was, and where it is.
+func (c *Console) showKey(v *visit) error {
+	if _, err := ledger.ParseKey(v.rest); err != nil {
+		return errNoPlace
+	}
+	k := &keyView{key: v.rest, written: v.r.FormValue("written")}
+	if err := v.load(c.readKey(v, k, false)); err != nil {
+		return err
+	}
+	k.form = k.newForm()
+	return v.showKeyView(http.StatusOK, k)
+}
+
+// reveal shows the key with its secret. That is recorded, so it takes a POST.
+func (c *Console) reveal(v *visit) error {
+	if _, err := ledger.ParseKey(v.rest); err != nil {
+		return errNoPlace
+	}
+	v.page = "keys" // whose page it is
+	k := &keyView{key: v.rest, revealed: true}
+	if err := v.load(c.readKey(v, k, true)); err != nil {
+		return err
+	}
+	k.form = k.newForm()
+	return v.showKeyView(http.StatusOK, k)
+}
+
+func (v *visit) showKeyView(code int, k *keyView) error {
+	words := []string{"get", k.key}
+	if k.revealed {
+		words = append(words, "--reveal")
+	}
+	switch {
+	case k.entry != nil:
+	case len(k.history) == 0:
+		code = http.StatusNotFound
+		words = []string{"log", k.key}
+	case code == http.StatusOK:
+		code = http.StatusNotFound
+	}
+	return v.show(code, k.key, v.command(words...), keyPage(v, k))
+}
+
+// readKey makes the calls that a key's page is of.
+func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return together(ctx, func(ctx context.Context) error {
+			got, err := c.config.Get(ctx, &stelev1.GetRequest{Key: k.key, At: v.moment(), Reveal: reveal})
+			if status.Code(err) == codes.NotFound {
+				return nil
+			}
+			k.entry = got.GetEntry()
+			return err
+		}, func(ctx context.Context) error {
+			list, err := c.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
+				Keys: &stelev1.ListCommitsRequest_Key{Key: k.key}, Until: v.moment(),
+				OnlyMatchingChanges: true, PreviousValues: true, PageSize: commitsOfKey,
+			})
+			k.history, k.older = list.GetCommits(), list.GetNextPageToken() != ""
+			return err
+		}, func(ctx context.Context) error {
+			k.sinks = c.sinksOf(ctx, k.key)
+			return nil
+		})
+	}
+}
+
+// mostParked is how many sinks are asked whether they have parked a key.
+const mostParked = 3
+
+// sinksOf tells how far the sinks are. A page is no less true without them, so an
+// error leaves them out.
+func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
+	list, err := c.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+	if err != nil {
+		return nil
+	}
+	out := make([]sinkOfKey, len(list.Sinks))
+	var group errgroup.Group
+	asked := 0
+	for i, s := range list.Sinks {
+		out[i].SinkStatus = s
+		if s.Parked == 0 || asked == mostParked {
+			continue
+		}
+		asked++
+		group.Go(func() error {
+			parked, err := c.sinks.ListParked(ctx, &stelev1.ListParkedRequest{Sink: s.Name})
+			if err != nil {
+				return nil
+			}
+			for _, p := range parked.Parked {
+				if p.Key == key {
+					out[i].parked = p
+				}
+			}
+			return nil
+		})
+	}
+	group.Wait()
+	return out
+}
+
+// writeForm is what a form that writes a key holds, and what was wrong with it.
+type writeForm struct {
+	key, value, message string
+	// expected is the revision that the key must still have; 0: it must not be set.
+	expected uint64
+	// name is the form's own, so that sending it twice writes once.
+	name string
+
+	keyProblem, valueProblem, messageProblem, problem string
+	conflict                                          *conflict
+}
+
+// conflict is what somebody else wrote while a form was filled in.
+type conflict struct {
+	theirs   *stelev1.Entry // nil: they have deleted it
+	commit   *stelev1.CommitInfo
+	between  keyChange // from what the form began with to theirs
+	mine     keyChange // from theirs to what the form holds
+	identity bool      // theirs is what the form holds
+}
+
+func (k *keyView) newForm() writeForm {
+	return writeForm{key: k.key, value: formValue(k.entry.GetValue()), expected: k.revision(), name: uuid.NewString()}
+}
+
+// formValue is a value to edit.
+func formValue(value string) string {
+	if value == "" || isMask(value) {
+		return ""
+	}
+	return pretty(value)
+}
+
+func revisionOf(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -1,0 +1,130 @@
+package console
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// How much of a value pages show, in bytes: in a row of a table, and alone.
+const (
+	shortValue = 160
+	longValue  = 16 << 10
+)
+
+// visible writes what people cannot see, or what turns the text around it, as JSON
+// escapes it: control characters, marks of direction, and characters without width.
+// In a JSON string that does not change the meaning.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, hidden) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			fmt.Fprintf(&b, `\u%04x`, r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func hidden(r rune) bool {
+	switch {
+	case r == '\n' || r == '\t':
+		return false
+	case r < ' ', r >= 0x7f && r < 0xa0, r == 0xad, r == 0x61c, r == 0xfeff:
+		return true
+	}
+	return r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
+}
+
+// short is a value for a row of a table.
+func short(value string) string {
+	s, cut := begin(value, shortValue)
+	if cut {
+		s += "…"
+	}
+	return visible(s)
+}
+
+// begin is the first part of a text, and whether there is more.
+func begin(s string, most int) (string, bool) {
+	if len(s) <= most {
+		return s, false
+	}
+	for most > 0 && !utf8.RuneStart(s[most]) {
+		most--
+	}
+	return s[:most], true
+}
+
+// pretty is a value over several lines. Numbers and strings stay as they are
+// written.
+func pretty(value string) string {
+	v := jsontext.Value(value)
+	if v.Format(jsontext.PreserveRawStrings(true), jsontext.SpaceAfterColon(true), jsontext.Multiline(true), jsontext.WithIndent("  ")) != nil {
+		return visible(value)
+	}
+	return visible(string(v))
+}
+
+// kindOf names a value's JSON type.
+func kindOf(value string) string {
+	switch jsontext.Value(value).Kind() {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	case '"':
+		return "string"
+	case '0':
+		return "number"
+	case 't', 'f':
+		return "boolean"
+	case 'n':
+		return "null"
+	}
+	return "unknown"
+}
+
+// sizeOf is a length in bytes for people.
+func sizeOf(n int) string {
+	if n < 1024 {
+		return plural(n, "byte")
+	}
+	return fmt.Sprintf("%.1f KiB", float64(n)/1024)
+}
+
+// plural counts things: 1 key, 1,200 keys.
+func plural(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return thousands(uint64(n)) + " " + thing + "s"
+}
+
+func thousands(n uint64) string {
+	s := fmt.Sprint(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// isMask says whether a value stands in the place of a secret: the gateway never
+// tells those, unless they are to be revealed.
+func isMask(value string) bool { return value == `"***"` }
+
+// firstLine is a message for a row of a table.
+func firstLine(message string) string {
+	line, _, more := strings.Cut(message, "\n")
+	line, cut := begin(line, 200)
+	if more || cut {
+		line += " …"
+	}
+	return visible(line)
+}
