@@ -90,8 +90,14 @@ func markClass(mark string) string {
 	return map[string]string{"+": "come", "-": "gone", "~": "turned"}[mark]
 }
 
+// oneLine is the longest value, in bytes, that stays in one line.
+const oneLine = 72
+
 // cutPretty is a value over several lines, so much of it as a page has room for.
 func cutPretty(value string, most int) string {
+	if len(value) <= oneLine {
+		return visible(value)
+	}
 	s, cut := begin(pretty(value), most)
 	if cut {
 		s += "\n… " + sizeOf(len(value)) + " in all"

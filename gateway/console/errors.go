@@ -69,6 +69,9 @@ var noSuchPage = trouble{http.StatusNotFound, "No such page", "There is nothing 
 // fail answers with an error's page.
 func (v *visit) fail(err error) {
 	t := troubleOf(err)
+	if status.Code(err) == codes.PermissionDenied && v.status == nil && v.load() != nil {
+		v.status = nil // the tenant is not the visitor's
+	}
 	known := v.status != nil && (v.tenant == "" || v.head != nil)
 	if known && status.Code(err) == codes.PermissionDenied {
 		t = trouble{http.StatusForbidden, "You may not", statusMessage(err), "Ask somebody who may give you the right, or log in as somebody who has it."}

@@ -309,7 +309,7 @@ func historyRow(v *visit, info *stelev1.CommitInfo) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if info.Commit.ByOperator {
+		if info.Commit.ByOperator && info.Commit.Origin.GetImport() == nil {
 			var templ_7745c5c3_Var16 string
 			templ_7745c5c3_Var16, templ_7745c5c3_Err = templ.JoinStringErrs(" ")
 			if templ_7745c5c3_Err != nil {

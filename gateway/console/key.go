@@ -24,6 +24,8 @@ type keyView struct {
 	older   bool // the history has more
 	sinks   []sinkOfKey
 	form    writeForm
+	// editing: the page has the form in the place of the value.
+	editing bool
 	// revealed: the value is a secret itself.
 	revealed bool
 	written  string // the revision that the visitor has just written
@@ -59,6 +61,7 @@ func (c *Console) showKey(v *visit) error {
 		return err
 	}
 	k.form = k.newForm()
+	k.editing = v.at == 0 && k.entry != nil && v.r.FormValue("edit") != "" && v.may("write", k.key)
 	return v.showKeyView(http.StatusOK, k)
 }
 
@@ -183,6 +186,15 @@ func formValue(value string) string {
 		return ""
 	}
 	return pretty(value)
+}
+
+// wholeValue is a value on its own page: as much of it as that has room for.
+func wholeValue(value string) string {
+	s, cut := begin(pretty(value), longValue)
+	if cut {
+		s += "\n…\n" + sizeOf(len(value)) + " in all: download it for the rest"
+	}
+	return s
 }
 
 func revisionOf(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -30,8 +30,8 @@ func (c *Console) showKeys(v *visit) error {
 	if v.rest != "" && !strings.HasSuffix(v.rest, "/") {
 		return c.showKey(v)
 	}
-	if _, err := ledger.ParsePrefix(v.rest); err != nil {
-		return errNoPlace
+	if _, err := ledger.ParseKey(strings.TrimSuffix(v.rest, "/")); err != nil && v.rest != "" {
+		return errNoPlace // no key can begin so
 	}
 	l := &level{prefix: v.rest, filter: strings.TrimSpace(v.r.FormValue("filter")), from: number(v.r.FormValue("from"))}
 	read := func(ctx context.Context) error { return c.readLevel(ctx, v.moment(), l) }

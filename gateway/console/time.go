@@ -47,6 +47,9 @@ func (c *Console) goToMoment(v *visit) error {
 	if err != nil {
 		return status.Error(codes.InvalidArgument, "time: "+err.Error())
 	}
+	if when.After(time.Now()) {
+		return to(0)
+	}
 	at, err := c.commitAt(v.ctx, &stelev1.At{Point: &stelev1.At_Time{Time: timestamppb.New(when)}})
 	if err != nil {
 		return err

@@ -16,13 +16,16 @@ import (
 	"google.golang.org/grpc/status"
 )
 
+// setWords do on the command line what the form does.
+var setWords = []string{"set", "KEY", "VALUE", "-m", "REASON"}
+
 // showNew is the form of a key that is not set.
 func (c *Console) showNew(v *visit) error {
 	if err := v.load(); err != nil {
 		return err
 	}
 	f := writeForm{key: v.rest, name: uuid.NewString()}
-	return v.show(http.StatusOK, "New key", v.command("set", "KEY", "VALUE", "-m", "REASON"), newKeyPage(v, f))
+	return v.show(http.StatusOK, "New key", v.command(setWords...), newKeyPage(v, f))
 }
 
 // create sets a key that is not set.
@@ -58,12 +61,12 @@ func (f writeForm) requestID(what string) string {
 	return "console:" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// path is where the form goes, after the page's name.
-func (f writeForm) path(to string) string {
-	if to == "/new/" {
-		return ""
+// action is where the form goes.
+func (f writeForm) action(t ledger.Tenant, isNew bool) string {
+	if isNew {
+		return place{tenant: t}.to("new", "")
 	}
-	return f.key
+	return place{tenant: t}.to("keys", f.key)
 }
 
 // rows is how high the value's field is.
@@ -100,9 +103,9 @@ func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 		}
 	}
 	if isNew {
-		return v.show(code, "New key", v.command("set", f.key, f.value, "-m", f.message), newKeyPage(v, f))
+		return v.show(code, "New key", v.command(setWords...), newKeyPage(v, f))
 	}
-	k.form = f
+	k.form, k.editing = f, true
 	return v.showKeyView(code, k)
 }
 

@@ -1,0 +1,96 @@
+package console
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestQuote: a shell reads the words that a command was made of.
+func TestQuote(t *testing.T) {
+	words := []string{"", "plain", "a/b.c-d_e@42", "two words", "it's", `"double"`, "$HOME `id` $(id)", "*", "~", "#", "a\nb", "\\", "!", "-m", "ключ", "a;b|c&d>e<f(g)", "=x", "%1"}
+	script := strings.TrimPrefix(command(words).String(), "stele ")
+	out, err := exec.CommandContext(t.Context(), "sh", "-c", `printf '%s\0' `+script).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00"); strings.Join(got, "|") != strings.Join(words, "|") {
+		t.Errorf("the shell reads %q", got)
+	}
+}
+
+func TestVisible(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain, ünïcode 漢字 🙂":       "plain, ünïcode 漢字 🙂",
+		"two\nlines\tand a tab":     "two\nlines\tand a tab",
+		"a\u202egnp.exe":            `a\u202egnp.exe`,
+		"\u2066x\u2069":             `\u2066x\u2069`,
+		"zero\u200bwidth\ufeff":     `zero\u200bwidth\ufeff`,
+		"\x1b[31mred\x00\x7f\u0085": `\u001b[31mred\u0000\u007f\u0085`,
+	} {
+		if got := visible(text); got != want {
+			t.Errorf("%q is shown as %q and not %q", text, got, want)
+		}
+	}
+}
+
+func TestPretty(t *testing.T) {
+	for value, want := range map[string]string{
+		`{"a":9007199254740993,"b":[1.0,1e400]}`: "{\n  \"a\": 9007199254740993,\n  \"b\": [\n    1.0,\n    1e400\n  ]\n}",
+		`"a\u0041"`:                              `"a\u0041"`,
+		`{}`:                                     `{}`,
+	} {
+		if got := pretty(value); got != want {
+			t.Errorf("%s is shown as %s", value, got)
+		}
+	}
+}
+
+func TestBegin(t *testing.T) {
+	if s, cut := begin("äöü", 3); s != "ä" || !cut {
+		t.Errorf("%q, %v", s, cut)
+	}
+	if s, cut := begin("äöü", 6); s != "äöü" || cut {
+		t.Errorf("%q, %v", s, cut)
+	}
+}
+
+func TestAgo(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Hour: "just now", time.Second: "just now", 12 * time.Second: "12 s ago", time.Minute: "1 minute ago",
+		90 * time.Minute: "1 hour ago", 50 * time.Hour: "2 days ago", 400 * 24 * time.Hour: "1 year ago",
+	} {
+		if got := ago(d); got != want {
+			t.Errorf("%s is %q and not %q", d, got, want)
+		}
+	}
+}
+
+func TestSpread(t *testing.T) {
+	for head, want := range map[uint64][]uint64{0: nil, 1: {1}, 2: {1, 2}, 5: {1, 2, 3, 4, 5}, 101: {1, 26, 51, 76, 101}} {
+		got := spread(head)
+		if len(got) != len(want) {
+			t.Fatalf("%d: %v", head, got)
+		}
+		for i := range want {
+			if got[i] != want[i] {
+				t.Errorf("%d: %v", head, got)
+			}
+		}
+	}
+}
+
+func TestPieces(t *testing.T) {
+	var links []string
+	text := ""
+	for _, p := range pieces("a/b@: @7 changed it after @3, <b>") {
+		text += p.text
+		if p.revision != "" {
+			links = append(links, p.revision)
+		}
+	}
+	if text != "a/b@: @7 changed it after @3, <b>" || strings.Join(links, " ") != "7 3" {
+		t.Errorf("%q, %v", text, links)
+	}
+}
