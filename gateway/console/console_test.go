@@ -27,15 +27,16 @@ import (
 type fixture struct {
 	web    *httptest.Server
 	calls  *calls
+	node   *ledgertest.Node
 	signer *identity.Signer
 	ledger stelev1.LedgerClient
 	config stelev1.ConfigClient
 }
 
-func start(t testing.TB, change ...func(*gateway.Config)) *fixture {
+func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	t.Helper()
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
-	f := &fixture{}
+	f := &fixture{node: node}
 	var err error
 	if f.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
 		t.Fatal(err)
@@ -50,7 +51,7 @@ func start(t testing.TB, change ...func(*gateway.Config)) *fixture {
 		ReadLog: sync.OnceValues(func() (gateway.ReadLog, error) { return node.Journal.OpenSide(context.Background(), journal.Reads) }),
 	}
 	for _, c := range change {
-		c(&cfg)
+		c(f, &cfg)
 	}
 	g, err := gateway.New(cfg)
 	if err != nil {
@@ -312,3 +313,5 @@ func textOf(n *html.Node) string {
 
 // brief is the beginning of a text, for a test's complaint.
 func brief(s string) string { return s[:min(len(s), 600)] }
+
+func prefixes(p ...ledger.Prefix) []ledger.Prefix { return p }

@@ -137,11 +137,41 @@ func (c *Console) readLevel(ctx context.Context, at *stelev1.At, l *level) error
 	if len(l.rows) == 0 || l.revision == 0 {
 		return nil
 	}
-	at = &stelev1.At{Point: &stelev1.At_Revision{Revision: l.revision}}
-	return together(ctx,
-		func(ctx context.Context) error { return c.readValues(ctx, at, l) },
-		func(ctx context.Context) error { return c.readBlame(ctx, at, l) },
-	)
+	return c.readRows(ctx, l)
+}
+
+// readRows finds out the values of the keys on the page, and who set them. Where there
+// are more keys below what those on the page begin with than one answer tells of, the
+// rest goes without who set them.
+func (c *Console) readRows(ctx context.Context, l *level) error {
+	at := &stelev1.At{Point: &stelev1.At_Revision{Revision: l.revision}}
+	get := &stelev1.BatchGetRequest{At: at}
+	for _, r := range l.rows {
+		get.Keys = append(get.Keys, r.key)
+	}
+	var values *stelev1.BatchGetResponse
+	var blame *stelev1.BlameResponse
+	err := together(ctx, func(ctx context.Context) (err error) {
+		values, err = c.config.BatchGet(ctx, get)
+		return err
+	}, func(ctx context.Context) (err error) {
+		blame, err = c.ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: l.common(), At: at, PageSize: keysInAnswer})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range values.Entries {
+		if r := l.row(e.Key); r != nil {
+			r.value, r.secret = e.Value, e.Secret
+		}
+	}
+	for _, e := range blame.Entries {
+		if r := l.row(e.Key); r != nil {
+			r.author, r.message, r.time = e.Author, e.Message, e.Time
+		}
+	}
+	return nil
 }
 
 // add sorts keys into the level.
@@ -168,38 +198,6 @@ func (l *level) branch(prefix string, revision uint64) {
 	b := &l.branches[len(l.branches)-1]
 	b.keys++
 	b.newest = max(b.newest, revision)
-}
-
-func (c *Console) readValues(ctx context.Context, at *stelev1.At, l *level) error {
-	req := &stelev1.BatchGetRequest{At: at}
-	for _, r := range l.rows {
-		req.Keys = append(req.Keys, r.key)
-	}
-	got, err := c.config.BatchGet(ctx, req)
-	if err != nil {
-		return err
-	}
-	for _, e := range got.Entries {
-		if r := l.row(e.Key); r != nil {
-			r.value, r.secret = e.Value, e.Secret
-		}
-	}
-	return nil
-}
-
-// readBlame finds out who set the keys. Where there are more under the prefix than
-// one answer tells of, the rest goes without.
-func (c *Console) readBlame(ctx context.Context, at *stelev1.At, l *level) error {
-	got, err := c.ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: l.common(), At: at, PageSize: keysInAnswer})
-	if err != nil {
-		return err
-	}
-	for _, e := range got.Entries {
-		if r := l.row(e.Key); r != nil {
-			r.author, r.message, r.time = e.Author, e.Message, e.Time
-		}
-	}
-	return nil
 }
 
 // common is what the keys on the page all begin with.

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/html"
 )
@@ -262,7 +261,7 @@ func TestPartOfTheKeys(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "all", "a/mine", "1", "b/others", "2")
-	v := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: []ledger.Prefix{"a/"}})
+	v := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: prefixes("a/")})
 	if a := v.get(t, "/acme/"); a.code != http.StatusOK || !strings.Contains(a.main(), "a/") || strings.Contains(a.main(), "b/") {
 		t.Errorf("the first page: %d %s", a.code, brief(a.main()))
 	}

@@ -248,7 +248,7 @@ func TestMayNot(t *testing.T) {
 // TestReadOnly: a gateway that takes no writes says so, and keeps what was typed.
 func TestReadOnly(t *testing.T) {
 	down := false
-	f := start(t, func(c *gateway.Config) {
+	f := start(t, func(_ *fixture, c *gateway.Config) {
 		open := c.Ledger
 		c.Ledger = func() (*ledger.Ledger, error) {
 			if down {
