@@ -22,7 +22,8 @@ import (
 // serveOptions are the flags of "stele serve".
 type serveOptions struct {
 	serverOptions
-	trust trustOptions
+	trust   trustOptions
+	console consoleOptions
 
 	roles       []string
 	tenants     []string
@@ -84,6 +85,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
 	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
 	o.trust.addFlags(f)
+	o.console.addFlags(f)
 	return cmd
 }
 
@@ -154,6 +156,9 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		return err
 	}
 	if cfg.TLS, cfg.HTTPTLS, err = o.openTLS(log); err != nil {
+		return err
+	}
+	if cfg.Console, err = o.openConsole(); err != nil {
 		return err
 	}
 	verifier, keys, err := o.trust.open(ctx, log)

@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/gateway/console/login"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger/journal"
 )
@@ -73,24 +74,30 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	token, err := mintLocal(signer)
+	if err != nil {
+		return err
+	}
+	link := login.NewLink(token)
 	key := filepath.Join(data, "identity", "checkpoint.key")
 	n, err := node.Start(ctx, node.Config{
 		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
+		Console:    node.Console{Link: link},
 		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
 	if err != nil {
 		return err
 	}
-	token := filepath.Join(data, "token")
-	if err := writeToken(signer, token); err != nil {
-		return err
+	file := filepath.Join(data, "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the token: %w", err)
 	}
-	path, current, err := writeContext(hereOf(n.GRPC()), token)
+	path, current, err := writeContext(hereOf(n.GRPC()), file)
 	if err != nil {
 		return err
 	}
-	announce(out, n, data, token, node.PublicKey(key), path, current)
+	announce(out, n, data, file, link.Code(), node.PublicKey(key), path, current)
 	if err := n.Run(ctx); err != nil {
 		return err
 	}
@@ -98,20 +105,13 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	return nil
 }
 
-// writeToken mints the operator's token of this machine.
-func writeToken(s *identity.Signer, path string) error {
+// mintLocal mints the operator's token of this machine.
+func mintLocal(s *identity.Signer) (string, error) {
 	subject := "local"
 	if user := os.Getenv("USER"); user != "" {
 		subject = user
 	}
-	token, err := s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: localTokenTTL})
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
-		return fmt.Errorf("write the token: %w", err)
-	}
-	return nil
+	return s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: localTokenTTL})
 }
 
 // hereOf is the address at which this machine finds a listener: one for every
@@ -135,14 +135,14 @@ func writeContext(address, token string) (path, current string, err error) {
 	return path, f.Current, err
 }
 
-func announce(out io.Writer, n *node.Node, data, token, key, path, current string) {
+func announce(out io.Writer, n *node.Node, data, token, code, key, path, current string) {
 	stele := program()
 	if current != localContext {
 		stele += " --context " + localContext
 	}
 	console := "none"
 	if n.Web() != "" {
-		console = "http://" + n.Web()
+		console = "http://" + hereOf(n.Web()) + "/login?code=" + code + " (logs in once)"
 	}
 	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
 

@@ -9,7 +9,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io/fs"
-	"mime"
 	"net/http"
 	"path"
 	"strconv"
@@ -29,6 +28,11 @@ type assets struct {
 	byPath map[string]*asset // 3f2a9c1b7d04/console.css
 }
 
+// kinds are those of files that pages load.
+var kinds = map[string]string{
+	".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml",
+}
+
 type asset struct {
 	path, kind, integrity string
 	plain, gzipped        []byte
@@ -37,8 +41,8 @@ type asset struct {
 func loadAssets() (*assets, error) {
 	a := &assets{map[string]*asset{}, map[string]*asset{}}
 	err := fs.WalkDir(assetFiles, "assets", func(name string, d fs.DirEntry, err error) error {
-		kind := mime.TypeByExtension(path.Ext(name))
-		if err != nil || d.IsDir() || kind == "" || strings.HasSuffix(name, ".txt") {
+		kind := kinds[path.Ext(name)]
+		if err != nil || d.IsDir() || kind == "" { // licences are in the binary, too
 			return err
 		}
 		body, err := assetFiles.ReadFile(name)

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/stelehq/stele/gateway/console/login"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )
@@ -23,7 +24,11 @@ type Config struct {
 	// Secure: visitors come over TLS, here or in front of it, so that their cookies
 	// may be kept from anything else.
 	Secure bool
-	Log    *slog.Logger
+	// Provider is where visitors log in; nil lets them only paste a token.
+	Provider *login.Provider
+	// Link logs its first visitor in; nil for none.
+	Link *login.Link
+	Log  *slog.Logger
 }
 
 // Console serves the pages.
@@ -36,6 +41,9 @@ type Console struct {
 	assets  *assets
 	lives   chan struct{} // a place for each page that is told of new commits
 	handler http.Handler
+
+	tries login.Tries
+	lags  lags
 }
 
 // New returns the console of a gateway.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -258,10 +259,13 @@ func (a *answer) main() string {
 
 func (a *answer) text() string { return textOf(a.doc) }
 
-// form is what the first form to a path would send, as it is.
+// form is what the first form to a path would send, as it is; of those that only ask,
+// when there is no other.
 func (a *answer) form(t testing.TB, action string) url.Values {
 	t.Helper()
-	for _, n := range a.all("form") {
+	forms := a.all("form")
+	slices.SortStableFunc(forms, func(x, y *html.Node) int { return -strings.Compare(attr(x, "method"), attr(y, "method")) })
+	for _, n := range forms {
 		if attr(n, "action") != action {
 			continue
 		}

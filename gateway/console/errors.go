@@ -73,7 +73,11 @@ func (v *visit) fail(err error) {
 		v.status = nil // the tenant is not the visitor's
 	}
 	known := v.status != nil && (v.tenant == "" || v.head != nil)
-	if known && status.Code(err) == codes.PermissionDenied {
+	why := ""
+	if known && status.Code(err) == codes.PermissionDenied { // who knows the tenant may hear what they may not
+		if v.tenant != "" {
+			why = v.whyDenied()
+		}
 		t = trouble{http.StatusForbidden, "You may not", statusMessage(err), "Ask somebody who may give you the right, or log in as somebody who has it."}
 	}
 	if t.status == http.StatusUnauthorized {
@@ -90,7 +94,7 @@ func (v *visit) fail(err error) {
 	if known {
 		answer = func(status int, title string, page templ.Component) error { return v.show(status, title, nil, page) }
 	}
-	if err := answer(t.status, t.title, troublePage(t)); err != nil {
+	if err := answer(t.status, t.title, troublePage(t, why)); err != nil {
 		v.cfg.Log.Error("an error's page failed", "error", err)
 		http.Error(v.w, t.title, t.status)
 	}

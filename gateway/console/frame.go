@@ -22,6 +22,10 @@ type section struct {
 var sections = []section{
 	{page: "keys", title: "Keys"},
 	{page: "history", title: "History"},
+	{page: "compare", title: "Compare", newest: true},
+	{page: "rollback", title: "Roll back"},
+	{page: "projections", title: "Projections", newest: true},
+	{page: "access", title: "Access", newest: true},
 }
 
 // section is the path of a section, at the same moment where it has one.

@@ -2,8 +2,11 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/stelehq/stele/ledger"
@@ -113,7 +116,9 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 			k.history, k.older = list.GetCommits(), list.GetNextPageToken() != ""
 			return err
 		}, func(ctx context.Context) error {
-			k.sinks = c.sinksOf(ctx, k.key)
+			if v.at == 0 { // how far they are is about now
+				k.sinks = c.sinksOf(ctx, k.key)
+			}
 			return nil
 		})
 	}
@@ -122,13 +127,24 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 // mostParked is how many sinks are asked whether they have parked a key.
 const mostParked = 3
 
-// sinksOf tells how far the sinks are. A page is no less true without them, so an
-// error leaves them out.
+// sinksOf tells how far the sinks are: those that the key's route names, and all of
+// them where the visitor may not see the routes. A page is no less true without them,
+// so an error leaves them out.
 func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
-	list, err := c.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+	var list *stelev1.ListSinksResponse
+	var routed *stelev1.GetRoutesResponse
+	err := together(ctx, func(ctx context.Context) (err error) {
+		list, err = c.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+		return err
+	}, func(ctx context.Context) error {
+		routed, _ = c.sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}) // for operators
+		return nil
+	})
 	if err != nil {
 		return nil
 	}
+	names, known := sinksIn(routed.GetRoutes(), key)
+	list.Sinks = slices.DeleteFunc(list.Sinks, func(s *stelev1.SinkStatus) bool { return known && !slices.Contains(names, s.Name) })
 	out := make([]sinkOfKey, len(list.Sinks))
 	var group errgroup.Group
 	asked := 0
@@ -153,6 +169,27 @@ func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
 	}
 	group.Wait()
 	return out
+}
+
+// sinksIn are those that a document of routes names for a key: those of the longest
+// prefix. False when there is no such document.
+func sinksIn(document, key string) (names []string, known bool) {
+	var d struct {
+		Routes []struct {
+			Prefix string   `json:"prefix"`
+			Sinks  []string `json:"sinks"`
+		} `json:"routes"`
+	}
+	if document == "" || json.Unmarshal([]byte(document), &d) != nil {
+		return nil, false
+	}
+	longest := -1
+	for _, r := range d.Routes {
+		if strings.HasPrefix(key, r.Prefix) && len(r.Prefix) > longest {
+			names, longest = r.Sinks, len(r.Prefix)
+		}
+	}
+	return names, true
 }
 
 // writeForm is what a form that writes a key holds, and what was wrong with it.

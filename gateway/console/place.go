@@ -20,8 +20,9 @@ var errNoPlace = errors.New("no such page")
 
 // parsePlace reads a path: /TENANT[@REVISION]/[PAGE[/REST]].
 func parsePlace(path string) (place, error) {
-	state, path, found := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	if !found {
+	path, rooted := strings.CutPrefix(path, "/")
+	state, path, found := strings.Cut(path, "/")
+	if !rooted || !found || strings.HasPrefix(path, "/") {
 		return place{}, errNoPlace
 	}
 	var p place

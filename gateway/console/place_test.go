@@ -24,6 +24,8 @@ func TestParsePlace(t *testing.T) {
 		{"/", place{}, false},
 		{"", place{}, false},
 		{"//", place{}, false},
+		{"/acme//keys", place{}, false},
+		{"acme/keys/", place{}, false},
 		{"/ACME/", place{}, false},
 		{"/acme@/", place{}, false},
 		{"/acme@0/", place{}, false},
@@ -46,7 +48,7 @@ func TestParsePlace(t *testing.T) {
 // FuzzParsePlace: what is read from a path is a tenant and a revision that can be, and
 // the path that is written of it leads to the same place.
 func FuzzParsePlace(f *testing.F) {
-	for _, seed := range []string{"/acme/", "/acme@42/keys/a/b", "/acme@0/", "/%41/", "/a@1/keys//", "/_system/history"} {
+	for _, seed := range []string{"/acme/", "/acme@42/keys/a/b", "/acme@0/", "/%41/", "/a@1/keys//", "0//0", "/_system/history"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

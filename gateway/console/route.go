@@ -19,25 +19,32 @@ type methods struct {
 
 // ownPages belong to no tenant.
 var ownPages = map[string]methods{
-	"":        {get: (*Console).showTenants},
-	"login":   {get: (*Console).showLogin, post: (*Console).login, open: true},
-	"logout":  {post: (*Console).logout, open: true},
-	"-/theme": {post: (*Console).setTheme, open: true},
+	"":               {get: (*Console).showTenants},
+	"login":          {get: (*Console).showLogin, post: (*Console).login, open: true},
+	"logout":         {post: (*Console).logout, open: true},
+	"login/provider": {get: (*Console).beginLogin, open: true},
+	"login/callback": {get: (*Console).endLogin, open: true},
+	"access":         {get: (*Console).showAccess},
+	"-/theme":        {post: (*Console).setTheme, open: true},
 }
 
 // tenantPages are those of a tenant, by the word after it.
 var tenantPages = map[string]methods{
-	"":        {get: (*Console).showFirst},
-	"keys":    {get: (*Console).showKeys, post: (*Console).save},
-	"raw":     {get: (*Console).raw},
-	"reveal":  {post: (*Console).reveal},
-	"new":     {get: (*Console).showNew, post: (*Console).create, newest: true},
-	"delete":  {get: (*Console).showDelete, post: (*Console).remove, newest: true},
-	"history": {get: (*Console).showHistory},
-	"commits": {get: (*Console).commits, post: (*Console).commits, newest: true},
-	"at":      {get: (*Console).goToMoment, newest: true},
-	"ticks":   {get: (*Console).showTicks, newest: true},
-	"live":    {get: (*Console).live, newest: true},
+	"":            {get: (*Console).showFirst},
+	"keys":        {get: (*Console).showKeys, post: (*Console).save},
+	"raw":         {get: (*Console).raw},
+	"reveal":      {post: (*Console).reveal},
+	"new":         {get: (*Console).showNew, post: (*Console).create, newest: true},
+	"delete":      {get: (*Console).showDelete, post: (*Console).remove, newest: true},
+	"history":     {get: (*Console).showHistory},
+	"commits":     {get: (*Console).commits, post: (*Console).commits, newest: true},
+	"compare":     {get: (*Console).showCompare, newest: true},
+	"rollback":    {get: (*Console).showRollback, post: (*Console).rollBack},
+	"projections": {get: (*Console).projections, post: (*Console).projections, newest: true},
+	"access":      {get: (*Console).showAccess, newest: true},
+	"at":          {get: (*Console).goToMoment, newest: true},
+	"ticks":       {get: (*Console).showTicks, newest: true},
+	"live":        {get: (*Console).live, newest: true},
 }
 
 // route finds the page of a request and answers with it.
@@ -45,6 +52,10 @@ func (c *Console) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if name, ok := strings.CutPrefix(path, assetRoot); ok {
 		c.assets.serve(w, r, name)
+		return
+	}
+	if path == "/favicon.ico" {
+		http.Redirect(w, r, c.assets.url("stele.svg"), http.StatusSeeOther)
 		return
 	}
 	v := &visit{Console: c, w: w, r: r, ctx: r.Context()}
@@ -61,7 +72,11 @@ func (c *Console) answer(v *visit, path string) error {
 		return m.call(v)
 	}
 	if !strings.Contains(strings.TrimPrefix(path, "/"), "/") {
-		return v.redirect(path + "/")
+		p, err := parsePlace(path + "/")
+		if err != nil {
+			return err
+		}
+		return v.redirect(p.root())
 	}
 	p, err := parsePlace(path)
 	if err != nil {

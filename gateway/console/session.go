@@ -1,63 +1,136 @@
 package console
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
+	"github.com/stelehq/stele/gateway/console/login"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
-// session is who a visitor is: what the gateway asks for.
-type session struct {
-	token string
-}
+// cookies are those that hold the visitors' tokens.
+func (c *Console) cookies() login.Cookies { return login.Cookies{Secure: c.cfg.Secure} }
 
-// sessionCookie holds the visitor's token. Only this server gets it back.
-const sessionCookie = "stele-session"
+var errTries = status.Error(codes.ResourceExhausted, "too many tries to log in from your network")
 
-// session finds out whose request this is; false when nobody has logged in.
-func (c *Console) session(r *http.Request) (session, bool) {
-	cookie, err := r.Cookie(sessionCookie)
-	if err != nil || cookie.Value == "" {
-		return session{}, false
-	}
-	return session{token: cookie.Value}, true
-}
-
-func (c *Console) setSession(w http.ResponseWriter, token string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
-		Name: sessionCookie, Value: token, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, Secure: c.cfg.Secure, SameSite: http.SameSiteStrictMode,
-	})
-}
-
-// showLogin is the page of people who are not known yet.
+// showLogin is the page of people who are not known yet. A link that works once logs
+// its first visitor in.
 func (c *Console) showLogin(v *visit) error {
-	return v.plain(http.StatusOK, "Log in", loginPage(localPath(v.r.FormValue("to")), ""))
+	to := localPath(v.r.FormValue("to"))
+	code := v.r.FormValue("code")
+	if code == "" {
+		return c.askFor(v, http.StatusOK, to, "")
+	}
+	if v.r.Method != http.MethodGet || strings.Contains(v.r.Header.Get("Sec-Purpose"), "prefetch") {
+		return errMethod // who only looks ahead must not use the link up
+	}
+	if !c.tries.Allow(v.r) {
+		return errTries
+	}
+	if token := c.cfg.Link.Use(code); token != "" {
+		c.cookies().SetToken(v.w, v.r, token)
+		return v.hop(to)
+	}
+	if c.cookies().Token(v.r) != "" {
+		return v.redirect(to)
+	}
+	return c.askFor(v, http.StatusUnauthorized, to, "This link has logged somebody in before, or is of a process that has ended. Paste the token instead.")
+}
+
+// askFor shows the page to log in.
+func (c *Console) askFor(v *visit, status int, to, problem string) error {
+	provider := ""
+	if c.cfg.Provider != nil {
+		provider = c.cfg.Provider.Host()
+	}
+	return v.plain(status, "Log in", loginPage(to, provider, problem))
 }
 
 // login takes a token that the gateway knows the holder of.
 func (c *Console) login(v *visit) error {
-	to := localPath(v.r.FormValue("to"))
-	token := strings.TrimSpace(v.r.FormValue("token"))
-	if _, err := c.ledger.GetStatus(withToken(v.r.Context(), token, ""), &stelev1.GetStatusRequest{}); err != nil {
-		return v.plain(http.StatusUnauthorized, "Log in", loginPage(to, statusMessage(err)))
+	if !c.tries.Allow(v.r) {
+		return errTries
 	}
-	c.setSession(v.w, token, 0)
-	return v.redirect(to)
+	return c.enterWith(v, strings.TrimSpace(v.r.PostFormValue("token")), localPath(v.r.PostFormValue("to")), v.redirect)
+}
+
+// enterWith starts a session, if the gateway takes the token, and goes where the
+// visitor wanted to go.
+func (c *Console) enterWith(v *visit, token, to string, onward func(string) error) error {
+	if strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == ',' || r == ';' || r == '\\' }) || token == "" {
+		return c.askFor(v, http.StatusUnauthorized, to, "A token is one word of letters, digits, dots, - and _.")
+	}
+	_, err := c.ledger.GetStatus(withToken(v.r.Context(), token, ""), &stelev1.GetStatusRequest{})
+	if status.Code(err) == codes.Unauthenticated {
+		return c.askFor(v, http.StatusUnauthorized, to, statusMessage(err))
+	}
+	if err != nil {
+		return err
+	}
+	c.cookies().SetToken(v.w, v.r, token)
+	return onward(to)
+}
+
+// beginLogin leads to the identity provider.
+func (c *Console) beginLogin(v *visit) error {
+	if c.cfg.Provider == nil {
+		return errNoPlace
+	}
+	if !c.tries.Allow(v.r) {
+		return errTries
+	}
+	to := localPath(v.r.FormValue("to"))
+	at, err := c.cfg.Provider.Begin(c.cookies(), v.w, v.r, to)
+	if err != nil {
+		c.cfg.Log.Error("cannot lead a visitor to the identity provider", "error", err)
+		return c.askFor(v, http.StatusBadGateway, to, "The identity provider cannot be reached now. The gateway's log says why.")
+	}
+	http.Redirect(v.w, v.r, at, http.StatusSeeOther)
+	return nil
+}
+
+// endLogin is where the identity provider sends visitors back to.
+func (c *Console) endLogin(v *visit) error {
+	if c.cfg.Provider == nil {
+		return errNoPlace
+	}
+	if !c.tries.Allow(v.r) {
+		return errTries
+	}
+	token, to, err := c.cfg.Provider.End(c.cookies(), v.w, v.r)
+	switch {
+	case errors.Is(err, login.ErrNotBegun), errors.Is(err, login.ErrRefused):
+		return c.askFor(v, http.StatusUnauthorized, to, strings.ToUpper(err.Error()[:1])+err.Error()[1:]+".")
+	case err != nil:
+		c.cfg.Log.Error("a login at the identity provider failed", "error", err)
+		return c.askFor(v, http.StatusBadGateway, to, "The login at the identity provider failed. The gateway's log says why.")
+	}
+	return c.enterWith(v, token, to, v.hop)
 }
 
 // logout forgets the visitor.
 func (c *Console) logout(v *visit) error {
-	c.setSession(v.w, "", -1)
+	c.cookies().Clear(v.w, v.r)
 	return v.redirect("/login")
+}
+
+// hop leads to a path of the console by a page of its own. A browser that comes from
+// another site sends no cookies of ours, along all redirects; from this page it does.
+func (v *visit) hop(to string) error {
+	v.w.Header().Set("Refresh", "0; url="+to)
+	return v.plain(http.StatusOK, "One moment", hopPage(to))
+}
+
+// elsewhere says whether the visitor has followed a link of another site, and so comes
+// without the cookies that they may have.
+func elsewhere(r *http.Request) bool {
+	from := r.Header.Get("Sec-Fetch-Site")
+	return r.Method == http.MethodGet && (from == "cross-site" || from == "same-site") && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // localPath is a path of this console, or its first page: a link must not lead
 // somebody elsewhere after they log in.
-func localPath(p string) string {
-	if !strings.HasPrefix(p, "/") || strings.HasPrefix(p, "//") || strings.ContainsAny(p, "\\\n\r\t") {
-		return "/"
-	}
-	return p
-}
+func localPath(p string) string { return login.LocalPath(p) }

@@ -48,7 +48,7 @@ func tenantsPage(tenants []*stelev1.TenantHead, next string) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<table><caption class=\"unseen\">The tenants that have a commit</caption> <thead><tr><th scope=\"col\">Tenant</th><th scope=\"col\" class=\"number\">Revision</th><th scope=\"col\">Last change</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 3, "<table class=\"narrower\"><caption class=\"unseen\">The tenants that have a commit</caption> <thead><tr><th scope=\"col\">Tenant</th><th scope=\"col\" class=\"number\">Revision</th><th scope=\"col\">Last change</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

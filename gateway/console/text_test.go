@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // TestQuote: a shell reads the words that a command was made of.
@@ -92,5 +95,33 @@ func TestPieces(t *testing.T) {
 	}
 	if text != "a/b@: @7 changed it after @3, <b>" || strings.Join(links, " ") != "7 3" {
 		t.Errorf("%q, %v", text, links)
+	}
+}
+
+func TestSinksIn(t *testing.T) {
+	const document = `{"sinks":{"a":{},"b":{}},"routes":[{"prefix":"","sinks":["a"]},{"prefix":"param","sinks":["b"]},{"prefix":"param/none/","sinks":[]}]}`
+	for key, want := range map[string]string{"x/y": "a", "param/x": "b", "parameters/x": "b", "param/none/x": ""} {
+		if names, known := sinksIn(document, key); !known || strings.Join(names, ",") != want {
+			t.Errorf("%s goes to %v, %v", key, names, known)
+		}
+	}
+	if _, known := sinksIn("", "x/y"); known {
+		t.Error("without a document the sinks are known")
+	}
+}
+
+// TestLateBy: pages warn of a gateway that has not heard from the journal, or has
+// stopped following it.
+func TestLateBy(t *testing.T) {
+	for _, c := range []struct {
+		snapshot *stelev1.Snapshot
+		want     string
+	}{
+		{nil, ""}, {&stelev1.Snapshot{}, ""}, {&stelev1.Snapshot{Age: durationpb.New(2 * time.Second)}, ""},
+		{&stelev1.Snapshot{Age: durationpb.New(12 * time.Second)}, "12 s"}, {&stelev1.Snapshot{Age: durationpb.New(time.Second), Stale: true}, "1 s"},
+	} {
+		if got := lateBy(&stelev1.GetHeadResponse{Snapshot: c.snapshot}); got != c.want {
+			t.Errorf("%v: %q", c.snapshot, got)
+		}
 	}
 }

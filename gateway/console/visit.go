@@ -36,11 +36,11 @@ type visit struct {
 // enter makes the visit one of a visitor who has logged in, to a tenant or, where
 // it is empty, to none.
 func (v *visit) enter(t ledger.Tenant) bool {
-	s, ok := v.Console.session(v.r)
-	if ok {
-		v.ctx = withToken(v.r.Context(), s.token, t)
+	token := v.cookies().Token(v.r)
+	if token != "" {
+		v.ctx = withToken(v.r.Context(), token, t)
 	}
-	return ok
+	return token != ""
 }
 
 // withToken makes calls those of a token's holder, for a tenant unless it is empty.
@@ -126,6 +126,9 @@ func (v *visit) redirect(path string) error {
 }
 
 func (v *visit) askToLogIn() error {
+	if elsewhere(v.r) && v.cookies().Token(v.r) == "" {
+		return v.hop(localPath(v.r.URL.RequestURI()))
+	}
 	to := "/login"
 	if v.r.Method == http.MethodGet && v.r.URL.Path != "/" {
 		to += "?to=" + url.QueryEscape(v.r.URL.RequestURI())

@@ -73,7 +73,13 @@ document.addEventListener("input", (event) => {
   resting = setTimeout(() => goTo(Number(event.target.value), false), 90);
 });
 
-window.addEventListener("popstate", () => show(location.href, false));
+window.addEventListener("popstate", (event) => { if (!event.state?.htmx) show(location.href, false); });
+
+// A filter is a part of the address that the slider stays on.
+document.addEventListener("htmx:pushedIntoHistory", () => {
+  const time = document.getElementById("time");
+  if (time) time.elements.page.value = location.pathname.replace(/^\/[^/]*\//, "") + location.search;
+});
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;

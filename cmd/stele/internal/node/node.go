@@ -54,7 +54,9 @@ type Config struct {
 	Listen, HTTP, Web string
 	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
-	Roles        []string
+	// Console says how visitors of the console log in.
+	Console Console
+	Roles   []string
 	// Tenants to hold and serve; empty for all.
 	Tenants []ledger.Tenant
 	// Environment is part of parameters' names for callers of the AWS reference

@@ -3,16 +3,27 @@ package node
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 
 	"github.com/stelehq/stele/gateway/console"
+	"github.com/stelehq/stele/gateway/console/login"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 )
 
 // maxWebConnections of browsers and of programs that speak HTTP are open at a time.
 const maxWebConnections = 10_000
+
+// Console says how visitors of the console are known.
+type Console struct {
+	// Secure: they come by TLS, although something in front of this process speaks it.
+	Secure bool
+	// Provider and Link are those of console.Config.
+	Provider *login.Provider
+	Link     *login.Link
+}
 
 // web is what people and programs reach over HTTP: a server in front of the gateway,
 // whose calls it makes in their names.
@@ -33,7 +44,10 @@ func (n *Node) openWeb() (err error) {
 	if n.web.conn, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
-	pages, err := console.New(console.Config{Conn: n.web.conn, Secure: n.cfg.HTTPTLS != nil, Log: n.cfg.Log})
+	visitors := n.cfg.Console
+	pages, err := console.New(console.Config{
+		Conn: n.web.conn, Secure: visitors.Secure || n.cfg.HTTPTLS != nil, Provider: visitors.Provider, Link: visitors.Link, Log: n.cfg.Log,
+	})
 	if err != nil {
 		return err
 	}
@@ -41,6 +55,7 @@ func (n *Node) openWeb() (err error) {
 	mux.Handle("/", pages)
 	n.web.server = &http.Server{
 		Handler:           mux,
+		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of visitors who speak no TLS, and the like
 		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
 	}
 	return nil

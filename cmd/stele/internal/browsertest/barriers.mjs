@@ -1,0 +1,62 @@
+// What keeps people out who cannot see, point, or run scripts.
+import {check, same, world} from './harness.mjs'
+import {pages} from './pages.mjs'
+
+export const barriers = {}
+
+for (const theme of ['light', 'dark']) {
+	barriers[`no barrier on any page, ${theme}`] = async s => {
+		s.allowed.push('404', '400', '401', '409')
+		const known = await s.visitor({theme, token: world.Tokens.operator})
+		const stranger = await s.visitor({theme})
+		for (const [name, path] of Object.entries(pages)) {
+			const page = path.startsWith('/login') ? stranger : known
+			await page.goto(path)
+			await s.barriers(page, `${name}, ${theme}`)
+		}
+	}
+}
+
+barriers['no page is wider than a phone'] = async s => {
+	s.allowed.push('404', '400', '401', '409')
+	const page = await s.visitor({width: 400, token: world.Tokens.operator})
+	for (const [name, path] of Object.entries(pages)) {
+		if (path === '/login') continue
+		await page.goto(path)
+		const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+		if (wide > 400) s.broken.push(`${name} is ${wide} px wide`)
+	}
+}
+
+barriers['with the keyboard only'] = async s => {
+	const page = await s.visitor({token: world.Tokens.writer})
+	await page.goto('/acme/keys/tenantconfig/checkout/timeout_ms')
+	await page.keyboard.press('Tab')
+	same(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content', 'the first stop')
+	await page.keyboard.press('Enter')
+	same(await page.evaluate(() => document.activeElement.id), 'page', 'after the skip')
+	// Where the focus is, shows.
+	for (let i = 0; i < 40; i++) {
+		await page.keyboard.press('Tab')
+		const at = await page.evaluate(() => {
+			const e = document.activeElement, style = getComputedStyle(e)
+			const shown = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== 'none' || style.boxShadow !== 'none'
+			return {shown, name: e.name ?? '', what: e.outerHTML.slice(0, 80)}
+		})
+		if (at.what.startsWith('<body')) break
+		check(at.shown, `the focus does not show on ${at.what}`)
+		if (at.name === 'value') break
+	}
+	same(await page.evaluate(() => document.activeElement.name), 'value', 'the field of the value')
+	await page.keyboard.press('Control+A')
+	await page.keyboard.type('4711')
+	await page.keyboard.press('Tab')
+	await page.keyboard.type('with the keyboard')
+	await page.keyboard.press('Enter')
+	await page.waitForURL('**written=*')
+	check((await page.innerText('main')).includes('4711'), 'the value is not shown')
+	await page.keyboard.press('[')
+	await page.waitForURL(/acme@\d+/)
+	await page.keyboard.press('n')
+	await page.waitForURL(u => u.pathname.startsWith('/acme/'))
+}

@@ -1,0 +1,115 @@
+// What all scenarios share: one browser, a visitor each, and the rules that no page
+// may break.
+import {createRequire} from 'node:module'
+import {readFileSync} from 'node:fs'
+import {join} from 'node:path'
+
+const require = createRequire(join(process.env.MODULES, 'index.js'))
+const {chromium} = require('playwright-core')
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+
+export const input = JSON.parse(process.env.INPUT)
+export const world = input.world
+
+export function check(ok, what) {
+	if (!ok) throw new Error(what)
+}
+
+export function same(got, want, what) {
+	check(got === want, `${what}: ${JSON.stringify(got)}, not ${JSON.stringify(want)}`)
+}
+
+// Scenario is one story. Its visitors' pages may load nothing from elsewhere, log no
+// error, and break no policy.
+class Scenario {
+	log = []
+	broken = []
+	allowed = [] // parts of messages that the story is about
+	contexts = []
+	constructor(browser) {
+		this.browser = browser
+	}
+
+	// visitor is somebody with a browser of their own.
+	async visitor({scripts = true, theme = 'light', width = 1280, height = 900, token = ''} = {}) {
+		const context = await this.browser.newContext({
+			javaScriptEnabled: scripts, colorScheme: theme, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: world.URL,
+		})
+		context.setDefaultTimeout(15000)
+		this.contexts.push(context)
+		const origins = [world.URL, world.Issuer]
+		context.on('request', r => {
+			const url = r.url()
+			if (!origins.some(o => url.startsWith(o + '/')) && !url.startsWith('data:') && url !== 'about:blank') this.broken.push(`a request to ${url}`)
+		})
+		context.on('weberror', e => this.broken.push(`an error in a script: ${e.error()}`))
+		context.on('console', m => {
+			const at = m.location()?.url ?? ''
+			if (m.type() === 'error' && at.startsWith(world.URL)) this.note(`the browser's console: ${m.text()} ${at}`)
+			if (/Content.Security.Policy/i.test(m.text())) this.note(`the policy is broken: ${m.text()}`)
+		})
+		const page = await context.newPage()
+		if (token) await login(page, token)
+		return page
+	}
+
+	note(what) {
+		if (!this.allowed.some(a => what.includes(a))) this.broken.push(what)
+	}
+
+	// barriers fails for what axe-core finds serious, whoever cannot see or point.
+	async barriers(page, where) {
+		await page.evaluate(axe)
+		const found = await page.evaluate(async () => {
+			const {violations} = await window.axe.run(document, {resultTypes: ['violations']})
+			return violations.filter(v => v.impact === 'serious' || v.impact === 'critical')
+				.map(v => `${v.id} (${v.impact}): ${v.nodes.slice(0, 3).map(n => n.target.join(' ') + ': ' + (n.any[0]?.message ?? n.failureSummary)).join('; ')}`)
+		})
+		for (const f of found) this.broken.push(`${where}: ${f}`)
+	}
+
+	async end() {
+		for (const c of this.contexts) await c.close()
+		check(this.broken.length === 0, this.broken.join('\n'))
+	}
+}
+
+// login logs a visitor in with a token, as somebody without scripts does.
+export async function login(page, token) {
+	await page.goto('/login')
+	const more = page.locator('summary', {hasText: 'With a token'})
+	if (await more.count()) await more.click()
+	await page.fill('textarea[name=token]', token)
+	await page.click('form.panel button')
+	await page.waitForURL(u => !u.pathname.startsWith('/login'))
+}
+
+// run tells each scenario, and prints what became of it.
+export async function run(scenarios, {rules = true} = {}) {
+	const only = process.env.SCENARIO
+	const browser = await chromium.launch({
+		executablePath: input.chromium,
+		args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
+			'--disable-sync', '--disable-quic', '--disable-dev-shm-usage'],
+	})
+	for (const [name, story] of Object.entries(scenarios)) {
+		if (only && !name.includes(only)) continue
+		const s = new Scenario(browser), begun = Date.now()
+		let failure = ''
+		try {
+			await story(s)
+		} catch (e) {
+			failure = String(e.stack ?? e)
+			for (const c of s.contexts) {
+				for (const p of c.pages()) failure += `\nat ${p.url()}\n` + (await p.locator('main').innerText({timeout: 1000}).catch(() => '')).slice(0, 500)
+			}
+		}
+		try {
+			await s.end()
+		} catch (e) {
+			if (rules) failure += '\n' + e.message
+		}
+		console.log(JSON.stringify({Name: name, Failure: failure.trim(), Log: s.log, Seconds: (Date.now() - begun) / 1000}))
+	}
+	await browser.close()
+}

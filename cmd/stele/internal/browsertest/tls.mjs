@@ -1,0 +1,20 @@
+// With TLS, cookies are of this very host and go back by TLS only.
+import {check, login, run, same, world} from './harness.mjs'
+
+await run({
+	'cookies are kept from everything but this host': async s => {
+		const page = await s.visitor({token: world.Tokens.long})
+		const cookies = await page.context().cookies(world.URL)
+		check(cookies.length > 1, 'no cookies')
+		for (const c of cookies) check(c.name.startsWith('__Host-') && c.secure && c.httpOnly && c.sameSite === 'Strict', JSON.stringify(c))
+	},
+
+	'a login at the provider leads back': async s => {
+		const page = await s.visitor()
+		await page.goto('/acme/')
+		await page.click('text=Log in at')
+		await page.click('button[value=yes]')
+		await page.waitForURL(world.URL + '/acme/')
+		same(await page.innerText('.menu summary'), 'ann', 'who is logged in')
+	},
+})

@@ -1,0 +1,49 @@
+package login
+
+import (
+	"crypto/rand"
+	"crypto/subtle"
+	"net/url"
+	"strconv"
+	"time"
+
+	"golang.org/x/oauth2"
+)
+
+// flowTimeout is how long a login at the provider may take.
+const flowTimeout = 10 * time.Minute
+
+// flow is a login that was begun: what the visitor's browser keeps of it, and nobody
+// else.
+type flow struct {
+	state    string // comes back with the visitor
+	nonce    string // comes back in the ID token
+	verifier string // PKCE's: who has it, is whoever began
+	to       string // where the visitor goes after that
+	until    time.Time
+}
+
+func newFlow(to string) flow {
+	return flow{rand.Text(), rand.Text(), oauth2.GenerateVerifier(), LocalPath(to), time.Now().Add(flowTimeout)}
+}
+
+func (f flow) String() string {
+	return url.Values{
+		"s": {f.state}, "n": {f.nonce}, "v": {f.verifier}, "to": {f.to}, "until": {strconv.FormatInt(f.until.Unix(), 10)},
+	}.Encode()
+}
+
+// parseFlow reads what a browser has kept, or what somebody has put there.
+func parseFlow(s string) (flow, bool) {
+	v, err := url.ParseQuery(s)
+	until, errUntil := strconv.ParseInt(v.Get("until"), 10, 64)
+	if err != nil || errUntil != nil || v.Get("s") == "" || v.Get("n") == "" || v.Get("v") == "" {
+		return flow{}, false
+	}
+	return flow{v.Get("s"), v.Get("n"), v.Get("v"), LocalPath(v.Get("to")), time.Unix(until, 0)}, true
+}
+
+// begun says whether a visitor with this state comes back from this login, in time.
+func (f flow) begun(state string) bool {
+	return subtle.ConstantTimeCompare([]byte(state), []byte(f.state)) == 1 && time.Now().Before(f.until)
+}
