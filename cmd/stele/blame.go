@@ -35,7 +35,7 @@ func blameCommand(c *cli) *cobra.Command {
 				return s.Object(blamed{e.Key, e.Revision, hex.EncodeToString(e.CommitId), rfc3339(e.Time), e.Author, e.Message})
 			}
 			rows = append(rows, []string{
-				e.Key, styleRevision(ledger.Revision(e.Revision).String()), output.Faint.Render(clock(e.Time)), output.Plain(e.Author), output.Plain(e.Message),
+				e.Key, styleRevision(ledger.Revision(e.Revision).String()), output.Faint.Render(clock(e.Time)), output.Plain(e.Author), output.Subject(e.Message),
 			})
 			return nil
 		})

@@ -149,7 +149,7 @@ func (s *session) printLog(ctx context.Context, req *stelev1.ListCommitsRequest,
 		switch {
 		case s.Format == "text" && !l.changes:
 			rows = append(rows, []string{
-				styleRevision(s.name(c.Revision)), output.Faint.Render(clock(c.Time)), authorOf(c), signs(c.Changes), output.Plain(c.Message),
+				styleRevision(s.name(c.Revision)), output.Faint.Render(clock(c.Time)), authorOf(c), signs(c.Changes), output.Subject(c.Message),
 			})
 			return nil
 		case s.Format == "text" && printed > 1:

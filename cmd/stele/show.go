@@ -109,7 +109,7 @@ func (s *session) showCommit(info *stelev1.CommitInfo) error {
 		rows = append(rows, [2]string{"partial", "it changed other keys, too, which you may not read"})
 	}
 	if c.Message != "" {
-		rows = append(rows, [2]string{"message", output.Plain(c.Message)})
+		rows = append(rows, output.Message(c.Message)...)
 	}
 	if name, what := originWords(c.Origin); name != "" {
 		rows = append(rows, [2]string{name, what})
@@ -134,9 +134,10 @@ func (s *session) showCommit(info *stelev1.CommitInfo) error {
 	return nil
 }
 
-// authorOf says who made a commit, and when that was none of the tenant's.
+// authorOf says who made a commit, and when that was none of the tenant's. The author
+// of what was imported is the source's, whoever imported it.
 func authorOf(c *stelev1.Commit) string {
-	if c.ByOperator {
+	if c.ByOperator && c.Origin.GetImport() == nil {
 		return output.Plain(c.Author) + " (operator)"
 	}
 	return output.Plain(c.Author)

@@ -133,7 +133,7 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 	}
 	rows := [][2]string{{"id", object.ID}, {"time", object.Time}, {"author", output.Plain(commit.Author)}}
 	if commit.Message != "" {
-		rows = append(rows, [2]string{"message", output.Plain(commit.Message)})
+		rows = append(rows, output.Message(commit.Message)...)
 	}
 	if name, what := originWords(commit.Proto().Origin); name != "" {
 		rows = append(rows, [2]string{name, what})

@@ -100,7 +100,7 @@ func (s *session) printCommit(w *stelev1.WatchCommit) error {
 			Revision: w.Revision, Time: w.Time, Author: w.Author, Message: w.Message, Changes: w.Changes,
 		}}))
 	}
-	err := s.Printf("%s  %s  %s  %s\n", styleRevision(s.name(w.Revision)), output.Faint.Render(clock(w.Time)), output.Plain(w.Author), output.Plain(w.Message))
+	err := s.Printf("%s  %s  %s  %s\n", styleRevision(s.name(w.Revision)), output.Faint.Render(clock(w.Time)), output.Plain(w.Author), output.Subject(w.Message))
 	for _, ch := range w.Changes {
 		if err != nil {
 			return err

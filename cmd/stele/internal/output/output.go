@@ -139,6 +139,22 @@ func (p *Printer) Table(header []string, rows [][]string, clip int) error {
 	return err
 }
 
+// Subject is the first line of a commit's message, which tables have room for.
+func Subject(message string) string {
+	first, _, _ := strings.Cut(message, "\n")
+	return Plain(first)
+}
+
+// Message is a commit's message as rows of a table of facts: its name, and its lines.
+func Message(message string) (rows [][2]string) {
+	name := "message"
+	for line := range strings.SplitSeq(strings.TrimRight(message, "\n"), "\n") {
+		rows = append(rows, [2]string{name, Plain(line)})
+		name = ""
+	}
+	return rows
+}
+
 // Plain is a text of somebody else's in one line that cannot steer a terminal.
 func Plain(s string) string {
 	return strings.Map(func(r rune) rune {
