@@ -177,6 +177,9 @@ func (s *session) tellImport(tallies []importer.Tally, took time.Duration) error
 			return err
 		}
 	}
+	if total == 0 {
+		return s.Printf("nothing to import: all of it is there\n")
+	}
 	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())
 }
 

@@ -96,13 +96,17 @@ func (s *session) importFrom(ctx context.Context, o importOptions, name string) 
 		return err
 	}
 	defer end()
-	table, err := s.routesInForce(ctx)
-	if err != nil {
-		return err
+	secret := func(ledger.Key) bool { return false }
+	if o.from == fromParameterStore { // the only one that keeps secrets
+		table, err := s.routesInForce(ctx)
+		if err != nil {
+			return err
+		}
+		secret = table.Secret
 	}
 	p := plan{session: s, tenants: make(map[ledger.Tenant]*planned)}
 	cfg := migrate.Config{
-		Source: source, Mapping: mapping, Ledger: (*imported)(s), Prune: o.prune, Secret: table.Secret, Unfit: p.unfit, Kept: p.keep,
+		Source: source, Mapping: mapping, Ledger: (*imported)(s), Prune: o.prune, Secret: secret, Unfit: p.unfit, Kept: p.keep,
 	}
 	if s.settings.TenantChosen {
 		cfg.Only = s.tenant
@@ -155,9 +159,12 @@ func openSource(ctx context.Context, o importOptions, name, root string) (migrat
 	return s, nothing, err
 }
 
-// routesInForce are the gateway's.
+// routesInForce are the gateway's, which tells them to operators.
 func (s *session) routesInForce(ctx context.Context) (*routes.Table, error) {
 	resp, err := s.sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{})
+	if status.Code(err) == codes.PermissionDenied {
+		return nil, failure.Try(fmt.Errorf("which keys are secret only an operator may ask: %w", err), "an operator's token")
+	}
 	if err != nil {
 		return nil, err
 	}

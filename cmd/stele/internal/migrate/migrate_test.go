@@ -339,3 +339,25 @@ func TestAStateInPartsIsNotTakenForWholeBeforeTheLast(t *testing.T) {
 		t.Errorf("after the last part, %d lines are left", len(lines))
 	}
 }
+
+func FuzzPlace(f *testing.F) {
+	f.Add("/config/{tenant}/", "c/", "/config/acme/a/b")
+	f.Add("", "", "a")
+	f.Add("{tenant}/", "x", "_system/a")
+	f.Fuzz(func(t *testing.T, prefix, into, name string) {
+		m, err := NewMapping(prefix, into, "acme")
+		if err != nil {
+			return
+		}
+		tenant, key, ok, err := m.Place(name)
+		if !ok || err != nil {
+			return
+		}
+		if _, err := ledger.ParseTenant(string(tenant)); err != nil || tenant.Reserved() {
+			t.Errorf("tenant %q: %v", tenant, err)
+		}
+		if _, err := ledger.ParseKey(string(key)); err != nil || !strings.HasPrefix(string(key), into) || !strings.HasPrefix(name, m.Root()) {
+			t.Errorf("%q becomes %q: %v", name, key, err)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -300,4 +301,15 @@ func TestReadingEndsWithItsContext(t *testing.T) {
 			t.Error("there is a step")
 		}
 	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("0123\nabcd ef01\n1700000000\nAnn <ann@example.com>\nsubject\n\nbody\n")
+	f.Add("\n\n\n\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parse(text)
+		if err == nil && (strings.ContainsAny(c.parent, " \n") || strings.Contains(c.author, "\n") || c.time.Location() != time.UTC) {
+			t.Errorf("%q is %+v", text, c)
+		}
+	})
 }
