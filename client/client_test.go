@@ -118,6 +118,7 @@ func TestOpenTakesTheStateThatIsThere(t *testing.T) {
 }
 
 func TestAFileIsEnough(t *testing.T) {
+	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme", "tenantconfig/")
 	cfg.File = filepath.Join(t.TempDir(), "settings")
@@ -137,6 +138,7 @@ func TestAFileIsEnough(t *testing.T) {
 
 // Whoever was away for long takes the state, and not a thousand commits.
 func TestAClientThatIsFarBehindCatchesUp(t *testing.T) {
+	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme", "a/")
 	cfg.File = filepath.Join(t.TempDir(), "settings")

@@ -3,6 +3,7 @@ package client_test
 import (
 	"context"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -66,7 +67,7 @@ type link struct {
 
 	mu       sync.Mutex
 	to       string
-	accepted int
+	accepted []time.Time
 	conns    map[net.Conn]bool
 	dead     bool          // nothing goes through, and nobody is told
 	moved    chan struct{} // closed when dead changes
@@ -95,7 +96,7 @@ func newLink(t *testing.T, to string) *link {
 				continue
 			}
 			n.mu.Lock()
-			n.accepted++
+			n.accepted = append(n.accepted, time.Now())
 			n.conns[in], n.conns[out] = true, true
 			n.mu.Unlock()
 			running.Go(func() { n.carry(in, out) })
@@ -162,10 +163,11 @@ func (n *link) redirect(to string) {
 	n.to = to
 }
 
-func (n *link) connections() int {
+// connections are when connections were made.
+func (n *link) connections() []time.Time {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.accepted
+	return slices.Clone(n.accepted)
 }
 
 // eventually waits until something is so.

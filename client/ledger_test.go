@@ -54,6 +54,7 @@ func TestACommitFailsWithAReason(t *testing.T) {
 
 // Answers get lost, and gateways go away: a change set is written once.
 func TestACommitIsWrittenOnce(t *testing.T) {
+	t.Parallel()
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
 	net := newLink(t, cfg.Addresses[0])

@@ -27,7 +27,8 @@ type subscriber struct {
 // stop is called. All functions of a client are called one after the other, by one
 // goroutine, in the order of the revisions. One that is slow delays the others and
 // is told of several commits at once then; it never delays reads, nor the client
-// itself. A call may be under way when stop returns.
+// itself. A call may be under way when stop returns. A function must not call Close,
+// which waits for it.
 func (c *Client) OnChange(prefix string, f func(Update)) (stop func()) {
 	return c.onChange(func(key string) bool { return strings.HasPrefix(key, prefix) }, f)
 }
