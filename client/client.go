@@ -36,11 +36,9 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -221,71 +219,4 @@ func (c *Client) complain(err error) {
 	if err != nil {
 		c.cfg.Log.Warn("a setting cannot be used: its last good value stays in force, or the program's own", "error", err)
 	}
-}
-
-// finish is the state that a draft has led to.
-func (d *draft) finish(revision uint64, slots []any) *state {
-	return &state{revision: revision, parts: d.parts, slots: slots}
-}
-
-// advance makes the draft the state of a revision: all of it at once, for every
-// reader. It wants c.mu held.
-func (c *Client) advance(revision uint64, d *draft, keys map[string]bool) {
-	before := c.state.Load()
-	next := d.finish(revision, before.slots)
-	for key := range keys {
-		for _, i := range c.slotsOf[key] {
-			if &next.slots[0] == &before.slots[0] {
-				next.slots = slices.Clone(before.slots)
-			}
-			e, set := next.get(key)
-			var err error
-			next.slots[i], err = c.bound[i].decode(before.slots[i], e, set)
-			c.complain(err)
-		}
-	}
-	c.state.Store(next)
-	if c.have = true; len(c.subscribers) > 0 {
-		maps.Copy(c.changed, keys)
-		notify(c.wake)
-	}
-	if c.moved != nil {
-		close(c.moved)
-		c.moved = nil
-	}
-	notify(c.dirty)
-}
-
-// pass notes that nothing that the client keeps has changed up to a revision.
-func (c *Client) pass(revision uint64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s := c.state.Load(); revision > s.revision {
-		c.advance(revision, s.draft(), nil)
-	}
-}
-
-// errForeign: a gateway serves another ledger or tenant than the client's.
-var errForeign = errors.New("it is not the gateway of this client's settings")
-
-// identify holds what a gateway says of itself against what the client knows.
-func (c *Client) identify(tenant string, epoch []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	k := *c.known.Load()
-	if k.tenant != "" && k.tenant != tenant {
-		return fmt.Errorf("%w: it serves the tenant %s, and the client has settings of %s", errForeign, tenant, k.tenant)
-	}
-	if c.epoch != nil && !bytes.Equal(c.epoch, epoch) {
-		if c.pinned {
-			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: start the program anew to follow the other ledger", errForeign, epoch, c.epoch)
-		}
-		c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
-		c.have = false
-		c.state.Store(replaced(nil).finish(0, nil))
-		k.current = time.Time{}
-	}
-	c.epoch, k.tenant = epoch, tenant
-	c.known.Store(&k)
-	return nil
 }

@@ -72,6 +72,11 @@ func (d *draft) part(key string) map[string]Entry {
 func (d *draft) set(e Entry)       { d.part(e.Key)[e.Key] = e }
 func (d *draft) delete(key string) { delete(d.part(key), key) }
 
+// finish is the state that a draft has led to.
+func (d *draft) finish(revision uint64, slots []any) *state {
+	return &state{revision: revision, parts: d.parts, slots: slots}
+}
+
 // replaced is a state of nothing but these entries.
 func replaced(entries []*stelev1.Entry) *draft {
 	d := &draft{parts: new([fanout]map[string]Entry)}

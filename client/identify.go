@@ -1,0 +1,33 @@
+package client
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// errForeign: a gateway serves another ledger or tenant than the client's.
+var errForeign = errors.New("it is not the gateway of this client's settings")
+
+// identify holds what a gateway says of itself against what the client knows.
+func (c *Client) identify(tenant string, epoch []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := *c.known.Load()
+	if k.tenant != "" && k.tenant != tenant {
+		return fmt.Errorf("%w: it serves the tenant %s, and the client has settings of %s", errForeign, tenant, k.tenant)
+	}
+	if c.epoch != nil && !bytes.Equal(c.epoch, epoch) {
+		if c.pinned {
+			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: start the program anew to follow the other ledger", errForeign, epoch, c.epoch)
+		}
+		c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
+		c.have = false
+		c.state.Store(replaced(nil).finish(0, nil))
+		k.current = time.Time{}
+	}
+	c.epoch, k.tenant = epoch, tenant
+	c.known.Store(&k)
+	return nil
+}
