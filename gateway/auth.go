@@ -11,6 +11,7 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -90,6 +91,10 @@ var rights = map[string]right{
 	"/stele.v1.Sinks/Skip":       decide,
 	"/stele.v1.Sinks/CheckDrift": decide,
 	"/stele.v1.Sinks/GetRoutes":  operate,
+
+	"/flagd.sync.v1.FlagSyncService/SyncFlags":     read,
+	"/flagd.sync.v1.FlagSyncService/FetchAllFlags": read,
+	"/flagd.sync.v1.FlagSyncService/GetMetadata":   read,
 
 	"/configuration.ConfigService/healthCheck":     public,
 	"/configuration.ConfigService/retrieveConfig":  read,
@@ -318,11 +323,14 @@ func (g *Gateway) unchanged(c caller, method string, begun []scope) error {
 	return err
 }
 
-// answersEach are the streams that go on after a request that is refused: their
-// handlers admit, and record, each of them.
+// answersEach are the streams whose handlers admit, and record, each request: those
+// that go on after one that is refused, and that of flags, which knows what is asked
+// for only with a header.
 var answersEach = map[string]bool{
 	stelev1.Config_Read_FullMethodName:  true,
 	stelev1.Config_Watch_FullMethodName: true,
+
+	syncv1.FlagSyncService_SyncFlags_FullMethodName: true,
 }
 
 // checkedStream checks every request that comes in on it.

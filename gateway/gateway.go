@@ -32,6 +32,7 @@ import (
 	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/schemas/configuration"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -144,6 +145,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
 		&stelev1.ListSchemasRequest{}, &stelev1.ExplainKeyRequest{}, &stelev1.CheckValueRequest{}, &stelev1.CheckSchemaRequest{}, &stelev1.CheckLiveRequest{},
 		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
+		&syncv1.SyncFlagsRequest{}, &syncv1.FetchAllFlagsRequest{}, &syncv1.GetMetadataRequest{},
 	))
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
@@ -173,6 +175,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Reads {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
 		configuration.RegisterConfigServiceServer(g.server, sampleService{g: g})
+		syncv1.RegisterFlagSyncServiceServer(g.server, flagService{g: g})
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
 	stelev1.RegisterSchemasServer(g.server, schemasService{g: g})

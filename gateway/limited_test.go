@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/schemas/configuration"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -62,7 +63,18 @@ func of[Req, Resp proto.Message, O any](call func(context.Context, Req, ...O) (R
 func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 	schemas := stelev1.NewSchemasClient(f.conn)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
-	sample := configuration.NewConfigServiceClient(f.conn)
+	sample, flags := configuration.NewConfigServiceClient(f.conn), syncv1.NewFlagSyncServiceClient(f.conn)
+	follow := func(selector string) func(context.Context) (proto.Message, error) {
+		return func(ctx context.Context) (proto.Message, error) {
+			ctx, cancel := context.WithCancel(ctx)
+			defer cancel()
+			stream, err := flags.SyncFlags(ctx, &syncv1.SyncFlagsRequest{Selector: selector})
+			if err != nil {
+				return nil, err
+			}
+			return stream.Recv()
+		}
+	}
 	const denied, noTree, nobody = codes.PermissionDenied, codes.FailedPrecondition, codes.Unavailable
 	key := func(k string) *stelev1.ListCommitsRequest_Key { return &stelev1.ListCommitsRequest_Key{Key: k} }
 	prefix := func(p string) *stelev1.ListCommitsRequest_Prefix {
@@ -178,6 +190,11 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Sinks/Skip", "a key inside", of(sinks.Skip, &stelev1.SkipRequest{Sink: "files", Key: "open/a"}), nobody},
 		{"Sinks/Skip", "all", of(sinks.Skip, &stelev1.SkipRequest{Sink: "files"}), denied},
 		{"Sinks/GetRoutes", "the routes", of(sinks.GetRoutes, &stelev1.GetRoutesRequest{}), denied},
+		{"flagd.sync.v1.FlagSyncService/FetchAllFlags", "inside", of(flags.FetchAllFlags, &syncv1.FetchAllFlagsRequest{Selector: "open"}), 0},
+		{"flagd.sync.v1.FlagSyncService/FetchAllFlags", "outside", of(flags.FetchAllFlags, &syncv1.FetchAllFlagsRequest{Selector: "closed"}), denied},
+		{"flagd.sync.v1.FlagSyncService/SyncFlags", "inside", follow("open/"), 0},
+		{"flagd.sync.v1.FlagSyncService/SyncFlags", "outside", follow(""), denied},
+		{"flagd.sync.v1.FlagSyncService/GetMetadata", "nothing", of(flags.GetMetadata, &syncv1.GetMetadataRequest{}), 0},
 		{"configuration.ConfigService/retrieveConfig", "a key outside", of(sample.RetrieveConfig, &configuration.RetrieveConfigRequest{Key: "tenant_config_x"}), denied},
 		{"configuration.ConfigService/retrieveConfig", "a parameter outside", of(sample.RetrieveConfig, &configuration.RetrieveConfigRequest{ServiceName: "s", Key: "param_config_x"}), denied},
 		{"configuration.ConfigService/retrieveConfig", "all outside", of(sample.RetrieveConfig, &configuration.RetrieveConfigRequest{ServiceName: "s", Key: "param_config_all"}), denied},

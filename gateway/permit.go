@@ -7,6 +7,7 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/schemas/configuration"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -46,9 +47,15 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 	case *stelev1.GetCommitRequest, *stelev1.ListReadsRequest, *stelev1.ListParkedRequest, *stelev1.ListDriftRequest,
 		*configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests:
 		return nil // told in parts
+	case *syncv1.SyncFlagsRequest, *syncv1.FetchAllFlagsRequest:
+		prefix, err := flagPrefix(ctx, r.(flagRequest))
+		if err != nil {
+			return err
+		}
+		return p.on(toRead, string(prefix))
 	case *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.CheckAccessRequest, *stelev1.ListTenantsRequest,
 		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest,
-		*configuration.Empty:
+		*configuration.Empty, *syncv1.GetMetadataRequest:
 		return nil // tells of no key
 	case *stelev1.ListSchemasRequest:
 		return p.on(toRead, r.Prefix)

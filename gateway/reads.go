@@ -10,6 +10,7 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/schemas/configuration"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -94,7 +95,7 @@ func askedBy(req any) asked {
 		return oneOrNone(r.Key)
 	case *stelev1.SkipRequest:
 		return oneOrNone(r.Key)
-	case *configuration.Empty:
+	case *configuration.Empty, *syncv1.GetMetadataRequest:
 		return asked{}
 	}
 	return everything
@@ -104,7 +105,7 @@ func askedBy(req any) asked {
 // which of the ledger's keys are meant.
 func recordsItself(req any) bool {
 	switch req.(type) {
-	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests:
+	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests, *syncv1.FetchAllFlagsRequest:
 		return true
 	}
 	return false

@@ -17,6 +17,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/schemas/configuration"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -94,7 +95,7 @@ type recordCase struct {
 
 // fullMethod is a method's name on the wire.
 func fullMethod(name string) string {
-	if strings.HasPrefix(name, "configuration.") {
+	if strings.HasPrefix(name, "configuration.") || strings.HasPrefix(name, "flagd.") {
 		return "/" + name
 	}
 	return "/stele.v1." + name
@@ -109,7 +110,7 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 	at := atRevision(1)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
 	schemas := stelev1.NewSchemasClient(f.conn)
-	sample := configuration.NewConfigServiceClient(f.conn)
+	sample, flags := configuration.NewConfigServiceClient(f.conn), syncv1.NewFlagSyncServiceClient(f.conn)
 	return []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
 			return call(f.config.Get(ctx, &stelev1.GetRequest{Key: "secrets/a", At: at}))
@@ -272,6 +273,22 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		}, ""},
 		{"Sinks/GetRoutes", "the routes", func(ctx context.Context) error {
 			return call(sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}))
+		}, ""},
+		{"flagd.sync.v1.FlagSyncService/FetchAllFlags", "the prefix", func(ctx context.Context) error {
+			return call(flags.FetchAllFlags(ctx, &syncv1.FetchAllFlagsRequest{Selector: "secrets"}))
+		}, "FetchAllFlags secrets/* @2"},
+		{"flagd.sync.v1.FlagSyncService/FetchAllFlags", "another prefix", func(ctx context.Context) error {
+			return call(flags.FetchAllFlags(ctx, &syncv1.FetchAllFlagsRequest{}))
+		}, ""},
+		{"flagd.sync.v1.FlagSyncService/SyncFlags", "the prefix", func(ctx context.Context) error {
+			stream, err := flags.SyncFlags(ctx, &syncv1.SyncFlagsRequest{Selector: "secrets/"})
+			if err != nil {
+				return err
+			}
+			return call(stream.Recv())
+		}, "SyncFlags secrets/* @2"},
+		{"flagd.sync.v1.FlagSyncService/GetMetadata", "nothing", func(ctx context.Context) error {
+			return call(flags.GetMetadata(ctx, &syncv1.GetMetadataRequest{}))
 		}, ""},
 		{"configuration.ConfigService/retrieveConfig", "another key", func(ctx context.Context) error {
 			return call(sample.RetrieveConfig(ctx, &configuration.RetrieveConfigRequest{Key: "tenant_config_b"}))

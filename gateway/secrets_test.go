@@ -93,7 +93,7 @@ func (f *fixture) answers(t *testing.T, ctx context.Context, encoded bool) map[s
 				t.Fatal(err)
 			}
 			err = stream.SendMsg(req)
-			if !m.IsStreamingServer() || name == "CommitStream" {
+			if !m.IsStreamingClient() || name == "CommitStream" {
 				err = errors.Join(err, stream.CloseSend())
 			}
 			for err == nil {
@@ -103,7 +103,7 @@ func (f *fixture) answers(t *testing.T, ctx context.Context, encoded bool) map[s
 				}
 				b, _ := proto.Marshal(resp)
 				got.Write(b)
-				if name == "Watch" && bytes.Contains(b, []byte(shown)) || name == "Read" {
+				if name == "Watch" && bytes.Contains(b, []byte(shown)) || name == "Read" || name == "SyncFlags" {
 					break
 				}
 			}
@@ -140,6 +140,8 @@ func fill(m protoreflect.Message, encoded bool) {
 				e.Set(e.Descriptor().Fields().ByName("key"), protoreflect.ValueOf("s/a"))
 				e.Set(e.Descriptor().Fields().ByName("value"), protoreflect.ValueOf(`"`+canary))
 			}
+		case fd.Name() == "selector":
+			set("s/")
 		case fd.Name() == "key":
 			set(key)
 		case fd.Name() == "encoded":

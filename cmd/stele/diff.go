@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/moment"
+	"github.com/stelehq/stele/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

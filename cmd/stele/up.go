@@ -140,13 +140,15 @@ func announce(out io.Writer, n *node.Node, data, token, code, key, path, current
 	if current != localContext {
 		stele += " --context " + localContext
 	}
-	console := "none"
+	console, rest := "none", "none"
 	if n.Web() != "" {
 		console = "http://" + hereOf(n.Web()) + "/login?code=" + code + " (logs in once)"
+		rest = "http://" + hereOf(n.Web()) + "/v1/openapi.json"
 	}
 	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
 
   console  %s
+  REST     %s
   gRPC     %s
   HTTP     http://%s/metrics /healthz /readyz
   data     %s
@@ -155,10 +157,10 @@ func announce(out io.Writer, n *node.Node, data, token, code, key, path, current
   context  %s in %s
 
 Try in another terminal:
-  %[10]s -t acme set tenantconfig/checkout/timeout_ms 250
-  %[10]s -t acme get tenantconfig/checkout/timeout_ms
-  %[10]s -t acme watch
-  %[10]s -t acme log
-  %[10]s --help
-`, version(), console, n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
+  %[11]s -t acme set tenantconfig/checkout/timeout_ms 250
+  %[11]s -t acme get tenantconfig/checkout/timeout_ms
+  %[11]s -t acme watch
+  %[11]s -t acme log
+  %[11]s --help
+`, version(), console, rest, n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
 }

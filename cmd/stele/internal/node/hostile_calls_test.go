@@ -33,7 +33,7 @@ func (c *call) make(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(metadata.NewOutgoingContext(ctx, c.headers()), patience)
 	defer cancel()
 	switch {
-	case c.method.desc.IsStreamingClient():
+	case c.method.desc.IsStreamingClient(), c.method.desc.IsStreamingServer():
 		c.stream(ctx)
 	case c.IntN(8) == 0 && readsOnly[c.method.desc.Name()]:
 		c.pair(ctx)
@@ -166,7 +166,7 @@ func rename(m protoreflect.Message, key string) (named bool) {
 			v.List().Truncate(0)
 			v.List().Append(protoreflect.ValueOfString(key))
 			named = true
-		case "key", "prefix":
+		case "key", "prefix", "selector":
 			m.Set(f, protoreflect.ValueOfString(key))
 			named = true
 		case "page_token":
@@ -188,8 +188,12 @@ func shape(resp proto.Message, err error) string {
 
 // stream sends some requests and takes what comes back for a while.
 func (c *call) stream(ctx context.Context) {
-	desc := &grpc.StreamDesc{ClientStreams: true, ServerStreams: c.method.desc.IsStreamingServer()}
-	if c.method.desc.Name() == "Watch" { // it does not end by itself
+	desc := &grpc.StreamDesc{ClientStreams: c.method.desc.IsStreamingClient(), ServerStreams: c.method.desc.IsStreamingServer()}
+	most := 8
+	if !desc.ClientStreams {
+		most = 1
+	}
+	if name := c.method.desc.Name(); name == "Watch" || name == "SyncFlags" { // they do not end by themselves
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, 60*time.Millisecond)
 		defer cancel()
@@ -200,7 +204,7 @@ func (c *call) stream(ctx context.Context) {
 		return
 	}
 	var requests []proto.Message
-	for range 1 + c.IntN(8) {
+	for range 1 + c.IntN(most) {
 		req := c.request()
 		if s.SendMsg(req) != nil {
 			break

@@ -127,6 +127,9 @@ func (g *generator) set(m protoreflect.Message, f protoreflect.FieldDescriptor, 
 func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	switch f.Kind() {
 	case protoreflect.StringKind:
+		if f.ParentFile().Package() == "configuration" && g.IntN(3) == 0 { // it knows only keys like this one
+			return protoreflect.ValueOfString(sampleKey)
+		}
 		return protoreflect.ValueOfString(strings.ToValidUTF8(g.text(string(f.Name())), ""))
 	case protoreflect.BytesKind:
 		return protoreflect.ValueOfBytes(g.pool.bytes[g.IntN(len(g.pool.bytes))])
@@ -154,7 +157,7 @@ func (g *generator) text(name string) string {
 			return twins[0]
 		}
 		return g.one(g.pool.keys)
-	case "prefix", "prefixes":
+	case "prefix", "prefixes", "selector":
 		return g.one(g.pool.prefixes)
 	case "page_token":
 		if g.IntN(2) == 0 {

@@ -72,7 +72,7 @@ var tellNothing = []string{
 	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant",
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",
 	"/stele.v1.Sinks/ListSinks", "/stele.v1.Sinks/ListDrift", "/stele.v1.Sinks/CheckDrift", "/stele.v1.Sinks/Replay", "/stele.v1.Sinks/Retry", "/stele.v1.Sinks/Skip", "/stele.v1.Sinks/GetRoutes",
-	"/configuration.ConfigService/healthCheck", "/configuration.ConfigService/refreshConfig",
+	"/flagd.sync.v1.FlagSyncService/GetMetadata", "/configuration.ConfigService/healthCheck", "/configuration.ConfigService/refreshConfig",
 }
 
 func number(t *testing.T, name string, usual int) int {

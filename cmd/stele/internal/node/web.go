@@ -1,14 +1,17 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/stelehq/stele/gateway/console"
 	"github.com/stelehq/stele/gateway/console/login"
+	"github.com/stelehq/stele/gateway/rest"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 )
@@ -30,7 +33,9 @@ type Console struct {
 type web struct {
 	listener net.Listener
 	conn     *grpc.ClientConn
+	watches  *grpc.ClientConn // of the REST API, which takes a stream for each
 	server   *http.Server
+	end      context.CancelFunc // of what is answered for as long as its caller listens
 }
 
 func (n *Node) openWeb() (err error) {
@@ -44,6 +49,13 @@ func (n *Node) openWeb() (err error) {
 	if n.web.conn, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
+	if n.web.watches, err = n.gateway.InProcess(); err != nil {
+		return err
+	}
+	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches})
+	if err != nil {
+		return err
+	}
 	visitors := n.cfg.Console
 	pages, err := console.New(console.Config{
 		Conn: n.web.conn, Secure: visitors.Secure || n.cfg.HTTPTLS != nil, Provider: visitors.Provider, Link: visitors.Link, Log: n.cfg.Log,
@@ -52,21 +64,43 @@ func (n *Node) openWeb() (err error) {
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/", pages)
+	mux.Handle("/v1/", api)
+	mux.Handle("/", untimed(pages))
+	ctx, end := context.WithCancel(context.Background())
+	n.web.end = end
 	n.web.server = &http.Server{
-		Handler:           mux,
+		Handler: mux, BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of visitors who speak no TLS, and the like
-		ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
+		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: webWriteTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
 	}
 	return nil
 }
 
+// untimed takes the time of answers away: the console has a stream, which bounds itself.
+func untimed(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).SetWriteDeadline(time.Time{})
+		h.ServeHTTP(w, r)
+	})
+}
+
+// webWriteTimeout is how long an answer may take, but for one that sets its own time,
+// and webCloseTimeout how long answers that are under way may go on.
+const webWriteTimeout, webCloseTimeout = time.Minute, 2 * time.Second
+
 func (w *web) close() {
 	if w.server != nil {
-		w.server.Close()
+		w.end() // streams, which would not end by themselves
+		ctx, cancel := context.WithTimeout(context.Background(), webCloseTimeout)
+		defer cancel()
+		if w.server.Shutdown(ctx) != nil {
+			w.server.Close()
+		}
 	}
-	if w.conn != nil {
-		w.conn.Close()
+	for _, c := range []*grpc.ClientConn{w.conn, w.watches} {
+		if c != nil {
+			c.Close()
+		}
 	}
 	if w.listener != nil {
 		w.listener.Close()

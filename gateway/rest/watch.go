@@ -1,0 +1,205 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// maxWatches are open at a time. A connection to the gateway carries 1,000 streams.
+	maxWatches = 900
+	// heartbeat is how often something is sent, so that whatever is between does not
+	// take a quiet connection for a dead one.
+	heartbeat = 15 * time.Second
+	// sendTimeout is how long a reader may take nothing.
+	sendTimeout = 20 * time.Second
+)
+
+var errManyWatches = status.Errorf(codes.Unavailable, "%d watches are open here: try another gateway, or use gRPC, which carries many on one connection", maxWatches)
+
+// watch follows changes as server-sent events until the caller, or its token, goes.
+func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
+	create, err := watchRequest(r.Header, values)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	select {
+	case a.watches <- struct{}{}:
+		defer func() { <-a.watches }()
+	default:
+		fail(w, errManyWatches)
+		return
+	}
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	stream, err := a.config.Watch(ctx)
+	if err == nil {
+		err = stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}})
+	}
+	var first *stelev1.WatchResponse
+	if err == nil || errors.Is(err, io.EOF) { // then Recv says why
+		first, err = stream.Recv()
+	}
+	if err == nil && first.GetCanceled() != nil { // while an error can still be a status
+		err = status.ErrorProto(first.GetCanceled().Status)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	e := &events{w: w, control: http.NewResponseController(w)}
+	e.control.SetReadDeadline(time.Time{}) // nothing more is read
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("X-Accel-Buffering", "no") // a proxy's that would collect events
+	w.WriteHeader(http.StatusOK)
+	follow(ctx, cancel, stream, e, create, first)
+}
+
+// watchRequest reads what to watch. Without keys and prefixes that is everything.
+func watchRequest(h http.Header, values url.Values) (*stelev1.CreateWatch, error) {
+	for short, long := range map[string]string{"key": "keys", "prefix": "prefixes"} {
+		if values.Has(long) {
+			return nil, invalid(long, "there is no such parameter")
+		}
+		if values.Has(short) {
+			values[long] = values[short]
+			delete(values, short)
+		}
+	}
+	create := &stelev1.CreateWatch{}
+	if err := (query{}).Parse(create, values, utilities.NewDoubleArray([][]string{{"id"}})); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	create.Id = 1
+	if len(create.Keys)+len(create.Prefixes) == 0 {
+		create.Prefixes = []string{""}
+	}
+	if last := h.Values("Last-Event-ID"); len(last) > 0 {
+		seen, err := strconv.ParseUint(last[len(last)-1], 10, 63)
+		if err != nil {
+			return nil, invalid("last-event-id", "it is no revision")
+		}
+		create.FromRevision, create.InitialState = seen+1, false
+	}
+	return create, nil
+}
+
+// follow sends what comes in on the stream. One goroutine receives: it ends with ctx.
+func follow(ctx context.Context, cancel context.CancelFunc, stream grpc.BidiStreamingClient[stelev1.WatchRequest, stelev1.WatchResponse], e *events, create *stelev1.CreateWatch, first *stelev1.WatchResponse) {
+	incoming := make(chan *stelev1.WatchResponse)
+	var ended error
+	go func() {
+		defer close(incoming)
+		for m := first; ; {
+			select {
+			case incoming <- m:
+			case <-ctx.Done():
+				ended = ctx.Err()
+				return
+			}
+			var err error
+			if m, err = stream.Recv(); err != nil {
+				ended = err
+				return
+			}
+		}
+	}()
+	defer func() {
+		cancel()
+		for range incoming { // until it has ended
+		}
+	}()
+	beat := time.NewTicker(heartbeat)
+	defer beat.Stop()
+	for {
+		var err error
+		select {
+		case m, more := <-incoming:
+			if !more {
+				if ctx.Err() == nil {
+					e.send("error", "", status.Convert(ended).Proto())
+				}
+				return
+			}
+			if err = e.event(m, create); m.GetCanceled() != nil {
+				return
+			}
+		case <-beat.C:
+			err = e.write(":\n\n")
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// events is where server-sent events go to.
+type events struct {
+	w       io.Writer
+	control *http.ResponseController
+}
+
+// event sends what happened to the watch. The id is the revision up to which the
+// reader has everything once it has this, so that it can go on after it.
+func (e *events) event(m *stelev1.WatchResponse, create *stelev1.CreateWatch) error {
+	id := func(revision uint64) string { return strconv.FormatUint(revision, 10) }
+	switch ev := m.Event.(type) {
+	case *stelev1.WatchResponse_Created:
+		switch {
+		case create.FromRevision > 0:
+			return e.send("created", id(create.FromRevision-1), ev.Created)
+		case create.InitialState:
+			return e.send("created", "", ev.Created)
+		}
+		return e.send("created", id(ev.Created.GetSnapshot().GetRevision()), ev.Created)
+	case *stelev1.WatchResponse_State:
+		if ev.State.More {
+			return e.send("state", "", ev.State)
+		}
+		return e.send("state", id(ev.State.Revision), ev.State)
+	case *stelev1.WatchResponse_Commit:
+		return e.send("commit", id(ev.Commit.Revision), ev.Commit)
+	case *stelev1.WatchResponse_Progress:
+		return e.send("progress", id(ev.Progress.GetSnapshot().GetRevision()), ev.Progress)
+	case *stelev1.WatchResponse_Canceled:
+		if resume := ev.Canceled.ResumeRevision; resume > 0 {
+			return e.send("canceled", id(resume-1), ev.Canceled)
+		}
+		return e.send("canceled", "", ev.Canceled)
+	}
+	return nil
+}
+
+func (e *events) send(name, id string, m proto.Message) error {
+	data, err := encode(m)
+	if err != nil {
+		return err
+	}
+	if id != "" {
+		id = "id: " + id + "\n"
+	}
+	return e.write(fmt.Sprintf("%sevent: %s\ndata: %s\n", id, name, data)) // data ends in a line's end
+}
+
+// write sends text now, or gives a reader up that takes nothing.
+func (e *events) write(text string) error {
+	e.control.SetWriteDeadline(time.Now().Add(sendTimeout))
+	if _, err := io.WriteString(e.w, text); err != nil {
+		return err
+	}
+	return e.control.Flush()
+}

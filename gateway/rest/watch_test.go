@@ -1,0 +1,170 @@
+package rest_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
+)
+
+// stream is a watch as a reader of server-sent events has it.
+type stream struct {
+	t    testing.TB
+	resp *http.Response
+	in   *bufio.Scanner
+}
+
+func (w *world) watch(query, token string, headers ...string) *stream {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	w.t.Cleanup(cancel)
+	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch"+query, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := w.server.Client().Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { resp.Body.Close() })
+	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+		body, _ := io.ReadAll(resp.Body)
+		w.t.Fatalf("watch %s: %d %s", query, resp.StatusCode, body)
+	}
+	in := bufio.NewScanner(resp.Body)
+	in.Buffer(nil, 16<<20)
+	return &stream{w.t, resp, in}
+}
+
+// event is the next one: "id name data", without the data of an age.
+func (s *stream) event() (id, name, data string) {
+	s.t.Helper()
+	for s.in.Scan() {
+		field, value, _ := strings.Cut(s.in.Text(), ": ")
+		switch field {
+		case "id":
+			id = value
+		case "event":
+			name = value
+		case "data":
+			data = value
+		case "":
+			if name != "" && name != "progress" {
+				return id, name, data
+			}
+			id, name, data = "", "", ""
+		}
+	}
+	return "", "end", fmt.Sprint(s.in.Err())
+}
+
+// events are the next n, as "id name".
+func (s *stream) events(n int) (all []string) {
+	s.t.Helper()
+	for range n {
+		id, name, _ := s.event()
+		all = append(all, id+" "+name)
+	}
+	return all
+}
+
+func TestWatch(t *testing.T) {
+	w := start(t)
+	ann := w.as("acme", identity.Writer)
+	for i := 1; i <= 3; i++ {
+		w.must("PUT", fmt.Sprintf("/v1/config/k%d", i), ann, fmt.Sprint(i))
+	}
+	cases := []struct {
+		name, query, last string
+		want              []string
+	}{
+		{"from now", "", "", []string{"3 created"}},
+		{"from a revision", "?from_revision=2", "", []string{"1 created", "2 commit", "3 commit"}},
+		{"of a key", "?key=k3&from_revision=1", "", []string{"0 created", "3 commit"}},
+		{"of prefixes", "?prefix=k1&prefix=k3&from_revision=1", "", []string{"0 created", "1 commit", "3 commit"}},
+		{"with the state", "?initial_state=true", "", []string{" created", "3 state"}},
+		{"resumed", "?initial_state=true", "1", []string{"1 created", "2 commit", "3 commit"}},
+		{"resumed at the head", "?from_revision=1", "3", []string{"3 created"}},
+	}
+	streams := make([]*stream, len(cases))
+	for i, c := range cases {
+		var headers []string
+		if c.last != "" {
+			headers = []string{"Last-Event-ID: " + c.last}
+		}
+		streams[i] = w.watch(c.query, ann, headers...)
+		if d := cmp.Diff(c.want, streams[i].events(len(c.want))); d != "" {
+			t.Errorf("%s (-want +got):\n%s", c.name, d)
+		}
+	}
+	w.must("POST", "/v1/commits", ann, `{"message":"more","changes":[{"key":"k3","value":"new\nline"},{"key":"k1","delete":true}]}`)
+	for i, c := range cases {
+		id, name, data := streams[i].event()
+		if id != "4" || name != "commit" || !strings.Contains(data, `"key":"k3","value":"new\nline","delete":false,"previous_revision":3`) {
+			t.Errorf("%s: %s %s %s", c.name, id, name, data)
+		}
+	}
+}
+
+func TestWatchesThatCannotBe(t *testing.T) {
+	w := start(t)
+	bob := w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Prefix{"a/"}})
+	for query, want := range map[string]int{
+		"?prefix=a/": 200, "?prefix=b/": 403, "": 403, "?prefix=a/&from_revision=9": 400, "?prefix=a/&id=7": 400, "?keys=a/b": 400, "?initial_state=1": 400,
+		"?prefix=a/&from_revision=1&initial_state=true": 400, "?key=": 400, "?key=a//b": 400,
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		req, _ := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch"+query, nil)
+		req.Header.Set("Authorization", "Bearer "+bob)
+		resp, err := w.server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != want {
+			body, _ := io.ReadAll(resp.Body)
+			t.Errorf("%s: %d %s, want %d", query, resp.StatusCode, body, want)
+		}
+		resp.Body.Close()
+		cancel()
+	}
+	if a := w.do("GET", "/v1/watch", "", ""); a.status != 401 {
+		t.Errorf("no token: %d", a.status)
+	}
+	if a := w.do("GET", "/v1/watch", bob, "", "Last-Event-ID: x"); a.status != 400 {
+		t.Errorf("an id that is none: %d", a.status)
+	}
+	if a := w.do("HEAD", "/v1/watch", bob, ""); a.status != 405 {
+		t.Errorf("HEAD: %d", a.status)
+	}
+}
+
+func TestAWatchEndsWithItsTokenAndItsServer(t *testing.T) {
+	w := start(t)
+	short := w.watch("", w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, TTL: 3 * time.Second}))
+	long := w.watch("", w.as("acme", identity.Reader))
+	short.events(1)
+	long.events(1)
+	if _, name, data := short.event(); name != "error" || !strings.Contains(data, "UNAUTHENTICATED") {
+		t.Errorf("the token's end: %s %s", name, data)
+	}
+	if _, name, data := short.event(); name != "end" || data != "<nil>" {
+		t.Errorf("behind the token's end: %s %s", name, data)
+	}
+	w.end()
+	if _, name, data := long.event(); name != "end" || data != "<nil>" {
+		t.Errorf("the server's end: %s %s", name, data)
+	}
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/stelehq/stele/schemas/openapi"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// before and after are what no descriptor says.
+var (
+	//go:embed before.md
+	before string
+	//go:embed after.md
+	after string
+)
+
+// page is docs/api.md as it is written.
+type page struct {
+	strings.Builder
+	told  map[protoreflect.FullName]bool
+	later []protoreflect.MessageDescriptor // to be told of under Messages
+}
+
+func (p *page) say(format string, args ...any) { fmt.Fprintf(&p.Builder, format, args...) }
+
+// markdown is docs/api.md.
+func (a *api) markdown() []byte {
+	p := &page{told: make(map[protoreflect.FullName]bool)}
+	p.say("%s", before)
+	for _, s := range a.services {
+		p.say("\n**[%s](#%s)**\n\n| method | REST | needs | |\n| --- | --- | --- | --- |\n", s.name, strings.ToLower(s.name))
+		for _, m := range s.methods {
+			p.say("| [%s](#%s) | %s | %s | %s |\n", m.Name(), anchor(s, m), paths(m, "<br>"), m.needs, strings.TrimPrefix(summary(m.comment), string(m.Name())+" "))
+		}
+	}
+	for _, s := range a.services {
+		p.say("\n## %s\n\n%s\n", s.name, s.comment)
+		for _, m := range s.methods {
+			p.method(s, m)
+		}
+	}
+	p.say("\n## Messages\n")
+	for len(p.later) > 0 {
+		m := p.later[0]
+		p.later = p.later[1:]
+		p.say("\n### %s\n\n", m.Name())
+		if text := comment(m); text != "" {
+			p.say("%s\n\n", text)
+		}
+		p.fields(m)
+	}
+	p.say("\n%s", after)
+	return []byte(p.String())
+}
+
+func (p *page) method(s service, m method) {
+	p.say("\n### %s.%s\n\n%s\n\n", s.name, m.Name(), m.comment)
+	p.say("- REST: %s\n", paths(m, ", "))
+	p.say("- Needs: %s\n", m.needs)
+	for _, side := range []struct {
+		what   string
+		m      protoreflect.MessageDescriptor
+		stream bool
+	}{{"Request", m.Input(), m.IsStreamingClient()}, {"Answer", m.Output(), m.IsStreamingServer()}} {
+		what := side.what
+		if side.stream {
+			what = map[string]string{"Request": "Each request", "Answer": "Each answer"}[what]
+		}
+		p.told[side.m.FullName()] = true
+		if side.m.Fields().Len() == 0 {
+			p.say("- %s: empty\n", what)
+			continue
+		}
+		p.say("\n%s, `%s`:\n\n", what, side.m.Name())
+		p.fields(side.m)
+	}
+}
+
+func (p *page) fields(m protoreflect.MessageDescriptor) {
+	p.say("| field | type | |\n| --- | --- | --- |\n")
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		var about []string
+		if one := f.ContainingOneof(); one != nil && !one.IsSynthetic() {
+			about = append(about, fmt.Sprintf("*One of %s.*", one.Name()))
+		}
+		if text := strings.ReplaceAll(comment(f), "\n\n", "<br>"); text != "" {
+			about = append(about, text)
+		}
+		if text := words(f); text != "" {
+			about = append(about, "("+text+")")
+		}
+		p.say("| `%s` | %s | %s |\n", f.Name(), p.kind(f), strings.ReplaceAll(strings.Join(about, " "), "|", `\|`))
+	}
+}
+
+// kind is a field's type, and notes what is to be told of it.
+func (p *page) kind(f protoreflect.FieldDescriptor) string {
+	kind := f.Kind().String()
+	switch {
+	case f.IsMap():
+		return "map"
+	case f.Message() != nil && strings.HasPrefix(string(f.Message().FullName()), "google."):
+		kind = string(f.Message().Name())
+	case f.Message() != nil:
+		m := f.Message()
+		if !p.told[m.FullName()] {
+			p.told[m.FullName()] = true
+			p.later = append(p.later, m)
+		}
+		kind = fmt.Sprintf("[%s](#%s)", m.Name(), strings.ToLower(string(m.Name())))
+	case f.Enum() != nil:
+		var names []string
+		for i := range f.Enum().Values().Len() {
+			names = append(names, "`"+string(f.Enum().Values().Get(i).Name())+"`")
+		}
+		kind = strings.Join(names, ", ")
+	case openapi.FormOf(f) == openapi.Value:
+		kind = "JSON"
+	}
+	switch {
+	case f.IsList():
+		return "list of " + kind
+	case f.HasOptionalKeyword():
+		return kind + ", optional"
+	}
+	return kind
+}
+
+func anchor(s service, m method) string { return strings.ToLower(s.name + string(m.Name())) }
+
+// paths are those that a method answers.
+func paths(m method, between string) string {
+	var out []string
+	for _, b := range m.rest {
+		out = append(out, fmt.Sprintf("`%s %s`", strings.ToUpper(b.verb), b.path))
+	}
+	if m.FullName() == "stele.v1.Config.Watch" {
+		out = append(out, "`GET /v1/watch`")
+	}
+	if m.FullName() == "stele.v1.Ledger.Commit" {
+		out = append(out, "`PUT /v1/config/{key}`", "`DELETE /v1/config/{key}`")
+	}
+	if len(out) == 0 {
+		return "gRPC only"
+	}
+	return strings.Join(out, between)
+}
