@@ -1,4 +1,4 @@
-package main
+package main_test
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 var updateDocuments = flag.Bool("update-documents", false, "write into the documents what their commands print")
 
 // documents are those whose examples are run, each against a ledger of its own.
-var documents = []string{"README.md", "docs/tour.md", "docs/schemas.md"}
+var documents = []string{"README.md", "docs/tour.md", "docs/schemas.md", "docs/rest.md"}
 
 // TestDocuments types the console examples of the documents, from the first to the
 // last, and compares what they print with what stands there, but for times, ids and
@@ -63,7 +63,7 @@ func (d *document) run(text string) string {
 		for i++; strings.HasPrefix(lines[i], "$ "); {
 			at := i + 1
 			command := strings.TrimPrefix(lines[i], "$ ")
-			for strings.HasSuffix(lines[i], "\\\n") {
+			for unfinished(command) {
 				i++
 				command += lines[i]
 			}
@@ -86,43 +86,32 @@ func (d *document) run(text string) string {
 	return out.String()
 }
 
+// unfinished says whether a command goes on in the next line: a quote is open.
+func unfinished(command string) bool { return strings.Count(command, "'")%2 == 1 }
+
 // desk is somebody's terminal, with a ledger that runs beside it.
 type desk struct {
 	t   *testing.T
 	dir string
 	env []string
+	web string // where the console and REST are
 }
 
 func newDesk(t *testing.T) *desk {
 	d := &desk{t: t, dir: t.TempDir()}
-	d.env = append(os.Environ(), "STELE_CONFIG="+filepath.Join(d.dir, "config.yaml"), "USER=ada", "NO_COLOR=1", "TZ=UTC")
-	ctx, cancel := context.WithCancel(t.Context())
-	up := exec.CommandContext(ctx, "stele", "up", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0")
-	up.Dir, up.Env = d.dir, d.env
-	up.Cancel = func() error { return up.Process.Signal(os.Interrupt) }
-	var log bytes.Buffer
-	up.Stdout, up.Stderr = &log, &log
-	if err := up.Start(); err != nil {
-		t.Fatal(err)
+	config := filepath.Join(d.dir, "config.yaml")
+	d.env = append(environment(config), "HOME="+d.dir, "no_proxy=*")
+	g := startUp(t, filepath.Join(d.dir, "stele-data"), config)
+	served := serves.FindSubmatch(g.printed(t))
+	if served == nil {
+		t.Fatalf("stele up does not say where it serves HTTP:\n%s", g.tail(t))
 	}
-	t.Cleanup(func() {
-		cancel()
-		up.Wait()
-		if t.Failed() {
-			t.Logf("stele up printed\n%s", log.String())
-		}
-	})
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		if _, err := os.Stat(filepath.Join(d.dir, "config.yaml")); err == nil {
-			return d
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("stele up is not up:\n%s", log.String())
-		}
-	}
+	d.web = string(served[1])
+	return d
 }
 
 var (
+	serves = regexp.MustCompile(`REST +http://([^/\s]+)/`)
 	shown  = regexp.MustCompile(`^cat ([a-z.-]+)$`)
 	writes = regexp.MustCompile(`\b(set|delete|apply|rollback|revert|import)\b`)
 )
@@ -151,7 +140,7 @@ func (d *desk) run(command, want string) string {
 func (d *desk) try(command string) string {
 	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-c", command)
+	cmd := exec.CommandContext(ctx, "bash", "-c", strings.ReplaceAll(command, "localhost:7072", d.web))
 	cmd.Dir, cmd.Env = d.dir, d.env
 	out, _ := cmd.CombinedOutput() // what fails says so on the screen, too
 	if err := ctx.Err(); err != nil {
@@ -176,7 +165,9 @@ var volatile = []struct {
 	{regexp.MustCompile(`(signed .* at) \d+ commits?`), "$1 COMMITS"}, // a checkpoint covers what is there when it is due
 	{regexp.MustCompile(`(extends   the checkpoint at) \d+ commits?`), "$1 COMMITS"},
 	{regexp.MustCompile(`(directory +@\d+ +0 +-) +\d+`), "$1 WRITES"}, // how many depends on how fast the changes came
-	{regexp.MustCompile(`[ ]{2,}`), "  "},                             // columns are as wide as what is in them
+	{regexp.MustCompile(`\b\d+/s\b`), "RATE"},
+	{regexp.MustCompile(`id: \d+\nevent: progress\ndata: .*\n\n`), ""}, // comes when it is time for one
+	{regexp.MustCompile(`\s+`), ""},                                    // columns are as wide as what is in them, and JSON is shown on several lines
 }
 
 // plain is what must be the same in every run.

@@ -103,11 +103,11 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// environment is that of a stele whose settings are all in its arguments and in
-// the configuration file.
+// environment is that of a stele that ada runs, whose settings are all in its
+// arguments and in the configuration file.
 func environment(config string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STELE_") })
-	return append(env, "STELE_CONFIG="+config)
+	return append(env, "STELE_CONFIG="+config, "USER=ada")
 }
 
 // gateway is a stele that serves, and a client's connection to it.
