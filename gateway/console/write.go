@@ -118,13 +118,13 @@ func (f *writeForm) tell(err error) (code int, told bool) {
 		for _, v := range bad.GetFieldViolations() {
 			switch {
 			case strings.HasSuffix(v.Field, ".key"):
-				f.keyProblem = v.Description
+				f.keyProblem = also(f.keyProblem, v.Description)
 			case strings.HasSuffix(v.Field, ".value") || v.Field == "changes[0]":
-				f.valueProblem = v.Description
+				f.valueProblem = also(f.valueProblem, strings.TrimPrefix(v.Description, f.key+": "))
 			case v.Field == "message":
-				f.messageProblem = v.Description
+				f.messageProblem = also(f.messageProblem, v.Description)
 			default:
-				f.problem = v.Field + ": " + v.Description
+				f.problem = also(f.problem, v.Field+": "+v.Description)
 			}
 		}
 		if len(bad.GetFieldViolations()) == 0 {
@@ -141,6 +141,14 @@ func (f *writeForm) tell(err error) (code int, told bool) {
 		return troubleOf(err).status, true
 	}
 	return 0, false
+}
+
+// also is what was wrong already, and in a line of its own what is, too.
+func also(problem, next string) string {
+	if problem == "" {
+		return next
+	}
+	return problem + "\n" + next
 }
 
 // tellConflict finds out what has happened to the form's key since it was made, and

@@ -1,14 +1,18 @@
 package console_test
 
 import (
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/ledger/schema"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -157,6 +161,25 @@ func TestWrongForms(t *testing.T) {
 	}
 	if f.head(t) != 3 {
 		t.Errorf("the head is @%d", f.head(t))
+	}
+}
+
+// TestSchemas: all that is wrong with a value is told at its field.
+func TestSchemas(t *testing.T) {
+	f := start(t, func(f *fixture, c *gateway.Config) {
+		c.Schemas = schema.NewSource(c.Replica, routes.NewSource(c.Replica, nil, slog.New(slog.DiscardHandler)), nil)
+		c.Ledger = sync.OnceValues(func() (*ledger.Ledger, error) {
+			l := ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Schemas: c.Schemas})
+			t.Cleanup(l.Close)
+			return l, nil
+		})
+	})
+	setup(t, f)
+	f.set(t, f.as(t, "acme"), "what it may be", "_schema/a", `{"type":"object","properties":{"n":{"minimum":1}},"additionalProperties":false}`)
+	v := f.writer(t, "acme")
+	a := v.post(t, "/acme/new", url.Values{"key": {"a/b"}, "value": {`{"n":0,"x":"yy"}`}, "message": {"m"}})
+	if a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "at /n must be at least 1, and is 0") || !strings.Contains(a.main(), "at /x must not be there") {
+		t.Errorf("%d %s", a.code, brief(a.main()))
 	}
 }
 
