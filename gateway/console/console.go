@@ -38,6 +38,7 @@ type Console struct {
 	ledger  stelev1.LedgerClient
 	proof   stelev1.ProofClient
 	sinks   stelev1.SinksClient
+	schemas stelev1.SchemasClient
 	assets  *assets
 	lives   chan struct{} // a place for each page that is told of new commits
 	handler http.Handler
@@ -58,7 +59,7 @@ func New(cfg Config) (*Console, error) {
 	c := &Console{
 		cfg: cfg, assets: a, lives: make(chan struct{}, maxLive),
 		config: stelev1.NewConfigClient(cfg.Conn), ledger: stelev1.NewLedgerClient(cfg.Conn),
-		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn),
+		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn), schemas: stelev1.NewSchemasClient(cfg.Conn),
 	}
 	c.handler = secured(http.HandlerFunc(c.route))
 	return c, nil

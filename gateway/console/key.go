@@ -26,6 +26,7 @@ type keyView struct {
 	history []*stelev1.CommitInfo
 	older   bool // the history has more
 	sinks   []sinkOfKey
+	schemas []*stelev1.Schema
 	form    writeForm
 	// editing: the page has the form in the place of the value.
 	editing bool
@@ -87,15 +88,14 @@ func (v *visit) showKeyView(code int, k *keyView) error {
 	if k.revealed {
 		words = append(words, "--reveal")
 	}
-	switch {
-	case k.entry != nil:
-	case len(k.history) == 0:
-		code = http.StatusNotFound
-		words = []string{"log", k.key}
-	case code == http.StatusOK:
+	command := v.command(words...)
+	if k.entry == nil && len(k.history) == 0 {
+		command = filters{key: k.key}.command(v)
+	}
+	if k.entry == nil && code == http.StatusOK {
 		code = http.StatusNotFound
 	}
-	return v.show(code, k.key, v.command(words...), keyPage(v, k))
+	return v.show(code, k.key, command, keyPage(v, k))
 }
 
 // readKey makes the calls that a key's page is of.
@@ -118,6 +118,12 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 		}, func(ctx context.Context) error {
 			if v.at == 0 { // how far they are is about now
 				k.sinks = c.sinksOf(ctx, k.key)
+			}
+			return nil
+		}, func(ctx context.Context) error {
+			if v.at == 0 { // the API tells of no others
+				explained, _ := c.schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: k.key}) // without it the page is no less true
+				k.schemas = explained.GetSchemas()
 			}
 			return nil
 		})

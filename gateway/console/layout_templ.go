@@ -847,7 +847,7 @@ func timeline(v *visit) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "</output> <button class=\"no-js\">Show</button> <label class=\"time-date\"><span class=\"unseen\">Date and time, UTC</span><input type=\"datetime-local\" name=\"time\" step=\"1\" title=\"Date and time, UTC\"></label> <button name=\"by\" value=\"time\" class=\"quiet\">Go to time</button> <a id=\"newest\" class=\"newest\" href=\"")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 65, "</output> <button class=\"second no-js\">Show</button> <label class=\"time-date\"><span class=\"unseen\">Date and time, UTC</span><input type=\"datetime-local\" name=\"time\" step=\"1\" title=\"Date and time, UTC\"></label> <button name=\"by\" value=\"time\" class=\"quiet\">Go to time</button> <a id=\"newest\" class=\"newest\" href=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -181,6 +181,10 @@ func TestSchemas(t *testing.T) {
 	if a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "at /n must be at least 1, and is 0") || !strings.Contains(a.main(), "at /x must not be there") {
 		t.Errorf("%d %s", a.code, brief(a.main()))
 	}
+	f.set(t, f.as(t, "acme"), "as it should be", "a/b", `{"n":1}`)
+	if a := v.get(t, "/acme/keys/a/b"); !strings.Contains(a.body, `href="/acme/keys/_schema/a"`) {
+		t.Errorf("the key's page leads to no schema: %s", brief(a.main()))
+	}
 }
 
 func TestNewKey(t *testing.T) {

@@ -73,7 +73,7 @@ document.addEventListener("input", (event) => {
   resting = setTimeout(() => goTo(Number(event.target.value), false), 90);
 });
 
-window.addEventListener("popstate", (event) => { if (!event.state?.htmx) show(location.href, false); });
+window.addEventListener("popstate", (event) => { if (!event.state?.htmx && !location.hash) show(location.href, false); }); // a hash only leads to a part of the page
 
 // A filter is a part of the address that the slider stays on.
 document.addEventListener("htmx:pushedIntoHistory", () => {

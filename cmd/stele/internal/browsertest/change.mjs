@@ -18,7 +18,7 @@ export const changes = {
 		const listening = two.waitForResponse(r => r.url().includes('/live'))
 		await two.reload()
 		await listening
-		await one.goto(key)
+		await one.goto(key + '?edit=1')
 		await write(one, '31337', 'seen elsewhere')
 		await two.waitForFunction(() => document.querySelector('main').innerText.includes('31337'))
 		check((await two.innerText('main')).includes('seen elsewhere'), 'the history is not new')
@@ -68,7 +68,7 @@ export const changes = {
 	'a bad value is told at its field': async s => {
 		s.allowed.push('422')
 		const page = await s.visitor({token: world.Tokens.writer})
-		await page.goto(key)
+		await page.goto(key + '?edit=1')
 		await page.fill('textarea[name=value]', '{"a": ')
 		await page.fill('form.write input[name=message]', 'broken')
 		await page.click('form.write button:has-text("Commit")')
@@ -98,7 +98,7 @@ export const changes = {
 		await page.goto('/raced/rollback?to=@1')
 		await page.fill('input[name=message]', 'late')
 		const other = await s.visitor({scripts: false, token: world.Tokens.operator})
-		await other.goto('/raced/keys/a/one')
+		await other.goto('/raced/keys/a/one?edit=1')
 		await other.fill('textarea[name=value]', '"between"')
 		await other.fill('form.write input[name=message]', 'I was faster')
 		await other.click('button:has-text("Commit")')

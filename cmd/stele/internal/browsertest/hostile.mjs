@@ -5,7 +5,7 @@ export const hostilities = {
 	'markup in values, reasons and names stays text': async s => {
 		s.allowed.push('409')
 		const writer = await s.visitor({token: world.Tokens.hostile})
-		await writer.goto('/acme/keys/tenantconfig/hostile')
+		await writer.goto('/acme/keys/tenantconfig/hostile?edit=1')
 		await writer.fill('form.write input[name=message]', world.Hostile)
 		await writer.fill('textarea[name=value]', JSON.stringify({[world.Hostile]: world.Hostile}))
 		await writer.click('form.write button:has-text("Commit")')

@@ -6,6 +6,7 @@ export const pages = {
 	'keys-past': '/acme@20/keys/tenantconfig/',
 	'key': '/acme/keys/paramconfig/db/pool',
 	'key-past': '/acme@9/keys/paramconfig/db/pool',
+	'edit': '/acme/keys/paramconfig/db/pool?edit=1',
 	'new': '/acme/new/',
 	'delete': '/acme/delete/paramconfig/db/pool',
 	'history': '/acme/history/',
