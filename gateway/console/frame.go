@@ -25,6 +25,7 @@ var sections = []section{
 	{page: "compare", title: "Compare", newest: true},
 	{page: "rollback", title: "Roll back"},
 	{page: "projections", title: "Projections", newest: true},
+	{page: "schemas", title: "Schemas"},
 	{page: "access", title: "Access", newest: true},
 }
 

@@ -41,6 +41,7 @@ var tenantPages = map[string]methods{
 	"compare":     {get: (*Console).showCompare, newest: true},
 	"rollback":    {get: (*Console).showRollback, post: (*Console).rollBack},
 	"projections": {get: (*Console).projections, post: (*Console).projections, newest: true},
+	"schemas":     {get: (*Console).schemasPages, post: (*Console).schemasPages},
 	"access":      {get: (*Console).showAccess, newest: true},
 	"at":          {get: (*Console).goToMoment, newest: true},
 	"ticks":       {get: (*Console).showTicks, newest: true},

@@ -165,6 +165,22 @@ export const changes = {
 		check(/is being written again/.test(await page.innerText('[role=status]')), 'the replay')
 	},
 
+	'a schema is tried, and set, without scripts': async s => {
+		s.allowed.push('400')
+		const page = await s.visitor({scripts: false, token: world.Tokens.writer})
+		await page.goto('/acme/schemas')
+		await page.fill('main input[name=prefix]', 'tenantconfig/mail')
+		await page.click('button:has-text("See or set it")')
+		await page.fill('textarea[name=value]', '{"type": "string", "maxLength": 10}')
+		await page.click('button:has-text("Check against the live values")')
+		check((await page.innerText('main')).includes('It would be broken by'), 'the report')
+		await page.click('button:has-text("Set")')
+		check((await page.innerText('#problem')).includes('tenantconfig/mail/template_'), 'it was set although live values break it')
+		await page.fill('textarea[name=value]', '{"type": "string"}')
+		await page.click('button:has-text("Set")')
+		check((await page.innerText('main')).includes('and in force'), 'the result')
+	},
+
 	'the lags are drawn': async s => {
 		const page = await s.visitor({token: world.Tokens.operator})
 		await page.goto('/acme/projections')

@@ -18,6 +18,8 @@ export const pages = {
 	'rollback-choose': '/acme/rollback',
 	'projections': '/acme/projections',
 	'projection': '/acme/projections/files',
+	'schemas': '/acme/schemas',
+	'schema': '/acme/schemas/tenantconfig/checkout',
 	'access': '/acme/access?operation=write&what=tenantconfig/checkout/timeout_ms',
 	'access-no': '/acme/access?operation=reveal&what=paramconfig/',
 	'not-there': '/acme/keys/tenantconfig/no/such',

@@ -158,6 +158,8 @@ func (w *world) fill(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	w.commit(t, "acme", "milliseconds", "_schema/tenantconfig/checkout/timeout_ms", `{"type":"integer","minimum":1,"maximum":60000}`)
+	w.commit(t, "_system", "flags are yes or no", "_schema/tenantconfig/features", `{"type":"boolean"}`)
 	for i := range 12 {
 		w.commit(t, "globex", "set up", fmt.Sprintf("tenantconfig/shop/setting_%d", i), fmt.Sprint(i))
 	}
