@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-func TestSchemas(t *testing.T) {
+func TestSchemaPages(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "app/timeout", "250", "app/name", `"x"`)
