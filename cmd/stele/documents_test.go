@@ -112,7 +112,7 @@ func newDesk(t *testing.T) *desk {
 
 var (
 	serves = regexp.MustCompile(`REST +http://([^/\s]+)/`)
-	shown  = regexp.MustCompile(`^cat ([a-z.-]+)$`)
+	shows  = regexp.MustCompile(`^cat ([a-z.-]+)$`)
 	writes = regexp.MustCompile(`\b(set|delete|apply|rollback|revert|import)\b`)
 )
 
@@ -121,7 +121,7 @@ var (
 // some seconds: what follows the ledger needs a moment.
 func (d *desk) run(command, want string) string {
 	d.t.Helper()
-	if m := shown.FindStringSubmatch(command); m != nil {
+	if m := shows.FindStringSubmatch(command); m != nil {
 		path := filepath.Join(d.dir, m[1])
 		if _, err := os.Stat(path); os.IsNotExist(err) {
 			if err := os.WriteFile(path, []byte(want), 0o600); err != nil {
