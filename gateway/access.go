@@ -108,20 +108,30 @@ func (g *Gateway) may(c caller, op operation) error {
 	case err != nil:
 		return err
 	case !slices.ContainsFunc(rolesWith[op], c.Has) && !bound:
-		return denied("to %s needs the role %s; %s has %v in %s", op, orList(rolesWith[op]), c.Subject, c.Roles, c.tenant)
+		return denied("to %s needs the role %s; the roles of %s in %s are %s", op, orList(rolesWith[op]), c.Subject, c.tenant, rolesOf(c))
 	case c.Prefixes != nil:
-		return denied("nothing lets %s %s in %s under the token's prefixes, %s; its roles are %v", c.Subject, op, c.tenant, quoted(c.Prefixes), c.Roles)
+		return denied("nothing lets %s %s in %s under the token's prefixes, %s; its roles are %s", c.Subject, op, c.tenant, quoted(c.Prefixes), rolesOf(c))
 	}
-	return denied("no grant of %s lets %s %s there; its roles are %v", c.tenant, c.Subject, op, c.Roles)
+	return denied("no grant of %s lets %s %s there; its roles are %s", c.tenant, c.Subject, op, rolesOf(c))
 }
 
 // orList writes words as people do: a, b or c.
-func orList[T ~string](words []T) string {
+func orList[T ~string](words []T) string { return listed(words, " or ") }
+
+// rolesOf names a caller's roles.
+func rolesOf(c caller) string {
+	if len(c.Roles) == 0 {
+		return "none"
+	}
+	return listed(c.Roles, " and ")
+}
+
+func listed[T ~string](words []T, last string) string {
 	var b strings.Builder
 	for i, w := range words {
 		switch {
 		case i > 0 && i == len(words)-1:
-			b.WriteString(" or ")
+			b.WriteString(last)
 		case i > 0:
 			b.WriteString(", ")
 		}
@@ -182,7 +192,7 @@ func (s ledgerService) CheckAccess(ctx context.Context, req *stelev1.CheckAccess
 	if err != nil {
 		return nil, err
 	}
-	resp := &stelev1.CheckAccessResponse{Allowed: true, Reason: fmt.Sprintf("the roles of %s are %v", c.Subject, c.Roles)}
+	resp := &stelev1.CheckAccessResponse{Allowed: true, Reason: fmt.Sprintf("the roles of %s are %s", c.Subject, rolesOf(c))}
 	policy, _, err := s.g.grantsFor(c)
 	if by := policy.one(c.Principal, op, what); by != nil {
 		resp.Reason, resp.Grant = fmt.Sprintf("%s has a grant in %s", c.Subject, c.tenant), by.text

@@ -152,7 +152,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 	}
 	switch {
 	case need == operate && !c.Has(identity.Operator):
-		return caller{}, denied("%s needs the role operator; %s has %v", method, c.Subject, c.Roles)
+		return caller{}, denied("%s needs the role operator; the roles of %s are %s", method, c.Subject, rolesOf(c))
 	case c.tenant == "" && need >= see: // only an operator has none
 		return c, nil
 	case c.tenant == "":

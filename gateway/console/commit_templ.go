@@ -281,7 +281,7 @@ func commitPage(v *visit, c *commitView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if commit.ByOperator {
+		if commit.ByOperator && commit.Origin.GetImport() == nil {
 			var templ_7745c5c3_Var15 string
 			templ_7745c5c3_Var15, templ_7745c5c3_Err = templ.JoinStringErrs(" ")
 			if templ_7745c5c3_Err != nil {

@@ -18,7 +18,8 @@
     const axis = { stroke: colour("--worn"), grid: { stroke: colour("--cut-soft") }, ticks: { stroke: colour("--cut-soft") } };
     plot = new uPlot({
       width: place.clientWidth, height: 220,
-      scales: { y: { range: (_, low, high) => [0, Math.max(high, 4)] } },
+      // One moment alone would be a point on an axis of years.
+      scales: { x: { range: (_, low, high) => low === high ? [low - 30, high + 30] : [low, high] }, y: { range: (_, low, high) => [0, Math.max(high, 4)] } },
       axes: [axis, { ...axis, size: 55 }],
       series: [{}, ...lags.names.map((name, i) => ({ label: name, stroke: colour(colours[i % colours.length]), width: 2, dash: i < colours.length ? [] : [4, 4] }))],
     }, data, place);
