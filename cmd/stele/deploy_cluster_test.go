@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/grpc/metadata"
@@ -48,26 +48,15 @@ func openComposition(t *testing.T) *composition {
 		"/etc/stele/jwks.json", filepath.Join(c.dir, "identity", "jwks.json"), "/etc/stele/stele.yaml", routes,
 		"/var/lib/stele-keys", c.dir,
 	}
-	for i := 1; i <= 3; i++ {
-		for _, port := range []string{"4222", "6222", "8222"} {
-			pairs = append(pairs, fmt.Sprintf("nats-%d:%s", i, port), unused(t))
-		}
+	ports := []string{"4222", "6222", "8222"}
+	for i, free := range porttest.Free(t, 3*len(ports)) {
+		pairs = append(pairs, fmt.Sprintf("nats-%d:%s", 1+i/len(ports), ports[i%len(ports)]), free)
 	}
 	c.replace = strings.NewReplacer(pairs...)
 	for i := 1; i <= 3; i++ {
 		c.startNATS(t, folder, fmt.Sprintf("nats-%d", i))
 	}
 	return c
-}
-
-func unused(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // startNATS runs one of the servers by their own file.

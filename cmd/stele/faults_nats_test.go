@@ -4,7 +4,6 @@ package main_test
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
@@ -44,7 +44,7 @@ func startCluster(t *testing.T, size int) *cluster {
 		t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
 	// A cluster's members must know each other before they run.
-	ports := freePorts(t, 3*size)
+	ports := porttest.Free(t, 3*size)
 	var routes []string
 	for i := range size {
 		routes = append(routes, fmt.Sprintf("%q", "nats://"+ports[3*i]))
@@ -66,20 +66,6 @@ func startCluster(t *testing.T, size int) *cluster {
 	}
 	c.start(t)
 	return c
-}
-
-// freePorts are addresses on this machine that nobody listens on.
-func freePorts(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
 }
 
 // start runs the servers that do not run, and waits until all are well.

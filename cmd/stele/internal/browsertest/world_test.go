@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs/certstest"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	"github.com/stelehq/stele/gateway/console/login"
 	"github.com/stelehq/stele/gateway/console/login/oidctest"
 	"github.com/stelehq/stele/gateway/identity"
@@ -44,7 +45,7 @@ type world struct {
 func newWorld(t *testing.T, secure bool) *world {
 	t.Helper()
 	p := oidctest.Start(t)
-	web := freeAddress(t)
+	web := porttest.Free(t, 1)[0] // what a login leads back to must be known before the process runs
 	_, port, _ := net.SplitHostPort(web)
 	w := &world{URL: "http://localhost:" + port, Issuer: p.URL, Hostile: hostile, provider: p, Tokens: make(map[string]string)}
 	cfg := node.Config{
@@ -164,16 +165,4 @@ func (w *world) fill(t *testing.T) {
 		w.commit(t, "globex", "set up", fmt.Sprintf("tenantconfig/shop/setting_%d", i), fmt.Sprint(i))
 	}
 	w.commit(t, "globex", "the same pool as acme", "paramconfig/db/pool", `{"min":2,"max":20}`)
-}
-
-// freeAddress is one that nothing listens on: what a login leads back to must be known
-// before the process runs.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/etcd/etcdtest"
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -136,7 +137,7 @@ func TestManyKeysAreReadPageByPage(t *testing.T) {
 func TestAnEtcdThatIsNotThereIsTold(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
-	if _, err := Open(ctx, etcdtest.Free(t), ""); err == nil || !strings.Contains(err.Error(), "127.0.0.1") {
+	if _, err := Open(ctx, porttest.Free(t, 1)[0], ""); err == nil || !strings.Contains(err.Error(), "127.0.0.1") {
 		t.Errorf("it says %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package etcdtest
 
 import (
 	"context"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -33,8 +33,8 @@ func Start(t *testing.T) (endpoint string, client *clientv3.Client) {
 		t.Fatal(err)
 	}
 	defer log.Close()
-	endpoint = Free(t)
-	peer := "http://" + Free(t)
+	addresses := porttest.Free(t, 2)
+	endpoint, peer := addresses[0], "http://"+addresses[1]
 	process := exec.Command(strings.TrimSpace(string(program)), "--data-dir", filepath.Join(dir, "data"), "--unsafe-no-fsync",
 		"--listen-client-urls", "http://"+endpoint, "--advertise-client-urls", "http://"+endpoint,
 		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", "default="+peer)
@@ -67,17 +67,6 @@ func Start(t *testing.T) (endpoint string, client *clientv3.Client) {
 			t.Fatalf("etcd does not answer: %v", err)
 		}
 	}
-}
-
-// Free is an address that nobody listens on.
-func Free(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }
 
 // module is the file that pins etcd, here or in a folder above.
