@@ -221,18 +221,14 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 	}
-	for i, sh := range g.cfg.Replica.Shards() {
-		if sh.Empty {
-			continue
+	if p, ok := g.cfg.Replica.Progress(); ok {
+		resp.Journal = &stelev1.JournalStatus{Position: uint64(p.Position), LastSequence: uint64(p.Last)}
+		if !p.Current.IsZero() {
+			resp.Journal.Age = durationpb.New(time.Since(p.Current))
 		}
-		st := &stelev1.ShardStatus{Shard: uint32(i), Position: uint64(sh.Position), LastSequence: uint64(sh.Last)}
-		if !sh.Current.IsZero() {
-			st.Age = durationpb.New(time.Since(sh.Current))
-		}
-		resp.Shards = append(resp.Shards, st)
 	}
 	if c.tenant != "" {
-		// A replica that is being built is told of by the shards' ages, and of grants
+		// A replica that is being built is told of by the journal's age, and of grants
 		// that cannot be read, any other call tells.
 		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
 			return nil, err

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -95,9 +94,9 @@ func (g *Gateway) Committed(commits, conflicts int) {
 type replicaCollector struct{ g *Gateway }
 
 var (
-	lagDesc      = prometheus.NewDesc("stele_replica_lag_records", "Journal messages that the replica has not applied yet.", []string{"shard"}, nil)
-	ageDesc      = prometheus.NewDesc("stele_replica_age_seconds", "Time since the replica was known to hold everything.", []string{"shard"}, nil)
-	positionDesc = prometheus.NewDesc("stele_replica_position", "Sequence up to which the replica has followed the journal.", []string{"shard"}, nil)
+	lagDesc      = prometheus.NewDesc("stele_replica_lag_records", "Journal messages that the replica has not applied yet.", nil, nil)
+	ageDesc      = prometheus.NewDesc("stele_replica_age_seconds", "Time since the replica was known to hold everything.", nil, nil)
+	positionDesc = prometheus.NewDesc("stele_replica_position", "Sequence up to which the replica has followed the journal.", nil, nil)
 	stoppedDesc  = prometheus.NewDesc("stele_replica_stopped", "1 when the replica has stopped because the journal contradicts what it saw.", nil, nil)
 	readOnlyDesc = prometheus.NewDesc("stele_read_only", "1 when this process takes no writes.", nil, nil)
 	tenantsDesc  = prometheus.NewDesc("stele_tenants", "Tenants that the replica holds.", nil, nil)
@@ -110,8 +109,8 @@ func (c *replicaCollector) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
-	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	gauge := func(d *prometheus.Desc, v float64) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v)
 	}
 	bit := func(err error) float64 {
 		if err != nil {
@@ -120,15 +119,11 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 		return 0
 	}
 	r := c.g.cfg.Replica
-	for i, sh := range r.Shards() {
-		if sh.Empty {
-			continue
-		}
-		shard := strconv.Itoa(i)
-		gauge(positionDesc, float64(sh.Position), shard)
-		gauge(lagDesc, float64(sh.Last)-float64(sh.Position), shard)
-		if !sh.Current.IsZero() {
-			gauge(ageDesc, time.Since(sh.Current).Seconds(), shard)
+	if p, ok := r.Progress(); ok {
+		gauge(positionDesc, float64(p.Position))
+		gauge(lagDesc, float64(p.Last)-float64(p.Position))
+		if !p.Current.IsZero() {
+			gauge(ageDesc, time.Since(p.Current).Seconds())
 		}
 	}
 	gauge(stoppedDesc, bit(r.Stopped()))
@@ -141,8 +136,8 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 type treeCollector struct{ g *Gateway }
 
 var (
-	treeDesc        = prometheus.NewDesc("stele_tree_size", "Commits in the shard's tree.", []string{"shard"}, nil)
-	checkpointDesc  = prometheus.NewDesc("stele_checkpoint_size", "Commits that the shard's newest checkpoint covers.", []string{"shard"}, nil)
+	treeDesc        = prometheus.NewDesc("stele_tree_size", "Commits in the tree.", nil, nil)
+	checkpointDesc  = prometheus.NewDesc("stele_checkpoint_size", "Commits that the newest checkpoint covers.", nil, nil)
 	treeStoppedDesc = prometheus.NewDesc("stele_tree_stopped", "1 when the tree has stopped, and signs nothing, because the ledger contradicts what it saw.", nil, nil)
 )
 
@@ -157,11 +152,10 @@ func (c *treeCollector) Collect(ch chan<- prometheus.Metric) {
 	if t == nil {
 		return
 	}
-	for i, size := range t.Sizes() {
-		shard := strconv.Itoa(i)
-		newest, _ := t.Newest(i)
-		ch <- prometheus.MustNewConstMetric(treeDesc, prometheus.GaugeValue, float64(size), shard)
-		ch <- prometheus.MustNewConstMetric(checkpointDesc, prometheus.GaugeValue, float64(newest.Size), shard)
+	if size, ok := t.Size(); ok {
+		newest, _ := t.Newest()
+		ch <- prometheus.MustNewConstMetric(treeDesc, prometheus.GaugeValue, float64(size))
+		ch <- prometheus.MustNewConstMetric(checkpointDesc, prometheus.GaugeValue, float64(newest.Size))
 	}
 	stopped := 0.0
 	if t.Stopped() != nil {

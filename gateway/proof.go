@@ -33,19 +33,18 @@ const checkpointTimeout = 5 * time.Second
 // maxProofs is how many commits a call may ask for.
 const maxProofs = 1000
 
-// tree is the process's, and the shard of the caller's tenant.
-func (s proofService) tree(ctx context.Context) (*proof.Tree, int, error) {
+// tree is the process's.
+func (s proofService) tree() (*proof.Tree, error) {
 	if s.g.cfg.Tree == nil {
-		return nil, 0, errNoTree
+		return nil, errNoTree
 	}
-	shard, err := s.g.cfg.Tree.Shard(callerOf(ctx).tenant)
-	return s.g.cfg.Tree, shard, err
+	return s.g.cfg.Tree, nil
 }
 
 // GetCheckpoint returns the newest checkpoint, or waits for one that covers a
 // revision.
 func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpointRequest) (*stelev1.GetCheckpointResponse, error) {
-	tree, shard, err := s.tree(ctx)
+	tree, err := s.tree()
 	if err != nil {
 		return nil, err
 	}
@@ -60,15 +59,15 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	bounded, cancel := context.WithTimeout(ctx, checkpointTimeout)
 	defer cancel()
 	for {
-		c, changed := tree.Newest(shard)
+		c, changed := tree.Newest()
 		covered, err := tree.Covered(tenant, c.Size)
 		switch {
 		case err != nil:
 			return nil, err
 		case c.Size > 0 && covered >= covers:
-			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Key, Shard: uint32(shard), CoveredRevision: uint64(covered)}, nil
-		case s.empty(shard, tenant):
-			return nil, ledger.NotFound("shard %d, that of %s, has no checkpoint yet: it gets one with its first commit", shard, tenant)
+			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Key, CoveredRevision: uint64(covered)}, nil
+		case s.empty():
+			return nil, ledger.NotFound("the ledger has no checkpoint yet: it gets one with its first commit")
 		}
 		if err := tree.Stopped(); err != nil {
 			return nil, err
@@ -79,20 +78,20 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			return nil, fmt.Errorf("%w: the newest checkpoint of shard %d covers %s%s, and none has come that covers more; try again", ledger.ErrUnavailable, shard, tenant, covered)
+			return nil, fmt.Errorf("%w: the newest checkpoint covers %s%s, and none that covers more was signed in time; try again", ledger.ErrUnavailable, tenant, covered)
 		}
 	}
 }
 
-// empty says whether nothing is there that a checkpoint could be of.
-func (s proofService) empty(shard int, tenant ledger.Tenant) bool {
-	sizes := s.g.cfg.Tree.Sizes()
-	return s.g.cfg.Replica.Head(tenant).Revision == 0 && sizes != nil && sizes[shard] == 0
+// empty reports whether there is nothing that a checkpoint could cover.
+func (s proofService) empty() bool {
+	size, ok := s.g.cfg.Tree.Size()
+	return s.g.cfg.Replica.Tenants() == 0 && ok && size == 0
 }
 
 // ProveInclusion proves commits, in the order of their revisions.
 func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveInclusionRequest) (*stelev1.ProveInclusionResponse, error) {
-	tree, _, err := s.tree(ctx)
+	tree, err := s.tree()
 	if err != nil {
 		return nil, err
 	}
@@ -135,17 +134,17 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 	return resp, nil
 }
 
-// ProveConsistency proves that one tree of the tenant's shard is the beginning of
+// ProveConsistency proves that one size of the tree is the beginning of
 // another.
 func (s proofService) ProveConsistency(ctx context.Context, req *stelev1.ProveConsistencyRequest) (*stelev1.ProveConsistencyResponse, error) {
-	tree, shard, err := s.tree(ctx)
+	tree, err := s.tree()
 	if err != nil {
 		return nil, err
 	}
 	if req.OldSize > req.NewSize {
 		return nil, ledger.Invalid("old_size", fmt.Sprintf("%d is larger than new_size, %d", req.OldSize, req.NewSize))
 	}
-	p, err := tree.Consistency(shard, treeSize(req.OldSize), treeSize(req.NewSize))
+	p, err := tree.Consistency(treeSize(req.OldSize), treeSize(req.NewSize))
 	if err != nil {
 		return nil, err
 	}

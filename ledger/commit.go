@@ -136,7 +136,8 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 	return c, nil
 }
 
-// DecodeRecord splits a journal message's body into its commits, oldest first.
+// DecodeRecord splits a journal message's body into its commits, in their order. The
+// commits of a tenant stand next to each other and continue each other.
 func DecodeRecord(body []byte) ([]*Commit, error) {
 	var r stelev1.Record
 	if err := proto.Unmarshal(body, &r); err != nil {
@@ -151,7 +152,7 @@ func DecodeRecord(body []byte) ([]*Commit, error) {
 		if err != nil {
 			return nil, err
 		}
-		if i > 0 {
+		if i > 0 && c.Tenant == commits[i-1].Tenant {
 			if err := c.Follows(commits[i-1].Head(0)); err != nil {
 				return nil, err
 			}
@@ -161,13 +162,18 @@ func DecodeRecord(body []byte) ([]*Commit, error) {
 	return commits, nil
 }
 
-// encodeRecord is the body of one journal message.
-func encodeRecord(commits []*Commit) ([]byte, error) {
-	r := stelev1.Record{Commits: make([][]byte, len(commits))}
-	for i, c := range commits {
-		r.Commits[i] = c.Encoded
+// encodeRecord is the body of one journal message: a stelev1.Record.
+func encodeRecord(commits []*Commit) []byte {
+	size := 0
+	for _, c := range commits {
+		size += len(c.Encoded) + headRoom
 	}
-	return proto.Marshal(&r)
+	body := make([]byte, 0, size)
+	for _, c := range commits {
+		body = append(body, RecordItem(len(c.Encoded))...)
+		body = append(body, c.Encoded...)
+	}
+	return body
 }
 
 // RecordItem is what stands before a commit of that many bytes in a record, so

@@ -7,16 +7,20 @@ import (
 	"time"
 )
 
-// draft is a record in the making: commits that are built on head and not in
+// draft is a tenant's part of a record: commits that are built on head and not in
 // the journal yet, and what will be answered once they are. Refusals wait too,
 // because they may be due to a commit before them that must become true first.
 type draft struct {
 	tenant   Tenant
 	head     Head // that the first commit is built on
 	commits  []*Commit
-	record   []byte
+	size     int       // of the commits in a record, in bytes
 	outcomes []outcome // of the change sets taken, from the front of the batch
 	refuses  bool      // some outcome is a refusal
+
+	// The committer sets err and closes done once the draft's outcome is known.
+	done chan struct{}
+	err  error
 }
 
 type outcome struct {
@@ -27,9 +31,6 @@ type outcome struct {
 	err      error
 }
 
-// maxCommits in one record keeps a reader's work on one message small.
-const maxCommits = 1000
-
 // headRoom covers what a record adds to each of its commits.
 const headRoom = 16
 
@@ -39,16 +40,16 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 	cfg := &ln.ledger.cfg
 	state, err := cfg.Replica.Newest(ln.tenant)
 	if err != nil {
-		return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
+		return nil, err
 	}
 	defer state.Close()
-	d := &draft{tenant: ln.tenant, head: state.Head()}
+	d := &draft{tenant: ln.tenant, head: state.Head(), done: make(chan struct{})}
 	schemas, err := cfg.Schemas.In(ln.tenant, state)
 	if err != nil {
-		return nil, fmt.Errorf("commit to %s: find its schemas: %w", ln.tenant, err)
+		return nil, fmt.Errorf("find the schemas: %w", err)
 	}
 	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[string]*Commit), failed: make(map[*Pending]bool)}
-	head, size := d.head, 0
+	head, longest := d.head, cfg.Journal.MaxRecord()
 	for _, p := range batch {
 		if len(d.commits) == maxCommits {
 			break
@@ -56,14 +57,15 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		o := outcome{pending: p}
 		o.commit, o.repeated, err = s.commit(ctx, cfg, ln.tenant, head, p)
 		if err == nil && !o.repeated {
-			more := len(o.commit.Encoded) + headRoom
-			if size+more > cfg.Journal.MaxRecord() {
-				if len(d.outcomes) > 0 {
-					break // it goes into the next record
-				}
-				err = tooLong(o.commit, cfg.Journal.MaxRecord())
+			size := len(o.commit.Encoded) + headRoom
+			if d.size > 0 && d.size+size > min(recordBytes, longest) {
+				break // it goes into the next draft
 			}
-			size += more
+			if size > longest {
+				err = tooLong(o.commit, longest)
+			} else {
+				d.size += size
+			}
 		}
 		switch {
 		case refusal(err):
@@ -71,16 +73,13 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 			s.failed[p] = true
 			d.refuses = true
 		case err != nil:
-			return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
+			return nil, err
 		case !o.repeated:
 			d.commits = append(d.commits, o.commit)
 			s.add(o.commit, p.plain)
 			head = o.commit.Head(0)
 		}
 		d.outcomes = append(d.outcomes, o)
-	}
-	if d.record, err = encodeRecord(d.commits); err != nil {
-		return nil, fmt.Errorf("encode record of %s: %w", ln.tenant, err)
 	}
 	return d, nil
 }
@@ -98,22 +97,7 @@ func refusal(err error) bool {
 	return errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
-// landed says whether the draft's commits are what the replica holds in their
-// place.
-func (d *draft) landed(r Replica) (bool, error) {
-	state, err := r.Newest(d.tenant)
-	if err != nil {
-		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, d.tenant, d.commits[0].Revision, err)
-	}
-	defer state.Close()
-	c, err := state.Commit(d.commits[0].Revision)
-	if err != nil {
-		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, d.tenant, d.commits[0].Revision, err)
-	}
-	return c.ID == d.commits[0].ID, nil
-}
-
-// settle answers everybody.
+// settle answers the change sets.
 func (d *draft) settle() {
 	for _, o := range d.outcomes {
 		if o.err != nil {

@@ -1,13 +1,13 @@
 // Package ledger is the domain of Stele: tenants, keys, change sets, commits,
 // and the write path that makes the one from the other.
 //
-// A write goes to its tenant's lane. The lane takes all the change sets that
-// wait, checks each against the state that the ones before it leave, builds
-// their commits (revision = head + 1, parent = the head's id), and appends them
-// to the journal as one record, on the condition that the tenant's last message
-// is still the head's. That condition is all the coordination there is: any
-// number of processes may write, and the journal lets one of them win. The
-// others read on and try again.
+// A write goes to its tenant's lane. The lane takes all the change sets that wait,
+// checks each against the state that the ones before it leave, and builds their
+// commits (revision = head + 1, parent = the head's id). The committer appends the
+// commits of all lanes to the journal as one record, on the condition that the
+// journal still ends where they were checked. That condition is all the coordination
+// there is: any number of processes may write, and the journal lets one of them win.
+// The others read on and try again.
 //
 // A write is answered when it is durable in the journal and its own process can
 // read it.
@@ -22,8 +22,8 @@ import (
 	"time"
 )
 
-// ErrConflict is what a Journal answers when the tenant's last message is not
-// the expected one. Nothing was written.
+// ErrConflict is what a Journal answers if its last message is not the expected one.
+// Nothing was written.
 var ErrConflict = errors.New("another writer came first")
 
 // Journal is where records become durable.
@@ -31,21 +31,25 @@ type Journal interface {
 	Epoch() Epoch
 	// MaxRecord is the longest record, in bytes.
 	MaxRecord() int
-	// Append makes the record the tenant's next message if its last message has
-	// the sequence expected, 0 for none. Errors: ErrConflict, ErrUnavailable and
-	// ErrReadOnly when nothing was written, ErrUnknownOutcome when that is not
-	// known.
-	Append(ctx context.Context, t Tenant, expected Sequence, record []byte) (Sequence, error)
-	// LastOf is the sequence of the tenant's last message, 0 when it has none.
-	LastOf(ctx context.Context, t Tenant) (Sequence, error)
+	// Append makes the record the next message if the last one has the sequence
+	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable and ErrReadOnly if
+	// nothing was written, ErrUnknownOutcome if that is not known.
+	Append(ctx context.Context, expected Sequence, record []byte) (Sequence, error)
+	// Last is the sequence of the last message, 0 if there is none.
+	Last(ctx context.Context) (Sequence, error)
 }
 
 // Replica is the state that change sets are checked against.
 type Replica interface {
-	// WaitSequence blocks until the tenant's message at seq is applied.
-	WaitSequence(ctx context.Context, t Tenant, seq Sequence) error
-	// Apply makes commits visible that were appended at seq.
+	// Position is the last message that is applied, with all before it.
+	Position() Sequence
+	// WaitPosition blocks until the message at seq is applied. The error is that of ctx,
+	// or says why the replica cannot get there.
+	WaitPosition(ctx context.Context, seq Sequence) error
+	// Apply makes the commits of the message at seq visible.
 	Apply(seq Sequence, commits []*Commit) error
+	// Head is the tenant's newest commit, the zero Head if it has none.
+	Head(t Tenant) Head
 	// Newest opens the tenant's state at its head.
 	Newest(t Tenant) (State, error)
 }
@@ -97,11 +101,13 @@ type Config struct {
 type Ledger struct {
 	cfg Config
 
+	committer *committer
+
 	mu     sync.Mutex // guards lanes and closed
 	lanes  map[Tenant]*lane
 	closed bool
 
-	ctx     context.Context // of the lanes
+	ctx     context.Context // of the lanes and the committer
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -127,7 +133,14 @@ func New(cfg Config) *Ledger {
 		cfg.Schemas = noSchemas{}
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	return &Ledger{cfg: cfg, lanes: make(map[Tenant]*lane), ctx: ctx, cancel: cancel}
+	l := &Ledger{
+		cfg:       cfg,
+		committer: &committer{journal: cfg.Journal, replica: cfg.Replica, observe: cfg.Observe, arrived: make(chan struct{}, 1)},
+		lanes:     make(map[Tenant]*lane),
+		ctx:       ctx, cancel: cancel,
+	}
+	l.running.Go(func() { l.committer.run(ctx) })
+	return l
 }
 
 // Close fails what waits and returns when nothing is in flight.
@@ -195,7 +208,7 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return nil, fmt.Errorf("%w: the ledger is closing", ErrUnavailable)
+		return nil, errClosing
 	}
 	ln := l.lanes[t]
 	if ln == nil {

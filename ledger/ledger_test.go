@@ -195,7 +195,7 @@ type lossy struct {
 	n  int
 }
 
-func (j *lossy) Append(ctx context.Context, t ledger.Tenant, expected ledger.Sequence, record []byte) (ledger.Sequence, error) {
+func (j *lossy) Append(ctx context.Context, expected ledger.Sequence, record []byte) (ledger.Sequence, error) {
 	j.mu.Lock()
 	j.n++
 	n := j.n
@@ -204,12 +204,12 @@ func (j *lossy) Append(ctx context.Context, t ledger.Tenant, expected ledger.Seq
 	case 0: // never sent
 		return 0, fmt.Errorf("%w: lost on the way", ledger.ErrUnknownOutcome)
 	case 1: // answer lost
-		if _, err := j.Journal.Append(ctx, t, expected, record); err != nil {
+		if _, err := j.Journal.Append(ctx, expected, record); err != nil {
 			return 0, err
 		}
 		return 0, fmt.Errorf("%w: answer lost", ledger.ErrUnknownOutcome)
 	}
-	return j.Journal.Append(ctx, t, expected, record)
+	return j.Journal.Append(ctx, expected, record)
 }
 
 func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {

@@ -14,12 +14,12 @@ type Revision uint64
 // String writes the revision as people do: @42.
 func (r Revision) String() string { return "@" + strconv.FormatUint(uint64(r), 10) }
 
-// Sequence is a message's place in its shard's stream, from 1. Tenants share a
-// shard, so a tenant's sequences have gaps.
+// Sequence is a message's place in its stream, from 1. All tenants share the
+// journal's stream, so a tenant's sequences have gaps.
 type Sequence uint64
 
 // CommitID is SHA-256(0x00 || commit bytes): RFC 6962's leaf hash, so that one
-// hash serves the tenant's chain and the shard's tree.
+// hash serves the tenant's chain and the ledger's tree.
 type CommitID [sha256.Size]byte
 
 // IDOf hashes a commit's stored bytes.

@@ -57,8 +57,8 @@ func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stel
 	}
 	st := &stelev1.SinkStatus{Name: sink}
 	at := make(map[ledger.Tenant]ledger.Revision)
-	for shard := range c.Journal.Shards() {
-		kept, _, err := readPositions(ctx, notes, sink, shard)
+	for part := range positionParts {
+		kept, _, err := readPositions(ctx, notes, sink, part)
 		if err != nil {
 			return nil, err
 		}

@@ -3,6 +3,8 @@ package projector
 import (
 	"context"
 	"fmt"
+	"hash/fnv"
+	"io"
 	"strconv"
 
 	"github.com/stelehq/stele/ledger"
@@ -12,30 +14,41 @@ import (
 )
 
 // positions is how far a sink has come with each tenant, kept beside the journal
-// in one note a shard. A note is written on the condition that nobody else has
-// written it, so a process whose claim was taken cannot.
+// in a few notes, each with the positions of some tenants, so that a change writes a
+// part of them. A note is written on the condition that no other process has written
+// it, so a process whose claim was taken cannot.
 type positions struct {
 	notes   *journal.Notes
 	sink    string
 	owner   string
 	routing string
 
-	shards []shardPositions
+	parts [positionParts]somePositions
 }
 
-type shardPositions struct {
+// positionParts is how many notes there are. It is part of the format.
+const positionParts = 8
+
+// partOf is the note that holds the tenant's position.
+func partOf(t ledger.Tenant) int {
+	h := fnv.New32a()
+	io.WriteString(h, string(t))
+	return int(h.Sum32() % positionParts)
+}
+
+type somePositions struct {
 	seq   ledger.Sequence
 	at    map[ledger.Tenant]ledger.Revision
 	dirty bool
 }
 
-func positionName(sink string, shard int) string {
-	return "position." + sink + "." + strconv.Itoa(shard)
+func positionName(sink string, part int) string {
+	return "position." + sink + "." + strconv.Itoa(part)
 }
 
 // readPositions reads what is kept of a sink.
-func readPositions(ctx context.Context, notes *journal.Notes, sink string, shard int) (*stelev1.SinkPositions, ledger.Sequence, error) {
-	note, err := notes.Get(ctx, positionName(sink, shard))
+func readPositions(ctx context.Context, notes *journal.Notes, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+	note, err := notes.Get(ctx, positionName(sink, part))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -48,29 +61,28 @@ func readPositions(ctx context.Context, notes *journal.Notes, sink string, shard
 
 // load reads the positions, and writes them again in the owner's name, so that the
 // owner before can no longer. It says whether the routing has changed since.
-func (p *positions) load(ctx context.Context, shards int) (rerouted bool, err error) {
-	p.shards = make([]shardPositions, shards)
-	for i := range p.shards {
+func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
+	for i := range p.parts {
 		kept, seq, err := readPositions(ctx, p.notes, p.sink, i)
 		if err != nil {
 			return false, err
 		}
-		s := shardPositions{seq: seq, at: make(map[ledger.Tenant]ledger.Revision), dirty: seq > 0}
+		s := somePositions{seq: seq, at: make(map[ledger.Tenant]ledger.Revision), dirty: seq > 0}
 		for name, rev := range kept.Revisions {
 			s.at[ledger.Tenant(name)] = ledger.Revision(rev)
 		}
 		rerouted = rerouted || seq > 0 && kept.Routing != p.routing
-		p.shards[i] = s
+		p.parts[i] = s
 	}
 	return rerouted, p.save(ctx)
 }
 
 func (p *positions) get(t ledger.Tenant) ledger.Revision {
-	return p.shards[journal.ShardOf(t, len(p.shards))].at[t]
+	return p.parts[partOf(t)].at[t]
 }
 
 func (p *positions) set(t ledger.Tenant, rev ledger.Revision) {
-	s := &p.shards[journal.ShardOf(t, len(p.shards))]
+	s := &p.parts[partOf(t)]
 	if s.at[t] != rev {
 		s.at[t], s.dirty = rev, true
 	}
@@ -78,16 +90,16 @@ func (p *positions) set(t ledger.Tenant, rev ledger.Revision) {
 
 // reset forgets them all: the sink is written from the beginning.
 func (p *positions) reset() {
-	for i := range p.shards {
-		clear(p.shards[i].at)
-		p.shards[i].dirty = true
+	for i := range p.parts {
+		clear(p.parts[i].at)
+		p.parts[i].dirty = true
 	}
 }
 
 // save makes what has changed durable.
 func (p *positions) save(ctx context.Context) error {
-	for i := range p.shards {
-		s := &p.shards[i]
+	for i := range p.parts {
+		s := &p.parts[i]
 		if !s.dirty {
 			continue
 		}

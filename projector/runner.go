@@ -113,7 +113,7 @@ func (r *runner) work(ctx context.Context) (err error) {
 	r.results = make(chan outcome, r.slots)
 	r.positions = &positions{notes: r.p.notes, sink: r.name, owner: r.p.owner, routing: r.routing}
 	r.parked = &parked{notes: r.p.parked, sink: r.name, every: r.store == nil}
-	rerouted, err := r.positions.load(ctx, r.p.cfg.Journal.Shards())
+	rerouted, err := r.positions.load(ctx)
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func (s *session) auditExport(ctx context.Context, file *os.File, keyFlag string
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "%s to %s, %s, proven by the checkpoint of %s\n",
-		s.name(uint64(from)), to, counted(int(to-from+1), "commit"), shardWords(c.Epoch, c.Shard, c.Size))
+		s.name(uint64(from)), to, counted(int(to-from+1), "commit"), treeWords(c.Epoch, c.Size))
 	return nil
 }
 

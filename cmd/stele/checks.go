@@ -72,14 +72,15 @@ func checkReplica(_ context.Context, p *patient) (string, string, error) {
 	if p.status.Stopped != "" {
 		return "", "stele status, and an operator's decision", fmt.Errorf("it follows the journal no longer: %s", p.status.Stopped)
 	}
-	var oldest time.Duration
-	for _, sh := range p.status.Shards {
-		oldest = max(oldest, sh.Age.AsDuration())
+	j := p.status.Journal
+	switch age := j.GetAge().AsDuration(); {
+	case j.GetAge() == nil:
+		return "", "stele status, until it has caught up", errors.New("it has not caught up with the journal yet")
+	case age > tooOld:
+		return "", "the gateway's connection to the journal", fmt.Errorf("it was last known to be current %s ago", age.Round(time.Second))
+	default:
+		return fmt.Sprintf("current %s ago", age.Round(time.Millisecond)), "", nil
 	}
-	if oldest > tooOld {
-		return "", "the gateway's way to the journal", fmt.Errorf("it was last known to be current %s ago", oldest.Round(time.Second))
-	}
-	return fmt.Sprintf("current %s ago", oldest.Round(time.Millisecond)), "", nil
 }
 
 func checkWrites(_ context.Context, p *patient) (string, string, error) {

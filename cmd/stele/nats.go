@@ -8,17 +8,16 @@ import (
 
 // natsOptions are the flags of what uses NATS servers that someone else runs.
 type natsOptions struct {
-	nats             node.NATS
-	natsMonitor      []string
-	unsafeSync       bool
-	shards, replicas int
+	nats        node.NATS
+	natsMonitor []string
+	unsafeSync  bool
+	replicas    int
 }
 
 func (o *natsOptions) addFlags(f *pflag.FlagSet) {
 	o.addConnection(f)
 	f.StringSliceVar(&o.natsMonitor, "nats-monitor", nil, "monitoring URLs of all NATS servers, to prove that they sync every write")
 	f.BoolVar(&o.unsafeSync, "unsafe-sync", false, "accept NATS servers that may lose acknowledged writes in a power cut")
-	f.IntVar(&o.shards, "shards", 0, "streams of a ledger that is created now (default 8)")
 	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
 }
 
@@ -33,5 +32,5 @@ func (o *natsOptions) addConnection(f *pflag.FlagSet) {
 }
 
 func (o *natsOptions) journal() journal.Config {
-	return journal.Config{Shards: o.shards, Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor}
+	return journal.Config{Replicas: o.replicas, UnsafeSync: o.unsafeSync, MonitorURLs: o.natsMonitor}
 }

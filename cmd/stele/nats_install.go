@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/permissions"
 	"github.com/stelehq/stele/ledger/journal"
 )
 
@@ -18,17 +17,15 @@ const installTimeout = time.Minute
 
 func natsInstallCommand() *cobra.Command {
 	var o natsOptions
-	var edges []string
 	var plaintext bool
 	cmd := &cobra.Command{
-		Use:   "nats-install --nats-url URL [--edge NAME=TENANT,TENANT]",
-		Short: "Make a ledger's streams, and the consumers of its edge gateways",
-		Long: `Make the streams of a ledger on NATS servers, where they are missing, and the
-consumers of the edge gateways that are named, or have those deliver other tenants.
-Nothing that is there is changed otherwise. So the processes that run need no right
-to make streams: see "stele nats-permissions".`,
+		Use:   "nats-install --nats-url URL",
+		Short: "Create a ledger's streams on NATS servers",
+		Long: `Create the streams of a ledger on NATS servers, if they are missing. Existing streams
+are not changed. After that, the ledger's processes do not need permission to create
+streams: see "stele nats-permissions".`,
 		Example: `  stele nats-install --nats-url nats://n1:4222 --nats-nkey install.nk \
-    --nats-monitor http://n1:8222 --edge edge1=acme,globex`,
+    --nats-monitor http://n1:8222`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -36,25 +33,16 @@ to make streams: see "stele nats-permissions".`,
 				return failure.Usagef("--nats-url is needed")
 			}
 			o.nats.Plaintext = plaintext
-			var made []permissions.Edge
-			for _, text := range edges {
-				e, err := parseEdge(text)
-				if err != nil {
-					return err
-				}
-				made = append(made, e)
-			}
-			return install(cmd.Context(), cmd.OutOrStdout(), o, made)
+			return install(cmd.Context(), cmd.OutOrStdout(), o)
 		},
 	}
 	f := cmd.Flags()
 	o.addFlags(f)
-	f.StringArrayVar(&edges, "edge", nil, "an edge gateway, NAME=TENANT,TENANT")
-	f.BoolVar(&plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	f.BoolVar(&plaintext, "plaintext", false, "allow plaintext to other machines (a proxy terminates TLS)")
 	return cmd
 }
 
-func install(ctx context.Context, out io.Writer, o natsOptions, edges []permissions.Edge) error {
+func install(ctx context.Context, out io.Writer, o natsOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
 	nc, err := o.nats.Connect()
@@ -63,7 +51,7 @@ func install(ctx context.Context, out io.Writer, o natsOptions, edges []permissi
 	}
 	defer nc.Close()
 	cfg := o.journal()
-	cfg.Log = slog.New(slog.DiscardHandler) // its guard has nothing to tell in so short a time
+	cfg.Log = slog.New(slog.DiscardHandler) // its guard has nothing to report in so short a time
 	j, err := journal.Open(ctx, nc, cfg)
 	if err != nil {
 		return err
@@ -72,12 +60,6 @@ func install(ctx context.Context, out io.Writer, o natsOptions, edges []permissi
 	if err := j.MakeSides(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "the ledger %s has all its streams: %d shards, and what is kept beside them\n", j.Epoch(), j.Shards())
-	for _, e := range edges {
-		if err := j.MakeEdge(ctx, e.Name, e.Tenants); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "edge %s reads %v\n", e.Name, e.Tenants)
-	}
+	fmt.Fprintf(out, "the ledger %s has all its streams\n", j.Epoch())
 	return nil
 }

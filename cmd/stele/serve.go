@@ -34,7 +34,6 @@ type serveOptions struct {
 	tls certs.Files
 
 	natsOptions
-	edge          string
 	checkpointKey string
 	secretsKey    string
 }
@@ -81,7 +80,6 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
 	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must show, beside their tokens")
 	o.natsOptions.addFlags(f)
-	f.StringVar(&o.edge, "nats-edge", "", "name of the consumers that nats-install has made for this edge gateway, which needs no other right")
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
 	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
 	o.trust.addFlags(f)
@@ -114,7 +112,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
-		NATS: &o.nats, Journal: o.journal(), Edge: o.edge,
+		NATS: &o.nats, Journal: o.journal(),
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
@@ -141,9 +139,6 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 			return failure.Usagef("--tenants: %w", err)
 		}
 		cfg.Tenants = append(cfg.Tenants, t)
-	}
-	if o.edge != "" && (len(o.tenants) == 0 || !slices.Equal(o.roles, []string{node.RoleGateway})) {
-		return failure.Usagef("--nats-edge is for --roles gateway with --tenants")
 	}
 	if cfg.Fallback = o.fallback; o.fallback != "" && len(o.tenants) == 0 {
 		return failure.Usagef("--fallback is for tenants that are not held, and without --tenants all are")

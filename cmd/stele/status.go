@@ -48,6 +48,7 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 		{"epoch", hex.EncodeToString(st.Epoch)},
 		{"started", clock(st.Started)},
 		{"tenants", fmt.Sprint(st.Tenants)},
+		{"journal", journalLine(st.Journal)},
 		{"you", principal(st.Principal)},
 	}
 	if head != nil {
@@ -67,19 +68,15 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 			return err
 		}
 	}
-	var shards [][]string
-	for _, sh := range st.Shards {
-		shards = append(shards, []string{
-			fmt.Sprint(sh.Shard), fmt.Sprint(sh.Position), fmt.Sprint(sh.LastSequence), sh.Age.AsDuration().Round(time.Millisecond).String(),
-		})
+	return nil
+}
+
+// journalLine says how far the gateway has followed the journal.
+func journalLine(j *stelev1.JournalStatus) string {
+	if j.GetAge() == nil {
+		return fmt.Sprintf("at position %d of %d, catching up", j.GetPosition(), j.GetLastSequence())
 	}
-	if len(shards) == 0 {
-		return nil
-	}
-	if err := s.Printf("\n"); err != nil {
-		return err
-	}
-	return s.Table([]string{"SHARD", "POSITION", "LAST", "AGE"}, shards, -1)
+	return fmt.Sprintf("at position %d of %d, current %s ago", j.Position, j.LastSequence, j.Age.AsDuration().Round(time.Millisecond))
 }
 
 // unrouted tells of keys that go to no sink.

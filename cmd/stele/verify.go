@@ -30,8 +30,7 @@ commits lead to. --save keeps the checkpoint; the next time, --from proves that 
 ledger still is an extension of it.
 
 With --data, the folder of a ledger that is stopped: every stream of the journal, all
-tenants' chains, every shard's tree, every checkpoint, and the files that are made
-from them. Nothing in the folder is changed. --restored is for what "stele restore"
+tenants' chains, the tree, every checkpoint, and the files that are made from them. Nothing in the folder is changed. --restored is for what "stele restore"
 has made and nobody has started yet: those files are not there then.
 
 What does not verify ends with exit code 7. docs/proof.md describes the formats.`,
@@ -53,7 +52,7 @@ What does not verify ends with exit code 7. docs/proof.md describes the formats.
 		case o.data != "":
 			return unverified(c.verifyData(cmd.Context(), o))
 		case len(o.from) > 1:
-			return failure.Usagef("a tenant is in one shard: give one --from")
+			return failure.Usagef("--from is given %d times: give the newest checkpoint that you have", len(o.from))
 		}
 		s, err := c.connect()
 		if err != nil {
@@ -70,7 +69,7 @@ What does not verify ends with exit code 7. docs/proof.md describes the formats.
 	return cmd
 }
 
-// shardWords names a tree for people.
-func shardWords(epoch fmt.Stringer, shard int, size int64) string {
-	return fmt.Sprintf("shard %d of ledger %s at %d commits", shard, epoch, size)
+// treeWords names a size of a ledger's tree.
+func treeWords(epoch fmt.Stringer, size int64) string {
+	return fmt.Sprintf("ledger %s at %s", epoch, counted(int(size), "commit"))
 }

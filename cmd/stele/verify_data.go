@@ -65,7 +65,6 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 		err := p.Object(struct {
 			Verified    string           `json:"verified"`
 			Ledger      string           `json:"ledger"`
-			Shards      int              `json:"shards"`
 			Tenants     int              `json:"tenants"`
 			Messages    int              `json:"messages"`
 			Commits     int              `json:"commits"`
@@ -75,7 +74,7 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 			Fingerprint string           `json:"fingerprint"`
 			KeyGiven    bool             `json:"key_given"`
 			Findings    []verify.Finding `json:"findings"`
-		}{"ledger", r.Epoch.String(), r.Shards, r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads,
+		}{"ledger", r.Epoch.String(), r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads,
 			cfg.Key.String(), cfg.Key.Fingerprint(), given, append([]verify.Finding{}, r.Findings...)})
 		if err != nil {
 			return err
@@ -94,14 +93,14 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 	if cfg.Restored {
 		files = "as it was restored"
 	}
-	err := p.Printf("ledger %s is verified: %s of %s in %s of %s, %s, %s; %s, %.0f commits/s\n",
-		r.Epoch, counted(r.Commits, "commit"), counted(r.Tenants, "tenant"), counted(r.Messages, "message"), counted(r.Shards, "shard"),
+	err := p.Printf("ledger %s is verified: %s of %s in %s, %s, %s; %s, %.0f commits/s\n",
+		r.Epoch, counted(r.Commits, "commit"), counted(r.Tenants, "tenant"), counted(r.Messages, "message"),
 		counted(r.Checkpoints, "checkpoint"), files, took.Round(time.Millisecond), float64(r.Commits)/took.Seconds())
 	if err != nil {
 		return err
 	}
 	for _, old := range cfg.From {
-		if err := p.Printf("it extends the checkpoint of shard %d at %s\n", old.Shard, counted(int(old.Size), "commit")); err != nil {
+		if err := p.Printf("it extends the checkpoint at %s\n", counted(int(old.Size), "commit")); err != nil {
 			return err
 		}
 	}

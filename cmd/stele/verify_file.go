@@ -83,7 +83,6 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 type provenBy struct {
 	Verified    string `json:"verified"`
 	Ledger      string `json:"ledger"`
-	Shard       int    `json:"shard"`
 	Size        int64  `json:"size"`
 	Root        string `json:"root"`
 	Key         string `json:"key"`
@@ -93,12 +92,12 @@ type provenBy struct {
 }
 
 func provenObject(what string, c proof.Checkpoint, key proof.Verifier, given bool) provenBy {
-	return provenBy{what, c.Epoch.String(), c.Shard, c.Size, c.Root.String(), key.String(), key.Fingerprint(), given}
+	return provenBy{what, c.Epoch.String(), c.Size, c.Root.String(), key.String(), key.Fingerprint(), given}
 }
 
 // tellProven ends what verify tells people.
 func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, key proof.Verifier, given bool) error {
-	rows = append(rows, [2]string{"signed", shardWords(c.Epoch, c.Shard, c.Size)}, [2]string{"key", key.Fingerprint()})
+	rows = append(rows, [2]string{"signed", treeWords(c.Epoch, c.Size)}, [2]string{"key", key.Fingerprint()})
 	for _, row := range rows {
 		if err := p.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-8s", row[0])), row[1]); err != nil {
 			return err

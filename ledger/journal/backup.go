@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,7 +18,7 @@ import (
 
 // backupFormat is what a backup's manifest begins with, and manifestName its file.
 const (
-	backupFormat = "stele-backup/1"
+	backupFormat = "stele-backup/2"
 	manifestName = "backup.json"
 )
 
@@ -27,7 +26,6 @@ const (
 type Backup struct {
 	Format string    `json:"format"`
 	Ledger string    `json:"ledger"`
-	Shards int       `json:"shards"`
 	Time   time.Time `json:"time"`
 	// Streams are in the order in which they were taken.
 	Streams []BackedUp `json:"streams"`
@@ -89,29 +87,23 @@ func takeAll(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
 			Metadata map[string]string `json:"metadata"`
 		} `json:"config"`
 	}
-	err := askAPI(ctx, nc, "STREAM.INFO."+streamName(0), struct{}{}, &first)
+	err := askAPI(ctx, nc, "STREAM.INFO."+streamName, struct{}{}, &first)
 	if errors.Is(err, errNoStream) || errors.Is(err, nats.ErrNoResponders) {
-		return nil, fmt.Errorf("%w: there is no ledger: no stream %s", ledger.ErrNotFound, streamName(0))
+		return nil, fmt.Errorf("%w: no ledger here: stream %s does not exist", ledger.ErrNotFound, streamName)
 	}
 	if err != nil {
-		return nil, wrapStream(streamName(0), err)
+		return nil, wrapStream(streamName, err)
 	}
 	b.Ledger = first.Config.Metadata[metaEpoch]
-	if b.Shards, err = strconv.Atoi(first.Config.Metadata[metaShards]); err != nil || b.Shards < 1 {
-		return nil, fmt.Errorf("%s is not a ledger's: its metadata says %q shards", streamName(0), first.Config.Metadata[metaShards])
-	}
-	names := append([]string{Checkpoints.stream, Sinks.stream, Parked.stream}, streamNames(b.Shards)...)
-	names = append(names, Reads.stream, Keys.stream)
-	for i, name := range names {
-		// A cluster does not answer who wants a snapshot of what is not there.
+	for _, name := range []string{Checkpoints.stream, Sinks.stream, Parked.stream, streamName, Reads.stream, Keys.stream} {
+		// A cluster does not answer a request for a snapshot of a stream that does not exist.
 		err := askAPI(ctx, nc, "STREAM.INFO."+name, struct{}{}, new(struct{}))
 		var s *BackedUp
 		if err == nil {
 			s, err = take(ctx, nc, dir, name)
 		}
-		shard := i >= 3 && i < 3+b.Shards
-		if errors.Is(err, errNoStream) && !shard {
-			continue // made when it is first needed
+		if errors.Is(err, errNoStream) && name != streamName {
+			continue // created when it is first needed
 		}
 		if err != nil {
 			return nil, fmt.Errorf("back up %w", wrapStream(name, err))

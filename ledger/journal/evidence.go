@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -87,14 +86,10 @@ func (e *EvidenceError) Error() string { return e.Stream + ": " + e.Reason }
 // Evidence is a journal as an auditor reads it: nothing is created, nothing is
 // taken for granted, and what is missing is said.
 type Evidence struct {
-	Epoch  ledger.Epoch
-	Shards int
+	Epoch ledger.Epoch
 
 	js jetstream.JetStream
 }
-
-// maxShards is more than any ledger has.
-const maxShards = 1 << 16
 
 // OpenEvidence reads the ledger's identity. What is wrong with the streams is an
 // *EvidenceError.
@@ -104,15 +99,13 @@ func OpenEvidence(ctx context.Context, nc *nats.Conn) (*Evidence, error) {
 		return nil, err
 	}
 	e := &Evidence{js: js}
-	first, err := e.stream(ctx, streamName(0))
+	found, err := e.stream(ctx, streamName)
 	if err != nil {
 		return nil, err
 	}
-	meta := first.CachedInfo().Config.Metadata
-	e.Epoch, err = ledger.ParseEpoch(meta[metaEpoch])
-	e.Shards, _ = strconv.Atoi(meta[metaShards])
-	if err != nil || e.Shards < 1 || e.Shards > maxShards {
-		return nil, &EvidenceError{Stream: streamName(0), Reason: fmt.Sprintf("its metadata are no ledger's: epoch %q, shards %q", meta[metaEpoch], meta[metaShards])}
+	epoch := found.CachedInfo().Config.Metadata[metaEpoch]
+	if e.Epoch, err = ledger.ParseEpoch(epoch); err != nil {
+		return nil, &EvidenceError{Stream: streamName, Reason: fmt.Sprintf("its metadata do not belong to a ledger: epoch %q", epoch)}
 	}
 	return e, nil
 }
@@ -125,20 +118,15 @@ func (e *Evidence) stream(ctx context.Context, name string) (jetstream.Stream, e
 	return s, wrapStream(name, err)
 }
 
-// Shard hands over every message of a shard, from the first to the last, and
-// returns the last one's sequence. A shard that is not what it must be is an
-// *EvidenceError.
-func (e *Evidence) Shard(ctx context.Context, shard int, handle func(Message) error) (ledger.Sequence, error) {
-	return e.read(ctx, streamConfig(shard, e.Shards, 1, e.Epoch), func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
-		tenant, err := tenantOf(m.Subject())
-		if err != nil {
-			return &EvidenceError{Stream: streamName(shard), Reason: fmt.Sprintf("message %d: %v", seq, err)}
-		}
-		return handle(Message{Shard: shard, Tenant: tenant, Sequence: seq, Time: stored, Record: m.Data()})
+// Journal hands over every message, from the first to the last, and returns the
+// last one's sequence. A stream that is not what it must be is an *EvidenceError.
+func (e *Evidence) Journal(ctx context.Context, handle func(Message) error) (ledger.Sequence, error) {
+	return e.read(ctx, streamConfig(1, e.Epoch), func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
+		return handle(Message{Sequence: seq, Time: stored, Record: m.Data()})
 	})
 }
 
-// Side hands over every message of a stream beside the shards, as Shard does.
+// Side hands over every message of another stream, as Journal does.
 func (e *Evidence) Side(ctx context.Context, kind SideKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
 	return e.read(ctx, want, func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {

@@ -28,56 +28,33 @@ const (
 // sent something that got lost.
 var quiet = 5 * time.Second
 
-// GapError is a shard that does not hold the messages that it must: one that
+// GapError is a journal that does not hold the messages that it must: the one that
 // was expected next did not come.
 type GapError struct {
-	Shard int
 	// Want is the sequence that had to come next, Got the one that came.
 	Want, Got ledger.Sequence
 }
 
 func (e *GapError) Error() string {
-	return fmt.Sprintf("%s lost messages: after %d comes %d", streamName(e.Shard), e.Want-1, e.Got)
+	return fmt.Sprintf("stream %s lost messages: after %d comes %d", streamName, e.Want-1, e.Got)
 }
 
-// Follow delivers every message of the shard after the given sequence to
-// handle, in order and once each, until ctx ends or handle fails; it returns
-// that error. With tenants it delivers only theirs. Without, a message that is
-// missing is a *GapError. While the stream ends before what was delivered, which
-// a leader that was just elected may say, Follow waits: whoever knows what was
-// seen compares it with Last. A lost connection or consumer is replaced; only a
-// closed connection ends it.
-func (j *Journal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(Message) error) error {
-	var subjects []string
-	for _, t := range tenants {
-		subjects = append(subjects, subject(shard, t))
-	}
-	s := j.shards[shard]
-	f := follower{
-		nc: j.nc, shard: shard, all: len(tenants) == 0, last: after, handle: handle,
-		took: func(_ uint64, seq ledger.Sequence) { s.saw(seq) },
-		consume: func(ctx context.Context, after ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
-			return j.consume(ctx, s, after, subjects)
-		},
-	}
+// Follow delivers every message after the given sequence to handle, in order and
+// once each, until ctx ends or handle fails; it returns that error. A missing
+// message is a *GapError. While the stream ends before the given sequence, which a
+// newly elected leader may report, Follow waits: a caller that knows what was seen
+// compares it with Last. A lost connection or consumer is replaced; only a closed
+// connection ends Follow.
+func (j *Journal) Follow(ctx context.Context, after ledger.Sequence, handle func(Message) error) error {
+	f := follower{j: j, last: after, handle: handle}
 	return f.follow(ctx)
 }
 
 // follower is one call of Follow; last is the newest sequence handled.
 type follower struct {
-	nc    *nats.Conn
-	shard int
-	all   bool
-	// shared says that the consumer was there before, so that another process may
-	// have it begin elsewhere.
-	shared bool
-	// consume begins to deliver what comes after a message. Its errors are lost ways.
-	consume func(context.Context, ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error)
-	handle  func(Message) error
-	// took hears how many messages of a consumer are handled, and which came last.
-	took func(delivered uint64, seq ledger.Sequence)
-
-	last ledger.Sequence
+	j      *Journal
+	handle func(Message) error
+	last   ledger.Sequence
 }
 
 // follow makes a new consumer whenever one is lost.
@@ -91,8 +68,8 @@ func (f *follower) follow(ctx context.Context) error {
 			return ctx.Err()
 		case !errors.As(err, &lost):
 			return err
-		case f.nc.IsClosed():
-			return fmt.Errorf("follow %s: %w: %w", streamName(f.shard), ledger.ErrUnavailable, err)
+		case f.j.nc.IsClosed():
+			return fmt.Errorf("follow %s: %w: %w", streamName, ledger.ErrUnavailable, err)
 		}
 		if f.last > before {
 			wait = retryFirst
@@ -112,7 +89,7 @@ func (e *lostError) Unwrap() error { return e.error }
 
 // run follows with one consumer until that is lost.
 func (f *follower) run(ctx context.Context) error {
-	consumer, messages, err := f.consume(ctx, f.last)
+	consumer, messages, err := f.j.consume(ctx, f.last)
 	if err != nil {
 		return &lostError{err}
 	}
@@ -131,21 +108,14 @@ func (f *follower) run(ctx context.Context) error {
 		switch {
 		case meta.Sequence.Consumer != delivered:
 			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
-		case f.shared && seq <= f.last:
-			return &lostError{fmt.Errorf("message %d came after %d: another process uses the consumer", seq, f.last)}
-		case f.all && seq != f.last+1, seq <= f.last:
-			return &GapError{Shard: f.shard, Want: f.last + 1, Got: seq}
+		case seq != f.last+1:
+			return &GapError{Want: f.last + 1, Got: seq}
 		}
-		tenant, err := tenantOf(m.Subject())
-		if err != nil {
-			return fmt.Errorf("follow %s: message %d: %w", streamName(f.shard), seq, err)
-		}
-		err = f.handle(Message{Shard: f.shard, Tenant: tenant, Sequence: seq, Time: meta.Timestamp, Record: m.Data()})
-		if err != nil {
+		if err := f.handle(Message{Sequence: seq, Time: meta.Timestamp, Record: m.Data()}); err != nil {
 			return err
 		}
 		f.last = seq
-		f.took(delivered, seq)
+		f.j.stream.saw(seq)
 	}
 }
 
@@ -168,21 +138,20 @@ func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.M
 	}
 }
 
-// consume makes a consumer that goes on after a message. The server removes the
-// one before it once nobody has asked it for a while.
-func (j *Journal) consume(ctx context.Context, s *shard, after ledger.Sequence, subjects []string) (jetstream.Consumer, jetstream.MessagesContext, error) {
+// consume makes a consumer that continues after a message. The server removes the
+// previous one once it has been idle for a while.
+func (j *Journal) consume(ctx context.Context, after ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
 	// A consumer that starts beyond the stream's end would wait in silence.
-	last, err := j.Last(ctx, s.n)
+	last, err := j.Last(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	if last < after {
-		return nil, nil, fmt.Errorf("%s ends at message %d, but message %d was seen", streamName(s.n), last, after)
+		return nil, nil, fmt.Errorf("stream %s ends at message %d, but message %d was seen", streamName, last, after)
 	}
-	return s.pull(ctx, j.nc, jetstream.ConsumerConfig{
+	return j.stream.pull(ctx, j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       uint64(after) + 1,
-		FilterSubjects:    subjects,
 		InactiveThreshold: time.Minute,
 	})
 }
@@ -195,13 +164,9 @@ func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.Consumer
 	if err != nil {
 		return nil, nil, err
 	}
-	messages, err := ask(nc, consumer)
-	return consumer, messages, err
-}
-
-// ask asks a consumer for its messages. One of the longest may be sent ahead, with
-// what the server counts besides its payload.
-func ask(nc *nats.Conn, consumer jetstream.Consumer) (jetstream.MessagesContext, error) {
+	// One of the longest messages may be sent ahead, with what the server counts
+	// besides its payload.
 	ahead := int(nc.MaxPayload()) + headerRoom
-	return consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	return consumer, messages, err
 }

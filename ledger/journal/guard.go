@@ -70,7 +70,6 @@ func (s *stream) check(info *jetstream.StreamInfo, seen uint64) error {
 	}
 	got, want := &info.Config, &s.want
 	differs("epoch", got.Metadata[metaEpoch], want.Metadata[metaEpoch])
-	differs("shards", got.Metadata[metaShards], want.Metadata[metaShards])
 	differs("Subjects", strings.Join(got.Subjects, " "), strings.Join(want.Subjects, " "))
 	differs("Retention", got.Retention, want.Retention)
 	differs("Discard", got.Discard, want.Discard)

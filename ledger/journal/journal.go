@@ -1,26 +1,24 @@
-// Package journal is the log that holds every commit: JetStream streams
-// STELE-0 to STELE-<n-1>, one per shard, and each tenant in one of them.
+// Package journal is the log that holds every commit: the JetStream stream STELE,
+// with the one subject stele.journal.v1.
 //
-// A message is a record of one tenant, on the subject stele.v1.<shard>.<tenant>.
-// Append writes it durably, if the tenant's last message is the one that the
-// caller built on; Follow delivers a shard's messages in order; Read and Last
-// ask the stream's leader. What a record holds is the caller's business.
+// A message is a record: commits of any tenants. Append writes one durably if it
+// becomes the message after the one that the caller built on; Follow delivers
+// messages in order; Read and Last ask the stream's leader. The package does not
+// look into records.
 //
-// The journal promises that a message it acknowledged stays: streams refuse
+// The journal promises that a message it acknowledged stays: the stream refuses
 // deletes, the servers must fsync before they acknowledge, and a guard compares
-// settings and state with what they must be at start and every minute. When
-// they differ the journal takes no writes and says why.
+// settings and state with what they must be at start and every minute. If they
+// differ, the journal takes no more writes and reports the difference.
 //
-// A Side is a stream beside the shards, kept in the same way, for what is said
-// about commits: checkpoints, recorded reads.
+// A Side is another stream, kept in the same way, for data about commits:
+// checkpoints, recorded reads.
 package journal
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,26 +29,27 @@ import (
 )
 
 var (
-	// ErrConflict: another message of the tenant came first, or is on its way.
-	// Nothing was written.
+	// ErrConflict: another message came first, or is in flight. Nothing was written.
 	ErrConflict = ledger.ErrConflict
-	// ErrNoMessage: the shard has no message with that sequence.
+	// ErrNoMessage: the stream has no message with that sequence.
 	ErrNoMessage = errors.New("no such message")
 )
 
-// defaultShards is how many streams a new ledger gets.
-const defaultShards = 8
+// The journal's stream and its subject. The subject is literal, so that two writers
+// that expect the same last sequence cannot both succeed, also while a cluster
+// changes its leader.
+const (
+	streamName = "STELE"
+	subject    = "stele.journal.v1"
+)
 
 // headerRoom is kept free of a message's payload for NATS's own headers.
 const headerRoom = 1 << 10
 
 // Config says how to open a journal.
 type Config struct {
-	// Shards is the number of streams of a ledger that is created now; 0 means 8.
-	// A ledger that exists keeps its own; another number is an error.
-	Shards int
-	// Replicas of each stream that is created, and the fewest that one may have;
-	// 0 means 1.
+	// Replicas of each stream that is created, and the fewest that an existing one is
+	// allowed to have; 0 means 1.
 	Replicas int
 	// UnsafeSync accepts servers that are not known to fsync every write: a power
 	// cut may lose what they acknowledged.
@@ -68,14 +67,14 @@ type Config struct {
 	guardInterval time.Duration
 }
 
-// Journal is an open ledger's streams. Its methods may be called concurrently.
+// Journal is an open ledger's stream. Its methods may be called concurrently.
 type Journal struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log *slog.Logger
 
 	epoch    ledger.Epoch
-	shards   []*shard
+	stream   stream
 	replicas int
 	// guardInterval is the time between two checks of a stream.
 	guardInterval time.Duration
@@ -88,13 +87,6 @@ type Journal struct {
 	ctx     context.Context
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-}
-
-// shard is a stream that holds commits.
-type shard struct {
-	stream
-	n        int
-	appender appender
 }
 
 // stream is one that nothing may ever leave.
@@ -119,8 +111,6 @@ func (s *stream) saw(seq ledger.Sequence) {
 
 // Message is one record in the journal.
 type Message struct {
-	Shard    int
-	Tenant   ledger.Tenant
 	Sequence ledger.Sequence
 	// Time is when the server stored it.
 	Time   time.Time
@@ -129,22 +119,6 @@ type Message struct {
 
 // Epoch is the ledger's identity.
 func (j *Journal) Epoch() ledger.Epoch { return j.epoch }
-
-// Shards is the number of streams.
-func (j *Journal) Shards() int { return len(j.shards) }
-
-// Shard is the one that holds the tenant.
-func (j *Journal) Shard(t ledger.Tenant) int { return ShardOf(t, len(j.shards)) }
-
-// ShardOf is the shard of a tenant among n: FNV-1a (32 bits) of its name modulo
-// n. It is part of the format and never changes.
-func ShardOf(t ledger.Tenant, n int) int {
-	h := uint32(2166136261)
-	for i := range len(t) {
-		h = (h ^ uint32(t[i])) * 16777619
-	}
-	return int(h % uint32(n))
-}
 
 // MaxRecord is the longest record, in bytes.
 func (j *Journal) MaxRecord() int { return int(j.nc.MaxPayload()) - headerRoom }
@@ -159,18 +133,6 @@ func (j *Journal) Guard() error {
 
 // Close stops what the journal runs and waits for it. The connection stays open.
 func (j *Journal) Close() {
-	for _, s := range j.shards {
-		s.appender.close()
-	}
 	j.cancel()
 	j.running.Wait()
-}
-
-func streamName(shard int) string { return fmt.Sprintf("STELE-%d", shard) }
-
-func subject(shard int, t ledger.Tenant) string { return fmt.Sprintf("stele.v1.%d.%s", shard, t) }
-
-// tenantOf is the tenant in a message's subject.
-func tenantOf(subject string) (ledger.Tenant, error) {
-	return ledger.ParseTenant(subject[strings.LastIndexByte(subject, '.')+1:])
 }

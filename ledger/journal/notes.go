@@ -21,7 +21,7 @@ var (
 	Keys = SideKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
 )
 
-// Notes is a stream beside the shards that keeps the newest message of each name:
+// Notes is an auxiliary stream that keeps the newest message of each name:
 // what processes tell each other, and themselves after a restart. It proves
 // nothing. Names may have several tokens, a.b.c.
 type Notes struct {
@@ -39,7 +39,7 @@ type Note struct {
 
 // OpenNotes finds the stream, or creates it. It works until the journal is closed.
 func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) {
-	if err := j.connected(); err != nil {
+	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
 	want := jetstream.StreamConfig{
@@ -53,7 +53,7 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 	}
 	n := &Notes{stream: stream{want: want}, j: j, kind: kind}
 	var err error
-	if n.stream.Stream, err = j.beside(ctx, want); err != nil {
+	if n.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
 		return nil, err
 	}
 	if got := n.stream.CachedInfo().Config.Metadata[metaEpoch]; got != want.Metadata[metaEpoch] {
@@ -62,8 +62,8 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 	return n, nil
 }
 
-// MakeSides makes every stream beside the shards that is missing, so that nobody else
-// needs the right to.
+// MakeSides makes every auxiliary stream that is missing, so that no other process
+// needs the permission to.
 func (j *Journal) MakeSides(ctx context.Context) error {
 	for _, kind := range []SideKind{Checkpoints, Reads} {
 		if _, err := j.OpenSide(ctx, kind); err != nil {
@@ -82,12 +82,12 @@ func (j *Journal) MakeSides(ctx context.Context) error {
 // that the newest one has the sequence expected (0: there is none), else
 // ErrConflict. The errors are those of Journal.Append.
 func (n *Notes) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
-	if err := n.j.connected(); err != nil {
+	if err := connected(n.j.nc); err != nil {
 		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	seq, err := n.j.publish(ctx, &entry{subject: n.kind.subject + name, expected: expected, record: body})
+	seq, err := publish(ctx, n.j.nc, message(n.kind.subject+name, expected, body))
 	if err != nil {
 		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
 	}
@@ -131,7 +131,7 @@ func (n *Notes) without(ctx context.Context, seq ledger.Sequence, remove func(co
 // All hands over the messages whose names begin with the tokens of prefix, "" for
 // all, in the order in which they were put.
 func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) error {
-	if err := n.j.connected(); err != nil {
+	if err := connected(n.j.nc); err != nil {
 		return fmt.Errorf("read %s: %w", n.kind.stream, err)
 	}
 	subject := n.kind.subject

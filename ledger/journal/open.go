@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -14,16 +13,22 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// A ledger's identity is in each stream's metadata.
-const (
-	metaEpoch  = "stele.epoch"
-	metaShards = "stele.shards"
-)
+// metaEpoch is where the streams' metadata hold the ledger's identity.
+const metaEpoch = "stele.epoch"
 
-// Open finds the ledger's streams, or creates them, and verifies that they are
-// what a journal must be. Processes that open a new ledger at the same time end
-// up with the same one: STELE-0 comes first and carries the epoch, whoever does
-// not get to create it takes the epoch it has.
+// oldStream is the first of the streams of the layout before this one, which had a
+// stream per shard.
+const oldStream = "STELE-0"
+
+// errOldLayout: the streams were written by a version whose layout this one cannot
+// read.
+var errOldLayout = errors.New("the journal has the layout of an earlier version (stream " + oldStream + "), which this version cannot read: " +
+	"export the tenants with the version that wrote it, start this version with a new data folder or new NATS account, and import them there")
+
+// Open finds the ledger's stream, or creates it, and verifies that it is what a
+// journal must be. Processes that open a new ledger at the same time end up with
+// the same one: the stream carries the epoch, and a process that loses the race to
+// create it takes the epoch that it has.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if err := proveSync(ctx, cfg); err != nil {
 		return nil, err
@@ -39,75 +44,61 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if j.guardInterval == 0 {
 		j.guardInterval = time.Minute
 	}
-	if err := j.open(ctx, cfg); err != nil {
+	if err := j.open(ctx); err != nil {
 		return nil, fmt.Errorf("open journal: %w", err)
 	}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
-	streams := make([]*stream, len(j.shards))
-	for i, s := range j.shards {
-		streams[i] = &s.stream
-	}
-	j.running.Go(func() { j.guard("the journal takes no more writes", &j.stopped, streams...) })
+	j.running.Go(func() { j.guard("the journal takes no more writes", &j.stopped, &j.stream) })
 	return j, nil
 }
 
-func (j *Journal) open(ctx context.Context, cfg Config) error {
-	shards := cfg.Shards
-	if shards == 0 {
-		shards = defaultShards
-	}
-	var epoch ledger.Epoch
-	rand.Read(epoch[:])
-	first, err := j.findOrCreate(ctx, streamConfig(0, shards, j.replicas, epoch))
+func (j *Journal) open(ctx context.Context) error {
+	found, err := j.findOrCreate(ctx)
 	if err != nil {
 		return err
 	}
-	meta := first.CachedInfo().Config.Metadata
-	if j.epoch, err = ledger.ParseEpoch(meta[metaEpoch]); err != nil {
-		return fmt.Errorf("%s is not a ledger's: %w", streamName(0), err)
+	if j.epoch, err = ledger.ParseEpoch(found.CachedInfo().Config.Metadata[metaEpoch]); err != nil {
+		return fmt.Errorf("stream %s does not belong to a ledger: %w", streamName, err)
 	}
-	n, err := strconv.Atoi(meta[metaShards])
-	switch {
-	case err != nil || n < 1:
-		return fmt.Errorf("%s is not a ledger's: its metadata says %q shards", streamName(0), meta[metaShards])
-	case cfg.Shards != 0 && cfg.Shards != n:
-		return fmt.Errorf("the ledger has %d shards, not %d: the number is fixed when a ledger is created", n, cfg.Shards)
-	}
-	for i := range n {
-		s := &shard{n: i, stream: stream{Stream: first, want: streamConfig(i, n, j.replicas, j.epoch)}}
-		if i > 0 {
-			if s.Stream, err = j.findOrCreate(ctx, s.want); err != nil {
-				return err
-			}
-		}
-		if err := s.check(s.CachedInfo(), 0); err != nil {
-			return err
-		}
-		j.shards = append(j.shards, s)
-	}
-	return nil
+	j.stream.Stream, j.stream.want = found, streamConfig(j.replicas, j.epoch)
+	return j.stream.check(found.CachedInfo(), 0)
 }
 
-// findOrCreate never makes a stream anew that a used ledger has lost: its
-// history would silently be gone.
-func (j *Journal) findOrCreate(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
-	s, err := j.js.Stream(ctx, want.Name)
+// findOrCreate never recreates a stream that a ledger in use has lost: its history
+// would silently be gone.
+func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
+	s, err := j.js.Stream(ctx, streamName)
 	if !errors.Is(err, jetstream.ErrStreamNotFound) {
-		return s, wrapStream(want.Name, err)
+		return s, wrapStream(streamName, err)
 	}
-	used, err := j.used(ctx)
-	if err != nil {
-		return nil, err
+	switch _, err := j.js.Stream(ctx, oldStream); {
+	case err == nil:
+		return nil, errOldLayout
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, wrapStream(oldStream, err)
 	}
-	if used {
-		// Whoever creates a ledger writes only after its last stream is there.
-		s, err = j.js.Stream(ctx, want.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			return nil, fmt.Errorf("%s is missing, but other streams of the ledger hold messages: restore it from a backup", want.Name)
+	// Every process that writes checkpoints or keys found the journal first.
+	for _, kind := range []SideKind{Checkpoints, Reads, Keys} {
+		switch _, err := j.js.Stream(ctx, kind.stream); {
+		case err == nil:
+			return j.stillMissing(ctx, kind)
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, wrapStream(kind.stream, err)
 		}
-		return s, wrapStream(want.Name, err)
 	}
-	return j.create(ctx, want)
+	var epoch ledger.Epoch
+	rand.Read(epoch[:])
+	return j.create(ctx, streamConfig(j.replicas, epoch))
+}
+
+// stillMissing looks for the journal again: another process may just have created
+// both.
+func (j *Journal) stillMissing(ctx context.Context, kind SideKind) (jetstream.Stream, error) {
+	s, err := j.js.Stream(ctx, streamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup", streamName, kind.stream)
+	}
+	return s, wrapStream(streamName, err)
 }
 
 // create makes a stream, or finds the one that another process has just made.
@@ -119,16 +110,6 @@ func (j *Journal) create(ctx context.Context, want jetstream.StreamConfig) (jets
 	return s, wrapStream(want.Name, err)
 }
 
-// used says whether any stream of a ledger holds a message.
-func (j *Journal) used(ctx context.Context) (bool, error) {
-	list := j.js.ListStreams(ctx, jetstream.WithStreamListSubject("stele.v1.*.*"))
-	used := false
-	for info := range list.Info() {
-		used = used || info.State.Msgs > 0
-	}
-	return used, wrapStream("list", list.Err())
-}
-
 func wrapStream(name string, err error) error {
 	if err == nil {
 		return nil
@@ -136,32 +117,29 @@ func wrapStream(name string, err error) error {
 	return fmt.Errorf("stream %s: %w", name, err)
 }
 
-// streamConfig is what a shard's stream must be.
-func streamConfig(shard, shards, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
-	c := keepAll(streamName(shard), fmt.Sprintf("stele.v1.%d.*", shard), "Commits", replicas, epoch)
-	c.Metadata[metaShards] = strconv.Itoa(shards)
-	return c
+// streamConfig is what the journal's stream must be.
+func streamConfig(replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	return keepAll(streamName, subject, "Commits", replicas, epoch)
 }
 
 // keepAll is what every stream of a ledger must be: nothing ever leaves it.
 func keepAll(name, subjects, what string, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name:               name,
-		Description:        what + " of a Stele ledger. Never change or delete.",
-		Subjects:           []string{subjects},
-		Retention:          jetstream.LimitsPolicy,
-		MaxConsumers:       -1,
-		MaxMsgs:            -1,
-		MaxBytes:           -1,
-		MaxMsgsPerSubject:  -1,
-		MaxMsgSize:         -1,
-		Discard:            jetstream.DiscardNew,
-		Storage:            jetstream.FileStorage,
-		Replicas:           replicas,
-		DenyDelete:         true,
-		DenyPurge:          true,
-		Compression:        jetstream.NoCompression,
-		AllowAtomicPublish: true,
-		Metadata:           map[string]string{metaEpoch: epoch.String()},
+		Name:              name,
+		Description:       what + " of a Stele ledger. Never change or delete.",
+		Subjects:          []string{subjects},
+		Retention:         jetstream.LimitsPolicy,
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		DenyDelete:        true,
+		DenyPurge:         true,
+		Compression:       jetstream.NoCompression,
+		Metadata:          map[string]string{metaEpoch: epoch.String()},
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"github.com/nats-io/nats.go"
@@ -30,17 +31,13 @@ func OpenBackup(dir string) (*Backup, error) {
 	if b.Format != backupFormat {
 		return nil, fmt.Errorf("open backup: %s is of the format %q, not %q", manifestName, b.Format, backupFormat)
 	}
-	held := make(map[string]bool)
 	for _, s := range b.Streams {
 		if err := s.check(dir); err != nil {
 			return nil, fmt.Errorf("open backup: %w", err)
 		}
-		held[s.Name] = true
 	}
-	for _, name := range streamNames(b.Shards) {
-		if !held[name] {
-			return nil, fmt.Errorf("open backup: it has no %s", name)
-		}
+	if !slices.ContainsFunc(b.Streams, func(s BackedUp) bool { return s.Name == streamName }) {
+		return nil, fmt.Errorf("open backup: it has no stream %s", streamName)
 	}
 	return b, nil
 }

@@ -14,7 +14,7 @@ import (
 // returns false. It begins at the sequence from; where that is 0, with the first
 // message that was stored at since or later. Errors are ledger.ErrUnavailable.
 func (s *Side) Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, body []byte) bool) error {
-	if err := s.j.connected(); err != nil {
+	if err := connected(s.j.nc); err != nil {
 		return fmt.Errorf("read %s%s: %w", s.kind.subject, name, err)
 	}
 	if err := s.scan(ctx, name, from, since, yield); err != nil {

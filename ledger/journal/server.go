@@ -19,8 +19,9 @@ const (
 	// maxPayload is the longest message that the embedded server takes, in bytes.
 	maxPayload = 8 << 20
 	// maxPending is how much may wait to be sent to a connection before the server
-	// drops it: what replica and tree let it send ahead for all shards, twice.
-	maxPending = 2 * 2 * defaultShards * maxPayload
+	// drops it: twice what replica, tree and readers of other streams let it send
+	// ahead.
+	maxPending = 2 * 4 * maxPayload
 )
 
 // readyTimeout is how long the server may take to accept connections once its

@@ -11,19 +11,19 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// SideKind is one of the streams beside the shards.
+// SideKind is one of the auxiliary streams.
 type SideKind struct{ stream, subject, what string }
 
 var (
-	// Checkpoints holds the signed checkpoints, named by their shard.
+	// Checkpoints holds the signed checkpoints, all with the name "tree".
 	Checkpoints = SideKind{"STELE-CHECKPOINTS", "stele.checkpoints.v1.", "Signed checkpoints"}
 	// Reads holds the records of reads, named by their tenant.
 	Reads = SideKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
 )
 
-// Side is a stream beside the shards: it holds what is said about commits. It
-// promises what the shards do, and its guard stops writes to it alone. Its
-// messages have names, the last token of their subject.
+// Side is an auxiliary stream: it holds data about commits. It promises what the
+// journal does, and its guard stops writes to it alone. Its messages have names,
+// the last token of their subject.
 type Side struct {
 	stream stream
 	j      *Journal
@@ -36,13 +36,13 @@ type Side struct {
 // has none. It works until the journal is closed. Whoever remembers what was in
 // it compares that with Last.
 func (j *Journal) OpenSide(ctx context.Context, kind SideKind) (*Side, error) {
-	if err := j.connected(); err != nil {
+	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, j.replicas, j.epoch)
 	s := &Side{stream: stream{want: want}, j: j, kind: kind}
 	var err error
-	if s.stream.Stream, err = j.beside(ctx, want); err != nil {
+	if s.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
 		return nil, err
 	}
 	if err := s.stream.check(s.stream.CachedInfo(), 0); err != nil {
@@ -52,9 +52,9 @@ func (j *Journal) OpenSide(ctx context.Context, kind SideKind) (*Side, error) {
 	return s, nil
 }
 
-// beside finds a stream that is no shard, or creates it: unlike a shard, one may be
-// missing from a ledger that is in use.
-func (j *Journal) beside(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+// auxiliary finds a stream other than the journal's, or creates it: unlike the
+// journal's, one may be missing from a ledger that is in use.
+func (j *Journal) auxiliary(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	s, err := j.js.Stream(ctx, want.Name)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return j.create(ctx, want)
@@ -73,24 +73,22 @@ func (s *Side) Append(ctx context.Context, name string, body []byte) (ledger.Seq
 // AppendAfter is Append on the condition that the newest message of the name has
 // the sequence expected (0: there is none), else ErrConflict.
 func (s *Side) AppendAfter(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
-	e := entry{subject: s.kind.subject + name, expected: expected, record: body}
-	return s.append(ctx, e.message())
+	return s.append(ctx, message(s.kind.subject+name, expected, body))
 }
 
 func (s *Side) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, error) {
 	if p := s.stopped.Load(); p != nil {
 		return 0, *p
 	}
-	if err := s.j.connected(); err != nil {
+	if err := connected(s.j.nc); err != nil {
 		return 0, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	a, err := request(ctx, s.j.nc, m)
+	seq, err := publish(ctx, s.j.nc, m)
 	if err != nil {
 		return 0, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}
-	seq := ledger.Sequence(a.Seq)
 	s.stream.saw(seq)
 	return seq, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/follower"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -14,34 +15,29 @@ import (
 // durable with them.
 func (s *store) append(records []record) error {
 	return s.update(func(tx *bolt.Tx) error {
-		growing := make(map[int]*growth)
+		g, err := grow(tx)
+		if err != nil {
+			return err
+		}
 		heads := make(map[ledger.Tenant]head)
 		type entry struct{ key, value []byte }
 		index := make([]entry, 0, len(records))
-		for _, r := range records {
-			g := growing[r.shard]
-			if g == nil {
-				var err error
-				if g, err = grow(tx, r.shard); err != nil {
-					return err
+		for _, record := range records {
+			for _, r := range record.runs {
+				if err := follows(tx, heads, r); err != nil {
+					return fmt.Errorf("message %d: %w", record.sequence, err)
 				}
-				growing[r.shard] = g
-			}
-			if err := follows(tx, heads, r); err != nil {
-				return fmt.Errorf("message %d of shard %d: %w", r.sequence, r.shard, err)
-			}
-			index = append(index, entry{recordKey(r.tenant, r.first), span{r.first, g.size, int64(len(r.leaves))}.bytes()})
-			for _, leaf := range r.leaves {
-				if err := g.add(leaf); err != nil {
-					return err
+				index = append(index, entry{recordKey(r.tenant, r.first), span{r.first, g.size, int64(len(r.leaves))}.bytes()})
+				for _, leaf := range r.leaves {
+					if err := g.add(leaf); err != nil {
+						return err
+					}
 				}
 			}
-			g.position = r.sequence
+			g.position = record.sequence
 		}
-		for _, g := range growing {
-			if err := g.write(tx); err != nil {
-				return err
-			}
+		if err := g.write(tx); err != nil {
+			return err
 		}
 		slices.SortFunc(index, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
 		b := tx.Bucket(bucketRecords)
@@ -64,8 +60,8 @@ type head struct {
 	id       tlog.Hash
 }
 
-// follows checks that a record goes on where its tenant's history ended.
-func follows(tx *bolt.Tx, heads map[ledger.Tenant]head, r record) error {
+// follows checks that a run continues its tenant's history.
+func follows(tx *bolt.Tx, heads map[ledger.Tenant]head, r run) error {
 	h, known := heads[r.tenant]
 	if !known {
 		newest, found, err := findSpan(tx, r.tenant, ^ledger.Revision(0))
@@ -73,7 +69,7 @@ func follows(tx *bolt.Tx, heads map[ledger.Tenant]head, r record) error {
 			return err
 		}
 		if found {
-			id, err := leafAt(hashes{tx, r.shard}, newest.leaf+newest.count-1)
+			id, err := leafAt(hashes{tx}, newest.leaf+newest.count-1)
 			if err != nil {
 				return err
 			}
@@ -81,7 +77,7 @@ func follows(tx *bolt.Tx, heads map[ledger.Tenant]head, r record) error {
 		}
 	}
 	if r.first != h.revision+1 || tlog.Hash(r.parent) != h.id {
-		return fmt.Errorf("%w: it holds %s%s, which does not continue %s%s", errContradiction, r.tenant, r.first, r.tenant, h.revision)
+		return fmt.Errorf("%w: it holds %s%s, which does not continue %s%s", follower.ErrContradiction, r.tenant, r.first, r.tenant, h.revision)
 	}
 	heads[r.tenant] = head{r.first + ledger.Revision(len(r.leaves)) - 1, r.leaves[len(r.leaves)-1]}
 	return nil
@@ -95,23 +91,23 @@ func leafAt(r tlog.HashReader, leaf int64) (tlog.Hash, error) {
 	return h[0], nil
 }
 
-// growth is a shard's tree while leaves are added to it.
+// growth is the tree while leaves are added to it.
 type growth struct {
 	hashes
-	shardState
-	was shardState
+	treeState
+	was treeState
 	// tail are the stored hashes from index base on, which is where a block
 	// begins.
 	tail []tlog.Hash
 	base int64
 }
 
-func grow(tx *bolt.Tx, shard int) (*growth, error) {
-	state, err := readShard(tx, shard)
+func grow(tx *bolt.Tx) (*growth, error) {
+	state, err := readState(tx)
 	if err != nil {
 		return nil, err
 	}
-	g := &growth{hashes: hashes{tx, shard}, shardState: state, was: state}
+	g := &growth{hashes: hashes{tx}, treeState: state, was: state}
 	stored := tlog.StoredHashCount(state.size)
 	g.base = stored / blockHashes * blockHashes
 	begun := make([]int64, stored-g.base)
@@ -162,7 +158,7 @@ func (g *growth) write(tx *bolt.Tx) error {
 			return err
 		}
 		if err := tlog.CheckTree(p, g.size, g.root, g.was.size, g.was.root); err != nil {
-			return damaged("shard %d with %d commits does not extend itself with %d: %v", g.shard, g.size, g.was.size, err)
+			return damaged("the tree of %d commits does not extend itself at %d: %v", g.size, g.was.size, err)
 		}
 	}
 	b := tx.Bucket(bucketHashes)
@@ -173,10 +169,10 @@ func (g *growth) write(tx *bolt.Tx) error {
 		for _, h := range part {
 			body = append(body, h[:]...)
 		}
-		if err := put(b, blockKey(g.shard, block), body); err != nil {
+		if err := put(b, blockKey(block), body); err != nil {
 			return err
 		}
 		block++
 	}
-	return writeShard(tx, g.shard, g.shardState)
+	return writeState(tx, g.treeState)
 }

@@ -21,17 +21,16 @@ var (
 	ErrOtherLedger = errors.New("of another ledger")
 )
 
-// Checkpoint is a statement of a shard's size and root. Signed, it is a C2SP
+// Checkpoint is a statement of the tree's size and root. Signed, it is a C2SP
 // checkpoint (c2sp.org/tlog-checkpoint).
 type Checkpoint struct {
 	Epoch ledger.Epoch
-	Shard int
 	// Size is the number of commits in the tree.
 	Size int64
 	Root tlog.Hash
 }
 
-// KeyName is the name of a ledger's key, which signs for all of its shards.
+// KeyName is the name of a ledger's key, and the origin of its checkpoints.
 func KeyName(e ledger.Epoch) string { return "stele/" + e.String() }
 
 // GenerateKey makes a ledger's key pair, as a C2SP signer key (secret) and
@@ -44,8 +43,8 @@ func GenerateKey(e ledger.Epoch) (signer, verifier string, err error) {
 	return signer, verifier, nil
 }
 
-// Origin names the shard: stele/<epoch>/<shard>.
-func (c Checkpoint) Origin() string { return fmt.Sprintf("%s/%d", KeyName(c.Epoch), c.Shard) }
+// Origin names the ledger: stele/<epoch>.
+func (c Checkpoint) Origin() string { return KeyName(c.Epoch) }
 
 // Text is what is signed: origin, size and root, a line each.
 func (c Checkpoint) Text() string {
@@ -100,16 +99,14 @@ func parse(text string) (Checkpoint, error) {
 	if len(lines) != 4 {
 		return c, errors.New("it has other lines than origin, size and root")
 	}
-	name, shard, _ := strings.Cut(strings.TrimPrefix(lines[0], "stele/"), "/")
-	var errs [4]error
-	c.Epoch, errs[0] = ledger.ParseEpoch(name)
-	c.Shard, errs[1] = strconv.Atoi(shard)
-	c.Size, errs[2] = strconv.ParseInt(lines[1], 10, 64)
-	c.Root, errs[3] = tlog.ParseHash(lines[2])
+	var errs [3]error
+	c.Epoch, errs[0] = ledger.ParseEpoch(strings.TrimPrefix(lines[0], "stele/"))
+	c.Size, errs[1] = strconv.ParseInt(lines[1], 10, 64)
+	c.Root, errs[2] = tlog.ParseHash(lines[2])
 	if err := errors.Join(errs[:]...); err != nil {
 		return c, err
 	}
-	if c.Shard < 0 || c.Size < 0 || c.Text() != text {
+	if c.Size < 0 || c.Text() != text {
 		return c, errors.New("it is not written as checkpoints are")
 	}
 	return c, nil

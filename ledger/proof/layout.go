@@ -11,27 +11,27 @@ import (
 
 // The buckets. Every entry but those of meta begins with a checksum.
 //
-//	meta     format, epoch, shards
-//	shards   shard                     -> position, size, root, newest checkpoint
-//	hashes   shard block               -> 120 stored hashes, fewer in the last block
+//	meta     format, epoch, state -> position, size, root, newest checkpoint
+//	hashes   block                     -> 120 stored hashes, fewer in the last block
 //	records  tenant 0 first revision   -> leaf of that commit, number of commits
 //
 // The stored hashes are those of tlog, in its order; they only grow at the end,
-// so a block, once full, never changes. A record's commits are leaves that stand
-// together, so the last record that begins at or before a revision leads to its
-// leaf: one seek.
+// so a block, once full, never changes. A tenant's commits in a record are leaves
+// that stand together, so the tenant's last entry that begins at or before a revision
+// leads to its leaf: one seek.
 var (
 	bucketMeta    = boltfile.Meta
-	bucketShards  = []byte("shards")
 	bucketHashes  = []byte("hashes")
 	bucketRecords = []byte("records")
+
+	metaState = []byte("state")
 )
 
 // kind has the version of everything in this file.
 var kind = &boltfile.Kind{
 	Name:    "tree",
-	Format:  "stele-tree-1",
-	Buckets: [][]byte{bucketMeta, bucketShards, bucketHashes, bucketRecords},
+	Format:  "stele-tree-2",
+	Buckets: [][]byte{bucketMeta, bucketHashes, bucketRecords},
 }
 
 // blockHashes is what fits with its key into a page of 4 KiB.
@@ -51,19 +51,15 @@ func unseal(bucket, key, sealed []byte) ([]byte, error) {
 	return body, nil
 }
 
-func shardKey(shard int) []byte { return binary.BigEndian.AppendUint32(nil, uint32(shard)) }
-
-func blockKey(shard int, block int64) []byte {
-	return binary.BigEndian.AppendUint64(shardKey(shard), uint64(block))
-}
+func blockKey(block int64) []byte { return binary.BigEndian.AppendUint64(nil, uint64(block)) }
 
 func recordKey(t ledger.Tenant, first ledger.Revision) []byte {
 	b := append(append(make([]byte, 0, len(t)+9), t...), 0)
 	return binary.BigEndian.AppendUint64(b, uint64(first))
 }
 
-// shardState is how far one shard's tree has grown.
-type shardState struct {
+// treeState is how far the tree has grown.
+type treeState struct {
 	// position is the last message whose commits are leaves.
 	position ledger.Sequence
 	size     int64
@@ -79,10 +75,10 @@ type release struct {
 	root     tlog.Hash
 }
 
-const shardStateBytes = 8 + 8 + tlog.HashSize + 8 + 8 + tlog.HashSize
+const treeStateBytes = 8 + 8 + tlog.HashSize + 8 + 8 + tlog.HashSize
 
-func (s shardState) bytes() []byte {
-	b := make([]byte, 0, shardStateBytes)
+func (s treeState) bytes() []byte {
+	b := make([]byte, 0, treeStateBytes)
 	b = binary.BigEndian.AppendUint64(b, uint64(s.position))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.size))
 	b = append(b, s.root[:]...)
@@ -91,14 +87,13 @@ func (s shardState) bytes() []byte {
 	return append(b, s.released.root[:]...)
 }
 
-func readShard(tx *bolt.Tx, shard int) (s shardState, err error) {
-	key := shardKey(shard)
-	b, err := unseal(bucketShards, key, tx.Bucket(bucketShards).Get(key))
+func readState(tx *bolt.Tx) (s treeState, err error) {
+	b, err := unseal(bucketMeta, metaState, tx.Bucket(bucketMeta).Get(metaState))
 	if err != nil {
 		return s, err
 	}
-	if len(b) != shardStateBytes {
-		return s, damaged("shard %d has %d bytes", shard, len(b))
+	if len(b) != treeStateBytes {
+		return s, damaged("the state has %d bytes", len(b))
 	}
 	number := func() uint64 {
 		n := binary.BigEndian.Uint64(b)
@@ -112,15 +107,12 @@ func readShard(tx *bolt.Tx, shard int) (s shardState, err error) {
 	return s, nil
 }
 
-func writeShard(tx *bolt.Tx, shard int, s shardState) error {
-	return put(tx.Bucket(bucketShards), shardKey(shard), s.bytes())
+func writeState(tx *bolt.Tx, s treeState) error {
+	return put(tx.Bucket(bucketMeta), metaState, s.bytes())
 }
 
-// hashes reads the stored hashes of a shard, as tlog.HashReader.
-type hashes struct {
-	tx    *bolt.Tx
-	shard int
-}
+// hashes reads the stored hashes, as tlog.HashReader.
+type hashes struct{ tx *bolt.Tx }
 
 func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	out := make([]tlog.Hash, len(indexes))
@@ -136,7 +128,7 @@ func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 		}
 		at := int(index%blockHashes) * tlog.HashSize
 		if at >= len(block) {
-			return nil, damaged("block %d of shard %d ends before hash %d", have, h.shard, index)
+			return nil, damaged("block %d ends before hash %d", have, index)
 		}
 		copy(out[i][:], block[at:])
 	}
@@ -144,15 +136,15 @@ func (h hashes) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 }
 
 func (h hashes) block(n int64) ([]byte, error) {
-	key := blockKey(h.shard, n)
+	key := blockKey(n)
 	b, err := unseal(bucketHashes, key, h.tx.Bucket(bucketHashes).Get(key))
 	if err == nil && (len(b)%tlog.HashSize != 0 || len(b) > blockHashes*tlog.HashSize) {
-		err = damaged("block %d of shard %d has %d bytes", n, h.shard, len(b))
+		err = damaged("block %d has %d bytes", n, len(b))
 	}
 	return b, err
 }
 
-// span is a record's commits in the tree.
+// span is a run's commits in the tree.
 type span struct {
 	first ledger.Revision
 	leaf  int64
@@ -165,8 +157,8 @@ func (s span) bytes() []byte {
 	return binary.AppendUvarint(binary.AppendUvarint(nil, uint64(s.leaf)), uint64(s.count))
 }
 
-// findSpan is the tenant's last record that begins at or before the revision; ok
-// is false when there is none.
+// findSpan is the tenant's last run that begins at or before the revision; ok is false
+// if there is none.
 func findSpan(tx *bolt.Tx, t ledger.Tenant, at ledger.Revision) (s span, ok bool, err error) {
 	c := tx.Bucket(bucketRecords).Cursor()
 	want := recordKey(t, at)

@@ -1,9 +1,9 @@
 // Package proof makes a ledger's history verifiable by somebody who trusts only a
 // public key.
 //
-// Each shard has an RFC 6962 tree whose leaves are its commits in the order of
-// the journal; a commit's id is its leaf hash. A Checkpoint is a signed statement
-// of a tree's size and root. From it, an inclusion proof leads to a commit, and a
+// An RFC 6962 tree has all commits as its leaves, in the order of the journal; a
+// commit's id is its leaf hash. A Checkpoint is a signed statement of the tree's size
+// and root. From it, an inclusion proof leads to a commit, and a
 // consistency proof to every earlier checkpoint.
 //
 // A Tree is the process's own: it follows the journal by itself, beside the

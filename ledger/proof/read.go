@@ -7,7 +7,6 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/internal/boltfile"
-	"github.com/stelehq/stele/ledger/journal"
 	bolt "go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 	"golang.org/x/mod/sumdb/tlog"
@@ -29,35 +28,22 @@ type Signed struct {
 	Note, Key string
 }
 
-// Shard is the one that holds the tenant.
-func (t *Tree) Shard(tenant ledger.Tenant) (int, error) {
-	s := t.store.Load()
-	if s == nil {
-		return 0, errNotBuilt
-	}
-	return journal.ShardOf(tenant, s.Shards), nil
-}
-
-// Newest is the newest checkpoint of the shard that this process has verified, of
-// size 0 while there is none. The channel is closed when there is a newer one of
-// any shard.
-func (t *Tree) Newest(shard int) (Signed, <-chan struct{}) {
+// Newest is the newest checkpoint that this process has verified, of size 0 while
+// there is none. The channel is closed when there is a newer one.
+func (t *Tree) Newest() (Signed, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.newest[shard], t.changed
+	return t.newest, t.changed
 }
 
-// Sizes tells how many commits each shard's tree has; nil while there is none.
-func (t *Tree) Sizes() []int64 {
-	var out []int64
-	_ = t.read(func(s *store) error {
-		states, err := s.states()
-		for _, st := range states {
-			out = append(out, st.size)
-		}
+// Size is how many commits the tree has; ok is false while there is no tree.
+func (t *Tree) Size() (size int64, ok bool) {
+	err := t.read(func(s *store) error {
+		state, err := s.state()
+		size = state.size
 		return err
 	})
-	return out
+	return size, err == nil
 }
 
 // Covered is the newest of the tenant's commits in the tree of that size; 0 when
@@ -79,13 +65,12 @@ func (t *Tree) Covered(tenant ledger.Tenant, size int64) (rev ledger.Revision, e
 	return rev, err
 }
 
-// Inclusions yields proofs for the tenant's commits from one revision to another
-// in its shard's tree of that size, until yield returns false. The error wraps
-// ErrNoSuchSize, ErrNotCovered, or ledger.ErrUnavailable.
+// Inclusions yields proofs for the tenant's commits from one revision to another in
+// the tree of that size, until yield returns false. The error wraps ErrNoSuchSize,
+// ErrNotCovered, or ledger.ErrUnavailable.
 func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revision, yield func(Inclusion) bool) error {
 	return t.readTx(func(tx *bolt.Tx, s *store) error {
-		shard := journal.ShardOf(tenant, s.Shards)
-		if err := reached(tx, shard, size); err != nil {
+		if err := reached(tx, size); err != nil {
 			return err
 		}
 		for rev := from; rev <= to; rev++ {
@@ -97,10 +82,10 @@ func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revi
 				return fmt.Errorf("%w: %s%s is not in the tree of size %d: take a newer checkpoint", ErrNotCovered, tenant, rev, size)
 			}
 			in := Inclusion{Revision: rev, Index: leaf}
-			if in.Leaf, err = leafAt(hashes{tx, shard}, leaf); err != nil {
+			if in.Leaf, err = leafAt(hashes{tx}, leaf); err != nil {
 				return err
 			}
-			if in.Path, err = tlog.ProveRecord(size, leaf, hashes{tx, shard}); err != nil {
+			if in.Path, err = tlog.ProveRecord(size, leaf, hashes{tx}); err != nil {
 				return err
 			}
 			if !yield(in) {
@@ -111,32 +96,32 @@ func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revi
 	})
 }
 
-// Consistency proves that the shard's tree of the old size is the beginning of
-// that of the new size; 0 < old <= new.
-func (t *Tree) Consistency(shard int, old, new int64) (p tlog.TreeProof, err error) {
+// Consistency proves that the tree of the old size is the beginning of that of the
+// new size; 0 < old <= new.
+func (t *Tree) Consistency(old, new int64) (p tlog.TreeProof, err error) {
 	err = t.readTx(func(tx *bolt.Tx, _ *store) error {
-		if err := reached(tx, shard, new); err != nil {
+		if err := reached(tx, new); err != nil {
 			return err
 		}
-		p, err = tlog.ProveTree(new, old, hashes{tx, shard})
+		p, err = tlog.ProveTree(new, old, hashes{tx})
 		return err
 	})
 	return p, err
 }
 
-// reached says whether the shard's tree was ever of that size.
-func reached(tx *bolt.Tx, shard int, size int64) error {
-	state, err := readShard(tx, shard)
+// reached checks that the tree was ever of that size.
+func reached(tx *bolt.Tx, size int64) error {
+	state, err := readState(tx)
 	if err != nil {
 		return err
 	}
 	if size > state.size {
-		return fmt.Errorf("%w: here the tree of shard %d has %d commits, not %d: is the checkpoint of this ledger?", ErrNoSuchSize, shard, state.size, size)
+		return fmt.Errorf("%w: here the tree has %d commits, not %d: is the checkpoint of this ledger?", ErrNoSuchSize, state.size, size)
 	}
 	return nil
 }
 
-// findLeaf is the place of a tenant's commit in its shard's tree.
+// findLeaf is the place of a tenant's commit in the tree.
 func findLeaf(tx *bolt.Tx, tenant ledger.Tenant, rev ledger.Revision) (leaf int64, ok bool, err error) {
 	s, ok, err := findSpan(tx, tenant, rev)
 	if err != nil || !ok || rev > s.last() {
@@ -169,36 +154,35 @@ func (t *Tree) readTx(f func(*bolt.Tx, *store) error) error {
 	})
 }
 
-// endsWith says whether a shard's tree of that size ends with the leaves.
-func (s *store) endsWith(shard int, size int64, leaves []tlog.Hash) (same bool, err error) {
+// endsWith reports whether the tree ends with the record's commits.
+func (s *store) endsWith(r record) (same bool, err error) {
 	err = s.view(func(tx *bolt.Tx) error {
-		first := size - int64(len(leaves))
-		same = first >= 0
-		for i := 0; same && i < len(leaves); i++ {
-			leaf, err := leafAt(hashes{tx, shard}, first+int64(i))
-			if err != nil {
-				return err
+		state, err := readState(tx)
+		if err != nil {
+			return err
+		}
+		next := state.size - int64(r.commits())
+		same = next >= 0
+		for _, run := range r.runs {
+			for i := 0; same && i < len(run.leaves); i++ {
+				leaf, err := leafAt(hashes{tx}, next)
+				if err != nil {
+					return err
+				}
+				same = leaf == run.leaves[i]
+				next++
 			}
-			same = leaf == leaves[i]
 		}
 		return nil
 	})
 	return same, err
 }
 
-// rootAt is the root of a shard's tree of that size, which it must have reached.
-func (s *store) rootAt(shard int, size int64) (root tlog.Hash, err error) {
+// rootAt is the root of the tree of that size, which it must have reached.
+func (s *store) rootAt(size int64) (root tlog.Hash, err error) {
 	err = s.view(func(tx *bolt.Tx) error {
-		root, err = tlog.TreeHash(size, hashes{tx, shard})
+		root, err = tlog.TreeHash(size, hashes{tx})
 		return err
 	})
 	return root, err
-}
-
-func (s *store) state(shard int) (state shardState, err error) {
-	err = s.view(func(tx *bolt.Tx) error {
-		state, err = readShard(tx, shard)
-		return err
-	})
-	return state, err
 }

@@ -5,50 +5,75 @@ import (
 	"fmt"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/follower"
+	"github.com/stelehq/stele/ledger/journal"
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // record is a message's commits, as far as the tree needs to know them.
 type record struct {
-	shard    int
 	sequence ledger.Sequence
-	tenant   ledger.Tenant
-	first    ledger.Revision
-	parent   ledger.CommitID // of the first commit; zero for revision 1
-	leaves   []tlog.Hash
+	runs     []run
 }
 
-// readRecord takes a record of the tenant apart without decoding its changes. Its
-// commits must be of the ledger and stand in order; whether they chain to what
-// was before the record is for the tree to see.
-func readRecord(body []byte, epoch ledger.Epoch, tenant ledger.Tenant) (r record, err error) {
-	r.tenant = tenant
+// run is the commits of one tenant that stand next to each other in a record.
+type run struct {
+	tenant ledger.Tenant
+	first  ledger.Revision
+	parent ledger.CommitID // of the first commit; zero for revision 1
+	leaves []tlog.Hash
+}
+
+// commits is how many there are.
+func (r record) commits() (n int) {
+	for _, run := range r.runs {
+		n += len(run.leaves)
+	}
+	return n
+}
+
+// recordOf takes a message apart.
+func recordOf(m journal.Message, epoch ledger.Epoch) (record, error) {
+	runs, err := readRecord(m.Record, epoch)
+	if err != nil {
+		return record{}, fmt.Errorf("message %d: %w: %w", m.Sequence, follower.ErrContradiction, err)
+	}
+	return record{m.Sequence, runs}, nil
+}
+
+// readRecord takes a record apart without decoding its changes. Its commits must be of
+// the ledger, and those of a tenant must continue each other; whether they continue
+// what was before the record is for the tree to check.
+func readRecord(body []byte, epoch ledger.Epoch) (runs []run, err error) {
 	err = fields(body, func(n protowire.Number, commit []byte, _ uint64) error {
 		if n != fieldCommits || commit == nil {
 			return nil
 		}
 		h, err := ReadHeader(commit)
-		next := r.first + ledger.Revision(len(r.leaves))
 		switch {
 		case err != nil:
 			return err
 		case h.Epoch != epoch:
 			return fmt.Errorf("it holds a commit of the ledger %s, not %s", h.Epoch, epoch)
-		case h.Tenant != tenant:
-			return fmt.Errorf("it is on the subject of %s and holds a commit of %.80q", tenant, string(h.Tenant))
-		case len(r.leaves) == 0:
-			r.first, r.parent = h.Revision, h.Parent
-		case h.Revision != next:
-			return fmt.Errorf("%s follows %s in it", h.Revision, next-1)
-		case tlog.Hash(h.Parent) != r.leaves[len(r.leaves)-1]:
-			return fmt.Errorf("the parent of %s is not the commit before it", h.Revision)
+		}
+		if len(runs) == 0 || runs[len(runs)-1].tenant != h.Tenant {
+			runs = append(runs, run{tenant: h.Tenant, first: h.Revision, parent: h.Parent})
+		}
+		r := &runs[len(runs)-1]
+		if n := len(r.leaves); n > 0 {
+			if next := r.first + ledger.Revision(n); h.Revision != next {
+				return fmt.Errorf("%s%s follows %s in it", h.Tenant, h.Revision, next-1)
+			}
+			if tlog.Hash(h.Parent) != r.leaves[n-1] {
+				return fmt.Errorf("the parent of %s%s is not the commit before it", h.Tenant, h.Revision)
+			}
 		}
 		r.leaves = append(r.leaves, tlog.Hash(ledger.IDOf(commit)))
 		return nil
 	})
-	if err == nil && len(r.leaves) == 0 {
+	if err == nil && len(runs) == 0 {
 		err = errors.New("it holds no commit")
 	}
-	return r, err
+	return runs, err
 }

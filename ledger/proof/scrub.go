@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
@@ -15,26 +14,24 @@ import (
 // a larger file waits for it.
 const scrubStep = 4096
 
-// scrub reads the whole file once after it was opened. Checksums tell what was
+// scrub reads the whole file once after it was opened. Checksums show what was
 // changed; what a damaged page of bbolt hides is seen by counting: every block is
-// there, a tenant's records follow each other, and a shard's make up its size.
+// there, a tenant's records follow each other, and all records make up the size.
 func (s *store) scrub(ctx context.Context) error {
-	states, err := s.states()
+	state, err := s.state()
 	if err != nil {
 		return err
 	}
-	for shard, state := range states {
-		stored := tlog.StoredHashCount(state.size)
-		for from := int64(0); from*blockHashes < stored; from += scrubStep {
-			if err := s.view(func(tx *bolt.Tx) error { return checkBlocks(tx, shard, from, stored) }); err != nil {
-				return err
-			}
-			if err := ctx.Err(); err != nil {
-				return err
-			}
+	stored := tlog.StoredHashCount(state.size)
+	for from := int64(0); from*blockHashes < stored; from += scrubStep {
+		if err := s.view(func(tx *bolt.Tx) error { return checkBlocks(tx, from, stored) }); err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
 		}
 	}
-	w := recordWalk{shards: s.Shards, leaves: make([]int64, s.Shards)}
+	var w recordWalk
 	for !w.done {
 		if err := s.view(w.step); err != nil {
 			return err
@@ -43,23 +40,21 @@ func (s *store) scrub(ctx context.Context) error {
 			return err
 		}
 	}
-	for shard, state := range states { // records that came meanwhile may be counted, too
-		if w.leaves[shard] < state.size {
-			return damaged("the records of shard %d have %d commits, and its tree %d", shard, w.leaves[shard], state.size)
-		}
+	if w.leaves < state.size { // records that came meanwhile may be counted, too
+		return damaged("the records have %d commits, and the tree %d", w.leaves, state.size)
 	}
 	return nil
 }
 
 // checkBlocks reads the blocks from one on, as far as stored hashes are in them.
-func checkBlocks(tx *bolt.Tx, shard int, from, stored int64) error {
+func checkBlocks(tx *bolt.Tx, from, stored int64) error {
 	for n := from; n < from+scrubStep && n*blockHashes < stored; n++ {
-		b, err := hashes{tx, shard}.block(n)
+		b, err := hashes{tx}.block(n)
 		if err != nil {
 			return err
 		}
 		if want := min(stored-n*blockHashes, blockHashes); int64(len(b)) < want*tlog.HashSize {
-			return damaged("block %d of shard %d has less than %d hashes", n, shard, want)
+			return damaged("block %d has less than %d hashes", n, want)
 		}
 	}
 	return nil
@@ -67,10 +62,9 @@ func checkBlocks(tx *bolt.Tx, shard int, from, stored int64) error {
 
 // recordWalk reads the records in their order.
 type recordWalk struct {
-	shards int
-	leaves []int64 // by shard
-	last   []byte  // the key that was read last
-	tenant []byte  // of it, and the revision that must come next
+	leaves int64
+	last   []byte // the key that was read last
+	tenant []byte // of it, and the revision that must come next
 	next   ledger.Revision
 	done   bool
 }
@@ -118,7 +112,7 @@ func (w *recordWalk) entry(b *bolt.Bucket, k, v []byte) error {
 		return damaged("record %x is not found by its key", k)
 	}
 	w.next = s.last() + 1
-	w.leaves[journal.ShardOf(ledger.Tenant(w.tenant), w.shards)] += s.count
+	w.leaves += s.count
 	w.last = bytes.Clone(k)
 	return nil
 }

@@ -5,22 +5,22 @@ import (
 	"fmt"
 	"os"
 
-	"github.com/stelehq/stele/ledger/internal/boltfile"
+	"github.com/stelehq/stele/ledger"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// store is the trees' file. One goroutine appends, one notes what was released;
+// store is the tree's file. One goroutine appends, one notes what was released;
 // anybody reads.
 type store struct {
-	db *bolt.DB
-	boltfile.Origin
+	db    *bolt.DB
+	epoch ledger.Epoch
 }
 
-// openStore opens the file; where there is none, it makes one for the ledger
-// that created describes, or answers nil when that is nil. An error with
-// boltfile.ErrDamaged in its chain means that the file should be set aside.
-func openStore(path string, created *boltfile.Origin) (*store, error) {
+// openStore opens the file. If there is none, it creates one for the ledger created,
+// or returns nil if that is nil. An error with boltfile.ErrDamaged in its chain means
+// that the file should be set aside.
+func openStore(path string, created *ledger.Epoch) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
@@ -36,7 +36,7 @@ func openStore(path string, created *boltfile.Origin) (*store, error) {
 }
 
 // open reads the file, or writes what a new one begins with.
-func (s *store) open(created *boltfile.Origin) error {
+func (s *store) open(created *ledger.Epoch) error {
 	fresh := false
 	if err := s.view(func(tx *bolt.Tx) error {
 		fresh = tx.Bucket(bucketMeta) == nil
@@ -48,7 +48,7 @@ func (s *store) open(created *boltfile.Origin) error {
 	case fresh && created == nil:
 		return damaged("it is empty")
 	case fresh:
-		s.Origin = *created
+		s.epoch = *created
 		return s.create()
 	}
 	return s.view(s.load)
@@ -56,82 +56,63 @@ func (s *store) open(created *boltfile.Origin) error {
 
 func (s *store) create() error {
 	return s.update(func(tx *bolt.Tx) error {
-		if err := kind.Create(tx, s.Origin); err != nil {
+		if err := kind.Create(tx, s.epoch); err != nil {
 			return err
 		}
 		empty, err := tlog.TreeHash(0, hashes{})
 		if err != nil {
 			return err
 		}
-		for i := range s.Shards {
-			if err := writeShard(tx, i, shardState{root: empty}); err != nil {
-				return err
-			}
-		}
-		return nil
+		return writeState(tx, treeState{root: empty})
 	})
 }
 
-// load reads what the file is of, and checks that every tree has the root that
-// was written with its size.
+// load reads which ledger the file belongs to, and checks that the tree has the roots
+// that were written with its sizes.
 func (s *store) load(tx *bolt.Tx) (err error) {
-	if s.Origin, err = kind.Origin(tx); err != nil {
+	if s.epoch, err = kind.Epoch(tx); err != nil {
 		return err
 	}
-	for i := range s.Shards {
-		state, err := readShard(tx, i)
+	state, err := readState(tx)
+	if err != nil {
+		return err
+	}
+	for _, want := range []release{{0, state.size, state.root}, state.released} {
+		if want.size == 0 {
+			continue
+		}
+		if want.size < 0 || want.size > state.size {
+			return damaged("the tree has %d commits, and once had %d", state.size, want.size)
+		}
+		root, err := tlog.TreeHash(want.size, hashes{tx})
 		if err != nil {
 			return err
 		}
-		for _, want := range []release{{0, state.size, state.root}, state.released} {
-			if want.size == 0 {
-				continue
-			}
-			if want.size < 0 || want.size > state.size {
-				return damaged("shard %d has %d commits, and once had %d", i, state.size, want.size)
-			}
-			root, err := tlog.TreeHash(want.size, hashes{tx, i})
-			if err != nil {
-				return err
-			}
-			if root != want.root {
-				return damaged("the root of shard %d at %d is %s, and was %s", i, want.size, root, want.root)
-			}
+		if root != want.root {
+			return damaged("the root at %d commits is %s, and was %s", want.size, root, want.root)
 		}
 	}
 	return nil
 }
 
-// release notes which checkpoints are in their stream, by shard.
-func (s *store) release(released map[int]release) error {
+// release notes the newest checkpoint in the stream of checkpoints.
+func (s *store) release(r release) error {
 	return s.update(func(tx *bolt.Tx) error {
-		for shard, r := range released {
-			state, err := readShard(tx, shard)
-			if err != nil {
-				return err
-			}
-			state.released = r
-			if err := writeShard(tx, shard, state); err != nil {
-				return err
-			}
+		state, err := readState(tx)
+		if err != nil {
+			return err
 		}
-		return nil
+		state.released = r
+		return writeState(tx, state)
 	})
 }
 
-// states are all shards'.
-func (s *store) states() (out []shardState, err error) {
+func (s *store) state() (state treeState, err error) {
 	err = s.view(func(tx *bolt.Tx) error {
-		for i := range s.Shards {
-			state, err := readShard(tx, i)
-			if err != nil {
-				return err
-			}
-			out = append(out, state)
-		}
-		return nil
+		state, err = readState(tx)
+		return err
 	})
-	return out, err
+	return state, err
 }
 
 // view and update catch the damage that reading leads to.

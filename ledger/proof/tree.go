@@ -10,6 +10,7 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/internal/boltfile"
+	"github.com/stelehq/stele/ledger/internal/follower"
 )
 
 var (
@@ -22,9 +23,6 @@ var (
 	ErrNoSuchSize = errors.New("no tree of that size")
 
 	errNotBuilt = fmt.Errorf("%w: the tree is still being built from the journal; try again", ledger.ErrUnavailable)
-	// errContradiction is a journal, or a checkpoint, that does not go with what
-	// the tree has seen.
-	errContradiction = errors.New("it contradicts what was seen")
 )
 
 // Config says where a tree is kept.
@@ -34,8 +32,8 @@ type Config struct {
 	Log  *slog.Logger
 }
 
-// Tree holds the trees of all shards in one bbolt file, until Close. Its methods
-// may be called concurrently.
+// Tree holds the tree in a bbolt file, until Close. Its methods may be called
+// concurrently.
 type Tree struct {
 	cfg Config
 
@@ -45,11 +43,11 @@ type Tree struct {
 	damage  chan damageReport
 	// grown holds one token when there may be something to sign.
 	grown   chan struct{}
-	journal Journal // set by Follow
+	journal follower.Journal // set by Follow
 
 	mu sync.Mutex // guards what follows
-	// newest checkpoint of each shard that this process has verified.
-	newest map[int]Signed
+	// newest checkpoint that this process has verified.
+	newest Signed
 	// changed is closed and replaced when there is a newer one.
 	changed chan struct{}
 
@@ -70,7 +68,7 @@ func OpenTree(cfg Config) (*Tree, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	t := &Tree{cfg: cfg, damage: make(chan damageReport, 1), grown: make(chan struct{}, 1), newest: make(map[int]Signed), changed: make(chan struct{})}
+	t := &Tree{cfg: cfg, damage: make(chan damageReport, 1), grown: make(chan struct{}, 1), changed: make(chan struct{})}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	s, err := openStore(cfg.Path, nil)
 	if errors.Is(err, boltfile.ErrDamaged) {

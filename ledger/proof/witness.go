@@ -10,24 +10,19 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Witness is a tree's file that nobody writes to, which is compared with the
-// journal: it must be what the commits make, and nothing more. It is not changed.
+// Witness is a tree's file that no process writes to, which is compared with the
+// journal: it must be what the commits make, and nothing more. It is not changed. It is
+// used by one goroutine.
 type Witness struct {
-	store
-	Shards []*ShardWitness
-}
-
-// ShardWitness is one shard's part. It is used by one goroutine.
-type ShardWitness struct {
 	// Position is the last message whose commits the file has.
 	Position ledger.Sequence
 	// Released is the newest checkpoint that the file knows to be in the stream of
-	// checkpoints, and ReleasedAt its sequence there; 0 when there is none.
+	// checkpoints, and ReleasedAt its sequence there; 0 if there is none.
 	Released   Checkpoint
 	ReleasedAt ledger.Sequence
 
-	shard   int
-	state   shardState
+	store   *store
+	state   treeState
 	tx      *bolt.Tx
 	roots   Roots
 	block   []byte      // the hashes of the block that is being filled
@@ -39,8 +34,8 @@ type ShardWitness struct {
 // OpenWitness opens the file. Errors of IsDamage mean that it is not what was
 // written.
 func OpenWitness(path string) (w *Witness, err error) {
-	w = &Witness{}
-	if w.db, err = kind.OpenReadOnly(path); err != nil {
+	w = &Witness{store: &store{}}
+	if w.store.db, err = kind.OpenReadOnly(path); err != nil {
 		return nil, err
 	}
 	if err := w.load(); err != nil {
@@ -51,7 +46,7 @@ func OpenWitness(path string) (w *Witness, err error) {
 
 func (w *Witness) load() (err error) {
 	defer kind.Catch(&err)() // before the file is closed
-	err = w.view(func(tx *bolt.Tx) error {
+	err = w.store.view(func(tx *bolt.Tx) error {
 		for _, leaves := range []bool{true, false} { // what is read, and what is free
 			if err := kind.CheckPages(tx, leaves); err != nil {
 				return err
@@ -62,101 +57,94 @@ func (w *Witness) load() (err error) {
 	if err != nil {
 		return err
 	}
-	states, err := w.states()
-	if err != nil {
+	if w.state, err = w.store.state(); err != nil {
 		return err
 	}
-	for shard, st := range states {
-		if st.position == 0 && (st.size != 0 || st.root != new(Roots).Root()) {
-			return damaged("shard %d has %d commits and the root %s of no message", shard, st.size, st.root)
-		}
-		tx, err := w.db.Begin(false)
-		if err != nil {
-			return err
-		}
-		w.Shards = append(w.Shards, &ShardWitness{
-			Position: st.position, ReleasedAt: st.released.sequence,
-			Released: Checkpoint{Epoch: w.Origin.Epoch, Shard: shard, Size: st.released.size, Root: st.released.root},
-			shard:    shard, state: st, tx: tx,
-		})
+	if w.state.position == 0 && (w.state.size != 0 || w.state.root != new(Roots).Root()) {
+		return damaged("it has %d commits and the root %s of no message", w.state.size, w.state.root)
 	}
-	return nil
+	w.Position, w.ReleasedAt = w.state.position, w.state.released.sequence
+	w.Released = Checkpoint{Epoch: w.store.epoch, Size: w.state.released.size, Root: w.state.released.root}
+	w.tx, err = w.store.db.Begin(false)
+	return err
 }
 
-// Epoch is the ledger that the file is of.
-func (w *Witness) Epoch() ledger.Epoch { return w.Origin.Epoch }
+// Epoch is the ledger that the file belongs to.
+func (w *Witness) Epoch() ledger.Epoch { return w.store.epoch }
 
 // Close closes the file.
 func (w *Witness) Close() error {
-	for _, s := range w.Shards {
-		_ = s.tx.Rollback() // of a read transaction: only "already closed"
+	if w.tx != nil {
+		_ = w.tx.Rollback() // of a read transaction: only "already closed"
 	}
-	return w.db.Close()
+	return w.store.db.Close()
 }
 
-// IsDamage says whether an error means that a tree's file is not what was written.
+// IsDamage reports whether an error means that a tree's file is not what was written.
 func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
-// Record compares the shard's next record.
-func (s *ShardWitness) Record(seq ledger.Sequence, t ledger.Tenant, first ledger.Revision, ids []ledger.CommitID) (err error) {
-	if seq > s.Position {
+// Run compares the next commits of the message at seq: those of one tenant that stand
+// next to each other in it.
+func (w *Witness) Run(seq ledger.Sequence, t ledger.Tenant, first ledger.Revision, ids []ledger.CommitID) (err error) {
+	if seq > w.Position {
 		return nil
 	}
 	defer kind.Catch(&err)()
 	key := recordKey(t, first)
-	if !s.holds(bucketRecords, key, span{first, s.roots.Size(), int64(len(ids))}.bytes()) {
+	if !w.holds(bucketRecords, key, span{first, w.roots.Size(), int64(len(ids))}.bytes()) {
 		return damaged("%s%s is not where the journal has it", t, first)
 	}
-	s.records++
+	w.records++
 	for _, id := range ids {
-		s.stored = s.roots.Add(tlog.Hash(id), s.stored[:0])
-		for _, h := range s.stored {
-			s.block = append(s.block, h[:]...)
-			if len(s.block) == blockHashes*tlog.HashSize {
-				if err := s.compareBlock(); err != nil {
+		w.stored = w.roots.Add(tlog.Hash(id), w.stored[:0])
+		for _, h := range w.stored {
+			w.block = append(w.block, h[:]...)
+			if len(w.block) == blockHashes*tlog.HashSize {
+				if err := w.compareBlock(); err != nil {
 					return err
 				}
 			}
 		}
 	}
-	if seq < s.Position {
+	return nil
+}
+
+// End ends the message at seq.
+func (w *Witness) End(seq ledger.Sequence) (err error) {
+	if seq != w.Position {
 		return nil
 	}
-	if len(s.block) > 0 {
-		if err := s.compareBlock(); err != nil {
+	defer kind.Catch(&err)()
+	if len(w.block) > 0 {
+		if err := w.compareBlock(); err != nil {
 			return err
 		}
 	}
-	if s.roots.Size() != s.state.size || s.roots.Root() != s.state.root {
-		return damaged("it says that shard %d has %d commits and the root %s, and the journal has %d and %s",
-			s.shard, s.state.size, s.state.root, s.roots.Size(), s.roots.Root())
+	if w.roots.Size() != w.state.size || w.roots.Root() != w.state.root {
+		return damaged("it has %d commits and the root %s, and the journal %d and %s",
+			w.state.size, w.state.root, w.roots.Size(), w.roots.Root())
 	}
 	return nil
 }
 
-func (s *ShardWitness) compareBlock() error {
-	if !s.holds(bucketHashes, blockKey(s.shard, s.blocks), s.block) {
-		return damaged("block %d of shard %d is not what the journal makes", s.blocks, s.shard)
+func (w *Witness) compareBlock() error {
+	if !w.holds(bucketHashes, blockKey(w.blocks), w.block) {
+		return damaged("block %d is not what the journal makes", w.blocks)
 	}
-	s.blocks++
-	s.block = s.block[:0]
+	w.blocks++
+	w.block = w.block[:0]
 	return nil
 }
 
-// holds says whether the file has exactly that entry.
-func (s *ShardWitness) holds(bucket, key, body []byte) bool {
-	got, ok := boltfile.Unseal(key, s.tx.Bucket(bucket).Get(key))
+// holds reports whether the file has exactly that entry.
+func (w *Witness) holds(bucket, key, body []byte) bool {
+	got, ok := boltfile.Unseal(key, w.tx.Bucket(bucket).Get(key))
 	return ok && bytes.Equal(got, body)
 }
 
-// NothingMore checks, after every record was compared, that there are no other
-// entries.
+// NothingMore checks, after everything was compared, that there are no other entries.
 func (w *Witness) NothingMore() (err error) {
 	defer kind.Catch(&err)()
-	want := map[string]int{string(bucketMeta): 3, string(bucketShards): len(w.Shards)}
-	for _, s := range w.Shards {
-		want[string(bucketHashes)] += int(s.blocks)
-		want[string(bucketRecords)] += s.records
-	}
-	return w.view(func(tx *bolt.Tx) error { return kind.CheckCounts(tx, "the journal makes", want) })
+	want := map[string]int{string(bucketMeta): 3, string(bucketHashes): int(w.blocks), string(bucketRecords): w.records}
+	return w.store.view(func(tx *bolt.Tx) error { return kind.CheckCounts(tx, "the journal makes", want) })
 }

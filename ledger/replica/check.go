@@ -9,10 +9,10 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// scrub reads the whole file once after it was opened, beside everything else:
-// bbolt has no checksums of its own, and a key that a flipped bit has renamed is
-// otherwise only seen as one that is not there.
-func (r *Replica) scrub(ctx context.Context, s *store) error {
+// scrub reads the whole file once after it was opened, in the background: bbolt has
+// no checksums of its own, and a key that a flipped bit has renamed otherwise just
+// seems to be missing.
+func (s *store) scrub(ctx context.Context) error {
 	if err := s.check(ctx); err != nil && ctx.Err() == nil {
 		return err
 	}

@@ -12,8 +12,8 @@ import (
 )
 
 // flush writes what is applied into the file, in one transaction, and makes it
-// durable. Positions are taken with the tail that they belong to, so a crash
-// leaves the file at the flush before: the journal is replayed from there.
+// durable. The position is taken with the tail that it belongs to, so a crash leaves
+// the file at the previous flush: the journal is replayed from there.
 func (s *store) flush() (err error) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
@@ -22,9 +22,9 @@ func (s *store) flush() (err error) {
 	s.mu.Lock()
 	if s.frozen == nil { // else the last flush failed: its tail is written first
 		s.frozen, s.active = s.active, newTail()
+		s.frozen.progress = s.progress
 	}
 	frozen := s.frozen
-	shards := slices.Clone(s.shard)
 	records := make(map[ledger.Tenant]tenantRecord, len(frozen.tenants))
 	for t, tt := range frozen.tenants {
 		last := tt.commits[len(tt.commits)-1]
@@ -34,15 +34,9 @@ func (s *store) flush() (err error) {
 		}
 		records[t] = rec
 	}
-	// A position may only be written with everything before it.
-	if s.active.bytes > 0 {
-		shards = nil
-	}
 	s.mu.Unlock()
 
-	err = s.db.Update(func(tx *bolt.Tx) error {
-		return write(tx, frozen, records, shards)
-	})
+	err = s.db.Update(func(tx *bolt.Tx) error { return write(tx, frozen, records) })
 	if err != nil {
 		return fmt.Errorf("flush replica: %w", err)
 	}
@@ -88,7 +82,7 @@ const (
 	loose  = 0.9
 )
 
-func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards []shardState) error {
+func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 	var tenants, commits, keys, versions, ids, requests []entry
 	stored := tx.Bucket(bucketKeys)
 	var all []pointer
@@ -132,11 +126,7 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 			return err
 		}
 	}
-	var positions []entry
-	for i, sh := range shards {
-		key := metaShard(i)
-		positions = append(positions, entry{key, positionValue(key, sh.position, sh.current)})
-	}
+	position := []entry{{metaPosition, positionValue(t.progress.position, t.progress.current)}}
 	for _, b := range []struct {
 		name    []byte
 		fill    float64
@@ -148,7 +138,7 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord, shards 
 		{bucketIDs, packed, ids},
 		{bucketRequests, loose, requests},
 		{bucketTenants, loose, tenants},
-		{bucketMeta, loose, positions},
+		{bucketMeta, loose, position},
 	} {
 		if err := put(tx, b.name, b.fill, b.entries); err != nil {
 			return err

@@ -2,7 +2,6 @@ package replica
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
@@ -12,7 +11,7 @@ import (
 // The buckets. Keys begin with the tenant and a zero byte, which no tenant and
 // no key holds, so that each tenant's entries stand together and in key order.
 //
-//	meta      format, epoch, shards, tenants, shard/<n> -> position
+//	meta      format, epoch, tenants, position
 //	tenants   tenant                     -> head, number of changes
 //	commits   tenant 0 revision          -> checksum, time, sequence, stored bytes
 //	keys      tenant 0 key               -> checksum, number of blocks, its newest versions
@@ -28,17 +27,16 @@ var (
 	bucketIDs      = []byte("ids")
 	bucketRequests = []byte("requests")
 
-	metaTenants = []byte("tenants")
+	metaTenants  = []byte("tenants")
+	metaPosition = []byte("position")
 )
 
 // kind has the version of everything in this file.
 var kind = &boltfile.Kind{
 	Name:    "replica",
-	Format:  "stele-replica-2",
+	Format:  "stele-replica-3",
 	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests},
 }
-
-func metaShard(n int) []byte { return fmt.Appendf(nil, "shard/%d", n) }
 
 func damaged(what string, args ...any) error { return kind.Damaged(what, args...) }
 
@@ -182,25 +180,25 @@ func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
 	return r, nil
 }
 
-// positionValue is how far a shard was followed, and when that was known to be
-// all there is: after a restart without the journal, a reader still learns how
-// old its answers are.
-func positionValue(key []byte, position ledger.Sequence, current time.Time) []byte {
+// positionValue is how far the journal was followed, and when that was known to be
+// its end: after a restart without the journal, a reader still learns how old its
+// answers are.
+func positionValue(position ledger.Sequence, current time.Time) []byte {
 	b := binary.BigEndian.AppendUint64(nil, uint64(position))
 	var nanos int64
 	if !current.IsZero() {
 		nanos = current.UnixNano()
 	}
-	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, uint64(nanos)))
+	return boltfile.Seal(metaPosition, binary.BigEndian.AppendUint64(b, uint64(nanos)))
 }
 
-func parsePosition(key, sealed []byte) (ledger.Sequence, time.Time, error) {
-	b, err := unseal(bucketMeta, key, sealed)
+func parsePosition(sealed []byte) (ledger.Sequence, time.Time, error) {
+	b, err := unseal(bucketMeta, metaPosition, sealed)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
 	if len(b) != 16 {
-		return 0, time.Time{}, damaged("position %q has %d bytes", key, len(b))
+		return 0, time.Time{}, damaged("the position has %d bytes", len(b))
 	}
 	var current time.Time
 	if nanos := int64(binary.BigEndian.Uint64(b[8:])); nanos != 0 {

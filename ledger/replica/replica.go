@@ -1,8 +1,7 @@
 // Package replica keeps the journal replayed into one bbolt file, and answers
 // every read of the present and the past from it.
 //
-// A replica is exactly the journal up to a position in each shard. Its file is
-// disposable: when it is damaged, of another format or of other tenants, it is
+// A replica is exactly the journal up to a position. Its file is disposable: when it is damaged, of another format or of other tenants, it is
 // set aside and built again. What a replica has seen, it holds the journal to:
 // a journal that is shorter than that, or whose commits chain differently,
 // stops it. It then goes on serving what it has, marked stale, until somebody
@@ -122,22 +121,32 @@ func (r *Replica) Head(t ledger.Tenant) ledger.Head {
 // Wait blocks until the tenant's head is at the revision or past it. The error
 // is that of ctx.
 func (r *Replica) Wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
-	return r.wait(ctx, t, func(h ledger.Head) bool { return h.Revision >= rev })
-}
-
-// WaitSequence blocks until the journal's message at seq, one of the tenant's,
-// is applied.
-func (r *Replica) WaitSequence(ctx context.Context, t ledger.Tenant, seq ledger.Sequence) error {
-	return r.wait(ctx, t, func(h ledger.Head) bool { return h.Sequence >= seq })
-}
-
-func (r *Replica) wait(ctx context.Context, t ledger.Tenant, reached func(ledger.Head) bool) error {
 	s := r.store.Load()
 	if s == nil {
 		return errNotBuilt
 	}
-	if err := s.wait(ctx, t, reached); err != nil {
+	if err := s.wait(ctx, t, rev); err != nil {
 		return fmt.Errorf("wait for %s: %w", t, err)
+	}
+	return nil
+}
+
+// Position is the last message of the journal that is applied, with all before it.
+func (r *Replica) Position() ledger.Sequence {
+	if s := r.store.Load(); s != nil {
+		return s.followed().position
+	}
+	return 0
+}
+
+// WaitPosition blocks until the journal's message at seq is applied.
+func (r *Replica) WaitPosition(ctx context.Context, seq ledger.Sequence) error {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	if err := s.waitPosition(ctx, seq); err != nil {
+		return fmt.Errorf("wait for message %d: %w", seq, err)
 	}
 	return nil
 }
@@ -161,18 +170,17 @@ func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit)
 	r.feeds.mu.Lock() // so that feeds get commits in the order in which they became visible
 	defer r.feeds.mu.Unlock()
 	fresh, err := s.apply(seq, commits)
-	if err != nil {
-		return err
+	if fresh {
+		r.feeds.push(commits)
 	}
-	r.feeds.push(fresh)
-	return nil
+	return err
 }
 
 // Epoch is the identity of the ledger that the replica is of; zero before the
 // first Follow.
 func (r *Replica) Epoch() ledger.Epoch {
 	if s := r.store.Load(); s != nil {
-		return s.Epoch
+		return s.epoch
 	}
 	return ledger.Epoch{}
 }
@@ -219,41 +227,30 @@ type TenantHead struct {
 	Head   ledger.Head
 }
 
-// Shard is how far one shard was followed.
-type Shard struct {
+// Progress is how far the journal was followed.
+type Progress struct {
+	// Position is the last message that is applied.
 	Position ledger.Sequence
 	// Last is the journal's last sequence when it was last asked.
 	Last ledger.Sequence
-	// Current is when the replica was last known to hold everything; zero when
-	// it never was.
+	// Current is when the replica was last known to hold everything; zero if it never
+	// was.
 	Current time.Time
-	// Empty says that the shard can hold none of the replica's tenants. It is not
-	// followed, and its Current says nothing.
-	Empty bool
 }
 
-// Shards tells how far each shard was followed; nil before the first Follow.
-func (r *Replica) Shards() []Shard {
+// Progress reports how far the journal was followed; ok is false before the first
+// Follow.
+func (r *Replica) Progress() (p Progress, ok bool) {
 	s := r.store.Load()
 	if s == nil {
-		return nil
+		return p, false
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	out := make([]Shard, len(s.shard))
-	for i, sh := range s.shard {
-		out[i] = Shard{sh.position, sh.last, sh.current, len(r.cfg.Tenants) > 0 && len(r.within(i, len(s.shard))) == 0}
-	}
-	return out
+	f := s.followed()
+	return Progress{f.position, f.last, f.current}, true
 }
 
-// Ready says whether every shard has been followed to its end once.
+// Ready reports whether the journal has been followed to its end once.
 func (r *Replica) Ready() bool {
-	shards := r.Shards()
-	for _, sh := range shards {
-		if sh.Current.IsZero() {
-			return false
-		}
-	}
-	return shards != nil
+	p, ok := r.Progress()
+	return ok && !p.Current.IsZero()
 }

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/internal/boltfile"
+	"github.com/stelehq/stele/ledger/journal"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -25,8 +25,8 @@ import (
 // A reader therefore takes r and its transaction under one read lock, and a
 // freeze needs the write lock.
 type store struct {
-	db *bolt.DB
-	boltfile.Origin
+	db    *bolt.DB
+	epoch ledger.Epoch
 	// gone is closed when the file is rebuilt: nothing is applied here any more.
 	gone chan struct{}
 
@@ -37,7 +37,9 @@ type store struct {
 	tenants map[ledger.Tenant]*tenantState
 	active  *tail
 	frozen  *tail // nil unless a flush is running
-	shard   []shardState
+	progress
+	// moved is closed when the position moves; nil if nothing waits for it.
+	moved chan struct{}
 	// room is closed and replaced when a flush has made room in the tail.
 	room chan struct{}
 
@@ -51,13 +53,14 @@ type tenantState struct {
 	moved chan struct{}
 }
 
-// shardState is how far one shard was followed.
-type shardState struct {
+// progress is how far the journal was followed.
+type progress struct {
+	// position is the last message that is applied, with all before it.
 	position ledger.Sequence
 	// last is the journal's last sequence when it was last asked.
 	last ledger.Sequence
-	// current is the newest moment at which the replica is known to have held
-	// everything; zero while it never was.
+	// current is the newest time at which the replica is known to have held
+	// everything; zero while it never did.
 	current time.Time
 	// The replica will have been current at asked once position reaches due.
 	due   ledger.Sequence
@@ -73,10 +76,10 @@ const flushBytes = 64 << 20
 // pointers have 64 bits. This is address space, not memory.
 const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 
-// openStore opens the file; where there is none, it makes one for the ledger
-// that created describes, or answers nil when that is nil. An error with
-// boltfile.ErrDamaged in its chain means that the file should be set aside.
-func openStore(path string, tenants []ledger.Tenant, created *boltfile.Origin) (*store, error) {
+// openStore opens the file. If there is none, it creates one for the ledger created,
+// or returns nil if that is nil. An error with boltfile.ErrDamaged in its chain means
+// that the file should be set aside.
+func openStore(path string, tenants []ledger.Tenant, created *ledger.Epoch) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
@@ -108,7 +111,7 @@ func identity(tenants []ledger.Tenant) []byte {
 }
 
 // load reads the file's meta data, or writes that of a new one.
-func (s *store) load(tenants []ledger.Tenant, created *boltfile.Origin) (err error) {
+func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error) {
 	defer kind.Catch(&err)()
 	fresh := false
 	err = s.db.View(func(tx *bolt.Tx) error {
@@ -124,25 +127,20 @@ func (s *store) load(tenants []ledger.Tenant, created *boltfile.Origin) (err err
 	case fresh && created == nil:
 		return damaged("it is empty")
 	case fresh:
-		s.Origin = *created
-		s.shard = make([]shardState, s.Shards)
+		s.epoch = *created
 		return s.create(tenants)
 	}
 	return s.db.View(func(tx *bolt.Tx) (err error) {
-		if s.Origin, err = kind.Origin(tx); err != nil {
+		if s.epoch, err = kind.Epoch(tx); err != nil {
 			return err
 		}
 		meta := tx.Bucket(bucketMeta)
-		s.shard = make([]shardState, s.Shards)
 		if got := meta.Get(metaTenants); !bytes.Equal(got, identity(tenants)) {
 			return damaged("it was built for other tenants: %q", got)
 		}
-		for i := range s.shard {
-			key := metaShard(i)
-			if b := meta.Get(key); b != nil {
-				if s.shard[i].position, s.shard[i].current, err = parsePosition(key, b); err != nil {
-					return err
-				}
+		if b := meta.Get(metaPosition); b != nil {
+			if s.position, s.current, err = parsePosition(b); err != nil {
+				return err
 			}
 		}
 		return tx.Bucket(bucketTenants).ForEach(func(k, v []byte) error {
@@ -160,8 +158,8 @@ func (s *store) load(tenants []ledger.Tenant, created *boltfile.Origin) (err err
 			if err != nil {
 				return err
 			}
-			if c.Epoch != s.Epoch {
-				return damaged("%s%s is of the ledger %s, and the file of %s", t, c.Revision, c.Epoch, s.Epoch)
+			if c.Epoch != s.epoch {
+				return damaged("%s%s is of the ledger %s, and the file of %s", t, c.Revision, c.Epoch, s.epoch)
 			}
 			if c.ID != rec.head.ID {
 				return damaged("the head of %s is %s, and its newest commit %s", t, rec.head.ID, c.ID)
@@ -173,7 +171,7 @@ func (s *store) load(tenants []ledger.Tenant, created *boltfile.Origin) (err err
 
 func (s *store) create(tenants []ledger.Tenant) error {
 	err := s.db.Update(func(tx *bolt.Tx) error {
-		if err := kind.Create(tx, s.Origin); err != nil {
+		if err := kind.Create(tx, s.epoch); err != nil {
 			return err
 		}
 		return tx.Bucket(bucketMeta).Put(metaTenants, identity(tenants))
@@ -184,47 +182,59 @@ func (s *store) create(tenants []ledger.Tenant) error {
 	return nil
 }
 
-// apply makes a record's commits visible, all at once. Commits that are already
-// there must be the same ones. It returns those that are new.
-func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) ([]*ledger.Commit, error) {
+// apply makes the commits of the message at seq visible, all at once. It returns
+// whether they are new: those of a message that is applied already must be the same.
+// A message that does not continue what was seen changes nothing.
+func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) (fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := commits[0].Tenant
-	ts := s.tenants[t]
+	if seq <= s.position {
+		return false, s.same(commits)
+	}
+	if seq != s.position+1 {
+		return false, &journal.GapError{Want: s.position + 1, Got: seq}
+	}
+	if err := s.continues(seq, commits); err != nil {
+		return false, err
+	}
+	s.add(seq, commits)
+	s.advance(seq)
+	return true, nil
+}
+
+// continues checks that each commit follows the head of its tenant. s.mu is held.
+func (s *store) continues(seq ledger.Sequence, commits []*ledger.Commit) error {
 	var head ledger.Head
-	if ts != nil {
-		head = ts.head
-	}
-	known := 0
-	for ; known < len(commits) && commits[known].Revision <= head.Revision; known++ {
-		if err := s.same(commits[known]); err != nil {
-			return nil, err
+	for i, c := range commits {
+		if c.Epoch != s.epoch {
+			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: fmt.Sprintf("it is of the ledger %s, not %s", c.Epoch, s.epoch)}
 		}
-	}
-	fresh := commits[known:]
-	if len(fresh) == 0 {
-		return nil, nil
-	}
-	next := head
-	for _, c := range fresh {
-		if c.Epoch != s.Epoch {
-			return nil, &ledger.ChainError{Tenant: t, Revision: c.Revision, Reason: fmt.Sprintf("it is of the ledger %s, not %s", c.Epoch, s.Epoch)}
+		if i == 0 || c.Tenant != commits[i-1].Tenant {
+			head = s.headLocked(c.Tenant)
 		}
-		if c.Tenant != t {
-			return nil, &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: fmt.Sprintf("it is in a record of %s", t)}
+		if err := c.Follows(head); err != nil {
+			return err
 		}
-		if err := c.Follows(next); err != nil {
-			return nil, err
-		}
-		next = c.Head(seq)
+		head = c.Head(seq)
 	}
-	if ts == nil {
-		ts = &tenantState{}
-		s.tenants[t] = ts
-	}
-	for _, c := range fresh {
+	return nil
+}
+
+// add puts commits into the tail and moves their tenants' heads. s.mu is held.
+func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
+	s.active.records = append(s.active.records, tailRecord{seq, commits})
+	for i, c := range commits {
+		ts := s.tenant(c.Tenant)
 		s.active.add(c, seq)
 		ts.changes += uint64(len(c.Changes))
+		if i+1 < len(commits) && commits[i+1].Tenant == c.Tenant {
+			continue
+		}
+		ts.head = c.Head(seq)
+		if ts.moved != nil {
+			close(ts.moved)
+			ts.moved = nil
+		}
 	}
 	if s.active.bytes > flushBytes {
 		select {
@@ -232,29 +242,49 @@ func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) ([]*ledger.
 		default:
 		}
 	}
-	ts.head = next
-	if ts.moved != nil {
-		close(ts.moved)
-		ts.moved = nil
-	}
-	return fresh, nil
 }
 
-// same checks that a commit that was applied before is the one that the journal
-// holds now.
-func (s *store) same(c *ledger.Commit) error {
-	have, err := s.commitLocked(c.Tenant, c.Revision)
-	if err != nil {
-		return err
+// tenant is the tenant's state, which is created if there is none. s.mu is held.
+func (s *store) tenant(t ledger.Tenant) *tenantState {
+	ts := s.tenants[t]
+	if ts == nil {
+		ts = &tenantState{}
+		s.tenants[t] = ts
 	}
-	if have.ID != c.ID {
-		return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision,
-			Reason: fmt.Sprintf("the journal holds %s where the replica has seen %s", c.ID, have.ID)}
+	return ts
+}
+
+// advance moves the position. s.mu is held.
+func (s *store) advance(seq ledger.Sequence) {
+	s.position = seq
+	s.last = max(s.last, seq)
+	s.settle()
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
+	}
+}
+
+// same checks that commits that were applied before are those that the journal holds
+// now. s.mu is held, at least for reading.
+func (s *store) same(commits []*ledger.Commit) error {
+	for _, c := range commits {
+		if head := s.headLocked(c.Tenant); c.Revision > head.Revision {
+			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: "the journal holds it where the replica has seen no such commit"}
+		}
+		have, err := s.commitLocked(c.Tenant, c.Revision)
+		if err != nil {
+			return err
+		}
+		if have.ID != c.ID {
+			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision,
+				Reason: fmt.Sprintf("the journal holds %s where the replica has seen %s", c.ID, have.ID)}
+		}
 	}
 	return nil
 }
 
-// commitLocked wants s.mu held, for reading at least.
+// commitLocked is for callers that hold s.mu, at least for reading.
 func (s *store) commitLocked(t ledger.Tenant, r ledger.Revision) (c *ledger.Commit, err error) {
 	if c, ok := s.tailCommit(t, r); ok {
 		return c.Commit, nil
@@ -305,37 +335,23 @@ func readCommit(tx *bolt.Tx, t ledger.Tenant, r ledger.Revision) (*ledger.Commit
 	return c, nil
 }
 
-// advance notes that everything up to seq was applied.
-func (s *store) advance(shard int, seq ledger.Sequence) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sh := &s.shard[shard]
-	sh.position = max(sh.position, seq)
-	sh.last = max(sh.last, seq)
-	sh.settle()
-}
-
 // observe notes that the journal's last sequence was last at that time.
-func (s *store) observe(shard int, last ledger.Sequence, at time.Time) {
+func (s *store) observe(last ledger.Sequence, at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sh := &s.shard[shard]
-	sh.last = last
-	if sh.asked.IsZero() {
-		sh.due, sh.asked = last, at
+	s.last = last
+	if s.asked.IsZero() || s.position >= last {
+		s.due, s.asked = last, at
 	}
-	if sh.position >= last {
-		sh.due, sh.asked = last, at
-	}
-	sh.settle()
+	s.settle()
 }
 
-func (sh *shardState) settle() {
-	if !sh.asked.IsZero() && sh.position >= sh.due {
-		if sh.asked.After(sh.current) {
-			sh.current = sh.asked
+func (p *progress) settle() {
+	if !p.asked.IsZero() && p.position >= p.due {
+		if p.asked.After(p.current) {
+			p.current = p.asked
 		}
-		sh.asked = time.Time{}
+		p.asked = time.Time{}
 	}
 }
 
@@ -363,41 +379,63 @@ func (s *store) pending() bool {
 	return s.active.bytes > 0 || s.frozen != nil
 }
 
-func (s *store) position(shard int) ledger.Sequence {
+func (s *store) followed() progress {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return s.shard[shard].position
+	return s.progress
 }
 
 func (s *store) head(t ledger.Tenant) ledger.Head {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.headLocked(t)
+}
+
+func (s *store) headLocked(t ledger.Tenant) ledger.Head {
 	if ts := s.tenants[t]; ts != nil {
 		return ts.head
 	}
 	return ledger.Head{}
 }
 
-// wait blocks until the tenant's head is what is wanted.
-func (s *store) wait(ctx context.Context, t ledger.Tenant, reached func(ledger.Head) bool) error {
+// wait blocks until the tenant's head is at the revision or after it.
+func (s *store) wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
+	return s.await(ctx, func() *chan struct{} {
+		ts := s.tenant(t)
+		if ts.head.Revision >= rev {
+			return nil
+		}
+		return &ts.moved
+	})
+}
+
+// waitPosition blocks until the message at seq is applied.
+func (s *store) waitPosition(ctx context.Context, seq ledger.Sequence) error {
+	return s.await(ctx, func() *chan struct{} {
+		if s.position >= seq {
+			return nil
+		}
+		return &s.moved
+	})
+}
+
+// await blocks until reached, which is called with s.mu held, returns nil; otherwise
+// it returns the channel that is closed at the next change.
+func (s *store) await(ctx context.Context, reached func() *chan struct{}) error {
 	for {
 		s.mu.Lock()
-		ts := s.tenants[t]
-		if ts == nil {
-			ts = &tenantState{}
-			s.tenants[t] = ts
-		}
-		if reached(ts.head) {
+		moved := reached()
+		if moved == nil {
 			s.mu.Unlock()
 			return nil
 		}
-		if ts.moved == nil {
-			ts.moved = make(chan struct{})
+		if *moved == nil {
+			*moved = make(chan struct{})
 		}
-		moved := ts.moved
+		next := *moved
 		s.mu.Unlock()
 		select {
-		case <-moved:
+		case <-next:
 		case <-s.gone:
 			return errNotBuilt
 		case <-ctx.Done():

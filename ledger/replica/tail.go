@@ -1,10 +1,13 @@
 package replica
 
 import (
+	"bytes"
+	"cmp"
 	"slices"
 	"sort"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
 	"github.com/tidwall/btree"
 )
 
@@ -12,6 +15,10 @@ import (
 // grows, under the store's lock; once frozen it never changes.
 type tail struct {
 	tenants map[ledger.Tenant]*tenantTail
+	// records are the messages that the commits came in, in their order.
+	records []tailRecord
+	// progress is how far the journal was followed when the tail was frozen.
+	progress progress
 	// bytes that it takes in memory, about, to know when to flush.
 	bytes int
 }
@@ -21,6 +28,12 @@ type tenantTail struct {
 	commits  []tailCommit
 	keys     btree.Map[string, []version] // each key's versions, oldest first
 	requests map[string]ledger.Revision
+}
+
+// tailRecord is a message's commits.
+type tailRecord struct {
+	sequence ledger.Sequence
+	commits  []*ledger.Commit
 }
 
 type tailCommit struct {
@@ -33,6 +46,26 @@ type version struct {
 	revision ledger.Revision
 	change   int    // which of the commit's changes; known of versions in a tail
 	value    string // empty: deleted
+}
+
+// holds reports whether the message is, byte for byte, one that was applied.
+func (t *tail) holds(m journal.Message) bool {
+	i, found := slices.BinarySearchFunc(t.records, m.Sequence, func(r tailRecord, seq ledger.Sequence) int {
+		return cmp.Compare(r.sequence, seq)
+	})
+	if !found {
+		return false
+	}
+	rest := m.Record
+	for _, c := range t.records[i].commits {
+		for _, part := range [][]byte{ledger.RecordItem(len(c.Encoded)), c.Encoded} {
+			var ok bool
+			if rest, ok = bytes.CutPrefix(rest, part); !ok {
+				return false
+			}
+		}
+	}
+	return len(rest) == 0
 }
 
 func newTail() *tail { return &tail{tenants: make(map[ledger.Tenant]*tenantTail)} }

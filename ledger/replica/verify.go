@@ -14,9 +14,9 @@ import (
 // Content is what a replica's file says that it holds.
 type Content struct {
 	Epoch ledger.Epoch
-	// Positions up to which each shard was followed.
-	Positions []ledger.Sequence
-	Heads     map[ledger.Tenant]ledger.Head
+	// Position up to which the journal was followed.
+	Position ledger.Sequence
+	Heads    map[ledger.Tenant]ledger.Head
 }
 
 // Verify reads the whole file of a replica of all tenants that nobody has open for writing, and changes nothing
@@ -39,10 +39,7 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 	if err := s.checkInto(ctx, m); err != nil {
 		return nil, err
 	}
-	c = &Content{Epoch: s.Epoch, Positions: make([]ledger.Sequence, s.Shards), Heads: make(map[ledger.Tenant]ledger.Head)}
-	for i, sh := range s.shard {
-		c.Positions[i] = sh.position
-	}
+	c = &Content{Epoch: s.epoch, Position: s.position, Heads: make(map[ledger.Tenant]ledger.Head)}
 	for t, ts := range s.tenants {
 		c.Heads[t] = ts.head
 	}
@@ -109,17 +106,15 @@ func (m *made) version(key []byte, p pointer) {
 }
 
 // checkNothingMore compares the versions and counts the entries that there are.
-// Meta holds four and a position of each shard.
+// Meta holds three, and a position once something was applied.
 func (s *store) checkNothingMore(tx *bolt.Tx, m *made) error {
 	if m.versions != 0 {
 		return damaged("the versions of its keys are not those that its commits make")
 	}
 	m.entries[string(bucketTenants)] = len(s.tenants)
-	m.entries[string(bucketMeta)] = 4
-	for i := range s.shard {
-		if tx.Bucket(bucketMeta).Get(metaShard(i)) != nil {
-			m.entries[string(bucketMeta)]++
-		}
+	m.entries[string(bucketMeta)] = 3
+	if tx.Bucket(bucketMeta).Get(metaPosition) != nil {
+		m.entries[string(bucketMeta)]++
 	}
 	for t, ts := range s.tenants {
 		block, at := idBlock(ts.head.Revision)

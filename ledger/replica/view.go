@@ -8,7 +8,6 @@ import (
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/internal/boltfile"
-	"github.com/stelehq/stele/ledger/journal"
 )
 
 // Newest opens the tenant's state at its head, for whoever writes.
@@ -46,11 +45,10 @@ var errNotBuilt = fmt.Errorf("%w: the replica is still being built from the jour
 func (v *View) open() error {
 	v.s.mu.RLock()
 	defer v.s.mu.RUnlock()
-	shard := &v.s.shard[journal.ShardOf(v.tenant, v.s.Shards)]
-	if shard.current.IsZero() {
+	if v.s.current.IsZero() {
 		return errNotBuilt
 	}
-	v.current = shard.current
+	v.current = v.s.current
 	v.active, v.frozen = v.s.active, v.s.frozen
 	if ts := v.s.tenants[v.tenant]; ts != nil {
 		v.newest = ts.head

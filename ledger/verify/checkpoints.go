@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
@@ -20,23 +19,22 @@ const checkpointStream = "STELE-CHECKPOINTS"
 
 // readCheckpoints opens every checkpoint that was ever signed.
 func (v *verifier) readCheckpoints(ctx context.Context) error {
-	v.checkpoints = make(map[int][]placed)
 	_, err := v.evidence.Side(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
 		v.report.Checkpoints++
 		where := fmt.Sprintf("%s, message %d", checkpointStream, seq)
 		c, err := proof.Open(string(body), v.cfg.Key)
-		before := v.checkpoints[c.Shard]
 		switch {
 		case err != nil:
 			v.report.find(where, "%v", err)
 			return nil
-		case name != strconv.Itoa(c.Shard) || c.Shard >= v.evidence.Shards:
-			v.report.find(where, "a checkpoint of shard %d is in the place of one of shard %s", c.Shard, name)
+		case name != proof.CheckpointName:
+			v.report.find(where, "its name is %q, not %s", name, proof.CheckpointName)
 			return nil
-		case len(before) > 0 && before[len(before)-1].Size >= c.Size:
-			v.report.find(where, "it states %d commits of shard %d, and the one before it %d", c.Size, c.Shard, before[len(before)-1].Size)
 		}
-		v.checkpoints[c.Shard] = append(before, placed{c, seq})
+		if n := len(v.checkpoints); n > 0 && v.checkpoints[n-1].Size >= c.Size {
+			v.report.find(where, "it states %d commits, and the one before it %d", c.Size, v.checkpoints[n-1].Size)
+		}
+		v.checkpoints = append(v.checkpoints, placed{c, seq})
 		return nil
 	})
 	if err := v.evident(err); err != nil {
@@ -46,35 +44,32 @@ func (v *verifier) readCheckpoints(ctx context.Context) error {
 	return nil
 }
 
-// compareReleased looks for the checkpoints that the tree's file remembers.
+// compareReleased looks for the checkpoint that the tree's file remembers.
 func (v *verifier) compareReleased() {
-	if v.tree == nil {
+	t := v.tree
+	if t == nil {
 		return
 	}
-	for shard, s := range v.tree.Shards {
-		if s.ReleasedAt == 0 {
-			if s.Released.Size != 0 || s.Released.Root != (tlog.Hash{}) {
-				v.report.find(treeFile, "it remembers a checkpoint of shard %d at %d commits, and not where that is", shard, s.Released.Size)
-			}
-			continue
+	if t.ReleasedAt == 0 {
+		if t.Released.Size != 0 || t.Released.Root != (tlog.Hash{}) {
+			v.report.find(treeFile, "it remembers a checkpoint at %d commits, and not where that is", t.Released.Size)
 		}
-		at := slices.IndexFunc(v.checkpoints[shard], func(p placed) bool { return p.sequence == s.ReleasedAt })
-		if at < 0 || v.checkpoints[shard][at].Checkpoint != s.Released {
-			v.report.find(checkpointStream, "message %d is not the checkpoint of shard %d at %d commits that was signed and is remembered in %s", s.ReleasedAt, shard, s.Released.Size, treeFile)
-		}
+		return
+	}
+	at := slices.IndexFunc(v.checkpoints, func(p placed) bool { return p.sequence == t.ReleasedAt })
+	if at < 0 || v.checkpoints[at].Checkpoint != t.Released {
+		v.report.find(checkpointStream, "message %d is not the checkpoint at %d commits that was signed and is remembered in %s", t.ReleasedAt, t.Released.Size, treeFile)
 	}
 }
 
-// claims are what the tree of a shard is held to, by size.
-func (v *verifier) claims(shard int) []claim {
+// claims are what the tree is compared with, by size.
+func (v *verifier) claims() []claim {
 	var out []claim
-	for _, p := range v.checkpoints[shard] {
+	for _, p := range v.checkpoints {
 		out = append(out, claim{p.Checkpoint, fmt.Sprintf("%s, message %d", checkpointStream, p.sequence)})
 	}
 	for _, c := range v.cfg.From {
-		if c.Shard == shard {
-			out = append(out, claim{c, "the checkpoint to start from"})
-		}
+		out = append(out, claim{c, "the checkpoint to start from"})
 	}
 	slices.SortStableFunc(out, func(a, b claim) int { return cmp.Compare(a.Size, b.Size) })
 	return out

@@ -40,11 +40,11 @@ func (r *replicated) visit(t ledger.Tenant, _ ledger.Revision, seq ledger.Sequen
 
 // commit compares the journal's newest commit of a tenant with the replica, which
 // may have more than its position says, and says what is wrong.
-func (r *replicated) commit(t ledger.Tenant, h *history, shard int) string {
+func (r *replicated) commit(t ledger.Tenant, h *history) string {
 	head := r.Heads[t]
 	if h.head.Revision > head.Revision {
-		if h.head.Sequence <= r.Positions[shard] {
-			return fmt.Sprintf("it says that it has followed shard %d to message %d, and has only %s", shard, r.Positions[shard], head.Revision)
+		if h.head.Sequence <= r.Position {
+			return fmt.Sprintf("it says that it has followed the journal to message %d, and has only %s", r.Position, head.Revision)
 		}
 		return ""
 	}
@@ -56,16 +56,14 @@ func (r *replicated) commit(t ledger.Tenant, h *history, shard int) string {
 }
 
 // compare looks for tenants and commits that the journal does not have.
-func (r *replicated) compare(report *Report, walks []*walk) {
-	journal := make(map[ledger.Tenant]ledger.Revision)
-	for _, w := range walks {
-		for t, h := range w.tenants {
-			journal[t] = h.head.Revision
-		}
-	}
+func (r *replicated) compare(report *Report, w *walk) {
 	for t, head := range r.Heads {
-		if journal[t] < head.Revision {
-			report.add(Finding{replicaFile, t, head.Revision, fmt.Sprintf("the journal has only %s", journal[t])})
+		var last ledger.Revision
+		if h := w.tenants[t]; h != nil {
+			last = h.head.Revision
+		}
+		if last < head.Revision {
+			report.add(Finding{replicaFile, t, head.Revision, fmt.Sprintf("the journal has only %s", last)})
 		}
 	}
 }

@@ -2,8 +2,8 @@
 // signed: the folder that "stele up" leaves.
 //
 // The journal is copied and read on the copy, message by message, from the first to
-// the last. Every tenant's commits must be one chain, every shard's tree must have
-// the roots that the checkpoints state, and the files that are made from the
+// the last. Every tenant's commits must be one chain, the tree must have the
+// roots that the checkpoints state, and the files that are made from the
 // journal, the tree's and the replica's, must be what it makes. Nothing in the
 // folder is changed.
 package verify
@@ -16,7 +16,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"github.com/stelehq/stele/ledger"
@@ -45,7 +44,6 @@ type Config struct {
 // Report is what was found.
 type Report struct {
 	Epoch       ledger.Epoch
-	Shards      int
 	Tenants     int
 	Messages    int
 	Commits     int
@@ -113,8 +111,8 @@ type verifier struct {
 	// tree and content of the replica; nil where there is none to compare with.
 	tree    *proof.Witness
 	replica *replicated
-	// checkpoints of each shard, in their order.
-	checkpoints map[int][]placed
+	// checkpoints in their order.
+	checkpoints []placed
 }
 
 // placed is a checkpoint and its sequence in the stream of checkpoints.
@@ -168,7 +166,7 @@ func (v *verifier) open(ctx context.Context) (stop func(), err error) {
 	if err := v.evident(err); err != nil || v.evidence == nil {
 		return stop, err
 	}
-	v.report.Epoch, v.report.Shards = v.evidence.Epoch, v.evidence.Shards
+	v.report.Epoch = v.evidence.Epoch
 	if proof.KeyName(v.evidence.Epoch) != v.cfg.Key.Name() {
 		return stop, fmt.Errorf("%w: the folder is of %s, and the key of %s", proof.ErrOtherLedger, proof.KeyName(v.evidence.Epoch), v.cfg.Key.Name())
 	}
@@ -207,16 +205,12 @@ func (v *verifier) openTree() error {
 	case err != nil:
 		return err
 	}
-	switch {
-	case w.Epoch() != v.evidence.Epoch:
+	if w.Epoch() != v.evidence.Epoch {
 		v.report.find(treeFile, "it is of the ledger %s", w.Epoch())
-	case len(w.Shards) != v.evidence.Shards:
-		v.report.find(treeFile, "it has %d shards", len(w.Shards))
-	default:
-		v.tree = w
-		return nil
+		return w.Close()
 	}
-	return w.Close()
+	v.tree = w
+	return nil
 }
 
 func (v *verifier) openReplica(r replicaResult) error {
@@ -229,8 +223,6 @@ func (v *verifier) openReplica(r replicaResult) error {
 		return r.err
 	case r.Epoch != v.evidence.Epoch:
 		v.report.find(replicaFile, "it is of the ledger %s", r.Epoch)
-	case len(r.Positions) != v.evidence.Shards:
-		v.report.find(replicaFile, "it has %d shards", len(r.Positions))
 	default:
 		v.replica = &r.replicated
 	}
@@ -243,32 +235,20 @@ func (v *verifier) run(ctx context.Context) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	walks := make([]*walk, v.evidence.Shards)
-	for shard := range walks {
-		group.Go(func() error {
-			walks[shard] = v.newWalk(shard)
-			return v.walkShard(ctx, walks[shard])
-		})
-	}
+	w := v.newWalk()
+	group.Go(func() error { return v.walkJournal(ctx, w) })
 	group.Go(func() error { return v.readReads(ctx) })
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	whole := true
-	for _, w := range walks {
-		v.report.Messages += w.messages
-		v.report.Commits += int(w.roots.Size())
-		v.report.Tenants += len(w.tenants)
-		whole = whole && w.whole
-	}
-	if v.tree != nil && whole {
+	v.report.Messages, v.report.Commits, v.report.Tenants = w.messages, int(w.roots.Size()), len(w.tenants)
+	if v.tree != nil && w.whole {
 		if err := v.tree.NothingMore(); err != nil {
 			v.report.find(treeFile, "%v", err)
 		}
 	}
-	if v.replica != nil && whole {
-		v.replica.compare(v.report, walks)
+	if v.replica != nil && w.whole {
+		v.replica.compare(v.report, w)
 	}
 	return nil
 }

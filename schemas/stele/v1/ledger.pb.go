@@ -2467,8 +2467,8 @@ type GetStatusResponse struct {
 	// What this process does: ledger, gateway, signer, projector.
 	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Those that can hold a tenant of this process.
-	Shards []*ShardStatus `protobuf:"bytes,4,rep,name=shards,proto3" json:"shards,omitempty"`
+	// How far the replica has followed the journal.
+	Journal *JournalStatus `protobuf:"bytes,4,opt,name=journal,proto3" json:"journal,omitempty"`
 	// How many tenants the replica holds.
 	Tenants uint64 `protobuf:"varint,5,opt,name=tenants,proto3" json:"tenants,omitempty"`
 	// Why the replica follows the journal no longer; empty while all is well.
@@ -2537,9 +2537,9 @@ func (x *GetStatusResponse) GetEpoch() []byte {
 	return nil
 }
 
-func (x *GetStatusResponse) GetShards() []*ShardStatus {
+func (x *GetStatusResponse) GetJournal() *JournalStatus {
 	if x != nil {
-		return x.Shards
+		return x.Journal
 	}
 	return nil
 }
@@ -2593,34 +2593,33 @@ func (x *GetStatusResponse) GetUnroutedKeys() []string {
 	return nil
 }
 
-// ShardStatus is one shard of the journal as this process sees it.
-type ShardStatus struct {
+// JournalStatus is the journal as this process sees it.
+type JournalStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Shard uint32                 `protobuf:"varint,1,opt,name=shard,proto3" json:"shard,omitempty"`
-	// The sequence up to which the replica has followed.
-	Position uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	// The sequence up to which the replica has followed it.
+	Position uint64 `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
 	// The journal's last sequence when it was last asked.
-	LastSequence uint64 `protobuf:"varint,3,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
+	LastSequence uint64 `protobuf:"varint,2,opt,name=last_sequence,json=lastSequence,proto3" json:"last_sequence,omitempty"`
 	// Time since the replica was known to hold everything.
-	Age           *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
+	Age           *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ShardStatus) Reset() {
-	*x = ShardStatus{}
+func (x *JournalStatus) Reset() {
+	*x = JournalStatus{}
 	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ShardStatus) String() string {
+func (x *JournalStatus) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ShardStatus) ProtoMessage() {}
+func (*JournalStatus) ProtoMessage() {}
 
-func (x *ShardStatus) ProtoReflect() protoreflect.Message {
+func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2632,33 +2631,26 @@ func (x *ShardStatus) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ShardStatus.ProtoReflect.Descriptor instead.
-func (*ShardStatus) Descriptor() ([]byte, []int) {
+// Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
+func (*JournalStatus) Descriptor() ([]byte, []int) {
 	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
-func (x *ShardStatus) GetShard() uint32 {
-	if x != nil {
-		return x.Shard
-	}
-	return 0
-}
-
-func (x *ShardStatus) GetPosition() uint64 {
+func (x *JournalStatus) GetPosition() uint64 {
 	if x != nil {
 		return x.Position
 	}
 	return 0
 }
 
-func (x *ShardStatus) GetLastSequence() uint64 {
+func (x *JournalStatus) GetLastSequence() uint64 {
 	if x != nil {
 		return x.LastSequence
 	}
 	return 0
 }
 
-func (x *ShardStatus) GetAge() *durationpb.Duration {
+func (x *JournalStatus) GetAge() *durationpb.Duration {
 	if x != nil {
 		return x.Age
 	}
@@ -3158,12 +3150,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x83\x03\n" +
+	"\x10GetStatusRequest\"\x87\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x12-\n" +
-	"\x06shards\x18\x04 \x03(\v2\x15.stele.v1.ShardStatusR\x06shards\x12\x18\n" +
+	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x121\n" +
+	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x18\n" +
 	"\atenants\x18\x05 \x01(\x04R\atenants\x12\x18\n" +
 	"\astopped\x18\x06 \x01(\tR\astopped\x12\x1b\n" +
 	"\tread_only\x18\a \x01(\tR\breadOnly\x124\n" +
@@ -3171,12 +3163,11 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tprincipal\x18\t \x01(\v2\x13.stele.v1.PrincipalR\tprincipal\x12\x1a\n" +
 	"\bunrouted\x18\n" +
 	" \x01(\x04R\bunrouted\x12#\n" +
-	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\"\x91\x01\n" +
-	"\vShardStatus\x12\x14\n" +
-	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\x04R\bposition\x12#\n" +
-	"\rlast_sequence\x18\x03 \x01(\x04R\flastSequence\x12+\n" +
-	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xd2\x01\n" +
+	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\"}\n" +
+	"\rJournalStatus\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12#\n" +
+	"\rlast_sequence\x18\x02 \x01(\x04R\flastSequence\x12+\n" +
+	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xd2\x01\n" +
 	"\tPrincipal\x12\x18\n" +
 	"\asubject\x18\x01 \x01(\tR\asubject\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x14\n" +
@@ -3264,7 +3255,7 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*GetHeadResponse)(nil),       // 32: stele.v1.GetHeadResponse
 	(*GetStatusRequest)(nil),      // 33: stele.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),     // 34: stele.v1.GetStatusResponse
-	(*ShardStatus)(nil),           // 35: stele.v1.ShardStatus
+	(*JournalStatus)(nil),         // 35: stele.v1.JournalStatus
 	(*Principal)(nil),             // 36: stele.v1.Principal
 	(*Allowed)(nil),               // 37: stele.v1.Allowed
 	(*CheckAccessRequest)(nil),    // 38: stele.v1.CheckAccessRequest
@@ -3316,10 +3307,10 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	41, // 35: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
 	43, // 36: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
 	41, // 37: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 38: stele.v1.GetStatusResponse.shards:type_name -> stele.v1.ShardStatus
+	35, // 38: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
 	41, // 39: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	36, // 40: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	46, // 41: stele.v1.ShardStatus.age:type_name -> google.protobuf.Duration
+	46, // 41: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
 	41, // 42: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
 	37, // 43: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
 	0,  // 44: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest

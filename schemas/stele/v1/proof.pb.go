@@ -75,8 +75,6 @@ type GetCheckpointResponse struct {
 	// The public key that verifies it, as a C2SP verifier key. A key that came the
 	// same way as what it verifies proves little: keep one from elsewhere.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// The tenant's shard.
-	Shard uint32 `protobuf:"varint,3,opt,name=shard,proto3" json:"shard,omitempty"`
 	// The newest of the tenant's commits that the checkpoint covers; 0 for none.
 	CoveredRevision uint64 `protobuf:"varint,4,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -125,13 +123,6 @@ func (x *GetCheckpointResponse) GetKey() string {
 		return x.Key
 	}
 	return ""
-}
-
-func (x *GetCheckpointResponse) GetShard() uint32 {
-	if x != nil {
-		return x.Shard
-	}
-	return 0
 }
 
 func (x *GetCheckpointResponse) GetCoveredRevision() uint64 {
@@ -423,13 +414,12 @@ const file_stele_v1_proof_proto_rawDesc = "" +
 	"\n" +
 	"\x14stele/v1/proof.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\"?\n" +
 	"\x14GetCheckpointRequest\x12'\n" +
-	"\x0fcovers_revision\x18\x01 \x01(\x04R\x0ecoversRevision\"\x8a\x01\n" +
+	"\x0fcovers_revision\x18\x01 \x01(\x04R\x0ecoversRevision\"t\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\tR\x03key\x12\x14\n" +
-	"\x05shard\x18\x03 \x01(\rR\x05shard\x12)\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12)\n" +
 	"\x10covered_revision\x18\x04 \x01(\x04R\x0fcoveredRevision\"\x95\x01\n" +
 	"\x15ProveInclusionRequest\x12$\n" +
 	"\ttree_size\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\btreeSize\x12,\n" +

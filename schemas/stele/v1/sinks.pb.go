@@ -1319,8 +1319,8 @@ func (x *SinkClaim) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
-// SinkPositions is how far a sink has come with the tenants of one shard. It is
-// kept beside the journal.
+// SinkPositions is how far a sink has come with some of the tenants. It is kept
+// next to the journal.
 type SinkPositions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The claim that wrote it.

@@ -48,9 +48,6 @@ func (a *Auditor) Checkpoint(ctx context.Context, covers ledger.Revision) (Check
 	if c.Checkpoint, err = proof.Open(c.Signed, c.Key); err != nil {
 		return c, err
 	}
-	if c.Shard != int(resp.Shard) {
-		return c, invalid(fmt.Errorf("the gateway says that the tenant is in shard %d, and its checkpoint is of shard %d", resp.Shard, c.Shard))
-	}
 	if c.Covered < covers {
 		return c, invalid(fmt.Errorf("the gateway's checkpoint covers %s, and %s was asked for", c.Covered, covers))
 	}
@@ -95,8 +92,6 @@ func (a *Auditor) Extends(ctx context.Context, old proof.Checkpoint, c Checkpoin
 	switch {
 	case old.Epoch != c.Epoch:
 		return fmt.Errorf("the checkpoint to start from is %w: it is of %s, and this ledger is %s", proof.ErrOtherLedger, proof.KeyName(old.Epoch), proof.KeyName(c.Epoch))
-	case old.Shard != c.Shard:
-		return fmt.Errorf("the checkpoint to start from is of shard %d, and this tenant is in shard %d: each shard has a tree of its own; start from a checkpoint of a tenant in the same shard", old.Shard, c.Shard)
 	case old.Size > c.Size:
 		return invalid(fmt.Errorf("the tree has %d commits, and had %d at the checkpoint to start from: the ledger has lost some", c.Size, old.Size))
 	case old.Size == 0:

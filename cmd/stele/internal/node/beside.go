@@ -38,17 +38,11 @@ func (b *beside[Stream]) open(what journal.SideKind, open func(context.Context, 
 	return b.stream, nil
 }
 
-// errEdge: what the call needs is beside the journal.
-var errEdge = fmt.Errorf("%w: an edge gateway may read the commits of its tenants and nothing else: ask a gateway of the ledger's own", ledger.ErrUnavailable)
-
 // readLog is the gateway's way to the recorded reads.
 func (n *Node) readLog() (gateway.ReadLog, error) {
 	a := n.attached.Load()
 	if a == nil {
 		return nil, errNotReached
-	}
-	if a.edge != nil {
-		return a.edge.Reads(), nil
 	}
 	return a.reads.open(journal.Reads, a.journal.OpenSide)
 }
@@ -58,9 +52,6 @@ func (n *Node) keys() (secret.Keys, error) {
 	a := n.attached.Load()
 	if a == nil {
 		return nil, errNotReached
-	}
-	if a.edge != nil {
-		return nil, errEdge
 	}
 	return a.keys.open(journal.Keys, a.journal.OpenNotes)
 }

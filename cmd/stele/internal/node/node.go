@@ -64,9 +64,6 @@ type Config struct {
 	Environment string
 	// NATS says how to reach servers that someone else runs; nil embeds one.
 	NATS *NATS
-	// Edge is the name of the consumers that were made for this edge gateway, which
-	// may use nothing else of the servers; empty for a process of the ledger's own.
-	Edge string
 	// Journal says how to open it; Embedded and Log are filled in.
 	Journal journal.Config
 	// CheckpointKey is the file of the key that the signer signs with; it is made
@@ -112,8 +109,7 @@ type Node struct {
 
 type attached struct {
 	conn      *nats.Conn
-	journal   *journal.Journal     // nil on an edge
-	edge      *journal.Edge        // nil elsewhere
+	journal   *journal.Journal
 	ledger    *ledger.Ledger       // nil without the role
 	projector *projector.Projector // nil without the role
 	adopts    *ledger.Ledger       // the projector's, where it has no other
@@ -339,16 +335,6 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	}()
 	if a.conn, err = n.connect(); err != nil {
 		return err
-	}
-	if n.cfg.Edge != "" {
-		if a.edge, err = journal.OpenEdge(ctx, a.conn, n.cfg.Edge); err != nil {
-			return err
-		}
-		if err := n.replica.Follow(a.edge); err != nil {
-			return err
-		}
-		n.attached.Store(a)
-		return nil
 	}
 	cfg := n.cfg.Journal
 	cfg.Embedded, cfg.Log = n.server, n.cfg.Log

@@ -68,9 +68,6 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 	if a == nil {
 		return nil, errNotReached
 	}
-	if a.edge != nil {
-		return nil, errEdge
-	}
 	return &projector.Control{Conn: a.conn, Journal: a.journal, Replica: n.replica}, nil
 }
 

@@ -1,11 +1,6 @@
-// Package permissions says what the processes of a ledger may do on its NATS
-// servers: which subjects each role publishes and subscribes to, and nothing more.
-//
-// The processes of the ledger's own share an account. An edge gateway has an
-// account of its own, into which only its few subjects are imported. That is not a
-// matter of taste: NATS lets whoever may ask for anything have the answer sent to any
-// subject of its account, without asking whether it may publish there, and a
-// subject of the journal would take it.
+// Package permissions lists what the processes of a ledger are allowed to do on its
+// NATS servers: which subjects each role publishes and subscribes to, and nothing more.
+// Edge gateways need none of it: they replicate from other gateways.
 package permissions
 
 import (
@@ -15,19 +10,18 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/projector"
 )
 
-// Account is that of the ledger's own processes.
+// Account is that of the ledger's processes.
 const Account = "STELE"
 
-// inbox is where answers come. Those of an account share it.
+// inbox is where answers arrive. All users of the account share it.
 const inbox = "_INBOX.>"
 
 const (
-	// Install is what makes streams and the consumers of edges, once.
+	// Install is what creates the streams, once.
 	Install = "install"
 	// Backup is what reads all streams as they are, and nothing else.
 	Backup = "backup"
@@ -38,17 +32,8 @@ type Plan struct {
 	// Users are processes of the ledger's own, each with its roles: those of
 	// serve, Install and Backup.
 	Users [][]string
-	Edges []Edge
-	// Shards that the ledger has, or will have.
-	Shards int
 	// Create lets processes that write commits make the streams, too.
 	Create bool
-}
-
-// Edge is an edge gateway.
-type Edge struct {
-	Name    string
-	Tenants []ledger.Tenant
 }
 
 // User is one process, or several that do the same.
@@ -62,7 +47,6 @@ type User struct {
 // Rights are subjects.
 type Rights struct {
 	Allow []string `json:"allow"`
-	Deny  []string `json:"deny,omitempty"`
 }
 
 // Response lets answers be given to who has asked.
@@ -71,65 +55,30 @@ type Response struct {
 	Expires string `json:"expires"`
 }
 
-// Service is a subject that one account lets another use.
-type Service struct {
-	Subject string `json:"service"`
-	// To is what an import is called in the account that imports it.
-	To string `json:"to,omitempty"`
-	// Stream says that one question has many answers.
-	Stream bool `json:"stream,omitempty"`
-	// Account is, of an export, the one that may use it; of an import, whose it is.
-	Account string `json:"account"`
-}
-
-// AccountOf is one account of the servers.
+// AccountOf is an account of the servers.
 type AccountOf struct {
-	Name      string    `json:"name"`
-	JetStream bool      `json:"jetstream,omitempty"`
-	Users     []User    `json:"users"`
-	Exports   []Service `json:"exports,omitempty"`
-	Imports   []Service `json:"imports,omitempty"`
+	Name      string `json:"name"`
+	JetStream bool   `json:"jetstream"`
+	Users     []User `json:"users"`
 }
 
 // checksLast is how long the check of a sink, the longest of orders, may take to be
 // answered.
 const checksLast = time.Hour
 
-// Accounts are all that the plan takes, the ledger's own first.
-func (p Plan) Accounts() []AccountOf {
-	own := AccountOf{Name: Account, JetStream: true}
-	var deny []string
-	for _, e := range p.Edges {
-		deny = append(deny, journal.OthersOnEdge(e.Name)...)
-	}
+// Account is the account of the ledger, with a user for each of the plan's processes.
+func (p Plan) Account() AccountOf {
+	account := AccountOf{Name: Account, JetStream: true}
 	for _, roles := range p.Users {
 		u := User{Name: strings.Join(roles, "+"), Subscribe: Rights{Allow: []string{inbox}}}
 		for _, role := range roles {
 			p.grant(&u, role)
 		}
 		u.Publish.Allow, u.Subscribe.Allow = unique(u.Publish.Allow), unique(u.Subscribe.Allow)
-		if !slices.Contains(roles, Install) {
-			u.Publish.Deny = deny
-		}
-		own.Users = append(own.Users, u)
+		account.Users = append(account.Users, u)
 	}
-	accounts := []AccountOf{own}
-	for _, e := range p.Edges {
-		a := AccountOf{Name: EdgeAccount(e.Name)}
-		u := User{Name: e.Name, Subscribe: Rights{Allow: []string{inbox}}}
-		for _, r := range journal.EdgeRights(e.Name, e.Tenants, p.Shards) {
-			accounts[0].Exports = append(accounts[0].Exports, Service{Subject: r.Subject, Stream: r.Many, Account: a.Name})
-			a.Imports = append(a.Imports, Service{Subject: r.Subject, To: r.As, Account: Account})
-			u.Publish.Allow = append(u.Publish.Allow, r.As)
-		}
-		a.Users = []User{u}
-		accounts = append(accounts, a)
-	}
-	return accounts
+	return account
 }
-
-// EdgeAccount is the name of an edge's account.
-func EdgeAccount(edge string) string { return Account + "-EDGE-" + edge }
 
 func unique(subjects []string) []string {
 	return slices.Compact(slices.Sorted(slices.Values(subjects)))
@@ -143,21 +92,21 @@ func (p Plan) grant(u *User, role string) {
 		}
 	}
 	if role == Install {
-		publish(journal.RightsToCreate(p.Shards), journal.RightsToFollow(p.Shards), journal.RightsToMakeEdges(p.Shards))
+		publish(journal.RightsToCreate(), journal.RightsToFollow())
 		return
 	}
 	if role == Backup {
-		publish(journal.RightsToBackUp(p.Shards))
+		publish(journal.RightsToBackUp())
 		return
 	}
-	publish(journal.RightsToFollow(p.Shards))
+	publish(journal.RightsToFollow())
 	// Each process answers callers, so each may have to record a read.
 	publish(journal.Reads.RightsToOpen(), journal.Reads.RightsToAppend())
 	// Writers encrypt secrets, and adopt what was changed in a sink.
 	write := func() {
-		publish(journal.RightsToAppend(p.Shards), journal.Keys.RightsToRead(), journal.Keys.RightsToAppend())
+		publish(journal.RightsToAppend(), journal.Keys.RightsToRead(), journal.Keys.RightsToAppend())
 		if p.Create {
-			publish(journal.RightsToCreate(p.Shards))
+			publish(journal.RightsToCreate())
 		}
 	}
 	ask := func() {

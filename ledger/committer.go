@@ -1,0 +1,291 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// committer writes the journal for all lanes of a ledger. It puts all drafts that
+// wait into one record, so that all of them share one sync of the disk, and has one
+// record in flight at a time: a second one was slower at every number of callers.
+//
+// A record is appended only if the journal still ends where its drafts were checked.
+// That one condition orders all writes of all tenants, whichever process they come
+// from, and a record that lands proves that every draft in it, refusals included,
+// was checked against the newest state there was. There is no leader: a process that
+// loses the race applies the winner's record, sends back the drafts whose tenants
+// that record changed, and appends the others again as they are.
+type committer struct {
+	journal Journal
+	replica Replica
+	observe func(commits, conflicts int)
+
+	mu      sync.Mutex // guards the fields below
+	waiting []*draft
+	closed  bool
+	// arrived holds one token while drafts wait.
+	arrived chan struct{}
+
+	// contested says that another process has written since this one did. It is owned
+	// by run.
+	contested bool
+}
+
+const (
+	// patience is how long a lane and the committer try while the journal does not
+	// answer.
+	patience = 10 * time.Second
+	// pause is the time between two tries while the journal does not move.
+	pause = 10 * time.Millisecond
+	// yieldPause is how long a committer that competes with another process waits
+	// after a record of its own. Without it the process that has just written is the
+	// first that can write again, and the others lose more races than they win.
+	yieldPause = 500 * time.Microsecond
+)
+
+// A record holds drafts up to about so many commits and bytes, and always at least
+// one. The bounds keep the time that a record takes short, because a change set that
+// arrives meanwhile waits for it: an import fills records for minutes and must not
+// slow other tenants down. Larger records gain little, since a sync takes a small
+// part of the time that 256 commits do. A lane's draft has the same bounds, so a
+// tenant gets no more than one draft's share of a record.
+const (
+	maxCommits  = 256
+	recordBytes = 256 << 10
+)
+
+// errStale: the tenant's head is no longer the one that the draft was built on.
+var errStale = errors.New("the draft's head has moved")
+
+// write hands a draft over and waits until its outcome is known. errStale asks for a
+// new draft. All other errors are those of Ledger.Commit.
+func (c *committer) write(d *draft) error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return errClosing
+	}
+	c.waiting = append(c.waiting, d)
+	c.mu.Unlock()
+	select {
+	case c.arrived <- struct{}{}:
+	default:
+	}
+	<-d.done
+	return d.err
+}
+
+// run writes until ctx ends, and fails what waits then.
+func (c *committer) run(ctx context.Context) {
+	defer c.close()
+	for {
+		drafts := c.take()
+		if len(drafts) == 0 {
+			select {
+			case <-c.arrived:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if wrote := c.record(ctx, drafts); wrote && c.contested {
+			c.contested = false
+			_ = sleep(ctx, yieldPause)
+		}
+	}
+}
+
+// take removes the drafts of the next record, the oldest first.
+func (c *committer) take() []*draft {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	most := min(recordBytes, c.journal.MaxRecord())
+	n, commits, size := 0, 0, 0
+	for ; n < len(c.waiting); n++ {
+		d := c.waiting[n]
+		commits, size = commits+len(d.commits), size+d.size
+		if n > 0 && (commits > maxCommits || size > most) {
+			break
+		}
+	}
+	drafts := slices.Clone(c.waiting[:n])
+	c.waiting = slices.Delete(c.waiting, 0, n)
+	return drafts
+}
+
+func (c *committer) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.closed = true
+	finish(c.waiting, errClosing)
+	c.waiting = nil
+}
+
+// record gets the drafts into the journal as one record, and reports whether one was
+// written.
+func (c *committer) record(ctx context.Context, drafts []*draft) (wrote bool) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for conflicts := 0; ; conflicts++ {
+		position := c.replica.Position()
+		if drafts = c.current(drafts); len(drafts) == 0 {
+			return false
+		}
+		commits := all(drafts)
+		landed, err := c.append(ctx, position, drafts, commits)
+		if landed || err != nil {
+			finish(drafts, err)
+		}
+		switch {
+		case err != nil:
+			return false
+		case landed:
+			if len(commits) > 0 {
+				c.observe(len(commits), conflicts)
+			}
+			return len(commits) > 0
+		}
+		c.contested = true
+	}
+}
+
+// current finishes the drafts whose tenants have moved on, and returns the others.
+// Heads only grow, and a draft's was the newest before the record's position was read.
+// So it was also the newest at that position if it still is.
+func (c *committer) current(drafts []*draft) []*draft {
+	return slices.DeleteFunc(drafts, func(d *draft) bool {
+		stale := c.replica.Head(d.tenant) != d.head
+		if stale {
+			finish([]*draft{d}, errStale)
+		}
+		return stale
+	})
+}
+
+// append makes the drafts' commits durable and visible. It answers false if another
+// process wrote first.
+//
+// The same bytes on the same condition cannot be written twice. So after a try
+// that was not answered, sending them again is how to learn what became of it,
+// and until that is known nothing else may be sent in their place.
+func (c *committer) append(ctx context.Context, position Sequence, drafts []*draft, commits []*Commit) (landed bool, err error) {
+	if len(commits) == 0 {
+		return c.confirm(ctx, position, drafts)
+	}
+	record := encodeRecord(commits)
+	maybe := false // an earlier try may have been written
+	for {
+		seq, err := c.journal.Append(ctx, position, record)
+		switch {
+		case err == nil:
+			if err := c.replica.Apply(seq, commits); err != nil {
+				return false, fmt.Errorf("%w: record %d is durable and contradicts this process's replica: %w", ErrUnknownOutcome, seq, err)
+			}
+			return true, nil
+		case errors.Is(err, ErrConflict):
+			// If the journal does not move, something is still in flight, perhaps this
+			// very record.
+			if c.moved(ctx, position+1, pause) {
+				return c.landed(commits[0])
+			}
+			if ctx.Err() == nil {
+				continue
+			}
+		case errors.Is(err, ErrUnknownOutcome):
+			maybe = true
+		case errors.Is(err, ErrReadOnly) && !maybe:
+			return false, err
+		}
+		if sleep(ctx, pause) != nil {
+			return false, giveUp(maybe, err)
+		}
+	}
+}
+
+// landed reports whether the commit is what the replica holds in its place.
+func (c *committer) landed(first *Commit) (bool, error) {
+	state, err := c.replica.Newest(first.Tenant)
+	if err != nil {
+		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, first.Tenant, first.Revision, err)
+	}
+	defer state.Close()
+	if state.Head().Revision < first.Revision {
+		return false, nil
+	}
+	found, err := state.Commit(first.Revision)
+	if err != nil {
+		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, first.Tenant, first.Revision, err)
+	}
+	return found.ID == first.ID, nil
+}
+
+// confirm makes sure that drafts that only refuse were checked against the journal's
+// end, and not before a record that another process has written.
+func (c *committer) confirm(ctx context.Context, position Sequence, drafts []*draft) (landed bool, err error) {
+	if !slices.ContainsFunc(drafts, func(d *draft) bool { return d.refuses }) {
+		return true, nil
+	}
+	for {
+		last, err := c.journal.Last(ctx)
+		switch {
+		case err == nil && last <= position:
+			return true, nil
+		case err == nil && c.moved(ctx, last, patience):
+			return false, nil
+		case sleep(ctx, pause) != nil:
+			return false, giveUp(false, err)
+		}
+	}
+}
+
+// moved waits for the replica to reach the position, and reports whether it has.
+func (c *committer) moved(ctx context.Context, position Sequence, most time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	return c.replica.WaitPosition(ctx, position) == nil
+}
+
+// finish gives drafts their outcome.
+func finish(drafts []*draft, err error) {
+	for _, d := range drafts {
+		d.err = err
+		close(d.done)
+	}
+}
+
+// all are the commits of the drafts, in the order in which the record holds them.
+func all(drafts []*draft) []*Commit {
+	var commits []*Commit
+	for _, d := range drafts {
+		commits = append(commits, d.commits...)
+	}
+	return commits
+}
+
+var errClosing = fmt.Errorf("%w: the ledger is closing", ErrUnavailable)
+
+func giveUp(maybe bool, err error) error {
+	kind := ErrUnavailable
+	if maybe {
+		kind = ErrUnknownOutcome
+	}
+	if err == nil || errors.Is(err, kind) {
+		err = errors.Join(kind, err)
+	} else {
+		err = fmt.Errorf("%w: %w", kind, err)
+	}
+	return fmt.Errorf("the journal does not answer: %w", err)
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return ctx.Err()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
