@@ -68,6 +68,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 	ids := tx.Bucket(bucketIDs)
 	var known []byte // the block of ids that the commit is in
 	requests := tx.Bucket(bucketRequests)
+	runs := runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m}
 	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -101,11 +102,17 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(nameKey(t, id)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
+		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
+			return err
+		}
 		if err := m.commit(commit, stored); err != nil {
 			return err
 		}
 		head = commit.Head(stored.sequence)
 		changes += uint64(len(commit.Changes))
+	}
+	if err := runs.end(); err != nil {
+		return err
 	}
 	if head != rec.head || changes != rec.changes {
 		return damaged("the commits of %s lead to %s with %d changes, and its head is %s with %d",

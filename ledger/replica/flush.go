@@ -83,7 +83,7 @@ const (
 )
 
 func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
-	var tenants, commits, keys, versions, ids, requests []entry
+	var tenants, commits, keys, versions, ids, requests, runs []entry
 	stored := tx.Bucket(bucketKeys)
 	var all []pointer
 	for _, tenant := range slices.Sorted(maps.Keys(t.tenants)) {
@@ -104,6 +104,11 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 			return err
 		}
 		ids = append(ids, blocks...)
+		more, err := runEntries(tenant, tt.commits, tx.Bucket(bucketRecords).Get)
+		if err != nil {
+			return err
+		}
+		runs = append(runs, more...)
 		for id, r := range tt.requests {
 			requests = append(requests, entry{nameKey(tenant, id), revisionValue(r)})
 		}
@@ -137,6 +142,7 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 		{bucketVersions, loose, versions},
 		{bucketIDs, packed, ids},
 		{bucketRequests, loose, requests},
+		{bucketRecords, packed, runs},
 		{bucketTenants, loose, tenants},
 		{bucketMeta, loose, position},
 	} {

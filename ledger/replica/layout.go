@@ -18,6 +18,7 @@ import (
 //	versions  tenant 0 key 0 ^revision   -> checksum, a block of versions before those
 //	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
 //	requests  tenant 0 request id        -> revision
+//	records   sequence tenant            -> checksum, its first revision there, number of commits
 var (
 	bucketMeta     = boltfile.Meta
 	bucketTenants  = []byte("tenants")
@@ -26,6 +27,7 @@ var (
 	bucketVersions = []byte("versions")
 	bucketIDs      = []byte("ids")
 	bucketRequests = []byte("requests")
+	bucketRecords  = []byte("records")
 
 	metaTenants  = []byte("tenants")
 	metaPosition = []byte("position")
@@ -35,7 +37,7 @@ var (
 var kind = &boltfile.Kind{
 	Name:    "replica",
 	Format:  "stele-replica-3",
-	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests},
+	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests, bucketRecords},
 }
 
 func damaged(what string, args ...any) error { return kind.Damaged(what, args...) }

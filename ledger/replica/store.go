@@ -222,7 +222,9 @@ func (s *store) continues(seq ledger.Sequence, commits []*ledger.Commit) error {
 
 // add puts commits into the tail and moves their tenants' heads. s.mu is held.
 func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
-	s.active.records = append(s.active.records, tailRecord{seq, commits})
+	a := s.active
+	a.ordered = a.ordered && (len(a.records) == 0 || a.records[len(a.records)-1].sequence <= seq)
+	a.records = append(a.records, tailRecord{seq, commits})
 	for i, c := range commits {
 		ts := s.tenant(c.Tenant)
 		s.active.add(c, seq)

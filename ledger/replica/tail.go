@@ -17,6 +17,9 @@ type tail struct {
 	tenants map[ledger.Tenant]*tenantTail
 	// records are the messages that the commits came in, in their order.
 	records []tailRecord
+	// ordered says that the records are in the order of the journal. Those of a replica
+	// with an upstream may not be: it gets what it has missed tenant by tenant.
+	ordered bool
 	// progress is how far the journal was followed when the tail was frozen.
 	progress progress
 	// bytes that it takes in memory, about, to know when to flush.
@@ -68,7 +71,7 @@ func (t *tail) holds(m journal.Message) bool {
 	return len(rest) == 0
 }
 
-func newTail() *tail { return &tail{tenants: make(map[ledger.Tenant]*tenantTail)} }
+func newTail() *tail { return &tail{tenants: make(map[ledger.Tenant]*tenantTail), ordered: true} }
 
 func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 	tt := t.tenants[c.Tenant]

@@ -23,10 +23,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Record is the body of one journal message: one commit, or several of one
-// tenant that were waiting at the same time, oldest first. Each commit is kept
-// as the bytes that the committer wrote, because hashes are over those bytes;
-// nobody serialises a commit a second time.
+// Record is the body of one journal message: all commits, of any tenants, that were
+// waiting when it was written. Those of a tenant stand next to each other, oldest
+// first. Each commit is kept as the bytes that the committer wrote, because hashes are
+// over those bytes; no process serializes a commit a second time.
 type Record struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commits       [][]byte               `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`

@@ -1087,6 +1087,344 @@ func (x *ListCommitsResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+type ListAllCommitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000; 0 means 50.
+	PageSize  uint32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	// Leave the values out; keys and what happened to them stay.
+	OmitValues bool `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
+	// Only commits whose author contains this text, in any case.
+	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	// Only commits whose message contains this text, in any case.
+	Grep string `protobuf:"bytes,5,opt,name=grep,proto3" json:"grep,omitempty"`
+	// Only commits whose time is not before since, and not after until.
+	Since         *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=since,proto3" json:"since,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAllCommitsRequest) Reset() {
+	*x = ListAllCommitsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAllCommitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAllCommitsRequest) ProtoMessage() {}
+
+func (x *ListAllCommitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAllCommitsRequest.ProtoReflect.Descriptor instead.
+func (*ListAllCommitsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListAllCommitsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListAllCommitsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListAllCommitsRequest) GetOmitValues() bool {
+	if x != nil {
+		return x.OmitValues
+	}
+	return false
+}
+
+func (x *ListAllCommitsRequest) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *ListAllCommitsRequest) GetGrep() string {
+	if x != nil {
+		return x.Grep
+	}
+	return ""
+}
+
+func (x *ListAllCommitsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListAllCommitsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type ListAllCommitsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Commits []*PlacedCommit        `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
+	// Empty on the last page. A page may hold fewer commits than asked for, or none, while
+	// there are more: a call looks at a bounded number of commits.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAllCommitsResponse) Reset() {
+	*x = ListAllCommitsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAllCommitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAllCommitsResponse) ProtoMessage() {}
+
+func (x *ListAllCommitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAllCommitsResponse.ProtoReflect.Descriptor instead.
+func (*ListAllCommitsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListAllCommitsResponse) GetCommits() []*PlacedCommit {
+	if x != nil {
+		return x.Commits
+	}
+	return nil
+}
+
+func (x *ListAllCommitsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// PlacedCommit is a commit with its place in the journal.
+type PlacedCommit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journal's sequence; commits that were written together share it.
+	Position      uint64      `protobuf:"varint,1,opt,name=position,proto3" json:"position,omitempty"`
+	Info          *CommitInfo `protobuf:"bytes,2,opt,name=info,proto3" json:"info,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlacedCommit) Reset() {
+	*x = PlacedCommit{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlacedCommit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlacedCommit) ProtoMessage() {}
+
+func (x *PlacedCommit) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlacedCommit.ProtoReflect.Descriptor instead.
+func (*PlacedCommit) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PlacedCommit) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *PlacedCommit) GetInfo() *CommitInfo {
+	if x != nil {
+		return x.Info
+	}
+	return nil
+}
+
+type WatchAllCommitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Send what comes after this position; 0 is the beginning. Absent: only new commits.
+	AfterPosition *uint64 `protobuf:"varint,1,opt,name=after_position,json=afterPosition,proto3,oneof" json:"after_position,omitempty"`
+	// The epoch of the response that the position is from.
+	Epoch []byte `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Leave the values out; keys and what happened to them stay.
+	OmitValues    bool `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchAllCommitsRequest) Reset() {
+	*x = WatchAllCommitsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAllCommitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAllCommitsRequest) ProtoMessage() {}
+
+func (x *WatchAllCommitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAllCommitsRequest.ProtoReflect.Descriptor instead.
+func (*WatchAllCommitsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchAllCommitsRequest) GetAfterPosition() uint64 {
+	if x != nil && x.AfterPosition != nil {
+		return *x.AfterPosition
+	}
+	return 0
+}
+
+func (x *WatchAllCommitsRequest) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *WatchAllCommitsRequest) GetOmitValues() bool {
+	if x != nil {
+		return x.OmitValues
+	}
+	return false
+}
+
+type WatchAllCommitsResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Commits []*PlacedCommit        `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
+	// Everything up to this position was sent: resume from it.
+	Position uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
+	Epoch    []byte `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// Time since this gateway was known to hold everything.
+	Age           *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchAllCommitsResponse) Reset() {
+	*x = WatchAllCommitsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchAllCommitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchAllCommitsResponse) ProtoMessage() {}
+
+func (x *WatchAllCommitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchAllCommitsResponse.ProtoReflect.Descriptor instead.
+func (*WatchAllCommitsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchAllCommitsResponse) GetCommits() []*PlacedCommit {
+	if x != nil {
+		return x.Commits
+	}
+	return nil
+}
+
+func (x *WatchAllCommitsResponse) GetPosition() uint64 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *WatchAllCommitsResponse) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *WatchAllCommitsResponse) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
 type DiffRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The older state; revision 0 is the one before the first commit.
@@ -1105,7 +1443,7 @@ type DiffRequest struct {
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1117,7 +1455,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[14]
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1130,7 +1468,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *DiffRequest) GetFrom() *At {
@@ -1190,7 +1528,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1202,7 +1540,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[15]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1215,7 +1553,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DiffResponse) GetDiffs() []*KeyDiff {
@@ -1269,7 +1607,7 @@ type KeyDiff struct {
 
 func (x *KeyDiff) Reset() {
 	*x = KeyDiff{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1619,7 @@ func (x *KeyDiff) String() string {
 func (*KeyDiff) ProtoMessage() {}
 
 func (x *KeyDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[16]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1632,7 @@ func (x *KeyDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyDiff.ProtoReflect.Descriptor instead.
 func (*KeyDiff) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KeyDiff) GetKey() string {
@@ -1347,7 +1685,7 @@ type BlameRequest struct {
 
 func (x *BlameRequest) Reset() {
 	*x = BlameRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1359,7 +1697,7 @@ func (x *BlameRequest) String() string {
 func (*BlameRequest) ProtoMessage() {}
 
 func (x *BlameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[17]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1372,7 +1710,7 @@ func (x *BlameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameRequest.ProtoReflect.Descriptor instead.
 func (*BlameRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{17}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *BlameRequest) GetPrefix() string {
@@ -1422,7 +1760,7 @@ type BlameResponse struct {
 
 func (x *BlameResponse) Reset() {
 	*x = BlameResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1434,7 +1772,7 @@ func (x *BlameResponse) String() string {
 func (*BlameResponse) ProtoMessage() {}
 
 func (x *BlameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[18]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1447,7 +1785,7 @@ func (x *BlameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameResponse.ProtoReflect.Descriptor instead.
 func (*BlameResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{18}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlameResponse) GetEntries() []*BlameEntry {
@@ -1486,7 +1824,7 @@ type BlameEntry struct {
 
 func (x *BlameEntry) Reset() {
 	*x = BlameEntry{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1836,7 @@ func (x *BlameEntry) String() string {
 func (*BlameEntry) ProtoMessage() {}
 
 func (x *BlameEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1511,7 +1849,7 @@ func (x *BlameEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameEntry.ProtoReflect.Descriptor instead.
 func (*BlameEntry) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BlameEntry) GetKey() string {
@@ -1579,7 +1917,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +1929,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +1942,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RollbackRequest) GetTo() *At {
@@ -1683,7 +2021,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +2033,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +2046,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RollbackResponse) GetCommit() *CommitResponse {
@@ -1773,7 +2111,7 @@ type RevertRequest struct {
 
 func (x *RevertRequest) Reset() {
 	*x = RevertRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1785,7 +2123,7 @@ func (x *RevertRequest) String() string {
 func (*RevertRequest) ProtoMessage() {}
 
 func (x *RevertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1798,7 +2136,7 @@ func (x *RevertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
 func (*RevertRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevertRequest) GetRevisions() []uint64 {
@@ -1868,7 +2206,7 @@ type RevertResponse struct {
 
 func (x *RevertResponse) Reset() {
 	*x = RevertResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2218,7 @@ func (x *RevertResponse) String() string {
 func (*RevertResponse) ProtoMessage() {}
 
 func (x *RevertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2231,7 @@ func (x *RevertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
 func (*RevertResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RevertResponse) GetCommit() *CommitResponse {
@@ -1945,7 +2283,7 @@ type ListReadsRequest struct {
 
 func (x *ListReadsRequest) Reset() {
 	*x = ListReadsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2295,7 @@ func (x *ListReadsRequest) String() string {
 func (*ListReadsRequest) ProtoMessage() {}
 
 func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2308,7 @@ func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
@@ -2012,7 +2350,7 @@ type ListReadsResponse struct {
 
 func (x *ListReadsResponse) Reset() {
 	*x = ListReadsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2024,7 +2362,7 @@ func (x *ListReadsResponse) String() string {
 func (*ListReadsResponse) ProtoMessage() {}
 
 func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2037,7 +2375,7 @@ func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListReadsResponse) GetReads() []*ReadRecord {
@@ -2065,7 +2403,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2415,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2428,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListTenantsRequest) GetPageSize() uint32 {
@@ -2119,7 +2457,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2469,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2482,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*TenantHead {
@@ -2172,7 +2510,7 @@ type TenantHead struct {
 
 func (x *TenantHead) Reset() {
 	*x = TenantHead{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2184,7 +2522,7 @@ func (x *TenantHead) String() string {
 func (*TenantHead) ProtoMessage() {}
 
 func (x *TenantHead) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2197,7 +2535,7 @@ func (x *TenantHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
 func (*TenantHead) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *TenantHead) GetTenant() string {
@@ -2231,7 +2569,7 @@ type ShredTenantRequest struct {
 
 func (x *ShredTenantRequest) Reset() {
 	*x = ShredTenantRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2243,7 +2581,7 @@ func (x *ShredTenantRequest) String() string {
 func (*ShredTenantRequest) ProtoMessage() {}
 
 func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2256,7 +2594,7 @@ func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
 func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ShredTenantRequest) GetConfirm() string {
@@ -2278,7 +2616,7 @@ type ShredTenantResponse struct {
 
 func (x *ShredTenantResponse) Reset() {
 	*x = ShredTenantResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2628,7 @@ func (x *ShredTenantResponse) String() string {
 func (*ShredTenantResponse) ProtoMessage() {}
 
 func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2641,7 @@ func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
 func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShredTenantResponse) GetKeys() []string {
@@ -2329,7 +2667,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2341,7 +2679,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2354,7 +2692,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -2376,7 +2714,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2726,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2739,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -2433,7 +2771,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2445,7 +2783,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2458,7 +2796,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 type GetStatusResponse struct {
@@ -2480,15 +2818,18 @@ type GetStatusResponse struct {
 	// The verified caller.
 	Principal *Principal `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Keys of the caller's tenant that no route wants, and the first of them.
-	Unrouted      uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
-	UnroutedKeys  []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
+	Unrouted     uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	UnroutedKeys []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
+	// The gateways that this one replicates from, in the order in which they are tried;
+	// none if it follows the journal itself.
+	Upstreams     []*UpstreamStatus `protobuf:"bytes,12,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2500,7 +2841,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2513,7 +2854,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -2593,6 +2934,104 @@ func (x *GetStatusResponse) GetUnroutedKeys() []string {
 	return nil
 }
 
+func (x *GetStatusResponse) GetUpstreams() []*UpstreamStatus {
+	if x != nil {
+		return x.Upstreams
+	}
+	return nil
+}
+
+// UpstreamStatus is a gateway that this one replicates from, or could.
+type UpstreamStatus struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	// This gateway follows it now.
+	Following bool `protobuf:"varint,2,opt,name=following,proto3" json:"following,omitempty"`
+	// Why it is not followed: it cannot be reached, or was left because what it sent
+	// contradicts what was seen. Empty if nothing is wrong.
+	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	// The addresses from it up to the gateway that follows the journal.
+	Path []string `protobuf:"bytes,4,rep,name=path,proto3" json:"path,omitempty"`
+	// When its commits were last proven to be in a signed checkpoint, and the checkpoint's
+	// size; absent and 0 if that was never done.
+	Verified      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=verified,proto3" json:"verified,omitempty"`
+	VerifiedSize  uint64                 `protobuf:"varint,6,opt,name=verified_size,json=verifiedSize,proto3" json:"verified_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpstreamStatus) Reset() {
+	*x = UpstreamStatus{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpstreamStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpstreamStatus) ProtoMessage() {}
+
+func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
+func (*UpstreamStatus) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *UpstreamStatus) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *UpstreamStatus) GetFollowing() bool {
+	if x != nil {
+		return x.Following
+	}
+	return false
+}
+
+func (x *UpstreamStatus) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *UpstreamStatus) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *UpstreamStatus) GetVerified() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Verified
+	}
+	return nil
+}
+
+func (x *UpstreamStatus) GetVerifiedSize() uint64 {
+	if x != nil {
+		return x.VerifiedSize
+	}
+	return 0
+}
+
 // JournalStatus is the journal as this process sees it.
 type JournalStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2608,7 +3047,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2620,7 +3059,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2633,7 +3072,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -2677,7 +3116,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2689,7 +3128,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2702,7 +3141,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Principal) GetSubject() string {
@@ -2759,7 +3198,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +3210,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3223,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -2815,7 +3254,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2827,7 +3266,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2840,7 +3279,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -2906,7 +3345,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3357,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3370,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3040,7 +3479,34 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xea\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xac\x02\n" +
+	"\x15ListAllCommitsRequest\x12%\n" +
+	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1f\n" +
+	"\vomit_values\x18\x03 \x01(\bR\n" +
+	"omitValues\x12 \n" +
+	"\x06author\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x06author\x12\x1c\n" +
+	"\x04grep\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04grep\x120\n" +
+	"\x05since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"r\n" +
+	"\x16ListAllCommitsResponse\x120\n" +
+	"\acommits\x18\x01 \x03(\v2\x16.stele.v1.PlacedCommitR\acommits\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n" +
+	"\fPlacedCommit\x12\x1a\n" +
+	"\bposition\x18\x01 \x01(\x04R\bposition\x12(\n" +
+	"\x04info\x18\x02 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\"\x97\x01\n" +
+	"\x16WatchAllCommitsRequest\x12*\n" +
+	"\x0eafter_position\x18\x01 \x01(\x04H\x00R\rafterPosition\x88\x01\x01\x12\x1d\n" +
+	"\x05epoch\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18\bR\x05epoch\x12\x1f\n" +
+	"\vomit_values\x18\x03 \x01(\bR\n" +
+	"omitValuesB\x11\n" +
+	"\x0f_after_position\"\xaa\x01\n" +
+	"\x17WatchAllCommitsResponse\x120\n" +
+	"\acommits\x18\x01 \x03(\v2\x16.stele.v1.PlacedCommitR\acommits\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x12+\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xea\x01\n" +
 	"\vDiffRequest\x12(\n" +
 	"\x04from\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12\x1c\n" +
 	"\x02to\x18\x02 \x01(\v2\f.stele.v1.AtR\x02to\x12 \n" +
@@ -3150,7 +3616,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x87\x03\n" +
+	"\x10GetStatusRequest\"\xbf\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -3163,7 +3629,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tprincipal\x18\t \x01(\v2\x13.stele.v1.PrincipalR\tprincipal\x12\x1a\n" +
 	"\bunrouted\x18\n" +
 	" \x01(\x04R\bunrouted\x12#\n" +
-	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\"}\n" +
+	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\x126\n" +
+	"\tupstreams\x18\f \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\"\xcf\x01\n" +
+	"\x0eUpstreamStatus\x12\x18\n" +
+	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
+	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
+	"\x04path\x18\x04 \x03(\tR\x04path\x126\n" +
+	"\bverified\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bverified\x12#\n" +
+	"\rverified_size\x18\x06 \x01(\x04R\fverifiedSize\"}\n" +
 	"\rJournalStatus\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x04R\flastSequence\x12+\n" +
@@ -3188,7 +3662,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\x82\b\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xb1\t\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -3200,7 +3674,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
 	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
-	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12J\n" +
+	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12S\n" +
+	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
+	"\x0fWatchAllCommits\x12 .stele.v1.WatchAllCommitsRequest\x1a!.stele.v1.WatchAllCommitsResponse0\x01\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
 	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
@@ -3218,136 +3694,154 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_stele_v1_ledger_proto_goTypes = []any{
-	(*CommitRequest)(nil),         // 0: stele.v1.CommitRequest
-	(*Precondition)(nil),          // 1: stele.v1.Precondition
-	(*Import)(nil),                // 2: stele.v1.Import
-	(*CommitResponse)(nil),        // 3: stele.v1.CommitResponse
-	(*PlanRequest)(nil),           // 4: stele.v1.PlanRequest
-	(*PlanResponse)(nil),          // 5: stele.v1.PlanResponse
-	(*SinkRefusal)(nil),           // 6: stele.v1.SinkRefusal
-	(*CommitStreamRequest)(nil),   // 7: stele.v1.CommitStreamRequest
-	(*CommitStreamResponse)(nil),  // 8: stele.v1.CommitStreamResponse
-	(*CommitInfo)(nil),            // 9: stele.v1.CommitInfo
-	(*GetCommitRequest)(nil),      // 10: stele.v1.GetCommitRequest
-	(*GetCommitResponse)(nil),     // 11: stele.v1.GetCommitResponse
-	(*ListCommitsRequest)(nil),    // 12: stele.v1.ListCommitsRequest
-	(*ListCommitsResponse)(nil),   // 13: stele.v1.ListCommitsResponse
-	(*DiffRequest)(nil),           // 14: stele.v1.DiffRequest
-	(*DiffResponse)(nil),          // 15: stele.v1.DiffResponse
-	(*KeyDiff)(nil),               // 16: stele.v1.KeyDiff
-	(*BlameRequest)(nil),          // 17: stele.v1.BlameRequest
-	(*BlameResponse)(nil),         // 18: stele.v1.BlameResponse
-	(*BlameEntry)(nil),            // 19: stele.v1.BlameEntry
-	(*RollbackRequest)(nil),       // 20: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),      // 21: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),         // 22: stele.v1.RevertRequest
-	(*RevertResponse)(nil),        // 23: stele.v1.RevertResponse
-	(*ListReadsRequest)(nil),      // 24: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),     // 25: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),    // 26: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),   // 27: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),            // 28: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),    // 29: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),   // 30: stele.v1.ShredTenantResponse
-	(*GetHeadRequest)(nil),        // 31: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),       // 32: stele.v1.GetHeadResponse
-	(*GetStatusRequest)(nil),      // 33: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),     // 34: stele.v1.GetStatusResponse
-	(*JournalStatus)(nil),         // 35: stele.v1.JournalStatus
-	(*Principal)(nil),             // 36: stele.v1.Principal
-	(*Allowed)(nil),               // 37: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),    // 38: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),   // 39: stele.v1.CheckAccessResponse
-	(*Change)(nil),                // 40: stele.v1.Change
-	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
-	(*Commit)(nil),                // 42: stele.v1.Commit
-	(*Snapshot)(nil),              // 43: stele.v1.Snapshot
-	(*At)(nil),                    // 44: stele.v1.At
-	(*ReadRecord)(nil),            // 45: stele.v1.ReadRecord
-	(*durationpb.Duration)(nil),   // 46: google.protobuf.Duration
+	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
+	(*Precondition)(nil),            // 1: stele.v1.Precondition
+	(*Import)(nil),                  // 2: stele.v1.Import
+	(*CommitResponse)(nil),          // 3: stele.v1.CommitResponse
+	(*PlanRequest)(nil),             // 4: stele.v1.PlanRequest
+	(*PlanResponse)(nil),            // 5: stele.v1.PlanResponse
+	(*SinkRefusal)(nil),             // 6: stele.v1.SinkRefusal
+	(*CommitStreamRequest)(nil),     // 7: stele.v1.CommitStreamRequest
+	(*CommitStreamResponse)(nil),    // 8: stele.v1.CommitStreamResponse
+	(*CommitInfo)(nil),              // 9: stele.v1.CommitInfo
+	(*GetCommitRequest)(nil),        // 10: stele.v1.GetCommitRequest
+	(*GetCommitResponse)(nil),       // 11: stele.v1.GetCommitResponse
+	(*ListCommitsRequest)(nil),      // 12: stele.v1.ListCommitsRequest
+	(*ListCommitsResponse)(nil),     // 13: stele.v1.ListCommitsResponse
+	(*ListAllCommitsRequest)(nil),   // 14: stele.v1.ListAllCommitsRequest
+	(*ListAllCommitsResponse)(nil),  // 15: stele.v1.ListAllCommitsResponse
+	(*PlacedCommit)(nil),            // 16: stele.v1.PlacedCommit
+	(*WatchAllCommitsRequest)(nil),  // 17: stele.v1.WatchAllCommitsRequest
+	(*WatchAllCommitsResponse)(nil), // 18: stele.v1.WatchAllCommitsResponse
+	(*DiffRequest)(nil),             // 19: stele.v1.DiffRequest
+	(*DiffResponse)(nil),            // 20: stele.v1.DiffResponse
+	(*KeyDiff)(nil),                 // 21: stele.v1.KeyDiff
+	(*BlameRequest)(nil),            // 22: stele.v1.BlameRequest
+	(*BlameResponse)(nil),           // 23: stele.v1.BlameResponse
+	(*BlameEntry)(nil),              // 24: stele.v1.BlameEntry
+	(*RollbackRequest)(nil),         // 25: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 26: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),           // 27: stele.v1.RevertRequest
+	(*RevertResponse)(nil),          // 28: stele.v1.RevertResponse
+	(*ListReadsRequest)(nil),        // 29: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),       // 30: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),      // 31: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),     // 32: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),              // 33: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),      // 34: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),     // 35: stele.v1.ShredTenantResponse
+	(*GetHeadRequest)(nil),          // 36: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 37: stele.v1.GetHeadResponse
+	(*GetStatusRequest)(nil),        // 38: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 39: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 40: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 41: stele.v1.JournalStatus
+	(*Principal)(nil),               // 42: stele.v1.Principal
+	(*Allowed)(nil),                 // 43: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 44: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 45: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 46: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 47: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 48: stele.v1.Commit
+	(*Snapshot)(nil),                // 49: stele.v1.Snapshot
+	(*At)(nil),                      // 50: stele.v1.At
+	(*durationpb.Duration)(nil),     // 51: google.protobuf.Duration
+	(*ReadRecord)(nil),              // 52: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	40, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	46, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	41, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	41, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	47, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	47, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
-	16, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	21, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	42, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	41, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	48, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	47, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	43, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	44, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	49, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	50, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	50, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	43, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 18: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	44, // 19: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	16, // 20: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	43, // 21: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 22: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	19, // 23: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	43, // 24: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 25: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	44, // 26: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 27: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	40, // 28: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 29: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	40, // 30: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	41, // 31: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	41, // 32: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	45, // 33: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	28, // 34: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	41, // 35: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	43, // 36: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 37: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	35, // 38: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	41, // 39: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	36, // 40: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	46, // 41: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	41, // 42: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	37, // 43: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 44: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 45: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 46: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 47: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 48: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	14, // 49: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	17, // 50: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	20, // 51: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	22, // 52: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31, // 53: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	24, // 54: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	26, // 55: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	29, // 56: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	33, // 57: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	38, // 58: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 59: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 60: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 61: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 62: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 63: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	15, // 64: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	18, // 65: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	21, // 66: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	23, // 67: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32, // 68: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	25, // 69: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	27, // 70: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	30, // 71: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	34, // 72: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	39, // 73: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	59, // [59:74] is the sub-list for method output_type
-	44, // [44:59] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	49, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	47, // 18: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 19: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16, // 20: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,  // 21: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	16, // 22: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	51, // 23: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	50, // 24: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	50, // 25: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	21, // 26: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	49, // 27: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	50, // 28: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	24, // 29: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	49, // 30: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	47, // 31: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	50, // 32: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 33: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	46, // 34: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 35: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	46, // 36: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	47, // 37: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	47, // 38: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	52, // 39: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	33, // 40: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	47, // 41: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	49, // 42: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	47, // 43: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 44: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	47, // 45: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	42, // 46: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	40, // 47: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	47, // 48: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	51, // 49: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	47, // 50: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	43, // 51: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 52: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 53: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 54: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 55: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 56: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	19, // 57: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	22, // 58: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	25, // 59: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	27, // 60: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	36, // 61: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	29, // 62: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 63: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 64: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	31, // 65: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	34, // 66: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	38, // 67: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	44, // 68: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 69: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 70: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 71: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 72: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 73: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	20, // 74: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	23, // 75: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	26, // 76: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	28, // 77: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	37, // 78: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	30, // 79: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 80: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 81: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	32, // 82: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	35, // 83: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	39, // 84: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	45, // 85: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	69, // [69:86] is the sub-list for method output_type
+	52, // [52:69] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -3367,9 +3861,10 @@ func file_stele_v1_ledger_proto_init() {
 		(*ListCommitsRequest_Key)(nil),
 		(*ListCommitsRequest_Prefix)(nil),
 	}
-	file_stele_v1_ledger_proto_msgTypes[20].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[22].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[38].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[25].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[44].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -3379,7 +3874,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   40,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,21 +19,23 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Ledger_Commit_FullMethodName       = "/stele.v1.Ledger/Commit"
-	Ledger_Plan_FullMethodName         = "/stele.v1.Ledger/Plan"
-	Ledger_CommitStream_FullMethodName = "/stele.v1.Ledger/CommitStream"
-	Ledger_GetCommit_FullMethodName    = "/stele.v1.Ledger/GetCommit"
-	Ledger_ListCommits_FullMethodName  = "/stele.v1.Ledger/ListCommits"
-	Ledger_Diff_FullMethodName         = "/stele.v1.Ledger/Diff"
-	Ledger_Blame_FullMethodName        = "/stele.v1.Ledger/Blame"
-	Ledger_Rollback_FullMethodName     = "/stele.v1.Ledger/Rollback"
-	Ledger_Revert_FullMethodName       = "/stele.v1.Ledger/Revert"
-	Ledger_GetHead_FullMethodName      = "/stele.v1.Ledger/GetHead"
-	Ledger_ListReads_FullMethodName    = "/stele.v1.Ledger/ListReads"
-	Ledger_ListTenants_FullMethodName  = "/stele.v1.Ledger/ListTenants"
-	Ledger_ShredTenant_FullMethodName  = "/stele.v1.Ledger/ShredTenant"
-	Ledger_GetStatus_FullMethodName    = "/stele.v1.Ledger/GetStatus"
-	Ledger_CheckAccess_FullMethodName  = "/stele.v1.Ledger/CheckAccess"
+	Ledger_Commit_FullMethodName          = "/stele.v1.Ledger/Commit"
+	Ledger_Plan_FullMethodName            = "/stele.v1.Ledger/Plan"
+	Ledger_CommitStream_FullMethodName    = "/stele.v1.Ledger/CommitStream"
+	Ledger_GetCommit_FullMethodName       = "/stele.v1.Ledger/GetCommit"
+	Ledger_ListCommits_FullMethodName     = "/stele.v1.Ledger/ListCommits"
+	Ledger_Diff_FullMethodName            = "/stele.v1.Ledger/Diff"
+	Ledger_Blame_FullMethodName           = "/stele.v1.Ledger/Blame"
+	Ledger_Rollback_FullMethodName        = "/stele.v1.Ledger/Rollback"
+	Ledger_Revert_FullMethodName          = "/stele.v1.Ledger/Revert"
+	Ledger_GetHead_FullMethodName         = "/stele.v1.Ledger/GetHead"
+	Ledger_ListReads_FullMethodName       = "/stele.v1.Ledger/ListReads"
+	Ledger_ListAllCommits_FullMethodName  = "/stele.v1.Ledger/ListAllCommits"
+	Ledger_WatchAllCommits_FullMethodName = "/stele.v1.Ledger/WatchAllCommits"
+	Ledger_ListTenants_FullMethodName     = "/stele.v1.Ledger/ListTenants"
+	Ledger_ShredTenant_FullMethodName     = "/stele.v1.Ledger/ShredTenant"
+	Ledger_GetStatus_FullMethodName       = "/stele.v1.Ledger/GetStatus"
+	Ledger_CheckAccess_FullMethodName     = "/stele.v1.Ledger/CheckAccess"
 )
 
 // LedgerClient is the client API for Ledger service.
@@ -87,6 +89,15 @@ type LedgerClient interface {
 	// ListReads returns the reads of the tenant's settings that its policy has
 	// recorded, oldest first. Needs the role auditor, admin or operator.
 	ListReads(ctx context.Context, in *ListReadsRequest, opts ...grpc.CallOption) (*ListReadsResponse, error)
+	// ListAllCommits returns the commits of all tenants, newest first, in the order of the
+	// journal. Needs the role operator; each tenant whose commits are returned gets a
+	// record of it.
+	ListAllCommits(ctx context.Context, in *ListAllCommitsRequest, opts ...grpc.CallOption) (*ListAllCommitsResponse, error)
+	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
+	// become visible. Needs the role operator; each tenant whose commits are sent gets one
+	// record of it per call. Resume after a lost connection with after_position and epoch.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	WatchAllCommits(ctx context.Context, in *WatchAllCommitsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAllCommitsResponse], error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
 	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
@@ -222,6 +233,35 @@ func (c *ledgerClient) ListReads(ctx context.Context, in *ListReadsRequest, opts
 	return out, nil
 }
 
+func (c *ledgerClient) ListAllCommits(ctx context.Context, in *ListAllCommitsRequest, opts ...grpc.CallOption) (*ListAllCommitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListAllCommitsResponse)
+	err := c.cc.Invoke(ctx, Ledger_ListAllCommits_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) WatchAllCommits(ctx context.Context, in *WatchAllCommitsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAllCommitsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Ledger_ServiceDesc.Streams[1], Ledger_WatchAllCommits_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchAllCommitsRequest, WatchAllCommitsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Ledger_WatchAllCommitsClient = grpc.ServerStreamingClient[WatchAllCommitsResponse]
+
 func (c *ledgerClient) ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListTenantsResponse)
@@ -313,6 +353,15 @@ type LedgerServer interface {
 	// ListReads returns the reads of the tenant's settings that its policy has
 	// recorded, oldest first. Needs the role auditor, admin or operator.
 	ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error)
+	// ListAllCommits returns the commits of all tenants, newest first, in the order of the
+	// journal. Needs the role operator; each tenant whose commits are returned gets a
+	// record of it.
+	ListAllCommits(context.Context, *ListAllCommitsRequest) (*ListAllCommitsResponse, error)
+	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
+	// become visible. Needs the role operator; each tenant whose commits are sent gets one
+	// record of it per call. Resume after a lost connection with after_position and epoch.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	WatchAllCommits(*WatchAllCommitsRequest, grpc.ServerStreamingServer[WatchAllCommitsResponse]) error
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
 	// ShredTenant destroys the key that the tenant's secrets are encrypted with: none
@@ -367,6 +416,12 @@ func (UnimplementedLedgerServer) GetHead(context.Context, *GetHeadRequest) (*Get
 }
 func (UnimplementedLedgerServer) ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListReads not implemented")
+}
+func (UnimplementedLedgerServer) ListAllCommits(context.Context, *ListAllCommitsRequest) (*ListAllCommitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListAllCommits not implemented")
+}
+func (UnimplementedLedgerServer) WatchAllCommits(*WatchAllCommitsRequest, grpc.ServerStreamingServer[WatchAllCommitsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchAllCommits not implemented")
 }
 func (UnimplementedLedgerServer) ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListTenants not implemented")
@@ -588,6 +643,35 @@ func _Ledger_ListReads_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_ListAllCommits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListAllCommitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ListAllCommits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ListAllCommits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ListAllCommits(ctx, req.(*ListAllCommitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Ledger_WatchAllCommits_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchAllCommitsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LedgerServer).WatchAllCommits(m, &grpc.GenericServerStream[WatchAllCommitsRequest, WatchAllCommitsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Ledger_WatchAllCommitsServer = grpc.ServerStreamingServer[WatchAllCommitsResponse]
+
 func _Ledger_ListTenants_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListTenantsRequest)
 	if err := dec(in); err != nil {
@@ -708,6 +792,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Ledger_ListReads_Handler,
 		},
 		{
+			MethodName: "ListAllCommits",
+			Handler:    _Ledger_ListAllCommits_Handler,
+		},
+		{
 			MethodName: "ListTenants",
 			Handler:    _Ledger_ListTenants_Handler,
 		},
@@ -730,6 +818,11 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Ledger_CommitStream_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "WatchAllCommits",
+			Handler:       _Ledger_WatchAllCommits_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "stele/v1/ledger.proto",

@@ -76,7 +76,7 @@ type GetCheckpointResponse struct {
 	// same way as what it verifies proves little: keep one from elsewhere.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The newest of the tenant's commits that the checkpoint covers; 0 for none.
-	CoveredRevision uint64 `protobuf:"varint,4,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`
+	CoveredRevision uint64 `protobuf:"varint,3,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -420,7 +420,7 @@ const file_stele_v1_proof_proto_rawDesc = "" +
 	"checkpoint\x18\x01 \x01(\tR\n" +
 	"checkpoint\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12)\n" +
-	"\x10covered_revision\x18\x04 \x01(\x04R\x0fcoveredRevision\"\x95\x01\n" +
+	"\x10covered_revision\x18\x03 \x01(\x04R\x0fcoveredRevision\"\x95\x01\n" +
 	"\x15ProveInclusionRequest\x12$\n" +
 	"\ttree_size\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\btreeSize\x12,\n" +
 	"\rfrom_revision\x18\x02 \x01(\x04B\a\xbaH\x042\x02(\x01R\ffromRevision\x12(\n" +
