@@ -21,9 +21,10 @@ const (
 	toAudit      operation = "audit"      // see who has read what
 	toAdminister operation = "administer" // import, and decide about sinks
 	toReveal     operation = "reveal"     // read what is secret
+	toReplicate  operation = "replicate"  // copy the tenant's commits to an edge gateway
 )
 
-var operations = []operation{toRead, toWrite, toAudit, toAdminister, toReveal}
+var operations = []operation{toRead, toWrite, toAudit, toAdminister, toReveal, toReplicate}
 
 func parseOperation(s string) (operation, error) {
 	if op := operation(s); slices.Contains(operations, op) {
@@ -40,6 +41,7 @@ var rolesWith = map[operation][]identity.Role{
 	toAudit:      {identity.Auditor, identity.Admin, identity.Operator},
 	toAdminister: {identity.Admin, identity.Operator},
 	toReveal:     {identity.Revealer, identity.Admin},
+	toReplicate:  {identity.Operator}, // and tokens that name the tenant
 }
 
 // scope is where the caller may do something: what the tenant's grants give, or
@@ -61,9 +63,11 @@ func (g *Gateway) granted(c caller, op operation) (scope, error) {
 	switch {
 	case err != nil:
 		return nil, err
+	case bound && op == toReplicate && !c.MayReplicate(c.tenant):
+		return nil, nil
 	case bound:
 		return policy.scope(c.Principal, op), nil
-	case slices.ContainsFunc(rolesWith[op], c.Has):
+	case slices.ContainsFunc(rolesWith[op], c.Has), op == toReplicate && c.MayReplicate(c.tenant):
 		return everywhere, nil
 	}
 	return nil, nil

@@ -77,6 +77,11 @@ var rights = map[string]right{
 	"/stele.v1.Proof/ProveInclusion":   read,
 	"/stele.v1.Proof/ProveConsistency": read,
 
+	// Which tenants, the handlers check.
+	"/stele.v1.Replication/Follow":     anyone,
+	"/stele.v1.Replication/Prove":      anyone,
+	"/stele.v1.Replication/RecordRead": anyone,
+
 	"/stele.v1.Schemas/ListSchemas": read,
 	"/stele.v1.Schemas/ExplainKey":  read,
 	"/stele.v1.Schemas/CheckValue":  read,
@@ -182,7 +187,7 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 	if err != nil {
 		return "", ledger.Invalid(tenantHeader, err.Error())
 	}
-	if t != p.Tenant && !p.Has(identity.Operator) {
+	if t != p.Tenant && !p.Has(identity.Operator) && !p.MayReplicate(t) {
 		return "", denied("%s may not act for another tenant: that needs the role operator", p.Subject)
 	}
 	return t, nil
@@ -212,6 +217,9 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 		if err := g.admit(ctx, method, req.(proto.Message)); err != nil {
 			return nil, err
 		}
+	}
+	if c.Principal != nil && g.forwards(method) {
+		return g.forward(ctx, method, req) // recorded there
 	}
 	resp, err := handle(ctx, req)
 	if c.Principal != nil {

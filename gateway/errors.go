@@ -10,6 +10,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/secret"
@@ -37,6 +38,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
 		over     *overLimitError
+		edge     *noWritesError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -83,6 +85,12 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.Unavailable, err.Error(), info("NOT_RECORDED"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrNotFound):
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
+	case errors.As(err, &edge):
+		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.to))
+	case errors.Is(err, replication.ErrHistoryChanged):
+		return build(codes.FailedPrecondition, err.Error(), info("HISTORY_CHANGED"))
+	case errors.Is(err, replication.ErrPruned):
+		return build(codes.OutOfRange, err.Error(), info("HISTORY_NOT_KEPT"))
 	case errors.Is(err, ledger.ErrReadOnly):
 		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY"))
 	case errors.Is(err, ledger.ErrUnknownOutcome):

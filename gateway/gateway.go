@@ -85,6 +85,12 @@ type Config struct {
 	SinkMetrics prometheus.Collector
 	// Tenants that the gateway serves; empty for all.
 	Tenants []ledger.Tenant
+	// ID names this gateway to others.
+	ID *stelev1.GatewayID
+	// Upstream is set if the gateway is an edge: the replica follows it. ForwardWrites
+	// sends writes there.
+	Upstream      Upstream
+	ForwardWrites bool
 	// Fallback, when set, answers Get and BatchGet of tenants that the gateway does
 	// not hold, from the sink that FallbackSink names.
 	Fallback     Fallback
@@ -129,6 +135,9 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Environment = cmp.Or(cfg.Environment, "dev")
+	if cfg.ID == nil {
+		cfg.ID = &stelev1.GatewayID{}
+	}
 	if cfg.Routes == nil {
 		cfg.Routes = routes.NewSource(cfg.Replica, nil, cfg.Log)
 	}
@@ -145,6 +154,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
 		&stelev1.ListSchemasRequest{}, &stelev1.ExplainKeyRequest{}, &stelev1.CheckValueRequest{}, &stelev1.CheckSchemaRequest{}, &stelev1.CheckLiveRequest{},
 		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
+		&stelev1.ListAllCommitsRequest{}, &stelev1.WatchAllCommitsRequest{}, &stelev1.FollowRequest{}, &stelev1.ProveRequest{}, &stelev1.RecordReadRequest{},
 		&syncv1.SyncFlagsRequest{}, &syncv1.FetchAllFlagsRequest{}, &syncv1.GetMetadataRequest{},
 	))
 	if err != nil {
@@ -178,6 +188,7 @@ func New(cfg Config) (*Gateway, error) {
 		syncv1.RegisterFlagSyncServiceServer(g.server, flagService{g: g})
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
+	stelev1.RegisterReplicationServer(g.server, replicationService{g: g})
 	stelev1.RegisterSchemasServer(g.server, schemasService{g: g})
 	stelev1.RegisterSinksServer(g.server, sinksService{g: g})
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)

@@ -116,6 +116,9 @@ const window = 512
 // CommitStream keeps many change sets on their way, so that the ledger can put
 // them into few records, and answers them in order.
 func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	if s.g.cfg.Upstream != nil && s.g.cfg.ForwardWrites {
+		return s.g.forwardCommits(stream)
+	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	type item struct {
@@ -227,6 +230,9 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 			resp.Journal.Age = durationpb.New(time.Since(p.Current))
 		}
 	}
+	if g.cfg.Upstream != nil {
+		resp.Upstreams = g.cfg.Upstream.Status()
+	}
 	if c.tenant != "" {
 		// A replica that is being built is told of by the journal's age, and of grants
 		// that cannot be read, any other call tells.
@@ -267,7 +273,11 @@ func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusRespons
 // ledger is the write path, or why writes are refused here.
 func (g *Gateway) ledger() (*ledger.Ledger, error) {
 	if g.cfg.Ledger == nil {
-		return nil, errNoLedger
+		if g.cfg.Upstream == nil {
+			return nil, errNoLedger
+		}
+		_, address, _ := g.cfg.Upstream.Conn() // the address is known whether it can be reached or not
+		return nil, &noWritesError{address}
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)

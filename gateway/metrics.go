@@ -99,11 +99,13 @@ var (
 	positionDesc = prometheus.NewDesc("stele_replica_position", "Sequence up to which the replica has followed the journal.", nil, nil)
 	stoppedDesc  = prometheus.NewDesc("stele_replica_stopped", "1 when the replica has stopped because the journal contradicts what it saw.", nil, nil)
 	readOnlyDesc = prometheus.NewDesc("stele_read_only", "1 when this process takes no writes.", nil, nil)
+	upstreamDesc = prometheus.NewDesc("stele_upstream_following", "1 for the upstream that the replica follows, 0 for the others.", []string{"upstream"}, nil)
+	verifiedDesc = prometheus.NewDesc("stele_upstream_verified_timestamp_seconds", "When the upstream's commits were last proven to be in a signed checkpoint.", []string{"upstream"}, nil)
 	tenantsDesc  = prometheus.NewDesc("stele_tenants", "Tenants that the replica holds.", nil, nil)
 )
 
 func (c *replicaCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc, upstreamDesc, verifiedDesc} {
 		ch <- d
 	}
 }
@@ -130,6 +132,19 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 	_, readOnly := c.g.ledger()
 	gauge(readOnlyDesc, bit(readOnly))
 	gauge(tenantsDesc, float64(r.Tenants()))
+	if c.g.cfg.Upstream == nil {
+		return
+	}
+	for _, u := range c.g.cfg.Upstream.Status() {
+		following := 0.0
+		if u.Following {
+			following = 1
+		}
+		ch <- prometheus.MustNewConstMetric(upstreamDesc, prometheus.GaugeValue, following, u.Address)
+		if u.Verified != nil {
+			ch <- prometheus.MustNewConstMetric(verifiedDesc, prometheus.GaugeValue, float64(u.Verified.Seconds), u.Address)
+		}
+	}
 }
 
 // treeCollector reads the tree when it is asked; without one it shows nothing.

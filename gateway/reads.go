@@ -174,7 +174,7 @@ func reveals(req any) bool {
 // be one.
 func (g *Gateway) record(ctx context.Context, t ledger.Tenant, method string, a asked, revision uint64) error {
 	c := callerOf(ctx)
-	always := c.visits(t) && (rights[method] < operate || method == stelev1.Ledger_ShredTenant_FullMethodName) // else nothing concerns the tenant
+	always := c.visits(t) && (rights[method] < operate || method == stelev1.Ledger_ShredTenant_FullMethodName || method == stelev1.Replication_Follow_FullMethodName) // else nothing concerns the tenant
 	prefixes, err := g.recorded(c, t)
 	switch {
 	case a.nothing() && !always:

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
 )
@@ -34,6 +36,7 @@ type serveOptions struct {
 	tls certs.Files
 
 	natsOptions
+	upstream      node.Upstream
 	checkpointKey string
 	secretsKey    string
 }
@@ -41,9 +44,10 @@ type serveOptions struct {
 func serveCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve --nats-url URL --issuer ISS --audience AUD",
-		Short: "Run some roles of a ledger whose journal is on NATS servers of your own",
-		Long: `Run roles of a ledger against NATS servers that someone else runs.
+		Use:   "serve (--nats-url URL | --upstream HOST:PORT) --issuer ISS --audience AUD",
+		Short: "Run some roles of a ledger on your own NATS servers, or an edge gateway",
+		Long: `Run roles of a ledger against NATS servers that you run, or an edge gateway that
+replicates from other gateways.
 
   ledger     takes writes; any number of processes may
   gateway    serves reads and watches from a replica of its own
@@ -51,8 +55,11 @@ func serveCommand() *cobra.Command {
   projector  writes to the sinks that the routes name; one of all processes that
              have the role writes to a sink, and another takes over within seconds
 
-A process without the role ledger is read-only: an edge gateway. It goes on
-serving while the journal is away, and says how old its answers are.
+An edge gateway has no access to NATS: with --upstream it replicates the tenants of
+--tenants (or '*') from one of the given gateways, which may be edges themselves, and
+fails over between them. It keeps serving while none can be reached, and reports how
+old its answers are. Its token (--token-file) names the tenants that it is allowed to
+replicate: see "stele token mint --replicates" and docs/edge.md.
 
 Tokens are checked with the keys of the issuer, an OIDC provider, or of --jwks;
 they are followed as they change. Other machines are spoken to with TLS 1.3 only.
@@ -73,7 +80,13 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f := cmd.Flags()
 	o.serverOptions.addFlags(f, "info")
 	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
-	f.StringSliceVar(&o.tenants, "tenants", nil, "tenants to hold and serve (default all)")
+	f.StringSliceVar(&o.upstream.Addresses, "upstream", nil, "gateways to replicate from instead of NATS, HOST:PORT, tried in this order")
+	f.StringSliceVar(&o.tenants, "tenants", nil, "with --upstream: tenants to replicate and serve, or '*' for all")
+	f.StringVar(&o.upstream.TokenFile, "token-file", "", "with --upstream: file with this edge's token; read again for every connection")
+	f.StringVar(&o.upstream.TLS.CA, "upstream-ca", "", "file with the CA of the upstreams' certificates")
+	f.StringVar(&o.upstream.TLS.Cert, "upstream-cert", "", "file with the certificate that upstreams are shown; read again when it changes")
+	f.StringVar(&o.upstream.TLS.Key, "upstream-key", "", "file with its key")
+	f.BoolVar(&o.upstream.ForwardWrites, "forward-writes", false, "with --upstream: send writes there with the caller's token")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
 	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
@@ -112,11 +125,11 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	o.nats.Plaintext = o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
-		NATS: &o.nats, Journal: o.journal(),
+		Journal:       o.journal(),
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}
 	for _, required := range []struct{ flag, value string }{
-		{"nats-url", o.nats.URL}, {"issuer", o.trust.issuer}, {"audience", o.trust.audience},
+		{"issuer", o.trust.issuer}, {"audience", o.trust.audience},
 	} {
 		if required.value == "" {
 			return failure.Usagef("--%s is needed", required.flag)
@@ -133,15 +146,11 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if slices.Contains(o.roles, node.RoleSigner) && o.checkpointKey == "" {
 		return failure.Usagef("--checkpoint-key is needed for the role signer: all processes that sign use the same key")
 	}
-	for _, name := range o.tenants {
-		t, err := ledger.ParseTenant(name)
-		if err != nil {
-			return failure.Usagef("--tenants: %w", err)
-		}
-		cfg.Tenants = append(cfg.Tenants, t)
+	if err := o.journalOrUpstream(&cfg); err != nil {
+		return err
 	}
-	if cfg.Fallback = o.fallback; o.fallback != "" && len(o.tenants) == 0 {
-		return failure.Usagef("--fallback is for tenants that are not held, and without --tenants all are")
+	if cfg.Fallback = o.fallback; o.fallback != "" && len(cfg.Tenants) == 0 {
+		return failure.Usagef("--fallback requires --tenants: without it, this process serves every tenant itself")
 	}
 	var usual *routes.Table
 	if slices.Contains(o.roles, node.RoleProjector) || o.fallback != "" {
@@ -176,6 +185,47 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		fmt.Fprintf(out, "  web   %s://%s\n", scheme, n.Web())
 	}
 	return n.Run(ctx)
+}
+
+// journalOrUpstream says what the process follows.
+func (o *serveOptions) journalOrUpstream(cfg *node.Config) error {
+	if len(o.upstream.Addresses) == 0 {
+		switch {
+		case o.nats.URL == "":
+			return failure.Try(failure.Usagef("--nats-url is needed"), "--nats-url URL, or --upstream HOST:PORT for an edge gateway")
+		case len(o.tenants) > 0 || o.upstream.TokenFile != "" || o.upstream.ForwardWrites || o.upstream.TLS != (certs.Files{}):
+			return failure.Usagef("--tenants, --token-file, --forward-writes and --upstream-... require --upstream")
+		}
+		cfg.NATS = &o.nats
+		return nil
+	}
+	switch {
+	case o.nats.URL != "":
+		return failure.Usagef("--nats-url and --upstream: give one; an edge gateway does not use NATS")
+	case !slices.Equal(o.roles, []string{node.RoleGateway}):
+		return failure.Usagef("--upstream requires --roles gateway: an edge has no journal to write to")
+	case o.upstream.TokenFile == "":
+		return failure.Try(failure.Usagef("--upstream requires --token-file"), "stele token mint NAME --replicates TENANT,TENANT >FILE")
+	case len(o.tenants) == 0:
+		return failure.Try(failure.Usagef("--upstream requires --tenants"), "--tenants acme,globex, or --tenants '*' if the token allows it")
+	}
+	for _, address := range o.upstream.Addresses {
+		if _, _, err := net.SplitHostPort(address); err != nil {
+			return failure.Usagef("--upstream %s: write HOST:PORT", address)
+		}
+	}
+	cfg.Upstream = &o.upstream
+	if slices.Equal(o.tenants, []string{identity.AllTenants}) {
+		return nil
+	}
+	for _, name := range o.tenants {
+		t, err := ledger.ParseTenant(name)
+		if err != nil {
+			return failure.Usagef("--tenants: %w", err)
+		}
+		cfg.Tenants = append(cfg.Tenants, t)
+	}
+	return nil
 }
 
 // openTLS reads the certificates of the two listeners. Whoever looks after health

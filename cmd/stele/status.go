@@ -68,7 +68,33 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 			return err
 		}
 	}
-	return nil
+	return s.printUpstreams(st.Upstreams)
+}
+
+// printUpstreams shows what an edge replicates from.
+func (s *session) printUpstreams(all []*stelev1.UpstreamStatus) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := s.Printf("\n"); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, u := range all {
+		state := "standby"
+		switch {
+		case u.Following:
+			state = "following"
+		case u.Error != "":
+			state = output.Plain(u.Error)
+		}
+		verified := "never"
+		if u.Verified != nil {
+			verified = fmt.Sprintf("%s at %s", clock(u.Verified), counted(int(u.VerifiedSize), "commit"))
+		}
+		rows = append(rows, []string{u.Address, verified, strings.Join(u.Path, " > "), state})
+	}
+	return s.Table([]string{"UPSTREAM", "VERIFIED", "PATH", "STATE"}, rows, -1)
 }
 
 // journalLine says how far the gateway has followed the journal.

@@ -55,6 +55,7 @@ the token is that subject until it expires; it cannot be called back.
 --jwks DIR/jwks.json --issuer stele-local --audience stele. The tenant is that of
 -t alone; a token without one is an operator's.`,
 		Example: `  stele token mint ann -t acme --roles reader,writer --ttl 8h
+  stele token mint edge-fra1 --roles "" --replicates acme,globex --ttl 720h
   stele token mint ops --roles operator --identity /etc/stele/identity --create`,
 		Args: cobra.ExactArgs(1),
 	}
@@ -94,6 +95,7 @@ the token is that subject until it expires; it cannot be called back.
 	f := cmd.Flags()
 	f.StringSliceVar(&roles, "roles", []string{string(identity.Reader)}, "reader, writer, admin, auditor, revealer, operator")
 	f.StringSliceVar(&prefixes, "prefixes", nil, "prefixes of keys that the token is limited to (default all keys)")
+	f.StringSliceVar(&claims.Replicates, "replicates", nil, "tenants that an edge gateway with the token is allowed to replicate, or '*' for all")
 	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "how long the token is good")
 	f.StringVar(&dir, "identity", "", "folder with the key (default that of the stele up whose token is in use)")
 	f.BoolVar(&create, "create", false, "make the key where there is none")

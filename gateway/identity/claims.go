@@ -44,6 +44,16 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 			return p, refuse("the token's prefixes (%s) are not prefixes of keys, as a list or separated by spaces; leave the claim out for all keys", v.prefixesClaim)
 		}
 	}
+	if claim, present := claims[v.replicatesClaim]; present {
+		names, ok := readNames(claim)
+		if !ok || len(names) == 0 {
+			return p, refuse("the token's tenants to replicate (%s) are not names of tenants, as a list or separated by spaces; leave the claim out for none", v.replicatesClaim)
+		}
+		var err error
+		if p.Replicates, err = parseReplicates(names); err != nil {
+			return p, refuse("the token's tenants to replicate (%s): %v", v.replicatesClaim, err)
+		}
+	}
 	if claim, present := v.tenantClaim.in(claims); present {
 		name, ok := claim.(string)
 		if !ok || name == "" {
@@ -51,7 +61,7 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 		}
 		p.Tenant = ledger.Tenant(name)
 	}
-	if err := checkTenant(p.Tenant, p.Roles); err != nil {
+	if err := checkTenant(p.Tenant, p.Roles, p.Replicates); err != nil {
 		return p, refuse("the token's tenant (%s): %v", v.tenantClaim, err)
 	}
 	return p, nil

@@ -67,6 +67,9 @@ type Principal struct {
 	// Prefixes are those of the keys that the token limits its holder to; nil when
 	// it does not. They limit what the roles give, and give nothing themselves.
 	Prefixes []ledger.Prefix
+	// Replicates are the tenants whose commits an edge gateway with the token may copy,
+	// by name, or AllTenants; none for a token that is not an edge's.
+	Replicates []string
 	// Expires is when the token does; a stream ends then.
 	Expires time.Time
 }
@@ -74,14 +77,38 @@ type Principal struct {
 // Has says whether the principal has the role. No role includes another.
 func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
 
-// checkTenant says whether someone with these roles may belong to the tenant.
-func checkTenant(t ledger.Tenant, roles []Role) error {
+// AllTenants stands for every tenant in Principal.Replicates.
+const AllTenants = "*"
+
+// MayReplicate reports whether the token lets an edge gateway copy the tenant's commits.
+func (p *Principal) MayReplicate(t ledger.Tenant) bool {
+	return slices.Contains(p.Replicates, AllTenants) || slices.Contains(p.Replicates, string(t))
+}
+
+func parseReplicates(names []string) ([]string, error) {
+	for _, name := range names {
+		if name == AllTenants {
+			continue
+		}
+		t, err := ledger.ParseTenant(name)
+		if err != nil {
+			return nil, err
+		}
+		if t.Reserved() {
+			return nil, fmt.Errorf("%s comes along with any other tenant: leave it out", t)
+		}
+	}
+	return names, nil
+}
+
+// checkTenant reports whether a token with these roles is allowed to have the tenant.
+func checkTenant(t ledger.Tenant, roles []Role, replicates []string) error {
 	operator := slices.Contains(roles, Operator)
 	if t == "" {
-		if operator {
+		if operator || len(replicates) > 0 {
 			return nil
 		}
-		return errors.New("a tenant is required of all but operators")
+		return errors.New("a tenant is required for all but operators and edge gateways")
 	}
 	if _, err := ledger.ParseTenant(string(t)); err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 type Preset string
 
 const (
-	// Plain tokens have the claims "tenant", "roles" and "prefixes".
+	// Plain tokens have the claims "tenant", "roles", "prefixes" and "replicates".
 	Plain Preset = ""
 	// Cognito puts tenant and prefixes into custom attributes and knows roles as
 	// groups; its access tokens name their client instead of an audience.
@@ -20,10 +20,10 @@ const (
 	Keycloak Preset = "keycloak"
 )
 
-var presets = map[Preset]struct{ tenant, roles, prefixes string }{
-	Plain:    {"tenant", "roles", "prefixes"},
-	Cognito:  {"custom:tenantId", "cognito:groups", "custom:prefixes"},
-	Keycloak: {"tenant", "/realm_access/roles", "prefixes"},
+var presets = map[Preset]struct{ tenant, roles, prefixes, replicates string }{
+	Plain:    {"tenant", "roles", "prefixes", "replicates"},
+	Cognito:  {"custom:tenantId", "cognito:groups", "custom:prefixes", "custom:replicates"},
+	Keycloak: {"tenant", "/realm_access/roles", "prefixes", "replicates"},
 }
 
 // ParsePreset checks a preset's name.

@@ -71,6 +71,9 @@ type Claims struct {
 	Roles  []Role
 	// Prefixes of the keys that the token is limited to; none for all.
 	Prefixes []ledger.Prefix
+	// Replicates are the tenants that an edge gateway with the token may copy; see
+	// Principal.
+	Replicates []string
 	// TTL is how long the token is good, at least a second.
 	TTL time.Duration
 }
@@ -93,7 +96,10 @@ func (s *Signer) Mint(c Claims) (string, error) {
 			return "", fmt.Errorf("mint token: %w", err)
 		}
 	}
-	if err := checkTenant(c.Tenant, c.Roles); err != nil {
+	if _, err := parseReplicates(c.Replicates); err != nil {
+		return "", fmt.Errorf("mint token: replicate: %w", err)
+	}
+	if err := checkTenant(c.Tenant, c.Roles, c.Replicates); err != nil {
 		return "", fmt.Errorf("mint token: %w", err)
 	}
 	for _, p := range c.Prefixes {
@@ -115,6 +121,9 @@ func (s *Signer) Mint(c Claims) (string, error) {
 	}
 	if len(c.Prefixes) > 0 {
 		claims[presets[Plain].prefixes] = c.Prefixes
+	}
+	if len(c.Replicates) > 0 {
+		claims[presets[Plain].replicates] = c.Replicates
 	}
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
 	t.Header["kid"] = s.jwk.ID

@@ -45,9 +45,11 @@ type Verifier struct {
 	rolesClaim  claimName
 	// prefixesClaim holds the prefixes of the keys that a token is limited to.
 	prefixesClaim string
-	now           func() time.Time
-	parser        *jwt.Parser
-	claims        *jwt.Validator // the parser's own
+	// replicatesClaim holds the tenants that an edge gateway may copy.
+	replicatesClaim string
+	now             func() time.Time
+	parser          *jwt.Parser
+	claims          *jwt.Validator // the parser's own
 
 	verified cache
 }
@@ -75,7 +77,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
 		now:         cfg.Now,
 
-		prefixesClaim: names.prefixes,
+		prefixesClaim: names.prefixes, replicatesClaim: names.replicates,
 	}
 	if v.now == nil {
 		v.now = time.Now

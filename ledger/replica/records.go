@@ -296,3 +296,69 @@ func (c *runCheck) end() error {
 	c.made.record()
 	return nil
 }
+
+// TenantRecords yields a tenant's commits after a revision, in their order, until yield
+// returns false.
+func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield func(Recorded) bool) (err error) {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	v := &View{r: r, s: s, faults: debug.SetPanicOnFault(true)}
+	defer debug.SetPanicOnFault(v.faults)
+	defer v.guard(&err)
+	s.mu.RLock()
+	var tails []tailCommit
+	for _, tail := range []*tail{s.frozen, s.active} {
+		if tail != nil && tail.tenants[t] != nil {
+			tails = append(tails, tail.tenants[t].commits...)
+		}
+	}
+	tx, err := s.db.Begin(false)
+	s.mu.RUnlock()
+	if err != nil {
+		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
+	}
+	defer tx.Rollback()
+	prefix := tenantKey(t)
+	commits := tx.Bucket(bucketCommits).Cursor()
+	for k, b := commits.Seek(commitKey(t, after+1)); bytes.HasPrefix(k, prefix); k, b = commits.Next() {
+		rev := ledger.Revision(binary.BigEndian.Uint64(k[len(prefix):]))
+		found, err := checkedCommit(t, rev, k, b)
+		if err != nil {
+			return err
+		}
+		after = rev
+		if !yield(Recorded{Sequence: found.sequence, Tenant: t, Revision: rev, Encoded: bytes.Clone(found.encoded)}) {
+			return nil
+		}
+	}
+	for _, c := range tails {
+		if c.Revision <= after {
+			continue // it is in the file, too
+		}
+		if !yield(Recorded{c.sequence, t, c.Revision, c.Encoded, c.Commit}) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// Moved returns a channel that is closed once the position is after the given one.
+func (r *Replica) Moved(after ledger.Sequence) <-chan struct{} {
+	s := r.store.Load()
+	if s == nil {
+		return nil // it is looked at again after a while
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.position > after {
+		moved := make(chan struct{})
+		close(moved)
+		return moved
+	}
+	if s.moved == nil {
+		s.moved = make(chan struct{})
+	}
+	return s.moved
+}

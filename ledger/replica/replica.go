@@ -211,14 +211,32 @@ func (r *Replica) Heads(from ledger.Tenant) []TenantHead {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
+	return s.heads(func(t ledger.Tenant) bool { return t >= from && !t.Reserved() })
+}
+
+// heads are the newest commits of the tenants that are wanted, sorted by name. s.mu is
+// held.
+func (s *store) heads(wanted func(ledger.Tenant) bool) []TenantHead {
 	var out []TenantHead
 	for t, ts := range s.tenants {
-		if ts.head.Revision > 0 && t >= from && !t.Reserved() {
+		if ts.head.Revision > 0 && wanted(t) {
 			out = append(out, TenantHead{t, ts.head})
 		}
 	}
 	slices.SortFunc(out, func(a, b TenantHead) int { return cmp.Compare(a.Tenant, b.Tenant) })
 	return out
+}
+
+// AllHeads are the newest commits of all tenants, those of the ledger's own included,
+// and the position at which they were that.
+func (r *Replica) AllHeads() ([]TenantHead, ledger.Sequence) {
+	s := r.store.Load()
+	if s == nil {
+		return nil, 0
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.heads(func(ledger.Tenant) bool { return true }), s.position
 }
 
 // TenantHead is a tenant's newest commit.

@@ -2822,7 +2822,7 @@ type GetStatusResponse struct {
 	UnroutedKeys []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
 	// The gateways that this one replicates from, in the order in which they are tried;
 	// none if it follows the journal itself.
-	Upstreams     []*UpstreamStatus `protobuf:"bytes,12,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	Upstreams     []*UpstreamStatus `protobuf:"bytes,14,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3630,7 +3630,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bunrouted\x18\n" +
 	" \x01(\x04R\bunrouted\x12#\n" +
 	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\x126\n" +
-	"\tupstreams\x18\f \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\"\xcf\x01\n" +
+	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +

@@ -40,6 +40,9 @@ func (b *beside[Stream]) open(what journal.SideKind, open func(context.Context, 
 
 // readLog is the gateway's way to the recorded reads.
 func (n *Node) readLog() (gateway.ReadLog, error) {
+	if n.upstream != nil {
+		return edgeReads{n.upstream}, nil
+	}
 	a := n.attached.Load()
 	if a == nil {
 		return nil, errNotReached
@@ -49,6 +52,9 @@ func (n *Node) readLog() (gateway.ReadLog, error) {
 
 // keys is the keyring's way to the tenants' keys.
 func (n *Node) keys() (secret.Keys, error) {
+	if n.upstream != nil {
+		return nil, errEdge
+	}
 	a := n.attached.Load()
 	if a == nil {
 		return nil, errNotReached

@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/proof"
@@ -57,12 +58,16 @@ type Config struct {
 	// Console says how visitors of the console log in.
 	Console Console
 	Roles   []string
-	// Tenants to hold and serve; empty for all.
+	// Tenants to replicate and serve, for an edge; empty for all.
 	Tenants []ledger.Tenant
+	// Upstream makes the process an edge gateway, which has no journal; nil for a process
+	// that follows the journal itself.
+	Upstream *Upstream
 	// Environment is part of parameters' names for callers of the AWS reference
 	// implementation; see gateway.Config.
 	Environment string
-	// NATS says how to reach servers that someone else runs; nil embeds one.
+	// NATS says how to reach servers that someone else runs; nil embeds one, but for an
+	// edge.
 	NATS *NATS
 	// Journal says how to open it; Embedded and Log are filled in.
 	Journal journal.Config
@@ -95,8 +100,9 @@ type Node struct {
 	secrets     *secret.Keyring
 	schemas     *schema.Source
 	sinkMetrics *projector.Metrics
-	tree        *proof.Tree // nil without the role
-	fallback    *fallback   // nil without one
+	tree        *proof.Tree         // nil without the role
+	fallback    *fallback           // nil without one
+	upstream    *replication.Client // nil but for an edge
 	gateway     *gateway.Gateway
 	grpc        net.Listener
 	http        net.Listener
@@ -130,7 +136,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return n, fmt.Errorf("make the data folder: %w", err)
 	}
-	if cfg.NATS == nil {
+	if cfg.NATS == nil && cfg.Upstream == nil {
 		shareProcessors()
 		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log}); err != nil {
 			return n, err
@@ -168,16 +174,24 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.fallback = &fallback{sink: cfg.Fallback, routes: n.routes, replica: n.replica, log: cfg.Log}
 		gatewayConfig.Fallback, gatewayConfig.FallbackSink = n.fallback, cfg.Fallback
 	}
+	if n.grpc, err = net.Listen("tcp", cfg.Listen); err != nil {
+		return n, fmt.Errorf("listen for gRPC: %w: choose another --listen", err)
+	}
+	gatewayConfig.ID = newID(n.GRPC())
+	if cfg.Upstream != nil {
+		n.upstream = n.replicate(gatewayConfig.ID)
+		gatewayConfig.Upstream, gatewayConfig.ForwardWrites = n.upstream, cfg.Upstream.ForwardWrites
+	}
 	if n.gateway, err = gateway.New(gatewayConfig); err != nil {
 		return n, err
+	}
+	if n.upstream != nil {
+		n.replica.FollowUpstream(n.upstream)
 	}
 	if n.server != nil {
 		if err := n.attach(ctx); err != nil {
 			return n, err
 		}
-	}
-	if n.grpc, err = net.Listen("tcp", cfg.Listen); err != nil {
-		return n, fmt.Errorf("listen for gRPC: %w: choose another --listen", err)
 	}
 	if n.http, err = net.Listen("tcp", cfg.HTTP); err != nil {
 		return n, fmt.Errorf("listen for HTTP: %w: choose another --http", err)
@@ -246,7 +260,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.web.server != nil {
 		group.Go(func() error { return serveHTTP(n.web.server, n.web.listener) })
 	}
-	group.Go(func() error { return n.seek(ctx) })
+	if n.upstream == nil {
+		group.Go(func() error { return n.seek(ctx) })
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		n.web.close()
@@ -408,6 +424,11 @@ func (n *Node) close() {
 	if n.replica != nil {
 		if err := n.replica.Close(); err != nil {
 			n.cfg.Log.Error("close replica", "error", err)
+		}
+	}
+	if n.upstream != nil {
+		if err := n.upstream.Close(); err != nil {
+			n.cfg.Log.Error("close the connections to upstreams", "error", err)
 		}
 	}
 	if n.tree != nil {

@@ -64,6 +64,9 @@ func (n *Node) project(ctx context.Context, a *attached) error {
 
 // sinks is the gateway's way to the processes that write to sinks.
 func (n *Node) sinks() (gateway.Sinks, error) {
+	if n.upstream != nil {
+		return nil, errEdge
+	}
 	a := n.attached.Load()
 	if a == nil {
 		return nil, errNotReached

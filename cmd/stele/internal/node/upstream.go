@@ -1,0 +1,69 @@
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/replication"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+)
+
+// Upstream says which gateways an edge replicates from.
+type Upstream struct {
+	// Addresses, host:port, in the order in which they are tried.
+	Addresses []string
+	// TokenFile holds the edge's token; it is read again for every connection.
+	TokenFile string
+	// TLS shows upstreams a certificate, and says whose CA theirs are of.
+	TLS certs.Files
+	// ForwardWrites sends writes to the upstream with the caller's token.
+	ForwardWrites bool
+}
+
+// newID names this process to other gateways.
+func newID(listen string) *stelev1.GatewayID {
+	id := make([]byte, 16)
+	rand.Read(id)
+	return &stelev1.GatewayID{Id: id, Address: listen}
+}
+
+// replicate makes the client that the replica follows.
+func (n *Node) replicate(id *stelev1.GatewayID) *replication.Client {
+	u := n.cfg.Upstream
+	token := func() (string, error) {
+		b, err := os.ReadFile(u.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("read the token for the upstream: %w", err)
+		}
+		return strings.TrimSpace(string(b)), nil
+	}
+	dial := func(token func() (string, error)) func(string) (*grpc.ClientConn, error) {
+		return func(address string) (*grpc.ClientConn, error) { return conn.Dial(address, u.TLS, token) }
+	}
+	return replication.NewClient(replication.Config{
+		Addresses: u.Addresses, Dial: dial(token), Forward: dial(func() (string, error) { return "", nil }),
+		Tenants: n.cfg.Tenants, Self: id, Pin: replication.Pin(n.cfg.Data), Log: n.cfg.Log,
+	})
+}
+
+// edgeReads has an edge's reads recorded by its upstream.
+type edgeReads struct{ *replication.Client }
+
+// Scan is not for an edge: its gateway sends the calls that need it to the upstream.
+func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time, func(ledger.Sequence, time.Time, []byte) bool) error {
+	return errEdge
+}
+
+// errEdge: the call needs what only processes with NATS have.
+var errEdge = fmt.Errorf("%w: this gateway is an edge; ask its upstream", ledger.ErrUnavailable)
+
+var _ gateway.ReadLog = edgeReads{}

@@ -1,0 +1,182 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stelehq/stele/gateway/replication"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/reflect/protoregistry"
+)
+
+// Upstream is the gateway that this one, an edge, replicates from.
+type Upstream interface {
+	// Conn is a connection that sends no token of its own, and its address.
+	Conn() (*grpc.ClientConn, string, error)
+	// Path is the gateways from this one up to the one that follows the journal.
+	Path() replication.Path
+	Status() []*stelev1.UpstreamStatus
+	Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error)
+}
+
+// forwarded are the calls that an edge cannot answer itself: they need the tree, the
+// stream of recorded reads, or the processes that write to sinks. It sends them to its
+// upstream with the caller's token.
+var forwarded = map[string]bool{
+	stelev1.Ledger_ListReads_FullMethodName:       true,
+	stelev1.Proof_GetCheckpoint_FullMethodName:    true,
+	stelev1.Proof_ProveInclusion_FullMethodName:   true,
+	stelev1.Proof_ProveConsistency_FullMethodName: true,
+	stelev1.Sinks_ListSinks_FullMethodName:        true,
+	stelev1.Sinks_ListParked_FullMethodName:       true,
+	stelev1.Sinks_ListDrift_FullMethodName:        true,
+	stelev1.Sinks_Replay_FullMethodName:           true,
+	stelev1.Sinks_Retry_FullMethodName:            true,
+	stelev1.Sinks_Skip_FullMethodName:             true,
+	stelev1.Sinks_CheckDrift_FullMethodName:       true,
+}
+
+// forwardedWrites are those that an edge sends to its upstream if it was told to forward
+// writes.
+var forwardedWrites = map[string]bool{
+	stelev1.Ledger_Commit_FullMethodName:      true,
+	stelev1.Ledger_Plan_FullMethodName:        true,
+	stelev1.Ledger_Rollback_FullMethodName:    true,
+	stelev1.Ledger_Revert_FullMethodName:      true,
+	stelev1.Ledger_ShredTenant_FullMethodName: true,
+}
+
+// noWritesError is an edge's answer to a write.
+type noWritesError struct{ to string }
+
+func (e *noWritesError) Error() string {
+	return fmt.Sprintf("%v: this gateway is an edge; write to its upstream %s, or start it with --forward-writes", ledger.ErrReadOnly, e.to)
+}
+
+func (e *noWritesError) Unwrap() error { return ledger.ErrReadOnly }
+
+// forwards reports whether a call goes to the upstream.
+func (g *Gateway) forwards(method string) bool {
+	return g.cfg.Upstream != nil && (forwarded[method] || g.cfg.ForwardWrites && forwardedWrites[method])
+}
+
+// toUpstream makes calls on the upstream in the caller's name.
+func toUpstream(ctx context.Context) context.Context {
+	out := metadata.MD{}
+	for _, name := range []string{"authorization", tenantHeader} {
+		out[name] = metadata.ValueFromIncomingContext(ctx, name)
+	}
+	return metadata.NewOutgoingContext(ctx, out)
+}
+
+// forward sends a unary call to the upstream. After a write it answers when this gateway
+// has the commit, so that the caller reads what it wrote.
+func (g *Gateway) forward(ctx context.Context, method string, req any) (any, error) {
+	conn, _, err := g.cfg.Upstream.Conn()
+	if err != nil {
+		return nil, err
+	}
+	resp, err := newResponse(method)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Invoke(toUpstream(ctx), method, req, resp); err != nil {
+		return nil, err
+	}
+	g.awaitCommit(ctx, resp)
+	return resp, nil
+}
+
+// awaitTimeout bounds how long a forwarded write waits to become readable here. It is
+// durable, whether it does or not.
+const awaitTimeout = 5 * time.Second
+
+func (g *Gateway) awaitCommit(ctx context.Context, resp any) {
+	made, ok := resp.(*stelev1.CommitResponse)
+	if !ok {
+		in, nested := resp.(interface {
+			GetCommit() *stelev1.CommitResponse
+		})
+		if !nested {
+			return
+		}
+		made = in.GetCommit()
+	}
+	if made.GetRevision() == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
+	defer cancel()
+	if err := g.cfg.Replica.Wait(ctx, callerOf(ctx).tenant, ledger.Revision(made.Revision)); err != nil {
+		g.cfg.Log.Warn("a forwarded write is durable and not readable here yet", "tenant", callerOf(ctx).tenant, "revision", made.Revision, "error", err)
+	}
+}
+
+// newResponse makes an empty response of the method.
+func newResponse(method string) (proto.Message, error) {
+	name := protoreflect.FullName(method[1:])
+	for i := range method {
+		if i > 0 && method[i] == '/' {
+			name = protoreflect.FullName(method[1:i]).Append(protoreflect.Name(method[i+1:]))
+		}
+	}
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("forward %s: %w", method, err)
+	}
+	t, err := protoregistry.GlobalTypes.FindMessageByName(d.(protoreflect.MethodDescriptor).Output().FullName())
+	if err != nil {
+		return nil, fmt.Errorf("forward %s: %w", method, err)
+	}
+	return t.New().Interface(), nil
+}
+
+// forwardCommits sends a stream of change sets to the upstream, and its answers back.
+func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	conn, _, err := g.cfg.Upstream.Conn()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	up, err := stelev1.NewLedgerClient(conn).CommitStream(toUpstream(ctx))
+	if err != nil {
+		return err
+	}
+	g.running.Go(func() { // ends with the stream, at the latest when this handler returns
+		for {
+			req, err := stream.Recv()
+			switch {
+			case errors.Is(err, io.EOF):
+				up.CloseSend()
+				return
+			case err != nil:
+				cancel()
+				return
+			case up.Send(req) != nil:
+				return // Recv reports why
+			}
+		}
+	})
+	for {
+		resp, err := up.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		g.awaitCommit(ctx, resp)
+		if err := stream.Send(resp); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,215 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/replication"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// replicationService lets edges replicate from this gateway.
+type replicationService struct {
+	stelev1.UnimplementedReplicationServer
+	g *Gateway
+}
+
+// mayReplicate is nil if the caller is allowed to copy the tenant's commits: an operator,
+// or an edge whose token names the tenant and, if the tenant has grants, holds one with
+// the operation replicate.
+func (g *Gateway) mayReplicate(c caller, t ledger.Tenant) error {
+	c.tenant = t
+	if !c.Has(identity.Operator) && !c.MayReplicate(t) {
+		return denied("the token of %s does not name %s among the tenants to replicate", c.Subject, t)
+	}
+	s, err := g.scope(c, toReplicate)
+	switch {
+	case err != nil:
+		return err
+	case !s.prefix(""):
+		return denied("no grant of %s lets %s replicate it", t, c.Subject)
+	}
+	return nil
+}
+
+// mayReplicateAll is nil if the caller is allowed to copy the commits of all tenants, also
+// of those that do not exist yet.
+func (g *Gateway) mayReplicateAll(c caller) error {
+	if !c.Has(identity.Operator) && !c.MayReplicate(identity.AllTenants) {
+		return denied("the token of %s does not name all tenants (%q) to replicate", c.Subject, identity.AllTenants)
+	}
+	for _, h := range g.cfg.Replica.Heads("") {
+		if err := g.mayReplicate(c, h.Tenant); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Follow sends the commits of tenants to an edge.
+func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	c := callerOf(ctx)
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	start := first.GetStart()
+	if start == nil {
+		return ledger.Invalid("start", "the first request of a stream must be a start")
+	}
+	tenants, err := s.wanted(start)
+	if err != nil {
+		return err
+	}
+	allowed := func() error {
+		if start.AllTenants {
+			return s.g.mayReplicateAll(c)
+		}
+		for _, t := range tenants {
+			if err := s.g.mayReplicate(c, t); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := allowed(); err != nil {
+		return err
+	}
+	if err := s.record(ctx, c, tenants); err != nil {
+		return err
+	}
+	polls := make(chan uint64, 1)
+	s.g.running.Go(func() { // ends with the stream
+		for {
+			req, err := stream.Recv()
+			if err != nil {
+				if !errors.Is(err, io.EOF) {
+					cancel(err)
+				} else {
+					cancel(nil)
+				}
+				return
+			}
+			poll := req.GetPoll()
+			if poll == nil {
+				cancel(ledger.Invalid("poll", "after the start, all requests of a stream are polls"))
+				return
+			}
+			select {
+			case polls <- poll.Id:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	server := replication.Server{Replica: s.g.cfg.Replica, Path: s.g.path, Recheck: allowed}
+	err = server.Follow(ctx, tenants, start, polls, stream.Send)
+	if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return err
+}
+
+// wanted reads which tenants the edge asks for; none for all.
+func (s replicationService) wanted(start *stelev1.FollowStart) ([]ledger.Tenant, error) {
+	if start.AllTenants {
+		if len(start.Tenants) > 0 {
+			return nil, ledger.Invalid("start.tenants", "name tenants, or ask for all of them with all_tenants")
+		}
+		if len(s.g.cfg.Tenants) > 0 {
+			return nil, fmt.Errorf("%w: it replicates some tenants only; ask another gateway for all", errNotServed)
+		}
+		return nil, nil
+	}
+	if len(start.Tenants) == 0 {
+		return nil, ledger.Invalid("start.tenants", "name at least one tenant, or ask for all of them with all_tenants")
+	}
+	tenants := make([]ledger.Tenant, len(start.Tenants))
+	for i, name := range start.Tenants {
+		t, err := ledger.ParseTenant(name)
+		switch {
+		case err != nil:
+			return nil, ledger.Invalid(fmt.Sprintf("start.tenants[%d]", i), err.Error())
+		case t.Reserved():
+			return nil, ledger.Invalid(fmt.Sprintf("start.tenants[%d]", i), fmt.Sprintf("%s comes along with any other tenant: leave it out", t))
+		case !s.g.serves(t):
+			return nil, fmt.Errorf("%w: %s; ask another gateway", errNotServed, t)
+		}
+		tenants[i] = t
+	}
+	return tenants, nil
+}
+
+// record makes a record of the replication of each tenant whose policy asks for one. An
+// edge with all tenants has a record at each of those that exist now.
+func (s replicationService) record(ctx context.Context, c caller, tenants []ledger.Tenant) error {
+	if len(tenants) == 0 {
+		for _, h := range s.g.cfg.Replica.Heads("") {
+			tenants = append(tenants, h.Tenant)
+		}
+	}
+	for _, t := range tenants {
+		if err := s.g.record(ctx, t, stelev1.Replication_Follow_FullMethodName, asked{prefixes: []string{""}}, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Prove proves commits, from this gateway's tree or its upstream's.
+func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
+	for _, h := range req.Commits {
+		if t := ledger.Tenant(h.Tenant); t != ledger.System {
+			if err := s.g.mayReplicate(callerOf(ctx), t); err != nil {
+				return nil, err
+			}
+		}
+	}
+	switch {
+	case s.g.cfg.Tree != nil:
+		return replication.Prove(s.g.cfg.Tree, req)
+	case s.g.cfg.Upstream != nil:
+		return s.g.cfg.Upstream.Prove(ctx, req)
+	}
+	return nil, errNoTree
+}
+
+// RecordRead makes a record that an edge has written durable.
+func (s replicationService) RecordRead(ctx context.Context, req *stelev1.RecordReadRequest) (*stelev1.RecordReadResponse, error) {
+	t, err := ledger.ParseTenant(req.Tenant)
+	if err != nil {
+		return nil, ledger.Invalid("tenant", err.Error())
+	}
+	if err := s.g.mayReplicate(callerOf(ctx), t); err != nil {
+		return nil, err
+	}
+	var record stelev1.ReadRecord
+	if err := proto.Unmarshal(req.Record, &record); err != nil || record.Tenant != req.Tenant {
+		return nil, ledger.Invalid("record", "it is not the bytes of a ReadRecord of "+req.Tenant)
+	}
+	log, err := s.g.readLog()
+	if err != nil {
+		return nil, err
+	}
+	seq, err := log.Append(ctx, req.Tenant, req.Record)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.RecordReadResponse{Sequence: uint64(seq)}, nil
+}
+
+// path is the gateways from this one up to the one that follows the journal.
+func (g *Gateway) path() replication.Path {
+	if g.cfg.Upstream != nil {
+		return g.cfg.Upstream.Path()
+	}
+	return replication.Path{g.cfg.ID}
+}

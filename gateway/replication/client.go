@@ -1,0 +1,423 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+const (
+	// pollInterval is how often the upstream is asked how far it has come. It bounds the
+	// age of the edge's answers.
+	pollInterval = 500 * time.Millisecond
+	// silence is how long an upstream may not answer before another one is tried.
+	silence = 5 * time.Second
+	// retryFirst and retryMost bound the pause after all upstreams have failed.
+	retryFirst = 100 * time.Millisecond
+	retryMost  = 2 * time.Second
+	// leftFor is how long an upstream that contradicts what was seen is not asked again.
+	leftFor = 10 * time.Minute
+	// maxReceive is the longest message, in bytes: a batch, or one large commit.
+	maxReceive = 16 << 20
+)
+
+// Config says what to replicate from where.
+type Config struct {
+	// Addresses of the upstreams, host:port, in the order in which they are tried.
+	Addresses []string
+	// Dial makes a connection that sends this edge's token. Calls with a token of their
+	// own go over connections that Forward makes.
+	Dial func(address string) (*grpc.ClientConn, error)
+	// Forward makes a connection that sends no token.
+	Forward func(address string) (*grpc.ClientConn, error)
+	// Tenants to replicate; none for all.
+	Tenants []ledger.Tenant
+	// Self is this gateway.
+	Self *stelev1.GatewayID
+	// Pin keeps the ledger's public key and the newest verified checkpoint.
+	Pin Pin
+	Log *slog.Logger
+}
+
+// Client follows upstreams, one at a time. It is a replica.Upstream. Close it after the
+// replica.
+type Client struct {
+	cfg       Config
+	upstreams []*upstream
+
+	mu       sync.Mutex // guards the fields below, and those of upstreams that say so
+	followed *upstream  // nil while there is none
+	path     Path       // of the one that was followed last
+}
+
+// upstream is one address. conn is made when it is first used.
+type upstream struct {
+	address string
+	once    sync.Once
+	conn    *grpc.ClientConn // with this edge's token
+	forward *grpc.ClientConn // without a token
+	err     error            // of making them
+
+	// Guarded by Client.mu.
+	trouble string // why it is not followed
+	path    Path
+	left    time.Time // when it contradicted what was seen; zero if it did not
+	// verified is when, and at which size, commits were last proven.
+	verified     time.Time
+	verifiedSize int64
+}
+
+// NewClient follows nothing until the replica calls Follow.
+func NewClient(cfg Config) *Client {
+	c := &Client{cfg: cfg}
+	for _, address := range cfg.Addresses {
+		c.upstreams = append(c.upstreams, &upstream{address: address})
+	}
+	return c
+}
+
+// Close closes the connections.
+func (c *Client) Close() error {
+	var errs []error
+	for _, u := range c.upstreams {
+		u.once.Do(func() { u.err = errors.New("closed") })
+		for _, conn := range []*grpc.ClientConn{u.conn, u.forward} {
+			if conn != nil {
+				errs = append(errs, conn.Close())
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Client) open(u *upstream) (*grpc.ClientConn, error) {
+	u.once.Do(func() {
+		if u.conn, u.err = c.cfg.Dial(u.address); u.err == nil {
+			u.forward, u.err = c.cfg.Forward(u.address)
+		}
+	})
+	return u.conn, u.err
+}
+
+// Epoch asks the upstreams, in their order, for the identity of the ledger.
+func (c *Client) Epoch(ctx context.Context) (e ledger.Epoch, err error) {
+	for _, u := range c.upstreams {
+		var welcome *stelev1.FollowWelcome
+		if welcome, err = c.welcome(ctx, u); err == nil && copy(e[:], welcome.Epoch) != len(e) {
+			err = fmt.Errorf("its epoch has %d bytes", len(welcome.Epoch))
+		}
+		if err == nil {
+			return e, nil
+		}
+		err = fmt.Errorf("upstream %s: %w", u.address, err)
+		c.failed(u, err)
+	}
+	return e, err
+}
+
+// welcome starts to follow, and ends it.
+func (c *Client) welcome(ctx context.Context, u *upstream) (*stelev1.FollowWelcome, error) {
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	stream, err := c.start(ctx, u, nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	m, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	if m.GetWelcome() == nil {
+		return nil, errors.New("its first response is not a welcome")
+	}
+	return m.GetWelcome(), nil
+}
+
+type stream = grpc.BidiStreamingClient[stelev1.FollowRequest, stelev1.FollowResponse]
+
+func (c *Client) start(ctx context.Context, u *upstream, epoch []byte, have []replica.TenantHead) (stream, error) {
+	conn, err := c.open(u)
+	if err != nil {
+		return nil, err
+	}
+	s, err := stelev1.NewReplicationClient(conn).Follow(ctx, grpc.MaxCallRecvMsgSize(maxReceive))
+	if err != nil {
+		return nil, err
+	}
+	start := &stelev1.FollowStart{Epoch: epoch, AllTenants: len(c.cfg.Tenants) == 0}
+	for _, t := range c.cfg.Tenants {
+		start.Tenants = append(start.Tenants, string(t))
+	}
+	for _, h := range have {
+		start.Have = append(start.Have, &stelev1.ReplicatedHead{Tenant: string(h.Tenant), Revision: uint64(h.Head.Revision), Id: h.Head.ID[:]})
+	}
+	return s, s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Start{Start: start}})
+}
+
+// Follow hands over what the upstreams send until ctx ends or the replica's file fails.
+// It goes from one to the next when one fails, and continues where the other ended.
+func (c *Client) Follow(ctx context.Context, epoch ledger.Epoch, to *replica.Target) error {
+	defer c.following(nil, nil)
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		for _, u := range c.upstreams {
+			if c.isLeft(u) {
+				continue
+			}
+			begun := time.Now()
+			err := c.session(ctx, u, epoch, to)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if replica.IsDamage(err) {
+				return err
+			}
+			c.failed(u, err)
+			c.cfg.Log.Warn("cannot follow the upstream; trying the next", "upstream", u.address, "error", err)
+			if time.Since(begun) > silence { // it worked for a while
+				wait = retryFirst
+			}
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// session follows one upstream until it fails.
+func (c *Client) session(ctx context.Context, u *upstream, epoch ledger.Epoch, to *replica.Target) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	quiet := time.AfterFunc(silence, func() { cancel(fmt.Errorf("%w: it has not answered for %s", ledger.ErrUnavailable, silence)) })
+	defer quiet.Stop()
+	s, err := c.start(ctx, u, epoch[:], to.Have())
+	if err != nil {
+		return err
+	}
+	p := &polls{asked: make(map[uint64]time.Time)}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel(nil) // before running is waited for
+	checks := make(chan struct{}, 1)
+	running.Go(func() { p.run(ctx, s) })
+	running.Go(func() {
+		if err := c.verify(ctx, u, to, checks); err != nil {
+			cancel(err)
+		}
+	})
+	for {
+		m, err := s.Recv()
+		if err != nil {
+			if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
+				return cause
+			}
+			return err
+		}
+		quiet.Reset(silence)
+		switch e := m.Event.(type) {
+		case *stelev1.FollowResponse_Welcome:
+			if string(e.Welcome.Epoch) != string(epoch[:]) {
+				return fmt.Errorf("%w: it is of the ledger %x, and the edge's is %s", ErrHistoryChanged, e.Welcome.Epoch, epoch)
+			}
+			err = c.following(u, e.Welcome.Path)
+		case *stelev1.FollowResponse_Commits:
+			err = apply(to, e.Commits.Commits)
+		case *stelev1.FollowResponse_Progress:
+			if err = c.following(u, e.Progress.Path); err == nil {
+				err = progress(to, e.Progress, p)
+			}
+			select {
+			case checks <- struct{}{}:
+			default:
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func apply(to *replica.Target, commits []*stelev1.ReplicatedCommit) error {
+	batch := make([]replica.Replicated, len(commits))
+	for i, rc := range commits {
+		commit, err := ledger.DecodeCommit(rc.Commit)
+		if err != nil {
+			return &ledger.ChainError{Reason: err.Error()}
+		}
+		batch[i] = replica.Replicated{Sequence: ledger.Sequence(rc.Position), Commit: commit}
+	}
+	return to.Apply(batch)
+}
+
+// progress notes how far the upstream has come. Its age counts from when it was asked:
+// how long the answer took is not known otherwise.
+func progress(to *replica.Target, m *stelev1.FollowProgress, p *polls) error {
+	if m.Stopped != "" {
+		return fmt.Errorf("%w: it has stopped following: %s", ledger.ErrUnavailable, m.Stopped)
+	}
+	var current time.Time
+	if asked, ok := p.take(m.Id); ok && m.Age != nil {
+		current = asked.Add(-max(m.Age.AsDuration(), 0))
+	}
+	to.Progress(ledger.Sequence(m.Position), ledger.Sequence(m.LastPosition), current)
+	return nil
+}
+
+// polls are the questions that wait for an answer.
+type polls struct {
+	mu    sync.Mutex
+	asked map[uint64]time.Time
+}
+
+func (p *polls) run(ctx context.Context, s stream) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for id := uint64(1); ; id++ {
+		p.mu.Lock()
+		p.asked[id] = time.Now()
+		p.mu.Unlock()
+		if s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Poll{Poll: &stelev1.FollowPoll{Id: id}}}) != nil {
+			return // Recv reports why
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (p *polls) take(id uint64) (asked time.Time, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	asked, ok = p.asked[id]
+	delete(p.asked, id)
+	return asked, ok
+}
+
+// following notes which upstream is followed, and its path.
+func (c *Client) following(u *upstream, path Path) error {
+	if path.contains(c.cfg.Self) {
+		return fmt.Errorf("%w: %s > %s", ErrCycle, c.cfg.Self.Address, path)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.followed = u; u != nil {
+		u.trouble, u.path, c.path = "", path, path
+	}
+	return nil
+}
+
+// failed notes why an upstream is not followed. One whose commits contradict what was
+// seen is left for a while.
+func (c *Client) failed(u *upstream, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u.trouble, u.path, c.followed = err.Error(), nil, nil
+	var chain *ledger.ChainError
+	if errors.As(err, &chain) || errors.Is(err, errNotProven) {
+		u.left = time.Now()
+		c.cfg.Log.Error("the upstream contradicts what was seen of the ledger; it is left for others", "upstream", u.address, "for", leftFor, "error", err)
+	}
+	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
+		u.trouble = s.Message()
+	}
+}
+
+func (c *Client) isLeft(u *upstream) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(u.left) < leftFor
+}
+
+// Path is the gateways from this one up to the one that follows the journal, as far as
+// that is known.
+func (c *Client) Path() Path {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append(Path{c.cfg.Self}, c.path...)
+}
+
+// Status describes the upstreams, in the order in which they are tried.
+func (c *Client) Status() []*stelev1.UpstreamStatus {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*stelev1.UpstreamStatus
+	for _, u := range c.upstreams {
+		st := &stelev1.UpstreamStatus{Address: u.address, Following: u == c.followed, Error: u.trouble, Path: u.path.addresses(), VerifiedSize: uint64(u.verifiedSize)}
+		if !u.verified.IsZero() {
+			st.Verified = timestamppb.New(u.verified)
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// best is the upstream that is followed, else the first that is not left.
+func (c *Client) best() *upstream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.followed != nil {
+		return c.followed
+	}
+	if i := slices.IndexFunc(c.upstreams, func(u *upstream) bool { return time.Since(u.left) >= leftFor }); i >= 0 {
+		return c.upstreams[i]
+	}
+	return c.upstreams[0]
+}
+
+// Conn is a connection to an upstream that sends no token of its own, and its address.
+func (c *Client) Conn() (*grpc.ClientConn, string, error) {
+	u := c.best()
+	if _, err := c.open(u); err != nil {
+		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
+	}
+	return u.forward, u.address, nil
+}
+
+// replication calls an upstream with this edge's token.
+func (c *Client) replication() (stelev1.ReplicationClient, string, error) {
+	u := c.best()
+	conn, err := c.open(u)
+	if err != nil {
+		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
+	}
+	return stelev1.NewReplicationClient(conn), u.address, nil
+}
+
+// Append makes a record of a read of the tenant durable in the ledger.
+func (c *Client) Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error) {
+	rc, address, err := c.replication()
+	if err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, silence)
+	defer cancel()
+	resp, err := rc.RecordRead(ctx, &stelev1.RecordReadRequest{Tenant: tenant, Record: record})
+	if err != nil {
+		return 0, fmt.Errorf("%w: record a read at the upstream %s: %w", ledger.ErrUnavailable, address, err)
+	}
+	return ledger.Sequence(resp.Sequence), nil
+}
+
+// Prove asks the upstream, for a gateway below this one.
+func (c *Client) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
+	rc, _, err := c.replication()
+	if err != nil {
+		return nil, err
+	}
+	return rc.Prove(ctx, req)
+}

@@ -1,0 +1,68 @@
+// Package replication keeps the replica of a gateway, the edge, equal to that of another
+// one, its upstream, for some tenants or for all.
+//
+// The upstream sends raw commits: for each tenant first those after the newest that the
+// edge has, then new ones as they become visible. The edge checks the epoch, each
+// tenant's chain, and from time to time that its newest commits are in the tree of a
+// signed checkpoint. So an upstream can delay history but not alter, reorder or drop any
+// of it unnoticed; one that tries is left for another.
+//
+// Twice a second the edge asks how far the upstream has come. The age of the edge's
+// answers is the age that the upstream reports plus the time since it was asked. That
+// age is the upstream's word: a checkpoint proves what was written, not that nothing was
+// written since.
+//
+// Upstreams form a tree of any depth. Every gateway reports the path from it to the one
+// that follows the journal, and a gateway that finds itself on the path of its upstream
+// refuses it.
+package replication
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+	"strings"
+
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+var (
+	// ErrHistoryChanged: the edge has commits that the upstream's ledger has not.
+	ErrHistoryChanged = errors.New("the edge's history is not the upstream's")
+	// ErrCycle: the edge is on the path of its upstream.
+	ErrCycle = errors.New("gateways replicate from each other in a cycle")
+	// ErrPruned: the upstream no longer has commits that the edge lacks.
+	ErrPruned = errors.New("the upstream does not keep the history that is needed")
+)
+
+// Path is the gateways from one up to the one that follows the journal.
+type Path []*stelev1.GatewayID
+
+// String joins the addresses.
+func (p Path) String() string { return strings.Join(p.addresses(), " > ") }
+
+func (p Path) addresses() []string {
+	var names []string
+	for _, id := range p {
+		names = append(names, id.Address)
+	}
+	return names
+}
+
+func (p Path) contains(id *stelev1.GatewayID) bool {
+	return slices.ContainsFunc(p, func(on *stelev1.GatewayID) bool { return bytes.Equal(on.Id, id.Id) })
+}
+
+// held are the tenants whose commits travel: the wanted ones, and the ledger's own; nil
+// stands for all.
+func held(wanted []ledger.Tenant) map[ledger.Tenant]bool {
+	if len(wanted) == 0 {
+		return nil
+	}
+	all := map[ledger.Tenant]bool{ledger.System: true}
+	for _, t := range wanted {
+		all[t] = true
+	}
+	return all
+}

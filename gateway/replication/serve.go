@@ -1,0 +1,200 @@
+package replication
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+// A message ends after so many commits or bytes.
+const (
+	maxBatchCommits = 1000
+	maxBatchBytes   = 1 << 20
+)
+
+// maxWait is how long a stream without new commits and polls rests until it looks
+// whether the replica's file was rebuilt.
+const maxWait = time.Second
+
+// Server sends a replica's commits to edges.
+type Server struct {
+	Replica *replica.Replica
+	// Path is the gateways from this one up to the one that follows the journal.
+	Path func() Path
+	// Recheck, when set, is called at every poll; its error ends the stream.
+	Recheck func() error
+}
+
+// feed is one edge's stream. One goroutine owns it.
+type feed struct {
+	Server
+	send   func(*stelev1.FollowResponse) error
+	wanted map[ledger.Tenant]bool // nil for all
+	// sent is the newest revision that each tenant's edge has.
+	sent map[ledger.Tenant]ledger.Revision
+	// position is up to where every record was sent.
+	position ledger.Sequence
+
+	batch []*stelev1.ReplicatedCommit
+	bytes int
+}
+
+// Follow sends what the edge lacks of the tenants, none for all, and then what comes,
+// until ctx ends. It answers each poll.
+//
+// Errors: ErrHistoryChanged, ErrPruned, and ledger.ErrUnavailable if the replica is
+// behind the edge or is being built.
+func (s Server) Follow(ctx context.Context, tenants []ledger.Tenant, start *stelev1.FollowStart, polls <-chan uint64, send func(*stelev1.FollowResponse) error) error {
+	if !s.Replica.Ready() {
+		return fmt.Errorf("%w: the upstream is still catching up", ledger.ErrUnavailable)
+	}
+	f := &feed{Server: s, send: send, wanted: held(tenants), sent: make(map[ledger.Tenant]ledger.Revision)}
+	epoch := s.Replica.Epoch()
+	if len(start.Epoch) > 0 && string(start.Epoch) != string(epoch[:]) {
+		return fmt.Errorf("%w: it has commits of the ledger %x, and this is %s", ErrHistoryChanged, start.Epoch, epoch)
+	}
+	if err := f.compare(start.Have); err != nil {
+		return err
+	}
+	if err := send(&stelev1.FollowResponse{Event: &stelev1.FollowResponse_Welcome{Welcome: &stelev1.FollowWelcome{Epoch: epoch[:], Path: s.Path()}}}); err != nil {
+		return err
+	}
+	if err := f.backlog(ctx); err != nil {
+		return err
+	}
+	return f.live(ctx, polls)
+}
+
+func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] }
+
+// compare checks that what the edge has is a part of what the replica has.
+func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
+	for _, h := range have {
+		t, rev := ledger.Tenant(h.Tenant), ledger.Revision(h.Revision)
+		if !f.wants(t) || rev == 0 {
+			continue
+		}
+		head := f.Replica.Head(t)
+		if rev > head.Revision {
+			return fmt.Errorf("%w: the edge has %s%s, and this gateway only %s", ledger.ErrUnavailable, t, rev, head.Revision)
+		}
+		id := head.ID
+		if rev < head.Revision {
+			v, err := f.Replica.View(t, replica.At{})
+			if err != nil {
+				return err
+			}
+			_, id, err = v.Summary(rev)
+			v.Close()
+			if err != nil {
+				return err
+			}
+		}
+		if string(h.Id) != string(id[:]) {
+			return fmt.Errorf("%w: its %s%s is %x, and here it is %s", ErrHistoryChanged, t, rev, h.Id, id)
+		}
+		f.sent[t] = rev
+	}
+	return nil
+}
+
+// backlog sends what the edge lacks, tenant by tenant: it finds that by revision, and
+// need not look through the records of others.
+func (f *feed) backlog(ctx context.Context) error {
+	heads, position := f.Replica.AllHeads()
+	for _, h := range heads {
+		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
+			continue
+		}
+		var failed error
+		err := f.Replica.TenantRecords(h.Tenant, f.sent[h.Tenant], func(r replica.Recorded) bool {
+			failed = f.add(r)
+			return failed == nil && ctx.Err() == nil
+		})
+		if err := cmp.Or(failed, err, ctx.Err()); err != nil {
+			return err
+		}
+	}
+	f.position = position
+	return f.flush()
+}
+
+// live sends records as they become visible.
+func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
+	var poll uint64
+	for {
+		// What is reported is read first: everything up to its position is sent by then.
+		progress := f.progress(poll)
+		var failed error
+		position, err := f.Replica.Records(f.position, f.wants, func(r replica.Recorded) bool {
+			if r.Revision <= f.sent[r.Tenant] {
+				return true
+			}
+			failed = f.add(r)
+			return failed == nil
+		})
+		if err := cmp.Or(failed, err); err != nil {
+			return err
+		}
+		f.position = position
+		sent := len(f.batch) > 0
+		if err := f.flush(); err != nil {
+			return err
+		}
+		if sent || poll != 0 {
+			if err := f.send(&stelev1.FollowResponse{Event: &stelev1.FollowResponse_Progress{Progress: progress}}); err != nil {
+				return err
+			}
+		}
+		poll = 0
+		select {
+		case <-f.Replica.Moved(f.position):
+		case poll = <-polls:
+			if f.Recheck != nil {
+				if err := f.Recheck(); err != nil {
+					return err
+				}
+			}
+		case <-time.After(maxWait):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// progress answers a poll; 0 is for none.
+func (f *feed) progress(poll uint64) *stelev1.FollowProgress {
+	p, _ := f.Replica.Progress()
+	out := &stelev1.FollowProgress{Id: poll, Position: uint64(p.Position), LastPosition: uint64(p.Last), Path: f.Path()}
+	if !p.Current.IsZero() {
+		out.Age = durationpb.New(time.Since(p.Current))
+	}
+	if err := f.Replica.Stopped(); err != nil {
+		out.Stopped = err.Error()
+	}
+	return out
+}
+
+func (f *feed) add(r replica.Recorded) error {
+	f.sent[r.Tenant] = r.Revision
+	f.batch = append(f.batch, &stelev1.ReplicatedCommit{Position: uint64(r.Sequence), Commit: r.Encoded})
+	if f.bytes += len(r.Encoded); f.bytes >= maxBatchBytes || len(f.batch) >= maxBatchCommits {
+		return f.flush()
+	}
+	return nil
+}
+
+func (f *feed) flush() error {
+	if len(f.batch) == 0 {
+		return nil
+	}
+	err := f.send(&stelev1.FollowResponse{Event: &stelev1.FollowResponse_Commits{Commits: &stelev1.FollowCommits{Commits: f.batch}}})
+	f.batch, f.bytes = nil, 0
+	return err
+}
