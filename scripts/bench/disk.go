@@ -97,7 +97,7 @@ func (s *session) writeMany(ctx context.Context, n int) (sample, error) {
 	if !ok {
 		return sample{}, errCannot
 	}
-	m, err := measureLimits(s.proc, s.dir)
+	m, err := measureLimits(s.proc.CPU, s.dir)
 	if err != nil {
 		return sample{}, err
 	}

@@ -109,7 +109,7 @@ func (s *session) fairness(ctx context.Context, sec section, length time.Duratio
 // calm commits keys of the first tenant at an even pace, whether or not the ones
 // before have been acknowledged.
 func (s *session) calm(ctx context.Context, w peer.Writer, length time.Duration) (sample, error) {
-	m, err := measureLimits(s.proc, s.dir)
+	m, err := measureLimits(s.proc.CPU, s.dir)
 	if err != nil {
 		return sample{}, err
 	}

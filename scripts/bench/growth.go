@@ -197,6 +197,7 @@ func (s *session) measureSize(ctx context.Context, at string) (map[metric]float6
 	if err != nil {
 		return nil, err
 	}
+	get.limits = nil // as in the row reads
 	s.report.rate(growing, at+": "+commitRate.name, s.peer, rate, "", nil)
 	s.report.latency(growing, at+": "+getLatency.name, s.peer, get, nil)
 	s.report.size(growing, at+": "+residentMem.name, s.peer, mem.Resident)

@@ -40,7 +40,7 @@ const (
 // meter is the counters at the start of a measurement.
 type meter struct {
 	begun   time.Time
-	proc    *peer.Instance
+	cpu     func() ([]peer.CPUTime, error)
 	procs   []peer.CPUTime
 	load    time.Duration
 	machine time.Duration
@@ -48,9 +48,10 @@ type meter struct {
 	stat    string
 }
 
-// measureLimits starts a meter; dir is a directory on the disk.
-func measureLimits(proc *peer.Instance, dir string) (*meter, error) {
-	m := &meter{proc: proc, stat: diskStat(dir)}
+// measureLimits starts a meter of processes, which cpu lists in the same order each
+// time; dir is a directory on the disk.
+func measureLimits(cpu func() ([]peer.CPUTime, error), dir string) (*meter, error) {
+	m := &meter{cpu: cpu, stat: diskStat(dir)}
 	var err error
 	if m.procs, m.load, m.machine, m.disk, err = m.read(); err != nil {
 		return nil, fmt.Errorf("read what the machine does: %w", err)
@@ -60,7 +61,7 @@ func measureLimits(proc *peer.Instance, dir string) (*meter, error) {
 }
 
 func (m *meter) read() (procs []peer.CPUTime, load, machine time.Duration, disk diskCounters, err error) {
-	if procs, err = m.proc.CPU(); err != nil {
+	if procs, err = m.cpu(); err != nil {
 		return
 	}
 	var usage syscall.Rusage
@@ -114,9 +115,10 @@ func (l *limits) text() string {
 		return "-"
 	}
 	var (
-		full  []string
-		parts []string
-		sum   float64
+		full      []string
+		parts     []string
+		sum       float64
+		disturbed bool
 	)
 	for _, c := range l.CPU {
 		sum += c.Part
@@ -124,11 +126,14 @@ func (l *limits) text() string {
 			continue
 		}
 		if c.Process == otherProcess {
-			full = append(full, "disturbed")
+			disturbed = true
 		}
 		parts = append(parts, fmt.Sprintf("%s %.0f", c.Process, c.Part*100))
 	}
-	if sum >= cpuFull {
+	switch {
+	case disturbed:
+		full = append(full, "disturbed")
+	case sum >= cpuFull:
 		full = append(full, "cpu")
 	}
 	if l.Flushing >= diskFull {

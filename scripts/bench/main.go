@@ -112,8 +112,8 @@ func parse(args []string) (*options, error) {
 	usual := []string{"stele", "etcd", "nats", "echo"}
 	words(&o.rows, "rows", names, names, "`rows` to measure, for example writes,reads (default all)")
 	words(&o.peers, "peers", usual, append(slices.Clone(usual), "nats-nosync"), "`peers` to run (default "+strings.Join(usual, ",")+"; also nats-nosync)")
-	numbers(&o.callers, "callers", nil, "concurrent `callers` (default 1,16,64,256, or those of the row)")
-	numbers(&o.tenants, "tenants", nil, "`tenants` that share the keys (default 1,100, or those of the row)")
+	numbers(&o.callers, "callers", nil, "concurrent `callers` (default 1,16,64,256; ledgers 16,64,256)")
+	numbers(&o.tenants, "tenants", nil, "`tenants` that share the keys, in the rows that measure several numbers of them (default 1,100; writes and cluster also 1000)")
 	numbers(&o.watchers, "watchers", []int{1, 1000, 10_000}, "`watches` of one key (default 1,1000,10000); replication uses the last")
 	f.IntVar(&o.rounds, "rounds", 3, "how often the rows that alternate between peers measure each cell; the tables show medians")
 	f.BoolVar(&o.quick, "quick", false, "a short run with little data, to try the harness; its figures mean nothing")

@@ -151,7 +151,7 @@ func (s *session) concurrently(ctx context.Context, callers int, call func(ctx c
 // histograms runs callers over one span and returns the histogram of each, and what
 // limited them.
 func (s *session) histograms(ctx context.Context, callers int, call func(ctx context.Context, caller int, sp span, h *hdrhistogram.Histogram) error) ([]*hdrhistogram.Histogram, *limits, error) {
-	m, err := measureLimits(s.proc, s.dir)
+	m, err := measureLimits(s.proc.CPU, s.dir)
 	if err != nil {
 		return nil, nil, err
 	}

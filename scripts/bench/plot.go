@@ -19,8 +19,8 @@ import (
 // Colors that can be read on a white page and on a black one; the background is
 // transparent.
 var (
-	ink  = color.NRGBA{0x80, 0x86, 0x8e, 0xff}
-	grid = color.NRGBA{0x80, 0x86, 0x8e, 0x40}
+	ink  = color.NRGBA{0x73, 0x7b, 0x85, 0xff}
+	grid = color.NRGBA{0x73, 0x7b, 0x85, 0x40}
 	// series are the lines of the peers, in their order.
 	series = []struct {
 		peer  string
@@ -63,7 +63,7 @@ func plotGrowth(w io.Writer, axes []axis, all map[string]growthResults) error {
 		}
 	}
 	last := panels[0][len(axes)-1]
-	last.Legend.Top = true
+	last.Legend.Top, last.Legend.Padding = true, 4
 	canvas := vgsvg.New(panelWidth*vg.Length(len(axes)), panelHeight*vg.Length(len(metrics)))
 	tiles := draw.Tiles{Rows: len(metrics), Cols: len(axes), PadX: 12, PadY: 10, PadTop: 4, PadBottom: 4, PadLeft: 4, PadRight: 12}
 	canvases := plot.Align(panels, tiles, draw.New(canvas))

@@ -122,6 +122,7 @@ func TestLimits_NamesWhatIsUsedUp(t *testing.T) {
 		{limits{Flushes: -1, CPU: []cpuShare{{"etcd", 0.5}, {loadProcess, 0.42}}}, "cpu: etcd 50 + load 42 %"},
 		{limits{CPU: []cpuShare{{"etcd", 0.1}, {otherProcess, 0.05}}}, "latency: etcd 10 %"},
 		{limits{CPU: []cpuShare{{"etcd", 0.1}, {otherProcess, 0.2}}}, "disturbed: etcd 10 + other 20 %"},
+		{limits{CPU: []cpuShare{{"etcd", 0.4}, {otherProcess, 0.6}}}, "disturbed: etcd 40 + other 60 %"},
 		{limits{Flushes: 900, Flushing: 1.4, CPU: []cpuShare{{"a", 0.5}, {"b", 0.45}}}, "cpu, disk: a 50 + b 45 %, 900 flushes/s 100 %"},
 	} {
 		if got := tt.limits.text(); got != tt.want {

@@ -136,13 +136,16 @@ func (b *bench) inTurn(ctx context.Context, peers []peer.Peer, data dataset, mea
 	return measure(ctx, b, sessions)
 }
 
+// tenantsOr are the numbers of tenants that a row measures: those of the flag, unless
+// the row is about one number only.
 func (b *bench) tenantsOr(usual []int) []int {
-	if b.opts.tenants != nil {
+	if b.opts.tenants != nil && len(usual) > 1 {
 		return b.opts.tenants
 	}
 	return usual
 }
 
+// callersOr are the callers of the flag, or the usual ones.
 func (o *options) callersOr(usual ...int) []int {
 	if o.callers != nil {
 		return o.callers

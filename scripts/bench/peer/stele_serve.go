@@ -93,7 +93,7 @@ func identityArgs(dir string) ([]string, error) {
 // Edge is a gateway that replicates one tenant from another gateway.
 type Edge struct {
 	Stele
-	// Core is the directory of the ledger whose keys sign the tokens.
+	// Core is the directory of the ledger whose keys sign the tokens of callers.
 	Core string
 	// Upstream is the address to replicate from.
 	Upstream string
@@ -125,22 +125,7 @@ func (e Edge) Programs(dir string, free func() (string, error)) ([]Program, erro
 	if err != nil {
 		return nil, err
 	}
-	cmd := steleCommand(e.Binary, dir, args...)
-	token, err := e.token()
-	if err != nil {
-		return nil, err
-	}
-	cmd.Env = append(cmd.Env, "STELE_TOKEN="+token)
-	return one(e.Name(), cmd, addr), nil
-}
-
-// token lets the edge replicate its tenant from the upstream.
-func (e Edge) token() (string, error) {
-	signer, err := identity.OpenSigner(filepath.Join(e.Core, "identity"))
-	if err != nil {
-		return "", err
-	}
-	return signer.Mint(identity.Claims{Subject: "edge", Roles: []identity.Role{identity.Operator}, TTL: tokenTTL})
+	return one(e.Name(), steleCommand(e.Binary, dir, args...), addr), nil
 }
 
 func (e Edge) Dial(ctx context.Context, _ string, addrs []string, conns int) (Client, error) {
