@@ -9,7 +9,7 @@ import (
 
 var changeSets = row{
 	name:  "changesets",
-	about: "change sets of 100 keys (10 min)",
+	about: "change sets of 100 keys (8 min)",
 	run:   together([]int{1, 100}, measureChangeSets, stores),
 }
 

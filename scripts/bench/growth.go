@@ -14,7 +14,7 @@ import (
 
 var growth = row{
 	name:  "growth",
-	about: "cost over the number of commits, tenants and keys (25 min; 20 more with -long)",
+	about: "cost over the number of commits, tenants and keys (15 min; 15 more with -long)",
 	run:   measureGrowth,
 }
 

@@ -11,7 +11,7 @@ import (
 
 var ledgers = row{
 	name:  "ledgers",
-	about: "1, 2 and 3 ledger processes on one NATS server and on three (10 min)",
+	about: "1, 2 and 3 ledger processes on one NATS server and on three (9 min)",
 	run:   measureLedgers,
 }
 

@@ -115,9 +115,9 @@ func parse(args []string) (*options, error) {
 	numbers(&o.callers, "callers", nil, "concurrent `callers` (default 1,16,64,256; ledgers 16,64,256)")
 	numbers(&o.tenants, "tenants", nil, "`tenants` that share the keys, in the rows that measure several numbers of them (default 1,100; writes and cluster also 1000)")
 	numbers(&o.watchers, "watchers", []int{1, 1000, 10_000}, "`watches` of one key (default 1,1000,10000); replication uses the last")
-	f.IntVar(&o.rounds, "rounds", 3, "how often the rows that alternate between peers measure each cell; the tables show medians")
+	f.IntVar(&o.rounds, "rounds", 3, "how often each cell is measured in the rows writes, cluster, ledgers, fairness, reads, batches, streams and changesets; the tables show medians")
 	f.BoolVar(&o.quick, "quick", false, "a short run with little data, to try the harness; its figures mean nothing")
-	f.BoolVar(&o.long, "long", false, "growth: also 5,000,000 commits, about 20 minutes more")
+	f.BoolVar(&o.long, "long", false, "growth: also 5,000,000 commits, about 15 minutes more")
 	f.IntVar(&o.edges, "edges", 60, "edges of the row replication, a tenth of which follow the core")
 	f.IntVar(&o.keys, "keys", 100_000, "keys that are loaded")
 	f.IntVar(&o.writes, "writes", 1_000_000, "writes before disk and restart are measured, and commits of the history")
@@ -129,7 +129,7 @@ func parse(args []string) (*options, error) {
 	f.StringVar(&o.plot, "plot", "", "growth: also write a plot as SVG to this `file`, for example docs/images/growth.svg")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`directory` on the file system to be measured")
 	f.Usage = func() {
-		fmt.Fprint(f.Output(), "Usage: run [flags]\n\nRows, with the minutes that each takes with the defaults on two cores:\n\n")
+		fmt.Fprint(f.Output(), "Usage: run [flags]\n\nRows, with the minutes that each takes on two cores, estimated from the lengths of its measurements; all take about 2.5 hours:\n\n")
 		for _, r := range rows {
 			fmt.Fprintf(f.Output(), "  %-12s %s\n", r.name, r.about)
 		}

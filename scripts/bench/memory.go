@@ -11,7 +11,7 @@ import (
 
 var memoryRow = row{
 	name:  "memory",
-	about: "resident memory after a minute of writes at full speed (5 min)",
+	about: "resident memory after a minute of writes at full speed (4 min)",
 	run:   apart([]int{100}, measureMemory, stores),
 }
 

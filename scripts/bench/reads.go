@@ -10,12 +10,12 @@ import (
 var (
 	reads = row{
 		name:  "reads",
-		about: "unary reads against etcd, NATS KV and the bare echo (18 min)",
+		about: "unary reads against etcd, NATS KV and the bare echo (13 min)",
 		run:   together([]int{1, 100}, measureReads, allPeers),
 	}
 	batches = row{
 		name:  "batches",
-		about: "reads of 100 keys in one call (12 min)",
+		about: "reads of 100 keys in one call (8 min)",
 		run:   together([]int{1, 100}, measureBatches, stores),
 	}
 )

@@ -43,7 +43,7 @@ type result struct {
 	Limits *limits `json:"limits,omitempty"`
 }
 
-// named is what the tables call a column: a peer, or what stands beside one.
+// named is a column of the tables: a peer, or what it is compared with.
 type named interface{ Name() string }
 
 // column is one that is no peer.

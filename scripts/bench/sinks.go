@@ -34,7 +34,7 @@ const (
 	settled = 3 * time.Minute
 )
 
-// What stands beside Stele.
+// The columns next to Stele.
 const (
 	bareClient column = "bare client"
 	noSinks    column = "stele without sinks"
@@ -265,7 +265,7 @@ func measureFiles(ctx context.Context, s *session) error {
 // take turns, so that a machine that slows down does so for both.
 func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string, d dataset) error {
 	sec := section{
-		"Writes beside the files sink, " + tenancy(len(s.data.tenants)),
+		"Writes with the files sink, " + tenancy(len(s.data.tenants)),
 		fmt.Sprintf("Durable writes of one of %d keys, as `stele up` takes them, every key of which goes to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
 	}
 	for _, callers := range []int{1, loadedCallers} {

@@ -9,7 +9,7 @@ import (
 
 var streams = row{
 	name:  "streams",
-	about: "pipelined reads and writes (15 min)",
+	about: "pipelined reads and writes (8 min)",
 	run:   together([]int{1, 100}, measureStreams, stores),
 }
 

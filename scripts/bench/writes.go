@@ -10,7 +10,7 @@ import (
 var (
 	writes = row{
 		name:  "writes",
-		about: "durable writes of one key, fsync always, 1, 100 and 1,000 tenants (15 min)",
+		about: "durable writes of one key, fsync always, 1, 100 and 1,000 tenants (12 min)",
 		run:   together([]int{1, 100, 1000}, measureWrites, stores),
 	}
 	cluster = row{

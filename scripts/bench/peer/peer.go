@@ -1,9 +1,9 @@
 // Package peer runs the programs that the benchmark compares and speaks to each
 // as its own client library would.
 //
-// A Peer knows how to start its process and how to dial it. What its Client can
-// do beside Close it shows by implementing the interfaces of this file, one for
-// each kind of work; what it does not implement, the peer cannot do.
+// A Peer knows how to start its processes and how to dial them. Its Client
+// implements those interfaces of this file, one for each kind of work, that the
+// peer supports.
 package peer
 
 import (
