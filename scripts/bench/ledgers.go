@@ -67,7 +67,7 @@ func (s *session) measureShares(ctx context.Context, sec section, servers, proce
 func (s *session) shares(ctx context.Context, processes, callers int) (sample, string, error) {
 	writers := make([]peer.Writer, processes)
 	for i := range writers {
-		c, err := s.proc.DialOne(ctx, i, (callers/processes+callersPerConn-1)/callersPerConn)
+		c, err := s.proc.DialOne(ctx, i, 1+callers/processes/callersPerConn)
 		if err != nil {
 			return sample{}, "", err
 		}
