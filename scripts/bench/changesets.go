@@ -7,28 +7,25 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var changeSets = theme{name: "changesets", tenancies: true, run: measureChangeSets}
+var changeSets = row{
+	name:  "changesets",
+	about: "change sets of 100 keys (8 min)",
+	run:   together([]int{1, 100}, measureChangeSets, stores),
+}
 
-func measureChangeSets(ctx context.Context, s *session) error {
+func measureChangeSets(ctx context.Context, b *bench, sessions []*session) error {
 	sec := section{
-		"Change sets of 100, " + tenancy(len(s.data.tenants)),
-		"100 random keys of a tenant written whole or not at all: Stele's change sets, etcd's transactions, NATS's atomic batches. Counted in changes; the latency is of the whole set.",
+		"Change sets of 100, " + tenancy(len(sessions[0].data.tenants)),
+		"100 random keys of a tenant written atomically: Stele's change sets, etcd's transactions, NATS's atomic batches. The rate counts changes, the latency is of the whole set.",
 	}
-	if err := s.load(ctx); err != nil {
-		return err
-	}
-	err := s.each(ctx, sec, "unary", func(c peer.Client, callers int) (sample, string, error) {
+	return b.alternate(ctx, sec, "", sessions, b.opts.callersOr(1, 16, 64, 256), func(s *session, c peer.Client, callers int) (sample, error) {
 		w, ok := c.(peer.SetWriter)
 		if !ok {
-			return sample{}, "", errCannot
+			return sample{}, errCannot
 		}
 		sm, err := s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
 			return w.WriteSet(ctx, s.data.tenant(rng), entries(rng, s.data.set(rng)))
 		})
-		return sm.times(setSize), "", err
+		return sm.times(setSize), err
 	})
-	if err != nil {
-		return err
-	}
-	return s.rss("after the change sets, " + tenancy(len(s.data.tenants)))
 }

@@ -32,6 +32,14 @@ func newDataset(keys, tenants int) dataset {
 	return d
 }
 
+// spreadDataset spreads keys keys over the tenants, at least one each. Unlike those
+// of newDataset they may be too few for a change set.
+func spreadDataset(keys, tenants int) dataset {
+	d := newDataset(keys, tenants)
+	d.keys = d.keys[:max(1, keys/tenants)]
+	return d
+}
+
 func (d dataset) tenant(rng *rand.Rand) string { return d.tenants[rng.IntN(len(d.tenants))] }
 func (d dataset) key(rng *rand.Rand) string    { return d.keys[rng.IntN(len(d.keys))] }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"strings"
@@ -9,11 +10,16 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/stelehq/stele/scripts/bench/peer"
 	"golang.org/x/sync/errgroup"
 )
 
-var disk = theme{name: "disk", run: measureDisk}
+var disk = row{
+	name:  "disk",
+	about: "disk and restart after a million writes (8 min)",
+	run:   apart([]int{1}, measureDisk, stores),
+}
 
 // historyWriters is how many callers write the history.
 const historyWriters = 256
@@ -34,14 +40,12 @@ func measureDisk(ctx context.Context, s *session) error {
 	if err := s.rss("after " + what); err != nil {
 		return err
 	}
-	parts, err := s.proc.Disk()
+	parts, sum, err := s.onDisk()
 	if err != nil {
 		return err
 	}
-	var sum int64
 	names := make([]string, len(parts))
 	for i, p := range parts {
-		sum += p.Bytes
 		names[i] = fmt.Sprintf("%s %s", p.Name, bytesText(float64(p.Bytes)))
 	}
 	s.report.size(diskAndRestart, "on disk", s.peer, sum)
@@ -60,59 +64,84 @@ func measureDisk(ctx context.Context, s *session) error {
 	return s.rss("after " + what + " and a restart")
 }
 
+// onDisk lists what the files of the peer take, and their sum in bytes.
+func (s *session) onDisk() (parts []peer.Part, sum int64, err error) {
+	parts, err = s.proc.Disk()
+	for _, p := range parts {
+		sum += p.Bytes
+	}
+	return parts, sum, err
+}
+
 // history writes random keys, the last one so that restart finds it.
 func (s *session) history(ctx context.Context, what string) (can bool, err error) {
+	sm, err := s.writeMany(ctx, s.opts.writes)
+	if errors.Is(err, errCannot) {
+		return false, nil
+	}
+	if err != nil {
+		return true, fmt.Errorf("write %s: %w", what, err)
+	}
+	s.report.rate(diskAndRestart, fmt.Sprintf("%s, %d callers", what, historyWriters), s.peer, sm, "", nil)
+	return true, s.writeLast(ctx)
+}
+
+// writeMany writes n random keys of random tenants, one per commit.
+func (s *session) writeMany(ctx context.Context, n int) (sample, error) {
 	c, err := s.dial(ctx, historyWriters)
 	if err != nil {
-		return false, err
+		return sample{}, err
 	}
 	defer c.Close()
 	w, ok := c.(peer.Writer)
 	if !ok {
-		return false, nil
+		return sample{}, errCannot
 	}
-	var (
-		done atomic.Int64
-		h    = newHistogram()
-		mine = make(chan time.Duration, historyWriters)
-	)
-	counted := make(chan struct{})
-	go func() {
-		defer close(counted)
-		for d := range mine {
-			_ = h.RecordValue(d.Nanoseconds())
-		}
-	}()
+	m, err := measureLimits(s.proc.CPU, s.dir)
+	if err != nil {
+		return sample{}, err
+	}
+	var done atomic.Int64
+	histograms := make([]*hdrhistogram.Histogram, historyWriters)
 	start := time.Now()
 	g, gctx := errgroup.WithContext(ctx)
-	for i := range historyWriters {
+	for i := range histograms {
+		h := newHistogram()
+		histograms[i] = h
 		g.Go(func() error {
 			rng := newRand(i)
 			for {
-				n := done.Add(1)
-				if n > int64(s.opts.writes) {
+				at := done.Add(1)
+				if at > int64(n) {
 					return nil
 				}
-				if n%100_000 == 0 {
-					log.Printf("disk: %s has %d writes", s.peer.Name(), n)
+				if at%100_000 == 0 {
+					log.Printf("%s: %d of %d writes", s.peer.Name(), at, n)
 				}
 				began := time.Now()
-				if err := w.Write(gctx, s.data.tenants[0], s.data.entry(rng)); err != nil {
+				if err := w.Write(gctx, s.data.tenant(rng), s.data.entry(rng)); err != nil {
 					return err
 				}
-				mine <- time.Since(began)
+				_ = h.RecordValue(time.Since(began).Nanoseconds())
 			}
 		})
 	}
-	err = g.Wait()
-	took := time.Since(start)
-	close(mine)
-	<-counted
-	if err != nil {
-		return true, fmt.Errorf("write %s: %w", what, err)
+	if err := g.Wait(); err != nil {
+		return sample{}, err
 	}
-	s.report.rate(diskAndRestart, fmt.Sprintf("%s, %d callers", what, historyWriters), s.peer, sampleOf(h, took), "", nil)
-	return true, w.Write(ctx, s.data.tenants[0], peer.Entry{Key: s.data.keys[0], Value: lastValue})
+	sm := sampleOf(merge(histograms), time.Since(start))
+	sm.limits, err = m.stop()
+	return sm, err
+}
+
+// writeLast writes the value that restart waits for.
+func (s *session) writeLast(ctx context.Context) error {
+	c, err := s.dial(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return c.(peer.Writer).Write(ctx, s.data.tenants[0], peer.Entry{Key: s.data.keys[0], Value: lastValue})
 }
 
 // restart stops the process with sig, starts it on the same files and waits for
@@ -122,7 +151,7 @@ func (s *session) restart(ctx context.Context, sig syscall.Signal) (time.Duratio
 		return 0, err
 	}
 	start := time.Now()
-	proc, err := peer.Start(s.peer, s.dir)
+	proc, err := peer.Start(ctx, s.peer, s.dir)
 	if err != nil {
 		return 0, err
 	}

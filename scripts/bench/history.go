@@ -16,7 +16,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var history = theme{name: "history", run: measureHistory}
+var history = row{
+	name:  "history",
+	about: "time travel through a million commits of a real history (10 min)",
+	run:   apart([]int{1}, measureHistory, stores),
+}
 
 // The readers of the past, and the size of the rollback.
 const (
@@ -106,7 +110,7 @@ func (s *session) audit(ctx context.Context, sec section, a peer.Auditable, past
 		return err
 	}
 	begun = time.Now()
-	proc, err := peer.Start(s.peer, s.dir)
+	proc, err := peer.Start(ctx, s.peer, s.dir)
 	if err != nil {
 		return err
 	}

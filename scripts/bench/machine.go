@@ -10,6 +10,9 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"go.etcd.io/etcd/api/v3/version"
 )
 
 // machine is what the numbers depend on.
@@ -23,6 +26,10 @@ type machine struct {
 	// FsyncP50 and FsyncP99 are seconds to append 4 KiB to a file and fsync it.
 	FsyncP50 float64 `json:"fsync_p50"`
 	FsyncP99 float64 `json:"fsync_p99"`
+	// Stele, Etcd and NATS are versions.
+	Stele string `json:"stele"`
+	Etcd  string `json:"etcd"`
+	NATS  string `json:"nats"`
 }
 
 // probeMachine looks at the machine, and at the file system of dir.
@@ -60,13 +67,21 @@ func probeMachine(dir string) (machine, error) {
 		FileSystem: fs,
 		FsyncP50:   fsync.p50.Seconds(),
 		FsyncP99:   fsync.p99.Seconds(),
+		Etcd:       version.Version,
+		NATS:       server.VERSION,
 	}, nil
 }
 
 func (m machine) write(w io.Writer) {
-	fmt.Fprintf(w, "%d cores of %s, %s memory, Linux %s, %s, %s, 4 KiB write and fsync %s, %s.\n",
-		m.Cores, m.CPU, bytesText(float64(m.Memory)), m.Kernel, m.Go, m.FileSystem, secondsText(m.FsyncP50), secondsText(m.FsyncP99))
-	fmt.Fprintf(w, "\nCells: rate (latency p50, p99), or p50, p99. Ratios: Stele's number by the other's, in the same order; of rates more is better, of all else less.\n")
+	fmt.Fprintf(w, "%d cores of %s, %s memory, Linux %s, %s, %s; 4 KiB write and fsync p50 %s, p99 %s: %.0f fsyncs/s one after the other. %s, etcd %s, nats-server %s.\n",
+		m.Cores, m.CPU, bytesText(float64(m.Memory)), m.Kernel, m.Go, m.FileSystem, secondsText(m.FsyncP50), secondsText(m.FsyncP99), 1/m.FsyncP50, m.Stele, m.Etcd, m.NATS)
+	fmt.Fprint(w, `
+Cells: rate (latency p50, p99), or p50, p99; medians of the rounds. Ratios: Stele's number divided by the
+peer's in the same round, in the same order, then the median of the rounds; more is better for rates, less for
+everything else. "What limits it" names what was used up (latency: neither the processors nor the disk; disturbed:
+other processes used a tenth of the processors or more), then the share of all cores that each process used (load:
+the benchmark's own callers), and the disk's flushes a second with the share of the time that they took.
+`)
 }
 
 // field reads "name : value" from a file of /proc; "" when it has none.

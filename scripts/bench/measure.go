@@ -26,6 +26,7 @@ type sample struct {
 	// rate is operations a second.
 	rate     float64
 	p50, p99 time.Duration
+	limits   *limits
 }
 
 // times multiplies the rate, for operations that are of n keys each.
@@ -67,15 +68,20 @@ func (s span) record(h *hdrhistogram.Histogram, start time.Time) {
 func (s *session) closedLoop(ctx context.Context, callers int, op func(context.Context, *rand.Rand) error) (sample, error) {
 	return s.concurrently(ctx, callers, func(ctx context.Context, caller int, sp span, h *hdrhistogram.Histogram) error {
 		rng := newRand(caller)
-		for !sp.over() {
-			start := time.Now()
-			if err := op(ctx, rng); err != nil {
-				return err
-			}
-			sp.record(h, start)
-		}
-		return nil
+		return loop(ctx, sp, h, func(ctx context.Context) error { return op(ctx, rng) })
 	})
+}
+
+// loop is one caller of a closed loop.
+func loop(ctx context.Context, sp span, h *hdrhistogram.Histogram, op func(context.Context) error) error {
+	for !sp.over() {
+		start := time.Now()
+		if err := op(ctx); err != nil {
+			return err
+		}
+		sp.record(h, start)
+	}
+	return nil
 }
 
 // pipe is one pipelined stream of operations.
@@ -86,7 +92,7 @@ type pipe struct {
 
 // pipelined has callers who each keep a window of operations in flight.
 func (s *session) pipelined(ctx context.Context, callers int, open func(ctx context.Context, caller int) (pipe, error)) (sample, error) {
-	window := min(128, maxInFlight/callers)
+	window := max(1, min(128, maxInFlight/callers))
 	return s.concurrently(ctx, callers, func(ctx context.Context, caller int, sp span, h *hdrhistogram.Histogram) error {
 		g, ctx := errgroup.WithContext(ctx)
 		p, err := open(ctx, caller)
@@ -129,6 +135,26 @@ func (s *session) pipelined(ctx context.Context, callers int, open func(ctx cont
 
 // concurrently runs callers over one span and sums up their histograms.
 func (s *session) concurrently(ctx context.Context, callers int, call func(ctx context.Context, caller int, sp span, h *hdrhistogram.Histogram) error) (sample, error) {
+	histograms, l, err := s.histograms(ctx, callers, call)
+	if err != nil {
+		return sample{}, err
+	}
+	sum := merge(histograms)
+	if sum.TotalCount() == 0 {
+		return sample{}, fmt.Errorf("nothing finished within %s", s.opts.duration)
+	}
+	sm := sampleOf(sum, s.opts.duration)
+	sm.limits = l
+	return sm, nil
+}
+
+// histograms runs callers over one span and returns the histogram of each, and what
+// limited them.
+func (s *session) histograms(ctx context.Context, callers int, call func(ctx context.Context, caller int, sp span, h *hdrhistogram.Histogram) error) ([]*hdrhistogram.Histogram, *limits, error) {
+	m, err := measureLimits(s.proc.CPU, s.dir)
+	if err != nil {
+		return nil, nil, err
+	}
 	from := time.Now().Add(s.opts.warmup)
 	sp := span{from, from.Add(s.opts.duration)}
 	ctx, cancel := context.WithDeadline(ctx, sp.until.Add(grace))
@@ -140,14 +166,16 @@ func (s *session) concurrently(ctx context.Context, callers int, call func(ctx c
 		g.Go(func() error { return call(ctx, i, sp, histograms[i]) })
 	}
 	if err := g.Wait(); err != nil {
-		return sample{}, err
+		return nil, nil, err
 	}
+	l, err := m.stop()
+	return histograms, l, err
+}
+
+func merge(histograms []*hdrhistogram.Histogram) *hdrhistogram.Histogram {
 	sum := newHistogram()
 	for _, h := range histograms {
 		sum.Merge(h)
 	}
-	if sum.TotalCount() == 0 {
-		return sample{}, fmt.Errorf("nothing finished within %s", s.opts.duration)
-	}
-	return sampleOf(sum, s.opts.duration), nil
+	return sum
 }

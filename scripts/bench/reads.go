@@ -2,96 +2,68 @@ package main
 
 import (
 	"context"
-	"errors"
 	"math/rand/v2"
 
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var reads = theme{name: "reads", tenancies: true, run: measureReads}
-
-// errCannot is the result of a peer that has no such operation.
-var errCannot = errors.New("-")
-
-// inPlace is the unary sample, for a peer that cannot do the thing itself.
-func inPlace(unary map[int]sample, callers int) (sample, string, error) {
-	sm, ok := unary[callers]
-	if !ok {
-		return sample{}, "", errCannot
+var (
+	reads = row{
+		name:  "reads",
+		about: "unary reads against etcd, NATS KV and the bare echo (13 min)",
+		run:   together([]int{1, 100}, measureReads, allPeers),
 	}
-	return sm, "unary", nil
-}
+	batches = row{
+		name:  "batches",
+		about: "reads of 100 keys in one call (8 min)",
+		run:   together([]int{1, 100}, measureBatches, stores),
+	}
+)
 
-func measureReads(ctx context.Context, s *session) error {
+func measureReads(ctx context.Context, b *bench, sessions []*session) error {
 	sec := section{
-		"Reads, " + tenancy(len(s.data.tenants)),
-		"Random keys. etcd's unary reads are serializable, NATS's are direct gets; a peer without linearizable or streamed reads of its own shows its unary ones there. Batches are counted in keys.",
+		"Reads, " + tenancy(len(sessions[0].data.tenants)),
+		"Unary reads of random keys. etcd's reads are serializable except in the rows that say otherwise, NATS's are direct gets.",
 	}
-	if err := s.load(ctx); err != nil {
-		return err
-	}
-	unary := map[int]sample{}
-	err := s.each(ctx, sec, "unary", func(c peer.Client, callers int) (sample, string, error) {
+	callers := b.opts.callersOr(1, 16, 64, 256)
+	err := b.alternate(ctx, sec, "", sessions, callers, func(s *session, c peer.Client, callers int) (sample, error) {
 		r, ok := c.(peer.Reader)
 		if !ok {
-			return sample{}, "", errCannot
+			return sample{}, errCannot
 		}
-		sm, err := s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
+		return s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
 			_, err := r.Read(ctx, s.data.tenant(rng), s.data.key(rng))
 			return err
 		})
-		if err == nil {
-			unary[callers] = sm
-		}
-		return sm, "", err
 	})
 	if err != nil {
 		return err
 	}
-	err = s.each(ctx, sec, "linearizable", func(c peer.Client, callers int) (sample, string, error) {
+	return b.alternate(ctx, sec, "linearizable, ", sessions, callers, func(s *session, c peer.Client, callers int) (sample, error) {
 		r, ok := c.(peer.LinearizableReader)
 		if !ok {
-			return inPlace(unary, callers)
+			return sample{}, errCannot
 		}
-		sm, err := s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
+		return s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
 			_, err := r.ReadLinearizable(ctx, s.data.tenant(rng), s.data.key(rng))
 			return err
 		})
-		return sm, "", err
 	})
-	if err != nil {
-		return err
+}
+
+func measureBatches(ctx context.Context, b *bench, sessions []*session) error {
+	sec := section{
+		"Reads of 100 keys, " + tenancy(len(sessions[0].data.tenants)),
+		"100 random keys of a tenant in one call. The rate counts keys, the latency is of the call.",
 	}
-	err = s.each(ctx, sec, "batches of 100", func(c peer.Client, callers int) (sample, string, error) {
+	return b.alternate(ctx, sec, "", sessions, b.opts.callersOr(1, 16, 64, 256), func(s *session, c peer.Client, callers int) (sample, error) {
 		r, ok := c.(peer.BatchReader)
 		if !ok {
-			return sample{}, "", errCannot
+			return sample{}, errCannot
 		}
 		sm, err := s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
 			return r.ReadBatch(ctx, s.data.tenant(rng), s.data.set(rng))
 		})
-		return sm.times(setSize), "", err
+		return sm.times(setSize), err
 	})
-	if err != nil {
-		return err
-	}
-	err = s.each(ctx, sec, "streamed", func(c peer.Client, callers int) (sample, string, error) {
-		r, ok := c.(peer.StreamReader)
-		if !ok {
-			return inPlace(unary, callers)
-		}
-		sm, err := s.pipelined(ctx, callers, func(ctx context.Context, caller int) (pipe, error) {
-			st, err := r.OpenReads(ctx, s.data.tenants[caller%len(s.data.tenants)])
-			if err != nil {
-				return pipe{}, err
-			}
-			send := func(rng *rand.Rand) error { return st.Send(s.data.key(rng)) }
-			return pipe{send, st.Recv, st.CloseSend}, nil
-		})
-		return sm, "", err
-	})
-	if err != nil {
-		return err
-	}
-	return s.rss("after the reads, " + tenancy(len(s.data.tenants)))
 }

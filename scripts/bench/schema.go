@@ -9,7 +9,11 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var schemas = theme{name: "schemas", alone: true, run: measureSchemas}
+var schemas = row{
+	name:  "schemas",
+	about: "commits with a schema and without (2 min)",
+	run:   apart([]int{1}, measureSchemas, justStele),
+}
 
 // valueSchema is what the values of the measurement are held against.
 const valueSchema = `{

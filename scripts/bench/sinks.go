@@ -18,7 +18,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-var sinks = theme{name: "sinks", tenancies: true, alone: true, run: measureSinks}
+var sinks = row{
+	name:  "sinks",
+	about: "what comes into sinks, and what the files sink costs writers (8 min)",
+	run:   apart([]int{1, 100}, measureSinks, justStele),
+}
 
 const (
 	// sinkKeys are written to a sink, and twice as many events.
@@ -30,7 +34,7 @@ const (
 	settled = 3 * time.Minute
 )
 
-// What stands beside Stele.
+// The columns next to Stele.
 const (
 	bareClient column = "bare client"
 	noSinks    column = "stele without sinks"
@@ -261,7 +265,7 @@ func measureFiles(ctx context.Context, s *session) error {
 // take turns, so that a machine that slows down does so for both.
 func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string, d dataset) error {
 	sec := section{
-		"Writes beside the files sink, " + tenancy(len(s.data.tenants)),
+		"Writes with the files sink, " + tenancy(len(s.data.tenants)),
 		fmt.Sprintf("Durable writes of one of %d keys, as `stele up` takes them, every key of which goes to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
 	}
 	for _, callers := range []int{1, loadedCallers} {
@@ -301,7 +305,7 @@ func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string,
 const loadedCallers = 64
 
 func mean(s [2]sample) sample {
-	return sample{(s[0].rate + s[1].rate) / 2, (s[0].p50 + s[1].p50) / 2, (s[0].p99 + s[1].p99) / 2}
+	return sample{rate: (s[0].rate + s[1].rate) / 2, p50: (s[0].p50 + s[1].p50) / 2, p99: (s[0].p99 + s[1].p99) / 2}
 }
 
 // parallel does n things, so many at a time, and returns how many a second.

@@ -12,7 +12,11 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var watch = theme{name: "watch", run: measureWatches}
+var watch = row{
+	name:  "watch",
+	about: "from a write to its watchers (5 min)",
+	run:   apart([]int{1}, measureWatches, stores),
+}
 
 const (
 	watchWarmups = 5
@@ -59,8 +63,21 @@ func (s *session) watchers(ctx context.Context, n, streams int) error {
 	if !ok || streams < n && !w.SharesStreams() {
 		return nil
 	}
-	f := &fanOut{session: s, tenant: s.data.tenants[0], key: s.data.keys[0], base: time.Now()}
-	err = f.run(ctx, w, n, streams, func() error { return s.rss("with " + what) })
+	writer, err := s.dial(ctx, 1)
+	if err != nil {
+		return err
+	}
+	defer writer.Close()
+	f := newFanOut(writer.(peer.Writer), s.data.tenants[0], s.data.keys[0], n)
+	stop, err := w.Watch(ctx, f.tenant, f.key, n, streams, f.got)
+	if err != nil {
+		return fmt.Errorf("open watches: %w", err)
+	}
+	err = f.run(ctx)
+	if err == nil {
+		err = s.rss("with " + what)
+	}
+	err = errors.Join(err, stop())
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -72,13 +89,13 @@ func (s *session) watchers(ctx context.Context, n, streams int) error {
 // fanOut is one key with many watchers. Its values carry the time of their
 // writing.
 type fanOut struct {
-	session     *session
+	writer      peer.Writer
 	tenant, key string
 	base        time.Time
 
-	// stamp is that of the write on its way. The watchers who see it take a
-	// place in arrivals, put their latency there and count themselves as seen;
-	// the last one says so.
+	// stamp is that of the write on its way. Each watcher that sees it takes a place in
+	// arrivals, puts its latency there and counts itself as seen; the last one sends to
+	// all.
 	stamp        atomic.Int64
 	places, seen atomic.Int64
 	arrivals     []time.Duration
@@ -87,21 +104,18 @@ type fanOut struct {
 	each, last []time.Duration
 }
 
-func (f *fanOut) run(ctx context.Context, w peer.Watcher, watches, streams int, underWay func() error) (err error) {
-	c, err := f.session.dial(ctx, 1)
-	if err != nil {
-		return err
+func newFanOut(w peer.Writer, tenant, key string, watches int) *fanOut {
+	return &fanOut{
+		writer: w, tenant: tenant, key: key, base: time.Now(),
+		arrivals: make([]time.Duration, watches), all: make(chan struct{}, 1),
 	}
-	defer c.Close()
-	f.all = make(chan struct{}, 1)
-	f.arrivals = make([]time.Duration, watches)
-	stop, err := w.Watch(ctx, f.tenant, f.key, watches, streams, f.got)
-	if err != nil {
-		return fmt.Errorf("open watches: %w", err)
-	}
-	defer func() { err = errors.Join(err, stop()) }()
+}
+
+// run writes the key again and again, each time after all watchers have seen the
+// write before.
+func (f *fanOut) run(ctx context.Context) error {
 	for i := range watchWarmups + watchWrites {
-		if err := f.write(ctx, c.(peer.Writer)); err != nil {
+		if err := f.write(ctx); err != nil {
 			return err
 		}
 		if i >= watchWarmups {
@@ -110,14 +124,14 @@ func (f *fanOut) run(ctx context.Context, w peer.Watcher, watches, streams int, 
 		}
 		time.Sleep(watchPause)
 	}
-	return underWay()
+	return nil
 }
 
 // stampDigits hold a time in nanoseconds.
 const stampDigits = 20
 
 // write writes the time and waits until every watcher has it.
-func (f *fanOut) write(ctx context.Context, w peer.Writer) error {
+func (f *fanOut) write(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, watchTimeout)
 	defer cancel()
 	f.places.Store(0)
@@ -125,7 +139,7 @@ func (f *fanOut) write(ctx context.Context, w peer.Writer) error {
 	stamp := time.Since(f.base)
 	f.stamp.Store(int64(stamp))
 	value := fmt.Sprintf(`"%0*d%s"`, stampDigits, stamp, letters[:valueSize-2-stampDigits])
-	if err := w.Write(ctx, f.tenant, peer.Entry{Key: f.key, Value: value}); err != nil {
+	if err := f.writer.Write(ctx, f.tenant, peer.Entry{Key: f.key, Value: value}); err != nil {
 		return err
 	}
 	select {
@@ -136,7 +150,7 @@ func (f *fanOut) write(ctx context.Context, w peer.Writer) error {
 	}
 }
 
-// got notes that one watcher has a value.
+// got records that one watcher has a value.
 func (f *fanOut) got(value string) {
 	stamp, err := strconv.ParseInt(value[1:1+stampDigits], 10, 64)
 	if err != nil || stamp != f.stamp.Load() {

@@ -7,50 +7,58 @@ import (
 	"github.com/stelehq/stele/scripts/bench/peer"
 )
 
-var writes = theme{name: "writes", tenancies: true, run: measureWrites}
+var (
+	writes = row{
+		name:  "writes",
+		about: "durable writes of one key, fsync always, 1, 100 and 1,000 tenants (12 min)",
+		run:   together([]int{1, 100, 1000}, measureWrites, stores),
+	}
+	cluster = row{
+		name:  "cluster",
+		about: "the same on three servers: three NATS servers and one stele serve, three etcd members (15 min)",
+		run:   together([]int{1, 100, 1000}, measureClusterWrites, clusters),
+	}
+)
 
-func measureWrites(ctx context.Context, s *session) error {
-	sec := section{
-		"Writes, " + tenancy(len(s.data.tenants)),
-		"One random key a write, answered when it is durable (nats-nosync: when it is not). Streamed is Stele's CommitStream and NATS's asynchronous publish; a peer without shows its unary writes.",
+// clusters are the peers that keep data, each on three servers.
+func clusters(b *bench) []peer.Peer {
+	const servers = 3
+	var peers []peer.Peer
+	for _, p := range stores(b) {
+		switch p := p.(type) {
+		case peer.Stele:
+			peers = append(peers, peer.SteleServe{Stele: p, Servers: servers, Ledgers: 1})
+		case peer.Etcd:
+			peers = append(peers, peer.Etcd{Servers: servers})
+		case peer.NATS:
+			peers = append(peers, peer.NATS{NoSync: p.NoSync, Servers: servers})
+		}
 	}
-	if err := s.load(ctx); err != nil {
-		return err
-	}
-	unary := map[int]sample{}
-	err := s.each(ctx, sec, "unary", func(c peer.Client, callers int) (sample, string, error) {
+	return peers
+}
+
+func measureWrites(ctx context.Context, b *bench, sessions []*session) error {
+	return b.measureWrites(ctx, sessions, section{
+		"Durable writes, " + tenancy(len(sessions[0].data.tenants)),
+		"One random key and a value of 256 bytes per write, answered when it is synced to disk (nats-nosync: before).",
+	})
+}
+
+func measureClusterWrites(ctx context.Context, b *bench, sessions []*session) error {
+	return b.measureWrites(ctx, sessions, section{
+		"Durable writes on three servers, " + tenancy(len(sessions[0].data.tenants)),
+		"As on one server, answered when a majority has synced the write. All servers run on this machine and share its disk; the callers' connections are spread over them.",
+	})
+}
+
+func (b *bench) measureWrites(ctx context.Context, sessions []*session, sec section) error {
+	return b.alternate(ctx, sec, "", sessions, b.opts.callersOr(1, 16, 64, 256), func(s *session, c peer.Client, callers int) (sample, error) {
 		w, ok := c.(peer.Writer)
 		if !ok {
-			return sample{}, "", errCannot
+			return sample{}, errCannot
 		}
-		sm, err := s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
+		return s.closedLoop(ctx, callers, func(ctx context.Context, rng *rand.Rand) error {
 			return w.Write(ctx, s.data.tenant(rng), s.data.entry(rng))
 		})
-		if err == nil {
-			unary[callers] = sm
-		}
-		return sm, "", err
 	})
-	if err != nil {
-		return err
-	}
-	err = s.each(ctx, sec, "streamed", func(c peer.Client, callers int) (sample, string, error) {
-		w, ok := c.(peer.StreamWriter)
-		if !ok {
-			return inPlace(unary, callers)
-		}
-		sm, err := s.pipelined(ctx, callers, func(ctx context.Context, caller int) (pipe, error) {
-			st, err := w.OpenWrites(ctx, s.data.tenants[caller%len(s.data.tenants)])
-			if err != nil {
-				return pipe{}, err
-			}
-			send := func(rng *rand.Rand) error { return st.Send(s.data.entry(rng)) }
-			return pipe{send, st.Recv, st.CloseSend}, nil
-		})
-		return sm, "", err
-	})
-	if err != nil {
-		return err
-	}
-	return s.rss("after the writes, " + tenancy(len(s.data.tenants)))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"os/exec"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -22,7 +21,10 @@ type Echo struct{}
 
 func (Echo) Name() string { return "echo" }
 
-func (Echo) Command(dir, addr string) *exec.Cmd { return self("echo", dir, addr) }
+func (e Echo) Programs(dir string, free func() (string, error)) ([]Program, error) {
+	addr, err := free()
+	return one(e.Name(), self("echo", dir, addr), addr), err
+}
 
 const echoMethod = "/bench.Echo/Echo"
 
@@ -60,8 +62,8 @@ func padded(m proto.Message) *wrapperspb.BytesValue {
 	return wrapperspb.Bytes(make([]byte, proto.Size(m)-3))
 }
 
-func (Echo) Dial(ctx context.Context, _, addr string, conns int) (Client, error) {
-	p, err := dialPool(conns, func() (*grpc.ClientConn, error) {
+func (Echo) Dial(ctx context.Context, _ string, addrs []string, conns int) (Client, error) {
+	p, err := dialPool(addrs, conns, func(addr string) (*grpc.ClientConn, error) {
 		cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return nil, err

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os/exec"
+	"strings"
 	"sync"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -13,25 +13,57 @@ import (
 	"go.uber.org/zap"
 )
 
-// Etcd is one etcd server. It fsyncs its log before it answers a put. A tenant
-// is a key prefix.
-type Etcd struct{}
+// Etcd is one etcd server, or a cluster of them. It fsyncs its log before it
+// answers a put. A tenant is a key prefix.
+type Etcd struct {
+	// Servers is the number of members; 0 is 1.
+	Servers int
+}
 
-func (Etcd) Name() string { return "etcd" }
+func (e Etcd) Name() string { return clusterName("etcd", e.Servers) }
 
-func (Etcd) Command(dir, addr string) *exec.Cmd { return self("etcd", dir, addr) }
+func (e Etcd) Programs(dir string, free func() (string, error)) ([]Program, error) {
+	var programs []Program
+	var members []string
+	for i := range max(e.Servers, 1) {
+		name, home := member("etcd", dir, i, e.Servers)
+		addr, err := free()
+		if err != nil {
+			return nil, err
+		}
+		peers, err := free()
+		if err != nil {
+			return nil, err
+		}
+		members = append(members, name+"=http://"+peers)
+		cmd := self("etcd", home, addr, "--name", name, "--peers", peers)
+		programs = append(programs, Program{Name: name, Cmd: cmd, Addr: addr})
+	}
+	for _, p := range programs {
+		p.Cmd.Args = append(p.Cmd.Args, "--cluster", strings.Join(members, ","))
+	}
+	return programs, nil
+}
 
-// serveEtcd runs etcd with its own defaults, but with room for a million writes
+// etcdConfig are the flags of an etcd server.
+type etcdConfig struct {
+	dir, addr string
+	// name is the member's, peers its address for the others, and cluster a list of
+	// NAME=URL of all.
+	name, peers, cluster string
+}
+
+// serveEtcd runs etcd with its own defaults, but with room for some million writes
 // of history.
-func serveEtcd(ctx context.Context, dir, addr string) error {
-	client := url.URL{Scheme: "http", Host: addr}
-	peers := url.URL{Scheme: "http", Host: "127.0.0.1:0"}
+func serveEtcd(ctx context.Context, c etcdConfig) error {
+	client := url.URL{Scheme: "http", Host: c.addr}
+	peers := url.URL{Scheme: "http", Host: c.peers}
 	cfg := embed.NewConfig()
-	cfg.Dir = dir
+	cfg.Name, cfg.Dir = c.name, c.dir
 	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = []url.URL{client}, []url.URL{client}
 	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = []url.URL{peers}, []url.URL{peers}
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.QuotaBackendBytes = 8 << 30
+	cfg.InitialCluster = c.cluster
+	cfg.QuotaBackendBytes = 16 << 30
 	cfg.MaxTxnOps, cfg.MaxRequestBytes = 10_000, 8<<20 // the largest change set
 	cfg.LogLevel = "error"
 	e, err := embed.StartEtcd(cfg)
@@ -47,8 +79,8 @@ func serveEtcd(ctx context.Context, dir, addr string) error {
 	}
 }
 
-func (Etcd) Dial(ctx context.Context, _, addr string, conns int) (Client, error) {
-	p, err := dialPool(conns, func() (*clientv3.Client, error) {
+func (Etcd) Dial(ctx context.Context, _ string, addrs []string, conns int) (Client, error) {
+	p, err := dialPool(addrs, conns, func(addr string) (*clientv3.Client, error) {
 		c, err := clientv3.New(clientv3.Config{Endpoints: []string{addr}, Logger: zap.NewNop()})
 		if err != nil {
 			return nil, err

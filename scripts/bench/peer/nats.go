@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -31,64 +31,154 @@ const (
 	maxPending = 4096
 )
 
-// NATS is one NATS server with one key-value bucket. A tenant is the first token
-// of a key's subject.
+// NATS is one NATS server, or a cluster of them, with one key-value bucket, which
+// every server of a cluster holds. A tenant is the first token of a key's subject.
 type NATS struct {
 	// NoSync leaves the fsync interval at the server's default of 2 minutes: a
 	// power cut loses what it has acknowledged.
 	NoSync bool
+	// Servers is the number of servers; 0 is 1.
+	Servers int
 }
 
 func (n NATS) Name() string {
 	if n.NoSync {
-		return "nats-nosync"
+		return clusterName("nats-nosync", n.Servers)
 	}
-	return "nats"
+	return clusterName("nats", n.Servers)
 }
 
-func (n NATS) Command(dir, addr string) *exec.Cmd {
-	sync := "always"
-	if n.NoSync {
-		sync = "interval"
+func (n NATS) Programs(dir string, free func() (string, error)) ([]Program, error) {
+	servers, err := n.servers(dir, free)
+	if err != nil {
+		return nil, err
 	}
-	return self("nats", dir, addr, "--sync", sync)
+	var programs []Program
+	for _, s := range servers {
+		programs = append(programs, s.Program)
+	}
+	return programs, nil
 }
 
-func serveNATS(ctx context.Context, dir, addr string, syncAlways bool) error {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return err
+// natsServer is a NATS server and its address for monitoring.
+type natsServer struct {
+	Program
+	monitor string
+}
+
+func (n NATS) servers(dir string, free func() (string, error)) ([]natsServer, error) {
+	var servers []natsServer
+	var routes []string
+	for i := range max(n.Servers, 1) {
+		name, home := member("nats", dir, i, n.Servers)
+		var addrs [3]string // for clients, monitoring and the cluster
+		for j := range addrs {
+			var err error
+			if addrs[j], err = free(); err != nil {
+				return nil, err
+			}
+		}
+		sync := "always"
+		if n.NoSync {
+			sync = "interval"
+		}
+		cmd := self("nats", home, addrs[0], "--sync", sync, "--name", name, "--monitor", addrs[1])
+		if n.Servers > 1 {
+			cmd.Args = append(cmd.Args, "--peers", addrs[2])
+			routes = append(routes, "nats://"+addrs[2])
+		}
+		servers = append(servers, natsServer{Program{Name: name, Cmd: cmd, Addr: addrs[0]}, addrs[1]})
 	}
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		return err
+	for _, s := range servers {
+		if n.Servers > 1 {
+			s.Cmd.Args = append(s.Cmd.Args, "--cluster", strings.Join(routes, ","))
+		}
 	}
-	s, err := server.NewServer(&server.Options{
-		Host:       host,
-		Port:       n,
+	return servers, nil
+}
+
+// natsConfig are the flags of a NATS server.
+type natsConfig struct {
+	dir, addr, name, monitor string
+	syncAlways               bool
+	// peers is the server's address for the others, and cluster the URLs of all; both
+	// are empty for a server that is alone.
+	peers, cluster string
+}
+
+func serveNATS(ctx context.Context, c natsConfig) error {
+	opts := &server.Options{
+		ServerName: c.name,
 		JetStream:  true,
-		StoreDir:   dir,
-		SyncAlways: syncAlways,
+		StoreDir:   c.dir,
+		SyncAlways: c.syncAlways,
 		NoSigs:     true,
+		// The values that Stele asks for; see docs/serve.md.
+		MaxPayload: 8 << 20,
+		MaxPending: 256 << 20,
 		// A watch is a consumer, and 1,000 a stream is the default.
 		JetStreamLimits: server.JSLimitOpts{DefaultMaxConsumers: -1},
-	})
+	}
+	var err error
+	if opts.Host, opts.Port, err = hostPort(c.addr); err != nil {
+		return err
+	}
+	if opts.HTTPHost, opts.HTTPPort, err = hostPort(c.monitor); err != nil {
+		return err
+	}
+	if c.cluster != "" {
+		opts.Cluster.Name = bucket
+		if opts.Cluster.Host, opts.Cluster.Port, err = hostPort(c.peers); err != nil {
+			return err
+		}
+		opts.Routes = server.RoutesFromStr(c.cluster)
+	}
+	s, err := server.NewServer(opts)
 	if err != nil {
 		return fmt.Errorf("start nats-server: %w", err)
 	}
 	s.Start()
+	if !s.ReadyForConnections(startTimeout) {
+		s.Shutdown()
+		return fmt.Errorf("start nats-server: %s: address already in use", c.addr)
+	}
 	<-ctx.Done()
 	s.Shutdown()
 	s.WaitForShutdown()
 	return nil
 }
 
-func (n NATS) Dial(ctx context.Context, _, addr string, conns int) (Client, error) {
-	p, err := dialPool(conns, func() (*natsConn, error) { return dialNATS(ctx, addr) })
+func hostPort(addr string) (string, int, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", 0, err
+	}
+	n, err := strconv.Atoi(port)
+	return host, n, err
+}
+
+func (n NATS) Dial(ctx context.Context, _ string, addrs []string, conns int) (Client, error) {
+	p, err := dialPool(addrs, conns, func(addr string) (*natsConn, error) { return dialNATS(ctx, addr, max(n.Servers, 1)) })
 	if err != nil {
 		return nil, err
 	}
 	return &natsClient{p, make(chan struct{}, maxBatches)}, nil
+}
+
+// jetStreamReady returns nil when the server at addr answers for JetStream, which
+// in a cluster needs a leader.
+func jetStreamReady(ctx context.Context, addr string) error {
+	nc, err := nats.Connect("nats://" + addr)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	_, err = js.AccountInfo(ctx)
+	return err
 }
 
 type natsConn struct {
@@ -97,8 +187,8 @@ type natsConn struct {
 	kv jetstream.KeyValue
 }
 
-// dialNATS connects and makes sure that the bucket is there.
-func dialNATS(ctx context.Context, addr string) (*natsConn, error) {
+// dialNATS connects and creates the bucket if it does not exist.
+func dialNATS(ctx context.Context, addr string, replicas int) (*natsConn, error) {
 	nc, err := nats.Connect("nats://" + addr)
 	if err != nil {
 		return nil, err
@@ -111,7 +201,7 @@ func dialNATS(ctx context.Context, addr string) (*natsConn, error) {
 	}
 	c.kv, err = c.js.KeyValue(ctx, bucket)
 	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		c.kv, err = createBucket(ctx, c.js)
+		c.kv, err = createBucket(ctx, c.js, replicas)
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -121,11 +211,12 @@ func dialNATS(ctx context.Context, addr string) (*natsConn, error) {
 
 // createBucket makes the bucket and allows atomic batches on its stream, which
 // the key-value API itself does not know.
-func createBucket(ctx context.Context, js jetstream.JetStream) (jetstream.KeyValue, error) {
+func createBucket(ctx context.Context, js jetstream.JetStream, replicas int) (jetstream.KeyValue, error) {
 	kv, err := js.CreateKeyValue(ctx, jetstream.KeyValueConfig{
-		Bucket:  bucket,
-		History: bucketHistory,
-		Storage: jetstream.FileStorage,
+		Bucket:   bucket,
+		History:  bucketHistory,
+		Storage:  jetstream.FileStorage,
+		Replicas: replicas,
 	})
 	if err != nil {
 		return nil, err

@@ -1,9 +1,9 @@
 // Package peer runs the programs that the benchmark compares and speaks to each
 // as its own client library would.
 //
-// A Peer knows how to start its process and how to dial it. What its Client can
-// do beside Close it shows by implementing the interfaces of this file, one for
-// each kind of work; what it does not implement, the peer cannot do.
+// A Peer knows how to start its processes and how to dial them. Its Client
+// implements those interfaces of this file, one for each kind of work, that the
+// peer supports.
 package peer
 
 import (
@@ -12,14 +12,39 @@ import (
 	"time"
 )
 
-// Peer is a program to be measured.
+// Peer is a program, or a group of programs, to be measured.
 type Peer interface {
-	// Name is what the tables call it.
+	// Name is the peer's column in the tables.
 	Name() string
-	// Command starts the peer on the files in dir, listening on addr.
-	Command(dir, addr string) *exec.Cmd
-	// Dial opens conns connections and returns when each has had an answer.
-	Dial(ctx context.Context, dir, addr string, conns int) (Client, error)
+	// Programs lists the processes of the peer on the files in dir, in the order in
+	// which they start. Each call of free returns another address that no process
+	// listens on.
+	Programs(dir string, free func() (string, error)) ([]Program, error)
+	// Dial opens conns connections, spread over the addresses of the programs that
+	// serve clients, and returns when each has had an answer.
+	Dial(ctx context.Context, dir string, addrs []string, conns int) (Client, error)
+}
+
+// Probed is a peer that answers before it can be used. Run waits until Probe returns
+// nil.
+type Probed interface {
+	Probe(ctx context.Context, c Client) error
+}
+
+// Program is one process of a peer.
+type Program struct {
+	Name string
+	Cmd  *exec.Cmd
+	// Addr is what clients dial. It is empty for a program that serves only other
+	// programs of the peer.
+	Addr string
+	// Ready returns nil once the next program can start; nil starts it at once.
+	Ready func(context.Context) error
+}
+
+// one is a peer of a single program.
+func one(name string, cmd *exec.Cmd, addr string) []Program {
+	return []Program{{Name: name, Cmd: cmd, Addr: addr}}
 }
 
 // Client holds the connections to one peer. Its methods may be called from any

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -30,22 +32,22 @@ func TestMain(m *testing.M) {
 }
 
 // start runs the peer until the test ends and dials it.
-func start(t *testing.T, p Peer, dir string) (*Process, Client) {
+func start(t *testing.T, p Peer, dir string) (*Instance, Client) {
 	t.Helper()
-	proc, err := Start(p, dir)
+	in, err := Start(t.Context(), p, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = proc.Stop(syscall.SIGKILL) })
-	if err := proc.Await(t.Context(), func(context.Context, Client) error { return nil }); err != nil {
+	t.Cleanup(func() { _ = in.Stop(syscall.SIGKILL) })
+	if err := in.Await(t.Context(), func(context.Context, Client) error { return nil }); err != nil {
 		t.Fatal(err)
 	}
-	c, err := proc.Dial(t.Context(), 2)
+	c, err := in.Dial(t.Context(), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	return proc, c
+	return in, c
 }
 
 func TestClientDoesWhatItClaims(t *testing.T) {
@@ -111,8 +113,8 @@ func TestClientDoesWhatItClaims(t *testing.T) {
 			if err != nil || len(parts) == 0 || slices.MaxFunc(parts, func(a, b Part) int { return int(a.Bytes - b.Bytes) }).Bytes == 0 {
 				t.Errorf("disk: %v, %v", parts, err)
 			}
-			if n, err := proc.RSS(); err != nil || n < 1<<20 {
-				t.Errorf("memory: %d, %v", n, err)
+			if n, err := proc.Memory(); err != nil || n.Anonymous < 1<<20 || n.Resident < n.Anonymous {
+				t.Errorf("memory: %v, %v", n, err)
 			}
 
 			if err := proc.Stop(syscall.SIGTERM); err != nil {
@@ -175,5 +177,66 @@ func TestEchoIsAsLongAsAGet(t *testing.T) {
 	})
 	if n := proto.Size(wrapperspb.Bytes([]byte(got))); n < want-4 || n > want+4 {
 		t.Errorf("an echo is %d bytes, a get %d", n, want)
+	}
+}
+
+// takenFirst is a peer whose first start is given a port that another process has.
+type takenFirst struct {
+	Echo
+	taken  string
+	starts *int
+}
+
+func (p takenFirst) Programs(dir string, free func() (string, error)) ([]Program, error) {
+	*p.starts++
+	if *p.starts == 1 {
+		free = func() (string, error) { return p.taken, nil }
+	}
+	return p.Echo.Programs(dir, free)
+}
+
+func TestRun_StartsAgainWhenAPortIsTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var starts int
+	in, err := Run(t.Context(), takenFirst{taken: l.Addr().String(), starts: &starts}, filepath.Join(t.TempDir(), "data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = in.Stop(syscall.SIGKILL) }()
+	if starts != 2 {
+		t.Errorf("the peer was started %d times, want 2", starts)
+	}
+}
+
+func TestRun_ReportsAPeerThatNeverStarts(t *testing.T) {
+	_, err := Run(t.Context(), Stele{Binary: "/bin/false"}, filepath.Join(t.TempDir(), "data"))
+	if !errors.Is(err, errEnded) {
+		t.Errorf("error is %v, want %v", err, errEnded)
+	}
+}
+
+func TestCluster_KeepsWhatItAcknowledges(t *testing.T) {
+	for _, p := range []Peer{Etcd{Servers: 3}, NATS{Servers: 3}} {
+		t.Run(p.Name(), func(t *testing.T) {
+			in, c := start(t, p, filepath.Join(t.TempDir(), "data"))
+			if err := c.(Writer).Write(t.Context(), "acme", Entry{"a/1", `"one"`}); err != nil {
+				t.Fatal(err)
+			}
+			times, err := in.CPU()
+			if err != nil || len(times) != 3 || len(in.Addrs()) != 3 {
+				t.Errorf("the cluster has %d addresses and the processes %v, %v; want 3", len(in.Addrs()), times, err)
+			}
+			if l, ok := c.(LinearizableReader); ok {
+				for range 3 {
+					if got, err := l.ReadLinearizable(t.Context(), "acme", "a/1"); err != nil || got != `"one"` {
+						t.Errorf("read a/1: %q, %v", got, err)
+					}
+				}
+			}
+		})
 	}
 }

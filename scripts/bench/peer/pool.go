@@ -12,11 +12,12 @@ type pool[T io.Closer] struct {
 	turn  atomic.Uint64
 }
 
-// dialPool opens n connections, or none.
-func dialPool[T io.Closer](n int, dial func() (T, error)) (*pool[T], error) {
+// dialPool opens n connections, or none. Connection i goes to address i of addrs,
+// modulo their number.
+func dialPool[T io.Closer](addrs []string, n int, dial func(addr string) (T, error)) (*pool[T], error) {
 	p := &pool[T]{}
-	for range n {
-		c, err := dial()
+	for i := range n {
+		c, err := dial(addrs[i%len(addrs)])
 		if err != nil {
 			return nil, errors.Join(err, p.Close())
 		}

@@ -40,29 +40,50 @@ func BuildStele(ctx context.Context, root, out string) error {
 
 func (Stele) Name() string { return "stele" }
 
-func (s Stele) Command(dir, addr string) *exec.Cmd {
-	cmd := exec.Command(s.Binary, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0", "--web", "127.0.0.1:0")
+func (s Stele) Programs(dir string, free func() (string, error)) ([]Program, error) {
+	addr, err := free()
+	if err != nil {
+		return nil, err
+	}
+	cmd := steleCommand(s.Binary, dir, "up", "--data", dir, "--listen", addr, "--http", "127.0.0.1:0", "--web", "127.0.0.1:0")
 	if s.Routes != "" {
 		cmd.Args = append(cmd.Args, "--config", s.Routes)
 	}
-	cmd.Dir = dir                                                                     // where no stele.yaml is
-	cmd.Env = append(os.Environ(), "STELE_CONFIG="+filepath.Join(dir, "config.yaml")) // not the user's
 	cmd.Env = append(cmd.Env, s.Env...)
+	return one(s.Name(), cmd, addr), nil
+}
+
+// steleCommand runs the binary in dir, where no stele.yaml is, with no
+// configuration of the user's.
+func steleCommand(binary, dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(binary, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "STELE_CONFIG="+filepath.Join(dir, "config.yaml"))
 	return cmd
 }
 
-func (s Stele) Dial(ctx context.Context, dir, addr string, conns int) (Client, error) {
-	signer, err := identity.OpenSigner(filepath.Join(dir, "identity"))
+func (s Stele) Dial(ctx context.Context, dir string, addrs []string, conns int) (Client, error) {
+	return dialStele(ctx, filepath.Join(dir, "identity"), pingTenant, addrs, conns)
+}
+
+// pingTenant is the tenant that a new connection asks about, at a gateway that
+// serves all.
+const pingTenant = "ping"
+
+// dialStele opens connections to Stele with tokens that the keys in the directory
+// identities sign. On each it asks for the head of the tenant ping.
+func dialStele(ctx context.Context, identities, ping string, addrs []string, conns int) (Client, error) {
+	signer, err := identity.OpenSigner(identities)
 	if err != nil {
 		return nil, err
 	}
 	c := &steleClient{signer: signer}
-	c.pool, err = dialPool(conns, func() (*grpc.ClientConn, error) {
+	c.pool, err = dialPool(addrs, conns, func(addr string) (*grpc.ClientConn, error) {
 		cc, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return nil, err
 		}
-		if _, err := stelev1.NewLedgerClient(cc).GetHead(ctx, &stelev1.GetHeadRequest{}, c.as("ping")); err != nil {
+		if _, err := stelev1.NewLedgerClient(cc).GetHead(ctx, &stelev1.GetHeadRequest{}, c.as(ping)); err != nil {
 			return nil, errors.Join(err, cc.Close())
 		}
 		return cc, nil
