@@ -38,8 +38,10 @@ const (
 	// included, so that one address cannot take all connections.
 	maxUnauthenticated = MaxConnections * 3 / 4
 	// budgetSize and budgetPerSecond are an address's budget for connections without an
-	// authenticated call.
-	budgetSize, budgetPerSecond = 500, 50
+	// authenticated call. The size also bounds how many clients of one address connect at
+	// a time: 10,000 that need two seconds each from the connection to the first call, on
+	// a busy machine, are through in 10 s.
+	budgetSize, budgetPerSecond = 2000, 100
 	// turnTimeout is how long a connection waits for the budget of its address. Clients
 	// give up after 20 s.
 	turnTimeout = 15 * time.Second

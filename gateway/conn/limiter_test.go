@@ -2,7 +2,6 @@ package conn
 
 import (
 	"errors"
-	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -96,7 +95,7 @@ func TestPacing(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := New(test.cfg, slog.New(slog.DiscardHandler))
+				l := New(test.cfg, discard)
 				for i, s := range test.steps {
 					start := time.Now()
 					for range s.n {
@@ -132,7 +131,7 @@ func TestPacing(t *testing.T) {
 // that end.
 func TestPacing_RefusesAfterTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(Config{}, slog.New(slog.DiscardHandler))
+		l := New(Config{}, discard)
 		const n = 3 * budgetSize
 		results := make(chan error, n)
 		for range n {
@@ -167,7 +166,7 @@ func TestPacing_RefusesAfterTheTimeout(t *testing.T) {
 
 func TestPacing_AddressCannotTakeAllConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(Config{}, slog.New(slog.DiscardHandler))
+		l := New(Config{}, discard)
 		stop := make(chan struct{})
 		done := make(chan error, maxUnauthenticated)
 		for range maxUnauthenticated {
@@ -202,7 +201,7 @@ func TestPacing_AddressCannotTakeAllConnections(t *testing.T) {
 
 func TestPacing_TableOfAddressesIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(Config{}, slog.New(slog.DiscardHandler))
+		l := New(Config{}, discard)
 		from := func(i int) string {
 			return netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String()
 		}
@@ -231,7 +230,7 @@ func TestPacing_TableOfAddressesIsBounded(t *testing.T) {
 }
 
 func TestListener_RefusesOverMaxConnections(t *testing.T) {
-	l := New(Config{}, slog.New(slog.DiscardHandler))
+	l := New(Config{}, discard)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

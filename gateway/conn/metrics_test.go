@@ -32,3 +32,5 @@ func (l *lines) similar() []string {
 	slices.Sort(found)
 	return found
 }
+
+var discard = slog.New(slog.DiscardHandler)

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"testing"
 	"testing/synctest"
@@ -39,7 +38,7 @@ func TestResets_SlowTheirConnectionOnly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				l := New(Config{}, slog.New(slog.DiscardHandler))
+				l := New(Config{}, discard)
 				c := &Conn{Conn: pipe{}, l: l}
 				if !test.unauthenticated {
 					c.Authenticated()
@@ -74,7 +73,7 @@ func TestResets_SlowTheirConnectionOnly(t *testing.T) {
 
 func TestResets_ReadsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := New(Config{}, slog.New(slog.DiscardHandler))
+		l := New(Config{}, discard)
 		ours, theirs := net.Pipe()
 		defer ours.Close()
 		stop := make(chan struct{})
@@ -103,7 +102,7 @@ func TestResets_ReadsWait(t *testing.T) {
 }
 
 func TestResets_AreCounted(t *testing.T) {
-	l := New(Config{}, slog.New(slog.DiscardHandler))
+	l := New(Config{}, discard)
 	c := &Conn{Conn: pipe{}, l: l}
 	ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
 	for range 10_000 {
