@@ -8,7 +8,9 @@ import (
 )
 
 // A client that opens calls and resets them costs the gateway far more than itself
-// (CVE-2023-44487). gRPC bounds how many of their handlers run, not how many begin.
+// (CVE-2023-44487). gRPC bounds how many of their handlers run, not how many begin. Calls
+// are counted where they begin and where they are answered; to find the resets among
+// the frames of a connection took twice as long.
 const (
 	// allowedUnanswered are calls of a connection that may be open or reset before the
 	// connection counts as one that resets too many: MaxStreams, and as many again.
