@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
@@ -149,6 +150,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 	if err != nil {
 		return caller{}, err
 	}
+	conn.FromContext(ctx).Authenticated()
 	c := caller{principal, principal.Tenant}
 	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
 		if c.tenant, err = actAs(principal, as); err != nil {
@@ -196,6 +198,9 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	begun := time.Now()
 	resp, err := g.handle(ctx, req, call.FullMethod, handle)
+	if ctx.Err() == nil {
+		conn.FromContext(ctx).Answered()
+	}
 	if err != nil {
 		err = statusOf(g.cfg.Log, call.FullMethod, err)
 	}
@@ -263,6 +268,9 @@ func catch(err *error) {
 func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
 	err := statusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
+	if ss.Context().Err() == nil {
+		conn.FromContext(ss.Context()).Answered()
+	}
 	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
 	return err
 }

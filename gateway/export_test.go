@@ -2,11 +2,7 @@ package gateway
 
 import (
 	"maps"
-	"net"
 	"slices"
-
-	"golang.org/x/net/http2"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Methods are those that the gateway serves and that need a token.
@@ -28,17 +24,3 @@ func (g *Gateway) Registered() []string {
 
 // Rights are the methods that somebody may call.
 func Rights() []string { return slices.Sorted(maps.Keys(rights)) }
-
-// CountOddFrames counts them in what is read from one connection, piece by piece.
-func CountOddFrames() func([]byte) int {
-	return (&frames{skip: len(http2.ClientPreface)}).odd
-}
-
-// Handshakes lets connections in, one by one.
-func Handshakes() func(net.Conn) error {
-	d := newDoor(insecure.NewCredentials())
-	return func(c net.Conn) error {
-		_, _, err := d.ServerHandshake(c)
-		return err
-	}
-}

@@ -24,6 +24,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
@@ -102,6 +103,8 @@ type Config struct {
 	Reflection bool
 	// TLS is how to speak with callers; nil is without.
 	TLS *tls.Config
+	// Connections limits those of callers.
+	Connections conn.Config
 	// Stats, when set, traces calls.
 	Stats stats.Handler
 	Log   *slog.Logger
@@ -122,6 +125,7 @@ type Gateway struct {
 	policies *policies
 	quotas   *quotas
 	metrics  *metrics
+	limiter  *conn.Limiter
 	started  time.Time
 
 	closing context.Context // ends when Close begins
@@ -162,21 +166,23 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), started: time.Now()}
 	g.closing, g.cancel = context.WithCancel(context.Background())
+	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	g.metrics = newMetrics(g)
 	g.quotas = &quotas{refused: g.metrics.overLimit, tenants: make(map[ledger.Tenant]*quota)}
 	g.policies = newPolicies(cfg.Replica, cfg.Log)
 	g.hub = newHub(cfg.Replica, g.shown, g.policies.announce)
-	options := append(connectionOptions(),
+	secure := insecure.NewCredentials()
+	if cfg.TLS != nil {
+		secure = credentials.NewTLS(cfg.TLS)
+	}
+	options := append(g.limiter.ServerOptions(secure),
+		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.MaxSendMsgSize(2*MaxMessage),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
 		grpc.NumStreamWorkers(streamWorkers),
 	)
-	secure := insecure.NewCredentials()
-	if cfg.TLS != nil {
-		secure = credentials.NewTLS(cfg.TLS)
-	}
-	options = append(options, grpc.Creds(newDoor(secure)))
 	if cfg.Stats != nil {
 		options = append(options, grpc.StatsHandler(cfg.Stats))
 	}
@@ -201,7 +207,7 @@ func New(cfg Config) (*Gateway, error) {
 
 // Serve answers calls on the listener until Close.
 func (g *Gateway) Serve(l net.Listener) error {
-	if err := g.server.Serve(limited(l)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := g.server.Serve(g.limiter.Listener(l)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return fmt.Errorf("serve gRPC on %s: %w", l.Addr(), err)
 	}
 	return nil

@@ -66,6 +66,7 @@ func newMetrics(g *Gateway) *metrics {
 			func() float64 { return float64(g.hub.slow.Load()) }),
 		&replicaCollector{g},
 		&treeCollector{g},
+		g.limiter,
 	)
 	if g.cfg.SinkMetrics != nil {
 		m.registry.MustRegister(g.cfg.SinkMetrics)

@@ -159,6 +159,9 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if cfg.Routes, err = o.configuredRoutes(usual); err != nil {
 		return err
 	}
+	if cfg.Connections, err = o.connections.config(); err != nil {
+		return err
+	}
 	if cfg.TLS, cfg.HTTPTLS, err = o.openTLS(log); err != nil {
 		return err
 	}

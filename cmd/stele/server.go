@@ -17,6 +17,7 @@ type serverOptions struct {
 	logLevel                string
 	reflection              bool
 	plaintext               bool
+	connections             connectionOptions
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -26,6 +27,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	o.connections.addFlags(f)
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }

@@ -80,11 +80,15 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	}
 	link := login.NewLink(token)
 	key := filepath.Join(data, "identity", "checkpoint.key")
+	connections, err := o.connections.config()
+	if err != nil {
+		return err
+	}
 	n, err := node.Start(ctx, node.Config{
 		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
-		Console:    node.Console{Link: link},
-		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
+		Console:    node.Console{Link: link}, Connections: connections,
+		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,
 	})
 	if err != nil {
 		return err

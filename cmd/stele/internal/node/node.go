@@ -20,6 +20,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
@@ -55,6 +56,8 @@ type Config struct {
 	Listen, HTTP, Web string
 	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
+	// Connections limits those of gRPC callers.
+	Connections conn.Config
 	// Console says how visitors of the console log in.
 	Console Console
 	Roles   []string
@@ -165,7 +168,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
-		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, Sinks: n.sinks, SinkMetrics: n.sinkMetrics,
+		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections,
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger

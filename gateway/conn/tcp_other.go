@@ -1,11 +1,11 @@
 //go:build !linux
 
-package gateway
+package conn
 
 import (
 	"net"
 	"time"
 )
 
-// setUserTimeout does nothing: here, only pings find out.
+// setUserTimeout does nothing on this system: only pings detect such a client.
 func setUserTimeout(*net.TCPConn, time.Duration) error { return nil }

@@ -1,4 +1,4 @@
-package gateway
+package conn
 
 import (
 	"net"
@@ -8,7 +8,7 @@ import (
 )
 
 // setUserTimeout bounds how long sent bytes may stay without an acknowledgement, or
-// the other side without room for more (RFC 5482).
+// the client without room for more (RFC 5482).
 func setUserTimeout(c *net.TCPConn, timeout time.Duration) error {
 	raw, err := c.SyscallConn()
 	if err != nil {

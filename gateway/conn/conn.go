@@ -1,0 +1,190 @@
+package conn
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/peer"
+)
+
+// Conn is a limited connection. Its methods for calls accept a nil Conn, that of a
+// call within the process.
+type Conn struct {
+	net.Conn
+	l    *Limiter
+	stop <-chan struct{} // closed when the server stops
+
+	client net.Addr // that of a PROXY header, else nil
+
+	// Owned by the goroutine that reads, which also makes the handshake.
+	special   bool          // one of the next three is set
+	handshake bool          // a TLS handshake is under way
+	pause     time.Duration // before the next read
+	buffered  *bufio.Reader // has what came after a PROXY header
+	computing bool          // in a handshake: it counts in l.handshakes
+	calls     calls
+
+	authenticated atomic.Bool
+	answered      atomic.Int64 // calls since the last count
+
+	closing sync.Once
+	mu      sync.Mutex
+	address *address // nil before its turn, after an authenticated call, and without a budget
+}
+
+// Read adds the check of a field to that of the connection, except at the beginning
+// and after too many resets.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.special {
+		return c.readSpecial(p)
+	}
+	return c.Conn.Read(p)
+}
+
+// readSpecial counts a handshake as one that computes from the end of this read to the
+// beginning of the next, and so never while it waits for the client.
+func (c *Conn) readSpecial(p []byte) (n int, err error) {
+	if c.pause > 0 {
+		select {
+		case <-time.After(c.pause):
+		case <-c.stop:
+		}
+		c.pause = 0
+	}
+	c.stopComputing()
+	if c.buffered != nil && c.buffered.Buffered() > 0 {
+		n, err = c.buffered.Read(p)
+	} else {
+		c.buffered = nil
+		n, err = c.Conn.Read(p)
+	}
+	if c.handshake && err == nil {
+		c.l.handshakes <- struct{}{}
+		c.computing = true
+	}
+	c.special = c.handshake || c.buffered != nil
+	return n, err
+}
+
+func (c *Conn) stopComputing() {
+	if c.computing {
+		<-c.l.handshakes
+		c.computing = false
+	}
+}
+
+// RemoteAddr is the client's, as a trusted PROXY header names it.
+func (c *Conn) RemoteAddr() net.Addr {
+	if c.client != nil {
+		return c.client
+	}
+	return c.Conn.RemoteAddr()
+}
+
+// Close closes the connection.
+func (c *Conn) Close() error {
+	c.closing.Do(func() {
+		a := c.takeAddress()
+		c.l.closed()
+		if a != nil {
+			c.l.leave(a)
+		}
+	})
+	return c.Conn.Close()
+}
+
+// Authenticated reports that a call on the connection had a valid token.
+func (c *Conn) Authenticated() {
+	if c == nil || c.authenticated.Load() {
+		return
+	}
+	c.authenticated.Store(true)
+	if a := c.takeAddress(); a != nil {
+		c.l.authenticated(a)
+	}
+}
+
+// takeAddress returns the address to the first caller only.
+func (c *Conn) takeAddress() *address {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	a := c.address
+	c.address = nil
+	return a
+}
+
+// connInfo is how a call finds its connection.
+type connInfo struct {
+	credentials.AuthInfo
+	conn *Conn
+}
+
+// FromContext returns the connection of a call, nil for one within the process.
+func FromContext(ctx context.Context) *Conn {
+	p, _ := peer.FromContext(ctx)
+	if p == nil {
+		return nil
+	}
+	info, _ := p.AuthInfo.(connInfo)
+	return info.conn
+}
+
+// limitedCredentials admits connections and then secures them.
+type limitedCredentials struct {
+	credentials.TransportCredentials
+	l *Limiter
+}
+
+// ServerHandshake is called by gRPC on a goroutine of the connection. A connection
+// that is not from a Listener is from within the process and has no limits.
+func (s limitedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	c, ok := raw.(*Conn)
+	if !ok {
+		return insecure.NewCredentials().ServerHandshake(raw)
+	}
+	if contains(s.l.cfg.ProxyProtocol, ipOf(c.Conn.RemoteAddr())) {
+		if err := c.readProxyHeader(); err != nil {
+			return nil, nil, s.refuse(c, reasonProxyHeader, err)
+		}
+	}
+	a, err := s.l.admit(c.RemoteAddr(), c.stop)
+	switch {
+	case err == errAddressFull:
+		return nil, nil, s.refuse(c, reasonAddressFull, err)
+	case err == errNoTurn:
+		return nil, nil, s.refuse(c, reasonNoTurn, err)
+	case err != nil: // the server stops
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	c.address = a
+	c.mu.Unlock()
+	// gRPC's deadline began when the connection was accepted.
+	if err := c.SetDeadline(time.Now().Add(handshakeTimeout)); err != nil {
+		return nil, nil, err
+	}
+	c.handshake = s.Info().SecurityProtocol == "tls"
+	c.special = c.handshake || c.buffered != nil
+	secured, info, err := s.TransportCredentials.ServerHandshake(c)
+	c.stopComputing()
+	c.handshake, c.special = false, c.buffered != nil
+	if err != nil {
+		s.l.metrics.refuse(reasonHandshake, c.RemoteAddr(), err)
+		return nil, nil, err
+	}
+	return secured, connInfo{info, c}, nil
+}
+
+// refuse closes the connection.
+func (s limitedCredentials) refuse(c *Conn, r reason, err error) error {
+	s.l.metrics.refuse(r, c.RemoteAddr(), err)
+	c.Close()
+	return fmt.Errorf("refuse connection from %s: %w", c.RemoteAddr(), err)
+}

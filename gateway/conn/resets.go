@@ -1,0 +1,75 @@
+package conn
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc/tap"
+)
+
+// A client that opens calls and resets them costs the gateway far more than itself
+// (CVE-2023-44487). gRPC bounds how many of their handlers run, not how many begin. Calls
+// are counted where they begin and where they are answered; to find the resets among
+// the frames of a connection took twice as long.
+const (
+	// allowedUnanswered are calls of a connection that may be open or reset before the
+	// connection counts as one that resets too many: MaxStreams, and as many again.
+	allowedUnanswered = 2 * MaxStreams
+	// allowedUnauthenticated is the same before the first authenticated call.
+	allowedUnauthenticated = 128
+	// forgivenPerSecond are unanswered calls of each connection that no longer count.
+	forgivenPerSecond = 100
+	// resetsPerSecond of all connections that reset too many together: those are read no
+	// faster.
+	resetsPerSecond = 1000
+	// countEvery is how many calls of a connection begin between two counts.
+	countEvery = 64
+)
+
+// calls counts those of a connection. The goroutine that reads the connection owns it.
+type calls struct {
+	opened     int // since counted
+	unanswered float64
+	counted    time.Time
+}
+
+// tapHandle is called when a call begins, by the goroutine that reads the connection.
+// That goroutine holds a lock of the connection's, so tapHandle does not sleep itself:
+// the next Read does.
+func (l *Limiter) tapHandle(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	if c := FromContext(ctx); c != nil {
+		if c.calls.opened++; c.calls.opened >= countEvery {
+			c.count()
+		}
+	}
+	return ctx, nil
+}
+
+// count delays the next read of a connection with too many unanswered calls.
+func (c *Conn) count() {
+	now := time.Now()
+	if c.calls.counted.IsZero() {
+		c.calls.counted = now
+	}
+	forgiven := now.Sub(c.calls.counted).Seconds() * forgivenPerSecond
+	c.calls.unanswered = max(0, c.calls.unanswered+float64(c.calls.opened)-float64(c.answered.Swap(0))-forgiven)
+	c.calls.opened, c.calls.counted = 0, now
+	allowed := float64(allowedUnauthenticated)
+	if c.authenticated.Load() {
+		allowed = allowedUnanswered
+	}
+	if over := c.calls.unanswered - allowed; over >= 1 {
+		c.calls.unanswered = allowed
+		// A later delay contains the earlier ones.
+		c.pause = c.l.resets.ReserveN(now, int(over)).DelayFrom(now)
+		c.special = true
+		c.l.metrics.slow(c.RemoteAddr())
+	}
+}
+
+// Answered reports that a call on the connection ended before its client canceled it.
+func (c *Conn) Answered() {
+	if c != nil {
+		c.answered.Add(1)
+	}
+}

@@ -1,0 +1,114 @@
+package conn
+
+import (
+	"context"
+	"net"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/grpc/peer"
+)
+
+// burst is calls that begin in one moment, and what became of some of them when the
+// next burst begins.
+type burst struct{ opened, answered int }
+
+func TestResets_SlowTheirConnectionOnly(t *testing.T) {
+	repeat := func(n int, b burst) (all []burst) {
+		for range n {
+			all = append(all, b)
+		}
+		return all
+	}
+	for name, test := range map[string]struct {
+		unauthenticated bool
+		bursts          []burst // one each second
+		slow            bool
+	}{
+		"every call is answered":                     {bursts: repeat(100, burst{20_000, 20_000})},
+		"as many streams as a connection may have":   {bursts: append([]burst{{MaxStreams, 0}}, repeat(100, burst{500, 500})...)},
+		"some calls are canceled":                    {bursts: repeat(100, burst{10_000, 9_920})},
+		"many are canceled at once":                  {bursts: []burst{{1900, 0}}},
+		"every call is reset":                        {bursts: []burst{{allowedUnanswered + 2*resetsPerSecond, 0}}, slow: true},
+		"half of the calls are reset":                {bursts: repeat(20, burst{5000, 2500}), slow: true},
+		"without a token, answered":                  {unauthenticated: true, bursts: repeat(10, burst{2000, 2000})},
+		"without a token, reset":                     {unauthenticated: true, bursts: []burst{{2 * resetsPerSecond, 0}}, slow: true},
+		"answers of one second do not pay for later": {bursts: append([]burst{{50_000, 50_000}}, burst{20_000, 0}), slow: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := New(Config{}, discard)
+				c := &Conn{Conn: pipe{}, l: l}
+				if !test.unauthenticated {
+					c.Authenticated()
+				}
+				ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
+				for _, b := range test.bursts {
+					for i := range b.opened {
+						if _, err := l.tapHandle(ctx, nil); err != nil {
+							t.Fatal(err)
+						}
+						if i < b.answered {
+							FromContext(ctx).Answered()
+						}
+					}
+					time.Sleep(time.Second)
+				}
+				if slow := c.pause > 0; slow != test.slow {
+					t.Errorf("the next read waits %s", c.pause)
+				}
+				other := &Conn{l: l}
+				other.Authenticated()
+				for range MaxStreams {
+					l.tapHandle(peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: other}}), nil)
+				}
+				if other.pause > 0 {
+					t.Errorf("the next read of another connection waits %s", other.pause)
+				}
+			})
+		})
+	}
+}
+
+func TestResets_ReadsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Config{}, discard)
+		ours, theirs := net.Pipe()
+		defer ours.Close()
+		stop := make(chan struct{})
+		c := &Conn{Conn: pipe{Conn: ours}, l: l, stop: stop}
+		go theirs.Write(make([]byte, 3))
+		read := func() time.Duration {
+			start := time.Now()
+			if _, err := c.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			return time.Since(start)
+		}
+		c.pause, c.special = time.Second, true
+		if waited := read(); waited != time.Second {
+			t.Errorf("the read waited %s", waited)
+		}
+		if waited := read(); waited != 0 {
+			t.Errorf("the read after it waited %s", waited)
+		}
+		c.pause, c.special = time.Hour, true
+		close(stop)
+		if waited := read(); waited != 0 {
+			t.Errorf("the read of a server that stops waited %s", waited)
+		}
+	})
+}
+
+func TestResets_AreCounted(t *testing.T) {
+	l := New(Config{}, discard)
+	c := &Conn{Conn: pipe{}, l: l}
+	ctx := peer.NewContext(context.Background(), &peer.Peer{AuthInfo: connInfo{conn: c}})
+	for range 10_000 {
+		l.tapHandle(ctx, nil)
+	}
+	if counted(l.metrics.slowReads) == 0 {
+		t.Error("the metric counts no slow reads")
+	}
+}
