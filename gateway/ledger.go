@@ -220,6 +220,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	resp.Principal.Prefixes = scope(c.Prefixes).strings()
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
 	for i, sh := range g.cfg.Replica.Shards() {
 		if sh.Empty {

@@ -67,6 +67,7 @@ func newMetrics(g *Gateway) *metrics {
 			func() float64 { return float64(g.hub.slow.Load()) }),
 		&replicaCollector{g},
 		&treeCollector{g},
+		memoryCollector{},
 	)
 	if g.cfg.SinkMetrics != nil {
 		m.registry.MustRegister(g.cfg.SinkMetrics)

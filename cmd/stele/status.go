@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -50,6 +51,9 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 		{"tenants", fmt.Sprint(st.Tenants)},
 		{"you", principal(st.Principal)},
 	}
+	if st.MemoryUsed > 0 {
+		rows = append(rows, [2]string{"memory", memoryLine(st)})
+	}
 	if head != nil {
 		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
 	}
@@ -80,6 +84,15 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 		return err
 	}
 	return s.Table([]string{"SHARD", "POSITION", "LAST", "AGE"}, shards, -1)
+}
+
+// memoryLine shows the memory that the gateway uses, and its limit.
+func memoryLine(st *stelev1.GetStatusResponse) string {
+	used := memory.Format(int64(st.MemoryUsed))
+	if st.MemoryLimit == 0 {
+		return used + ", without a limit"
+	}
+	return used + " of " + memory.Format(int64(st.MemoryLimit))
 }
 
 // unrouted tells of keys that go to no sink.

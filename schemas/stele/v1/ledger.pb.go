@@ -2480,8 +2480,12 @@ type GetStatusResponse struct {
 	// The verified caller.
 	Principal *Principal `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
 	// Keys of the caller's tenant that no route wants, and the first of them.
-	Unrouted      uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
-	UnroutedKeys  []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
+	Unrouted     uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	UnroutedKeys []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
+	// Memory of this process that counts towards its limit, and the limit, in bytes;
+	// the limit is 0 if there is none. For operators only.
+	MemoryUsed    uint64 `protobuf:"varint,12,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	MemoryLimit   uint64 `protobuf:"varint,13,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2591,6 +2595,20 @@ func (x *GetStatusResponse) GetUnroutedKeys() []string {
 		return x.UnroutedKeys
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetMemoryUsed() uint64 {
+	if x != nil {
+		return x.MemoryUsed
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetMemoryLimit() uint64 {
+	if x != nil {
+		return x.MemoryLimit
+	}
+	return 0
 }
 
 // ShardStatus is one shard of the journal as this process sees it.
@@ -3158,7 +3176,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x83\x03\n" +
+	"\x10GetStatusRequest\"\xc7\x03\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -3171,7 +3189,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tprincipal\x18\t \x01(\v2\x13.stele.v1.PrincipalR\tprincipal\x12\x1a\n" +
 	"\bunrouted\x18\n" +
 	" \x01(\x04R\bunrouted\x12#\n" +
-	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\"\x91\x01\n" +
+	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\x12\x1f\n" +
+	"\vmemory_used\x18\f \x01(\x04R\n" +
+	"memoryUsed\x12!\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\"\x91\x01\n" +
 	"\vShardStatus\x12\x14\n" +
 	"\x05shard\x18\x01 \x01(\rR\x05shard\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12#\n" +
