@@ -1,11 +1,14 @@
 package gateway
 
 import (
+	"context"
 	"maps"
 	"net"
 	"slices"
 
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
@@ -42,3 +45,19 @@ func Handshakes() func(net.Conn) error {
 		return err
 	}
 }
+
+// HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
+// answer, without a connection. It returns the size of the answer in bytes.
+func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
+	answer, err := g.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
+		return configService{g: g}.Get(ctx, req.(*stelev1.GetRequest))
+	})
+	if err != nil {
+		return 0, err
+	}
+	encoded, err := newCodec().Marshal(answer)
+	defer encoded.Free()
+	return encoded.Len(), err
+}
+
+var getInfo = &grpc.UnaryServerInfo{FullMethod: stelev1.Config_Get_FullMethodName}
