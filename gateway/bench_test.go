@@ -12,12 +12,15 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/metadata"
 )
 
 // A profile of these says where a call's time goes; scripts/bench compares it
 // with that of others.
 
 const benchKeys = 10_000
+
+func benchKey(i int) string { return fmt.Sprintf("tenantconfig/svc-%04d/setting", i) }
 
 func benchmark(b *testing.B) *fixture {
 	f := startRecorded(b)
@@ -26,7 +29,7 @@ func benchmark(b *testing.B) *fixture {
 	for from := 0; from < benchKeys; from += 1000 {
 		req := &stelev1.CommitRequest{}
 		for i := from; i < from+1000; i++ {
-			req.Changes = append(req.Changes, &stelev1.Change{Key: fmt.Sprintf("tenantconfig/svc-%04d/setting", i), Value: value})
+			req.Changes = append(req.Changes, &stelev1.Change{Key: benchKey(i), Value: value})
 		}
 		f.commit(b, ctx, req)
 	}
@@ -34,6 +37,46 @@ func benchmark(b *testing.B) *fixture {
 }
 
 func BenchmarkGet(b *testing.B) { benchmarkGet(b, benchmark(b)) }
+
+// BenchmarkGetHandler is the part of a Get that is this package's and those below it:
+// BenchmarkGet without gRPC, its client and the network.
+func BenchmarkGetHandler(b *testing.B) {
+	f := benchmark(b)
+	ctx := f.incoming(b, "acme", identity.Reader)
+	b.ReportAllocs()
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if _, err := f.gateway.HandleGet(ctx, &stelev1.GetRequest{Key: benchKey(rand.IntN(benchKeys))}); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
+// incoming is the context of a call as the server gets it.
+func (f *fixture) incoming(t testing.TB, tenant ledger.Tenant, roles ...identity.Role) context.Context {
+	return metadata.NewIncomingContext(t.Context(), metadata.Pairs(":authority", "stele", "content-type", "application/grpc", "user-agent", "grpc-go",
+		"authorization", "Bearer "+f.token(t, identity.Claims{Tenant: tenant, Roles: roles})))
+}
+
+// maxGetAllocations is what TestGet_Allocations measured when it was written, and two
+// more.
+const maxGetAllocations = 14
+
+func TestGet_Allocations(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("tenantconfig/svc/setting", "250"))
+	ctx, req := f.incoming(t, "acme", identity.Reader), &stelev1.GetRequest{Key: "tenantconfig/svc/setting"}
+	n := testing.AllocsPerRun(1000, func() {
+		if size, err := f.gateway.HandleGet(ctx, req); err != nil || size == 0 {
+			t.Fatal(size, err)
+		}
+	})
+	if n > maxGetAllocations {
+		t.Errorf("a Get allocates %.0f times, more than %d", n, maxGetAllocations)
+	}
+}
 
 func BenchmarkGetRecorded(b *testing.B) {
 	f := benchmark(b)
@@ -48,7 +91,7 @@ func benchmarkGet(b *testing.B, f *fixture) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: fmt.Sprintf("tenantconfig/svc-%04d/setting", rand.IntN(benchKeys))}); err != nil {
+			if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: benchKey(rand.IntN(benchKeys))}); err != nil {
 				b.Error(err)
 			}
 		}
@@ -64,7 +107,7 @@ func BenchmarkCommit(b *testing.B) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			f.commit(b, ctx, set(fmt.Sprintf("tenantconfig/svc-%04d/setting", rand.IntN(benchKeys)), value))
+			f.commit(b, ctx, set(benchKey(rand.IntN(benchKeys)), value))
 		}
 	})
 }
@@ -82,7 +125,7 @@ func BenchmarkCommitManyTenants(b *testing.B) {
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
-			f.commit(b, tenants[rand.IntN(len(tenants))], set(fmt.Sprintf("tenantconfig/svc-%04d/setting", rand.IntN(benchKeys)), value))
+			f.commit(b, tenants[rand.IntN(len(tenants))], set(benchKey(rand.IntN(benchKeys)), value))
 		}
 	})
 }

@@ -55,11 +55,16 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if !ok {
 		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).tenant, v.State().Revision)
 	}
-	shown, err := screen.entry(e)
-	if err != nil {
+	var answer struct { // one allocation for all
+		response stelev1.GetResponse
+		entry    stelev1.Entry
+		snapshot snapshot
+	}
+	if err := screen.into(&answer.entry, e); err != nil {
 		return nil, err
 	}
-	return &stelev1.GetResponse{Entry: shown, Snapshot: snapshotOf(v)}, nil
+	answer.response.Entry, answer.response.Snapshot = &answer.entry, answer.snapshot.of(v)
+	return &answer.response, nil
 }
 
 // BatchGet returns many keys of one revision.

@@ -1,8 +1,12 @@
 package gateway
 
 import (
+	"context"
 	"maps"
 	"slices"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 )
 
 // Methods are those that the gateway serves and that need a token.
@@ -24,3 +28,19 @@ func (g *Gateway) Registered() []string {
 
 // Rights are the methods that somebody may call.
 func Rights() []string { return slices.Sorted(maps.Keys(rights)) }
+
+// HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
+// answer, without a connection. It returns the size of the answer in bytes.
+func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
+	answer, err := g.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
+		return configService{g: g}.Get(ctx, req.(*stelev1.GetRequest))
+	})
+	if err != nil {
+		return 0, err
+	}
+	encoded, err := newCodec().Marshal(answer)
+	defer encoded.Free()
+	return encoded.Len(), err
+}
+
+var getInfo = &grpc.UnaryServerInfo{FullMethod: stelev1.Config_Get_FullMethodName}

@@ -223,6 +223,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	resp.Principal.Prefixes = scope(c.Prefixes).strings()
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
 	if p, ok := g.cfg.Replica.Progress(); ok {
 		resp.Journal = &stelev1.JournalStatus{Position: uint64(p.Position), LastSequence: uint64(p.Last)}

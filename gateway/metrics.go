@@ -67,6 +67,7 @@ func newMetrics(g *Gateway) *metrics {
 		&replicaCollector{g},
 		&treeCollector{g},
 		g.limiter,
+		memoryCollector{},
 	)
 	if g.cfg.SinkMetrics != nil {
 		m.registry.MustRegister(g.cfg.SinkMetrics)

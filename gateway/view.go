@@ -94,14 +94,20 @@ func instant(ts *timestamppb.Timestamp, field string) (time.Time, error) {
 	return at, nil
 }
 
-func snapshotOf(v *replica.View) *stelev1.Snapshot {
-	s := v.State()
-	return &stelev1.Snapshot{
-		Revision: uint64(s.Revision),
-		Head:     uint64(s.Head),
-		Age:      durationpb.New(s.Age),
-		Stale:    s.Stale,
-	}
+func snapshotOf(v *replica.View) *stelev1.Snapshot { return new(snapshot).of(v) }
+
+// snapshot has room for a message and its parts.
+type snapshot struct {
+	message stelev1.Snapshot
+	age     durationpb.Duration
+}
+
+func (s *snapshot) of(v *replica.View) *stelev1.Snapshot {
+	state := v.State()
+	s.age.Seconds, s.age.Nanos = int64(state.Age/time.Second), int32(state.Age%time.Second)
+	s.message.Revision, s.message.Head = uint64(state.Revision), uint64(state.Head)
+	s.message.Age, s.message.Stale = &s.age, state.Stale
+	return &s.message
 }
 
 // revisionOf finds the revision of a moment; 0, the state before the first commit,

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
 )
 
 // serverOptions are the flags that every server has.
@@ -18,6 +19,7 @@ type serverOptions struct {
 	reflection              bool
 	plaintext               bool
 	connections             connectionOptions
+	memoryLimit             memory.Size
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -29,6 +31,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }
 

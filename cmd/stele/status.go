@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -50,6 +51,9 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 		{"tenants", fmt.Sprint(st.Tenants)},
 		{"journal", journalLine(st.Journal)},
 		{"you", principal(st.Principal)},
+	}
+	if st.MemoryUsed > 0 {
+		rows = append(rows, [2]string{"memory", memoryLine(st)})
 	}
 	if head != nil {
 		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
@@ -103,6 +107,15 @@ func journalLine(j *stelev1.JournalStatus) string {
 		return fmt.Sprintf("at position %d of %d, catching up", j.GetPosition(), j.GetLastSequence())
 	}
 	return fmt.Sprintf("at position %d of %d, current %s ago", j.Position, j.LastSequence, j.Age.AsDuration().Round(time.Millisecond))
+}
+
+// memoryLine shows the memory that the gateway uses, and its limit.
+func memoryLine(st *stelev1.GetStatusResponse) string {
+	used := memory.Format(int64(st.MemoryUsed))
+	if st.MemoryLimit == 0 {
+		return used + ", without a limit"
+	}
+	return used + " of " + memory.Format(int64(st.MemoryLimit))
 }
 
 // unrouted tells of keys that go to no sink.

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/console/login"
 	"github.com/stelehq/stele/gateway/identity"
@@ -54,6 +55,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
 	if address := o.exposed(); address != "" {
 		return failure.Try(failure.Usagef("%s is for other machines, too, and stele up speaks without TLS", address),
 			"stele serve with --tls-cert and --tls-key, or --plaintext where something between speaks TLS")

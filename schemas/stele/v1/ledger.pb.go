@@ -2822,7 +2822,11 @@ type GetStatusResponse struct {
 	UnroutedKeys []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
 	// The gateways that this one replicates from, in the order in which they are tried;
 	// none if it follows the journal itself.
-	Upstreams     []*UpstreamStatus `protobuf:"bytes,14,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	Upstreams []*UpstreamStatus `protobuf:"bytes,14,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
+	// Memory of this process that counts towards its limit, and the limit, in bytes;
+	// the limit is 0 if there is none. For operators only.
+	MemoryUsed    uint64 `protobuf:"varint,12,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	MemoryLimit   uint64 `protobuf:"varint,13,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2939,6 +2943,20 @@ func (x *GetStatusResponse) GetUpstreams() []*UpstreamStatus {
 		return x.Upstreams
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetMemoryUsed() uint64 {
+	if x != nil {
+		return x.MemoryUsed
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetMemoryLimit() uint64 {
+	if x != nil {
+		return x.MemoryLimit
+	}
+	return 0
 }
 
 // UpstreamStatus is a gateway that this one replicates from, or could.
@@ -3616,7 +3634,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\xbf\x03\n" +
+	"\x10GetStatusRequest\"\x83\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -3630,7 +3648,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\bunrouted\x18\n" +
 	" \x01(\x04R\bunrouted\x12#\n" +
 	"\runrouted_keys\x18\v \x03(\tR\funroutedKeys\x126\n" +
-	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\"\xcf\x01\n" +
+	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\x12\x1f\n" +
+	"\vmemory_used\x18\f \x01(\x04R\n" +
+	"memoryUsed\x12!\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +

@@ -107,14 +107,14 @@ type steleClient struct {
 // tokenTTL outlives any run.
 const tokenTTL = 24 * time.Hour
 
-// bearer is the token that every call carries, or why there is none.
+// bearer is the header with the token that every call carries, or why there is none.
 type bearer struct {
-	token string
-	err   error
+	header map[string]string
+	err    error
 }
 
 func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
-	return map[string]string{"authorization": "Bearer " + b.token}, b.err
+	return b.header, b.err
 }
 
 func (bearer) RequireTransportSecurity() bool { return false }
@@ -122,8 +122,8 @@ func (bearer) RequireTransportSecurity() bool { return false }
 // mint makes a token here: a process for each would be measured with the first calls.
 func (c *steleClient) mint(claims identity.Claims) (b bearer) {
 	claims.Subject, claims.TTL = "bench", tokenTTL
-	b.token, b.err = c.signer.Mint(claims)
-	return b
+	token, err := c.signer.Mint(claims)
+	return bearer{map[string]string{"authorization": "Bearer " + token}, err}
 }
 
 func (c *steleClient) as(tenant string) grpc.CallOption {
