@@ -147,6 +147,7 @@ func DecodeRecord(body []byte) ([]*Commit, error) {
 		return nil, fmt.Errorf("decode record: it holds no commit")
 	}
 	commits := make([]*Commit, len(r.Commits))
+	seen := make(map[Tenant]bool)
 	for i, b := range r.Commits {
 		c, err := DecodeCommit(b)
 		if err != nil {
@@ -156,7 +157,11 @@ func DecodeRecord(body []byte) ([]*Commit, error) {
 			if err := c.Follows(commits[i-1].Head(0)); err != nil {
 				return nil, err
 			}
+		} else if seen[c.Tenant] {
+			// Each of the two might continue the tenant's head: a fork in one record.
+			return nil, &ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: "its record holds the tenant's commits in two places"}
 		}
+		seen[c.Tenant] = true
 		commits[i] = c
 	}
 	return commits, nil

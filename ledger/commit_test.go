@@ -89,7 +89,7 @@ func TestAnImportFromBefore1970IsRefused(t *testing.T) {
 	}
 }
 
-func TestARecordIsOneTenantsChain(t *testing.T) {
+func TestDecodeRecord_TenantsChainsStandTogether(t *testing.T) {
 	first := commitProto(func(c *stelev1.Commit) { c.Revision, c.Parent = 1, nil })
 	id := ledger.IDOf(first)
 	next := func(change func(*stelev1.Commit)) []byte {
@@ -100,6 +100,9 @@ func TestARecordIsOneTenantsChain(t *testing.T) {
 			}
 		})
 	}
+	other := commitProto(func(c *stelev1.Commit) { c.Tenant, c.Revision, c.Parent = "beta", 1, nil })
+	otherID := ledger.IDOf(other)
+	otherNext := commitProto(func(c *stelev1.Commit) { c.Tenant, c.Parent = "beta", otherID[:] })
 	for _, tc := range []struct {
 		name    string
 		commits [][]byte
@@ -114,6 +117,11 @@ func TestARecordIsOneTenantsChain(t *testing.T) {
 		{"with a gap", [][]byte{first, next(func(c *stelev1.Commit) { c.Revision = 3 })}, false},
 		{"of another parent", [][]byte{first, commitProto(nil)}, false},
 		{"back in time", [][]byte{first, next(func(c *stelev1.Commit) { c.Time.Nanos-- })}, false},
+		{"two tenants", [][]byte{first, other}, true},
+		{"two of two tenants", [][]byte{other, otherNext, first, next(nil)}, true},
+		{"a gap in the second tenant", [][]byte{first, next(nil), other, commitProto(func(c *stelev1.Commit) { c.Tenant = "beta" })}, false},
+		{"a tenant in two places", [][]byte{first, other, next(nil)}, false},
+		{"a fork in two places", [][]byte{first, other, first}, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			body, err := proto.Marshal(&stelev1.Record{Commits: tc.commits})
@@ -160,7 +168,9 @@ func FuzzDecodeCommit(f *testing.F) {
 func FuzzDecodeRecord(f *testing.F) {
 	first := commitProto(func(c *stelev1.Commit) { c.Revision, c.Parent = 1, nil })
 	id := ledger.IDOf(first)
-	for _, commits := range [][][]byte{{first}, {first, commitProto(func(c *stelev1.Commit) { c.Parent = id[:] })}, {}, {{}}} {
+	next := commitProto(func(c *stelev1.Commit) { c.Parent = id[:] })
+	other := commitProto(func(c *stelev1.Commit) { c.Tenant, c.Revision, c.Parent = "beta", 1, nil })
+	for _, commits := range [][][]byte{{first}, {first, next}, {other, first, next}, {first, other, next}, {}, {{}}} {
 		body, err := proto.Marshal(&stelev1.Record{Commits: commits})
 		if err != nil {
 			f.Fatal(err)
@@ -175,11 +185,16 @@ func FuzzDecodeRecord(f *testing.F) {
 		if len(commits) == 0 {
 			t.Fatal("a record without a commit was decoded")
 		}
+		seen := make(map[ledger.Tenant]bool)
 		for i, c := range commits {
 			checkDecoded(t, c)
-			if i > 0 && c.Follows(commits[i-1].Head(0)) != nil {
+			switch next := i > 0 && c.Tenant == commits[i-1].Tenant; {
+			case next && c.Follows(commits[i-1].Head(0)) != nil:
 				t.Fatal("a record that is no chain was decoded")
+			case !next && seen[c.Tenant]:
+				t.Fatal("a record with a tenant in two places was decoded")
 			}
+			seen[c.Tenant] = true
 		}
 	})
 }

@@ -213,6 +213,12 @@ func (j *lossy) Append(ctx context.Context, expected ledger.Sequence, record []b
 }
 
 func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {
+	for _, tenants := range []int{1, 4} {
+		t.Run(fmt.Sprintf("%d tenants", tenants), func(t *testing.T) { testLostAnswers(t, tenants) })
+	}
+}
+
+func testLostAnswers(t *testing.T, tenants int) {
 	s := ledgertest.Server(t)
 	wrap := func(j ledger.Journal) ledger.Journal { return &lossy{Journal: j} }
 	nodes := []*ledgertest.Node{
@@ -220,6 +226,7 @@ func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {
 		ledgertest.Start(t, s, ledgertest.Config{Wrap: wrap}),
 	}
 	const writers, each = 8, 25
+	tenant := func(w int) ledger.Tenant { return ledger.Tenant(fmt.Sprintf("acme%d", w/2%tenants)) }
 	var wg sync.WaitGroup
 	for w := range writers {
 		wg.Go(func() {
@@ -227,7 +234,7 @@ func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {
 				key := fmt.Sprintf("w%d/%d", w, i)
 				cs := set(key, fmt.Sprint(i))
 				cs.Preconditions = []ledger.Precondition{{Key: ledger.Key(key)}}
-				if _, err := nodes[w%2].Ledger.Commit(t.Context(), acme, cs); err != nil {
+				if _, err := nodes[w%2].Ledger.Commit(t.Context(), tenant(w), cs); err != nil {
 					t.Errorf("%s: %v", key, err)
 				}
 			}
@@ -235,36 +242,49 @@ func TestTwoWritersWhoseAnswersGetLostNeverForkOrRepeat(t *testing.T) {
 	}
 	wg.Wait()
 	for _, n := range nodes {
-		if err := n.Replica.Wait(t.Context(), acme, writers*each); err != nil {
-			t.Fatal(err)
+		for i := range tenants {
+			if got, want := wholeChain(t, n, tenant(2*i)), writers/tenants*each; got != want {
+				t.Errorf("%s has %d keys, want %d", tenant(2*i), got, want)
+			}
 		}
-		v, err := n.Replica.View(acme, replica.At{})
+	}
+}
+
+// wholeChain checks a tenant's history once the node has all of the journal, and
+// returns how many keys it has set, each once.
+func wholeChain(t *testing.T, n *ledgertest.Node, tenant ledger.Tenant) int {
+	t.Helper()
+	last, err := n.Journal.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Replica.WaitPosition(t.Context(), last); err != nil {
+		t.Fatal(err)
+	}
+	v, err := n.Replica.View(tenant, replica.At{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	var head ledger.Head
+	seen := make(map[ledger.Key]bool)
+	for r := ledger.Revision(1); r <= v.State().Head; r++ {
+		c, err := v.Commit(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer v.Close()
-		var head ledger.Head
-		seen := make(map[ledger.Key]bool)
-		for r := ledger.Revision(1); r <= v.State().Head; r++ {
-			c, err := v.Commit(r)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Follows(head); err != nil {
-				t.Fatal(err)
-			}
-			head = c.Head(0)
-			for _, ch := range c.Changes {
-				if seen[ch.Key] {
-					t.Errorf("%s was committed twice", ch.Key)
-				}
-				seen[ch.Key] = true
-			}
+		if err := c.Follows(head); err != nil {
+			t.Fatal(err)
 		}
-		if len(seen) != writers*each {
-			t.Errorf("%d keys, want %d", len(seen), writers*each)
+		head = c.Head(0)
+		for _, ch := range c.Changes {
+			if seen[ch.Key] {
+				t.Errorf("%s was committed twice", ch.Key)
+			}
+			seen[ch.Key] = true
 		}
 	}
+	return len(seen)
 }
 
 func TestHistoryIsImportedOldestFirst(t *testing.T) {

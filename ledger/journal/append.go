@@ -34,6 +34,9 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	if len(record) > j.MaxRecord() {
 		return 0, fmt.Errorf("record has %d bytes, more than %d", len(record), j.MaxRecord())
 	}
+	if j.ctx.Err() != nil { // the guard watches no longer
+		return 0, fmt.Errorf("%w: the journal is closed", ledger.ErrUnavailable)
+	}
 	if err := connected(j.nc); err != nil {
 		return 0, err
 	}

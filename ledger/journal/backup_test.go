@@ -18,18 +18,18 @@ import (
 // acknowledged before it began, and restores to a journal that takes more.
 func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 	s := startTest(t, t.TempDir())
-	j := openTest(t, s, Config{Shards: 2})
+	j := openTest(t, s, Config{})
 	side, err := j.OpenSide(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := side.Append(t.Context(), "0", []byte("checkpoint")); err != nil {
+	if _, err := side.Append(t.Context(), "tree", []byte("checkpoint")); err != nil {
 		t.Fatal(err)
 	}
 	large := strings.Repeat("x", 300<<10) // more than a chunk
 	var last ledger.Sequence
 	for i := range 50 {
-		last = mustAppend(t, j, "acme", last, large+fmt.Sprint(i))
+		last = mustAppend(t, j, last, large+fmt.Sprint(i))
 	}
 	before := last
 	stop, stopped := make(chan struct{}), make(chan ledger.Sequence)
@@ -40,7 +40,7 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 				stopped <- at
 				return
 			default:
-				at = mustAppend(t, j, "acme", at, "meanwhile")
+				at = mustAppend(t, j, at, "meanwhile")
 			}
 		}
 	}()
@@ -52,7 +52,7 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.Ledger != j.Epoch().String() || b.Shards != 2 || len(b.Streams) != 3 {
+	if b.Ledger != j.Epoch().String() || len(b.Streams) != 2 {
 		t.Errorf("the backup is %+v", b)
 	}
 	if _, err := TakeBackup(t.Context(), nc, dir); !errors.Is(err, os.ErrExist) {
@@ -70,8 +70,7 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 	if restored.Epoch() != j.Epoch() {
 		t.Error("it is another ledger")
 	}
-	shard := restored.shards[restored.Shard("acme")]
-	info, err := shard.Info(t.Context())
+	info, err := restored.stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +78,11 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 		t.Errorf("%d messages were acknowledged, and it has %+v", before, info.State)
 	}
 	for seq := uint64(1); seq <= info.State.LastSeq; seq++ {
-		was, err := j.shards[shard.n].GetMsg(t.Context(), seq)
+		was, err := j.stream.GetMsg(t.Context(), seq)
 		if err != nil {
 			t.Fatal(err)
 		}
-		is, err := shard.GetMsg(t.Context(), seq)
+		is, err := restored.stream.GetMsg(t.Context(), seq)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,20 +90,20 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 			t.Fatalf("message %d is another one", seq)
 		}
 	}
-	mustAppend(t, restored, "acme", ledger.Sequence(info.State.LastSeq), "after it")
+	mustAppend(t, restored, ledger.Sequence(info.State.LastSeq), "after it")
 	side, err = restored.OpenSide(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, body, err := side.Last(t.Context(), "0"); string(body) != "checkpoint" || err != nil {
+	if _, body, err := side.Last(t.Context(), "tree"); string(body) != "checkpoint" || err != nil {
 		t.Errorf("the checkpoint is %q, %v", body, err)
 	}
 }
 
 func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
 	s := startTest(t, t.TempDir())
-	j := openTest(t, s, Config{Shards: 1})
-	mustAppend(t, j, "acme", 0, "x")
+	j := openTest(t, s, Config{})
+	mustAppend(t, j, 0, "x")
 	take := func() string {
 		dir := filepath.Join(t.TempDir(), "backup")
 		if _, err := TakeBackup(t.Context(), connect(t, s), dir); err != nil {
@@ -121,14 +120,21 @@ func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, name), bytes.Replace(text, []byte(old), []byte(new), 1), 0o600)
 		}
 	}
+	rename := func(dir string) error { // so that it is that of another stream
+		text, err := os.ReadFile(filepath.Join(dir, manifestName))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, manifestName), bytes.ReplaceAll(text, []byte(`"STELE`), []byte(`"STELE-READS`)), 0o600)
+		}
+		return errors.Join(err, os.Rename(filepath.Join(dir, "STELE.snapshot"), filepath.Join(dir, "STELE-READS.snapshot")))
+	}
 	for want, change := range map[string]func(string) error{
-		"was changed since":     func(dir string) error { return os.Truncate(filepath.Join(dir, "STELE-0.snapshot"), 100) },
-		"no such file":          func(dir string) error { return os.Remove(filepath.Join(dir, "STELE-0.snapshot")) },
-		"backup.json: no such":  func(dir string) error { return os.Remove(filepath.Join(dir, manifestName)) },
-		"of the format":         edit(manifestName, "stele-backup/1", "stele-backup/2"),
-		"it has no STELE-1":     edit(manifestName, `"shards": 1`, `"shards": 2`),
-		"the file of STELE-0":   edit(manifestName, `"STELE-0.snapshot"`, `"../STELE-0.snapshot"`),
-		"backup.json: unexpect": func(dir string) error { return os.Truncate(filepath.Join(dir, manifestName), 50) },
+		"was changed since":      func(dir string) error { return os.Truncate(filepath.Join(dir, "STELE.snapshot"), 100) },
+		"no such file":           func(dir string) error { return os.Remove(filepath.Join(dir, "STELE.snapshot")) },
+		"backup.json: no such":   func(dir string) error { return os.Remove(filepath.Join(dir, manifestName)) },
+		"of the format":          edit(manifestName, "stele-backup/2", "stele-backup/1"),
+		"it has no stream STELE": rename,
+		"the file of STELE":      edit(manifestName, `"STELE.snapshot"`, `"../STELE.snapshot"`),
+		"backup.json: unexpect":  func(dir string) error { return os.Truncate(filepath.Join(dir, manifestName), 50) },
 	} {
 		dir := take()
 		if err := change(dir); err != nil {

@@ -60,7 +60,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	var j *Journal
 	for j == nil {
 		// The servers elect a leader first.
-		j, err = Open(t.Context(), nc, Config{Shards: 1, Replicas: 3, Embedded: servers[0]})
+		j, err = Open(t.Context(), nc, Config{Replicas: 3, Embedded: servers[0]})
 		if t.Context().Err() != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +84,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	enough := errors.New("enough")
 	followed := make(chan error, 1)
 	go func() {
-		followed <- j.Follow(t.Context(), 0, 0, nil, func(m Message) error {
+		followed <- j.Follow(t.Context(), 0, func(m Message) error {
 			if n++; string(m.Record) != fmt.Sprint(n) {
 				return fmt.Errorf("message %d holds %q, want %d", m.Sequence, m.Record, n)
 			}
@@ -96,7 +96,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	}()
 
 	<-kill
-	info, err := j.shards[0].stream.Info(t.Context())
+	info, err := j.stream.Info(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	if err := <-followed; err != enough {
 		t.Fatal(err)
 	}
-	if err := j.inspect(&j.shards[0].stream); err != nil {
+	if err := j.inspect(&j.stream); err != nil {
 		t.Error(err)
 	}
 }
@@ -118,7 +118,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 // sent again, and what may have been is looked for.
 func appendUntilWritten(t *testing.T, j *Journal, last ledger.Sequence, record string) ledger.Sequence {
 	for {
-		seq, err := j.Append(t.Context(), "acme", last, []byte(record))
+		seq, err := j.Append(t.Context(), last, []byte(record))
 		switch {
 		case err == nil:
 			return seq
@@ -126,7 +126,7 @@ func appendUntilWritten(t *testing.T, j *Journal, last ledger.Sequence, record s
 			t.Error(err)
 			return last
 		case errors.Is(err, ErrConflict), errors.Is(err, ledger.ErrUnknownOutcome):
-			if now, err := j.LastOf(t.Context(), "acme"); err == nil && now > last {
+			if now, err := j.Last(t.Context()); err == nil && now > last {
 				return now
 			}
 		case !errors.Is(err, ledger.ErrUnavailable):

@@ -13,7 +13,7 @@ import (
 func TestCopyStoppedLeavesOutWhatIsBeingDeleted(t *testing.T) {
 	from, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
 	streams := filepath.Join("jetstream", "$G", "streams")
-	for _, name := range []string{"stele.lock", filepath.Join(streams, "STELE-0", "meta.inf"), filepath.Join(streams, ".STELE-1", "1.blk")} {
+	for _, name := range []string{"stele.lock", filepath.Join(streams, "STELE", "meta.inf"), filepath.Join(streams, ".STELE-READS", "1.blk")} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(from, name)), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -24,10 +24,10 @@ func TestCopyStoppedLeavesOutWhatIsBeingDeleted(t *testing.T) {
 	if err := journal.CopyStopped(from, to); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(to, streams, "STELE-0", "meta.inf")); err != nil {
+	if _, err := os.Stat(filepath.Join(to, streams, "STELE", "meta.inf")); err != nil {
 		t.Error(err)
 	}
-	if _, err := os.Stat(filepath.Join(to, streams, ".STELE-1")); !os.IsNotExist(err) {
+	if _, err := os.Stat(filepath.Join(to, streams, ".STELE-READS")); !os.IsNotExist(err) {
 		t.Errorf("the deleted stream was copied: %v", err)
 	}
 }

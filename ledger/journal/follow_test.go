@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -19,38 +18,28 @@ import (
 )
 
 func TestFollowFromAnyPosition(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
-	tenants := []ledger.Tenant{"a", "b", "c"}
-	last := map[ledger.Tenant]ledger.Sequence{}
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	const total = 12
-	for i := range total {
-		name := tenants[i%3]
-		last[name] = mustAppend(t, j, name, last[name], fmt.Sprint(i+1))
+	for i := range ledger.Sequence(total) {
+		mustAppend(t, j, i, fmt.Sprint(i+1))
 	}
 	for after := range ledger.Sequence(total) {
-		for name, only := range map[string][]ledger.Tenant{"all": nil, "one": {"b"}, "two": {"a", "c"}} {
-			t.Run(fmt.Sprintf("%s after %d", name, after), func(t *testing.T) {
-				var want []ledger.Sequence
-				for seq := after + 1; seq <= total; seq++ {
-					if only == nil || slices.Contains(only, tenants[(seq-1)%3]) {
-						want = append(want, seq)
-					}
+		t.Run(fmt.Sprintf("after %d", after), func(t *testing.T) {
+			for i, m := range follow(t, j, after, total-int(after)) {
+				want := after + 1 + ledger.Sequence(i)
+				if m.Sequence != want || string(m.Record) != fmt.Sprint(want) || m.Time.IsZero() {
+					t.Fatalf("message %d is %+v, want %d", i, m, want)
 				}
-				for i, m := range follow(t, j, 0, after, len(want), only...) {
-					if m.Sequence != want[i] || string(m.Record) != fmt.Sprint(want[i]) || m.Tenant != tenants[(want[i]-1)%3] {
-						t.Fatalf("message %d is %+v, want %d", i, m, want[i])
-					}
-				}
-			})
-		}
+			}
+		})
 	}
 }
 
 func TestFollowEndsWithWhatHandleSays(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
-	mustAppend(t, j, "acme", 0, "one")
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	mustAppend(t, j, 0, "one")
 	enough := errors.New("enough")
-	if err := j.Follow(t.Context(), 0, 0, nil, func(Message) error { return enough }); err != enough {
+	if err := j.Follow(t.Context(), 0, func(Message) error { return enough }); err != enough {
 		t.Errorf("got %v, want handle's own error", err)
 	}
 }
@@ -58,40 +47,38 @@ func TestFollowEndsWithWhatHandleSays(t *testing.T) {
 // A leader that was just elected may say that the stream ends before what was
 // delivered; that alone is no gap, and nothing may be delivered a second time.
 func TestFollowWaitsWhileTheStreamEndsTooEarly(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
-	last := mustAppend(t, j, "acme", 0, "one")
-	for _, only := range [][]ledger.Tenant{nil, {"acme"}} {
-		got := make(chan ledger.Sequence, 1)
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		beyond := last + 1
-		done := make(chan error, 1)
-		go func() {
-			done <- j.Follow(ctx, 0, beyond, only, func(m Message) error { got <- m.Sequence; return context.Canceled })
-		}()
-		last = mustAppend(t, j, "acme", last, "two")
-		last = mustAppend(t, j, "acme", last, "three")
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			t.Fatalf("got %v, want what handle said", err)
-		}
-		if seq := <-got; seq != beyond+1 {
-			t.Errorf("message %d came first, want %d", seq, beyond+1)
-		}
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	last := mustAppend(t, j, 0, "one")
+	got := make(chan ledger.Sequence, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	beyond := last + 1
+	done := make(chan error, 1)
+	go func() {
+		done <- j.Follow(ctx, beyond, func(m Message) error { got <- m.Sequence; return context.Canceled })
+	}()
+	last = mustAppend(t, j, last, "two")
+	mustAppend(t, j, last, "three")
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Fatalf("got %v, want what handle said", err)
+	}
+	if seq := <-got; seq != beyond+1 {
+		t.Errorf("message %d came first, want %d", seq, beyond+1)
 	}
 }
 
 func TestFollowSeesLostMessages(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	var last ledger.Sequence
 	for range 5 {
-		last = mustAppend(t, j, "acme", last, "x")
+		last = mustAppend(t, j, last, "x")
 	}
-	spoiled := j.shards[0].stream.CachedInfo().Config
+	spoiled := j.stream.CachedInfo().Config
 	spoiled.MaxMsgsPerSubject = 2
 	if _, err := j.js.UpdateStream(t.Context(), spoiled); err != nil {
 		t.Fatal(err)
 	}
-	err := j.Follow(t.Context(), 0, 1, nil, func(Message) error { return nil })
+	err := j.Follow(t.Context(), 1, func(Message) error { return nil })
 	var gap *GapError
 	if !errors.As(err, &gap) || gap.Want != 2 || gap.Got != 4 {
 		t.Errorf("got %v, want a gap from 2 to 4", err)
@@ -100,16 +87,16 @@ func TestFollowSeesLostMessages(t *testing.T) {
 
 // More bytes than a follower lets the server send ahead, in the largest messages.
 func TestFollowLargeRecords(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	record := bytes.Repeat([]byte("x"), j.MaxRecord())
 	var last ledger.Sequence
 	for range 10 {
 		var err error
-		if last, err = j.Append(t.Context(), "acme", last, record); err != nil {
+		if last, err = j.Append(t.Context(), last, record); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, m := range follow(t, j, 0, 0, int(last)) {
+	for _, m := range follow(t, j, 0, int(last)) {
 		if len(m.Record) != len(record) {
 			t.Fatalf("message %d has %d bytes, want %d", m.Sequence, len(m.Record), len(record))
 		}
@@ -135,7 +122,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	}
 	defer nc.Close()
 	lost, reconnected := nc.StatusChanged(nats.RECONNECTING), nc.StatusChanged(nats.CONNECTED)
-	j, err := Open(t.Context(), nc, Config{Shards: 1, Embedded: s})
+	j, err := Open(t.Context(), nc, Config{Embedded: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,7 +132,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	got := make(chan ledger.Sequence)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- j.Follow(ctx, 0, 0, nil, func(m Message) error {
+		ended <- j.Follow(ctx, 0, func(m Message) error {
 			got <- m.Sequence
 			return nil
 		})
@@ -153,7 +140,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	var last ledger.Sequence
 	for range 3 {
 		for range 5 {
-			last = mustAppend(t, j, "acme", last, "x")
+			last = mustAppend(t, j, last, "x")
 			if seq := <-got; seq != last {
 				t.Fatalf("followed %d, want %d", seq, last)
 			}
@@ -161,7 +148,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 		port = s.server.Addr().(*net.TCPAddr).Port
 		s.Close()
 		<-lost // else the message waits in the client, and is written after all
-		if _, err := j.Append(t.Context(), "acme", last, nil); !errors.Is(err, ledger.ErrUnavailable) {
+		if _, err := j.Append(t.Context(), last, nil); !errors.Is(err, ledger.ErrUnavailable) {
 			t.Errorf("without a server: got %v", err)
 		}
 		s = start()
@@ -194,17 +181,17 @@ func TestFollowMissesNothingThatABrokenConnectionHasSwallowed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer nc.Close()
-	j, err := Open(t.Context(), nc, Config{Shards: 1, Embedded: s})
+	j, err := Open(t.Context(), nc, Config{Embedded: s})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer j.Close()
 	var last ledger.Sequence
 	for range messages {
-		last = mustAppend(t, j, "acme", last, strings.Repeat("x", size))
+		last = mustAppend(t, j, last, strings.Repeat("x", size))
 	}
 	line.left.Store(2 * size)
-	if got := follow(t, j, 0, 0, messages); len(got) != messages {
+	if got := follow(t, j, 0, messages); len(got) != messages {
 		t.Errorf("%d messages", len(got))
 	}
 	if line.left.Load() > 0 {
@@ -243,14 +230,14 @@ func (c *breaking) Read(p []byte) (int, error) {
 }
 
 // follow returns the next n messages, and checks that no other comes with them.
-func follow(t *testing.T, j *Journal, shard int, after ledger.Sequence, n int, tenants ...ledger.Tenant) []Message {
+func follow(t *testing.T, j *Journal, after ledger.Sequence, n int) []Message {
 	t.Helper()
 	enough := errors.New("enough")
 	var got []Message
 	if n == 0 {
 		return nil
 	}
-	err := j.Follow(t.Context(), shard, after, tenants, func(m Message) error {
+	err := j.Follow(t.Context(), after, func(m Message) error {
 		if got = append(got, m); len(got) == n {
 			return enough
 		}

@@ -13,7 +13,7 @@ import (
 func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 	update := func(change func(*jetstream.StreamConfig)) func(*testing.T, *Journal) {
 		return func(t *testing.T, j *Journal) {
-			cfg := j.shards[0].CachedInfo().Config
+			cfg := j.stream.CachedInfo().Config
 			change(&cfg)
 			if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
 				t.Fatal(err)
@@ -24,7 +24,7 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 		spoil func(*testing.T, *Journal)
 		want  string
 	}{
-		"history cut per tenant": {
+		"history cut per subject": {
 			update(func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject = 1 }), "MaxMsgsPerSubject is 1, must be -1",
 		},
 		"history cut by age": {
@@ -38,33 +38,33 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 		},
 		"the stream is gone": {
 			func(t *testing.T, j *Journal) {
-				if err := j.js.DeleteStream(t.Context(), "STELE-0"); err != nil {
+				if err := j.js.DeleteStream(t.Context(), "STELE"); err != nil {
 					t.Fatal(err)
 				}
-			}, "STELE-0 is gone",
+			}, "STELE is gone",
 		},
 		"the stream is shorter than it was": {
 			func(t *testing.T, j *Journal) {
-				if err := j.js.DeleteStream(t.Context(), "STELE-0"); err != nil {
+				if err := j.js.DeleteStream(t.Context(), "STELE"); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := j.js.CreateStream(t.Context(), j.shards[0].want); err != nil {
+				if _, err := j.js.CreateStream(t.Context(), j.stream.want); err != nil {
 					t.Fatal(err)
 				}
 			}, "last_seq is 0, but message 3 was seen before",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+			j := openTest(t, startTest(t, t.TempDir()), Config{})
 			var last ledger.Sequence
 			for range 3 {
-				last = mustAppend(t, j, "acme", last, "x")
+				last = mustAppend(t, j, last, "x")
 			}
-			if err := j.inspect(&j.shards[0].stream); err != nil {
+			if err := j.inspect(&j.stream); err != nil {
 				t.Fatalf("before anything was changed: %v", err)
 			}
 			c.spoil(t, j)
-			if err := j.inspect(&j.shards[0].stream); err == nil || !strings.Contains(err.Error(), c.want) {
+			if err := j.inspect(&j.stream); err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 		})
@@ -72,8 +72,8 @@ func TestGuardStopsWritesAndSaysWhy(t *testing.T) {
 }
 
 func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 2, guardInterval: time.Millisecond})
-	cfg := j.shards[1].CachedInfo().Config
+	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
+	cfg := j.stream.CachedInfo().Config
 	cfg.MaxAge = time.Hour
 	if _, err := j.js.UpdateStream(t.Context(), cfg); err != nil {
 		t.Fatal(err)
@@ -81,8 +81,8 @@ func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
 	for j.Guard() == nil {
 		time.Sleep(time.Millisecond)
 	}
-	_, err := j.Append(t.Context(), "acme", 0, []byte("x"))
-	if !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), "STELE-1 is not as it must be: MaxAge") {
+	_, err := j.Append(t.Context(), 0, []byte("x"))
+	if !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), "STELE is not as it must be: MaxAge") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -90,9 +90,9 @@ func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
 // A stream that does not answer is no reason to stop for good.
 func TestGuardForgivesSilence(t *testing.T) {
 	s := startTest(t, t.TempDir())
-	j := openTest(t, s, Config{Shards: 1})
+	j := openTest(t, s, Config{})
 	j.nc.Close()
-	if err := j.inspect(&j.shards[0].stream); err != nil {
+	if err := j.inspect(&j.stream); err != nil {
 		t.Error(err)
 	}
 }

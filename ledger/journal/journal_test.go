@@ -2,7 +2,6 @@ package journal
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -46,20 +45,11 @@ func openTest(t testing.TB, s *Server, cfg Config) *Journal {
 	return j
 }
 
-func mustAppend(t *testing.T, j *Journal, tenant ledger.Tenant, expected ledger.Sequence, record string) ledger.Sequence {
+func mustAppend(t *testing.T, j *Journal, expected ledger.Sequence, record string) ledger.Sequence {
 	t.Helper()
-	seq, err := j.Append(t.Context(), tenant, expected, []byte(record))
+	seq, err := j.Append(t.Context(), expected, []byte(record))
 	if err != nil {
 		t.Error(err)
 	}
 	return seq
-}
-
-// tenantIn is a tenant of the shard.
-func tenantIn(j *Journal, shard int) ledger.Tenant {
-	for i := 0; ; i++ {
-		if t := ledger.Tenant(fmt.Sprintf("tenant-%d", i)); j.Shard(t) == shard {
-			return t
-		}
-	}
 }

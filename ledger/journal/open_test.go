@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
@@ -25,97 +26,123 @@ func TestReopenKeepsIdentityAndMessages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j, err := Open(t.Context(), nc, Config{Shards: 3, Embedded: s})
+	j, err := Open(t.Context(), nc, Config{Embedded: s})
 	if err != nil {
 		t.Fatal(err)
 	}
-	seq := mustAppend(t, j, "acme", 0, "one")
+	seq := mustAppend(t, j, 0, "one")
 	j.Close()
 	j.Close()
 	nc.Close()
 	s.Close()
 
 	again := openTest(t, startTest(t, dir), Config{})
-	if again.Epoch() != j.Epoch() || again.Shards() != 3 {
-		t.Errorf("reopened as %s with %d shards, created as %s with 3", again.Epoch(), again.Shards(), j.Epoch())
+	if again.Epoch() != j.Epoch() {
+		t.Errorf("reopened as %s, created as %s", again.Epoch(), j.Epoch())
 	}
-	m, err := again.Read(t.Context(), again.Shard("acme"), seq)
+	m, err := again.Read(t.Context(), seq)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Tenant != "acme" || string(m.Record) != "one" || m.Time.IsZero() {
+	if m.Sequence != seq || string(m.Record) != "one" || m.Time.IsZero() {
 		t.Errorf("read %+v", m)
 	}
 }
 
-func TestOpenRefuses(t *testing.T) {
+func TestOpen_Refuses(t *testing.T) {
+	remove := func(t *testing.T, js jetstream.JetStream) {
+		t.Helper()
+		if err := js.DeleteStream(t.Context(), "STELE"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create := func(t *testing.T, js jetstream.JetStream, name string) {
+		t.Helper()
+		if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := func(stream string) func(*testing.T, jetstream.JetStream) {
+		return func(t *testing.T, js jetstream.JetStream) { remove(t, js); create(t, js, stream) }
+	}
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, js jetstream.JetStream)
 		cfg   Config
 		want  string
 	}{
-		"another number of shards": {
-			cfg:  Config{Shards: 4},
-			want: "the ledger has 2 shards, not 4",
-		},
 		"fewer replicas than asked": {
 			cfg:  Config{Replicas: 3},
 			want: "Replicas is 1, must be 3",
 		},
-		"a used ledger that lost a stream": {
+		"a used ledger that lost its journal":                  {spoil: lost("STELE-CHECKPOINTS"), want: "stream STELE is missing, but the ledger's STELE-CHECKPOINTS exists: restore it from a backup"},
+		"one that has records of reads only":                   {spoil: lost("STELE-READS"), want: "stream STELE is missing, but the ledger's STELE-READS exists"},
+		"one that has keys of secrets only":                    {spoil: lost("STELE-KEYS"), want: "stream STELE is missing, but the ledger's STELE-KEYS exists"},
+		"the layout with a stream per shard":                   {spoil: lost("STELE-0"), want: "the journal has the layout of an earlier version (stream STELE-0), which this version cannot read: export the tenants"},
+		"the layout with a stream per shard, with checkpoints": {spoil: func(t *testing.T, js jetstream.JetStream) { lost("STELE-0")(t, js); create(t, js, "STELE-CHECKPOINTS") }, want: "(stream STELE-0)"},
+		"a stream that is no ledger's": {
 			spoil: func(t *testing.T, js jetstream.JetStream) {
-				if err := js.DeleteStream(t.Context(), "STELE-0"); err != nil {
-					t.Fatal(err)
-				}
-			},
-			want: "STELE-0 is missing",
-		},
-		"a stream of another ledger": {
-			spoil: func(t *testing.T, js jetstream.JetStream) {
-				other := streamConfig(1, 2, 1, ledger.Epoch{1})
+				other := streamConfig(1, ledger.Epoch{1})
+				other.Metadata = nil
 				if _, err := js.UpdateStream(t.Context(), other); err != nil {
 					t.Fatal(err)
 				}
 			},
-			want: "epoch is 0100000000000000",
+			want: "stream STELE does not belong to a ledger",
+		},
+		"a stream that loses history": {
+			spoil: func(t *testing.T, js jetstream.JetStream) {
+				s, err := js.Stream(t.Context(), "STELE")
+				if err != nil {
+					t.Fatal(err)
+				}
+				cut := s.CachedInfo().Config
+				cut.MaxAge = time.Hour
+				if _, err := js.UpdateStream(t.Context(), cut); err != nil {
+					t.Fatal(err)
+				}
+			},
+			want: "MaxAge is 1h0m0s, must be 0s",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startTest(t, t.TempDir())
-			j := openTest(t, s, Config{Shards: 2})
-			mustAppend(t, j, tenantIn(j, 1), 0, "one")
+			j := openTest(t, s, Config{})
+			mustAppend(t, j, 0, "one")
 			if c.spoil != nil {
 				c.spoil(t, j.js)
 			}
 			c.cfg.Embedded = s
-			_, err := Open(t.Context(), connect(t, s), c.cfg)
+			opened, err := Open(t.Context(), connect(t, s), c.cfg)
+			if err == nil {
+				opened.Close()
+			}
 			if err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got %v, want %q", err, c.want)
+			}
+			if _, err := j.js.Stream(t.Context(), "STELE"); strings.Contains(c.want, "(stream") && !errors.Is(err, jetstream.ErrStreamNotFound) {
+				t.Errorf("a stream was created: %v", err)
 			}
 		})
 	}
 }
 
-// A process that crashed while it created the ledger leaves some streams.
-func TestOpenFinishesAnInterruptedCreation(t *testing.T) {
+// A process that ends while it creates a ledger leaves a stream without messages.
+func TestOpen_ContinuesAnInterruptedCreation(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	js, err := jetstream.New(connect(t, s))
 	if err != nil {
 		t.Fatal(err)
 	}
 	epoch := ledger.Epoch{7}
-	for i := range 2 {
-		if _, err := js.CreateStream(t.Context(), streamConfig(i, 4, 1, epoch)); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := js.CreateStream(t.Context(), streamConfig(1, epoch)); err != nil {
+		t.Fatal(err)
 	}
-	j := openTest(t, s, Config{})
-	if j.Epoch() != epoch || j.Shards() != 4 {
-		t.Errorf("opened %s with %d shards, want %s with 4", j.Epoch(), j.Shards(), epoch)
+	if j := openTest(t, s, Config{}); j.Epoch() != epoch {
+		t.Errorf("opened %s, want %s", j.Epoch(), epoch)
 	}
 }
 
-func TestProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
+func TestOpen_ProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	const processes = 8
 	var journals [processes]*Journal
@@ -125,10 +152,9 @@ func TestProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 		nc := connect(t, s)
 		all.Go(func() {
 			if journals[i], errs[i] = Open(t.Context(), nc, Config{Embedded: s}); errs[i] == nil {
-				// Writing at once must not make the others believe that the
-				// streams they have not created yet were lost.
-				_, err := journals[i].Append(t.Context(), ledger.Tenant("tenant-"+string(rune('a'+i))), 0, []byte("x"))
-				errs[i] = err
+				// What the first process does at once must not make the others believe
+				// that the stream they have not found was lost.
+				errs[i] = useAtOnce(t, journals[i])
 			}
 		})
 	}
@@ -138,8 +164,28 @@ func TestProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 	}
 	for _, j := range journals {
 		defer j.Close()
-		if j.Epoch() != journals[0].Epoch() || j.Shards() != defaultShards {
-			t.Errorf("epoch %s with %d shards beside %s", j.Epoch(), j.Shards(), journals[0].Epoch())
+		if j.Epoch() != journals[0].Epoch() {
+			t.Errorf("epochs %s and %s", j.Epoch(), journals[0].Epoch())
+		}
+		if last, err := j.Last(t.Context()); last != processes || err != nil {
+			t.Errorf("it ends at %d, %v, want %d", last, err, processes)
+		}
+	}
+}
+
+// useAtOnce opens an auxiliary stream and appends one record, after those of other
+// processes.
+func useAtOnce(t *testing.T, j *Journal) error {
+	if _, err := j.OpenSide(t.Context(), Checkpoints); err != nil {
+		return err
+	}
+	for {
+		last, err := j.Last(t.Context())
+		if err == nil {
+			_, err = j.Append(t.Context(), last, []byte("x"))
+		}
+		if !errors.Is(err, ErrConflict) {
+			return err
 		}
 	}
 }

@@ -13,8 +13,8 @@ import (
 // A backup of one machine becomes a ledger of three servers, which takes more.
 func TestABackupMovesToACluster(t *testing.T) {
 	s := startTest(t, t.TempDir())
-	j := openTest(t, s, Config{Shards: 2})
-	last := mustAppend(t, j, "acme", 0, "one")
+	j := openTest(t, s, Config{})
+	last := mustAppend(t, j, 0, "one")
 	dir := filepath.Join(t.TempDir(), "backup")
 	if _, err := TakeBackup(t.Context(), connect(t, s), dir); err != nil {
 		t.Fatal(err)
@@ -50,8 +50,7 @@ func TestABackupMovesToACluster(t *testing.T) {
 	if moved.Epoch() != j.Epoch() {
 		t.Error("it is another ledger")
 	}
-	shard := moved.shards[moved.Shard("acme")]
-	if info := shard.CachedInfo(); info.Config.Replicas != 3 || info.State.LastSeq != uint64(last) {
+	if info := moved.stream.CachedInfo(); info.Config.Replicas != 3 || info.State.LastSeq != uint64(last) {
 		t.Errorf("it has %d replicas and %+v", info.Config.Replicas, info.State)
 	}
 	appendUntilWritten(t, moved, last, "two")

@@ -11,7 +11,7 @@ import (
 )
 
 func TestScan(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	side, err := j.OpenSide(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +76,7 @@ func TestScan(t *testing.T) {
 }
 
 func TestNobodyDeletesRecordedReads(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	side, err := j.OpenSide(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)

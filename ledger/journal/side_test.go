@@ -11,8 +11,8 @@ import (
 )
 
 func TestSide(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1})
-	mustAppend(t, j, "acme", 0, "x") // the ledger is used before the stream is there
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	mustAppend(t, j, 0, "x") // the ledger is used before the stream is there
 	side, err := j.OpenSide(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
 	var errs [processes]error
 	var all sync.WaitGroup
 	for i := range processes {
-		j := openTest(t, s, Config{Shards: 1})
+		j := openTest(t, s, Config{})
 		all.Go(func() { _, errs[i] = j.OpenSide(t.Context(), Checkpoints) })
 	}
 	all.Wait()
@@ -63,9 +63,19 @@ func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
 	}
 }
 
-// What is done to a stream beside the shards stops writes to it, and no commit.
+func TestOpenSide_RefusesAnotherLedgersStream(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	if _, err := j.js.CreateStream(t.Context(), keepAll(Checkpoints.stream, Checkpoints.subject+"*", Checkpoints.what, 1, ledger.Epoch{1})); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := j.OpenSide(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "epoch is 0100000000000000") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What is done to an auxiliary stream stops writes to it, and no commit.
 func TestGuardOfASide(t *testing.T) {
-	j := openTest(t, startTest(t, t.TempDir()), Config{Shards: 1, guardInterval: time.Millisecond})
+	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
 	side, err := j.OpenSide(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +92,7 @@ func TestGuardOfASide(t *testing.T) {
 	if !errors.Is(err, ledger.ErrReadOnly) || !strings.Contains(err.Error(), "STELE-CHECKPOINTS is not as it must be: MaxAge") {
 		t.Errorf("append: %v", err)
 	}
-	mustAppend(t, j, "acme", 0, "x")
+	mustAppend(t, j, 0, "x")
 	if _, err := j.OpenSide(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "MaxAge is 1h0m0s") {
 		t.Errorf("open again: %v", err)
 	}

@@ -18,7 +18,7 @@ import (
 func fork(t *testing.T, j *fakeJournal, keep int, commits int, tenants ...ledger.Tenant) *fakeJournal {
 	t.Helper()
 	f := j.clone()
-	f.shards[0] = f.shards[0][:keep]
+	f.messages = f.messages[:keep]
 	n := start(t, filepath.Join(t.TempDir(), "fork.db"), f)
 	defer n.close(t)
 	for i := range commits {
@@ -34,7 +34,7 @@ func fork(t *testing.T, j *fakeJournal, keep int, commits int, tenants ...ledger
 // else. The replica must stop, and go on answering what it has seen.
 func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 	const seen = 10
-	record := func(f *fakeJournal, seq ledger.Sequence) []byte { return f.shards[0][seq-1].Record }
+	record := func(f *fakeJournal, seq ledger.Sequence) []byte { return f.messages[seq-1].Record }
 	for _, tc := range []struct {
 		name string
 		// change alters the journal, which has two more messages that were not seen.
@@ -44,59 +44,75 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 		rewritten bool
 	}{
 		{"it ends before what was seen", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = j.shards[0][:seen-1]
-		}, "shard 0 ends at 9, and 10 was seen", false},
+			j.messages = j.messages[:seen-1]
+		}, "it ends at message 9, and 10 was seen", false},
 		{"it is empty", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = nil
-		}, "shard 0 ends at 0, and 10 was seen", false},
+			j.messages = nil
+		}, "it ends at message 0, and 10 was seen", false},
 		{"it lost the last message that was seen", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = slices.Delete(j.shards[0], seen-1, seen)
-		}, "lost its message 10", true},
+			j.messages = slices.Delete(j.messages, seen-1, seen)
+		}, "it has lost message 10", true},
 		{"the last message that was seen is another", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = fork(t, j, seen-1, 3, "acme").shards[0]
+			j.messages = fork(t, j, seen-1, 3, "acme").messages
 		}, "where the replica has seen", true},
 		{"the last message that was seen is another tenant's", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = fork(t, j, seen-1, 3, "umbrella").shards[0]
-		}, "holds umbrella@1, which was never seen", true},
+			j.messages = fork(t, j, seen-1, 3, "umbrella").messages
+		}, "commit umbrella@1 contradicts what was seen: the journal holds it where the replica has seen no such commit", true},
 		{"the last message that was seen is a later commit", func(t *testing.T, j *fakeJournal) {
-			j.shards[0][seen-1].Record = record(j, seen+1)
-		}, "holds acme@11, which was never seen", true},
+			j.messages[seen-1].Record = record(j, seen+1)
+		}, "commit acme@11 contradicts what was seen: the journal holds it where the replica has seen no such commit", true},
 		{"the last message that was seen is no record", func(t *testing.T, j *fakeJournal) {
-			j.shards[0][seen-1].Record = []byte{0xff}
-		}, "message 10 of shard 0", true},
+			j.messages[seen-1].Record = []byte{0xff}
+		}, "message 10:", true},
 		{"it was restored from a backup and written to", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = fork(t, j, 5, 7, "acme").shards[0]
+			j.messages = fork(t, j, 5, 7, "acme").messages
 		}, "where the replica has seen", true},
 		{"a message is missing", func(t *testing.T, j *fakeJournal) {
-			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
+			j.messages = slices.Delete(j.messages, seen, seen+1)
 		}, "lost messages: after 10 comes 12", false},
 		{"a message is missing and nobody counts", func(t *testing.T, j *fakeJournal) {
 			j.careless = true
-			j.shards[0] = slices.Delete(j.shards[0], seen, seen+1)
-		}, "it comes after @10", false},
+			j.messages = slices.Delete(j.messages, seen, seen+1)
+		}, "lost messages: after 10 comes 12", false},
 		{"the next message has another parent", func(t *testing.T, j *fakeJournal) {
 			other := fork(t, j, seen-1, 2, "acme")
-			j.shards[0][seen].Record = record(other, seen+1) // acme@11, after another acme@10
+			j.messages[seen].Record = record(other, seen+1) // acme@11, after another acme@10
 		}, "its parent is", false},
 		{"the next message repeats an old revision with another commit", func(t *testing.T, j *fakeJournal) {
 			other := fork(t, j, 4, 1, "acme")
-			j.shards[0][seen].Record = record(other, 5)
-		}, "where the replica has seen", false},
+			j.messages[seen].Record = record(other, 5)
+		}, "commit acme@5 contradicts what was seen: it comes after @10", false},
 		{"the next message is cut", func(t *testing.T, j *fakeJournal) {
-			j.shards[0][seen].Record = record(j, seen+1)[:20]
-		}, "message 11 of shard 0", false},
+			j.messages[seen].Record = record(j, seen+1)[:20]
+		}, "message 11:", false},
 		{"the next message is empty", func(t *testing.T, j *fakeJournal) {
-			j.shards[0][seen].Record = nil
+			j.messages[seen].Record = nil
 		}, "holds no commit", false},
-		{"the next message is on another tenant's subject", func(t *testing.T, j *fakeJournal) {
-			j.shards[0][seen].Tenant = "umbrella"
-		}, "on the subject of umbrella", false},
+		{"the last message that was seen has a second tenant", func(t *testing.T, j *fakeJournal) {
+			j.messages[seen-1].Record = slices.Concat(record(j, seen), record(fork(t, j, 0, 1, "umbrella"), 1))
+		}, "commit umbrella@1 contradicts what was seen: the journal holds it where the replica has seen no such commit", true},
+		// Of a record whose second tenant is wrong, the first one's commits are not taken.
+		{"the second tenant of the next message has another parent", func(t *testing.T, j *fakeJournal) {
+			other := fork(t, j, seen-1, 2, "acme")
+			j.messages[seen].Record = slices.Concat(record(fork(t, j, 0, 1, "umbrella"), 1), record(other, seen+1))
+		}, "its parent is", false},
+		{"the second tenant of the next message has a gap", func(t *testing.T, j *fakeJournal) {
+			j.messages[seen].Record = slices.Concat(record(j, seen+1), record(fork(t, j, 0, 2, "umbrella"), 2))
+		}, "commit umbrella@2 contradicts what was seen: it comes after @0", false},
+		{"the second tenant of the next message is another ledger's", func(t *testing.T, j *fakeJournal) {
+			other := newFakeJournal()
+			other.epoch = ledger.Epoch{9}
+			j.messages[seen].Record = slices.Concat(record(j, seen+1), record(fork(t, other, 0, 1, "umbrella"), 1))
+		}, "commit umbrella@1 contradicts what was seen: it is of the ledger", false},
+		{"the next message has a tenant in two places", func(t *testing.T, j *fakeJournal) {
+			j.messages[seen].Record = slices.Concat(record(j, seen+1), record(fork(t, j, 0, 1, "umbrella"), 1), record(j, seen+2))
+		}, "in two places", false},
 		{"the next message is another ledger's", func(t *testing.T, j *fakeJournal) {
-			other := newFakeJournal(1)
+			other := newFakeJournal()
 			other.epoch = ledger.Epoch{9}
 			other = fork(t, other, 0, 1, "umbrella")
-			j.shards[0][seen] = other.shards[0][0]
-			j.shards[0][seen].Sequence = seen + 1
+			j.messages[seen] = other.messages[0]
+			j.messages[seen].Sequence = seen + 1
 		}, "it is of the ledger", false},
 	} {
 		for _, away := range []bool{true, false} {
@@ -111,7 +127,7 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					path := filepath.Join(t.TempDir(), "replica.db")
-					j := newFakeJournal(1)
+					j := newFakeJournal()
 					n := start(t, path, j)
 					h := newHistory("acme")
 					for i := 1; i <= seen; i++ {
@@ -127,7 +143,7 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 							t.Fatal(err)
 						}
 					} else {
-						j.alter(func() { j.shards, j.careless = longer.shards, longer.careless })
+						j.alter(func() { j.messages, j.careless = longer.messages, longer.careless })
 					}
 					defer n.close(t)
 					eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
@@ -163,20 +179,16 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 
 func TestAnotherLedgersJournalIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
-	j := newFakeJournal(2)
+	j := newFakeJournal()
 	n := start(t, path, j)
 	h := newHistory("acme")
 	h.write(t, n.ledger, churn(1))
 	n.close(t)
 	r := open(t, path)
-	other := newFakeJournal(2)
+	other := newFakeJournal()
 	other.epoch = ledger.Epoch{9}
 	if err := r.Follow(other); err == nil || !strings.Contains(err.Error(), "is of the ledger 0102030000000000") {
 		t.Errorf("follow the journal of another ledger: %v", err)
-	}
-	more := newFakeJournal(3)
-	if err := r.Follow(more); err == nil || !strings.Contains(err.Error(), "has 2 shards") {
-		t.Errorf("follow a journal with other shards: %v", err)
 	}
 	if err := compareAll(r, h); err != nil {
 		t.Error(err)
@@ -186,13 +198,13 @@ func TestAnotherLedgersJournalIsRefused(t *testing.T) {
 // What this process appended itself is visible before the journal delivers it.
 // The delivery must be the same.
 func TestADeliveryThatIsNotWhatWasAppendedStopsTheReplica(t *testing.T) {
-	j := newFakeJournal(1)
+	j := newFakeJournal()
 	n := start(t, filepath.Join(t.TempDir(), "replica.db"), j)
 	defer n.close(t)
 	h := newHistory("acme")
 	h.write(t, n.ledger, churn(1))
-	one := fork(t, j, 1, 1, "acme").shards[0][1]
-	two := fork(t, j, 1, 1, "acme").shards[0][1]
+	one := fork(t, j, 1, 1, "acme").messages[1]
+	two := fork(t, j, 1, 1, "acme").messages[1]
 	commits, err := ledger.DecodeRecord(one.Record)
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +212,7 @@ func TestADeliveryThatIsNotWhatWasAppendedStopsTheReplica(t *testing.T) {
 	if err := n.Apply(2, commits); err != nil {
 		t.Fatal(err)
 	}
-	j.alter(func() { j.shards[0] = append(j.shards[0], two) })
+	j.alter(func() { j.messages = append(j.messages, two) })
 	eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
 	if err := n.Stopped(); !strings.Contains(err.Error(), "where the replica has seen") {
 		t.Error(err)

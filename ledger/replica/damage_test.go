@@ -63,7 +63,7 @@ func TestADamagedFileIsRebuiltAndNeverAnswersWrong(t *testing.T) {
 	}
 	dir := t.TempDir()
 	path := filepath.Join(dir, "replica.db")
-	j := newFakeJournal(2)
+	j := newFakeJournal()
 	n := start(t, path, j)
 	tenants := []ledger.Tenant{"acme", "a", "umbrella"}
 	histories := make(map[ledger.Tenant]*history)

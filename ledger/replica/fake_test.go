@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/internal/follower"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/replica"
 )
@@ -18,10 +19,10 @@ import (
 type fakeJournal struct {
 	epoch ledger.Epoch
 
-	mu     sync.Mutex // guards everything below
-	shards [][]journal.Message
-	// ends, where set, is what a shard says its last sequence is.
-	ends map[int]ledger.Sequence
+	mu       sync.Mutex // guards everything below
+	messages []journal.Message
+	// end, if set, is what it says its last sequence is.
+	end  *ledger.Sequence
 	down bool
 	// careless makes it deliver what comes after a gap, instead of a GapError.
 	careless  bool
@@ -29,28 +30,20 @@ type fakeJournal struct {
 	changed   chan struct{}
 }
 
-func newFakeJournal(shards int) *fakeJournal {
-	return &fakeJournal{
-		epoch:   ledger.Epoch{1, 2, 3},
-		shards:  make([][]journal.Message, shards),
-		ends:    make(map[int]ledger.Sequence),
-		changed: make(chan struct{}),
-	}
+func newFakeJournal() *fakeJournal {
+	return &fakeJournal{epoch: ledger.Epoch{1, 2, 3}, changed: make(chan struct{})}
 }
 
 // clone is another journal with the same messages.
 func (j *fakeJournal) clone() *fakeJournal {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	c := newFakeJournal(len(j.shards))
-	c.epoch = j.epoch
-	for i := range j.shards {
-		c.shards[i] = slices.Clone(j.shards[i])
-	}
+	c := newFakeJournal()
+	c.epoch, c.messages = j.epoch, slices.Clone(j.messages)
 	return c
 }
 
-// alter changes the journal behind everybody's back.
+// alter changes the journal without its owner's knowledge.
 func (j *fakeJournal) alter(change func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -68,83 +61,63 @@ func (j *fakeJournal) deliveries() int {
 var errDown = fmt.Errorf("%w: the fake journal is down", ledger.ErrUnavailable)
 
 func (j *fakeJournal) Epoch() ledger.Epoch { return j.epoch }
-func (j *fakeJournal) Shards() int         { return len(j.shards) }
 func (j *fakeJournal) MaxRecord() int      { return 8 << 20 }
 
-func (j *fakeJournal) Append(_ context.Context, t ledger.Tenant, expected ledger.Sequence, record []byte) (seq ledger.Sequence, err error) {
-	shard := journal.ShardOf(t, len(j.shards))
+func (j *fakeJournal) Append(_ context.Context, expected ledger.Sequence, record []byte) (seq ledger.Sequence, err error) {
 	j.alter(func() {
 		switch {
 		case j.down:
 			err = errDown
-		case j.lastOf(t) != expected:
+		case j.last() != expected:
 			err = ledger.ErrConflict
 		default:
-			seq = j.last(shard) + 1
-			j.shards[shard] = append(j.shards[shard], journal.Message{Shard: shard, Tenant: t, Sequence: seq, Time: time.Now(), Record: record})
+			seq = expected + 1
+			j.messages = append(j.messages, journal.Message{Sequence: seq, Time: time.Now(), Record: record})
 		}
 	})
 	return seq, err
 }
 
-func (j *fakeJournal) LastOf(_ context.Context, t ledger.Tenant) (ledger.Sequence, error) {
+func (j *fakeJournal) Last(context.Context) (ledger.Sequence, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.down {
 		return 0, errDown
 	}
-	return j.lastOf(t), nil
+	return j.last(), nil
 }
 
-func (j *fakeJournal) lastOf(t ledger.Tenant) ledger.Sequence {
-	for _, m := range slices.Backward(j.shards[journal.ShardOf(t, len(j.shards))]) {
-		if m.Tenant == t {
-			return m.Sequence
-		}
+func (j *fakeJournal) last() ledger.Sequence {
+	if j.end != nil {
+		return *j.end
+	}
+	if n := len(j.messages); n > 0 {
+		return j.messages[n-1].Sequence
 	}
 	return 0
 }
 
-func (j *fakeJournal) Last(_ context.Context, shard int) (ledger.Sequence, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if j.down {
-		return 0, errDown
-	}
-	return j.last(shard), nil
-}
-
-func (j *fakeJournal) last(shard int) ledger.Sequence {
-	if end, ok := j.ends[shard]; ok {
-		return end
-	}
-	if n := len(j.shards[shard]); n > 0 {
-		return j.shards[shard][n-1].Sequence
-	}
-	return 0
-}
-
-func (j *fakeJournal) Read(_ context.Context, shard int, seq ledger.Sequence) (journal.Message, error) {
+func (j *fakeJournal) Read(_ context.Context, seq ledger.Sequence) (journal.Message, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.down {
 		return journal.Message{}, errDown
 	}
-	i, ok := slices.BinarySearchFunc(j.shards[shard], seq, bySequence)
+	i, ok := slices.BinarySearchFunc(j.messages, seq, bySequence)
 	if !ok {
 		return journal.Message{}, journal.ErrNoMessage
 	}
-	return j.shards[shard][i], nil
+	return j.messages[i], nil
 }
 
 func bySequence(m journal.Message, seq ledger.Sequence) int { return int(m.Sequence) - int(seq) }
 
-func (j *fakeJournal) Follow(ctx context.Context, shard int, after ledger.Sequence, tenants []ledger.Tenant, handle func(journal.Message) error) error {
+func (j *fakeJournal) Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error {
 	for ctx.Err() == nil {
 		j.mu.Lock()
 		changed := j.changed
-		last := j.last(shard)
-		if j.down || last < after { // as the real one: whoever knows what was seen asks Last
+		last := j.last()
+		if j.down || last < after { // as the real one: a caller that knows what was seen asks Last
 			j.mu.Unlock()
 			select {
 			case <-changed:
@@ -152,16 +125,13 @@ func (j *fakeJournal) Follow(ctx context.Context, shard int, after ledger.Sequen
 			}
 			continue
 		}
-		i, _ := slices.BinarySearchFunc(j.shards[shard], after+1, bySequence)
-		waiting := slices.Clone(j.shards[shard][i:])
+		i, _ := slices.BinarySearchFunc(j.messages, after+1, bySequence)
+		waiting := slices.Clone(j.messages[i:])
 		careless := j.careless
 		j.mu.Unlock()
 		for _, m := range waiting {
-			if len(tenants) > 0 && !slices.Contains(tenants, m.Tenant) {
-				continue
-			}
-			if len(tenants) == 0 && m.Sequence != after+1 && !careless {
-				return &journal.GapError{Shard: shard, Want: after + 1, Got: m.Sequence}
+			if m.Sequence != after+1 && !careless {
+				return &journal.GapError{Want: after + 1, Got: m.Sequence}
 			}
 			j.mu.Lock()
 			j.delivered++
@@ -182,7 +152,7 @@ func (j *fakeJournal) Follow(ctx context.Context, shard int, after ledger.Sequen
 // anyJournal is what a node needs of a journal, fake or real.
 type anyJournal interface {
 	ledger.Journal
-	replica.Journal
+	follower.Journal
 }
 
 // node is a replica that follows a journal, and a ledger that writes to it.
@@ -199,9 +169,9 @@ type failer interface {
 }
 
 // start opens a replica and follows the journal to its end.
-func start(t failer, path string, j anyJournal, tenants ...ledger.Tenant) *node {
+func start(t failer, path string, j anyJournal) *node {
 	t.Helper()
-	r, err := replica.Open(replica.Config{Path: path, Tenants: tenants})
+	r, err := replica.Open(replica.Config{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,19 +180,15 @@ func start(t failer, path string, j anyJournal, tenants ...ledger.Tenant) *node 
 	}
 	n := &node{r, ledger.New(ledger.Config{Journal: j, Replica: r})}
 	eventually(t, "the replica holds what the journal holds", func() bool {
-		return r.Ready() && (len(tenants) > 0 || followed(r, j))
+		return r.Ready() && followed(r, j)
 	})
 	return n
 }
 
-// followed says whether every shard was followed to its end.
+// followed reports whether the journal was followed to its end.
 func followed(r *replica.Replica, j anyJournal) bool {
-	for i, sh := range r.Shards() {
-		if last, err := j.Last(context.Background(), i); err != nil || sh.Position < last {
-			return false
-		}
-	}
-	return true
+	last, err := j.Last(context.Background())
+	return err == nil && r.Position() >= last
 }
 
 func (n *node) close(t failer) {

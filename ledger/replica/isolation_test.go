@@ -25,7 +25,7 @@ func churn(n int) ledger.ChangeSet {
 
 func TestAViewStaysTheSameWhileCommitsAndFlushesGoOn(t *testing.T) {
 	const commits = 1500
-	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal(1))
+	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	defer n.close(t)
 	// The readers compare with a model that is made before anything is written.
 	h := newHistory("acme")
@@ -86,7 +86,7 @@ func TestAViewStaysTheSameWhileCommitsAndFlushesGoOn(t *testing.T) {
 }
 
 func TestAViewDoesNotKnowCommitsAfterIt(t *testing.T) {
-	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal(1))
+	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	defer n.close(t)
 	h := newHistory("acme")
 	h.write(t, n.ledger, churn(1))

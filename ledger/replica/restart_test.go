@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/replica"
 	"go.uber.org/goleak"
 )
@@ -41,7 +40,7 @@ func TestARestartGoesOnWhereTheFileEnds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "replica.db")
-			j := newFakeJournal(2)
+			j := newFakeJournal()
 			n := start(t, path, j)
 			histories := []*history{newHistory("a"), newHistory("a-b"), newHistory("_system")}
 			write := func(from, to int) {
@@ -77,7 +76,7 @@ func TestARestartGoesOnWhereTheFileEnds(t *testing.T) {
 // than what was applied since, and a kill right after it must not find newer ones.
 func TestAFlushThatFailsIsMadeUpFor(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
-	j := newFakeJournal(1)
+	j := newFakeJournal()
 	n := start(t, path, j)
 	defer func() { n.close(t) }()
 	h := newHistory("acme")
@@ -125,86 +124,24 @@ func TestAFlushThatFailsIsMadeUpFor(t *testing.T) {
 	}
 }
 
-func TestAReplicaOfSomeTenantsHoldsOnlyThese(t *testing.T) {
-	// All in the first of two shards, but for the last.
-	ours, other, alone := ledger.Tenant("a"), ledger.Tenant(""), ledger.Tenant("")
-	for _, tenant := range []ledger.Tenant{"b", "c", "d", "e", "f"} {
-		if same := journal.ShardOf(tenant, 2) == journal.ShardOf(ours, 2); same && other == "" {
-			other = tenant
-		} else if !same && alone == "" {
-			alone = tenant
-		}
-	}
-	if other == "" || alone == "" {
-		t.Fatal("the tenants do not share shards as this test wants")
-	}
-	dir := t.TempDir()
-	synctest.Test(t, func(t *testing.T) {
-		j := newFakeJournal(2)
-		writer := start(t, filepath.Join(dir, "all.db"), j)
-		defer writer.close(t)
-		histories := map[ledger.Tenant]*history{ours: newHistory(ours), other: newHistory(other), alone: newHistory(alone)}
-		for i := 1; i <= 30; i++ {
-			for _, h := range histories {
-				h.write(t, writer.ledger, churn(i))
-			}
-		}
-		path := filepath.Join(dir, "some.db")
-		n := start(t, path, j, ours)
-		defer func() { n.close(t) }()
-		if n.Tenants() != 1 || n.Head(other).Revision != 0 || n.Head(alone).Revision != 0 {
-			t.Errorf("%d tenants; %s has the head %s", n.Tenants(), other, n.Head(other).Revision)
-		}
-		for i, sh := range n.Shards() {
-			if sh.Empty != (i != journal.ShardOf(ours, 2)) {
-				t.Errorf("shard %d: empty is %v", i, sh.Empty)
-			}
-		}
-		// Others write for a long time, and ours does not.
-		for i := range 20 {
-			histories[other].write(t, writer.ledger, churn(100+i))
-			histories[alone].write(t, writer.ledger, churn(100+i))
-			time.Sleep(time.Second)
-			synctest.Wait()
-			if age := age(t, n.Replica, ours); age < 0 || age > 2*time.Second {
-				t.Fatalf("the age of %s is %s while others write", ours, age)
-			}
-		}
-		if err := compareAll(n.Replica, histories[ours]); err != nil {
-			t.Error(err)
-		}
-		// Its own commits still come, and a restart finds them.
-		histories[ours].write(t, writer.ledger, churn(200))
-		if err := n.Wait(t.Context(), ours, histories[ours].head()); err != nil {
-			t.Fatal(err)
-		}
-		n.close(t)
-		before := j.deliveries()
-		n = start(t, path, j, ours)
-		if got := j.deliveries() - before; got != 0 {
-			t.Errorf("%d messages were delivered again", got)
-		}
-		if err := compareAll(n.Replica, histories[ours]); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestAFileOfOtherTenantsIsBuiltAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
-	j := newFakeJournal(1)
+	j := newFakeJournal()
 	n := start(t, path, j)
-	a, b := newHistory("a"), newHistory("b")
-	a.write(t, n.ledger, churn(1))
-	b.write(t, n.ledger, churn(2))
+	h := newHistory("a")
+	h.write(t, n.ledger, churn(1))
 	n.close(t)
-	n = start(t, path, j, "a")
-	defer n.close(t)
-	if err := compareAll(n.Replica, a); err != nil {
-		t.Error(err)
+	r, err := replica.Open(replica.Config{Path: path, Tenants: []ledger.Tenant{"a"}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	if n.Head("b").Revision != 0 || n.Tenants() != 1 {
-		t.Error("it still holds the other tenant")
+	defer r.Close()
+	if err := r.Follow(j); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the replica holds what the journal holds", func() bool { return r.Ready() && followed(r, j) })
+	if err := compareAll(r, h); err != nil {
+		t.Error(err)
 	}
 	if aside, err := filepath.Glob(path + ".damaged-*"); err != nil || len(aside) != 1 {
 		t.Errorf("set aside: %v, %v", aside, err)
@@ -214,7 +151,7 @@ func TestAFileOfOtherTenantsIsBuiltAgain(t *testing.T) {
 func TestTheAgeCountsFromWhenTheReplicaWasLastCurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
-		j := newFakeJournal(2)
+		j := newFakeJournal()
 		n := start(t, path, j)
 		h := newHistory("acme")
 		h.write(t, n.ledger, churn(1))
@@ -271,7 +208,7 @@ func age(t *testing.T, r *replica.Replica, tenant ledger.Tenant) time.Duration {
 func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
-		j := newFakeJournal(1)
+		j := newFakeJournal()
 		n := start(t, path, j)
 		defer n.close(t)
 		h := newHistory("acme")
@@ -280,9 +217,9 @@ func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
 		}
 		synctest.Wait()
 		for range 5 {
-			j.alter(func() { j.ends[0] = 1 })
+			j.alter(func() { j.end = new(ledger.Sequence(1)) })
 			time.Sleep(10 * time.Second)
-			j.alter(func() { delete(j.ends, 0) })
+			j.alter(func() { j.end = nil })
 			time.Sleep(10 * time.Second)
 		}
 		h.write(t, n.ledger, churn(3))
@@ -300,10 +237,10 @@ func TestAJournalThatIsShortForAMomentIsFollowedOn(t *testing.T) {
 func TestAReplicaThatLagsIsNotCurrent(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
-		j := newFakeJournal(1)
+		j := newFakeJournal()
 		n := start(t, path, j)
 		defer n.close(t)
-		j.alter(func() { j.ends[0] = 5 })
+		j.alter(func() { j.end = new(ledger.Sequence(5)) })
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if got := age(t, n.Replica, "acme"); got < time.Minute-time.Second {
@@ -316,7 +253,7 @@ func TestAReplicaThatLagsIsNotCurrent(t *testing.T) {
 func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "replica.db")
 	synctest.Test(t, func(t *testing.T) {
-		j := newFakeJournal(1)
+		j := newFakeJournal()
 		n := start(t, path, j)
 		defer n.close(t)
 		h := newHistory("acme")
@@ -325,7 +262,7 @@ func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
 		}
 		synctest.Wait()
 		j.mu.Lock()
-		j.ends[0] = 2 // only who asks gets to know
+		j.end = new(ledger.Sequence(2)) // only who asks gets to know
 		j.mu.Unlock()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
@@ -345,7 +282,7 @@ func TestAJournalThatGetsShorterWhileItIsFollowedStopsTheReplica(t *testing.T) {
 
 func TestCloseLeavesNothingRunning(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal(2))
+	n := start(t, filepath.Join(t.TempDir(), "replica.db"), newFakeJournal())
 	newHistory("acme").write(t, n.ledger, churn(1))
 	n.close(t)
 	if err := n.Close(); err != nil {

@@ -1,0 +1,14 @@
+package ledger
+
+// The bounds of a record.
+const (
+	MaxCommits  = maxCommits
+	RecordBytes = recordBytes
+)
+
+// Drafts is how many drafts wait for the next record.
+func (l *Ledger) Drafts() int {
+	l.committer.mu.Lock()
+	defer l.committer.mu.Unlock()
+	return len(l.committer.waiting)
+}
