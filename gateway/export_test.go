@@ -1,17 +1,17 @@
 package gateway
 
 import (
-	"maps"
 	"net"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"golang.org/x/net/http2"
 	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Methods are those that the gateway serves and that need a token.
 func (g *Gateway) Methods() []string {
-	return slices.DeleteFunc(g.Registered(), func(name string) bool { return rights[name] == public })
+	return slices.DeleteFunc(g.Registered(), func(name string) bool { return policy.Methods[name].Needs == policy.Public })
 }
 
 // Registered are all methods that the gateway serves.
@@ -25,9 +25,6 @@ func (g *Gateway) Registered() []string {
 	slices.Sort(methods)
 	return methods
 }
-
-// Rights are the methods that somebody may call.
-func Rights() []string { return slices.Sorted(maps.Keys(rights)) }
 
 // CountOddFrames counts them in what is read from one connection, piece by piece.
 func CountOddFrames() func([]byte) int {

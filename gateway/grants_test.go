@@ -50,6 +50,10 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"no policy: an auditor", "", identity.Claims{Roles: []identity.Role{identity.Auditor}}, "read() audit()"},
 		{"no policy: a writer", "", identity.Claims{Roles: writer}, "read() write()"},
 		{"no policy: an admin", "", identity.Claims{Roles: admin}, all},
+		{"no policy: a replicator", "", identity.Claims{Roles: []identity.Role{identity.Replicator}}, "replicate()"},
+		{"a replicator under prefixes", `{"grants":[{"roles":["replicator"],"prefixes":["a/"]}]}`, identity.Claims{Roles: []identity.Role{identity.Replicator}}, "replicate(a/)"},
+		{"a replicator without a grant", `{"grants":[{"roles":["reader"]}]}`, identity.Claims{Roles: []identity.Role{identity.Replicator}}, ""},
+		{"replicate, by subject", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1"}, "replicate()"},
 		{"no policy: an operator", "", identity.Claims{Roles: []identity.Role{identity.Operator}}, "read() write() audit() administer()"},
 		{"no policy: nobody", "", identity.Claims{}, ""},
 		{"no policy: a token with prefixes", "", identity.Claims{Roles: writer, Prefixes: []ledger.Prefix{"b/", "a/", "a/b"}}, "read(a/ b/) write(a/ b/)"},
@@ -87,7 +91,7 @@ func TestWhatGrantsGive(t *testing.T) {
 			if got := f.allowed(t, ctx); got != tc.want {
 				t.Errorf("it gives %q, want %q", got, tc.want)
 			}
-			for _, op := range []string{"read", "write", "audit", "administer", "reveal"} {
+			for _, op := range []string{"read", "write", "audit", "administer", "reveal", "replicate"} {
 				want := strings.Contains(tc.want, op+"()") || strings.Contains(tc.want, op+"(a/")
 				resp, err := f.ledger.CheckAccess(ctx, &stelev1.CheckAccessRequest{Operation: op, On: &stelev1.CheckAccessRequest_Key{Key: "a/b/c"}})
 				if err != nil || resp.Allowed != want || resp.Reason == "" || strings.Contains(resp.Reason, "permission denied") {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -30,7 +31,7 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
 		Author:     c.Subject,
-		ByOperator: c.visits(c.tenant),
+		ByOperator: c.Visits(c.Tenant),
 		Message:    req.Message,
 		RequestID:  req.RequestId,
 		Changes:    make([]ledger.Change, len(req.Changes)),
@@ -106,7 +107,7 @@ func (s ledgerService) submit(ctx context.Context, req *stelev1.CommitRequest, a
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.Submit(ctx, c.tenant, cs, after)
+	p, err := l.Submit(ctx, c.Tenant, cs, after)
 	return p, s.g.seen(c, err)
 }
 
@@ -210,14 +211,14 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		Started: timestamppb.New(g.started),
 		Principal: &stelev1.Principal{
 			Subject: c.Subject,
-			Tenant:  string(c.tenant),
+			Tenant:  string(c.Tenant),
 			Expires: timestamppb.New(c.Expires),
 		},
 	}
 	for _, r := range c.Roles {
 		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
 	}
-	resp.Principal.Prefixes = scope(c.Prefixes).strings()
+	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 	}
@@ -231,10 +232,10 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		}
 		resp.Shards = append(resp.Shards, st)
 	}
-	if c.tenant != "" {
+	if c.Tenant != "" {
 		// A replica that is being built is told of by the shards' ages, and of grants
 		// that cannot be read, any other call tells.
-		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
+		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, policy.ErrDenied) {
 			return nil, err
 		}
 	}
@@ -250,19 +251,19 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 // tellTenant says what the status has of the caller's tenant.
 func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
 	c := callerOf(ctx)
-	scopes, err := g.scopes(c)
+	scopes, err := g.policy.Scopes(c)
 	if err != nil {
 		return err
 	}
 	for i, s := range scopes {
 		if len(s) > 0 {
-			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(operations[i]), Prefixes: s.strings()})
+			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(policy.Operations[i]), Prefixes: s.Strings()})
 		}
 	}
-	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.visits(c.tenant) {
+	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.Visits(c.Tenant) {
 		return err
 	}
-	if g.record(ctx, c.tenant, stelev1.Ledger_GetStatus_FullMethodName, asked{keys: resp.UnroutedKeys}, 0) != nil {
+	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {
 		resp.UnroutedKeys = nil // the rest is told in any case, because it says why nothing can be recorded
 	}
 	return nil

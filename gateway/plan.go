@@ -21,11 +21,11 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.Plan(ctx, c.tenant, cs)
+	p, err := l.Plan(ctx, c.Tenant, cs)
 	if err != nil {
 		return nil, s.g.seen(c, err)
 	}
@@ -42,18 +42,18 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(screen.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(screen.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		}
 		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > MaxMessage {
 			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", errTooLarge, MaxMessage)
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
-	if s.g.cfg.Refusals == nil || c.tenant.Reserved() {
+	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
 		return resp, nil
 	}
-	resp.Refusals, err = s.refusals(ctx, screen.table, p)
+	resp.Refusals, err = s.refusals(ctx, redact.table, p)
 	return resp, err
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -25,8 +26,8 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
-	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
 	}})
 	if err != nil {
 		return nil, s.g.seen(c, err)
@@ -54,15 +55,15 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		return nil, err
 	}
 	c := callerOf(ctx)
-	if err := s.g.wait(ctx, c.tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+	if err := s.g.wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
 	for i, r := range req.Revisions {
 		revisions[i] = ledger.Revision(r)
 	}
-	done, err := l.Revert(ctx, c.tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
 	}})
 	if err != nil {
 		return nil, s.g.seen(c, err)
@@ -83,12 +84,12 @@ func (g *Gateway) seen(c caller, err error) error {
 	if !errors.As(err, &moved) {
 		return err
 	}
-	sees, failed := g.scope(c, toRead)
+	sees, failed := g.policy.Scope(c, policy.ToRead)
 	if failed != nil {
 		return failed
 	}
 	return &ledger.ConflictError{Tenant: moved.Tenant, Conflicts: slices.DeleteFunc(slices.Clone(moved.Conflicts), func(of ledger.Conflict) bool {
-		return of.Key != "" && !sees.key(string(of.Key))
+		return of.Key != "" && !sees.Key(string(of.Key))
 	})}
 }
 
@@ -96,13 +97,13 @@ func (g *Gateway) seenViolations(c caller, err *ledger.InvalidError) error {
 	if !slices.ContainsFunc(err.Violations, func(v ledger.Violation) bool { return v.Key != "" }) {
 		return err
 	}
-	sees, failed := g.scope(c, toRead)
+	sees, failed := g.policy.Scope(c, policy.ToRead)
 	if failed != nil {
 		return failed
 	}
 	out := slices.Clone(err.Violations)
 	for i, v := range out {
-		if v.Key != "" && !sees.key(string(v.Key)) {
+		if v.Key != "" && !sees.Key(string(v.Key)) {
 			out[i].Description = "what it would break is under a prefix that you may not read: ask somebody who may"
 		}
 	}
@@ -130,9 +131,9 @@ func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit 
 	if r.Result != nil {
 		return resultOf(*r.Result), sets, deletes, nil, nil
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, 0, 0, nil, err
 	}
-	return nil, sets, deletes, ledger.ChangesProto(screen.changes(r.Changes)), nil
+	return nil, sets, deletes, ledger.ChangesProto(redact.changes(r.Changes)), nil
 }

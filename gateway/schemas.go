@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/schema"
@@ -16,9 +17,6 @@ type schemasService struct {
 	stelev1.UnimplementedSchemasServer
 	g *Gateway
 }
-
-// schemaKeys is the prefix of the keys that hold the schemas for keys under a prefix.
-func schemaKeys(prefix string) ledger.Prefix { return ledger.Prefix("_schema/" + prefix) }
 
 // ListSchemas returns the tenant's own schemas and the platform's.
 func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
@@ -35,7 +33,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	}
 	defer v.Close()
 	resp := &stelev1.ListSchemasResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).tenant
+	t := callerOf(ctx).Tenant
 	own, err := schema.At(t, v)
 	if err != nil {
 		return nil, err
@@ -74,7 +72,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	}
 	defer v.Close()
 	resp := &stelev1.ExplainKeyResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).tenant
+	t := callerOf(ctx).Tenant
 	if t != ledger.System {
 		own, err := s.g.cfg.Schemas.Of(t, v)
 		if err != nil {
@@ -109,7 +107,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 		return nil, err
 	}
 	defer v.Close()
-	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).tenant, v, key, value)
+	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).Tenant, v, key, value)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +136,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	c := callerOf(ctx)
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	b, err := s.g.cfg.Schemas.Candidate(ctx, c.tenant, v, prefix, document)
+	b, err := s.g.cfg.Schemas.Candidate(ctx, c.Tenant, v, prefix, document)
 	if err != nil {
 		return nil, s.g.seen(c, err)
 	}
@@ -159,7 +157,7 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	defer v.Close()
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	b, err := s.g.cfg.Schemas.Live(ctx, callerOf(ctx).tenant, v, prefix)
+	b, err := s.g.cfg.Schemas.Live(ctx, callerOf(ctx).Tenant, v, prefix)
 	if err != nil {
 		return nil, err
 	}
@@ -171,17 +169,17 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 // beyond the prefix that was asked for.
 func (s schemasService) brokenOf(ctx context.Context, b schema.Broken) (*stelev1.BrokenValues, error) {
 	c := callerOf(ctx)
-	sees, err := s.g.scope(c, toRead)
+	sees, err := s.g.policy.Scope(c, policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
 	out := &stelev1.BrokenValues{Checked: uint64(b.Checked), Count: uint64(b.Count)}
 	for _, v := range b.First {
-		if !sees.key(string(v.Key)) {
+		if !sees.Key(string(v.Key)) {
 			continue
 		}
 		shown := &stelev1.BrokenValue{Key: string(v.Key), Revision: uint64(v.Revision), Violations: violationsOf(v.Violations)}
-		if c.tenant == ledger.System {
+		if c.Tenant == ledger.System {
 			shown.Tenant = string(v.Tenant)
 		}
 		out.First = append(out.First, shown)

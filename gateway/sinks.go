@@ -97,13 +97,13 @@ const somebody = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
 	c := callerOf(ctx)
-	order := &stelev1.SinkOrder{Tenant: string(c.tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
+	order := &stelev1.SinkOrder{Tenant: string(c.Tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
 	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
 	reply, err := sinks.Ask(bounded, sink.Name, order)
 	st := reply.GetStatus()
 	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // nobody has it, or it is being handed over
-		st, err = sinks.Left(ctx, sink.Name, c.tenant)
+		st, err = sinks.Left(ctx, sink.Name, c.Tenant)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
@@ -124,7 +124,7 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 	if err != nil {
 		return nil, err
 	}
-	resp, err := sinks.Parked(ctx, req.Sink, callerOf(ctx).tenant)
+	resp, err := sinks.Parked(ctx, req.Sink, callerOf(ctx).Tenant)
 	if err != nil {
 		return nil, fmt.Errorf("what the sink %s has parked: %w", req.Sink, err)
 	}
@@ -201,7 +201,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 		defer cancel()
 	}
 	c := callerOf(ctx)
-	order.Tenant = string(c.tenant)
+	order.Tenant = string(c.Tenant)
 	reply, err := sinks.Ask(ctx, sink, order)
 	switch {
 	case err != nil:

@@ -92,7 +92,7 @@ the token is that subject until it expires; it cannot be called back.
 		return p.Object(minted{token, claims.Subject, string(claims.Tenant), claims.Roles, time.Now().Add(claims.TTL).UTC().Truncate(time.Second)})
 	}
 	f := cmd.Flags()
-	f.StringSliceVar(&roles, "roles", []string{string(identity.Reader)}, "reader, writer, admin, auditor, revealer, operator")
+	f.StringSliceVar(&roles, "roles", []string{string(identity.Reader)}, "reader, writer, admin, auditor, revealer, replicator, operator")
 	f.StringSliceVar(&prefixes, "prefixes", nil, "prefixes of keys that the token is limited to (default all keys)")
 	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "how long the token is good")
 	f.StringVar(&dir, "identity", "", "folder with the key (default that of the stele up whose token is in use)")

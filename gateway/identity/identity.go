@@ -43,11 +43,13 @@ const (
 	Auditor Role = "auditor"
 	// Revealer sees the secrets among what another role lets it read.
 	Revealer Role = "revealer"
+	// Replicator receives whole commits, with secrets as they are stored: another gateway.
+	Replicator Role = "replicator"
 	// Operator runs the ledger and may act for any tenant, the ledger's own too.
 	Operator Role = "operator"
 )
 
-var allRoles = []Role{Reader, Writer, Admin, Auditor, Revealer, Operator}
+var allRoles = []Role{Reader, Writer, Admin, Auditor, Revealer, Replicator, Operator}
 
 // ParseRole checks a role's name.
 func ParseRole(s string) (Role, error) {

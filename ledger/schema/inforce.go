@@ -109,7 +109,7 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 			changed = append(changed, Document{Prefix: p, Text: c.Value})
 		case c.Delete || cs.Import != nil || cs.Restores():
 		default:
-			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, tag))
+			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, Tag))
 		}
 	}
 	return changed, fields
@@ -124,13 +124,13 @@ func readable(wrong *report, next *Set, changed []Document, fields map[ledger.Pr
 	broken := next.broken(prefixes(changed))
 	for _, d := range changed {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", tag, d.Prefix, err))
+			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", Tag, d.Prefix, err))
 			delete(broken, d.Prefix)
 		}
 	}
 	for _, d := range next.Documents() {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", tag, d.Prefix, err)).Key = ledger.Key(d.Prefix)
+			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", Tag, d.Prefix, err)).Key = ledger.Key(d.Prefix)
 		}
 	}
 	return wrong.orNil()

@@ -99,7 +99,7 @@ func (s *Set) Check(k ledger.Key, v ledger.Value, hidden bool) (found []Violatio
 	}
 	c := s.compile(d.Prefix)
 	if c.err != nil { // it was good for whoever set it: a newer version, or an older one
-		return []Violation{{Schema: tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
+		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
 	}
 	return apply(c, s.tenant, v, hidden)
 }
