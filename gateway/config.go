@@ -124,11 +124,11 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 			missing = append(missing, k)
 			continue
 		}
-		if size += len(e.Value) + len(e.Key); size > MaxMessage {
-			return nil, nil, nil, errManyBytes
-		}
 		if err := redact.into(&found[i], e); err != nil {
 			return nil, nil, nil, err
+		}
+		if size += len(found[i].Value) + len(e.Key); size > MaxMessage {
+			return nil, nil, nil, errManyBytes
 		}
 		entries = append(entries, &found[i])
 	}
@@ -168,9 +168,9 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
 		}
-		size += len(e.Key) + len(e.Value)
 		var shown *stelev1.Entry
 		shown, failed = redact.entry(e)
+		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
 		resp.Entries = append(resp.Entries, shown)
 		return failed == nil
 	})

@@ -83,10 +83,11 @@ func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redacto
 		if err != nil {
 			return nil, err
 		}
-		if size += len(was.Value); size > MaxMessage { // a commit can delete more than it could set
+		shown := redact.hide(ch.Key, was.Value)
+		if size += len(shown); size > MaxMessage { // a commit can delete more than it could set
 			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", errTooLarge, c.Tenant, c.Revision, MaxMessage, c.Revision-1)
 		}
-		info.PreviousValues[i] = string(redact.hide(ch.Key, was.Value))
+		info.PreviousValues[i] = string(shown)
 	}
 	return info, nil
 }
@@ -220,12 +221,13 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 			resp.NextPageToken = at.String()
 			return false
 		}
-		size += len(d.Key) + len(d.From.Value) + len(d.To.Value)
-		resp.Diffs = append(resp.Diffs, &stelev1.KeyDiff{
+		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
 			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
 			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
-		})
+		}
+		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
+		resp.Diffs = append(resp.Diffs, shown)
 		return true
 	})
 	if err != nil {

@@ -28,12 +28,13 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 
 // changeSet reads a request. Everything that is wrong with its keys and values
 // is in the error.
-func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
+func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
 		Author:     c.Subject,
 		ByOperator: c.Visits(c.Tenant),
 		Message:    req.Message,
 		RequestID:  req.RequestId,
+		Viewer:     viewer,
 		Changes:    make([]ledger.Change, len(req.Changes)),
 	}
 	var wrong ledger.InvalidError
@@ -86,29 +87,63 @@ func resultOf(r ledger.Result) *stelev1.CommitResponse {
 
 // Commit applies one change set.
 func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
-	p, err := s.submit(ctx, req, nil)
+	p, err := s.submit(ctx, stelev1.Ledger_Commit_FullMethodName, req, nil)
 	if err != nil {
 		return nil, err
 	}
-	result, err := p.Wait(ctx)
-	if err != nil {
-		return nil, s.g.seen(callerOf(ctx), err)
-	}
-	return resultOf(result), nil
+	return p.wait(ctx)
 }
 
-func (s ledgerService) submit(ctx context.Context, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
+// submitted is a change set that is on its way, or one that was refused at once.
+type submitted struct {
+	*ledger.Pending
+	viewer *policy.Viewer
+}
+
+// submit hands a change set to the ledger.
+func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.CommitRequest, after *ledger.Pending) (submitted, error) {
 	l, err := s.g.ledger()
 	if err != nil {
-		return nil, err
+		return submitted{}, err
 	}
 	c := callerOf(ctx)
-	cs, err := changeSet(c, req)
+	sub := submitted{viewer: s.g.policy.View(c, policy.Methods[method])}
+	cs, err := changeSet(c, sub.viewer, req)
 	if err != nil {
+		return sub, err
+	}
+	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
+		return sub, recorded(ctx, sub.viewer, false, err)
+	}
+	return sub, nil
+}
+
+// wait returns the outcome, once it is recorded what its check looked at.
+func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
+	result, err := s.Wait(ctx)
+	if err := recorded(ctx, s.viewer, err == nil, err); err != nil {
 		return nil, err
 	}
-	p, err := l.Submit(ctx, c.Tenant, cs, after)
-	return p, s.g.seen(c, err)
+	resp := resultOf(result)
+	resp.NotChecked = s.viewer.NotChecked()
+	return resp, nil
+}
+
+// recorded records what the check of a change set looked at, and returns what to answer. If
+// that cannot be recorded, the outcome stays unknown to the caller, who asks for it again with
+// the same request id.
+func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err error) error {
+	if errors.Is(err, ledger.ErrUnknownOutcome) || ctx.Err() != nil {
+		return err // it says nothing of any value
+	}
+	lost := viewer.Record(ctx, 0)
+	switch {
+	case lost == nil:
+		return err
+	case committed:
+		return fmt.Errorf("%w: the values that it was checked against cannot be recorded as read: %v", ledger.ErrUnknownOutcome, lost)
+	}
+	return lost
 }
 
 // window is how many change sets of a stream may be on their way.
@@ -120,8 +155,8 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	type item struct {
-		pending *ledger.Pending
-		err     error
+		submitted
+		err error
 	}
 	items := make(chan item, window)
 	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
@@ -134,8 +169,8 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			}
 			it := item{err: err}
 			if err == nil {
-				it.pending, it.err = s.submit(ctx, req.Commit, last)
-				last = it.pending
+				it.submitted, it.err = s.submit(ctx, stelev1.Ledger_CommitStream_FullMethodName, req.Commit, last)
+				last = it.Pending
 			}
 			select {
 			case items <- it:
@@ -152,14 +187,15 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		if !more {
 			return ctx.Err()
 		}
-		result, err := ledger.Result{}, it.err
+		var made *stelev1.CommitResponse
+		err := it.err
 		if err == nil {
-			result, err = it.pending.Wait(ctx)
+			made, err = it.wait(ctx)
 		}
 		if err != nil {
-			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", s.g.seen(callerOf(ctx), err)), i)
+			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
 		}
-		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: resultOf(result)}); err != nil {
+		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: made}); err != nil {
 			return err
 		}
 	}

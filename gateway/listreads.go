@@ -54,11 +54,7 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	size := 0
 	var damaged error
 	err = log.Scan(ctx, string(callerOf(ctx).Tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
-		switch {
-		case !until.IsZero() && !stored.Before(until):
-			return false
-		case len(resp.Reads) == limit, size > maxPageBytes:
-			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
+		if !until.IsZero() && !stored.Before(until) {
 			return false
 		}
 		record := &stelev1.ReadRecord{}
@@ -66,13 +62,22 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, callerOf(ctx).Tenant, err)
 			return false
 		}
-		size += len(body)
-		if seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees); sees.Everywhere() || !seen.Nothing() {
-			record.Keys, record.Prefixes = seen.Keys, seen.Prefixes
-			resp.Reads = append(resp.Reads, record)
+		seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees)
+		if !sees.Everywhere() && seen.Nothing() {
+			return ctx.Err() == nil // the page says nothing of it, not by its length either
 		}
+		if len(resp.Reads) == limit || size > maxPageBytes {
+			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
+			return false
+		}
+		record.Keys, record.Prefixes = seen.Keys, seen.Prefixes
+		size += proto.Size(record)
+		resp.Reads = append(resp.Reads, record)
 		return true
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err == nil {
 		err = damaged
 	}

@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"slices"
 
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
@@ -26,13 +24,14 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
 	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
-	if err != nil {
-		return nil, s.g.seen(c, err)
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head)}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -62,52 +61,16 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	for i, r := range req.Revisions {
 		revisions[i] = ledger.Revision(r)
 	}
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
 	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
-	if err != nil {
-		return nil, s.g.seen(c, err)
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head)}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
-}
-
-// seen leaves the keys that the caller may not read out of what has changed since
-// the head that it expects, and out of what a schema would break.
-func (g *Gateway) seen(c caller, err error) error {
-	var invalid *ledger.InvalidError
-	if errors.As(err, &invalid) {
-		return g.seenViolations(c, invalid)
-	}
-	var moved *ledger.ConflictError
-	if !errors.As(err, &moved) {
-		return err
-	}
-	sees, failed := g.policy.Scope(c, policy.ToRead)
-	if failed != nil {
-		return failed
-	}
-	return &ledger.ConflictError{Tenant: moved.Tenant, Conflicts: slices.DeleteFunc(slices.Clone(moved.Conflicts), func(of ledger.Conflict) bool {
-		return of.Key != "" && !sees.Key(string(of.Key))
-	})}
-}
-
-func (g *Gateway) seenViolations(c caller, err *ledger.InvalidError) error {
-	if !slices.ContainsFunc(err.Violations, func(v ledger.Violation) bool { return v.Key != "" }) {
-		return err
-	}
-	sees, failed := g.policy.Scope(c, policy.ToRead)
-	if failed != nil {
-		return failed
-	}
-	out := slices.Clone(err.Violations)
-	for i, v := range out {
-		if v.Key != "" && !sees.Key(string(v.Key)) {
-			out[i].Description = "what it would break is under a prefix that you may not read: ask somebody who may"
-		}
-	}
-	return &ledger.InvalidError{Violations: out}
 }
 
 func revision(r *uint64) *ledger.Revision {

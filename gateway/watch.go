@@ -195,8 +195,9 @@ func (ws *watchStream) state(ctx context.Context, v *replica.View, redact redact
 		if size > maxPageBytes {
 			failed = flush(true)
 		}
-		size += len(e.Key) + len(e.Value)
-		page.Entries = append(page.Entries, redact.hidden(e))
+		shown := redact.hidden(e)
+		size += len(shown.Key) + len(shown.Value)
+		page.Entries = append(page.Entries, shown)
 		return failed == nil
 	}
 	for _, k := range w.selector.keys {

@@ -204,9 +204,9 @@ var Methods = index(
 		func(r *stelev1.CheckValueRequest) Touched { // the value is the caller's own
 			return Touched{Reads: Keys{One: r.Key}, Recorded: under(schema.Tag)}
 		}),
-	row(stelev1.Schemas_CheckSchema_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
+	row(stelev1.Schemas_CheckSchema_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordedByHandler},
 		func(r *stelev1.CheckSchemaRequest) Touched { return Touched{Reads: under(r.Prefix)} }),
-	row(stelev1.Schemas_CheckLive_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
+	row(stelev1.Schemas_CheckLive_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordedByHandler},
 		func(r *stelev1.CheckLiveRequest) Touched { return Touched{Reads: under(r.Prefix)} }),
 
 	row(stelev1.Sinks_ListSinks_FullMethodName, Method{Needs: OperatorRead, Limits: NoKeys, Records: RecordsNothing}, nothing[*stelev1.ListSinksRequest]),
