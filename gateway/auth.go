@@ -11,8 +11,8 @@ import (
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
-	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -21,107 +21,11 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// right is what a method needs of its caller.
-type right int
-
-const (
-	public right = iota + 1 // no token: tells nothing of any tenant
-	read                    // that operation on some key; which, permit knows
-	write
-	audit
-
-	// An operator needs no tenant for those from here on.
-
-	see     // to read
-	decide  // to administer
-	operate // the role operator; tells of all tenants, or of none
-	anyone  // any verified token; tells of the process and of the caller
-)
-
-// operation is what the right is to. The rest is more than any of them.
-func (r right) operation() operation {
-	switch r {
-	case read, see:
-		return toRead
-	case write:
-		return toWrite
-	case audit:
-		return toAudit
-	}
-	return toAdminister
-}
-
-// rights of every method. One that is not here is refused, whoever calls.
-var rights = map[string]right{
-	"/stele.v1.Config/Get":          read,
-	"/stele.v1.Config/BatchGet":     read,
-	"/stele.v1.Config/List":         read,
-	"/stele.v1.Config/Read":         read,
-	"/stele.v1.Config/Watch":        read,
-	"/stele.v1.Ledger/Commit":       write,
-	"/stele.v1.Ledger/CommitStream": write,
-	"/stele.v1.Ledger/Plan":         write,
-	"/stele.v1.Ledger/GetCommit":    read,
-	"/stele.v1.Ledger/ListCommits":  read,
-	"/stele.v1.Ledger/GetHead":      read,
-	"/stele.v1.Ledger/Diff":         read,
-	"/stele.v1.Ledger/Blame":        read,
-	"/stele.v1.Ledger/Rollback":     write,
-	"/stele.v1.Ledger/Revert":       write,
-	"/stele.v1.Ledger/ListReads":    audit,
-	"/stele.v1.Ledger/ListTenants":  operate,
-	"/stele.v1.Ledger/ShredTenant":  operate,
-	"/stele.v1.Ledger/GetStatus":    anyone,
-	"/stele.v1.Ledger/CheckAccess":  anyone,
-
-	"/stele.v1.Proof/GetCheckpoint":    read,
-	"/stele.v1.Proof/ProveInclusion":   read,
-	"/stele.v1.Proof/ProveConsistency": read,
-
-	// Which tenants, the handlers check.
-	"/stele.v1.Replication/Follow":     anyone,
-	"/stele.v1.Replication/Prove":      anyone,
-	"/stele.v1.Replication/RecordRead": anyone,
-
-	"/stele.v1.Schemas/ListSchemas": read,
-	"/stele.v1.Schemas/ExplainKey":  read,
-	"/stele.v1.Schemas/CheckValue":  read,
-	"/stele.v1.Schemas/CheckSchema": read,
-	"/stele.v1.Schemas/CheckLive":   read,
-
-	"/stele.v1.Sinks/ListSinks":  see,
-	"/stele.v1.Sinks/ListParked": see,
-	"/stele.v1.Sinks/ListDrift":  see,
-	"/stele.v1.Sinks/Replay":     decide,
-	"/stele.v1.Sinks/Retry":      decide,
-	"/stele.v1.Sinks/Skip":       decide,
-	"/stele.v1.Sinks/CheckDrift": decide,
-	"/stele.v1.Sinks/GetRoutes":  operate,
-
-	"/flagd.sync.v1.FlagSyncService/SyncFlags":     read,
-	"/flagd.sync.v1.FlagSyncService/FetchAllFlags": read,
-	"/flagd.sync.v1.FlagSyncService/GetMetadata":   read,
-
-	"/configuration.ConfigService/healthCheck":     public,
-	"/configuration.ConfigService/retrieveConfig":  read,
-	"/configuration.ConfigService/retrieveConfigs": read,
-	"/configuration.ConfigService/refreshConfig":   read,
-
-	"/grpc.health.v1.Health/Check":                                   public,
-	"/grpc.health.v1.Health/Watch":                                   public,
-	"/grpc.health.v1.Health/List":                                    public,
-	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      public,
-	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": public,
-}
-
 // tenantHeader is how an operator says for which tenant it acts.
 const tenantHeader = "as-tenant"
 
-// caller is who a call comes from and for which tenant.
-type caller struct {
-	*identity.Principal
-	tenant ledger.Tenant
-}
+// caller is who a call comes from, and which tenant it is for.
+type caller = policy.Caller
 
 type callerKey struct{}
 
@@ -144,54 +48,37 @@ func (c *callerContext) Value(key any) any {
 }
 
 // authorize finds out who calls and whether they may.
-func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) {
-	need, known := rights[method]
-	if !known {
-		return caller{}, denied("%s is not open to anybody", method)
+func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, caller, error) {
+	m := policy.Methods[method]
+	if m == nil {
+		return nil, caller{}, policy.Denied("unknown method %s", method)
 	}
-	if need == public {
-		return caller{}, nil
+	if m.Needs == policy.Public {
+		return m, caller{}, nil
 	}
 	header := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(header) != 1 {
-		return caller{}, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+		return nil, caller{}, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
 	}
 	scheme, token, _ := strings.Cut(header[0], " ")
 	if !strings.EqualFold(scheme, "bearer") || token == "" {
-		return caller{}, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+		return nil, caller{}, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
 	}
 	principal, err := g.cfg.Verifier.Verify(token)
 	if err != nil {
-		return caller{}, err
+		return nil, caller{}, err
 	}
 	conn.FromContext(ctx).Authenticated()
-	c := caller{principal, principal.Tenant}
+	c := caller{Principal: principal, Tenant: principal.Tenant}
 	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
-		if c.tenant, err = actAs(principal, as); err != nil {
-			return caller{}, err
+		if c.Tenant, err = actAs(principal, as); err != nil {
+			return nil, caller{}, err
 		}
 	}
-	switch {
-	case need == operate && !c.Has(identity.Operator):
-		return caller{}, denied("%s needs the role operator; the roles of %s are %s", method, c.Subject, rolesOf(c))
-	case c.tenant == "" && need >= see: // only an operator has none
-		return c, nil
-	case c.tenant == "":
-		return caller{}, errNoTenant
-	case !g.serves(c.tenant) && !g.fallsBack(method, c.tenant):
-		return caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.tenant)
-	case need == operate, need == anyone:
-		return c, nil
+	if c.Tenant != "" && !g.serves(c.Tenant) && !g.fallsBack(m, c.Tenant) {
+		return nil, caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.Tenant)
 	}
-	return c, g.may(c, need.operation())
-}
-
-var errNoTenant = ledger.Invalid(tenantHeader, "the token is an operator's and names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
-
-// visits says whether the caller is an operator in a tenant that is not its own.
-// What it does there is recorded, whatever the tenant's policy.
-func (c caller) visits(t ledger.Tenant) bool {
-	return c.Has(identity.Operator) && t != c.Tenant && t != "" && !t.Reserved()
+	return m, c, g.policy.MayCall(c, m)
 }
 
 // actAs lets an operator act for any tenant, and everybody for their own.
@@ -204,7 +91,7 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 		return "", ledger.Invalid(tenantHeader, err.Error())
 	}
 	if t != p.Tenant && !p.Has(identity.Operator) && !p.MayReplicate(t) {
-		return "", denied("%s may not act for another tenant: that needs the role operator", p.Subject)
+		return "", policy.Denied("%s may not act for another tenant: that needs the role operator", p.Subject)
 	}
 	return t, nil
 }
@@ -224,29 +111,32 @@ func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo
 
 func (g *Gateway) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
 	defer catch(&err)
-	c, err := g.authorize(ctx, method)
+	m, c, err := g.authorize(ctx, method)
 	if err != nil {
 		return nil, err
 	}
-	if c.Principal != nil {
-		if err := g.check(req); err != nil {
-			return nil, err
-		}
-		ctx = &callerContext{ctx, c}
-		if err := g.admit(ctx, method, req.(proto.Message)); err != nil {
+	if c.Principal == nil {
+		return handle(ctx, req)
+	}
+	message := req.(proto.Message)
+	if err := g.check(message); err != nil {
+		return nil, err
+	}
+	ctx = &callerContext{ctx, c}
+	if !m.AdmittedByHandler {
+		if err := g.policy.Admit(ctx, c, m, message); err != nil {
 			return nil, err
 		}
 	}
-	if c.Principal != nil && g.forwards(method) {
-		return g.forward(ctx, method, req) // recorded there
+	if g.forwards(m) {
+		return g.forward(ctx, m, req) // recorded there
 	}
 	resp, err := handle(ctx, req)
-	if c.Principal != nil {
-		// Here, so that no handler can forget it; an answer that is not recorded
-		// where it must be never leaves.
-		if lost := g.recordRead(ctx, method, req, resp); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
-			return nil, lost
-		}
+	// Here, so that no handler can forget it; an answer that must be recorded and is not
+	// never leaves.
+	answer, _ := resp.(proto.Message)
+	if lost := g.policy.RecordRead(ctx, c, m, message, answer); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
+		return nil, lost
 	}
 	return g.counted(c, resp), err
 }
@@ -254,8 +144,8 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 // check holds a request against the schema's rules, but for those of the items of
 // lists and that of a change, to set or to delete: they are run as expressions,
 // which took a third of a batch's time. The handlers check the same.
-func (g *Gateway) check(req any) error {
-	return g.validate.Validate(req.(proto.Message), rulesOfRequests...)
+func (g *Gateway) check(req proto.Message) error {
+	return g.validate.Validate(req, rulesOfRequests...)
 }
 
 var (
@@ -293,7 +183,7 @@ func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerI
 }
 
 func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
-	c, err := g.authorize(ss.Context(), method)
+	m, c, err := g.authorize(ss.Context(), method)
 	if err != nil {
 		return err
 	}
@@ -302,16 +192,16 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	}
 	ctx, cancel := context.WithDeadline(&callerContext{ss.Context(), c}, c.Expires)
 	defer cancel()
-	if err := g.spend(ss.Context(), c, nil); err != nil {
+	if err := g.policy.Spend(ss.Context(), c, m, nil); err != nil {
 		return err
 	}
-	changed := g.policies.changed()
-	begun, err := g.scopes(c)
+	changed := g.policy.Changed()
+	begun, err := g.policy.Scopes(c)
 	if err != nil {
 		return err
 	}
-	if !answersEach[method] && c.visits(c.tenant) {
-		if err := g.record(ctx, c.tenant, method, asked{}, 0); err != nil {
+	if !m.AdmittedByHandler && c.Visits(c.Tenant) {
+		if err := g.policy.Record(ctx, c, m, c.Tenant, policy.Asked{}, 0); err != nil {
 			return err
 		}
 	}
@@ -320,7 +210,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 		var err error
 		defer func() { done <- err }()
 		defer catch(&err)
-		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: method})
+		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m})
 	})
 	for {
 		select {
@@ -329,8 +219,8 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 		case <-g.closing.Done():
 			return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
 		case <-changed:
-			changed = g.policies.changed()
-			if err := g.unchanged(c, method, begun); err != nil {
+			changed = g.policy.Changed()
+			if err := g.unchanged(c, m, begun); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -345,25 +235,15 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 // unchanged is nil while the caller may do what it could when its stream began. A
 // stream that has lost only a part ends, too: it goes on with what is left when the
 // client connects again.
-func (g *Gateway) unchanged(c caller, method string, begun []scope) error {
-	if err := g.may(c, rights[method].operation()); err != nil {
+func (g *Gateway) unchanged(c caller, m *policy.Method, begun []policy.Scope) error {
+	if err := g.policy.May(c, m.Needs.Operation()); err != nil {
 		return err
 	}
-	now, err := g.scopes(c)
-	if err == nil && !slices.EqualFunc(begun, now, slices.Equal[scope]) {
-		err = fmt.Errorf("%w: what %s may do in %s has changed; connect again", ledger.ErrUnavailable, c.Subject, c.tenant)
+	now, err := g.policy.Scopes(c)
+	if err == nil && !slices.EqualFunc(begun, now, slices.Equal[policy.Scope]) {
+		err = fmt.Errorf("%w: what %s may do in %s has changed; connect again", ledger.ErrUnavailable, c.Subject, c.Tenant)
 	}
 	return err
-}
-
-// answersEach are the streams whose handlers admit, and record, each request: those
-// that go on after one that is refused, and that of flags, which knows what is asked
-// for only with a header.
-var answersEach = map[string]bool{
-	stelev1.Config_Read_FullMethodName:  true,
-	stelev1.Config_Watch_FullMethodName: true,
-
-	syncv1.FlagSyncService_SyncFlags_FullMethodName: true,
 }
 
 // checkedStream checks every request that comes in on it.
@@ -371,7 +251,7 @@ type checkedStream struct {
 	grpc.ServerStream
 	ctx    context.Context
 	g      *Gateway
-	method string
+	method *policy.Method
 }
 
 func (s *checkedStream) Context() context.Context { return s.ctx }
@@ -380,10 +260,11 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.ServerStream.RecvMsg(m); err != nil {
 		return err
 	}
-	if err := s.g.check(m); err != nil || answersEach[s.method] {
+	req := m.(proto.Message)
+	if err := s.g.check(req); err != nil || s.method.AdmittedByHandler {
 		return err
 	}
-	return s.g.admit(s.ctx, s.method, m.(proto.Message))
+	return s.g.policy.Admit(s.ctx, callerOf(s.ctx), s.method, req)
 }
 
 func (s *checkedStream) SendMsg(m any) error {

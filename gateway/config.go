@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -25,7 +26,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if _, err := ledger.ParseKey(req.Key); err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	if t := callerOf(ctx).tenant; !s.g.serves(t) {
+	if t := callerOf(ctx).Tenant; !s.g.serves(t) {
 		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, Reveal: req.Reveal})
 		if err != nil {
 			return nil, err
@@ -39,7 +40,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if err != nil {
 		return nil, err
 	}
-	screen, err := s.g.screen(ctx, req.Reveal)
+	redact, err := s.g.redactor(ctx, req.Reveal)
 	if err != nil {
 		return nil, err
 	}
@@ -53,14 +54,14 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, err
 	}
 	if !ok {
-		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).tenant, v.State().Revision)
+		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).Tenant, v.State().Revision)
 	}
 	var answer struct { // one allocation for all
 		response stelev1.GetResponse
 		entry    stelev1.Entry
 		snapshot snapshot
 	}
-	if err := screen.into(&answer.entry, e); err != nil {
+	if err := redact.into(&answer.entry, e); err != nil {
 		return nil, err
 	}
 	answer.response.Entry, answer.response.Snapshot = &answer.entry, answer.snapshot.of(v)
@@ -99,14 +100,14 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())
 		}
 	}
-	if !g.serves(callerOf(ctx).tenant) {
+	if !g.serves(callerOf(ctx).Tenant) {
 		return g.fallback(ctx, req)
 	}
 	at, err := moment(req.GetAt())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	screen, err := g.screen(ctx, req.GetReveal())
+	redact, err := g.redactor(ctx, req.GetReveal())
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -128,11 +129,11 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 			missing = append(missing, k)
 			continue
 		}
-		if size += len(e.Value) + len(e.Key); size > MaxMessage {
-			return nil, nil, nil, errManyBytes
-		}
-		if err := screen.into(&found[i], e); err != nil {
+		if err := redact.into(&found[i], e); err != nil {
 			return nil, nil, nil, err
+		}
+		if size += len(found[i].Value) + len(e.Key); size > MaxMessage {
+			return nil, nil, nil, errManyBytes
 		}
 		entries = append(entries, &found[i])
 	}
@@ -150,7 +151,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	screen, err := s.g.screen(ctx, req.Reveal)
+	redact, err := s.g.redactor(ctx, req.Reveal)
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +173,9 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false
 		}
-		size += len(e.Key) + len(e.Value)
 		var shown *stelev1.Entry
-		shown, failed = screen.entry(e)
+		shown, failed = redact.entry(e)
+		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
 		resp.Entries = append(resp.Entries, shown)
 		return failed == nil
 	})
@@ -183,6 +184,8 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	}
 	return resp, nil
 }
+
+var readMethod = policy.Methods[stelev1.Config_Read_FullMethodName]
 
 // Read answers reads in the order in which they come in. A read that fails is
 // answered with its error, and the stream goes on.
@@ -197,10 +200,10 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 			return err
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
-		if err = s.g.admit(ctx, stelev1.Config_Read_FullMethodName, req); err == nil {
+		if err = s.g.policy.Admit(ctx, callerOf(ctx), readMethod, req); err == nil {
 			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
 		}
-		if lost := s.g.recordRead(ctx, stelev1.Config_Read_FullMethodName, req, resp); lost != nil {
+		if lost := s.g.policy.RecordRead(ctx, callerOf(ctx), readMethod, req, resp); lost != nil {
 			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
 		}
 		if err != nil {

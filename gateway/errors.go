@@ -3,13 +3,13 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
 
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
@@ -37,8 +37,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
-		over     *overLimitError
 		edge     *noWritesError
+		over     *policy.OverLimitError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -54,7 +54,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_MOMENT", "head", strconv.FormatUint(uint64(outside.Head), 10)))
 	case errors.Is(err, identity.ErrUnauthenticated):
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
-	case errors.Is(err, errDenied):
+	case errors.Is(err, policy.ErrDenied):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
@@ -77,11 +77,11 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		log.Error("an encrypted value does not decrypt", "method", method, "error", err)
 		return build(codes.DataLoss, err.Error(), info("SECRET_ALTERED"))
 	case errors.As(err, &over):
-		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.wait)},
-			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.tenant), Description: over.of}}})
+		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.Limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.Wait)},
+			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.Tenant), Description: over.Of}}})
 	case errors.Is(err, errTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
-	case errors.Is(err, errNotRecorded):
+	case errors.Is(err, policy.ErrNotRecorded):
 		return build(codes.Unavailable, err.Error(), info("NOT_RECORDED"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrNotFound):
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
@@ -116,14 +116,11 @@ func statusOf(log *slog.Logger, method string, err error) error {
 }
 
 var (
-	errDenied    = errors.New("permission denied")
 	errNotServed = errors.New("this gateway does not hold the tenant")
 	// errTooLarge: one answer cannot hold what was asked for.
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.
 	errBehind = errors.New("the gateway is behind")
-	// errNotRecorded: a call is refused, because it could not be recorded.
-	errNotRecorded = errors.New("this call must be recorded, and no record can be written now")
 )
 
 func build(code codes.Code, message string, details ...protoadapt.MessageV1) error {
@@ -196,8 +193,4 @@ func indexed(err error, index int) error {
 		return err
 	}
 	return with.Err()
-}
-
-func denied(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", errDenied, fmt.Sprintf(format, args...))
 }

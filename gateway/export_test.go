@@ -11,7 +11,7 @@ import (
 
 // Methods are those that the gateway serves and that need a token.
 func (g *Gateway) Methods() []string {
-	return slices.DeleteFunc(g.Registered(), func(name string) bool { return rights[name] == public })
+	return slices.DeleteFunc(g.Registered(), func(name string) bool { return policy.Methods[name].Needs == policy.Public })
 }
 
 // Registered are all methods that the gateway serves.

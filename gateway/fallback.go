@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -25,15 +26,14 @@ type FallbackEntry struct {
 
 // fallsBack says whether a call may be answered from a sink. What the ledger keeps of
 // its own is never in one.
-func (g *Gateway) fallsBack(method string, t ledger.Tenant) bool {
-	return g.cfg.Fallback != nil && !t.Reserved() &&
-		(method == stelev1.Config_Get_FullMethodName || method == stelev1.Config_BatchGet_FullMethodName)
+func (g *Gateway) fallsBack(m *policy.Method, t ledger.Tenant) bool {
+	return m.Fallback && g.cfg.Fallback != nil && !t.Reserved()
 }
 
 // fallback reads the keys from the sink. That one is not there counts only where the
 // routes send it there: of any other the gateway knows nothing.
 func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
-	t, sink := callerOf(ctx).tenant, g.cfg.FallbackSink
+	t, sink := callerOf(ctx).Tenant, g.cfg.FallbackSink
 	names, atLeast := req.GetKeys(), req.GetMinRevision()
 	switch {
 	case req.GetReveal():
@@ -41,14 +41,14 @@ func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.En
 	case req.GetAt() != nil:
 		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no past: leave \"at\" out, or ask another gateway", errNotServed, t, sink)
 	}
-	screen, err := g.screen(ctx, false)
+	redact, err := g.redactor(ctx, false)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	keys := make([]ledger.Key, len(names))
 	for i, name := range names {
 		keys[i] = ledger.Key(name)
-		if !screen.table.Route(keys[i]).Wants(sink) {
+		if !redact.table.Route(keys[i]).Wants(sink) {
 			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", errNotServed, t, name, sink)
 		}
 	}
@@ -75,7 +75,7 @@ func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.En
 		if size += len(e.Value) + len(k); size > MaxMessage {
 			return nil, nil, nil, errManyBytes
 		}
-		entries = append(entries, screen.hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
+		entries = append(entries, redact.hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
 	}
 	return entries, missing, &stelev1.Snapshot{Stale: true}, nil
 }

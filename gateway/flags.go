@@ -6,11 +6,13 @@ import (
 	"strings"
 
 	"github.com/stelehq/stele/gateway/flagd"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 )
 
 // flagService hands flags to flagd, and to providers that evaluate in process.
@@ -22,25 +24,27 @@ type flagService struct {
 // selectorHeader says which flags are wanted, as the field selector does.
 const selectorHeader = "flagd-selector"
 
-// flagRequest is a *syncv1.SyncFlagsRequest or a *syncv1.FetchAllFlagsRequest.
-type flagRequest interface{ GetSelector() string }
+var (
+	syncMethod  = policy.Methods[syncv1.FlagSyncService_SyncFlags_FullMethodName]
+	fetchMethod = policy.Methods[syncv1.FlagSyncService_FetchAllFlags_FullMethodName]
+)
 
-// flagPrefix is the prefix of the keys of the flags that are wanted.
-func flagPrefix(ctx context.Context, req flagRequest) (ledger.Prefix, error) {
-	selector := req.GetSelector()
-	if header := metadata.ValueFromIncomingContext(ctx, selectorHeader); selector == "" && len(header) == 1 {
-		selector = header[0]
+// admit admits a request whose selector is in a field or in a header, and returns the
+// prefix of the keys of the flags that it selects.
+func (s flagService) admit(ctx context.Context, m *policy.Method, req proto.Message, selector *string) (ledger.Prefix, error) {
+	if header := metadata.ValueFromIncomingContext(ctx, selectorHeader); *selector == "" && len(header) == 1 {
+		*selector = header[0]
 	}
-	p, err := flagd.Prefix(selector)
+	prefix, err := flagd.Prefix(*selector)
 	if err != nil {
 		return "", ledger.Invalid("selector", fmt.Sprintf("%v: it is the prefix of the flags' keys", err))
 	}
-	return p, nil
+	return prefix, s.g.policy.Admit(ctx, callerOf(ctx), m, req)
 }
 
 // FetchAllFlags returns all flags.
 func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlagsRequest) (*syncv1.FetchAllFlagsResponse, error) {
-	prefix, err := flagPrefix(ctx, req)
+	prefix, err := s.admit(ctx, fetchMethod, req, &req.Selector)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +57,7 @@ func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlag
 	if err != nil {
 		return nil, err
 	}
-	if err := s.record(ctx, syncv1.FlagSyncService_FetchAllFlags_FullMethodName, v, prefix); err != nil {
+	if err := s.record(ctx, fetchMethod, v, prefix); err != nil {
 		return nil, err
 	}
 	return &syncv1.FetchAllFlagsResponse{FlagConfiguration: doc}, nil
@@ -63,18 +67,15 @@ func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlag
 // that is slow gets the newest state and not each on the way there.
 func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse]) error {
 	ctx := stream.Context()
-	if err := s.g.admit(ctx, syncv1.FlagSyncService_SyncFlags_FullMethodName, req); err != nil {
-		return err
-	}
-	prefix, err := flagPrefix(ctx, req)
+	prefix, err := s.admit(ctx, syncMethod, req, &req.Selector)
 	if err != nil {
 		return err
 	}
-	if q := s.g.quotaOf(callerOf(ctx)); q != nil {
-		if err := q.watch(); err != nil {
+	if q := s.g.policy.QuotaOf(callerOf(ctx)); q != nil {
+		if err := q.Watch(); err != nil {
 			return err
 		}
-		defer q.watches.Add(-1)
+		defer q.Unwatch()
 	}
 	var sent ledger.Revision
 	for first := true; ; first = false {
@@ -83,7 +84,7 @@ func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 			return err
 		}
 		sent = head
-		if err := s.g.cfg.Replica.Wait(ctx, callerOf(ctx).tenant, sent+1); err != nil {
+		if err := s.g.cfg.Replica.Wait(ctx, callerOf(ctx).Tenant, sent+1); err != nil {
 			return err
 		}
 	}
@@ -99,7 +100,7 @@ func (s flagService) sync(ctx context.Context, stream grpc.ServerStreamingServer
 	defer v.Close()
 	head = v.State().Head
 	if first {
-		if err := s.record(ctx, syncv1.FlagSyncService_SyncFlags_FullMethodName, v, prefix); err != nil {
+		if err := s.record(ctx, syncMethod, v, prefix); err != nil {
 			return 0, err
 		}
 	} else if changed, err := touched(v, sent, prefix); err != nil || !changed {
@@ -131,13 +132,13 @@ func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool
 // document is all flags under a prefix, but for secrets: what is shown in the place of
 // one would be a flag's value.
 func (s flagService) document(ctx context.Context, v *replica.View, prefix ledger.Prefix) (string, error) {
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return "", err
 	}
 	doc := flagd.New(prefix)
 	err = v.List(prefix, "", func(e replica.Entry) bool {
-		if shown := screen.hidden(e); !shown.Secret {
+		if shown := redact.hidden(e); !shown.Secret {
 			doc.Add(shown.Key, shown.Value)
 		}
 		return doc.Len() <= MaxMessage
@@ -149,8 +150,8 @@ func (s flagService) document(ctx context.Context, v *replica.View, prefix ledge
 }
 
 // record records that the flags are read, where that must be.
-func (s flagService) record(ctx context.Context, method string, v *replica.View, prefix ledger.Prefix) error {
-	return s.g.record(ctx, callerOf(ctx).tenant, method, asked{prefixes: []string{string(prefix)}}, uint64(v.State().Head))
+func (s flagService) record(ctx context.Context, m *policy.Method, v *replica.View, prefix ledger.Prefix) error {
+	return s.g.policy.Record(ctx, callerOf(ctx), m, callerOf(ctx).Tenant, policy.Asked{Prefixes: []string{string(prefix)}}, uint64(v.State().Head))
 }
 
 // GetMetadata returns that there is none.

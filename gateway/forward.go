@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -27,33 +28,6 @@ type Upstream interface {
 	Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error)
 }
 
-// forwarded are the calls that an edge cannot answer itself: they need the tree, the
-// stream of recorded reads, or the processes that write to sinks. It sends them to its
-// upstream with the caller's token.
-var forwarded = map[string]bool{
-	stelev1.Ledger_ListReads_FullMethodName:       true,
-	stelev1.Proof_GetCheckpoint_FullMethodName:    true,
-	stelev1.Proof_ProveInclusion_FullMethodName:   true,
-	stelev1.Proof_ProveConsistency_FullMethodName: true,
-	stelev1.Sinks_ListSinks_FullMethodName:        true,
-	stelev1.Sinks_ListParked_FullMethodName:       true,
-	stelev1.Sinks_ListDrift_FullMethodName:        true,
-	stelev1.Sinks_Replay_FullMethodName:           true,
-	stelev1.Sinks_Retry_FullMethodName:            true,
-	stelev1.Sinks_Skip_FullMethodName:             true,
-	stelev1.Sinks_CheckDrift_FullMethodName:       true,
-}
-
-// forwardedWrites are those that an edge sends to its upstream if it was told to forward
-// writes.
-var forwardedWrites = map[string]bool{
-	stelev1.Ledger_Commit_FullMethodName:      true,
-	stelev1.Ledger_Plan_FullMethodName:        true,
-	stelev1.Ledger_Rollback_FullMethodName:    true,
-	stelev1.Ledger_Revert_FullMethodName:      true,
-	stelev1.Ledger_ShredTenant_FullMethodName: true,
-}
-
 // noWritesError is an edge's answer to a write.
 type noWritesError struct{ to string }
 
@@ -63,9 +37,9 @@ func (e *noWritesError) Error() string {
 
 func (e *noWritesError) Unwrap() error { return ledger.ErrReadOnly }
 
-// forwards reports whether a call goes to the upstream.
-func (g *Gateway) forwards(method string) bool {
-	return g.cfg.Upstream != nil && (forwarded[method] || g.cfg.ForwardWrites && forwardedWrites[method])
+// forwards reports whether a call goes to the upstream, with the caller's token.
+func (g *Gateway) forwards(m *policy.Method) bool {
+	return g.cfg.Upstream != nil && (m.Core || m.Writes && g.cfg.ForwardWrites)
 }
 
 // toUpstream makes calls on the upstream in the caller's name.
@@ -79,16 +53,16 @@ func toUpstream(ctx context.Context) context.Context {
 
 // forward sends a unary call to the upstream. After a write it answers when this gateway
 // has the commit, so that the caller reads what it wrote.
-func (g *Gateway) forward(ctx context.Context, method string, req any) (any, error) {
+func (g *Gateway) forward(ctx context.Context, m *policy.Method, req any) (any, error) {
 	conn, _, err := g.cfg.Upstream.Conn()
 	if err != nil {
 		return nil, err
 	}
-	resp, err := newResponse(method)
+	resp, err := newResponse(m.Name)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Invoke(toUpstream(ctx), method, req, resp); err != nil {
+	if err := conn.Invoke(toUpstream(ctx), m.Name, req, resp); err != nil {
 		return nil, err
 	}
 	g.awaitCommit(ctx, resp)
@@ -115,8 +89,8 @@ func (g *Gateway) awaitCommit(ctx context.Context, resp any) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
-	if err := g.cfg.Replica.Wait(ctx, callerOf(ctx).tenant, ledger.Revision(made.Revision)); err != nil {
-		g.cfg.Log.Warn("a forwarded write is durable and not readable here yet", "tenant", callerOf(ctx).tenant, "revision", made.Revision, "error", err)
+	if err := g.cfg.Replica.Wait(ctx, callerOf(ctx).Tenant, ledger.Revision(made.Revision)); err != nil {
+		g.cfg.Log.Warn("a forwarded write is durable and not readable here yet", "tenant", callerOf(ctx).Tenant, "revision", made.Revision, "error", err)
 	}
 }
 

@@ -26,6 +26,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
@@ -122,8 +123,7 @@ type Gateway struct {
 	health   *health.Server
 	validate protovalidate.Validator
 	hub      *hub
-	policies *policies
-	quotas   *quotas
+	policy   *policy.Enforcer
 	metrics  *metrics
 	limiter  *conn.Limiter
 	started  time.Time
@@ -148,19 +148,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Schemas == nil {
 		cfg.Schemas = schema.NewSource(cfg.Replica, cfg.Routes, nil)
 	}
-	validate, err := protovalidate.New(protovalidate.WithMessages(
-		&stelev1.GetRequest{}, &stelev1.BatchGetRequest{}, &stelev1.ListRequest{}, &stelev1.ReadRequest{}, &stelev1.WatchRequest{},
-		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.PlanRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
-		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.CheckAccessRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
-		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
-		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
-		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
-		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
-		&stelev1.ListSchemasRequest{}, &stelev1.ExplainKeyRequest{}, &stelev1.CheckValueRequest{}, &stelev1.CheckSchemaRequest{}, &stelev1.CheckLiveRequest{},
-		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
-		&stelev1.ListAllCommitsRequest{}, &stelev1.WatchAllCommitsRequest{}, &stelev1.FollowRequest{}, &stelev1.ProveRequest{}, &stelev1.RecordReadRequest{},
-		&syncv1.SyncFlagsRequest{}, &syncv1.FetchAllFlagsRequest{}, &syncv1.GetMetadataRequest{},
-	))
+	validate, err := protovalidate.New(protovalidate.WithMessages(policy.Requests()...))
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
@@ -168,9 +156,10 @@ func New(cfg Config) (*Gateway, error) {
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	g.metrics = newMetrics(g)
-	g.quotas = &quotas{refused: g.metrics.overLimit, tenants: make(map[ledger.Tenant]*quota)}
-	g.policies = newPolicies(cfg.Replica, cfg.Log)
-	g.hub = newHub(cfg.Replica, g.shown, g.policies.announce)
+	g.policy = policy.New(policy.Config{
+		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.commits, Refused: g.metrics.overLimit, Log: cfg.Log,
+	})
+	g.hub = newHub(cfg.Replica, g.shown, g.policy.Announce)
 	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)

@@ -50,13 +50,21 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"no policy: an auditor", "", identity.Claims{Roles: []identity.Role{identity.Auditor}}, "read() audit()"},
 		{"no policy: a writer", "", identity.Claims{Roles: writer}, "read() write()"},
 		{"no policy: an admin", "", identity.Claims{Roles: admin}, all},
-		{"no policy: an operator", "", identity.Claims{Roles: []identity.Role{identity.Operator}}, "read() write() audit() administer()"},
+		{"no policy: an edge", "", identity.Claims{Replicates: []string{"globex", "acme"}}, "replicate()"},
+		{"no policy: an edge of all tenants", "", identity.Claims{Replicates: []string{"*"}}, "replicate()"},
+		{"no policy: an edge of another tenant", "", identity.Claims{Replicates: []string{"globex"}}, ""},
+		{"an edge under prefixes", `{"grants":[{"subjects":["*"],"operations":["replicate"],"prefixes":["a/"]}]}`, identity.Claims{Replicates: []string{"acme"}}, "replicate(a/)"},
+		{"an edge without a grant", `{"grants":[{"roles":["reader"]}]}`, identity.Claims{Replicates: []string{"acme"}}, ""},
+		{"an edge with a grant for reading only", `{"grants":[{"subjects":["edge-*"],"operations":["read"]}]}`, identity.Claims{Subject: "edge-1", Replicates: []string{"acme"}}, "read()"},
+		{"an edge, by subject", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1", Replicates: []string{"acme"}}, "replicate()"},
+		{"a grant for a token that is not an edge's", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1"}, ""},
+		{"no policy: an operator", "", identity.Claims{Roles: []identity.Role{identity.Operator}}, "read() write() audit() administer() replicate()"},
 		{"no policy: nobody", "", identity.Claims{}, ""},
 		{"no policy: a token with prefixes", "", identity.Claims{Roles: writer, Prefixes: []ledger.Prefix{"b/", "a/", "a/b"}}, "read(a/ b/) write(a/ b/)"},
 		{"no policy: a token with all prefixes", "", identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{""}}, "read()"},
 
 		{"no grants", `{"grants":[]}`, identity.Claims{Roles: admin}, ""},
-		{"no grants: an operator", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Reader}}, "read() write() audit() administer()"},
+		{"no grants: an operator", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Reader}}, "read() write() audit() administer() replicate()"},
 		{"a role", `{"grants":[{"roles":["admin"]}]}`, identity.Claims{Roles: admin}, all},
 		{"another role", `{"grants":[{"roles":["admin"]}]}`, identity.Claims{Roles: writer}, ""},
 		{"one of two roles", `{"grants":[{"roles":["reader","writer"]}]}`, identity.Claims{Roles: []identity.Role{identity.Writer, identity.Admin}}, "read() write()"},
@@ -78,7 +86,7 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"grant and token: the token is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"a/b/", "c/"}}, "read(a/b/)"},
 		{"grant and token: the grant is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/b/","a/c/","d/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"a/"}}, "read(a/b/ a/c/)"},
 		{"grant and token: nothing in common", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"b/"}}, ""},
-		{"an operator's token with prefixes", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Prefix{"a/"}}, "read(a/) write(a/) audit(a/) administer(a/)"},
+		{"an operator's token with prefixes", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Prefix{"a/"}}, "read(a/) write(a/) audit(a/) administer(a/) replicate(a/)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f.setGrants(t, "acme", tc.grants)
@@ -87,7 +95,7 @@ func TestWhatGrantsGive(t *testing.T) {
 			if got := f.allowed(t, ctx); got != tc.want {
 				t.Errorf("it gives %q, want %q", got, tc.want)
 			}
-			for _, op := range []string{"read", "write", "audit", "administer", "reveal"} {
+			for _, op := range []string{"read", "write", "audit", "administer", "reveal", "replicate"} {
 				want := strings.Contains(tc.want, op+"()") || strings.Contains(tc.want, op+"(a/")
 				resp, err := f.ledger.CheckAccess(ctx, &stelev1.CheckAccessRequest{Operation: op, On: &stelev1.CheckAccessRequest_Key{Key: "a/b/c"}})
 				if err != nil || resp.Allowed != want || resp.Reason == "" || strings.Contains(resp.Reason, "permission denied") {

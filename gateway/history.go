@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -41,19 +42,19 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	if err != nil {
 		return nil, err
 	}
-	sees, err := s.g.scope(callerOf(ctx), toRead)
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	changes, _ := sees.pick(c.Changes)
+	changes, _ := sees.Pick(c.Changes)
 	if len(changes) == 0 {
-		return nil, denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, callerOf(ctx).Subject)
+		return nil, policy.Denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, callerOf(ctx).Subject)
 	}
-	info, err := infoOf(v, c, sees, screen, changes, req.PreviousValues, req.Encoded)
+	info, err := infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded)
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +63,9 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 
 // infoOf is a commit with some of its changes, and what else was asked for. What
 // may tell of changes that the caller does not see is left out.
-func infoOf(v *replica.View, c *ledger.Commit, sees scope, screen screen, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
-	shown, whole := sees.commit(c)
-	shown.Changes = screen.changes(changes)
+func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+	shown, whole := sees.Commit(c)
+	shown.Changes = redact.changes(changes)
 	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto(), Partial: !whole}
 	if encoded && whole {
 		info.Encoded = c.Encoded
@@ -82,10 +83,11 @@ func infoOf(v *replica.View, c *ledger.Commit, sees scope, screen screen, change
 		if err != nil {
 			return nil, err
 		}
-		if size += len(was.Value); size > MaxMessage { // a commit can delete more than it could set
+		shown := redact.hide(ch.Key, was.Value)
+		if size += len(shown); size > MaxMessage { // a commit can delete more than it could set
 			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", errTooLarge, c.Tenant, c.Revision, MaxMessage, c.Revision-1)
 		}
-		info.PreviousValues[i] = string(screen.hide(ch.Key, was.Value))
+		info.PreviousValues[i] = string(shown)
 	}
 	return info, nil
 }
@@ -100,7 +102,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		return nil, err
 	}
 	defer v.Close()
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +110,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	sees, err := s.g.scope(callerOf(ctx), toRead)
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +122,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if len(resp.Commits) == limit || size > maxPageBytes {
 			return false
 		}
-		changes, whole := sees.pick(c.Changes)
+		changes, whole := sees.Pick(c.Changes)
 		if len(changes) == 0 || q.Grep != "" && !whole { // that a hidden message holds a text tells of it
 			return true
 		}
@@ -128,7 +130,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !q.Match(ch) })
 		}
 		var info *stelev1.CommitInfo
-		if info, failed = infoOf(v, c, sees, screen, changes, req.PreviousValues, req.Encoded); failed != nil {
+		if info, failed = infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded); failed != nil {
 			return false
 		}
 		if req.OmitValues {
@@ -202,7 +204,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		return nil, err
 	}
 	defer v.Close()
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -219,12 +221,13 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 			resp.NextPageToken = at.String()
 			return false
 		}
-		size += len(d.Key) + len(d.From.Value) + len(d.To.Value)
-		resp.Diffs = append(resp.Diffs, &stelev1.KeyDiff{
+		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(screen.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(screen.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
-		})
+			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+		}
+		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
+		resp.Diffs = append(resp.Diffs, shown)
 		return true
 	})
 	if err != nil {
@@ -265,7 +268,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 		return nil, err
 	}
 	defer v.Close()
-	sees, err := s.g.scope(callerOf(ctx), toRead)
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
@@ -295,14 +298,14 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 
 // summaryOf is a commit without its changes, and without its message where the
 // caller does not see them all.
-func summaryOf(v *replica.View, rev ledger.Revision, sees scope) (ledger.Summary, ledger.CommitID, error) {
-	if sees.everywhere() {
+func summaryOf(v *replica.View, rev ledger.Revision, sees policy.Scope) (ledger.Summary, ledger.CommitID, error) {
+	if sees.Everywhere() {
 		return v.Summary(rev)
 	}
 	c, err := v.Commit(rev)
 	if err != nil {
 		return ledger.Summary{}, ledger.CommitID{}, err
 	}
-	shown, _ := sees.commit(c)
+	shown, _ := sees.Commit(c)
 	return shown.Summary(), c.ID, nil
 }

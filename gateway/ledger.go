@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -27,12 +28,13 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 
 // changeSet reads a request. Everything that is wrong with its keys and values
 // is in the error.
-func changeSet(c caller, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
+func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
 		Author:     c.Subject,
-		ByOperator: c.visits(c.tenant),
+		ByOperator: c.Visits(c.Tenant),
 		Message:    req.Message,
 		RequestID:  req.RequestId,
+		Viewer:     viewer,
 		Changes:    make([]ledger.Change, len(req.Changes)),
 	}
 	var wrong ledger.InvalidError
@@ -85,29 +87,63 @@ func resultOf(r ledger.Result) *stelev1.CommitResponse {
 
 // Commit applies one change set.
 func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
-	p, err := s.submit(ctx, req, nil)
+	p, err := s.submit(ctx, stelev1.Ledger_Commit_FullMethodName, req, nil)
 	if err != nil {
 		return nil, err
 	}
-	result, err := p.Wait(ctx)
-	if err != nil {
-		return nil, s.g.seen(callerOf(ctx), err)
-	}
-	return resultOf(result), nil
+	return p.wait(ctx)
 }
 
-func (s ledgerService) submit(ctx context.Context, req *stelev1.CommitRequest, after *ledger.Pending) (*ledger.Pending, error) {
+// submitted is a change set that is on its way, or one that was refused at once.
+type submitted struct {
+	*ledger.Pending
+	viewer *policy.Viewer
+}
+
+// submit hands a change set to the ledger.
+func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.CommitRequest, after *ledger.Pending) (submitted, error) {
 	l, err := s.g.ledger()
 	if err != nil {
-		return nil, err
+		return submitted{}, err
 	}
 	c := callerOf(ctx)
-	cs, err := changeSet(c, req)
+	sub := submitted{viewer: s.g.policy.View(c, policy.Methods[method])}
+	cs, err := changeSet(c, sub.viewer, req)
 	if err != nil {
+		return sub, err
+	}
+	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
+		return sub, recorded(ctx, sub.viewer, false, err)
+	}
+	return sub, nil
+}
+
+// wait returns the outcome, once it is recorded what its check looked at.
+func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
+	result, err := s.Wait(ctx)
+	if err := recorded(ctx, s.viewer, err == nil, err); err != nil {
 		return nil, err
 	}
-	p, err := l.Submit(ctx, c.tenant, cs, after)
-	return p, s.g.seen(c, err)
+	resp := resultOf(result)
+	resp.NotChecked = s.viewer.NotChecked()
+	return resp, nil
+}
+
+// recorded records what the check of a change set looked at, and returns what to answer. If
+// that cannot be recorded, the outcome stays unknown to the caller, who asks for it again with
+// the same request id.
+func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err error) error {
+	if errors.Is(err, ledger.ErrUnknownOutcome) || ctx.Err() != nil {
+		return err // it says nothing of any value
+	}
+	lost := viewer.Record(ctx, 0)
+	switch {
+	case lost == nil:
+		return err
+	case committed:
+		return fmt.Errorf("%w: the values that it was checked against cannot be recorded as read: %v", ledger.ErrUnknownOutcome, lost)
+	}
+	return lost
 }
 
 // window is how many change sets of a stream may be on their way.
@@ -122,8 +158,8 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	type item struct {
-		pending *ledger.Pending
-		err     error
+		submitted
+		err error
 	}
 	items := make(chan item, window)
 	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
@@ -136,8 +172,8 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			}
 			it := item{err: err}
 			if err == nil {
-				it.pending, it.err = s.submit(ctx, req.Commit, last)
-				last = it.pending
+				it.submitted, it.err = s.submit(ctx, stelev1.Ledger_CommitStream_FullMethodName, req.Commit, last)
+				last = it.Pending
 			}
 			select {
 			case items <- it:
@@ -154,14 +190,15 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		if !more {
 			return ctx.Err()
 		}
-		result, err := ledger.Result{}, it.err
+		var made *stelev1.CommitResponse
+		err := it.err
 		if err == nil {
-			result, err = it.pending.Wait(ctx)
+			made, err = it.wait(ctx)
 		}
 		if err != nil {
-			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", s.g.seen(callerOf(ctx), err)), i)
+			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
 		}
-		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: resultOf(result)}); err != nil {
+		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: made}); err != nil {
 			return err
 		}
 	}
@@ -213,14 +250,14 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		Started: timestamppb.New(g.started),
 		Principal: &stelev1.Principal{
 			Subject: c.Subject,
-			Tenant:  string(c.tenant),
+			Tenant:  string(c.Tenant),
 			Expires: timestamppb.New(c.Expires),
 		},
 	}
 	for _, r := range c.Roles {
 		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
 	}
-	resp.Principal.Prefixes = scope(c.Prefixes).strings()
+	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
 	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
@@ -234,10 +271,10 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if g.cfg.Upstream != nil {
 		resp.Upstreams = g.cfg.Upstream.Status()
 	}
-	if c.tenant != "" {
+	if c.Tenant != "" {
 		// A replica that is being built is told of by the journal's age, and of grants
 		// that cannot be read, any other call tells.
-		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, errDenied) {
+		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, policy.ErrDenied) {
 			return nil, err
 		}
 	}
@@ -253,19 +290,19 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 // tellTenant says what the status has of the caller's tenant.
 func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
 	c := callerOf(ctx)
-	scopes, err := g.scopes(c)
+	scopes, err := g.policy.Scopes(c)
 	if err != nil {
 		return err
 	}
 	for i, s := range scopes {
 		if len(s) > 0 {
-			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(operations[i]), Prefixes: s.strings()})
+			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(policy.Operations[i]), Prefixes: s.Strings()})
 		}
 	}
-	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.visits(c.tenant) {
+	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.Visits(c.Tenant) {
 		return err
 	}
-	if g.record(ctx, c.tenant, stelev1.Ledger_GetStatus_FullMethodName, asked{keys: resp.UnroutedKeys}, 0) != nil {
+	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {
 		resp.UnroutedKeys = nil // the rest is told in any case, because it says why nothing can be recorded
 	}
 	return nil

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
@@ -41,37 +42,42 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	if limit == 0 {
 		limit = defaultReads
 	}
-	sees, err := s.g.scope(callerOf(ctx), toAudit)
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToAudit)
 	if err != nil {
 		return nil, err
 	}
-	log, err := s.g.readLog()
+	log, err := s.g.policy.ReadLog()
 	if err != nil {
 		return nil, err
 	}
 	resp := &stelev1.ListReadsResponse{}
 	size := 0
 	var damaged error
-	err = log.Scan(ctx, string(callerOf(ctx).tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
-		switch {
-		case !until.IsZero() && !stored.Before(until):
-			return false
-		case len(resp.Reads) == limit, size > maxPageBytes:
-			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
+	err = log.Scan(ctx, string(callerOf(ctx).Tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
+		if !until.IsZero() && !stored.Before(until) {
 			return false
 		}
 		record := &stelev1.ReadRecord{}
 		if err := proto.Unmarshal(body, record); err != nil {
-			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, callerOf(ctx).tenant, err)
+			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, callerOf(ctx).Tenant, err)
 			return false
 		}
-		size += len(body)
-		if seen := (asked{keys: record.Keys, prefixes: record.Prefixes}).under(sees); sees.everywhere() || !seen.nothing() {
-			record.Keys, record.Prefixes = seen.keys, seen.prefixes
-			resp.Reads = append(resp.Reads, record)
+		seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees)
+		if !sees.Everywhere() && seen.Nothing() {
+			return ctx.Err() == nil // the page says nothing of it, not by its length either
 		}
+		if len(resp.Reads) == limit || size > maxPageBytes {
+			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
+			return false
+		}
+		record.Keys, record.Prefixes = seen.Keys, seen.Prefixes
+		size += proto.Size(record)
+		resp.Reads = append(resp.Reads, record)
 		return true
 	})
+	if err == nil {
+		err = ctx.Err()
+	}
 	if err == nil {
 		err = damaged
 	}

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stelehq/stele/gateway/policy"
 	"google.golang.org/grpc/codes"
 )
 
@@ -48,8 +49,8 @@ func newMetrics(g *Gateway) *metrics {
 	}, []string{"method"})
 	calls := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "stele_grpc_calls_total", Help: "Calls that have ended."}, []string{"method", "code"})
-	for method, need := range rights {
-		if need == public {
+	for method, row := range policy.Methods {
+		if row.Needs == policy.Public {
 			continue
 		}
 		mm := &methodMetrics{seconds: seconds.WithLabelValues(method)}

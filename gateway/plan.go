@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
@@ -17,19 +18,20 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 		return nil, err
 	}
 	c := callerOf(ctx)
-	cs, err := changeSet(c, req.Commit)
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Plan_FullMethodName])
+	cs, err := changeSet(c, viewer, req.Commit)
 	if err != nil {
 		return nil, err
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, err
 	}
-	p, err := l.Plan(ctx, c.tenant, cs)
-	if err != nil {
-		return nil, s.g.seen(c, err)
+	p, err := l.Plan(ctx, c.Tenant, cs)
+	if err := recorded(ctx, viewer, false, err); err != nil {
+		return nil, err
 	}
-	resp := &stelev1.PlanResponse{Head: uint64(p.Head)}
+	resp := &stelev1.PlanResponse{Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
 	size := 0
 	for i, d := range p.Diffs {
 		if p.Commit.Changes[i].Delete {
@@ -37,34 +39,39 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 		} else {
 			resp.Sets++
 		}
-		if d.From.Value.Equal(d.To.Value) {
+		// Whether a secret stays the same is not reported.
+		if !redact.secret(d.Key, d.From.Value) && !redact.secret(d.Key, d.To.Value) && d.From.Value.Equal(d.To.Value) {
 			continue
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(screen.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(screen.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		}
 		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > MaxMessage {
 			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", errTooLarge, MaxMessage)
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
-	if s.g.cfg.Refusals == nil || c.tenant.Reserved() {
+	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
 		return resp, nil
 	}
-	resp.Refusals, err = s.refusals(ctx, screen.table, p)
+	resp.Refusals, err = s.refusals(ctx, redact.table, viewer, p)
 	return resp, err
 }
 
-// refusals are what the sinks would not take.
-func (s ledgerService) refusals(ctx context.Context, table *routes.Table, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
+// refusals are what the sinks would not take. Keys that the caller may not read count as
+// not set.
+func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
 	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
 	return s.g.cfg.Refusals(table, p.Commit, func(prefix ledger.Prefix, yield func(ledger.Key) bool) error {
-		return v.Keys(prefix, "", func(e replica.Entry) bool { return yield(ledger.Key(e.Key)) })
+		return v.Keys(prefix, "", func(e replica.Entry) bool {
+			k := ledger.Key(e.Key)
+			return !viewer.Reads(p.Commit.Tenant, k) || yield(k)
+		})
 	})
 }

@@ -48,7 +48,7 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	if err != nil {
 		return nil, err
 	}
-	tenant, covers := callerOf(ctx).tenant, ledger.Revision(req.CoversRevision)
+	tenant, covers := callerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
 	if covers > 0 { // nobody waits for what is not there
 		v, err := s.g.view(ctx, replica.At{Revision: covers}, 0)
 		if err != nil {
@@ -107,7 +107,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 		return nil, err
 	}
 	defer v.Close()
-	tenant := callerOf(ctx).tenant
+	tenant := callerOf(ctx).Tenant
 	resp := &stelev1.ProveInclusionResponse{}
 	size := 0
 	var failed error

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -24,25 +25,14 @@ type replicationService struct {
 // or an edge whose token names the tenant and, if the tenant has grants, holds one with
 // the operation replicate.
 func (g *Gateway) mayReplicate(c caller, t ledger.Tenant) error {
-	c.tenant = t
-	if !c.Has(identity.Operator) && !c.MayReplicate(t) {
-		return denied("the token of %s does not name %s among the tenants to replicate", c.Subject, t)
-	}
-	s, err := g.scope(c, toReplicate)
-	switch {
-	case err != nil:
-		return err
-	case !s.prefix(""):
-		return denied("no grant of %s lets %s replicate it", t, c.Subject)
-	}
-	return nil
+	return g.policy.MayOn(c.In(t), policy.ToReplicate, "")
 }
 
 // mayReplicateAll is nil if the caller is allowed to copy the commits of all tenants, also
 // of those that do not exist yet.
 func (g *Gateway) mayReplicateAll(c caller) error {
 	if !c.Has(identity.Operator) && !c.MayReplicate(identity.AllTenants) {
-		return denied("the token of %s does not name all tenants (%q) to replicate", c.Subject, identity.AllTenants)
+		return policy.Denied("the token of %s does not name all tenants (%q) to replicate", c.Subject, identity.AllTenants)
 	}
 	for _, h := range g.cfg.Replica.Heads("") {
 		if err := g.mayReplicate(c, h.Tenant); err != nil {
@@ -157,7 +147,7 @@ func (s replicationService) record(ctx context.Context, c caller, tenants []ledg
 		}
 	}
 	for _, t := range tenants {
-		if err := s.g.record(ctx, t, stelev1.Replication_Follow_FullMethodName, asked{prefixes: []string{""}}, 0); err != nil {
+		if err := s.g.policy.Record(ctx, c, policy.Methods[stelev1.Replication_Follow_FullMethodName], t, policy.Asked{Prefixes: []string{""}}, 0); err != nil {
 			return err
 		}
 	}
@@ -195,7 +185,7 @@ func (s replicationService) RecordRead(ctx context.Context, req *stelev1.RecordR
 	if err := proto.Unmarshal(req.Record, &record); err != nil || record.Tenant != req.Tenant {
 		return nil, ledger.Invalid("record", "it is not the bytes of a ReadRecord of "+req.Tenant)
 	}
-	log, err := s.g.readLog()
+	log, err := s.g.policy.ReadLog()
 	if err != nil {
 		return nil, err
 	}

@@ -2,9 +2,8 @@ package gateway
 
 import (
 	"context"
-	"errors"
-	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -25,13 +24,14 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
-	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
+	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
-	if err != nil {
-		return nil, s.g.seen(c, err)
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head)}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -54,59 +54,23 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		return nil, err
 	}
 	c := callerOf(ctx)
-	if err := s.g.wait(ctx, c.tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+	if err := s.g.wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
 	for i, r := range req.Revisions {
 		revisions[i] = ledger.Revision(r)
 	}
-	done, err := l.Revert(ctx, c.tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
+	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
-	if err != nil {
-		return nil, s.g.seen(c, err)
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head)}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
-}
-
-// seen leaves the keys that the caller may not read out of what has changed since
-// the head that it expects, and out of what a schema would break.
-func (g *Gateway) seen(c caller, err error) error {
-	var invalid *ledger.InvalidError
-	if errors.As(err, &invalid) {
-		return g.seenViolations(c, invalid)
-	}
-	var moved *ledger.ConflictError
-	if !errors.As(err, &moved) {
-		return err
-	}
-	sees, failed := g.scope(c, toRead)
-	if failed != nil {
-		return failed
-	}
-	return &ledger.ConflictError{Tenant: moved.Tenant, Conflicts: slices.DeleteFunc(slices.Clone(moved.Conflicts), func(of ledger.Conflict) bool {
-		return of.Key != "" && !sees.key(string(of.Key))
-	})}
-}
-
-func (g *Gateway) seenViolations(c caller, err *ledger.InvalidError) error {
-	if !slices.ContainsFunc(err.Violations, func(v ledger.Violation) bool { return v.Key != "" }) {
-		return err
-	}
-	sees, failed := g.scope(c, toRead)
-	if failed != nil {
-		return failed
-	}
-	out := slices.Clone(err.Violations)
-	for i, v := range out {
-		if v.Key != "" && !sees.key(string(v.Key)) {
-			out[i].Description = "what it would break is under a prefix that you may not read: ask somebody who may"
-		}
-	}
-	return &ledger.InvalidError{Violations: out}
 }
 
 func revision(r *uint64) *ledger.Revision {
@@ -130,9 +94,9 @@ func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit 
 	if r.Result != nil {
 		return resultOf(*r.Result), sets, deletes, nil, nil
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return nil, 0, 0, nil, err
 	}
-	return nil, sets, deletes, ledger.ChangesProto(screen.changes(r.Changes)), nil
+	return nil, sets, deletes, ledger.ChangesProto(redact.changes(r.Changes)), nil
 }

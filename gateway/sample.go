@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/schemas/configuration"
@@ -73,7 +74,7 @@ func (s sampleService) RefreshConfig(ctx context.Context, _ *configuration.Empty
 func (s sampleService) RetrieveConfig(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.RetrieveConfigResponse, error) {
 	r := sampleRead{g: s.g, c: callerOf(ctx)}
 	data, err := r.retrieve(ctx, req)
-	if lost := s.g.record(ctx, r.c.tenant, configuration.ConfigService_RetrieveConfig_FullMethodName, r.asked, r.revision); lost != nil {
+	if lost := s.g.policy.Record(ctx, r.c, policy.Methods[configuration.ConfigService_RetrieveConfig_FullMethodName], r.c.Tenant, r.Asked, r.revision); lost != nil {
 		return nil, lost
 	}
 	if err != nil {
@@ -87,7 +88,7 @@ func (s sampleService) RetrieveConfig(ctx context.Context, req *configuration.Re
 func (s sampleService) RetrieveConfigs(ctx context.Context, req *configuration.RetrieveConfigRequests) (*configuration.RetrieveConfigResponses, error) {
 	r := sampleRead{g: s.g, c: callerOf(ctx)}
 	data, err := r.retrieveAll(ctx, req.Keys)
-	if lost := s.g.record(ctx, r.c.tenant, configuration.ConfigService_RetrieveConfigs_FullMethodName, r.asked, r.revision); lost != nil {
+	if lost := s.g.policy.Record(ctx, r.c, policy.Methods[configuration.ConfigService_RetrieveConfigs_FullMethodName], r.c.Tenant, r.Asked, r.revision); lost != nil {
 		return nil, lost
 	}
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/secret"
@@ -17,41 +18,41 @@ import (
 // the ledger's that were looked at, and the revision that is answered from, 0 while
 // nothing is. It looks at no key that the caller may not read.
 type sampleRead struct {
-	asked
+	policy.Asked
 	revision uint64
 
 	g             *Gateway
 	c             caller
-	sees, reveals scope
+	sees, reveals policy.Scope
 	view          *replica.View
-	screen        screen
+	redact        redactor
 }
 
 // permit is nil when some of the keys, or some below the prefixes, are the caller's
 // to read. Whether one is set does not matter.
 func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error) {
-	if r.sees, err = r.g.scope(r.c, toRead); err != nil {
+	if r.sees, err = r.g.policy.Scope(r.c, policy.ToRead); err != nil {
 		return err
 	}
 	for _, p := range services {
-		if len(r.sees.within([]ledger.Prefix{p})) > 0 {
+		if len(r.sees.Within([]ledger.Prefix{p})) > 0 {
 			return nil
 		}
 		keys = append(keys, string(p))
 	}
-	if len(keys) == 0 || slices.ContainsFunc(keys, r.sees.key) {
+	if len(keys) == 0 || slices.ContainsFunc(keys, r.sees.Key) {
 		return nil
 	}
-	return r.g.mayOn(r.c, toRead, keys[0])
+	return r.g.policy.MayOn(r.c, policy.ToRead, keys[0])
 }
 
 // open opens the tenant's state. Who asks for a secret by this interface asks to have
 // it revealed: its callers have no other way to say so.
 func (r *sampleRead) open(ctx context.Context) (err error) {
-	if r.reveals, err = r.g.scope(r.c, toReveal); err != nil {
+	if r.reveals, err = r.g.policy.Scope(r.c, policy.ToReveal); err != nil {
 		return err
 	}
-	if r.screen, err = r.g.screen(ctx, len(r.reveals) > 0 && r.g.cfg.Secrets != nil); err != nil {
+	if r.redact, err = r.g.redactor(ctx, len(r.reveals) > 0 && r.g.cfg.Secrets != nil); err != nil {
 		return err
 	}
 	r.view, err = r.g.view(ctx, replica.At{}, 0)
@@ -101,14 +102,14 @@ func (r *sampleRead) find(req *configuration.RetrieveConfigRequest, keys []strin
 	case param:
 		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: plainText(value)}}}, nil
 	case hidden:
-		return nil, denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.tenant, r.c.Subject)
+		return nil, policy.Denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.Tenant, r.c.Subject)
 	}
 	config, err := sampleConfigs(value)
 	if err != nil {
 		return nil, ledger.Invalid("key", fmt.Sprintf("what %s is set to cannot be told as a Config: %v; ask for it by retrieveConfigs, which returns it as text", e.Key, err))
 	}
 	return &configuration.TenantParamConfig{Tenant: &configuration.Configuration{
-		Pk: "TENANT#" + string(r.c.tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, sampleTenantTag), Config: config,
+		Pk: "TENANT#" + string(r.c.Tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, sampleTenantTag), Config: config,
 	}}, nil
 }
 
@@ -146,7 +147,7 @@ func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string
 			return nil, errManyBytes
 		}
 		if name, param := strings.CutPrefix(k, sampleParamTag); param {
-			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.tenant, r.g.cfg.Environment, name)
+			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.Tenant, r.g.cfg.Environment, name)
 		}
 		data[k] = plainText(value)
 	}
@@ -155,16 +156,16 @@ func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string
 }
 
 func (r *sampleRead) notSet(key string) error {
-	return ledger.NotFound("%s is not set in %s%s", key, r.c.tenant, r.view.State().Revision)
+	return ledger.NotFound("%s is not set in %s%s", key, r.c.Tenant, r.view.State().Revision)
 }
 
 // first is the first of the keys that is set.
 func (r *sampleRead) first(keys []string) (e replica.Entry, ok bool, err error) {
 	for _, k := range keys {
-		if !r.sees.key(k) {
+		if !r.sees.Key(k) {
 			continue
 		}
-		r.keys = append(r.keys, k)
+		r.Keys = append(r.Keys, k)
 		if e, ok, err = r.view.Get(k); ok || err != nil {
 			return e, ok, err
 		}
@@ -176,10 +177,10 @@ func (r *sampleRead) first(keys []string) (e replica.Entry, ok bool, err error) 
 // that the reference implementation goes by.
 func (r *sampleRead) search(services []ledger.Prefix, name string) (replica.Entry, bool, error) {
 	for _, p := range services {
-		r.prefixes = append(r.prefixes, string(p))
+		r.Prefixes = append(r.Prefixes, string(p))
 		found := ""
 		err := r.view.Keys(p, "", func(e replica.Entry) bool {
-			if path.Base(e.Key) == name && r.sees.key(e.Key) {
+			if path.Base(e.Key) == name && r.sees.Key(e.Key) {
 				found = e.Key
 			}
 			return found == ""
@@ -200,9 +201,9 @@ func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*conf
 	size := 0
 	var failed error
 	for _, p := range prefixes {
-		r.prefixes = append(r.prefixes, string(p))
+		r.Prefixes = append(r.Prefixes, string(p))
 		err := r.view.List(p, "", func(e replica.Entry) bool {
-			if !r.sees.key(e.Key) {
+			if !r.sees.Key(e.Key) {
 				return true
 			}
 			var value string
@@ -222,7 +223,7 @@ func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*conf
 		}
 	}
 	if len(all.Parameters) == 0 {
-		return nil, ledger.Invalid("serviceName", fmt.Sprintf("%s has no parameters of %q", r.c.tenant, service))
+		return nil, ledger.Invalid("serviceName", fmt.Sprintf("%s has no parameters of %q", r.c.Tenant, service))
 	}
 	return all, nil
 }
@@ -231,12 +232,12 @@ func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*conf
 func (r *sampleRead) show(e replica.Entry) (value string, hidden bool, err error) {
 	k, v := ledger.Key(e.Key), ledger.Value(e.Value)
 	switch {
-	case !r.screen.secret(k, v):
+	case !r.redact.secret(k, v):
 		return e.Value, false, nil
-	case r.screen.reveal == nil || !r.reveals.key(e.Key):
+	case r.redact.reveal == nil || !r.reveals.Key(e.Key):
 		return string(secret.Mask), true, nil
 	}
-	r.revealed = true
-	v, err = r.screen.reveal(k, v)
+	r.Revealed = true
+	v, err = r.redact.reveal(k, v)
 	return string(v), false, err
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/schema"
@@ -16,9 +17,6 @@ type schemasService struct {
 	stelev1.UnimplementedSchemasServer
 	g *Gateway
 }
-
-// schemaKeys is the prefix of the keys that hold the schemas for keys under a prefix.
-func schemaKeys(prefix string) ledger.Prefix { return ledger.Prefix("_schema/" + prefix) }
 
 // ListSchemas returns the tenant's own schemas and the platform's.
 func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
@@ -35,7 +33,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	}
 	defer v.Close()
 	resp := &stelev1.ListSchemasResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).tenant
+	t := callerOf(ctx).Tenant
 	own, err := schema.At(t, v)
 	if err != nil {
 		return nil, err
@@ -74,7 +72,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	}
 	defer v.Close()
 	resp := &stelev1.ExplainKeyResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).tenant
+	t := callerOf(ctx).Tenant
 	if t != ledger.System {
 		own, err := s.g.cfg.Schemas.Of(t, v)
 		if err != nil {
@@ -109,7 +107,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 		return nil, err
 	}
 	defer v.Close()
-	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).tenant, v, key, value)
+	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).Tenant, v, key, value)
 	if err != nil {
 		return nil, err
 	}
@@ -119,7 +117,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 // checkTimeout bounds how long the live values are looked at for one call.
 const checkTimeout = 30 * time.Second
 
-// CheckSchema reads a candidate and holds the live values below its prefix against it.
+// CheckSchema reads a candidate and checks the live values below its prefix against it.
 func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchemaRequest) (*stelev1.CheckSchemaResponse, error) {
 	key, err := schema.KeyOf(ledger.Prefix(req.Prefix))
 	if err != nil {
@@ -135,18 +133,16 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 		return nil, err
 	}
 	defer v.Close()
-	c := callerOf(ctx)
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	b, err := s.g.cfg.Schemas.Candidate(ctx, c.tenant, v, prefix, document)
+	broken, err := s.check(ctx, stelev1.Schemas_CheckSchema_FullMethodName, v, prefix, func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
+		return s.g.cfg.Schemas.Candidate(ctx, viewer, callerOf(ctx).Tenant, v, prefix, document)
+	})
 	if err != nil {
-		return nil, s.g.seen(c, err)
+		return nil, err
 	}
-	broken, err := s.brokenOf(ctx, b)
-	return &stelev1.CheckSchemaResponse{Broken: broken, Snapshot: snapshotOf(v)}, err
+	return &stelev1.CheckSchemaResponse{Broken: broken, Snapshot: snapshotOf(v)}, nil
 }
 
-// CheckLive holds the live values under a prefix against the schemas that hold for them.
+// CheckLive checks the live values under a prefix against the schemas that hold for them.
 func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveRequest) (*stelev1.CheckLiveResponse, error) {
 	prefix, err := ledger.ParsePrefix(req.Prefix)
 	if err != nil {
@@ -157,31 +153,34 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 		return nil, err
 	}
 	defer v.Close()
-	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
-	defer cancel()
-	b, err := s.g.cfg.Schemas.Live(ctx, callerOf(ctx).tenant, v, prefix)
+	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, prefix, func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
+		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, prefix)
+	})
 	if err != nil {
 		return nil, err
 	}
-	broken, err := s.brokenOf(ctx, b)
-	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: snapshotOf(v)}, err
+	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: snapshotOf(v)}, nil
 }
 
-// brokenOf leaves keys out that the caller may not read: a schema's change may reach
-// beyond the prefix that was asked for.
-func (s schemasService) brokenOf(ctx context.Context, b schema.Broken) (*stelev1.BrokenValues, error) {
+// check looks at live values, and records that as a read of them: of the prefix that was asked
+// for, also if there are none, and of each tenant whose values were looked at.
+func (s schemasService) check(ctx context.Context, method string, v *replica.View, asked ledger.Prefix, look func(context.Context, *policy.Viewer) (schema.Broken, error)) (*stelev1.BrokenValues, error) {
 	c := callerOf(ctx)
-	sees, err := s.g.scope(c, toRead)
+	viewer := s.g.policy.View(c, policy.Methods[method])
+	viewer.Looked(c.Tenant, asked)
+	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	b, err := look(bounded, viewer)
+	if lost := viewer.Record(ctx, uint64(v.State().Revision)); lost != nil {
+		return nil, lost
+	}
 	if err != nil {
 		return nil, err
 	}
-	out := &stelev1.BrokenValues{Checked: uint64(b.Checked), Count: uint64(b.Count)}
+	out := &stelev1.BrokenValues{Checked: uint64(b.Checked), Count: uint64(b.Count), NotChecked: uint64(b.NotChecked)}
 	for _, v := range b.First {
-		if !sees.key(string(v.Key)) {
-			continue
-		}
 		shown := &stelev1.BrokenValue{Key: string(v.Key), Revision: uint64(v.Revision), Violations: violationsOf(v.Violations)}
-		if c.tenant == ledger.System {
+		if c.Tenant == ledger.System {
 			shown.Tenant = string(v.Tenant)
 		}
 		out.First = append(out.First, shown)

@@ -23,7 +23,7 @@ func startSchemas(t *testing.T) *fixture {
 	t.Helper()
 	var l *ledger.Ledger
 	var source *schema.Source
-	f := start(t, routed(t, `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"","sinks":["files"]},{"prefix":"s/","sinks":[],"secret":true}]}`), func(c *gateway.Config) {
+	f := startRecorded(t, routed(t, `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"","sinks":["files"]},{"prefix":"s/","sinks":[],"secret":true}]}`), func(c *gateway.Config) {
 		source = schema.NewSource(c.Replica, c.Routes, nil)
 		c.Schemas = source
 		c.Ledger = func() (*ledger.Ledger, error) { return l, nil }
@@ -122,27 +122,67 @@ func TestARefusedCommitNamesFieldKeyPlaceAndRule(t *testing.T) {
 	}
 }
 
-// Whoever is limited to a prefix may set schemas for that prefix only, where they may
-// set that key, and learns of no other key that one breaks.
-func TestSchemasOfACallerWithPrefixes(t *testing.T) {
+// A caller that is limited to prefixes sets schemas for keys inside, if it may set their keys.
+// What is outside is neither checked nor reported.
+func TestSchemas_CallerWithPrefixes(t *testing.T) {
 	f := startSchemas(t)
 	f.commit(t, f.as(t, "acme", identity.Admin), set("closed/hidden", `"hidden"`, "_schema/closed", `{"$ref":"stele:///open#/$defs/x"}`, "_schema/open", `{"$defs":{"x":{"type":"string"}}}`))
-	limited := func(prefixes ...ledger.Prefix) error {
+	limited := func(document string, prefixes ...ledger.Prefix) error {
 		ctx := bearer(t.Context(), f.token(t, identity.Claims{Subject: "alice", Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: prefixes}))
-		_, err := f.ledger.Commit(ctx, set("_schema/open", `{"$defs":{"x":{"type":"integer"}}}`))
+		_, err := f.ledger.Commit(ctx, set("_schema/open", document))
 		return err
 	}
-	if err := limited("open"); status.Code(err) != codes.PermissionDenied {
+	const integers = `{"$defs":{"x":{"type":"integer"}}}`
+	if err := limited(integers, "open"); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("without the key: %v", err)
 	}
-	if err := limited("_schema/open"); status.Code(err) != codes.PermissionDenied {
+	if err := limited(integers, "_schema/open"); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("without the values: %v", err)
 	}
-	if v := violations(t, limited("open", "_schema/open")); len(v) != 1 || strings.Contains(v[0], "hidden") || strings.Contains(v[0], "closed") {
-		t.Errorf("%q", v)
+	if err := limited(integers, "open", "_schema/open", "closed"); !strings.Contains(strings.Join(violations(t, err), ""), "closed/hidden") {
+		t.Errorf("with the values of the schema that refers to it: %v", err)
 	}
-	if err := limited("open", "_schema/open", "closed"); !strings.Contains(strings.Join(violations(t, err), ""), "closed/hidden") {
+	if v := violations(t, limited(`{"$ref":"stele:///closed"}`, "open", "_schema/open")); len(v) != 1 || !strings.Contains(v[0], "there is no schema of closed") {
+		t.Errorf("a reference to a schema outside: %q", v)
+	}
+	if err := limited(integers, "open", "_schema/open"); err != nil {
+		t.Errorf("without the values of the schema that refers to it: %v", err)
+	}
+}
+
+// What an operator learns of a tenant's values in the ledger's own tenant is on that tenant's
+// record.
+func TestSchemas_ChecksOfAllTenantsAreRecordedForEach(t *testing.T) {
+	f := startSchemas(t)
+	for _, tenant := range []ledger.Tenant{"acme", "other"} {
+		f.commit(t, f.as(t, tenant, identity.Writer), set("a/x", "1"))
+	}
+	f.commit(t, f.as(t, "none", identity.Writer), set("b", "1"))
+	c, system := stelev1.NewSchemasClient(f.conn), f.system(t)
+	if got, err := c.CheckSchema(system, &stelev1.CheckSchemaRequest{Prefix: "a", Document: `{"type":"string"}`}); err != nil || got.Broken.Count != 2 {
+		t.Fatalf("%v, %v", got, err)
+	}
+	if _, err := c.CheckLive(system, &stelev1.CheckLiveRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ledger.Commit(system, set("_schema/a", `{"type":"string"}`)); len(violations(t, err)) != 2 {
 		t.Errorf("%v", err)
+	}
+	if _, err := f.ledger.Plan(system, &stelev1.PlanRequest{Commit: set("_schema/a", `{"type":"integer"}`)}); err != nil {
+		t.Error(err)
+	}
+	for tenant, want := range map[ledger.Tenant][]string{
+		"acme":  {"CheckSchema a* @0", "CheckLive * @0", "Commit a* @0", "Plan a* @0"},
+		"other": {"CheckSchema a* @0", "CheckLive * @0", "Commit a* @0", "Plan a* @0"},
+		"none":  {"CheckLive * @0"},
+	} {
+		var got []string
+		for _, r := range f.recorded(t, f.as(t, tenant, identity.Auditor)) {
+			got = append(got, tellRead(r))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("records of %s: %q, want %q", tenant, got, want)
+		}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -12,7 +13,7 @@ type selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
 	// sees is what the caller may read; all that is selected lies in it.
-	sees scope
+	sees policy.Scope
 }
 
 func (s selector) String() string {
@@ -23,7 +24,7 @@ func (s selector) String() string {
 	for _, p := range s.prefixes {
 		b.WriteString("^" + string(p) + "\n")
 	}
-	if !s.sees.everywhere() {
+	if !s.sees.Everywhere() {
 		for _, p := range s.sees {
 			b.WriteString("<" + string(p) + "\n")
 		}
@@ -54,7 +55,7 @@ func (s selector) pick(changes []ledger.Change) []ledger.Change {
 
 // encode is the part of a WatchResponse that holds what is selected of a commit.
 func (s selector) encode(c *ledger.Commit) []byte {
-	shown, _ := s.sees.commit(c)
+	shown, _ := s.sees.Commit(c)
 	return encodeCommit(&shown, s.pick(shown.Changes))
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -78,7 +79,9 @@ func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest
 	group, asking := errgroup.WithContext(ctx)
 	for i, name := range slices.Sorted(maps.Keys(table.Sinks)) {
 		group.Go(func() (err error) {
-			resp.Sinks[i], err = sinkStatus(asking, sinks, table.Sinks[name])
+			if resp.Sinks[i], err = sinkStatus(asking, sinks, table.Sinks[name]); err == nil {
+				err = s.limit(asking, sinks, resp.Sinks[i])
+			}
 			return err
 		})
 	}
@@ -97,13 +100,13 @@ const somebody = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
 	c := callerOf(ctx)
-	order := &stelev1.SinkOrder{Tenant: string(c.tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
+	order := &stelev1.SinkOrder{Tenant: string(c.Tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
 	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
 	reply, err := sinks.Ask(bounded, sink.Name, order)
 	st := reply.GetStatus()
 	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // nobody has it, or it is being handed over
-		st, err = sinks.Left(ctx, sink.Name, c.tenant)
+		st, err = sinks.Left(ctx, sink.Name, c.Tenant)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
@@ -118,17 +121,58 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 	return st, nil
 }
 
+// limit makes a status count only keys that a caller with prefixes may read.
+func (s sinksService) limit(ctx context.Context, sinks Sinks, st *stelev1.SinkStatus) error {
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	if err != nil || sees.Everywhere() {
+		return err
+	}
+	parked, err := s.parked(ctx, sinks, st.Name)
+	if err != nil {
+		return err
+	}
+	st.Parked, st.Drifted = 0, 0
+	for _, p := range parked.Parked {
+		if !p.Skipped {
+			st.Parked++
+		}
+	}
+	if st.Owner == "" { // drift is known only to the process that writes to the sink
+		return nil
+	}
+	drift, err := s.drift(ctx, &stelev1.ListDriftRequest{Sink: st.Name})
+	if errors.Is(err, ledger.ErrUnavailable) { // it is being handed over
+		return nil
+	}
+	st.Drifted = uint32(len(drift.GetDrift()))
+	return err
+}
+
+// parked are the keys of the caller's tenant that the caller may read, without those that are
+// parked because of a key that it may not read.
+func (s sinksService) parked(ctx context.Context, sinks Sinks, sink string) (*stelev1.ListParkedResponse, error) {
+	resp, err := sinks.Parked(ctx, sink, callerOf(ctx).Tenant)
+	if err != nil {
+		return nil, fmt.Errorf("list what the sink %s has parked: %w", sink, err)
+	}
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	if err != nil {
+		return nil, err
+	}
+	resp.Parked = slices.DeleteFunc(resp.Parked, func(p *stelev1.Parked) bool {
+		return !sees.Key(p.Key) || p.Other != "" && !sees.Key(p.Other)
+	})
+	return resp, nil
+}
+
 // ListParked returns the keys that a sink would not take.
 func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedRequest) (*stelev1.ListParkedResponse, error) {
 	sinks, err := s.g.sink(req.Sink)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := sinks.Parked(ctx, req.Sink, callerOf(ctx).tenant)
+	resp, err := s.parked(ctx, sinks, req.Sink)
 	if err != nil {
-		return nil, fmt.Errorf("what the sink %s has parked: %w", req.Sink, err)
-	}
-	if resp.Parked, err = readable(ctx, s.g, resp.Parked); err != nil {
 		return nil, err
 	}
 	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
@@ -136,15 +180,21 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 
 // ListDrift returns what has changed in a sink.
 func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
+	resp, err := s.drift(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, resp.Drift)
+}
+
+// drift is what has changed in a sink, of keys that the caller may read.
+func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
 	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
 	if err != nil {
 		return nil, err
 	}
 	drift, err := readable(ctx, s.g, reply.Drift.GetDrift())
-	if err != nil {
-		return nil, err
-	}
-	return &stelev1.ListDriftResponse{Drift: drift, More: reply.Drift.GetMore()}, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, drift)
+	return &stelev1.ListDriftResponse{Drift: drift, More: reply.Drift.GetMore()}, err
 }
 
 // Replay has a sink written again.
@@ -158,6 +208,9 @@ func (s sinksService) Retry(ctx context.Context, req *stelev1.RetryRequest) (*st
 	if err := keyOrAll(req.Key); err != nil {
 		return nil, err
 	}
+	if seen, err := s.seesParked(ctx, req.Sink, req.Key); err != nil || !seen {
+		return &stelev1.RetryResponse{}, err
+	}
 	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: req}})
 	return reply.GetRetry(), err
 }
@@ -166,6 +219,9 @@ func (s sinksService) Retry(ctx context.Context, req *stelev1.RetryRequest) (*st
 func (s sinksService) Skip(ctx context.Context, req *stelev1.SkipRequest) (*stelev1.SkipResponse, error) {
 	if err := keyOrAll(req.Key); err != nil {
 		return nil, err
+	}
+	if seen, err := s.seesParked(ctx, req.Sink, req.Key); err != nil || !seen {
+		return &stelev1.SkipResponse{}, err
 	}
 	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: req}})
 	return reply.GetSkip(), err
@@ -201,7 +257,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 		defer cancel()
 	}
 	c := callerOf(ctx)
-	order.Tenant = string(c.tenant)
+	order.Tenant = string(c.Tenant)
 	reply, err := sinks.Ask(ctx, sink, order)
 	switch {
 	case err != nil:
@@ -216,6 +272,21 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 		return nil, fmt.Errorf("%w: sink %s: %s", ledger.ErrUnavailable, sink, why)
 	}
 	return reply, nil
+}
+
+// seesParked reports whether the caller sees that a key is parked: a caller with prefixes does
+// not see those that another key keeps out which it may not read.
+func (s sinksService) seesParked(ctx context.Context, sink, key string) (bool, error) {
+	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	if err != nil || sees.Everywhere() || key == "" {
+		return err == nil, err
+	}
+	sinks, err := s.g.sink(sink)
+	if err != nil {
+		return false, err
+	}
+	resp, err := s.parked(ctx, sinks, sink)
+	return slices.ContainsFunc(resp.GetParked(), func(p *stelev1.Parked) bool { return p.Key == key }), err
 }
 
 func keyOrAll(key string) error {

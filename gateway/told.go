@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -15,17 +16,17 @@ type keyed interface {
 
 // readable keeps what tells of keys that the caller may read.
 func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
-	sees, err := g.scope(callerOf(ctx), toRead)
+	sees, err := g.policy.Scope(callerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(told, func(x T) bool { return !sees.key(x.GetKey()) }), nil
+	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(x.GetKey()) }), nil
 }
 
 // recordTold records the keys that an operator is told without acting for their
 // tenants, for each tenant as its policy wants it.
 func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
-	if callerOf(ctx).tenant != "" {
+	if callerOf(ctx).Tenant != "" {
 		return nil // recorded as a read of that tenant's
 	}
 	keys := make(map[ledger.Tenant][]string)
@@ -34,7 +35,7 @@ func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []
 		keys[t] = append(keys[t], x.GetKey())
 	}
 	for t, of := range keys {
-		if err := g.record(ctx, t, method, asked{keys: of}, 0); err != nil {
+		if err := g.policy.Record(ctx, callerOf(ctx), policy.Methods[method], t, policy.Asked{Keys: of}, 0); err != nil {
 			return err
 		}
 	}

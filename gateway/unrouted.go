@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 )
@@ -15,16 +16,16 @@ const maxUnrouted = 5
 // Those that the caller may not read are left out. Without a sink, no key is missed
 // by any.
 func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
-	t := c.tenant
+	t := c.Tenant
 	table, _, err := g.routes()
 	if err != nil || len(table.Sinks) == 0 || t.Reserved() {
 		return 0, nil, err
 	}
-	recorded, err := g.policies.recorded(t)
+	recorded, err := g.policy.RecordedBy(t)
 	if err != nil {
 		return 0, nil, err
 	}
-	sees, err := g.scope(c, toRead)
+	sees, err := g.policy.Scope(c, policy.ToRead)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -40,10 +41,10 @@ func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
 				from, more = string(r.Prefix)+"\x7f", true // no byte of a key is as large
 				return false
 			}
-			if ledger.Key(e.Key).Reserved() || !sees.key(e.Key) {
+			if ledger.Key(e.Key).Reserved() || !sees.Key(e.Key) {
 				return true
 			}
-			if n++; len(first) < maxUnrouted && (asked{keys: []string{e.Key}}).under(recorded).nothing() {
+			if n++; len(first) < maxUnrouted && (policy.Asked{Keys: []string{e.Key}}).Under(recorded).Nothing() {
 				first = append(first, e.Key)
 			}
 			return true

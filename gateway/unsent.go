@@ -3,19 +3,14 @@ package gateway
 import (
 	"runtime"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"google.golang.org/grpc/mem"
 )
-
-// maxUnsent is how many bytes of answers may wait for the callers of one tenant to
-// take them. gRPC keeps an answer until its client makes room for it, and asks no
-// handler to wait: without a bound, one client that reads nothing could fill the
-// memory with answers.
-const maxUnsent = 128 << 20
 
 // answer is a message that counts as one of its tenant's.
 type answer struct {
 	message any
-	quota   *quota
+	quota   unsent
 }
 
 // counted has the codec count an answer, where its tenant's are counted.
@@ -23,25 +18,28 @@ func (g *Gateway) counted(c caller, message any) any {
 	if c.Principal == nil {
 		return message
 	}
-	if q := g.quotaOf(c); q != nil {
-		return answer{message, q}
+	if q := g.policy.QuotaOf(c); q != nil {
+		return answer{message, unsent{q}}
 	}
 	return message
 }
 
+// unsent counts answers on a tenant's quota until they have left.
+type unsent struct{ *policy.Quota }
+
 // hold counts the bytes of an answer, those of its larger parts until they have
 // left. Of parts up to a kilobyte nobody says when they have; what there may be of
 // them, the bound on a connection's calls bounds.
-func (q *quota) hold(b mem.BufferSlice) {
-	q.charge(b.Len())
+func (q unsent) hold(b mem.BufferSlice) {
+	q.Charge(b.Len())
 	for i, part := range b {
 		if _, small := part.(mem.SliceBuffer); small {
 			continue
 		}
 		h := &held{part: part, quota: q}
 		// gRPC forgets the answers of a connection that breaks without freeing them.
-		h.forgotten = runtime.AddCleanup(h, func(size int64) { q.unsent.Add(-size) }, int64(part.Len()))
-		q.unsent.Add(int64(part.Len()))
+		h.forgotten = runtime.AddCleanup(h, func(size int64) { q.Hold(-size) }, int64(part.Len()))
+		q.Hold(int64(part.Len()))
 		data := part.ReadOnlyData()
 		b[i] = mem.NewBuffer(&data, h)
 	}
@@ -51,13 +49,13 @@ func (q *quota) hold(b mem.BufferSlice) {
 // around the part is given back to.
 type held struct {
 	part      mem.Buffer
-	quota     *quota
+	quota     unsent
 	forgotten runtime.Cleanup
 }
 
 func (h *held) Put(*[]byte) {
 	h.forgotten.Stop()
-	h.quota.unsent.Add(-int64(h.part.Len()))
+	h.quota.Hold(-int64(h.part.Len()))
 	h.part.Free()
 }
 

@@ -24,7 +24,7 @@ const behindTimeout = 5 * time.Second
 // view opens the caller's tenant at a moment, once the replica holds the
 // revision that the caller has seen.
 func (g *Gateway) view(ctx context.Context, at replica.At, atLeast uint64) (*replica.View, error) {
-	t := callerOf(ctx).tenant
+	t := callerOf(ctx).Tenant
 	if atLeast > 0 {
 		if err := g.wait(ctx, t, ledger.Revision(atLeast)); err != nil {
 			return nil, err
@@ -161,4 +161,28 @@ func parsePageToken(s string) (pageToken, error) {
 		return pageToken{}, errPageToken
 	}
 	return pageToken{ledger.Revision(first), ledger.Revision(rev), key}, nil
+}
+
+// commits yields commits of a tenant, once the replica holds the revision atLeast.
+func (g *Gateway) commits(ctx context.Context, t ledger.Tenant, revisions []uint64, atLeast uint64, yield func(*ledger.Commit) error) error {
+	if atLeast > 0 {
+		if err := g.wait(ctx, t, ledger.Revision(atLeast)); err != nil {
+			return err
+		}
+	}
+	v, err := g.cfg.Replica.View(t, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	for _, rev := range revisions {
+		c, err := v.Commit(ledger.Revision(rev))
+		if err != nil {
+			return err
+		}
+		if err := yield(c); err != nil {
+			return err
+		}
+	}
+	return nil
 }

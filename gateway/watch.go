@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -15,6 +16,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
+
+var watchMethod = policy.Methods[stelev1.Config_Watch_FullMethodName]
 
 // maxWatches one stream may carry.
 const maxWatches = 10_000
@@ -37,12 +40,12 @@ type watch struct {
 func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	q := s.g.quotaOf(callerOf(ctx))
+	q := s.g.policy.QuotaOf(callerOf(ctx))
 	if q != nil {
-		q.streams.Add(1)
-		defer q.streams.Add(-1)
+		q.Join()
+		defer q.Leave()
 	}
-	ws := newWatchStream(callerOf(ctx).tenant, q)
+	ws := newWatchStream(callerOf(ctx).Tenant, q)
 	defer ws.leaveAll(s.g.hub)
 	s.g.metrics.watchStreams.Inc()
 	defer s.g.metrics.watchStreams.Dec()
@@ -81,7 +84,7 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 		}
 		switch r := req.Request.(type) {
 		case *stelev1.WatchRequest_Create:
-			if err := s.create(ctx, ws, r.Create); err != nil {
+			if err := s.create(ctx, ws, req); err != nil {
 				return err
 			}
 		case *stelev1.WatchRequest_Cancel:
@@ -90,7 +93,7 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 				ws.canceled(w.id, status.New(codes.OK, ""), 0)
 			}
 		case *stelev1.WatchRequest_Progress:
-			if err := s.g.spend(ctx, callerOf(ctx), req); err != nil {
+			if err := s.g.policy.Spend(ctx, callerOf(ctx), watchMethod, req); err != nil {
 				return err
 			}
 			s.g.hub.progress(ws)
@@ -100,23 +103,24 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 
 // create starts a watch: what it asked for of the past first, then it joins the
 // hub. An error ends the stream; what is wrong with this watch alone cancels it.
-func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1.CreateWatch) error {
+func (s configService) create(ctx context.Context, ws *watchStream, create *stelev1.WatchRequest) error {
+	req := create.GetCreate()
 	w := &watch{id: req.Id, stream: ws, newestOnly: req.NewestOnlyWhenSlow}
 	if err := ws.add(w); err != nil {
 		return err
 	}
-	err := s.g.admit(ctx, stelev1.Config_Watch_FullMethodName, req)
+	err := s.g.policy.Admit(ctx, callerOf(ctx), watchMethod, create)
 	if err == nil {
 		err = ws.count(w)
 	}
 	if err == nil {
-		w.selector.sees, err = s.g.scope(callerOf(ctx), toRead)
+		w.selector.sees, err = s.g.policy.Scope(callerOf(ctx), policy.ToRead)
 	}
 	if err == nil {
 		err = w.choose(req)
 	}
 	if err == nil {
-		err = s.start(ctx, ws, w, req)
+		err = s.start(ctx, ws, w, create)
 	}
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
@@ -127,7 +131,8 @@ func (s configService) create(ctx context.Context, ws *watchStream, req *stelev1
 	return nil
 }
 
-func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req *stelev1.CreateWatch) error {
+func (s configService) start(ctx context.Context, ws *watchStream, w *watch, create *stelev1.WatchRequest) error {
+	req := create.GetCreate()
 	v, err := s.g.cfg.Replica.View(ws.tenant, replica.At{})
 	if err != nil {
 		return err
@@ -139,17 +144,17 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 	} else if from > 0 {
 		after = from - 1
 	}
-	screen, err := s.g.screen(ctx, false)
+	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
 		return err
 	}
 	created := &stelev1.WatchCreated{Snapshot: snapshotOf(v)}
-	if err := s.g.recordRead(ctx, stelev1.Config_Watch_FullMethodName, req, created); err != nil {
+	if err := s.g.policy.RecordRead(ctx, callerOf(ctx), watchMethod, create, created); err != nil {
 		return err
 	}
 	ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Created{Created: created}})
 	if req.InitialState {
-		if err := ws.state(ctx, v, screen, w); err != nil {
+		if err := ws.state(ctx, v, redact, w); err != nil {
 			return err
 		}
 	}
@@ -160,7 +165,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 				return err
 			}
 			if len(w.selector.pick(c.Changes)) > 0 {
-				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(screen.commit(c))}); err != nil {
+				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(redact.commit(c))}); err != nil {
 					return err
 				}
 			}
@@ -176,7 +181,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 }
 
 // state sends what the watch selects of the view.
-func (ws *watchStream) state(ctx context.Context, v *replica.View, screen screen, w *watch) error {
+func (ws *watchStream) state(ctx context.Context, v *replica.View, redact redactor, w *watch) error {
 	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
 	size := 0
 	flush := func(more bool) error {
@@ -190,8 +195,9 @@ func (ws *watchStream) state(ctx context.Context, v *replica.View, screen screen
 		if size > maxPageBytes {
 			failed = flush(true)
 		}
-		size += len(e.Key) + len(e.Value)
-		page.Entries = append(page.Entries, screen.hidden(e))
+		shown := redact.hidden(e)
+		size += len(shown.Key) + len(shown.Value)
+		page.Entries = append(page.Entries, shown)
 		return failed == nil
 	}
 	for _, k := range w.selector.keys {

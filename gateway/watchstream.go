@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -24,7 +25,7 @@ const (
 // watchStream is one client's stream. One goroutine receives, one sends.
 type watchStream struct {
 	tenant ledger.Tenant
-	quota  *quota // nil: its watches are not counted
+	quota  *policy.Quota // nil: its watches are not counted
 
 	mu      sync.Mutex
 	backlog []frame
@@ -48,7 +49,7 @@ type skippedKey struct {
 	revision ledger.Revision
 }
 
-func newWatchStream(t ledger.Tenant, q *quota) *watchStream {
+func newWatchStream(t ledger.Tenant, q *policy.Quota) *watchStream {
 	return &watchStream{
 		tenant:  t,
 		quota:   q,
@@ -92,7 +93,7 @@ func (ws *watchStream) count(w *watch) error {
 	if ws.quota == nil {
 		return nil
 	}
-	err := ws.quota.watch()
+	err := ws.quota.Watch()
 	w.counted = err == nil
 	return err
 }
@@ -101,7 +102,7 @@ func (ws *watchStream) count(w *watch) error {
 func (ws *watchStream) discount(w *watch) {
 	if w != nil && w.counted {
 		w.counted = false
-		ws.quota.watches.Add(-1)
+		ws.quota.Unwatch()
 	}
 }
 

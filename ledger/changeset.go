@@ -45,6 +45,8 @@ type ChangeSet struct {
 	// AllowInvalid lets schemas be set that live values break. The values that the
 	// change set itself sets must satisfy them all the same.
 	AllowInvalid bool
+	// Viewer is who learns the outcome; nil for the process itself.
+	Viewer Viewer
 }
 
 // Restores says whether the changes are from the tenant's history, where secrets are

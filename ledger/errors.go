@@ -39,9 +39,6 @@ type Violation struct {
 	Field string
 	// Description says what is wrong and what to do.
 	Description string
-	// Key that the description tells of, where that is none that the request names: not
-	// everybody who may make the request may know it.
-	Key Key
 }
 
 // InvalidError lists everything wrong with a request. Nothing of it was applied.

@@ -37,6 +37,8 @@ type Request struct {
 	AllowInvalid bool
 	// DryRun writes nothing.
 	DryRun bool
+	// Viewer is that of ChangeSet.
+	Viewer Viewer
 }
 
 // Restored is the outcome of a rollback or a revert.
@@ -104,7 +106,7 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 			message = r.Message
 		}
 		result, err := l.Commit(ctx, t, ChangeSet{
-			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid,
+			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer,
 		})
 		var moved *ConflictError
 		switch {
@@ -142,10 +144,10 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, p
 		}
 	}
 	if want := r.ExpectedHead; want != nil && *want != done.Head {
-		return done, "", movedSince(t, s, *want)
+		return done, "", movedSince(t, s, *want, r.Viewer)
 	}
 	if done.Changes, message, err = plan(s); err == nil {
-		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid})
+		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer})
 	}
 	if len(message) > MaxMessage {
 		message = strings.ToValidUTF8(message[:MaxMessage], "")
@@ -174,14 +176,18 @@ func (l *Ledger) wouldRefuse(ctx context.Context, t Tenant, s State, cs *ChangeS
 // maxMoved bounds how many keys are named of those that have changed.
 const maxMoved = 20
 
-// movedSince says which keys have changed since the expected head.
-func movedSince(t Tenant, s State, expected Revision) error {
+// movedSince says which keys have changed since the expected head, of those that the viewer
+// may read.
+func movedSince(t Tenant, s State, expected Revision, viewer Viewer) error {
 	head := s.Head().Revision
 	e := &ConflictError{Tenant: t, Conflicts: []Conflict{{Expected: expected, Actual: head}}}
 	if expected > head {
 		return e
 	}
 	err := s.Diff(expected, head, "", "", func(d KeyDiff) bool {
+		if viewer != nil && !viewer.Reads(t, d.Key) {
+			return true
+		}
 		e.Conflicts = append(e.Conflicts, Conflict{Key: d.Key, Expected: d.From.setBy(), Actual: d.To.setBy()})
 		return len(e.Conflicts) <= maxMoved
 	})

@@ -28,6 +28,20 @@ type InForce interface {
 	Add(plain []Change, at Revision)
 }
 
+// Viewer is who the outcome of a check is reported to. A check looks at no stored value that
+// its viewer may not read, and opens no stored secret that it may not reveal: the outcome
+// depends on nothing else. What was looked at is noted, so that it can be recorded as a read.
+// Without a viewer, a check is the process's own and looks at everything.
+type Viewer interface {
+	// Reads reports whether the viewer may read a key.
+	Reads(t Tenant, k Key) bool
+	// Looked notes that a stored value under the prefix was looked at.
+	Looked(t Tenant, p Prefix)
+	// Opens reports whether a stored secret may be opened for the viewer, and notes that it
+	// is, or that it is left unchecked.
+	Opens(t Tenant, k Key) bool
+}
+
 // noSchemas refuses nothing.
 type noSchemas struct{}
 

@@ -26,8 +26,10 @@ type letter struct {
 	Revision ledger.Revision `json:"revision"`
 	Position int             `json:"position"`
 	Reason   string          `json:"reason"`
-	Since    time.Time       `json:"since"`
-	Attempts int             `json:"attempts"`
+	// Other is the key that is in the way, if one is.
+	Other    ledger.Key `json:"other,omitzero"`
+	Since    time.Time  `json:"since"`
+	Attempts int        `json:"attempts"`
 	// Skipped is set when somebody has given the key up until it changes again.
 	Skipped bool `json:"skipped,omitzero"`
 }
@@ -35,7 +37,7 @@ type letter struct {
 func (l letter) proto() *stelev1.Parked {
 	return &stelev1.Parked{
 		Tenant: string(l.Tenant), Key: string(l.Key), Revision: uint64(l.Revision), Reason: l.Reason,
-		Since: timestamppb.New(l.Since), Attempts: uint32(l.Attempts), Skipped: l.Skipped,
+		Since: timestamppb.New(l.Since), Attempts: uint32(l.Attempts), Skipped: l.Skipped, Other: string(l.Other),
 	}
 }
 

@@ -321,6 +321,9 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 			Sink: r.name, Tenant: w.Tenant, Key: w.Key, Revision: w.Revision, Position: w.Position,
 			Reason: failure.Error(), Since: now, Attempts: e.tries + 1,
 		}
+		if refused != nil {
+			l.Other = refused.Other
+		}
 		if err := r.parked.put(ctx, l); err != nil {
 			return err
 		}

@@ -84,7 +84,7 @@ func withhold(err error, secrets []ledger.Value) error {
 		const why = "the sink says why, and repeats the secret: that is not told here"
 		var refused *RefusedError
 		if errors.As(err, &refused) {
-			return Refuse(why)
+			return &RefusedError{Reason: why, Other: refused.Other}
 		}
 		return errors.New(why)
 	}

@@ -105,14 +105,18 @@ type Item struct {
 }
 
 // RefusedError is a write that the sink will never take as it is.
-type RefusedError struct{ Reason string }
+type RefusedError struct {
+	Reason string
+	// Other is the key that is in the way, if one is.
+	Other ledger.Key
+}
 
 func (e *RefusedError) Error() string { return e.Reason }
 
 // Refuse makes a *RefusedError. The reason is for people: what is wrong, and what
 // to do.
 func Refuse(format string, args ...any) error {
-	return &RefusedError{fmt.Sprintf(format, args...)}
+	return &RefusedError{Reason: fmt.Sprintf(format, args...)}
 }
 
 // Settings is what a sink is opened with.

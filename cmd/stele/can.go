@@ -13,7 +13,7 @@ import (
 )
 
 // operations that may be asked about.
-var operations = []string{"read", "write", "audit", "administer", "reveal"}
+var operations = []string{"read", "write", "audit", "administer", "reveal", "replicate"}
 
 func canCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{

@@ -160,14 +160,18 @@ func (s *session) broken(b *stelev1.BrokenValues) error {
 			return err
 		}
 	}
+	skipped := ""
+	if b.NotChecked > 0 {
+		skipped = fmt.Sprintf("; %s not checked: that requires the reveal permission", counted(int(b.NotChecked), "secret"))
+	}
 	if b.Count == 0 {
-		return s.nothing(counted(int(b.Checked), "live value") + ": fine")
+		return s.nothing(counted(int(b.Checked), "live value") + ": fine" + skipped)
 	}
 	more := ""
 	if n := int(b.Count) - len(b.First); n > 0 {
 		more = fmt.Sprintf(", and %d of them are not shown", n)
 	}
-	return failure.With(failure.Invalid, fmt.Errorf("%d of %s not as schemas want them%s", b.Count, counted(int(b.Checked), "live value"), more))
+	return failure.With(failure.Invalid, fmt.Errorf("%d of %s not as schemas want them%s%s", b.Count, counted(int(b.Checked), "live value"), more, skipped))
 }
 
 func (s *session) brokenValue(of ledger.Tenant, v *stelev1.BrokenValue) error {

@@ -158,7 +158,7 @@ func inside(s *jsonschema.Schema) []*jsonschema.Schema {
 // place is where a schema stands, as people see it: _schema/PREFIX#/...
 func place(location string) string {
 	if rest, ok := strings.CutPrefix(location, base); ok {
-		location = tag + strings.TrimSuffix(rest, "#")
+		location = Tag + strings.TrimSuffix(rest, "#")
 	}
 	if text, err := url.PathUnescape(location); err == nil {
 		return text
@@ -184,7 +184,7 @@ func explain(err error) error {
 	case errors.As(err, &pattern):
 		return fmt.Errorf("at %s: the pattern %q: %w", place(pattern.URL), clip(pattern.Regex), pattern.Err)
 	}
-	return errors.New(clip(strings.ReplaceAll(err.Error(), base, tag)))
+	return errors.New(clip(strings.ReplaceAll(err.Error(), base, Tag)))
 }
 
 // leaf is the first thing that is wrong.

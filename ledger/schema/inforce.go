@@ -42,9 +42,11 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	f.next = f.own
 	var wrong report
 	changed, fields := f.documents(&wrong, cs, plain)
+	var seen *Set
 	if len(changed) > 0 {
 		f.next = f.own.with(f.tenant, changed)
-		if err := readable(&wrong, f.next, changed, fields); err != nil {
+		seen = f.own.seenBy(cs.Viewer).with(f.tenant, changed)
+		if err := readable(&wrong, f.next, seen, changed, fields); err != nil {
 			return err
 		}
 	}
@@ -63,7 +65,7 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 		if time.Since(begun) > maxTime {
 			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("the values take more than %s to check: make the schemas simpler, or split the change set", maxTime))
 		}
-		if err := f.value(ctx, &wrong, table, fmt.Sprintf("changes[%d].value", i), c); err != nil {
+		if err := f.value(ctx, &wrong, table, cs, fmt.Sprintf("changes[%d].value", i), c); err != nil {
 			return err
 		}
 	}
@@ -73,7 +75,7 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	field := fields[changed[0].Prefix]
 	bounded, cancel := context.WithTimeout(ctx, maxTime)
 	defer cancel()
-	broken, err := f.live(bounded, table, prefixes(changed), plain)
+	broken, err := f.live(bounded, table, cs.Viewer, seen.touched(prefixes(changed)), plain)
 	switch {
 	case bounded.Err() != nil && ctx.Err() == nil:
 		return ledger.Invalid(field, fmt.Sprintf("the live values below it take more than %s to check: make it simpler, or set it all the same (allow_invalid, --allow-invalid) and look for those that break it (stele schema check)", maxTime))
@@ -109,56 +111,69 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 			changed = append(changed, Document{Prefix: p, Text: c.Value})
 		case c.Delete || cs.Import != nil || cs.Restores():
 		default:
-			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, tag))
+			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, Tag))
 		}
 	}
 	return changed, fields
 }
 
-// readable refuses documents that are no schemas. The prefix of one that only refers to
-// a changed one is named with that.
-func readable(wrong *report, next *Set, changed []Document, fields map[ledger.Prefix]string) error {
-	if next == nil {
-		return nil
+// readable refuses documents that are not schemas. seen is the part of the next set that
+// the viewer sees: a document cannot refer to another one, and the ones that refer to it are
+// not named. The prefix of one that only refers to a changed one is named with that.
+func readable(wrong *report, next, seen *Set, changed []Document, fields map[ledger.Prefix]string) error {
+	if size := next.size(); size > MaxSet {
+		wrong.add(fields[changed[0].Prefix], fmt.Sprintf("all schemas of %s together have %d bytes, more than %d", next.tenant, size, MaxSet))
+		return wrong.orNil()
 	}
-	broken := next.broken(prefixes(changed))
+	broken := seen.broken(prefixes(changed))
 	for _, d := range changed {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", tag, d.Prefix, err))
+			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", Tag, d.Prefix, err))
 			delete(broken, d.Prefix)
 		}
 	}
-	for _, d := range next.Documents() {
+	for _, d := range seen.Documents() {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", tag, d.Prefix, err)).Key = ledger.Key(d.Prefix)
+			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", Tag, d.Prefix, err))
 		}
 	}
 	return wrong.orNil()
 }
 
-// value holds one change against the schemas for its key.
-func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, field string, c ledger.Change) error {
-	found, err := f.source.violations(ctx, table, f.tenant, c.Key, c.Value, f.platform, f.next)
+// value checks one change against the schemas for its key. A restored value is a stored one.
+func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, cs *ledger.ChangeSet, field string, c ledger.Change) error {
+	viewer := cs.Viewer
+	if !cs.Restores() {
+		viewer = nil // the value is the author's own
+	}
+	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, c.Value, f.platform, f.next)
 	for _, v := range found {
 		wrong.add(field, fmt.Sprintf("%s: %s", c.Key, v))
 	}
 	return err
 }
 
-// violations hold a value, which may be sealed, against the schemas of some sets.
-func (s *Source) violations(ctx context.Context, table *routes.Table, t ledger.Tenant, k ledger.Key, v ledger.Value, sets ...*Set) (all []Violation, err error) {
+// violations checks a value, which may be sealed, against the schemas of some sets. It is not
+// checked if it is a stored secret that the viewer may not reveal.
+func (s *Source) violations(ctx context.Context, table *routes.Table, viewer ledger.Viewer, t ledger.Tenant, k ledger.Key, v ledger.Value, sets ...*Set) (all []Violation, checked bool, err error) {
+	hidden := secret.Sealed(v) || !t.Reserved() && table.Secret(k)
+	opened := false
 	for _, set := range sets {
 		if _, ok := set.For(k); !ok {
 			continue
 		}
+		if hidden && !opened && viewer != nil && !viewer.Opens(t, k) {
+			return nil, false, nil
+		}
+		opened = true
 		plain, ok, err := s.open(ctx, t, k, v)
 		if err != nil || !ok {
-			return nil, err
+			return nil, true, err
 		}
-		found, _ := set.Check(k, plain, secret.Sealed(v) || table.Secret(k))
+		found, _ := set.Check(k, plain, hidden)
 		all = append(all, found...)
 	}
-	return all, nil
+	return all, true, nil
 }
 
 func prefixes(documents []Document) []ledger.Prefix {
@@ -172,12 +187,10 @@ func prefixes(documents []Document) []ledger.Prefix {
 // report collects what is wrong with a change set.
 type report struct{ ledger.InvalidError }
 
-func (r *report) add(field, description string) *ledger.Violation {
-	if len(r.Violations) == maxReport {
-		return &ledger.Violation{} // one too many
+func (r *report) add(field, description string) {
+	if len(r.Violations) < maxReport {
+		r.Violations = append(r.Violations, ledger.Violation{Field: field, Description: description})
 	}
-	r.Violations = append(r.Violations, ledger.Violation{Field: field, Description: description})
-	return &r.Violations[len(r.Violations)-1]
 }
 
 func (r *report) any() bool { return len(r.Violations) > 0 }

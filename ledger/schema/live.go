@@ -16,6 +16,8 @@ type Broken struct {
 	Checked, Count int
 	// First of them.
 	First []BrokenValue
+	// NotChecked counts the secrets that the viewer may not reveal.
+	NotChecked int
 }
 
 // BrokenValue is one of them.
@@ -26,7 +28,11 @@ type BrokenValue struct {
 	Violations []Violation
 }
 
-func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found []Violation) {
+func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found []Violation, checked bool) {
+	if !checked {
+		b.NotChecked++
+		return
+	}
 	b.Checked++
 	if len(found) == 0 {
 		return
@@ -48,7 +54,7 @@ func (b *Broken) refusal(field string) error {
 		if i == 0 {
 			text = fmt.Sprintf("%s would break it; change them first, or have them left as they are (allow_invalid, --allow-invalid): %s", many(b.Count, "live value"), text)
 		}
-		wrong.add(field, text).Key = v.Key
+		wrong.add(field, text)
 	}
 	return wrong.orNil()
 }
@@ -59,8 +65,8 @@ func (v Violation) withoutValue() Violation {
 }
 
 // live looks at the values under the prefixes as the change set leaves them, but for
-// those that it sets.
-func (f *inForce) live(ctx context.Context, table *routes.Table, changed []ledger.Prefix, plain []ledger.Change) (b Broken, err error) {
+// those that it sets, and those that the viewer may not read.
+func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.Viewer, under []ledger.Prefix, plain []ledger.Change) (b Broken, err error) {
 	staged := make(map[ledger.Key]ledger.Value) // empty: deleted
 	for _, changes := range f.added {
 		for _, c := range changes {
@@ -71,32 +77,38 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, changed []ledge
 	for _, c := range plain {
 		skip[c.Key] = true
 	}
-	look := func(k ledger.Key, rev ledger.Revision, v ledger.Value) bool {
+	look := func(p ledger.Prefix, k ledger.Key, rev ledger.Revision, v ledger.Value) bool {
+		if viewer != nil && !viewer.Reads(f.tenant, k) {
+			return true
+		}
+		if viewer != nil {
+			viewer.Looked(f.tenant, p)
+		}
 		var found []Violation
-		if found, err = f.source.violations(ctx, table, f.tenant, k, v, f.next); err == nil {
-			b.add(f.tenant, k, rev, found)
+		var checked bool
+		if found, checked, err = f.source.violations(ctx, table, viewer, f.tenant, k, v, f.next); err == nil {
+			b.add(f.tenant, k, rev, found, checked)
 			err = ctx.Err()
 		}
 		return err == nil
 	}
-	touched := f.next.touched(changed)
-	for _, p := range touched {
+	for _, p := range under {
 		failed := f.state.Diff(0, f.state.Head().Revision, p, "", func(d ledger.KeyDiff) bool {
 			if _, moved := staged[d.Key]; moved || skip[d.Key] || !covers(p, d.Key) {
 				return true
 			}
-			return look(d.Key, d.To.Revision, d.To.Value)
+			return look(p, d.Key, d.To.Revision, d.To.Value)
 		})
 		if err = errors.Join(err, failed); err != nil {
 			return b, err
 		}
 	}
 	for k, v := range staged {
-		for _, p := range touched {
+		for _, p := range under {
 			if v == "" || skip[k] || !covers(p, k) {
 				continue
 			}
-			if !look(k, f.state.Head().Revision+1, v) {
+			if !look(p, k, f.state.Head().Revision+1, v) {
 				return b, err
 			}
 		}
@@ -120,11 +132,11 @@ func (s *Source) Admit(ctx context.Context, t ledger.Tenant, cs *ledger.ChangeSe
 	if err != nil {
 		return err
 	}
-	next := platform.with(t, changed)
-	if err := readable(&wrong, next, changed, fields); err != nil {
+	next, seen := platform.with(t, changed), platform.seenBy(cs.Viewer).with(t, changed)
+	if err := readable(&wrong, next, seen, changed, fields); err != nil {
 		return err
 	}
-	broken, err := s.everywhere(ctx, next, next.touched(prefixes(changed)))
+	broken, err := s.everywhere(ctx, cs.Viewer, next, seen.touched(prefixes(changed)))
 	if err != nil {
 		return err
 	}
@@ -132,17 +144,17 @@ func (s *Source) Admit(ctx context.Context, t ledger.Tenant, cs *ledger.ChangeSe
 }
 
 // everywhere looks at the values of all tenants.
-func (s *Source) everywhere(ctx context.Context, set *Set, under []ledger.Prefix) (b Broken, err error) {
+func (s *Source) everywhere(ctx context.Context, viewer ledger.Viewer, set *Set, under []ledger.Prefix) (b Broken, err error) {
 	for _, h := range s.replica.Heads("") {
-		if err := s.within(ctx, &b, h.Tenant, under, set); err != nil {
+		if err := s.within(ctx, viewer, &b, h.Tenant, under, set); err != nil {
 			return b, err
 		}
 	}
 	return b, nil
 }
 
-// within looks at the live values of a tenant under some prefixes.
-func (s *Source) within(ctx context.Context, b *Broken, t ledger.Tenant, under []ledger.Prefix, sets ...*Set) error {
+// within looks at the live values of a tenant under some prefixes that the viewer may read.
+func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t ledger.Tenant, under []ledger.Prefix, sets ...*Set) error {
 	table, _, err := s.routes.Table()
 	if err != nil {
 		return fmt.Errorf("find out which keys are secret: %w", err)
@@ -159,9 +171,16 @@ func (s *Source) within(ctx context.Context, b *Broken, t ledger.Tenant, under [
 			if k.Reserved() || !covers(p, k) {
 				return true
 			}
+			if viewer != nil {
+				if !viewer.Reads(t, k) {
+					return true
+				}
+				viewer.Looked(t, p)
+			}
 			var found []Violation
-			if found, failed = s.violations(ctx, table, t, k, ledger.Value(e.Value), sets...); failed == nil {
-				b.add(t, k, e.Revision, found)
+			var checked bool
+			if found, checked, failed = s.violations(ctx, table, viewer, t, k, ledger.Value(e.Value), sets...); failed == nil {
+				b.add(t, k, e.Revision, found, checked)
 				failed = ctx.Err()
 			}
 			return failed == nil

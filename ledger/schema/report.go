@@ -29,39 +29,41 @@ func (s *Source) Value(t ledger.Tenant, v *replica.View, k ledger.Key, value led
 	return found, schemas, nil
 }
 
-// Candidate reads what may become a prefix's schema, and holds the live values below it
-// against that. The error is an *InvalidError about the field document when it is none.
-// In the ledger's own tenant the values are those of all tenants that the process holds.
-func (s *Source) Candidate(ctx context.Context, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
+// Candidate reads what may become a prefix's schema, and checks the live values below it
+// against that, as far as the viewer sees them. The error is an *InvalidError about the field
+// document when it is not a schema. In the ledger's own tenant the values are those of all
+// tenants that the process holds.
+func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
 	own, err := s.Of(t, v)
 	if err != nil {
 		return Broken{}, err
 	}
 	var wrong report
 	changed := []Document{{Prefix: p, Text: document}}
-	next := own.with(t, changed)
-	if err := readable(&wrong, next, changed, map[ledger.Prefix]string{p: "document"}); err != nil {
+	next, seen := own.with(t, changed), own.seenBy(viewer).with(t, changed)
+	if err := readable(&wrong, next, seen, changed, map[ledger.Prefix]string{p: "document"}); err != nil {
 		return Broken{}, err
 	}
-	under := next.touched([]ledger.Prefix{p})
+	under := seen.touched([]ledger.Prefix{p})
 	if t == ledger.System {
-		return s.everywhere(ctx, next, under)
+		return s.everywhere(ctx, viewer, next, under)
 	}
 	var b Broken
-	return b, s.within(ctx, &b, t, under, next)
+	return b, s.within(ctx, viewer, &b, t, under, next)
 }
 
-// Live holds the live values under a prefix against the schemas that are in force. In
-// the ledger's own tenant the values are those of all tenants that the process holds.
-func (s *Source) Live(ctx context.Context, t ledger.Tenant, v *replica.View, under ledger.Prefix) (b Broken, err error) {
+// Live checks the live values under a prefix against the schemas that are in force, as far as
+// the viewer sees them. In the ledger's own tenant the values are those of all tenants that
+// the process holds.
+func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, under ledger.Prefix) (b Broken, err error) {
 	own, platform, err := s.both(t, v)
 	if err != nil {
 		return b, err
 	}
 	if t == ledger.System {
-		return s.everywhere(ctx, platform, []ledger.Prefix{under})
+		return s.everywhere(ctx, viewer, platform, []ledger.Prefix{under})
 	}
-	return b, s.within(ctx, &b, t, []ledger.Prefix{under}, platform, own)
+	return b, s.within(ctx, viewer, &b, t, []ledger.Prefix{under}, platform, own)
 }
 
 // both are a tenant's own schemas and the platform's; the ledger's own tenant has only

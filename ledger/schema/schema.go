@@ -28,8 +28,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// tag of the keys that hold schemas.
-const tag = "_schema/"
+// Tag of the keys that hold schemas.
+const Tag = "_schema/"
 
 // Limits of documents, and of what is told of those that are broken.
 const (
@@ -42,12 +42,12 @@ const (
 
 // KeyOf is the key of a prefix's schema.
 func KeyOf(prefix ledger.Prefix) (ledger.Key, error) {
-	return ledger.ParseKey(tag + strings.TrimSuffix(string(prefix), "/"))
+	return ledger.ParseKey(Tag + strings.TrimSuffix(string(prefix), "/"))
 }
 
 // PrefixOf is the prefix whose schema a key holds; ok is false for all other keys.
 func PrefixOf(k ledger.Key) (prefix ledger.Prefix, ok bool) {
-	p, ok := strings.CutPrefix(string(k), tag)
+	p, ok := strings.CutPrefix(string(k), Tag)
 	return ledger.Prefix(p), ok
 }
 

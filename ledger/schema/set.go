@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -99,25 +98,50 @@ func (s *Set) Check(k ledger.Key, v ledger.Value, hidden bool) (found []Violatio
 	}
 	c := s.compile(d.Prefix)
 	if c.err != nil { // it was good for whoever set it: a newer version, or an older one
-		return []Violation{{Schema: tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
+		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
 	}
 	return apply(c, s.tenant, v, hidden)
 }
 
-// broken are the documents that are no schemas, of those that the changed ones have to
-// do with.
-func (s *Set) broken(changed []ledger.Prefix) map[ledger.Prefix]error {
-	out := make(map[ledger.Prefix]error)
-	size := 0
-	for _, d := range s.Documents() {
-		size += len(d.Text)
-		if c := s.compile(d.Prefix); c.err != nil && uses(c, changed) {
-			out[d.Prefix] = c.err
+// seenBy is the part of the set that a viewer sees: the documents for keys that it may read,
+// which say what values may be there, with those that they refer to.
+func (s *Set) seenBy(v ledger.Viewer) *Set {
+	if s == nil || v == nil {
+		return s
+	}
+	seen := make(map[ledger.Prefix]Document)
+	for p, d := range s.documents {
+		if v.Reads(s.tenant, ledger.Key(Tag+string(p))) || v.Reads(s.tenant, ledger.Key(p)) {
+			seen[p] = d
 		}
 	}
-	if size > MaxSet {
-		for _, p := range changed {
-			out[p] = fmt.Errorf("all schemas of %s together have %d bytes, more than %d", s.tenant, size, MaxSet)
+	if len(seen) == len(s.documents) {
+		return s
+	}
+	for p := range maps.Clone(seen) {
+		for _, used := range s.compile(p).uses {
+			if d, ok := s.documents[used]; ok {
+				seen[used] = d
+			}
+		}
+	}
+	return &Set{tenant: s.tenant, documents: seen, compiled: make(map[ledger.Prefix]*compiled)}
+}
+
+// size is that of all documents together, in bytes.
+func (s *Set) size() (n int) {
+	for _, d := range s.Documents() {
+		n += len(d.Text)
+	}
+	return n
+}
+
+// broken are the documents that are not schemas, among those that use the changed ones.
+func (s *Set) broken(changed []ledger.Prefix) map[ledger.Prefix]error {
+	out := make(map[ledger.Prefix]error)
+	for _, d := range s.Documents() {
+		if c := s.compile(d.Prefix); c.err != nil && uses(c, changed) {
+			out[d.Prefix] = c.err
 		}
 	}
 	return out

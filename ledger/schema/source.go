@@ -74,7 +74,7 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 		was = known{}
 	}
 	var changed []Document
-	err := state.Diff(was.head, head, tag, "", func(d ledger.KeyDiff) bool {
+	err := state.Diff(was.head, head, Tag, "", func(d ledger.KeyDiff) bool {
 		p, _ := PrefixOf(d.Key)
 		changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
 		return true
@@ -95,7 +95,7 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 // At are a tenant's own schemas in a view of any moment.
 func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 	var all []Document
-	err := v.List(tag, "", func(e replica.Entry) bool {
+	err := v.List(Tag, "", func(e replica.Entry) bool {
 		p, _ := PrefixOf(ledger.Key(e.Key))
 		all = append(all, Document{Prefix: p, Text: ledger.Value(e.Value), Revision: e.Revision})
 		return true

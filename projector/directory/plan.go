@@ -3,11 +3,13 @@ package directory
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
 )
 
@@ -162,7 +164,10 @@ func isFolder(path string) error {
 }
 
 func isFile(folder string) error {
-	return projector.Refuse("%s is a key, too, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder)
+	return &projector.RefusedError{
+		Reason: fmt.Sprintf("%s is a key, too, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder),
+		Other:  ledger.Key(folder),
+	}
 }
 
 func (p *plan) drop(path string) {

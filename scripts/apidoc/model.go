@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/policy"
 	"go.yaml.in/yaml/v3"
 	_ "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
@@ -80,11 +80,11 @@ func (a *api) add(registry *protoregistry.Files, file string, rules map[string][
 		s := service{name: string(d.Name()), comment: comment(d)}
 		for j := range d.Methods().Len() {
 			m := d.Methods().Get(j)
-			needs := gateway.Needs(fmt.Sprintf("/%s/%s", d.FullName(), m.Name()))
-			if needs == "" {
-				return fmt.Errorf("%s has no right in gateway/auth.go", m.FullName())
+			row := policy.Methods[fmt.Sprintf("/%s/%s", d.FullName(), m.Name())]
+			if row == nil {
+				return fmt.Errorf("%s has no row in gateway/policy/methods.go", m.FullName())
 			}
-			s.methods = append(s.methods, method{m, comment(m), needs, rules[string(m.FullName())]})
+			s.methods = append(s.methods, method{m, comment(m), row.Needs.String(), rules[string(m.FullName())]})
 		}
 		a.services = append(a.services, s)
 	}

@@ -240,8 +240,11 @@ type CommitResponse struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
 	// The request id was seen before; this is the outcome of the first request.
 	RepeatedRequest bool `protobuf:"varint,4,opt,name=repeated_request,json=repeatedRequest,proto3" json:"repeated_request,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Live values that were not checked against a schema that is set, because they are
+	// secrets that the caller may not reveal.
+	NotChecked    uint64 `protobuf:"varint,5,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CommitResponse) Reset() {
@@ -302,6 +305,13 @@ func (x *CommitResponse) GetRepeatedRequest() bool {
 	return false
 }
 
+func (x *CommitResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
+}
+
 type PlanRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Commit        *CommitRequest         `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
@@ -357,7 +367,10 @@ type PlanResponse struct {
 	// to_revision is that of the commit, if it is the next.
 	Diffs []*KeyDiff `protobuf:"bytes,4,rep,name=diffs,proto3" json:"diffs,omitempty"`
 	// Keys that a sink would not take: they would be written, and parked there.
-	Refusals      []*SinkRefusal `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	Refusals []*SinkRefusal `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// Live values that were not checked against a schema that is set, because they are
+	// secrets that the caller may not reveal.
+	NotChecked    uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -425,6 +438,13 @@ func (x *PlanResponse) GetRefusals() []*SinkRefusal {
 		return x.Refusals
 	}
 	return nil
+}
+
+func (x *PlanResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
 }
 
 // SinkRefusal is a key that a sink would not take.
@@ -2014,7 +2034,10 @@ type RollbackResponse struct {
 	Sets    uint32 `protobuf:"varint,4,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The changes, on a dry run.
-	Changes       []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Values, restored or live, that a dry run did not check against their schemas, because
+	// they are secrets that the caller may not reveal.
+	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2089,6 +2112,13 @@ func (x *RollbackResponse) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *RollbackResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
 }
 
 type RevertRequest struct {
@@ -2199,7 +2229,10 @@ type RevertResponse struct {
 	Sets    uint32 `protobuf:"varint,3,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,4,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The changes, on a dry run.
-	Changes       []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
+	Changes []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Values, restored or live, that a dry run did not check against their schemas, because
+	// they are secrets that the caller may not reveal.
+	NotChecked    uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2267,6 +2300,13 @@ func (x *RevertResponse) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *RevertResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
 }
 
 type ListReadsRequest struct {
@@ -3434,20 +3474,24 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06Import\x126\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12\"\n" +
 	"\x06author\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\x02R\x06author\"\x97\x01\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x06author\"\xb8\x01\n" +
 	"\x0eCommitResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
-	"\x10repeated_request\x18\x04 \x01(\bR\x0frepeatedRequest\"F\n" +
+	"\x10repeated_request\x18\x04 \x01(\bR\x0frepeatedRequest\x12\x1f\n" +
+	"\vnot_checked\x18\x05 \x01(\x04R\n" +
+	"notChecked\"F\n" +
 	"\vPlanRequest\x127\n" +
-	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xac\x01\n" +
+	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xcd\x01\n" +
 	"\fPlanResponse\x12\x12\n" +
 	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04sets\x18\x02 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x03 \x01(\rR\adeletes\x12'\n" +
 	"\x05diffs\x18\x04 \x03(\v2\x11.stele.v1.KeyDiffR\x05diffs\x121\n" +
-	"\brefusals\x18\x05 \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"_\n" +
+	"\brefusals\x18\x05 \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\x12\x1f\n" +
+	"\vnot_checked\x18\x06 \x01(\x04R\n" +
+	"notChecked\"_\n" +
 	"\vSinkRefusal\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04sink\x18\x02 \x01(\tR\x04sink\x12\x12\n" +
@@ -3577,7 +3621,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12!\n" +
 	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12#\n" +
 	"\rallow_invalid\x18\b \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xd3\x01\n" +
+	"\x0e_expected_head\"\xf4\x01\n" +
 	"\x10RollbackResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
 	"\vto_revision\x18\x02 \x01(\x04R\n" +
@@ -3585,7 +3629,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
-	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xac\x02\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
+	"\vnot_checked\x18\a \x01(\x04R\n" +
+	"notChecked\"\xac\x02\n" +
 	"\rRevertRequest\x121\n" +
 	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
@@ -3595,13 +3641,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12!\n" +
 	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xb0\x01\n" +
+	"\x0e_expected_head\"\xd1\x01\n" +
 	"\x0eRevertResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
 	"\x04sets\x18\x03 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
-	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\"\xc6\x01\n" +
+	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
+	"\vnot_checked\x18\x06 \x01(\x04R\n" +
+	"notChecked\"\xc6\x01\n" +
 	"\x10ListReadsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12%\n" +
@@ -3672,10 +3720,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aallowed\x18\x06 \x03(\v2\x11.stele.v1.AllowedR\aallowed\"C\n" +
 	"\aAllowed\x12\x1c\n" +
 	"\toperation\x18\x01 \x01(\tR\toperation\x12\x1a\n" +
-	"\bprefixes\x18\x02 \x03(\tR\bprefixes\"\xb2\x01\n" +
-	"\x12CheckAccessRequest\x12K\n" +
-	"\toperation\x18\x01 \x01(\tB-\xbaH*r(R\x04readR\x05writeR\x05auditR\n" +
-	"administerR\x06revealR\toperation\x12\x1e\n" +
+	"\bprefixes\x18\x02 \x03(\tR\bprefixes\"\xbd\x01\n" +
+	"\x12CheckAccessRequest\x12V\n" +
+	"\toperation\x18\x01 \x01(\tB8\xbaH5r3R\x04readR\x05writeR\x05auditR\n" +
+	"administerR\x06revealR\treplicateR\toperation\x12\x1e\n" +
 	"\x03key\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04H\x00R\x03key\x12\"\n" +
 	"\x06prefix\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x04H\x00R\x06prefixB\v\n" +

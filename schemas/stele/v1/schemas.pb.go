@@ -741,7 +741,9 @@ type BrokenValues struct {
 	Checked uint64 `protobuf:"varint,1,opt,name=checked,proto3" json:"checked,omitempty"`
 	Count   uint64 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
 	// The first 20.
-	First         []*BrokenValue `protobuf:"bytes,3,rep,name=first,proto3" json:"first,omitempty"`
+	First []*BrokenValue `protobuf:"bytes,3,rep,name=first,proto3" json:"first,omitempty"`
+	// Secrets that were not checked, because the caller may not reveal them.
+	NotChecked    uint64 `protobuf:"varint,4,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -795,6 +797,13 @@ func (x *BrokenValues) GetFirst() []*BrokenValue {
 		return x.First
 	}
 	return nil
+}
+
+func (x *BrokenValues) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
 }
 
 type BrokenValue struct {
@@ -920,11 +929,13 @@ const file_stele_v1_schemas_proto_rawDesc = "" +
 	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\"s\n" +
 	"\x11CheckLiveResponse\x12.\n" +
 	"\x06broken\x18\x01 \x01(\v2\x16.stele.v1.BrokenValuesR\x06broken\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"k\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x8c\x01\n" +
 	"\fBrokenValues\x12\x18\n" +
 	"\achecked\x18\x01 \x01(\x04R\achecked\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12+\n" +
-	"\x05first\x18\x03 \x03(\v2\x15.stele.v1.BrokenValueR\x05first\"\x8e\x01\n" +
+	"\x05first\x18\x03 \x03(\v2\x15.stele.v1.BrokenValueR\x05first\x12\x1f\n" +
+	"\vnot_checked\x18\x04 \x01(\x04R\n" +
+	"notChecked\"\x8e\x01\n" +
 	"\vBrokenValue\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +

@@ -43,12 +43,13 @@ type SchemasClient interface {
 	ExplainKey(ctx context.Context, in *ExplainKeyRequest, opts ...grpc.CallOption) (*ExplainKeyResponse, error)
 	// CheckValue holds a value against the schemas for a key.
 	CheckValue(ctx context.Context, in *CheckValueRequest, opts ...grpc.CallOption) (*CheckValueResponse, error)
-	// CheckSchema reads a candidate for a prefix's schema, and holds the live values below
-	// the prefix against it. INVALID_ARGUMENT when it is no schema. In the ledger's own
-	// tenant the values are those of all tenants.
+	// CheckSchema reads a candidate for a prefix's schema, and checks the live values below
+	// the prefix against it. INVALID_ARGUMENT when it is not a schema. In the ledger's own
+	// tenant the values are those of all tenants. A check of values is a read of them, and a
+	// check of secrets reveals them: it is recorded as one, and needs that permission.
 	CheckSchema(ctx context.Context, in *CheckSchemaRequest, opts ...grpc.CallOption) (*CheckSchemaResponse, error)
-	// CheckLive holds the live values under a prefix against the schemas that hold for
-	// them.
+	// CheckLive checks the live values under a prefix against the schemas in force for
+	// them, which is a read of them as in CheckSchema.
 	CheckLive(ctx context.Context, in *CheckLiveRequest, opts ...grpc.CallOption) (*CheckLiveResponse, error)
 }
 
@@ -127,12 +128,13 @@ type SchemasServer interface {
 	ExplainKey(context.Context, *ExplainKeyRequest) (*ExplainKeyResponse, error)
 	// CheckValue holds a value against the schemas for a key.
 	CheckValue(context.Context, *CheckValueRequest) (*CheckValueResponse, error)
-	// CheckSchema reads a candidate for a prefix's schema, and holds the live values below
-	// the prefix against it. INVALID_ARGUMENT when it is no schema. In the ledger's own
-	// tenant the values are those of all tenants.
+	// CheckSchema reads a candidate for a prefix's schema, and checks the live values below
+	// the prefix against it. INVALID_ARGUMENT when it is not a schema. In the ledger's own
+	// tenant the values are those of all tenants. A check of values is a read of them, and a
+	// check of secrets reveals them: it is recorded as one, and needs that permission.
 	CheckSchema(context.Context, *CheckSchemaRequest) (*CheckSchemaResponse, error)
-	// CheckLive holds the live values under a prefix against the schemas that hold for
-	// them.
+	// CheckLive checks the live values under a prefix against the schemas in force for
+	// them, which is a read of them as in CheckSchema.
 	CheckLive(context.Context, *CheckLiveRequest) (*CheckLiveResponse, error)
 	mustEmbedUnimplementedSchemasServer()
 }

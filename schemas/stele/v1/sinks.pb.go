@@ -482,7 +482,10 @@ type Parked struct {
 	Since    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	Attempts uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
 	// Somebody has given it up until it changes again.
-	Skipped       bool `protobuf:"varint,7,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	Skipped bool `protobuf:"varint,7,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// The key that keeps this one out, if one does. Callers that may not read that one do
+	// not see that this one is parked.
+	Other         string `protobuf:"bytes,8,opt,name=other,proto3" json:"other,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -564,6 +567,13 @@ func (x *Parked) GetSkipped() bool {
 		return x.Skipped
 	}
 	return false
+}
+
+func (x *Parked) GetOther() string {
+	if x != nil {
+		return x.Other
+	}
+	return ""
 }
 
 type ListDriftRequest struct {
@@ -1672,7 +1682,7 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"R\n" +
 	"\x12ListParkedResponse\x12(\n" +
 	"\x06parked\x18\x01 \x03(\v2\x10.stele.v1.ParkedR\x06parked\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xce\x01\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"\xe4\x01\n" +
 	"\x06Parked\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x1a\n" +
@@ -1680,7 +1690,8 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x120\n" +
 	"\x05since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
 	"\battempts\x18\x06 \x01(\rR\battempts\x12\x18\n" +
-	"\askipped\x18\a \x01(\bR\askipped\"1\n" +
+	"\askipped\x18\a \x01(\bR\askipped\x12\x14\n" +
+	"\x05other\x18\b \x01(\tR\x05other\"1\n" +
 	"\x10ListDriftRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"N\n" +
 	"\x11ListDriftResponse\x12%\n" +

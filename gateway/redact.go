@@ -12,49 +12,48 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// screen is what every value goes through on its way out of the gateway: it shows
-// secret.Mask in the place of a secret, or the secret where that was asked for by
-// someone who may. A value is a secret when it is encrypted, or when its key is
-// secret now.
-type screen struct {
+// redactor is what every value goes through on its way out of the gateway: it puts
+// secret.Mask in the place of a secret, or the secret itself if the caller asked for that
+// and is allowed to. A value is a secret when it is encrypted, or when its key is secret now.
+type redactor struct {
 	table  *routes.Table
 	reveal func(ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
 }
 
-// screen makes the screen of a call's answers. Whether the caller may have secrets
-// revealed, permit has asked.
-func (g *Gateway) screen(ctx context.Context, reveal bool) (screen, error) {
+// redactor makes the redactor of a call's answers. Whether the caller may have secrets
+// revealed was checked before.
+func (g *Gateway) redactor(ctx context.Context, reveal bool) (redactor, error) {
 	table, _, err := g.routes()
 	if err != nil || !reveal {
-		return screen{table: table}, err
+		return redactor{table: table}, err
 	}
 	if g.cfg.Secrets == nil {
-		return screen{}, secret.ErrNoKEK
+		return redactor{}, secret.ErrNoKEK
 	}
-	t := callerOf(ctx).tenant
-	return screen{table, func(k ledger.Key, v ledger.Value) (ledger.Value, error) {
+	t := callerOf(ctx).Tenant
+	return redactor{table, func(k ledger.Key, v ledger.Value) (ledger.Value, error) {
 		return g.cfg.Secrets.Reveal(ctx, t, k, v)
 	}}, nil
 }
 
-func (s screen) secret(k ledger.Key, v ledger.Value) bool {
+func (s redactor) secret(k ledger.Key, v ledger.Value) bool {
 	return secret.Sealed(v) || v != "" && s.table.Secret(k)
 }
 
 // entry is an entry as it is shown.
-func (s screen) entry(e replica.Entry) (*stelev1.Entry, error) {
+func (s redactor) entry(e replica.Entry) (*stelev1.Entry, error) {
 	out := &stelev1.Entry{}
 	return out, s.into(out, e)
 }
 
 // hidden is an entry as it is shown where nothing is revealed.
-func (s screen) hidden(e replica.Entry) *stelev1.Entry {
+func (s redactor) hidden(e replica.Entry) *stelev1.Entry {
 	s.reveal = nil
 	out, _ := s.entry(e) // only what is revealed can fail
 	return out
 }
 
-func (s screen) into(out *stelev1.Entry, e replica.Entry) (err error) {
+func (s redactor) into(out *stelev1.Entry, e replica.Entry) (err error) {
 	out.Key, out.Value, out.Revision = e.Key, e.Value, uint64(e.Revision)
 	if k, v := ledger.Key(e.Key), ledger.Value(e.Value); s.secret(k, v) {
 		out.Secret = true
@@ -66,7 +65,7 @@ func (s screen) into(out *stelev1.Entry, e replica.Entry) (err error) {
 }
 
 // show is what is shown of a secret.
-func (s screen) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
+func (s redactor) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
 	if s.reveal == nil {
 		return secret.Mask, nil
 	}
@@ -74,7 +73,7 @@ func (s screen) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
 }
 
 // hide is a value as it is shown where nothing is revealed.
-func (s screen) hide(k ledger.Key, v ledger.Value) ledger.Value {
+func (s redactor) hide(k ledger.Key, v ledger.Value) ledger.Value {
 	if s.secret(k, v) {
 		return secret.Mask
 	}
@@ -82,7 +81,7 @@ func (s screen) hide(k ledger.Key, v ledger.Value) ledger.Value {
 }
 
 // changes are changes as they are shown; the same ones, where none is a secret's.
-func (s screen) changes(changes []ledger.Change) []ledger.Change {
+func (s redactor) changes(changes []ledger.Change) []ledger.Change {
 	at := slices.IndexFunc(changes, func(c ledger.Change) bool { return s.secret(c.Key, c.Value) })
 	if at < 0 {
 		return changes
@@ -95,7 +94,7 @@ func (s screen) changes(changes []ledger.Change) []ledger.Change {
 }
 
 // commit is a commit as it is shown.
-func (s screen) commit(c *ledger.Commit) *ledger.Commit {
+func (s redactor) commit(c *ledger.Commit) *ledger.Commit {
 	shown := *c
 	shown.Changes = s.changes(c.Changes)
 	return &shown
@@ -105,7 +104,7 @@ func (s screen) commit(c *ledger.Commit) *ledger.Commit {
 // being built does not have, it goes by what is encrypted: a commit that comes now is
 // no older than its key's being secret.
 func (g *Gateway) shown(c *ledger.Commit) *ledger.Commit {
-	s := screen{table: &routes.Table{}}
+	s := redactor{table: &routes.Table{}}
 	if table, _, err := g.routes(); err == nil {
 		s.table = table
 	}
@@ -120,19 +119,19 @@ func (s ledgerService) ShredTenant(ctx context.Context, req *stelev1.ShredTenant
 	}
 	c := callerOf(ctx)
 	switch {
-	case c.tenant == "":
+	case c.Tenant == "":
 		return nil, ledger.Invalid(tenantHeader, "name the tenant to shred")
-	case req.Confirm != string(c.tenant):
-		return nil, ledger.Invalid("confirm", fmt.Sprintf("it is not %s: nothing was destroyed", c.tenant))
-	case c.tenant.Reserved():
-		return nil, ledger.Invalid(tenantHeader, fmt.Sprintf("%s is the ledger's own and holds no secrets", c.tenant))
+	case req.Confirm != string(c.Tenant):
+		return nil, ledger.Invalid("confirm", fmt.Sprintf("it is not %s: nothing was destroyed", c.Tenant))
+	case c.Tenant.Reserved():
+		return nil, ledger.Invalid(tenantHeader, fmt.Sprintf("%s is the ledger's own and holds no secrets", c.Tenant))
 	case s.g.cfg.Secrets == nil:
 		return nil, secret.ErrNoKEK
 	}
-	keys, rev, err := s.g.cfg.Secrets.Shred(ctx, l, c.tenant, c.Subject)
+	keys, rev, err := s.g.cfg.Secrets.Shred(ctx, l, c.Tenant, c.Subject)
 	if err != nil {
 		return nil, err
 	}
-	s.g.cfg.Log.Warn("a tenant's secrets were destroyed", "tenant", c.tenant, "keys", keys, "by", c.Subject, "revision", rev)
+	s.g.cfg.Log.Warn("a tenant's secrets were destroyed", "tenant", c.Tenant, "keys", keys, "by", c.Subject, "revision", rev)
 	return &stelev1.ShredTenantResponse{Keys: keys, Revision: uint64(rev)}, nil
 }

@@ -1,4 +1,4 @@
-package gateway
+package policy
 
 import (
 	"cmp"
@@ -12,32 +12,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 )
 
-// admit is nil when the caller may do what a request asks for, and its tenant is
-// within its limits. Every request goes through it: those of unary calls and most
-// streams before their handlers see them, those of the others in their handlers.
-func (g *Gateway) admit(ctx context.Context, method string, req proto.Message) error {
-	if err := g.spend(ctx, callerOf(ctx), req); err != nil {
-		return err
-	}
-	return g.permit(ctx, method, req)
-}
-
-// spend takes a request out of what the caller's tenant may use; nil stands for the
-// opening of a stream. The error is an *overLimitError.
+// Spend counts a request against the limits of the caller's tenant; nil stands for the
+// opening of a stream. The error is an *OverLimitError.
 //
-// Who is refused is told so a little later: callers that try again at once would
-// otherwise have the process do nothing but refuse them.
-func (g *Gateway) spend(ctx context.Context, c caller, req proto.Message) error {
-	q := g.quotaOf(c)
+// A refusal is delayed slightly: otherwise a caller that retries at once keeps the process
+// busy with refusals.
+func (e *Enforcer) Spend(ctx context.Context, c Caller, m *Method, req proto.Message) error {
+	q := e.QuotaOf(c)
 	if q == nil {
 		return nil
 	}
-	err := q.spend(req)
+	err := q.spend(m, req)
 	if err == nil {
 		return nil
 	}
@@ -57,18 +46,18 @@ const (
 	maxRefusing = 1000
 )
 
-// quotaOf is what the caller's tenant has used, with the limits in force; nil where
-// none bind it, and while the replica does not hold the policies: who may do what is
-// not known then, either, and nothing of a tenant is answered.
-func (g *Gateway) quotaOf(c caller) *quota {
-	if c.tenant == "" || c.Has(identity.Operator) {
+// QuotaOf is what the caller's tenant has used, with the limits in force. It is nil when no
+// limits bind the caller, and while the replica does not hold the policies: permissions are
+// not known then either, and nothing of a tenant is answered.
+func (e *Enforcer) QuotaOf(c Caller) *Quota {
+	if c.Tenant == "" || c.Has(identity.Operator) {
 		return nil
 	}
-	set, err := g.policies.current()
+	set, err := e.current()
 	if err != nil {
 		return nil
 	}
-	return g.quotas.of(c.tenant, set.limitsOf(c.tenant))
+	return e.quotas.of(c.Tenant, set.limitsOf(c.Tenant))
 }
 
 // quotas are those of the tenants that have called of late.
@@ -76,7 +65,7 @@ type quotas struct {
 	refused *prometheus.CounterVec // by limit
 
 	mu      sync.RWMutex // guards what follows
-	tenants map[ledger.Tenant]*quota
+	tenants map[ledger.Tenant]*Quota
 	swept   time.Time
 }
 
@@ -84,8 +73,8 @@ type quotas struct {
 // that is made anew would be.
 const quotaIdle = time.Minute
 
-// quota is what one tenant has used.
-type quota struct {
+// Quota is what one tenant has used. It is safe for use by many goroutines.
+type Quota struct {
 	tenant  ledger.Tenant
 	refused *prometheus.CounterVec
 
@@ -123,7 +112,7 @@ func newRates(l limits) *rates {
 }
 
 // of finds the tenant's quota, and sees to it that its limits are these.
-func (qs *quotas) of(t ledger.Tenant, l limits) *quota {
+func (qs *quotas) of(t ledger.Tenant, l limits) *Quota {
 	now := time.Now()
 	qs.mu.RLock()
 	q := qs.tenants[t]
@@ -140,7 +129,7 @@ func (qs *quotas) of(t ledger.Tenant, l limits) *quota {
 	return q
 }
 
-func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *quota {
+func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *Quota {
 	qs.mu.Lock()
 	defer qs.mu.Unlock()
 	if now.Sub(qs.swept) > quotaIdle {
@@ -153,7 +142,7 @@ func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *quota {
 	}
 	q := qs.tenants[t]
 	if q == nil {
-		q = &quota{tenant: t, refused: qs.refused}
+		q = &Quota{tenant: t, refused: qs.refused}
 		q.rates.Store(newRates(l))
 		qs.tenants[t] = q
 	}
@@ -161,7 +150,7 @@ func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *quota {
 	return q
 }
 
-func (q *quota) unused() bool {
+func (q *Quota) unused() bool {
 	r := q.rates.Load()
 	for _, l := range []*rate.Limiter{r.requests, r.bytes, r.changeSets} {
 		if l != nil && l.Tokens() < float64(l.Burst()) {
@@ -171,24 +160,24 @@ func (q *quota) unused() bool {
 	return q.streams.Load() == 0 && q.unsent.Load() == 0
 }
 
-// overLimitError is what a tenant is told that has used up a limit.
-type overLimitError struct {
-	tenant ledger.Tenant
-	limit  string // its name in the policy
-	of     string // what is limited, and to how much
-	wait   time.Duration
+// OverLimitError refuses a request of a tenant that has used up a limit.
+type OverLimitError struct {
+	Tenant ledger.Tenant
+	Limit  string // its name in the policy
+	Of     string // what is limited, and to how much
+	Wait   time.Duration
 }
 
-func (e *overLimitError) Error() string {
-	return fmt.Sprintf("%s is over its limit of %s: try again in %s", e.tenant, e.of, e.wait)
+func (e *OverLimitError) Error() string {
+	return fmt.Sprintf("%s is over its limit of %s: try again in %s", e.Tenant, e.Of, e.Wait)
 }
 
-func (q *quota) over(limit string, wait time.Duration, of string, args ...any) error {
+func (q *Quota) over(limit string, wait time.Duration, of string, args ...any) error {
 	q.refused.WithLabelValues(limit).Inc()
-	return &overLimitError{tenant: q.tenant, limit: limit, of: fmt.Sprintf(of, args...), wait: wait}
+	return &OverLimitError{Tenant: q.tenant, Limit: limit, Of: fmt.Sprintf(of, args...), Wait: wait}
 }
 
-func (q *quota) spend(req proto.Message) error {
+func (q *Quota) spend(m *Method, req proto.Message) error {
 	r := q.rates.Load()
 	switch {
 	case q.unsent.Load() > maxUnsent:
@@ -197,11 +186,11 @@ func (q *quota) spend(req proto.Message) error {
 		return q.over("requests_per_second", until(r.requests, 1), "%g requests a second", r.limits.requests)
 	case r.bytes != nil && r.bytes.Tokens() < 0: // answers are counted when they are there, so it runs into debt
 		return q.over("bytes_per_second", until(r.bytes, 0), "%.0f bytes a second", r.limits.bytes)
-	case r.changeSets != nil && writes(req) && !r.changeSets.Allow():
+	case r.changeSets != nil && writes(m, req) && !r.changeSets.Allow():
 		return q.over("change_sets_per_second", until(r.changeSets, 1), "%g change sets a second", r.limits.changeSets)
 	}
 	if r.bytes != nil && req != nil {
-		q.charge(proto.Size(req))
+		q.Charge(proto.Size(req))
 	}
 	return nil
 }
@@ -212,21 +201,14 @@ func until(l *rate.Limiter, tokens float64) time.Duration {
 	return max(wait, 0).Truncate(time.Millisecond) + time.Millisecond
 }
 
-// writes says whether a request asks for a commit.
-func writes(req proto.Message) bool {
-	switch r := req.(type) {
-	case *stelev1.CommitRequest, *stelev1.CommitStreamRequest:
-		return true
-	case *stelev1.RollbackRequest:
-		return !r.DryRun
-	case *stelev1.RevertRequest:
-		return !r.DryRun
-	}
-	return false
+// writes reports whether a request asks for a commit.
+func writes(m *Method, req proto.Message) bool {
+	dry, may := req.(interface{ GetDryRun() bool })
+	return m.Writes && req != nil && !(may && dry.GetDryRun())
 }
 
-// charge counts bytes that have come or are to go, also more than there may be.
-func (q *quota) charge(size int) {
+// Charge counts bytes that were received or will be sent, also beyond the limit.
+func (q *Quota) Charge(size int) {
 	l := q.rates.Load().bytes
 	if l == nil {
 		return
@@ -236,8 +218,8 @@ func (q *quota) charge(size int) {
 	}
 }
 
-// watch counts one more, if there may be.
-func (q *quota) watch() error {
+// Watch counts one more open watch, or returns an *OverLimitError.
+func (q *Quota) Watch() error {
 	most := cmp.Or(q.rates.Load().limits.watches, maxTenantWatches)
 	if q.watches.Add(1) <= most {
 		return nil
@@ -245,3 +227,21 @@ func (q *quota) watch() error {
 	q.watches.Add(-1)
 	return q.over("watches", time.Second, "%d watches on a gateway", most)
 }
+
+// Unwatch counts one watch less.
+func (q *Quota) Unwatch() { q.watches.Add(-1) }
+
+// Join keeps the quota from being forgotten until Leave.
+func (q *Quota) Join() { q.streams.Add(1) }
+
+// Leave undoes a Join.
+func (q *Quota) Leave() { q.streams.Add(-1) }
+
+// Hold counts bytes of an answer that the caller has not received yet; a negative number
+// counts them as received.
+func (q *Quota) Hold(bytes int64) { q.unsent.Add(bytes) }
+
+// maxUnsent is how many bytes of answers can wait for the callers of one tenant. gRPC keeps
+// an answer until its client makes room for it, and makes no handler wait: without a bound,
+// one client that reads nothing could fill the memory with answers.
+const maxUnsent = 128 << 20

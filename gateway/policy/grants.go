@@ -1,4 +1,4 @@
-package gateway
+package policy
 
 import (
 	"errors"
@@ -31,9 +31,9 @@ type grant struct {
 	roles    []identity.Role
 	subjects []string
 	// prefixes are those of the keys.
-	prefixes scope
+	prefixes Scope
 	// operations are what it gives; none for those of the holder's roles.
-	operations []operation
+	operations []Operation
 	// text is the grant as it stands in the policy.
 	text string
 }
@@ -148,7 +148,7 @@ func (g *grant) holds(p *identity.Principal) bool {
 }
 
 // gives says whether the grant gives the principal the operation.
-func (g *grant) gives(p *identity.Principal, op operation) bool {
+func (g *grant) gives(p *identity.Principal, op Operation) bool {
 	switch {
 	case !g.holds(p):
 		return false
@@ -161,8 +161,8 @@ func (g *grant) gives(p *identity.Principal, op operation) bool {
 }
 
 // scope is where the grants give the principal the operation.
-func (gs grants) scope(p *identity.Principal, op operation) scope {
-	var s scope
+func (gs grants) scope(p *identity.Principal, op Operation) Scope {
+	var s Scope
 	for i := range gs {
 		if gs[i].gives(p, op) {
 			s = append(s, gs[i].prefixes...)
@@ -173,9 +173,9 @@ func (gs grants) scope(p *identity.Principal, op operation) scope {
 
 // one is the first grant that gives the principal the operation on all keys with
 // the prefix; nil when none does.
-func (gs grants) one(p *identity.Principal, op operation, prefix string) *grant {
+func (gs grants) one(p *identity.Principal, op Operation, prefix string) *grant {
 	for i := range gs {
-		if gs[i].gives(p, op) && gs[i].prefixes.prefix(prefix) {
+		if gs[i].gives(p, op) && gs[i].prefixes.Prefix(prefix) {
 			return &gs[i]
 		}
 	}

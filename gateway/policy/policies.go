@@ -1,6 +1,7 @@
-package gateway
+package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,26 +10,45 @@ import (
 	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// policies knows what the tenants' policies are. They are values of the ledger's
-// own tenant: policy/<tenant>/reads says which reads of the tenant are recorded,
-// e.g. {"record":["paramconfig/secrets/"]}, policy/<tenant>/grants who may do what,
-// and policy/<tenant>/limits how much; policy/limits is for those without their own.
-//
-// They are those of the revision of that tenant that the replica holds when they
-// are asked for, so a change is in force as soon as the replica has applied it.
-type policies struct {
-	replica *replica.Replica
-	log     *slog.Logger
+// Config is what an Enforcer is made of.
+type Config struct {
+	// Replica holds the ledger's own tenant, whose values the policies are.
+	Replica *replica.Replica
+	// ReadLog returns where reads are recorded, or why that cannot be reached now; nil
+	// refuses reads that a policy wants recorded.
+	ReadLog func() (ReadLog, error)
+	// History yields commits of a tenant, once the replica holds the revision atLeast. It
+	// returns the error of yield.
+	History func(ctx context.Context, t ledger.Tenant, revisions []uint64, atLeast uint64, yield func(*ledger.Commit) error) error
+	// Refused counts requests over a limit, by the limit's name.
+	Refused *prometheus.CounterVec
+	Log     *slog.Logger
+}
+
+// Enforcer applies the policies. They are those of the revision of the ledger's own
+// tenant that the replica holds when a decision is made, so a change is in force as soon
+// as the replica has applied it. It is safe for use by many goroutines.
+type Enforcer struct {
+	cfg    Config
+	quotas *quotas
 
 	loaded  atomic.Pointer[policySet]
 	loading sync.Mutex // one load at a time
 
 	mu    sync.Mutex
-	moved chan struct{} // closed, and made anew, when policies may have changed
+	moved chan struct{} // closed, and replaced, when policies may have changed
+}
+
+// New makes an Enforcer. It has nothing to close.
+func New(cfg Config) *Enforcer {
+	return &Enforcer{
+		cfg: cfg, quotas: &quotas{refused: cfg.Refused, tenants: make(map[ledger.Tenant]*Quota)}, moved: make(chan struct{}),
+	}
 }
 
 // policySet is the policies of one revision.
@@ -76,29 +96,25 @@ func parsePolicyKey(key string) (ledger.Tenant, policyKind, error) {
 	return t, policyKind(kind), err
 }
 
-func newPolicies(r *replica.Replica, log *slog.Logger) *policies {
-	return &policies{replica: r, log: log, moved: make(chan struct{})}
+// Changed returns a channel that is closed when policies may have changed since the call.
+func (e *Enforcer) Changed() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.moved
 }
 
-// changed is closed when policies may have changed since it was asked for.
-func (p *policies) changed() <-chan struct{} {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.moved
+// Announce closes what Changed has returned.
+func (e *Enforcer) Announce() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	close(e.moved)
+	e.moved = make(chan struct{})
 }
 
-// announce closes what changed has returned.
-func (p *policies) announce() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	close(p.moved)
-	p.moved = make(chan struct{})
-}
-
-// recorded are the prefixes under which the tenant's reads are recorded. The
+// RecordedBy are the prefixes under which the tenant's own policy records reads. The
 // error is that of current.
-func (p *policies) recorded(t ledger.Tenant) ([]ledger.Prefix, error) {
-	set, err := p.current()
+func (e *Enforcer) RecordedBy(t ledger.Tenant) ([]ledger.Prefix, error) {
+	set, err := e.current()
 	if err != nil {
 		return nil, err
 	}
@@ -107,26 +123,26 @@ func (p *policies) recorded(t ledger.Tenant) ([]ledger.Prefix, error) {
 
 // current are the policies in force. The error is ledger.ErrUnavailable while the
 // replica does not hold them: nothing may be answered then.
-func (p *policies) current() (*policySet, error) {
-	set := p.loaded.Load()
-	if set == nil || set.revision != p.replica.Head(ledger.System).Revision {
+func (e *Enforcer) current() (*policySet, error) {
+	set := e.loaded.Load()
+	if set == nil || set.revision != e.cfg.Replica.Head(ledger.System).Revision {
 		var err error
-		if set, err = p.load(); err != nil {
+		if set, err = e.load(); err != nil {
 			return nil, fmt.Errorf("read the policies: %w", err)
 		}
 	}
 	return set, nil
 }
 
-func (p *policies) load() (*policySet, error) {
-	p.loading.Lock()
-	defer p.loading.Unlock()
-	v, err := p.replica.View(ledger.System, replica.At{})
+func (e *Enforcer) load() (*policySet, error) {
+	e.loading.Lock()
+	defer e.loading.Unlock()
+	v, err := e.cfg.Replica.View(ledger.System, replica.At{})
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	before := p.loaded.Load()
+	before := e.loaded.Load()
 	if before != nil && before.revision == v.State().Head {
 		return before, nil
 	}
@@ -134,54 +150,54 @@ func (p *policies) load() (*policySet, error) {
 		before = &policySet{}
 	}
 	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
-	err = v.List(policyPrefix, "", func(e replica.Entry) bool {
-		p.read(set, before, e)
+	err = v.List(policyPrefix, "", func(entry replica.Entry) bool {
+		e.read(set, before, entry)
 		return true
 	})
 	if err != nil {
 		return nil, err
 	}
-	p.loaded.Store(set)
+	e.loaded.Store(set)
 	return set, nil
 }
 
 // read puts a policy into the set. One that cannot be read is as strict as it
 // could be, or where that would stop a tenant that does no harm, what it was before.
-func (p *policies) read(set, before *policySet, e replica.Entry) {
-	if e.Key == usualLimits {
+func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
+	if entry.Key == usualLimits {
 		var err error
-		if set.usual, err = parseLimits(e.Value); err != nil {
-			p.log.Error("a policy cannot be read: the limits before stay until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+		if set.usual, err = parseLimits(entry.Value); err != nil {
+			e.cfg.Log.Error("a policy cannot be read: the limits before stay until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.usual = before.usual
 		}
 		return
 	}
-	t, kind, err := parsePolicyKey(e.Key)
+	t, kind, err := parsePolicyKey(entry.Key)
 	if err != nil {
-		p.log.Error("a policy for no tenant has no effect", "key", e.Key, "revision", e.Revision, "reason", err)
+		e.cfg.Log.Error("a policy for no tenant has no effect", "key", entry.Key, "revision", entry.Revision, "reason", err)
 		return
 	}
 	switch kind {
 	case readsPolicy:
-		if set.record[t], err = parseReadsPolicy(e.Value); err != nil {
-			p.log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+		if set.record[t], err = parseReadsPolicy(entry.Value); err != nil {
+			e.cfg.Log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.record[t] = []ledger.Prefix{""}
 		}
 	case grantsPolicy:
-		if set.grants[t], err = parseGrants(e.Value); err != nil {
-			p.log.Error("a policy cannot be read: nobody but operators may do anything in its tenant until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+		if set.grants[t], err = parseGrants(entry.Value); err != nil {
+			e.cfg.Log.Error("a policy cannot be read: nobody but operators may do anything in its tenant until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.grants[t] = nil
 		}
 	case limitsPolicy:
-		if set.limits[t], err = parseLimits(e.Value); err != nil {
-			p.log.Error("a policy cannot be read: its tenant's limits before stay until it is mended", "key", e.Key, "revision", e.Revision, "reason", err)
+		if set.limits[t], err = parseLimits(entry.Value); err != nil {
+			e.cfg.Log.Error("a policy cannot be read: its tenant's limits before stay until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.limits[t] = before.limitsOf(t)
 		}
 	}
 }
 
-// CheckPolicies is a ledger's Config.Check: a policy must be one that can be read.
-func CheckPolicies(t ledger.Tenant, changes []ledger.Change) error {
+// Check is a ledger's Config.Check: it refuses policies that are not valid.
+func Check(t ledger.Tenant, changes []ledger.Change) error {
 	for i, c := range changes {
 		if t != ledger.System || c.Delete || !strings.HasPrefix(string(c.Key), policyPrefix) {
 			continue
