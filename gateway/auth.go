@@ -73,6 +73,9 @@ var rights = map[string]right{
 	"/stele.v1.Ledger/GetStatus":    anyone,
 	"/stele.v1.Ledger/CheckAccess":  anyone,
 
+	"/stele.v1.Ledger/ListAllCommits":  operate,
+	"/stele.v1.Ledger/WatchAllCommits": operate,
+
 	"/stele.v1.Proof/GetCheckpoint":    read,
 	"/stele.v1.Proof/ProveInclusion":   read,
 	"/stele.v1.Proof/ProveConsistency": read,

@@ -56,6 +56,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.Is(err, errHistoryChanged):
+		return build(codes.FailedPrecondition, err.Error(), info("HISTORY_CHANGED"))
 	case errors.Is(err, errNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
 	case errors.Is(err, proof.ErrStopped):
@@ -110,6 +112,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 var (
 	errDenied    = errors.New("permission denied")
 	errNotServed = errors.New("this gateway does not hold the tenant")
+	// errHistoryChanged: the journal is not the one that a position is from, or it was cut.
+	errHistoryChanged = errors.New("the history has changed")
 	// errTooLarge: one answer cannot hold what was asked for.
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.

@@ -140,6 +140,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.CommitRequest{}, &stelev1.CommitStreamRequest{}, &stelev1.PlanRequest{}, &stelev1.GetCommitRequest{}, &stelev1.ListCommitsRequest{},
 		&stelev1.GetHeadRequest{}, &stelev1.GetStatusRequest{}, &stelev1.CheckAccessRequest{}, &stelev1.DiffRequest{}, &stelev1.BlameRequest{},
 		&stelev1.RollbackRequest{}, &stelev1.RevertRequest{}, &stelev1.ListReadsRequest{}, &stelev1.ListTenantsRequest{},
+		&stelev1.ListAllCommitsRequest{}, &stelev1.WatchAllCommitsRequest{},
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},

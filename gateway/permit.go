@@ -57,6 +57,8 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest,
 		*configuration.Empty, *syncv1.GetMetadataRequest:
 		return nil // tells of no key
+	case *stelev1.ListAllCommitsRequest, *stelev1.WatchAllCommitsRequest:
+		return p.on(toRead, "")
 	case *stelev1.ListSchemasRequest:
 		return p.on(toRead, r.Prefix)
 	case *stelev1.ExplainKeyRequest:

@@ -102,10 +102,10 @@ func askedBy(req any) asked {
 }
 
 // recordsItself says whether a request is recorded by its handler, which alone knows
-// which of the ledger's keys are meant.
+// which of the ledger's keys are meant, or of which tenants.
 func recordsItself(req any) bool {
 	switch req.(type) {
-	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests, *syncv1.FetchAllFlagsRequest:
+	case *configuration.RetrieveConfigRequest, *configuration.RetrieveConfigRequests, *syncv1.FetchAllFlagsRequest, *stelev1.ListAllCommitsRequest:
 		return true
 	}
 	return false
