@@ -110,6 +110,8 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 			return err
 		}
 	}
+	s.g.metrics.watchStreams.Inc()
+	defer s.g.metrics.watchStreams.Dec()
 	recorded := make(map[ledger.Tenant]bool)
 	var sent time.Time // when the last response was sent; the first one is sent at once
 	for next := (place{record: after + 1}); ; {

@@ -375,6 +375,57 @@ func TestWatchAllCommits_LargeHistory(t *testing.T) {
 	}
 }
 
+// TestWatchAllCommits_SlowClient leaves a stream unread: neither writers nor other
+// streams wait for it, and it loses nothing.
+func TestWatchAllCommits_SlowClient(t *testing.T) {
+	f := startRecorded(t)
+	large := `"` + strings.Repeat("x", 500<<10) + `"`
+	write := func() {
+		for i := range 8 {
+			if _, err := f.node.Ledger.Commit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%3)), change("k", large, "")); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	write()
+	request := &stelev1.WatchAllCommitsRequest{AfterPosition: proto.Uint64(0)}
+	slow, fast := f.watchAll(t, f.operator(t), request), f.watchAll(t, f.operator(t), request)
+	takeAll(t, fast, 8)
+	write()
+	takeAll(t, fast, 8)
+	got, _ := takeAll(t, slow, 16)
+	if d := gocmp.Diff(f.journalPlaces(t, 0), places(got)); d != "" {
+		t.Errorf("-want +got:\n%s", d)
+	}
+}
+
+// TestListAllCommits_BoundedCall finds the oldest commit of more than one call looks at.
+func TestListAllCommits_BoundedCall(t *testing.T) {
+	f := startRecorded(t)
+	if _, err := f.node.Ledger.Commit(t.Context(), "acme", change("k", "1", "the first")); err != nil {
+		t.Fatal(err)
+	}
+	const others = 20_100
+	var pending []*ledger.Pending
+	for i := range others {
+		p, err := f.node.Ledger.Submit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%7)), change("k", fmt.Sprint(i), ""), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pending = append(pending, p)
+	}
+	for _, p := range pending {
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := 1
+	got := f.listAll(t, f.operator(t), &stelev1.ListAllCommitsRequest{Grep: "FIRST"}, func() { calls++ })
+	if calls != 2 || len(got) != 1 || got[0].Info.Commit.Tenant != "acme" {
+		t.Errorf("%d calls found %v", calls, places(got))
+	}
+}
+
 func TestWatchAllCommits_IdleStreamReportsItsPosition(t *testing.T) {
 	t.Parallel() // it waits ten seconds
 	f := startRecorded(t)
