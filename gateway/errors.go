@@ -58,6 +58,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.Is(err, errHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
+		return build(codes.FailedPrecondition, err.Error(), info("HISTORY_CHANGED"))
 	case errors.Is(err, errNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
 	case errors.Is(err, proof.ErrStopped):
@@ -87,8 +89,6 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
 	case errors.As(err, &edge):
 		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.to))
-	case errors.Is(err, replication.ErrHistoryChanged):
-		return build(codes.FailedPrecondition, err.Error(), info("HISTORY_CHANGED"))
 	case errors.Is(err, replication.ErrPruned):
 		return build(codes.OutOfRange, err.Error(), info("HISTORY_NOT_KEPT"))
 	case errors.Is(err, ledger.ErrReadOnly):
@@ -117,6 +117,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 
 var (
 	errNotServed = errors.New("this gateway does not hold the tenant")
+	// errHistoryChanged: the journal is not the one that a position is from, or it was cut.
+	errHistoryChanged = errors.New("the history has changed")
 	// errTooLarge: one answer cannot hold what was asked for.
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.

@@ -2,9 +2,9 @@ package gateway
 
 import (
 	"context"
-	"maps"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )
@@ -25,9 +25,6 @@ func (g *Gateway) Registered() []string {
 	slices.Sort(methods)
 	return methods
 }
-
-// Rights are the methods that somebody may call.
-func Rights() []string { return slices.Sorted(maps.Keys(rights)) }
 
 // HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
 // answer, without a connection. It returns the size of the answer in bytes.

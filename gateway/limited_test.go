@@ -163,6 +163,10 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/CheckAccess", "a key outside", of(f.ledger.CheckAccess, &stelev1.CheckAccessRequest{Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "closed/hidden"}}), 0},
 		{"Ledger/ListReads", "the records", of(f.ledger.ListReads, &stelev1.ListReadsRequest{}), 0},
 		{"Ledger/ListTenants", "the tenants", of(f.ledger.ListTenants, &stelev1.ListTenantsRequest{}), denied},
+		{"Ledger/ListAllCommits", "all tenants", of(f.ledger.ListAllCommits, &stelev1.ListAllCommitsRequest{}), denied},
+		{"Ledger/WatchAllCommits", "all tenants", func(ctx context.Context) (proto.Message, error) {
+			return nil, f.watchError(t, ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: proto.Uint64(0)})
+		}, denied},
 		{"Ledger/ShredTenant", "the secrets", of(f.ledger.ShredTenant, &stelev1.ShredTenantRequest{Confirm: "acme"}), denied},
 		{"Proof/GetCheckpoint", "the checkpoint", of(proofs.GetCheckpoint, &stelev1.GetCheckpointRequest{}), noTree},
 		{"Proof/ProveConsistency", "two trees", of(proofs.ProveConsistency, &stelev1.ProveConsistencyRequest{OldSize: 1, NewSize: 1}), noTree},

@@ -111,7 +111,7 @@ func timeFlag(name, text string) (*timestamppb.Timestamp, error) {
 		return nil, failure.Usagef("--%s: %w", name, err)
 	}
 	if m.Time.IsZero() {
-		return nil, failure.Usagef("--%s: %q is a revision, and reads change none: write a time, 2h (ago) or 2025-03-04T08:00Z", name, text)
+		return nil, failure.Usagef("--%s: %q is a revision; give a time, for example 2h (ago) or 2025-03-04T08:00Z", name, text)
 	}
 	return timestamppb.New(m.Time), nil
 }

@@ -17,6 +17,7 @@ type logFlags struct {
 	author, grep, since, until string
 	most                       int
 	changes                    bool
+	allTenants                 bool
 }
 
 func logCommand(c *cli) *cobra.Command {
@@ -27,14 +28,28 @@ func logCommand(c *cli) *cobra.Command {
 		Long: `List commits, newest first: all of them, or those that changed a key or the keys
 that begin with a prefix, with their changes of these keys alone. The argument is
 a key where it was ever set, and a prefix where it was not or where it ends
-in "/".`,
+in "/".
+
+With --all-tenants, list the commits of all tenants in the order of the journal
+(operators only). --author then matches any part of the author's name, in any
+case, and --since and --until take times. The read is recorded for each tenant
+listed.`,
 		Example: `  stele log tenantconfig/checkout/timeout_ms -p
   stele log tenantconfig/checkout/ --author ann --since 2w --grep bank
-  stele log -n 100 -o json`,
-		Args:              cobra.MaximumNArgs(1),
+  stele log -n 100 -o json
+  stele log --all-tenants --since 1d -n 0`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if l.allTenants && len(args) > 0 {
+				return fmt.Errorf("--all-tenants lists whole commits: remove the argument %q", args[0])
+			}
+			return cobra.MaximumNArgs(1)(cmd, args)
+		},
 		ValidArgsFunction: c.keys,
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		if l.allTenants {
+			return s.logAll(cmd.Context(), l)
+		}
 		name := first(args)
 		req, err := s.selectCommits(ctx, l, name)
 		if err != nil {
@@ -57,6 +72,8 @@ in "/".`,
 	flags.StringVar(&l.until, "until", "", "only commits not after this revision or time")
 	flags.IntVarP(&l.most, "number", "n", 20, "how many at most; 0 for all")
 	flags.BoolVarP(&l.changes, "changes", "p", false, "show each change, with the value that it replaced")
+	flags.BoolVar(&l.allTenants, "all-tenants", false, "list the commits of all tenants")
+	cmd.MarkFlagsMutuallyExclusive("all-tenants", "changes")
 	return cmd
 }
 

@@ -16,16 +16,24 @@ import (
 
 func watchCommand(c *cli) *cobra.Command {
 	var from string
-	var initial bool
+	var initial, allTenants bool
 	cmd := &cobra.Command{
 		Use:   "watch [KEY...]",
 		Short: "Print changes as they happen",
 		Long: `Print every commit that changes the keys, as it happens, until interrupted. A KEY
 stands for itself and for all keys below it; without one, everything is watched.
-A connection that is lost is made again, and nothing is missed.`,
+A connection that is lost is made again, and nothing is missed.
+
+With --all-tenants, print the commits of all tenants in the order of the journal
+(operators only). --from is then a position of the journal, as -o json prints it;
+the commits after it are printed. The read is recorded for each tenant printed.`,
 		Example: `  stele watch tenantconfig/checkout --initial
-  stele watch --from @42 -o json`,
-		Args: func(_ *cobra.Command, _ []string) error {
+  stele watch --from @42 -o json
+  stele watch --all-tenants --from 0`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if allTenants && len(args) > 0 {
+				return fmt.Errorf("--all-tenants prints whole commits: remove the argument %q", args[0])
+			}
 			if from != "" && initial {
 				return fmt.Errorf("a watch begins either --from a revision or with the --initial state")
 			}
@@ -34,6 +42,9 @@ A connection that is lost is made again, and nothing is missed.`,
 		ValidArgsFunction: c.keys,
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
+		if allTenants {
+			return s.watchAll(cmd.Context(), from)
+		}
 		cfg := follow.Config{Client: s.config, Initial: initial, State: s.printState, Commit: s.printCommit, Lost: tellLost}
 		cfg.Keys, cfg.Prefixes = selection(args)
 		at, err := s.at(ctx, from)
@@ -54,6 +65,8 @@ A connection that is lost is made again, and nothing is missed.`,
 	})
 	cmd.Flags().StringVar(&from, "from", "", "first revision to print, or the time after which to begin")
 	cmd.Flags().BoolVar(&initial, "initial", false, "first print the state")
+	cmd.Flags().BoolVar(&allTenants, "all-tenants", false, "print the commits of all tenants")
+	cmd.MarkFlagsMutuallyExclusive("all-tenants", "initial")
 	return cmd
 }
 
@@ -101,7 +114,14 @@ func (s *session) printCommit(w *stelev1.WatchCommit) error {
 		}}))
 	}
 	err := s.Printf("%s  %s  %s  %s\n", styleRevision(s.name(w.Revision)), output.Faint.Render(clock(w.Time)), output.Plain(w.Author), output.Subject(w.Message))
-	for _, ch := range w.Changes {
+	if err != nil {
+		return err
+	}
+	return s.printWatched(w.Changes)
+}
+
+func (s *session) printWatched(changes []*stelev1.Change) (err error) {
+	for _, ch := range changes {
 		if err != nil {
 			return err
 		}

@@ -46,6 +46,8 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"GET", "/v1/commits", ""},
 		{"GET", "/v1/reads", ""},
 		{"GET", "/v1/tenants", ""},
+		{"GET", "/v1/all-commits", ""},
+		{"GET", "/v1/all-commits?page_size=1&omit_values=true&author=A&grep=FIRST&since=2020-01-01T00:00:00Z&until=2999-01-01T00:00:00Z", ""},
 		{"POST", "/v1/shred", `{"confirm":"other"}`},
 		{"GET", "/v1/status", ""},
 		{"GET", "/v1/access?operation=write&prefix=a", ""},
@@ -92,7 +94,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 	}
 	for path, item := range d.doc["paths"].(map[string]any) {
 		for verb := range item.(map[string]any) {
-			if at := strings.ToUpper(verb) + " " + path; !asked[at] && path != "/v1/watch" && path != "/v1/commits/id/{id}" {
+			if at := strings.ToUpper(verb) + " " + path; !asked[at] && path != "/v1/watch" && path != "/v1/all-commits:watch" && path != "/v1/commits/id/{id}" {
 				t.Errorf("%s was not asked for", at)
 			}
 		}
@@ -113,6 +115,19 @@ func TestEventsAreAsTheDocumentSays(t *testing.T) {
 		if err := d.check(schemas[name], data); name != want || err != nil {
 			t.Errorf("%s: %s %s: %v", want, name, data, err)
 		}
+	}
+}
+
+func TestEventsOfAllTenantsAreAsTheDocumentSays(t *testing.T) {
+	w := start(t)
+	d := readDocument(t)
+	olga := w.token(identity.Claims{Roles: []identity.Role{identity.Operator}})
+	_, op := d.operation("/v1/all-commits:watch", "GET")
+	schemas := op["responses"].(map[string]any)["200"].(map[string]any)["content"].(map[string]any)["text/event-stream"].(map[string]any)["x-events"].(map[string]any)
+	s := w.stream("/v1/all-commits:watch", olga)
+	w.must("PUT", "/v1/config/a", w.as("acme", identity.Writer), "1")
+	if _, name, data := s.event(); name != "commit" || d.check(schemas[name], data) != nil {
+		t.Errorf("%s %s: %v", name, data, d.check(schemas[name], data))
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 const (
 	documentPath = "/v1/openapi.json"
 	watchPath    = "/v1/watch"
+	watchAllPath = "/v1/all-commits:watch"
 	keyPath      = "/v1/config/"
 )
 
@@ -38,7 +39,7 @@ func readPaths() (paths, error) {
 		methods := []string{"OPTIONS"}
 		for m := range doc.Paths[path] {
 			methods = append(methods, strings.ToUpper(m))
-			if m == "get" && path != watchPath {
+			if m == "get" && path != watchPath && path != watchAllPath {
 				methods = append(methods, "HEAD")
 			}
 		}

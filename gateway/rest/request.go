@@ -97,8 +97,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx := context.WithValue(r.Context(), requestKey{}, &request{who: who, have: r.Header.Values("If-None-Match")})
 	control := http.NewResponseController(w)
 	control.SetReadDeadline(time.Now().Add(callTimeout)) // of the body; the server's own covers what comes after
-	if r.URL.Path == watchPath {
+	switch r.URL.Path {
+	case watchPath:
 		a.watch(w, r.WithContext(ctx), values)
+		return
+	case watchAllPath:
+		a.watchAll(w, r.WithContext(ctx), values)
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)

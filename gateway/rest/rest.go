@@ -43,7 +43,8 @@ type api struct {
 	paths   paths
 	ledger  stelev1.LedgerClient
 	config  stelev1.ConfigClient
-	watches chan struct{} // has room for those that may be open
+	all     stelev1.LedgerClient // for watches of all tenants
+	watches chan struct{}        // has room for those that may be open
 }
 
 // New makes a handler of all paths below /v1/.
@@ -52,6 +53,7 @@ func New(cfg Config) (http.Handler, error) {
 	a := &api{
 		ledger:  stelev1.NewLedgerClient(calls),
 		config:  stelev1.NewConfigClient(watches),
+		all:     stelev1.NewLedgerClient(watches),
 		watches: make(chan struct{}, maxWatches),
 	}
 	a.mux = runtime.NewServeMux(

@@ -2,17 +2,18 @@ package rest
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/utilities"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -37,13 +38,10 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
 		fail(w, err)
 		return
 	}
-	select {
-	case a.watches <- struct{}{}:
-		defer func() { <-a.watches }()
-	default:
-		fail(w, errManyWatches)
+	if !a.enter(w) {
 		return
 	}
+	defer a.leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream, err := a.config.Watch(ctx)
@@ -61,12 +59,33 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
 		fail(w, err)
 		return
 	}
+	e := startEvents(w)
+	follow(ctx, cancel, e, stream.Recv, first, func(m *stelev1.WatchResponse) (last bool, err error) {
+		return m.GetCanceled() != nil, e.event(m, create)
+	})
+}
+
+// enter reports whether one more watch may be open, and answers if not.
+func (a *api) enter(w http.ResponseWriter) bool {
+	select {
+	case a.watches <- struct{}{}:
+		return true
+	default:
+		fail(w, errManyWatches)
+		return false
+	}
+}
+
+func (a *api) leave() { <-a.watches }
+
+// startEvents answers with a stream of events.
+func startEvents(w http.ResponseWriter) *events {
 	e := &events{w: w, control: http.NewResponseController(w)}
 	e.control.SetReadDeadline(time.Time{}) // nothing more is read
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("X-Accel-Buffering", "no") // a proxy's that would collect events
 	w.WriteHeader(http.StatusOK)
-	follow(ctx, cancel, stream, e, create, first)
+	return e
 }
 
 // watchRequest reads what to watch. Without keys and prefixes that is everything.
@@ -98,9 +117,10 @@ func watchRequest(h http.Header, values url.Values) (*stelev1.CreateWatch, error
 	return create, nil
 }
 
-// follow sends what comes in on the stream. One goroutine receives: it ends with ctx.
-func follow(ctx context.Context, cancel context.CancelFunc, stream grpc.BidiStreamingClient[stelev1.WatchRequest, stelev1.WatchResponse], e *events, create *stelev1.CreateWatch, first *stelev1.WatchResponse) {
-	incoming := make(chan *stelev1.WatchResponse)
+// follow sends the first message and those that recv returns as events, until one is the
+// last. One goroutine receives: it ends with ctx.
+func follow[M any](ctx context.Context, cancel context.CancelFunc, e *events, recv func() (M, error), first M, send func(M) (last bool, err error)) {
+	incoming := make(chan M)
 	var ended error
 	go func() {
 		defer close(incoming)
@@ -112,7 +132,7 @@ func follow(ctx context.Context, cancel context.CancelFunc, stream grpc.BidiStre
 				return
 			}
 			var err error
-			if m, err = stream.Recv(); err != nil {
+			if m, err = recv(); err != nil {
 				ended = err
 				return
 			}
@@ -135,7 +155,8 @@ func follow(ctx context.Context, cancel context.CancelFunc, stream grpc.BidiStre
 				}
 				return
 			}
-			if err = e.event(m, create); m.GetCanceled() != nil {
+			var last bool
+			if last, err = send(m); last {
 				return
 			}
 		case <-beat.C:
@@ -145,6 +166,75 @@ func follow(ctx context.Context, cancel context.CancelFunc, stream grpc.BidiStre
 			return
 		}
 	}
+}
+
+// watchAll sends the commits of all tenants as server-sent events until the caller, or its
+// token, goes.
+func (a *api) watchAll(w http.ResponseWriter, r *http.Request, values url.Values) {
+	req, err := watchAllRequest(r.Header, values)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	if !a.enter(w) {
+		return
+	}
+	defer a.leave()
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	stream, err := a.all.WatchAllCommits(ctx, req)
+	var first *stelev1.WatchAllCommitsResponse
+	if err == nil {
+		first, err = stream.Recv() // while an error can still be a status
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	e := startEvents(w)
+	follow(ctx, cancel, e, stream.Recv, first, func(m *stelev1.WatchAllCommitsResponse) (last bool, err error) {
+		return false, e.placed(m)
+	})
+}
+
+// watchAllRequest reads where to begin.
+func watchAllRequest(h http.Header, values url.Values) (*stelev1.WatchAllCommitsRequest, error) {
+	req := &stelev1.WatchAllCommitsRequest{}
+	if err := (query{}).Parse(req, values, utilities.NewDoubleArray(nil)); err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if ids := h.Values("Last-Event-ID"); len(ids) > 0 {
+		epoch, text, _ := strings.Cut(ids[len(ids)-1], "-")
+		position, err := strconv.ParseUint(text, 10, 64)
+		if err == nil {
+			req.Epoch, err = hex.DecodeString(epoch)
+		}
+		if err != nil || len(req.Epoch) == 0 {
+			return nil, invalid("last-event-id", "it is not EPOCH-POSITION")
+		}
+		req.AfterPosition = &position
+	}
+	return req, nil
+}
+
+// placed sends the commits of a response, or its position and age if it has none. Only
+// the last commit of a position has an id: a reader that resumes there has them all.
+func (e *events) placed(m *stelev1.WatchAllCommitsResponse) error {
+	id := func(position uint64) string { return fmt.Sprintf("%x-%d", m.Epoch, position) }
+	for i, c := range m.Commits {
+		last := c.Position <= m.Position && (i+1 == len(m.Commits) || m.Commits[i+1].Position != c.Position)
+		var at string
+		if last {
+			at = id(c.Position)
+		}
+		if err := e.send("commit", at, c); err != nil {
+			return err
+		}
+	}
+	if len(m.Commits) > 0 {
+		return nil
+	}
+	return e.send("progress", id(m.Position), m)
 }
 
 // events is where server-sent events go to.

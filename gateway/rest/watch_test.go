@@ -24,9 +24,14 @@ type stream struct {
 
 func (w *world) watch(query, token string, headers ...string) *stream {
 	w.t.Helper()
+	return w.stream("/v1/watch"+query, token, headers...)
+}
+
+func (w *world) stream(path, token string, headers ...string) *stream {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	w.t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch"+query, nil)
+	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -42,7 +47,7 @@ func (w *world) watch(query, token string, headers ...string) *stream {
 	w.t.Cleanup(func() { resp.Body.Close() })
 	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
 		body, _ := io.ReadAll(resp.Body)
-		w.t.Fatalf("watch %s: %d %s", query, resp.StatusCode, body)
+		w.t.Fatalf("%s: %d %s", path, resp.StatusCode, body)
 	}
 	in := bufio.NewScanner(resp.Body)
 	in.Buffer(nil, 16<<20)
@@ -166,5 +171,77 @@ func TestAWatchEndsWithItsTokenAndItsServer(t *testing.T) {
 	w.end()
 	if _, name, data := long.event(); name != "end" || data != "<nil>" {
 		t.Errorf("the server's end: %s %s", name, data)
+	}
+}
+
+func TestWatchAllCommits_ResumesAtLastEventID(t *testing.T) {
+	w := start(t)
+	olga := w.token(identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}})
+	for i, tenant := range []string{"acme", "other", "acme"} {
+		w.must("PUT", "/v1/config/k", w.as(tenant, identity.Writer), fmt.Sprint(i))
+	}
+	epoch := w.node.Journal.Epoch().String()
+	at := func(position int) string { return fmt.Sprintf("%s-%d commit", epoch, position) }
+	for name, c := range map[string]struct {
+		query, last string
+		want        []string
+	}{
+		"new commits":           {"", "", nil},
+		"from the beginning":    {"?after_position=0", "", []string{at(1), at(2), at(3)}},
+		"from a position":       {"?after_position=2&epoch=" + epoch, "", []string{at(3)}},
+		"resumed":               {"?after_position=0&omit_values=true", epoch + "-1", []string{at(2), at(3)}},
+		"resumed at the newest": {"?after_position=0", epoch + "-3", nil},
+	} {
+		var headers []string
+		if c.last != "" {
+			headers = []string{"Last-Event-ID: " + c.last}
+		}
+		s := w.stream("/v1/all-commits:watch"+c.query, olga, headers...)
+		if d := cmp.Diff(c.want, s.events(len(c.want))); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
+		defer func() {
+			if id, name, data := s.event(); id+" "+name != at(4) || !strings.Contains(data, `{"position":4,"info":{`) || !strings.Contains(data, `"tenant":"other"`) {
+				t.Errorf("%s: %s %s %s", name, id, name, data)
+			}
+		}()
+	}
+	w.must("PUT", "/v1/config/k", w.as("other", identity.Writer), "9")
+
+	first := w.must("GET", "/v1/all-commits?page_size=1&author=ANN&since=2020-01-01T00:00:00Z", olga, "")
+	if !strings.Contains(first.body, `"position":4`) || strings.Contains(first.body, `"position":3`) || strings.Contains(first.body, `"next_page_token":""`) {
+		t.Errorf("the first page is %s", first.body)
+	}
+}
+
+func TestWatchAllCommits_Refusals(t *testing.T) {
+	w := start(t)
+	olga := w.token(identity.Claims{Roles: []identity.Role{identity.Operator}})
+	w.must("PUT", "/v1/config/k", w.as("acme", identity.Writer), "1")
+	for _, c := range []struct {
+		query, token, last string
+		status             int
+		text               string
+	}{
+		{"", "", "", 401, ""},
+		{"", w.as("acme", identity.Admin), "", 403, "role operator"},
+		{"?prefix=a", olga, "", 400, "no such parameter"},
+		{"?after_position=-1", olga, "", 400, "after_position"},
+		{"", olga, "7", 400, "last-event-id"},
+		{"", olga, "-7", 400, "last-event-id"},
+		{"", olga, "xyz-7", 400, "last-event-id"},
+		{"", olga, "0102030405060708-1", 409, "HISTORY_CHANGED"},
+		{"?after_position=9", olga, "", 409, "HISTORY_CHANGED"},
+	} {
+		var headers []string
+		if c.last != "" {
+			headers = []string{"Last-Event-ID: " + c.last}
+		}
+		if a := w.do("GET", "/v1/all-commits:watch"+c.query, c.token, "", headers...); a.status != c.status || !strings.Contains(a.body, c.text) {
+			t.Errorf("%q after %q: %d %s, want %d with %q", c.query, c.last, a.status, a.body, c.status, c.text)
+		}
+	}
+	if a := w.do("HEAD", "/v1/all-commits:watch", olga, ""); a.status != 405 {
+		t.Errorf("HEAD: %d", a.status)
 	}
 }

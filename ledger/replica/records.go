@@ -91,7 +91,8 @@ func (r *Recorded) Commit() (*ledger.Commit, error) {
 }
 
 // Records yields the commits of all records after a position, in the order of the
-// journal, until yield returns false. Commits of tenants that are not wanted are not
+// journal, until yield returns false. The commits of one record, which has no order
+// between tenants, are sorted by tenant. Commits of tenants that are not wanted are not
 // read; a nil wanted selects all. It returns the position up to which everything was
 // yielded, from which a caller can continue.
 func (r *Replica) Records(after ledger.Sequence, wanted func(ledger.Tenant) bool, yield func(Recorded) bool) (ledger.Sequence, error) {
@@ -164,13 +165,26 @@ func (t *tail) recordsAfter(after ledger.Sequence) []tailRecord {
 	return out
 }
 
+// byTenant are the record's commits in the order in which the file holds them: a record's
+// tenants are sorted by name. A reader that stops in the middle of a record can so
+// continue after a flush.
+func (r tailRecord) byTenant() []*ledger.Commit {
+	order := func(a, b *ledger.Commit) int { return cmp.Compare(a.Tenant, b.Tenant) }
+	if slices.IsSortedFunc(r.commits, order) {
+		return r.commits
+	}
+	commits := slices.Clone(r.commits)
+	slices.SortStableFunc(commits, order)
+	return commits
+}
+
 func (c *recordCursor) forward(after ledger.Sequence, yield func(Recorded) bool) (ledger.Sequence, error) {
 	runs := c.tx.Bucket(bucketRecords).Cursor()
 	k, b := runs.Seek(runKey(after+1, ""))
 	tails := c.tails
 	for k != nil || len(tails) > 0 {
 		if len(tails) > 0 && (k == nil || tails[0].sequence < ledger.Sequence(binary.BigEndian.Uint64(k))) {
-			for _, commit := range tails[0].commits {
+			for _, commit := range tails[0].byTenant() {
 				if ok, err := c.tailed(tails[0].sequence, commit, yield); !ok || err != nil {
 					return tails[0].sequence - 1, err
 				}
@@ -204,7 +218,7 @@ func (c *recordCursor) backward(before ledger.Sequence, yield func(Recorded) boo
 	tails := c.tails[:n]
 	for k != nil || len(tails) > 0 {
 		if last := len(tails) - 1; last >= 0 && (k == nil || tails[last].sequence >= ledger.Sequence(binary.BigEndian.Uint64(k))) {
-			for _, commit := range slices.Backward(tails[last].commits) {
+			for _, commit := range slices.Backward(tails[last].byTenant()) {
 				if ok, err := c.tailed(tails[last].sequence, commit, yield); !ok || err != nil {
 					return tails[last].sequence + 1, err
 				}

@@ -51,6 +51,8 @@ func besides(s *schemas, a *api) object {
 	for _, name := range []string{"created", "state", "commit", "progress", "canceled"} {
 		events[name] = s.ref(watched.Fields().ByName(protoreflect.Name(name)).Message())
 	}
+	placed := message("Ledger", "WatchAllCommits", false)
+	allEvents := object{"commit": s.ref(placed.Fields().ByName("commits").Message()), "progress": s.ref(placed)}
 	about := func(field string) string { return comment(create.Fields().ByName(protoreflect.Name(field))) }
 	return object{
 		"/v1/config/{key}": object{"put": put, "delete": change("deleteKey", "Deletes one key.")},
@@ -69,6 +71,22 @@ func besides(s *schemas, a *api) object {
 			},
 			"responses": object{
 				"200":     object{"description": "The stream", "content": object{"text/event-stream": object{"schema": text, "x-events": events}}},
+				"default": failed,
+			},
+		}},
+		"/v1/all-commits:watch": object{"get": object{
+			"operationId": "watchAllCommits", "tags": []string{"Ledger"}, "summary": "Sends the commits of all tenants as server-sent events.",
+			"description": "Events are commit, progress, and error, after which the stream ends; the data of each is JSON. " +
+				"An id, EPOCH-POSITION, means that everything up to that position was sent: sent back in Last-Event-ID, it resumes the stream.\n\nNeeds: the role operator.",
+			"parameters": []object{
+				tenant,
+				parameter("query", "after_position", "Send what comes after this position; 0 is the beginning. Absent: only new commits.", object{"type": "integer", "minimum": 0}),
+				parameter("query", "epoch", "The epoch that the position is from, hexadecimal.", text),
+				parameter("query", "omit_values", "Leave the values out; keys and what happened to them stay.", flag),
+				parameter("header", "Last-Event-ID", "Resume after this event, whatever the query says.", text),
+			},
+			"responses": object{
+				"200":     object{"description": "The stream", "content": object{"text/event-stream": object{"schema": text, "x-events": allEvents}}},
 				"default": failed,
 			},
 		}},

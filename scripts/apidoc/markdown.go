@@ -141,6 +141,9 @@ func paths(m method, between string) string {
 	if m.FullName() == "stele.v1.Config.Watch" {
 		out = append(out, "`GET /v1/watch`")
 	}
+	if m.FullName() == "stele.v1.Ledger.WatchAllCommits" {
+		out = append(out, "`GET /v1/all-commits:watch`")
+	}
 	if m.FullName() == "stele.v1.Ledger.Commit" {
 		out = append(out, "`PUT /v1/config/{key}`", "`DELETE /v1/config/{key}`")
 	}

@@ -53,11 +53,17 @@ func (r refused) Unwrap() error { return r.error }
 // gateway that cannot be reached at first is an error; one that goes away later
 // is waited for.
 func Watch(ctx context.Context, cfg Config) error {
-	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
 	f := &follower{Config: cfg, next: cfg.From}
+	return repeat(ctx, f.once, f.mayPass, func(err error) { f.Lost(err, f.next) })
+}
+
+// repeat makes streams until ctx is done, or until one ends with an error that does not
+// pass. The first stream must be created.
+func repeat(ctx context.Context, once func(context.Context) (created bool, err error), mayPass func(err error, created bool) bool, lost func(error)) error {
+	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
 	ever, wait := false, shortest
 	for {
-		created, err := f.once(ctx)
+		created, err := once(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -66,13 +72,13 @@ func Watch(ctx context.Context, cfg Config) error {
 			return r.error
 		}
 		ever = ever || created
-		if !ever || !f.mayPass(err, created) {
+		if !ever || !mayPass(err, created) {
 			return err
 		}
 		if created {
 			wait = shortest
 		}
-		f.Lost(err, f.next)
+		lost(err)
 		select {
 		case <-time.After(max(wait, failure.LimitDelay(err))):
 		case <-ctx.Done():
@@ -85,13 +91,15 @@ func Watch(ctx context.Context, cfg Config) error {
 // mayPass says whether trying again may help. A token that has just ended may
 // have been renewed, and another gateway may be behind what was seen.
 func (f *follower) mayPass(err error, created bool) bool {
+	return mayPass(err, created) || status.Code(err) == codes.OutOfRange && f.next > f.From
+}
+
+func mayPass(err error, created bool) bool {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted:
 		return true
 	case codes.Unauthenticated:
 		return created
-	case codes.OutOfRange:
-		return f.next > f.From
 	}
 	return false
 }

@@ -64,7 +64,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 }
 
 // deniedToAll are for operators.
-var deniedToAll = []string{"/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Sinks/GetRoutes"}
+var deniedToAll = []string{"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Sinks/GetRoutes"}
 
 // tellNothing are the methods that answer with nothing that is searched for; of
 // drift, because nobody edits a sink here.

@@ -1,0 +1,88 @@
+package follow
+
+import (
+	"context"
+	"io"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// AllConfig configures a watch of all tenants.
+type AllConfig struct {
+	Client stelev1.LedgerClient
+	// After is the position to begin after; nil for new commits only.
+	After *uint64
+
+	// Commit receives each commit once, in the order of the journal.
+	Commit func(*stelev1.PlacedCommit) error
+	// Lost is called when the connection is lost, with the position after which the
+	// watch resumes; nil before the first response.
+	Lost func(err error, after *uint64)
+}
+
+type allFollower struct {
+	AllConfig
+	epoch []byte
+	// ahead counts the commits after position After that were received: a record may
+	// come in several responses.
+	ahead int
+	// skip counts those of them that a new stream is to send again.
+	skip int
+}
+
+// All watches all tenants until ctx is done, a callback fails or the gateway refuses. It
+// resumes by itself after a lost connection, like Watch.
+func All(ctx context.Context, cfg AllConfig) error {
+	f := &allFollower{AllConfig: cfg}
+	return repeat(ctx, f.once, mayPass, func(err error) { f.Lost(err, f.After) })
+}
+
+// once watches over one stream, until it ends.
+func (f *allFollower) once(ctx context.Context) (created bool, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := f.Client.WatchAllCommits(ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: f.After, Epoch: f.epoch})
+	if err != nil {
+		return false, err
+	}
+	f.skip = f.ahead
+	for {
+		resp, err := stream.Recv()
+		if err == io.EOF {
+			err = status.Error(codes.Unavailable, "the gateway ended the watch")
+		}
+		if err != nil {
+			return created, err
+		}
+		created = true
+		if err := f.take(resp); err != nil {
+			return created, err
+		}
+	}
+}
+
+func (f *allFollower) take(resp *stelev1.WatchAllCommitsResponse) error {
+	for _, c := range resp.Commits {
+		if f.skip > 0 {
+			f.skip--
+			continue
+		}
+		if err := f.Commit(c); err != nil {
+			return refused{err}
+		}
+		f.ahead++
+	}
+	f.epoch = resp.Epoch
+	if f.After != nil && resp.Position <= *f.After {
+		return nil
+	}
+	f.After, f.ahead = &resp.Position, 0
+	for _, c := range resp.Commits {
+		if c.Position > resp.Position {
+			f.ahead++
+		}
+	}
+	return nil
+}
