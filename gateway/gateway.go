@@ -143,6 +143,7 @@ func New(cfg Config) (*Gateway, error) {
 		&stelev1.GetCheckpointRequest{}, &stelev1.ProveInclusionRequest{}, &stelev1.ProveConsistencyRequest{},
 		&stelev1.ListSinksRequest{}, &stelev1.ListParkedRequest{}, &stelev1.ListDriftRequest{}, &stelev1.ReplayRequest{},
 		&stelev1.RetryRequest{}, &stelev1.SkipRequest{}, &stelev1.CheckDriftRequest{}, &stelev1.GetRoutesRequest{}, &stelev1.ShredTenantRequest{},
+		&stelev1.ResolveDriftRequest{}, &stelev1.PlanRoutesRequest{},
 		&stelev1.ListSchemasRequest{}, &stelev1.ExplainKeyRequest{}, &stelev1.CheckValueRequest{}, &stelev1.CheckSchemaRequest{}, &stelev1.CheckLiveRequest{},
 		&configuration.Empty{}, &configuration.RetrieveConfigRequest{}, &configuration.RetrieveConfigRequests{},
 		&syncv1.SyncFlagsRequest{}, &syncv1.FetchAllFlagsRequest{}, &syncv1.GetMetadataRequest{},

@@ -54,7 +54,7 @@ func (g *Gateway) permit(ctx context.Context, method string, req any) error {
 		}
 		return p.on(toRead, string(prefix))
 	case *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.CheckAccessRequest, *stelev1.ListTenantsRequest,
-		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest,
+		*stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest, *stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.PlanRoutesRequest,
 		*configuration.Empty, *syncv1.GetMetadataRequest:
 		return nil // tells of no key
 	case *stelev1.ListSchemasRequest:

@@ -89,7 +89,7 @@ func askedBy(req any) asked {
 		return asked{}
 	case *stelev1.CommitRequest, *stelev1.GetHeadRequest, *stelev1.GetStatusRequest, *stelev1.ListTenantsRequest,
 		*stelev1.ListReadsRequest, *stelev1.CheckAccessRequest, *stelev1.ShredTenantRequest, *stelev1.GetCheckpointRequest, *stelev1.ProveConsistencyRequest,
-		*stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.ReplayRequest:
+		*stelev1.ListSinksRequest, *stelev1.GetRoutesRequest, *stelev1.PlanRoutesRequest, *stelev1.ReplayRequest:
 		return asked{}
 	case *stelev1.RetryRequest:
 		return oneOrNone(r.Key)
