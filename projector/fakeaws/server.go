@@ -52,6 +52,7 @@ type Server struct {
 	changes     map[string][]Change
 	events      []Event
 	buses       map[string]bool // by name
+	keys        map[string]bool // of KMS, by ID or alias
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -80,6 +81,7 @@ func Start() (*Server, error) {
 		parameters: make(map[string]*parameter),
 		changes:    make(map[string][]Change),
 		buses:      map[string]bool{"default": true},
+		keys:       make(map[string]bool),
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
