@@ -35,11 +35,16 @@ type driftKey struct {
 type drifted struct {
 	*stelev1.Drift
 	seen time.Time // last
+	// repairing is set while the item is being written again: a sweep does not find it
+	// then, and what became of it is not known yet.
+	repairing bool
 }
 
 const (
 	// remembered is how long what was repaired or adopted is told.
 	remembered = time.Hour
+	// repairKept is how long a finding is kept whose repair has no outcome yet.
+	repairKept = time.Minute
 	// told is the most that a list holds.
 	told = 1000
 )
@@ -59,12 +64,21 @@ func (d *drifts) note(f *stelev1.Drift) bool {
 	if again {
 		f.Found = was.Found
 	}
-	d.items[k] = &drifted{proto.CloneOf(f), now}
+	d.items[k] = &drifted{Drift: proto.CloneOf(f), seen: now}
 	return !again
 }
 
 func resolved(f *stelev1.Drift) bool {
 	return f.Action != stelev1.Drift_ACTION_REPORTED
+}
+
+// repairing notes that a finding is being written again.
+func (d *drifts) repairing(t ledger.Tenant, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.items[driftKey{t, name}]; f != nil {
+		f.repairing = true
+	}
 }
 
 // acted notes what became of a finding.
@@ -75,6 +89,7 @@ func (d *drifts) acted(t ledger.Tenant, name string, action stelev1.Drift_Action
 	if f == nil {
 		return
 	}
+	f.repairing = false
 	if failure != nil {
 		f.Failure = failure.Error()
 		return
@@ -120,7 +135,7 @@ func (d *drifts) swept(began time.Time, s *sweep) {
 		missed[driftKey{ledger.Tenant(u.Tenant), u.Name}] = true
 	}
 	for k, f := range d.items {
-		if !concerns(k.tenant) || !f.seen.Before(began) || missed[k] || missed[driftKey{tenant: k.tenant}] {
+		if !concerns(k.tenant) || !f.seen.Before(began) || f.repairing && time.Since(f.seen) < repairKept || missed[k] || missed[driftKey{tenant: k.tenant}] {
 			continue
 		}
 		if f.Action == stelev1.Drift_ACTION_KEPT || !resolved(f.Drift) || time.Since(f.seen) > remembered {
