@@ -212,7 +212,9 @@ func (g *Gateway) recordCommits(ctx context.Context, method string, commits []*s
 		c := placed.Info.Commit
 		if t := ledger.Tenant(c.Tenant); !recorded[t] {
 			recorded[t] = true
-			group.Go(func() error { return g.policy.Record(ctx, callerOf(ctx), policy.Methods[method], t, policy.Asked{Prefixes: []string{""}}, c.Revision) })
+			group.Go(func() error {
+				return g.policy.Record(ctx, callerOf(ctx), policy.Methods[method], t, policy.Asked{Prefixes: []string{""}}, c.Revision)
+			})
 		}
 	}
 	return group.Wait()

@@ -250,6 +250,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Sinks/CheckDrift", "an item", func(ctx context.Context) error {
 			return call(sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: "files", Name: "x"}))
 		}, "CheckDrift * @0"},
+		{"Sinks/ResolveDrift", "items", func(ctx context.Context) error {
+			return call(sinks.ResolveDrift(ctx, &stelev1.ResolveDriftRequest{Sink: "files", Resolution: stelev1.ResolveDriftRequest_RESOLUTION_REPAIR}))
+		}, "ResolveDrift * @0"},
 		{"Sinks/Replay", "a number", func(ctx context.Context) error {
 			return call(sinks.Replay(ctx, &stelev1.ReplayRequest{Sink: "files"}))
 		}, ""},
@@ -273,6 +276,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		}, ""},
 		{"Sinks/GetRoutes", "the routes", func(ctx context.Context) error {
 			return call(sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}))
+		}, ""},
+		{"Sinks/PlanRoutes", "counts", func(ctx context.Context) error {
+			return call(sinks.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: oneSink}))
 		}, ""},
 		{"flagd.sync.v1.FlagSyncService/FetchAllFlags", "the prefix", func(ctx context.Context) error {
 			return call(flags.FetchAllFlags(ctx, &syncv1.FetchAllFlagsRequest{Selector: "secrets"}))

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,10 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 	st.Name, st.Kind = sink.Name, sink.Kind
 	if !c.Has(identity.Operator) { // they are of all tenants, and an error may name a key
 		st.Writes, st.Failures, st.LastError, st.Failed = 0, 0, "", nil
+		st.Failing, st.Warnings = "", nil
+		if st.Stopped != "" {
+			st.Stopped = operatorsSeeWhy
+		}
 		if st.Owner != "" {
 			st.Owner = somebody
 		}
@@ -165,6 +170,27 @@ func (s sinksService) parked(ctx context.Context, sinks Sinks, sink string) (*st
 	return resp, nil
 }
 
+// operatorsSeeWhy replaces a reason that may name other tenants' keys and items.
+const operatorsSeeWhy = "operators see why"
+
+// uncompared keeps what the caller may see of what a sweep could not compare.
+func (s sinksService) uncompared(ctx context.Context, all []*stelev1.Uncompared) ([]*stelev1.Uncompared, error) {
+	c := callerOf(ctx)
+	sees, err := s.g.policy.Scope(c, policy.ToRead)
+	if err != nil {
+		return nil, err
+	}
+	if !sees.Everywhere() { // an item's name is not a key, and may tell of one
+		all = slices.DeleteFunc(all, func(u *stelev1.Uncompared) bool { return u.Name != "" })
+	}
+	if !c.Has(identity.Operator) {
+		for _, u := range all {
+			u.Reason = operatorsSeeWhy
+		}
+	}
+	return all, nil
+}
+
 // ListParked returns the keys that a sink would not take.
 func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedRequest) (*stelev1.ListParkedResponse, error) {
 	sinks, err := s.g.sink(req.Sink)
@@ -194,7 +220,14 @@ func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) 
 		return nil, err
 	}
 	drift, err := readable(ctx, s.g, reply.Drift.GetDrift())
-	return &stelev1.ListDriftResponse{Drift: drift, More: reply.Drift.GetMore()}, err
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.ListDriftResponse{Drift: drift, More: reply.Drift.GetMore(), Checked: reply.Drift.GetChecked()}
+	if resp.Uncompared, err = s.uncompared(ctx, reply.Drift.GetUncompared()); err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // Replay has a sink written again.
@@ -233,7 +266,27 @@ func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftReq
 	if err != nil {
 		return nil, err
 	}
-	return reply.Check, recordTold(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, reply.Check.GetDrift())
+	resp := cmp.Or(reply.Check, &stelev1.CheckDriftResponse{})
+	if resp.GetStopped() != "" && !callerOf(ctx).Has(identity.Operator) {
+		resp.Stopped = operatorsSeeWhy
+	}
+	if resp.Uncompared, err = s.uncompared(ctx, resp.GetUncompared()); err != nil {
+		return nil, err
+	}
+	return resp, recordTold(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, resp.GetDrift())
+}
+
+// ResolveDrift adopts, repairs or prunes what has drifted in a sink.
+func (s sinksService) ResolveDrift(ctx context.Context, req *stelev1.ResolveDriftRequest) (*stelev1.ResolveDriftResponse, error) {
+	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: req}})
+	if err != nil {
+		return nil, err
+	}
+	resp := cmp.Or(reply.Resolve, &stelev1.ResolveDriftResponse{})
+	if resp.Uncompared, err = s.uncompared(ctx, resp.GetUncompared()); err != nil {
+		return nil, err
+	}
+	return resp, recordTold(ctx, s.g, stelev1.Sinks_ResolveDrift_FullMethodName, resp.GetDrift())
 }
 
 // GetRoutes returns the routes in force.
@@ -251,7 +304,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 	if err != nil {
 		return nil, err
 	}
-	if order.GetCheck() == nil {
+	if order.GetCheck() == nil && order.GetResolve() == nil { // those compare all of the sink first
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, orderTimeout)
 		defer cancel()

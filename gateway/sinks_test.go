@@ -6,9 +6,11 @@ import (
 	"testing"
 
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 const oneSink = `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"a/","sinks":["files"]}]}`
@@ -31,7 +33,13 @@ func (f *fixture) sinkCalls(sink string) map[string]func(context.Context) error 
 		"CheckDrift": func(ctx context.Context) error {
 			return failed(c.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: sink}))
 		},
+		"ResolveDrift": func(ctx context.Context) error {
+			return failed(c.ResolveDrift(ctx, &stelev1.ResolveDriftRequest{Sink: sink, Resolution: stelev1.ResolveDriftRequest_RESOLUTION_REPAIR}))
+		},
 		"GetRoutes": func(ctx context.Context) error { return failed(c.GetRoutes(ctx, &stelev1.GetRoutesRequest{})) },
+		"PlanRoutes": func(ctx context.Context) error {
+			return failed(c.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: oneSink}))
+		},
 	}
 }
 
@@ -40,7 +48,8 @@ func TestWhoMayAskSinks(t *testing.T) {
 	operator := f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
 	const see, decide, operate = 1, 2, 4
 	needs := map[string]int{
-		"ListSinks": see, "ListParked": see, "ListDrift": see, "Replay": decide, "Retry": decide, "Skip": decide, "CheckDrift": decide, "GetRoutes": operate,
+		"ListSinks": see, "ListParked": see, "ListDrift": see, "Replay": decide, "Retry": decide, "Skip": decide, "CheckDrift": decide, "ResolveDrift": decide,
+		"GetRoutes": operate, "PlanRoutes": operate,
 	}
 	for name, call := range f.sinkCalls("files") {
 		for _, tc := range []struct {
@@ -63,7 +72,7 @@ func TestWhoMayAskSinks(t *testing.T) {
 			switch {
 			case tc.who == "nobody":
 				want = codes.Unauthenticated
-			case tc.may&needs[name] != 0 && name == "GetRoutes":
+			case tc.may&needs[name] != 0 && (name == "GetRoutes" || name == "PlanRoutes"):
 				want = codes.OK
 			case tc.may&needs[name] != 0:
 				want = codes.Unavailable
@@ -79,7 +88,7 @@ func TestOnlySinksThatTheRoutesName(t *testing.T) {
 	f := start(t, routed(t, oneSink))
 	ctx := f.as(t, "acme", identity.Operator)
 	for name, call := range f.sinkCalls("flies") {
-		if name == "ListSinks" || name == "GetRoutes" {
+		if name == "ListSinks" || name == "GetRoutes" || name == "PlanRoutes" {
 			continue
 		}
 		if err := call(ctx); status.Code(err) != codes.NotFound || !strings.Contains(err.Error(), `no sink "flies" among [files]`) {
@@ -94,9 +103,51 @@ func TestOnlySinksThatTheRoutesName(t *testing.T) {
 			_, err := c.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: "files", Name: strings.Repeat("n", 2049)})
 			return err
 		},
+		"resolution": func() error {
+			_, err := c.ResolveDrift(ctx, &stelev1.ResolveDriftRequest{Sink: "files"})
+			return err
+		},
+		"routes": func() error {
+			_, err := c.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: `{"sinks":[]}`})
+			return err
+		},
 	} {
 		if err := call(); status.Code(err) != codes.InvalidArgument || field(err) != want {
 			t.Errorf("a bad %s: %v", want, err)
+		}
+	}
+}
+
+// A plan counts what other routes would add to each sink, leave behind, and rewrite,
+// over all tenants.
+func TestPlanRoutes(t *testing.T) {
+	f := start(t, routed(t, `{"sinks":{"files":{"kind":"directory"},"old":{"kind":"directory"},"same":{"kind":"directory"}},
+		"routes":[{"prefix":"a/","sinks":["files","old"]},{"prefix":"b/","sinks":["files"]},{"prefix":"c/","sinks":["same"]}]}`))
+	for _, tenant := range []ledger.Tenant{"acme", "globex"} {
+		ctx := f.as(t, tenant, identity.Writer)
+		for _, key := range []string{"a/1", "a/2", "b/1", "c/1", "d/1"} {
+			f.commit(t, ctx, set(key, "1"))
+		}
+	}
+	c := stelev1.NewSinksClient(f.conn)
+	resp, err := c.PlanRoutes(f.as(t, "acme", identity.Operator), &stelev1.PlanRoutesRequest{Routes: `{
+		"sinks":{"files":{"kind":"directory","mode":"0644"},"more":{"kind":"directory"},"same":{"kind":"directory"}},
+		"routes":[{"prefix":"a/1","sinks":["files"]},{"prefix":"b/","sinks":["files","more"]},{"prefix":"c/","sinks":["same"]},{"prefix":"d/","sinks":["more"]}]}`})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []*stelev1.SinkPlan{
+		{Sink: "files", Kind: "directory", Unrouted: 2, Rewritten: 4},
+		{Sink: "more", Kind: "directory", Added: 4},
+		{Sink: "old", Kind: "directory", Unrouted: 4, Removed: true},
+		{Sink: "same", Kind: "directory", Rewritten: 2},
+	}
+	if len(resp.Sinks) != len(want) {
+		t.Fatalf("the plan is %v", resp)
+	}
+	for i, s := range resp.Sinks {
+		if !proto.Equal(s, want[i]) {
+			t.Errorf("%v, want %v", s, want[i])
 		}
 	}
 }

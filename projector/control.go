@@ -76,6 +76,11 @@ func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stel
 			st.Position, st.Head = uint64(at[t]), uint64(head)
 		}
 	}
+	stop, _, err := readStop(ctx, notes, sink)
+	if err != nil {
+		return nil, err
+	}
+	st.Stopped = stop.Reason
 	letters, err := c.letters(ctx, sink, t)
 	st.Parked = waiting(letters)
 	return st, err

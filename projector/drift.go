@@ -3,6 +3,7 @@ package projector
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -18,6 +19,12 @@ type drifts struct {
 	mu    sync.Mutex // guards all below
 	items map[driftKey]*drifted
 	last  time.Time // when the last sweep of everything began
+	// uncompared is what the last sweep of each tenant could not compare.
+	uncompared []*stelev1.Uncompared
+	// expected is what the store should hold, as of the last sweep of each tenant, and
+	// adopted how many changes were adopted since the last sweep of everything.
+	expected map[ledger.Tenant]expectation
+	adopted  int
 }
 
 type driftKey struct {
@@ -28,11 +35,16 @@ type driftKey struct {
 type drifted struct {
 	*stelev1.Drift
 	seen time.Time // last
+	// repairing is set while the item is being written again: a sweep does not find it
+	// then, and what became of it is not known yet.
+	repairing bool
 }
 
 const (
 	// remembered is how long what was repaired or adopted is told.
 	remembered = time.Hour
+	// repairKept is how long a finding is kept whose repair has no outcome yet.
+	repairKept = time.Minute
 	// told is the most that a list holds.
 	told = 1000
 )
@@ -52,12 +64,21 @@ func (d *drifts) note(f *stelev1.Drift) bool {
 	if again {
 		f.Found = was.Found
 	}
-	d.items[k] = &drifted{proto.CloneOf(f), now}
+	d.items[k] = &drifted{Drift: proto.CloneOf(f), seen: now}
 	return !again
 }
 
 func resolved(f *stelev1.Drift) bool {
-	return f.Action == stelev1.Drift_ACTION_REPAIRED || f.Action == stelev1.Drift_ACTION_ADOPTED
+	return f.Action != stelev1.Drift_ACTION_REPORTED
+}
+
+// repairing notes that a finding is being written again.
+func (d *drifts) repairing(t ledger.Tenant, name string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.items[driftKey{t, name}]; f != nil {
+		f.repairing = true
+	}
 }
 
 // acted notes what became of a finding.
@@ -68,6 +89,7 @@ func (d *drifts) acted(t ledger.Tenant, name string, action stelev1.Drift_Action
 	if f == nil {
 		return
 	}
+	f.repairing = false
 	if failure != nil {
 		f.Failure = failure.Error()
 		return
@@ -102,16 +124,76 @@ func (d *drifts) gone(t ledger.Tenant, name string) {
 	}
 }
 
-// swept forgets, after a sweep of everything, what that has not found again.
-func (d *drifts) swept(began time.Time) {
+// swept takes in what a sweep has seen, and forgets what it has not found again. Of
+// what it could not compare nothing new is known.
+func (d *drifts) swept(began time.Time, s *sweep) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.last = began
+	concerns := func(t ledger.Tenant) bool { return s.only == "" || s.only == t }
+	missed := make(map[driftKey]bool)
+	for _, u := range s.uncompared {
+		missed[driftKey{ledger.Tenant(u.Tenant), u.Name}] = true
+	}
 	for k, f := range d.items {
-		if f.seen.Before(began) && (!resolved(f.Drift) || time.Since(f.seen) > remembered) {
+		if !concerns(k.tenant) || !f.seen.Before(began) || f.repairing && time.Since(f.seen) < repairKept || missed[k] || missed[driftKey{tenant: k.tenant}] {
+			continue
+		}
+		if f.Action == stelev1.Drift_ACTION_KEPT || !resolved(f.Drift) || time.Since(f.seen) > remembered {
 			delete(d.items, k)
 		}
 	}
+	d.uncompared = slices.DeleteFunc(d.uncompared, func(u *stelev1.Uncompared) bool { return concerns(ledger.Tenant(u.Tenant)) })
+	d.uncompared = append(d.uncompared, s.uncompared...)
+	if s.only == "" {
+		d.last, d.adopted, d.expected = began, 0, nil
+	}
+	if d.expected == nil {
+		d.expected = make(map[ledger.Tenant]expectation)
+	}
+	maps.Copy(d.expected, s.expected)
+}
+
+// adopting counts changes that are about to be adopted, and returns how many that are
+// since the last sweep of everything, and how many items the store should hold.
+func (d *drifts) adopting(s *sweep, changes int) (n, total int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.adopted += changes
+	for _, e := range d.expected {
+		total += e.adopts
+	}
+	return d.adopted, total
+}
+
+// unresolved counts the items of other tenants that are missing or changed, of keys
+// that adopt says drift is adopted for, and the items that the store should hold.
+func (d *drifts) unresolved(except ledger.Tenant, adopt func(ledger.Key) bool) (n, total int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for k, f := range d.items {
+		if except == "" || k.tenant == except || resolved(f.Drift) || !adopt(ledger.Key(f.Key)) {
+			continue
+		}
+		if f.Kind == stelev1.Drift_KIND_EDITED || f.Kind == stelev1.Drift_KIND_DELETED {
+			n++
+		}
+	}
+	for _, e := range d.expected {
+		total += e.adopts
+	}
+	return n, total
+}
+
+// countUncompared is how much of the tenant, or of all for "", could not be compared.
+func (d *drifts) countUncompared(t ledger.Tenant) (n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, u := range d.uncompared {
+		if t == "" || u.Tenant == string(t) {
+			n++
+		}
+	}
+	return n
 }
 
 func (d *drifts) lastSwept() time.Time {
@@ -143,6 +225,14 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 		if t == "" || k.tenant == t {
 			resp.Drift = append(resp.Drift, proto.CloneOf(f.Drift))
 		}
+	}
+	for _, u := range d.uncompared {
+		if (t == "" || u.Tenant == string(t)) && len(resp.Uncompared) < told {
+			resp.Uncompared = append(resp.Uncompared, u)
+		}
+	}
+	if !d.last.IsZero() {
+		resp.Checked = timestamppb.New(d.last)
 	}
 	slices.SortFunc(resp.Drift, func(a, b *stelev1.Drift) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Name, b.Name))

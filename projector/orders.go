@@ -102,6 +102,10 @@ func (r *runner) obey(ctx context.Context, order *stelev1.SinkOrder, reply *stel
 		var err error
 		reply.Check, err = r.check(ctx, t, o.Check.Name)
 		return err
+	case *stelev1.SinkOrder_Resolve:
+		var err error
+		reply.Resolve, err = r.resolve(ctx, t, o.Resolve)
+		return err
 	case *stelev1.SinkOrder_Replay:
 		do = func() { reply.Replay, failed = r.replay(ctx, t, ledger.Revision(o.Replay.FromRevision)) }
 	case *stelev1.SinkOrder_Retry:
@@ -127,6 +131,7 @@ func (r *runner) status(t ledger.Tenant) *stelev1.SinkStatus {
 		}
 		at := l.position()
 		st.LagRevisions += uint64(l.head - at)
+		st.Pending += l.pending()
 		if l.tenant == t {
 			st.Position, st.Head = uint64(at), uint64(l.head)
 		}
@@ -137,10 +142,21 @@ func (r *runner) status(t ledger.Tenant) *stelev1.SinkStatus {
 	if !oldest.IsZero() && st.LagRevisions > 0 {
 		st.Lag = durationpb.New(time.Since(oldest))
 	}
+	if left, ok := r.speed.left(st.Pending); ok {
+		st.TimeLeft = durationpb.New(left)
+	}
 	if r.open.Load() {
 		st.Parked = waiting(r.parked.of(t, ""))
 	}
+	if why, since := r.failing(t); why != nil {
+		st.Failing, st.FailingSince = why.Error(), timestamppb.New(since)
+	}
+	if w, ok := r.sink.(Warner); ok {
+		st.Warnings = w.Warnings()
+	}
+	st.Stopped = r.stop.reason()
 	st.Drifted = uint32(r.drift.count(t))
+	st.Uncompared = uint32(r.drift.countUncompared(t))
 	if at := r.drift.lastSwept(); !at.IsZero() {
 		st.Checked = timestamppb.New(at)
 	}
@@ -158,7 +174,17 @@ func (r *runner) statusNotOpen(ctx context.Context, t ledger.Tenant) (*stelev1.S
 	}
 	st.Kind, st.Owner = r.spec.Kind, r.p.host
 	r.tally(st)
+	r.failingToOpen(st)
 	return st, nil
+}
+
+// failingToOpen notes why the sink cannot be opened, if so.
+func (r *runner) failingToOpen(st *stelev1.SinkStatus) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.openFailed.IsZero() && r.lastErr != nil {
+		st.Failing, st.FailingSince = r.lastErr.Error(), timestamppb.New(r.openFailed)
+	}
 }
 
 // tally tells what went well and what did not.
@@ -186,6 +212,7 @@ func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 			_ = r.call(ctx, func() { out[name] = r.status("") }) // nil, when it is being handed over
 		case r.held.Load():
 			out[name] = &stelev1.SinkStatus{}
+			r.failingToOpen(out[name])
 		}
 	}
 	return out
@@ -239,7 +266,7 @@ func (r *runner) skip(ctx context.Context, t ledger.Tenant, key ledger.Key) (*st
 	for _, letter := range r.parked.of(t, key) {
 		var err error
 		if letter.Skipped = true; r.store != nil {
-			err = r.parked.put(ctx, letter)
+			err = r.parked.put(ctx, letter, time.Now())
 		} else {
 			err = r.parked.remove(ctx, r.parked.slot(letter.Tenant, letter.Key, letter.Revision))
 		}

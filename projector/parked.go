@@ -68,7 +68,8 @@ type parked struct {
 
 type parkedLetter struct {
 	letter
-	seq ledger.Sequence
+	seq   ledger.Sequence
+	tried time.Time // last by this process; zero for never
 }
 
 func (p *parked) slot(t ledger.Tenant, key ledger.Key, rev ledger.Revision) slot {
@@ -93,12 +94,56 @@ func readLetters(ctx context.Context, notes *journal.Notes, sink string, yield f
 func (p *parked) load(ctx context.Context) error {
 	p.letters = make(map[slot]parkedLetter)
 	return readLetters(ctx, p.notes, p.sink, func(l letter, seq ledger.Sequence) {
-		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{l, seq}
+		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{letter: l, seq: seq}
 	})
 }
 
+// keep removes the letters of other keys: their routes lead elsewhere now.
+func (p *parked) keep(ctx context.Context, wants func(ledger.Key) bool) error {
+	for s := range p.letters {
+		if wants(s.key) {
+			continue
+		}
+		if err := p.remove(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// triedAgain notes one more refusal of what is parked already, for the same reason.
+// The count of attempts is kept in memory only: it is not worth a durable write.
+func (p *parked) triedAgain(l letter, now time.Time) bool {
+	s := p.slot(l.Tenant, l.Key, l.Revision)
+	is, ok := p.letters[s]
+	if !ok || is.Skipped || is.Revision != l.Revision || is.Reason != l.Reason {
+		return false
+	}
+	is.Attempts += l.Attempts
+	is.tried = now
+	p.letters[s] = is
+	return true
+}
+
+// due returns letters that were last tried before a time, at most so many, and notes
+// that they are tried now.
+func (p *parked) due(before time.Time, most int) []letter {
+	var out []letter
+	for s, l := range p.letters {
+		if len(out) == most {
+			break
+		}
+		if !l.Skipped && l.tried.Before(before) {
+			l.tried = time.Now()
+			p.letters[s] = l
+			out = append(out, l.letter)
+		}
+	}
+	return out
+}
+
 // put makes a letter durable in its slot.
-func (p *parked) put(ctx context.Context, l letter) error {
+func (p *parked) put(ctx context.Context, l letter, tried time.Time) error {
 	s := p.slot(l.Tenant, l.Key, l.Revision)
 	body, err := json.Marshal(l)
 	if err != nil {
@@ -108,7 +153,7 @@ func (p *parked) put(ctx context.Context, l letter) error {
 	if err != nil {
 		return fmt.Errorf("park %s of %s: %w", l.Key, l.Tenant, err)
 	}
-	p.letters[s] = parkedLetter{l, seq}
+	p.letters[s] = parkedLetter{l, seq, tried}
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -127,9 +128,12 @@ func (p *Projector) run(ctx context.Context) {
 	var last *routes.Table
 	for {
 		// Without the replica there are no routes, and nothing to write either.
-		if t, _, err := p.cfg.Routes.Table(); err == nil && t != last && p.cfg.Replica.Ready() {
+		if t, rev, err := p.cfg.Routes.Table(); err == nil && t != last && p.cfg.Replica.Ready() {
 			p.route(ctx, t)
 			last = t
+			if rev > 0 { // those of a file may differ from other processes'
+				p.forget(ctx, t)
+			}
 		}
 		select {
 		case <-tick.C:
@@ -163,6 +167,22 @@ func (p *Projector) route(ctx context.Context, t *routes.Table) {
 		var done sync.WaitGroup
 		done.Go(func() { r.run(ctx) })
 		p.runners[name] = &running{r, func() { cancel(); done.Wait() }}
+	}
+}
+
+// forget removes the dead letters of sinks that the table does not name.
+func (p *Projector) forget(ctx context.Context, t *routes.Table) {
+	var gone []ledger.Sequence
+	err := readLetters(ctx, p.parked, "", func(l letter, seq ledger.Sequence) {
+		if _, named := t.Sinks[l.Sink]; !named {
+			gone = append(gone, seq)
+		}
+	})
+	for _, seq := range gone {
+		err = errors.Join(err, p.parked.Remove(ctx, seq))
+	}
+	if err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("remove the parked keys of sinks that the routes no longer name", "error", err)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,8 +175,8 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 	second.Close()
 }
 
-// Rerouted keys leave the store that they were in, and come to the one they are
-// routed to now.
+// Rerouted keys come to the store that they are routed to now. In the one that they
+// were in they are kept until somebody says that they may go, and are no drift.
 func TestRoutesThatChange(t *testing.T) {
 	w := newWorld(t, toStore)
 	w.start(w.node, true)
@@ -183,14 +184,40 @@ func TestRoutesThatChange(t *testing.T) {
 	w.equal("a/", "acme")
 	w.commit(ledger.System, map[ledger.Key]string{routes.Key: `{"sinks":{"store":{}},"routes":[{"prefix":"b/","sinks":["store"]}]}`})
 	until(t, func() bool { return w.store.puts() > 2 }, func() string { return "b/1 does not come" })
-	w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}})
+	found := w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
+	if len(found) != 2 || found[0].Kind != stelev1.Drift_KIND_UNROUTED || found[0].Action != stelev1.Drift_ACTION_KEPT {
+		t.Errorf("it finds %v", found)
+	}
+	if n := len(w.store.values()); n != 3 {
+		t.Errorf("the store holds %d items, not all three", n)
+	}
+	if st := w.status("store", ""); st.Drifted != 0 {
+		t.Errorf("%d items have drifted", st.Drifted)
+	}
+	_, rev, err := w.routes.Table()
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := &stelev1.ResolveDriftRequest{Resolution: stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, RoutesRevision: uint64(rev) + 1}
+	c := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
+	reply, err := c.Ask(t.Context(), "store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: early}})
+	if err != nil || !strings.Contains(reply.Error, "does not use the new routes yet") {
+		t.Errorf("by routes that are not in force: %v, %v", reply, err)
+	}
+	if n := w.resolve("store", stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, false).Resolved; n != 2 {
+		t.Errorf("%d items are pruned", n)
+	}
 	w.equal("b/", "acme")
 }
 
 func TestDrift(t *testing.T) {
 	for _, policy := range []routes.Drift{routes.Report, routes.Repair, routes.Adopt} {
 		t.Run(string(policy), func(t *testing.T) {
-			w := newWorld(t, fmt.Sprintf(`{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"],"drift":%q}]}`, policy))
+			adopts := ""
+			if policy == routes.Adopt {
+				adopts = `,"adopt_deletions":true`
+			}
+			w := newWorld(t, fmt.Sprintf(`{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"],"drift":%q%s}]}`, policy, adopts))
 			w.start(w.node, true)
 			w.commit("acme", map[ledger.Key]string{"a/edited": "1", "a/deleted": "2", "a/fine": "3", "a/back": "4"})
 			w.commit("acme", map[ledger.Key]string{"a/back": ""})

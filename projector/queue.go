@@ -19,9 +19,15 @@ type queue struct {
 	lines map[ledger.Tenant]*line
 	turns []*line // all lines, in the order of their turns
 	turn  int
-	// failing is how many entries have failed since they were last written.
-	failing int
 }
+
+// Lanes of a line, in the order in which they are written. New changes go before
+// the backfill: what the sink was behind when it was opened, replayed or rerouted.
+const (
+	fresh = iota
+	backfill
+	lanes
+)
 
 // line is what a sink does not have yet of one tenant.
 type line struct {
@@ -35,10 +41,19 @@ type line struct {
 	read ledger.Revision
 	walk ledger.Revision // the head that it began at; 0 while there is none
 	next string
+	// unwalked estimates how many keys the walk has not put into entries yet.
+	unwalked uint64
+	// backfill is the newest revision of the backfill; later changes are new.
+	backfill ledger.Revision
 
 	entries map[ledger.Key]*entry
-	order   []*entry // the oldest first
-	gone    int      // how many of order are no entries any more
+	lanes   [lanes]lane
+}
+
+// lane is a part of a line's entries, the oldest first.
+type lane struct {
+	order []*entry
+	gone  int // how many of order are in the lane no longer
 }
 
 // entry is a key that the sink does not have yet.
@@ -52,6 +67,7 @@ type entry struct {
 	changes []change
 	queued  time.Time
 
+	lane  int
 	busy  bool
 	gone  bool
 	retry bool // parked: the position does not wait for it
@@ -60,6 +76,7 @@ type entry struct {
 	replace, next *Item
 	// What went wrong so far.
 	tries  int
+	err    error     // of the last try
 	failed time.Time // first
 	not    time.Time // before then
 }
@@ -99,9 +116,16 @@ func (q *queue) full(l *line) bool {
 func (q *queue) add(l *line, key ledger.Key, c change, now time.Time) {
 	e := l.entries[key]
 	if e == nil {
-		e = &entry{line: l, key: key, since: c.revision, queued: now}
+		e = &entry{line: l, key: key, since: c.revision, queued: now, lane: backfill}
 		l.entries[key] = e
-		l.order = append(l.order, e)
+		if c.revision > l.backfill {
+			e.lane = fresh
+		}
+		l.lanes[e.lane].order = append(l.lanes[e.lane].order, e)
+	} else if e.lane == backfill && c.revision > l.backfill {
+		l.lanes[backfill].leave(e)
+		e.lane = fresh
+		l.lanes[fresh].order = append(l.lanes[fresh].order, e)
 	}
 	e.newest = max(e.newest, c.revision)
 	e.since = min(e.since, c.revision)
@@ -127,12 +151,12 @@ func (q *queue) again(l *line, key ledger.Key, c change, replace *Item) bool {
 		}
 		return !q.every
 	}
-	e := &entry{line: l, key: key, since: c.revision, newest: c.revision, queued: time.Now(), retry: true, replace: replace}
+	e := &entry{line: l, key: key, since: c.revision, newest: c.revision, queued: time.Now(), lane: backfill, retry: true, replace: replace}
 	if q.every {
 		e.changes = []change{c}
 	}
 	l.entries[key] = e
-	l.order = append(l.order, e)
+	l.lanes[backfill].order = append(l.lanes[backfill].order, e)
 	return true
 }
 
@@ -160,52 +184,78 @@ func (l *line) waiting() time.Time {
 	return oldest
 }
 
-// take marks up to most entries as busy whose time has come, turn by turn one of
-// each line, so that a tenant with many does not keep the others waiting. Of a queue
-// that is whole it takes all of one line. When there are none it returns when the
-// next one's time comes, zero for never.
+// pending is how many writes the line still needs, as far as that is known.
+func (l *line) pending() uint64 {
+	n := l.unwalked
+	if l.walk == 0 {
+		n = uint64(l.head - min(l.head, l.read))
+	}
+	for _, e := range l.entries {
+		n += uint64(max(1, len(e.changes)))
+	}
+	return n
+}
+
+// take marks up to most entries as busy whose time has come: new changes of all
+// lines, and then the backfill. Turn by turn it takes one of each line, so that a
+// tenant with many does not keep the others waiting. Of a queue that is whole it
+// takes all of one line. When there are none it returns when the next one's time
+// comes, zero for never.
 func (q *queue) take(now time.Time, most int) (taken []*entry, next time.Time) {
-	for idle := 0; idle < len(q.turns); {
-		q.turn %= len(q.turns)
-		got, later := q.turns[q.turn].ready(now, q.whole)
-		q.turn++
-		if len(got) == 0 {
-			idle++
-			if next.IsZero() || !later.IsZero() && later.Before(next) {
-				next = later
+	for lane := range lanes {
+		for idle := 0; idle < len(q.turns); {
+			q.turn %= len(q.turns)
+			got, later := q.turns[q.turn].ready(now, q.whole, lane)
+			q.turn++
+			if len(got) == 0 {
+				idle++
+				if next.IsZero() || !later.IsZero() && later.Before(next) {
+					next = later
+				}
+				continue
 			}
-			continue
-		}
-		idle = 0
-		for _, e := range got {
-			e.busy = true
-		}
-		if taken = append(taken, got...); q.whole || len(taken) == most {
-			break
+			idle = 0
+			for _, e := range got {
+				e.busy = true
+			}
+			if taken = append(taken, got...); q.whole || len(taken) == most {
+				return taken, next
+			}
 		}
 	}
 	return taken, next
 }
 
-// ready returns the oldest entry whose time has come, or all of those when the line
-// is taken whole and none is being written, and when the next one's time comes.
-func (l *line) ready(now time.Time, whole bool) (ready []*entry, next time.Time) {
-	for _, e := range l.order {
-		switch {
-		case e.gone:
-		case e.busy && whole:
-			return nil, time.Time{}
-		case e.busy:
-		case now.Before(e.not):
-			if next.IsZero() || e.not.Before(next) {
-				next = e.not
-			}
-		default:
-			ready = append(ready, e)
-			if !whole {
-				return ready, next
+// ready returns the oldest entry of a lane whose time has come, and when the next
+// one's time comes. When the line is taken whole it returns all entries whose time
+// has come, of all lanes, if one is in the lane and none is being written.
+func (l *line) ready(now time.Time, whole bool, of int) (ready []*entry, next time.Time) {
+	due := false
+	for i := range l.lanes {
+		if i != of && !whole {
+			continue
+		}
+		for _, e := range l.lanes[i].order {
+			switch {
+			case e.gone || e.lane != i:
+			case e.busy && whole:
+				return nil, time.Time{}
+			case e.busy:
+			case now.Before(e.not):
+				if next.IsZero() || e.not.Before(next) {
+					next = e.not
+				}
+			default:
+				due = due || i == of
+				ready = append(ready, e)
+				if !whole {
+					return ready, next
+				}
 			}
 		}
+	}
+	if !due {
+		return nil, next
 	}
 	return ready, next
 }
@@ -213,10 +263,7 @@ func (l *line) ready(now time.Time, whole bool) (ready []*entry, next time.Time)
 // done takes what was written out of the queue: the key's value at a revision, or
 // its oldest change.
 func (q *queue) done(e *entry, written ledger.Revision) {
-	if e.tries > 0 {
-		q.failing--
-	}
-	e.busy, e.tries, e.failed, e.not, e.retry = false, 0, time.Time{}, time.Time{}, false
+	e.busy, e.tries, e.err, e.failed, e.not, e.retry = false, 0, nil, time.Time{}, time.Time{}, false
 	e.replace, e.next = e.next, nil
 	if q.every {
 		e.changes = e.changes[1:]
@@ -235,15 +282,15 @@ func (q *queue) done(e *entry, written ledger.Revision) {
 }
 
 // putBack is for an entry whose write failed: it is tried again after a pause that
-// grows with every try.
-func (q *queue) putBack(e *entry, now time.Time) {
+// grows with every try, without end.
+func (q *queue) putBack(e *entry, now time.Time, why error) {
 	q.release(e)
 	if e.tries == 0 {
 		e.failed = now
-		q.failing++
 	}
 	e.tries++
-	e.not = now.Add(pause(e.tries))
+	e.err = why
+	e.not = now.Add(pause(e.tries, longestPause))
 }
 
 // release is for an entry that was taken and not tried.
@@ -255,30 +302,39 @@ func (q *queue) release(e *entry) {
 }
 
 func (q *queue) drop(e *entry) {
-	l := e.line
-	delete(l.entries, e.key)
+	delete(e.line.entries, e.key)
 	e.gone = true
+	e.line.lanes[e.lane].leave(e)
+}
+
+// leave counts an entry that is in the lane no longer, and drops those once they are
+// more than half.
+func (l *lane) leave(gone *entry) {
 	if l.gone++; l.gone > len(l.order)/2 {
-		l.order = slices.DeleteFunc(l.order, func(e *entry) bool { return e.gone })
+		l.order = slices.DeleteFunc(l.order, func(e *entry) bool { return e == gone || e.gone || e.lane != gone.lane })
 		l.gone = 0
 	}
 }
 
-// rewind has the line read once more from a revision on.
+// rewind has the line read once more from a revision on, as a backfill.
 func (l *line) rewind(from ledger.Revision) {
-	l.read, l.walk, l.next = min(l.read, from), 0, ""
+	l.read, l.walk, l.next, l.unwalked = min(l.read, from), 0, "", 0
+	l.backfill = l.head
 }
 
 const (
 	firstPause = 5 * time.Millisecond
-	longPause  = 5 * time.Second
+	// longPause is the longest pause of a sink that does not answer, longestPause
+	// that of a key whose writes fail.
+	longPause    = 5 * time.Second
+	longestPause = 30 * time.Second
 )
 
-// pause before a try, with some chance in it, so that what failed together is not
-// tried together.
-func pause(tries int) time.Duration {
-	d := longPause
-	if tries < 10 {
+// pause before a try, at most so long, with some chance in it, so that what failed
+// together is not tried together.
+func pause(tries int, most time.Duration) time.Duration {
+	d := most
+	if tries < 13 { // firstPause<<13 is more than longestPause
 		d = min(d, firstPause<<tries)
 	}
 	return d/2 + rand.N(d/2)

@@ -1,6 +1,7 @@
 package projector
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -46,7 +47,7 @@ func TestALineIsTakenWhole(t *testing.T) {
 		t.Errorf("%d are taken while others are written", len(more))
 	}
 	q.done(first[1], 1)
-	q.putBack(first[2], now)
+	q.putBack(first[2], now, errors.New("once"))
 	more, _ := q.take(now, 0)
 	if len(more) != 1 || more[0].key != "d" {
 		t.Errorf("%d are taken, not the one whose time has come", len(more))
@@ -88,6 +89,39 @@ func TestWhatIsFoundMeanwhileIsReplaced(t *testing.T) {
 	q.done(taken[0], 5)
 	if len(l.entries) != 0 {
 		t.Error("it is written again and again")
+	}
+}
+
+// New changes go before the backfill, of all tenants; a key of the backfill that
+// changes is new.
+func TestNewChangesGoBeforeTheBackfill(t *testing.T) {
+	q, now := newQueue(false, false), time.Now()
+	for _, tenant := range []ledger.Tenant{"big", "other"} {
+		q.line(tenant).backfill = 5
+		for i := range 50 {
+			q.add(q.line(tenant), ledger.Key(fmt.Sprint(i)), change{revision: 5}, now)
+		}
+	}
+	q.add(q.line("big"), "new", change{revision: 6}, now)
+	q.add(q.line("other"), "49", change{revision: 6}, now)
+	q.again(q.line("other"), "parked", change{revision: 2}, nil)
+	taken, _ := q.take(now, 3)
+	var got []string
+	for _, e := range taken {
+		got = append(got, string(e.line.tenant)+" "+string(e.key))
+	}
+	if want := []string{"big new", "other 49", "big 0"}; !slices.Equal(got, want) {
+		t.Errorf("the order is %v, want %v", got, want)
+	}
+	for seen := 3; ; seen++ {
+		more, _ := q.take(now, 1)
+		if len(more) == 0 {
+			if seen != 102 {
+				t.Errorf("%d of 102 keys are taken", seen)
+			}
+			break
+		}
+		q.done(more[0], 6)
 	}
 }
 
@@ -147,16 +181,17 @@ func TestQueueLosesNothing(t *testing.T) {
 				for key, e := range taken {
 					if rapid.Bool().Draw(rt, "fails") {
 						delete(taken, key)
-						q.putBack(e, now)
+						q.putBack(e, now, errors.New("once"))
 					} else {
 						write(key)
 					}
 				}
 			},
-			"wait": func(*rapid.T) { now = now.Add(time.Second) },
+			"wait":   func(*rapid.T) { now = now.Add(time.Second) },
+			"behind": func(*rapid.T) { l.backfill = l.head },
 		})
 		for range 10_000 {
-			now = now.Add(longPause)
+			now = now.Add(longestPause)
 			got, _ := q.take(now, 10)
 			for _, e := range got {
 				taken[e.key], at[e.key] = e, newest[e.key]

@@ -53,7 +53,17 @@ func (r *runner) readCommits(l *line, v *replica.View, table *routes.Table, now 
 
 func (r *runner) readKeys(l *line, v *replica.View, table *routes.Table, now time.Time) error {
 	if l.walk == 0 {
-		l.walk, l.next = v.State().Head, ""
+		l.walk, l.next, l.unwalked = v.State().Head, "", 0
+		err := v.Changed(l.read, "", func(key ledger.Key, _ ledger.Version) bool {
+			if table.Route(key).Wants(r.name) {
+				l.unwalked++
+			}
+			return true
+		})
+		if err != nil {
+			l.walk = 0
+			return err
+		}
 	}
 	more := false
 	err := v.Changed(l.read, l.next, func(key ledger.Key, is ledger.Version) bool {
@@ -65,11 +75,12 @@ func (r *runner) readKeys(l *line, v *replica.View, table *routes.Table, now tim
 		// whether it had is not known.
 		if table.Route(key).Wants(r.name) {
 			r.queue.add(l, key, change{revision: is.Revision}, now)
+			l.unwalked -= min(l.unwalked, 1)
 		}
 		return true
 	})
 	if err == nil && !more {
-		l.read, l.walk, l.next = l.walk, 0, ""
+		l.read, l.walk, l.next, l.unwalked = l.walk, 0, "", 0
 	}
 	return err
 }

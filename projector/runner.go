@@ -32,6 +32,8 @@ type runner struct {
 	// held is set while the process has the claim, open while the sink is open, too.
 	held, open atomic.Bool
 	drift      drifts
+	// stop is why nothing is written to the sink; nil while it runs.
+	stop stopper
 
 	// Of the goroutine that runs the sink.
 	sink      Sink
@@ -45,15 +47,18 @@ type runner struct {
 	slots     int            // calls of Write that may begin now
 	resume    time.Time      // no call begins before
 	broken    int            // calls that failed one after the other
-	wrote     time.Time      // when a write was last in effect
+	brokenErr error          // of the last of them
+	brokenAt  time.Time      // the first of them
 	results   chan outcome
+	speed     speed
 
 	// What the status tells; guarded by mu.
-	mu       sync.Mutex
-	writes   uint64
-	failures uint64
-	lastErr  error
-	failed   time.Time
+	mu         sync.Mutex
+	writes     uint64
+	failures   uint64
+	lastErr    error
+	failed     time.Time
+	openFailed time.Time // since when the sink cannot be opened; zero while it is open
 }
 
 // outcome is what became of one call of Write.
@@ -68,12 +73,14 @@ const (
 	saveEvery = time.Second
 	// reopen is the time between two tries to open a sink.
 	reopen = 5 * time.Second
-	// A write that fails again and again while others get through is parked when it
-	// was tried so often, and for so long. Where none gets through, more than a few
-	// that fail are not at fault: they wait.
-	patientTries = 10
-	patience     = 40 * time.Second
-	fewFailing   = 10
+	// failingTries is how many tries in a row fail before the status calls the sink
+	// failing: a single fault is normal.
+	failingTries = 3
+	// retryParked is how long after its last try a parked key is tried again: what
+	// was in its way may be gone.
+	retryParked = 5 * time.Minute
+	// retriedAtOnce is how many parked keys are put back in the queue a second.
+	retriedAtOnce = 100
 )
 
 // run takes the claim of the sink, again and again, until ctx ends.
@@ -98,18 +105,24 @@ func (r *runner) work(ctx context.Context) (err error) {
 	r.queue = newQueue(false, false)
 	r.held.Store(true)
 	defer r.held.Store(false)
+	if err := r.stop.load(ctx, r.p.notes, r.name); err != nil {
+		return err
+	}
 	if r.sink, err = r.openSink(ctx); err != nil {
 		err = fmt.Errorf("open sink %s: %w", r.name, err)
 		r.fail(err)
+		r.opening(err)
 		r.idle(ctx, reopen)
 		return err
 	}
+	r.opening(nil)
 	defer func() { err = errors.Join(err, r.sink.Close()) }()
 	r.store, _ = r.sink.(Store)
 	r.limits = r.sink.Limits()
 	r.queue = newQueue(r.store == nil, r.limits.Batch == 0)
 	r.unread, r.touched = make(map[*line]bool), make(map[*line]bool)
 	r.slots, r.resume, r.broken = max(r.limits.Parallel, 1), time.Time{}, 0
+	r.speed = speed{}
 	r.results = make(chan outcome, r.slots)
 	r.positions = &positions{notes: r.p.notes, sink: r.name, owner: r.p.owner, routing: r.routing}
 	r.parked = &parked{notes: r.p.parked, sink: r.name, every: r.store == nil}
@@ -118,6 +131,10 @@ func (r *runner) work(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.parked.load(ctx); err != nil {
+		return err
+	}
+	table := r.table.Load()
+	if err := r.parked.keep(ctx, func(k ledger.Key) bool { return table.Route(k).Wants(r.name) }); err != nil {
 		return err
 	}
 	if rerouted && r.store != nil {
@@ -155,7 +172,9 @@ func (r *runner) loop(ctx context.Context) (err error) {
 		running.Go(func() { r.sweepAlways(ctx) })
 	}
 	for _, h := range r.p.cfg.Replica.Heads("") {
-		r.moved(h.Tenant, h.Head.Revision)
+		if l := r.moved(h.Tenant, h.Head.Revision); l != nil {
+			l.backfill = h.Head.Revision
+		}
 	}
 	save := time.NewTicker(saveEvery)
 	defer save.Stop()
@@ -169,7 +188,7 @@ func (r *runner) loop(ctx context.Context) (err error) {
 			return nil
 		case commits := <-moved:
 			for _, c := range commits {
-				r.moved(c.Tenant, c.Revision)
+				r.arrived(c)
 			}
 		case o := <-r.results:
 			if err := r.settle(ctx, o); err != nil {
@@ -177,7 +196,9 @@ func (r *runner) loop(ctx context.Context) (err error) {
 			}
 		case call := <-r.calls:
 			call()
-		case <-save.C:
+		case now := <-save.C:
+			r.speed.sample(now, r.written())
+			r.retryOld(now)
 			if err := r.save(ctx); err != nil {
 				return err
 			}
@@ -201,10 +222,11 @@ func pump(ctx context.Context, feed *replica.Feed, to chan<- []*ledger.Commit) {
 	}
 }
 
-// moved notes a tenant's newest revision.
-func (r *runner) moved(t ledger.Tenant, head ledger.Revision) {
+// moved notes a tenant's newest revision, and returns its line; nil for a tenant
+// whose keys go to no sink.
+func (r *runner) moved(t ledger.Tenant, head ledger.Revision) *line {
 	if t.Reserved() {
-		return
+		return nil
 	}
 	l := r.queue.lines[t]
 	if l == nil {
@@ -216,6 +238,23 @@ func (r *runner) moved(t ledger.Tenant, head ledger.Revision) {
 		r.unread[l] = true
 		if l.behind.IsZero() {
 			l.behind = time.Now()
+		}
+	}
+	return l
+}
+
+// arrived notes a new commit. A store gets its keys before the rest of what the line
+// has not read yet; reading that comes to them once more, which changes nothing. A
+// bus gets the changes of a key in their order.
+func (r *runner) arrived(c *ledger.Commit) {
+	l := r.moved(c.Tenant, c.Revision)
+	if l == nil || r.store == nil || l.walk == 0 && l.read+1 >= c.Revision || len(l.lanes[fresh].order) > ahead {
+		return
+	}
+	table, now := r.table.Load(), time.Now()
+	for i, ch := range c.Changes {
+		if table.Route(ch.Key).Wants(r.name) {
+			r.queue.add(l, ch.Key, change{c.Revision, i}, now)
 		}
 	}
 }
@@ -240,7 +279,7 @@ func (r *runner) step(ctx context.Context, running *sync.WaitGroup) time.Time {
 			delete(r.unread, l)
 		}
 	}
-	for r.slots > 0 {
+	for r.slots > 0 && !r.stop.stopped() {
 		taken, next := r.queue.take(now, r.limits.Batch)
 		if len(taken) == 0 {
 			if next.IsZero() {
@@ -269,8 +308,11 @@ func (r *runner) step(ctx context.Context, running *sync.WaitGroup) time.Time {
 
 // rest makes a pause after something that concerns the whole sink has failed.
 func (r *runner) rest(now time.Time, err error) time.Time {
-	r.broken++
-	r.resume = now.Add(pause(r.broken))
+	if r.broken++; r.broken == 1 {
+		r.brokenAt = now
+	}
+	r.brokenErr = err
+	r.resume = now.Add(pause(r.broken, longPause))
 	r.fail(err)
 	return r.resume
 }
@@ -307,15 +349,13 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 	switch {
 	case failure == nil:
 		r.p.metrics.wrote(r.name, now.Sub(e.queued))
-		r.wrote = now
 		r.count()
 		r.repaired(w, nil)
 		if err := r.parked.remove(ctx, r.parked.slot(w.Tenant, w.Key, w.Revision)); err != nil {
 			return err
 		}
 		r.queue.done(e, w.Revision)
-	case errors.As(failure, &refused), r.hopeless(e, now):
-		r.fail(fmt.Errorf("%s of %s is parked: %w", w.Key, w.Tenant, failure))
+	case errors.As(failure, &refused):
 		r.repaired(w, failure)
 		l := letter{
 			Sink: r.name, Tenant: w.Tenant, Key: w.Key, Revision: w.Revision, Position: w.Position,
@@ -324,22 +364,47 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 		if refused != nil {
 			l.Other = refused.Other
 		}
-		if err := r.parked.put(ctx, l); err != nil {
-			return err
+		if !r.parked.triedAgain(l, now) {
+			r.fail(fmt.Errorf("%s of %s is parked: %w", w.Key, w.Tenant, failure))
+			if err := r.parked.put(ctx, l, now); err != nil {
+				return err
+			}
 		}
 		r.queue.done(e, w.Revision)
 	case errors.Is(failure, context.Canceled):
 		r.queue.release(e)
 	default:
-		r.fail(fmt.Errorf("%s of %s: %w", w.Key, w.Tenant, failure))
-		r.queue.putBack(e, now)
+		failure = fmt.Errorf("%s of %s: %w", w.Key, w.Tenant, failure)
+		r.fail(failure)
+		r.queue.putBack(e, now, failure)
 	}
 	return nil
 }
 
-// hopeless says whether an entry that has failed once more is tried no longer.
-func (r *runner) hopeless(e *entry, now time.Time) bool {
-	return e.tries >= patientTries && now.Sub(e.failed) > patience && (r.wrote.After(e.failed) || r.queue.failing <= fewFailing)
+// retryOld puts parked keys back in the queue whose last try was long ago.
+func (r *runner) retryOld(now time.Time) {
+	for _, l := range r.parked.due(now.Add(-retryParked), retriedAtOnce) {
+		r.queue.again(r.queue.line(l.Tenant), l.Key, change{l.Revision, l.Position}, nil)
+	}
+}
+
+// failing returns why writes for the tenant, or for all, fail at the moment, and
+// since when. Writes that fail are retried until they succeed.
+func (r *runner) failing(t ledger.Tenant) (why error, since time.Time) {
+	if r.broken >= failingTries {
+		why, since = r.brokenErr, r.brokenAt
+	}
+	for _, l := range r.queue.lines {
+		if t != "" && l.tenant != t {
+			continue
+		}
+		for _, e := range l.entries {
+			if e.tries >= failingTries && (since.IsZero() || e.failed.Before(since)) {
+				why, since = e.err, e.failed
+			}
+		}
+	}
+	return why, since
 }
 
 // repaired notes what became of a write that replaces what has drifted.
@@ -403,10 +468,28 @@ func (r *runner) fail(err error) {
 	r.lastErr, r.failed = err, time.Now()
 }
 
+// opening notes whether the sink can be opened.
+func (r *runner) opening(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case err == nil:
+		r.openFailed = time.Time{}
+	case r.openFailed.IsZero():
+		r.openFailed = time.Now()
+	}
+}
+
 func (r *runner) count() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.writes++
+}
+
+func (r *runner) written() uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.writes
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -34,7 +34,8 @@ type Sink interface {
 type Store interface {
 	Sink
 	// Scan yields every item of the tenant's, in any order, tombstones too, until
-	// yield returns an error, at a rate that leaves others room.
+	// yield returns an error, at a rate that leaves others room. One that it cannot
+	// read it yields with Err.
 	Scan(ctx context.Context, t ledger.Tenant, yield func(Item) error) error
 	// Read returns one item as it is now; ok is false when it is not there, and then
 	// the item says whose it would be. The error is a *RefusedError for a name that
@@ -49,6 +50,10 @@ type Store interface {
 	// as it was seen.
 	Remove(ctx context.Context, seen Item) error
 }
+
+// Warner is a sink that has conditions to report that an operator should know of.
+// Its method is called with the status, and must not call the sink's service.
+type Warner interface{ Warnings() []string }
 
 // Limits says how a sink wants to be written to. A sink that may only be asked so
 // often paces itself: it knows what takes a request.
@@ -100,6 +105,11 @@ type Item struct {
 	Revision ledger.Revision
 	// Value is what the item says, as JSON; empty for a tombstone.
 	Value ledger.Value
+	// Secret reports that the sink keeps the value as a secret. Drift adopts it only
+	// by a route that is secret, so that it never reaches the journal in clear.
+	Secret bool
+	// Err is why Scan could not read the item; then only Tenant, Key and Name are set.
+	Err error
 	// State is the sink's own, to know the item again.
 	State any
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // sweepPause is the time from the end of one sweep of a store to the next: with it
@@ -23,31 +24,63 @@ func (r *runner) sweepAlways(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if _, err := r.sweep(ctx, ""); err != nil && ctx.Err() == nil {
+		s, err := r.sweep(ctx, "")
+		if err == nil {
+			err = r.enforce(ctx, s)
+		}
+		if n := len(s.uncompared); err == nil && n > 0 {
+			err = fmt.Errorf("%d tenants or items could not be compared, for example %s", n, describe(s.uncompared[0]))
+		}
+		if err != nil && ctx.Err() == nil {
 			r.fail(fmt.Errorf("sweep: %w", err))
 		}
 	}
 }
 
-// check compares the store with the ledger now: all of it, that of a tenant, or
-// one item.
-func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
+func describe(u *stelev1.Uncompared) string {
+	if u.Name == "" {
+		return fmt.Sprintf("the items of %s: %s", u.Tenant, u.Reason)
+	}
+	return fmt.Sprintf("%s of %s: %s", u.Name, u.Tenant, u.Reason)
+}
+
+// checkable returns an error for a sink that cannot be compared with the ledger.
+func (r *runner) checkable() error {
 	switch {
 	case !r.open.Load():
-		return nil, errNotOpen
+		return errNotOpen
 	case r.store == nil:
-		return nil, ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
+		return ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
 	}
-	resp, err := r.compare(ctx, t, name)
+	return nil
+}
+
+// check compares the store with the ledger now: all of it, that of a tenant, or
+// one item. It does about what has drifted what the route says.
+func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
+	if err := r.checkable(); err != nil {
+		return nil, err
+	}
+	compare := func() (*sweep, error) { return r.sweep(ctx, t) }
+	if name != "" {
+		compare = func() (*sweep, error) { return r.compare(ctx, t, name) }
+	}
+	s, err := compare()
+	if err == nil {
+		err = r.enforce(ctx, s)
+	}
 	if err != nil {
 		return nil, err
 	}
+	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)], Stopped: r.stop.reason()}
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
-	for i, f := range resp.Drift {
-		if route := r.table.Load().Route(ledger.Key(f.Key)); route.Wants(r.name) && route.Drift == routes.Repair {
-			resp.Drift[i] = r.drift.outcome(ctx, f)
+	for _, f := range s.found[:min(len(s.found), told)] {
+		d := f.Drift
+		if resp.Stopped == "" && f.do == routes.Repair {
+			d = r.drift.outcome(ctx, d)
 		}
+		resp.Drift = append(resp.Drift, d)
 	}
 	return resp, nil
 }
@@ -55,10 +88,8 @@ func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stel
 // repairTime is how long a check waits for what it has found to be repaired.
 const repairTime = 5 * time.Second
 
-func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
-	if name == "" {
-		return r.sweep(ctx, t)
-	}
+// compare compares one item.
+func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*sweep, error) {
 	item, _, err := r.store.Read(ctx, name)
 	var refused *RefusedError
 	switch {
@@ -69,74 +100,259 @@ func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*st
 	case t != "" && item.Tenant != t:
 		return nil, ledger.Invalid("name", fmt.Sprintf("%s is no item of %s", name, t))
 	}
-	resp := &stelev1.CheckDriftResponse{Compared: 1}
+	s := &sweep{compared: 1, single: true}
 	f, err := r.confirm(ctx, item)
 	if f != nil {
-		resp.Drift = append(resp.Drift, f)
+		s.found = append(s.found, f)
 	}
-	return resp, err
+	return s, err
 }
 
-// sweep compares the items of a tenant, or of all, and does about what has drifted
-// what the route says.
-func (r *runner) sweep(ctx context.Context, only ledger.Tenant) (*stelev1.CheckDriftResponse, error) {
+// sweep is what one comparison has found.
+type sweep struct {
+	only       ledger.Tenant // empty: all
+	single     bool          // only one item was compared
+	compared   uint64
+	found      []*finding
+	uncompared []*stelev1.Uncompared
+	expected   map[ledger.Tenant]expectation
+}
+
+// expectation counts the items that a store should hold of a tenant: those of routes
+// that adopt drift, and of them those whose deletions are adopted.
+type expectation struct{ adopts, deletes int }
+
+// finding is an item that has drifted, as it was seen.
+type finding struct {
+	*stelev1.Drift
+	write  Write // what the ledger says
+	item   Item
+	there  bool
+	routed bool // a route sends the key to the sink
+	// What is decided about it. Adopt deletes the key of a missing item only with
+	// deletions.
+	do        routes.Drift
+	deletions bool
+	prune     bool
+}
+
+// missing reports whether adopting the finding deletes its key.
+func (f *finding) missing() bool { return !f.there || f.item.Value == "" }
+
+// changed reports whether the finding counts toward the drift limit: it changes or
+// deletes what the ledger says, and is adopted. Additions do not count.
+func (f *finding) changed() bool {
+	return f.do == routes.Adopt && (f.Kind == stelev1.Drift_KIND_EDITED || f.Kind == stelev1.Drift_KIND_DELETED)
+}
+
+// missed notes what could not be compared.
+func (s *sweep) missed(t ledger.Tenant, name string, why error) {
+	s.uncompared = append(s.uncompared, &stelev1.Uncompared{Tenant: string(t), Name: name, Reason: why.Error(), Tried: timestamppb.Now()})
+}
+
+// sweep compares the items of a tenant, or of all. What cannot be compared keeps
+// nothing else from being compared. The error is that of the runner, not of the store.
+func (r *runner) sweep(ctx context.Context, only ledger.Tenant) (*sweep, error) {
 	began := time.Now()
-	resp := &stelev1.CheckDriftResponse{}
+	s := &sweep{only: only, expected: make(map[ledger.Tenant]expectation)}
 	for _, h := range r.p.cfg.Replica.Heads(only) {
 		if only != "" && h.Tenant != only {
 			break
 		}
-		suspects, compared, err := r.suspects(ctx, h.Tenant)
-		if err != nil {
-			return nil, fmt.Errorf("compare the items of %s: %w", h.Tenant, err)
+		suspects, err := r.suspects(ctx, h.Tenant, s)
+		if err = s.note(ctx, h.Tenant, "", err); err != nil {
+			return s, err
 		}
-		resp.Compared += compared
 		for _, item := range suspects {
 			f, err := r.confirm(ctx, item)
-			if err != nil {
-				return nil, fmt.Errorf("look at %s again: %w", item.Name, err)
+			if err = s.note(ctx, h.Tenant, item.Name, err); err != nil {
+				return s, err
 			}
-			if f != nil && len(resp.Drift) < told {
-				resp.Drift = append(resp.Drift, f)
+			if f != nil {
+				s.found = append(s.found, f)
 			}
 		}
 	}
-	if only == "" {
-		r.drift.swept(began)
+	r.drift.swept(began, s)
+	return s, nil
+}
+
+// note notes an error of the store, and returns one that ends the sweep.
+func (s *sweep) note(ctx context.Context, t ledger.Tenant, name string, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, errNotHeld):
+		return err
+	case err != nil:
+		s.missed(t, name, err)
+	}
+	return nil
+}
+
+// enforce does about what was found what the routes say. When that would adopt more
+// than the drift limit the sink stops instead: a store that has lost its items must
+// not take them from the ledger, too.
+func (r *runner) enforce(ctx context.Context, s *sweep) error {
+	for _, f := range s.found {
+		f.do = routes.Report
+		if !f.routed {
+			continue
+		}
+		f.do, f.deletions = f.write.Route.Drift, f.write.Route.AdoptDeletions
+		if s.single && f.do == routes.Adopt && f.missing() {
+			f.do = routes.Report // a sweep decides: it sees whether others are missing, too
+		}
+	}
+	if r.stop.stopped() {
+		return nil
+	}
+	if why := r.excess(s); why != "" {
+		r.log.Error("the sink stops: it has lost or changed more than its drift limit", "reason", why)
+		return r.stop.set(ctx, why)
+	}
+	return r.act(ctx, s)
+}
+
+// excess says how the findings exceed the drift limit; it is empty when they do not.
+func (r *runner) excess(s *sweep) string {
+	changed, missing := 0, 0
+	lost := make(map[ledger.Tenant]int)
+	for _, f := range s.found {
+		if !f.changed() {
+			continue
+		}
+		changed++
+		if f.missing() {
+			missing++
+			if f.deletions {
+				lost[f.write.Tenant]++
+			}
+		}
+	}
+	for t, n := range lost {
+		if n > 1 && n >= s.expected[t].deletes {
+			return fmt.Sprintf("all %d items of %s are missing", n, t)
+		}
+	}
+	limit := r.table.Load().Sinks[r.name].DriftLimit
+	n, total := r.drift.adopting(s, changed)
+	if !limit.Exceeded(n, total) {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d items are missing or changed, %d of them missing; the drift limit is %d items and %v %%", n, total, missing, limit.Items, limit.Percent)
+}
+
+// resolve compares the store with the ledger now and does about what has drifted what
+// the request says. A sink that has stopped runs again, unless the drift that other
+// tenants have exceeds the limit.
+func (r *runner) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.ResolveDriftRequest) (*stelev1.ResolveDriftResponse, error) {
+	if err := r.checkable(); err != nil {
+		return nil, err
+	}
+	table, rev, err := r.p.cfg.Routes.Table()
+	switch {
+	case err != nil:
+		return nil, err
+	case uint64(rev) < req.RoutesRevision || table != r.table.Load():
+		return nil, fmt.Errorf("%w: the process that writes to the sink does not use the new routes yet; try again", ledger.ErrUnavailable)
+	}
+	s, err := r.sweep(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range s.found {
+		f.resolve(req)
+	}
+	if req.Resolution != stelev1.ResolveDriftRequest_RESOLUTION_PRUNE && r.stop.stopped() {
+		left, total := r.drift.unresolved(t, func(k ledger.Key) bool {
+			route := table.Route(k)
+			return route.Wants(r.name) && route.Drift == routes.Adopt
+		})
+		if !table.Sinks[r.name].DriftLimit.Exceeded(left, total) {
+			if err := r.stop.set(ctx, ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := r.act(ctx, s); err != nil {
+		return nil, err
+	}
+	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)]}
+	for _, f := range s.found {
+		if (f.prune || f.do != routes.Report) && f.Failure == "" {
+			resp.Resolved++
+		}
+		if len(resp.Drift) < told {
+			resp.Drift = append(resp.Drift, f.Drift)
+		}
 	}
 	return resp, nil
 }
 
+// resolve decides about the finding what a request says.
+func (f *finding) resolve(req *stelev1.ResolveDriftRequest) {
+	f.do = routes.Report
+	switch {
+	case req.Resolution == stelev1.ResolveDriftRequest_RESOLUTION_PRUNE:
+		f.prune = f.Kind == stelev1.Drift_KIND_UNROUTED
+	case !f.routed:
+	case f.Kind == stelev1.Drift_KIND_FOREIGN && req.Resolution == stelev1.ResolveDriftRequest_RESOLUTION_REPAIR:
+		// The ledger cannot bring it back: only a route says that it may go.
+		if f.write.Route.Drift == routes.Repair {
+			f.do = routes.Repair
+		}
+	case req.Resolution == stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, f.missing() && !req.AdoptDeletions:
+		f.do = routes.Repair
+	default:
+		f.do, f.deletions = routes.Adopt, req.AdoptDeletions
+	}
+}
+
 // suspects are the items of a tenant that seem not to be as the ledger says, and
 // those that should be there and are not.
-func (r *runner) suspects(ctx context.Context, t ledger.Tenant) (suspects []Item, compared uint64, err error) {
+func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspects []Item, err error) {
 	var settled ledger.Revision // when the scan begins, all up to it is in the store
+	parked := make(map[ledger.Key]bool)
 	err = r.call(ctx, func() {
 		if l := r.queue.lines[t]; l != nil {
 			settled = l.position()
 		}
+		for slot := range r.parked.letters {
+			if slot.tenant == t {
+				parked[slot.key] = true
+			}
+		}
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	found := make(map[ledger.Key]Item)
 	err = r.store.Scan(ctx, t, func(item Item) error {
-		if item.Key == "" {
+		switch {
+		case item.Err != nil:
+			s.missed(t, item.Name, item.Err)
+			if item.Key != "" {
+				found[item.Key] = item
+			}
+			return nil
+		case item.Key == "":
 			suspects = append(suspects, item)
-		} else {
+		default:
 			found[item.Key] = item
 		}
+		s.compared++
 		return nil
 	})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	compared = uint64(len(suspects) + len(found))
 	v, err := r.p.cfg.Replica.View(t, replica.At{})
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	defer v.Close()
+	expected := expectation{}
 	var failed error
 	err = v.Changed(0, "", func(key ledger.Key, is ledger.Version) bool {
 		item, there := found[key]
@@ -149,30 +365,42 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant) (suspects []Item
 			return true // an item of it does not belong there
 		}
 		delete(found, key)
+		if item.Err != nil {
+			return true
+		}
+		name, unnamed := r.store.Name(t, key)
 		var refused *RefusedError
-		switch failed = r.disclose(ctx, &w); {
-		case errors.As(failed, &refused): // it is parked
-			failed = nil
+		switch err := r.disclose(ctx, &w); {
+		case errors.As(err, &refused): // it is parked
 			return true
-		case failed != nil:
-			return false
-		}
-		if is.Revision > settled || r.verdict(w, ok, item, there) == stelev1.Drift_KIND_UNSPECIFIED {
+		case err != nil:
+			s.missed(t, name, err)
 			return true
 		}
-		name, err := r.store.Name(t, key)
-		if err == nil { // the store cannot hold the others; they are parked
+		if is.Revision > settled || parked[key] {
+			return true
+		}
+		if !w.Deleted() && w.Route.Drift == routes.Adopt {
+			if expected.adopts++; w.Route.AdoptDeletions {
+				expected.deletes++
+			}
+		}
+		// The store cannot hold a key without a name; it is parked.
+		if unnamed == nil && r.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED {
 			suspects = append(suspects, Item{Tenant: t, Key: key, Name: name})
 		}
 		return true
 	})
 	if err = errors.Join(err, failed); err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	for _, item := range found {
-		suspects = append(suspects, item)
+		if item.Err == nil {
+			suspects = append(suspects, item)
+		}
 	}
-	return suspects, compared, nil
+	s.expected[t] = expected
+	return suspects, nil
 }
 
 // verdict says how an item differs from what the ledger says. ok is false for a key
@@ -196,9 +424,9 @@ func (r *runner) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_
 	return stelev1.Drift_KIND_UNSPECIFIED
 }
 
-// confirm looks at an item again, while nobody writes to it, and acts when it has
+// confirm looks at an item again, while nobody writes to it, and notes it when it has
 // drifted.
-func (r *runner) confirm(ctx context.Context, seen Item) (*stelev1.Drift, error) {
+func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	before, ok, quiet, err := r.expected(ctx, seen.Tenant, seen.Key)
 	if err != nil || !quiet {
 		return nil, err
@@ -216,19 +444,25 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*stelev1.Drift, error)
 		r.drift.gone(seen.Tenant, seen.Name)
 		return nil, nil
 	}
-	if kind == stelev1.Drift_KIND_FOREIGN && item.Revision > 0 {
-		// It is the projector's own, from when the routes sent the key here.
-		return nil, r.store.Remove(ctx, item)
+	if !there {
+		item = Item{Tenant: seen.Tenant, Key: seen.Key, Name: seen.Name}
 	}
-	f := &stelev1.Drift{
+	f := &finding{write: after, item: item, there: there, routed: seen.Key != "" && after.Route.Wants(r.name), Drift: &stelev1.Drift{
 		Tenant: string(seen.Tenant), Key: string(seen.Key), Name: seen.Name, Kind: kind, Revision: uint64(after.Revision),
 		Action: stelev1.Drift_ACTION_REPORTED,
+	}}
+	if kind == stelev1.Drift_KIND_FOREIGN && item.Revision > 0 && !f.routed {
+		// It is the projector's own, from when the routes sent the key here. Nobody has
+		// said that it may go.
+		f.Kind, f.Action = stelev1.Drift_KIND_UNROUTED, stelev1.Drift_ACTION_KEPT
+		r.drift.note(f.Drift)
+		return f, nil
 	}
-	if r.drift.note(f) {
+	if r.drift.note(f.Drift) {
 		r.p.metrics.drifted(r.name, kindName(kind))
 		r.log.Warn("an item is not as the ledger says", "tenant", seen.Tenant, "key", seen.Key, "item", seen.Name, "kind", kindName(kind))
 	}
-	return f, r.act(ctx, f, after, item, there)
+	return f, nil
 }
 
 // expected is what the ledger says of a key, and whether the store must have it:
@@ -266,37 +500,41 @@ func kindName(k stelev1.Drift_Kind) string {
 	}[k]
 }
 
-// act does about drift what the key's route says.
-func (r *runner) act(ctx context.Context, f *stelev1.Drift, w Write, item Item, there bool) error {
-	route := r.table.Load().Route(w.Key)
-	if w.Key == "" || !route.Wants(r.name) {
-		return nil
-	}
-	if !there {
-		item = Item{Tenant: w.Tenant, Key: w.Key, Name: f.Name}
-	}
-	var err error
-	switch route.Drift {
-	case routes.Report:
-		return nil
-	case routes.Adopt:
-		if err = r.adopt(ctx, w, item, there); err == nil {
-			f.Action = stelev1.Drift_ACTION_ADOPTED
-			r.drift.acted(w.Tenant, f.Name, f.Action, nil)
-			return r.rewrite(ctx, w, &item)
+// act does about each finding what is decided.
+func (r *runner) act(ctx context.Context, s *sweep) error {
+	for _, f := range s.found {
+		var action stelev1.Drift_Action
+		var err error
+		switch {
+		case f.prune:
+			action, err = stelev1.Drift_ACTION_PRUNED, r.store.Remove(ctx, f.item)
+		case f.do == routes.Adopt:
+			action, err = stelev1.Drift_ACTION_ADOPTED, r.adopt(ctx, f)
+		case f.do == routes.Repair && f.write.Revision > 0:
+			r.drift.repairing(f.write.Tenant, f.Name)
+			if err := r.rewrite(ctx, f.write, &f.item); err != nil { // it is told when that is done
+				return err
+			}
+			continue
+		case f.do == routes.Repair:
+			action, err = stelev1.Drift_ACTION_REPAIRED, r.store.Remove(ctx, f.item)
+		default:
+			continue
 		}
-	case routes.Repair:
-		if w.Revision > 0 {
-			return r.rewrite(ctx, w, &item) // it is told when that is done
+		if ctx.Err() != nil {
+			return ctx.Err()
 		}
-		if err = r.store.Remove(ctx, item); err == nil {
-			f.Action = stelev1.Drift_ACTION_REPAIRED
-			r.drift.acted(w.Tenant, f.Name, f.Action, nil)
+		if err != nil {
+			f.Failure = err.Error()
+		} else {
+			f.Action = action
 		}
-	}
-	if err != nil {
-		f.Failure = err.Error()
-		r.drift.acted(w.Tenant, f.Name, f.Action, err)
+		r.drift.acted(f.write.Tenant, f.Name, action, err)
+		if err == nil && f.do == routes.Adopt {
+			if err := r.rewrite(ctx, f.write, &f.item); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -309,24 +547,30 @@ func (r *runner) rewrite(ctx context.Context, w Write, found *Item) error {
 }
 
 // adopt commits what an item says.
-func (r *runner) adopt(ctx context.Context, w Write, item Item, there bool) error {
-	if r.p.cfg.Ledger == nil {
+func (r *runner) adopt(ctx context.Context, f *finding) error {
+	w := f.write
+	switch {
+	case r.p.cfg.Ledger == nil:
 		return errors.New("this process takes no commits")
+	case f.missing() && !f.deletions:
+		return fmt.Errorf("the item is missing, and its route does not adopt deletions: set adopt_deletions, or run stele sinks repair %s, or stele sinks adopt %s --deletions", r.name, r.name)
+	case f.item.Secret && !w.Route.Secret:
+		return fmt.Errorf("the item is a secret, and its route is not: adopting it would write the value to the journal in clear; set secret and secure on a route for %s", w.Key)
 	}
-	ch := ledger.Change{Key: w.Key, Value: item.Value, Delete: !there || item.Value == ""}
+	ch := ledger.Change{Key: w.Key, Value: f.item.Value, Delete: f.missing()}
 	before := w.Revision
 	if w.Deleted() {
 		before = 0
 	}
 	_, err := r.p.cfg.Ledger.Commit(ctx, w.Tenant, ledger.ChangeSet{
 		Author:        "projector",
-		Message:       fmt.Sprintf("take over what was changed in sink %s at %s", r.name, item.Name),
+		Message:       fmt.Sprintf("take over what was changed in sink %s at %s", r.name, f.Name),
 		Changes:       []ledger.Change{ch},
 		Preconditions: []ledger.Precondition{{Key: w.Key, Revision: before}},
-		Origin:        &ledger.DriftOrigin{Sink: r.name, Name: item.Name},
+		Origin:        &ledger.DriftOrigin{Sink: r.name, Name: f.Name},
 	})
 	if err != nil {
-		return fmt.Errorf("adopt %s: %w", item.Name, err)
+		return fmt.Errorf("adopt %s: %w", f.Name, err)
 	}
 	return nil
 }

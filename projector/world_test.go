@@ -76,6 +76,21 @@ func (w *world) commit(t ledger.Tenant, set map[ledger.Key]string) ledger.Revisi
 	return r.Revision
 }
 
+// entry is a key's value as the journal has it.
+func (w *world) entry(t ledger.Tenant, key ledger.Key) (ledger.Value, bool) {
+	w.t.Helper()
+	v, err := w.node.Replica.View(t, replica.At{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer v.Close()
+	e, ok, err := v.Get(string(key))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return ledger.Value(e.Value), ok
+}
+
 // equal waits until the store holds of each tenant exactly the keys below its prefix.
 func (w *world) equal(prefix ledger.Prefix, tenants ...ledger.Tenant) {
 	w.t.Helper()
@@ -155,8 +170,14 @@ type store struct {
 	newest map[string]ledger.Revision // that was ever written
 	put    int                        // writes that changed an item, or made one
 	faults []string
+	order  []string // names, as they were written
 	whole  bool
 	keeps  bool // secrets
+	// unreadable, when set, is why a tenant's items (name is empty) or one item cannot
+	// be read.
+	unreadable func(t ledger.Tenant, name string) error
+	// pace, when set, is received from before each call.
+	pace chan struct{}
 }
 
 func newStore() *store {
@@ -175,7 +196,14 @@ func (s *store) Limits() projector.Limits {
 
 func name(t ledger.Tenant, k ledger.Key) string { return string(t) + ":" + string(k) }
 
-func (s *store) Write(_ context.Context, writes []projector.Write) ([]error, error) {
+func (s *store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
+	if s.pace != nil {
+		select {
+		case <-s.pace:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -200,16 +228,27 @@ func (s *store) Write(_ context.Context, writes []projector.Write) ([]error, err
 		}
 		s.items[n] = projector.Item{Tenant: w.Tenant, Key: w.Key, Name: n, Revision: w.Revision, Value: w.Value, State: true}
 		s.put++
+		s.order = append(s.order, n)
 	}
 	return errs, nil
 }
 
 func (s *store) Scan(_ context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	s.mu.Lock()
-	items := maps.Clone(s.items)
+	items, unreadable := maps.Clone(s.items), s.unreadable
 	s.mu.Unlock()
+	if unreadable != nil {
+		if err := unreadable(t, ""); err != nil {
+			return err
+		}
+	}
 	for _, item := range items {
 		if item.Tenant == t {
+			if unreadable != nil {
+				if err := unreadable(t, item.Name); err != nil {
+					item = projector.Item{Tenant: t, Key: item.Key, Name: item.Name, Err: err}
+				}
+			}
 			if err := yield(item); err != nil {
 				return err
 			}
@@ -222,6 +261,11 @@ func (s *store) Read(_ context.Context, n string) (projector.Item, bool, error) 
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	item, ok := s.items[n]
+	if s.unreadable != nil {
+		if err := s.unreadable(item.Tenant, n); err != nil {
+			return item, ok, err
+		}
+	}
 	t, k, _ := strings.Cut(n, ":")
 	item.Tenant, item.Key, item.Name = ledger.Tenant(t), ledger.Key(k), n
 	return item, ok, nil

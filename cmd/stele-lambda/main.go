@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"os"
 
@@ -13,7 +14,8 @@ import (
 
 func main() {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
-	cfg, err := bridge.FromEnvironment(os.Getenv)
+	// At a cold start: a secret that was rotated is read by the next instance.
+	cfg, err := bridge.FromEnvironment(context.Background(), os.Getenv, bridge.ReadSecret)
 	if err != nil {
 		log.Error("stele-lambda cannot start", "reason", err)
 		os.Exit(1)

@@ -105,6 +105,7 @@ func checkSinks(ctx context.Context, p *patient) (found, try string, err error) 
 		return "", "the gateway's way to the journal", err
 	}
 	var names, wrong []string
+	warnings := ""
 	note := func(what, remedy string) {
 		wrong = append(wrong, what)
 		try = cmp.Or(try, remedy)
@@ -114,14 +115,23 @@ func checkSinks(ctx context.Context, p *patient) (found, try string, err error) 
 		if st.Owner == "" {
 			note(fmt.Sprintf("no process writes to %s", st.Name), "stele serve --roles=projector, or its log")
 		}
+		if st.Stopped != "" {
+			note(fmt.Sprintf("%s has stopped: %s", st.Name, output.Plain(st.Stopped)), fmt.Sprintf("stele sinks drift %s, and then stele sinks adopt or stele sinks repair", st.Name))
+		}
 		if st.Parked > 0 {
 			note(fmt.Sprintf("%s has parked %s", st.Name, counted(int(st.Parked), "key")), "stele sinks parked "+st.Name)
 		}
 		if st.Drifted > 0 {
 			note(fmt.Sprintf("%s has %s that drifted", st.Name, counted(int(st.Drifted), "item")), "stele sinks drift "+st.Name)
 		}
-		if st.LastError != "" && st.LagRevisions > 0 && time.Since(st.Failed.AsTime()) < late {
-			note(fmt.Sprintf("%s fails: %s", st.Name, output.Plain(st.LastError)), "stele sinks")
+		if st.FailingSince != nil {
+			note(fmt.Sprintf("%s has failed since %s: %s", st.Name, clock(st.FailingSince), cmp.Or(output.Plain(st.Failing), "operators see why")), "stele sinks")
+		}
+		if st.Uncompared > 0 {
+			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, counted(int(st.Uncompared), "place")), "stele sinks drift "+st.Name)
+		}
+		for _, w := range st.Warnings {
+			warnings += fmt.Sprintf("; warning of %s: %s", st.Name, output.Plain(w))
 		}
 		if lag := st.Lag.AsDuration(); lag > late {
 			note(fmt.Sprintf("%s is %s and %s behind", st.Name, counted(int(st.LagRevisions), "revision"), lag.Round(time.Second)), "stele sinks")
@@ -133,5 +143,5 @@ func checkSinks(ctx context.Context, p *patient) (found, try string, err error) 
 	case len(names) == 0:
 		return "the routes name none", "", nil
 	}
-	return strings.Join(names, ", ") + ": nothing is late, parked or drifted", "", nil
+	return strings.Join(names, ", ") + ": nothing is late, parked or drifted" + warnings, "", nil
 }

@@ -46,15 +46,16 @@ type sinks struct {
 	once    map[ledger.Tenant]held
 }
 
-// Keys of tenantconfig are repaired when they drift, those of paramconfig adopted.
+// Keys of tenantconfig are repaired when they drift, those of paramconfig adopted,
+// however many they are.
 const sinkSettings = `sinks:
   dynamodb: {endpoint: %q, create: true}
-  parameterstore: {endpoint: %q, rate: 100000, reads: 100000, recreate_after: 0s}
+  parameterstore: {endpoint: %q, rate: 100000, reads: 100000, recreate_after: 0s, drift_limit: {percent: 100}}
   bus: {kind: eventbridge, endpoint: %q}
-  files: {kind: directory, path: %q}
+  files: {kind: directory, path: %q, drift_limit: {percent: 100}}
 routes:
   - {prefix: tenantconfig/, sinks: [dynamodb, bus, files], drift: repair}
-  - {prefix: paramconfig/, sinks: [parameterstore, bus, files], drift: adopt}
+  - {prefix: paramconfig/, sinks: [parameterstore, bus, files], drift: adopt, adopt_deletions: true}
 `
 
 func startSinks(t *testing.T) *sinks {

@@ -44,7 +44,7 @@ func TestProjectedHistory(t *testing.T) {
 	to := startSinks(t)
 	to.aws.SetFaults(fakeaws.Faults{FailedEntries: 0.3, Poison: func(e fakeaws.Event) string {
 		if strings.Contains(string(e.Detail), poison) {
-			return "InternalFailure"
+			return "MalformedDetail"
 		}
 		return ""
 	}})

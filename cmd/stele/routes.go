@@ -108,8 +108,14 @@ func sinksOf(r *routes.Route) string {
 
 func routeOptions(r *routes.Route) string {
 	var options []string
+	if r.AdoptDeletions {
+		options = append(options, "adopt_deletions")
+	}
 	if r.Secure {
 		options = append(options, "secure")
+	}
+	if r.Secret {
+		options = append(options, "secret")
 	}
 	if r.KMSKey != "" {
 		options = append(options, "kms_key "+output.Plain(r.KMSKey))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
@@ -16,7 +17,8 @@ import (
 )
 
 func routesSetCommand(c *cli) *cobra.Command {
-	var file, message string
+	var file string
+	var o setRoutesOptions
 	cmd := &cobra.Command{
 		Use:   "set -f FILE",
 		Short: "Replace the routes, by a commit",
@@ -31,7 +33,10 @@ become the value of the key projector/routes of the ledger's own tenant, _system
     - {prefix: tenantconfig/, sinks: [dynamodb, files], drift: repair}
     - {prefix: paramconfig/, sinks: [files]}
 
-It shows what changes. docs/sinks.md tells what may stand there.`,
+It shows what changes, and how many items of each sink that concerns. Items that no
+route sends to their sink any more are kept there and left alone, unless --prune is set:
+then they are deleted once the routes are in force. It asks before it leaves items
+behind or deletes them. docs/sinks.md describes the fields.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file == "" || len(args) > 0:
@@ -56,17 +61,24 @@ It shows what changes. docs/sinks.md tells what may stand there.`,
 			if err != nil {
 				return err
 			}
-			return s.setRoutes(ctx, cmd, t, message)
+			return s.setRoutes(ctx, cmd, t, o)
 		})(cmd, nil)
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the routes, "-" for standard input`)
-	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().StringVarP(&o.message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete the items that no route sends to their sink any more")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
 	return cmd
+}
+
+type setRoutesOptions struct {
+	message    string
+	prune, yes bool
 }
 
 // setRoutes commits the routes, unless somebody has changed them since it has
 // shown what changes.
-func (s *session) setRoutes(ctx context.Context, cmd *cobra.Command, t *routes.Table, message string) error {
+func (s *session) setRoutes(ctx context.Context, cmd *cobra.Command, t *routes.Table, o setRoutesOptions) error {
 	now, err := s.sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{})
 	if err != nil {
 		return err
@@ -84,13 +96,115 @@ func (s *session) setRoutes(ctx context.Context, cmd *cobra.Command, t *routes.T
 			return err
 		}
 	}
+	prune, agreed, err := s.planRoutes(ctx, t, o)
+	if err != nil || !agreed {
+		return err
+	}
 	err = s.commit(ctx, cmd, &ledger.ChangeSet{
-		Message:       message,
+		Message:       o.message,
 		Changes:       []ledger.Change{{Key: routes.Key, Value: value}},
 		Preconditions: []ledger.Precondition{{Key: routes.Key, Revision: ledger.Revision(now.Revision)}},
 	})
 	if status.Code(err) == codes.FailedPrecondition {
 		return failure.Try(err, "the same again, to see what it would change now")
 	}
-	return err
+	if err != nil || len(prune) == 0 {
+		return err
+	}
+	return s.pruneSinks(cmd.Context(), prune, now.Revision)
+}
+
+// planRoutes shows what the routes mean for the items of each sink, asks where items are
+// left behind, and returns the sinks to prune.
+func (s *session) planRoutes(ctx context.Context, t *routes.Table, o setRoutesOptions) (prune []string, agreed bool, err error) {
+	plan, err := s.sinks.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: t.String()})
+	if err != nil {
+		return nil, false, err
+	}
+	ask := false
+	for _, p := range plan.Sinks {
+		line := sinkPlanLine(p, o.prune)
+		if line == "" {
+			continue
+		}
+		if s.Format == output.Text {
+			if err := s.Printf("%s\n", line); err != nil {
+				return nil, false, err
+			}
+		}
+		switch {
+		case p.Unrouted == 0:
+			continue
+		case o.prune && p.Removed:
+			return nil, false, failure.Try(failure.Usagef("cannot prune sink %s: the new routes do not name it, so no process writes to it", p.Sink), "routes that name it and send it nothing, with --prune; and then these")
+		case o.prune:
+			prune = append(prune, p.Sink)
+		}
+		ask = true
+	}
+	if !ask || o.yes {
+		return prune, true, nil
+	}
+	if !s.canAsk() {
+		if o.prune {
+			return nil, false, failure.Usagef("cannot ask for confirmation: standard input is not a terminal; pass --yes")
+		}
+		return nil, true, nil // nothing is lost
+	}
+	question := "Change the routes and leave these items where they are?"
+	if o.prune {
+		question = "Change the routes and delete these items?"
+	}
+	agreed, err = confirmed(ctx, false, question)
+	return prune, agreed, err
+}
+
+// pruneTimeout is how long the processes that write to sinks may take to use new routes.
+const pruneTimeout = 30 * time.Second
+
+// pruneSinks deletes the items that no route sends to the sinks any more, once the
+// routes after a revision are in force there. ctx acts for all tenants.
+func (s *session) pruneSinks(ctx context.Context, sinks []string, after uint64) error {
+	waiting, cancel := context.WithTimeout(ctx, pruneTimeout)
+	defer cancel()
+	try := func(err error) error {
+		return failure.Try(err, "stele sinks prune %s: the new routes are in force, and the items are still there", sinks[0])
+	}
+	var rev uint64
+	for rev <= after {
+		resp, err := s.sinks.GetRoutes(waiting, &stelev1.GetRoutesRequest{})
+		if err != nil {
+			return try(err)
+		}
+		if rev = resp.Revision; rev <= after {
+			pause(waiting)
+		}
+	}
+	for _, sink := range sinks {
+		req := &stelev1.ResolveDriftRequest{Sink: sink, Resolution: stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, RoutesRevision: rev}
+		resp, err := s.sinks.ResolveDrift(ctx, req)
+		for status.Code(err) == codes.Unavailable && waiting.Err() == nil {
+			pause(waiting)
+			resp, err = s.sinks.ResolveDrift(ctx, req)
+		}
+		if err != nil {
+			return try(err)
+		}
+		if s.Format == output.Text {
+			if err := s.Printf("%s of %s deleted\n", counted(int(resp.Resolved), "item"), sink); err != nil {
+				return err
+			}
+		}
+		if err := s.tellUncompared(resp.Uncompared); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func pause(ctx context.Context) {
+	select {
+	case <-time.After(100 * time.Millisecond):
+	case <-ctx.Done():
+	}
 }

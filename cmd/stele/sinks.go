@@ -43,7 +43,7 @@ Writes and failures are counted since that process took the sink over.`,
 	})
 	cmd.AddCommand(
 		sinksParkedCommand(c), sinksRetryCommand(c), sinksSkipCommand(c),
-		sinksDriftCommand(c), sinksCheckCommand(c), sinksReplayCommand(c),
+		sinksDriftCommand(c), sinksCheckCommand(c), sinksAdoptCommand(c), sinksRepairCommand(c), sinksPruneCommand(c), sinksReplayCommand(c),
 	)
 	return cmd
 }
@@ -62,22 +62,52 @@ func (s *session) printSinks(sinks []*stelev1.SinkStatus) error {
 			owner = output.Bad.Render("none")
 		}
 		rows[i] = []string{
-			st.Name, st.Kind, position, fmt.Sprint(st.LagRevisions), lagTime(st), fmt.Sprint(st.Writes), fmt.Sprint(st.Failures),
-			alarming(st.Parked), alarming(st.Drifted), owner,
+			st.Name, st.Kind, position, fmt.Sprint(st.LagRevisions), lagTime(st), fmt.Sprint(st.Pending), timeLeft(st),
+			fmt.Sprint(st.Writes), fmt.Sprint(st.Failures), alarming(st.Parked), alarming(st.Drifted), owner,
 		}
 	}
-	if err := s.Table([]string{"SINK", "KIND", "POSITION", "LAG", "AGE", "WRITES", "FAILURES", "PARKED", "DRIFT", "OWNER"}, rows, 9); err != nil {
+	if err := s.Table([]string{"SINK", "KIND", "POSITION", "LAG", "AGE", "PENDING", "ETA", "WRITES", "FAILURES", "PARKED", "DRIFT", "OWNER"}, rows, 11); err != nil {
 		return err
 	}
 	for _, st := range sinks {
-		if st.LastError == "" {
-			continue
-		}
-		if err := s.Printf("%s failed at %s: %s\n", st.Name, clock(st.Failed), output.Bad.Render(output.Plain(st.LastError))); err != nil {
-			return err
+		for _, line := range conditions(st) {
+			if err := s.Printf("%s %s\n", st.Name, line); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
+}
+
+// conditions are a sink's states that a user should know of.
+func conditions(st *stelev1.SinkStatus) (lines []string) {
+	bad := func(text string) string { return output.Bad.Render(output.Plain(text)) }
+	if st.Stopped != "" {
+		lines = append(lines, fmt.Sprintf("has stopped: %s; run stele sinks drift %s, and then stele sinks adopt or stele sinks repair", bad(st.Stopped), st.Name))
+	}
+	switch {
+	case st.Failing != "":
+		lines = append(lines, fmt.Sprintf("has failed since %s and is retried: %s", clock(st.FailingSince), bad(st.Failing)))
+	case st.FailingSince != nil:
+		lines = append(lines, fmt.Sprintf("has failed since %s and is retried; operators see why", clock(st.FailingSince)))
+	case st.LastError != "":
+		lines = append(lines, fmt.Sprintf("failed at %s: %s", clock(st.Failed), bad(st.LastError)))
+	}
+	if st.Uncompared > 0 {
+		lines = append(lines, fmt.Sprintf("could not be compared with the ledger in %d tenants or items; run stele sinks drift %s", st.Uncompared, st.Name))
+	}
+	for _, w := range st.Warnings {
+		lines = append(lines, "warning: "+output.Plain(w))
+	}
+	return lines
+}
+
+// timeLeft is how long the pending keys take; unknown while nothing is written.
+func timeLeft(st *stelev1.SinkStatus) string {
+	if st.TimeLeft == nil {
+		return "-"
+	}
+	return st.TimeLeft.AsDuration().Round(time.Second).String()
 }
 
 // lagTime is how long the oldest change has waited; nobody knows of a sink that no
@@ -113,10 +143,25 @@ type sinkState struct {
 	Parked       uint32  `json:"parked"`
 	Drifted      uint32  `json:"drifted"`
 	Checked      string  `json:"checked,omitempty"`
+
+	Pending         uint64   `json:"pending"`
+	SecondsLeft     *float64 `json:"seconds_left,omitempty"`
+	Stopped         string   `json:"stopped,omitempty"`
+	Failing         string   `json:"failing,omitempty"`
+	FailingSince    string   `json:"failing_since,omitempty"`
+	UncomparedItems uint32   `json:"uncompared,omitempty"`
+	Warnings        []string `json:"warnings,omitempty"`
 }
 
 func sinkObject(st *stelev1.SinkStatus) sinkState {
+	var left *float64
+	if st.TimeLeft != nil {
+		seconds := st.TimeLeft.AsDuration().Seconds()
+		left = &seconds
+	}
 	return sinkState{
+		Pending: st.Pending, SecondsLeft: left, Stopped: st.Stopped, Failing: st.Failing, FailingSince: rfc3339(st.FailingSince),
+		UncomparedItems: st.Uncompared, Warnings: st.Warnings,
 		Sink: st.Name, Kind: st.Kind, Owner: st.Owner, Position: st.Position, Head: st.Head,
 		LagRevisions: st.LagRevisions, LagSeconds: st.Lag.AsDuration().Seconds(), Writes: st.Writes, Failures: st.Failures,
 		LastError: st.LastError, Failed: rfc3339(st.Failed), Parked: st.Parked, Drifted: st.Drifted, Checked: rfc3339(st.Checked),

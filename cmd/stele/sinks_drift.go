@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,13 +27,21 @@ only reported, repaired, or adopted as a commit.`,
 		if err != nil {
 			return err
 		}
-		if len(resp.Drift) == 0 {
+		switch {
+		case len(resp.Drift)+len(resp.Uncompared) == 0 && resp.Checked == nil:
+			return s.nothing(fmt.Sprintf("%s has not been compared with the ledger yet; stele sinks check %s does so", args[0], args[0]))
+		case len(resp.Drift)+len(resp.Uncompared) == 0:
 			return s.nothing("nothing has drifted")
 		}
-		if err := s.tellDrift(resp.Drift); err != nil || s.Format != output.Text {
+		if err := s.tellDrift(resp.Drift); err != nil {
 			return err
 		}
-		return s.thereAreMore(resp.More)
+		if s.Format == output.Text {
+			if err := s.thereAreMore(resp.More); err != nil {
+				return err
+			}
+		}
+		return s.tellUncompared(resp.Uncompared)
 	})
 	return cmd
 }
@@ -43,7 +52,7 @@ func sinksCheckCommand(c *cli) *cobra.Command {
 		Short: "Compare a sink, or one of its items, with the ledger now",
 		Long: `Compare a sink with the ledger now, or one of its items, named as the sink names
 it, and do about what has drifted what its route says. The exit code is 7 where
-something has.`,
+something has, or where not everything could be compared.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.sinkNames,
 	}
@@ -55,17 +64,57 @@ something has.`,
 		if err := s.tellDrift(resp.Drift); err != nil {
 			return err
 		}
-		if s.Format == output.Text {
-			if err := s.Printf("%s compared, %d drifted\n", counted(int(resp.Compared), "item"), len(resp.Drift)); err != nil {
-				return err
+		drifted := 0
+		for _, d := range resp.Drift {
+			if d.Action != stelev1.Drift_ACTION_KEPT {
+				drifted++
 			}
 		}
-		if len(resp.Drift) > 0 {
+		if s.Format == output.Text {
+			if err := s.Printf("%s compared, %d drifted\n", counted(int(resp.Compared), "item"), drifted); err != nil {
+				return err
+			}
+			if resp.Stopped != "" {
+				if err := s.Printf("%s has stopped: %s\n", args[0], output.Bad.Render(output.Plain(resp.Stopped))); err != nil {
+					return err
+				}
+			}
+		}
+		if err := s.tellUncompared(resp.Uncompared); err != nil {
+			return err
+		}
+		if drifted+len(resp.Uncompared) > 0 {
 			return failure.Exit(failure.Unverified)
 		}
 		return nil
 	})
 	return cmd
+}
+
+// tellUncompared lists what could not be compared, so that nobody takes it for equal.
+func (s *session) tellUncompared(all []*stelev1.Uncompared) error {
+	for _, u := range all {
+		if s.Format != output.Text {
+			err := s.Object(struct {
+				Tenant     string `json:"tenant"`
+				Name       string `json:"name,omitempty"`
+				Uncompared string `json:"uncompared"`
+				Tried      string `json:"tried"`
+			}{u.Tenant, u.Name, u.Reason, rfc3339(u.Tried)})
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		what := u.Name
+		if what == "" {
+			what = "all items"
+		}
+		if err := s.Printf("not compared: %s of %s: %s\n", output.Plain(what), u.Tenant, output.Bad.Render(output.Plain(u.Reason))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *session) tellDrift(drift []*stelev1.Drift) error {

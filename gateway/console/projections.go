@@ -137,11 +137,13 @@ func (c *Console) decide(v *visit, sink, action string) error {
 func driftWord(k stelev1.Drift_Kind) string {
 	return map[stelev1.Drift_Kind]string{
 		stelev1.Drift_KIND_EDITED: "edited", stelev1.Drift_KIND_DELETED: "deleted", stelev1.Drift_KIND_FOREIGN: "not the ledger's",
+		stelev1.Drift_KIND_UNROUTED: "no longer routed here",
 	}[k]
 }
 
 func actionWord(a stelev1.Drift_Action) string {
 	return map[stelev1.Drift_Action]string{
 		stelev1.Drift_ACTION_REPORTED: "reported", stelev1.Drift_ACTION_REPAIRED: "repaired", stelev1.Drift_ACTION_ADOPTED: "adopted as a commit",
+		stelev1.Drift_ACTION_KEPT: "kept", stelev1.Drift_ACTION_PRUNED: "deleted",
 	}[a]
 }

@@ -228,6 +228,8 @@ var Methods = index(
 	row(stelev1.Sinks_Skip_FullMethodName, Method{Needs: OperatorAdmin, Limits: NamedKeys, Records: RecordsOther, Core: true},
 		func(r *stelev1.SkipRequest) Touched { return parked(r.Key) }),
 	row(stelev1.Sinks_CheckDrift_FullMethodName, Method{Needs: OperatorAdmin, Limits: AllKeys, Records: RecordsEverything, Core: true}, nothing[*stelev1.CheckDriftRequest]),
+	row(stelev1.Sinks_ResolveDrift_FullMethodName, Method{Needs: OperatorAdmin, Limits: AllKeys, Records: RecordsEverything, Core: true}, nothing[*stelev1.ResolveDriftRequest]),
+	row(stelev1.Sinks_PlanRoutes_FullMethodName, Method{Needs: OperatorOnly, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true, Core: true}, nothing[*stelev1.PlanRoutesRequest]),
 	row(stelev1.Sinks_GetRoutes_FullMethodName, Method{Needs: OperatorOnly, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true}, nothing[*stelev1.GetRoutesRequest]),
 
 	row(syncv1.FlagSyncService_SyncFlags_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordedByHandler, Stream: true, AdmittedByHandler: true},

@@ -69,7 +69,9 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"POST", "/v1/sinks/x/retry", `{"key":"a"}`},
 		{"POST", "/v1/sinks/x/skip", `{}`},
 		{"POST", "/v1/sinks/x/check", `{"name":"y"}`},
+		{"POST", "/v1/sinks/x/resolve", `{"resolution":"RESOLUTION_REPAIR"}`},
 		{"GET", "/v1/routes", ""},
+		{"POST", "/v1/routes:plan", `{"routes":{"sinks":{},"routes":[]}}`},
 		{"GET", "/v1/openapi.json", ""},
 	}
 	asked := make(map[string]bool)

@@ -46,8 +46,27 @@ type Sink struct {
 	// Kind says what the sink writes to: directory, dynamodb, parameterstore or
 	// eventbridge.
 	Kind string
+	// DriftLimit is how much drift the projector adopts without confirmation.
+	DriftLimit DriftLimit
 	// Settings are a JSON object that the kind reads.
 	Settings jsontext.Value
+}
+
+// DriftLimit bounds the items that are missing or changed in a sink at once. A sink
+// whose routes adopt drift stops when both limits are exceeded.
+type DriftLimit struct {
+	// Items is a number of items, 10 by default.
+	Items int
+	// Percent is a share of the items that the sink should hold, from 0 to 100; 5 by
+	// default.
+	Percent float64
+}
+
+var defaultDriftLimit = DriftLimit{Items: 10, Percent: 5}
+
+// Exceeded reports whether n of total items are more than the limit allows.
+func (l DriftLimit) Exceeded(n, total int) bool {
+	return n > l.Items && float64(n) > l.Percent/100*float64(total)
 }
 
 // Route says where the keys with a prefix go.
@@ -57,6 +76,9 @@ type Route struct {
 	Sinks []string
 	// Drift says what is done about items that somebody has changed in a sink.
 	Drift Drift
+	// AdoptDeletions lets drift that is adopted delete the keys of missing items.
+	// Without it a missing item is only reported.
+	AdoptDeletions bool
 	// Secure writes values as a SecureString where the sink has such; KMSKey is the
 	// key that encrypts it, empty for the account's own.
 	Secure bool
@@ -85,18 +107,39 @@ type document struct {
 }
 
 type entry struct {
-	Kind     string         `json:"kind"`
-	Settings jsontext.Value `json:",embed"`
+	Kind       string         `json:"kind"`
+	DriftLimit driftLimit     `json:"drift_limit,omitzero"`
+	Settings   jsontext.Value `json:",embed"`
+}
+
+type driftLimit struct {
+	Items   *int     `json:"items,omitzero"`
+	Percent *float64 `json:"percent,omitzero"`
+}
+
+func (d driftLimit) parse() (DriftLimit, error) {
+	limit := defaultDriftLimit
+	if d.Items != nil {
+		limit.Items = *d.Items
+	}
+	if d.Percent != nil {
+		limit.Percent = *d.Percent
+	}
+	if limit.Items < 0 || limit.Percent < 0 || limit.Percent > 100 {
+		return limit, fmt.Errorf("drift_limit is %d items and %v percent: items must not be negative, and percent must be from 0 to 100", limit.Items, limit.Percent)
+	}
+	return limit, nil
 }
 
 type route struct {
-	Prefix string   `json:"prefix"`
-	Sinks  []string `json:"sinks"`
-	Drift  Drift    `json:"drift,omitzero"`
-	Secure bool     `json:"secure,omitzero"`
-	KMSKey string   `json:"kms_key,omitzero"`
-	Values bool     `json:"values,omitzero"`
-	Secret bool     `json:"secret,omitzero"`
+	Prefix         string   `json:"prefix"`
+	Sinks          []string `json:"sinks"`
+	Drift          Drift    `json:"drift,omitzero"`
+	AdoptDeletions bool     `json:"adopt_deletions,omitzero"`
+	Secure         bool     `json:"secure,omitzero"`
+	KMSKey         string   `json:"kms_key,omitzero"`
+	Values         bool     `json:"values,omitzero"`
+	Secret         bool     `json:"secret,omitzero"`
 }
 
 // Parse reads a document. What it does not know is an error: it may be a name
@@ -120,7 +163,11 @@ func Parse(text []byte) (*Table, error) {
 		if len(e.Settings) == 0 {
 			e.Settings = jsontext.Value("{}")
 		}
-		t.Sinks[name] = Sink{Name: name, Kind: e.Kind, Settings: e.Settings}
+		limit, err := e.DriftLimit.parse()
+		if err != nil {
+			return nil, fmt.Errorf("sink %s: %w", name, err)
+		}
+		t.Sinks[name] = Sink{Name: name, Kind: e.Kind, DriftLimit: limit, Settings: e.Settings}
 	}
 	for i, r := range d.Routes {
 		parsed, err := t.parse(r)
@@ -168,10 +215,13 @@ func (t *Table) parse(r route) (*Route, error) {
 	default:
 		return nil, fmt.Errorf("drift is %q: use report, repair or adopt", r.Drift)
 	}
+	if r.AdoptDeletions && r.Drift != Adopt {
+		return nil, fmt.Errorf("adopt_deletions requires drift: adopt, and drift is %s", r.Drift)
+	}
 	if r.KMSKey != "" && !r.Secure {
 		return nil, errors.New("kms_key is for values that are secure: set that, too")
 	}
-	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values, Secret: r.Secret}, nil
+	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, AdoptDeletions: r.AdoptDeletions, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values, Secret: r.Secret}, nil
 }
 
 // maxName is the longest name of a sink, in bytes.
@@ -225,7 +275,7 @@ func (t *Table) String() string { return string(t.text) }
 // it changes, other keys may be the sink's.
 func (t *Table) Routing(sink string) string {
 	s := t.Sinks[sink]
-	d := document{Sinks: map[string]entry{sink: {s.Kind, s.Settings}}}
+	d := document{Sinks: map[string]entry{sink: {Kind: s.Kind, Settings: s.Settings}}}
 	for _, r := range t.routes {
 		d.Routes = append(d.Routes, route{Prefix: string(r.Prefix), Secure: r.Secure, KMSKey: r.KMSKey, Secret: r.Secret, Sinks: []string{}})
 		if r.Wants(sink) {

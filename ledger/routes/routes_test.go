@@ -67,12 +67,16 @@ func TestParseRefuses(t *testing.T) {
 		`{"sinks":{"A":{}}}`:         `"A"`,
 		`{"sinks":{"":{}}}`:          "0 bytes",
 		`{"sinks":{"a":{},"a":{}}}`:  "duplicate",
-		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:  `no sink "b"`,
-		`{"routes":[{"prefix":"a b"}]}`:              `routes[0]`,
-		`{"routes":[{"prefix":"a"},{"prefix":"a"}]}`: "already",
-		`{"routes":[{"prefix":"a","drift":"fix"}]}`:  "use report, repair or adopt",
-		`{"routes":[{"prefix":"a","kms_key":"k"}]}`:  "secure",
-		`{"routes":[{"prefix":"a","sink":["b"]}]}`:   `no field "/routes/0/sink"`,
+		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:                           `no sink "b"`,
+		`{"routes":[{"prefix":"a b"}]}`:                                       `routes[0]`,
+		`{"routes":[{"prefix":"a"},{"prefix":"a"}]}`:                          "already",
+		`{"routes":[{"prefix":"a","drift":"fix"}]}`:                           "use report, repair or adopt",
+		`{"routes":[{"prefix":"a","drift":"repair","adopt_deletions":true}]}`: "adopt_deletions requires drift: adopt",
+		`{"sinks":{"a":{"drift_limit":{"items":-1}}}}`:                        "sink a: drift_limit is -1 items and 5 percent",
+		`{"sinks":{"a":{"drift_limit":{"percent":101}}}}`:                     "percent must be from 0 to 100",
+		`{"sinks":{"a":{"drift_limit":{"share":1}}}}`:                         "no field",
+		`{"routes":[{"prefix":"a","kms_key":"k"}]}`:                           "secure",
+		`{"routes":[{"prefix":"a","sink":["b"]}]}`:                            `no field "/routes/0/sink"`,
 	} {
 		if _, err := routes.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -118,4 +122,26 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%s was read, and what it says is not: %v", text, err)
 		}
 	})
+}
+
+// The drift limit of a sink is the projector's; what it leaves out is the default.
+func TestDriftLimit(t *testing.T) {
+	table := parse(t, `{"sinks":{"a":{},"b":{"drift_limit":{"items":100},"x":1},"c":{"drift_limit":{"items":0,"percent":0}}}}`)
+	for name, want := range map[string]routes.DriftLimit{"a": {Items: 10, Percent: 5}, "b": {Items: 100, Percent: 5}, "c": {}} {
+		if got := table.Sinks[name].DriftLimit; got != want {
+			t.Errorf("that of %s is %+v, want %+v", name, got, want)
+		}
+	}
+	if s := string(table.Sinks["b"].Settings); s != `{"x":1}` {
+		t.Errorf("the kind reads %s", s)
+	}
+	limit := routes.DriftLimit{Items: 10, Percent: 5}
+	for _, tc := range []struct {
+		n, total int
+		want     bool
+	}{{10, 36, false}, {11, 36, true}, {20, 400, false}, {21, 400, true}, {0, 0, false}, {11, 0, true}} {
+		if limit.Exceeded(tc.n, tc.total) != tc.want {
+			t.Errorf("%d of %d: exceeded is %t", tc.n, tc.total, !tc.want)
+		}
+	}
 }

@@ -15,16 +15,20 @@
 package eventbridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
+	"github.com/aws/smithy-go"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
@@ -45,8 +49,12 @@ type sink struct {
 	bus    string
 	source string
 
+	log *slog.Logger
+
 	mu   sync.Mutex // lets one call at a time look for the bus
 	seen time.Time  // the bus was there
+
+	warnings atomic.Pointer[string]
 }
 
 // Fit says which writes such a sink would not take. What the bus takes without its
@@ -89,7 +97,10 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sink{client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source}, nil
+	return &sink{
+		client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source,
+		log: cmp.Or(s.Log, slog.New(slog.DiscardHandler)),
+	}, nil
 }
 
 // Limits lets a few requests wait for answers at a time: 4 of 10 events at 20 ms
@@ -116,9 +127,34 @@ func (s *sink) checkBus(ctx context.Context) error {
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return fmt.Errorf("there is no event bus %q in %s: create it, or mend \"bus\" in the sink's settings", s.bus, s.region)
 	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok && denied[api.ErrorCode()] {
+		// A bus of another account usually allows events:PutEvents alone.
+		s.warn(fmt.Sprintf("it may not call events:DescribeEventBus on bus %s, so it cannot find out whether the bus exists: EventBridge drops events for a bus that does not", s.bus))
+		s.seen = begun
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("look for event bus %q in %s: %w", s.bus, s.region, err)
 	}
+	s.warn("")
 	s.seen = begun
+	return nil
+}
+
+// denied are the codes of errors that say that the caller may not.
+var denied = map[string]bool{"AccessDeniedException": true, "AccessDenied": true, "NotAuthorized": true}
+
+// warn replaces the warning.
+func (s *sink) warn(what string) {
+	if was := s.warnings.Swap(&what); what != "" && (was == nil || *was != what) {
+		s.log.Warn("the event bus cannot be checked", "reason", what)
+	}
+}
+
+// Warnings reports that the bus cannot be looked for.
+func (s *sink) Warnings() []string {
+	if w := s.warnings.Load(); w != nil && *w != "" {
+		return []string{*w}
+	}
 	return nil
 }

@@ -128,6 +128,39 @@ func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 	}
 }
 
+// A stand-in for AWS answers that the bus is not there; that is no fault of the events.
+func TestABusThatIsNotThere_Answered(t *testing.T) {
+	server, sink := start(t, `{"bus":"stele"}`)
+	server.SetFaults(fakeaws.Faults{MissingBus: true, Denied: []string{"DescribeEventBus"}})
+	writes := []projector.Write{write(0, "1", quiet)}
+	if _, err := sink.Write(t.Context(), writes); err == nil || !strings.Contains(err.Error(), "ResourceNotFoundException") {
+		t.Fatalf("%v", err)
+	}
+	client := awseventbridge.NewFromConfig(server.Config())
+	if _, err := client.CreateEventBus(t.Context(), &awseventbridge.CreateEventBusInput{Name: aws.String("stele")}); err != nil {
+		t.Fatal(err)
+	}
+	all(t, sink, writes...)
+}
+
+// A bus of another account usually allows PutEvents alone: that is a warning.
+func TestDescribeEventBusIsOptional(t *testing.T) {
+	const bus = "arn:aws:events:us-east-1:210987654321:event-bus/default"
+	server, sink := start(t, `{"bus":"`+bus+`"}`)
+	server.SetFaults(fakeaws.Faults{Denied: []string{"DescribeEventBus"}})
+	warnings := sink.(projector.Warner).Warnings
+	if w := warnings(); len(w) != 0 {
+		t.Errorf("before it was tried: %v", w)
+	}
+	all(t, sink, write(0, "1", quiet), write(1, "1", quiet))
+	if e := server.Events(); len(e) != 2 {
+		t.Errorf("%d events came", len(e))
+	}
+	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "events:DescribeEventBus on bus "+bus) {
+		t.Errorf("warnings are %v", w)
+	}
+}
+
 func TestNothingIsSentAfterTheDeadline(t *testing.T) {
 	server, sink := start(t, `{}`)
 	all(t, sink, write(0, "1", quiet))

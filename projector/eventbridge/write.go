@@ -115,16 +115,13 @@ func (s *sink) refused(ctx context.Context, e event, reason string, results []er
 	return nil
 }
 
-// refusals are the errors of an entry that is not to be sent again.
+// refusals are the errors of an entry that is wrong in itself. That the caller may not
+// send it, or that AWS fails to, is not among them: it is gone once somebody has fixed
+// the cause.
 // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 var refusals = map[string]bool{
-	"AccessDeniedException":               true,
-	"InvalidAccountIdException":           true,
-	"InvalidArgument":                     true,
-	"MalformedDetail":                     true,
-	"RedactionFailure":                    true,
-	"NotAuthorizedForSourceException":     true,
-	"NotAuthorizedForDetailTypeException": true,
+	"InvalidArgument": true,
+	"MalformedDetail": true,
 }
 
 func failure(r types.PutEventsResultEntry) string {

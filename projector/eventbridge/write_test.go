@@ -37,13 +37,13 @@ func TestWhatIsPoisonAndWhatIsNot(t *testing.T) {
 		"InternalFailure":                     false,
 		"ThrottlingException":                 false,
 		"SomethingNew":                        false,
-		"AccessDeniedException":               true,
-		"InvalidAccountIdException":           true,
+		"AccessDeniedException":               false,
+		"InvalidAccountIdException":           false,
 		"InvalidArgument":                     true,
 		"MalformedDetail":                     true,
-		"RedactionFailure":                    true,
-		"NotAuthorizedForSourceException":     true,
-		"NotAuthorizedForDetailTypeException": true,
+		"RedactionFailure":                    false,
+		"NotAuthorizedForSourceException":     false,
+		"NotAuthorizedForDetailTypeException": false,
 	}
 	writes, given := numbered(30), make(map[ledger.Key]string)
 	for code := range codes {

@@ -13,6 +13,7 @@ type Change struct {
 	Deleted bool
 	// ByHand says that it was not a client.
 	ByHand bool
+	at     time.Time
 }
 
 // Names are those of all parameters, in order.
@@ -80,6 +81,13 @@ func (s *Server) Edit(name string, edit func(*Version)) error {
 	}
 	s.put(v, true)
 	return nil
+}
+
+// AddKey makes a key of KMS, by its ID, ARN or alias.
+func (s *Server) AddKey(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keys[id] = true
 }
 
 // Remove deletes a parameter by hand and says whether it was there.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 )
 
 type filter struct {
@@ -60,7 +61,7 @@ func (s *Server) describeParameters(in describeIn) (*describeOut, error) {
 			return nil, invalid("The following filters are duplicated in the request: %s. A request can contain only one instance of a specific filter.", f.Key)
 		}
 	}
-	found, next, err := s.page(in.MaxResults, 50, in.NextToken, func(p *parameter) bool {
+	found, next, err := s.pageOf(s.describable(), in.MaxResults, 50, in.NextToken, func(p *parameter) bool {
 		return !slices.ContainsFunc(in.ParameterFilters, func(f filter) bool { return !f.match(p) })
 	})
 	if err != nil {
@@ -163,6 +164,36 @@ func under(path, name string, recursive bool) bool {
 	return ok && rest != "" && (recursive || !strings.Contains(rest, "/"))
 }
 
+// describable are the parameters that DescribeParameters knows of: those of a while ago
+// when it is stale.
+func (s *Server) describable() map[string]*parameter {
+	if s.faults.Stale == 0 {
+		return s.parameters
+	}
+	then := time.Now().Add(-s.faults.Stale)
+	known := make(map[string]*parameter)
+	for name, changes := range s.changes {
+		p := &parameter{}
+		for _, c := range changes {
+			switch {
+			case c.at.After(then):
+			case c.Deleted:
+				p.versions = nil
+			default:
+				p.versions = append(p.versions, c.Version)
+			}
+		}
+		if len(p.versions) == 0 {
+			continue
+		}
+		if is := s.parameters[name]; is != nil {
+			p.tags = is.tags
+		}
+		known[name] = p
+	}
+	return known
+}
+
 type byPathIn struct {
 	Path             string
 	Recursive        bool
@@ -210,6 +241,10 @@ func (s *Server) getParametersByPath(in byPathIn) (*byPathOut, error) {
 // page finds parameters in the order of their names, at most as many as asked for,
 // and the token that the next page begins with.
 func (s *Server) page(size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
+	return s.pageOf(s.parameters, size, most, token, wanted)
+}
+
+func (s *Server) pageOf(all map[string]*parameter, size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
 	limit := most
 	if size != nil {
 		limit = *size
@@ -225,7 +260,7 @@ func (s *Server) page(size *int, most int, token string, wanted func(*parameter)
 		return nil, "", err
 	}
 	var names []string
-	for name, p := range s.parameters {
+	for name, p := range all {
 		if name > after && wanted(p) {
 			names = append(names, name)
 		}
@@ -236,7 +271,7 @@ func (s *Server) page(size *int, most int, token string, wanted func(*parameter)
 		next = writeToken(slices.Max(append(names, after)))
 	}
 	for _, name := range names {
-		found = append(found, s.parameters[name].newest())
+		found = append(found, all[name].newest())
 	}
 	return found, next, nil
 }

@@ -115,6 +115,11 @@ func (s *Server) putEvents(in putEventsIn) (*putEventsOut, error) {
 	if !complete {
 		return nil, invalid("No entry has a Source, a DetailType and a Detail.")
 	}
+	for _, e := range in.Entries {
+		if name := busName(e.EventBusName); s.faults.MissingBus && !s.buses[name] {
+			return nil, noBus(name)
+		}
+	}
 	out := &putEventsOut{}
 	for _, e := range in.Entries {
 		event, result := s.accept(e)

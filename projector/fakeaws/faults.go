@@ -37,6 +37,17 @@ type Faults struct {
 	FailedEntries float64
 	// Poison gives entries an error code, as long as it likes; "" for none.
 	Poison func(Event) (errorCode string)
+	// Denied are operations that are answered with an AccessDeniedException.
+	Denied []string
+	// UnknownKeys has KMS refuse keys that nobody has made: all but alias/aws/ssm and
+	// those of AddKey. Without it any name of a key is one.
+	UnknownKeys bool
+	// MissingBus has PutEvents answer with a ResourceNotFoundException for a bus that
+	// is not there, as stand-ins for AWS do. AWS itself takes the events and drops them.
+	MissingBus bool
+	// Stale is how long DescribeParameters does not know of a change, or of a
+	// deletion: it is only eventually consistent.
+	Stale time.Duration
 	// ShortPages cuts pages of parameters short, down to none with a NextToken, as
 	// AWS may when it reaches a limit of its own.
 	ShortPages bool
@@ -73,6 +84,9 @@ func (s *Server) arrive(operation string) fate {
 	if l := f.limiters[operation]; l != nil && !l.Allow() {
 		return fate{err: fail("ThrottlingException", "Rate exceeded")}
 	}
+	if slices.Contains(f.Denied, operation) {
+		return fate{err: fail("AccessDeniedException", "User: arn:aws:sts::%s:assumed-role/projector is not authorized to perform: %s", Account, operation)}
+	}
 	if len(f.Operations) > 0 && !slices.Contains(f.Operations, operation) {
 		return fate{}
 	}
@@ -88,6 +102,9 @@ func (s *Server) arrive(operation string) fate {
 
 // checkKey is for what is encrypted or decrypted.
 func (s *Server) checkKey(v Version) error {
+	if v.Type == SecureString && s.faults.UnknownKeys && v.KeyID != defaultKey && !s.keys[v.KeyID] {
+		return fail("InvalidKeyId", "Invalid keyId %s", v.KeyID)
+	}
 	if v.Type == SecureString && slices.Contains(s.faults.DeadKeys, v.KeyID) {
 		return fail("InvalidKeyId", "%s is disabled.", v.KeyID)
 	}

@@ -18,6 +18,7 @@ const (
 	SecureString = "SecureString"
 	Standard     = "Standard"
 	Advanced     = "Advanced"
+	Intelligent  = "Intelligent-Tiering"
 
 	defaultKey = "alias/aws/ssm"
 )
@@ -93,7 +94,9 @@ func (s *Server) putParameter(in putParameterIn) (*putParameterOut, error) {
 		v.Type, v.Tier, v.KeyID = cmp.Or(v.Type, last.Type), cmp.Or(v.Tier, last.Tier), cmp.Or(v.KeyID, last.KeyID)
 		v.Description, v.AllowedPattern = last.Description, last.AllowedPattern
 	}
-	v.Tier = cmp.Or(v.Tier, Standard)
+	if v.Tier = cmp.Or(v.Tier, Standard); v.Tier == Intelligent {
+		v.Tier = s.chooseTier(v, old)
+	}
 	if in.Description != nil {
 		v.Description = *in.Description
 	}
@@ -117,6 +120,34 @@ func (s *Server) putParameter(in putParameterIn) (*putParameterOut, error) {
 		p.tags[t.Key] = t.Value
 	}
 	return &putParameterOut{v.Tier, v.Version}, nil
+}
+
+// chooseTier is Intelligent-Tiering: the standard tier, unless the value or the account
+// needs the advanced one, or the parameter has it already.
+// https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-default-tier.html
+func (s *Server) chooseTier(v Version, old *parameter) string {
+	switch {
+	case len(v.Value) > maxStandard, old != nil && old.newest().Tier == Advanced:
+		return Advanced
+	case old == nil && s.full(Standard):
+		return Advanced
+	}
+	return Standard
+}
+
+// full says whether the account has no room for another parameter of the tier.
+func (s *Server) full(tier string) bool {
+	limit := cmp.Or(s.limits.Standard, 10_000)
+	if tier == Advanced {
+		limit = cmp.Or(s.limits.Advanced, 100_000)
+	}
+	n := 0
+	for _, p := range s.parameters {
+		if p.newest().Tier == tier {
+			n++
+		}
+	}
+	return n >= limit
 }
 
 // checkVersion is for what a version is by itself.
@@ -165,20 +196,8 @@ func checkVersion(v *Version) error {
 // checkPut is for what a version is beside those before it; old is nil when there
 // are none.
 func (s *Server) checkPut(v Version, old *parameter) error {
-	if old == nil || old.newest().Tier != v.Tier {
-		limit := cmp.Or(s.limits.Standard, 10_000)
-		if v.Tier == Advanced {
-			limit = cmp.Or(s.limits.Advanced, 100_000)
-		}
-		n := 0
-		for _, p := range s.parameters {
-			if p.newest().Tier == v.Tier {
-				n++
-			}
-		}
-		if n >= limit {
-			return fail("ParameterLimitExceeded", "You have exceeded the number of parameters for this Amazon Web Services account. Delete one or more parameters and try again.")
-		}
+	if (old == nil || old.newest().Tier != v.Tier) && s.full(v.Tier) {
+		return fail("ParameterLimitExceeded", "You have exceeded the number of parameters for this Amazon Web Services account. Delete one or more parameters and try again.")
 	}
 	if old == nil {
 		return nil
@@ -205,7 +224,7 @@ func (s *Server) put(v Version, byHand bool) *parameter {
 	if n := len(p.versions) - maxVersions; n > 0 {
 		p.versions = slices.Delete(p.versions, 0, n)
 	}
-	s.changes[name] = append(s.changes[name], Change{Version: v, ByHand: byHand})
+	s.changes[name] = append(s.changes[name], Change{Version: v, ByHand: byHand, at: time.Now()})
 	return p
 }
 
@@ -217,7 +236,7 @@ func (s *Server) delete(name string, byHand bool) bool {
 		return false
 	}
 	delete(s.parameters, name)
-	s.changes[name] = append(s.changes[name], Change{Version: p.newest(), ByHand: byHand, Deleted: true})
+	s.changes[name] = append(s.changes[name], Change{Version: p.newest(), ByHand: byHand, Deleted: true, at: time.Now()})
 	return true
 }
 

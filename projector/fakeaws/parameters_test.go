@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -484,5 +485,47 @@ func TestFaults(t *testing.T) {
 	}
 	if n := s.Calls("PutParameter"); n != 6 {
 		t.Errorf("%d calls were counted", n)
+	}
+}
+
+// What can be switched on: keys that nobody has made are refused, operations are
+// denied, and DescribeParameters is behind.
+func TestFaultsOfParameters(t *testing.T) {
+	s, c := start(t)
+	secret := secure(put("/s", "v"))
+	secret.KeyId = aws.String("alias/mine")
+	if _, err := c.PutParameter(t.Context(), secret); err != nil {
+		t.Fatal(err)
+	}
+	s.SetFaults(fakeaws.Faults{UnknownKeys: true})
+	if _, err := c.GetParameter(t.Context(), &ssm.GetParameterInput{Name: aws.String("/s"), WithDecryption: aws.Bool(true)}); code(err) != "InvalidKeyId" {
+		t.Errorf("decrypted with a key that nobody has made: %v", err)
+	}
+	s.AddKey("alias/mine")
+	if _, err := c.PutParameter(t.Context(), overwrite(secret)); err != nil {
+		t.Errorf("once it is made: %v", err)
+	}
+	s.SetFaults(fakeaws.Faults{Denied: []string{"PutParameter"}})
+	if _, err := c.PutParameter(t.Context(), put("/a", "1")); code(err) != "AccessDeniedException" {
+		t.Errorf("denied: %v", err)
+	}
+	describe := func() (names []string) {
+		out, err := c.DescribeParameters(t.Context(), &ssm.DescribeParametersInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range out.Parameters {
+			names = append(names, fmt.Sprintf("%s %d", *p.Name, p.Version))
+		}
+		return names
+	}
+	s.SetFaults(fakeaws.Faults{Stale: time.Hour})
+	if got := describe(); len(got) != 0 {
+		t.Errorf("an hour ago there were %v", got)
+	}
+	s.SetFaults(fakeaws.Faults{Stale: time.Nanosecond})
+	s.Remove("/s")
+	if got := describe(); len(got) != 0 {
+		t.Errorf("after the deletion there are %v", got)
 	}
 }

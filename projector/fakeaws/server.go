@@ -1,7 +1,7 @@
 // Package fakeaws is a fake of two AWS services, Systems Manager Parameter Store
 // and EventBridge, for tests and benchmarks: the unchanged AWS SDK talks to it. It
 // keeps everything in memory, checks no signature, and knows one account in one
-// region.
+// region. Of Secrets Manager it has what a function reads at its start.
 //
 // It holds callers to the limits that AWS documents, so that what works here is not
 // refused there: its own tests name the page for each. It can be told to fail in
@@ -52,6 +52,8 @@ type Server struct {
 	changes     map[string][]Change
 	events      []Event
 	buses       map[string]bool // by name
+	keys        map[string]bool // of KMS, by ID or alias
+	secrets     map[string]string
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -80,6 +82,8 @@ func Start() (*Server, error) {
 		parameters: make(map[string]*parameter),
 		changes:    make(map[string][]Change),
 		buses:      map[string]bool{"default": true},
+		keys:       make(map[string]bool),
+		secrets:    make(map[string]string),
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -134,6 +138,7 @@ func (s *Server) Environ() []string {
 	return []string{
 		"AWS_ENDPOINT_URL_SSM=" + s.URL,
 		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + s.URL,
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
 		"AWS_SECRET_ACCESS_KEY=fake",
@@ -151,6 +156,7 @@ var operations = map[string]func(*Server, []byte) (any, error){
 	"AmazonSSM.DeleteParameter":     operation((*Server).deleteParameter),
 	"AmazonSSM.DeleteParameters":    operation((*Server).deleteParameters),
 	"AmazonSSM.AddTagsToResource":   operation((*Server).addTagsToResource),
+	"secretsmanager.GetSecretValue": operation((*Server).getSecretValue),
 	"AWSEvents.PutEvents":           operation((*Server).putEvents),
 	"AWSEvents.CreateEventBus":      operation((*Server).createEventBus),
 	"AWSEvents.DescribeEventBus":    operation((*Server).describeEventBus),

@@ -10,15 +10,21 @@ import (
 )
 
 // refusals are the errors of a write that is wrong in itself or in what it meets, and
-// what to do. That an account has no room, or that a caller may not write one name,
-// is not among them: it gets better without another write.
+// what to do. Errors of access, of KMS and of the account's limits are not among them:
+// they are gone once somebody has fixed the cause, without another write.
 var refusals = map[string]string{
 	"ParameterMaxVersionLimitExceeded":     "the oldest of its 100 versions has a label, so that AWS keeps it and takes no new one: move the label to a newer version, or remove it",
 	"HierarchyTypeMismatchException":       "AWS does not change a parameter's type: delete the parameter, and wait 30 seconds",
 	"ParameterPatternMismatchException":    "the value does not match the allowed pattern that somebody has given the parameter: remove the pattern, or change the value",
 	"HierarchyLevelLimitExceededException": "the name has too many levels: rename the key, or use a shorter layout",
-	"InvalidKeyId":                         "KMS has no such key, or it cannot be used: change kms_key in the route, or the key",
 	"ValidationException":                  "Parameter Store refuses it",
+}
+
+// advice is what to do about errors that a retry heals.
+var advice = map[string]string{
+	"InvalidKeyId":           "KMS does not know the key, or it is disabled: change kms_key in the route, or the key",
+	"AccessDeniedException":  "allow it in the policy of the projector's role",
+	"ParameterLimitExceeded": "the account has no room for more parameters: delete some, or set \"tier\" in the sink's settings to advanced or intelligent",
 }
 
 // explain says what was being done, and which errors will never get better.
@@ -27,8 +33,11 @@ func explain(doing string, err error) error {
 	if !ok {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
-	if advice, final := refusals[api.ErrorCode()]; final {
-		return projector.Refuse("%s: %s (%s: %s)", doing, advice, api.ErrorCode(), api.ErrorMessage())
+	if why, final := refusals[api.ErrorCode()]; final {
+		return projector.Refuse("%s: %s (%s: %s)", doing, why, api.ErrorCode(), api.ErrorMessage())
+	}
+	if what, ok := advice[api.ErrorCode()]; ok {
+		return fmt.Errorf("%s: %s: %w", doing, what, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
 }

@@ -52,6 +52,9 @@ type layout struct {
 	before, after string
 	strip         string
 	poison        []string
+	// flat says that no key may be a level of another: whoever reads the parameters
+	// makes a tree of them in which one would hide the other.
+	flat bool
 	// arn is how many characters of the ARN are before the name, at most.
 	arn int
 }
@@ -63,7 +66,7 @@ func newLayout(n naming, region string) (layout, error) {
 	}
 	l := layout{strip: cmp.Or(n.Strip, preset.Strip), arn: len("arn:aws-us-gov:ssm:" + region + ":123456789012:parameter")}
 	if n.Preset != "" {
-		l.poison = poison
+		l.poison, l.flat = poison, true
 	}
 	template := cmp.Or(n.Layout, preset.Layout)
 	for _, v := range []struct{ name, value, fallback string }{{"prefix", n.Prefix, "stele"}, {"env", n.Env, preset.Env}} {
@@ -95,6 +98,23 @@ func newLayout(n naming, region string) (layout, error) {
 		return layout{}, fmt.Errorf("the layout %s: %w", template, err)
 	}
 	return l, nil
+}
+
+// above lists the names that name has as levels: those of keys that cannot be next to
+// its own.
+func (l layout) above(t ledger.Tenant, name string) []string {
+	var out []string
+	for i := len(l.base(t)) + 1; i < len(name); i++ {
+		if name[i] == '/' {
+			out = append(out, name[:i])
+		}
+	}
+	return out
+}
+
+// nested is why two keys or names cannot both be there.
+func nested(is, other string) error {
+	return projector.Refuse("%s and %s cannot both be there: where one is a level of the other, the services of the AWS sample may load nothing at all; rename one of the keys, or delete the other one and retry", is, other)
 }
 
 func nameByte(c byte) bool {

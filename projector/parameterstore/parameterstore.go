@@ -27,6 +27,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
+	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/internal/awssdk"
@@ -47,6 +48,18 @@ type settings struct {
 	// not created; empty means 30s, as AWS asks for. An endpoint that is not AWS may
 	// need none: 0s.
 	RecreateAfter string `json:"recreate_after"`
+	// Tier is "standard", "advanced" or "intelligent"; empty means "standard".
+	Tier string `json:"tier"`
+}
+
+// tiers by their names in the settings. A standard tier's value of more than 4,096
+// bytes becomes advanced. With intelligent tiering AWS chooses: advanced for such
+// values, and once the account has no room for more standard parameters.
+var tiers = map[string]types.ParameterTier{
+	"":            types.ParameterTierStandard,
+	"standard":    types.ParameterTierStandard,
+	"advanced":    types.ParameterTierAdvanced,
+	"intelligent": types.ParameterTierIntelligentTiering,
 }
 
 const (
@@ -63,6 +76,12 @@ const (
 	// A connection makes at least so many writes a second.
 	perConnection  = 25
 	maxConnections = 16
+
+	// maxStandardParameters is how many standard parameters an account has room for in
+	// a region, and manyStandard from how many on the sink warns.
+	// https://docs.aws.amazon.com/systems-manager/latest/userguide/parameter-store-advanced-parameters.html
+	maxStandardParameters = 10_000
+	manyStandard          = 9_000
 )
 
 // Store is the sink.
@@ -74,6 +93,7 @@ type Store struct {
 	log           *slog.Logger
 	rate          float64
 	recreateAfter time.Duration
+	tier          types.ParameterTier
 	reads, writes *rate.Limiter
 
 	mu sync.Mutex // guards the maps, whose keys are names
@@ -82,6 +102,8 @@ type Store struct {
 	known map[string]known
 	// deleted is when this process asked for a parameter's deletion.
 	deleted map[string]time.Time
+	// standard counts the standard parameters of each tenant, as of its last scan.
+	standard map[ledger.Tenant]int
 }
 
 // Open wants only what is needed to call AWS; it calls nothing.
@@ -104,14 +126,28 @@ func Fit(cfg projector.Settings) (projector.Fit, error) {
 		return projector.Fit{}, err
 	}
 	layout, err := newLayout(set.naming, cmp.Or(set.Region, longestRegion))
+	if err == nil {
+		err = checkTier(set.Tier)
+	}
 	if err != nil {
 		return projector.Fit{}, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
 	}
 	s := &Store{layout: layout, epoch: cfg.Epoch}
-	return projector.Fit{Secrets: true, Refuses: func(w projector.Write) error {
+	fit := projector.Fit{Secrets: true, Refuses: func(w projector.Write) error {
 		_, err := s.intend(w)
 		return err
-	}}, nil
+	}}
+	if layout.flat {
+		fit.InTheWay = func(key, other ledger.Key) error { return nested(string(key), string(other)) }
+	}
+	return fit, nil
+}
+
+func checkTier(tier string) error {
+	if _, ok := tiers[tier]; !ok {
+		return fmt.Errorf("tier is %q: use standard, advanced or intelligent", tier)
+	}
+	return nil
 }
 
 func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
@@ -124,6 +160,9 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	}
 	if set.Rate < 0 || set.Reads < 0 {
 		return wrong(fmt.Errorf("rate is %v and reads %v: they are requests a second", set.Rate, set.Reads))
+	}
+	if err := checkTier(set.Tier); err != nil {
+		return wrong(err)
 	}
 	recreateAfter, err := time.ParseDuration(cmp.Or(set.RecreateAfter, defaultRecreateAfter))
 	if err != nil || recreateAfter < 0 {
@@ -143,6 +182,8 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 		log:           cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		rate:          cmp.Or(set.Rate, defaultRate),
 		recreateAfter: recreateAfter,
+		tier:          tiers[set.Tier],
+		standard:      make(map[ledger.Tenant]int),
 		transport:     awshttp.NewBuildableClient().GetTransport(),
 		known:         make(map[string]known),
 		deleted:       make(map[string]time.Time),
@@ -161,11 +202,29 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 // Limits leave a call no more than about three seconds of writes; the sink waits by
 // itself until it may write.
 func (s *Store) Limits() projector.Limits {
-	return projector.Limits{
+	l := projector.Limits{
 		Batch:    min(batch, max(1, int(callTime*s.rate))),
 		Parallel: min(maxConnections, 1+int(s.rate)/perConnection),
 		Secrets:  true, // a SecureString
 	}
+	if s.layout.flat { // or two calls could create parameters that are in each other's way
+		l.Parallel = 1
+	}
+	return l
+}
+
+// Warnings reports that the account will soon have no room.
+func (s *Store) Warnings() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, of := range s.standard {
+		n += of
+	}
+	if n < manyStandard {
+		return nil
+	}
+	return []string{fmt.Sprintf("it has %d standard parameters, and the account has room for %d in a region, those of other programs included: set \"tier\" to intelligent or advanced, which costs money for each parameter", n, maxStandardParameters)}
 }
 
 // Close lets the connections go.

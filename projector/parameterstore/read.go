@@ -29,6 +29,7 @@ func (s *Store) item(p types.Parameter, m types.ParameterMetadata) projector.Ite
 		version: p.Version, modified: aws.ToTime(p.LastModifiedDate),
 		kind: p.Type, key: aws.ToString(m.KeyId), advanced: m.Tier == types.ParameterTierAdvanced,
 	}}
+	i.Secret = p.Type == types.ParameterTypeSecureString
 	i.Tenant, i.Key, _ = s.layout.parse(i.Name)
 	mark, _ := parseMark(aws.ToString(m.Description))
 	if mark.epoch == s.epoch {
@@ -50,7 +51,7 @@ func (l look) known() known {
 		return known{}
 	}
 	st := l.item.State.(state)
-	return known{revision: l.item.Revision, version: st.version, kind: st.kind, advanced: st.advanced}
+	return known{revision: l.item.Revision, version: st.version, kind: st.kind, key: st.key, advanced: st.advanced}
 }
 
 // look reads parameters, at most as many as a batch. When one of them cannot be read
@@ -90,7 +91,7 @@ func (s *Store) lookAll(ctx context.Context, names []string) (map[string]look, e
 		if len(pending) == 0 {
 			return found, nil
 		}
-		values, err := s.values(ctx, pending)
+		values, err := s.values(ctx, pending, true)
 		if err != nil {
 			return nil, err
 		}
@@ -111,18 +112,18 @@ func (s *Store) lookAll(ctx context.Context, names []string) (map[string]look, e
 			return true
 		})
 	}
-	if len(pending) > 0 {
-		return nil, fmt.Errorf("read %s: its description and its value are not of the same version", pending[0])
+	for _, name := range pending { // DescribeParameters may be seconds behind
+		found[name] = look{err: laterError(fmt.Sprintf("read %s: its description and its value are not of the same version yet", name))}
 	}
 	return found, nil
 }
 
-// values of parameters, decrypted; one that is not there is not in it.
-func (s *Store) values(ctx context.Context, names []string) (map[string]types.Parameter, error) {
+// values of parameters; one that is not there is not in it.
+func (s *Store) values(ctx context.Context, names []string, decrypt bool) (map[string]types.Parameter, error) {
 	if err := s.reads.Wait(ctx); err != nil {
 		return nil, fmt.Errorf("read %s: %w", names[0], err)
 	}
-	out, err := s.client.GetParameters(ctx, &ssm.GetParametersInput{Names: names, WithDecryption: aws.Bool(true)})
+	out, err := s.client.GetParameters(ctx, &ssm.GetParametersInput{Names: names, WithDecryption: &decrypt})
 	if err != nil {
 		return nil, explain("read "+names[0], err)
 	}
@@ -167,11 +168,13 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 	return found[name].item, found[name].ok, found[name].err
 }
 
-// Same compares revision, value, type and the KMS key.
+// Same compares revision, value, type, the KMS key where the route names one, and the
+// tier where it has to be the advanced one.
 func (s *Store) Same(item projector.Item, w projector.Write) bool {
 	st, ok := item.State.(state)
 	kind, key := kindOf(w)
-	return ok && !w.Deleted() && item.Revision == w.Revision && item.Value.Equal(w.Value) && st.kind == kind && st.key == key
+	return ok && !w.Deleted() && item.Revision == w.Revision && item.Value.Equal(w.Value) && st.kind == kind &&
+		(key == "" || st.key == key) && (s.tier != types.ParameterTierAdvanced || st.advanced)
 }
 
 // Remove looks whether the parameter is of the version that was seen, and deletes it.

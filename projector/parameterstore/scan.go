@@ -13,7 +13,9 @@ import (
 )
 
 // Scan reads all descriptions of the tenant's parameters, and then their values by
-// ten. What has changed between the two it reads by itself.
+// ten. What has changed between the two it reads by itself. So it does with the
+// parameters of a page that cannot be read as a whole, e.g. because KMS does not
+// decrypt one of them.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	base := s.layout.base(t)
 	if s.layout.check(base+"k") != nil {
@@ -24,21 +26,28 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 	if err != nil {
 		return fmt.Errorf("scan %s: %w", t, err)
 	}
-	pages := ssm.NewGetParametersByPathPaginator(s.client, &ssm.GetParametersByPathInput{Path: &path, Recursive: aws.Bool(true), WithDecryption: aws.Bool(true)})
-	for pages.HasMorePages() {
-		if err := s.reads.Wait(ctx); err != nil {
+	s.count(t, described)
+	for token, more := (*string)(nil), true; more; {
+		page, decrypted, err := s.page(ctx, path, token)
+		if err != nil {
 			return fmt.Errorf("scan %s: %w", t, err)
 		}
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return fmt.Errorf("scan %s: %w", t, explain("read "+path, err))
-		}
+		token, more = page.NextToken, aws.ToString(page.NextToken) != ""
 		for _, p := range page.Parameters {
-			item, ok := projector.Item{}, true
-			if m := described[aws.ToString(p.Name)]; m.Version == p.Version {
-				item = s.item(p, m)
-			} else if item, ok, err = s.Read(ctx, aws.ToString(p.Name)); err != nil {
+			name := aws.ToString(p.Name)
+			if m := described[name]; m.Version == p.Version && (decrypted || p.Type != types.ParameterTypeSecureString) {
+				if err := yield(s.item(p, m)); err != nil {
+					return err
+				}
+				continue
+			}
+			item, ok, err := s.Read(ctx, name)
+			switch {
+			case ctx.Err() != nil || unanswered(err):
 				return fmt.Errorf("scan %s: %w", t, err)
+			case err != nil:
+				item, ok = projector.Item{Name: name, Err: err}, true
+				item.Tenant, item.Key, _ = s.layout.parse(name)
 			}
 			if !ok {
 				continue
@@ -49,4 +58,36 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 		}
 	}
 	return nil
+}
+
+// page reads the next values below a path, decrypted unless that fails.
+func (s *Store) page(ctx context.Context, path string, token *string) (page *ssm.GetParametersByPathOutput, decrypted bool, err error) {
+	for _, decrypted = range []bool{true, false} {
+		if err := s.reads.Wait(ctx); err != nil {
+			return nil, false, err
+		}
+		page, err = s.client.GetParametersByPath(ctx, &ssm.GetParametersByPathInput{
+			Path: &path, Recursive: aws.Bool(true), WithDecryption: aws.Bool(decrypted), NextToken: token,
+		})
+		if err == nil {
+			return page, decrypted, nil
+		}
+		if err = explain("read "+path, err); unanswered(err) {
+			return nil, false, err
+		}
+	}
+	return nil, false, err
+}
+
+// count notes how many standard parameters the tenant has.
+func (s *Store) count(t ledger.Tenant, described map[string]types.ParameterMetadata) {
+	n := 0
+	for _, m := range described {
+		if m.Tier != types.ParameterTierAdvanced {
+			n++
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.standard[t] = n
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
@@ -204,12 +205,129 @@ func TestADeadKey(t *testing.T) {
 	aws.SetFaults(fakeaws.Faults{DeadKeys: []string{"alias/dead"}})
 	dead.Revision = 2
 	fresh := secret(write(2, "fresh", `"hidden"`), "alias/dead")
-	errs := try(t, open(t, aws, ""), dead, write(2, "a", `2`), fresh)
-	if errs[1] != nil || !strings.Contains(refusal(t, errs[0]), "kms_key") || !strings.Contains(refusal(t, errs[2]), "kms_key") {
+	s := open(t, aws, "")
+	errs := try(t, s, dead, write(2, "a", `2`), fresh)
+	if errs[1] != nil || !strings.Contains(retried(t, errs[0]), "kms_key") || !strings.Contains(retried(t, errs[2]), "kms_key") {
 		t.Errorf("with a dead key: %v", errs)
 	}
 	if v, _ := aws.Parameter("/stele/acme/a"); v.Value != "2" {
 		t.Errorf("beside it stands %s", v.Value)
+	}
+	// A sweep goes on past it, too.
+	scanned := make(map[ledger.Key]projector.Item)
+	if err := s.Scan(t.Context(), "acme", func(i projector.Item) error { scanned[i.Key] = i; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if len(scanned) != 2 || scanned["a"].Err != nil || scanned["a"].Value != "2" || scanned["dead"].Err == nil || scanned["dead"].Name != "/stele/acme/dead" {
+		t.Errorf("scanned are %+v", scanned)
+	}
+	aws.SetFaults(fakeaws.Faults{})
+	must(t, s, dead, fresh)
+}
+
+// What somebody in the account can fix is never refused: it is written once that is
+// done.
+func TestErrorsThatARetryHeals(t *testing.T) {
+	first := secret(write(1, "s", `"hidden"`), "alias/mine")
+	for what, f := range map[string]fakeaws.Faults{
+		"writes are denied":     {Denied: []string{"PutParameter"}},
+		"reads are denied":      {Denied: []string{"GetParameters"}},
+		"the key is dead":       {DeadKeys: []string{"alias/mine"}},
+		"nobody made the key":   {UnknownKeys: true},
+		"the account is full":   {},
+		"describing is too old": {Stale: time.Hour},
+	} {
+		t.Run(what, func(t *testing.T) {
+			aws := start(t)
+			switch what {
+			case "the account is full":
+				must(t, open(t, aws, ""), write(1, "other", `1`))
+				aws.SetLimits(fakeaws.Limits{Standard: 1})
+			case "describing is too old":
+				must(t, open(t, aws, ""), first)
+			}
+			aws.SetFaults(f)
+			s := open(t, aws, "")
+			errs, err := s.Write(t.Context(), []projector.Write{first})
+			if err != nil {
+				t.Fatal(err)
+			}
+			retried(t, errs[0])
+			aws.SetFaults(fakeaws.Faults{})
+			aws.SetLimits(fakeaws.Limits{})
+			aws.AddKey("alias/mine")
+			must(t, s, first)
+			aws.SetFaults(fakeaws.Faults{UnknownKeys: true})
+			second := first
+			second.Revision = 2
+			must(t, s, second)
+		})
+	}
+}
+
+// retried is the text of an error that is no refusal.
+func retried(t testing.TB, err error) string {
+	t.Helper()
+	if _, refused := errors.AsType[*projector.RefusedError](err); err == nil || refused {
+		t.Fatalf("%v, want an error that is retried", err)
+	}
+	return err.Error()
+}
+
+// While DescribeParameters is behind, what it knows is written, and the rest later.
+func TestStaleDescriptions(t *testing.T) {
+	aws := start(t)
+	must(t, open(t, aws, ""), keys(3, 1)...)
+	const stale = time.Second
+	time.Sleep(stale)
+	aws.SetFaults(fakeaws.Faults{Stale: stale})
+	if err := aws.Edit("/stele/acme/k1", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, aws, "")
+	again := keys(3, 2)
+	errs := try(t, s, again...)
+	if errs[0] != nil || errs[2] != nil || !strings.Contains(retried(t, errs[1]), "not of the same version yet") {
+		t.Errorf("at once: %v", errs)
+	}
+	time.Sleep(stale)
+	must(t, s, again[1])
+}
+
+// A SecureString keeps the key that it was found with, unless the route names one.
+func TestTheKeyThatWasFoundIsKept(t *testing.T) {
+	aws := start(t)
+	if err := aws.Edit("/stele/acme/s", func(v *fakeaws.Version) {
+		v.Type, v.KeyID, v.Value = fakeaws.SecureString, "alias/theirs", "hidden"
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, aws, "")
+	item, _, err := s.Read(t.Context(), "/stele/acme/s")
+	if err != nil || !item.Secret {
+		t.Fatalf("%+v, %v", item, err)
+	}
+	w := secret(write(1, "s", `"hidden"`), "")
+	w.Replace = &item
+	for rev := range ledger.Revision(3) {
+		w.Revision = rev + 1
+		if rev == 2 {
+			s = open(t, aws, "")
+		}
+		must(t, s, w)
+		if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/theirs" || v.Version != int64(rev)+2 {
+			t.Errorf("version %d is encrypted with %s", v.Version, v.KeyID)
+		}
+		w.Replace = nil
+	}
+	item, _, _ = s.Read(t.Context(), "/stele/acme/s")
+	if !s.Same(item, w) {
+		t.Error("its key counts as drift")
+	}
+	w.Route.KMSKey, w.Revision = "alias/ours", 4
+	must(t, s, w)
+	if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/ours" {
+		t.Errorf("by a route that names a key it is %s", v.KeyID)
 	}
 }
 
@@ -248,6 +366,94 @@ func TestTiers(t *testing.T) {
 	}
 	must(t, s, w)
 	tier("Advanced")
+}
+
+// The tier that the settings say.
+func TestTierSetting(t *testing.T) {
+	for tier, want := range map[string][2]string{ // of a small value, and of one more where there is room for one
+		"standard": {"Standard", ""}, "advanced": {"Advanced", "Advanced"}, "intelligent": {"Standard", "Advanced"},
+	} {
+		aws := start(t)
+		aws.SetLimits(fakeaws.Limits{Standard: 1})
+		s := open(t, aws, fmt.Sprintf(`, "tier": %q`, tier))
+		must(t, s, write(1, "a", `1`))
+		second := write(1, "b", `2`)
+		if err := try(t, s, second)[0]; (err == nil) != (want[1] != "") || err != nil && !strings.Contains(retried(t, err), `"tier"`) {
+			t.Errorf("%s: %v", tier, err)
+		}
+		for i, name := range []string{"/stele/acme/a", "/stele/acme/b"} {
+			if v, _ := aws.Parameter(name); v.Tier != want[i] {
+				t.Errorf("%s: %s is of the tier %q, want %q", tier, name, v.Tier, want[i])
+			}
+		}
+		must(t, s, write(2, "a", `3`))
+		must(t, open(t, aws, fmt.Sprintf(`, "tier": %q`, tier)), write(3, "a", `4`))
+	}
+	// What is there becomes advanced.
+	aws := start(t)
+	w := write(1, "a", `1`)
+	must(t, open(t, aws, ""), w)
+	must(t, open(t, aws, `, "tier": "advanced"`), w)
+	if v, _ := aws.Parameter("/stele/acme/a"); v.Tier != fakeaws.Advanced {
+		t.Errorf("it is %s", v.Tier)
+	}
+}
+
+// An account that is nearly full is a warning.
+func TestWarnings(t *testing.T) {
+	aws := start(t)
+	s := open(t, aws, "")
+	warnings := func(tenant ledger.Tenant) []string {
+		if err := s.Scan(t.Context(), tenant, func(projector.Item) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		return s.(projector.Warner).Warnings()
+	}
+	fill := func(tenant string, from, to int) {
+		for i := from; i < to; i++ {
+			if err := aws.Edit(fmt.Sprintf("/stele/%s/%d", tenant, i), func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	fill("acme", 0, 4500)
+	fill("globex", 0, 4499)
+	if w := append(warnings("acme"), warnings("globex")...); len(w) != 0 {
+		t.Errorf("with 8,999 it warns: %v", w)
+	}
+	fill("globex", 4499, 4500)
+	if w := warnings("globex"); len(w) != 1 || !strings.Contains(w[0], "9000 standard parameters") {
+		t.Errorf("with 9,000 it warns: %v", w)
+	}
+}
+
+// Of two keys of which one is a level of the other the services of the AWS sample can
+// load neither: the second one is parked, until the first one is gone.
+func TestNestedKeysOfTheSample(t *testing.T) {
+	aws := start(t)
+	const preset = `, "preset": "aws-sample"`
+	key := func(path string, rev ledger.Revision, v ledger.Value) projector.Write {
+		return write(rev, ledger.Key("paramconfig/"+path), v)
+	}
+	errs := try(t, open(t, aws, preset), key("svc/a/b", 1, `1`), key("svc/a", 1, `1`), key("svc/x/y/z", 1, `1`), key("svc/ab", 1, `1`))
+	if errs[1] != nil || errs[2] != nil || errs[3] != nil || !strings.Contains(refusal(t, errs[0]), "/config-service/acme/dev/svc/a cannot both be there") {
+		t.Fatalf("both at once: %v", errs)
+	}
+	s := open(t, aws, preset) // which knows nothing
+	for path, other := range map[string]string{"svc/a/b": "svc/a", "svc/a/b/c": "svc/a", "svc/x": "svc/x/y/z", "svc/x/y": "svc/x/y/z"} {
+		if err := try(t, s, key(path, 2, `1`))[0]; !strings.Contains(refusal(t, err), "/"+other+" cannot") {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	must(t, s, key("svc/a", 2, `2`), key("svc/x/y/z", 2, `2`), key("svc/x/y/w", 2, `1`))
+	must(t, s, key("svc/a", 3, ""))
+	must(t, s, key("svc/a/b", 3, `1`))
+	// In a layout that no such service reads both are fine.
+	must(t, open(t, aws, ""), write(1, "svc/a", `1`), write(1, "svc/a/b", `1`))
+	fit, err := parameterstore.Fit(settings(aws, epoch, preset))
+	if err != nil || fit.InTheWay == nil {
+		t.Errorf("a plan does not say so: %v", err)
+	}
 }
 
 func TestRefusals(t *testing.T) {
@@ -385,6 +591,7 @@ func TestOpenRefuses(t *testing.T) {
 		`, "strip": "a b"`:                              "strip",
 		`, "recreate_after": "soon"`:                    "recreate_after",
 		`, "rate": -1`:                                  "rate",
+		`, "tier": "gold"`:                              "use standard, advanced or intelligent",
 		`, "prefixes": "x"`:                             "unknown",
 	} {
 		text := strings.Replace(string(settings(aws, epoch, more).JSON), `"recreate_after": "0s" , "recreate_after"`, `"recreate_after"`, 1)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -14,9 +15,6 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// defaultKey encrypts a SecureString whose route names no key.
-const defaultKey = "alias/aws/ssm"
-
 // known is what this process knows of a parameter that it has written or adopted. It
 // is good for later revisions; one that comes again is read again, so that a replay
 // makes no versions.
@@ -25,6 +23,7 @@ type known struct {
 	// version is 0 when the parameter is not there.
 	version  int64
 	kind     types.ParameterType
+	key      string // of KMS, for a SecureString
 	advanced bool
 }
 
@@ -35,7 +34,7 @@ type intent struct {
 	text string // empty for a deletion
 	mark mark
 	kind types.ParameterType
-	key  string // of KMS; empty for what is not a SecureString
+	key  string // of KMS, for a SecureString; empty: the one that it has
 }
 
 func (s *Store) intend(w projector.Write) (intent, error) {
@@ -53,7 +52,7 @@ func kindOf(w projector.Write) (kind types.ParameterType, key string) {
 	if w.Route == nil || !w.Route.Secure {
 		return types.ParameterTypeString, ""
 	}
-	return types.ParameterTypeSecureString, cmp.Or(w.Route.KMSKey, defaultKey)
+	return types.ParameterTypeSecureString, w.Route.KMSKey
 }
 
 // Write reads what it has not written before, and what it has written already, and
@@ -77,7 +76,14 @@ func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, e
 	if err != nil {
 		return nil, err
 	}
-	for i, in := range intents {
+	// Of two new keys that are in each other's way the shorter comes in.
+	order := make([]int, len(intents))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int { return cmp.Compare(intents[i].name, intents[j].name) })
+	for _, i := range order {
+		in := intents[i]
 		if errs[i] != nil {
 			continue
 		}
@@ -135,20 +141,26 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	if k.version > 0 && k.kind != in.kind {
 		return projector.Refuse("%s is a %s and shall be a %s, but AWS does not change a parameter's type: delete the parameter, and wait 30 seconds", in.name, k.kind, in.kind)
 	}
-	advanced := k.advanced || len(in.text) > maxStandard // there is no way back to the standard tier
+	if k.version == 0 && s.layout.flat {
+		if err := s.inTheWay(ctx, in.Tenant, in.name); err != nil {
+			return err
+		}
+	}
 	put := &ssm.PutParameterInput{
 		Name:        &in.name,
 		Value:       &in.text,
 		Description: aws.String(in.mark.String()),
 		Type:        in.kind,
-		Tier:        types.ParameterTierStandard,
+		Tier:        s.tier,
 		Overwrite:   aws.Bool(true),
 	}
-	if advanced {
+	if s.tier == types.ParameterTierStandard && (k.advanced || len(in.text) > maxStandard) { // there is no way back to the standard tier
 		put.Tier = types.ParameterTierAdvanced
 	}
-	if in.key != "" {
-		put.KeyId = &in.key
+	if in.kind == types.ParameterTypeSecureString {
+		if in.key = cmp.Or(in.key, k.key); in.key != "" { // else AWS takes the account's own
+			put.KeyId = &in.key
+		}
 	}
 	if err := s.writes.Wait(ctx); err != nil {
 		return fmt.Errorf("put %s: %w", in.name, err)
@@ -160,7 +172,35 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	if k.version > 0 && out.Version > k.version+1 {
 		s.log.Warn("a change that was made by hand was overwritten", "parameter", in.name, "version", out.Version-1, "by", out.Version)
 	}
-	s.learn(in.name, known{revision: in.Revision, version: out.Version, kind: in.kind, advanced: advanced})
+	s.learn(in.name, known{revision: in.Revision, version: out.Version, kind: in.kind, key: in.key, advanced: out.Tier == types.ParameterTierAdvanced})
+	return nil
+}
+
+// inTheWay looks for parameters that a new one could not be next to: those that its
+// name has as levels, and those below it.
+func (s *Store) inTheWay(ctx context.Context, t ledger.Tenant, name string) error {
+	for above := range slices.Chunk(s.layout.above(t, name), batch) {
+		found, err := s.values(ctx, above, false)
+		if err != nil {
+			return err
+		}
+		for other := range found {
+			return nested(name, other)
+		}
+	}
+	pages := ssm.NewGetParametersByPathPaginator(s.client, &ssm.GetParametersByPathInput{Path: &name, Recursive: aws.Bool(true), MaxResults: aws.Int32(1)})
+	for pages.HasMorePages() {
+		if err := s.reads.Wait(ctx); err != nil {
+			return fmt.Errorf("read below %s: %w", name, err)
+		}
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return explain("read below "+name, err)
+		}
+		for _, p := range page.Parameters {
+			return nested(name, aws.ToString(p.Name))
+		}
+	}
 	return nil
 }
 

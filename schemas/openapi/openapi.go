@@ -34,6 +34,7 @@ var values = map[protoreflect.FullName]bool{
 	"stele.v1.KeyDiff.to_value":            true,
 	"stele.v1.CheckAccessResponse.grant":   true,
 	"stele.v1.GetRoutesResponse.routes":    true,
+	"stele.v1.PlanRoutesRequest.routes":    true,
 	"stele.v1.Schema.document":             true,
 	"stele.v1.CheckValueRequest.value":     true,
 	"stele.v1.CheckSchemaRequest.document": true,

@@ -34,6 +34,8 @@ const (
 	Drift_KIND_DELETED Drift_Kind = 2
 	// The ledger never put it there.
 	Drift_KIND_FOREIGN Drift_Kind = 3
+	// The ledger put it there before the routes changed.
+	Drift_KIND_UNROUTED Drift_Kind = 4
 )
 
 // Enum value maps for Drift_Kind.
@@ -43,12 +45,14 @@ var (
 		1: "KIND_EDITED",
 		2: "KIND_DELETED",
 		3: "KIND_FOREIGN",
+		4: "KIND_UNROUTED",
 	}
 	Drift_Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
 		"KIND_EDITED":      1,
 		"KIND_DELETED":     2,
 		"KIND_FOREIGN":     3,
+		"KIND_UNROUTED":    4,
 	}
 )
 
@@ -76,7 +80,7 @@ func (x Drift_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Drift_Kind.Descriptor instead.
 func (Drift_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8, 0}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9, 0}
 }
 
 type Drift_Action int32
@@ -86,6 +90,9 @@ const (
 	Drift_ACTION_REPORTED    Drift_Action = 1
 	Drift_ACTION_REPAIRED    Drift_Action = 2
 	Drift_ACTION_ADOPTED     Drift_Action = 3
+	// Left in the sink, because no route sends its key there any more.
+	Drift_ACTION_KEPT   Drift_Action = 4
+	Drift_ACTION_PRUNED Drift_Action = 5
 )
 
 // Enum value maps for Drift_Action.
@@ -95,12 +102,16 @@ var (
 		1: "ACTION_REPORTED",
 		2: "ACTION_REPAIRED",
 		3: "ACTION_ADOPTED",
+		4: "ACTION_KEPT",
+		5: "ACTION_PRUNED",
 	}
 	Drift_Action_value = map[string]int32{
 		"ACTION_UNSPECIFIED": 0,
 		"ACTION_REPORTED":    1,
 		"ACTION_REPAIRED":    2,
 		"ACTION_ADOPTED":     3,
+		"ACTION_KEPT":        4,
+		"ACTION_PRUNED":      5,
 	}
 )
 
@@ -128,7 +139,64 @@ func (x Drift_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Drift_Action.Descriptor instead.
 func (Drift_Action) EnumDescriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8, 1}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9, 1}
+}
+
+type ResolveDriftRequest_Resolution int32
+
+const (
+	ResolveDriftRequest_RESOLUTION_UNSPECIFIED ResolveDriftRequest_Resolution = 0
+	// Commit what the sink holds. Missing items are written again, unless
+	// adopt_deletions is set.
+	ResolveDriftRequest_RESOLUTION_ADOPT ResolveDriftRequest_Resolution = 1
+	// Write what the ledger says. What the ledger never put there is removed only by
+	// a route whose drift is repair.
+	ResolveDriftRequest_RESOLUTION_REPAIR ResolveDriftRequest_Resolution = 2
+	// Remove the items that the ledger put there before the routes changed.
+	ResolveDriftRequest_RESOLUTION_PRUNE ResolveDriftRequest_Resolution = 3
+)
+
+// Enum value maps for ResolveDriftRequest_Resolution.
+var (
+	ResolveDriftRequest_Resolution_name = map[int32]string{
+		0: "RESOLUTION_UNSPECIFIED",
+		1: "RESOLUTION_ADOPT",
+		2: "RESOLUTION_REPAIR",
+		3: "RESOLUTION_PRUNE",
+	}
+	ResolveDriftRequest_Resolution_value = map[string]int32{
+		"RESOLUTION_UNSPECIFIED": 0,
+		"RESOLUTION_ADOPT":       1,
+		"RESOLUTION_REPAIR":      2,
+		"RESOLUTION_PRUNE":       3,
+	}
+)
+
+func (x ResolveDriftRequest_Resolution) Enum() *ResolveDriftRequest_Resolution {
+	p := new(ResolveDriftRequest_Resolution)
+	*p = x
+	return p
+}
+
+func (x ResolveDriftRequest_Resolution) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ResolveDriftRequest_Resolution) Descriptor() protoreflect.EnumDescriptor {
+	return file_stele_v1_sinks_proto_enumTypes[2].Descriptor()
+}
+
+func (ResolveDriftRequest_Resolution) Type() protoreflect.EnumType {
+	return &file_stele_v1_sinks_proto_enumTypes[2]
+}
+
+func (x ResolveDriftRequest_Resolution) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ResolveDriftRequest_Resolution.Descriptor instead.
+func (ResolveDriftRequest_Resolution) EnumDescriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18, 0}
 }
 
 type ListSinksRequest struct {
@@ -241,7 +309,24 @@ type SinkStatus struct {
 	Parked  uint32 `protobuf:"varint,12,opt,name=parked,proto3" json:"parked,omitempty"`
 	Drifted uint32 `protobuf:"varint,13,opt,name=drifted,proto3" json:"drifted,omitempty"`
 	// When all of the sink was last compared with the ledger.
-	Checked       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=checked,proto3" json:"checked,omitempty"`
+	Checked *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=checked,proto3" json:"checked,omitempty"`
+	// Why the sink has stopped: a sweep found more items missing or changed than the
+	// sink's drift limit allows. Nothing is written to it until ResolveDrift is
+	// called. Empty while the sink runs.
+	Stopped string `protobuf:"bytes,15,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// Why writes fail at the moment, to operators only. They are retried.
+	Failing string `protobuf:"bytes,16,opt,name=failing,proto3" json:"failing,omitempty"`
+	// Since when writes have failed; unset while they succeed.
+	FailingSince *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	// Keys that are not in the sink yet; for a bus, events.
+	Pending uint64 `protobuf:"varint,18,opt,name=pending,proto3" json:"pending,omitempty"`
+	// How long writing the pending keys takes at the rate of the last 30 seconds;
+	// unset while nothing is written.
+	TimeLeft *durationpb.Duration `protobuf:"bytes,19,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	// Tenants and items that the last sweep could not compare.
+	Uncompared uint32 `protobuf:"varint,20,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// Conditions that an operator should know of, to operators only.
+	Warnings      []string `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +455,55 @@ func (x *SinkStatus) GetDrifted() uint32 {
 func (x *SinkStatus) GetChecked() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Checked
+	}
+	return nil
+}
+
+func (x *SinkStatus) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+func (x *SinkStatus) GetFailing() string {
+	if x != nil {
+		return x.Failing
+	}
+	return ""
+}
+
+func (x *SinkStatus) GetFailingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingSince
+	}
+	return nil
+}
+
+func (x *SinkStatus) GetPending() uint64 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *SinkStatus) GetTimeLeft() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLeft
+	}
+	return nil
+}
+
+func (x *SinkStatus) GetUncompared() uint32 {
+	if x != nil {
+		return x.Uncompared
+	}
+	return 0
+}
+
+func (x *SinkStatus) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
 	}
 	return nil
 }
@@ -625,7 +759,11 @@ type ListDriftResponse struct {
 	// At most 1,000.
 	Drift []*Drift `protobuf:"bytes,1,rep,name=drift,proto3" json:"drift,omitempty"`
 	// More has drifted than is told.
-	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
+	// What the last sweep could not compare. At most 1,000.
+	Uncompared []*Uncompared `protobuf:"bytes,3,rep,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// When all of the sink was last compared with the ledger; unset if never.
+	Checked       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=checked,proto3" json:"checked,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +812,91 @@ func (x *ListDriftResponse) GetMore() bool {
 	return false
 }
 
+func (x *ListDriftResponse) GetUncompared() []*Uncompared {
+	if x != nil {
+		return x.Uncompared
+	}
+	return nil
+}
+
+func (x *ListDriftResponse) GetChecked() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Checked
+	}
+	return nil
+}
+
+// Uncompared is a tenant or an item that could not be compared with the ledger.
+type Uncompared struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The item's name in the sink; empty if none of the tenant's items could be read.
+	Name   string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// When it was last tried.
+	Tried         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=tried,proto3" json:"tried,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Uncompared) Reset() {
+	*x = Uncompared{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Uncompared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Uncompared) ProtoMessage() {}
+
+func (x *Uncompared) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Uncompared.ProtoReflect.Descriptor instead.
+func (*Uncompared) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Uncompared) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *Uncompared) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Uncompared) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Uncompared) GetTried() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Tried
+	}
+	return nil
+}
+
 // Drift is an item in a sink that is not as the ledger says.
 type Drift struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -694,7 +917,7 @@ type Drift struct {
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	mi := &file_stele_v1_sinks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +929,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	mi := &file_stele_v1_sinks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +942,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Drift) GetTenant() string {
@@ -789,7 +1012,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[9]
+	mi := &file_stele_v1_sinks_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1024,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[9]
+	mi := &file_stele_v1_sinks_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1037,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReplayRequest) GetSink() string {
@@ -841,7 +1064,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[10]
+	mi := &file_stele_v1_sinks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1076,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[10]
+	mi := &file_stele_v1_sinks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1089,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplayResponse) GetLagRevisions() uint64 {
@@ -887,7 +1110,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[11]
+	mi := &file_stele_v1_sinks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -899,7 +1122,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[11]
+	mi := &file_stele_v1_sinks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -912,7 +1135,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{11}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RetryRequest) GetSink() string {
@@ -938,7 +1161,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[12]
+	mi := &file_stele_v1_sinks_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -950,7 +1173,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[12]
+	mi := &file_stele_v1_sinks_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -963,7 +1186,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{12}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetryResponse) GetRetried() uint32 {
@@ -984,7 +1207,7 @@ type SkipRequest struct {
 
 func (x *SkipRequest) Reset() {
 	*x = SkipRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[13]
+	mi := &file_stele_v1_sinks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -996,7 +1219,7 @@ func (x *SkipRequest) String() string {
 func (*SkipRequest) ProtoMessage() {}
 
 func (x *SkipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[13]
+	mi := &file_stele_v1_sinks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1009,7 +1232,7 @@ func (x *SkipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipRequest.ProtoReflect.Descriptor instead.
 func (*SkipRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{13}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SkipRequest) GetSink() string {
@@ -1035,7 +1258,7 @@ type SkipResponse struct {
 
 func (x *SkipResponse) Reset() {
 	*x = SkipResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[14]
+	mi := &file_stele_v1_sinks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1270,7 @@ func (x *SkipResponse) String() string {
 func (*SkipResponse) ProtoMessage() {}
 
 func (x *SkipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[14]
+	mi := &file_stele_v1_sinks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1283,7 @@ func (x *SkipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipResponse.ProtoReflect.Descriptor instead.
 func (*SkipResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SkipResponse) GetSkipped() uint32 {
@@ -1081,7 +1304,7 @@ type CheckDriftRequest struct {
 
 func (x *CheckDriftRequest) Reset() {
 	*x = CheckDriftRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[15]
+	mi := &file_stele_v1_sinks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1316,7 @@ func (x *CheckDriftRequest) String() string {
 func (*CheckDriftRequest) ProtoMessage() {}
 
 func (x *CheckDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[15]
+	mi := &file_stele_v1_sinks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1329,7 @@ func (x *CheckDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckDriftRequest.ProtoReflect.Descriptor instead.
 func (*CheckDriftRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CheckDriftRequest) GetSink() string {
@@ -1126,15 +1349,19 @@ func (x *CheckDriftRequest) GetName() string {
 type CheckDriftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What was compared, and what of it has drifted.
-	Compared      uint64   `protobuf:"varint,1,opt,name=compared,proto3" json:"compared,omitempty"`
-	Drift         []*Drift `protobuf:"bytes,2,rep,name=drift,proto3" json:"drift,omitempty"`
+	Compared uint64   `protobuf:"varint,1,opt,name=compared,proto3" json:"compared,omitempty"`
+	Drift    []*Drift `protobuf:"bytes,2,rep,name=drift,proto3" json:"drift,omitempty"`
+	// What could not be compared. At most 1,000.
+	Uncompared []*Uncompared `protobuf:"bytes,3,rep,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// Why the sink has stopped; empty while it runs.
+	Stopped       string `protobuf:"bytes,4,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckDriftResponse) Reset() {
 	*x = CheckDriftResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[16]
+	mi := &file_stele_v1_sinks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1373,7 @@ func (x *CheckDriftResponse) String() string {
 func (*CheckDriftResponse) ProtoMessage() {}
 
 func (x *CheckDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[16]
+	mi := &file_stele_v1_sinks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1386,7 @@ func (x *CheckDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckDriftResponse.ProtoReflect.Descriptor instead.
 func (*CheckDriftResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckDriftResponse) GetCompared() uint64 {
@@ -1176,6 +1403,162 @@ func (x *CheckDriftResponse) GetDrift() []*Drift {
 	return nil
 }
 
+func (x *CheckDriftResponse) GetUncompared() []*Uncompared {
+	if x != nil {
+		return x.Uncompared
+	}
+	return nil
+}
+
+func (x *CheckDriftResponse) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+type ResolveDriftRequest struct {
+	state      protoimpl.MessageState         `protogen:"open.v1"`
+	Sink       string                         `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	Resolution ResolveDriftRequest_Resolution `protobuf:"varint,2,opt,name=resolution,proto3,enum=stele.v1.ResolveDriftRequest_Resolution" json:"resolution,omitempty"`
+	// Delete the keys of missing items.
+	AdoptDeletions bool `protobuf:"varint,3,opt,name=adopt_deletions,json=adoptDeletions,proto3" json:"adopt_deletions,omitempty"`
+	// The call fails with UNAVAILABLE until the process that writes to the sink uses
+	// the routes of this revision of _system, or later ones.
+	RoutesRevision uint64 `protobuf:"varint,4,opt,name=routes_revision,json=routesRevision,proto3" json:"routes_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ResolveDriftRequest) Reset() {
+	*x = ResolveDriftRequest{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveDriftRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveDriftRequest) ProtoMessage() {}
+
+func (x *ResolveDriftRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveDriftRequest.ProtoReflect.Descriptor instead.
+func (*ResolveDriftRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ResolveDriftRequest) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *ResolveDriftRequest) GetResolution() ResolveDriftRequest_Resolution {
+	if x != nil {
+		return x.Resolution
+	}
+	return ResolveDriftRequest_RESOLUTION_UNSPECIFIED
+}
+
+func (x *ResolveDriftRequest) GetAdoptDeletions() bool {
+	if x != nil {
+		return x.AdoptDeletions
+	}
+	return false
+}
+
+func (x *ResolveDriftRequest) GetRoutesRevision() uint64 {
+	if x != nil {
+		return x.RoutesRevision
+	}
+	return 0
+}
+
+type ResolveDriftResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was compared, and what was found and done.
+	Compared uint64   `protobuf:"varint,1,opt,name=compared,proto3" json:"compared,omitempty"`
+	Drift    []*Drift `protobuf:"bytes,2,rep,name=drift,proto3" json:"drift,omitempty"`
+	// What could not be compared. At most 1,000.
+	Uncompared []*Uncompared `protobuf:"bytes,3,rep,name=uncompared,proto3" json:"uncompared,omitempty"`
+	// How many items were resolved; drift lists at most 1,000 of them.
+	Resolved      uint64 `protobuf:"varint,4,opt,name=resolved,proto3" json:"resolved,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResolveDriftResponse) Reset() {
+	*x = ResolveDriftResponse{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResolveDriftResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResolveDriftResponse) ProtoMessage() {}
+
+func (x *ResolveDriftResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResolveDriftResponse.ProtoReflect.Descriptor instead.
+func (*ResolveDriftResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ResolveDriftResponse) GetCompared() uint64 {
+	if x != nil {
+		return x.Compared
+	}
+	return 0
+}
+
+func (x *ResolveDriftResponse) GetDrift() []*Drift {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+func (x *ResolveDriftResponse) GetUncompared() []*Uncompared {
+	if x != nil {
+		return x.Uncompared
+	}
+	return nil
+}
+
+func (x *ResolveDriftResponse) GetResolved() uint64 {
+	if x != nil {
+		return x.Resolved
+	}
+	return 0
+}
+
 type GetRoutesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1184,7 +1567,7 @@ type GetRoutesRequest struct {
 
 func (x *GetRoutesRequest) Reset() {
 	*x = GetRoutesRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[17]
+	mi := &file_stele_v1_sinks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1196,7 +1579,7 @@ func (x *GetRoutesRequest) String() string {
 func (*GetRoutesRequest) ProtoMessage() {}
 
 func (x *GetRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[17]
+	mi := &file_stele_v1_sinks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1209,7 +1592,7 @@ func (x *GetRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRoutesRequest.ProtoReflect.Descriptor instead.
 func (*GetRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{17}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{20}
 }
 
 type GetRoutesResponse struct {
@@ -1225,7 +1608,7 @@ type GetRoutesResponse struct {
 
 func (x *GetRoutesResponse) Reset() {
 	*x = GetRoutesResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	mi := &file_stele_v1_sinks_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1237,7 +1620,7 @@ func (x *GetRoutesResponse) String() string {
 func (*GetRoutesResponse) ProtoMessage() {}
 
 func (x *GetRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	mi := &file_stele_v1_sinks_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1633,7 @@ func (x *GetRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRoutesResponse.ProtoReflect.Descriptor instead.
 func (*GetRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetRoutesResponse) GetRoutes() string {
@@ -1267,6 +1650,196 @@ func (x *GetRoutesResponse) GetRevision() uint64 {
 	return 0
 }
 
+type PlanRoutesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The routes and sinks as a JSON document.
+	Routes        string `protobuf:"bytes,1,opt,name=routes,proto3" json:"routes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRoutesRequest) Reset() {
+	*x = PlanRoutesRequest{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRoutesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRoutesRequest) ProtoMessage() {}
+
+func (x *PlanRoutesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRoutesRequest.ProtoReflect.Descriptor instead.
+func (*PlanRoutesRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *PlanRoutesRequest) GetRoutes() string {
+	if x != nil {
+		return x.Routes
+	}
+	return ""
+}
+
+type PlanRoutesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The sinks that the routes change, sorted by name.
+	Sinks []*SinkPlan `protobuf:"bytes,1,rep,name=sinks,proto3" json:"sinks,omitempty"`
+	// The revision of _system whose routes the plan compares with, as in
+	// GetRoutesResponse.
+	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PlanRoutesResponse) Reset() {
+	*x = PlanRoutesResponse{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PlanRoutesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PlanRoutesResponse) ProtoMessage() {}
+
+func (x *PlanRoutesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PlanRoutesResponse.ProtoReflect.Descriptor instead.
+func (*PlanRoutesResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PlanRoutesResponse) GetSinks() []*SinkPlan {
+	if x != nil {
+		return x.Sinks
+	}
+	return nil
+}
+
+func (x *PlanRoutesResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// SinkPlan counts the keys of a sink, of all tenants that the gateway holds, that
+// other routes concern.
+type SinkPlan struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Sink  string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
+	Kind  string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Keys that the sink gets.
+	Added uint64 `protobuf:"varint,3,opt,name=added,proto3" json:"added,omitempty"`
+	// Keys that the sink has, and that no route sends there any more.
+	Unrouted uint64 `protobuf:"varint,4,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
+	// Keys that are written again, because the sink's settings or routes differ.
+	Rewritten uint64 `protobuf:"varint,5,opt,name=rewritten,proto3" json:"rewritten,omitempty"`
+	// The routes no longer name the sink.
+	Removed       bool `protobuf:"varint,6,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkPlan) Reset() {
+	*x = SinkPlan{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkPlan) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkPlan) ProtoMessage() {}
+
+func (x *SinkPlan) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkPlan.ProtoReflect.Descriptor instead.
+func (*SinkPlan) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SinkPlan) GetSink() string {
+	if x != nil {
+		return x.Sink
+	}
+	return ""
+}
+
+func (x *SinkPlan) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *SinkPlan) GetAdded() uint64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
+func (x *SinkPlan) GetUnrouted() uint64 {
+	if x != nil {
+		return x.Unrouted
+	}
+	return 0
+}
+
+func (x *SinkPlan) GetRewritten() uint64 {
+	if x != nil {
+		return x.Rewritten
+	}
+	return 0
+}
+
+func (x *SinkPlan) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
 // SinkClaim is who may write to a sink. It is kept beside the journal.
 type SinkClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1280,7 +1853,7 @@ type SinkClaim struct {
 
 func (x *SinkClaim) Reset() {
 	*x = SinkClaim{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	mi := &file_stele_v1_sinks_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1292,7 +1865,7 @@ func (x *SinkClaim) String() string {
 func (*SinkClaim) ProtoMessage() {}
 
 func (x *SinkClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	mi := &file_stele_v1_sinks_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1305,7 +1878,7 @@ func (x *SinkClaim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkClaim.ProtoReflect.Descriptor instead.
 func (*SinkClaim) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SinkClaim) GetOwner() string {
@@ -1344,7 +1917,7 @@ type SinkPositions struct {
 
 func (x *SinkPositions) Reset() {
 	*x = SinkPositions{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[20]
+	mi := &file_stele_v1_sinks_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1929,7 @@ func (x *SinkPositions) String() string {
 func (*SinkPositions) ProtoMessage() {}
 
 func (x *SinkPositions) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[20]
+	mi := &file_stele_v1_sinks_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1942,7 @@ func (x *SinkPositions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkPositions.ProtoReflect.Descriptor instead.
 func (*SinkPositions) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SinkPositions) GetOwner() string {
@@ -1393,6 +1966,59 @@ func (x *SinkPositions) GetRevisions() map[string]uint64 {
 	return nil
 }
 
+// SinkStop records that a sink has stopped. It is kept next to the journal.
+type SinkStop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkStop) Reset() {
+	*x = SinkStop{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkStop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkStop) ProtoMessage() {}
+
+func (x *SinkStop) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkStop.ProtoReflect.Descriptor instead.
+func (*SinkStop) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SinkStop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SinkStop) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
 // SinkOrder is what one process asks of the one that writes to a sink.
 type SinkOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1406,6 +2032,7 @@ type SinkOrder struct {
 	//	*SinkOrder_Retry
 	//	*SinkOrder_Skip
 	//	*SinkOrder_Check
+	//	*SinkOrder_Resolve
 	Order         isSinkOrder_Order `protobuf_oneof:"order"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1413,7 +2040,7 @@ type SinkOrder struct {
 
 func (x *SinkOrder) Reset() {
 	*x = SinkOrder{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[21]
+	mi := &file_stele_v1_sinks_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +2052,7 @@ func (x *SinkOrder) String() string {
 func (*SinkOrder) ProtoMessage() {}
 
 func (x *SinkOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[21]
+	mi := &file_stele_v1_sinks_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +2065,7 @@ func (x *SinkOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkOrder.ProtoReflect.Descriptor instead.
 func (*SinkOrder) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{21}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SinkOrder) GetTenant() string {
@@ -1509,6 +2136,15 @@ func (x *SinkOrder) GetCheck() *CheckDriftRequest {
 	return nil
 }
 
+func (x *SinkOrder) GetResolve() *ResolveDriftRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Resolve); ok {
+			return x.Resolve
+		}
+	}
+	return nil
+}
+
 type isSinkOrder_Order interface {
 	isSinkOrder_Order()
 }
@@ -1537,6 +2173,10 @@ type SinkOrder_Check struct {
 	Check *CheckDriftRequest `protobuf:"bytes,7,opt,name=check,proto3,oneof"`
 }
 
+type SinkOrder_Resolve struct {
+	Resolve *ResolveDriftRequest `protobuf:"bytes,8,opt,name=resolve,proto3,oneof"`
+}
+
 func (*SinkOrder_Status) isSinkOrder_Order() {}
 
 func (*SinkOrder_Drift) isSinkOrder_Order() {}
@@ -1549,26 +2189,29 @@ func (*SinkOrder_Skip) isSinkOrder_Order() {}
 
 func (*SinkOrder_Check) isSinkOrder_Order() {}
 
+func (*SinkOrder_Resolve) isSinkOrder_Order() {}
+
 // SinkReply answers a SinkOrder.
 type SinkReply struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty when it was done.
 	Error string `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
 	// The error is the caller's.
-	Invalid       bool                `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
-	Status        *SinkStatus         `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	Drift         *ListDriftResponse  `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
-	Replay        *ReplayResponse     `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
-	Retry         *RetryResponse      `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
-	Skip          *SkipResponse       `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
-	Check         *CheckDriftResponse `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
+	Invalid       bool                  `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
+	Status        *SinkStatus           `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Drift         *ListDriftResponse    `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
+	Replay        *ReplayResponse       `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
+	Retry         *RetryResponse        `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
+	Skip          *SkipResponse         `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
+	Check         *CheckDriftResponse   `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
+	Resolve       *ResolveDriftResponse `protobuf:"bytes,9,opt,name=resolve,proto3" json:"resolve,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SinkReply) Reset() {
 	*x = SinkReply{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	mi := &file_stele_v1_sinks_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +2223,7 @@ func (x *SinkReply) String() string {
 func (*SinkReply) ProtoMessage() {}
 
 func (x *SinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	mi := &file_stele_v1_sinks_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +2236,7 @@ func (x *SinkReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkReply.ProtoReflect.Descriptor instead.
 func (*SinkReply) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{22}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SinkReply) GetError() string {
@@ -1652,6 +2295,13 @@ func (x *SinkReply) GetCheck() *CheckDriftResponse {
 	return nil
 }
 
+func (x *SinkReply) GetResolve() *ResolveDriftResponse {
+	if x != nil {
+		return x.Resolve
+	}
+	return nil
+}
+
 var File_stele_v1_sinks_proto protoreflect.FileDescriptor
 
 const file_stele_v1_sinks_proto_rawDesc = "" +
@@ -1659,7 +2309,7 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x14stele/v1/sinks.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
 	"\x10ListSinksRequest\"?\n" +
 	"\x11ListSinksResponse\x12*\n" +
-	"\x05sinks\x18\x01 \x03(\v2\x14.stele.v1.SinkStatusR\x05sinks\"\xbb\x03\n" +
+	"\x05sinks\x18\x01 \x03(\v2\x14.stele.v1.SinkStatusR\x05sinks\"\xbe\x05\n" +
 	"\n" +
 	"SinkStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1677,7 +2327,16 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06failed\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x06failed\x12\x16\n" +
 	"\x06parked\x18\f \x01(\rR\x06parked\x12\x18\n" +
 	"\adrifted\x18\r \x01(\rR\adrifted\x124\n" +
-	"\achecked\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\achecked\"2\n" +
+	"\achecked\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\achecked\x12\x18\n" +
+	"\astopped\x18\x0f \x01(\tR\astopped\x12\x18\n" +
+	"\afailing\x18\x10 \x01(\tR\afailing\x12?\n" +
+	"\rfailing_since\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\ffailingSince\x12\x18\n" +
+	"\apending\x18\x12 \x01(\x04R\apending\x126\n" +
+	"\ttime_left\x18\x13 \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x1e\n" +
+	"\n" +
+	"uncompared\x18\x14 \x01(\rR\n" +
+	"uncompared\x12\x1a\n" +
+	"\bwarnings\x18\x15 \x03(\tR\bwarnings\"2\n" +
 	"\x11ListParkedRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"R\n" +
 	"\x12ListParkedResponse\x12(\n" +
@@ -1693,10 +2352,20 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\askipped\x18\a \x01(\bR\askipped\x12\x14\n" +
 	"\x05other\x18\b \x01(\tR\x05other\"1\n" +
 	"\x10ListDriftRequest\x12\x1d\n" +
-	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"N\n" +
+	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"\xba\x01\n" +
 	"\x11ListDriftResponse\x12%\n" +
 	"\x05drift\x18\x01 \x03(\v2\x0f.stele.v1.DriftR\x05drift\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\bR\x04more\"\xba\x03\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\x124\n" +
+	"\n" +
+	"uncompared\x18\x03 \x03(\v2\x14.stele.v1.UncomparedR\n" +
+	"uncompared\x124\n" +
+	"\achecked\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\achecked\"\x82\x01\n" +
+	"\n" +
+	"Uncompared\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
+	"\x05tried\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xf2\x03\n" +
 	"\x05Drift\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -1705,17 +2374,20 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x120\n" +
 	"\x05found\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05found\x12.\n" +
 	"\x06action\x18\a \x01(\x0e2\x16.stele.v1.Drift.ActionR\x06action\x12\x18\n" +
-	"\afailure\x18\b \x01(\tR\afailure\"Q\n" +
+	"\afailure\x18\b \x01(\tR\afailure\"d\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_EDITED\x10\x01\x12\x10\n" +
 	"\fKIND_DELETED\x10\x02\x12\x10\n" +
-	"\fKIND_FOREIGN\x10\x03\"^\n" +
+	"\fKIND_FOREIGN\x10\x03\x12\x11\n" +
+	"\rKIND_UNROUTED\x10\x04\"\x82\x01\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fACTION_REPORTED\x10\x01\x12\x13\n" +
 	"\x0fACTION_REPAIRED\x10\x02\x12\x12\n" +
-	"\x0eACTION_ADOPTED\x10\x03\"S\n" +
+	"\x0eACTION_ADOPTED\x10\x03\x12\x0f\n" +
+	"\vACTION_KEPT\x10\x04\x12\x11\n" +
+	"\rACTION_PRUNED\x10\x05\"S\n" +
 	"\rReplayRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12#\n" +
 	"\rfrom_revision\x18\x02 \x01(\x04R\ffromRevision\"5\n" +
@@ -1733,14 +2405,51 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\askipped\x18\x01 \x01(\rR\askipped\"P\n" +
 	"\x11CheckDriftRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12\x1c\n" +
-	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x04name\"W\n" +
+	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x04name\"\xa7\x01\n" +
 	"\x12CheckDriftResponse\x12\x1a\n" +
 	"\bcompared\x18\x01 \x01(\x04R\bcompared\x12%\n" +
-	"\x05drift\x18\x02 \x03(\v2\x0f.stele.v1.DriftR\x05drift\"\x12\n" +
+	"\x05drift\x18\x02 \x03(\v2\x0f.stele.v1.DriftR\x05drift\x124\n" +
+	"\n" +
+	"uncompared\x18\x03 \x03(\v2\x14.stele.v1.UncomparedR\n" +
+	"uncompared\x12\x18\n" +
+	"\astopped\x18\x04 \x01(\tR\astopped\"\xc9\x02\n" +
+	"\x13ResolveDriftRequest\x12\x1d\n" +
+	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12T\n" +
+	"\n" +
+	"resolution\x18\x02 \x01(\x0e2(.stele.v1.ResolveDriftRequest.ResolutionB\n" +
+	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\n" +
+	"resolution\x12'\n" +
+	"\x0fadopt_deletions\x18\x03 \x01(\bR\x0eadoptDeletions\x12'\n" +
+	"\x0froutes_revision\x18\x04 \x01(\x04R\x0eroutesRevision\"k\n" +
+	"\n" +
+	"Resolution\x12\x1a\n" +
+	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10RESOLUTION_ADOPT\x10\x01\x12\x15\n" +
+	"\x11RESOLUTION_REPAIR\x10\x02\x12\x14\n" +
+	"\x10RESOLUTION_PRUNE\x10\x03\"\xab\x01\n" +
+	"\x14ResolveDriftResponse\x12\x1a\n" +
+	"\bcompared\x18\x01 \x01(\x04R\bcompared\x12%\n" +
+	"\x05drift\x18\x02 \x03(\v2\x0f.stele.v1.DriftR\x05drift\x124\n" +
+	"\n" +
+	"uncompared\x18\x03 \x03(\v2\x14.stele.v1.UncomparedR\n" +
+	"uncompared\x12\x1a\n" +
+	"\bresolved\x18\x04 \x01(\x04R\bresolved\"\x12\n" +
 	"\x10GetRoutesRequest\"G\n" +
 	"\x11GetRoutesResponse\x12\x16\n" +
 	"\x06routes\x18\x01 \x01(\tR\x06routes\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"g\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"8\n" +
+	"\x11PlanRoutesRequest\x12#\n" +
+	"\x06routes\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\x06routes\"Z\n" +
+	"\x12PlanRoutesResponse\x12(\n" +
+	"\x05sinks\x18\x01 \x03(\v2\x12.stele.v1.SinkPlanR\x05sinks\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\x9c\x01\n" +
+	"\bSinkPlan\x12\x12\n" +
+	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +
+	"\x05added\x18\x03 \x01(\x04R\x05added\x12\x1a\n" +
+	"\bunrouted\x18\x04 \x01(\x04R\bunrouted\x12\x1c\n" +
+	"\trewritten\x18\x05 \x01(\x04R\trewritten\x12\x18\n" +
+	"\aremoved\x18\x06 \x01(\bR\aremoved\"g\n" +
 	"\tSinkClaim\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
@@ -1751,7 +2460,10 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x1a<\n" +
 	"\x0eRevisionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"\xdb\x02\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"T\n" +
+	"\bSinkStop\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x03\n" +
 	"\tSinkOrder\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x124\n" +
 	"\x06status\x18\x02 \x01(\v2\x1a.stele.v1.ListSinksRequestH\x00R\x06status\x122\n" +
@@ -1759,8 +2471,9 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06replay\x18\x04 \x01(\v2\x17.stele.v1.ReplayRequestH\x00R\x06replay\x12.\n" +
 	"\x05retry\x18\x05 \x01(\v2\x16.stele.v1.RetryRequestH\x00R\x05retry\x12+\n" +
 	"\x04skip\x18\x06 \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
-	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05checkB\a\n" +
-	"\x05order\"\xdd\x02\n" +
+	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05check\x129\n" +
+	"\aresolve\x18\b \x01(\v2\x1d.stele.v1.ResolveDriftRequestH\x00R\aresolveB\a\n" +
+	"\x05order\"\x97\x03\n" +
 	"\tSinkReply\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x18\n" +
 	"\ainvalid\x18\x02 \x01(\bR\ainvalid\x12,\n" +
@@ -1769,7 +2482,8 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06replay\x18\x05 \x01(\v2\x18.stele.v1.ReplayResponseR\x06replay\x12-\n" +
 	"\x05retry\x18\x06 \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
 	"\x04skip\x18\a \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
-	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check2\x99\x04\n" +
+	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check\x128\n" +
+	"\aresolve\x18\t \x01(\v2\x1e.stele.v1.ResolveDriftResponseR\aresolve2\xb1\x05\n" +
 	"\x05Sinks\x12D\n" +
 	"\tListSinks\x12\x1a.stele.v1.ListSinksRequest\x1a\x1b.stele.v1.ListSinksResponse\x12G\n" +
 	"\n" +
@@ -1779,8 +2493,11 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x05Retry\x12\x16.stele.v1.RetryRequest\x1a\x17.stele.v1.RetryResponse\x125\n" +
 	"\x04Skip\x12\x15.stele.v1.SkipRequest\x1a\x16.stele.v1.SkipResponse\x12G\n" +
 	"\n" +
-	"CheckDrift\x12\x1b.stele.v1.CheckDriftRequest\x1a\x1c.stele.v1.CheckDriftResponse\x12D\n" +
-	"\tGetRoutes\x12\x1a.stele.v1.GetRoutesRequest\x1a\x1b.stele.v1.GetRoutesResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
+	"CheckDrift\x12\x1b.stele.v1.CheckDriftRequest\x1a\x1c.stele.v1.CheckDriftResponse\x12M\n" +
+	"\fResolveDrift\x12\x1d.stele.v1.ResolveDriftRequest\x1a\x1e.stele.v1.ResolveDriftResponse\x12D\n" +
+	"\tGetRoutes\x12\x1a.stele.v1.GetRoutesRequest\x1a\x1b.stele.v1.GetRoutesResponse\x12G\n" +
+	"\n" +
+	"PlanRoutes\x12\x1b.stele.v1.PlanRoutesRequest\x1a\x1c.stele.v1.PlanRoutesResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
 	file_stele_v1_sinks_proto_rawDescOnce sync.Once
@@ -1794,85 +2511,110 @@ func file_stele_v1_sinks_proto_rawDescGZIP() []byte {
 	return file_stele_v1_sinks_proto_rawDescData
 }
 
-var file_stele_v1_sinks_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_stele_v1_sinks_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_stele_v1_sinks_proto_goTypes = []any{
-	(Drift_Kind)(0),               // 0: stele.v1.Drift.Kind
-	(Drift_Action)(0),             // 1: stele.v1.Drift.Action
-	(*ListSinksRequest)(nil),      // 2: stele.v1.ListSinksRequest
-	(*ListSinksResponse)(nil),     // 3: stele.v1.ListSinksResponse
-	(*SinkStatus)(nil),            // 4: stele.v1.SinkStatus
-	(*ListParkedRequest)(nil),     // 5: stele.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),    // 6: stele.v1.ListParkedResponse
-	(*Parked)(nil),                // 7: stele.v1.Parked
-	(*ListDriftRequest)(nil),      // 8: stele.v1.ListDriftRequest
-	(*ListDriftResponse)(nil),     // 9: stele.v1.ListDriftResponse
-	(*Drift)(nil),                 // 10: stele.v1.Drift
-	(*ReplayRequest)(nil),         // 11: stele.v1.ReplayRequest
-	(*ReplayResponse)(nil),        // 12: stele.v1.ReplayResponse
-	(*RetryRequest)(nil),          // 13: stele.v1.RetryRequest
-	(*RetryResponse)(nil),         // 14: stele.v1.RetryResponse
-	(*SkipRequest)(nil),           // 15: stele.v1.SkipRequest
-	(*SkipResponse)(nil),          // 16: stele.v1.SkipResponse
-	(*CheckDriftRequest)(nil),     // 17: stele.v1.CheckDriftRequest
-	(*CheckDriftResponse)(nil),    // 18: stele.v1.CheckDriftResponse
-	(*GetRoutesRequest)(nil),      // 19: stele.v1.GetRoutesRequest
-	(*GetRoutesResponse)(nil),     // 20: stele.v1.GetRoutesResponse
-	(*SinkClaim)(nil),             // 21: stele.v1.SinkClaim
-	(*SinkPositions)(nil),         // 22: stele.v1.SinkPositions
-	(*SinkOrder)(nil),             // 23: stele.v1.SinkOrder
-	(*SinkReply)(nil),             // 24: stele.v1.SinkReply
-	nil,                           // 25: stele.v1.SinkPositions.RevisionsEntry
-	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
+	(Drift_Kind)(0),                     // 0: stele.v1.Drift.Kind
+	(Drift_Action)(0),                   // 1: stele.v1.Drift.Action
+	(ResolveDriftRequest_Resolution)(0), // 2: stele.v1.ResolveDriftRequest.Resolution
+	(*ListSinksRequest)(nil),            // 3: stele.v1.ListSinksRequest
+	(*ListSinksResponse)(nil),           // 4: stele.v1.ListSinksResponse
+	(*SinkStatus)(nil),                  // 5: stele.v1.SinkStatus
+	(*ListParkedRequest)(nil),           // 6: stele.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),          // 7: stele.v1.ListParkedResponse
+	(*Parked)(nil),                      // 8: stele.v1.Parked
+	(*ListDriftRequest)(nil),            // 9: stele.v1.ListDriftRequest
+	(*ListDriftResponse)(nil),           // 10: stele.v1.ListDriftResponse
+	(*Uncompared)(nil),                  // 11: stele.v1.Uncompared
+	(*Drift)(nil),                       // 12: stele.v1.Drift
+	(*ReplayRequest)(nil),               // 13: stele.v1.ReplayRequest
+	(*ReplayResponse)(nil),              // 14: stele.v1.ReplayResponse
+	(*RetryRequest)(nil),                // 15: stele.v1.RetryRequest
+	(*RetryResponse)(nil),               // 16: stele.v1.RetryResponse
+	(*SkipRequest)(nil),                 // 17: stele.v1.SkipRequest
+	(*SkipResponse)(nil),                // 18: stele.v1.SkipResponse
+	(*CheckDriftRequest)(nil),           // 19: stele.v1.CheckDriftRequest
+	(*CheckDriftResponse)(nil),          // 20: stele.v1.CheckDriftResponse
+	(*ResolveDriftRequest)(nil),         // 21: stele.v1.ResolveDriftRequest
+	(*ResolveDriftResponse)(nil),        // 22: stele.v1.ResolveDriftResponse
+	(*GetRoutesRequest)(nil),            // 23: stele.v1.GetRoutesRequest
+	(*GetRoutesResponse)(nil),           // 24: stele.v1.GetRoutesResponse
+	(*PlanRoutesRequest)(nil),           // 25: stele.v1.PlanRoutesRequest
+	(*PlanRoutesResponse)(nil),          // 26: stele.v1.PlanRoutesResponse
+	(*SinkPlan)(nil),                    // 27: stele.v1.SinkPlan
+	(*SinkClaim)(nil),                   // 28: stele.v1.SinkClaim
+	(*SinkPositions)(nil),               // 29: stele.v1.SinkPositions
+	(*SinkStop)(nil),                    // 30: stele.v1.SinkStop
+	(*SinkOrder)(nil),                   // 31: stele.v1.SinkOrder
+	(*SinkReply)(nil),                   // 32: stele.v1.SinkReply
+	nil,                                 // 33: stele.v1.SinkPositions.RevisionsEntry
+	(*durationpb.Duration)(nil),         // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 35: google.protobuf.Timestamp
 }
 var file_stele_v1_sinks_proto_depIdxs = []int32{
-	4,  // 0: stele.v1.ListSinksResponse.sinks:type_name -> stele.v1.SinkStatus
-	26, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
-	27, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
-	27, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
-	7,  // 4: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
-	27, // 5: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
-	10, // 6: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
-	0,  // 7: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
-	27, // 8: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
-	1,  // 9: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
-	10, // 10: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
-	27, // 11: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
-	25, // 12: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
-	2,  // 13: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
-	8,  // 14: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
-	11, // 15: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
-	13, // 16: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
-	15, // 17: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
-	17, // 18: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
-	4,  // 19: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
-	9,  // 20: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
-	12, // 21: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
-	14, // 22: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
-	16, // 23: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
-	18, // 24: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
-	2,  // 25: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
-	5,  // 26: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
-	8,  // 27: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
-	11, // 28: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
-	13, // 29: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
-	15, // 30: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
-	17, // 31: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
-	19, // 32: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
-	3,  // 33: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
-	6,  // 34: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
-	9,  // 35: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
-	12, // 36: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
-	14, // 37: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
-	16, // 38: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
-	18, // 39: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
-	20, // 40: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
-	33, // [33:41] is the sub-list for method output_type
-	25, // [25:33] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	5,  // 0: stele.v1.ListSinksResponse.sinks:type_name -> stele.v1.SinkStatus
+	34, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
+	35, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
+	35, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
+	35, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
+	34, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
+	8,  // 6: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
+	35, // 7: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
+	12, // 8: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
+	11, // 9: stele.v1.ListDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	35, // 10: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
+	35, // 11: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
+	0,  // 12: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
+	35, // 13: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
+	1,  // 14: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
+	12, // 15: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
+	11, // 16: stele.v1.CheckDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	2,  // 17: stele.v1.ResolveDriftRequest.resolution:type_name -> stele.v1.ResolveDriftRequest.Resolution
+	12, // 18: stele.v1.ResolveDriftResponse.drift:type_name -> stele.v1.Drift
+	11, // 19: stele.v1.ResolveDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	27, // 20: stele.v1.PlanRoutesResponse.sinks:type_name -> stele.v1.SinkPlan
+	35, // 21: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
+	33, // 22: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
+	35, // 23: stele.v1.SinkStop.since:type_name -> google.protobuf.Timestamp
+	3,  // 24: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
+	9,  // 25: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
+	13, // 26: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
+	15, // 27: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
+	17, // 28: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
+	19, // 29: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
+	21, // 30: stele.v1.SinkOrder.resolve:type_name -> stele.v1.ResolveDriftRequest
+	5,  // 31: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
+	10, // 32: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
+	14, // 33: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
+	16, // 34: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
+	18, // 35: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
+	20, // 36: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
+	22, // 37: stele.v1.SinkReply.resolve:type_name -> stele.v1.ResolveDriftResponse
+	3,  // 38: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
+	6,  // 39: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
+	9,  // 40: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
+	13, // 41: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
+	15, // 42: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
+	17, // 43: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
+	19, // 44: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
+	21, // 45: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
+	23, // 46: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
+	25, // 47: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
+	4,  // 48: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
+	7,  // 49: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
+	10, // 50: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
+	14, // 51: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
+	16, // 52: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
+	18, // 53: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
+	20, // 54: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
+	22, // 55: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
+	24, // 56: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
+	26, // 57: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
+	48, // [48:58] is the sub-list for method output_type
+	38, // [38:48] is the sub-list for method input_type
+	38, // [38:38] is the sub-list for extension type_name
+	38, // [38:38] is the sub-list for extension extendee
+	0,  // [0:38] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_sinks_proto_init() }
@@ -1880,21 +2622,22 @@ func file_stele_v1_sinks_proto_init() {
 	if File_stele_v1_sinks_proto != nil {
 		return
 	}
-	file_stele_v1_sinks_proto_msgTypes[21].OneofWrappers = []any{
+	file_stele_v1_sinks_proto_msgTypes[28].OneofWrappers = []any{
 		(*SinkOrder_Status)(nil),
 		(*SinkOrder_Drift)(nil),
 		(*SinkOrder_Replay)(nil),
 		(*SinkOrder_Retry)(nil),
 		(*SinkOrder_Skip)(nil),
 		(*SinkOrder_Check)(nil),
+		(*SinkOrder_Resolve)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_sinks_proto_rawDesc), len(file_stele_v1_sinks_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   24,
+			NumEnums:      3,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

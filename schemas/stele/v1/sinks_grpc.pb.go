@@ -19,14 +19,16 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Sinks_ListSinks_FullMethodName  = "/stele.v1.Sinks/ListSinks"
-	Sinks_ListParked_FullMethodName = "/stele.v1.Sinks/ListParked"
-	Sinks_ListDrift_FullMethodName  = "/stele.v1.Sinks/ListDrift"
-	Sinks_Replay_FullMethodName     = "/stele.v1.Sinks/Replay"
-	Sinks_Retry_FullMethodName      = "/stele.v1.Sinks/Retry"
-	Sinks_Skip_FullMethodName       = "/stele.v1.Sinks/Skip"
-	Sinks_CheckDrift_FullMethodName = "/stele.v1.Sinks/CheckDrift"
-	Sinks_GetRoutes_FullMethodName  = "/stele.v1.Sinks/GetRoutes"
+	Sinks_ListSinks_FullMethodName    = "/stele.v1.Sinks/ListSinks"
+	Sinks_ListParked_FullMethodName   = "/stele.v1.Sinks/ListParked"
+	Sinks_ListDrift_FullMethodName    = "/stele.v1.Sinks/ListDrift"
+	Sinks_Replay_FullMethodName       = "/stele.v1.Sinks/Replay"
+	Sinks_Retry_FullMethodName        = "/stele.v1.Sinks/Retry"
+	Sinks_Skip_FullMethodName         = "/stele.v1.Sinks/Skip"
+	Sinks_CheckDrift_FullMethodName   = "/stele.v1.Sinks/CheckDrift"
+	Sinks_ResolveDrift_FullMethodName = "/stele.v1.Sinks/ResolveDrift"
+	Sinks_GetRoutes_FullMethodName    = "/stele.v1.Sinks/GetRoutes"
+	Sinks_PlanRoutes_FullMethodName   = "/stele.v1.Sinks/PlanRoutes"
 )
 
 // SinksClient is the client API for Sinks service.
@@ -56,8 +58,15 @@ type SinksClient interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(ctx context.Context, in *CheckDriftRequest, opts ...grpc.CallOption) (*CheckDriftResponse, error)
+	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes
+	// everything that differs, whatever the routes say. It also restarts a sink that
+	// has stopped. Needs the role admin or operator.
+	ResolveDrift(ctx context.Context, in *ResolveDriftRequest, opts ...grpc.CallOption) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(ctx context.Context, in *GetRoutesRequest, opts ...grpc.CallOption) (*GetRoutesResponse, error)
+	// PlanRoutes counts the keys of each sink that other routes would add, rewrite
+	// or leave behind. It changes nothing. Needs the role operator.
+	PlanRoutes(ctx context.Context, in *PlanRoutesRequest, opts ...grpc.CallOption) (*PlanRoutesResponse, error)
 }
 
 type sinksClient struct {
@@ -138,10 +147,30 @@ func (c *sinksClient) CheckDrift(ctx context.Context, in *CheckDriftRequest, opt
 	return out, nil
 }
 
+func (c *sinksClient) ResolveDrift(ctx context.Context, in *ResolveDriftRequest, opts ...grpc.CallOption) (*ResolveDriftResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResolveDriftResponse)
+	err := c.cc.Invoke(ctx, Sinks_ResolveDrift_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *sinksClient) GetRoutes(ctx context.Context, in *GetRoutesRequest, opts ...grpc.CallOption) (*GetRoutesResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetRoutesResponse)
 	err := c.cc.Invoke(ctx, Sinks_GetRoutes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sinksClient) PlanRoutes(ctx context.Context, in *PlanRoutesRequest, opts ...grpc.CallOption) (*PlanRoutesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PlanRoutesResponse)
+	err := c.cc.Invoke(ctx, Sinks_PlanRoutes_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -175,8 +204,15 @@ type SinksServer interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(context.Context, *CheckDriftRequest) (*CheckDriftResponse, error)
+	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes
+	// everything that differs, whatever the routes say. It also restarts a sink that
+	// has stopped. Needs the role admin or operator.
+	ResolveDrift(context.Context, *ResolveDriftRequest) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(context.Context, *GetRoutesRequest) (*GetRoutesResponse, error)
+	// PlanRoutes counts the keys of each sink that other routes would add, rewrite
+	// or leave behind. It changes nothing. Needs the role operator.
+	PlanRoutes(context.Context, *PlanRoutesRequest) (*PlanRoutesResponse, error)
 	mustEmbedUnimplementedSinksServer()
 }
 
@@ -208,8 +244,14 @@ func (UnimplementedSinksServer) Skip(context.Context, *SkipRequest) (*SkipRespon
 func (UnimplementedSinksServer) CheckDrift(context.Context, *CheckDriftRequest) (*CheckDriftResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckDrift not implemented")
 }
+func (UnimplementedSinksServer) ResolveDrift(context.Context, *ResolveDriftRequest) (*ResolveDriftResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResolveDrift not implemented")
+}
 func (UnimplementedSinksServer) GetRoutes(context.Context, *GetRoutesRequest) (*GetRoutesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetRoutes not implemented")
+}
+func (UnimplementedSinksServer) PlanRoutes(context.Context, *PlanRoutesRequest) (*PlanRoutesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PlanRoutes not implemented")
 }
 func (UnimplementedSinksServer) mustEmbedUnimplementedSinksServer() {}
 func (UnimplementedSinksServer) testEmbeddedByValue()               {}
@@ -358,6 +400,24 @@ func _Sinks_CheckDrift_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Sinks_ResolveDrift_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResolveDriftRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SinksServer).ResolveDrift(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sinks_ResolveDrift_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SinksServer).ResolveDrift(ctx, req.(*ResolveDriftRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Sinks_GetRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetRoutesRequest)
 	if err := dec(in); err != nil {
@@ -372,6 +432,24 @@ func _Sinks_GetRoutes_Handler(srv interface{}, ctx context.Context, dec func(int
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(SinksServer).GetRoutes(ctx, req.(*GetRoutesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Sinks_PlanRoutes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PlanRoutesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SinksServer).PlanRoutes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Sinks_PlanRoutes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SinksServer).PlanRoutes(ctx, req.(*PlanRoutesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -412,8 +490,16 @@ var Sinks_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Sinks_CheckDrift_Handler,
 		},
 		{
+			MethodName: "ResolveDrift",
+			Handler:    _Sinks_ResolveDrift_Handler,
+		},
+		{
 			MethodName: "GetRoutes",
 			Handler:    _Sinks_GetRoutes_Handler,
+		},
+		{
+			MethodName: "PlanRoutes",
+			Handler:    _Sinks_PlanRoutes_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

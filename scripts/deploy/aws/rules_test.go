@@ -17,6 +17,12 @@ import (
 func (tmpl *template) value(t *testing.T, n *yaml.Node) any {
 	t.Helper()
 	switch {
+	case n.Tag == "!Ref":
+		p := at(tmpl.parameters[n.Value], "Default")
+		if p == nil {
+			t.Fatalf("line %d: %s has no default", n.Line, n.Value)
+		}
+		return p.Value
 	case n.Tag == "!Sub":
 		return substitution.ReplaceAllStringFunc(n.Value, func(name string) string {
 			p := at(tmpl.parameters[name[2:len(name)-1]], "Default")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -78,7 +79,8 @@ func walk(n *yaml.Node, visit func(*yaml.Node)) {
 
 // attributes that !GetAtt has of the types that the template uses.
 var attributes = map[string][]string{
-	"AWS::DynamoDB::Table":  {"Arn"},
+	"AWS::DynamoDB::Table":  {"Arn", "StreamArn"},
+	"AWS::KMS::Key":         {"Arn", "KeyId"},
 	"AWS::Events::EventBus": {"Arn", "Name"},
 	"AWS::Events::Rule":     {"Arn"},
 	"AWS::IAM::Role":        {"Arn", "RoleId"},
@@ -94,6 +96,13 @@ var substitution = regexp.MustCompile(`\$\{([^}]+)\}`)
 func TestEveryNameResolves(t *testing.T) {
 	tmpl := read(t)
 	used := make(map[string]bool)
+	for _, rule := range members(at(tmpl.root, "Rules")) {
+		walk(rule, func(n *yaml.Node) {
+			if n.Tag == "!Ref" && tmpl.parameters[n.Value] == nil {
+				t.Errorf("line %d: a rule knows parameters alone, and not %q", n.Line, n.Value)
+			}
+		})
+	}
 	ref := func(n *yaml.Node, name string) {
 		used[name] = true
 		if tmpl.parameters[name] == nil && tmpl.resources[name] == nil && !slices.Contains(pseudo, name) {
@@ -137,7 +146,7 @@ func TestEveryNameResolves(t *testing.T) {
 				return
 			}
 			condition(n, n.Content[0].Value)
-		case "!Not", "!Equals", "!Join":
+		case "!Not", "!Equals", "!Join", "!And":
 		default:
 			if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
 				t.Errorf("line %d: %s is not known to this test", n.Line, n.Tag)
@@ -147,7 +156,8 @@ func TestEveryNameResolves(t *testing.T) {
 			t.Errorf("line %d: %q is not substituted", n.Line, n.Value)
 		}
 	})
-	for _, r := range tmpl.resources {
+	outputs := members(at(tmpl.root, "Outputs"))
+	for _, r := range slices.Concat(slices.Collect(maps.Values(tmpl.resources)), slices.Collect(maps.Values(outputs))) {
 		if c := at(r, "Condition"); c != nil {
 			condition(c, c.Value)
 		}
@@ -190,7 +200,13 @@ func TestConditionsAreKept(t *testing.T) {
 		}
 		under(r, given)
 	}
-	under(at(tmpl.root, "Outputs"), map[string]bool{})
+	for _, o := range members(at(tmpl.root, "Outputs")) {
+		given := make(map[string]bool)
+		if c := at(o, "Condition"); c != nil {
+			given[c.Value] = true
+		}
+		under(o, given)
+	}
 }
 
 // statements are those of all policies, each with where it stands.
@@ -203,6 +219,9 @@ func (tmpl *template) statements() map[string]*yaml.Node {
 		}
 		for _, d := range documents {
 			for _, s := range list(at(d, "Statement")) {
+				if s.Tag == "!If" {
+					s = s.Content[1]
+				}
 				out[fmt.Sprintf("%s, line %d", name, s.Line)] = s
 			}
 		}
@@ -232,6 +251,12 @@ func TestNobodyMayMoreThanTheyMust(t *testing.T) {
 			t.Errorf("%s: it names no resource or no action, or allows nothing", where)
 		}
 		for _, r := range resources {
+			if r.Tag == "!If" {
+				r = r.Content[1]
+			}
+			if r.Tag == "!Ref" && (r.Value == "GatewayTokenSecret" || tmpl.resources[r.Value] != nil) {
+				continue // its ARN
+			}
 			if r.Value == "*" && !slices.Equal(actions, everywhere) {
 				t.Errorf("%s: %v on everything", where, actions)
 			}
@@ -242,6 +267,9 @@ func TestNobodyMayMoreThanTheyMust(t *testing.T) {
 	}
 
 	for _, s := range list(at(at(tmpl.resources["ReaderRole"], "Properties", "Policies").Content[0], "PolicyDocument", "Statement")) {
+		if s.Tag == "!If" {
+			continue // of the key
+		}
 		for _, a := range list(at(s, "Action")) {
 			if strings.HasPrefix(a.Value, "dynamodb:") {
 				keys := list(at(s, "Condition", "ForAllValues:StringEquals", "dynamodb:LeadingKeys"))
@@ -287,5 +315,81 @@ func TestEveryRuleHasADeadLetterQueue(t *testing.T) {
 	}
 	if at(tmpl.resources["FunctionRetries"], "Properties", "DestinationConfig", "OnFailure", "Destination").Value != "DeadLetters.Arn" {
 		t.Error("what the function does not handle is lost")
+	}
+}
+
+// No secret is in the function's environment, which everybody reads who may read the
+// function; nor in the template's own resolution of secrets, which puts it there.
+func TestSecretsAreReadAtTheStart(t *testing.T) {
+	tmpl := read(t)
+	walk(tmpl.root, func(n *yaml.Node) {
+		if strings.Contains(n.Value, "{{resolve:") {
+			t.Errorf("line %d: %q is resolved when the stack is deployed", n.Line, n.Value)
+		}
+	})
+	variables := members(at(tmpl.resources["Function"], "Properties", "Environment", "Variables"))
+	for name, v := range map[string]string{"STELE_REFRESH_SECRET_ID": "RefreshSecret", "STELE_TOKEN_ID": "GatewayTokenSecret"} {
+		if n := variables[name]; n == nil || n.Tag != "!Ref" || n.Value != v {
+			t.Errorf("%s is not that of %s", name, v)
+		}
+	}
+	// A gateway without a token is refused before anything is made.
+	rule := at(tmpl.root, "Rules", "GatewayNeedsAToken")
+	if rule == nil || at(rule, "RuleCondition") == nil || len(list(at(rule, "Assertions"))) != 1 {
+		t.Error("a gateway without a token is not refused")
+	}
+}
+
+// What was lost or stands still wakes somebody up.
+func TestAlarms(t *testing.T) {
+	tmpl := read(t)
+	metrics := make(map[string]bool)
+	for name, r := range tmpl.resources {
+		if at(r, "Type").Value != "AWS::CloudWatch::Alarm" {
+			continue
+		}
+		metrics[at(r, "Properties", "Namespace").Value+" "+at(r, "Properties", "MetricName").Value] = true
+		if at(r, "Properties", "TreatMissingData").Value != "notBreaching" || at(r, "Properties", "AlarmActions") == nil {
+			t.Errorf("%s has no action, or is raised without data", name)
+		}
+	}
+	for _, want := range []string{
+		"MetricsNamespace stele_sink_stopped", "MetricsNamespace stele_sink_parked", "MetricsNamespace stele_sink_lag_seconds",
+		"AWS/Lambda Errors", "AWS/Lambda Throttles", "AWS/SQS ApproximateNumberOfMessagesVisible", "AWS/DynamoDB SystemErrors",
+	} {
+		if !metrics[want] {
+			t.Errorf("there is no alarm of %s", want)
+		}
+	}
+}
+
+// What the ledger can make again is still not thrown away by mistake.
+func TestTheTableIsKept(t *testing.T) {
+	table := at(read(t).resources["Table"], "Properties")
+	for _, property := range []string{"DeletionProtectionEnabled", "StreamSpecification", "SSESpecification", "PointInTimeRecoverySpecification"} {
+		if at(table, property) == nil {
+			t.Errorf("the table has no %s", property)
+		}
+	}
+}
+
+// Names have several levels, and the prefix may, too.
+func TestTheParameterPrefixHasLevels(t *testing.T) {
+	pattern := regexp.MustCompile("^(" + at(read(t).parameters["ParameterPrefix"], "AllowedPattern").Value + ")$")
+	for prefix, ok := range map[string]bool{"stele": true, "platform/prod": true, "/stele": false, "stele/": false, "a//b": false, "a b": false} {
+		if pattern.MatchString(prefix) != ok {
+			t.Errorf("%q is allowed: %t", prefix, !ok)
+		}
+	}
+}
+
+// The linter knows CloudFormation's own schemas; it is asked where it is installed.
+func TestLinter(t *testing.T) {
+	lint, err := exec.LookPath("cfn-lint")
+	if err != nil {
+		t.Skip("cfn-lint is not installed")
+	}
+	if out, err := exec.CommandContext(t.Context(), lint, "template.yaml").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -38,7 +39,7 @@ func event(t *testing.T, name string, replace ...string) awsevents.EventBridgeEv
 // newBridge makes a Bridge from an environment, which logs to the test.
 func newBridge(t *testing.T, env map[string]string) *Bridge {
 	t.Helper()
-	cfg, err := FromEnvironment(func(name string) string { return env[name] })
+	cfg, err := FromEnvironment(t.Context(), func(name string) string { return env[name] }, ReadSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,9 +172,13 @@ func TestFromEnvironmentRefuses(t *testing.T) {
 		"a password":           {targets(t, map[string][]string{"": {"https://u:p@a.example"}}), secretVariable},
 		"a gateway, no token":  {map[string]string{addressVariable: "a:1"}, tokenVariable},
 		"a gateway, no port":   {map[string]string{addressVariable: "a", tokenVariable: "t"}, "host:port"},
+		"a secret not to read": {map[string]string{targetsVariable: `{}`, secretVariable + idSuffix: "stele/refresh"}, "STELE_REFRESH_SECRET_ID: read the secret stele/refresh: access denied"},
+		"a token not to read":  {map[string]string{addressVariable: "a:1", tokenVariable + idSuffix: "/stele/token"}, "STELE_TOKEN_ID: read the secret /stele/token: access denied"},
 		"a target and nothing": {targets(t, map[string][]string{"": {""}}), "names no host"},
 	} {
-		_, err := FromEnvironment(func(name string) string { return tc.env[name] })
+		_, err := FromEnvironment(t.Context(), func(name string) string { return tc.env[name] }, func(context.Context, string) (string, error) {
+			return "", errors.New("access denied")
+		})
 		if err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s: %v, want %q", name, err, tc.want)
 		}
@@ -201,10 +206,14 @@ func TestTheTemplateSetsWhatIsRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	read := make(map[string]bool)
-	env := targets(t, nil)
-	env[addressVariable], env[tokenVariable] = "gateway:443", "token"
-	if _, err := FromEnvironment(func(name string) string { read[name] = true; return env[name] }); err != nil {
+	env := map[string]string{targetsVariable: "{}", secretVariable + idSuffix: "the secret", addressVariable: "gateway:443", tokenVariable + idSuffix: "the token"}
+	getenv := func(name string) string { read[name] = true; return env[name] }
+	cfg, err := FromEnvironment(t.Context(), getenv, func(_ context.Context, id string) (string, error) { return "value of " + id + "\n", nil })
+	if err != nil {
 		t.Fatal(err)
+	}
+	if cfg.secret != "value of the secret" || cfg.gateway.token != "value of the token" {
+		t.Errorf("the secrets are %q and %q", cfg.secret, cfg.gateway.token)
 	}
 	got := slices.Sorted(maps.Keys(template.Resources.Function.Properties.Environment.Variables))
 	if want := slices.Sorted(maps.Keys(read)); !slices.Equal(got, want) {

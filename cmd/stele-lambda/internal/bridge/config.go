@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 )
@@ -47,8 +49,23 @@ const (
 	sinkVariable    = "STELE_SINK"
 )
 
-// FromEnvironment reads the variables that docs/eventbridge.md names.
-func FromEnvironment(getenv func(string) string) (Config, error) {
+// idSuffix makes a variable's name that of the variable with the ID of its secret.
+const idSuffix = "_ID"
+
+// FromEnvironment reads the variables that docs/eventbridge.md names. secrets reads the
+// secrets whose IDs they have.
+func FromEnvironment(ctx context.Context, getenv func(string) string, secrets func(ctx context.Context, id string) (string, error)) (Config, error) {
+	secret := func(name string) (string, error) {
+		id := getenv(name + idSuffix)
+		if id == "" {
+			return getenv(name), nil
+		}
+		value, err := secrets(ctx, id)
+		if err != nil {
+			return "", fmt.Errorf("%s: read the secret %s: %w", name+idSuffix, id, err)
+		}
+		return strings.TrimSpace(value), nil
+	}
 	text, address := getenv(targetsVariable), getenv(addressVariable)
 	if text == "" && address == "" {
 		return Config{}, fmt.Errorf("set %s to tell services of changes, %s to report changed parameters, or both", targetsVariable, addressVariable)
@@ -59,17 +76,23 @@ func FromEnvironment(getenv func(string) string) (Config, error) {
 		if cfg.targets, err = parseTargets(text); err != nil {
 			return Config{}, fmt.Errorf("%s: %w", targetsVariable, err)
 		}
-		if cfg.secret = getenv(secretVariable); cfg.secret == "" {
-			return Config{}, fmt.Errorf("set %s, the secret that the services of %s know", secretVariable, targetsVariable)
+		if cfg.secret, err = secret(secretVariable); err != nil {
+			return Config{}, err
+		}
+		if cfg.secret == "" {
+			return Config{}, fmt.Errorf("set %s or %s, the secret that the services of %s know", secretVariable+idSuffix, secretVariable, targetsVariable)
 		}
 	}
 	if address != "" {
-		cfg.gateway = gateway{address: address, token: getenv(tokenVariable), sink: cmp.Or(getenv(sinkVariable), "parameterstore")}
+		cfg.gateway = gateway{address: address, sink: cmp.Or(getenv(sinkVariable), "parameterstore")}
+		if cfg.gateway.token, err = secret(tokenVariable); err != nil {
+			return Config{}, err
+		}
 		if cfg.gateway.host, _, err = net.SplitHostPort(address); err != nil {
 			return Config{}, fmt.Errorf("%s is %q: use host:port", addressVariable, address)
 		}
 		if cfg.gateway.token == "" {
-			return Config{}, fmt.Errorf("set %s, a token with the role admin or operator for %s", tokenVariable, address)
+			return Config{}, fmt.Errorf("set %s or %s, a token with the role admin or operator for %s", tokenVariable+idSuffix, tokenVariable, address)
 		}
 	}
 	return cfg, nil
