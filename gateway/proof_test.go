@@ -79,28 +79,17 @@ func (p *proving) checkpoint(t testing.TB, ctx context.Context, covers uint64) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Shard != int(resp.Shard) || resp.CoveredRevision < covers || strings.Split(resp.Key, "+")[0] != p.key.Name() {
+	if resp.CoveredRevision < covers || strings.Split(resp.Key, "+")[0] != p.key.Name() {
 		t.Fatalf("%v for %v, covers %d", resp, c, covers)
 	}
 	return c, resp
-}
-
-// neighbours are tenants of one shard.
-func (p *proving) neighbours(n int) []ledger.Tenant {
-	out := []ledger.Tenant{"acme"}
-	for i := 0; len(out) < n; i++ {
-		if t := ledger.Tenant(fmt.Sprint("tenant-", i)); p.node.Journal.Shard(t) == p.node.Journal.Shard("acme") {
-			out = append(out, t)
-		}
-	}
-	return out
 }
 
 // A client that has only the public key verifies every commit of its tenant and
 // that each checkpoint extends the one before it, and sees nothing of the others.
 func TestProofs(t *testing.T) {
 	p := startProving(t)
-	tenants := p.neighbours(3)
+	tenants := []ledger.Tenant{"acme", "tenant-0", "tenant-1"}
 	var first proof.Checkpoint
 	for i := range 30 {
 		tenant := tenants[i%len(tenants)]
@@ -196,18 +185,16 @@ func reason(err error) string {
 func TestBadInputOfProofs(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)
+	until(t, func() bool { _, ok := p.tree.Size(); return ok })
+	_, empty := p.proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{})
 	p.commit(t, ctx, set("a", "1"))
 	old, _ := p.checkpoint(t, ctx, 1)
 	p.commit(t, ctx, set("a", "2"))
 	p.checkpoint(t, ctx, 2)
-	neighbour := p.as(t, p.neighbours(2)[1], identity.Admin)
-	elsewhere := func() context.Context { // a shard without a commit
-		for i := 0; ; i++ {
-			if tenant := ledger.Tenant(fmt.Sprint("far-", i)); p.node.Journal.Shard(tenant) != p.node.Journal.Shard("acme") {
-				return p.as(t, tenant, identity.Reader)
-			}
-		}
-	}()
+	neighbour := p.as(t, "neighbour", identity.Admin)
+	if c, resp := p.checkpoint(t, neighbour, 0); c.Size != 2 || resp.CoveredRevision != 0 {
+		t.Errorf("a tenant without a commit gets %v, which covers its @%d", c, resp.CoveredRevision)
+	}
 	checkpoint := func(ctx context.Context, covers uint64) func() error {
 		return func() error {
 			_, err := p.proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{CoversRevision: covers})
@@ -237,7 +224,7 @@ func TestBadInputOfProofs(t *testing.T) {
 		{"a checkpoint that covers the future", checkpoint(ctx, 3), codes.OutOfRange, "acme@3 is in the future: the head is acme@2", "NO_SUCH_MOMENT"},
 		{"a checkpoint that covers what no ledger has", checkpoint(ctx, huge), codes.OutOfRange, "in the future", "NO_SUCH_MOMENT"},
 		{"a checkpoint of a tenant without a commit", checkpoint(neighbour, 1), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
-		{"a checkpoint of a shard without a commit", checkpoint(elsewhere, 0), codes.NotFound, "has no checkpoint yet", "NOT_FOUND"},
+		{"a checkpoint of a ledger without a commit", func() error { return empty }, codes.NotFound, "has no checkpoint yet", "NOT_FOUND"},
 		{"a revision of the future", inclusion(ctx, 2, 1, 3), codes.OutOfRange, "acme@3 is in the future", "NO_SUCH_MOMENT"},
 		{"a commit that is newer than the tree", inclusion(ctx, uint64(old.Size), 1, 2), codes.OutOfRange, "acme@2 is not in the tree of size 1: take a newer checkpoint", "NOT_COVERED"},
 		{"another tenant's revision", inclusion(neighbour, 2, 2, 2), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
@@ -290,10 +277,7 @@ func TestMetricsOfTheTree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	shard := p.node.Journal.Shard("acme")
-	for _, want := range []string{
-		fmt.Sprintf("stele_tree_size{shard=\"%d\"} 1\n", shard), fmt.Sprintf("stele_checkpoint_size{shard=\"%d\"} 1\n", shard), "stele_tree_stopped 0\n",
-	} {
+	for _, want := range []string{"stele_tree_size 1\n", "stele_checkpoint_size 1\n", "stele_tree_stopped 0\n"} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("no %q", want)
 		}

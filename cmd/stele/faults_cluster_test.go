@@ -71,7 +71,7 @@ func (c *contest) disturb(t *testing.T, ctx context.Context, nodes *cluster, mem
 		at := total * int64(k+1) / (kills + 1)
 		reach(at)
 		if k%2 == 0 {
-			nodes.leader(t, acme).kill()
+			nodes.leader(t).kill()
 			if len(nodes.servers) > 1 {
 				reach(min(at+20, total))
 			}

@@ -69,7 +69,6 @@ func generate(t *testing.T, random *rand.Rand, lines int) string {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	// acme and initrode are in one shard.
 	tenants := []string{"acme", "globex", "initech", "initrode"}
 	begun := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	encode := json.NewEncoder(f)

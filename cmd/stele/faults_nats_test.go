@@ -16,8 +16,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/cmd/stele/internal/porttest"
 	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 )
 
 // cluster is nats-server processes that hold a journal.
@@ -93,8 +91,8 @@ func (s *natsServer) kill() {
 	s.process = nil
 }
 
-// leader is the server that leads the tenant's stream.
-func (c *cluster) leader(t *testing.T, tenant ledger.Tenant) (leader *natsServer) {
+// leader is the server that leads the journal's stream.
+func (c *cluster) leader(t *testing.T) (leader *natsServer) {
 	t.Helper()
 	nc, err := nats.Connect(c.clients())
 	if err != nil {
@@ -105,8 +103,7 @@ func (c *cluster) leader(t *testing.T, tenant ledger.Tenant) (leader *natsServer
 	if err != nil {
 		t.Fatal(err)
 	}
-	const shards = 8
-	name := fmt.Sprintf("STELE-%d", journal.ShardOf(tenant, shards))
+	const name = "STELE"
 	await(t, "leader of "+name, func() bool {
 		stream, err := js.Stream(t.Context(), name)
 		if err != nil {

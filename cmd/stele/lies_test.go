@@ -100,7 +100,6 @@ func TestAGatewayThatLiesIsFound(t *testing.T) {
 	for name, l := range map[string]*liar{
 		"another key's checkpoint": {checkpoint: func(r *stelev1.GetCheckpointResponse) { r.Checkpoint, r.Key = forge(t, r.Checkpoint) }},
 		"an old checkpoint":        {checkpoint: func(r *stelev1.GetCheckpointResponse) { r.Checkpoint, r.CoveredRevision = old.Signed, 7 }},
-		"another shard":            {checkpoint: func(r *stelev1.GetCheckpointResponse) { r.Shard++ }},
 		"no proofs":                proofs(func([]*stelev1.InclusionProof) []*stelev1.InclusionProof { return nil }),
 		"a commit left out":        proofs(func(p []*stelev1.InclusionProof) []*stelev1.InclusionProof { return slices.Delete(p, 2, 3) }),
 		"a commit twice":           proofs(func(p []*stelev1.InclusionProof) []*stelev1.InclusionProof { return append(p, p[7]) }),

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/nats-io/nats.go"
@@ -57,10 +58,36 @@ func streamTampers() []tamper {
 			l[i].body = editRecord(l[i].body, rng)
 			return l
 		}),
+		commits("join two messages", func(l []letter, rng *rand.Rand) []letter {
+			i := rng.IntN(len(l) - 1)
+			l[i].body = slices.Concat(l[i].body, l[i+1].body)
+			return slices.Delete(l, i+1, i+2)
+		}),
+		commits("split a message", func(l []letter, rng *rand.Rand) []letter {
+			for _, i := range rng.Perm(len(l)) {
+				if r := recordIn(l[i]); len(r.Commits) > 1 {
+					at := 1 + rng.IntN(len(r.Commits)-1)
+					l[i].body = bodyOf(r.Commits[:at])
+					return slices.Insert(l, i+1, letter{l[i].subject, bodyOf(r.Commits[at:])})
+				}
+			}
+			panic("no message has two commits")
+		}),
+		commits("reorder a message's tenants", func(l []letter, rng *rand.Rand) []letter {
+			for _, i := range rng.Perm(len(l)) {
+				commits := recordIn(l[i]).Commits
+				first := commitIn(commits[0]).Tenant
+				if n := slices.IndexFunc(commits, func(b []byte) bool { return commitIn(b).Tenant != first }); n > 0 {
+					l[i].body = bodyOf(slices.Concat(commits[n:], commits[:n]))
+					return l
+				}
+			}
+			panic("no message has two tenants")
+		}),
 		commits("rewrite a tenant's history", func(l []letter, rng *rand.Rand) []letter { return rewrite(l, rng) }),
 		checkpoints("drop a message", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return drop(l, rng) }),
 		checkpoints("cut", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return cut(l, rng) }),
-		checkpoints("reorder messages", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return swapOfOneShard(l, rng) }),
+		checkpoints("reorder messages", func(_ *testing.T, l []letter, rng *rand.Rand) []letter { return swap(l, rng) }),
 		checkpoints("sign with another key", func(t *testing.T, l []letter, rng *rand.Rand) []letter {
 			i := rng.IntN(len(l))
 			forged, _ := forge(t, string(l[i].body))
@@ -70,27 +97,32 @@ func streamTampers() []tamper {
 	}
 }
 
-// swapOfOneShard exchanges two checkpoints of a shard: each shard's stand in a line
-// of their own.
-func swapOfOneShard(l []letter, rng *rand.Rand) []letter {
-	for {
-		p := rng.Perm(len(l))
-		if a, b := p[0], p[1]; l[a].subject == l[b].subject {
-			l[a], l[b] = l[b], l[a]
-			return l
-		}
-	}
-}
-
 // editRecord replaces one of the record's commits.
 func editRecord(body []byte, rng *rand.Rand) []byte {
-	var r stelev1.Record
-	if err := proto.Unmarshal(body, &r); err != nil {
+	commits := recordIn(letter{body: body}).Commits
+	i := rng.IntN(len(commits))
+	commits[i] = editCommit(commits[i], rng)
+	return bodyOf(commits)
+}
+
+func recordIn(l letter) *stelev1.Record {
+	r := new(stelev1.Record)
+	if err := proto.Unmarshal(l.body, r); err != nil {
 		panic(err)
 	}
-	i := rng.IntN(len(r.Commits))
-	r.Commits[i] = editCommit(r.Commits[i], rng)
-	b, err := proto.Marshal(&r)
+	return r
+}
+
+func commitIn(encoded []byte) *stelev1.Commit {
+	c := new(stelev1.Commit)
+	if err := proto.Unmarshal(encoded, c); err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func bodyOf(commits [][]byte) []byte {
+	b, err := proto.Marshal(&stelev1.Record{Commits: commits})
 	if err != nil {
 		panic(err)
 	}
@@ -100,33 +132,27 @@ func editRecord(body []byte, rng *rand.Rand) []byte {
 // rewrite replaces a commit, and chains all of the tenant's later ones to it.
 func rewrite(l []letter, rng *rand.Rand) []letter {
 	from := rng.IntN(len(l))
-	subject := l[from].subject
+	commits := recordIn(l[from]).Commits
+	first := rng.IntN(len(commits))
+	tenant := commitIn(commits[first]).Tenant
 	var parent *ledger.CommitID
 	for i := from; i < len(l); i++ {
-		if l[i].subject != subject {
-			continue
-		}
-		if i == from {
-			l[i].body = editRecord(l[i].body, rng)
-		}
-		var r stelev1.Record
-		if err := proto.Unmarshal(l[i].body, &r); err != nil {
-			panic(err)
-		}
-		for n, encoded := range r.Commits {
-			if parent != nil {
-				var c stelev1.Commit
-				if err := proto.Unmarshal(encoded, &c); err != nil {
-					panic(err)
-				}
+		commits := recordIn(l[i]).Commits
+		for n := range commits {
+			c := commitIn(commits[n])
+			switch {
+			case i == from && n < first, c.Tenant != tenant:
+				continue
+			case parent == nil:
+				commits[n] = editCommit(commits[n], rng)
+			default:
 				c.Parent = parent[:]
-				encoded, _ = proto.Marshal(&c)
-				r.Commits[n] = encoded
+				commits[n], _ = proto.Marshal(c)
 			}
-			id := ledger.IDOf(encoded)
+			id := ledger.IDOf(commits[n])
 			parent = &id
 		}
-		l[i].body, _ = proto.Marshal(&r)
+		l[i].body = bodyOf(commits)
 	}
 	return l
 }
@@ -151,7 +177,7 @@ func remake(t *testing.T, e *evidence, which func(name string) bool, edit func([
 	var names []string
 	for info := range js.ListStreams(t.Context()).Info() {
 		name := info.Config.Name
-		if ok, _ := filepath.Match("STELE-[0-9C]*", name); ok && which(name) && info.State.Msgs > 1 {
+		if ok := name == "STELE" || name == "STELE-CHECKPOINTS"; ok && which(name) && info.State.Msgs > 1 {
 			names = append(names, name)
 		}
 	}

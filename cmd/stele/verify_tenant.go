@@ -8,6 +8,7 @@ import (
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/stelehq/stele/cmd/stele/internal/auditor"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
@@ -30,6 +31,9 @@ func (s *session) verifyTenant(ctx context.Context, o verifyOptions) error {
 			return err
 		}
 		s.tenant = ledger.Tenant(status.Principal.Tenant)
+	}
+	if head.Snapshot.Head == 0 {
+		return failure.With(failure.NotFound, fmt.Errorf("%s has no commit to verify", s.tenant))
 	}
 	c, err := a.Checkpoint(ctx, ledger.Revision(head.Snapshot.Head))
 	if err != nil {

@@ -9,12 +9,11 @@ import (
 	"testing"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// benchTree is a file with one shard, and makes records for it, a commit each.
+// benchTree is a file, and makes records for it, a commit each.
 type benchTree struct {
 	*store
 	heads map[ledger.Tenant]head
@@ -23,7 +22,7 @@ type benchTree struct {
 
 func newBenchTree(b *testing.B) *benchTree {
 	b.Helper()
-	s, err := openStore(filepath.Join(b.TempDir(), "tree.db"), &boltfile.Origin{Epoch: ledger.Epoch{1}, Shards: 1})
+	s, err := openStore(filepath.Join(b.TempDir(), "tree.db"), &ledger.Epoch{1})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -38,7 +37,7 @@ func (t *benchTree) records(n int) []record {
 		tenant := ledger.Tenant(fmt.Sprintf("tenant-%d", t.size*7919%1000))
 		h := t.heads[tenant]
 		leaf := tlog.Hash(sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(t.size))))
-		out[i] = record{sequence: ledger.Sequence(t.size), tenant: tenant, first: h.revision + 1, parent: ledger.CommitID(h.id), leaves: []tlog.Hash{leaf}}
+		out[i] = record{ledger.Sequence(t.size), []run{{tenant, h.revision + 1, ledger.CommitID(h.id), []tlog.Hash{leaf}}}}
 		t.heads[tenant] = head{h.revision + 1, leaf}
 	}
 	return out
@@ -90,13 +89,13 @@ func BenchmarkProof(b *testing.B) {
 			if err != nil || !ok {
 				return fmt.Errorf("leaf of %s: %v, %w", tenant, ok, err)
 			}
-			_, err = tlog.ProveRecord(size, leaf, hashes{tx, 0})
+			_, err = tlog.ProveRecord(size, leaf, hashes{tx})
 			return err
 		})
 	})
 	b.Run("consistency", func(b *testing.B) {
 		prove(b, func(tx *bolt.Tx) error {
-			_, err := tlog.ProveTree(size, 1+rng.Int64N(size), hashes{tx, 0})
+			_, err := tlog.ProveTree(size, 1+rng.Int64N(size), hashes{tx})
 			return err
 		})
 	})
@@ -108,7 +107,7 @@ func BenchmarkReadRecord(b *testing.B) {
 			body := benchRecord(b, changes)
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				if _, err := readRecord(body, ledger.Epoch{1}, "acme"); err != nil {
+				if _, err := readRecord(body, ledger.Epoch{1}); err != nil {
 					b.Fatal(err)
 				}
 			}

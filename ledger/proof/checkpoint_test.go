@@ -31,7 +31,7 @@ func keys(t *testing.T, e ledger.Epoch) (note.Signer, note.Verifier) {
 func TestCheckpoints(t *testing.T) {
 	epoch := ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}
 	signer, verifier := keys(t, epoch)
-	want := proof.Checkpoint{Epoch: epoch, Shard: 3, Size: 42, Root: tlog.RecordHash([]byte("x"))}
+	want := proof.Checkpoint{Epoch: epoch, Size: 42, Root: tlog.RecordHash([]byte("x"))}
 	signed, err := want.Sign(signer)
 	if err != nil {
 		t.Fatal(err)

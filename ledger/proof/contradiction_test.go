@@ -23,19 +23,19 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 	}{
 		{"it ends before what was seen", func(_ *testing.T, _ *world, r []written) []written {
 			return r[:seen-1]
-		}, "shard 0 ends at 9, and 10 was seen", false},
+		}, "it ends at message 9, and 10 was seen", false},
 		{"it is empty", func(*testing.T, *world, []written) []written {
 			return nil
-		}, "shard 0 ends at 0, and 10 was seen", false},
+		}, "it ends at message 0, and 10 was seen", false},
 		{"the last message is another", func(t *testing.T, w *world, r []written) []written {
 			return append(r[:seen-1:seen-1], w.next(t, "globex", 1))
-		}, "message 10 of shard 0, which holds globex@1, is not the one that was hashed", true},
+		}, "message 10 is not the one that was hashed", true},
 		{"the last message is longer", func(t *testing.T, w *world, r []written) []written {
 			return append(r[:seen-1:seen-1], w.next(t, "globex", 30))
 		}, "is not the one that was hashed", true},
 		{"the last message is no record", func(_ *testing.T, _ *world, r []written) []written {
-			return append(r[:seen-1:seen-1], written{tenant: "acme", record: []byte{0xff}})
-		}, "message 10 of shard 0", true},
+			return append(r[:seen-1:seen-1], written{record: []byte{0xff}})
+		}, "message 10:", true},
 		{"it goes on with another history", func(t *testing.T, w *world, r []written) []written {
 			w.heads["acme"] = ledger.Head{Revision: w.heads["acme"].Revision, ID: ledger.CommitID{1}}
 			return append(r, w.next(t, "acme", 1))
@@ -47,17 +47,25 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 			next := w.next(t, "acme", 1)
 			next.record = next.record[:20]
 			return append(r, next)
-		}, "message 11 of shard 0", false},
+		}, "message 11:", false},
 		{"it goes on with an empty record", func(_ *testing.T, _ *world, r []written) []written {
-			return append(r, written{tenant: "acme"})
+			return append(r, written{})
 		}, "holds no commit", false},
-		{"it goes on on another tenant's subject", func(t *testing.T, w *world, r []written) []written {
-			next := w.next(t, "acme", 1)
-			next.tenant = "globex"
-			return append(r, next)
-		}, "on the subject of globex", false},
+		{"the last message has a tenant more", func(t *testing.T, w *world, r []written) []written {
+			return append(r[:seen-1:seen-1], join(w.next(t, "globex", 1), r[seen-1]))
+		}, "message 10 is not the one that was hashed", true},
+		{"it goes on with a record whose second tenant has another history", func(t *testing.T, w *world, r []written) []written {
+			first := w.next(t, "globex", 1)
+			w.heads["acme"] = ledger.Head{Revision: w.heads["acme"].Revision, ID: ledger.CommitID{1}}
+			return append(r, join(first, w.next(t, "acme", 1)))
+		}, "which does not continue acme@", false},
+		{"it goes on with a record that has a tenant in two places", func(t *testing.T, w *world, r []written) []written {
+			acme := w.next(t, "acme", 1)
+			w.heads["acme"] = ledger.Head{Revision: acme.commits[0].Revision, ID: acme.commits[0].ID}
+			return append(r, join(acme, w.next(t, "globex", 1), w.next(t, "acme", 1)))
+		}, "in two places", false},
 		{"it goes on with another ledger's commit", func(_ *testing.T, _ *world, r []written) []written {
-			return append(r, written{tenant: "globex", record: []byte{10, 12, 10, 8, 7, 0, 0, 0, 0, 0, 0, 0, 24, 1}})
+			return append(r, written{record: []byte{10, 12, 10, 8, 7, 0, 0, 0, 0, 0, 0, 0, 24, 1}})
 		}, "of the ledger 0700000000000000", false},
 	} {
 		for _, away := range []bool{true, false} {
@@ -69,18 +77,18 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 				name = tc.name + " while it was away"
 			}
 			t.Run(name, func(t *testing.T) {
-				w := newWorld(t, 1)
+				w := newWorld(t)
 				path := w.path(t)
 				tree := w.sign(t, path)
 				for i := range seen {
 					w.write(t, []ledger.Tenant{"acme", "umbrella"}[i%2], 1)
 				}
 				w.awaitSigned(t, tree)
-				signed := len(w.checkpoints(t, 0))
+				signed := len(w.checkpoints(t))
 				if away {
 					shut(t, tree)
 				}
-				w.remake(t, 0, tc.change(t, w, slices.Clone(w.written[0])))
+				w.remake(t, tc.change(t, w, slices.Clone(w.written)))
 				if away {
 					tree = w.sign(t, path)
 				}
@@ -88,13 +96,13 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 				if !proof.IsContradiction(err) || !strings.Contains(err.Error(), tc.want) {
 					t.Errorf("stopped because %q, want %q", err, tc.want)
 				}
-				if got := tree.Sizes()[0]; got != seen {
+				if got := size(t, tree); got != seen {
 					t.Errorf("the tree has %d commits, want %d", got, seen)
 				}
-				if now := w.checkpoints(t, 0); len(now) != signed {
+				if now := w.checkpoints(t); len(now) != signed {
 					t.Errorf("it has signed %v since", now[signed:])
 				}
-				if _, err := tree.Consistency(0, 3, seen); err != nil {
+				if _, err := tree.Consistency(3, seen); err != nil {
 					t.Errorf("it no longer proves what it has: %v", err)
 				}
 				shut(t, tree)
@@ -111,31 +119,31 @@ func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
 		want   string
 	}{
 		"it is shorter": {func(t *testing.T, w *world) {
-			w.remake(t, 0, w.written[0][:3])
-		}, "a checkpoint says that shard 0 has 10 commits, and the journal holds 3"},
+			w.remake(t, w.written[:3])
+		}, "a checkpoint states 10 commits, and the journal holds 3"},
 		"it is another": {func(t *testing.T, w *world) {
 			var other []written
 			for i := range 12 {
 				other = append(other, w.next(t, ledger.Tenant("other-"+string(rune('a'+i))), 1))
 			}
-			w.remake(t, 0, other)
-		}, "says that the root of its first 10 commits is"},
+			w.remake(t, other)
+		}, "states that the root of the first 10 commits is"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 1)
+			w := newWorld(t)
 			tree := w.sign(t, w.path(t))
 			for range 10 {
 				w.write(t, "acme", 1)
 			}
 			w.awaitSigned(t, tree)
-			signed := len(w.checkpoints(t, 0))
+			signed := len(w.checkpoints(t))
 			shut(t, tree)
 			tc.change(t, w)
 			tree = w.sign(t, w.path(t)) // a new file
 			if err := awaitStop(t, tree); !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("stopped because %q, want %q", err, tc.want)
 			}
-			if now := w.checkpoints(t, 0); len(now) != signed {
+			if now := w.checkpoints(t); len(now) != signed {
 				t.Errorf("it has signed %v since", now[signed:])
 			}
 			shut(t, tree)
@@ -144,11 +152,11 @@ func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
 }
 
 func TestAnotherLedgersJournalIsRefused(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newWorld(t)
 	path := w.path(t)
 	shut(t, w.follow(t, path))
 	tree := open(t, path)
-	if err := tree.Follow(newWorld(t, 2).journal); err == nil || !strings.Contains(err.Error(), "is of the ledger "+w.journal.Epoch().String()) {
+	if err := tree.Follow(newWorld(t).journal); err == nil || !strings.Contains(err.Error(), "is of the ledger "+w.journal.Epoch().String()) {
 		t.Errorf("follow the journal of another ledger: %v", err)
 	}
 }

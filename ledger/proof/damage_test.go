@@ -21,12 +21,16 @@ var damages = flag.Int("damages", 60, "how many files to damage")
 // Silent damage is either seen, and the file set aside and built again, or it
 // changes no root and no proof.
 func TestADamagedFileIsRebuiltAndNeverProvesWrong(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newWorld(t)
 	path := w.path(t)
 	tree := w.sign(t, path)
 	tenants := []ledger.Tenant{"acme", "a", "umbrella"}
 	for i := range 200 {
-		w.write(t, tenants[i%len(tenants)], 1+i%7)
+		record := w.next(t, tenants[i%len(tenants)], 1+i%7)
+		if i%2 == 0 {
+			record = join(record, w.next(t, tenants[(i+1)%len(tenants)], 1+i%3))
+		}
+		w.append(t, record)
 	}
 	w.awaitTree(t, tree)
 	w.awaitSigned(t, tree)
@@ -76,7 +80,7 @@ func TestADamagedFileIsRebuiltAndNeverProvesWrong(t *testing.T) {
 // A damaged page of bbolt may hide a tenant's newest record, so that the next one
 // seems not to follow. That is no reason to accuse the journal.
 func TestWhatDamageHidesIsNotHeldAgainstTheJournal(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newWorld(t)
 	path := w.path(t)
 	tree := w.sign(t, path)
 	for range 5 {
@@ -110,35 +114,33 @@ func TestWhatDamageHidesIsNotHeldAgainstTheJournal(t *testing.T) {
 func (w *world) proves(t *testing.T, tree *proof.Tree) bool {
 	t.Helper()
 	w.awaitTree(t, tree)
-	for shard := range w.written {
-		leaves := w.leaves(shard)
-		size := int64(len(leaves))
-		root := mth(leaves)
-		index := int64(0)
-		for _, r := range w.written[shard] {
-			for _, c := range r.commits {
-				found := false
-				err := tree.Inclusions(r.tenant, size, c.Revision, c.Revision, func(in proof.Inclusion) bool {
-					found = in.Index == index && in.Leaf == tlog.Hash(c.ID) && tlog.CheckRecord(in.Path, size, root, in.Index, in.Leaf) == nil
-					return true
-				})
-				if err != nil {
-					return false
-				}
-				if !found {
-					t.Fatalf("%s%s is not proven as leaf %d", r.tenant, c.Revision, index)
-				}
-				index++
-			}
-		}
-		for old := int64(1); old <= size; old += 7 {
-			p, err := tree.Consistency(shard, old, size)
+	leaves := w.leaves()
+	size := int64(len(leaves))
+	root := mth(leaves)
+	index := int64(0)
+	for _, r := range w.written {
+		for _, c := range r.commits {
+			found := false
+			err := tree.Inclusions(c.Tenant, size, c.Revision, c.Revision, func(in proof.Inclusion) bool {
+				found = in.Index == index && in.Leaf == tlog.Hash(c.ID) && tlog.CheckRecord(in.Path, size, root, in.Index, in.Leaf) == nil
+				return true
+			})
 			if err != nil {
 				return false
 			}
-			if err := tlog.CheckTree(p, size, root, old, mth(leaves[:old])); err != nil {
-				t.Fatalf("shard %d from %d to %d: %v", shard, old, size, err)
+			if !found {
+				t.Fatalf("%s%s is not proven as leaf %d", c.Tenant, c.Revision, index)
 			}
+			index++
+		}
+	}
+	for old := int64(1); old <= size; old += 7 {
+		p, err := tree.Consistency(old, size)
+		if err != nil {
+			return false
+		}
+		if err := tlog.CheckTree(p, size, root, old, mth(leaves[:old])); err != nil {
+			t.Fatalf("from %d to %d: %v", old, size, err)
 		}
 	}
 	return true

@@ -3,15 +3,17 @@ package proof
 import (
 	"errors"
 	"time"
+
+	"github.com/stelehq/stele/ledger/internal/follower"
 )
 
 // SetPace makes everything that waits for time wait less.
 func SetPace(every, patience time.Duration) { interval, rewindPatience = every, patience }
 
-// Root is the root of a shard's tree as the file holds it.
-func (t *Tree) Root(shard int) (size int64, root string, err error) {
+// Root is the tree's root as the file holds it.
+func (t *Tree) Root() (size int64, root string, err error) {
 	err = t.read(func(s *store) error {
-		state, e := s.state(shard)
+		state, e := s.state()
 		size, root = state.size, state.root.String()
 		return e
 	})
@@ -20,4 +22,4 @@ func (t *Tree) Root(shard int) (size int64, root string, err error) {
 
 // IsContradiction says whether an error means that the journal or a checkpoint
 // contradicts what was seen.
-func IsContradiction(err error) bool { return errors.Is(err, errContradiction) }
+func IsContradiction(err error) bool { return errors.Is(err, follower.ErrContradiction) }

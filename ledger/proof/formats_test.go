@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// book is a shard's commits with their tree, and the key that signs it.
+// book is a ledger's commits with their tree, and the key that signs it.
 type book struct {
 	epoch   ledger.Epoch
 	signer  note.Signer
@@ -90,7 +90,7 @@ func (b *book) checkpoint(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signed, err := proof.Checkpoint{Epoch: b.epoch, Shard: 3, Size: size, Root: root}.Sign(b.signer)
+	signed, err := proof.Checkpoint{Epoch: b.epoch, Size: size, Root: root}.Sign(b.signer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,6 +46,7 @@ func recordOf(m journal.Message, epoch ledger.Epoch) (record, error) {
 // the ledger, and those of a tenant must continue each other; whether they continue
 // what was before the record is for the tree to check.
 func readRecord(body []byte, epoch ledger.Epoch) (runs []run, err error) {
+	seen := make(map[ledger.Tenant]bool)
 	err = fields(body, func(n protowire.Number, commit []byte, _ uint64) error {
 		if n != fieldCommits || commit == nil {
 			return nil
@@ -58,6 +59,10 @@ func readRecord(body []byte, epoch ledger.Epoch) (runs []run, err error) {
 			return fmt.Errorf("it holds a commit of the ledger %s, not %s", h.Epoch, epoch)
 		}
 		if len(runs) == 0 || runs[len(runs)-1].tenant != h.Tenant {
+			if seen[h.Tenant] {
+				return fmt.Errorf("it holds the commits of %s in two places", h.Tenant)
+			}
+			seen[h.Tenant] = true
 			runs = append(runs, run{tenant: h.Tenant, first: h.Revision, parent: h.Parent})
 		}
 		r := &runs[len(runs)-1]

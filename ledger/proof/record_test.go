@@ -46,28 +46,41 @@ func FuzzReadRecord(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(record)
+	f.Add(slices.Concat(benchRecord(f, 1), record))
+	other, err := proto.Marshal(&stelev1.Record{Commits: [][]byte{commit[:len(commit)-len(more)]}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(slices.Concat(benchRecord(f, 1), other))                    // of two ledgers
+	f.Add(slices.Concat(benchRecord(f, 1), other, benchRecord(f, 1))) // a tenant in two places
 	f.Fuzz(func(t *testing.T, body []byte) {
 		commits, err := ledger.DecodeRecord(body)
 		if err != nil {
 			return
 		}
-		first := commits[0]
-		r, err := readRecord(body, first.Epoch, first.Tenant)
+		epoch := commits[0].Epoch
+		runs, err := readRecord(body, epoch)
 		if err != nil {
 			for _, c := range commits {
-				if c.Tenant != first.Tenant || c.Epoch != first.Epoch {
+				if c.Epoch != epoch {
 					return // the replica refuses it when it applies it
 				}
 			}
 			t.Fatalf("the ledger decodes it and the tree does not: %v", err)
 		}
-		if r.first != first.Revision || r.parent != first.Parent || len(r.leaves) != len(commits) {
-			t.Fatalf("%d commits from %s after %s, want %d from %s after %s", len(r.leaves), r.first, r.parent, len(commits), first.Revision, first.Parent)
-		}
-		for i, c := range commits {
-			if r.leaves[i] != tlog.Hash(c.ID) {
-				t.Errorf("leaf %d is %s, want %s", i, r.leaves[i], c.ID)
+		for _, r := range runs {
+			if r.tenant != commits[0].Tenant || r.first != commits[0].Revision || r.parent != commits[0].Parent {
+				t.Fatalf("the commits of %s begin with %s after %s, want %s%s after %s", r.tenant, r.first, r.parent, commits[0].Tenant, commits[0].Revision, commits[0].Parent)
 			}
+			for i, leaf := range r.leaves {
+				c := commits[0]
+				if commits = commits[1:]; c.Tenant != r.tenant || c.Revision != r.first+ledger.Revision(i) || leaf != tlog.Hash(c.ID) {
+					t.Fatalf("leaf %d of %s is %s, want %s%s, %s", i, r.tenant, leaf, c.Tenant, c.Revision, c.ID)
+				}
+			}
+		}
+		if len(commits) > 0 {
+			t.Fatalf("%d commits are no leaves", len(commits))
 		}
 	})
 }

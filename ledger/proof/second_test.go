@@ -52,10 +52,9 @@ func secondOpen(signed, key string) (c secondCheckpoint) {
 	must(len(sig) == 4+ed25519.SignatureSize && bytes.Equal(sig[:4], hash[:4]))
 	must(ed25519.Verify(public[1:], []byte(strings.Join(lines[:3], "\n")+"\n"), sig[4:]))
 
-	name, shard, ok := strings.Cut(strings.TrimPrefix(lines[0], "stele/"), "/")
-	must(ok && "stele/"+name == parts[0])
-	_, err := strconv.ParseUint(shard, 10, 32)
-	must(err == nil)
+	name := strings.TrimPrefix(lines[0], "stele/")
+	must(lines[0] == parts[0] && lines[0] != name)
+	var err error
 	c.epoch, err = hex.DecodeString(name)
 	must(err == nil && len(c.epoch) == 8)
 	c.size = number(lines[1])

@@ -15,7 +15,7 @@ import (
 // Signers with the same key race for every checkpoint. All that are in the stream
 // stand in one line, and are what the journal says.
 func TestSignersNeverFork(t *testing.T) {
-	w := newWorld(t, 2)
+	w := newWorld(t)
 	const signers = 3
 	trees := make([]*proof.Tree, signers)
 	paths := make([]string, signers)
@@ -25,7 +25,11 @@ func TestSignersNeverFork(t *testing.T) {
 	}
 	tenants := []ledger.Tenant{"acme", "a", "globex", "umbrella"}
 	for i := range 300 {
-		w.write(t, tenants[i%len(tenants)], 1+i%3)
+		record := w.next(t, tenants[i%len(tenants)], 1+i%3)
+		if i%5 == 0 {
+			record = join(record, w.next(t, tenants[(i+1)%len(tenants)], 2))
+		}
+		w.append(t, record)
 		if i%50 == 49 { // one of them restarts, now and then with nothing
 			n := i / 50 % signers
 			shut(t, trees[n])
@@ -38,22 +42,20 @@ func TestSignersNeverFork(t *testing.T) {
 	for _, tree := range trees {
 		w.awaitSigned(t, tree)
 	}
-	for shard := range w.written {
-		leaves := w.leaves(shard)
-		all := w.checkpoints(t, shard)
-		var before proof.Checkpoint
-		for _, c := range all {
-			if c.Shard != shard || c.Epoch != w.journal.Epoch() || c.Size <= before.Size {
-				t.Errorf("after %v comes %v", before, c)
-			}
-			if c.Root != mth(leaves[:c.Size]) {
-				t.Errorf("%v is not what the journal says", c)
-			}
-			before = c
+	leaves := w.leaves()
+	all := w.checkpoints(t)
+	var before proof.Checkpoint
+	for _, c := range all {
+		if c.Epoch != w.journal.Epoch() || c.Size <= before.Size {
+			t.Errorf("after %v comes %v", before, c)
 		}
-		if len(all) < 2 || before.Size != int64(len(leaves)) {
-			t.Errorf("%d checkpoints, the last with %d of %d commits", len(all), before.Size, len(leaves))
+		if c.Root != mth(leaves[:c.Size]) {
+			t.Errorf("%v is not what the journal says", c)
 		}
+		before = c
+	}
+	if len(all) < 2 || before.Size != int64(len(leaves)) {
+		t.Errorf("%d checkpoints, the last with %d of %d commits", len(all), before.Size, len(leaves))
 	}
 }
 
@@ -81,7 +83,7 @@ func TestAPromiseOutlivesACrash(t *testing.T) {
 	fine := func() error { return nil }
 	for name, arrives := range map[string]bool{"the signature never left": false, "the signature arrived": true} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 1)
+			w := newWorld(t)
 			path := w.path(t)
 			tree := w.follow(t, path)
 			w.write(t, "acme", 3)
@@ -106,7 +108,7 @@ func TestAPromiseOutlivesACrash(t *testing.T) {
 			copyFile(t, path, kept)
 			tree = w.sign(t, path)
 			w.awaitSigned(t, tree)
-			if all := w.checkpoints(t, 0); len(all) != 1 || all[0].Size != 3 || all[0].Root != mth(w.leaves(0)) {
+			if all := w.checkpoints(t); len(all) != 1 || all[0].Size != 3 || all[0].Root != mth(w.leaves()) {
 				t.Errorf("the checkpoints are %v", all)
 			}
 			shut(t, tree)
@@ -114,12 +116,12 @@ func TestAPromiseOutlivesACrash(t *testing.T) {
 			// The same file, and a journal that has not what was promised.
 			other := w.next(t, "acme", 1)
 			w.heads = map[ledger.Tenant]ledger.Head{}
-			w.remake(t, 0, []written{w.next(t, "acme", 2), other})
+			w.remake(t, []written{w.next(t, "acme", 2), other})
 			tree = w.sign(t, kept)
 			if err := awaitStop(t, tree); !proof.IsContradiction(err) {
 				t.Error(err)
 			}
-			if all := w.checkpoints(t, 0); len(all) != 1 {
+			if all := w.checkpoints(t); len(all) != 1 {
 				t.Errorf("it has signed %v", all[1:])
 			}
 			shut(t, tree)
@@ -134,7 +136,7 @@ func TestAStreamOfCheckpointsThatIsNotWhatWasSeen(t *testing.T) {
 		want   string
 	}{
 		"it is lost": {func(*testing.T, *world, jetstream.JetStream, jetstream.StreamConfig) {},
-			"has lost that of shard 0 with 6 commits: restore the stream from a backup"},
+			"has lost the one at 6 commits: restore the stream from a backup"},
 		"another key signs": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
 			if _, err := s.CreateStream(t.Context(), cfg); err != nil {
 				t.Fatal(err)
@@ -157,15 +159,18 @@ func TestAStreamOfCheckpointsThatIsNotWhatWasSeen(t *testing.T) {
 			shut(t, tree)
 		}, "is not signed with this process's key"},
 		"an old checkpoint comes back": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
-			old := proof.Checkpoint{Epoch: w.journal.Epoch(), Size: 2, Root: mth(w.leaves(0)[:2])}
+			old := proof.Checkpoint{Epoch: w.journal.Epoch(), Size: 2, Root: mth(w.leaves()[:2])}
 			w.post(t, s, cfg, old, 3)
 		}, "has 2 commits and the root"},
-		"a checkpoint of another shard": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
-			w.post(t, s, cfg, proof.Checkpoint{Epoch: w.journal.Epoch(), Shard: 1, Size: 6, Root: mth(w.leaves(0))}, 3)
-		}, "of shard 1, is in the place of one of shard 0"},
+		"a checkpoint of another ledger": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
+			w.post(t, s, cfg, proof.Checkpoint{Epoch: ledger.Epoch{9}, Size: 6, Root: mth(w.leaves())}, 3)
+		}, "is not signed with this process's key"},
+		"another root of the same size": {func(t *testing.T, w *world, s jetstream.JetStream, cfg jetstream.StreamConfig) {
+			w.post(t, s, cfg, proof.Checkpoint{Epoch: w.journal.Epoch(), Size: 6, Root: mth(w.leaves()[:5])}, 3)
+		}, "has 6 commits and the root"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, 1)
+			w := newWorld(t)
 			path := w.path(t)
 			tree := w.sign(t, path)
 			w.write(t, "acme", 2)
@@ -205,14 +210,14 @@ func (w *world) post(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamC
 		t.Fatal(err)
 	}
 	for range times {
-		if _, err := js.Publish(t.Context(), "stele.checkpoints.v1.0", []byte(signed)); err != nil {
+		if _, err := js.Publish(t.Context(), "stele.checkpoints.v1.tree", []byte(signed)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 func TestTheKeyOfAnotherLedgerIsRefused(t *testing.T) {
-	w := newWorld(t, 1)
+	w := newWorld(t)
 	secret, public, err := proof.GenerateKey(ledger.Epoch{9})
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	proof.SetPace(10*time.Millisecond, 200*time.Millisecond)
+	proof.SetPace(10*time.Millisecond, time.Second) // to make a stream again takes a while
 	goleak.VerifyTestMain(m)
 }
 
@@ -35,17 +35,16 @@ type world struct {
 	key     proof.Key
 	signer  note.Signer // of the key
 	heads   map[ledger.Tenant]ledger.Head
-	// written are the records in the journal, by shard.
-	written [][]written
+	// written are the records in the journal.
+	written []written
 }
 
 type written struct {
-	tenant  ledger.Tenant
 	record  []byte
 	commits []*ledger.Commit
 }
 
-func newWorld(t *testing.T, shards int) *world {
+func newWorld(t *testing.T) *world {
 	t.Helper()
 	s := ledgertest.Server(t)
 	nc, err := s.Connect()
@@ -53,7 +52,7 @@ func newWorld(t *testing.T, shards int) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(nc.Close)
-	j, err := journal.Open(t.Context(), nc, journal.Config{Shards: shards, Embedded: s})
+	j, err := journal.Open(t.Context(), nc, journal.Config{Embedded: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,13 +69,13 @@ func newWorld(t *testing.T, shards int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{conn: nc, journal: j, key: key, signer: signer, heads: make(map[ledger.Tenant]ledger.Head), written: make([][]written, shards)}
+	return &world{conn: nc, journal: j, key: key, signer: signer, heads: make(map[ledger.Tenant]ledger.Head)}
 }
 
-// next makes the tenant's next record.
+// next makes a record of the tenant's next commits.
 func (w *world) next(t testing.TB, tenant ledger.Tenant, commits int) written {
 	t.Helper()
-	r := written{tenant: tenant}
+	var r written
 	var body stelev1.Record
 	head := w.heads[tenant]
 	for range commits {
@@ -94,7 +93,7 @@ func (w *world) next(t testing.TB, tenant ledger.Tenant, commits int) written {
 		}
 		body.Commits = append(body.Commits, b)
 		head.Revision, head.ID = head.Revision+1, ledger.IDOf(b)
-		r.commits = append(r.commits, &ledger.Commit{ID: head.ID, Encoded: b, Revision: head.Revision})
+		r.commits = append(r.commits, &ledger.Commit{Tenant: tenant, ID: head.ID, Encoded: b, Revision: head.Revision})
 	}
 	var err error
 	if r.record, err = proto.Marshal(&body); err != nil {
@@ -103,24 +102,38 @@ func (w *world) next(t testing.TB, tenant ledger.Tenant, commits int) written {
 	return r
 }
 
-// write appends the tenant's next record to the journal.
+// join makes one record of several.
+func join(parts ...written) (r written) {
+	for _, part := range parts {
+		r.record = append(r.record, part.record...)
+		r.commits = append(r.commits, part.commits...)
+	}
+	return r
+}
+
+// write appends a record of the tenant's next commits to the journal.
 func (w *world) write(t testing.TB, tenant ledger.Tenant, commits int) {
 	t.Helper()
-	r := w.next(t, tenant, commits)
-	last := r.commits[len(r.commits)-1]
-	seq, err := w.journal.Append(context.Background(), tenant, w.heads[tenant].Sequence, r.record)
+	w.append(t, w.next(t, tenant, commits))
+}
+
+// append appends a record to the journal.
+func (w *world) append(t testing.TB, r written) {
+	t.Helper()
+	seq, err := w.journal.Append(context.Background(), ledger.Sequence(len(w.written)), r.record)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.heads[tenant] = ledger.Head{Revision: last.Revision, ID: last.ID, Sequence: seq}
-	shard := w.journal.Shard(tenant)
-	w.written[shard] = append(w.written[shard], r)
+	for _, c := range r.commits {
+		w.heads[c.Tenant] = ledger.Head{Revision: c.Revision, ID: c.ID, Sequence: seq}
+	}
+	w.written = append(w.written, r)
 }
 
-// leaves are a shard's, in order.
-func (w *world) leaves(shard int) []tlog.Hash {
+// leaves are the tree's, in order.
+func (w *world) leaves() []tlog.Hash {
 	var out []tlog.Hash
-	for _, r := range w.written[shard] {
+	for _, r := range w.written {
 		for _, c := range r.commits {
 			out = append(out, tlog.Hash(c.ID))
 		}
@@ -128,14 +141,14 @@ func (w *world) leaves(shard int) []tlog.Hash {
 	return out
 }
 
-// remake replaces a stream by one that holds these records.
-func (w *world) remake(t *testing.T, shard int, records []written) {
+// remake replaces the journal by one that holds these records.
+func (w *world) remake(t *testing.T, records []written) {
 	t.Helper()
 	js, err := jetstream.New(w.conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("STELE-%d", shard)
+	const name = "STELE"
 	s, err := js.Stream(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
@@ -147,14 +160,14 @@ func (w *world) remake(t *testing.T, shard int, records []written) {
 		t.Fatal(err)
 	}
 	for _, r := range records {
-		if _, err := js.Publish(t.Context(), fmt.Sprintf("stele.v1.%d.%s", shard, r.tenant), r.record); err != nil {
+		if _, err := js.Publish(t.Context(), "stele.journal.v1", r.record); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// checkpoints are all of a shard that are in the stream, verified.
-func (w *world) checkpoints(t *testing.T, shard int) []proof.Checkpoint {
+// checkpoints are all that are in the stream, verified.
+func (w *world) checkpoints(t *testing.T) []proof.Checkpoint {
 	t.Helper()
 	v, err := note.NewVerifier(w.key.Public())
 	if err != nil {
@@ -170,7 +183,7 @@ func (w *world) checkpoints(t *testing.T, shard int) []proof.Checkpoint {
 	}
 	var out []proof.Checkpoint
 	for seq := uint64(1); ; seq++ {
-		m, err := s.GetMsg(t.Context(), seq, jetstream.WithGetMsgSubject(fmt.Sprintf("stele.checkpoints.v1.%d", shard)))
+		m, err := s.GetMsg(t.Context(), seq, jetstream.WithGetMsgSubject("stele.checkpoints.v1.tree"))
 		if errors.Is(err, jetstream.ErrMsgNotFound) {
 			return out
 		}
@@ -237,38 +250,44 @@ func (w *world) path(t *testing.T) string { return filepath.Join(t.TempDir(), "t
 // awaitTree waits until the tree holds what the journal holds, and compares them.
 func (w *world) awaitTree(t *testing.T, tree *proof.Tree) {
 	t.Helper()
-	for shard := range w.written {
-		leaves := w.leaves(shard)
-		want := mth(leaves).String()
-		eventually(t, "the tree holds the journal", func() bool {
-			if err := tree.Stopped(); err != nil {
-				t.Fatal(err)
-			}
-			size, root, err := tree.Root(shard)
-			if err != nil || size < int64(len(leaves)) { // it is being built
-				return false
-			}
-			if size != int64(len(leaves)) || root != want {
-				t.Fatalf("the root of shard %d with %d commits is %s, want %s with %d", shard, size, root, want, len(leaves))
-			}
-			return true
-		})
-	}
+	leaves := w.leaves()
+	want := mth(leaves).String()
+	eventually(t, "the tree holds the journal", func() bool {
+		if err := tree.Stopped(); err != nil {
+			t.Fatal(err)
+		}
+		size, root, err := tree.Root()
+		if err != nil || size < int64(len(leaves)) { // it is being built
+			return false
+		}
+		if size != int64(len(leaves)) || root != want {
+			t.Fatalf("the root with %d commits is %s, want %s with %d", size, root, want, len(leaves))
+		}
+		return true
+	})
 }
 
-// awaitSigned waits until checkpoints cover what was written.
+// awaitSigned waits until a checkpoint covers what was written.
 func (w *world) awaitSigned(t *testing.T, tree *proof.Tree) {
 	t.Helper()
-	for shard := range w.written {
-		size := int64(len(w.leaves(shard)))
-		eventually(t, "a checkpoint covers everything", func() bool {
-			if err := tree.Stopped(); err != nil {
-				t.Fatal(err)
-			}
-			c, _ := tree.Newest(shard)
-			return c.Size == size
-		})
+	size := int64(len(w.leaves()))
+	eventually(t, "a checkpoint covers everything", func() bool {
+		if err := tree.Stopped(); err != nil {
+			t.Fatal(err)
+		}
+		c, _ := tree.Newest()
+		return c.Size == size
+	})
+}
+
+// size is how many commits the tree has.
+func size(t *testing.T, tree *proof.Tree) int64 {
+	t.Helper()
+	n, ok := tree.Size()
+	if !ok {
+		t.Fatal("there is no tree")
 	}
+	return n
 }
 
 // awaitStop waits until the tree stops, and returns why.

@@ -39,11 +39,11 @@ func BenchmarkWalk(b *testing.B) {
 			b.Fatal(err)
 		}
 		heads[t] = ledger.Head{Revision: head.Revision + 1, ID: ledger.IDOf(encoded)}
-		messages[i] = journal.Message{Tenant: t, Sequence: ledger.Sequence(i + 1), Record: record}
+		messages[i] = journal.Message{Sequence: ledger.Sequence(i + 1), Record: record}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		w := &walk{shards: 1, epoch: epoch, tenants: make(map[ledger.Tenant]*history)}
+		w := &walk{epoch: epoch, tenants: make(map[ledger.Tenant]*history)}
 		for _, m := range messages {
 			if err := w.record(m); err != nil {
 				b.Fatal(err)

@@ -81,8 +81,7 @@ func (f *folder) run(t *testing.T, commits int) {
 	}
 	for tenant, head := range f.heads {
 		await(t, "a checkpoint", func() bool {
-			shard := n.Journal.Shard(tenant)
-			newest, _ := tree.Newest(shard)
+			newest, _ := tree.Newest()
 			covered, err := tree.Covered(tenant, newest.Size)
 			return err == nil && covered == head
 		})
@@ -138,7 +137,7 @@ func TestAStoppedLedgerIsVerifiedAndLeftAsItIs(t *testing.T) {
 	if len(r.Findings) > 0 {
 		t.Fatalf("findings: %v", r.Findings)
 	}
-	if r.Commits != 60 || r.Tenants != 3 || r.Messages != 60 || r.Shards != 8 || r.Checkpoints == 0 || proof.KeyName(r.Epoch) != f.key.Name() {
+	if r.Commits != 60 || r.Tenants != 3 || r.Messages != 60 || r.Checkpoints == 0 || proof.KeyName(r.Epoch) != f.key.Name() {
 		t.Errorf("%+v", r)
 	}
 	after := f.prints(t)
@@ -226,8 +225,7 @@ func TestAnEarlierCheckpointIsHeldAgainstTheLedger(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.run(t, 30)
-	shard := journal.ShardOf("acme", 8)
-	seen := f.newest(t, shard)
+	seen := f.newest(t)
 	if r := f.verify(t, seen); len(r.Findings) > 0 {
 		t.Errorf("findings: %v", r.Findings)
 	}
@@ -245,8 +243,8 @@ func TestAnEarlierCheckpointIsHeldAgainstTheLedger(t *testing.T) {
 	}
 }
 
-// newest is the newest checkpoint of a shard.
-func (f *folder) newest(t *testing.T, shard int) proof.Checkpoint {
+// newest is the newest checkpoint.
+func (f *folder) newest(t *testing.T) proof.Checkpoint {
 	t.Helper()
 	s, err := journal.StartServer(journal.ServerConfig{Dir: filepath.Join(f.dir, "journal")})
 	if err != nil {
@@ -264,7 +262,7 @@ func (f *folder) newest(t *testing.T, shard int) proof.Checkpoint {
 	}
 	var newest proof.Checkpoint
 	_, err = e.Side(t.Context(), journal.Checkpoints, func(name string, _ ledger.Sequence, body []byte) error {
-		if name == fmt.Sprint(shard) {
+		if name == proof.CheckpointName {
 			newest, err = proof.Open(string(body), f.key)
 		}
 		return err

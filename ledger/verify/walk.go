@@ -92,6 +92,9 @@ func (w *walk) record(m journal.Message) error {
 			return stop(c.Tenant, c.Revision, "its time %s is before its parent's", time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano))
 		}
 		if len(w.run.ids) == 0 || w.run.tenant != c.Tenant {
+			if h.head.Sequence == m.Sequence {
+				return stop(c.Tenant, c.Revision, "its message holds the tenant's commits in two places")
+			}
 			if err := w.endRun(m.Sequence); err != nil {
 				return err
 			}

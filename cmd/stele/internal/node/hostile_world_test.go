@@ -16,7 +16,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -72,7 +71,7 @@ func startWorld(t *testing.T) *world {
 	}
 	dir := t.TempDir()
 	n, err := node.Start(t.Context(), node.Config{
-		Data: dir, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Roles: node.Roles, Journal: journal.Config{Shards: 1}, // so that they share one
+		Data: dir, Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Roles: node.Roles,
 		CheckpointKey: dir + "/checkpoint.key", Routes: node.LocalRoutes(), Verifier: verifier, Reflection: true, Version: "test", Log: quiet,
 	})
 	if err != nil {
@@ -282,7 +281,7 @@ func (w *world) harvest(t *testing.T, victim ledger.Tenant) {
 		t.Fatalf("some listing of the victim has one page only: %q", tokens)
 	}
 	p.tokens = append(p.tokens, tokens...)
-	p.junk = append(p.junk, checkpoint.Checkpoint, string(victim), string(victim)+"/"+knownKeys[0], "../"+string(victim), "stele.v1.0."+string(victim))
+	p.junk = append(p.junk, checkpoint.Checkpoint, string(victim), string(victim)+"/"+knownKeys[0], "../"+string(victim), "stele.reads.v1."+string(victim))
 	for _, info := range log.Commits {
 		w.ids = append(w.ids, info.Id)
 		p.bytes = append(p.bytes, info.Id, info.Id[:4], info.Encoded)
@@ -328,7 +327,7 @@ func (w *world) owners() (all []*attacker) {
 }
 
 // search finds what must not be told in what came back, unless it was sent. The
-// proofs of a shard are made of the ids of all its commits, which are hashes.
+// proofs are made of the ids of all commits, which are hashes.
 func (a *attacker) search(m *method, sent, came [][]byte) string {
 	in := func(all [][]byte, what []byte) bool {
 		return slices.ContainsFunc(all, func(b []byte) bool { return bytes.Contains(b, what) })
