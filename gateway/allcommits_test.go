@@ -19,7 +19,6 @@ import (
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -136,15 +135,6 @@ func (f *fixture) watchError(t testing.TB, ctx context.Context, req *stelev1.Wat
 	defer cancel()
 	_, err := f.watchAll(t, ctx, req).Recv()
 	return err
-}
-
-func reason(err error) string {
-	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			return info.Reason
-		}
-	}
-	return ""
 }
 
 // startHalfFiled is a gateway on a replica whose file holds the first half of the
