@@ -63,6 +63,7 @@ func of[Req, Resp proto.Message, O any](call func(context.Context, Req, ...O) (R
 func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 	schemas := stelev1.NewSchemasClient(f.conn)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
+	replication := stelev1.NewReplicationClient(f.conn)
 	sample, flags := configuration.NewConfigServiceClient(f.conn), syncv1.NewFlagSyncServiceClient(f.conn)
 	follow := func(selector string) func(context.Context) (proto.Message, error) {
 		return func(ctx context.Context) (proto.Message, error) {
@@ -163,6 +164,9 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/CheckAccess", "a key outside", of(f.ledger.CheckAccess, &stelev1.CheckAccessRequest{Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "closed/hidden"}}), 0},
 		{"Ledger/ListReads", "the records", of(f.ledger.ListReads, &stelev1.ListReadsRequest{}), 0},
 		{"Ledger/ListTenants", "the tenants", of(f.ledger.ListTenants, &stelev1.ListTenantsRequest{}), denied},
+		{"Replication/Follow", "the tenant", func(ctx context.Context) (proto.Message, error) { return f.follow(ctx, "acme") }, denied},
+		{"Replication/Prove", "a commit", of(replication.Prove, &stelev1.ProveRequest{Commits: []*stelev1.ReplicatedHead{{Tenant: "acme", Revision: 1}}}), denied},
+		{"Replication/RecordRead", "a read", of(replication.RecordRead, &stelev1.RecordReadRequest{Tenant: "acme", Record: []byte{1}}), denied},
 		{"Ledger/ListAllCommits", "all tenants", of(f.ledger.ListAllCommits, &stelev1.ListAllCommitsRequest{}), denied},
 		{"Ledger/WatchAllCommits", "all tenants", func(ctx context.Context) (proto.Message, error) {
 			return nil, f.watchError(t, ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: proto.Uint64(0)})
