@@ -192,9 +192,6 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			if c.moved(ctx, position+1, pause) {
 				return c.landed(commits[0])
 			}
-			if ctx.Err() == nil {
-				continue
-			}
 		case errors.Is(err, ErrUnknownOutcome):
 			maybe = true
 		case errors.Is(err, ErrReadOnly) && !maybe:

@@ -42,10 +42,13 @@ func (ln *lane) commit(batch []*Pending) []*Pending {
 		case err == nil:
 			d.settle()
 			return batch[len(d.outcomes):]
-		case !errors.Is(err, errStale):
-			fail(batch, fmt.Errorf("commit to %s: %w", ln.tenant, err))
-			return nil
+		case errors.Is(err, errStale) && ctx.Err() == nil:
+			continue // another process has written to the tenant
+		case errors.Is(err, errStale):
+			err = fmt.Errorf("%w: other processes write to the tenant without a pause", ErrUnavailable)
 		}
+		fail(batch, fmt.Errorf("commit to %s: %w", ln.tenant, err))
+		return nil
 	}
 }
 

@@ -18,8 +18,8 @@
 //
 // The lane checks a change set against the schemas that the ones before it leave, and
 // its own, in the tenant's state at its head: no commit breaks a schema of its tenant
-// that is in force when it is made. The ledger's own tenant is in another lane, maybe in
-// another shard, so its schemas are those that this process's replica has.
+// that is in force when it is made. The ledger's own tenant is in another lane, so its
+// schemas are those that this process's replica has.
 package schema
 
 import (
