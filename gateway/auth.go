@@ -10,6 +10,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -149,6 +150,11 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 	if err != nil {
 		return caller{}, err
 	}
+	if g.cfg.Upstream != nil {
+		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
+			return caller{}, err
+		}
+	}
 	c := caller{principal, principal.Tenant}
 	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
 		if c.tenant, err = actAs(principal, as); err != nil {
@@ -156,6 +162,9 @@ func (g *Gateway) authorize(ctx context.Context, method string) (caller, error) 
 		}
 	}
 	switch {
+	case c.tenant != c.Tenant && !c.Has(identity.Operator) && need != anyone:
+		// A token that names tenants to replicate has no roles in them.
+		return caller{}, denied("%s may not act for another tenant: that needs the role operator", c.Subject)
 	case need == operate && !c.Has(identity.Operator):
 		return caller{}, denied("%s needs the role operator; the roles of %s are %s", method, c.Subject, rolesOf(c))
 	case c.tenant == "" && need >= see: // only an operator has none
@@ -321,8 +330,10 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 // stream that has lost only a part ends, too: it goes on with what is left when the
 // client connects again.
 func (g *Gateway) unchanged(c caller, method string, begun []scope) error {
-	if err := g.may(c, rights[method].operation()); err != nil {
-		return err
+	if rights[method] != anyone { // else the handler checks
+		if err := g.may(c, rights[method].operation()); err != nil {
+			return err
+		}
 	}
 	now, err := g.scopes(c)
 	if err == nil && !slices.EqualFunc(begun, now, slices.Equal[scope]) {

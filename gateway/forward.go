@@ -10,8 +10,11 @@ import (
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -69,12 +72,12 @@ func (g *Gateway) forwards(method string) bool {
 }
 
 // toUpstream makes calls on the upstream in the caller's name.
-func toUpstream(ctx context.Context) context.Context {
+func (g *Gateway) toUpstream(ctx context.Context) context.Context {
 	out := metadata.MD{}
 	for _, name := range []string{"authorization", tenantHeader} {
 		out[name] = metadata.ValueFromIncomingContext(ctx, name)
 	}
-	return metadata.NewOutgoingContext(ctx, out)
+	return replication.Via(metadata.NewOutgoingContext(ctx, out), g.cfg.ID)
 }
 
 // forward sends a unary call to the upstream. After a write it answers when this gateway
@@ -88,11 +91,31 @@ func (g *Gateway) forward(ctx context.Context, method string, req any) (any, err
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Invoke(toUpstream(ctx), method, req, resp); err != nil {
-		return nil, err
+	if err := conn.Invoke(g.toUpstream(ctx), method, req, resp); err != nil {
+		return nil, lost(method, err)
 	}
 	g.awaitCommit(ctx, resp)
 	return resp, nil
+}
+
+// lost is the error of a forwarded call. The upstream may have executed a write whose
+// answer did not arrive.
+func lost(method string, err error) error {
+	if !forwardedWrites[method] && method != stelev1.Ledger_CommitStream_FullMethodName {
+		return err
+	}
+	for _, d := range status.Convert(err).Details() {
+		if _, ok := d.(*errdetails.ErrorInfo); ok {
+			return err // the upstream's own answer
+		}
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("%w: the upstream has not answered: %w", ledger.ErrUnknownOutcome, context.DeadlineExceeded)
+	case codes.Unavailable, codes.Canceled, codes.Unknown, codes.Internal:
+		return fmt.Errorf("%w: the connection to the upstream failed: %s", ledger.ErrUnknownOutcome, status.Convert(err).Message())
+	}
+	return err
 }
 
 // awaitTimeout bounds how long a forwarded write waits to become readable here. It is
@@ -147,7 +170,7 @@ func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitS
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	up, err := stelev1.NewLedgerClient(conn).CommitStream(toUpstream(ctx))
+	up, err := stelev1.NewLedgerClient(conn).CommitStream(g.toUpstream(ctx))
 	if err != nil {
 		return err
 	}
@@ -172,7 +195,7 @@ func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitS
 			return nil
 		}
 		if err != nil {
-			return err
+			return lost(stelev1.Ledger_CommitStream_FullMethodName, err)
 		}
 		g.awaitCommit(ctx, resp)
 		if err := stream.Send(resp); err != nil {
