@@ -189,12 +189,15 @@ func (p Pin) accept(old proof.Checkpoint, req *stelev1.ProveRequest, resp *stele
 			return 0, false, fmt.Errorf("%w: %s@%d at %d commits", errForged, h.Tenant, h.Revision, c.Size)
 		}
 	}
+	if !covered {
+		return c.Size, false, nil // what proves nothing is not kept
+	}
 	if !pinned {
 		if err := p.write("upstream.pub", text); err != nil {
 			return 0, false, err
 		}
 	}
-	return c.Size, covered, p.write("upstream.checkpoint", strings.TrimSuffix(resp.Checkpoint, "\n"))
+	return c.Size, true, p.write("upstream.checkpoint", strings.TrimSuffix(resp.Checkpoint, "\n"))
 }
 
 // hashes reads a path; one of another length proves nothing.
