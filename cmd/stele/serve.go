@@ -122,7 +122,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	o.nats.Plaintext = o.plaintext
+	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		Journal:       o.journal(),
