@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -69,11 +70,20 @@ func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method,
 		return nil, caller{}, err
 	}
 	conn.FromContext(ctx).Authenticated()
+	if g.cfg.Upstream != nil {
+		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
+			return nil, caller{}, err
+		}
+	}
 	c := caller{Principal: principal, Tenant: principal.Tenant}
 	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
 		if c.Tenant, err = actAs(principal, as); err != nil {
 			return nil, caller{}, err
 		}
+	}
+	if c.Tenant != principal.Tenant && !c.Has(identity.Operator) && m.Needs != policy.Authenticated {
+		// A token that names tenants to replicate has no roles in them.
+		return nil, caller{}, policy.Denied("%s may not act for another tenant: that needs the role operator", c.Subject)
 	}
 	if c.Tenant != "" && !g.serves(c.Tenant) && !g.fallsBack(m, c.Tenant) {
 		return nil, caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.Tenant)
@@ -236,7 +246,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 // stream that has lost only a part ends, too: it goes on with what is left when the
 // client connects again.
 func (g *Gateway) unchanged(c caller, m *policy.Method, begun []policy.Scope) error {
-	if err := g.policy.May(c, m.Needs.Operation()); err != nil {
+	if err := g.policy.MayCall(c, m); err != nil {
 		return err
 	}
 	now, err := g.policy.Scopes(c)

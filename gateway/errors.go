@@ -59,7 +59,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
 	case errors.Is(err, errHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
-		return build(codes.FailedPrecondition, err.Error(), info("HISTORY_CHANGED"))
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
 	case errors.Is(err, errNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
 	case errors.Is(err, proof.ErrStopped):
@@ -89,6 +89,10 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
 	case errors.As(err, &edge):
 		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.to))
+	case errors.Is(err, replication.ErrBehind):
+		return build(codes.Unavailable, err.Error(), info(replication.ReasonBehind), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
+	case errors.Is(err, replication.ErrCycle):
+		return build(codes.FailedPrecondition, err.Error(), info("REPLICATION_CYCLE"))
 	case errors.Is(err, replication.ErrPruned):
 		return build(codes.OutOfRange, err.Error(), info("HISTORY_NOT_KEPT"))
 	case errors.Is(err, ledger.ErrReadOnly):

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
@@ -43,12 +47,12 @@ func (g *Gateway) forwards(m *policy.Method) bool {
 }
 
 // toUpstream makes calls on the upstream in the caller's name.
-func toUpstream(ctx context.Context) context.Context {
+func (g *Gateway) toUpstream(ctx context.Context) context.Context {
 	out := metadata.MD{}
 	for _, name := range []string{"authorization", tenantHeader} {
 		out[name] = metadata.ValueFromIncomingContext(ctx, name)
 	}
-	return metadata.NewOutgoingContext(ctx, out)
+	return replication.Via(metadata.NewOutgoingContext(ctx, out), g.cfg.ID)
 }
 
 // forward sends a unary call to the upstream. After a write it answers when this gateway
@@ -62,11 +66,31 @@ func (g *Gateway) forward(ctx context.Context, m *policy.Method, req any) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Invoke(toUpstream(ctx), m.Name, req, resp); err != nil {
-		return nil, err
+	if err := conn.Invoke(g.toUpstream(ctx), m.Name, req, resp); err != nil {
+		return nil, lost(m, err)
 	}
 	g.awaitCommit(ctx, resp)
 	return resp, nil
+}
+
+// lost is the error of a forwarded call. The upstream may have executed a write whose
+// answer did not arrive.
+func lost(m *policy.Method, err error) error {
+	if !m.Writes {
+		return err
+	}
+	for _, d := range status.Convert(err).Details() {
+		if _, ok := d.(*errdetails.ErrorInfo); ok {
+			return err // the upstream's own answer
+		}
+	}
+	switch status.Code(err) {
+	case codes.DeadlineExceeded:
+		return fmt.Errorf("%w: the upstream has not answered: %w", ledger.ErrUnknownOutcome, context.DeadlineExceeded)
+	case codes.Unavailable, codes.Canceled, codes.Unknown, codes.Internal:
+		return fmt.Errorf("%w: the connection to the upstream failed: %s", ledger.ErrUnknownOutcome, status.Convert(err).Message())
+	}
+	return err
 }
 
 // awaitTimeout bounds how long a forwarded write waits to become readable here. It is
@@ -96,13 +120,8 @@ func (g *Gateway) awaitCommit(ctx context.Context, resp any) {
 
 // newResponse makes an empty response of the method.
 func newResponse(method string) (proto.Message, error) {
-	name := protoreflect.FullName(method[1:])
-	for i := range method {
-		if i > 0 && method[i] == '/' {
-			name = protoreflect.FullName(method[1:i]).Append(protoreflect.Name(method[i+1:]))
-		}
-	}
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(name)
+	service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
+	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service).Append(protoreflect.Name(name)))
 	if err != nil {
 		return nil, fmt.Errorf("forward %s: %w", method, err)
 	}
@@ -121,7 +140,7 @@ func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitS
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	up, err := stelev1.NewLedgerClient(conn).CommitStream(toUpstream(ctx))
+	up, err := stelev1.NewLedgerClient(conn).CommitStream(g.toUpstream(ctx))
 	if err != nil {
 		return err
 	}
@@ -146,7 +165,7 @@ func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitS
 			return nil
 		}
 		if err != nil {
-			return err
+			return lost(policy.Methods[stelev1.Ledger_CommitStream_FullMethodName], err)
 		}
 		g.awaitCommit(ctx, resp)
 		if err := stream.Send(resp); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
@@ -41,6 +42,9 @@ func (g *Gateway) mayReplicateAll(c caller) error {
 	}
 	return nil
 }
+
+// minPollInterval is the shortest time between two polls of a stream that are answered.
+const minPollInterval = 50 * time.Millisecond
 
 // Follow sends the commits of tenants to an edge.
 func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
@@ -95,6 +99,11 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 			}
 			select {
 			case polls <- poll.Id:
+			case <-ctx.Done():
+				return
+			}
+			select { // flow control slows down an edge that polls more often
+			case <-time.After(minPollInterval):
 			case <-ctx.Done():
 				return
 			}
@@ -156,9 +165,16 @@ func (s replicationService) record(ctx context.Context, c caller, tenants []ledg
 
 // Prove proves commits, from this gateway's tree or its upstream's.
 func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-	for _, h := range req.Commits {
+	c := callerOf(ctx)
+	if len(c.Replicates) == 0 && !c.Has(identity.Operator) {
+		return nil, policy.Denied("the token of %s names no tenants to replicate", c.Subject)
+	}
+	for i, h := range req.Commits {
+		if h.Revision == 0 {
+			return nil, ledger.Invalid(fmt.Sprintf("commits[%d].revision", i), "must be at least 1")
+		}
 		if t := ledger.Tenant(h.Tenant); t != ledger.System {
-			if err := s.g.mayReplicate(callerOf(ctx), t); err != nil {
+			if err := s.g.mayReplicate(c, t); err != nil {
 				return nil, err
 			}
 		}

@@ -4,22 +4,26 @@ package main_test
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
-// TestEdgeServesWithoutTheJournal kills every server of the journal under a
-// gateway without the role ledger.
+// TestEdgeServesWithoutTheJournal kills every server of the journal under an edge
+// gateway's upstream.
 func TestEdgeServesWithoutTheJournal(t *testing.T) {
 	begun := time.Now()
 	nodes := startCluster(t, 3)
-	e := &edge{writer: nodes.join(t, "ledger,gateway"), gateway: nodes.join(t, "gateway")}
+	writer := nodes.join(t, "ledger,gateway")
+	e := &edge{writer: writer, gateway: joinEdge(t, writer)}
 	const commits = 50
 	for _, outage := range []struct {
 		name    string
@@ -63,7 +67,34 @@ func TestEdgeServesWithoutTheJournal(t *testing.T) {
 	fmt.Printf("edge gateway: its %d commits are the acknowledged ones; %s\n", len(got), time.Since(begun).Round(time.Second))
 }
 
-// edge is a read-only gateway, and a ledger that writes what it serves.
+// joinEdge starts an edge gateway that replicates acme from the member. It checks tokens
+// with the member's keys.
+func joinEdge(t *testing.T, upstream *member) *member {
+	t.Helper()
+	dir, keys := t.TempDir(), filepath.Join(filepath.Dir(upstream.data), "identity")
+	signer, err := identity.OpenSigner(keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := signer.Mint(identity.Claims{Subject: "edge", Replicates: []string{string(acme)}, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "token")
+	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m := &member{data: filepath.Join(dir, "data"), contexts: filepath.Join(dir, "config.yaml"), token: upstream.token}
+	m.args = []string{
+		"serve", "--data", m.data, "--roles", "gateway", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0",
+		"--upstream", strings.TrimPrefix(upstream.conn.Target(), "passthrough:///"), "--token-file", file, "--tenants", string(acme),
+		"--jwks", filepath.Join(keys, "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
+	}
+	m.start(t)
+	return m
+}
+
+// edge is an edge gateway, and a ledger that writes what it serves.
 type edge struct {
 	writer, gateway *member
 	links           []link // acknowledged

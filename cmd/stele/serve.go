@@ -124,7 +124,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		return err
 	}
 	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
-	o.nats.Plaintext = o.plaintext
+	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		Journal:       o.journal(),

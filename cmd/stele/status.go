@@ -96,7 +96,7 @@ func (s *session) printUpstreams(all []*stelev1.UpstreamStatus) error {
 		if u.Verified != nil {
 			verified = fmt.Sprintf("%s at %s", clock(u.Verified), counted(int(u.VerifiedSize), "commit"))
 		}
-		rows = append(rows, []string{u.Address, verified, strings.Join(u.Path, " > "), state})
+		rows = append(rows, []string{u.Address, verified, output.Plain(strings.Join(u.Path, " > ")), state})
 	}
 	return s.Table([]string{"UPSTREAM", "VERIFIED", "PATH", "STATE"}, rows, -1)
 }

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -29,8 +31,14 @@ const (
 	retryMost  = 2 * time.Second
 	// leftFor is how long an upstream that contradicts what was seen is not asked again.
 	leftFor = 10 * time.Minute
+	// tooOld is the age of its data at which an upstream is left for another one.
+	tooOld = 10 * time.Second
 	// maxReceive is the longest message, in bytes: a batch, or one large commit.
 	maxReceive = 16 << 20
+	// maxPath and maxTrouble bound what is kept of an upstream's path, in gateways, and of
+	// its error, in bytes.
+	maxPath    = 64
+	maxTrouble = 500
 )
 
 // Config says what to replicate from where.
@@ -60,6 +68,9 @@ type Client struct {
 	mu       sync.Mutex // guards the fields below, and those of upstreams that say so
 	followed *upstream  // nil while there is none
 	path     Path       // of the one that was followed last
+	// suspect says that an upstream has contradicted what was seen, and that since then no
+	// checkpoint has proven what it had sent before.
+	suspect bool
 }
 
 // upstream is one address. conn is made when it is first used.
@@ -113,13 +124,17 @@ func (c *Client) open(u *upstream) (*grpc.ClientConn, error) {
 
 // Epoch asks the upstreams, in their order, for the identity of the ledger.
 func (c *Client) Epoch(ctx context.Context) (e ledger.Epoch, err error) {
+	err = errAllLeft
 	for _, u := range c.upstreams {
+		if c.isLeft(u) {
+			continue
+		}
 		var welcome *stelev1.FollowWelcome
-		if welcome, err = c.welcome(ctx, u); err == nil && copy(e[:], welcome.Epoch) != len(e) {
-			err = fmt.Errorf("its epoch has %d bytes", len(welcome.Epoch))
+		if welcome, err = c.welcome(ctx, u); err == nil && len(welcome.Epoch) != len(e) {
+			err = fmt.Errorf("%w: its epoch has %d bytes", errContradiction, len(welcome.Epoch))
 		}
 		if err == nil {
-			return e, nil
+			return ledger.Epoch(welcome.Epoch), nil
 		}
 		err = fmt.Errorf("upstream %s: %w", u.address, err)
 		c.failed(u, err)
@@ -183,7 +198,9 @@ func (c *Client) Follow(ctx context.Context, epoch ledger.Epoch, to *replica.Tar
 			if replica.IsDamage(err) {
 				return err
 			}
-			c.failed(u, err)
+			if c.failed(u, err) {
+				return replica.Discard(err)
+			}
 			c.cfg.Log.Warn("cannot follow the upstream; trying the next", "upstream", u.address, "error", err)
 			if time.Since(begun) > silence { // it worked for a while
 				wait = retryFirst
@@ -197,119 +214,11 @@ func (c *Client) Follow(ctx context.Context, epoch ledger.Epoch, to *replica.Tar
 	}
 }
 
-// session follows one upstream until it fails.
-func (c *Client) session(ctx context.Context, u *upstream, epoch ledger.Epoch, to *replica.Target) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	quiet := time.AfterFunc(silence, func() { cancel(fmt.Errorf("%w: it has not answered for %s", ledger.ErrUnavailable, silence)) })
-	defer quiet.Stop()
-	s, err := c.start(ctx, u, epoch[:], to.Have())
-	if err != nil {
-		return err
-	}
-	p := &polls{asked: make(map[uint64]time.Time)}
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel(nil) // before running is waited for
-	checks := make(chan struct{}, 1)
-	running.Go(func() { p.run(ctx, s) })
-	running.Go(func() {
-		if err := c.verify(ctx, u, to, checks); err != nil {
-			cancel(err)
-		}
-	})
-	for {
-		m, err := s.Recv()
-		if err != nil {
-			if cause := context.Cause(ctx); cause != nil && ctx.Err() != nil {
-				return cause
-			}
-			return err
-		}
-		quiet.Reset(silence)
-		switch e := m.Event.(type) {
-		case *stelev1.FollowResponse_Welcome:
-			if string(e.Welcome.Epoch) != string(epoch[:]) {
-				return fmt.Errorf("%w: it is of the ledger %x, and the edge's is %s", ErrHistoryChanged, e.Welcome.Epoch, epoch)
-			}
-			err = c.following(u, e.Welcome.Path)
-		case *stelev1.FollowResponse_Commits:
-			err = apply(to, e.Commits.Commits)
-		case *stelev1.FollowResponse_Progress:
-			if err = c.following(u, e.Progress.Path); err == nil {
-				err = progress(to, e.Progress, p)
-			}
-			select {
-			case checks <- struct{}{}:
-			default:
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-func apply(to *replica.Target, commits []*stelev1.ReplicatedCommit) error {
-	batch := make([]replica.Replicated, len(commits))
-	for i, rc := range commits {
-		commit, err := ledger.DecodeCommit(rc.Commit)
-		if err != nil {
-			return &ledger.ChainError{Reason: err.Error()}
-		}
-		batch[i] = replica.Replicated{Sequence: ledger.Sequence(rc.Position), Commit: commit}
-	}
-	return to.Apply(batch)
-}
-
-// progress notes how far the upstream has come. Its age counts from when it was asked:
-// how long the answer took is not known otherwise.
-func progress(to *replica.Target, m *stelev1.FollowProgress, p *polls) error {
-	if m.Stopped != "" {
-		return fmt.Errorf("%w: it has stopped following: %s", ledger.ErrUnavailable, m.Stopped)
-	}
-	var current time.Time
-	if asked, ok := p.take(m.Id); ok && m.Age != nil {
-		current = asked.Add(-max(m.Age.AsDuration(), 0))
-	}
-	to.Progress(ledger.Sequence(m.Position), ledger.Sequence(m.LastPosition), current)
-	return nil
-}
-
-// polls are the questions that wait for an answer.
-type polls struct {
-	mu    sync.Mutex
-	asked map[uint64]time.Time
-}
-
-func (p *polls) run(ctx context.Context, s stream) {
-	tick := time.NewTicker(pollInterval)
-	defer tick.Stop()
-	for id := uint64(1); ; id++ {
-		p.mu.Lock()
-		p.asked[id] = time.Now()
-		p.mu.Unlock()
-		if s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Poll{Poll: &stelev1.FollowPoll{Id: id}}}) != nil {
-			return // Recv reports why
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (p *polls) take(id uint64) (asked time.Time, ok bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	asked, ok = p.asked[id]
-	delete(p.asked, id)
-	return asked, ok
-}
-
 // following notes which upstream is followed, and its path.
 func (c *Client) following(u *upstream, path Path) error {
+	if len(path) > maxPath {
+		return fmt.Errorf("%w: its path has %d gateways", errContradiction, len(path))
+	}
 	if path.contains(c.cfg.Self) {
 		return fmt.Errorf("%w: %s > %s", ErrCycle, c.cfg.Self.Address, path)
 	}
@@ -321,20 +230,43 @@ func (c *Client) following(u *upstream, path Path) error {
 	return nil
 }
 
-// failed notes why an upstream is not followed. One whose commits contradict what was
-// seen is left for a while.
-func (c *Client) failed(u *upstream, err error) {
+// failed notes why an upstream is not followed. One that contradicts what was seen is
+// left for a while. It reports whether the replica must be built again: a commit was
+// forged, or the upstream does not have what another one sent that was left.
+func (c *Client) failed(u *upstream, err error) (discard bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	u.trouble, u.path, c.followed = err.Error(), nil, nil
+	discard = errors.Is(err, errForged) || c.suspect && contradictsEdge(err)
 	var chain *ledger.ChainError
-	if errors.As(err, &chain) || errors.Is(err, errNotProven) {
+	switch {
+	case discard:
+		c.suspect = false
+	case errors.As(err, &chain), errors.Is(err, errContradiction), errors.Is(err, errNotProven):
+		c.suspect = true
+	}
+	if errors.As(err, &chain) || errors.Is(err, errContradiction) || errors.Is(err, errNotProven) {
 		u.left = time.Now()
 		c.cfg.Log.Error("the upstream contradicts what was seen of the ledger; it is left for others", "upstream", u.address, "for", leftFor, "error", err)
 	}
 	if s, ok := status.FromError(err); ok && s.Code() != codes.Unknown {
 		u.trouble = s.Message()
 	}
+	u.trouble = strings.ToValidUTF8(u.trouble[:min(len(u.trouble), maxTrouble)], "")
+	return discard
+}
+
+// contradictsEdge reports whether an upstream refused what the edge has.
+func contradictsEdge(err error) bool {
+	if errors.Is(err, ErrHistoryChanged) {
+		return true
+	}
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && (info.Reason == ReasonHistoryChanged || info.Reason == ReasonBehind) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) isLeft(u *upstream) bool {
@@ -366,7 +298,7 @@ func (c *Client) Status() []*stelev1.UpstreamStatus {
 	return out
 }
 
-// best is the upstream that is followed, else the first that is not left.
+// best is the upstream that is followed, else the first that is not left; nil if all are.
 func (c *Client) best() *upstream {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -376,12 +308,18 @@ func (c *Client) best() *upstream {
 	if i := slices.IndexFunc(c.upstreams, func(u *upstream) bool { return time.Since(u.left) >= leftFor }); i >= 0 {
 		return c.upstreams[i]
 	}
-	return c.upstreams[0]
+	return nil
 }
+
+// errAllLeft: no upstream is trusted at the moment.
+var errAllLeft = fmt.Errorf("%w: every upstream has contradicted what was seen of the ledger", ledger.ErrUnavailable)
 
 // Conn is a connection to an upstream that sends no token of its own, and its address.
 func (c *Client) Conn() (*grpc.ClientConn, string, error) {
 	u := c.best()
+	if u == nil {
+		return nil, c.upstreams[0].address, errAllLeft
+	}
 	if _, err := c.open(u); err != nil {
 		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
 	}
@@ -391,6 +329,9 @@ func (c *Client) Conn() (*grpc.ClientConn, string, error) {
 // replication calls an upstream with this edge's token.
 func (c *Client) replication() (stelev1.ReplicationClient, string, error) {
 	u := c.best()
+	if u == nil {
+		return nil, "", errAllLeft
+	}
 	conn, err := c.open(u)
 	if err != nil {
 		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
@@ -406,7 +347,7 @@ func (c *Client) Append(ctx context.Context, tenant string, record []byte) (ledg
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	resp, err := rc.RecordRead(ctx, &stelev1.RecordReadRequest{Tenant: tenant, Record: record})
+	resp, err := rc.RecordRead(Via(ctx, c.cfg.Self), &stelev1.RecordReadRequest{Tenant: tenant, Record: record})
 	if err != nil {
 		return 0, fmt.Errorf("%w: record a read at the upstream %s: %w", ledger.ErrUnavailable, address, err)
 	}
@@ -419,5 +360,5 @@ func (c *Client) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1
 	if err != nil {
 		return nil, err
 	}
-	return rc.Prove(ctx, req)
+	return rc.Prove(Via(ctx, c.cfg.Self), req)
 }

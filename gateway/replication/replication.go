@@ -19,12 +19,16 @@ package replication
 
 import (
 	"bytes"
+	"context"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/metadata"
 )
 
 var (
@@ -32,9 +36,20 @@ var (
 	ErrHistoryChanged = errors.New("the edge's history is not the upstream's")
 	// ErrCycle: the edge is on the path of its upstream.
 	ErrCycle = errors.New("gateways replicate from each other in a cycle")
+	// ErrBehind: the edge has commits that the upstream does not have yet.
+	ErrBehind = fmt.Errorf("%w: this gateway is behind the edge", ledger.ErrUnavailable)
 	// ErrPruned: the upstream no longer has commits that the edge lacks.
 	ErrPruned = errors.New("the upstream does not keep the history that is needed")
 )
+
+// Reasons of ErrHistoryChanged and ErrBehind in ErrorInfo, by which an edge knows them.
+const (
+	ReasonHistoryChanged = "HISTORY_CHANGED"
+	ReasonBehind         = "UPSTREAM_BEHIND"
+)
+
+// errContradiction: an upstream contradicts itself, or breaks the protocol.
+var errContradiction = errors.New("the upstream contradicts itself")
 
 // Path is the gateways from one up to the one that follows the journal.
 type Path []*stelev1.GatewayID
@@ -65,4 +80,25 @@ func held(wanted []ledger.Tenant) map[ledger.Tenant]bool {
 		all[t] = true
 	}
 	return all
+}
+
+// viaHeader names the edges that a forwarded call has passed. Its values are hexadecimal
+// gateway ids.
+const viaHeader = "stele-via"
+
+// Via adds the gateway to the edges that the call has passed. The result is for calls to
+// an upstream on behalf of ctx's caller.
+func Via(ctx context.Context, self *stelev1.GatewayID) context.Context {
+	for _, id := range append(metadata.ValueFromIncomingContext(ctx, viaHeader), hex.EncodeToString(self.GetId())) {
+		ctx = metadata.AppendToOutgoingContext(ctx, viaHeader, id)
+	}
+	return ctx
+}
+
+// CheckVia returns ErrCycle if the call has passed this gateway before.
+func CheckVia(ctx context.Context, self *stelev1.GatewayID) error {
+	if slices.Contains(metadata.ValueFromIncomingContext(ctx, viaHeader), hex.EncodeToString(self.GetId())) {
+		return fmt.Errorf("%w: a call that %s forwarded came back to it", ErrCycle, self.GetAddress())
+	}
+	return nil
 }

@@ -18,16 +18,20 @@ const (
 	maxBatchBytes   = 1 << 20
 )
 
-// maxWait is how long a stream without new commits and polls rests until it looks
-// whether the replica's file was rebuilt.
-const maxWait = time.Second
+// maxWait is how long a stream without new commits and polls waits until it looks
+// whether the replica's file was rebuilt. recheckInterval is the time between two calls
+// of Recheck.
+const (
+	maxWait         = time.Second
+	recheckInterval = time.Second
+)
 
 // Server sends a replica's commits to edges.
 type Server struct {
 	Replica *replica.Replica
 	// Path is the gateways from this one up to the one that follows the journal.
 	Path func() Path
-	// Recheck, when set, is called at every poll; its error ends the stream.
+	// Recheck, when set, is called about once a second; its error ends the stream.
 	Recheck func() error
 }
 
@@ -38,8 +42,11 @@ type feed struct {
 	wanted map[ledger.Tenant]bool // nil for all
 	// sent is the newest revision that each tenant's edge has.
 	sent map[ledger.Tenant]ledger.Revision
-	// position is up to where every record was sent.
-	position ledger.Sequence
+	// position is up to where every record was sent, while the replica's Disordered is
+	// that number.
+	position   ledger.Sequence
+	disordered uint64
+	checked    time.Time // when Recheck was called
 
 	batch []*stelev1.ReplicatedCommit
 	bytes int
@@ -82,7 +89,7 @@ func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
 		}
 		head := f.Replica.Head(t)
 		if rev > head.Revision {
-			return fmt.Errorf("%w: the edge has %s%s, and this gateway only %s", ledger.ErrUnavailable, t, rev, head.Revision)
+			return fmt.Errorf("%w: the edge has %s%s, and this gateway only %s", ErrBehind, t, rev, head.Revision)
 		}
 		id := head.ID
 		if rev < head.Revision {
@@ -107,6 +114,7 @@ func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
 // backlog sends what the edge lacks, tenant by tenant: it finds that by revision, and
 // need not look through the records of others.
 func (f *feed) backlog(ctx context.Context) error {
+	f.disordered = f.Replica.Disordered()
 	heads, position := f.Replica.AllHeads()
 	for _, h := range heads {
 		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
@@ -131,20 +139,8 @@ func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 	for {
 		// What is reported is read first: everything up to its position is sent by then.
 		progress := f.progress(poll)
-		var failed error
-		position, err := f.Replica.Records(f.position, f.wants, func(r replica.Recorded) bool {
-			if r.Revision <= f.sent[r.Tenant] {
-				return true
-			}
-			failed = f.add(r)
-			return failed == nil
-		})
-		if err := cmp.Or(failed, err); err != nil {
-			return err
-		}
-		f.position = position
-		sent := len(f.batch) > 0
-		if err := f.flush(); err != nil {
+		sent, err := f.records(ctx)
+		if err != nil {
 			return err
 		}
 		if sent || poll != 0 {
@@ -156,16 +152,53 @@ func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 		select {
 		case <-f.Replica.Moved(f.position):
 		case poll = <-polls:
-			if f.Recheck != nil {
-				if err := f.Recheck(); err != nil {
-					return err
-				}
-			}
 		case <-time.After(maxWait):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		if err := f.recheck(); err != nil {
+			return err
+		}
 	}
+}
+
+// records sends the records after the position, and reports whether there were any. A
+// replica that is an edge itself may get commits late, when it changes its upstream:
+// then they are found by revision.
+func (f *feed) records(ctx context.Context) (sent bool, err error) {
+	missed := f.Replica.Disordered() != f.disordered
+	if !missed {
+		var failed error
+		position, err := f.Replica.Records(f.position, f.wants, func(r replica.Recorded) bool {
+			switch last := f.sent[r.Tenant]; {
+			case r.Revision <= last:
+				return true
+			case r.Revision > last+1:
+				missed = true
+				return false
+			}
+			sent = true
+			failed = f.add(r)
+			return failed == nil
+		})
+		if err := cmp.Or(failed, err); err != nil {
+			return sent, err
+		}
+		if !missed {
+			f.position = position
+			return sent, f.flush()
+		}
+	}
+	return true, f.backlog(ctx)
+}
+
+// recheck ends the stream of an edge that has lost its permission.
+func (f *feed) recheck() error {
+	if f.Recheck == nil || time.Since(f.checked) < recheckInterval {
+		return nil
+	}
+	f.checked = time.Now()
+	return f.Recheck()
 }
 
 // progress answers a poll; 0 is for none.
@@ -193,6 +226,9 @@ func (f *feed) add(r replica.Recorded) error {
 func (f *feed) flush() error {
 	if len(f.batch) == 0 {
 		return nil
+	}
+	if err := f.recheck(); err != nil {
+		return err
 	}
 	err := f.send(&stelev1.FollowResponse{Event: &stelev1.FollowResponse_Commits{Commits: &stelev1.FollowCommits{Commits: f.batch}}})
 	f.batch, f.bytes = nil, 0

@@ -15,17 +15,23 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/mod/sumdb/tlog"
+	"google.golang.org/grpc"
 )
 
 // verifyInterval is the time between two checks of the newest commits against a
 // checkpoint, and verifyCommits how many are checked at most.
+// verifyAgain is the time until commits that no checkpoint covered are asked for again.
 const (
 	verifyInterval = 30 * time.Second
+	verifyAgain    = 5 * time.Second
 	verifyCommits  = 100
 )
 
 // errNotProven: what the upstream sent is not what the ledger's key has signed.
 var errNotProven = errors.New("its commits are not proven by the ledger's checkpoint")
+
+// errForged: a commit that the edge has is not in the tree where the upstream says it is.
+var errForged = fmt.Errorf("%w: a commit is not in the tree", errNotProven)
 
 // Pin is a folder that keeps the ledger's public key, upstream.pub, and the newest
 // checkpoint that was verified with it, upstream.checkpoint. The first key that an
@@ -60,36 +66,50 @@ func (c *Client) verify(ctx context.Context, u *upstream, to *replica.Target, pr
 	case <-ctx.Done():
 		return nil
 	}
+	// Commits count as verified once all of them are covered, so that an upstream cannot
+	// leave some out for ever unnoticed.
+	var pending []replica.TenantHead
 	for {
-		err := c.check(ctx, u, to)
-		if errors.Is(err, errNotProven) {
-			return err
+		if len(pending) == 0 {
+			pending = sample(to.Have())
 		}
-		if err != nil && ctx.Err() == nil {
+		wait := verifyInterval
+		switch covered, err := c.check(ctx, u, pending); {
+		case errors.Is(err, errNotProven):
+			return err
+		case err != nil && ctx.Err() == nil:
 			c.cfg.Log.Info("commits were not checked against a checkpoint", "upstream", u.address, "error", err)
+		case covered:
+			pending = nil
+		default:
+			wait = verifyAgain
 		}
 		select {
-		case <-time.After(verifyInterval):
+		case <-time.After(wait):
 		case <-ctx.Done():
 			return nil
 		}
 	}
 }
 
-// check verifies one checkpoint, and that it covers the edge's commits.
-func (c *Client) check(ctx context.Context, u *upstream, to *replica.Target) error {
-	have := to.Have()
-	// The tenants take turns when there are many.
+// sample are at most verifyCommits heads: tenants take turns if there are more.
+func sample(have []replica.TenantHead) []replica.TenantHead {
 	if n := len(have); n > verifyCommits {
 		start := int(time.Now().Unix()/int64(verifyInterval.Seconds())) * verifyCommits % n
-		have = append(have[start:], have[:start]...)[:verifyCommits]
+		return append(have[start:], have[:start]...)[:verifyCommits]
 	}
+	return have
+}
+
+// check verifies one checkpoint and the commits that it covers, and reports whether
+// these are all.
+func (c *Client) check(ctx context.Context, u *upstream, have []replica.TenantHead) (covered bool, err error) {
 	if len(have) == 0 {
-		return nil
+		return false, nil
 	}
 	old, err := c.cfg.Pin.checkpoint()
 	if err != nil {
-		return err
+		return false, err
 	}
 	req := &stelev1.ProveRequest{OldSize: uint64(old.Size)}
 	for _, h := range have {
@@ -97,20 +117,18 @@ func (c *Client) check(ctx context.Context, u *upstream, to *replica.Target) err
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	resp, err := stelev1.NewReplicationClient(u.conn).Prove(ctx, req)
+	resp, err := stelev1.NewReplicationClient(u.conn).Prove(Via(ctx, c.cfg.Self), req, grpc.MaxCallRecvMsgSize(maxReceive))
 	if err != nil {
-		return err
+		return false, err
 	}
 	size, covered, err := c.cfg.Pin.accept(old, req, resp)
-	if err != nil {
-		return err
+	if err != nil || !covered {
+		return false, err
 	}
-	if covered {
-		c.mu.Lock()
-		u.verified, u.verifiedSize = time.Now(), size
-		c.mu.Unlock()
-	}
-	return nil
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u.verified, u.verifiedSize, c.suspect = time.Now(), size, false
+	return true, nil
 }
 
 // checkpoint is the newest that was verified; the zero one if there is none.
@@ -130,8 +148,8 @@ func (p Pin) checkpoint() (proof.Checkpoint, error) {
 	return proof.Open(signed+"\n", v)
 }
 
-// accept verifies an answer, and keeps its checkpoint. covered says whether any of the
-// commits was proven.
+// accept verifies an answer, and keeps its checkpoint. covered reports whether all of the
+// commits were proven.
 func (p Pin) accept(old proof.Checkpoint, req *stelev1.ProveRequest, resp *stelev1.ProveResponse) (size int64, covered bool, err error) {
 	text, err := p.key()
 	if err != nil {
@@ -160,22 +178,26 @@ func (p Pin) accept(old proof.Checkpoint, req *stelev1.ProveRequest, resp *stele
 	if len(resp.Proofs) != len(req.Commits) {
 		return 0, false, fmt.Errorf("%w: %d proofs came for %d commits", errNotProven, len(resp.Proofs), len(req.Commits))
 	}
+	covered = true
 	for i, cp := range resp.Proofs {
 		if !cp.Covered {
+			covered = false
 			continue
 		}
-		covered = true
 		h := req.Commits[i]
 		if int64(cp.Index) >= c.Size || tlog.CheckRecord(tlog.RecordProof(hashes(cp.Hashes)), c.Size, c.Root, int64(cp.Index), tlog.Hash(h.Id)) != nil {
-			return 0, false, fmt.Errorf("%w: %s@%d is not in the tree at %d commits", errNotProven, h.Tenant, h.Revision, c.Size)
+			return 0, false, fmt.Errorf("%w: %s@%d at %d commits", errForged, h.Tenant, h.Revision, c.Size)
 		}
+	}
+	if !covered {
+		return c.Size, false, nil // what proves nothing is not kept
 	}
 	if !pinned {
 		if err := p.write("upstream.pub", text); err != nil {
 			return 0, false, err
 		}
 	}
-	return c.Size, covered, p.write("upstream.checkpoint", strings.TrimSuffix(resp.Checkpoint, "\n"))
+	return c.Size, true, p.write("upstream.checkpoint", strings.TrimSuffix(resp.Checkpoint, "\n"))
 }
 
 // hashes reads a path; one of another length proves nothing.
@@ -191,7 +213,7 @@ func hashes(raw [][]byte) tlog.TreeProof {
 // ledger.ErrUnavailable while no checkpoint covers what the edge has verified.
 func Prove(tree *proof.Tree, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	newest, _ := tree.Newest()
-	if newest.Size == 0 || newest.Size < int64(req.OldSize) {
+	if newest.Size == 0 || uint64(newest.Size) < req.OldSize {
 		return nil, fmt.Errorf("%w: the newest checkpoint here covers %d commits, and the edge has seen one of %d", ledger.ErrUnavailable, newest.Size, req.OldSize)
 	}
 	resp := &stelev1.ProveResponse{Checkpoint: newest.Note, Key: newest.Key}

@@ -38,6 +38,8 @@ type store struct {
 	active  *tail
 	frozen  *tail // nil unless a flush is running
 	progress
+	// disordered is what Disordered returns.
+	disordered uint64
 	// moved is closed when the position moves; nil if nothing waits for it.
 	moved chan struct{}
 	// room is closed and replaced when a flush has made room in the tail.

@@ -27,7 +27,7 @@ type Upstream interface {
 func (r *Replica) FollowUpstream(u Upstream) {
 	r.done.Go(func() {
 		for r.ctx.Err() == nil {
-			if err := r.followUpstream(u); r.ctx.Err() == nil {
+			if err := r.followUpstream(u); err != nil && r.ctx.Err() == nil {
 				r.cfg.Log.Warn("the replica cannot follow its upstream; retrying", "error", err)
 				select {
 				case <-time.After(pollInterval):
@@ -80,30 +80,39 @@ func (t *Target) Have() []TenantHead {
 	return t.s.heads(func(ledger.Tenant) bool { return true })
 }
 
-// Apply makes commits visible, all at once or none. Those that the replica has already
-// must be the same. An error that contradicts what was seen is a *ledger.ChainError; it
-// is the upstream's fault, and the replica stays as it was.
-func (t *Target) Apply(commits []Replicated) error {
+// Discard makes an error that, returned by Upstream.Follow, has the replica's file set
+// aside and built again: what it holds may be wrong.
+func Discard(why error) error { return fmt.Errorf("%w: %w", boltfile.ErrDamaged, why) }
+
+// Apply makes commits visible, all at once or none, and returns how many are new. Those
+// that the replica has already must be the same. An error that contradicts what was seen
+// is a *ledger.ChainError; it is the upstream's fault, and the replica stays as it was.
+func (t *Target) Apply(commits []Replicated) (int, error) {
 	r, s := t.r, t.s
 	s.waitRoom(r.ctx.Done())
 	r.feeds.mu.Lock() // as for commits from the journal
 	defer r.feeds.mu.Unlock()
 	fresh, err := s.replicate(commits, r.cfg.Tenants)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.feeds.push(fresh)
-	return nil
+	return len(fresh), nil
 }
 
 // Progress notes that everything up to a position was applied, that the journal ended at
 // last, and when the replica is known to have held everything; a zero time says nothing.
+// The position is the upstream's word: another upstream's may be lower.
 func (t *Target) Progress(position, last ledger.Sequence, current time.Time) {
 	s := t.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if position > s.position {
+	switch {
+	case position > s.position:
 		s.advance(position)
+	case position < s.position:
+		s.position = position
+		s.disorder()
 	}
 	s.last = max(last, s.position)
 	if current.After(s.current) {
@@ -138,14 +147,17 @@ func (s *store) replicate(commits []Replicated, held []ledger.Tenant) ([]*ledger
 				return nil, err
 			}
 			continue
-		case rc.Sequence < head.Sequence:
-			return nil, broken("it is in message %d, and the commit before it in message %d", rc.Sequence, head.Sequence)
+		case rc.Sequence < head.Sequence: // another upstream placed the one before it too high
+			rc.Sequence = head.Sequence
 		}
 		if err := c.Follows(head); err != nil {
 			return nil, err
 		}
 		heads[c.Tenant] = c.Head(rc.Sequence)
 		fresh = append(fresh, rc)
+	}
+	if slices.ContainsFunc(fresh, func(rc Replicated) bool { return rc.Sequence <= s.position }) {
+		defer s.disorder()
 	}
 	added := make([]*ledger.Commit, len(fresh))
 	for i, rc := range fresh {
@@ -160,4 +172,26 @@ func (s *store) replicate(commits []Replicated, held []ledger.Tenant) ([]*ledger
 		i = n
 	}
 	return added, nil
+}
+
+// disorder notes that commits appeared at or before the position, or that the position
+// went back: an upstream had claimed a position without sending everything. s.mu is held.
+func (s *store) disorder() {
+	s.disordered++
+	if s.moved != nil {
+		close(s.moved)
+		s.moved = nil
+	}
+}
+
+// Disordered counts how often commits may have appeared at or before the position. A
+// reader of Records that sees it grow must look for what it has missed by revision.
+func (r *Replica) Disordered() uint64 {
+	s := r.store.Load()
+	if s == nil {
+		return 0
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.disordered
 }

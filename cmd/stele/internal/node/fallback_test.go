@@ -33,7 +33,8 @@ func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
 	run := processes(t, startNATS(t))
 	core := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway, node.RoleProjector}, Routes: table})
 	defer func() { core.stop() }()
-	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Routes: table, Fallback: "table"})
+	// Its token also names globex, whose reads the upstream records.
+	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Routes: table, Fallback: "table", Upstream: core.upstream(t, "acme", "globex")})
 	defer func() { edge.stop() }()
 
 	acme, globex, system := conn.AsTenant(t.Context(), "acme"), conn.AsTenant(t.Context(), "globex"), conn.AsTenant(t.Context(), ledger.System)
@@ -112,7 +113,7 @@ func TestAnEdgeAnswersFromDynamoDB(t *testing.T) {
 		}
 	}
 
-	// globex's policy counts where its settings come from the table, too.
+	// globex's policy also applies to settings that come from the table.
 	commit(system, "policy/globex/reads", `{"record":["tenantconfig/"]}`)
 	reader, err := conn.Dial(edge.grpc, edge.tls, func() (string, error) {
 		return edge.signer.Mint(identity.Claims{Subject: "gina", Tenant: "globex", Roles: []identity.Role{identity.Reader}, TTL: time.Hour})
@@ -157,7 +158,7 @@ func TestAFallbackThatDoesNotAnswer(t *testing.T) {
 	core := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway}})
 	defer func() { core.stop() }()
 	for _, sink := range []string{"table", "files", "none"} {
-		edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Routes: table, Fallback: sink})
+		edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Routes: table, Fallback: sink, Upstream: core.upstream(t, "acme", "globex")})
 		defer func() { edge.stop() }()
 		until(t, "an edge that is ready", func() bool {
 			_, err := edge.config.List(conn.AsTenant(t.Context(), "acme"), &stelev1.ListRequest{})

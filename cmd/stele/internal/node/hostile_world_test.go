@@ -134,7 +134,7 @@ func (w *world) as(t *testing.T, c identity.Claims) context.Context {
 }
 
 // seldom are methods that cost the process much, out of a hundred calls of others.
-var seldom = map[protoreflect.Name]int{"Watch": 30, "SyncFlags": 30, "GetMetadata": 10, "Replay": 30, "CheckDrift": 30, "CommitStream": 20, "ListReads": 20, "Commit": 30}
+var seldom = map[protoreflect.Name]int{"Watch": 30, "SyncFlags": 30, "GetMetadata": 10, "Replay": 30, "CheckDrift": 30, "CommitStream": 20, "ListReads": 20, "Commit": 30, "Follow": 30}
 
 // findMethods asks the process which methods it serves. A new one is called like the
 // others.

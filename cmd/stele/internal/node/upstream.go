@@ -25,6 +25,8 @@ type Upstream struct {
 	TokenFile string
 	// TLS shows upstreams a certificate, and says whose CA theirs are of.
 	TLS certs.Files
+	// Plaintext connects without TLS if TLS has no files: something between does it.
+	Plaintext bool
 	// ForwardWrites sends writes to the upstream with the caller's token.
 	ForwardWrites bool
 }
@@ -47,7 +49,12 @@ func (n *Node) replicate(id *stelev1.GatewayID) *replication.Client {
 		return strings.TrimSpace(string(b)), nil
 	}
 	dial := func(token func() (string, error)) func(string) (*grpc.ClientConn, error) {
-		return func(address string) (*grpc.ClientConn, error) { return conn.Dial(address, u.TLS, token) }
+		return func(address string) (*grpc.ClientConn, error) {
+			if u.Plaintext && u.TLS == (certs.Files{}) {
+				return conn.DialPlaintext(address, token)
+			}
+			return conn.Dial(address, u.TLS, token)
+		}
 	}
 	return replication.NewClient(replication.Config{
 		Addresses: u.Addresses, Dial: dial(token), Forward: dial(func() (string, error) { return "", nil }),

@@ -1,0 +1,63 @@
+package node_test
+
+import (
+	"bytes"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/routes"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// A secret travels to an edge encrypted, and no file there contains it.
+func TestEdge_SecretsStaySealed(t *testing.T) {
+	const canary = "canary-41f7c0ffee"
+	table, err := routes.Parse([]byte(`{"sinks": {"files": {"kind": "directory"}}, "routes": [{"prefix": "secret/", "sinks": ["files"], "secret": true}, {"prefix": "", "sinks": ["files"]}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := processes(t, startNATS(t))
+	core := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway}, Routes: table, SecretsKey: filepath.Join(t.TempDir(), "secrets.key")})
+	defer func() { core.stop() }()
+	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Routes: table, Upstream: core.upstream(t, "acme")})
+	acme := conn.AsTenant(t.Context(), "acme")
+	until(t, "a secret that is set", func() bool {
+		_, err := core.ledger.Commit(acme, &stelev1.CommitRequest{RequestId: "1", Changes: []*stelev1.Change{
+			{Key: "secret/a", Value: `"` + canary + `"`}, {Key: "public/a", Value: `"visible-` + canary[7:] + `"`},
+		}})
+		return err == nil
+	})
+	var got *stelev1.GetResponse
+	until(t, "the secret at the edge", func() bool {
+		got, err = edge.config.Get(acme, &stelev1.GetRequest{Key: "secret/a"})
+		return err == nil
+	})
+	if got.Entry.Value != `"***"` {
+		t.Errorf("the edge shows %s", got.Entry.Value)
+	}
+	if _, err := edge.config.Get(acme, &stelev1.GetRequest{Key: "secret/a", Reveal: true}); err == nil {
+		t.Error("the edge reveals a secret")
+	}
+	edge.stop() // so that all of it is in its files
+	files, visible := 0, false
+	err = filepath.WalkDir(edge.cfg.Data, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		files++
+		visible = visible || bytes.Contains(b, []byte("visible-"+canary[7:]))
+		if bytes.Contains(b, []byte(canary)) {
+			t.Errorf("%s contains the secret", path)
+		}
+		return err
+	})
+	if err != nil || files == 0 || !visible {
+		t.Errorf("%d files were searched, and the value that is no secret found: %v: %v", files, visible, err)
+	}
+}
