@@ -137,6 +137,9 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, req
 	if from := ledger.Revision(req.FromRevision); from > after+1 {
 		return &ledger.RangeError{Tenant: ws.tenant, Revision: from, Head: after}
 	} else if from > 0 {
+		if err := v.CheckKept(from); err != nil {
+			return err
+		}
 		after = from - 1
 	}
 	screen, err := s.g.screen(ctx, false)
