@@ -42,3 +42,11 @@ func (r *Replica) Prune(now time.Time, changes int, after func(left int)) error 
 	}
 	return err
 }
+
+// NoFlushLoop keeps replicas that are opened until restore is called from flushing and
+// pruning by themselves.
+func NoFlushLoop() (restore func()) {
+	was := flushInterval
+	flushInterval = time.Hour
+	return func() { flushInterval = was }
+}

@@ -14,10 +14,9 @@ import (
 
 // How often the replica asks the journal whether it holds everything (which bounds
 // the age of its answers), and flushes what is applied.
-const (
-	pollInterval  = 500 * time.Millisecond
-	flushInterval = 5 * time.Second
-)
+const pollInterval = 500 * time.Millisecond
+
+var flushInterval = 5 * time.Second // a variable for tests
 
 // rewindPatience is that of a follower.
 var rewindPatience = 20 * time.Second
