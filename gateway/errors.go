@@ -37,6 +37,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
+		notKept  *ledger.HistoryError
 		edge     *noWritesError
 		over     *policy.OverLimitError
 	)
@@ -52,6 +53,9 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.FailedPrecondition, err.Error(), laterCommits(later), info("CHANGED_SINCE"))
 	case errors.As(err, &outside):
 		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_MOMENT", "head", strconv.FormatUint(uint64(outside.Head), 10)))
+	case errors.As(err, &notKept):
+		return build(codes.OutOfRange, err.Error(), info("HISTORY_NOT_KEPT", "first", strconv.FormatUint(uint64(notKept.First), 10),
+			"first_time", notKept.FirstTime.UTC().Format(time.RFC3339Nano), "upstream", notKept.Upstream))
 	case errors.Is(err, identity.ErrUnauthenticated):
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
 	case errors.Is(err, policy.ErrDenied):

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -117,6 +118,9 @@ func (s flagService) sync(ctx context.Context, stream grpc.ServerStreamingServer
 func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool, error) {
 	for r := after + 1; r <= v.State().Head; r++ {
 		c, err := v.Commit(r)
+		if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
+			return true, nil // it may have
+		}
 		if err != nil {
 			return false, err
 		}

@@ -147,8 +147,24 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	}
 	if next > 0 {
 		resp.NextPageToken = pageToken{revision: next}.String()
+		return resp, nil
 	}
-	return resp, nil
+	// Earlier commits may match, and are not kept here.
+	start, err := historyStart(v)
+	if start != nil && uint64(q.To) < start.Revision {
+		resp.HistoryStart = start
+	}
+	return resp, err
+}
+
+// historyStart is where the history that this gateway keeps of the tenant begins; nil if
+// it keeps all.
+func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
+	rev, at, ok, err := v.HistoryStart()
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
 }
 
 // queryOf reads what the request selects.

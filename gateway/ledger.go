@@ -216,7 +216,8 @@ func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest)
 		resp.Id = head.ID[:]
 		resp.Time = timestamppb.New(time.Unix(0, head.Time))
 	}
-	return resp, nil
+	resp.HistoryStart, err = historyStart(v)
+	return resp, err
 }
 
 // ListTenants returns the tenants that have a commit, and that this gateway

@@ -142,6 +142,9 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, cre
 	if from := ledger.Revision(req.FromRevision); from > after+1 {
 		return &ledger.RangeError{Tenant: ws.tenant, Revision: from, Head: after}
 	} else if from > 0 {
+		if err := v.CheckKept(from); err != nil {
+			return err
+		}
 		after = from - 1
 	}
 	redact, err := s.g.redactor(ctx, false)

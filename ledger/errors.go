@@ -137,3 +137,30 @@ func (e *RangeError) Error() string {
 	}
 	return fmt.Sprintf("%s%s is in the future: the head is %s%s", e.Tenant, e.Revision, e.Tenant, e.Head)
 }
+
+// HistoryError is a revision or time before the history that a gateway keeps.
+type HistoryError struct {
+	Tenant Tenant
+	// Revision that was asked for, when Time is zero.
+	Revision Revision
+	Time     time.Time
+	// First is the first revision whose history is kept, and FirstTime its time.
+	First     Revision
+	FirstTime time.Time
+	// Upstream is the addresses of the gateways that this one replicates from, which may
+	// keep more; empty if it has none.
+	Upstream string
+}
+
+func (e *HistoryError) Error() string {
+	subject := fmt.Sprintf("%s%s", e.Tenant, e.Revision)
+	if !e.Time.IsZero() {
+		subject = fmt.Sprintf("the state of %s at %s", e.Tenant, e.Time.UTC().Format(time.RFC3339Nano))
+	}
+	text := fmt.Sprintf("%s is not kept here: this gateway keeps the history of %s since %s of %s",
+		subject, e.Tenant, e.First, e.FirstTime.UTC().Format(time.RFC3339Nano))
+	if e.Upstream != "" {
+		text += "; ask its upstream " + e.Upstream
+	}
+	return text
+}

@@ -56,6 +56,10 @@ listed.`,
 			return err
 		}
 		printed, err := s.printLog(ctx, req, l)
+		if start := s.historyStart; err == nil && start != nil && s.Format == "text" {
+			err = s.Printf("%s\n", output.Faint.Render(fmt.Sprintf("%s keeps history since %s of %s; its upstream may have earlier commits",
+				s.settings.Address, s.name(start.Revision), clock(start.Time))))
+		}
 		if err != nil || printed > 0 || name == "" {
 			return err
 		}
@@ -135,6 +139,7 @@ func (s *session) commits(ctx context.Context, req *stelev1.ListCommitsRequest, 
 		}
 		count += len(resp.Commits)
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" || most > 0 && count >= most {
+			s.historyStart = resp.HistoryStart
 			return nil
 		}
 	}

@@ -9,7 +9,9 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,6 +21,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
 )
 
@@ -38,6 +41,7 @@ type serveOptions struct {
 
 	natsOptions
 	upstream      node.Upstream
+	history       string
 	checkpointKey string
 	secretsKey    string
 }
@@ -88,6 +92,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.upstream.TLS.Cert, "upstream-cert", "", "file with the certificate that upstreams are shown; read again when it changes")
 	f.StringVar(&o.upstream.TLS.Key, "upstream-key", "", "file with its key")
 	f.BoolVar(&o.upstream.ForwardWrites, "forward-writes", false, "with --upstream: send writes there with the caller's token")
+	f.StringVar(&o.history, "history", historyAll, "with --upstream: how much history to keep: all, none, or a duration, for example 30d")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
 	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
@@ -198,6 +203,8 @@ func (o *serveOptions) journalOrUpstream(cfg *node.Config) error {
 		switch {
 		case o.nats.URL == "":
 			return failure.Try(failure.Usagef("--nats-url is needed"), "--nats-url URL, or --upstream HOST:PORT for an edge gateway")
+		case o.history != historyAll:
+			return failure.Usagef("--history requires --upstream: a process that follows the journal keeps all history")
 		case len(o.tenants) > 0 || o.upstream.TokenFile != "" || o.upstream.ForwardWrites || o.upstream.TLS != (certs.Files{}):
 			return failure.Usagef("--tenants, --token-file, --forward-writes and --upstream-... require --upstream")
 		}
@@ -219,6 +226,11 @@ func (o *serveOptions) journalOrUpstream(cfg *node.Config) error {
 			return failure.Usagef("--upstream %s: write HOST:PORT", address)
 		}
 	}
+	history, err := parseHistory(o.history)
+	if err != nil {
+		return err
+	}
+	o.upstream.History = history
 	cfg.Upstream = &o.upstream
 	if slices.Equal(o.tenants, []string{identity.AllTenants}) {
 		return nil
@@ -231,6 +243,36 @@ func (o *serveOptions) journalOrUpstream(cfg *node.Config) error {
 		cfg.Tenants = append(cfg.Tenants, t)
 	}
 	return nil
+}
+
+// Values of --history that are not durations.
+const (
+	historyAll  = "all"
+	historyNone = "none"
+)
+
+// minHistory is the shortest duration of --history: less is hardly more than none.
+const minHistory = time.Minute
+
+// parseHistory reads --history: all, none, days such as 30d, or a duration such as 12h.
+func parseHistory(text string) (replica.History, error) {
+	switch text {
+	case historyAll:
+		return replica.History{}, nil
+	case historyNone:
+		return replica.History{HeadOnly: true}, nil
+	}
+	d, err := time.ParseDuration(text)
+	if days, ok := strings.CutSuffix(text, "d"); ok {
+		var n int
+		if n, err = strconv.Atoi(days); err == nil && n <= 36500 {
+			d = time.Duration(n) * 24 * time.Hour
+		}
+	}
+	if err != nil || d < minHistory {
+		return replica.History{}, failure.Usagef("--history %s: write all, none, or a duration of at least %s, for example 30d or 12h", text, minHistory)
+	}
+	return replica.History{For: d}, nil
 }
 
 // openTLS reads the certificates of the two listeners. Whoever looks after health

@@ -30,7 +30,10 @@ type session struct {
 	// tenant as far as the settings or the token tell; empty where only the
 	// gateway knows.
 	tenant ledger.Tenant
-	conn   *grpc.ClientConn
+	// historyStart is where the log that was listed last ends because the gateway keeps no
+	// earlier history; nil if it does not.
+	historyStart *stelev1.HistoryStart
+	conn         *grpc.ClientConn
 }
 
 // connected makes a command's RunE from what it does with a session. Calls with

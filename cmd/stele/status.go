@@ -57,6 +57,9 @@ func (s *session) printStatus(st *stelev1.GetStatusResponse, head *stelev1.GetHe
 	}
 	if head != nil {
 		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
+		if start := head.HistoryStart; start != nil {
+			rows = append(rows, [2]string{"history", fmt.Sprintf("since @%d of %s", start.Revision, clock(start.Time))})
+		}
 	}
 	if st.Unrouted > 0 {
 		rows = append(rows, [2]string{"unrouted", unrouted(st)})

@@ -3,6 +3,7 @@ package replication
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,22 +67,54 @@ func (s Server) Follow(ctx context.Context, tenants []ledger.Tenant, start *stel
 	if len(start.Epoch) > 0 && string(start.Epoch) != string(epoch[:]) {
 		return fmt.Errorf("%w: it has commits of the ledger %x, and this is %s", ErrHistoryChanged, start.Epoch, epoch)
 	}
-	if err := f.compare(start.Have); err != nil {
+	if err := pruned(f.compare(start.Have)); err != nil {
 		return err
 	}
 	if err := send(&stelev1.FollowResponse{Event: &stelev1.FollowResponse_Welcome{Welcome: &stelev1.FollowWelcome{Epoch: epoch[:], Path: s.Path()}}}); err != nil {
 		return err
 	}
 	if err := f.backlog(ctx); err != nil {
-		return err
+		return pruned(err)
 	}
-	return f.live(ctx, polls)
+	return pruned(f.live(ctx, polls))
+}
+
+// pruned makes the error about history that this gateway does not keep ErrPruned.
+func pruned(err error) error {
+	var notKept *ledger.HistoryError
+	if errors.As(err, &notKept) {
+		return fmt.Errorf("%w: %w", ErrPruned, err)
+	}
+	return err
 }
 
 func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] }
 
-// compare checks that what the edge has is a part of what the replica has.
+// compare checks that what the edge has is a part of what the replica has, and that the
+// replica keeps all that the edge lacks.
 func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
+	if err := f.compareHeads(have); err != nil {
+		return err
+	}
+	heads, _ := f.Replica.AllHeads()
+	for _, h := range heads {
+		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
+			continue
+		}
+		v, err := f.Replica.View(h.Tenant, replica.At{})
+		if err != nil {
+			return err
+		}
+		err = v.CheckKept(f.sent[h.Tenant] + 1)
+		v.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *feed) compareHeads(have []*stelev1.ReplicatedHead) error {
 	for _, h := range have {
 		t, rev := ledger.Tenant(h.Tenant), ledger.Revision(h.Revision)
 		if !f.wants(t) || rev == 0 {
@@ -97,7 +130,7 @@ func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
 			if err != nil {
 				return err
 			}
-			_, id, err = v.Summary(rev)
+			id, err = idAt(v, rev)
 			v.Close()
 			if err != nil {
 				return err
@@ -109,6 +142,19 @@ func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
 		f.sent[t] = rev
 	}
 	return nil
+}
+
+// idAt is a commit's id. It is in the commit after it, too, so it is known of the last
+// commit before the history that is kept.
+func idAt(v *replica.View, rev ledger.Revision) (ledger.CommitID, error) {
+	if err := v.CheckKept(rev + 1); err != nil {
+		return ledger.CommitID{}, err
+	}
+	next, err := v.Commit(rev + 1)
+	if err != nil {
+		return ledger.CommitID{}, err
+	}
+	return next.Parent, nil
 }
 
 // backlog sends what the edge lacks, tenant by tenant: it finds that by revision, and

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 
 	"github.com/stelehq/stele/ledger"
 	bolt "go.etcd.io/bbolt"
@@ -20,9 +21,10 @@ func (s *store) scrub(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// check proves that the file is what its commits say: every tenant's chain
-// leads without a gap to its head, every change has its version, and every version
-// its commit.
+// check proves that the file is what its commits say: every tenant's chain leads without
+// a gap from where its kept history begins to its head, every change of it has its
+// version, and every version its commit. The commits before it are those that some version
+// points into, and no others.
 func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) }
 
 // checkInto is check, and shows m all that it comes to.
@@ -63,10 +65,13 @@ func checkTenants(tx *bolt.Tx) error {
 func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, m *made) error {
 	var head ledger.Head
 	var changes uint64
+	before := make(map[ledger.Revision]uint64) // how many versions point into each commit before kept
+	bases := tx.Bucket(bucketBases)
 	prefix := tenantKey(t)
 	c := tx.Bucket(bucketCommits).Cursor()
 	ids := tx.Bucket(bucketIDs)
 	var known []byte // the block of ids that the commit is in
+	knownBlock := ^uint64(0)
 	requests := tx.Bucket(bucketRequests)
 	runs := runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m}
 	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
@@ -87,14 +92,14 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if !bytes.Equal(k, commitKey(t, commit.Revision)) {
 			return damaged("commit %s%s stands at %q", commit.Tenant, commit.Revision, k)
 		}
-		if err := commit.Follows(head); err != nil {
-			return damaged("%v", err)
-		}
 		block, at := idBlock(commit.Revision)
-		if key := idBlockKey(t, block); at == 0 {
+		if block != knownBlock {
+			key := idBlockKey(t, block)
 			if known, err = unseal(bucketIDs, key, ids.Get(key)); err != nil {
 				return err
 			}
+			knownBlock = block
+			m.idBlock()
 		}
 		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
 			return damaged("the id of %s%s is not found", t, commit.Revision)
@@ -102,10 +107,22 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if id := commit.RequestID; id != "" && !bytes.Equal(requests.Get(nameKey(t, id)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
-		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
+		if err := m.commit(commit, stored, rec.kept); err != nil {
 			return err
 		}
-		if err := m.commit(commit, stored); err != nil {
+		if commit.Revision < rec.kept {
+			if before[commit.Revision], err = parseBase(k, bases.Get(k)); err != nil {
+				return err
+			}
+			continue
+		}
+		if commit.Revision == rec.kept && rec.kept > 1 {
+			head = ledger.Head{Revision: rec.kept - 1, ID: commit.Parent}
+		}
+		if err := commit.Follows(head); err != nil {
+			return damaged("%v", err)
+		}
+		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
 			return err
 		}
 		head = commit.Head(stored.sequence)
@@ -114,17 +131,29 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 	if err := runs.end(); err != nil {
 		return err
 	}
-	if head != rec.head || changes != rec.changes {
-		return damaged("the commits of %s lead to %s with %d changes, and its head is %s with %d",
-			t, head.Revision, changes, rec.head.Revision, rec.changes)
+	if head != rec.head {
+		return damaged("the commits of %s lead to %s, and its head is %s", t, head.Revision, rec.head.Revision)
 	}
-	return checkKeys(ctx, tx, t, changes, m)
+	versions := &keyCheck{tenant: t, kept: rec.kept, commits: tx.Bucket(bucketCommits), made: m, points: make(map[ledger.Revision]uint64)}
+	if err := versions.keys(ctx, tx); err != nil {
+		return err
+	}
+	if versions.found != changes || !maps.Equal(versions.points, before) {
+		return damaged("%s has %d versions since %s and its commits %d changes; %d commits before that have versions, and %d should",
+			t, versions.found, rec.kept, changes, len(versions.points), len(before))
+	}
+	for _, n := range before {
+		changes += n
+	}
+	if changes != rec.versions {
+		return damaged("%s has %d versions, and should have %d", t, changes, rec.versions)
+	}
+	return nil
 }
 
-// checkKeys walks a tenant's keys and their blocks of older versions side by side.
-func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64, m *made) error {
-	prefix := tenantKey(t)
-	c := keyCheck{tenant: t, commits: tx.Bucket(bucketCommits), made: m}
+// keys walks a tenant's keys and their blocks of older versions side by side.
+func (c *keyCheck) keys(ctx context.Context, tx *bolt.Tx) error {
+	prefix := tenantKey(c.tenant)
 	keys := tx.Bucket(bucketKeys).Cursor()
 	versions := tx.Bucket(bucketVersions).Cursor()
 	of, block := versions.Seek(prefix)
@@ -137,11 +166,11 @@ func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64
 			return err
 		}
 		c.before = 0
-		m.key(e.blocks)
+		c.made.key(e.blocks)
 		if _, err := c.list(k, e.newest); err != nil {
 			return err
 		}
-		for range e.blocks {
+		for i := range e.blocks {
 			key, oldest, ok := splitVersion(of)
 			if !ok || !bytes.Equal(key, k) {
 				return damaged("the versions after those of %q are %q", k, of)
@@ -150,7 +179,9 @@ func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64
 			if err != nil {
 				return err
 			}
-			if n, err := c.list(k, older); err != nil || n != blockSize || c.before != oldest {
+			// The last one has lost the versions that are no longer kept.
+			n, err := c.list(k, older)
+			if short := i == e.blocks-1 && c.kept > 1 && 0 < n && n < blockSize; err != nil || n != blockSize && !short || c.before != oldest {
 				return errors.Join(err, damaged("versions %q are %d up to %s", of, n, c.before))
 			}
 			of, block = versions.Next()
@@ -159,19 +190,18 @@ func checkKeys(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, changes uint64
 	if bytes.HasPrefix(of, prefix) {
 		return damaged("versions %q have no key", of)
 	}
-	if c.found != changes {
-		return damaged("%s has %d versions and its commits %d changes", t, c.found, changes)
-	}
 	return nil
 }
 
 // keyCheck compares versions with the commits that they point into.
 type keyCheck struct {
 	tenant  ledger.Tenant
+	kept    ledger.Revision
 	commits *bolt.Bucket
 	made    *made
-	found   uint64
-	before  ledger.Revision // the last of the key's versions so far; 0 for none
+	found   uint64                     // versions since kept
+	points  map[ledger.Revision]uint64 // those before it, by the commit that they point into
+	before  ledger.Revision            // the last of the key's versions so far; 0 for none
 }
 
 func (c *keyCheck) list(key []byte, list pointers) (n int, err error) {
@@ -195,8 +225,15 @@ func (c *keyCheck) list(key []byte, list pointers) (n int, err error) {
 		if _, err := p.cut(key, commit.encoded); err != nil {
 			return n, err
 		}
-		c.made.version(key, p)
+		switch {
+		case p.revision >= c.kept:
+			c.made.version(key, p)
+			c.found++
+		case c.before > 0 && c.before < c.kept || p.length == 0:
+			return n, damaged("version %s of %q should have been dropped: history is kept since %s", p.revision, key, c.kept)
+		default:
+			c.points[p.revision]++
+		}
 		c.before = p.revision
-		c.found++
 	}
 }

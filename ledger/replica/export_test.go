@@ -1,6 +1,9 @@
 package replica
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Flush writes what is applied into the file now.
 func (r *Replica) Flush() error { return r.store.Load().flush() }
@@ -24,4 +27,26 @@ func (r *Replica) Check(ctx context.Context) (current bool, err error) {
 	}
 	err = s.check(ctx)
 	return r.store.Load() == s, err
+}
+
+// Prune drops history as it is at a time, in transactions of about so many changes, and
+// calls after with how many tenants are left after each of them.
+func (r *Replica) Prune(now time.Time, changes int, after func(left int)) error {
+	s := r.store.Load()
+	s.pruneChanges = changes
+	todo, err := s.announce(now)
+	for err == nil && len(todo) > 0 {
+		if todo, err = s.pruneSome(todo); err == nil {
+			after(len(todo))
+		}
+	}
+	return err
+}
+
+// NoFlushLoop keeps replicas that are opened until restore is called from flushing and
+// pruning by themselves.
+func NoFlushLoop() (restore func()) {
+	was := flushInterval
+	flushInterval = time.Hour
+	return func() { flushInterval = was }
 }

@@ -53,7 +53,7 @@ func (s *store) flush() (err error) {
 func (s *store) recordAt(t ledger.Tenant, last tailCommit) tenantRecord {
 	rec := s.tenants[t].tenantRecord
 	for _, c := range s.active.tenants[t].commits {
-		rec.changes -= uint64(len(c.Changes))
+		rec.versions -= uint64(len(c.Changes))
 	}
 	rec.head = last.Head(last.sequence)
 	return rec

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,10 +14,9 @@ import (
 
 // How often the replica asks the journal whether it holds everything (which bounds
 // the age of its answers), and flushes what is applied.
-const (
-	pollInterval  = 500 * time.Millisecond
-	flushInterval = 5 * time.Second
-)
+const pollInterval = 500 * time.Millisecond
+
+var flushInterval = 5 * time.Second // a variable for tests
 
 // rewindPatience is that of a follower.
 var rewindPatience = 20 * time.Second
@@ -27,6 +27,11 @@ func (r *Replica) Follow(j follower.Journal) error {
 	s := r.store.Load()
 	if s != nil && s.epoch != j.Epoch() {
 		return fmt.Errorf("replica %s is of the ledger %s, and the journal of %s: give this ledger a folder of its own", r.cfg.Path, s.epoch, j.Epoch())
+	}
+	if s != nil && s.dropped() {
+		if err := r.rebuild(j.Epoch(), errors.New("it does not keep all history, which a replica of a journal needs")); err != nil {
+			return err
+		}
 	}
 	if s == nil {
 		if err := r.build(j.Epoch()); err != nil {
@@ -44,7 +49,7 @@ func (r *Replica) Follow(j follower.Journal) error {
 }
 
 func (r *Replica) build(e ledger.Epoch) error {
-	s, err := openStore(r.cfg.Path, r.cfg.Tenants, &e)
+	s, err := openStore(r.cfg.Path, r.cfg.Tenants, r.cfg.History, &e)
 	if err != nil {
 		return err
 	}
@@ -147,10 +152,13 @@ func (s *store) holds(m journal.Message) bool {
 	return s.active.holds(m) || s.frozen != nil && s.frozen.holds(m)
 }
 
-// flushLoop flushes when a tail is full, and what there is every few seconds.
+// flushLoop flushes when a tail is full, and what there is every few seconds. It also
+// drops the history that is not to be kept: at the first tick, after every flush if only
+// the heads are kept, and otherwise from time to time.
 func (s *store) flushLoop(ctx context.Context) error {
 	tick := time.NewTicker(flushInterval)
 	defer tick.Stop()
+	var pruned time.Time
 	for {
 		select {
 		case <-s.full:
@@ -158,10 +166,18 @@ func (s *store) flushLoop(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if s.pending() {
+		flushed := s.pending()
+		if flushed {
 			if err := s.flush(); err != nil {
 				return err
 			}
+		}
+		now := time.Now()
+		if s.history.limited() && (flushed && s.history.HeadOnly || now.Sub(pruned) >= pruneInterval) {
+			if err := s.prune(ctx, now); err != nil {
+				return err
+			}
+			pruned = now
 		}
 	}
 }

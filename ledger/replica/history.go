@@ -10,11 +10,15 @@ import (
 )
 
 // Version returns what was in force for a key at a revision; the zero Version
-// when nobody had ever set it.
+// when nobody had ever set it. The error is a *ledger.HistoryError for a revision before
+// the one that the kept history begins after.
 func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, err error) {
 	defer v.guard(&err)
 	if at > v.head {
 		return found, &ledger.RangeError{Tenant: v.tenant, Revision: at, Head: v.head}
+	}
+	if at > 0 && at+1 < v.kept { // that of the state before kept is there, because its commit replaced it
+		return found, v.notKept(at, time.Time{})
 	}
 	got, _, err := v.versionAt(string(key), at)
 	return ledger.Version{Revision: got.revision, Value: ledger.Value(got.value)}, err
@@ -31,6 +35,11 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 	older, newer := min(from, to), max(from, to)
 	if newer > v.head {
 		return &ledger.RangeError{Tenant: v.tenant, Revision: newer, Head: v.head}
+	}
+	for _, r := range []ledger.Revision{older, newer} { // the state before any commit is known: it is empty
+		if r > 0 && r < v.kept {
+			return v.notKept(r, time.Time{})
+		}
 	}
 	var failed error
 	err = v.walk(prefix, start, v.head, older, true, func(kv keyVersion) bool {
@@ -68,6 +77,9 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 // after start, until yield returns false.
 func (v *View) Changed(since ledger.Revision, start string, yield func(ledger.Key, ledger.Version) bool) (err error) {
 	defer v.guard(&err)
+	if since > 0 && since < v.kept {
+		return v.notKept(since, time.Time{})
+	}
 	return v.walk("", start, v.rev, since, true, func(kv keyVersion) bool {
 		return kv.revision <= since || yield(ledger.Key(kv.key), ledger.Version{Revision: kv.revision, Value: ledger.Value(kv.value)})
 	})
@@ -81,25 +93,35 @@ func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
 		return v.revisionAt(at.Time)
 	case at.Revision > v.head:
 		return 0, &ledger.RangeError{Tenant: v.tenant, Revision: at.Revision, Head: v.head}
+	case at.Revision > 0 && at.Revision < v.kept:
+		return 0, v.notKept(at.Revision, time.Time{})
 	}
 	return at.Revision, nil
 }
 
 // Since finds the first commit that is not earlier than a time; the one after the
-// head when all are.
+// head when all are. If that may be one whose history is not kept, it is the last of
+// these.
 func (v *View) Since(at time.Time) (rev ledger.Revision, err error) {
 	defer v.guard(&err)
 	if err := v.hasCome(at); err != nil {
 		return 0, err
 	}
-	return v.firstAfter(at.Add(-1))
+	rev, err = v.firstAfter(at.Add(-1))
+	if rev == v.kept && v.kept > 1 {
+		rev--
+	}
+	return rev, err
 }
 
-// Summary is a commit without its changes, and its id.
+// Summary is a commit without its changes, and its id. Its errors are those of Commit.
 func (v *View) Summary(rev ledger.Revision) (s ledger.Summary, id ledger.CommitID, err error) {
 	defer v.guard(&err)
 	if c, ok := v.tailCommit(rev); ok {
 		return c.Summary(), c.ID, nil
+	}
+	if rev < v.kept && v.lookup(&v.commits, bucketCommits, commitKey(v.tenant, rev)) == nil {
+		return s, id, v.notKept(rev, time.Time{})
 	}
 	s, encoded, err := v.summarize(rev)
 	return s, ledger.IDOf(encoded), err
@@ -138,9 +160,13 @@ type Query struct {
 const scanBudget = 20_000
 
 // Log yields the commits that the query selects, newest first, until yield
-// returns false. It returns the revision to go on from, 0 when there is none.
+// returns false. It returns the revision to go on from, 0 when there is none. It ends at
+// HistoryStart; the error is a *ledger.HistoryError if it would begin before that.
 func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revision, err error) {
 	defer v.guard(&err)
+	if q.From > 0 && q.From < v.kept {
+		return 0, v.notKept(q.From, time.Time{})
+	}
 	revisions, err := v.candidates(q)
 	if err != nil {
 		return 0, err
@@ -148,7 +174,7 @@ func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revisi
 	for budget := scanBudget; ; budget-- {
 		rev, ok, err := revisions.next()
 		switch {
-		case err != nil || !ok || rev < q.To:
+		case err != nil || !ok || rev < max(q.To, v.kept):
 			return 0, err
 		case budget == 0:
 			return rev, nil

@@ -12,13 +12,20 @@ import (
 // no key holds, so that each tenant's entries stand together and in key order.
 //
 //	meta      format, epoch, tenants, position
-//	tenants   tenant                     -> head, number of changes
+//	tenants   tenant                     -> head, number of versions, kept
 //	commits   tenant 0 revision          -> checksum, time, sequence, stored bytes
 //	keys      tenant 0 key               -> checksum, number of blocks, its newest versions
 //	versions  tenant 0 key 0 ^revision   -> checksum, a block of versions before those
 //	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
 //	requests  tenant 0 request id        -> revision
 //	records   sequence tenant            -> checksum, its first revision there, number of commits
+//	bases     tenant 0 revision          -> checksum, how many versions point into the commit
+//
+// A replica that drops history has, of each tenant, all commits from a revision on, which
+// is called kept, with all their versions and the runs of records that lead to them.
+// Before kept it has for each key that was set then the one version that was in force at
+// kept-1, and the commits that such versions point into; bases counts these. Kept is 1
+// while nothing was dropped.
 var (
 	bucketMeta     = boltfile.Meta
 	bucketTenants  = []byte("tenants")
@@ -28,6 +35,7 @@ var (
 	bucketIDs      = []byte("ids")
 	bucketRequests = []byte("requests")
 	bucketRecords  = []byte("records")
+	bucketBases    = []byte("bases")
 
 	metaTenants  = []byte("tenants")
 	metaPosition = []byte("position")
@@ -36,8 +44,8 @@ var (
 // kind has the version of everything in this file.
 var kind = &boltfile.Kind{
 	Name:    "replica",
-	Format:  "stele-replica-3",
-	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests, bucketRecords},
+	Format:  "stele-replica-4",
+	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests, bucketRecords, bucketBases},
 }
 
 func damaged(what string, args ...any) error { return kind.Damaged(what, args...) }
@@ -153,8 +161,11 @@ func splitCommit(key, b []byte) (storedCommit, error) {
 
 // tenantRecord is what the tenants bucket holds.
 type tenantRecord struct {
-	head    ledger.Head
-	changes uint64
+	head ledger.Head
+	// versions that the tenant's keys have in all.
+	versions uint64
+	// kept is the first revision from which on history is complete; at most the head's.
+	kept ledger.Revision
 }
 
 func (r tenantRecord) bytes(key []byte) []byte {
@@ -162,7 +173,8 @@ func (r tenantRecord) bytes(key []byte) []byte {
 	b = append(b, r.head.ID[:]...)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Time))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Sequence))
-	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, r.changes))
+	b = binary.BigEndian.AppendUint64(b, r.versions)
+	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, uint64(r.kept)))
 }
 
 func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
@@ -170,7 +182,7 @@ func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
 	if err != nil {
 		return tenantRecord{}, err
 	}
-	if len(b) != 4*8+len(ledger.CommitID{}) {
+	if len(b) != 5*8+len(ledger.CommitID{}) {
 		return tenantRecord{}, damaged("tenant %q has %d bytes", key, len(b))
 	}
 	var r tenantRecord
@@ -178,7 +190,11 @@ func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
 	b = b[8+copy(r.head.ID[:], b[8:]):]
 	r.head.Time = int64(binary.BigEndian.Uint64(b))
 	r.head.Sequence = ledger.Sequence(binary.BigEndian.Uint64(b[8:]))
-	r.changes = binary.BigEndian.Uint64(b[16:])
+	r.versions = binary.BigEndian.Uint64(b[16:])
+	r.kept = ledger.Revision(binary.BigEndian.Uint64(b[24:]))
+	if r.kept == 0 || r.kept > r.head.Revision {
+		return tenantRecord{}, damaged("tenant %q keeps history since %s, and its head is %s", key, r.kept, r.head.Revision)
+	}
 	return r, nil
 }
 

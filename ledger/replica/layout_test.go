@@ -56,7 +56,7 @@ func FuzzEntries(f *testing.F) {
 	key := nameKey("acme", "a/b")
 	versions := []pointer{{9, span{1, 2}, boltfile.Checksum(key, []byte("bc"))}, {7, span{}, 0}}
 	f.Add(key, sealKey(key, 3, versions))
-	f.Add(key, tenantRecord{head: ledger.Head{Revision: 3, Time: -1}, changes: 9}.bytes(key))
+	f.Add(key, tenantRecord{head: ledger.Head{Revision: 3, Time: -1}, versions: 9, kept: 2}.bytes(key))
 	f.Add(key, positionValue(9, time.Unix(1, 0)))
 	f.Add(key, sealPointers(key, nil, versions)[4:])
 	f.Add(versionKey(key, 9), storedCommit{1, 2, []byte("abc")}.value(key))

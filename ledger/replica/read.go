@@ -44,7 +44,9 @@ type View struct {
 	s      *store
 	tenant ledger.Tenant
 	// rev is the revision that is read, head the newest when it was opened.
-	rev, head      ledger.Revision
+	rev, head ledger.Revision
+	// kept is the first revision whose history the replica keeps; 0 without a head.
+	kept           ledger.Revision
 	newest         ledger.Head
 	active, frozen *tail
 	tx             *bolt.Tx
@@ -66,8 +68,11 @@ func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
 		return 0, &ledger.RangeError{Tenant: v.tenant, Time: at}
 	}
 	after, err := v.firstAfter(at)
-	if err != nil || after > 1 {
+	if err != nil || after > v.kept {
 		return after - 1, err
+	}
+	if v.kept > 1 {
+		return 0, v.notKept(0, at)
 	}
 	first, err := v.timeOf(1)
 	if err != nil {
@@ -84,22 +89,25 @@ func (v *View) hasCome(at time.Time) error {
 	return nil
 }
 
-// firstAfter finds the first commit that is later; the one after the head when
-// none is.
+// firstAfter finds the first commit that is later, among those whose history is kept; the
+// one after the head when none is.
 func (v *View) firstAfter(at time.Time) (ledger.Revision, error) {
 	nanos := int64(-1) // no commit is before 1970
 	if at.Unix() >= 0 {
 		nanos = at.UnixNano()
 	}
 	var failed error
-	notAfter := sort.Search(int(v.head), func(i int) bool {
-		t, err := v.timeOf(ledger.Revision(i + 1))
+	if v.head == 0 {
+		return 1, nil
+	}
+	notAfter := sort.Search(int(v.head-v.kept)+1, func(i int) bool {
+		t, err := v.timeOf(v.kept + ledger.Revision(i))
 		if err != nil {
 			failed = err
 		}
 		return t > nanos
 	})
-	return ledger.Revision(notAfter) + 1, failed
+	return v.kept + ledger.Revision(notAfter), failed
 }
 
 func (v *View) timeOf(r ledger.Revision) (int64, error) {
@@ -151,6 +159,9 @@ func (v *View) commit(r ledger.Revision) (*ledger.Commit, error) {
 	}
 	if c, ok := v.tailCommit(r); ok {
 		return c.Commit, nil
+	}
+	if r < v.kept && v.lookup(&v.commits, bucketCommits, commitKey(v.tenant, r)) == nil {
+		return nil, v.notKept(r, time.Time{})
 	}
 	return readCommit(v.tx, v.tenant, r)
 }
@@ -365,6 +376,9 @@ func (v *View) findID(id []byte) (ledger.Revision, error) {
 			if r > v.head || !bytes.Equal(body[i:i+idBytes], id[:idBytes]) {
 				continue
 			}
+			if r < v.kept && v.lookup(&v.commits, bucketCommits, commitKey(v.tenant, r)) == nil {
+				continue
+			}
 			c, err := v.commit(r)
 			if err != nil {
 				return 0, err
@@ -373,6 +387,9 @@ func (v *View) findID(id []byte) (ledger.Revision, error) {
 				return r, nil
 			}
 		}
+	}
+	if v.kept > 1 {
+		return 0, ledger.NotFound("%s has no commit since %s whose id begins with %x, and this gateway does not keep those before", v.tenant, v.kept, id)
 	}
 	return 0, ledger.NotFound("%s has no commit whose id begins with %x", v.tenant, id)
 }

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/internal/boltfile"
@@ -92,7 +93,8 @@ func (r *Recorded) Commit() (*ledger.Commit, error) {
 
 // Records yields the commits of all records after a position, in the order of the
 // journal, until yield returns false. The commits of one record, which has no order
-// between tenants, are sorted by tenant. Commits of tenants that are not wanted are not
+// between tenants, are sorted by tenant. Those before the history that is kept are left
+// out. Commits of tenants that are not wanted are not
 // read; a nil wanted selects all. It returns the position up to which everything was
 // yielded, from which a caller can continue.
 func (r *Replica) Records(after ledger.Sequence, wanted func(ledger.Tenant) bool, yield func(Recorded) bool) (ledger.Sequence, error) {
@@ -312,7 +314,7 @@ func (c *runCheck) end() error {
 }
 
 // TenantRecords yields a tenant's commits after a revision, in their order, until yield
-// returns false.
+// returns false. The error is a *ledger.HistoryError if some of them are not kept.
 func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield func(Recorded) bool) (err error) {
 	s := r.store.Load()
 	if s == nil {
@@ -322,6 +324,10 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 	defer debug.SetPanicOnFault(v.faults)
 	defer v.guard(&err)
 	s.mu.RLock()
+	if ts := s.tenants[t]; ts != nil {
+		v.tenant, v.kept = t, ts.start
+		v.active, v.frozen = s.active, s.frozen
+	}
 	var tails []tailCommit
 	for _, tail := range []*tail{s.frozen, s.active} {
 		if tail != nil && tail.tenants[t] != nil {
@@ -334,6 +340,10 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
 	}
 	defer tx.Rollback()
+	if after+1 < v.kept {
+		v.tx = tx // ended above
+		return v.notKept(after+1, time.Time{})
+	}
 	prefix := tenantKey(t)
 	commits := tx.Bucket(bucketCommits).Cursor()
 	for k, b := commits.Seek(commitKey(t, after+1)); bytes.HasPrefix(k, prefix); k, b = commits.Next() {

@@ -34,7 +34,11 @@ type Config struct {
 	Path string
 	// Tenants to hold; empty for all.
 	Tenants []ledger.Tenant
-	Log     *slog.Logger
+	// History is how much of it to keep. A replica that follows a journal keeps all.
+	History History
+	// Upstream is the addresses that a *ledger.HistoryError names.
+	Upstream string
+	Log      *slog.Logger
 }
 
 // Replica is open until Close. It is safe for use by many goroutines.
@@ -66,7 +70,7 @@ func Open(cfg Config) (*Replica, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, ctx: ctx, cancel: cancel, damage: make(chan damageReport, 1)}
-	s, err := openStore(cfg.Path, cfg.Tenants, nil)
+	s, err := openStore(cfg.Path, cfg.Tenants, cfg.History, nil)
 	if errors.Is(err, boltfile.ErrDamaged) {
 		err = kind.SetAside(cfg.Path, cfg.Log, err)
 	}

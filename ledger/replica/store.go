@@ -25,8 +25,13 @@ import (
 // A reader therefore takes r and its transaction under one read lock, and a
 // freeze needs the write lock.
 type store struct {
-	db    *bolt.DB
-	epoch ledger.Epoch
+	db      *bolt.DB
+	epoch   ledger.Epoch
+	history History
+	// flushBytes is the size of a tail, in bytes, at which it is flushed.
+	flushBytes int
+	// pruneChanges is about how many changes' commits a transaction drops.
+	pruneChanges int
 	// gone is closed when the file is rebuilt: nothing is applied here any more.
 	gone chan struct{}
 
@@ -51,6 +56,9 @@ type store struct {
 
 type tenantState struct {
 	tenantRecord
+	// start is the first revision that readers may ask for. It is at or after kept: it
+	// moves before the file loses what is older.
+	start ledger.Revision
 	// moved is closed when the head moves; nil while nobody waits.
 	moved chan struct{}
 }
@@ -73,6 +81,10 @@ type progress struct {
 // fill meanwhile; then whoever applies waits.
 const flushBytes = 64 << 20
 
+// limitedFlushBytes is flushBytes of a replica that drops history: what is dropped soon
+// is not to make the file large.
+const limitedFlushBytes = 8 << 20
+
 // A mapping that grows must wait for all readers, which may wait for the lock
 // that a new reader holds; so it starts larger than a replica gets: 64 GiB where
 // pointers have 64 bits. This is address space, not memory.
@@ -81,7 +93,7 @@ const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 // openStore opens the file. If there is none, it creates one for the ledger created,
 // or returns nil if that is nil. An error with boltfile.ErrDamaged in its chain means
 // that the file should be set aside.
-func openStore(path string, tenants []ledger.Tenant, created *ledger.Epoch) (*store, error) {
+func openStore(path string, tenants []ledger.Tenant, h History, created *ledger.Epoch) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
@@ -91,11 +103,15 @@ func openStore(path string, tenants []ledger.Tenant, created *ledger.Epoch) (*st
 	}
 	s := &store{
 		db:      db,
+		history: h, flushBytes: flushBytes, pruneChanges: maxPruneChanges,
 		tenants: make(map[ledger.Tenant]*tenantState),
 		active:  newTail(),
 		room:    make(chan struct{}),
 		full:    make(chan struct{}, 1),
 		gone:    make(chan struct{}),
+	}
+	if h.limited() {
+		s.flushBytes = limitedFlushBytes
 	}
 	if err := s.load(tenants, created); err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -154,7 +170,7 @@ func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error)
 			if err != nil {
 				return damaged("tenant: %v", err)
 			}
-			s.tenants[t] = &tenantState{tenantRecord: rec}
+			s.tenants[t] = &tenantState{tenantRecord: rec, start: rec.kept}
 			// The chain's end is in the file, or the file is not what was written.
 			c, err := readCommit(tx, t, rec.head.Revision)
 			if err != nil {
@@ -230,7 +246,7 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 	for i, c := range commits {
 		ts := s.tenant(c.Tenant)
 		s.active.add(c, seq)
-		ts.changes += uint64(len(c.Changes))
+		ts.versions += uint64(len(c.Changes))
 		if i+1 < len(commits) && commits[i+1].Tenant == c.Tenant {
 			continue
 		}
@@ -240,7 +256,7 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 			ts.moved = nil
 		}
 	}
-	if s.active.bytes > flushBytes {
+	if s.active.bytes > s.flushBytes {
 		select {
 		case s.full <- struct{}{}:
 		default:
@@ -252,7 +268,7 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 func (s *store) tenant(t ledger.Tenant) *tenantState {
 	ts := s.tenants[t]
 	if ts == nil {
-		ts = &tenantState{}
+		ts = &tenantState{tenantRecord: tenantRecord{kept: 1}, start: 1}
 		s.tenants[t] = ts
 	}
 	return ts
@@ -275,6 +291,9 @@ func (s *store) same(commits []*ledger.Commit) error {
 	for _, c := range commits {
 		if head := s.headLocked(c.Tenant); c.Revision > head.Revision {
 			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: "the journal holds it where the replica has seen no such commit"}
+		}
+		if c.Revision < s.tenants[c.Tenant].start {
+			continue // it may be dropped; it was checked when it came
 		}
 		have, err := s.commitLocked(c.Tenant, c.Revision)
 		if err != nil {
@@ -363,7 +382,7 @@ func (p *progress) settle() {
 func (s *store) waitRoom(done <-chan struct{}) {
 	for {
 		s.mu.RLock()
-		full, room := s.frozen != nil && s.active.bytes > flushBytes, s.room
+		full, room := s.frozen != nil && s.active.bytes > s.flushBytes, s.room
 		s.mu.RUnlock()
 		if !full {
 			return

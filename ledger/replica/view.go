@@ -22,6 +22,7 @@ func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
 // View opens the tenant's state at a moment. Close it, in the same goroutine.
 //
 // Errors: *ledger.RangeError for a moment that the history does not have;
+// *ledger.HistoryError for one before the history that the replica keeps;
 // ledger.ErrUnavailable while the replica is being built.
 func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
 	s := r.store.Load()
@@ -53,6 +54,7 @@ func (v *View) open() error {
 	if ts := v.s.tenants[v.tenant]; ts != nil {
 		v.newest = ts.head
 		v.head = ts.head.Revision
+		v.kept = ts.start
 		v.rev = v.head
 	}
 	tx, err := v.s.db.Begin(false)
@@ -116,8 +118,38 @@ func (v *View) Keys(prefix ledger.Prefix, from string, yield func(Entry) bool) (
 	return v.listKeys(prefix, from, yield)
 }
 
+// HistoryStart is the first revision whose history the replica keeps, and its time; ok is
+// false if it keeps all.
+func (v *View) HistoryStart() (rev ledger.Revision, at time.Time, ok bool, err error) {
+	defer v.guard(&err)
+	if v.kept <= 1 {
+		return 0, at, false, nil
+	}
+	nanos, err := v.timeOf(v.kept)
+	return v.kept, time.Unix(0, nanos), err == nil, err
+}
+
+// CheckKept returns a *ledger.HistoryError if some commit from a revision on is not kept.
+func (v *View) CheckKept(from ledger.Revision) (err error) {
+	defer v.guard(&err)
+	if from >= v.kept {
+		return nil
+	}
+	return v.notKept(from, time.Time{})
+}
+
+// notKept is the error about a revision or a time before what is kept.
+func (v *View) notKept(rev ledger.Revision, at time.Time) error {
+	first, err := v.timeOf(v.kept)
+	if err != nil {
+		return err
+	}
+	return &ledger.HistoryError{Tenant: v.tenant, Revision: rev, Time: at, First: v.kept, FirstTime: time.Unix(0, first), Upstream: v.r.cfg.Upstream}
+}
+
 // Commit returns one commit. The error is a *ledger.RangeError when the view's
-// head is older.
+// head is older, and a *ledger.HistoryError when the commit is not kept. A commit before
+// the history that is kept is there as long as it has set a value that is in force.
 func (v *View) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {
 	defer v.guard(&err)
 	return v.commit(rev)
@@ -132,7 +164,8 @@ func (v *View) FindID(id []byte) (rev ledger.Revision, err error) {
 	return v.findID(id)
 }
 
-// Request finds the commit that a request id made.
+// Request finds the commit that a request id made. One that is not kept is not found;
+// that does no harm, because a replica that drops history takes no writes.
 func (v *View) Request(id string) (rev ledger.Revision, ok bool, err error) {
 	defer v.guard(&err)
 	return v.request(id)

@@ -74,11 +74,18 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 		was = known{}
 	}
 	var changed []Document
-	err := state.Diff(was.head, head, Tag, "", func(d ledger.KeyDiff) bool {
-		p, _ := PrefixOf(d.Key)
-		changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
-		return true
-	})
+	diff := func() error {
+		return state.Diff(was.head, head, Tag, "", func(d ledger.KeyDiff) bool {
+			p, _ := PrefixOf(d.Key)
+			changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
+			return true
+		})
+	}
+	err := diff()
+	if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
+		was = known{} // all that there are now
+		err = diff()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
 	}

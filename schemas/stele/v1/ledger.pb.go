@@ -1052,6 +1052,9 @@ type ListCommitsResponse struct {
 	// Empty on the last page.
 	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// Set on the last page if earlier commits may match, and this gateway does not keep
+	// them.
+	HistoryStart  *HistoryStart `protobuf:"bytes,4,opt,name=history_start,json=historyStart,proto3" json:"history_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1103,6 +1106,13 @@ func (x *ListCommitsResponse) GetNextPageToken() string {
 func (x *ListCommitsResponse) GetSnapshot() *Snapshot {
 	if x != nil {
 		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *ListCommitsResponse) GetHistoryStart() *HistoryStart {
+	if x != nil {
+		return x.HistoryStart
 	}
 	return nil
 }
@@ -2746,8 +2756,11 @@ type GetHeadResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Snapshot *Snapshot              `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Empty while the tenant has no commit.
-	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Id   []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Where the history that this gateway keeps of the tenant begins; absent if it keeps
+	// all.
+	HistoryStart  *HistoryStart `protobuf:"bytes,4,opt,name=history_start,json=historyStart,proto3" json:"history_start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2803,6 +2816,67 @@ func (x *GetHeadResponse) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetHeadResponse) GetHistoryStart() *HistoryStart {
+	if x != nil {
+		return x.HistoryStart
+	}
+	return nil
+}
+
+// HistoryStart is the oldest state that can be read at an edge gateway that does not keep
+// all history.
+type HistoryStart struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryStart) Reset() {
+	*x = HistoryStart{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryStart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryStart) ProtoMessage() {}
+
+func (x *HistoryStart) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
+func (*HistoryStart) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *HistoryStart) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *HistoryStart) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2811,7 +2885,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +2897,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +2910,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 type GetStatusResponse struct {
@@ -2873,7 +2947,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2885,7 +2959,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2898,7 +2972,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3020,7 +3094,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3032,7 +3106,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3045,7 +3119,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3105,7 +3179,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3191,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3204,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3174,7 +3248,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3186,7 +3260,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3199,7 +3273,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3256,7 +3330,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3342,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3355,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3312,7 +3386,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3324,7 +3398,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3337,7 +3411,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3403,7 +3477,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3415,7 +3489,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3428,7 +3502,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3537,11 +3611,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x15only_matching_changes\x18\v \x01(\bR\x13onlyMatchingChanges\x12'\n" +
 	"\x0fprevious_values\x18\f \x01(\bR\x0epreviousValues\x12\x18\n" +
 	"\aencoded\x18\r \x01(\bR\aencodedB\x06\n" +
-	"\x04keys\"\x9d\x01\n" +
+	"\x04keys\"\xda\x01\n" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xac\x02\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12;\n" +
+	"\rhistory_start\x18\x04 \x01(\v2\x16.stele.v1.HistoryStartR\fhistoryStart\"\xac\x02\n" +
 	"\x15ListAllCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
@@ -3677,11 +3752,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"3\n" +
 	"\x0eGetHeadRequest\x12!\n" +
-	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\x81\x01\n" +
+	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\xbe\x01\n" +
 	"\x0fGetHeadResponse\x12.\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12;\n" +
+	"\rhistory_start\x18\x04 \x01(\v2\x16.stele.v1.HistoryStartR\fhistoryStart\"Z\n" +
+	"\fHistoryStart\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
 	"\x10GetStatusRequest\"\x83\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
@@ -3763,7 +3842,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -3803,114 +3882,118 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*ShredTenantResponse)(nil),     // 35: stele.v1.ShredTenantResponse
 	(*GetHeadRequest)(nil),          // 36: stele.v1.GetHeadRequest
 	(*GetHeadResponse)(nil),         // 37: stele.v1.GetHeadResponse
-	(*GetStatusRequest)(nil),        // 38: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 39: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 40: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 41: stele.v1.JournalStatus
-	(*Principal)(nil),               // 42: stele.v1.Principal
-	(*Allowed)(nil),                 // 43: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 44: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 45: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 46: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 47: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 48: stele.v1.Commit
-	(*Snapshot)(nil),                // 49: stele.v1.Snapshot
-	(*At)(nil),                      // 50: stele.v1.At
-	(*durationpb.Duration)(nil),     // 51: google.protobuf.Duration
-	(*ReadRecord)(nil),              // 52: stele.v1.ReadRecord
+	(*HistoryStart)(nil),            // 38: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 39: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 40: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 41: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 42: stele.v1.JournalStatus
+	(*Principal)(nil),               // 43: stele.v1.Principal
+	(*Allowed)(nil),                 // 44: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 45: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 46: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 47: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 48: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 49: stele.v1.Commit
+	(*Snapshot)(nil),                // 50: stele.v1.Snapshot
+	(*At)(nil),                      // 51: stele.v1.At
+	(*durationpb.Duration)(nil),     // 52: google.protobuf.Duration
+	(*ReadRecord)(nil),              // 53: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	46, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	47, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	47, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	47, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	48, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	48, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	21, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	48, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	47, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	49, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	48, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	49, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	50, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	50, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	50, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	51, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	49, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	47, // 18: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	47, // 19: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	16, // 20: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	9,  // 21: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	16, // 22: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	51, // 23: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	50, // 24: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	50, // 25: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	21, // 26: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	49, // 27: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	50, // 28: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	24, // 29: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	49, // 30: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	47, // 31: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	50, // 32: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 33: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	46, // 34: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 35: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	46, // 36: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	47, // 37: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	47, // 38: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	52, // 39: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	33, // 40: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	47, // 41: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	49, // 42: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	47, // 43: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	41, // 44: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	47, // 45: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	42, // 46: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	40, // 47: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	47, // 48: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	51, // 49: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	47, // 50: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	43, // 51: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 52: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 53: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 54: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 55: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 56: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	19, // 57: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	22, // 58: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	25, // 59: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	27, // 60: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	36, // 61: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	29, // 62: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 63: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 64: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	31, // 65: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	34, // 66: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	38, // 67: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	44, // 68: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 69: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 70: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 71: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 72: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 73: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	20, // 74: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	23, // 75: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	26, // 76: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	28, // 77: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	37, // 78: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	30, // 79: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 80: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 81: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	32, // 82: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	35, // 83: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	39, // 84: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	45, // 85: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	69, // [69:86] is the sub-list for method output_type
-	52, // [52:69] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	50, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	38, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	48, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	48, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	16, // 23: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	52, // 24: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	51, // 25: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	51, // 26: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	21, // 27: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	50, // 28: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 29: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	24, // 30: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	50, // 31: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	48, // 32: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	51, // 33: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 34: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	47, // 35: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 36: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	47, // 37: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	48, // 38: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	48, // 39: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	53, // 40: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	33, // 41: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	48, // 42: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	50, // 43: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	48, // 44: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	38, // 45: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	48, // 46: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	42, // 47: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	48, // 48: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	43, // 49: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	41, // 50: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	48, // 51: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	52, // 52: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	48, // 53: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	44, // 54: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 55: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 56: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 57: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 58: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 59: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	19, // 60: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	22, // 61: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	25, // 62: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	27, // 63: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	36, // 64: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	29, // 65: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 66: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 67: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	31, // 68: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	34, // 69: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	39, // 70: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	45, // 71: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 72: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 73: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 74: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 75: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 76: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	20, // 77: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	23, // 78: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	26, // 79: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	28, // 80: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	37, // 81: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	30, // 82: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 83: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 84: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	32, // 85: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	35, // 86: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	40, // 87: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	46, // 88: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	72, // [72:89] is the sub-list for method output_type
+	55, // [55:72] is the sub-list for method input_type
+	55, // [55:55] is the sub-list for extension type_name
+	55, // [55:55] is the sub-list for extension extendee
+	0,  // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -3933,7 +4016,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[25].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[44].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[45].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -3943,7 +4026,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   46,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

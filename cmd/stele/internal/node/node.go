@@ -145,7 +145,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
-	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), Log: cfg.Log}); err != nil {
+	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), History: cfg.history(), Upstream: cfg.upstreams(), Log: cfg.Log}); err != nil {
 		return n, err
 	}
 	n.routes = routes.NewSource(n.replica, cfg.Routes, cfg.Log)

@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )
@@ -29,6 +30,24 @@ type Upstream struct {
 	Plaintext bool
 	// ForwardWrites sends writes to the upstream with the caller's token.
 	ForwardWrites bool
+	// History is how much of it to keep.
+	History replica.History
+}
+
+// history is what the replica keeps: all, unless the process is an edge.
+func (c Config) history() replica.History {
+	if c.Upstream == nil {
+		return replica.History{}
+	}
+	return c.Upstream.History
+}
+
+// upstreams are the addresses to name to callers that ask for history that is not kept.
+func (c Config) upstreams() string {
+	if c.Upstream == nil {
+		return ""
+	}
+	return strings.Join(c.Upstream.Addresses, " or ")
 }
 
 // newID names this process to other gateways.
