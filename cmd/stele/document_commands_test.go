@@ -70,7 +70,7 @@ func TestCommandsOfTheDocumentsAreOnes(t *testing.T) {
 // Every metric that a document tells to look at is one.
 func TestMetricsOfTheDocumentsAreOnes(t *testing.T) {
 	var sources strings.Builder
-	for _, file := range []string{"../../gateway/metrics.go", "../../gateway/memory.go", "../../projector/metrics.go"} {
+	for _, file := range []string{"../../gateway/metrics.go", "../../gateway/memory.go", "../../gateway/conn/metrics.go", "../../projector/metrics.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

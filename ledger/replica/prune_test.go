@@ -67,7 +67,7 @@ func (e *edge) pull(t failer, core *replica.Replica, batch int) {
 			t.Fatal(err)
 		}
 		for part := range slices.Chunk(all, batch) {
-			if err := e.to.Apply(part); err != nil {
+			if _, err := e.to.Apply(part); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -574,7 +574,8 @@ func TestPrune_LessAndMoreHistory(t *testing.T) {
 			all = append(all, replica.Replicated{Sequence: rec.Sequence, Commit: c})
 			return true
 		})
-		if err := errors.Join(err, e.to.Apply(all)); err != nil {
+		_, applied := e.to.Apply(all)
+		if err := errors.Join(err, applied); err != nil {
 			t.Fatal(err)
 		}
 		e.close(t)
