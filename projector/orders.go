@@ -148,7 +148,7 @@ func (r *runner) status(t ledger.Tenant) *stelev1.SinkStatus {
 	if r.open.Load() {
 		st.Parked = waiting(r.parked.of(t, ""))
 	}
-	if why, since := r.failing(t); why != nil {
+	if since, why := r.failing(t); why != nil {
 		st.Failing, st.FailingSince = why.Error(), timestamppb.New(since)
 	}
 	if w, ok := r.sink.(Warner); ok {

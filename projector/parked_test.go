@@ -36,20 +36,20 @@ func TestSettle_ErrorsThatAreNoRefusalNeverPark(t *testing.T) {
 	if len(r.parked.letters) != 0 || l.position() != 0 {
 		t.Errorf("parked are %v, the position is %s", r.parked.letters, l.position())
 	}
-	why, since := r.failing("")
-	if !errors.Is(why, denied) || since.IsZero() || !errors.Is(first(r.failing("acme")), denied) {
+	since, why := r.failing("")
+	if !errors.Is(why, denied) || since.IsZero() || !errors.Is(second(r.failing("acme")), denied) {
 		t.Errorf("failing: %v since %s", why, since)
 	}
-	if why, _ := r.failing("globex"); why != nil {
+	if _, why := r.failing("globex"); why != nil {
 		t.Errorf("another tenant's writes fail: %v", why)
 	}
 	r.queue.done(e, 1)
-	if why, _ := r.failing(""); why != nil {
+	if _, why := r.failing(""); why != nil {
 		t.Errorf("once it is written: %v", why)
 	}
 }
 
-func first(err error, _ time.Time) error { return err }
+func second(_ time.Time, err error) error { return err }
 
 // Parked keys are tried again now and then, those that were given up are not.
 func TestParked_IsTriedAgain(t *testing.T) {

@@ -390,7 +390,7 @@ func (r *runner) retryOld(now time.Time) {
 
 // failing returns why writes for the tenant, or for all, fail at the moment, and
 // since when. Writes that fail are retried until they succeed.
-func (r *runner) failing(t ledger.Tenant) (why error, since time.Time) {
+func (r *runner) failing(t ledger.Tenant) (since time.Time, why error) {
 	if r.broken >= failingTries {
 		why, since = r.brokenErr, r.brokenAt
 	}
@@ -404,7 +404,7 @@ func (r *runner) failing(t ledger.Tenant) (why error, since time.Time) {
 			}
 		}
 	}
-	return why, since
+	return since, why
 }
 
 // repaired notes what became of a write that replaces what has drifted.

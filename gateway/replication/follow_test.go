@@ -207,7 +207,7 @@ func TestFollow_WithoutUpstream(t *testing.T) {
 		t.Errorf("a call that only an upstream can answer: %v", err)
 	}
 	rev := w.write(t, "acme", "a/while", "1")
-	mid = w.edge(t, edgeConfig{upstreams: []string{w.core.address}, dir: dir, address: mid.address})
+	w.edge(t, edgeConfig{upstreams: []string{w.core.address}, dir: dir, address: mid.address})
 	w.equal(t, e, "acme")
 	if _, err := get("secret/a"); err != nil {
 		t.Errorf("a read to be recorded, with the upstream back: %v", err)
@@ -288,7 +288,7 @@ func TestFollow_UpstreamBehind(t *testing.T) {
 	e.stop()
 	dead := listen(t, "127.0.0.1:0") // an upstream's upstream that never answers
 	defer dead.Close()
-	behind = w.edge(t, edgeConfig{upstreams: []string{dead.Addr().String()}, dir: dir, address: address})
+	w.edge(t, edgeConfig{upstreams: []string{dead.Addr().String()}, dir: dir, address: address})
 	e = w.edge(t, edgeConfig{upstreams: []string{address, w.core.address}, tenants: []ledger.Tenant{"acme"}, dir: edgeDir})
 	until(t, "the upstream that is not behind", func() bool { return e.client.Status()[1].Following })
 	if st := e.client.Status()[0]; !strings.Contains(st.Error, "behind the edge") {

@@ -157,7 +157,6 @@ type edgeConfig struct {
 	address   string // none for any
 	forward   bool
 	claims    *identity.Claims
-	reads     bool // it has its upstream record reads
 }
 
 // edge starts a gateway that replicates from others.

@@ -210,12 +210,11 @@ func (c *recordCursor) forward(after ledger.Sequence, yield func(Recorded) bool)
 
 func (c *recordCursor) backward(before ledger.Sequence, yield func(Recorded) bool) (ledger.Sequence, error) {
 	runs := c.tx.Bucket(bucketRecords).Cursor()
-	k, b := runs.Seek(runKey(before, ""))
-	if k == nil {
-		k, b = runs.Last()
-	} else {
-		k, b = runs.Prev()
+	previous := runs.Prev
+	if at, _ := runs.Seek(runKey(before, "")); at == nil {
+		previous = runs.Last
 	}
+	k, b := previous()
 	n := sort.Search(len(c.tails), func(i int) bool { return c.tails[i].sequence >= before })
 	tails := c.tails[:n]
 	for k != nil || len(tails) > 0 {
