@@ -248,8 +248,6 @@ func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
 		return pageToken{}, err
 	case from > to:
 		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
-	case from == to:
-		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("both are %s: the range is empty", from))
 	}
 	return pageToken{from: from, revision: to}, nil
 }

@@ -230,7 +230,7 @@ func committed(answer any) bool {
 	}:
 		made = a.GetCommit()
 	}
-	return made != nil && !made.RepeatedRequest
+	return made != nil && !made.RepeatedRequest && !made.Unchanged
 }
 
 // answerRevision is the revision that an answer is the state of, 0 where it names

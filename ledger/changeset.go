@@ -45,6 +45,10 @@ type ChangeSet struct {
 	// AllowInvalid lets schemas be set that live values break. The values that the
 	// change set itself sets must satisfy them all the same.
 	AllowInvalid bool
+	// AllowEmpty writes a commit also if the change set changes nothing, with all of
+	// its changes. Otherwise those that change nothing are left out, and nothing is
+	// written if none is left.
+	AllowEmpty bool
 }
 
 // Restores says whether the changes are from the tenant's history, where secrets are

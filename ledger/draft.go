@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,9 @@ type draft struct {
 	commits  []*Commit
 	record   []byte
 	outcomes []outcome // of the change sets taken, from the front of the batch
-	refuses  bool      // some outcome is a refusal
+	// checked is set if some outcome depends on the head and not on a commit of the
+	// draft: a refusal, or that nothing changes.
+	checked bool
 }
 
 type outcome struct {
@@ -24,7 +27,9 @@ type outcome struct {
 	commit  *Commit // of the draft, or of an earlier request
 	// repeated is set when commit is an earlier request's.
 	repeated bool
-	err      error
+	// unchanged is the head at which the change set changes nothing.
+	unchanged *Head
+	err       error
 }
 
 // maxCommits in one record keeps a reader's work on one message small.
@@ -55,7 +60,11 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		}
 		o := outcome{pending: p}
 		o.commit, o.repeated, err = s.commit(ctx, cfg, ln.tenant, head, p)
-		if err == nil && !o.repeated {
+		if err == nil && o.commit == nil {
+			at := head
+			o.unchanged = &at
+		}
+		if err == nil && !o.repeated && o.commit != nil {
 			more := len(o.commit.Encoded) + headRoom
 			if size+more > cfg.Journal.MaxRecord() {
 				if len(d.outcomes) > 0 {
@@ -69,9 +78,11 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		case refusal(err):
 			o.commit, o.err = nil, err
 			s.failed[p] = true
-			d.refuses = true
+			d.checked = true
 		case err != nil:
 			return nil, fmt.Errorf("commit to %s: %w", ln.tenant, err)
+		case o.unchanged != nil:
+			d.checked = true
 		case !o.repeated:
 			d.commits = append(d.commits, o.commit)
 			s.add(o.commit, p.plain)
@@ -116,9 +127,12 @@ func (d *draft) landed(r Replica) (bool, error) {
 // settle answers everybody.
 func (d *draft) settle() {
 	for _, o := range d.outcomes {
-		if o.err != nil {
+		switch {
+		case o.err != nil:
 			o.pending.err = o.err
-		} else {
+		case o.unchanged != nil:
+			o.pending.result = Result{Revision: o.unchanged.Revision, ID: o.unchanged.ID, Time: time.Unix(0, o.unchanged.Time).UTC(), Unchanged: true}
+		default:
 			o.pending.result = Result{Revision: o.commit.Revision, ID: o.commit.ID, Time: o.commit.Time, Repeated: o.repeated}
 		}
 		close(o.pending.done)
@@ -137,6 +151,7 @@ type staged struct {
 type keyState struct {
 	revision Revision
 	set      bool
+	value    Value // of a key that the draft sets
 }
 
 func (s *staged) key(k Key) (keyState, error) {
@@ -144,21 +159,34 @@ func (s *staged) key(k Key) (keyState, error) {
 		return ks, nil
 	}
 	rev, set, err := s.state.Newest(k)
-	return keyState{rev, set}, err
+	return keyState{revision: rev, set: set}, err
+}
+
+// value returns a key's value as it is stored, empty if the key is not set.
+func (s *staged) value(k Key) (Value, error) {
+	ks, err := s.key(k)
+	if err != nil || !ks.set || ks.value != "" {
+		return ks.value, err
+	}
+	v, err := s.state.Version(k, s.state.Head().Revision)
+	return v.Value, err
 }
 
 func (s *staged) add(c *Commit, plain []Change) {
-	s.schemas.Add(plain, c.Revision)
 	for _, ch := range c.Changes {
-		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete}
+		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete, ch.Value}
 	}
+	if len(plain) > len(c.Changes) { // some change nothing and are not in the commit
+		plain = slices.DeleteFunc(slices.Clone(plain), func(ch Change) bool { return s.keys[ch.Key].revision != c.Revision })
+	}
+	s.schemas.Add(plain, c.Revision)
 	if c.RequestID != "" {
 		s.requests[c.RequestID] = c
 	}
 }
 
 // commit checks a change set and builds its commit, or finds the one that its
-// request id has made before.
+// request id has made before. The commit is nil if the change set changes nothing.
 func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
 	if p.after != nil && s.lost(p.after) {
 		return nil, false, ErrAborted
@@ -170,6 +198,12 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if err := s.check(t, head, cs); err != nil {
 		return nil, false, err
 	}
+	changes := cs.Changes
+	if !cs.keepsAll() {
+		if changes, err = effective(cs.Changes, s.value); err != nil || len(changes) == 0 {
+			return nil, false, err
+		}
+	}
 	if err := cfg.Check(t, cs.Changes); err != nil {
 		return nil, false, err
 	}
@@ -179,7 +213,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	c = &Commit{
 		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
 		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin, ByOperator: cs.ByOperator,
-		Changes: make([]Change, len(cs.Changes)),
+		Changes: make([]Change, len(changes)),
 	}
 	now := time.Now().UTC()
 	c.Time = now
@@ -198,7 +232,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if c.Time.UnixNano() < head.Time { // another process's clock is ahead
 		c.Time = time.Unix(0, head.Time).UTC()
 	}
-	for i, ch := range cs.Changes {
+	for i, ch := range changes {
 		before, err := s.key(ch.Key)
 		if err != nil {
 			return nil, false, err

@@ -110,10 +110,10 @@ func (ln *lane) giveUp(maybe bool, err error) error {
 	return fmt.Errorf("commit to %s: the journal does not answer: %w", ln.tenant, err)
 }
 
-// confirm makes sure that a draft that only refuses was checked against the
-// tenant's real head, and not against one that another process has moved.
+// confirm makes sure that a draft without a commit was checked against the tenant's
+// real head, and not against one that another process has moved.
 func (ln *lane) confirm(ctx context.Context, d *draft) (bool, error) {
-	if !d.refuses {
+	if !d.checked {
 		return true, nil
 	}
 	for {
