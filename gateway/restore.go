@@ -16,7 +16,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -25,7 +25,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
-	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
+	done, err := l.Rollback(ctx, c.tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
 		Author: c.Subject, ByOperator: c.visits(c.tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid,
 	}})
 	if err != nil {

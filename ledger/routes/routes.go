@@ -50,9 +50,9 @@ type Sink struct {
 	Settings jsontext.Value
 }
 
-// Route says where the keys with a prefix go.
+// Route says where the keys that a prefix selects go.
 type Route struct {
-	Prefix ledger.Prefix
+	Prefix ledger.Pattern
 	// Sinks by name; none for keys that shall go nowhere.
 	Sinks []string
 	// Drift says what is done about items that somebody has changed in a sink.
@@ -152,7 +152,7 @@ func misread(err error) error {
 }
 
 func (t *Table) parse(r route) (*Route, error) {
-	prefix, err := ledger.ParsePrefix(r.Prefix)
+	prefix, err := ledger.ParsePattern(r.Prefix)
 	if err != nil {
 		return nil, err
 	}
