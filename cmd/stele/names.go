@@ -83,6 +83,7 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	if use, ok := elsewhere[name]; ok && !cmd.HasParent() {
 		return fmt.Errorf("%w; use %s", err, use)
 	}
+	cmd.SuggestionsMinimumDistance = 2
 	if like := cmd.SuggestionsFor(name); len(like) > 0 {
 		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
 	}
