@@ -64,7 +64,7 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		note(err, "preconditions[%d].key", i)
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
 	}
-	cs.ExpectedHead, cs.AllowInvalid = revision(req.ExpectedHead), req.AllowInvalid
+	cs.ExpectedHead, cs.AllowInvalid, cs.AllowEmpty = revision(req.ExpectedHead), req.AllowInvalid, req.AllowEmpty
 	if in := req.Import; in != nil {
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
@@ -77,12 +77,11 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 }
 
 func resultOf(r ledger.Result) *stelev1.CommitResponse {
-	return &stelev1.CommitResponse{
-		Revision:        uint64(r.Revision),
-		Id:              r.ID[:],
-		Time:            timestamppb.New(r.Time),
-		RepeatedRequest: r.Repeated,
+	resp := &stelev1.CommitResponse{Revision: uint64(r.Revision), RepeatedRequest: r.Repeated, Unchanged: r.Unchanged}
+	if r.Revision > 0 { // else nothing was written to a tenant without a commit
+		resp.Id, resp.Time = r.ID[:], timestamppb.New(r.Time)
 	}
+	return resp
 }
 
 // Commit applies one change set.

@@ -20,7 +20,8 @@ type schemasService struct {
 
 // ListSchemas returns the tenant's own schemas and the platform's.
 func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
-	if _, err := ledger.ParsePrefix(req.Prefix); err != nil {
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
 	at, err := moment(req.At)
@@ -48,7 +49,8 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	}
 	for i, set := range sets {
 		for _, d := range set.Documents() {
-			if p := string(d.Prefix); strings.HasPrefix(p, req.Prefix) || strings.HasPrefix(req.Prefix, p+"/") {
+			// Schemas of keys that the pattern selects, and of those above them.
+			if p := string(d.Prefix); pattern.Match(ledger.Key(p)) || strings.HasPrefix(string(pattern.Range()), p+"/") {
 				resp.Schemas = append(resp.Schemas, schemaOf(d, i > 0 || t == ledger.System))
 			}
 		}
