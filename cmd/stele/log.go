@@ -78,7 +78,7 @@ each tenant listed.`,
 		return err
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&l.author, "author", "", "only commits of this author")
+	flags.StringVar(&l.author, "author", "", "only commits whose author's name holds this text, whatever its case")
 	flags.StringVar(&l.grep, "grep", "", "only commits whose message holds this text, whatever its case")
 	flags.StringVar(&l.since, "since", "", "only commits not before this revision or time")
 	flags.StringVar(&l.until, "until", "", "only commits not after this revision or time")

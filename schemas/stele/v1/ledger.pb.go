@@ -43,7 +43,8 @@ type CommitRequest struct {
 	AllowInvalid bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
 	// Write a commit also if the change set changes nothing, with all of its changes.
 	// Otherwise changes that change nothing are left out of the commit, and nothing is
-	// written if none is left. A secret always counts as a change.
+	// written if none is left. A secret always counts as a change, and so does a key that the
+	// caller may not read.
 	AllowEmpty    bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -902,7 +903,7 @@ type ListCommitsRequest struct {
 	//	*ListCommitsRequest_Key
 	//	*ListCommitsRequest_Prefix
 	Keys isListCommitsRequest_Keys `protobuf_oneof:"keys"`
-	// Only commits of this author.
+	// Only commits whose author contains this text, in any case.
 	Author string `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
 	// Only commits whose message holds this text, whatever its case.
 	Grep string `protobuf:"bytes,8,opt,name=grep,proto3" json:"grep,omitempty"`
@@ -3402,7 +3403,7 @@ type CheckAccessRequest_Key struct {
 }
 
 type CheckAccessRequest_Prefix struct {
-	// All keys that begin with it; empty: all.
+	// All keys that the prefix selects; empty: all keys.
 	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3,oneof"`
 }
 
