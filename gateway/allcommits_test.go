@@ -450,7 +450,7 @@ func TestAllCommits_OperatorsOnly(t *testing.T) {
 	for name, claims := range map[string]identity.Claims{
 		"admin":                  {Tenant: "acme", Roles: []identity.Role{identity.Admin}},
 		"auditor":                {Tenant: "acme", Roles: []identity.Role{identity.Auditor}},
-		"operator with prefixes": {Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Prefix{"open/"}},
+		"operator with prefixes": {Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Pattern{"open/"}},
 	} {
 		ctx := bearer(t.Context(), f.token(t, claims))
 		if resp, err := f.ledger.ListAllCommits(ctx, &stelev1.ListAllCommitsRequest{}); status.Code(err) != codes.PermissionDenied {

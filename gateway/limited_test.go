@@ -364,7 +364,7 @@ func TestASinkIsToldInPart(t *testing.T) {
 	f.caughtUp(t, "acme")
 	f.commit(t, ctx, set("a/x", "1", "b/x", "1")) // a file cannot be a folder
 	f.caughtUp(t, "acme")
-	part := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Admin}, Prefixes: []ledger.Prefix{"a"}}))
+	part := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Admin}, Prefixes: []ledger.Pattern{"a"}}))
 	if whole, some := f.parked(t, ctx), f.parked(t, part); len(whole) != 2 || !slices.Equal(some, []string{"acme a/x"}) {
 		t.Errorf("parked are %v, and of a: %v", whole, some)
 	}

@@ -146,7 +146,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 
 // CheckLive checks the live values under a prefix against the schemas that hold for them.
 func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveRequest) (*stelev1.CheckLiveResponse, error) {
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -155,8 +155,8 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 		return nil, err
 	}
 	defer v.Close()
-	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, prefix, func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
-		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, prefix)
+	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, ledger.Prefix(pattern), func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
+		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, pattern)
 	})
 	if err != nil {
 		return nil, err

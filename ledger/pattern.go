@@ -39,6 +39,13 @@ func (p Pattern) whole() bool {
 	return p == "" || strings.HasSuffix(string(p), "*") || strings.HasSuffix(string(p), "/")
 }
 
+// Covers reports whether the pattern selects all keys that q selects. Of two patterns
+// that select a common key, one covers the other.
+func (p Pattern) Covers(q Pattern) bool {
+	rest, ok := strings.CutPrefix(string(q.Range()), string(p.Range()))
+	return ok && (p.whole() || rest == "" && !q.whole() || rest != "" && rest[0] == '/')
+}
+
 // Split returns what the pattern selects as one key, if any, and all keys that begin
 // with a prefix.
 func (p Pattern) Split() (key Key, below Prefix) {

@@ -37,6 +37,43 @@ func TestPattern_Match(t *testing.T) {
 	}
 }
 
+// Of two patterns, one covers the other exactly if it selects all that the other does, and
+// they select no common key if neither does.
+func TestPattern_Covers(t *testing.T) {
+	var keys []ledger.Key
+	var patterns []ledger.Pattern
+	for _, a := range []string{"a", "ab", "a-", "b"} {
+		keys = append(keys, ledger.Key(a))
+		for _, b := range []string{"a", "ab", "b"} {
+			keys = append(keys, ledger.Key(a+"/"+b), ledger.Key(a+"/"+b+"/c"), ledger.Key(a+"/"+b+"c"))
+		}
+	}
+	for _, k := range append(keys, "") {
+		for _, end := range []string{"", "/", "*", "/*"} {
+			if p, err := ledger.ParsePattern(string(k) + end); err == nil && (k != "" || end != "/" && end != "/*") {
+				patterns = append(patterns, p)
+			}
+		}
+	}
+	// Deeper and longer than all patterns, so that a pattern selects one of them exactly
+	// if it selects any key at all.
+	for _, k := range keys {
+		keys = append(keys, k+"/z", k+"z", k+"z/z")
+	}
+	for _, p := range patterns {
+		for _, q := range patterns {
+			all, common := true, false
+			for _, k := range keys {
+				all = all && (p.Match(k) || !q.Match(k))
+				common = common || p.Match(k) && q.Match(k)
+			}
+			if p.Covers(q) != all || (p.Covers(q) || q.Covers(p)) != common {
+				t.Errorf("%q covers %q: %v, and the other way round %v; all its keys: %v, common keys: %v", p, q, p.Covers(q), q.Covers(p), all, common)
+			}
+		}
+	}
+}
+
 // What a pattern selects begins with its range, and is the key and the prefix that it
 // is split into.
 func TestPattern_SplitSelectsTheSame(t *testing.T) {
