@@ -96,7 +96,9 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 // submitted is a change set that is on its way, or one that was refused at once.
 type submitted struct {
 	*ledger.Pending
-	viewer *policy.Viewer
+	tenant  ledger.Tenant
+	changes []ledger.Change
+	viewer  *policy.Viewer
 }
 
 // submit hands a change set to the ledger.
@@ -111,6 +113,7 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 	if err != nil {
 		return sub, err
 	}
+	sub.tenant, sub.changes = c.Tenant, cs.Changes
 	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
 		return sub, recorded(ctx, sub.viewer, false, err)
 	}
@@ -120,7 +123,10 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 // wait returns the outcome, once it is recorded what its check looked at.
 func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
 	result, err := s.Wait(ctx)
-	if err := recorded(ctx, s.viewer, err == nil, err); err != nil {
+	if result.Unchanged {
+		s.viewer.Unchanged(s.tenant, s.changes)
+	}
+	if err := recorded(ctx, s.viewer, err == nil && !result.Unchanged, err); err != nil {
 		return nil, err
 	}
 	resp := resultOf(result)

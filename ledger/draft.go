@@ -184,7 +184,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	}
 	changes := cs.Changes
 	if !cs.keepsAll() {
-		if changes, err = effective(cs.Changes, s.value); err != nil || len(changes) == 0 {
+		if changes, err = effective(cs.Changes, s.value, func(k Key) bool { return cs.Viewer == nil || cs.Viewer.Reads(t, k) }); err != nil || len(changes) == 0 {
 			return nil, false, err
 		}
 	}

@@ -5,13 +5,17 @@ package ledger
 // is changes itself if all of them are effective.
 //
 // A secret is always effective. It is sealed with a nonce, so no two sealed values are
-// equal, and nobody learns by setting it what a secret is.
+// equal, and nobody learns by setting it what a secret is. So is a change of a key that
+// its author may not read, because the outcome would tell what the key is.
 //
 // value returns a key's current value, empty if the key is not set.
-func effective(changes []Change, value func(Key) (Value, error)) ([]Change, error) {
+func effective(changes []Change, value func(Key) (Value, error), reads func(Key) bool) ([]Change, error) {
 	var kept []Change
 	for i, c := range changes {
-		same, err := unchanged(c, value)
+		same, err := false, error(nil)
+		if reads(c.Key) {
+			same, err = unchanged(c, value)
+		}
 		switch {
 		case err != nil:
 			return nil, err
