@@ -134,7 +134,7 @@ func TestCheckAccessNamesTheGrant(t *testing.T) {
 		"operation": {Operation: "destroy", On: &stelev1.CheckAccessRequest_Prefix{}},
 		"on":        {Operation: "read"},
 		"key":       {Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "a/../b"}},
-		"prefix":    {Operation: "read", On: &stelev1.CheckAccessRequest_Prefix{Prefix: "a*"}},
+		"prefix":    {Operation: "read", On: &stelev1.CheckAccessRequest_Prefix{Prefix: "a*b"}},
 	} {
 		if _, err := f.ledger.CheckAccess(ctx, req); status.Code(err) != codes.InvalidArgument || field(err) != want {
 			t.Errorf("a bad %s: %v", want, err)
@@ -159,7 +159,7 @@ func TestGrantsThatCannotBeRead(t *testing.T) {
 		`{"grants":[{"subjects":[]}]}`, `{"grants":[{"subjects":[""]}]}`, `{"grants":[{"subjects":["a*b"]}]}`, `{"grants":[{"subjects":["**"]}]}`,
 		`{"grants":[{"subjects":["` + strings.Repeat("a", 257) + `"]}]}`,
 		`{"grants":[{"roles":["reader"],"prefixes":[]}]}`, `{"grants":[{"roles":["reader"],"prefixes":null}]}`, `{"grants":[{"roles":["reader"],"prefixes":"a/"}]}`,
-		`{"grants":[{"roles":["reader"],"prefixes":["a/*"]}]}`, `{"grants":[{"roles":["reader"],"prefix":["a/"]}]}`, `{"grants":[{"roles":["reader"],"prefixes":[1]}]}`,
+		`{"grants":[{"roles":["reader"],"prefixes":["a/*b"]}]}`, `{"grants":[{"roles":["reader"],"prefix":["a/"]}]}`, `{"grants":[{"roles":["reader"],"prefixes":[1]}]}`,
 		`{"grants":[{"roles":["reader"],"operations":[]}]}`, `{"grants":[{"roles":["reader"],"operations":null}]}`, `{"grants":[{"roles":["reader"],"operations":["Read"]}]}`,
 		`{"grants":[` + strings.Repeat(`{"roles":["reader"]},`, 1000) + `{"roles":["reader"]}]}`,
 	} {
@@ -186,7 +186,7 @@ func TestGrantsThatCannotBeRead(t *testing.T) {
 	}
 	for key, value := range map[string]string{
 		"policy/acme/grant": `{"grants":[]}`, "policy/acme": `{}`, "policy/Acme/grants": `{"grants":[]}`, "policy/acme/grants/x": `{"grants":[]}`,
-		"policy/_system/grants": `{"grants":[]}`, "policy/acme/reads": `{"record":["a*"]}`,
+		"policy/_system/grants": `{"grants":[]}`, "policy/acme/reads": `{"record":["a*b"]}`,
 	} {
 		if err := check(key, value); err == nil {
 			t.Errorf("%s is not refused", key)

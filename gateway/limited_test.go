@@ -220,7 +220,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/Commit", "an import outside", of(f.ledger.Commit, imported("closed/x")), denied},
 		{"Ledger/CommitStream", "outside", stream(set("closed/x", "1")), denied},
 		{"Ledger/CommitStream", "inside, then outside", stream(set("open/a", "1"), set("closed/x", "1")), denied},
-		{"Ledger/Commit", "inside", of(f.ledger.Commit, set("open/a", "1")), 0},
+		{"Ledger/Commit", "inside", of(f.ledger.Commit, set("open/a", "2")), 0},
 		{"Ledger/Commit", "an import inside", of(f.ledger.Commit, imported("open/a")), 0},
 		{"Ledger/Revert", "one inside", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{7}}), 0},
 		{"Ledger/Rollback", "inside", of(f.ledger.Rollback, &stelev1.RollbackRequest{To: atRevision(2), Prefix: "open/"}), 0},

@@ -151,7 +151,7 @@ func TestBadWatches(t *testing.T) {
 		ends   codes.Code
 	}{
 		{"a hostile key", &stelev1.CreateWatch{Id: 2, Keys: []string{"a/../b"}}, "[2] canceled InvalidArgument resume @0", 0},
-		{"a hostile prefix", &stelev1.CreateWatch{Id: 2, Prefixes: []string{"*"}}, "[2] canceled InvalidArgument resume @0", 0},
+		{"a hostile prefix", &stelev1.CreateWatch{Id: 2, Prefixes: []string{"*a"}}, "[2] canceled InvalidArgument resume @0", 0},
 		{"the future", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 9}, "[2] canceled OutOfRange resume @0", 0},
 		{"state and revision", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 1, InitialState: true}, "[2] canceled InvalidArgument resume @0", 0},
 		{"an id that is in use", &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}}, "", codes.AlreadyExists},
