@@ -123,7 +123,11 @@ func timeFlag(name, text string) (*timestamppb.Timestamp, error) {
 func asked(r *stelev1.ReadRecord) []string {
 	what := r.Keys
 	for _, p := range r.Prefixes {
-		what = append(what, p+"*")
+		key, below := ledger.Pattern(p).Split()
+		if key != "" {
+			what = append(what, string(key))
+		}
+		what = append(what, string(below)+"*")
 	}
 	return what
 }
