@@ -21,7 +21,9 @@ type Config struct {
 	// Tenant whose settings they are; empty for that of the token. It is needed with
 	// File. An operator's token may name any.
 	Tenant string
-	// Prefixes of the keys to keep; none for all keys of the tenant.
+	// Prefixes of the keys to keep: "a/b" is the key a/b and all keys below it, "a/b/" only
+	// those below it, and "a/b*" all keys that begin with these bytes. None for all keys
+	// of the tenant.
 	Prefixes []string
 	// Token is asked for a token at every call.
 	Token TokenSource
@@ -92,16 +94,37 @@ func tidy(prefixes []string) []string {
 	}
 	var kept []string
 	for _, p := range slices.Sorted(slices.Values(prefixes)) {
-		if len(kept) == 0 || !strings.HasPrefix(p, kept[len(kept)-1]) {
+		if len(kept) == 0 || !covers(kept[len(kept)-1], p) {
 			kept = append(kept, p)
 		}
 	}
 	return kept
 }
 
+// selects reports whether a prefix selects a key: "a/b" selects the key a/b and all keys
+// below it, "a/b/" only those below it, "a/b*" all keys that begin with these bytes, and
+// "" all keys. It is what the gateways do.
+func selects(prefix, key string) bool {
+	rest, ok := strings.CutPrefix(key, strings.TrimSuffix(prefix, "*"))
+	return ok && (whole(prefix) || rest == "" || rest[0] == '/')
+}
+
+// whole reports whether a prefix selects all keys that begin with its bytes.
+func whole(prefix string) bool {
+	return prefix == "" || strings.HasSuffix(prefix, "*") || strings.HasSuffix(prefix, "/")
+}
+
+// covers reports whether a prefix selects all that another one selects.
+func covers(prefix, other string) bool {
+	if whole(prefix) {
+		return strings.HasPrefix(strings.TrimSuffix(other, "*"), strings.TrimSuffix(prefix, "*"))
+	}
+	return other == prefix || strings.HasPrefix(other, prefix+"/")
+}
+
 // keeps says whether the client keeps a key.
 func (cfg *Config) keeps(key string) bool {
-	return slices.ContainsFunc(cfg.Prefixes, func(p string) bool { return strings.HasPrefix(key, p) })
+	return slices.ContainsFunc(cfg.Prefixes, func(p string) bool { return selects(p, key) })
 }
 
 func loopback(address string) bool {

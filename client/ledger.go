@@ -3,13 +3,16 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -47,6 +50,9 @@ type ChangeSet struct {
 	// RequestID is the change set's own name: a repeated commit of the same name gets
 	// the outcome of the first. One is made by default.
 	RequestID string
+	// AllowEmpty writes a commit also if nothing changes. Otherwise nothing is written
+	// if every key has its new value already, and Commit.Unchanged is set.
+	AllowEmpty bool
 }
 
 // Commit is a change set that is in the ledger.
@@ -57,6 +63,9 @@ type Commit struct {
 	Time time.Time
 	// Repeated says that an earlier request with the same id had written it.
 	Repeated bool
+	// Unchanged says that nothing changes and nothing was written: the rest is the
+	// tenant's newest commit.
+	Unchanged bool
 	// Visible says that this client's reads see it.
 	Visible bool
 }
@@ -88,7 +97,7 @@ func (l *Ledger) Commit(ctx context.Context, set ChangeSet) (Commit, error) {
 	if err != nil {
 		return Commit{}, fmt.Errorf("commit: %w", err)
 	}
-	done := Commit{Revision: resp.Revision, ID: fmt.Sprintf("%x", resp.Id), Time: resp.Time.AsTime(), Repeated: resp.RepeatedRequest}
+	done := Commit{Revision: resp.Revision, ID: fmt.Sprintf("%x", resp.Id), Time: resp.Time.AsTime(), Repeated: resp.RepeatedRequest, Unchanged: resp.Unchanged}
 	ctx, cancel := context.WithTimeout(ctx, visibleTimeout)
 	defer cancel()
 	done.Visible = l.client.WaitRevision(ctx, done.Revision) == nil
@@ -96,7 +105,7 @@ func (l *Ledger) Commit(ctx context.Context, set ChangeSet) (Commit, error) {
 }
 
 func (s ChangeSet) request() (*stelev1.CommitRequest, error) {
-	req := &stelev1.CommitRequest{Message: s.Message, RequestId: s.RequestID, ExpectedHead: s.ExpectHead}
+	req := &stelev1.CommitRequest{Message: s.Message, RequestId: s.RequestID, ExpectedHead: s.ExpectHead, AllowEmpty: s.AllowEmpty}
 	if req.RequestId == "" {
 		id, err := uuid.NewV7()
 		if err != nil {
@@ -104,7 +113,15 @@ func (s ChangeSet) request() (*stelev1.CommitRequest, error) {
 		}
 		req.RequestId = id.String()
 	}
+	for name, text := range map[string]string{"message": s.Message, "request id": s.RequestID} {
+		if !utf8.ValidString(text) {
+			return nil, fmt.Errorf("the %s is not valid UTF-8", name)
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(s.Set)) {
+		if !utf8.ValidString(key) {
+			return nil, fmt.Errorf("the key %q is not valid UTF-8", key)
+		}
 		value, err := encode(s.Set[key])
 		if err != nil {
 			return nil, fmt.Errorf("encode %s: %w", key, err)
@@ -112,6 +129,9 @@ func (s ChangeSet) request() (*stelev1.CommitRequest, error) {
 		req.Changes = append(req.Changes, &stelev1.Change{Key: key, Value: value})
 	}
 	for _, key := range s.Delete {
+		if !utf8.ValidString(key) {
+			return nil, fmt.Errorf("the key %q is not valid UTF-8", key)
+		}
 		req.Changes = append(req.Changes, &stelev1.Change{Key: key, Delete: true})
 	}
 	for _, key := range slices.Sorted(maps.Keys(s.Expect)) {
@@ -120,12 +140,16 @@ func (s ChangeSet) request() (*stelev1.CommitRequest, error) {
 	return req, nil
 }
 
-// encode leaves "<" and "&" as they are, which json.Marshal does not.
+// encode leaves "<" and "&" as they are, which json.Marshal does not, and refuses text
+// that is not UTF-8, which json.Marshal replaces.
 func encode(value any) (string, error) {
 	var b strings.Builder
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(value)
+	if err == nil && invalidText(reflect.ValueOf(value)) {
+		err = errors.New("the value has text that is not valid UTF-8")
+	}
 	return strings.TrimSuffix(b.String(), "\n"), err
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // Update is what has changed between two states.
@@ -23,14 +22,14 @@ type subscriber struct {
 	last  *state // only the goroutine that tells uses it, once it is there
 }
 
-// OnChange has f called after each change of a key that begins with the prefix, until
-// stop is called. All functions of a client are called one after the other, by one
+// OnChange has f called after each change of a key that the prefix selects, as in
+// Config.Prefixes, until stop is called. All functions of a client are called one after the other, by one
 // goroutine, in the order of the revisions. One that is slow delays the others and
 // is told of several commits at once then; it never delays reads, nor the client
 // itself. A call may be under way when stop returns. A function must not call Close,
 // which waits for it.
 func (c *Client) OnChange(prefix string, f func(Update)) (stop func()) {
-	return c.onChange(func(key string) bool { return strings.HasPrefix(key, prefix) }, f)
+	return c.onChange(func(key string) bool { return selects(prefix, key) }, f)
 }
 
 func (c *Client) onChange(wants func(string) bool, f func(Update)) (stop func()) {

@@ -100,11 +100,11 @@ func (s Snapshot) Revision() uint64 { return s.s.revision }
 // Get returns a key; false when it is not set, or when the client does not keep it.
 func (s Snapshot) Get(key string) (Entry, bool) { return s.s.get(key) }
 
-// List returns the keys that begin with a prefix, in their order.
+// List returns the keys that a prefix selects, as in Config.Prefixes, in their order.
 func (s Snapshot) List(prefix string) []Entry {
 	var out []Entry
 	for e := range s.s.all() {
-		if strings.HasPrefix(e.Key, prefix) {
+		if selects(prefix, e.Key) {
 			out = append(out, e)
 		}
 	}

@@ -36,8 +36,8 @@ type bound interface {
 }
 
 // Bind keeps a key as a T, which encoding/json must be able to decode it to. Numbers
-// stay exact: one that T cannot hold is an error, and one in an interface is a
-// json.Number. It panics for a key that the client does not keep, because that is a
+// stay exact: one that T cannot hold with all its digits is an error (9007199254740993
+// as a float64, 16777217 as a float32), and one in an interface is a json.Number. It panics for a key that the client does not keep, because that is a
 // mistake in the program.
 func Bind[T any](c *Client, key string, fallback T) *Value[T] {
 	if !c.cfg.keeps(key) {
@@ -112,9 +112,23 @@ func (v *Value[T]) unmarshal(e Entry, to *T) (err error) {
 		if err = dec.Decode(to); err == nil && dec.Decode(new(json.RawMessage)) != io.EOF {
 			err = errors.New("there is more than one JSON value")
 		}
+		if err == nil {
+			err = inexactIn(to, e.Value)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("decode %s@%d: %w", e.Key, e.Revision, err)
 	}
 	return nil
+}
+
+// inexactIn returns an error if a float in v has lost digits of the text.
+func inexactIn(v any, text string) error {
+	var raw any
+	dec := json.NewDecoder(strings.NewReader(text))
+	dec.UseNumber()
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	return inexact(reflect.ValueOf(v).Elem(), raw)
 }

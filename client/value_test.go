@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,6 +64,92 @@ func TestNumbersStayExact(t *testing.T) {
 	again, err := json.Marshal(v.Get()["a"])
 	if err != nil || string(again) != "9007199254740993" {
 		t.Errorf("it is written as %s, %v", again, err)
+	}
+}
+
+// boundTo is what becomes of a value that is bound to a T.
+func boundTo[T any](c *client.Client) func() (any, error) {
+	v := client.Bind(c, "a/v", *new(T))
+	return func() (any, error) { return v.Get(), v.Err() }
+}
+
+func TestBind_NumberThatIsNotExactIsAnError(t *testing.T) {
+	type celsius float64
+	type inner struct{ X float64 }
+	type pool struct {
+		inner
+		Max  float64 `json:"max"`
+		List []float32
+		By   map[string]*float64
+		Any  any
+		Skip float64 `json:"-"`
+	}
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	set(t, c, "a/v", json.RawMessage("0"))
+	f64, f32, named, object, whole := boundTo[float64](c), boundTo[float32](c), boundTo[celsius](c), boundTo[pool](c), boundTo[int64](c)
+	for _, tc := range []struct {
+		value string
+		bound func() (any, error)
+		want  string // empty: an error
+	}{
+		{"9007199254740993", f64, ""},
+		{"9007199254740992", f64, "9.007199254740992e+15"},
+		{"9007199254740993", whole, "9007199254740993"},
+		{"9007199254740993", named, ""},
+		{"1e-400", f64, ""},
+		{"-1e-400", f64, ""},
+		{"1e-50", f32, ""},
+		{"1e400", f64, ""},
+		{"0e-999999", f64, "0"},
+		{"0.1", f64, "0.1"},
+		{"-0.0", f64, "-0"}, // not after 0, which it is equal to
+		{"0.30000000000000004", f64, "0.30000000000000004"},
+		{"0.3000000000000000041", f64, ""},
+		{"1.50", f64, "1.5"},
+		{"1E+23", f64, "1e+23"},
+		{"100000000000000000000000", f64, "1e+23"},
+		{"16777217", f32, ""},
+		{"16777216", f32, "1.6777216e+07"},
+		{"0.1", f32, "0.1"},
+		{`{"max":9007199254740993}`, object, ""},
+		{`{"MAX":9007199254740993}`, object, ""},
+		{`{"x":9007199254740993}`, object, ""},
+		{`{"list":[1,16777217]}`, object, ""},
+		{`{"by":{"a":9007199254740993}}`, object, ""},
+		{`{"any":9007199254740993,"skip":9007199254740993,"other":9007199254740993}`, object, "{{0} 0 [] map[] 9007199254740993 0}"},
+		{`{"max":0.5,"list":[0.1],"X":2}`, object, "{{2} 0.5 [0.1] map[] <nil> 0}"},
+	} {
+		set(t, c, "a/v", json.RawMessage(tc.value))
+		got, err := tc.bound()
+		if (err != nil) != (tc.want == "") || err == nil && fmt.Sprint(got) != tc.want {
+			t.Errorf("%s as a %T: %v, %v; want %q", tc.value, got, got, err, tc.want)
+		}
+	}
+}
+
+func TestCommit_RefusesTextThatIsNotUTF8(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	type named struct{ Name string }
+	for name, cs := range map[string]client.ChangeSet{
+		"a string":     {Set: map[string]any{"a/v": "\xff"}},
+		"in a list":    {Set: map[string]any{"a/v": []any{1, "\xff"}}},
+		"a map's name": {Set: map[string]any{"a/v": map[string]int{"\xff": 1}}},
+		"a struct":     {Set: map[string]any{"a/v": &named{"\xff"}}},
+		"raw JSON":     {Set: map[string]any{"a/v": json.RawMessage("\"\xff\"")}},
+		"a key":        {Set: map[string]any{"a/\xff": 1}},
+		"a deletion":   {Delete: []string{"a/\xff"}},
+		"a message":    {Set: map[string]any{"a/v": 1}, Message: "\xff"},
+	} {
+		if _, err := c.Ledger().Commit(t.Context(), cs); err == nil || !strings.Contains(err.Error(), "not valid UTF-8") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, v := range []any{"\ufffd", json.RawMessage(`"\ufffd"`), []byte{0xff}, nil} {
+		if _, err := c.Ledger().Set(t.Context(), "a/v", v, ""); err != nil {
+			t.Errorf("%q: %v", v, err)
+		}
 	}
 }
 

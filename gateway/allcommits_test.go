@@ -40,8 +40,9 @@ func change(key, value, message string) ledger.ChangeSet {
 func (f *fixture) submit(t testing.TB, tenants ...ledger.Tenant) {
 	t.Helper()
 	var pending []*ledger.Pending
+	before := f.node.Replica.Position()
 	for i, tenant := range tenants {
-		p, err := f.node.Ledger.Submit(t.Context(), tenant, change("k", fmt.Sprint(i), ""), nil)
+		p, err := f.node.Ledger.Submit(t.Context(), tenant, change("k", fmt.Sprintf("[%d,%d]", before, i), ""), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -339,7 +340,7 @@ func TestWatchAllCommits_LargeHistory(t *testing.T) {
 	f := startRecorded(t)
 	large := `"` + strings.Repeat("x", 400<<10) + `"`
 	for i := range 7 {
-		if _, err := f.node.Ledger.Commit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%3)), change("k", large, "")); err != nil {
+		if _, err := f.node.Ledger.Commit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%3)), change("k", fmt.Sprintf("[%d,%s]", i, large), "")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -372,7 +373,7 @@ func TestWatchAllCommits_SlowClient(t *testing.T) {
 	large := `"` + strings.Repeat("x", 500<<10) + `"`
 	write := func() {
 		for i := range 8 {
-			if _, err := f.node.Ledger.Commit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%3)), change("k", large, "")); err != nil {
+			if _, err := f.node.Ledger.Commit(t.Context(), ledger.Tenant(fmt.Sprint("t", i%3)), change("k", fmt.Sprintf("[%d,%s]", i, large), "")); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -450,7 +451,7 @@ func TestAllCommits_OperatorsOnly(t *testing.T) {
 	for name, claims := range map[string]identity.Claims{
 		"admin":                  {Tenant: "acme", Roles: []identity.Role{identity.Admin}},
 		"auditor":                {Tenant: "acme", Roles: []identity.Role{identity.Auditor}},
-		"operator with prefixes": {Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Prefix{"open/"}},
+		"operator with prefixes": {Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Pattern{"open/"}},
 	} {
 		ctx := bearer(t.Context(), f.token(t, claims))
 		if resp, err := f.ledger.ListAllCommits(ctx, &stelev1.ListAllCommitsRequest{}); status.Code(err) != codes.PermissionDenied {

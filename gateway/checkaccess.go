@@ -19,7 +19,7 @@ func (s ledgerService) CheckAccess(ctx context.Context, req *stelev1.CheckAccess
 			return nil, ledger.Invalid("key", err.Error())
 		}
 	}
-	if _, err := ledger.ParsePrefix(what); err != nil {
+	if _, err := ledger.ParsePattern(what); err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
 	if c.Tenant == "" {

@@ -145,9 +145,9 @@ const (
 	maxPageBytes = 1 << 20
 )
 
-// List returns the keys under a prefix.
+// List returns the keys that a prefix selects.
 func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*stelev1.ListResponse, error) {
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -168,7 +168,10 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	}
 	size := 0
 	var failed error
-	err = list(prefix, from, func(e replica.Entry) bool {
+	err = list(pattern.Range(), from, func(e replica.Entry) bool {
+		if !pattern.Match(ledger.Key(e.Key)) {
+			return true
+		}
 		if len(resp.Entries) == limit || size > maxPageBytes {
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false

@@ -73,7 +73,7 @@ func TestFlagsAreOfTheCallersKeysOnly(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("flags/web/a", "1", "flags/app/b", "2"))
 	bounded := metadata.AppendToOutgoingContext(context.Background(), "authorization",
-		"Bearer "+f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Prefix{"flags/web/"}}))
+		"Bearer "+f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Pattern{"flags/web/"}}))
 	client := syncv1.NewFlagSyncServiceClient(f.conn)
 	for _, c := range []struct {
 		name     string

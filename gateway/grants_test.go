@@ -60,8 +60,8 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"a grant for a token that is not an edge's", `{"grants":[{"subjects":["edge-*"],"operations":["replicate"]}]}`, identity.Claims{Subject: "edge-1"}, ""},
 		{"no policy: an operator", "", identity.Claims{Roles: []identity.Role{identity.Operator}}, "read() write() audit() administer() replicate()"},
 		{"no policy: nobody", "", identity.Claims{}, ""},
-		{"no policy: a token with prefixes", "", identity.Claims{Roles: writer, Prefixes: []ledger.Prefix{"b/", "a/", "a/b"}}, "read(a/ b/) write(a/ b/)"},
-		{"no policy: a token with all prefixes", "", identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{""}}, "read()"},
+		{"no policy: a token with prefixes", "", identity.Claims{Roles: writer, Prefixes: []ledger.Pattern{"b/", "a/", "a/b"}}, "read(a/ b/) write(a/ b/)"},
+		{"no policy: a token with all prefixes", "", identity.Claims{Roles: reader, Prefixes: []ledger.Pattern{""}}, "read()"},
 
 		{"no grants", `{"grants":[]}`, identity.Claims{Roles: admin}, ""},
 		{"no grants: an operator", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Reader}}, "read() write() audit() administer() replicate()"},
@@ -83,10 +83,10 @@ func TestWhatGrantsGive(t *testing.T) {
 		{"the role and not the subject", `{"grants":[{"subjects":["alice"],"roles":["writer"]}]}`, identity.Claims{Subject: "bob", Roles: writer}, ""},
 		{"two grants", `{"grants":[{"roles":["reader"]},{"subjects":["alice"],"operations":["write"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader}, "read() write(a/)"},
 		{"the whole covers a part", `{"grants":[{"roles":["reader"],"prefixes":["a/"]},{"roles":["reader"]}]}`, identity.Claims{Roles: reader}, "read()"},
-		{"grant and token: the token is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"a/b/", "c/"}}, "read(a/b/)"},
-		{"grant and token: the grant is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/b/","a/c/","d/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"a/"}}, "read(a/b/ a/c/)"},
-		{"grant and token: nothing in common", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Prefix{"b/"}}, ""},
-		{"an operator's token with prefixes", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Prefix{"a/"}}, "read(a/) write(a/) audit(a/) administer(a/) replicate(a/)"},
+		{"grant and token: the token is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Pattern{"a/b/", "c/"}}, "read(a/b/)"},
+		{"grant and token: the grant is narrower", `{"grants":[{"roles":["reader"],"prefixes":["a/b/","a/c/","d/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Pattern{"a/"}}, "read(a/b/ a/c/)"},
+		{"grant and token: nothing in common", `{"grants":[{"roles":["reader"],"prefixes":["a/"]}]}`, identity.Claims{Roles: reader, Prefixes: []ledger.Pattern{"b/"}}, ""},
+		{"an operator's token with prefixes", `{"grants":[]}`, identity.Claims{Roles: []identity.Role{identity.Operator}, Prefixes: []ledger.Pattern{"a/"}}, "read(a/) write(a/) audit(a/) administer(a/) replicate(a/)"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			f.setGrants(t, "acme", tc.grants)
@@ -124,7 +124,7 @@ func TestCheckAccessNamesTheGrant(t *testing.T) {
 	if got := check("write", "a/b"); !got.Allowed || got.Grant != `{"subjects":["alice"],"operations":["write"],"prefixes":["a/"]}` {
 		t.Errorf("write a/b: %v", got)
 	}
-	if got := check("write", ""); got.Allowed || got.Reason != `alice may not write everything in acme, only what begins with "a/"` {
+	if got := check("write", ""); got.Allowed || got.Reason != `alice may not write everything in acme, only keys under "a/"` {
 		t.Errorf("write everything: %v", got)
 	}
 	if got := check("audit", "a/"); got.Allowed || got.Reason != `no grant of acme lets alice audit there; its roles are reader` {
@@ -134,7 +134,7 @@ func TestCheckAccessNamesTheGrant(t *testing.T) {
 		"operation": {Operation: "destroy", On: &stelev1.CheckAccessRequest_Prefix{}},
 		"on":        {Operation: "read"},
 		"key":       {Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "a/../b"}},
-		"prefix":    {Operation: "read", On: &stelev1.CheckAccessRequest_Prefix{Prefix: "a*"}},
+		"prefix":    {Operation: "read", On: &stelev1.CheckAccessRequest_Prefix{Prefix: "a*b"}},
 	} {
 		if _, err := f.ledger.CheckAccess(ctx, req); status.Code(err) != codes.InvalidArgument || field(err) != want {
 			t.Errorf("a bad %s: %v", want, err)
@@ -159,7 +159,7 @@ func TestGrantsThatCannotBeRead(t *testing.T) {
 		`{"grants":[{"subjects":[]}]}`, `{"grants":[{"subjects":[""]}]}`, `{"grants":[{"subjects":["a*b"]}]}`, `{"grants":[{"subjects":["**"]}]}`,
 		`{"grants":[{"subjects":["` + strings.Repeat("a", 257) + `"]}]}`,
 		`{"grants":[{"roles":["reader"],"prefixes":[]}]}`, `{"grants":[{"roles":["reader"],"prefixes":null}]}`, `{"grants":[{"roles":["reader"],"prefixes":"a/"}]}`,
-		`{"grants":[{"roles":["reader"],"prefixes":["a/*"]}]}`, `{"grants":[{"roles":["reader"],"prefix":["a/"]}]}`, `{"grants":[{"roles":["reader"],"prefixes":[1]}]}`,
+		`{"grants":[{"roles":["reader"],"prefixes":["a/*b"]}]}`, `{"grants":[{"roles":["reader"],"prefix":["a/"]}]}`, `{"grants":[{"roles":["reader"],"prefixes":[1]}]}`,
 		`{"grants":[{"roles":["reader"],"operations":[]}]}`, `{"grants":[{"roles":["reader"],"operations":null}]}`, `{"grants":[{"roles":["reader"],"operations":["Read"]}]}`,
 		`{"grants":[` + strings.Repeat(`{"roles":["reader"]},`, 1000) + `{"roles":["reader"]}]}`,
 	} {
@@ -186,7 +186,7 @@ func TestGrantsThatCannotBeRead(t *testing.T) {
 	}
 	for key, value := range map[string]string{
 		"policy/acme/grant": `{"grants":[]}`, "policy/acme": `{}`, "policy/Acme/grants": `{"grants":[]}`, "policy/acme/grants/x": `{"grants":[]}`,
-		"policy/_system/grants": `{"grants":[]}`, "policy/acme/reads": `{"record":["a*"]}`,
+		"policy/_system/grants": `{"grants":[]}`, "policy/acme/reads": `{"record":["a*b"]}`,
 	} {
 		if err := check(key, value); err == nil {
 			t.Errorf("%s is not refused", key)

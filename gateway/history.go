@@ -106,7 +106,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	q, err := queryOf(v, req)
+	q, selects, err := queryOf(v, req)
 	if err != nil {
 		return nil, err
 	}
@@ -122,12 +122,16 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if len(resp.Commits) == limit || size > maxPageBytes {
 			return false
 		}
+		asked := func(ch ledger.Change) bool { return q.Match(ch) && selects.Match(ch.Key) }
+		if !slices.ContainsFunc(c.Changes, asked) {
+			return true
+		}
 		changes, whole := sees.Pick(c.Changes)
 		if len(changes) == 0 || q.Grep != "" && !whole { // that a hidden message holds a text tells of it
 			return true
 		}
 		if req.OnlyMatchingChanges {
-			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !q.Match(ch) })
+			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
 		}
 		var info *stelev1.CommitInfo
 		if info, failed = infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded); failed != nil {
@@ -167,51 +171,53 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
 }
 
-// queryOf reads what the request selects.
-func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, err error) {
+// queryOf reads what the request selects: commits that the query selects, and that
+// changed a key of the pattern.
+func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
 	q = replica.Query{Author: req.Author, Grep: req.Grep}
 	switch by := req.Keys.(type) {
 	case *stelev1.ListCommitsRequest_Key:
 		if q.Key, err = ledger.ParseKey(by.Key); err != nil {
-			return q, ledger.Invalid("key", err.Error())
+			return q, "", ledger.Invalid("key", err.Error())
 		}
 	case *stelev1.ListCommitsRequest_Prefix:
-		if q.Prefix, err = ledger.ParsePrefix(by.Prefix); err != nil {
-			return q, ledger.Invalid("prefix", err.Error())
+		if selects, err = ledger.ParsePattern(by.Prefix); err != nil {
+			return q, "", ledger.Invalid("prefix", err.Error())
 		}
+		q.Prefix = selects.Range()
 	}
 	if q.From, err = revisionOf(v, req.Until, "until"); err != nil {
-		return q, err
+		return q, "", err
 	}
 	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
 		at, err := instant(by.Time, "since.time")
 		if err != nil {
-			return q, err
+			return q, "", err
 		}
 		if q.To, err = v.Since(at); err != nil {
-			return q, err
+			return q, "", err
 		}
 	} else if req.Since != nil {
 		if q.To, err = revisionOf(v, req.Since, "since"); err != nil {
-			return q, err
+			return q, "", err
 		}
 	}
 	if q.To > q.From && req.Since != nil && req.Until != nil {
-		return q, ledger.Invalid("since", "it is later than until: the range is empty")
+		return q, "", ledger.Invalid("since", "it is later than until: the range is empty")
 	}
 	if req.PageToken != "" {
 		token, err := parsePageToken(req.PageToken)
 		if err != nil {
-			return q, err
+			return q, "", err
 		}
 		q.From = min(q.From, token.revision)
 	}
-	return q, nil
+	return q, selects, nil
 }
 
 // Diff returns the keys that differ between two states.
 func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*stelev1.DiffResponse, error) {
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -231,7 +237,10 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from), ToRevision: uint64(at.revision), Snapshot: snapshotOf(v)}
 	size := 0
-	err = v.Diff(at.from, at.revision, prefix, at.key, func(d ledger.KeyDiff) bool {
+	err = v.Diff(at.from, at.revision, pattern.Range(), at.key, func(d ledger.KeyDiff) bool {
+		if !pattern.Match(d.Key) {
+			return true
+		}
 		if len(resp.Diffs) == limit || size > maxPageBytes {
 			at.key = string(d.Key)
 			resp.NextPageToken = at.String()
@@ -267,15 +276,13 @@ func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
 		return pageToken{}, err
 	case from > to:
 		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
-	case from == to:
-		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("both are %s: the range is empty", from))
 	}
 	return pageToken{from: from, revision: to}, nil
 }
 
 // Blame tells which commit last set each key.
 func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*stelev1.BlameResponse, error) {
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -291,7 +298,10 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	limit := int(cmp.Or(req.PageSize, defaultPage))
 	resp := &stelev1.BlameResponse{Snapshot: snapshotOf(v)}
 	var failed error
-	err = v.List(prefix, from, func(e replica.Entry) bool {
+	err = v.List(pattern.Range(), from, func(e replica.Entry) bool {
+		if !pattern.Match(ledger.Key(e.Key)) {
+			return true
+		}
 		if len(resp.Entries) == limit {
 			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
 			return false

@@ -64,7 +64,7 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		note(err, "preconditions[%d].key", i)
 		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
 	}
-	cs.ExpectedHead, cs.AllowInvalid = revision(req.ExpectedHead), req.AllowInvalid
+	cs.ExpectedHead, cs.AllowInvalid, cs.AllowEmpty = revision(req.ExpectedHead), req.AllowInvalid, req.AllowEmpty
 	if in := req.Import; in != nil {
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
@@ -77,12 +77,11 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 }
 
 func resultOf(r ledger.Result) *stelev1.CommitResponse {
-	return &stelev1.CommitResponse{
-		Revision:        uint64(r.Revision),
-		Id:              r.ID[:],
-		Time:            timestamppb.New(r.Time),
-		RepeatedRequest: r.Repeated,
+	resp := &stelev1.CommitResponse{Revision: uint64(r.Revision), RepeatedRequest: r.Repeated, Unchanged: r.Unchanged}
+	if r.Revision > 0 { // else nothing was written to a tenant without a commit
+		resp.Id, resp.Time = r.ID[:], timestamppb.New(r.Time)
 	}
+	return resp
 }
 
 // Commit applies one change set.
@@ -97,7 +96,9 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 // submitted is a change set that is on its way, or one that was refused at once.
 type submitted struct {
 	*ledger.Pending
-	viewer *policy.Viewer
+	tenant  ledger.Tenant
+	changes []ledger.Change
+	viewer  *policy.Viewer
 }
 
 // submit hands a change set to the ledger.
@@ -112,6 +113,7 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 	if err != nil {
 		return sub, err
 	}
+	sub.tenant, sub.changes = c.Tenant, cs.Changes
 	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
 		return sub, recorded(ctx, sub.viewer, false, err)
 	}
@@ -121,7 +123,10 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 // wait returns the outcome, once it is recorded what its check looked at.
 func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
 	result, err := s.Wait(ctx)
-	if err := recorded(ctx, s.viewer, err == nil, err); err != nil {
+	if result.Unchanged {
+		s.viewer.Unchanged(s.tenant, s.changes)
+	}
+	if err := recorded(ctx, s.viewer, err == nil && !result.Unchanged, err); err != nil {
 		return nil, err
 	}
 	resp := resultOf(result)

@@ -224,7 +224,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/Commit", "an import outside", of(f.ledger.Commit, imported("closed/x")), denied},
 		{"Ledger/CommitStream", "outside", stream(set("closed/x", "1")), denied},
 		{"Ledger/CommitStream", "inside, then outside", stream(set("open/a", "1"), set("closed/x", "1")), denied},
-		{"Ledger/Commit", "inside", of(f.ledger.Commit, set("open/a", "1")), 0},
+		{"Ledger/Commit", "inside", of(f.ledger.Commit, set("open/a", "2")), 0},
 		{"Ledger/Commit", "an import inside", of(f.ledger.Commit, imported("open/a")), 0},
 		{"Ledger/Revert", "one inside", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{7}}), 0},
 		{"Ledger/Rollback", "inside", of(f.ledger.Rollback, &stelev1.RollbackRequest{To: atRevision(2), Prefix: "open/"}), 0},
@@ -368,7 +368,7 @@ func TestASinkIsToldInPart(t *testing.T) {
 	f.caughtUp(t, "acme")
 	f.commit(t, ctx, set("a/x", "1", "b/x", "1")) // a file cannot be a folder
 	f.caughtUp(t, "acme")
-	part := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Admin}, Prefixes: []ledger.Prefix{"a"}}))
+	part := bearer(t.Context(), f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Admin}, Prefixes: []ledger.Pattern{"a"}}))
 	if whole, some := f.parked(t, ctx), f.parked(t, part); len(whole) != 2 || !slices.Equal(some, []string{"acme a/x"}) {
 		t.Errorf("parked are %v, and of a: %v", whole, some)
 	}

@@ -43,7 +43,7 @@ func TestPoliciesChangeAtRunTime(t *testing.T) {
 		{"no object", "policy/acme/reads", `["secrets/"]`, []string{"secrets/a", "public/a"}},
 		{"no list", "policy/acme/reads", `{"record":"secrets/"}`, []string{"secrets/a", "public/a"}},
 		{"a number", "policy/acme/reads", `{"record":[1]}`, []string{"secrets/a", "public/a"}},
-		{"a bad prefix", "policy/acme/reads", `{"record":["secrets/*"]}`, []string{"secrets/a", "public/a"}},
+		{"a bad prefix", "policy/acme/reads", `{"record":["secrets/*a"]}`, []string{"secrets/a", "public/a"}},
 		{"mended", "policy/acme/reads", `{"record":["secrets/"]}`, []string{"secrets/a"}},
 		{"a policy for nobody", "policy/Acme/reads", `{"record":[""]}`, []string{"secrets/a"}},
 		{"a policy of another kind", "policy/acme/writes", `{"record":[""]}`, []string{"secrets/a"}},

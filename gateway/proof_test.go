@@ -150,8 +150,8 @@ func pathOf(hashes [][]byte) []tlog.Hash {
 func TestProofsInPages(t *testing.T) {
 	p := startProving(t)
 	ctx := p.as(t, "acme", identity.Writer)
-	for range 5 {
-		p.commit(t, ctx, set("a", `"`+strings.Repeat("x", 400<<10)+`"`))
+	for i := range 5 {
+		p.commit(t, ctx, set("a", fmt.Sprintf(`"%d%s"`, i, strings.Repeat("x", 400<<10))))
 	}
 	c, _ := p.checkpoint(t, ctx, 5)
 	var got []uint64

@@ -134,8 +134,8 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 			return call(f.config.List(ctx, &stelev1.ListRequest{Prefix: "secrets/a", KeysOnly: true}))
 		}, "List secrets/a* @2"},
 		{"Config/List", "more than it", func(ctx context.Context) error {
-			return call(f.config.List(ctx, &stelev1.ListRequest{Prefix: "se"}))
-		}, "List se* @2"},
+			return call(f.config.List(ctx, &stelev1.ListRequest{Prefix: "se*"}))
+		}, "List se** @2"},
 		{"Config/List", "everything", func(ctx context.Context) error {
 			return call(f.config.List(ctx, &stelev1.ListRequest{}))
 		}, "List * @2"},
@@ -173,8 +173,8 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 			return call(f.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Key{Key: "secrets/b"}, OnlyMatchingChanges: true}))
 		}, "ListCommits secrets/b @2"},
 		{"Ledger/ListCommits", "changes under a prefix", func(ctx context.Context) error {
-			return call(f.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: "s"}, OnlyMatchingChanges: true}))
-		}, "ListCommits s* @2"},
+			return call(f.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: "s*"}, OnlyMatchingChanges: true}))
+		}, "ListCommits s** @2"},
 		{"Ledger/GetHead", "the head", func(ctx context.Context) error {
 			return call(f.ledger.GetHead(ctx, &stelev1.GetHeadRequest{}))
 		}, ""},

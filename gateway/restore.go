@@ -15,7 +15,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, err
 	}
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -25,7 +25,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 		return nil, err
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
-	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Prefix: prefix, Request: ledger.Request{
+	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
 		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {

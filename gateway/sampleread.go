@@ -35,7 +35,7 @@ func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error)
 		return err
 	}
 	for _, p := range services {
-		if len(r.sees.Within([]ledger.Prefix{p})) > 0 {
+		if len(r.sees.Within([]ledger.Pattern{ledger.Pattern(p)})) > 0 {
 			return nil
 		}
 		keys = append(keys, string(p))

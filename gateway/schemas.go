@@ -20,7 +20,8 @@ type schemasService struct {
 
 // ListSchemas returns the tenant's own schemas and the platform's.
 func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
-	if _, err := ledger.ParsePrefix(req.Prefix); err != nil {
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
 	at, err := moment(req.At)
@@ -48,7 +49,8 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	}
 	for i, set := range sets {
 		for _, d := range set.Documents() {
-			if p := string(d.Prefix); strings.HasPrefix(p, req.Prefix) || strings.HasPrefix(req.Prefix, p+"/") {
+			// Schemas of keys that the pattern selects, and of those above them.
+			if p := string(d.Prefix); pattern.Match(ledger.Key(p)) || strings.HasPrefix(string(pattern.Range()), p+"/") {
 				resp.Schemas = append(resp.Schemas, schemaOf(d, i > 0 || t == ledger.System))
 			}
 		}
@@ -144,7 +146,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 
 // CheckLive checks the live values under a prefix against the schemas that hold for them.
 func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveRequest) (*stelev1.CheckLiveResponse, error) {
-	prefix, err := ledger.ParsePrefix(req.Prefix)
+	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
@@ -153,8 +155,8 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 		return nil, err
 	}
 	defer v.Close()
-	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, prefix, func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
-		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, prefix)
+	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, ledger.Prefix(pattern), func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
+		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, pattern)
 	})
 	if err != nil {
 		return nil, err

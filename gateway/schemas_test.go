@@ -127,7 +127,7 @@ func TestARefusedCommitNamesFieldKeyPlaceAndRule(t *testing.T) {
 func TestSchemas_CallerWithPrefixes(t *testing.T) {
 	f := startSchemas(t)
 	f.commit(t, f.as(t, "acme", identity.Admin), set("closed/hidden", `"hidden"`, "_schema/closed", `{"$ref":"stele:///open#/$defs/x"}`, "_schema/open", `{"$defs":{"x":{"type":"string"}}}`))
-	limited := func(document string, prefixes ...ledger.Prefix) error {
+	limited := func(document string, prefixes ...ledger.Pattern) error {
 		ctx := bearer(t.Context(), f.token(t, identity.Claims{Subject: "alice", Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: prefixes}))
 		_, err := f.ledger.Commit(ctx, set("_schema/open", document))
 		return err

@@ -42,7 +42,7 @@ func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := routes.Parse([]byte(`{"sinks":{},"routes":[{"prefix":"s/","secret":true},{"prefix":"param","secret":true},{"prefix":"tenantconfig/s/","secret":true}]}`))
+	table, err := routes.Parse([]byte(`{"sinks":{},"routes":[{"prefix":"s/","secret":true},{"prefix":"param*","secret":true},{"prefix":"tenantconfig/s/","secret":true}]}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,7 +38,11 @@ func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
 		more = false
 		err := v.Keys("", from, func(e replica.Entry) bool {
 			if r := table.Route(ledger.Key(e.Key)); r != nil {
-				from, more = string(r.Prefix)+"\x7f", true // no byte of a key is as large
+				key, below := r.Prefix.Split()
+				if e.Key == string(key) {
+					return true
+				}
+				from, more = string(below)+"\x7f", true // no byte of a key is as large
 				return false
 			}
 			if ledger.Key(e.Key).Reserved() || !sees.Key(e.Key) {

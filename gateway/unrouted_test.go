@@ -25,12 +25,22 @@ func routed(t testing.TB, document string) func(*gateway.Config) {
 	}
 }
 
+// A route's prefix is by segments: keys that begin with it and are not below it have none.
+func TestStatus_CountsKeysNextToARoutesPrefix(t *testing.T) {
+	f := startRecorded(t, routed(t, `{"sinks": {"files": {}}, "routes": [{"prefix": "b", "sinks": ["files"]}]}`))
+	f.commit(t, f.as(t, "acme", identity.Writer), set("b", "1", "b-x", "1", "b/1", "1", "b/2", "1", "bz", "1"))
+	st, err := f.ledger.GetStatus(f.as(t, "acme", identity.Operator), &stelev1.GetStatusRequest{})
+	if err != nil || st.Unrouted != 2 || !slices.Equal(st.UnroutedKeys, []string{"b-x", "bz"}) {
+		t.Errorf("%d, first %v, %v", st.GetUnrouted(), st.GetUnroutedKeys(), err)
+	}
+}
+
 func TestStatusCountsKeysWithoutARoute(t *testing.T) {
 	f := startRecorded(t, routed(t, `{
 		"sinks": {"files": {}},
 		"routes": [
 			{"prefix": "a/", "sinks": ["files"]}, {"prefix": "a/deep/", "sinks": []},
-			{"prefix": "b", "sinks": []}, {"prefix": "z/z", "sinks": ["files"]}
+			{"prefix": "b*", "sinks": []}, {"prefix": "z/z*", "sinks": ["files"]}
 		]
 	}`))
 	acme, other := f.as(t, "acme", identity.Writer), f.as(t, "other", identity.Writer)
@@ -51,7 +61,7 @@ func TestStatusCountsKeysWithoutARoute(t *testing.T) {
 		{"its own keys", "acme", "", 603, []string{"a0", "c/many/000", "c/many/001", "c/many/002", "c/many/003"}},
 		{"another's", "other", "", 1, []string{"secrets/a"}},
 		{"none", "nobody", "", 0, nil},
-		{"keys whose reads are recorded", "acme", `{"record":["c/","a"]}`, 603, []string{"z/a", "zz"}},
+		{"keys whose reads are recorded", "acme", `{"record":["c/","a*"]}`, 603, []string{"z/a", "zz"}},
 		{"the ledger's own", ledger.System, "", 0, nil},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -233,11 +233,17 @@ func (w *watch) choose(req *stelev1.CreateWatch) error {
 		w.selector.keys = append(w.selector.keys, key)
 	}
 	for i, p := range req.Prefixes {
-		prefix, err := ledger.ParsePrefix(p)
+		pattern, err := ledger.ParsePattern(p)
 		if err != nil {
 			return ledger.Invalid(fmt.Sprintf("create.prefixes[%d]", i), err.Error())
 		}
-		w.selector.prefixes = append(w.selector.prefixes, prefix)
+		key, below := pattern.Split()
+		if key != "" {
+			if _, err := ledger.ParseKey(string(key)); err == nil {
+				w.selector.keys = append(w.selector.keys, key)
+			}
+		}
+		w.selector.prefixes = append(w.selector.prefixes, below)
 	}
 	if req.InitialState && req.FromRevision > 0 {
 		return ledger.Invalid("create.from_revision", "the initial state is that of the head: ask for one of the two")

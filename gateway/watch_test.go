@@ -151,7 +151,7 @@ func TestBadWatches(t *testing.T) {
 		ends   codes.Code
 	}{
 		{"a hostile key", &stelev1.CreateWatch{Id: 2, Keys: []string{"a/../b"}}, "[2] canceled InvalidArgument resume @0", 0},
-		{"a hostile prefix", &stelev1.CreateWatch{Id: 2, Prefixes: []string{"*"}}, "[2] canceled InvalidArgument resume @0", 0},
+		{"a hostile prefix", &stelev1.CreateWatch{Id: 2, Prefixes: []string{"*a"}}, "[2] canceled InvalidArgument resume @0", 0},
 		{"the future", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 9}, "[2] canceled OutOfRange resume @0", 0},
 		{"state and revision", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 1, InitialState: true}, "[2] canceled InvalidArgument resume @0", 0},
 		{"an id that is in use", &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}}, "", codes.AlreadyExists},
@@ -186,7 +186,7 @@ func TestASlowWatchIsToldToResumeAndDelaysNobody(t *testing.T) {
 	const commits = 90
 	large := `"` + strings.Repeat("x", 450<<10) + `"`
 	for i := range commits {
-		rev := f.commit(t, ctx, set(fmt.Sprintf("k%d", i%3), large)).Revision
+		rev := f.commit(t, ctx, set(fmt.Sprintf("k%d", i%3), fmt.Sprintf("[%d,%s]", i, large))).Revision
 		if got := recv(t, quick).GetCommit(); got.GetRevision() != rev {
 			t.Fatalf("the quick watch got %d, want %d", got.GetRevision(), rev)
 		}
@@ -294,7 +294,7 @@ func TestWatchesKeepTheirPromises(t *testing.T) {
 	var mu sync.Mutex
 	h := history{}
 	commit := func(r *rand.Rand) {
-		req := &stelev1.CommitRequest{}
+		req := &stelev1.CommitRequest{AllowEmpty: true}
 		for _, k := range r.Perm(6)[:1+r.IntN(5)] {
 			req.Changes = append(req.Changes, &stelev1.Change{Key: fmt.Sprintf("k%d/x", k), Value: fmt.Sprint(r.IntN(100))})
 		}

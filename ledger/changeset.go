@@ -47,6 +47,10 @@ type ChangeSet struct {
 	AllowInvalid bool
 	// Viewer is who learns the outcome; nil for the process itself.
 	Viewer Viewer
+	// AllowEmpty writes a commit also if the change set changes nothing, with all of
+	// its changes. Otherwise those that change nothing are left out, and nothing is
+	// written if none is left.
+	AllowEmpty bool
 }
 
 // Restores says whether the changes are from the tenant's history, where secrets are

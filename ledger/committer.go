@@ -220,10 +220,10 @@ func (c *committer) landed(first *Commit) (bool, error) {
 	return found.ID == first.ID, nil
 }
 
-// confirm makes sure that drafts that only refuse were checked against the journal's
+// confirm makes sure that drafts without a commit were checked against the journal's
 // end, and not before a record that another process has written.
 func (c *committer) confirm(ctx context.Context, position Sequence, drafts []*draft) (landed bool, err error) {
-	if !slices.ContainsFunc(drafts, func(d *draft) bool { return d.refuses }) {
+	if !slices.ContainsFunc(drafts, func(d *draft) bool { return d.checked }) {
 		return true, nil
 	}
 	for {

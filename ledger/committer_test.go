@@ -177,8 +177,8 @@ func TestCommitter_TenantsThatWaitShareARecord(t *testing.T) {
 	inFlight := w.journal.hold(1)
 	all := []*ledger.Pending{w.submit(t, "acme", set("a", "0"))}
 	<-inFlight.reached
-	for range 3 { // one draft each: they wait for the tenant's draft that is in flight
-		all = append(all, w.submit(t, "acme", set("a", "1")))
+	for _, value := range []string{"3", "2", "1"} { // one draft each: they wait for the tenant's draft that is in flight
+		all = append(all, w.submit(t, "acme", set("a", value)))
 	}
 	others := tenants("t", 100)
 	for _, tenant := range others {
@@ -261,8 +261,8 @@ func TestCommitter_AnImportDelaysOthersByOneRecord(t *testing.T) {
 	first, middle := w.journal.hold(1), w.journal.hold(6)
 	all := []*ledger.Pending{w.submit(t, "acme", set("a", "0"))}
 	<-first.reached
-	for range bulk {
-		all = append(all, w.submit(t, "import", set("a", "1")))
+	for i := range bulk {
+		all = append(all, w.submit(t, "import", set("a", fmt.Sprint(i))))
 	}
 	w.settled(t, 1)
 	for _, tenant := range tenants("early", others) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,9 @@ type draft struct {
 	commits  []*Commit
 	size     int       // of the commits in a record, in bytes
 	outcomes []outcome // of the change sets taken, from the front of the batch
-	refuses  bool      // some outcome is a refusal
+	// checked is set if some outcome depends on the head and not on a commit of the
+	// draft: a refusal, or that nothing changes.
+	checked bool
 
 	// The committer sets err and closes done once the draft's outcome is known.
 	done chan struct{}
@@ -28,7 +31,9 @@ type outcome struct {
 	commit  *Commit // of the draft, or of an earlier request
 	// repeated is set when commit is an earlier request's.
 	repeated bool
-	err      error
+	// unchanged is the head at which the change set changes nothing.
+	unchanged *Head
+	err       error
 }
 
 // headRoom covers what a record adds to each of its commits.
@@ -56,7 +61,11 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		}
 		o := outcome{pending: p}
 		o.commit, o.repeated, err = s.commit(ctx, cfg, ln.tenant, head, p)
-		if err == nil && !o.repeated {
+		if err == nil && o.commit == nil {
+			at := head
+			o.unchanged = &at
+		}
+		if err == nil && !o.repeated && o.commit != nil {
 			size := len(o.commit.Encoded) + headRoom
 			if d.size > 0 && d.size+size > min(recordBytes, longest) {
 				break // it goes into the next draft
@@ -71,9 +80,11 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		case refusal(err):
 			o.commit, o.err = nil, err
 			s.failed[p] = true
-			d.refuses = true
+			d.checked = true
 		case err != nil:
 			return nil, err
+		case o.unchanged != nil:
+			d.checked = true
 		case !o.repeated:
 			d.commits = append(d.commits, o.commit)
 			s.add(o.commit, p.plain)
@@ -100,9 +111,12 @@ func refusal(err error) bool {
 // settle answers the change sets.
 func (d *draft) settle() {
 	for _, o := range d.outcomes {
-		if o.err != nil {
+		switch {
+		case o.err != nil:
 			o.pending.err = o.err
-		} else {
+		case o.unchanged != nil:
+			o.pending.result = Result{Revision: o.unchanged.Revision, ID: o.unchanged.ID, Time: time.Unix(0, o.unchanged.Time).UTC(), Unchanged: true}
+		default:
 			o.pending.result = Result{Revision: o.commit.Revision, ID: o.commit.ID, Time: o.commit.Time, Repeated: o.repeated}
 		}
 		close(o.pending.done)
@@ -121,6 +135,7 @@ type staged struct {
 type keyState struct {
 	revision Revision
 	set      bool
+	value    Value // of a key that the draft sets
 }
 
 func (s *staged) key(k Key) (keyState, error) {
@@ -128,21 +143,34 @@ func (s *staged) key(k Key) (keyState, error) {
 		return ks, nil
 	}
 	rev, set, err := s.state.Newest(k)
-	return keyState{rev, set}, err
+	return keyState{revision: rev, set: set}, err
+}
+
+// value returns a key's value as it is stored, empty if the key is not set.
+func (s *staged) value(k Key) (Value, error) {
+	ks, err := s.key(k)
+	if err != nil || !ks.set || ks.value != "" {
+		return ks.value, err
+	}
+	v, err := s.state.Version(k, s.state.Head().Revision)
+	return v.Value, err
 }
 
 func (s *staged) add(c *Commit, plain []Change) {
-	s.schemas.Add(plain, c.Revision)
 	for _, ch := range c.Changes {
-		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete}
+		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete, ch.Value}
 	}
+	if len(plain) > len(c.Changes) { // some change nothing and are not in the commit
+		plain = slices.DeleteFunc(slices.Clone(plain), func(ch Change) bool { return s.keys[ch.Key].revision != c.Revision })
+	}
+	s.schemas.Add(plain, c.Revision)
 	if c.RequestID != "" {
 		s.requests[c.RequestID] = c
 	}
 }
 
 // commit checks a change set and builds its commit, or finds the one that its
-// request id has made before.
+// request id has made before. The commit is nil if the change set changes nothing.
 func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p *Pending) (c *Commit, repeated bool, err error) {
 	if p.after != nil && s.lost(p.after) {
 		return nil, false, ErrAborted
@@ -154,6 +182,12 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if err := s.check(t, head, cs); err != nil {
 		return nil, false, err
 	}
+	changes := cs.Changes
+	if !cs.keepsAll() {
+		if changes, err = effective(cs.Changes, s.value, func(k Key) bool { return cs.Viewer == nil || cs.Viewer.Reads(t, k) }); err != nil || len(changes) == 0 {
+			return nil, false, err
+		}
+	}
 	if err := cfg.Check(t, cs.Changes); err != nil {
 		return nil, false, err
 	}
@@ -163,7 +197,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	c = &Commit{
 		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
 		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin, ByOperator: cs.ByOperator,
-		Changes: make([]Change, len(cs.Changes)),
+		Changes: make([]Change, len(changes)),
 	}
 	now := time.Now().UTC()
 	c.Time = now
@@ -182,7 +216,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if c.Time.UnixNano() < head.Time { // another process's clock is ahead
 		c.Time = time.Unix(0, head.Time).UTC()
 	}
-	for i, ch := range cs.Changes {
+	for i, ch := range changes {
 		before, err := s.key(ch.Key)
 		if err != nil {
 			return nil, false, err

@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // MaxKey is the longest key, in bytes.
@@ -33,7 +34,7 @@ func ParseTenant(s string) (Tenant, error) {
 		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '_':
 		case c == '-' && i > 0:
 		default:
-			return "", fmt.Errorf("tenant %q has %q at byte %d: use a-z, 0-9, \"_\" and, after the first byte, \"-\"", clip(s), c, i)
+			return "", fmt.Errorf("tenant %q has %s: use a-z, 0-9, \"_\" and, after the first character, \"-\"", clip(s), characterAt(s, i))
 		}
 	}
 	return Tenant(s), nil
@@ -58,13 +59,13 @@ func ParseKey(s string) (Key, error) {
 	for i := 0; i <= len(s); i++ {
 		if i < len(s) && s[i] != '/' {
 			if !keyByte(s[i]) {
-				return "", fmt.Errorf("key %q has %q at byte %d: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), s[i], i)
+				return "", fmt.Errorf("key %q has %s: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), characterAt(s, i))
 			}
 			continue
 		}
 		switch s[start:i] {
 		case "", ".", "..":
-			return "", fmt.Errorf("key %q has the segment %q at byte %d: a segment is not empty, \".\" or \"..\"", clip(s), s[start:i], start)
+			return "", fmt.Errorf("key %q has the segment %q at character %d: a segment is not empty, \".\" or \"..\"", clip(s), s[start:i], start+1)
 		}
 		start = i + 1
 	}
@@ -86,7 +87,7 @@ func ParsePrefix(s string) (Prefix, error) {
 	}
 	for i := range len(s) {
 		if !keyByte(s[i]) && s[i] != '/' {
-			return "", fmt.Errorf("prefix %q has %q at byte %d: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), s[i], i)
+			return "", fmt.Errorf("prefix %q has %s: use A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \"/\"", clip(s), characterAt(s, i))
 		}
 	}
 	return Prefix(s), nil
@@ -99,11 +100,22 @@ func keyByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }
 
+// characterAt describes the character that begins at byte i: itself, and its position
+// counted from 1. A byte that is not UTF-8 is written as \xff.
+func characterAt(s string, i int) string {
+	_, size := utf8.DecodeRuneInString(s[i:])
+	return fmt.Sprintf("%q at character %d", s[i:i+size], utf8.RuneCountInString(s[:i])+1)
+}
+
 // clip keeps a hostile name from filling an error message.
 func clip(s string) string {
 	const most = 80
 	if len(s) <= most {
 		return s
 	}
-	return s[:most] + "..."
+	n := most
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n] + "..."
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stelehq/stele/ledger"
 )
@@ -76,6 +77,32 @@ func TestErrorsDoNotRepeatAHostileName(t *testing.T) {
 	_, err := ledger.ParseKey(strings.Repeat("x", 500) + "*")
 	if err == nil || len(err.Error()) > 250 {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestParseKey_ErrorNamesTheCharacterAndItsPosition(t *testing.T) {
+	for key, want := range map[string]string{
+		"m/ü":          `key "m/ü" has "ü" at character 3`,
+		"üb/er":        `key "üb/er" has "ü" at character 1`,
+		"a/日本":         `has "日" at character 3`,
+		"a b":          `has " " at character 2`,
+		"a\xff":        `has "\xff" at character 2`,
+		"a/\u202eb":    `has "\u202e" at character 3`,
+		"m/a//b":       `has the segment "" at character 5`,
+		"config/../ab": `has the segment ".." at character 8`,
+	} {
+		if _, err := ledger.ParseKey(key); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ParseKey(%q): %v; want %s", key, err, want)
+		}
+	}
+	if _, err := ledger.ParsePrefix("m/ü"); err == nil || !strings.Contains(err.Error(), `has "ü" at character 3`) {
+		t.Errorf("ParsePrefix: %v", err)
+	}
+	if _, err := ledger.ParseTenant("akmé"); err == nil || !strings.Contains(err.Error(), `has "é" at character 4`) {
+		t.Errorf("ParseTenant: %v", err)
+	}
+	if _, err := ledger.ParseKey(strings.Repeat("ü", 50)); err == nil || !utf8.ValidString(err.Error()) {
+		t.Errorf("a long name is cut inside a character: %v", err)
 	}
 }
 

@@ -160,6 +160,9 @@ type Result struct {
 	// Repeated is set when the request id was seen before: this is the outcome
 	// of the first request.
 	Repeated bool
+	// Unchanged is set when the change set changes nothing: nothing was written, and
+	// the rest is the tenant's head.
+	Unchanged bool
 }
 
 // Commit applies a change set. It returns when the change set is durable and

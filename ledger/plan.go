@@ -38,7 +38,8 @@ func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, e
 	if err != nil {
 		return p, fmt.Errorf("plan for %s: find its schemas: %w", t, err)
 	}
-	cs.RequestID = "" // what an earlier request did is no plan
+	cs.RequestID = ""    // what an earlier request did is no plan
+	cs.AllowEmpty = true // the keys that stay as they are belong to the plan
 	s := staged{state: state, schemas: schemas}
 	head := state.Head()
 	p.Head = head.Revision

@@ -1,17 +1,21 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"strings"
 )
 
-// Rollback asks for a state that was: a new commit makes the keys under a prefix
-// what they were at an earlier revision.
+// Rollback asks for a state that was: a new commit makes the selected keys what they
+// were at an earlier revision.
 type Rollback struct {
 	// To is the revision to go back to; 0 is the state before the first commit.
-	To     Revision
+	To Revision
+	// Keys selects what goes back, and Prefix does so byte by byte. What both select goes
+	// back if both are set.
+	Keys   Pattern
 	Prefix Prefix
 	Request
 }
@@ -59,23 +63,26 @@ type Restored struct {
 // *InvalidError, with prefixes that are small enough, when there is more to
 // change than one commit holds.
 func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, error) {
-	return l.restore(ctx, t, r.Request, &RollbackOrigin{r.To, r.Prefix}, func(s State) ([]Change, string, error) {
+	within := max(r.Keys.Range(), r.Prefix) // of two that both select a key, the longer one
+	return l.restore(ctx, t, r.Request, &RollbackOrigin{r.To, cmp.Or(Prefix(r.Keys), r.Prefix)}, func(s State) ([]Change, string, error) {
 		if head := s.Head().Revision; r.To > head {
 			return nil, "", &RangeError{Tenant: t, Revision: r.To, Head: head}
 		}
 		var changes []Change
-		err := s.Diff(s.Head().Revision, r.To, r.Prefix, "", func(d KeyDiff) bool {
-			changes = append(changes, d.Change())
+		err := s.Diff(s.Head().Revision, r.To, within, "", func(d KeyDiff) bool {
+			if r.Keys.Match(d.Key) && r.Prefix.Match(d.Key) {
+				changes = append(changes, d.Change())
+			}
 			return true
 		})
 		if err != nil {
 			return nil, "", err
 		}
 		what := "Roll back"
-		if r.Prefix != "" {
-			what += " " + string(r.Prefix)
+		if asked := cmp.Or(Prefix(r.Keys), r.Prefix); asked != "" {
+			what += " " + string(asked)
 		}
-		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits("prefix", "roll back one prefix after the other", r.Prefix, changes)
+		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits("prefix", "roll back one prefix after the other", within, changes)
 	})
 }
 

@@ -16,7 +16,7 @@ func fits(field, advice string, prefix Prefix, changes []Change) error {
 	parts := split(prefix, changes)
 	names := make([]string, 0, most+1)
 	for _, p := range parts[:min(len(parts), most)] {
-		names = append(names, fmt.Sprintf("%s (%d)", p.prefix, p.changes))
+		names = append(names, fmt.Sprintf("%s (%d)", p.pattern(), p.changes))
 	}
 	if more := len(parts) - most; more > 0 {
 		names = append(names, fmt.Sprintf("and %d more", more))
@@ -38,6 +38,14 @@ func weight(changes []Change) int {
 type part struct {
 	prefix  Prefix
 	changes int
+}
+
+// pattern selects the part's changes: those that begin with its prefix, byte by byte.
+func (p part) pattern() Pattern {
+	if p.prefix == "" || strings.HasSuffix(string(p.prefix), "/") {
+		return Pattern(p.prefix)
+	}
+	return Pattern(p.prefix) + "*"
 }
 
 // split divides changes, which are in the order of their keys and begin with the

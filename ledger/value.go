@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"fmt"
+	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -34,6 +35,40 @@ func ParseValue(s string) (Value, error) {
 		return Value(s), nil
 	}
 	return Value(v), nil
+}
+
+// StringValue returns the text as a JSON string. Text that is not valid UTF-8 is
+// refused: a replacement character would be stored in its place.
+func StringValue(text string) (Value, error) {
+	quoted, err := jsontext.AppendQuote(make([]byte, 0, len(text)+2), text)
+	switch {
+	case !utf8.ValidString(text):
+		return "", fmt.Errorf("the value is not valid UTF-8 at byte %d", invalidUTF8(text))
+	case err != nil:
+		return "", errors.New("the value cannot be written as a JSON string")
+	case len(quoted) > MaxValue:
+		return "", fmt.Errorf("value has %d bytes, more than %d", len(quoted), MaxValue)
+	}
+	return Value(quoted), nil
+}
+
+// TextValue returns what a text means as a setting: text that is JSON is taken as
+// JSON, any other text as a string.
+func TextValue(text string) (Value, error) {
+	if v, err := ParseValue(text); err == nil {
+		return v, nil
+	}
+	return StringValue(text)
+}
+
+// invalidUTF8 returns the offset of the first byte that is not UTF-8.
+func invalidUTF8(s string) int {
+	for i, r := range s {
+		if _, size := utf8.DecodeRuneInString(s[i:]); r == utf8.RuneError && size == 1 {
+			return i
+		}
+	}
+	return len(s)
 }
 
 func notJSON(err error) error {

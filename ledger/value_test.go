@@ -46,6 +46,35 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 	}
 }
 
+func TestStringValue(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"plain", "hello", `"hello"`},
+		{"empty", "", `""`},
+		{"a last newline stays", "-----END KEY-----\n", `"-----END KEY-----\n"`},
+		{"characters of HTML stay", "<&>", `"<&>"`},
+		{"a replacement character that was written", "\ufffd", "\"\ufffd\""},
+		{"invalid UTF-8", "a\xff", ""},
+		{"half a character", "\xc3", ""},
+		{"too long with its quotes", strings.Repeat("x", ledger.MaxValue-1), ""},
+	} {
+		got, err := ledger.StringValue(tc.text)
+		if string(got) != tc.want || (err == nil) != (tc.want != "") {
+			t.Errorf("%s: StringValue = %.80q, %v; want %.80q", tc.name, got, err, tc.want)
+		}
+	}
+}
+
+func TestTextValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"5": "5", "5\n": "5", `{"a": 1}`: `{"a":1}`, "hello": `"hello"`, `{"a":1,}`: `"{\"a\":1,}"`, "01234": `"01234"`, "\xff": "", "\"\xff\"": "",
+	} {
+		got, err := ledger.TextValue(text)
+		if string(got) != want || (err == nil) != (want != "") {
+			t.Errorf("TextValue(%q) = %q, %v; want %q", text, got, err, want)
+		}
+	}
+}
+
 // What cannot be read may be a secret all the same.
 func TestNoErrorHoldsTheValue(t *testing.T) {
 	for _, text := range []string{

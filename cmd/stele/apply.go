@@ -45,8 +45,9 @@ With --plan nothing is written: it shows what would change, fails where the chan
 would be refused, and warns of keys that a sink would not take. Those are written all
 the same, and parked there; apply warns of them, too.
 
-With --prune the keys under a prefix that the file does not name are deleted. It shows
-the plan, and asks; it is refused where somebody has written since.`,
+With --prune the keys under a prefix that the file does not name are deleted: of "a/b"
+the key a/b and those below it, of "a/b*" all that begin with these characters. It
+shows the plan and asks; it is refused if another user has written since.`,
 		Example: `  stele apply -f limits.yaml --plan
   stele apply -f checkout.yaml --prune tenantconfig/checkout/`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -69,14 +70,14 @@ the plan, and asks; it is refused where somebody has written since.`,
 		case a.prunes:
 			return s.prune(ctx, cmd, &a, cs)
 		}
-		s.warn(ctx, cs)
+		s.warnOf(ctx, cs, false)
 		return s.commit(ctx, cmd, cs)
 	})
 	a.add(cmd)
 	flags := cmd.Flags()
 	flags.StringVarP(&a.file, "file", "f", "", `file to apply, "-" for standard input`)
 	flags.BoolVar(&a.plan, "plan", false, "write nothing; show what would change")
-	flags.StringVar(&a.prune, "prune", "", "delete the keys under the prefix that the file does not name")
+	flags.StringVar(&a.prune, "prune", "", "delete the keys under the prefix that the file does not name: a/b, a/b/ or a/b*")
 	flags.BoolVar(&a.yes, "yes", false, "do not ask before --prune deletes")
 	complete(cmd, "prune", func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		return c.keys(cmd, nil, toComplete)

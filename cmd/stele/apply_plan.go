@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
@@ -95,17 +95,43 @@ func (s *session) prune(ctx context.Context, cmd *cobra.Command, a *applyFlags, 
 	return s.commit(ctx, cmd, cs)
 }
 
-// warn tells of keys that a sink would not take. Whatever keeps it from knowing, the
-// commit tells.
-func (s *session) warn(ctx context.Context, cs *ledger.ChangeSet) {
+// warnOf warns of keys that a sink would not take and, if kinds is set, of strings
+// that replace a value of another type. If the plan fails, the commit reports why.
+func (s *session) warnOf(ctx context.Context, cs *ledger.ChangeSet, kinds bool) {
 	resp, err := s.ledger.Plan(ctx, &stelev1.PlanRequest{Commit: wire.CommitRequest(cs)})
-	if err == nil {
-		printRefusals(resp.Refusals)
+	if err != nil {
+		return
 	}
+	printRefusals(resp.Refusals)
+	if !kinds {
+		return
+	}
+	for _, d := range resp.Diffs {
+		if was := kindOf(d.FromValue); was != "" && was != "string" && kindOf(d.ToValue) == "string" {
+			warn(fmt.Sprintf("%s was %s and becomes a string; use --string if that is intended", d.Key, was))
+		}
+	}
+}
+
+// kindOf names a value's JSON type for a warning; empty if there is no value, or null.
+func kindOf(value string) string {
+	switch jsontext.Value(value).Kind() {
+	case '{':
+		return "an object"
+	case '[':
+		return "an array"
+	case '"':
+		return "string"
+	case '0':
+		return "a number"
+	case 't', 'f':
+		return "a boolean"
+	}
+	return ""
 }
 
 func printRefusals(refusals []*stelev1.SinkRefusal) {
 	for _, r := range refusals {
-		fmt.Fprintf(os.Stderr, "warning: the sink %s would not take %s: %s\n", r.Sink, r.Key, output.Plain(r.Reason))
+		warn(fmt.Sprintf("the sink %s would not take %s: %s", r.Sink, r.Key, output.Plain(r.Reason)))
 	}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,8 @@ func auditReadsCommand(c *cli) *cobra.Command {
 	var most int
 	cmd := &cobra.Command{
 		Use:   "reads",
-		Short: "List the reads that the tenant's policy has recorded, oldest first",
-		Long: `List the reads that the tenant's policy has recorded, oldest first: who asked for
+		Short: "List recorded reads, newest first",
+		Long: `List the reads that the tenant's policy has recorded, newest first: who asked for
 which keys and prefixes, when, and of which revision the answer was. An answer
 without a revision was an error, e.g. that a key is not set. Reads that reveal
 secrets are recorded without a policy, too.
@@ -43,10 +44,17 @@ next read on:
 		if req.Until, err = timeFlag("until", until); err != nil {
 			return err
 		}
+		newest, more, err := s.newestReads(ctx, req, most)
+		if err != nil {
+			return err
+		}
 		var rows [][]string
-		more, err := s.reads(ctx, req, most, func(r *stelev1.ReadRecord) error {
+		for _, r := range newest {
 			if s.Format != output.Text {
-				return s.Object(readObject(r))
+				if err := s.Object(readObject(r)); err != nil {
+					return err
+				}
+				continue
 			}
 			revision := "-"
 			if r.Revision > 0 {
@@ -59,15 +67,14 @@ next read on:
 			rows = append(rows, []string{
 				output.Faint.Render(clock(r.Time)), output.Plain(r.Subject), method, revision, output.Plain(strings.Join(asked(r), " ")),
 			})
+		}
+		if len(rows) == 0 {
 			return nil
-		})
-		if err != nil || len(rows) == 0 {
-			return err
 		}
 		if err := s.Table([]string{"TIME", "WHO", "METHOD", "REVISION", "WHAT"}, rows, 4); err != nil || !more {
 			return err
 		}
-		return s.Printf("%s\n", output.Faint.Render("there are more: --since a later time, or -n 0 for all"))
+		return s.Printf("%s\n", output.Faint.Render("there are older ones: --until an earlier time, or -n 0 for all"))
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&since, "since", "", "only reads not before this time, e.g. 2h (ago) or 2025-03-04T08:00Z")
@@ -76,27 +83,23 @@ next read on:
 	return cmd
 }
 
-// reads calls f for the reads that the request selects, at most so many (0 for
-// all), and says whether there are more.
-func (s *session) reads(ctx context.Context, req *stelev1.ListReadsRequest, most int, f func(*stelev1.ReadRecord) error) (more bool, err error) {
-	const page = 1000
-	for count := 0; ; {
-		req.PageSize = page
-		if most > 0 {
-			req.PageSize = uint32(min(page, most-count))
-		}
+// newestReads returns the newest reads that the request selects, newest first, at most
+// so many (0 for all), and whether there are older ones. The gateway lists the oldest
+// first, so all of them are read and the last ones kept.
+func (s *session) newestReads(ctx context.Context, req *stelev1.ListReadsRequest, most int) (newest []*stelev1.ReadRecord, more bool, err error) {
+	req.PageSize = 1000
+	for {
 		resp, err := s.ledger.ListReads(ctx, req)
 		if err != nil {
-			return false, err
+			return nil, false, err
 		}
-		for _, r := range resp.Reads {
-			if err := f(r); err != nil {
-				return false, err
-			}
+		newest = append(newest, resp.Reads...)
+		if most > 0 && len(newest) > most {
+			newest, more = append(newest[:0], newest[len(newest)-most:]...), true
 		}
-		count += len(resp.Reads)
-		if req.PageToken = resp.NextPageToken; req.PageToken == "" || most > 0 && count >= most {
-			return req.PageToken != "", nil
+		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			slices.Reverse(newest)
+			return newest, more, nil
 		}
 	}
 }
@@ -120,7 +123,11 @@ func timeFlag(name, text string) (*timestamppb.Timestamp, error) {
 func asked(r *stelev1.ReadRecord) []string {
 	what := r.Keys
 	for _, p := range r.Prefixes {
-		what = append(what, p+"*")
+		key, below := ledger.Pattern(p).Split()
+		if key != "" {
+			what = append(what, string(key))
+		}
+		what = append(what, string(below)+"*")
 	}
 	return what
 }

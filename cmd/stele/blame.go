@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/hex"
-	"fmt"
 
 	"github.com/spf13/cobra"
-	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -42,8 +40,8 @@ func blameCommand(c *cli) *cobra.Command {
 		switch {
 		case err != nil:
 			return err
-		case !found && prefix != "":
-			return failure.With(failure.NotFound, fmt.Errorf("no key that begins with %q is set", prefix))
+		case !found:
+			return s.nothingUnder(ctx, prefix)
 		case len(rows) == 0:
 			return nil
 		}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -12,6 +13,8 @@ import (
 	"github.com/stelehq/stele/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // tenantRollback is the rollback of one of many tenants.
@@ -19,11 +22,16 @@ type tenantRollback struct {
 	tenant ledger.Tenant
 	plan   *rollbackPlan
 	result *stelev1.RollbackResponse
-	err    error
+	// younger is set if the tenant's first commit is later than the time to go back to:
+	// the tenant is skipped.
+	younger bool
+	err     error
 }
 
 // pending says whether there is something left to do for the tenant.
-func (t *tenantRollback) pending() bool { return t.err == nil && t.result == nil && !t.plan.idle() }
+func (t *tenantRollback) pending() bool {
+	return t.err == nil && !t.younger && t.result == nil && !t.plan.idle()
+}
 
 // rollbackMany rolls back tenants one by one: a tenant that fails keeps no other
 // from being rolled back.
@@ -38,6 +46,9 @@ func (s *session) rollbackMany(ctx context.Context, cmd *cobra.Command, r *rollb
 	}
 	eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {
 		t.plan, t.err = s.planRollback(ctx, to, req)
+		if status.Code(t.err) == codes.OutOfRange && !to.Time.IsZero() && to.Time.Before(time.Now()) {
+			t.younger, t.err = true, nil
+		}
 	})
 	if s.Format == "text" {
 		if err := s.printPlans(all); err != nil {
@@ -102,19 +113,11 @@ func (s *session) chosenTenants(ctx context.Context, r *rollbackFlags) ([]ledger
 		}
 		return tenants, nil
 	}
-	req := &stelev1.ListTenantsRequest{PageSize: 10_000}
-	for {
-		resp, err := s.ledger.ListTenants(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range resp.Tenants {
-			tenants = append(tenants, ledger.Tenant(t.Tenant))
-		}
-		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
-			return tenants, nil
-		}
+	all, err := s.tenants(ctx)
+	for _, t := range all {
+		tenants = append(tenants, ledger.Tenant(t.Tenant))
 	}
+	return tenants, err
 }
 
 // eachTenant does something for all tenants, some at a time, and returns when all
@@ -139,6 +142,8 @@ func (s *session) printPlans(all []*tenantRollback) error {
 		switch {
 		case t.err != nil:
 			row[3] = output.Bad.Render(failure.Message(t.err))
+		case t.younger:
+			row[3] = "skipped: its first commit is later"
 		case t.plan.idle():
 			row[3] = "none"
 		default:
@@ -160,6 +165,8 @@ func (s *session) printResults(cmd *cobra.Command, all []*tenantRollback) error 
 		switch made := t.object(cmd).Commit; {
 		case t.err != nil:
 			row[1] = output.Bad.Render(failure.Message(t.err))
+		case t.younger:
+			row[1] = "skipped"
 		case made != nil:
 			row[1], row[2] = styleRevision(ledger.Revision(made.Revision).String()), made.Undo
 		}
@@ -177,11 +184,13 @@ type tenantResult struct {
 	Deletes int           `json:"deletes"`
 	// Commit is absent where nothing was written.
 	Commit *written `json:"commit,omitempty"`
-	Error  string   `json:"error,omitempty"`
+	// Skipped is set if the tenant's first commit is later than the time to go back to.
+	Skipped bool   `json:"skipped,omitempty"`
+	Error   string `json:"error,omitempty"`
 }
 
 func (t *tenantRollback) object(cmd *cobra.Command) tenantResult {
-	o := tenantResult{Tenant: t.tenant}
+	o := tenantResult{Tenant: t.tenant, Skipped: t.younger}
 	if t.plan != nil {
 		o.Head, o.To, o.Sets, o.Deletes = t.plan.head, t.plan.to, t.plan.sets, t.plan.deletes
 	}

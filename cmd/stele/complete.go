@@ -29,7 +29,7 @@ func (c *cli) asking(cmd *cobra.Command, ask func(context.Context, *session)) {
 func (c *cli) keys(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 	found := make(map[string]bool)
 	c.asking(cmd, func(ctx context.Context, s *session) {
-		req := &stelev1.ListRequest{Prefix: toComplete, KeysOnly: true, PageSize: 10_000}
+		req := &stelev1.ListRequest{Prefix: toComplete + "*", KeysOnly: true, PageSize: 10_000}
 		// What came before an error or the end of the time is as good as it gets.
 		_ = s.entries(ctx, req, func(es []*stelev1.Entry) error {
 			for _, e := range es {

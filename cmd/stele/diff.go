@@ -13,10 +13,10 @@ import (
 func diffCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A [B] [PREFIX]",
-		Short: "Compare two moments",
+		Short: "Compare two revisions or times",
 		Long: `Compare the state at A with the later one at B (@HEAD where it is left out): which
 keys were set (+), changed (~) and deleted (-), and in which places inside their
-values. Only keys that begin with the prefix are compared. A second argument that
+values. Only keys under the prefix are compared. A second argument that
 can be read as a revision is B.
 
 With -o json, one object a key: {"key":...,"from":{"revision":N,"value":...},

@@ -21,13 +21,15 @@ import (
 )
 
 func execCommand(c *cli) *cobra.Command {
-	var restart bool
+	var restart, allowEmpty bool
 	cmd := &cobra.Command{
 		Use:   "exec PREFIX [--restart] -- CMD [ARG...]",
 		Short: "Run a command with settings as environment variables",
 		Long: `Run a command with the settings below PREFIX as environment variables: the rest of
 the key in upper case, with "_" for what a name cannot have. With --restart the
-command is stopped and started again when they change. Its exit code is returned.
+command is stopped and started again when they change and have not changed again for
+half a second. Its exit code is returned. It is not run if no key below PREFIX is set,
+unless --allow-empty is given.
 
 Secrets are revealed to the command, which takes the right to do so (stele can
 reveal) and is recorded.`,
@@ -41,13 +43,14 @@ reveal) and is recorded.`,
 		ValidArgsFunction: c.keys,
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
-		return s.exec(ctx, strings.TrimSuffix(args[0], "/"), args[1:], restart)
+		return s.exec(ctx, strings.TrimSuffix(args[0], "/"), args[1:], restart, allowEmpty)
 	})
+	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "run the command even if no key below PREFIX is set")
 	cmd.Flags().BoolVar(&restart, "restart", false, "start the command again when its settings change")
 	return cmd
 }
 
-func (s *session) exec(ctx context.Context, prefix string, argv []string, restart bool) error {
+func (s *session) exec(ctx context.Context, prefix string, argv []string, restart, allowEmpty bool) error {
 	// Signals are the command's: it ends when it wants to, and stele with it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -64,6 +67,15 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 	settings, rev, err := s.settingsBelow(ctx, below, nil)
 	if err != nil {
 		return err
+	}
+	if len(settings) == 0 && !allowEmpty {
+		if err := s.absent(ctx); err != nil {
+			return err
+		}
+		if _, err := s.config.Get(ctx, &stelev1.GetRequest{Key: prefix}); err == nil {
+			return failure.With(failure.NotFound, fmt.Errorf("%s is a key, and no key below it is set: name a prefix of it", prefix))
+		}
+		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.name(uint64(rev)))), "--allow-empty, to run the command without settings")
 	}
 	vars, err := environ.Variables(prefix, settings)
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -16,10 +17,10 @@ func exportCommand(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [PREFIX]",
 		Short: "Print every key with its value as it is stored",
-		Long: `Print every key that is set and begins with the prefix, sorted, as one JSON object
-a line (or YAML documents with -o yaml): {"key":...,"revision":N,"value":...}. All
-of it is of one revision. "***" stands in the place of secrets, which are marked
-"secret":true.`,
+		Long: `Print every key under a prefix, sorted, as one JSON object per line (or as YAML
+documents with -o yaml): {"key":...,"revision":N,"value":...}. All of it is of one
+revision. "stele apply -f" and "stele import" read it. "***" stands for secrets, which
+are marked "secret":true; --reveal prints them.`,
 		Example: `  stele export > acme.jsonl
   stele export tenantconfig/ --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -32,10 +33,11 @@ of it is of one revision. "***" stands in the place of secrets, which are marked
 		}
 		out := bufio.NewWriterSize(os.Stdout, 1<<20)
 		s.Printer = output.NewPrinter(out, s.Format)
-		if err := s.objects(ctx, &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000, Reveal: reveal}); err != nil {
-			return err
+		found, err := s.objects(ctx, &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000, Reveal: reveal})
+		if err == nil && !found {
+			err = s.nothingUnder(ctx, first(args))
 		}
-		return out.Flush()
+		return errors.Join(err, out.Flush())
 	})
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets themselves, which takes a right of its own and is recorded")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")

@@ -35,7 +35,7 @@ func readHistory(t *testing.T, path string) history {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	log, err := changelog.NewReader(f)
+	log, err := changelog.NewReader(f, "")
 	if err != nil {
 		t.Fatal(err)
 	}

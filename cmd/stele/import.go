@@ -1,11 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -15,15 +18,20 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/importer"
 	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func importCommand(c *cli) *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use:   "import FILE | --from KIND SOURCE",
-		Short: "Import a history: a change log, etcd, Consul, Parameter Store, git",
+		Short: "Import a history or an export; also from etcd, Consul, Parameter Store, git",
 		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
-input), with each change set's time and author. It takes the admin role.
+input), with each change set's time and author. It requires the admin role. The output
+of "stele log --reverse -n 0 -o json" is such a log. The output of "stele export" is
+imported as your own change of now.
 
 Interrupted or stopped by a bad line, it can be run again: nothing is written
 twice. -t restricts it to one tenant's lines. docs/changelog-format.md describes
@@ -40,6 +48,7 @@ Names that begin with --prefix get --into in its place; {tenant} in the prefix
 takes the tenant from the name, otherwise -t says whose it is. All is read first:
 what the ledger would not take is listed, and then nothing is written.`,
 		Example: `  stele import settings.jsonl.gz
+  stele export > acme.jsonl && stele -t acme2 import acme.jsonl
   stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --into tenantconfig/ --dry-run
   stele import --from consul kv.json --prefix 'config/{tenant}/' --into tenantconfig/
   stele import --from parameterstore / --prefix '/{tenant}/prod/' --into paramconfig/
@@ -70,19 +79,20 @@ func (s *session) importFile(ctx context.Context, name string) error {
 		return err
 	}
 	defer file.Close()
-	log, err := changelog.NewReader(file)
+	log, err := changelog.NewReader(file, s.tenant)
 	if err != nil {
 		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
 	}
-	return s.importLog(ctx, log, size, func(at *importer.LineError) error {
+	return s.importLog(ctx, log, size, nil, func(at *importer.LineError) error {
 		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
 		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
 	})
 }
 
-// importLog writes the lines, and tells what it has written. The size is how much
-// there is to read, -1 where nobody knows. A line that is to blame is told by bad.
-func (s *session) importLog(ctx context.Context, log importer.Log, size int64, bad func(*importer.LineError) error) error {
+// importLog writes the lines, and reports what it has written. The size is how much
+// there is to read, -1 if that is not known. Once all is written, compare, if there is
+// one, compares the ledger with the source. A line that is to blame is reported by bad.
+func (s *session) importLog(ctx context.Context, log importer.Log, size int64, compare func(context.Context) (map[ledger.Tenant]*agreement, error), bad func(*importer.LineError) error) error {
 	own := s.tokenTenant()
 	cfg := importer.Config{Client: s.ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
 		if t == own {
@@ -93,22 +103,41 @@ func (s *session) importLog(ctx context.Context, log importer.Log, size int64, b
 	if s.settings.TenantChosen {
 		cfg.Only = s.tenant
 	}
+	cfg.Present = s.present
 	bar := newProgress(size)
 	cfg.Acknowledged = bar.acknowledged
 	started := time.Now()
 	tallies, err := importer.Run(ctx, cfg, log)
 	bar.close()
-	if tellErr := s.tellImport(tallies, time.Since(started)); tellErr != nil {
+	var agreements map[ledger.Tenant]*agreement
+	if err == nil && compare != nil {
+		agreements, err = compare(ctx)
+	}
+	if tellErr := s.tellImport(tallies, agreements, time.Since(started)); tellErr != nil {
 		return tellErr
 	}
 	var at *importer.LineError
 	switch {
+	case err == nil:
+		return disagreement(agreements)
 	case errors.Is(err, context.Canceled):
 		fmt.Fprintln(os.Stderr, "interrupted: run it again to go on from here; nothing is written twice")
 	case errors.As(err, &at):
 		return bad(at)
 	}
 	return err
+}
+
+// present reports whether the tenant has the very commit that the line is of.
+func (s *session) present(ctx context.Context, l *changelog.Line) (bool, error) {
+	resp, err := s.ledger.GetCommit((*imported)(s).as(ctx, l.Tenant), &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: uint64(l.Revision)}})
+	switch status.Code(err) {
+	case codes.OK:
+		return hex.EncodeToString(resp.Info.Id) == l.ID, nil
+	case codes.OutOfRange, codes.NotFound:
+		return false, nil
+	}
+	return false, err
 }
 
 // blame is the failure of a line at a place, with the exit code of what the gateway
@@ -146,21 +175,29 @@ func openInput(name string) (io.ReadCloser, int64, error) {
 }
 
 // tellImport prints what was imported, a tenant a line.
-func (s *session) tellImport(tallies []importer.Tally, took time.Duration) error {
+func (s *session) tellImport(tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
 	if s.Format != "text" {
+		for t := range agreements { // also of tenants of which nothing was to be written
+			if !slices.ContainsFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t }) {
+				tallies = append(tallies, importer.Tally{Tenant: t})
+			}
+		}
+		slices.SortFunc(tallies, func(a, b importer.Tally) int { return cmp.Compare(a.Tenant, b.Tenant) })
 		for _, t := range tallies {
 			if err := s.Object(struct {
 				Tenant  ledger.Tenant   `json:"tenant"`
-				Head    ledger.Revision `json:"revision"`
+				Head    ledger.Revision `json:"revision,omitempty"`
 				Written int             `json:"written"`
 				Present int             `json:"present"`
 				Moved   int             `json:"moved"`
-			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved}); err != nil {
+				*agreement
+			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved, agreements[t.Tenant]}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
+	tellAgreements(agreements)
 	rows, total, moved := [][]string(nil), 0, 0
 	for _, t := range tallies {
 		rows = append(rows, []string{styleRevision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})
@@ -173,12 +210,12 @@ func (s *session) tellImport(tallies []importer.Tally, took time.Duration) error
 		}
 	}
 	if moved > 0 {
-		if err := s.Printf("%d have the time of the commit before them, because theirs is earlier\n", moved); err != nil {
+		if err := s.Printf("%d have another time than in the source\n", moved); err != nil {
 			return err
 		}
 	}
 	if total == 0 {
-		return s.Printf("nothing to import: all of it is there\n")
+		return s.Printf("nothing to import\n")
 	}
 	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())
 }

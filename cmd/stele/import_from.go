@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +43,7 @@ type importOptions struct {
 	dryRun, skipUnfit, prune bool
 	flatten                  bool
 	ref                      string
+	renames, asStrings       []string
 }
 
 func (o *importOptions) addFlags(cmd *cobra.Command) {
@@ -50,7 +53,10 @@ func (o *importOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.into, "into", "", "what keys begin with here, in its place")
 	f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be imported")
 	f.BoolVar(&o.skipUnfit, "skip-unfit", false, "import the rest where some names or values do not fit")
-	f.BoolVar(&o.prune, "prune", false, "delete keys that begin with --into and are not in the source (consul, and what etcd has compacted)")
+	f.BoolVar(&o.prune, "prune", false, "delete keys that begin with --into and are not in the source (consul, git, and what etcd has compacted)")
+	f.StringArrayVar(&o.renames, "rename", nil, "rule for names, for example s/,/-/g; may be repeated; --dry-run shows the outcome")
+	f.StringArrayVar(&o.asStrings, "as-strings", nil, "take the values of names that begin with this as strings, byte by byte; without =PREFIX all")
+	f.Lookup("as-strings").NoOptDefVal = allNames
 	f.BoolVar(&o.flatten, "flatten", false, "make a key of each leaf of a document, not of the document (git)")
 	f.StringVar(&o.ref, "ref", "HEAD", "branch or commit to import (git)")
 	complete(cmd, "from", cobra.FixedCompletions(kindsOfSource, cobra.ShellCompDirectiveNoFileComp))
@@ -59,14 +65,14 @@ func (o *importOptions) addFlags(cmd *cobra.Command) {
 // check refuses flags that the kind of source has no use for.
 func (o *importOptions) check(flags *pflag.FlagSet) error {
 	allowed := map[string]string{
-		"": "", fromEtcd: "prune", fromConsul: "prune", fromParameterStore: "", fromGit: "flatten ref",
+		"": "", fromEtcd: "prune as-strings", fromConsul: "prune as-strings", fromParameterStore: "as-strings", fromGit: "flatten ref prune",
 	}
 	own, ok := allowed[o.from]
 	if !ok {
 		return failure.Usagef("--from %s: use %s", o.from, strings.Join(kindsOfSource, ", "))
 	}
-	for _, name := range []string{"prefix", "into", "dry-run", "skip-unfit", "prune", "flatten", "ref"} {
-		special := name == "prune" || name == "flatten" || name == "ref"
+	for _, name := range []string{"prefix", "into", "dry-run", "skip-unfit", "rename", "prune", "flatten", "ref", "as-strings"} {
+		special := name == "prune" || name == "flatten" || name == "ref" || name == "as-strings"
 		switch {
 		case !flags.Changed(name):
 		case o.from == "":
@@ -84,7 +90,15 @@ func (s *session) importFrom(ctx context.Context, o importOptions, name string) 
 	if o.from == fromParameterStore && o.prefix == "" {
 		o.prefix = strings.TrimSuffix(name, "/") + "/"
 	}
-	mapping, err := migrate.NewMapping(o.prefix, o.into, s.tenant)
+	var renames []migrate.Rename
+	for _, rule := range o.renames {
+		r, err := migrate.ParseRename(rule)
+		if err != nil {
+			return failure.Usagef("--rename %w", err)
+		}
+		renames = append(renames, r)
+	}
+	mapping, err := migrate.NewMapping(o.prefix, o.into, s.tenant, renames...)
 	switch {
 	case err != nil:
 		return failure.With(failure.Usage, err)
@@ -106,7 +120,10 @@ func (s *session) importFrom(ctx context.Context, o importOptions, name string) 
 	}
 	p := plan{session: s, tenants: make(map[ledger.Tenant]*planned)}
 	cfg := migrate.Config{
-		Source: source, Mapping: mapping, Ledger: (*imported)(s), Prune: o.prune, Secret: secret, Unfit: p.unfit, Kept: p.keep,
+		Source: source, Mapping: mapping, Ledger: (*imported)(s), Prune: o.prune && o.from != fromGit, Secret: secret, Unfit: p.unfit, Kept: p.keep, Noted: p.note,
+	}
+	for _, prefix := range o.asStrings {
+		cfg.AsStrings = append(cfg.AsStrings, strings.TrimPrefix(prefix, allNames))
 	}
 	if s.settings.TenantChosen {
 		cfg.Only = s.tenant
@@ -114,16 +131,42 @@ func (s *session) importFrom(ctx context.Context, o importOptions, name string) 
 	if err := p.read(ctx, cfg); err != nil {
 		return err
 	}
+	if root := mapping.Root(); p.taken == 0 && root != "" && !cfg.Prune {
+		return failure.With(failure.NotFound, fmt.Errorf("no name in the source begins with %q", root))
+	}
+	if repository, ok := source.(*git.Source); ok {
+		tellSkipped(repository.Skipped())
+	}
 	if err := p.tell(o); err != nil || o.dryRun {
 		return err
 	}
-	cfg.Unfit, cfg.Kept = func(migrate.Unfit) {}, func(ledger.Tenant, ledger.Key) {}
+	cfg.Unfit, cfg.Kept, cfg.Noted = func(migrate.Unfit) {}, func(ledger.Tenant, ledger.Key) {}, nil
 	lines := migrate.NewReader(ctx, cfg)
 	defer lines.Close()
-	return s.importLog(ctx, lines, -1, func(at *importer.LineError) error {
+	c := &comparison{session: s, options: o, lines: lines}
+	return s.importLog(ctx, lines, -1, c.compare, func(at *importer.LineError) error {
 		fmt.Fprintln(os.Stderr, "all before it is imported; run it again to go on from there, nothing is written twice")
 		return blame(at.Step, at)
 	})
+}
+
+// allNames is the value of --as-strings without a prefix.
+const allNames = "*"
+
+// tellSkipped lists the classes of files that are not read.
+func tellSkipped(skipped map[string]int) {
+	if len(skipped) == 0 {
+		return
+	}
+	var classes []string
+	for _, ending := range slices.Sorted(maps.Keys(skipped)) {
+		name := ending
+		if name == "" {
+			name = "without an ending"
+		}
+		classes = append(classes, fmt.Sprintf("%d %s", skipped[ending], name))
+	}
+	fmt.Fprintf(os.Stderr, "files that are not read: %s\n", strings.Join(classes, ", "))
 }
 
 // openSource opens what --from names, as far as names begin with the root.
@@ -203,9 +246,10 @@ func (i *imported) Entries(ctx context.Context, t ledger.Tenant, p ledger.Prefix
 		return nil
 	}
 	ctx = i.as(ctx, t)
-	err := (*session)(i).entries(ctx, &stelev1.ListRequest{Prefix: string(p)}, read)
+	prefix := string(p) + "*" // byte by byte, as --into is
+	err := (*session)(i).entries(ctx, &stelev1.ListRequest{Prefix: prefix}, read)
 	if err == nil && secret { // which is recorded, so only where it must be
-		err = (*session)(i).entries(ctx, &stelev1.ListRequest{Prefix: string(p), Reveal: true}, read)
+		err = (*session)(i).entries(ctx, &stelev1.ListRequest{Prefix: prefix, Reveal: true}, read)
 	}
 	return has, err
 }

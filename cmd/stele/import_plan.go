@@ -20,9 +20,18 @@ type plan struct {
 	*session
 	tenants map[ledger.Tenant]*planned
 	// misfits are the first that do not fit, of so many.
-	misfits []migrate.Unfit
+	misfits []*misfit
+	byFault map[string]*misfit
 	unfits  int
 	kept    int
+	taken   int // items that the mapping has taken
+	notes   map[migrate.NoteKind][]migrate.Note
+}
+
+// misfit is a name that does not fit, for one reason, in one or more steps.
+type misfit struct {
+	migrate.Unfit
+	steps int
 }
 
 // planned is what of it is one tenant's.
@@ -37,9 +46,27 @@ type planned struct {
 const mostMisfits = 50
 
 func (p *plan) unfit(u migrate.Unfit) {
-	if p.unfits++; len(p.misfits) < mostMisfits {
-		p.misfits = append(p.misfits, u)
+	fault := u.Name + "\x00" + u.Err.Error()
+	if known := p.byFault[fault]; known != nil {
+		known.steps++
+		return
 	}
+	if p.byFault == nil {
+		p.byFault = make(map[string]*misfit)
+	}
+	m := &misfit{u, 1}
+	p.byFault[fault] = m
+	if p.unfits++; len(p.misfits) < mostMisfits {
+		p.misfits = append(p.misfits, m)
+	}
+}
+
+// note keeps the first note of each name and kind.
+func (p *plan) note(n migrate.Note) {
+	if p.notes == nil {
+		p.notes = make(map[migrate.NoteKind][]migrate.Note)
+	}
+	p.notes[n.Kind] = append(p.notes[n.Kind], n)
 }
 
 func (p *plan) keep(ledger.Tenant, ledger.Key) { p.kept++ }
@@ -51,6 +78,7 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
 		line, err := lines.Next()
 		switch {
 		case errors.Is(err, io.EOF):
+			p.taken = lines.Taken()
 			return nil
 		case err != nil:
 			return err
@@ -75,11 +103,16 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
 // with --dry-run what would be written.
 func (p *plan) tell(o importOptions) error {
 	for _, u := range p.misfits {
-		fmt.Fprintf(os.Stderr, "does not fit: %q at %s: %s\n", u.Name, u.Step, failure.Message(u.Err))
+		more := ""
+		if u.steps > 1 {
+			more = fmt.Sprintf(" (and %d later)", u.steps-1)
+		}
+		fmt.Fprintf(os.Stderr, "does not fit: %q at %s%s: %s\n", u.Name, u.Step, more, failure.Message(u.Err))
 	}
 	if more := p.unfits - len(p.misfits); more > 0 {
 		fmt.Fprintf(os.Stderr, "and %d more\n", more)
 	}
+	p.tellNotes(o)
 	if p.kept > 0 {
 		fmt.Fprintf(os.Stderr, "%d keys that begin with %q are not in the source and stay: --prune deletes them\n", p.kept, o.into)
 	}
@@ -92,7 +125,43 @@ func (p *plan) tell(o importOptions) error {
 		return nil
 	}
 	return failure.Try(failure.With(failure.Invalid, fmt.Errorf("nothing was imported: %d of the names and values do not fit", p.unfits)),
-		"mend them in the source, or --skip-unfit to leave them out: such a key keeps what it had")
+		"correct them in the source, --rename 's/,/-/g' for names, or --skip-unfit to leave them out")
+}
+
+// tellNotes lists what is written in another way than the source has it.
+func (p *plan) tellNotes(o importOptions) {
+	for _, kind := range []struct {
+		kind         migrate.NoteKind
+		always       bool // not only with --dry-run
+		line, header string
+	}{
+		{migrate.NoteRenamed, false, "  %s becomes %s\n", "%s renamed:\n"},
+		{migrate.NoteBytes, true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
+		{migrate.NoteTime, true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
+	} {
+		notes := p.notes[kind.kind]
+		if len(notes) == 0 || !kind.always && !o.dryRun {
+			continue
+		}
+		what := "name"
+		switch kind.kind {
+		case migrate.NoteBytes:
+			what = "value"
+		case migrate.NoteTime:
+			what = "change"
+		}
+		fmt.Fprintf(os.Stderr, kind.header, counted(len(notes), what))
+		for _, n := range notes[:min(len(notes), mostMisfits)] {
+			subject := n.Name
+			if kind.kind == migrate.NoteTime {
+				subject = fmt.Sprintf("%s of %s", n.Step, n.Name)
+			}
+			fmt.Fprintf(os.Stderr, kind.line, subject, n.What)
+		}
+		if more := len(notes) - mostMisfits; more > 0 {
+			fmt.Fprintf(os.Stderr, "  and %d more\n", more)
+		}
+	}
 }
 
 func (p *plan) print() error {

@@ -12,7 +12,10 @@ func listCommand(c *cli) *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
-		Short: "List the keys that begin with a prefix",
+		Short: "List keys and values",
+		Long: `List the keys under a prefix: "a/b" is the key a/b and all keys below it, "a/b/" only
+those below it, and "a/b*" all keys that begin with these characters. The exit code is
+3 if no key is set there.`,
 		Example: `  stele list tenantconfig/checkout/
   stele list --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -25,34 +28,50 @@ func listCommand(c *cli) *cobra.Command {
 		}
 		req := &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000}
 		if s.Format != "text" {
-			return s.objects(ctx, req)
-		}
-		var rows [][]string
-		err = s.entries(ctx, req, func(es []*stelev1.Entry) error {
-			for _, e := range es {
-				rows = append(rows, []string{e.Key, styleRevision(ledger.Revision(e.Revision).String()), e.Value})
+			found, err := s.objects(ctx, req)
+			if err == nil && !found {
+				err = s.nothingUnder(ctx, req.Prefix)
 			}
-			return nil
-		})
-		if err != nil || len(rows) == 0 {
 			return err
 		}
-		return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
+		var all []*stelev1.Entry
+		err = s.entries(ctx, req, func(es []*stelev1.Entry) error {
+			all = append(all, es...)
+			return nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(all) == 0:
+			return s.nothingUnder(ctx, req.Prefix)
+		}
+		return s.entryTable(all)
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }
 
-// objects prints the entries for programs.
-func (s *session) objects(ctx context.Context, req *stelev1.ListRequest) error {
-	return s.entries(ctx, req, func(es []*stelev1.Entry) error {
+// entryTable prints entries as a table.
+func (s *session) entryTable(entries []*stelev1.Entry) error {
+	rows := make([][]string, len(entries))
+	for i, e := range entries {
+		rows[i] = []string{e.Key, styleRevision(ledger.Revision(e.Revision).String()), e.Value}
+	}
+	return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
+}
+
+// objects prints the entries for programs, and reports whether there are any.
+func (s *session) objects(ctx context.Context, req *stelev1.ListRequest) (found bool, err error) {
+	err = s.entries(ctx, req, func(es []*stelev1.Entry) error {
 		for _, e := range es {
+			found = true
 			if err := s.Object(entryObject(e)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	return found, err
 }
 
 func first(args []string) string {

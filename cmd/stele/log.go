@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,7 +18,7 @@ import (
 type logFlags struct {
 	author, grep, since, until string
 	most                       int
-	changes                    bool
+	changes, reverse           bool
 	allTenants                 bool
 }
 
@@ -26,17 +28,17 @@ func logCommand(c *cli) *cobra.Command {
 		Use:   "log [KEY|PREFIX]",
 		Short: "List commits, newest first",
 		Long: `List commits, newest first: all of them, or those that changed a key or the keys
-that begin with a prefix, with their changes of these keys alone. The argument is
-a key where it was ever set, and a prefix where it was not or where it ends
-in "/".
+under a prefix, with their changes of these keys alone. The argument is a key if
+that was ever set, and a prefix otherwise. --author and --grep match any part of
+the author's name and of the message, in any case.
 
 With --all-tenants, list the commits of all tenants in the order of the journal
-(operators only). --author then matches any part of the author's name, in any
-case, and --since and --until take times. The read is recorded for each tenant
-listed.`,
+(operators only). --since and --until then take times. The read is recorded for
+each tenant listed.`,
 		Example: `  stele log tenantconfig/checkout/timeout_ms -p
   stele log tenantconfig/checkout/ --author ann --since 2w --grep bank
   stele log -n 100 -o json
+  stele log --reverse -n 0 -o json > acme.jsonl
   stele log --all-tenants --since 1d -n 0`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if l.allTenants && len(args) > 0 {
@@ -60,21 +62,32 @@ listed.`,
 			err = s.Printf("%s\n", output.Faint.Render(fmt.Sprintf("%s keeps history since %s of %s; its upstream may have earlier commits",
 				s.settings.Address, s.name(start.Revision), clock(start.Time))))
 		}
-		if err != nil || printed > 0 || name == "" {
+		if err != nil || printed > 0 {
 			return err
+		}
+		if absent := s.absent(ctx); absent != nil {
+			return absent
+		}
+		if name == "" {
+			fmt.Fprintln(os.Stderr, "no commits match")
+			return nil
 		}
 		ever, err := s.matchesAny(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: name}})
 		if err == nil && !ever {
-			err = failure.With(failure.NotFound, fmt.Errorf("no commit has changed a key that begins with %q", name))
+			return failure.With(failure.NotFound, fmt.Errorf("no commit has changed a key under %q", name))
+		}
+		if err == nil {
+			fmt.Fprintln(os.Stderr, "no commits match")
 		}
 		return err
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&l.author, "author", "", "only commits of this author")
+	flags.StringVar(&l.author, "author", "", "only commits whose author's name holds this text, whatever its case")
 	flags.StringVar(&l.grep, "grep", "", "only commits whose message holds this text, whatever its case")
 	flags.StringVar(&l.since, "since", "", "only commits not before this revision or time")
 	flags.StringVar(&l.until, "until", "", "only commits not after this revision or time")
 	flags.IntVarP(&l.most, "number", "n", 20, "how many at most; 0 for all")
+	flags.BoolVar(&l.reverse, "reverse", false, "list the selected commits oldest first, as stele import reads them")
 	flags.BoolVarP(&l.changes, "changes", "p", false, "show each change, with the value that it replaced")
 	flags.BoolVar(&l.allTenants, "all-tenants", false, "list the commits of all tenants")
 	cmd.MarkFlagsMutuallyExclusive("all-tenants", "changes")
@@ -87,10 +100,10 @@ func (s *session) selectCommits(ctx context.Context, l logFlags, name string) (*
 		OmitValues: s.Format == "text" && !l.changes, PreviousValues: l.changes,
 	}
 	var err error
-	if req.Since, err = s.at(ctx, l.since); err != nil {
+	if req.Since, err = s.bound(ctx, "since", l.since); err != nil {
 		return nil, err
 	}
-	if req.Until, err = s.at(ctx, l.until); err != nil {
+	if req.Until, err = s.bound(ctx, "until", l.until); err != nil {
 		return nil, err
 	}
 	if name == "" {
@@ -165,7 +178,7 @@ func (s *session) listCommits(ctx context.Context, req *stelev1.ListCommitsReque
 // printLog prints the commits that the request selects, and returns how many.
 func (s *session) printLog(ctx context.Context, req *stelev1.ListCommitsRequest, l logFlags) (printed int, err error) {
 	var rows [][]string
-	err = s.commits(ctx, req, l.most, func(info *stelev1.CommitInfo) error {
+	print := func(info *stelev1.CommitInfo) error {
 		printed++
 		c := info.Commit
 		switch {
@@ -180,11 +193,32 @@ func (s *session) printLog(ctx context.Context, req *stelev1.ListCommitsRequest,
 			}
 		}
 		return s.showCommit(info)
-	})
+	}
+	if l.reverse {
+		err = s.oldestFirst(ctx, req, l.most, print)
+	} else {
+		err = s.commits(ctx, req, l.most, print)
+	}
 	if err != nil || len(rows) == 0 {
 		return printed, err
 	}
 	return printed, s.Table([]string{"REVISION", "TIME", "AUTHOR", "CHANGES", "MESSAGE"}, rows, 4)
+}
+
+// oldestFirst calls f for the commits that the request selects, the oldest first. All of
+// them are kept in memory.
+func (s *session) oldestFirst(ctx context.Context, req *stelev1.ListCommitsRequest, most int, f func(*stelev1.CommitInfo) error) error {
+	var all []*stelev1.CommitInfo
+	err := s.commits(ctx, req, most, func(info *stelev1.CommitInfo) error {
+		all = append(all, info)
+		return nil
+	})
+	for _, info := range slices.Backward(all) {
+		if err == nil {
+			err = f(info)
+		}
+	}
+	return err
 }
 
 // signs counts what was set and deleted: +2 -1.

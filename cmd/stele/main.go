@@ -21,9 +21,9 @@ func run() int {
 	context.AfterFunc(ctx, stop)
 
 	c := new(cli)
-	err := rootCommand(c).ExecuteContext(ctx)
+	cmd, err := rootCommand(c).ExecuteContextC(ctx)
 	if err != nil && !c.started {
-		err = failure.Try(failure.With(failure.Usage, err), "stele --help")
+		err = failure.Try(failure.With(failure.Usage, err), "%s --help", cmd.CommandPath())
 	}
 	for _, line := range failure.Lines(err) {
 		fmt.Fprintln(os.Stderr, line)

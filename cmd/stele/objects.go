@@ -41,6 +41,7 @@ func changeObjects(changes []*stelev1.Change) []change {
 }
 
 type commit struct {
+	Tenant   string `json:"tenant,omitempty"`
 	Revision uint64 `json:"revision"`
 	ID       string `json:"id"`
 	Parent   string `json:"parent,omitempty"`
@@ -70,7 +71,7 @@ type rollbackOrigin struct {
 func commitObject(info *stelev1.CommitInfo) commit {
 	c := info.Commit
 	o := commit{
-		Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
+		Tenant: c.Tenant, Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
 		Time: rfc3339(c.Time), Author: c.Author, Operator: c.ByOperator, Message: c.Message, RequestID: c.RequestId,
 		Reverts: c.Origin.GetRevert().GetRevisions(),
 		Changes: changeObjects(c.Changes), Partial: info.Partial,

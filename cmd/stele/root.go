@@ -22,7 +22,9 @@ func rootCommand(c *cli) *cobra.Command {
 		Long: `Stele is a configuration ledger. Every write is a commit in a log that nobody can
 change; "stele up" runs all of it on this machine.
 
-Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z.
+Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A PREFIX
+"a/b" is the key a/b and all keys below it, "a/b/" only those below it, and "a/b*" all
+keys that begin with these characters.
 
 Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 6 invalid value, 7 does not verify, 130 interrupted.`,
@@ -45,17 +47,35 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	complete(root, "context", contextNames)
 	complete(root, "output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
-	root.AddCommand(
-		setCommand(c), deleteCommand(c), applyCommand(c),
-		getCommand(c), listCommand(c), watchCommand(c),
-		logCommand(c), showCommand(c), diffCommand(c), blameCommand(c), bisectCommand(c),
-		rollbackCommand(c), revertCommand(c),
-		proveCommand(c), verifyCommand(c), auditCommand(c),
-		importCommand(c), exportCommand(c), execCommand(c),
-		schemaCommand(c), routesCommand(c), sinksCommand(c),
-		tenantCommand(c),
-		statusCommand(c), doctorCommand(c), tokenCommand(c), whoamiCommand(c), canCommand(c),
-	)
-	root.AddCommand(upCommand(), serveCommand(), readyCommand(), backupCommand(c), restoreCommand(c), natsPermissionsCommand(c), natsInstallCommand())
+	for _, g := range []struct {
+		id, title string
+		commands  []*cobra.Command
+	}{
+		{"read", "Read:", []*cobra.Command{
+			getCommand(c), listCommand(c), watchCommand(c), exportCommand(c), execCommand(c),
+		}},
+		{"write", "Write:", []*cobra.Command{
+			setCommand(c), deleteCommand(c), applyCommand(c), importCommand(c),
+		}},
+		{"history", "History:", []*cobra.Command{
+			logCommand(c), showCommand(c), diffCommand(c), blameCommand(c), bisectCommand(c), rollbackCommand(c), revertCommand(c),
+		}},
+		{"operate", "Operate:", []*cobra.Command{
+			upCommand(), serveCommand(), statusCommand(c), doctorCommand(c), readyCommand(), backupCommand(c), restoreCommand(c),
+			tenantsCommand(c), tenantCommand(c), routesCommand(c), sinksCommand(c), schemaCommand(c), natsPermissionsCommand(c), natsInstallCommand(),
+		}},
+		{"security", "Security:", []*cobra.Command{
+			whoamiCommand(c), canCommand(c), tokenCommand(c), auditCommand(c), proveCommand(c), verifyCommand(c),
+		}},
+	} {
+		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})
+		for _, cmd := range g.commands {
+			cmd.GroupID = g.id
+			root.AddCommand(cmd)
+		}
+	}
+	root.AddCommand(versionCommand())
+	known(root)
+	friendly(root)
 	return root
 }

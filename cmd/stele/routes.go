@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -61,7 +62,7 @@ func (s *session) printRoutes(resp *stelev1.GetRoutesResponse) error {
 	}
 	var rows [][]string
 	for _, r := range t.Routes() {
-		rows = append(rows, []string{string(r.Prefix) + "*", sinksOf(r), string(r.Drift), routeOptions(r)})
+		rows = append(rows, []string{cmp.Or(string(r.Prefix), "*"), sinksOf(r), string(r.Drift), routeOptions(r)})
 	}
 	if err := s.section([]string{"KEYS", "SINKS", "DRIFT", "OPTIONS"}, rows); err != nil {
 		return err
@@ -164,12 +165,12 @@ func (s *session) testRoute(t *routes.Table, key ledger.Key) error {
 	case r == nil:
 		return failure.With(failure.NotFound, fmt.Errorf("no route wants %s: it goes to no sink, and is kept and served like any other key", key))
 	case s.Format == output.Text:
-		return s.Printf("%s goes by %s* to %s\n", key, r.Prefix, sinksOf(r))
+		return s.Printf("%s goes by the route of %s to %s\n", key, cmp.Or(string(r.Prefix), "*"), sinksOf(r))
 	}
 	return s.Object(struct {
-		Key    ledger.Key    `json:"key"`
-		Prefix ledger.Prefix `json:"prefix"`
-		Sinks  []string      `json:"sinks"`
-		Drift  routes.Drift  `json:"drift"`
+		Key    ledger.Key     `json:"key"`
+		Prefix ledger.Pattern `json:"prefix"`
+		Sinks  []string       `json:"sinks"`
+		Drift  routes.Drift   `json:"drift"`
 	}{key, r.Prefix, append([]string{}, r.Sinks...), r.Drift})
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/argvalue"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
@@ -34,12 +36,13 @@ exit code is 6 where one is broken.`,
 
 func schemaTestCommand(c *cli) *cobra.Command {
 	var file string
+	var asString, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "test KEY VALUE | test PREFIX --schema FILE",
 		Short: "Try a value, or a schema, without writing",
 		Long: `Hold a value against the schemas in force for a key; or hold the live values below a
 prefix against a schema that is not set yet. Nothing is written. The exit code is 6
-where something would be refused.`,
+if something would be refused. VALUE is read as "stele set" reads it.`,
 		Example: `  stele schema test tenantconfig/checkout/timeout_ms '"fast"'
   stele schema test tenantconfig/checkout --schema checkout.schema.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -53,7 +56,12 @@ where something would be refused.`,
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
 		schemas := stelev1.NewSchemasClient(s.conn)
 		if file == "" {
-			resp, err := schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: args[0], Value: args[1]})
+			values := argvalue.Reader{String: asString, JSON: asJSON, Stdin: os.Stdin, Warn: warn}
+			value, err := values.Value(args[1])
+			if err != nil {
+				return failure.With(failure.Invalid, err)
+			}
+			resp, err := schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: args[0], Value: string(value)})
 			if err != nil {
 				return err
 			}
@@ -70,6 +78,9 @@ where something would be refused.`,
 		return s.broken(resp.Broken)
 	})
 	cmd.Flags().StringVar(&file, "schema", "", `file with a schema to try, "-" for standard input`)
+	cmd.Flags().BoolVar(&asString, "string", false, "take the value as a string, without a warning")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "refuse a value that is not JSON")
+	cmd.MarkFlagsMutuallyExclusive("string", "json")
 	return cmd
 }
 
@@ -200,7 +211,7 @@ func (c *cli) schemaPrefixes(cmd *cobra.Command, args []string, toComplete strin
 	}
 	var found []string
 	c.asking(cmd, func(ctx context.Context, s *session) {
-		resp, err := stelev1.NewSchemasClient(s.conn).ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: toComplete})
+		resp, err := stelev1.NewSchemasClient(s.conn).ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: toComplete + "*"})
 		if err != nil {
 			return
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,9 @@ func (c *cli) connect() (*session, error) {
 		if s.tenant, err = ledger.ParseTenant(settings.Tenant); err != nil {
 			return nil, failure.With(failure.Usage, err)
 		}
+		if s.tenant.Reserved() && s.tenant != ledger.System {
+			return nil, failure.Usagef("tenant %s: names that begin with _ are reserved, and only %s exists", s.tenant, ledger.System)
+		}
 	}
 	if own := s.tokenTenant(); own != "" && !settings.TenantChosen {
 		s.tenant = own
@@ -117,6 +121,15 @@ func parseMoment(text string) (moment.Moment, error) {
 		return m, failure.With(failure.Usage, err)
 	}
 	return m, nil
+}
+
+// bound reads a flag --since or --until. A bare year is refused: it would be taken as a
+// revision.
+func (s *session) bound(ctx context.Context, flag, text string) (*stelev1.At, error) {
+	if year, err := strconv.Atoi(text); err == nil && len(text) == 4 && year >= 1970 && year < 2200 {
+		return nil, failure.Usagef("--%s %s: write @%s for the revision, or %s-01-01 for the year", flag, text, text, text)
+	}
+	return s.at(ctx, text)
 }
 
 // resolve asks for the head where the moment counts back from it.

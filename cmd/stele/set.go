@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/argvalue"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/migrate"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -15,14 +16,22 @@ func setCommand(c *cli) *cobra.Command {
 	var asString, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "set KEY VALUE [KEY VALUE...]",
-		Short: "Set keys, all together",
-		Long: `Set keys, all together or not at all.
+		Short: "Set keys in one commit",
+		Long: `Set keys in one commit: all of them, or none.
 
-A VALUE that is JSON is taken as JSON, anything else as a string. After "--" a
-value may begin with "-".`,
+A VALUE that is JSON is taken as JSON, any other text as a string. @FILE stands for
+the content of a file and - for standard input, byte by byte: "stele get --raw"
+returns the same bytes of a string. Text that begins with @ is written as JSON,
+'"@..."'. After "--" a value may begin with "-".
+
+A warning is printed for text that begins like JSON and is not, and if a string
+replaces a value of another type. Nothing is written if all keys have these values
+already.`,
 		Example: `  stele set tenantconfig/checkout/timeout_ms 3000 -m "slow bank"
   stele set tenantconfig/checkout/hosts '["a","b"]' tenantconfig/checkout/beta true
   stele set --string tenantconfig/checkout/version 1.0
+  stele set paramconfig/tls/key @key.pem
+  kubectl get cm web -o json | stele set tenantconfig/web -
   stele set --expect tenantconfig/checkout/timeout_ms=@41 tenantconfig/checkout/timeout_ms 3000`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
@@ -42,12 +51,14 @@ value may begin with "-".`,
 	}
 	cmd.RunE = c.connected(func(ctx context.Context, s *session, args []string) error {
 		var cs ledger.ChangeSet
+		values := argvalue.Reader{String: asString, JSON: asJSON, Stdin: os.Stdin}
 		for i := 0; i < len(args); i += 2 {
 			key, err := ledger.ParseKey(args[i])
 			if err != nil {
 				return failure.With(failure.Invalid, err)
 			}
-			value, err := readValue(args[i+1], asString, asJSON)
+			values.Warn = func(message string) { warn(string(key) + ": " + message) }
+			value, err := values.Value(args[i+1])
 			if err != nil {
 				return failure.With(failure.Invalid, fmt.Errorf("%s: %w", key, err))
 			}
@@ -56,23 +67,17 @@ value may begin with "-".`,
 		if err := w.into(&cs); err != nil {
 			return err
 		}
+		s.warnOf(ctx, &cs, !asString)
 		return s.commit(ctx, cmd, &cs)
 	})
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
 		return fmt.Errorf("%w: write \"--\" before values that begin with \"-\"", err)
 	})
 	w.add(cmd)
-	cmd.Flags().BoolVar(&asString, "string", false, "take values as strings")
+	cmd.Flags().BoolVar(&asString, "string", false, "take all values as strings, without a warning")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "refuse values that are not JSON")
 	return cmd
 }
 
-func readValue(text string, asString, asJSON bool) (ledger.Value, error) {
-	switch {
-	case asString:
-		return migrate.String(text)
-	case asJSON:
-		return ledger.ParseValue(text)
-	}
-	return migrate.Value(text)
-}
+// warn prints a warning.
+func warn(message string) { fmt.Fprintln(os.Stderr, "warning: "+message) }

@@ -69,7 +69,7 @@ the token is that subject until it expires; it cannot be called back.
 			claims.Roles = append(claims.Roles, role)
 		}
 		for _, p := range prefixes {
-			claims.Prefixes = append(claims.Prefixes, ledger.Prefix(p))
+			claims.Prefixes = append(claims.Prefixes, ledger.Pattern(p))
 		}
 		dir, err := c.identityDir(dir)
 		if err != nil {

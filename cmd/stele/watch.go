@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
@@ -12,16 +11,18 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func watchCommand(c *cli) *cobra.Command {
 	var from string
 	var initial, allTenants bool
 	cmd := &cobra.Command{
-		Use:   "watch [KEY...]",
+		Use:   "watch [PREFIX...]",
 		Short: "Print changes as they happen",
-		Long: `Print every commit that changes the keys, as it happens, until interrupted. A KEY
-stands for itself and for all keys below it; without one, everything is watched.
+		Long: `Print every commit that changes keys under a prefix, as it happens, until interrupted.
+"a/b" is the key a/b and all keys below it; without a prefix everything is watched.
 A connection that is lost is made again, and nothing is missed.
 
 With --all-tenants, print the commits of all tenants in the order of the journal
@@ -46,43 +47,32 @@ the commits after it are printed. The read is recorded for each tenant printed.`
 			return s.watchAll(cmd.Context(), from)
 		}
 		cfg := follow.Config{Client: s.config, Initial: initial, State: s.printState, Commit: s.printCommit, Lost: tellLost}
-		cfg.Keys, cfg.Prefixes = selection(args)
+		if cfg.Prefixes = args; len(args) == 0 {
+			cfg.Prefixes = []string{""}
+		}
 		at, err := s.at(ctx, from)
 		switch {
 		case err != nil:
 			return err
 		case at.GetTime() != nil:
-			// The watch begins with the first commit after that time.
-			resp, err := s.ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Time{Time: at.GetTime()}})
+			// The first commit that is not before that time, as for "stele log --since".
+			cfg.From, err = s.firstSince(ctx, from)
+			if code := status.Code(err); code == codes.OutOfRange || code == codes.NotFound {
+				cfg.From, err = 1, nil // there is no commit yet
+			}
 			if err != nil {
 				return err
 			}
-			cfg.From = ledger.Revision(resp.Info.Commit.Revision) + 1
 		case at != nil:
 			cfg.From = max(1, ledger.Revision(at.GetRevision()))
 		}
 		return follow.Watch(ctx, cfg)
 	})
-	cmd.Flags().StringVar(&from, "from", "", "first revision to print, or the time after which to begin")
+	cmd.Flags().StringVar(&from, "from", "", "first revision to print, or the time to begin at")
 	cmd.Flags().BoolVar(&initial, "initial", false, "first print the state")
 	cmd.Flags().BoolVar(&allTenants, "all-tenants", false, "print the commits of all tenants")
 	cmd.MarkFlagsMutuallyExclusive("all-tenants", "initial")
 	return cmd
-}
-
-// selection is what the arguments watch: each a key and what is below it.
-func selection(args []string) (keys, prefixes []string) {
-	if len(args) == 0 {
-		return nil, []string{""}
-	}
-	for _, arg := range args {
-		if key, below := strings.CutSuffix(arg, "/"); below {
-			prefixes = append(prefixes, arg)
-		} else {
-			keys, prefixes = append(keys, key), append(prefixes, arg+"/")
-		}
-	}
-	return keys, prefixes
 }
 
 func (s *session) printState(rev ledger.Revision, entries []*stelev1.Entry) error {

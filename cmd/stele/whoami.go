@@ -41,7 +41,7 @@ func (s *session) printWho(p *stelev1.Principal) error {
 	for _, a := range p.Allowed {
 		where := "everything"
 		if !slices.Contains(a.Prefixes, "") {
-			where = "keys that begin with " + strings.Join(a.Prefixes, ", ")
+			where = "keys under " + strings.Join(a.Prefixes, ", ")
 		}
 		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-10s", a.Operation)), where); err != nil {
 			return err

@@ -24,6 +24,7 @@ type writeFlags struct {
 	message, requestID string
 	expect             []string
 	allowInvalid       bool
+	allowEmpty         bool
 }
 
 func (w *writeFlags) add(cmd *cobra.Command) {
@@ -31,6 +32,7 @@ func (w *writeFlags) add(cmd *cobra.Command) {
 	flags.StringVarP(&w.message, "message", "m", "", "why, for whoever reads the history")
 	flags.StringArrayVar(&w.expect, "expect", nil, "KEY=REV: only if REV last set the key; KEY=absent: only if it is not set")
 	flags.BoolVar(&w.allowInvalid, "allow-invalid", false, "set schemas that live values break, and leave those as they are")
+	flags.BoolVar(&w.allowEmpty, "allow-empty", false, "write a commit even if it changes nothing")
 	flags.StringVar(&w.requestID, "request-id", "", "name of this request: repeated, it gets the first one's outcome")
 }
 
@@ -39,7 +41,7 @@ func (w *writeFlags) into(cs *ledger.ChangeSet) error {
 	if w.message != "" {
 		cs.Message = w.message
 	}
-	cs.RequestID, cs.AllowInvalid = w.requestID, w.allowInvalid
+	cs.RequestID, cs.AllowInvalid, cs.AllowEmpty = w.requestID, w.allowInvalid, w.allowEmpty
 	for _, e := range w.expect {
 		name, rev, ok := strings.Cut(e, "=")
 		if !ok {
@@ -74,13 +76,41 @@ func (s *session) commit(ctx context.Context, cmd *cobra.Command, cs *ledger.Cha
 	if err != nil {
 		return err
 	}
+	if resp.Unchanged {
+		return s.unchanged(cs, resp)
+	}
+	changes, same := req.Changes, 0
+	if len(changes) > 1 { // those that change nothing are not in the commit
+		info, err := s.ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: resp.Revision}, MinRevision: resp.Revision})
+		if err == nil && !info.Info.Partial { // else the caller may not read it
+			changes = info.Info.Commit.Changes
+			same = len(req.Changes) - len(changes)
+		}
+	}
 	deleted := 0
-	for _, c := range cs.Changes {
+	for _, c := range changes {
 		if c.Delete {
 			deleted++
 		}
 	}
-	return s.written(cmd, resp, tally(len(cs.Changes)-deleted, deleted))
+	what := tally(len(changes)-deleted, deleted)
+	if same > 0 {
+		what += fmt.Sprintf(", %s as before", counted(same, "key"))
+	}
+	return s.written(cmd, resp, what)
+}
+
+// unchanged reports that a change set changes nothing.
+func (s *session) unchanged(cs *ledger.ChangeSet, resp *stelev1.CommitResponse) error {
+	if s.Format != "text" {
+		o := writtenObject(s.tenant, resp, "")
+		o.Undo = ""
+		return s.Object(o)
+	}
+	if len(cs.Changes) == 1 && cs.Changes[0].Delete {
+		return s.Printf("%s was not set: no change\n", cs.Changes[0].Key)
+	}
+	return s.Printf("no change: %s as before at %s\n", counted(len(cs.Changes), "key"), styleRevision(s.name(resp.Revision)))
 }
 
 func newRequestID() (string, error) {
@@ -117,13 +147,15 @@ type written struct {
 	ID       string        `json:"id"`
 	Time     string        `json:"time"`
 	Repeated bool          `json:"repeated,omitempty"`
+	// Unchanged is set if nothing was written; the rest is the head.
+	Unchanged bool `json:"unchanged,omitempty"`
 	// Undo is the command that takes the commit back.
-	Undo string `json:"undo"`
+	Undo string `json:"undo,omitempty"`
 }
 
 func writtenObject(t ledger.Tenant, resp *stelev1.CommitResponse, flags string) written {
 	undo := fmt.Sprintf("%s revert %s%s", program(), ledger.Revision(resp.Revision), flags)
-	return written{t, resp.Revision, hex.EncodeToString(resp.Id), rfc3339(resp.Time), resp.RepeatedRequest, undo}
+	return written{t, resp.Revision, hex.EncodeToString(resp.Id), rfc3339(resp.Time), resp.RepeatedRequest, resp.Unchanged, undo}
 }
 
 // written tells of a commit, and of what it did.

@@ -145,7 +145,7 @@ func accessPage(v *visit, q question) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "</code></h2><table class=\"cards\"><caption class=\"unseen\">Operations, and the keys on which you may do them</caption> <thead><tr><th scope=\"col\">Operation</th><th scope=\"col\">It is to</th><th scope=\"col\">On keys that begin with</th></tr></thead> <tbody>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 16, "</code></h2><table class=\"cards\"><caption class=\"unseen\">Operations, and the keys on which you may do them</caption> <thead><tr><th scope=\"col\">Operation</th><th scope=\"col\">It is to</th><th scope=\"col\">On keys under</th></tr></thead> <tbody>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

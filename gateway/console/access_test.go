@@ -17,7 +17,7 @@ func words(a *answer) string {
 func TestAccess(t *testing.T) {
 	f := start(t)
 	setup(t, f)
-	limited := f.login(t, identity.Claims{Subject: "lim", Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: []ledger.Prefix{"tenantconfig/"}})
+	limited := f.login(t, identity.Claims{Subject: "lim", Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: []ledger.Pattern{"tenantconfig/"}})
 	for query, want := range map[string]string{
 		"":                                     "You are lim",
 		"?operation=write&what=tenantconfig/a": "Yes, you may write tenantconfig/a",

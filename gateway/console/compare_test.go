@@ -34,7 +34,7 @@ func TestCompareMoments(t *testing.T) {
 	if none := v.get(t, "/acme/compare?from=@1&prefix=c/").main(); !strings.Contains(none, "no difference") {
 		t.Errorf("where nothing has changed: %s", none)
 	}
-	for _, bad := range []string{"from=@9", "from=x", "from=@1&to=x", "from=@2&to=@2", "from=@1&prefix=a%20b", "with=NO"} {
+	for _, bad := range []string{"from=@9", "from=x", "from=@1&to=x", "from=@2&to=@1", "from=@1&prefix=a%20b", "with=NO"} {
 		if a := v.get(t, "/acme/compare?"+bad); a.code != http.StatusBadRequest {
 			t.Errorf("%s: %d", bad, a.code)
 		}

@@ -318,4 +318,4 @@ func textOf(n *html.Node) string {
 // brief is the beginning of a text, for a test's complaint.
 func brief(s string) string { return s[:min(len(s), 600)] }
 
-func prefixes(p ...ledger.Prefix) []ledger.Prefix { return p }
+func prefixes(p ...ledger.Pattern) []ledger.Pattern { return p }

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"unicode/utf8"
+
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/patch"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -37,7 +39,7 @@ func (c keyChange) word() string {
 // changeOf compares two values of a key.
 func changeOf(key, from, to string) keyChange {
 	c := keyChange{key: key, from: from, to: to}
-	if from == "" || to == "" || len(from)+len(to) > 4*longValue {
+	if from == "" || to == "" {
 		c.same = from == to
 		return c
 	}
@@ -93,14 +95,50 @@ func markClass(mark string) string {
 // oneLine is the longest value, in bytes, that stays in one line.
 const oneLine = 72
 
-// cutPretty is a value over several lines, so much of it as a page has room for.
-func cutPretty(value string, most int) string {
+// sideValue is how much of one value of a pair is shown, in bytes.
+const sideValue = 4 << 10
+
+// leadIn is how much of what two values have in common is shown before the first
+// difference, in bytes.
+const leadIn = 256
+
+// sides is what became of a value, each side as much as a page has room for. If either
+// is longer, both begin shortly before they differ.
+func sides(was, is string) (string, string) {
+	was, is = valueLayout(was), valueLayout(is)
+	if max(len(was), len(is)) <= sideValue {
+		return was, is
+	}
+	from := 0
+	if was != "" && is != "" {
+		for from < min(len(was), len(is)) && was[from] == is[from] {
+			from++
+		}
+		from = max(0, from-leadIn)
+	}
+	return excerpt(was, from), excerpt(is, from)
+}
+
+// valueLayout is a value as a page shows it: in one line if it is short.
+func valueLayout(value string) string {
 	if len(value) <= oneLine {
 		return visible(value)
 	}
-	s, cut := begin(pretty(value), most)
-	if cut {
-		s += "\n… " + sizeOf(len(value)) + " in all"
+	return pretty(value)
+}
+
+// excerpt is a text from a byte on, and says what is left out.
+func excerpt(s string, from int) string {
+	for from < len(s) && !utf8.RuneStart(s[from]) {
+		from++
 	}
-	return s
+	from = min(from, len(s))
+	out, cut := begin(s[from:], sideValue)
+	if from > 0 {
+		out = "… from byte " + thousands(uint64(from)) + "\n" + out
+	}
+	if cut {
+		out += "\n… " + sizeOf(len(s)) + " in all"
+	}
+	return out
 }

@@ -67,7 +67,7 @@ func (c *Console) showKeys(v *visit) error {
 func (v *visit) allowedBranches(l *level, denied error) error {
 	for _, a := range v.principal.GetAllowed() {
 		for _, p := range a.Prefixes {
-			if a.Operation == "read" && strings.HasPrefix(p, l.prefix) {
+			if a.Operation == "read" && ledger.Pattern(l.prefix).Covers(ledger.Pattern(p)) {
 				l.branches = append(l.branches, branch{prefix: p})
 			}
 		}

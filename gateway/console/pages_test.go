@@ -228,7 +228,7 @@ func TestTheSliderWithoutScripts(t *testing.T) {
 			t.Errorf("%s leads to %d %s and not %s", c.query, a.code, a.header.Get("Location"), c.to)
 		}
 	}
-	for _, query := range []string{"page=keys/&revision=0", "page=keys/&revision=x", "page=keys/&by=time&time=yesterday"} {
+	for _, query := range []string{"page=keys/&revision=0", "page=keys/&revision=x", "page=keys/&by=time&time=a+fortnight+ago"} {
 		if a := v.get(t, "/acme/at?"+query); a.code != http.StatusBadRequest {
 			t.Errorf("%s: %d", query, a.code)
 		}

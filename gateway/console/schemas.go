@@ -107,14 +107,14 @@ func (c *Console) decideSchema(v *visit) error {
 	var err error
 	if v.r.PostFormValue("do") == "check" {
 		var got *stelev1.CheckSchemaResponse
-		if got, err = c.schemas.CheckSchema(v.ctx, &stelev1.CheckSchemaRequest{Prefix: v.rest, Document: f.value}); err == nil {
+		if got, err = c.schemas.CheckSchema(v.ctx, &stelev1.CheckSchemaRequest{Prefix: v.rest, Document: compact(f.value)}); err == nil {
 			s.candidate = got.Broken
 			return c.showSchema(v, http.StatusOK, s)
 		}
 	} else {
 		var done *stelev1.CommitResponse
 		done, err = c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
-			Changes:       []*stelev1.Change{{Key: f.key, Value: f.value}},
+			Changes:       []*stelev1.Change{{Key: f.key, Value: compact(f.value)}},
 			Preconditions: []*stelev1.Precondition{{Key: f.key, Revision: f.expected}},
 			Message:       f.message, AllowInvalid: s.allow, RequestId: f.requestID("schema " + strconv.FormatBool(s.allow)),
 		})

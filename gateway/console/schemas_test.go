@@ -57,7 +57,7 @@ func TestSchemaPages(t *testing.T) {
 	if a := reader.post(t, "/acme/schemas/app", form); a.code != http.StatusForbidden {
 		t.Errorf("a reader sets one: %d", a.code)
 	}
-	limited := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Prefix{"other/"}})
+	limited := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Pattern{"other/"}})
 	if a := limited.get(t, "/acme/schemas"); strings.Contains(a.main(), "app/name") {
 		t.Errorf("who may see a part: %d %s", a.code, a.main())
 	}

@@ -7,9 +7,9 @@ import "net/http"
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// maxForm is the most that a form may hold, in bytes: a value of the largest size,
-// encoded.
-const maxForm = 2 << 20
+// maxForm is the most that a form may hold, in bytes: a value of the largest size, with
+// the white space of its layout, and encoded.
+const maxForm = 8 << 20
 
 // secured puts what every answer needs around a handler.
 func secured(next http.Handler) http.Handler {

@@ -72,6 +72,16 @@ func pretty(value string) string {
 	return visible(string(v))
 }
 
+// compact is a form's value without the white space of its layout, which does not count
+// toward the longest value. Text that is not JSON stays as it is: the gateway refuses it.
+func compact(value string) string {
+	v := jsontext.Value(value)
+	if v.Format(jsontext.PreserveRawStrings(true)) != nil {
+		return value
+	}
+	return string(v)
+}
+
 // kindOf names a value's JSON type.
 func kindOf(value string) string {
 	switch jsontext.Value(value).Kind() {

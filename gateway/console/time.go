@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	timetext "github.com/stelehq/stele/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
@@ -57,14 +57,13 @@ func (c *Console) goToMoment(v *visit) error {
 	return to(ledger.Revision(at.Commit.Revision))
 }
 
-// parseTime reads what a datetime input sends, in UTC.
+// parseTime reads a time as the command line does, and so what a datetime input sends.
 func parseTime(s string) (time.Time, error) {
-	for _, layout := range []string{"2006-01-02T15:04:05", "2006-01-02T15:04", "2006-01-02T15:04:05.999", time.RFC3339Nano, time.DateOnly} {
-		if t, err := time.Parse(layout, strings.TrimSpace(s)); err == nil {
-			return t, nil
-		}
+	m, err := timetext.Parse(s, time.Now())
+	if err != nil || m.Time.IsZero() {
+		return time.Time{}, fmt.Errorf("%q is not a time: write 2026-01-31T17:45, 2h (ago) or yesterday", s)
 	}
-	return time.Time{}, fmt.Errorf("%q is no time: write it as 2026-01-31T17:45", s)
+	return m.Time, nil
 }
 
 // commitAt is the newest commit at a moment, without its values.

@@ -136,8 +136,8 @@ func (v *visit) askToLogIn() error {
 	return v.redirect(to)
 }
 
-// may says whether the visitor may do something to a key, or to all keys that begin
-// with a prefix, as far as the frame knows. The gateway decides; this is for what
+// may says whether the visitor may do something to a key, or to all keys under a
+// prefix, as far as the frame knows. The gateway decides; this is for what
 // the page offers.
 func (v *visit) may(operation, prefix string) bool {
 	for _, a := range v.principal.GetAllowed() {
@@ -145,7 +145,7 @@ func (v *visit) may(operation, prefix string) bool {
 			continue
 		}
 		for _, p := range a.Prefixes {
-			if len(p) <= len(prefix) && prefix[:len(p)] == p {
+			if ledger.Pattern(p).Covers(ledger.Pattern(prefix)) {
 				return true
 			}
 		}

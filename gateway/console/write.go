@@ -78,16 +78,21 @@ func (f writeForm) rows() string {
 // the form, with all that it held.
 func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 	resp, err := c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
-		Changes:       []*stelev1.Change{{Key: f.key, Value: f.value}},
+		Changes:       []*stelev1.Change{{Key: f.key, Value: compact(f.value)}},
 		Preconditions: []*stelev1.Precondition{{Key: f.key, Revision: f.expected}},
 		Message:       f.message, RequestId: f.requestID("set"),
 	})
-	if err == nil {
+	code := http.StatusOK
+	switch {
+	case err != nil:
+		var told bool
+		if code, told = f.tell(err); !told {
+			return err
+		}
+	case resp.Unchanged:
+		f.valueProblem = "The key has this value already: nothing was written."
+	default:
 		return v.redirect(place{tenant: v.tenant, page: "keys", rest: f.key}.String() + "?written=" + revisionOf(resp.Revision))
-	}
-	code, told := f.tell(err)
-	if !told {
-		return err
 	}
 	k := &keyView{key: f.key}
 	load := []func(context.Context) error{}
@@ -176,7 +181,7 @@ func (c *Console) tellConflict(v *visit, f *writeForm) error {
 	if len(list.Commits) > 0 {
 		f.conflict.commit = list.Commits[0]
 	}
-	mine, err := ledger.ParseValue(f.value)
+	mine, err := ledger.ParseValue(compact(f.value))
 	if err != nil {
 		f.valueProblem = err.Error()
 	} else {

@@ -69,11 +69,11 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 
 // readPrefixes reads a claim that limits: one that names nothing, or anything that
 // is no prefix, is none.
-func readPrefixes(claim any) ([]ledger.Prefix, bool) {
+func readPrefixes(claim any) ([]ledger.Pattern, bool) {
 	names, ok := readNames(claim)
-	var prefixes []ledger.Prefix
+	var prefixes []ledger.Pattern
 	for _, name := range names {
-		p, err := ledger.ParsePrefix(name)
+		p, err := ledger.ParsePattern(name)
 		if err != nil {
 			return nil, false
 		}

@@ -181,7 +181,7 @@ func forgeries(t testing.TB, k, other, evil testKey) []forgery {
 		{"prefixes of blanks", signed(map[string]any{"prefixes": "  "}), "prefixes"},
 		{"prefixes a number", signed(map[string]any{"prefixes": 1}), "prefixes"},
 		{"prefixes with a number in them", signed(map[string]any{"prefixes": []any{"a/", 1}}), "prefixes"},
-		{"prefixes with a star", signed(map[string]any{"prefixes": []string{"a/", "b/*"}}), "prefixes"},
+		{"prefixes with a star", signed(map[string]any{"prefixes": []string{"a/", "b*/"}}), "prefixes"},
 		{"prefixes twice", raw(strings.Replace(ok, `{`, `{"prefixes":["a/"],"prefixes":[""],`, 1)), "twice"},
 
 		{"tenant twice", raw(strings.Replace(ok, `{`, `{"tenant":"globex",`, 1)), "twice"},

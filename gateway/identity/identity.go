@@ -64,9 +64,9 @@ type Principal struct {
 	// Tenant is empty for an operator that has not said for whom it acts.
 	Tenant ledger.Tenant
 	Roles  []Role
-	// Prefixes are those of the keys that the token limits its holder to; nil when
+	// Prefixes select the keys that the token limits its holder to; nil when
 	// it does not. They limit what the roles give, and give nothing themselves.
-	Prefixes []ledger.Prefix
+	Prefixes []ledger.Pattern
 	// Replicates are the tenants whose commits an edge gateway with the token may copy,
 	// by name, or AllTenants; none for a token that is not an edge's.
 	Replicates []string

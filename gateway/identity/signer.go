@@ -69,8 +69,8 @@ type Claims struct {
 	// Tenant may be empty for an operator.
 	Tenant ledger.Tenant
 	Roles  []Role
-	// Prefixes of the keys that the token is limited to; none for all.
-	Prefixes []ledger.Prefix
+	// Prefixes select the keys that the token is limited to; none for all.
+	Prefixes []ledger.Pattern
 	// Replicates are the tenants that an edge gateway with the token may copy; see
 	// Principal.
 	Replicates []string
@@ -103,7 +103,7 @@ func (s *Signer) Mint(c Claims) (string, error) {
 		return "", fmt.Errorf("mint token: %w", err)
 	}
 	for _, p := range c.Prefixes {
-		if _, err := ledger.ParsePrefix(string(p)); err != nil {
+		if _, err := ledger.ParsePattern(string(p)); err != nil {
 			return "", fmt.Errorf("mint token: %w", err)
 		}
 	}

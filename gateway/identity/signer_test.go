@@ -58,7 +58,7 @@ func TestMintedTokenIsVerifiedWithThePublishedKeys(t *testing.T) {
 	}{
 		{"a tenant's writer", Claims{Subject: "alice", Tenant: "acme", Roles: []Role{Reader, Writer}, TTL: time.Hour}},
 		{"a tenant's caller without roles", Claims{Subject: "bob", Tenant: "acme", TTL: time.Hour}},
-		{"a reader of some keys", Claims{Subject: "carol", Tenant: "acme", Roles: []Role{Reader}, Prefixes: []ledger.Prefix{"a/", "b/"}, TTL: time.Hour}},
+		{"a reader of some keys", Claims{Subject: "carol", Tenant: "acme", Roles: []Role{Reader}, Prefixes: []ledger.Pattern{"a/", "b/"}, TTL: time.Hour}},
 		{"an operator", Claims{Subject: "root", Roles: []Role{Operator}, TTL: time.Hour}},
 		{"an operator of the ledger's own tenant", Claims{Subject: "root", Tenant: ledger.System, Roles: []Role{Operator}, TTL: time.Hour}},
 	}
@@ -90,7 +90,7 @@ func TestMintRefusesWhatVerifyWould(t *testing.T) {
 		"a tenant that is none":     {Subject: "alice", Tenant: "A", TTL: time.Hour},
 		"the ledger's own tenant":   {Subject: "alice", Tenant: ledger.System, Roles: []Role{Admin}, TTL: time.Hour},
 		"a role that is none":       {Subject: "alice", Tenant: "acme", Roles: []Role{"root"}, TTL: time.Hour},
-		"a prefix that is none":     {Subject: "alice", Tenant: "acme", Prefixes: []ledger.Prefix{"a/*"}, TTL: time.Hour},
+		"a prefix that is none":     {Subject: "alice", Tenant: "acme", Prefixes: []ledger.Pattern{"a/*b"}, TTL: time.Hour},
 		"no lifetime":               {Subject: "alice", Tenant: "acme"},
 		"a lifetime in the past":    {Subject: "alice", Tenant: "acme", TTL: -time.Hour},
 		"a lifetime under a second": {Subject: "alice", Tenant: "acme", TTL: time.Millisecond},

@@ -118,7 +118,7 @@ func parseGrant(text jsontext.Value) (g grant, err error) {
 		g.prefixes = nil // and not everywhere
 	}
 	for _, s := range doc.Prefixes {
-		p, err := ledger.ParsePrefix(s)
+		p, err := ledger.ParsePattern(s)
 		if err != nil {
 			return g, err
 		}
@@ -171,8 +171,8 @@ func (gs grants) scope(p *identity.Principal, op Operation) Scope {
 	return s.tidy()
 }
 
-// one is the first grant that gives the principal the operation on all keys with
-// the prefix; nil when none does.
+// one is the first grant that gives the principal the operation on all keys that the
+// prefix, a ledger.Pattern, selects; nil if none does.
 func (gs grants) one(p *identity.Principal, op Operation, prefix string) *grant {
 	for i := range gs {
 		if gs[i].gives(p, op) && gs[i].prefixes.Prefix(prefix) {

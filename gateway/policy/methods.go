@@ -334,7 +334,7 @@ func rollback(r *stelev1.RollbackRequest) Touched {
 	t := Touched{Writes: under(r.Prefix), Reads: under(r.Prefix)}
 	if strings.HasPrefix(r.Prefix, schema.Tag) {
 		t.Reads.Prefixes = append(t.Reads.Prefixes, strings.TrimPrefix(r.Prefix, schema.Tag))
-	} else if strings.HasPrefix(schema.Tag, r.Prefix) {
+	} else if ledger.Pattern(r.Prefix).Covers(schema.Tag) {
 		t.Reads.Prefixes = append(t.Reads.Prefixes, "")
 	}
 	if r.DryRun { // else the commit is the record

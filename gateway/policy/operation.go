@@ -133,7 +133,7 @@ func (e *Enforcer) MayOn(c Caller, op Operation, what string) error {
 	if what == "" {
 		what = "everything"
 	}
-	return Denied("%s may not %s %s in %s, only what begins with %s", c.Subject, op, what, c.Tenant, quoted(s))
+	return Denied("%s may not %s %s in %s, only keys under %s", c.Subject, op, what, c.Tenant, quoted(s))
 }
 
 // Explain says why the caller may do something that MayOn allows: the text of the grant

@@ -55,7 +55,7 @@ func New(cfg Config) *Enforcer {
 type policySet struct {
 	revision ledger.Revision
 	// record has the prefixes under which a tenant's reads are recorded.
-	record map[ledger.Tenant][]ledger.Prefix
+	record map[ledger.Tenant]Scope
 	// grants of those tenants that have some; nil for some that cannot be read.
 	grants map[ledger.Tenant]grants
 	// limits of those tenants that have some, and those of all others.
@@ -113,7 +113,7 @@ func (e *Enforcer) Announce() {
 
 // RecordedBy are the prefixes under which the tenant's own policy records reads. The
 // error is that of current.
-func (e *Enforcer) RecordedBy(t ledger.Tenant) ([]ledger.Prefix, error) {
+func (e *Enforcer) RecordedBy(t ledger.Tenant) (Scope, error) {
 	set, err := e.current()
 	if err != nil {
 		return nil, err
@@ -149,7 +149,7 @@ func (e *Enforcer) load() (*policySet, error) {
 	if before == nil {
 		before = &policySet{}
 	}
-	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant][]ledger.Prefix), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
+	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant]Scope), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
 	err = v.List(policyPrefix, "", func(entry replica.Entry) bool {
 		e.read(set, before, entry)
 		return true
@@ -181,7 +181,7 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 	case readsPolicy:
 		if set.record[t], err = parseReadsPolicy(entry.Value); err != nil {
 			e.cfg.Log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
-			set.record[t] = []ledger.Prefix{""}
+			set.record[t] = everywhere
 		}
 	case grantsPolicy:
 		if set.grants[t], err = parseGrants(entry.Value); err != nil {
@@ -234,7 +234,7 @@ func checkPolicy(key, value string) error {
 
 // parseReadsPolicy reads the prefixes. What it does not know is an error: it may
 // be a prefix with its name misspelt.
-func parseReadsPolicy(value string) ([]ledger.Prefix, error) {
+func parseReadsPolicy(value string) (Scope, error) {
 	var policy struct {
 		Record []string `json:"record"`
 	}
@@ -244,10 +244,10 @@ func parseReadsPolicy(value string) ([]ledger.Prefix, error) {
 	if policy.Record == nil {
 		return nil, errors.New(`it has no "record"`)
 	}
-	prefixes := make([]ledger.Prefix, len(policy.Record))
+	prefixes := make(Scope, len(policy.Record))
 	for i, s := range policy.Record {
 		var err error
-		if prefixes[i], err = ledger.ParsePrefix(s); err != nil {
+		if prefixes[i], err = ledger.ParsePattern(s); err != nil {
 			return nil, fmt.Errorf("record[%d]: %w", i, err)
 		}
 	}

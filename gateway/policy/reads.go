@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
@@ -49,17 +47,15 @@ func (m *Method) asked(req proto.Message) Asked {
 }
 
 // Under is the part that concerns keys under one of the prefixes.
-func (a Asked) Under(record []ledger.Prefix) Asked {
+func (a Asked) Under(record Scope) Asked {
 	var out Asked
 	for _, k := range a.Keys {
-		if slices.ContainsFunc(record, func(p ledger.Prefix) bool { return strings.HasPrefix(k, string(p)) }) {
+		if record.Key(k) {
 			out.Keys = append(out.Keys, k)
 		}
 	}
 	for _, q := range a.Prefixes {
-		if slices.ContainsFunc(record, func(p ledger.Prefix) bool {
-			return strings.HasPrefix(q, string(p)) || strings.HasPrefix(string(p), q)
-		}) {
+		if len(record.Within([]ledger.Pattern{ledger.Pattern(q)})) > 0 {
 			out.Prefixes = append(out.Prefixes, q)
 		}
 	}
@@ -85,7 +81,7 @@ func (e *Enforcer) RecordRead(ctx context.Context, c Caller, m *Method, req, ans
 }
 
 // Recorded are the prefixes under which a caller's reads of a tenant are recorded.
-func (e *Enforcer) Recorded(c Caller, t ledger.Tenant) ([]ledger.Prefix, error) {
+func (e *Enforcer) Recorded(c Caller, t ledger.Tenant) (Scope, error) {
 	if c.Visits(t) {
 		return everywhere, nil
 	}
@@ -145,7 +141,8 @@ func (e *Enforcer) ReadLog() (ReadLog, error) {
 	return e.cfg.ReadLog()
 }
 
-// committed reports whether an answer describes a commit that the call has made.
+// committed reports whether an answer describes a commit that the call has made, or that
+// its change set changes nothing, which the handler has recorded.
 func committed(answer proto.Message) bool {
 	var made *stelev1.CommitResponse
 	switch a := answer.(type) {

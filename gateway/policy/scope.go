@@ -2,31 +2,32 @@ package policy
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/stelehq/stele/ledger"
 )
 
-// Scope is where something is allowed: on the keys that begin with one of the
-// prefixes. An empty one allows nothing.
-type Scope []ledger.Prefix
+// Scope is where something is allowed: on the keys that one of the patterns selects. An
+// empty one allows nothing.
+type Scope []ledger.Pattern
 
 var everywhere = Scope{""}
 
 // Everywhere reports whether it is allowed on every key.
-func (s Scope) Everywhere() bool { return slices.Contains(s, "") }
+func (s Scope) Everywhere() bool { return s.Prefix("") }
 
 // Key reports whether it is allowed on a key.
-func (s Scope) Key(k string) bool { return s.Prefix(k) }
+func (s Scope) Key(k string) bool {
+	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Match(ledger.Key(k)) })
+}
 
-// Prefix reports whether one of the scope's prefixes allows it on all keys that begin
-// with p.
+// Prefix reports whether one of the scope's patterns allows it on all keys that p, a
+// ledger.Pattern, selects.
 func (s Scope) Prefix(p string) bool {
-	return slices.ContainsFunc(s, func(allowed ledger.Prefix) bool { return strings.HasPrefix(p, string(allowed)) })
+	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Covers(ledger.Pattern(p)) })
 }
 
 // Within is the part of the scope that is also in the limit; nil is no limit.
-func (s Scope) Within(limit []ledger.Prefix) Scope {
+func (s Scope) Within(limit []ledger.Pattern) Scope {
 	if limit == nil {
 		return s
 	}
@@ -34,9 +35,9 @@ func (s Scope) Within(limit []ledger.Prefix) Scope {
 	for _, a := range s {
 		for _, b := range limit {
 			switch {
-			case strings.HasPrefix(string(b), string(a)):
+			case a.Covers(b):
 				both = append(both, b)
-			case strings.HasPrefix(string(a), string(b)):
+			case b.Covers(a):
 				both = append(both, a)
 			}
 		}
@@ -44,14 +45,14 @@ func (s Scope) Within(limit []ledger.Prefix) Scope {
 	return both.tidy()
 }
 
-// tidy sorts the prefixes and drops what another one covers, so that equal scopes
-// are equal slices.
+// tidy sorts the patterns and drops those that another one covers, so that equal
+// scopes are equal slices.
 func (s Scope) tidy() Scope {
 	slices.Sort(s)
 	var kept Scope
 	for _, p := range s {
 		if !kept.Prefix(string(p)) {
-			kept = append(kept, p)
+			kept = append(slices.DeleteFunc(kept, p.Covers), p)
 		}
 	}
 	return kept
@@ -81,7 +82,7 @@ func (s Scope) Commit(c *ledger.Commit) (shown ledger.Commit, whole bool) {
 	return shown, whole
 }
 
-// Strings are the scope's prefixes.
+// Strings are the scope's patterns.
 func (s Scope) Strings() []string {
 	out := make([]string, len(s))
 	for i, p := range s {

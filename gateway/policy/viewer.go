@@ -30,6 +30,7 @@ type viewed struct {
 	reads, reveals Scope
 	prefixes       map[ledger.Prefix]bool
 	revealed       map[ledger.Key]bool
+	compared       []ledger.Change
 }
 
 var _ ledger.Viewer = (*Viewer)(nil)
@@ -68,6 +69,14 @@ func (v *Viewer) Looked(t ledger.Tenant, p ledger.Prefix) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.of(t).prefixes[p] = true
+}
+
+// Unchanged notes that the caller learns that the changes change nothing: they are the
+// values of their keys.
+func (v *Viewer) Unchanged(t ledger.Tenant, changes []ledger.Change) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.of(t).compared = changes
 }
 
 // Opens implements ledger.Viewer.
@@ -112,6 +121,9 @@ func (v *Viewer) Record(ctx context.Context, revision uint64) error {
 		var a Asked
 		for _, k := range slices.Sorted(maps.Keys(s.revealed)) {
 			a.Keys = append(a.Keys, string(k))
+		}
+		for _, ch := range s.compared {
+			a.Keys = append(a.Keys, string(ch.Key))
 		}
 		for _, p := range slices.Sorted(maps.Keys(s.prefixes)) {
 			a.Prefixes = append(a.Prefixes, string(p))

@@ -75,7 +75,7 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 		fail(w, err)
 		return
 	}
-	if !req.Changes[0].Delete {
+	if !req.Changes[0].Delete && !resp.Unchanged { // else the revision is not that of the key
 		w.Header().Set("ETag", etagOf(resp.Revision))
 	}
 	reply(w, resp)

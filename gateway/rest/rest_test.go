@@ -44,7 +44,7 @@ func TestTheTimeOfARead(t *testing.T) {
 		"?at=3":                       `NO_SUCH_MOMENT`,
 		"?at=2h":                      `NO_SUCH_MOMENT`,
 		"?at=HEAD~1":                  `only the command line counts from the head`,
-		"?at=yesterday":               `is no moment`,
+		"?at=fortnight":               `is no moment`,
 		"?at=1&at=2":                  `at: it is there more than once`,
 		"?at.revision=1":              `there is no such parameter`,
 		"?key=b":                      `there is no such parameter`,

@@ -10,7 +10,7 @@ import (
 
 var now = time.Date(2025, 3, 4, 12, 0, 0, 0, time.UTC)
 
-func TestAMomentIsWrittenInFiveWays(t *testing.T) {
+func TestParse(t *testing.T) {
 	for text, want := range map[string]Moment{
 		"@42":                       {Revision: 42},
 		"42":                        {Revision: 42},
@@ -29,6 +29,24 @@ func TestAMomentIsWrittenInFiveWays(t *testing.T) {
 		"@2025-03-04T08:00:00Z":     {Time: now.Add(-4 * time.Hour)},
 		"@2025-03-04T08:00:00.005Z": {Time: now.Add(-4*time.Hour + 5*time.Millisecond)},
 		"@2025-03-04":               {Time: now.Add(-12 * time.Hour)},
+		"2025-03":                   {Time: now.Add(-12*time.Hour).AddDate(0, 0, -3)},
+		"2025-03-04 08:00":          {Time: now.Add(-4 * time.Hour)},
+		"2025-03-04 08:00:00":       {Time: now.Add(-4 * time.Hour)},
+		"2025-03-04T09:30+05:30":    {Time: now.Add(-8 * time.Hour)},
+		"2h30m":                     {Time: now.Add(-150 * time.Minute)},
+		"5d":                        {Time: now.AddDate(0, 0, -5)},
+		"now":                       {Time: now},
+		"today":                     {Time: now.Add(-12 * time.Hour)},
+		"Yesterday":                 {Time: now.Add(-36 * time.Hour)},
+		"5 minutes ago":             {Time: now.Add(-5 * time.Minute)},
+		"1 hour ago":                {Time: now.Add(-time.Hour)},
+		"an hour ago":               {Time: now.Add(-time.Hour)},
+		"3 days":                    {Time: now.AddDate(0, 0, -3)},
+		"2 weeks ago":               {Time: now.AddDate(0, 0, -14)},
+		"a month ago":               {Time: now.AddDate(0, -1, 0)},
+		"2 years ago":               {Time: now.AddDate(-2, 0, 0)},
+		"2026":                      {Revision: 2026},
+		" @42 ":                     {Revision: 42},
 	} {
 		got, err := Parse(text, now)
 		if err != nil || got.FromHead != want.FromHead || got.Revision != want.Revision || !got.Time.Equal(want.Time) {
@@ -36,7 +54,8 @@ func TestAMomentIsWrittenInFiveWays(t *testing.T) {
 		}
 	}
 	for _, text := range []string{"", "@", "@@4", "-1", "@HEAD~", "@HEAD~-1", "@HEADx", "@head", "@2x", "@h", "@0s", "@99999999999d",
-		"@18446744073709551616", "@2025-13-04", "acme@4", "@2025-03-04 08:00", " ago", "2 ago", "42 ago", "HEAD ago", "2h agone"} {
+		"@18446744073709551616", "@2025-13-04", "acme@4", "2025-13", " ago", "2 ago", "42 ago", "HEAD ago", "2h agone",
+		"0 days ago", "-1 days ago", "99999999999 days ago", "999999 months ago", "5 minutes hence", "five minutes ago", "tomorrow"} {
 		if got, err := Parse(text, now); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)
 		}

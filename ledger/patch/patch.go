@@ -1,4 +1,4 @@
-// Package patch tells what changed inside a JSON value, as a JSON Patch
+// Package patch describes what changed inside a JSON value, as a JSON Patch
 // (RFC 6902). Numbers are never rewritten.
 package patch
 
@@ -6,9 +6,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/wI2L/jsondiff"
 )
 
 // Operation is one step of a patch.
@@ -21,42 +24,139 @@ type Operation struct {
 	Was json.RawMessage `json:"-"`
 }
 
-// aligned is the longest value, in bytes, whose arrays are aligned with what
-// they were, so that an element put in front is one operation: that takes time
-// and memory by the square. Longer arrays are compared place by place.
-const aligned = 4 << 10
+// The operations of a patch.
+const (
+	opAdd     = "add"
+	opRemove  = "remove"
+	opReplace = "replace"
+)
 
-// Between returns the operations that make the new value of the old one; none
-// where they are the same.
+// Between returns the operations that make the new value of the old one; none if
+// they are the same. An object's members are compared by name. An array's elements
+// are aligned first (see align), so an element that is inserted or removed is one
+// operation however long the array is. An index counts after the operations before it.
 func Between(from, to ledger.Value) ([]Operation, error) {
-	options := []jsondiff.Option{jsondiff.UnmarshalFunc(unmarshal)}
-	if max(len(from), len(to)) <= aligned {
-		options = append(options, jsondiff.LCS())
-	}
-	steps, err := jsondiff.CompareJSON([]byte(from), []byte(to), options...)
+	a, err := decode(from)
 	if err != nil {
 		return nil, fmt.Errorf("compare two values: %w", err)
 	}
-	operations := make([]Operation, len(steps))
-	for i, s := range steps {
-		o := Operation{Op: s.Type, Path: s.Path}
-		if o.Op == jsondiff.OperationAdd && o.Path == "" { // a value of another kind
-			o.Op = jsondiff.OperationReplace
-		}
-		if o.Op != jsondiff.OperationRemove {
-			if o.Value, err = marshal(s.Value); err != nil {
-				return nil, err
-			}
-		}
-		if o.Op != jsondiff.OperationAdd {
-			if o.Was, err = marshal(s.OldValue); err != nil {
-				return nil, err
-			}
-		}
-		operations[i] = o
+	b, err := decode(to)
+	if err != nil {
+		return nil, fmt.Errorf("compare two values: %w", err)
 	}
-	return operations, nil
+	var d differ
+	err = d.value("", a, b)
+	return d.operations, err
 }
+
+func decode(v ledger.Value) (any, error) {
+	var x any
+	err := unmarshal([]byte(v), &x)
+	return x, err
+}
+
+// differ collects the operations of one comparison.
+type differ struct{ operations []Operation }
+
+func (d *differ) value(path string, a, b any) error {
+	switch a := a.(type) {
+	case map[string]any:
+		if b, ok := b.(map[string]any); ok {
+			return d.object(path, a, b)
+		}
+	case []any:
+		if b, ok := b.([]any); ok {
+			return d.array(path, a, b)
+		}
+	default: // a string, json.Number, bool or nil
+		switch b.(type) {
+		case map[string]any, []any:
+		default:
+			if a == b {
+				return nil
+			}
+		}
+	}
+	return d.add(opReplace, path, a, b)
+}
+
+func (d *differ) object(path string, a, b map[string]any) error {
+	names := slices.Collect(maps.Keys(a))
+	for name := range b {
+		if _, both := a[name]; !both {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		was, had := a[name]
+		is, has := b[name]
+		below := path + "/" + escape.Replace(name)
+		var err error
+		switch {
+		case !has:
+			err = d.add(opRemove, below, was, nil)
+		case !had:
+			err = d.add(opAdd, below, nil, is)
+		default:
+			err = d.value(below, was, is)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *differ) array(path string, a, b []any) error {
+	pairs, err := align(a, b)
+	if err != nil {
+		return err
+	}
+	// at is the place in the array as the operations so far have left it; i and j are
+	// the first elements of a and b that are not dealt with.
+	at, i, j := 0, 0, 0
+	for _, p := range append(pairs, pair{len(a), len(b)}) {
+		for ; i < p.a || j < p.b; at++ {
+			below := path + "/" + strconv.Itoa(at)
+			switch {
+			case i < p.a && j < p.b: // the one in the place of the other
+				err = d.value(below, a[i], b[j])
+				i, j = i+1, j+1
+			case i < p.a:
+				err = d.add(opRemove, below, a[i], nil)
+				i, at = i+1, at-1
+			default:
+				err = d.add(opAdd, below, nil, b[j])
+				j++
+			}
+			if err != nil {
+				return err
+			}
+		}
+		at, i, j = at+1, p.a+1, p.b+1
+	}
+	return nil
+}
+
+func (d *differ) add(op, path string, was, is any) (err error) {
+	o := Operation{Op: op, Path: path}
+	if op != opAdd {
+		if o.Was, err = marshal(was); err != nil {
+			return err
+		}
+	}
+	if op != opRemove {
+		if o.Value, err = marshal(is); err != nil {
+			return err
+		}
+	}
+	d.operations = append(d.operations, o)
+	return nil
+}
+
+// escape writes a name in a JSON pointer.
+var escape = strings.NewReplacer("~", "~0", "/", "~1")
 
 // unmarshal keeps numbers as they are written.
 func unmarshal(data []byte, v any) error {

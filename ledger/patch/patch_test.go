@@ -15,7 +15,6 @@ import (
 )
 
 func TestAPatchNamesThePlaces(t *testing.T) {
-	long := strings.Repeat(`"x",`, aligned/4)
 	for _, c := range []struct {
 		name, from, to string
 		want           []string
@@ -30,7 +29,11 @@ func TestAPatchNamesThePlaces(t *testing.T) {
 		{"an element put in front", `["b","c"]`, `["a","b","c"]`, []string{`add /0  "a"`}},
 		{"elements taken out", `{"x":[1,2,3,4]}`, `{"x":[2,4]}`, []string{`remove /x/0 1 `, `remove /x/1 3 `}},
 		{"inside an array", `[{"a":1},{"a":2}]`, `[{"a":1},{"a":3}]`, []string{`replace /1/a 2 3`}},
-		{"long arrays, place by place", `[` + long + `1]`, `[` + long + `2,3]`, []string{fmt.Sprintf(`replace /%d 1 2`, aligned/4), `add /-  3`}},
+		{"elements at the end", `["x","x",1]`, `["x","x",2,3]`, []string{`replace /2 1 2`, `add /3  3`}},
+		{"equal elements, one removed", `[1,1,1,1]`, `[1,1,1]`, []string{`remove /3 1 `}},
+		{"equal elements around a change", `[0,1,0,1,0]`, `[0,1,0,0]`, []string{`remove /3 1 `}},
+		{"an element moved", `["a","b","c"]`, `["c","a","b"]`, []string{`add /0  "c"`, `remove /3 "c" `}},
+		{"an object in an array, members in another order", `[{"a":1,"b":2},3]`, `[0,{"b":2,"a":1},3]`, []string{`add /0  0`}},
 	} {
 		got, err := Between(ledger.Value(c.from), ledger.Value(c.to))
 		if err != nil {
@@ -42,6 +45,44 @@ func TestAPatchNamesThePlaces(t *testing.T) {
 		}
 		if d := cmp.Diff(c.want, lines); d != "" {
 			t.Errorf("%s (-want +got):\n%s", c.name, d)
+		}
+	}
+}
+
+// many is an array of n elements.
+func many(n int, element func(i int) string) string {
+	elements := make([]string, n)
+	for i := range elements {
+		elements[i] = element(i)
+	}
+	return "[" + strings.Join(elements, ",") + "]"
+}
+
+func TestBetween_LongArrays(t *testing.T) {
+	number := func(i int) string { return fmt.Sprint(i) }
+	object := func(i int) string { return fmt.Sprintf(`{"name":"n%d","port":%d}`, i, 8000+i%7) }
+	few := func(i int) string { return fmt.Sprint(i * i % 3) }
+	for _, c := range []struct {
+		name, from, to string
+		most           int // operations
+	}{
+		{"the first of 20,000 removed", many(20_000, number), many(19_999, func(i int) string { return number(i + 1) }), 1},
+		{"the first of 20,000 objects removed", many(20_000, object), many(19_999, func(i int) string { return object(i + 1) }), 1},
+		{"the first of 500 objects removed", many(500, object), many(499, func(i int) string { return object(i + 1) }), 1},
+		{"one put in the middle", many(20_000, number), many(20_001, func(i int) string {
+			if i > 10_000 {
+				i--
+			} else if i == 10_000 {
+				i = 99_999
+			}
+			return number(i)
+		}), 1},
+		{"the first of 20,000 equal ones removed", many(20_000, few), many(19_999, func(i int) string { return few(i + 1) }), 2},
+		{"nothing in common", many(20_000, number), many(20_000, func(i int) string { return number(i + 20_000) }), 20_000},
+	} {
+		got, err := Between(ledger.Value(c.from), ledger.Value(c.to))
+		if err != nil || len(got) == 0 || len(got) > c.most {
+			t.Errorf("%s: %d operations, want at most %d; %v", c.name, len(got), c.most, err)
 		}
 	}
 }
@@ -67,11 +108,12 @@ func value(depth int) *rapid.Generator[string] {
 }
 
 func TestTheOldValuePatchedIsTheNew(t *testing.T) {
-	padding := `,"` + strings.Repeat("x", aligned) + `"]`
 	rapid.Check(t, func(t *rapid.T) {
 		from, to := value(3).Draw(t, "from"), value(3).Draw(t, "to")
-		if rapid.Bool().Draw(t, "long") {
-			from, to = "["+from+padding, "["+to+padding
+		if n := rapid.SampledFrom([]int{0, 0, maxEdits}).Draw(t, "padding"); n > 0 {
+			// So much before them, and in another way, that a search gives up.
+			few := func(of int) func(int) string { return func(i int) string { return fmt.Sprint(i * i % of) } }
+			from, to = "["+many(n, few(5))+","+from+"]", "["+many(n, few(7))+","+to+"]"
 		}
 		operations, err := Between(ledger.Value(from), ledger.Value(to))
 		if err != nil {

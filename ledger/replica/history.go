@@ -148,9 +148,9 @@ type Query struct {
 	// Key, or else Prefix, is what a commit must have changed.
 	Key    ledger.Key
 	Prefix ledger.Prefix
-	Author string
-	// Grep is a text that the message holds, whatever its case.
-	Grep string
+	// Author and Grep are texts that the author's name and the message contain, in any
+	// case.
+	Author, Grep string
 	// From is the newest revision that is selected, To the oldest.
 	From, To ledger.Revision
 }
@@ -189,9 +189,10 @@ func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revisi
 	}
 }
 
-// matches says whether author and message are those that the query asks for.
+// matches reports whether author and message contain what the query asks for.
 func (q Query) matches(s ledger.Summary) bool {
-	return (q.Author == "" || s.Author == q.Author) && strings.Contains(strings.ToLower(s.Message), strings.ToLower(q.Grep))
+	contains := func(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
+	return contains(s.Author, q.Author) && contains(s.Message, q.Grep)
 }
 
 // selected is the commit, or nil when the query does not select it. A stored one

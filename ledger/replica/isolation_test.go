@@ -14,7 +14,7 @@ import (
 // churn is a long history over a few keys: commit n sets one and deletes
 // another.
 func churn(n int) ledger.ChangeSet {
-	set := ledger.ChangeSet{RequestID: fmt.Sprint("r", n), Changes: []ledger.Change{
+	set := ledger.ChangeSet{RequestID: fmt.Sprint("r", n), AllowEmpty: true, Changes: []ledger.Change{
 		{Key: ledger.Key(hostileKeys[n%len(hostileKeys)]), Value: ledger.Value(fmt.Sprint(n))},
 	}}
 	if other := n * 7 % len(hostileKeys); other != n%len(hostileKeys) {

@@ -69,9 +69,9 @@ func (l DriftLimit) Exceeded(n, total int) bool {
 	return n > l.Items && float64(n) > l.Percent/100*float64(total)
 }
 
-// Route says where the keys with a prefix go.
+// Route says where the keys that a prefix selects go.
 type Route struct {
-	Prefix ledger.Prefix
+	Prefix ledger.Pattern
 	// Sinks by name; none for keys that shall go nowhere.
 	Sinks []string
 	// Drift says what is done about items that somebody has changed in a sink.
@@ -199,7 +199,7 @@ func misread(err error) error {
 }
 
 func (t *Table) parse(r route) (*Route, error) {
-	prefix, err := ledger.ParsePrefix(r.Prefix)
+	prefix, err := ledger.ParsePattern(r.Prefix)
 	if err != nil {
 		return nil, err
 	}

@@ -31,13 +31,16 @@ func parse(t *testing.T, text string) *routes.Table {
 func TestTheLongestPrefixDecides(t *testing.T) {
 	table := parse(t, document)
 	for key, want := range map[ledger.Key]string{
-		"tenantconfig/a":         "dynamodb bus",
-		"tenantconfig/secret/a":  "files",
-		"tenantconfig/secret/xy": "",
-		"param_config_x":         "files",
-		"param/x":                "files",
-		"tenantconfi/a":          "none",
-		"other":                  "none",
+		"tenantconfig/a":          "dynamodb bus",
+		"tenantconfig/secret/a":   "files",
+		"tenantconfig/secret/x":   "",
+		"tenantconfig/secret/x/y": "",
+		"tenantconfig/secret/xy":  "files",
+		"param_config_x":          "none",
+		"param":                   "files",
+		"param/x":                 "files",
+		"tenantconfi/a":           "none",
+		"other":                   "none",
 	} {
 		got := "none"
 		if r := table.Route(key); r != nil {

@@ -153,7 +153,8 @@ func (s *Source) everywhere(ctx context.Context, viewer ledger.Viewer, set *Set,
 	return b, nil
 }
 
-// within looks at the live values of a tenant under some prefixes that the viewer may read.
+// within looks at the live values of a tenant under some prefixes, each as a
+// ledger.Pattern, that the viewer may read.
 func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t ledger.Tenant, under []ledger.Prefix, sets ...*Set) error {
 	table, _, err := s.routes.Table()
 	if err != nil {
@@ -166,7 +167,7 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 	defer v.Close()
 	for _, p := range under {
 		var failed error
-		err := v.List(p, "", func(e replica.Entry) bool {
+		err := v.List(ledger.Pattern(p).Range(), "", func(e replica.Entry) bool {
 			k := ledger.Key(e.Key)
 			if k.Reserved() || !covers(p, k) {
 				return true

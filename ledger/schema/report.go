@@ -55,15 +55,15 @@ func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.T
 // Live checks the live values under a prefix against the schemas that are in force, as far as
 // the viewer sees them. In the ledger's own tenant the values are those of all tenants that
 // the process holds.
-func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, under ledger.Prefix) (b Broken, err error) {
+func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, under ledger.Pattern) (b Broken, err error) {
 	own, platform, err := s.both(t, v)
 	if err != nil {
 		return b, err
 	}
 	if t == ledger.System {
-		return s.everywhere(ctx, viewer, platform, []ledger.Prefix{under})
+		return s.everywhere(ctx, viewer, platform, []ledger.Prefix{ledger.Prefix(under)})
 	}
-	return b, s.within(ctx, viewer, &b, t, []ledger.Prefix{under}, platform, own)
+	return b, s.within(ctx, viewer, &b, t, []ledger.Prefix{ledger.Prefix(under)}, platform, own)
 }
 
 // both are a tenant's own schemas and the platform's; the ledger's own tenant has only

@@ -54,8 +54,7 @@ func PrefixOf(k ledger.Key) (prefix ledger.Prefix, ok bool) {
 // covers says whether the prefix selects the key: it is the key, a folder of it, or
 // nothing.
 func covers(prefix ledger.Prefix, k ledger.Key) bool {
-	rest, ok := strings.CutPrefix(string(k), string(prefix))
-	return ok && (rest == "" || rest[0] == '/' || prefix == "" || prefix[len(prefix)-1] == '/')
+	return ledger.Pattern(prefix).Match(k)
 }
 
 // Violation is a place in a value that is not as a schema wants it.

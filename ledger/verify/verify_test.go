@@ -72,7 +72,7 @@ func (f *folder) run(t *testing.T, commits int) {
 		tenant := []ledger.Tenant{"acme", "umbrella", "a"}[i%3]
 		r, err := n.Ledger.Commit(t.Context(), tenant, ledger.ChangeSet{
 			Author: "ann", RequestID: fmt.Sprint(f.heads[tenant], "/", i),
-			Changes: []ledger.Change{{Key: ledger.Key(fmt.Sprintf("tag/%d", i%7)), Value: ledger.Value(fmt.Sprint(i))}},
+			Changes: []ledger.Change{{Key: ledger.Key(fmt.Sprintf("tag/%d", i%7)), Value: ledger.Value(fmt.Sprintf("[%d,%d]", uint64(f.heads[tenant]), i))}},
 		})
 		if err != nil {
 			t.Fatal(err)

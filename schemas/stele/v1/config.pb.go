@@ -517,7 +517,9 @@ func (x *BatchGetResponse) GetSnapshot() *Snapshot {
 
 type ListRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: everything.
+	// "a/b" selects the key a/b and all keys below it, "a/b/" only those below it, "a/b*"
+	// all keys that begin with these bytes, and the empty prefix everything. Prefixes have
+	// this meaning in all requests.
 	Prefix      string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`

@@ -40,7 +40,12 @@ type CommitRequest struct {
 	Import *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`
 	// Schemas may be set that live values break; those values stay as they are. The values
 	// that the change set sets must satisfy their schemas all the same.
-	AllowInvalid  bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
+	AllowInvalid bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
+	// Write a commit also if the change set changes nothing, with all of its changes.
+	// Otherwise changes that change nothing are left out of the commit, and nothing is
+	// written if none is left. A secret always counts as a change, and so does a key that the
+	// caller may not read.
+	AllowEmpty    bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -120,6 +125,13 @@ func (x *CommitRequest) GetImport() *Import {
 func (x *CommitRequest) GetAllowInvalid() bool {
 	if x != nil {
 		return x.AllowInvalid
+	}
+	return false
+}
+
+func (x *CommitRequest) GetAllowEmpty() bool {
+	if x != nil {
+		return x.AllowEmpty
 	}
 	return false
 }
@@ -242,7 +254,10 @@ type CommitResponse struct {
 	RepeatedRequest bool `protobuf:"varint,4,opt,name=repeated_request,json=repeatedRequest,proto3" json:"repeated_request,omitempty"`
 	// Live values that were not checked against a schema that is set, because they are
 	// secrets that the caller may not reveal.
-	NotChecked    uint64 `protobuf:"varint,5,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,5,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// The change set changes nothing, so nothing was written; the other fields are those
+	// of the tenant's head.
+	Unchanged     bool `protobuf:"varint,6,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -310,6 +325,13 @@ func (x *CommitResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *CommitResponse) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
 }
 
 type PlanRequest struct {
@@ -881,7 +903,7 @@ type ListCommitsRequest struct {
 	//	*ListCommitsRequest_Key
 	//	*ListCommitsRequest_Prefix
 	Keys isListCommitsRequest_Keys `protobuf_oneof:"keys"`
-	// Only commits of this author.
+	// Only commits whose author contains this text, in any case.
 	Author string `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
 	// Only commits whose message holds this text, whatever its case.
 	Grep string `protobuf:"bytes,8,opt,name=grep,proto3" json:"grep,omitempty"`
@@ -3455,7 +3477,7 @@ type CheckAccessRequest_Key struct {
 }
 
 type CheckAccessRequest_Prefix struct {
-	// All keys that begin with it; empty: all.
+	// All keys that the prefix selects; empty: all keys.
 	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3,oneof"`
 }
 
@@ -3530,7 +3552,7 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xe9\x02\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\x8a\x03\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
@@ -3539,7 +3561,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12(\n" +
 	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06import\x12#\n" +
-	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
+	"\rallow_invalid\x18\a \x01(\bR\fallowInvalid\x12\x1f\n" +
+	"\vallow_empty\x18\b \x01(\bR\n" +
+	"allowEmptyB\x10\n" +
 	"\x0e_expected_head\"H\n" +
 	"\fPrecondition\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
@@ -3548,14 +3572,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06Import\x126\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12\"\n" +
 	"\x06author\x18\x02 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\x80\x02R\x06author\"\xb8\x01\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x02R\x06author\"\xd6\x01\n" +
 	"\x0eCommitResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12)\n" +
 	"\x10repeated_request\x18\x04 \x01(\bR\x0frepeatedRequest\x12\x1f\n" +
 	"\vnot_checked\x18\x05 \x01(\x04R\n" +
-	"notChecked\"F\n" +
+	"notChecked\x12\x1c\n" +
+	"\tunchanged\x18\x06 \x01(\bR\tunchanged\"F\n" +
 	"\vPlanRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xcd\x01\n" +
 	"\fPlanResponse\x12\x12\n" +

@@ -188,7 +188,7 @@ func commitOf(set ...Entry) *stelev1.CommitRequest {
 	for i, e := range set {
 		changes[i] = &stelev1.Change{Key: e.Key, Value: e.Value}
 	}
-	return &stelev1.CommitRequest{Changes: changes}
+	return &stelev1.CommitRequest{Changes: changes, AllowEmpty: true}
 }
 
 func (c *steleClient) Write(ctx context.Context, tenant string, e Entry) error {

@@ -10,17 +10,21 @@
 //	  tenantconfig/checkout/timeout_ms: 41
 //	  tenantconfig/checkout/beta: absent
 //
-// A line of a change log is such a file too. Its time, author and source are not
-// used: what is applied is the caller's and of now.
+// A line of a change log or of "stele log -o json" is such a file too. Its time, author
+// and source are not used: what is applied is the caller's and of now. So is the output
+// of "stele export", JSON lines or YAML documents: all of its keys are set.
 package changefile
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 
+	text8 "github.com/stelehq/stele/cmd/stele/internal/migrate/text"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -33,11 +37,19 @@ type File struct {
 // Parse reads a file. An error names the line, and a field that is not known is
 // one.
 func Parse(data []byte) (*File, error) {
-	root, err := yamljson.Parse(data)
+	docs, err := documents(data)
 	if err != nil {
 		return nil, err
 	}
 	f := new(File)
+	if isExport(docs[0]) {
+		f.Changes, err = entries(docs)
+		return f, err
+	}
+	if len(docs) > 1 {
+		return nil, yamljson.Errorf(docs[1], "a second document begins: give each change set its own file")
+	}
+	root := docs[0]
 	err = fields(root, "a change set", func(name string, key, v *yaml.Node) (err error) {
 		switch name {
 		case "message":
@@ -49,6 +61,8 @@ func Parse(data []byte) (*File, error) {
 		case "expect":
 			f.Preconditions, err = expectations(v)
 		case "time", "author", "source":
+		case "revision", "id", "parent", "operator", "request_id", "recorded", "importer", "rollback", "reverts":
+			// Of a commit, and of the past.
 		default:
 			err = yamljson.Errorf(key, "there is no field %q: a change set has message, changes and expect", name)
 		}
@@ -61,6 +75,73 @@ func Parse(data []byte) (*File, error) {
 		return nil, yamljson.Errorf(root, "the change set has no changes")
 	}
 	return f, nil
+}
+
+// documents are the JSON texts or YAML documents of a file; at least one.
+func documents(data []byte) ([]*yaml.Node, error) {
+	data, err := text8.UTF8(data)
+	if err != nil {
+		return nil, err
+	}
+	docs, err := yamljson.FromJSONLines(data)
+	if err != nil {
+		docs, err = yamljson.ParseAll(data)
+	}
+	if err == nil && len(docs) == 0 {
+		err = errors.New("the document is empty")
+	}
+	return docs, err
+}
+
+// isExport reports whether a document is an entry of "stele export".
+func isExport(n *yaml.Node) bool {
+	if n.Kind != yaml.MappingNode {
+		return false
+	}
+	for i := 0; i < len(n.Content); i += 2 {
+		if n.Content[i].Value == "key" {
+			return true
+		}
+	}
+	return false
+}
+
+// entries are the changes that set an export's keys.
+func entries(docs []*yaml.Node) ([]ledger.Change, error) {
+	var cs []ledger.Change
+	first := make(map[ledger.Key]int)
+	for _, doc := range docs {
+		var c ledger.Change
+		isSecret := false
+		err := fields(doc, "an entry of an export", func(name string, key, v *yaml.Node) (err error) {
+			switch name {
+			case "key":
+				c.Key, err = parse(v, ledger.ParseKey)
+			case "value":
+				c.Value, err = value(v)
+			case "revision":
+			case "secret":
+				isSecret = resolve(v).Value == "true"
+			default:
+				err = yamljson.Errorf(key, "there is no field %q: an entry of an export has key, revision, value and secret", name)
+			}
+			return err
+		})
+		line, twice := first[c.Key]
+		switch {
+		case err != nil:
+			return nil, err
+		case c.Key == "" || c.Value == "":
+			return nil, yamljson.Errorf(doc, "an entry of an export has a key and a value")
+		case isSecret && c.Value == secret.Mask:
+			return nil, yamljson.Errorf(doc, "the value of %s is \"***\", which stands for a secret: export it with --reveal", c.Key)
+		case twice:
+			return nil, yamljson.Errorf(doc, "%s is set twice, first in line %d: a key may occur once", c.Key, line)
+		}
+		first[c.Key] = doc.Line
+		cs = append(cs, c)
+	}
+	return cs, nil
 }
 
 func changes(n *yaml.Node) ([]ledger.Change, error) {
@@ -96,6 +177,7 @@ func change(n *yaml.Node) (c ledger.Change, err error) {
 				return yamljson.Errorf(v, "delete is true or absent")
 			}
 			c.Delete = true
+		case "previous_revision", "was": // of a commit's change
 		default:
 			err = yamljson.Errorf(key, "there is no field %q: a change has key and value, or key and delete", name)
 		}

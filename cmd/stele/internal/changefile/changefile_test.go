@@ -82,3 +82,36 @@ func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
 		}
 	}
 }
+
+func TestParse_ReadsAnExport(t *testing.T) {
+	want := &File{ChangeSet: ledger.ChangeSet{Changes: []ledger.Change{{Key: "a/b", Value: `{"x":1.0}`}, {Key: "a/c", Value: `"true"`}}}}
+	for name, text := range map[string]string{
+		"JSON lines":  `{"key":"a/b","revision":3,"value":{"x":1.0}}` + "\n" + `{"key":"a/c","revision":1,"value":"true"}` + "\n",
+		"YAML":        "key: \"a/b\"\nrevision: 3\nvalue:\n  x: 1.0\n---\nkey: \"a/c\"\nrevision: 1\nvalue: \"true\"\n",
+		"with a mark": "\xef\xbb\xbf" + `{"key":"a/b","revision":3,"value":{"x":1.0}}` + "\n" + `{"key":"a/c","revision":1,"value":"true"}`,
+	} {
+		got, err := Parse([]byte(text))
+		if d := cmp.Diff(want, got); err != nil || d != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, d)
+		}
+	}
+	for text, want := range map[string]string{
+		`{"key":"a/b","value":"***","secret":true}`:                  "--reveal",
+		`{"key":"a/b","value":1}` + "\n" + `{"key":"a/b","value":2}`: "set twice, first in line 1",
+		`{"key":"a/b"}`:                            "a key and a value",
+		`{"key":"a/b","value":1,"delete":true}`:    `no field "delete"`,
+		`{"changes":[]}` + "\n" + `{"changes":[]}`: "second document",
+	} {
+		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestParse_ReadsACommitOfTheLog(t *testing.T) {
+	got, err := Parse([]byte(`{"tenant":"acme","revision":2,"id":"bb","parent":"aa","time":"2024-01-02T00:00:00Z","author":"ann","message":"m","reverts":[1],"changes":[{"key":"a/b","value":2,"previous_revision":1,"was":1}]}`))
+	want := &File{Tenant: "acme", ChangeSet: ledger.ChangeSet{Message: "m", Changes: []ledger.Change{{Key: "a/b", Value: "2"}}}}
+	if d := cmp.Diff(want, got); err != nil || d != "" {
+		t.Errorf("%v (-want +got):\n%s", err, d)
+	}
+}

@@ -1,5 +1,6 @@
-// Package changelog reads a change log: one change set a line as JSON, oldest
-// first, plain or compressed with gzip. docs/changelog-format.md describes it.
+// Package changelog reads a change log: one change set per line as JSON, oldest first,
+// plain or compressed with gzip. docs/changelog-format.md describes it. It also reads
+// what "stele log --reverse" and "stele export" write, as JSON lines or YAML documents.
 package changelog
 
 import (
@@ -16,7 +17,11 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/google/uuid"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/text"
+	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
 )
 
 // maxLine is the longest line, in bytes: a change set of the ledger's largest
@@ -36,8 +41,11 @@ type Line struct {
 	// Moved says that the line's time is not the one of where it comes from.
 	Moved  bool
 	Tenant ledger.Tenant
-	// ChangeSet has the line's time as its Import, and a RequestID that is the
-	// same whenever the same log is read.
+	// Revision and ID are the commit's, if the line is of "stele log -o json".
+	Revision ledger.Revision
+	ID       string
+	// ChangeSet has the line's time as its Import, and a RequestID that is the same
+	// whenever the same log is read. One of an export has neither.
 	ChangeSet ledger.ChangeSet
 }
 
@@ -55,17 +63,25 @@ type Reader struct {
 	file   *counter
 	lines  *bufio.Reader
 	number int
-	// newest is each tenant's time so far, which never goes back.
-	newest map[ledger.Tenant]time.Time
+	// tenant is whose the lines are that name no tenant.
+	tenant ledger.Tenant
+	// newest is each tenant's time so far, which never goes back; revision that of its
+	// last line that has one.
+	newest   map[ledger.Tenant]time.Time
+	revision map[ledger.Tenant]uint64
 	// seen counts identical lines, so that each has a request id of its own.
 	seen map[digest]int
+	// ahead is a line that was read and is not part of the export before it.
+	ahead []byte
+	// fresh makes the request id of an export's change set.
+	fresh func() (string, error)
 }
 
 type digest [16]byte
 
-// NewReader reads the log from r and sees by its first bytes whether it is
-// compressed.
-func NewReader(r io.Reader) (*Reader, error) {
+// NewReader reads the log from r. It sees by the first bytes whether the log is
+// compressed, is UTF-16, or is YAML. Lines that name no tenant are the given one's.
+func NewReader(r io.Reader, tenant ledger.Tenant) (*Reader, error) {
 	file := &counter{r: r}
 	lines := bufio.NewReaderSize(file, 64<<10)
 	if magic, _ := lines.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
@@ -75,7 +91,57 @@ func NewReader(r io.Reader) (*Reader, error) {
 		}
 		lines = bufio.NewReaderSize(unpacked, 64<<10)
 	}
-	return &Reader{file: file, lines: lines, newest: make(map[ledger.Tenant]time.Time), seen: make(map[digest]int)}, nil
+	if mark, _ := lines.Peek(3); bytes.Equal(mark, []byte{0xef, 0xbb, 0xbf}) {
+		lines.Discard(3) // of what is buffered, so it cannot fail
+	}
+	if first, _ := lines.Peek(2); len(first) == 2 && (first[0] != '{' || first[1] == 0) && !bytes.ContainsAny(first[:1], " \t\r\n") {
+		var err error
+		if lines, err = converted(lines); err != nil {
+			return nil, err
+		}
+	}
+	return &Reader{
+		file: file, lines: lines, tenant: tenant, newest: make(map[ledger.Tenant]time.Time), revision: make(map[ledger.Tenant]uint64),
+		seen: make(map[digest]int), fresh: newRequestID,
+	}, nil
+}
+
+// maxConverted bounds a log that is converted, in bytes: all of it is in memory.
+const maxConverted = 1 << 30
+
+// converted makes lines of JSON of a log that is UTF-16 or YAML.
+func converted(r io.Reader) (*bufio.Reader, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxConverted+1))
+	if err == nil && len(data) > maxConverted {
+		err = fmt.Errorf("it has more than %d bytes and is not UTF-8 JSON lines", maxConverted)
+	}
+	if err == nil {
+		data, err = text.UTF8(data)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if start := bytes.TrimLeft(data, " \t\r\n"); len(start) == 0 || start[0] == '{' {
+		return bufio.NewReaderSize(bytes.NewReader(data), 64<<10), nil
+	}
+	docs, err := yamljson.ParseAll(data)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	for i, doc := range docs {
+		line, err := yamljson.ToJSON(doc)
+		if err != nil {
+			return nil, fmt.Errorf("document %d: %w", i+1, err)
+		}
+		out.Write(append(line, '\n'))
+	}
+	return bufio.NewReaderSize(&out, 64<<10), nil
+}
+
+func newRequestID() (string, error) {
+	id, err := uuid.NewV7()
+	return "import:" + id.String(), err
 }
 
 // Next returns the next line, io.EOF after the last one, or a LineError. Lines
@@ -93,7 +159,14 @@ func (r *Reader) Next() (*Line, error) {
 		if len(bytes.TrimSpace(text)) == 0 {
 			continue
 		}
-		l, err := r.decode(text)
+		var rec record
+		if err := json.Unmarshal(text, &rec, json.RejectUnknownMembers(true)); err != nil {
+			return nil, &LineError{r.number, reason(err)}
+		}
+		if rec.Key != "" {
+			return r.entries(&rec, len(text))
+		}
+		l, err := r.decode(&rec, text)
 		if err != nil {
 			return nil, &LineError{r.number, err}
 		}
@@ -104,6 +177,10 @@ func (r *Reader) Next() (*Line, error) {
 // read returns the next line without its end. A last line that breaks off
 // because the file does is an error, not a line.
 func (r *Reader) read() ([]byte, error) {
+	if text := r.ahead; text != nil {
+		r.ahead = nil
+		return text, nil
+	}
 	var long []byte
 	for {
 		part, err := r.lines.ReadSlice('\n')
@@ -127,6 +204,7 @@ func (r *Reader) read() ([]byte, error) {
 	}
 }
 
+// record is a line of a change log, of "stele log -o json" or of "stele export".
 type record struct {
 	Time    *time.Time `json:"time"`
 	Author  string     `json:"author"`
@@ -134,16 +212,95 @@ type record struct {
 	Source  string     `json:"source"`
 	Tenant  string     `json:"tenant"`
 	Changes []struct {
-		Key    string         `json:"key"`
-		Value  jsontext.Value `json:"value"`
-		Delete bool           `json:"delete"`
+		Key      string         `json:"key"`
+		Value    jsontext.Value `json:"value"`
+		Delete   bool           `json:"delete"`
+		Previous uint64         `json:"previous_revision"`
+		Was      jsontext.Value `json:"was"`
 	} `json:"changes"`
+
+	// Of a commit.
+	ID        string         `json:"id"`
+	Parent    string         `json:"parent"`
+	Operator  bool           `json:"operator"`
+	RequestID string         `json:"request_id"`
+	Recorded  string         `json:"recorded"`
+	Importer  string         `json:"importer"`
+	Rollback  jsontext.Value `json:"rollback"`
+	Reverts   []uint64       `json:"reverts"`
+	Partial   bool           `json:"partial"`
+
+	// Of a key that is exported.
+	Key    string         `json:"key"`
+	Value  jsontext.Value `json:"value"`
+	Secret bool           `json:"secret"`
+
+	// Of both.
+	Revision uint64 `json:"revision"`
 }
 
-func (r *Reader) decode(text []byte) (*Line, error) {
-	var rec record
-	if err := json.Unmarshal(text, &rec, json.RejectUnknownMembers(true)); err != nil {
-		return nil, reason(err)
+// errMasked is a secret that was not revealed when it was exported.
+var errMasked = errors.New(`the value is "***", which stands for a secret: export it with --reveal`)
+
+// entries makes a change set of an export's lines, as many as fit. It is the
+// importer's and of now.
+func (r *Reader) entries(rec *record, size int) (*Line, error) {
+	l := &Line{Number: r.number, Tenant: r.tenant}
+	first := make(map[ledger.Key]int)
+	for {
+		c, err := entry(rec)
+		if err != nil {
+			return nil, &LineError{r.number, err}
+		}
+		if line, twice := first[c.Key]; twice {
+			return nil, &LineError{r.number, fmt.Errorf("%s is in line %d already", c.Key, line)}
+		}
+		first[c.Key] = r.number
+		l.Size += size
+		l.ChangeSet.Changes = append(l.ChangeSet.Changes, c)
+		text, err := r.read()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, &LineError{r.number + 1, err}
+		}
+		rec = new(record)
+		fits := len(l.ChangeSet.Changes) < ledger.MaxChanges && l.Size+len(text) <= ledger.MaxChangeSet
+		if json.Unmarshal(text, rec, json.RejectUnknownMembers(true)) != nil || rec.Key == "" || !fits {
+			r.ahead = text // the next line's affair
+			break
+		}
+		r.number++
+		size = len(text)
+	}
+	l.Offset, l.ChangeSet.Message = r.file.n, "Import of an export"
+	var err error
+	if l.ChangeSet.RequestID, err = r.fresh(); err != nil {
+		return nil, &LineError{r.number, err}
+	}
+	if l.Tenant == "" {
+		return nil, &LineError{l.Number, errors.New("an export names no tenant: say whose it is with -t TENANT")}
+	}
+	return l, nil
+}
+
+func entry(rec *record) (c ledger.Change, err error) {
+	if c.Key, err = ledger.ParseKey(rec.Key); err != nil {
+		return c, err
+	}
+	if c.Value, err = ledger.ParseValue(string(rec.Value)); err != nil {
+		return c, fmt.Errorf("%s: %w", c.Key, err)
+	}
+	if rec.Secret && c.Value == secret.Mask {
+		return c, fmt.Errorf("%s: %w", c.Key, errMasked)
+	}
+	return c, nil
+}
+
+func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
+	if rec.Tenant == "" {
+		rec.Tenant = string(r.tenant)
 	}
 	tenant, err := ledger.ParseTenant(rec.Tenant)
 	switch {
@@ -155,11 +312,18 @@ func (r *Reader) decode(text []byte) (*Line, error) {
 		return nil, fmt.Errorf("author is missing")
 	case len(rec.Changes) == 0:
 		return nil, fmt.Errorf("changes are missing")
+	case rec.Partial:
+		return nil, fmt.Errorf("the commit is not whole: print the log with a token that may read all of its keys")
+	case rec.Revision > 0 && rec.Revision < r.revision[tenant]:
+		return nil, fmt.Errorf("revision %d comes after %d: the newest is first; print the log with --reverse", rec.Revision, r.revision[tenant])
 	case rec.Time.Before(r.newest[tenant]):
 		return nil, fmt.Errorf("time %s is before %s of %s's line before it",
 			rec.Time.Format(time.RFC3339Nano), r.newest[tenant].Format(time.RFC3339Nano), tenant)
 	}
-	l := &Line{Number: r.number, Offset: r.file.n, Size: len(text), Tenant: tenant}
+	if rec.Revision > 0 {
+		r.revision[tenant] = rec.Revision
+	}
+	l := &Line{Number: r.number, Offset: r.file.n, Size: len(text), Tenant: tenant, Revision: ledger.Revision(rec.Revision), ID: rec.ID}
 	l.ChangeSet.Author, l.ChangeSet.Message = rec.Author, rec.Message
 	l.ChangeSet.Import = &ledger.Import{Time: *rec.Time}
 	first := make(map[ledger.Key]int, len(rec.Changes))
@@ -174,6 +338,9 @@ func (r *Reader) decode(text []byte) (*Line, error) {
 		if !c.Delete {
 			if c.Value, err = ledger.ParseValue(string(ch.Value)); err != nil {
 				return nil, fmt.Errorf("changes[%d] of %s: %w", i, c.Key, err)
+			}
+			if rec.ID != "" && c.Value == secret.Mask {
+				return nil, fmt.Errorf(`changes[%d] of %s: the value is "***", which stands for a secret: a log cannot move it, "stele export --reveal" can`, i, c.Key)
 			}
 		}
 		if j, twice := first[c.Key]; twice {

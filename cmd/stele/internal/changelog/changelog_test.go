@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"errors"
+	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +19,7 @@ const one = `{"time":"2022-10-10T10:40:23Z","author":"ann","message":"m","source
 
 func readAll(t *testing.T, data []byte) ([]*Line, error) {
 	t.Helper()
-	r, err := NewReader(bytes.NewReader(data))
+	r, err := NewReader(bytes.NewReader(data), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +130,7 @@ func FuzzNext(f *testing.F) {
 	f.Add([]byte(one + "\n\n" + one + "\nx"))
 	f.Add([]byte{0x1f, 0x8b, 8})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := NewReader(bytes.NewReader(data))
+		r, err := NewReader(bytes.NewReader(data), "")
 		if err != nil {
 			return
 		}
@@ -148,4 +150,94 @@ func FuzzNext(f *testing.F) {
 			last, ids[l.ChangeSet.RequestID] = l.Number, true
 		}
 	})
+}
+
+// all reads a log and describes each line.
+func all(t *testing.T, data string) (lines []string, err error) {
+	t.Helper()
+	r, err := NewReader(strings.NewReader(data), "acme")
+	if err != nil {
+		return nil, err
+	}
+	r.fresh = func() (string, error) { return "fresh", nil }
+	for {
+		l, err := r.Next()
+		if err == io.EOF {
+			return lines, nil
+		}
+		if err != nil {
+			return lines, err
+		}
+		text := string(l.Tenant)
+		if l.ChangeSet.Import == nil {
+			text += " now " + l.ChangeSet.RequestID
+		}
+		if l.ID != "" {
+			text += fmt.Sprintf(" %s %s", l.Revision, l.ID)
+		}
+		for _, c := range l.ChangeSet.Changes {
+			text += fmt.Sprintf(" %s=%s", c.Key, c.Value)
+		}
+		lines = append(lines, text)
+	}
+}
+
+const (
+	exported = `{"key":"a/b","revision":3,"value":{"x":1.0}}
+{"key":"a/c","revision":1,"value":"***","secret":false}
+`
+	logged = `{"tenant":"acme","revision":1,"id":"aa","parent":"","time":"2024-01-01T00:00:00Z","author":"ann","message":"m","changes":[{"key":"a/b","value":1}]}
+{"tenant":"acme","revision":2,"id":"bb","parent":"aa","time":"2024-01-02T00:00:00Z","author":"ann","message":"m","reverts":[1],"changes":[{"key":"a/b","delete":true,"previous_revision":1,"was":1}]}
+`
+)
+
+func TestNext_ReadsWhatExportAndLogWrite(t *testing.T) {
+	utf16 := func(s string) string {
+		out := "\xff\xfe"
+		for _, b := range []byte(s) {
+			out += string([]byte{b, 0})
+		}
+		return out
+	}
+	entries := []string{`acme now fresh a/b={"x":1.0} a/c="***"`}
+	commits := []string{`acme @1 aa a/b=1`, `acme @2 bb a/b=`}
+	for name, c := range map[string]struct {
+		data string
+		want []string
+	}{
+		"an export":              {exported, entries},
+		"with a mark":            {"\xef\xbb\xbf" + exported, entries},
+		"as UTF-16":              {utf16(exported), entries},
+		"as UTF-16 without mark": {utf16(exported)[2:], entries},
+		"as YAML":                {"key: \"a/b\"\nrevision: 3\nvalue:\n  x: 1.0\n---\nkey: \"a/c\"\nrevision: 1\nvalue: \"***\"\n", entries},
+		"a log":                  {logged, commits},
+		"a log with a mark":      {"\xef\xbb\xbf" + logged, commits},
+		"both":                   {exported + logged + exported, []string{entries[0], commits[0], commits[1], entries[0]}},
+	} {
+		got, err := all(t, c.data)
+		if d := cmp.Diff(c.want, got); err != nil || d != "" {
+			t.Errorf("%s: %v (-want +got):\n%s", name, err, d)
+		}
+	}
+	var many strings.Builder
+	for i := range ledger.MaxChanges + 1 {
+		fmt.Fprintf(&many, `{"key":"k%d","revision":1,"value":1}`+"\n", i)
+	}
+	if got, err := all(t, many.String()); err != nil || len(got) != 2 {
+		t.Errorf("%d keys are %d change sets, %v", ledger.MaxChanges+1, len(got), err)
+	}
+	first, second, _ := strings.Cut(logged, "\n")
+	for name, c := range map[string]struct{ data, want string }{
+		"a secret":         {`{"key":"a/b","revision":1,"value":"***","secret":true}`, "line 1: a/b: .*--reveal"},
+		"a key twice":      {exported + `{"key":"a/b","revision":1,"value":1}`, "line 3: a/b is in line 1"},
+		"the newest first": {second + first, "line 2: revision 1 comes after 2: .*--reverse"},
+		"a partial commit": {strings.Replace(first, `"message"`, `"partial":true,"message"`, 1), "line 1: the commit is not whole"},
+		"a masked value":   {strings.Replace(first, `"value":1`, `"value":"***"`, 1), "line 1: .*stands for a secret"},
+		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is no field"},
+	} {
+		_, err := all(t, c.data)
+		if err == nil || !regexp.MustCompile(c.want).MatchString(err.Error()) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
 }

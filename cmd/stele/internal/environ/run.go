@@ -11,14 +11,22 @@ import (
 	"time"
 )
 
+// settle is how long changes must pause before the program is started again, so that
+// several commits in a row restart it once; settleMost bounds the wait.
+const (
+	settle     = 500 * time.Millisecond
+	settleMost = 5 * time.Second
+)
+
 // grace is how long a program may take to end when it is asked to.
 const grace = 10 * time.Second
 
 // Run runs the command with the variables, which go before the caller's own of
 // the same name, until it ends, and returns its exit code: 128 and the signal's
 // number where one ended it. What comes in on signals is sent on to it. When
-// changed brings other variables, the command is stopped (SIGTERM, and SIGKILL
-// ten seconds later) and started with them; a nil changed never does. When ctx is
+// changed brings other variables, and no more of them for half a second, the command is
+// stopped (SIGTERM, and SIGKILL ten seconds later) and started with them; a nil changed
+// never does. When ctx is
 // done the command is stopped and ctx's error returned.
 func Run(ctx context.Context, argv, vars []string, changed <-chan []string, signals <-chan os.Signal) (int, error) {
 	for {
@@ -45,22 +53,35 @@ func runOnce(ctx context.Context, argv, vars []string, changed <-chan []string, 
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
+	var quiet <-chan time.Time // set while changes settle
+	var first time.Time        // when the first of them came
 	for {
 		select {
 		case err := <-ended:
 			switch {
 			case ctx.Err() != nil:
 				return 0, nil, ctx.Err()
-			case next != nil:
+			case next != nil && quiet == nil:
 				return 0, next, nil
 			}
 			code, err := exitCode(cmd, err)
 			return code, nil, err
 		case v := <-changed:
-			if next != nil || !slices.Equal(v, vars) {
-				next = v
-				stop()
+			if next == nil && slices.Equal(v, vars) {
+				continue
 			}
+			if next == nil {
+				first = time.Now()
+			}
+			if next = v; running.Err() == nil {
+				quiet = time.After(min(settle, settleMost-time.Since(first)))
+			}
+		case <-quiet:
+			if quiet = nil; slices.Equal(next, vars) { // changed, and changed back
+				next = nil
+				continue
+			}
+			stop()
 		case s := <-signals:
 			// It fails only where the command has just ended.
 			_ = cmd.Process.Signal(s)

@@ -66,6 +66,37 @@ func TestTheCommandStartsAgainWithChangedVariablesOnly(t *testing.T) {
 	}
 }
 
+func TestRun_ChangesInARowRestartOnce(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	t.Setenv("LOG", log)
+	changed := make(chan []string)
+	done := make(chan int, 1)
+	go func() {
+		script := `trap 'exit 0' TERM; echo start $V >>$LOG; [ $V = 9 ] && exit 5; while :; do sleep 0.01; done`
+		code, err := Run(t.Context(), []string{"sh", "-c", script}, []string{"V=1"}, changed, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- code
+	}()
+	await(t, log, "start 1")
+	for _, v := range []string{"2", "3", "4"} {
+		changed <- []string{"V=" + v}
+	}
+	await(t, log, "start 4")
+	changed <- []string{"V=5"} // and back before anything has restarted
+	changed <- []string{"V=4"}
+	time.Sleep(2 * settle)
+	changed <- []string{"V=9"}
+	if code := <-done; code != 5 {
+		t.Errorf("exit code is %d", code)
+	}
+	data, err := os.ReadFile(log)
+	if want := "start 1\nstart 4\nstart 9\n"; err != nil || string(data) != want {
+		t.Errorf("log is %q, %v; want %q", data, err, want)
+	}
+}
+
 func TestSignalsReachTheCommandAndTheContextStopsIt(t *testing.T) {
 	log := filepath.Join(t.TempDir(), "log")
 	t.Setenv("LOG", log)

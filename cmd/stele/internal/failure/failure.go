@@ -78,6 +78,10 @@ func Code(err error) int {
 		return Denied
 	case codes.InvalidArgument:
 		return Invalid
+	case codes.Internal:
+		if notUTF8(err) {
+			return Invalid
+		}
 	case codes.Canceled:
 		return Interrupted
 	}
@@ -127,6 +131,9 @@ func Message(err error) string {
 	if st.Code() == codes.OK {
 		return err.Error()
 	}
+	if notUTF8(err) {
+		return "an argument is not valid UTF-8: the ledger's texts are"
+	}
 	msg := st.Message()
 	if _, dial, ok := strings.Cut(msg, "Error while dialing: "); ok {
 		return "cannot reach the gateway: " + strings.TrimSuffix(dial, `"`)
@@ -135,6 +142,12 @@ func Message(err error) string {
 		msg = "the gateway answered " + st.Code().String()
 	}
 	return msg
+}
+
+// notUTF8 reports whether a request was not sent because one of its texts is not UTF-8.
+func notUTF8(err error) bool {
+	st := statusOf(err)
+	return st.Code() == codes.Internal && strings.Contains(st.Message(), "invalid UTF-8")
 }
 
 func hint(err error) string {

@@ -30,6 +30,9 @@ type Config struct {
 	ForTenant func(context.Context, ledger.Tenant) context.Context
 	// Only restricts the import to one tenant's lines; empty for all.
 	Only ledger.Tenant
+	// Present, if set, reports whether the ledger has the commit that a line with an ID
+	// is of, so that the line is not written.
+	Present func(context.Context, *changelog.Line) (bool, error)
 	// Acknowledged is called after each acknowledgement, one at a time, with the
 	// change sets acknowledged so far and how far into the file they reach.
 	Acknowledged func(changeSets int, offset int64)
@@ -49,7 +52,7 @@ type Log interface {
 // Tally counts one tenant's change sets.
 type Tally struct {
 	Tenant ledger.Tenant
-	// Written now, and Present from an earlier run.
+	// Written now, and Present before: from an earlier run, or because it changes nothing.
 	Written, Present int
 	// Moved are those written with another time than they have where they come
 	// from.
@@ -139,6 +142,16 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 		if im.Only != "" && line.Tenant != im.Only {
 			continue
 		}
+		if line.ID != "" && im.Present != nil {
+			has, err := im.Present(reading, line)
+			if err != nil {
+				return &LineError{line.Number, line.Step, err}
+			}
+			if has {
+				im.acknowledged(line, &stelev1.CommitResponse{Revision: uint64(line.Revision), RepeatedRequest: true})
+				continue
+			}
+		}
 		ln := im.lanes[line.Tenant]
 		if ln == nil {
 			im.makeRoom()
@@ -175,7 +188,7 @@ func (im *importer) acknowledged(line *changelog.Line, r *stelev1.CommitResponse
 		t = &Tally{Tenant: line.Tenant}
 		im.tallies[line.Tenant] = t
 	}
-	if r.RepeatedRequest {
+	if r.RepeatedRequest || r.Unchanged {
 		t.Present++
 	} else {
 		t.Written++

@@ -124,7 +124,7 @@ func line(tenant string, n int) string {
 
 func reader(t *testing.T, lines []string) *changelog.Reader {
 	t.Helper()
-	r, err := changelog.NewReader(strings.NewReader(strings.Join(lines, "\n")))
+	r, err := changelog.NewReader(strings.NewReader(strings.Join(lines, "\n")), "")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -31,7 +31,13 @@ func (r *Reader) lines(t *tenant, step Step, changes []ledger.Change) {
 		}
 		if !step.Time.IsZero() {
 			at := t.place(step.Time)
-			l.Moved = !at.Equal(step.Time)
+			own := step.Time
+			if !step.Claimed.IsZero() {
+				own = step.Claimed
+			}
+			if l.Moved = !at.Equal(own); l.Moved && i == 0 {
+				r.Noted(Note{NoteTime, step.ID, own.Format(time.RFC3339), at.Format(time.RFC3339)})
+			}
 			cs.Import, cs.Author = &ledger.Import{Time: at}, clip(step.Author, ledger.MaxAuthor)
 			if cs.Author == "" {
 				cs.Author = unknownAuthor

@@ -2,6 +2,8 @@ package migrate
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/stelehq/stele/ledger"
@@ -18,13 +20,15 @@ type Mapping struct {
 	inName        bool
 	tenant        ledger.Tenant
 	into          ledger.Prefix
+	renames       []Rename
 }
 
 // NewMapping reads a prefix, which is cut off the names that begin with it; other
-// names are left alone. What is left follows into. A prefix like
-// /config/{tenant}/ takes the tenant from the name, any other takes the one given.
-func NewMapping(prefix, into string, tenant ledger.Tenant) (Mapping, error) {
-	m := Mapping{before: prefix, tenant: tenant}
+// names are left alone. The rest of the name goes through the renames and follows into.
+// A prefix like /config/{tenant}/ takes the tenant from the name, any other takes the one
+// given.
+func NewMapping(prefix, into string, tenant ledger.Tenant, renames ...Rename) (Mapping, error) {
+	m := Mapping{before: prefix, tenant: tenant, renames: renames}
 	var err error
 	if m.into, err = ledger.ParsePrefix(into); err != nil {
 		return m, err
@@ -45,6 +49,9 @@ func NewMapping(prefix, into string, tenant ledger.Tenant) (Mapping, error) {
 
 // Root is what all names that the mapping takes begin with.
 func (m Mapping) Root() string { return m.before }
+
+// Into is what keys begin with in the ledger.
+func (m Mapping) Into() ledger.Prefix { return m.into }
 
 // TenantInName says whether names have the tenant.
 func (m Mapping) TenantInName() bool { return m.inName }
@@ -77,8 +84,56 @@ func (m Mapping) Place(name string) (t ledger.Tenant, k ledger.Key, ok bool, err
 	if rest == "" {
 		return t, "", true, fmt.Errorf("nothing follows the prefix")
 	}
+	for _, r := range m.renames {
+		rest = r.apply(rest)
+	}
 	k, err = ledger.ParseKey(string(m.into) + rest)
 	return t, k, true, err
+}
+
+// Renamed reports whether a rename changes a name that the mapping takes.
+func (m Mapping) Renamed(name string) bool {
+	rest := strings.TrimPrefix(name, m.before)
+	return slices.ContainsFunc(m.renames, func(r Rename) bool { return r.apply(rest) != rest })
+}
+
+// Rename replaces what matches in a name.
+type Rename struct {
+	match *regexp.Regexp
+	with  string
+	all   bool
+}
+
+// ParseRename reads s/REGEXP/REPLACEMENT/ as sed has it, with the flag g to replace every
+// match. Any character may stand for the slash; $1 or \1 stand for a group.
+func ParseRename(s string) (r Rename, err error) {
+	malformed := fmt.Errorf("%q is not a rule: write s/REGEXP/REPLACEMENT/ or s/REGEXP/REPLACEMENT/g", s)
+	if len(s) < 2 || s[0] != 's' {
+		return r, malformed
+	}
+	parts := strings.Split(s[2:], s[1:2])
+	if len(parts) != 3 || parts[0] == "" || parts[2] != "" && parts[2] != "g" {
+		return r, malformed
+	}
+	if r.match, err = regexp.Compile(parts[0]); err != nil {
+		return r, fmt.Errorf("%q: %w", s, err)
+	}
+	r.with, r.all = groups.ReplaceAllString(parts[1], "$${$1}"), parts[2] == "g"
+	return r, nil
+}
+
+// groups are sed's references to groups.
+var groups = regexp.MustCompile(`\\([0-9])`)
+
+func (r Rename) apply(name string) string {
+	if r.all {
+		return r.match.ReplaceAllString(name, r.with)
+	}
+	at := r.match.FindStringSubmatchIndex(name)
+	if at == nil {
+		return name
+	}
+	return name[:at[0]] + string(r.match.ExpandString(nil, r.with, name, at)) + name[at[1]:]
 }
 
 // from is the prefix of one tenant's names.

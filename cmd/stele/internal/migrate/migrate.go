@@ -41,7 +41,10 @@ type Step struct {
 	Number uint64
 	// Time and Author are empty in a source that keeps none: the commit is then
 	// the importer's, of now.
-	Time    time.Time
+	Time time.Time
+	// Claimed is the time that the source has, if the source itself does not believe it
+	// and Time is another; zero otherwise.
+	Claimed time.Time
 	Author  string
 	Message string
 	// State says that Items are all that there is, not what changed. Only the first
@@ -53,14 +56,18 @@ type Step struct {
 // Item is one name that is set or deleted.
 type Item struct {
 	Name string
-	// Value is text: what is JSON stays JSON, anything else becomes a string.
-	Value  string
+	// Value is text: text that is JSON stays JSON, any other becomes a string.
+	Value string
+	// JSON says that the source's values are JSON, and Value is one.
+	JSON   bool
 	Delete bool
 	// Secret says that the source keeps the value encrypted: it is not written in
 	// plain into a ledger that keeps it for ever.
 	Secret bool
 	// Fault is why the source could not read the value; nil when it could.
 	Fault error
+	// Mended says only that the source can read again what it had a Fault for.
+	Mended bool
 }
 
 // Ledger is what a Reader asks the ledger for.

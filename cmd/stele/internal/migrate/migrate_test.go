@@ -148,12 +148,66 @@ func TestTextIsJSONWhereItCanBeAndBinaryIsRefused(t *testing.T) {
 		"250": "250", `{"a": 1.0}`: `{"a":1.0}`, "true": "true", "hello": `"hello"`, "": `""`, `{"a":1,"a":2}`: `"{\"a\":1,\"a\":2}"`,
 		"a\nb": `"a\nb"`, "\x00\xff": "error", "a\x00": "error", strings.Repeat("x", ledger.MaxValue): "error",
 	} {
-		got, err := valueOf(text)
+		r := &Reader{Config: Config{Noted: func(Note) {}}}
+		got, err := r.value(Step{}, Item{Value: text})
 		if err != nil {
 			got = "error"
 		}
 		if string(got) != want {
 			t.Errorf("%.20q becomes %.40s (%v), not %s", text, got, err, want)
+		}
+	}
+}
+
+// The values are those of Consul's own export in the cases that users reported.
+func TestValue_NotesWhatTheLedgerWritesInAnotherWay(t *testing.T) {
+	for text, want := range map[string]string{
+		`"somevalue"`:              `"somevalue"` + ": it loses its quotes and escapes",
+		"5\n":                      "5: it loses the white space of its layout",
+		"{ \"a\": 1 }\n":           `{"a":1}` + ": it loses the white space of its layout",
+		"[1,2] ":                   "[1,2]: it loses the white space of its layout",
+		`"a\u0041\n"`:              `"a\u0041\n"` + ": it loses its quotes and escapes",
+		"null":                     "null: it becomes JSON's null",
+		"007":                      `"007": `,
+		"1.0":                      "1.0: ",
+		"":                         `"": `,
+		`{"a":1,"a":2}`:            `"{\"a\":1,\"a\":2}": `,
+		"123456789012345678901234": "123456789012345678901234: ",
+		"hello":                    `"hello": `,
+	} {
+		noted := ""
+		r := &Reader{Config: Config{Noted: func(n Note) { noted = n.What }}}
+		if got, err := r.value(Step{}, Item{Name: "c/k", Value: text}); err != nil || string(got)+": "+noted != want {
+			t.Errorf("%q becomes %s: %s (%v), want %s", text, got, noted, err, want)
+		}
+		noted, r.AsStrings = "", []string{"c/"}
+		got, err := r.value(Step{}, Item{Name: "c/k", Value: text})
+		if asString, _ := ledger.StringValue(text); err != nil || got != asString || noted != "" {
+			t.Errorf("%q becomes %s as a string: %s (%v)", text, got, noted, err)
+		}
+	}
+}
+
+func TestParseRename(t *testing.T) {
+	for rule, want := range map[string]string{
+		"s/,/-/":                     "config/application-docker,x/data",
+		"s/,/-/g":                    "config/application-docker-x/data",
+		"s|config/|app/|":            "app/application,docker,x/data",
+		`s/([a-z]+),([a-z]+)/\2.$1/`: "config/docker.application,x/data",
+		"s/none/x/":                  "config/application,docker,x/data",
+	} {
+		r, err := ParseRename(rule)
+		if err != nil {
+			t.Errorf("%s: %v", rule, err)
+			continue
+		}
+		if got := r.apply("config/application,docker,x/data"); got != want {
+			t.Errorf("%s makes %s, want %s", rule, got, want)
+		}
+	}
+	for _, rule := range []string{"", "s", "s/", "s/a/", "s/a/b", "s//b/", "s/a/b/x", "s/(/b/", "y/a/b/"} {
+		if _, err := ParseRename(rule); err == nil {
+			t.Errorf("the rule %q is taken", rule)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
 	"github.com/stelehq/stele/ledger"
@@ -32,7 +33,31 @@ type Config struct {
 	// Kept is called for keys that a state does not have, and that stay because
 	// Prune is not set.
 	Kept func(ledger.Tenant, ledger.Key)
+	// AsStrings are the beginnings of names whose values are taken as strings, byte by
+	// byte.
+	AsStrings []string
+	// Noted is called for what is written in another way than the source has it.
+	Noted func(Note)
 }
+
+// Note is something that is written in another way than the source has it.
+type Note struct {
+	Kind NoteKind
+	// Step is the step's id.
+	Step, Name string
+	// What is written: a key, a time, or a description of the value.
+	What string
+}
+
+// NoteKind says what is written in another way.
+type NoteKind string
+
+// The kinds of notes.
+const (
+	NoteRenamed NoteKind = "renamed" // the name
+	NoteBytes   NoteKind = "bytes"   // the value's bytes, or their meaning
+	NoteTime    NoteKind = "time"    // the time
+)
 
 // Unfit is an item that the ledger would not take.
 type Unfit struct {
@@ -50,6 +75,41 @@ type Reader struct {
 	waiting []*changelog.Line
 	number  int
 	tenants map[ledger.Tenant]*tenant
+	final   map[ledger.Tenant]*Final
+	taken   int
+}
+
+// Final is what a source holds of one tenant at its end.
+type Final struct {
+	Values map[ledger.Key]ledger.Value
+	// Unfit are the names whose newest value the ledger would not take, and why. A name
+	// may be that of a document with many keys.
+	Unfit map[string]error
+}
+
+// Taken is how many items the mapping has taken so far.
+func (r *Reader) Taken() int { return r.taken }
+
+// Final returns what the source holds at its end, once Next has returned io.EOF.
+func (r *Reader) Final() map[ledger.Tenant]*Final { return r.final }
+
+func (r *Reader) finalOf(t ledger.Tenant) *Final {
+	f := r.final[t]
+	if f == nil {
+		f = &Final{Values: make(map[ledger.Key]ledger.Value), Unfit: make(map[string]error)}
+		r.final[t] = f
+	}
+	return f
+}
+
+// set notes what a name is set to, or that it is deleted.
+func (f *Final) set(name string, c ledger.Change) {
+	delete(f.Unfit, name)
+	if c.Delete {
+		delete(f.Values, c.Key)
+	} else {
+		f.Values[c.Key] = c.Value
+	}
 }
 
 // tenant is what a Reader knows of one.
@@ -65,7 +125,10 @@ type tenant struct {
 
 // NewReader begins to read, for as long as ctx lasts. Close ends it.
 func NewReader(ctx context.Context, cfg Config) *Reader {
-	r := &Reader{Config: cfg, ctx: ctx, tenants: make(map[ledger.Tenant]*tenant)}
+	r := &Reader{Config: cfg, ctx: ctx, tenants: make(map[ledger.Tenant]*tenant), final: make(map[ledger.Tenant]*Final)}
+	if r.Noted == nil {
+		r.Noted = func(Note) {}
+	}
 	r.next, r.stop = iter.Pull2(cfg.Source.Steps(ctx))
 	return r
 }
@@ -125,9 +188,20 @@ func (r *Reader) read(step Step) error {
 func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 	parts := make(map[ledger.Tenant][]ledger.Change)
 	names := make(map[ledger.Tenant]map[ledger.Key]string)
+	if step.State {
+		clear(r.final)
+	}
 	for _, item := range step.Items {
 		t, key, ok, err := r.Mapping.Place(item.Name)
 		if !ok || err == nil && r.Only != "" && t != r.Only {
+			continue
+		}
+		r.taken++
+		if t == "" {
+			t = r.Mapping.tenant
+		}
+		if item.Mended {
+			delete(r.finalOf(t).Unfit, item.Name)
 			continue
 		}
 		c := ledger.Change{Key: key, Delete: item.Delete}
@@ -138,15 +212,20 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 			err = fmt.Errorf("%w: %s", errPlain, key)
 		}
 		if err == nil && !c.Delete {
-			c.Value, err = valueOf(item.Value)
+			c.Value, err = r.value(step, item)
 		}
 		if other := names[t][key]; err == nil && other != "" {
 			err = fmt.Errorf("it would become %s, as %s does", key, other)
 		}
 		if err != nil {
 			r.Unfit(Unfit{step.ID, item.Name, err})
+			r.finalOf(t).Unfit[item.Name] = err
 			continue
 		}
+		if r.Mapping.Renamed(item.Name) {
+			r.Noted(Note{NoteRenamed, step.ID, item.Name, string(key)})
+		}
+		r.finalOf(t).set(item.Name, c)
 		if names[t] == nil {
 			names[t] = make(map[ledger.Key]string)
 		}
@@ -154,6 +233,35 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 		parts[t] = append(parts[t], c)
 	}
 	return parts
+}
+
+// value is an item's value. What is stored in another way than the source has it is
+// noted.
+func (r *Reader) value(step Step, item Item) (ledger.Value, error) {
+	if item.JSON {
+		return ledger.ParseValue(item.Value)
+	}
+	if !utf8.ValidString(item.Value) || strings.ContainsRune(item.Value, 0) {
+		return "", errBinary
+	}
+	if slices.ContainsFunc(r.AsStrings, func(p string) bool { return strings.HasPrefix(item.Name, p) }) {
+		return ledger.StringValue(item.Value)
+	}
+	v, err := ledger.TextValue(item.Value)
+	if err != nil {
+		return "", err
+	}
+	asString, err := ledger.StringValue(item.Value)
+	switch {
+	case err == nil && v == asString:
+	case v[0] == '"':
+		r.Noted(Note{NoteBytes, step.ID, item.Name, "it loses its quotes and escapes"})
+	case v == "null":
+		r.Noted(Note{NoteBytes, step.ID, item.Name, "it becomes JSON's null"})
+	case string(v) != item.Value:
+		r.Noted(Note{NoteBytes, step.ID, item.Name, "it loses the white space of its layout"})
+	}
+	return v, nil
 }
 
 // tenant asks the ledger about a tenant when its name is first seen.

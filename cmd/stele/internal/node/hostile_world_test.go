@@ -309,12 +309,12 @@ func (w *world) thieves(t *testing.T) (all []*attacker) {
 	for _, roles := range [][]identity.Role{{}, {identity.Reader}, {identity.Writer}, {identity.Auditor}, {identity.Admin}, every, every} {
 		add(identity.Claims{Subject: "thief", Tenant: thief, Roles: roles}, others, w.ids)
 	}
-	add(identity.Claims{Subject: "thief", Tenant: thief, Roles: every, Prefixes: []ledger.Prefix{"private/", "tenantconfig/"}}, others, w.ids)
+	add(identity.Claims{Subject: "thief", Tenant: thief, Roles: every, Prefixes: []ledger.Pattern{"private/", "tenantconfig/"}}, others, w.ids)
 	for _, roles := range [][]identity.Role{{identity.Reader}, {identity.Admin}, every} {
-		add(identity.Claims{Subject: insiderName, Tenant: victims[0], Roles: roles, Prefixes: []ledger.Prefix{openPrefix}}, []string{closed}, nil)
+		add(identity.Claims{Subject: insiderName, Tenant: victims[0], Roles: roles, Prefixes: []ledger.Pattern{openPrefix}}, []string{closed}, nil)
 		add(identity.Claims{Subject: insiderName, Tenant: victims[1], Roles: roles}, []string{closed}, nil)
 	}
-	add(identity.Claims{Subject: ownerName + "-limited", Tenant: victims[1], Roles: every, Prefixes: []ledger.Prefix{openPrefix}}, []string{closed}, nil)
+	add(identity.Claims{Subject: ownerName + "-limited", Tenant: victims[1], Roles: every, Prefixes: []ledger.Pattern{openPrefix}}, []string{closed}, nil)
 	return all
 }
 

@@ -102,28 +102,29 @@ func (p *Printer) Object(v any) error {
 	return yamljson.Encode(p.raw, line.Bytes())
 }
 
-// Table writes rows in columns. The column named by clip is cut where a row
-// would not fit the terminal; -1 for none.
+// gap is the space between two columns.
+const gap = 2
+
+// Table writes rows in columns. On a terminal rows are made to fit: the column named by
+// clip is cut at its end, -1 for none, and then the widest ones are cut in the middle.
 func (p *Printer) Table(header []string, rows [][]string, clip int) error {
-	const gap = 2
 	widths := make([]int, len(header))
 	for _, row := range append([][]string{header}, rows...) {
 		for i, cell := range row {
 			widths[i] = max(widths[i], lipgloss.Width(cell))
 		}
 	}
-	if p.width > 0 && clip >= 0 {
-		total := gap * (len(widths) - 1)
-		for _, w := range widths {
-			total += w
-		}
-		least := lipgloss.Width(header[clip])
-		widths[clip] = max(least, widths[clip]-max(0, total-p.width))
+	if p.width > 0 {
+		fit(widths, header, clip, p.width)
 	}
 	var b strings.Builder
 	write := func(row []string, style func(string) string) {
 		for i, cell := range row {
-			cell = ansi.Truncate(cell, widths[i], "…")
+			if i == clip {
+				cell = ansi.Truncate(cell, widths[i], "…")
+			} else {
+				cell = middle(cell, widths[i])
+			}
 			b.WriteString(style(cell))
 			if i < len(row)-1 {
 				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+gap))
@@ -137,6 +138,55 @@ func (p *Printer) Table(header []string, rows [][]string, clip int) error {
 	}
 	_, err := io.WriteString(p.text, b.String())
 	return err
+}
+
+// What the columns of a table keep as long as others can give way.
+const (
+	leastClip   = 16
+	leastColumn = 12
+)
+
+// fit makes columns narrower until a row fits, none narrower than its header: first the
+// one to clip, as far as leastClip, then the widest others, as far as leastColumn, and
+// then the one to clip again.
+func fit(widths []int, header []string, clip, width int) {
+	over := gap*(len(widths)-1) - width
+	for _, w := range widths {
+		over += w
+	}
+	shrink := func(i, least int) {
+		by := max(0, min(over, widths[i]-max(least, lipgloss.Width(header[i]))))
+		widths[i] -= by
+		over -= by
+	}
+	if clip >= 0 {
+		shrink(clip, leastClip)
+	}
+	for over > 0 {
+		widest := -1
+		for i, w := range widths {
+			if i != clip && w > max(leastColumn, lipgloss.Width(header[i])) && (widest < 0 || w > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break
+		}
+		shrink(widest, widths[widest]-1)
+	}
+	if clip >= 0 {
+		shrink(clip, 0)
+	}
+}
+
+// middle cuts a text in its middle: of a key, the end tells more than the middle.
+func middle(s string, width int) string {
+	all := lipgloss.Width(s)
+	if all <= width {
+		return s
+	}
+	end := width / 2
+	return ansi.Truncate(s, width-1-end, "") + "…" + ansi.TruncateLeft(s, all-end, "")
 }
 
 // Subject is the first line of a commit's message, which tables have room for.

@@ -3,7 +3,10 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"strings"
 	"testing"
+
+	"charm.land/lipgloss/v2"
 )
 
 func TestColumnsAreAlignedAndClippedToTheTerminalOnly(t *testing.T) {
@@ -22,6 +25,32 @@ func TestColumnsAreAlignedAndClippedToTheTerminalOnly(t *testing.T) {
 		if b.String() != want {
 			t.Errorf("in %d columns:\n%s\nwant\n%s", width, b.String(), want)
 		}
+	}
+}
+
+func TestTable_LongKeysAreCutInTheMiddle(t *testing.T) {
+	rows := [][]string{
+		{"tenantconfig/checkout/payment/providers/very-long-name/settings/timeout_ms", "@7", "3000"},
+		{"a/b", "@12", `"` + strings.Repeat("x", 200) + `"`},
+	}
+	for _, width := range []int{40, 80, 120} {
+		var b bytes.Buffer
+		p := NewPrinter(&b, Text)
+		p.width = width
+		if err := p.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2); err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.SplitSeq(strings.TrimSuffix(b.String(), "\n"), "\n") {
+			if n := lipgloss.Width(line); n > width {
+				t.Errorf("in %d columns a line has %d:\n%s", width, n, line)
+			}
+		}
+		if got := b.String(); !strings.Contains(got, "tenan") || !strings.Contains(got, "out_ms") || !strings.Contains(got, "3000") {
+			t.Errorf("in %d columns:\n%s", width, got)
+		}
+	}
+	if got := middle("abcdefghij", 5); got != "ab…ij" {
+		t.Errorf("the middle of abcdefghij is cut to %q", got)
 	}
 }
 

@@ -22,7 +22,7 @@ func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {
 	for i, p := range cs.Preconditions {
 		r.Preconditions[i] = &stelev1.Precondition{Key: string(p.Key), Revision: uint64(p.Revision)}
 	}
-	r.AllowInvalid = cs.AllowInvalid
+	r.AllowInvalid, r.AllowEmpty = cs.AllowInvalid, cs.AllowEmpty
 	if cs.ExpectedHead != nil {
 		r.ExpectedHead = (*uint64)(cs.ExpectedHead)
 	}

@@ -13,12 +13,7 @@ import (
 
 // FromJSON reads one JSON text. Nodes carry their lines.
 func FromJSON(data []byte) (*yaml.Node, error) {
-	r := reader{dec: jsontext.NewDecoder(bytes.NewReader(data))}
-	for i, c := range data {
-		if c == '\n' {
-			r.newlines = append(r.newlines, int64(i))
-		}
-	}
+	r := newReader(data)
 	n, err := r.value()
 	if err != nil {
 		return nil, err
@@ -27,6 +22,37 @@ func FromJSON(data []byte) (*yaml.Node, error) {
 		return nil, fmt.Errorf("line %d: more follows the JSON value", r.line())
 	}
 	return n, nil
+}
+
+// FromJSONLines reads JSON texts, one after another. Nodes carry their lines.
+func FromJSONLines(data []byte) ([]*yaml.Node, error) {
+	r := newReader(data)
+	var all []*yaml.Node
+	for {
+		// The kind before a value is that of an error at the end.
+		if r.dec.PeekKind() == 0 {
+			if _, err := r.dec.ReadToken(); err == io.EOF {
+				return all, nil
+			} else if err != nil {
+				return nil, err
+			}
+		}
+		n, err := r.value()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+}
+
+func newReader(data []byte) *reader {
+	r := reader{dec: jsontext.NewDecoder(bytes.NewReader(data))}
+	for i, c := range data {
+		if c == '\n' {
+			r.newlines = append(r.newlines, int64(i))
+		}
+	}
+	return &r
 }
 
 type reader struct {

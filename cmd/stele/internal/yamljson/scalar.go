@@ -1,7 +1,6 @@
 package yamljson
 
 import (
-	"math/big"
 	"regexp"
 	"strings"
 
@@ -12,9 +11,7 @@ import (
 var (
 	isNull    = regexp.MustCompile(`^(null|Null|NULL|~|)$`)
 	isBool    = regexp.MustCompile(`^(true|True|TRUE|false|False|FALSE)$`)
-	isDecimal = regexp.MustCompile(`^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
-	isOctal   = regexp.MustCompile(`^0o[0-7]+$`)
-	isHex     = regexp.MustCompile(`^0x[0-9a-fA-F]+$`)
+	isDecimal = regexp.MustCompile(`^-?(\.[0-9]+|(0|[1-9][0-9]*)(\.[0-9]*)?)([eE][-+]?[0-9]+)?$`)
 	isNotJSON = regexp.MustCompile(`^([-+]?(\.inf|\.Inf|\.INF)|\.nan|\.NaN|\.NAN)$`)
 
 	isJSONNumber = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$`)
@@ -31,10 +28,7 @@ func isString(n *yaml.Node) bool {
 	if n.Style&quoted != 0 {
 		return true
 	}
-	if n.Value == "<<" {
-		return false
-	}
-	for _, other := range []*regexp.Regexp{isNull, isBool, isDecimal, isOctal, isHex, isNotJSON} {
+	for _, other := range []*regexp.Regexp{isNull, isBool, isDecimal, isNotJSON} {
 		if other.MatchString(n.Value) {
 			return false
 		}
@@ -66,15 +60,10 @@ func scalar(n *yaml.Node) ([]byte, error) {
 		return []byte("null"), nil
 	case isBool.MatchString(v) && accepts("!!bool"):
 		return []byte(strings.ToLower(v)), nil
-	case (isOctal.MatchString(v) || isHex.MatchString(v)) && accepts("!!int"):
-		i, _ := new(big.Int).SetString(v, 0)
-		return []byte(i.String()), nil
 	case isDecimal.MatchString(v) && accepts("!!int", "!!float"):
 		return []byte(decimal(v)), nil
-	case kind != "":
-		return nil, Errorf(n, "JSON has nothing for %s %q", kind, v)
 	}
-	return nil, Errorf(n, "%q is YAML's merge key: write the fields out", v)
+	return nil, Errorf(n, "JSON has nothing for %s %q", kind, v)
 }
 
 // decimal is a YAML number as JSON writes it; one that is JSON already keeps its
@@ -87,7 +76,7 @@ func decimal(v string) string {
 	if v[0] == '-' {
 		sign = "-"
 	}
-	v = strings.TrimLeft(v, "+-")
+	v = strings.TrimPrefix(v, "-")
 	mantissa, exponent := v, ""
 	if i := strings.IndexAny(v, "eE"); i >= 0 {
 		mantissa, exponent = v[:i], v[i:]

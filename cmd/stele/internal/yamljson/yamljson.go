@@ -1,7 +1,9 @@
 // Package yamljson reads YAML as JSON and writes JSON as YAML without touching a
 // number: 1.0, 9007199254740993 and 1e3 keep their text. Scalars mean what the
-// YAML 1.2 core schema says, so yes and no are strings; what JSON cannot hold is
-// refused with its line.
+// YAML 1.2 core schema says, so yes and no are strings, with one exception: a number
+// that JSON writes in another way (01234, 0o777, 0xFF, +5) stays text, because it is more
+// often a code than a number. Merge keys (<<) are resolved, and a scalar name is its text.
+// Values that JSON cannot hold are refused with their line.
 package yamljson
 
 import (
@@ -24,21 +26,35 @@ func Parse(data []byte) (*yaml.Node, error) {
 			return n, nil
 		}
 	}
-	dec := yaml.NewDecoder(bytes.NewReader(data))
-	var doc, more yaml.Node
-	switch err := dec.Decode(&doc); {
-	case err == io.EOF:
-		return nil, fmt.Errorf("the document is empty")
+	docs, err := ParseAll(data)
+	switch {
 	case err != nil:
 		return nil, err
+	case len(docs) == 0:
+		return nil, fmt.Errorf("the document is empty")
+	case len(docs) > 1:
+		return nil, Errorf(docs[1], "a second document begins: give each its own file")
 	}
-	switch err := dec.Decode(&more); {
-	case err == nil:
-		return nil, Errorf(&more, "a second document begins: give one a file")
-	case err != io.EOF:
-		return nil, err
+	return docs[0], nil
+}
+
+// ParseAll reads the documents of a YAML stream and returns their roots. Documents that
+// hold only comments are left out.
+func ParseAll(data []byte) ([]*yaml.Node, error) {
+	dec := yaml.NewDecoder(bytes.NewReader(data))
+	var docs []*yaml.Node
+	for {
+		var doc yaml.Node
+		switch err := dec.Decode(&doc); {
+		case err == io.EOF:
+			return docs, nil
+		case err != nil:
+			return nil, err
+		}
+		if root := doc.Content[0]; root.Kind != yaml.ScalarNode || root.Value != "" || root.Style&^yaml.FlowStyle != 0 {
+			docs = append(docs, root)
+		}
 	}
-	return doc.Content[0], nil
 }
 
 // Errorf is an error about a node, with its line.
@@ -126,17 +142,20 @@ func (w *writer) sequence(n *yaml.Node) error {
 	return nil
 }
 
-// Fields calls f for each field of a mapping, in order. A name is a string and
-// occurs once.
+// Fields calls f for each field of a mapping, in order. A name is the text of a scalar
+// and occurs once. Fields that a merge key brings come after the mapping's own, unless
+// the mapping has one of the same name.
 func Fields(n *yaml.Node, f func(name string, key, value *yaml.Node) error) error {
 	seen := make(map[string]int, len(n.Content)/2)
+	var merged []*yaml.Node
 	for i := 0; i < len(n.Content); i += 2 {
-		key, value := n.Content[i], n.Content[i+1]
-		if key.Kind == yaml.AliasNode {
-			key = key.Alias
+		key, value := resolve(n.Content[i]), n.Content[i+1]
+		if isMerge(key) {
+			merged = append(merged, value)
+			continue
 		}
-		if key.Kind != yaml.ScalarNode || !isString(key) {
-			return Errorf(n.Content[i], "%s is no name of a field: write it in quotes", describe(key))
+		if key.Kind != yaml.ScalarNode {
+			return Errorf(n.Content[i], "a collection is not the name of a field")
 		}
 		if line, twice := seen[key.Value]; twice {
 			return Errorf(n.Content[i], "%q occurs twice, first in line %d", key.Value, line)
@@ -146,7 +165,66 @@ func Fields(n *yaml.Node, f func(name string, key, value *yaml.Node) error) erro
 			return err
 		}
 	}
+	if len(merged) > 0 {
+		return mergeInto(seen, merged, make(map[*yaml.Node]bool), f)
+	}
 	return nil
+}
+
+// isMerge reports whether a name is YAML's merge key.
+func isMerge(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && n.Value == "<<" && n.Style&(quoted|yaml.TaggedStyle) == 0
+}
+
+// mergeInto calls f for the fields of the mappings that are not seen yet. Of two
+// mappings in a list the first one wins. A mapping that is done has nothing to add.
+func mergeInto(seen map[string]int, mappings []*yaml.Node, done map[*yaml.Node]bool, f func(name string, key, value *yaml.Node) error) error {
+	for _, n := range mappings {
+		from := resolve(n)
+		if done[from] {
+			continue
+		}
+		done[from] = true
+		switch {
+		case from.Kind == yaml.SequenceNode:
+			if err := mergeInto(seen, from.Content, done, f); err != nil {
+				return err
+			}
+			continue
+		case from.Kind != yaml.MappingNode:
+			return Errorf(n, "the merge key << takes a mapping or a list of mappings")
+		}
+		var more []*yaml.Node
+		for i := 0; i < len(from.Content); i += 2 {
+			key := resolve(from.Content[i])
+			if isMerge(key) {
+				more = append(more, from.Content[i+1])
+				continue
+			}
+			if key.Kind != yaml.ScalarNode {
+				return Errorf(from.Content[i], "a collection is not the name of a field")
+			}
+			if _, has := seen[key.Value]; has {
+				continue
+			}
+			seen[key.Value] = key.Line
+			if err := f(key.Value, from.Content[i], from.Content[i+1]); err != nil {
+				return err
+			}
+		}
+		if err := mergeInto(seen, more, done, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resolve follows an alias.
+func resolve(n *yaml.Node) *yaml.Node {
+	if n.Kind == yaml.AliasNode {
+		return n.Alias
+	}
+	return n
 }
 
 // collection refuses tags that JSON has no counterpart for, such as !!set.
@@ -155,13 +233,6 @@ func collection(n *yaml.Node, tag string) error {
 		return Errorf(n, "JSON has nothing for the tag %s", n.ShortTag())
 	}
 	return nil
-}
-
-func describe(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode {
-		return fmt.Sprintf("%q", n.Value)
-	}
-	return "a collection"
 }
 
 func quote(s string) []byte {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/text"
 )
 
 // Source is a state that was read whole.
@@ -32,10 +33,15 @@ func Read(r io.Reader) (*Source, error) {
 		Key   string `json:"key"`
 		Value []byte `json:"value"`
 	}
-	limited := &io.LimitedReader{R: r, N: maxExport + 1}
-	err := json.UnmarshalRead(limited, &pairs, json.MatchCaseInsensitiveNames(true))
-	if limited.N <= 0 {
+	data, err := io.ReadAll(&io.LimitedReader{R: r, N: maxExport + 1})
+	if err == nil && len(data) > maxExport {
 		err = fmt.Errorf("it has more than %d bytes: import it prefix by prefix", maxExport)
+	}
+	if err == nil {
+		data, err = text.UTF8(data)
+	}
+	if err == nil {
+		err = json.Unmarshal(data, &pairs, json.MatchCaseInsensitiveNames(true))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read what Consul has exported: %w", err)

@@ -1,7 +1,8 @@
 // Package git reads YAML and JSON files of a git repository with their history:
 // each commit that changed one is a step, with its time, author and message. The
 // history is that of the first parents, so a merge is one step, as it came onto the
-// branch. Symbolic links, submodules and files with other names are left out.
+// branch. Files of .properties and .env are read, too. Symbolic links, submodules and
+// files with other names are left out, and counted.
 //
 // The repository may be anybody's: git runs nothing that its configuration names,
 // no hook, filter or helper, fetches nothing, and no file of it is checked out.
@@ -11,7 +12,6 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"path"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +22,8 @@ import (
 // Source is a repository up to a commit.
 type Source struct {
 	dir string
+	// skipped counts the files of the last commit that are not read, by their endings.
+	skipped map[string]int
 	// folder restricts it, empty for all.
 	folder  string
 	flatten bool
@@ -29,8 +31,11 @@ type Source struct {
 }
 
 type commit struct {
-	id, parent      string
-	time            time.Time
+	id, parent string
+	time       time.Time
+	// claimed is the commit's own time, if that does not fit between those of its
+	// neighbors; zero otherwise.
+	claimed         time.Time
 	author, message string
 }
 
@@ -56,6 +61,9 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %q in the repository %s: %w", cfg.Ref, cfg.Dir, err)
 	}
+	if s.skipped, err = s.countSkipped(ctx, strings.TrimSpace(tip), cfg.Root); err != nil {
+		return nil, fmt.Errorf("list the files of %s: %w", cfg.Dir, err)
+	}
 	args := []string{
 		"log", "-z", "--reverse", "--first-parent", "--diff-merges=first-parent", "--no-patch", "--no-renames", "--no-notes", "--no-show-signature",
 		"--no-color", "--no-mailmap", "--encoding=UTF-8", "--format=tformat:%H%n%P%n%ct%n%an <%ae>%n%B", strings.TrimSpace(tip), "--",
@@ -77,6 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 		}
 		s.commits = append(s.commits, c)
 	}
+	arrange(s.commits, time.Now())
 	return s, nil
 }
 
@@ -119,7 +128,7 @@ func (s *Source) replay(ctx context.Context, yield func(migrate.Step) bool) erro
 		return err
 	}
 	defer blobs.close()
-	t := &tree{flatten: s.flatten, blobs: blobs, files: make(map[string]map[string]string), owners: make(map[string]string)}
+	t := &tree{flatten: s.flatten, blobs: blobs, files: make(map[string]map[string]string), owners: make(map[string]string), unread: make(map[string]string)}
 	changes, err := s.openChanges(ctx)
 	if err != nil {
 		return err
@@ -135,20 +144,10 @@ func (s *Source) replay(ctx context.Context, yield func(migrate.Step) bool) erro
 			return fmt.Errorf("commit %.10s: %w", c.id, err)
 		}
 		if len(items) > 0 && !yield(migrate.Step{
-			ID: fmt.Sprintf("commit %s", c.id), Time: c.time, Author: c.author, Message: c.message + "\n\ngit: " + c.id, Items: items,
+			ID: fmt.Sprintf("commit %s", c.id), Time: c.time, Claimed: c.claimed, Author: c.author, Message: c.note(), Items: items,
 		}) {
 			return nil
 		}
 	}
 	return nil
-}
-
-// document is the name of a file without its ending; ok is false for a file that
-// is no document.
-func document(file string) (name string, ok bool) {
-	switch ending := path.Ext(file); ending {
-	case ".yaml", ".yml", ".json":
-		return strings.TrimSuffix(file, ending), true
-	}
-	return "", false
 }

@@ -3,6 +3,7 @@ package git
 import (
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
@@ -18,6 +19,8 @@ type tree struct {
 	files map[string]map[string]string
 	// owners says which file a name is of.
 	owners map[string]string
+	// unread are the documents' names whose newest file could not be read, by path.
+	unread map[string]string
 }
 
 // apply goes on to the next commit, and returns what that changes. A document that
@@ -32,6 +35,10 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 			continue
 		}
 		said[f.path] = nil
+		if unread := t.unread[f.path]; unread != "" {
+			faults = append(faults, migrate.Item{Name: unread, Mended: true})
+			delete(t.unread, f.path)
+		}
 		if f.blob == "" {
 			continue
 		}
@@ -41,6 +48,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 		}
 		if fault != nil {
 			faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", f.path, fault)})
+			t.unread[f.path] = name
 			values = t.files[f.path]
 		}
 		said[f.path] = values
@@ -59,7 +67,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	for _, path := range paths {
 		for _, name := range slices.Sorted(maps.Keys(said[path])) {
 			if owner := t.owners[name]; owner != "" && owner != path {
-				faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s says what %s says, too", path, owner)})
+				faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s has it, and so has %s", path, owner)})
 				continue
 			}
 			value := said[path][name]
@@ -70,7 +78,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 				t.files[path] = make(map[string]string)
 			}
 			t.files[path][name], t.owners[name] = value, path
-			items[name] = migrate.Item{Name: name, Value: value}
+			items[name] = migrate.Item{Name: name, Value: value, JSON: true}
 		}
 	}
 	all := faults
@@ -89,8 +97,8 @@ func (t *tree) read(f file, name string) (values map[string]string, fault, err e
 	case size > maxFile:
 		return nil, fmt.Errorf("it has %d bytes, more than %d", size, maxFile), nil
 	}
-	root, fault := yamljson.Parse(data)
-	if fault != nil {
+	root, fault := parseDocument(path.Ext(f.path), data)
+	if fault != nil || root == nil {
 		return nil, fault, nil
 	}
 	values = make(map[string]string)
@@ -112,6 +120,14 @@ func (t *tree) read(f file, name string) (values map[string]string, fault, err e
 func leaves(n *yaml.Node, name string, into map[string]string) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
+	}
+	if n.Tag == documentsTag {
+		for i, doc := range n.Content {
+			if err := leaves(doc, fmt.Sprintf("%s/%d", name, i), into); err != nil {
+				return err
+			}
+		}
+		return nil
 	}
 	if n.Kind == yaml.MappingNode && len(n.Content) > 0 {
 		return yamljson.Fields(n, func(field string, _, value *yaml.Node) error {

@@ -1,0 +1,56 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Pattern selects keys as users write a prefix, by whole segments:
+//
+//	a/b     the key a/b and all keys below it, but not a/bc
+//	a/b/    the keys below a/b
+//	a/b*    all keys that begin with the bytes a/b
+//	        all keys
+type Pattern string
+
+// ParsePattern checks a pattern.
+func ParsePattern(s string) (Pattern, error) {
+	if _, err := ParsePrefix(strings.TrimSuffix(s, "*")); err != nil {
+		if strings.Contains(strings.TrimSuffix(s, "*"), "*") {
+			return "", fmt.Errorf(`prefix %q: "*" stands at the end only`, clip(s))
+		}
+		return "", err
+	}
+	return Pattern(s), nil
+}
+
+// Match reports whether the pattern selects the key.
+func (p Pattern) Match(k Key) bool {
+	rest, ok := strings.CutPrefix(string(k), string(p.Range()))
+	return ok && (p.whole() || rest == "" || rest[0] == '/')
+}
+
+// Range is the longest prefix that all selected keys begin with, byte by byte. Keys that
+// begin with it are not all selected.
+func (p Pattern) Range() Prefix { return Prefix(strings.TrimSuffix(string(p), "*")) }
+
+// whole reports whether all keys that begin with Range are selected.
+func (p Pattern) whole() bool {
+	return p == "" || strings.HasSuffix(string(p), "*") || strings.HasSuffix(string(p), "/")
+}
+
+// Covers reports whether the pattern selects all keys that q selects. Of two patterns
+// that select a common key, one covers the other.
+func (p Pattern) Covers(q Pattern) bool {
+	rest, ok := strings.CutPrefix(string(q.Range()), string(p.Range()))
+	return ok && (p.whole() || rest == "" && !q.whole() || rest != "" && rest[0] == '/')
+}
+
+// Split returns what the pattern selects as one key, if any, and all keys that begin
+// with a prefix.
+func (p Pattern) Split() (key Key, below Prefix) {
+	if p.whole() {
+		return "", p.Range()
+	}
+	return Key(p), Prefix(p) + "/"
+}
