@@ -19,6 +19,7 @@ import (
 // composition is what compose.yaml says of its services.
 type composition struct {
 	dir      string
+	pairs    []string // of replace
 	replace  *strings.Replacer
 	Services map[string]struct {
 		Command     []string
@@ -43,16 +44,16 @@ func openComposition(t *testing.T) *composition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pairs := []string{
+	c.pairs = []string{
 		"--listen=:7070", "--listen=127.0.0.1:0", "--http=:7071", "--http=127.0.0.1:0", "--web=:7072", "--web=127.0.0.1:0",
 		"/etc/stele/jwks.json", filepath.Join(c.dir, "identity", "jwks.json"), "/etc/stele/stele.yaml", routes,
 		"/var/lib/stele-keys", c.dir,
 	}
 	ports := []string{"4222", "6222", "8222"}
 	for i, free := range porttest.Free(t, 3*len(ports)) {
-		pairs = append(pairs, fmt.Sprintf("nats-%d:%s", 1+i/len(ports), ports[i%len(ports)]), free)
+		c.pairs = append(c.pairs, fmt.Sprintf("nats-%d:%s", 1+i/len(ports), ports[i%len(ports)]), free)
 	}
-	c.replace = strings.NewReplacer(pairs...)
+	c.replace = strings.NewReplacer(c.pairs...)
 	for i := 1; i <= 3; i++ {
 		c.startNATS(t, folder, fmt.Sprintf("nats-%d", i))
 	}
@@ -127,18 +128,27 @@ func TestTheComposedLedgerWorks(t *testing.T) {
 		t.Skip("starts a cluster")
 	}
 	c := openComposition(t)
-	mint := exec.Command("stele", "token", "mint", "ops", "--roles", "operator", "--identity", filepath.Join(c.dir, "identity"), "--create")
-	mint.Env, mint.Stderr = environment(filepath.Join(c.dir, "config.yaml")), os.Stderr
-	text, err := mint.Output()
-	if err != nil {
-		t.Fatal(err)
+	mint := func(args ...string) string {
+		cmd := exec.Command("stele", append([]string{"token", "mint", "--identity", filepath.Join(c.dir, "identity"), "--create"}, args...)...)
+		cmd.Env, cmd.Stderr = environment(filepath.Join(c.dir, "config.yaml")), os.Stderr
+		text, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(text))
 	}
-	token := func() (string, error) { return strings.TrimSpace(string(text)), nil }
+	operator := mint("ops", "--roles", "operator")
+	token := func() (string, error) { return operator, nil }
 
 	core := serving(t, c.start(t, "core"), token)
 	ctx := acting(t, "acme")
 	request := &stelev1.CommitRequest{RequestId: "one", Changes: []*stelev1.Change{{Key: "tenantconfig/a", Value: "1"}}}
 	commit := patient(t, ctx, core.ledger.Commit, request)
+	edgeToken := filepath.Join(c.dir, "edge.token")
+	if err := os.WriteFile(edgeToken, []byte(mint("edge", "--roles", "", "--replicates", "acme")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.replace = strings.NewReplacer(append(c.pairs, "core:7070", strings.TrimPrefix(core.conn.Target(), "passthrough:///"), "/etc/stele/edge.token", edgeToken)...)
 	edge := serving(t, c.start(t, "edge"), token)
 	got := patient(t, ctx, edge.config.Get, &stelev1.GetRequest{Key: "tenantconfig/a", MinRevision: commit.Revision})
 	if got.Entry.GetValue() != "1" {

@@ -118,8 +118,10 @@ func pods(t *testing.T) (all []started) {
 					Template struct {
 						Spec struct {
 							Containers []struct {
-								Image string
-								Args  []string
+								Image   string
+								Args    []string
+								Env     []struct{ Name string }
+								EnvFrom []any `yaml:"envFrom"` // of the generator
 							}
 						}
 					}
@@ -128,7 +130,16 @@ func pods(t *testing.T) (all []started) {
 			err := d.Decode(&o)
 			for _, c := range o.Spec.Template.Spec.Containers {
 				if c.Image == "stele" {
-					all = append(all, started{filepath.Base(file), c.Args, variables})
+					var own []string
+					if len(c.EnvFrom) > 0 {
+						own = append(own, variables...)
+					}
+					for _, e := range c.Env {
+						if strings.HasPrefix(e.Name, "STELE_") {
+							own = append(own, e.Name)
+						}
+					}
+					all = append(all, started{filepath.Base(file), c.Args, own})
 				}
 			}
 			return err
@@ -164,10 +175,14 @@ func TestEveryCommandLineOfADeploymentIsOne(t *testing.T) {
 			}
 			given[name] = true
 		}
-		for _, name := range []string{"nats-url", "issuer", "audience", "roles", "data"} {
-			if !given[name] && !cmd.Flags().Changed(name) {
+		has := func(name string) bool { return given[name] || cmd.Flags().Changed(name) }
+		for _, name := range []string{"issuer", "audience", "roles", "data"} {
+			if !has(name) {
 				t.Errorf("%s: --%s is missing", s.where, name)
 			}
+		}
+		if has("nats-url") == has("upstream") || has("upstream") != (has("token-file") && has("tenants")) {
+			t.Errorf("%s: it needs --nats-url, or --upstream with --token-file and --tenants", s.where)
 		}
 		roles, err := cmd.Flags().GetStringSlice("roles")
 		if err != nil {

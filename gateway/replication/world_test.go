@@ -255,7 +255,7 @@ func (w *world) admin(t *testing.T, tenant ledger.Tenant) context.Context {
 // write commits a value at the core.
 func (w *world) write(t *testing.T, tenant ledger.Tenant, key, value string) ledger.Revision {
 	t.Helper()
-	resp, err := w.core.ledger.Commit(w.admin(t, tenant), &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}})
+	resp, err := w.core.ledger.Commit(w.admin(t, tenant), &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Value: value}}, AllowEmpty: true})
 	if err != nil {
 		t.Fatal(err)
 	}

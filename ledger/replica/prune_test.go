@@ -245,7 +245,7 @@ func (h *history) compareRecords(r *replica.Replica, kept ledger.Revision) error
 
 // drawSet is a change set over a few keys, so that many versions pile up.
 func drawSet(t *rapid.T, n int) ledger.ChangeSet {
-	set := ledger.ChangeSet{Message: fmt.Sprint("m", n)}
+	set := ledger.ChangeSet{Message: fmt.Sprint("m", n), AllowEmpty: true} // deleting what is not there is a commit of the model
 	if n%3 > 0 {
 		set.RequestID = fmt.Sprint("request-", n)
 	}

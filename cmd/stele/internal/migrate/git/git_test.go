@@ -83,6 +83,8 @@ func (r *repository) steps(cfg Config) []string {
 			switch {
 			case i.Fault != nil:
 				line += fmt.Sprintf(" ?%s(%v)", i.Name, i.Fault)
+			case i.Mended:
+				line += " ~" + i.Name
 			case i.Delete:
 				line += " -" + i.Name
 			default:
@@ -119,6 +121,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 		`first: config/checkout={"timeout":3,"hosts":["a","b"]}`,
 		`second: config/checkout={"timeout":1.0,"hosts":["a","b"]} config/über uns={"a":"ü"}`,
 		`broken: ` + broken,
+		`mended, and as it was: ~config/checkout`,
 		`renamed: -config/checkout config/payment={"timeout":1.0,"hosts":["a","b"]}`,
 		`deleted: -config/payment`,
 	}
@@ -133,6 +136,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 		`first: config/checkout/hosts=["a","b"] config/checkout/timeout=3`,
 		`second: config/checkout/timeout=1.0 config/über uns/a="ü"`,
 		`broken: ` + broken,
+		`mended, and as it was: ~config/checkout`,
 		`renamed: -config/checkout/hosts -config/checkout/timeout config/payment/hosts=["a","b"] config/payment/timeout=1.0`,
 		`deleted: -config/payment/hosts -config/payment/timeout`,
 	}
@@ -142,7 +146,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("flattened (-want +got):\n%s", d)
 	}
-	if got := r.steps(Config{}); len(got) != 5 || !strings.Contains(got[0], "other/x=1") {
+	if got := r.steps(Config{}); len(got) != 6 || !strings.Contains(got[0], "other/x=1") {
 		t.Errorf("without a root: %q", got)
 	}
 	if got := r.steps(Config{Root: "config/", Ref: "HEAD~4"}); len(got) != 2 {
@@ -210,7 +214,7 @@ func TestTwoFilesOfOneNameAndWhatIsNoFile(t *testing.T) {
 	r.write("large.json", `"`+strings.Repeat("x", maxFile)+`"`)
 	r.commit("large")
 	want := []string{
-		"one: a=1", "two of a name: ?a(a.json says what a.yaml says, too)", "one again: a=3", "a link instead: -a",
+		"one: a=1", "two of a name: ?a(a.json has it, and so has a.yaml)", "one again: a=3", "a link instead: -a",
 		fmt.Sprintf("large: ?large(large.json: it has %d bytes, more than %d)", maxFile+2, maxFile),
 	}
 	if d := cmp.Diff(want, r.steps(Config{})); d != "" {
@@ -261,13 +265,25 @@ func TestAHostileDocumentIsAFault(t *testing.T) {
 	for c := 'b'; c <= 'i'; c++ {
 		bomb += fmt.Sprintf("%c: &%c [*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c,*%c]\n", c, c, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1, c-1)
 	}
-	for name, text := range map[string]string{"cycle": "a: &a {b: *a}\n", "bomb": bomb, "twice": "a: 1\na: 2\n", "empty": "", "two": "a/b: 1\na: {b: 2}\n"} {
+	for name, text := range map[string]string{"cycle": "a: &a {b: *a}\n", "bomb": bomb, "twice": "a: 1\na: 2\n", "two": "a/b: 1\na: {b: 2}\n"} {
 		r := newRepository(t)
 		r.write("x.yaml", text)
 		r.commit(name)
 		got := r.steps(Config{Flatten: true})
 		if len(got) != 1 || !strings.HasPrefix(got[0], name+": ?x(x.yaml: ") {
 			t.Errorf("%s: %.200q", name, got)
+		}
+	}
+}
+
+// A file that has comments only, or nothing, sets nothing.
+func TestAnEmptyDocumentIsNoStep(t *testing.T) {
+	for name, text := range map[string]string{"empty": "", "comments": "# nothing yet\n"} {
+		r := newRepository(t)
+		r.write("x.yaml", text)
+		r.commit(name)
+		if got := r.steps(Config{Flatten: true}); len(got) != 0 {
+			t.Errorf("%s: %q", name, got)
 		}
 	}
 }
