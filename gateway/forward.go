@@ -98,16 +98,7 @@ func lost(m *policy.Method, err error) error {
 const awaitTimeout = 5 * time.Second
 
 func (g *Gateway) awaitCommit(ctx context.Context, resp any) {
-	made, ok := resp.(*stelev1.CommitResponse)
-	if !ok {
-		in, nested := resp.(interface {
-			GetCommit() *stelev1.CommitResponse
-		})
-		if !nested {
-			return
-		}
-		made = in.GetCommit()
-	}
+	made := policy.CommitOf(resp)
 	if made.GetRevision() == 0 {
 		return
 	}

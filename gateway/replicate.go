@@ -85,11 +85,10 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 		for {
 			req, err := stream.Recv()
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
-					cancel(err)
-				} else {
-					cancel(nil)
+				if errors.Is(err, io.EOF) {
+					err = nil
 				}
+				cancel(err)
 				return
 			}
 			poll := req.GetPoll()

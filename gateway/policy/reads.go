@@ -141,18 +141,23 @@ func (e *Enforcer) ReadLog() (ReadLog, error) {
 	return e.cfg.ReadLog()
 }
 
-// committed reports whether an answer describes a commit that the call has made, or that
-// its change set changes nothing, which the handler has recorded.
-func committed(answer proto.Message) bool {
-	var made *stelev1.CommitResponse
+// CommitOf is the part of an answer that describes a commit; nil if it has none.
+func CommitOf(answer any) *stelev1.CommitResponse {
 	switch a := answer.(type) {
 	case *stelev1.CommitResponse:
-		made = a
+		return a
 	case interface {
 		GetCommit() *stelev1.CommitResponse
 	}:
-		made = a.GetCommit()
+		return a.GetCommit()
 	}
+	return nil
+}
+
+// committed reports whether an answer describes a commit that the call has made, or that
+// its change set changes nothing, which the handler has recorded.
+func committed(answer proto.Message) bool {
+	made := CommitOf(answer)
 	return made != nil && !made.RepeatedRequest
 }
 

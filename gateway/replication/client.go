@@ -176,9 +176,13 @@ func (c *Client) start(ctx context.Context, u *upstream, epoch []byte, have []re
 		start.Tenants = append(start.Tenants, string(t))
 	}
 	for _, h := range have {
-		start.Have = append(start.Have, &stelev1.ReplicatedHead{Tenant: string(h.Tenant), Revision: uint64(h.Head.Revision), Id: h.Head.ID[:]})
+		start.Have = append(start.Have, head(h))
 	}
 	return s, s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Start{Start: start}})
+}
+
+func head(h replica.TenantHead) *stelev1.ReplicatedHead {
+	return &stelev1.ReplicatedHead{Tenant: string(h.Tenant), Revision: uint64(h.Head.Revision), Id: h.Head.ID[:]}
 }
 
 // Follow hands over what the upstreams send until ctx ends or the replica's file fails.
@@ -239,13 +243,14 @@ func (c *Client) failed(u *upstream, err error) (discard bool) {
 	u.trouble, u.path, c.followed = err.Error(), nil, nil
 	discard = errors.Is(err, errForged) || c.suspect && contradictsEdge(err)
 	var chain *ledger.ChainError
+	contradicts := errors.As(err, &chain) || errors.Is(err, errContradiction) || errors.Is(err, errNotProven)
 	switch {
 	case discard:
 		c.suspect = false
-	case errors.As(err, &chain), errors.Is(err, errContradiction), errors.Is(err, errNotProven):
+	case contradicts:
 		c.suspect = true
 	}
-	if errors.As(err, &chain) || errors.Is(err, errContradiction) || errors.Is(err, errNotProven) {
+	if contradicts {
 		u.left = time.Now()
 		c.cfg.Log.Error("the upstream contradicts what was seen of the ledger; it is left for others", "upstream", u.address, "for", leftFor, "error", err)
 	}
@@ -272,8 +277,11 @@ func contradictsEdge(err error) bool {
 func (c *Client) isLeft(u *upstream) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(u.left) < leftFor
+	return u.isLeft()
 }
+
+// isLeft is called with Client.mu held.
+func (u *upstream) isLeft() bool { return time.Since(u.left) < leftFor }
 
 // Path is the gateways from this one up to the one that follows the journal, as far as
 // that is known.
@@ -305,7 +313,7 @@ func (c *Client) best() *upstream {
 	if c.followed != nil {
 		return c.followed
 	}
-	if i := slices.IndexFunc(c.upstreams, func(u *upstream) bool { return time.Since(u.left) >= leftFor }); i >= 0 {
+	if i := slices.IndexFunc(c.upstreams, func(u *upstream) bool { return !u.isLeft() }); i >= 0 {
 		return c.upstreams[i]
 	}
 	return nil
@@ -314,40 +322,37 @@ func (c *Client) best() *upstream {
 // errAllLeft: no upstream is trusted at the moment.
 var errAllLeft = fmt.Errorf("%w: every upstream has contradicted what was seen of the ledger", ledger.ErrUnavailable)
 
-// Conn is a connection to an upstream that sends no token of its own, and its address.
-func (c *Client) Conn() (*grpc.ClientConn, string, error) {
-	u := c.best()
+// connected is the upstream to call, with its connections made. The address is known even
+// if there is an error.
+func (c *Client) connected() (u *upstream, address string, err error) {
+	u = c.best()
 	if u == nil {
 		return nil, c.upstreams[0].address, errAllLeft
 	}
 	if _, err := c.open(u); err != nil {
 		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
 	}
-	return u.forward, u.address, nil
+	return u, u.address, nil
 }
 
-// replication calls an upstream with this edge's token.
-func (c *Client) replication() (stelev1.ReplicationClient, string, error) {
-	u := c.best()
-	if u == nil {
-		return nil, "", errAllLeft
-	}
-	conn, err := c.open(u)
+// Conn is a connection to an upstream that sends no token of its own, and its address.
+func (c *Client) Conn() (*grpc.ClientConn, string, error) {
+	u, address, err := c.connected()
 	if err != nil {
-		return nil, u.address, fmt.Errorf("%w: upstream %s: %w", ledger.ErrUnavailable, u.address, err)
+		return nil, address, err
 	}
-	return stelev1.NewReplicationClient(conn), u.address, nil
+	return u.forward, address, nil
 }
 
 // Append makes a record of a read of the tenant durable in the ledger.
 func (c *Client) Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error) {
-	rc, address, err := c.replication()
+	u, address, err := c.connected()
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
-	resp, err := rc.RecordRead(Via(ctx, c.cfg.Self), &stelev1.RecordReadRequest{Tenant: tenant, Record: record})
+	resp, err := stelev1.NewReplicationClient(u.conn).RecordRead(Via(ctx, c.cfg.Self), &stelev1.RecordReadRequest{Tenant: tenant, Record: record})
 	if err != nil {
 		return 0, fmt.Errorf("%w: record a read at the upstream %s: %w", ledger.ErrUnavailable, address, err)
 	}
@@ -356,9 +361,9 @@ func (c *Client) Append(ctx context.Context, tenant string, record []byte) (ledg
 
 // Prove asks the upstream, for a gateway below this one.
 func (c *Client) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-	rc, _, err := c.replication()
+	u, _, err := c.connected()
 	if err != nil {
 		return nil, err
 	}
-	return rc.Prove(Via(ctx, c.cfg.Self), req)
+	return stelev1.NewReplicationClient(u.conn).Prove(Via(ctx, c.cfg.Self), req)
 }

@@ -113,7 +113,7 @@ func (c *Client) check(ctx context.Context, u *upstream, have []replica.TenantHe
 	}
 	req := &stelev1.ProveRequest{OldSize: uint64(old.Size)}
 	for _, h := range have {
-		req.Commits = append(req.Commits, &stelev1.ReplicatedHead{Tenant: string(h.Tenant), Revision: uint64(h.Head.Revision), Id: h.Head.ID[:]})
+		req.Commits = append(req.Commits, head(h))
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
