@@ -278,8 +278,8 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Upstreams = g.cfg.Upstream.Status()
 	}
 	if c.Tenant != "" {
-		// A replica that is being built is told of by the journal's age, and of grants
-		// that cannot be read, any other call tells.
+		// The journal's age shows that the replica is being built, and any other call
+		// reports grants that cannot be read.
 		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, policy.ErrDenied) {
 			return nil, err
 		}

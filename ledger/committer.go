@@ -16,7 +16,7 @@ import (
 // A record is appended only if the journal still ends where its drafts were checked.
 // That one condition orders all writes of all tenants, whichever process they come
 // from, and a record that lands proves that every draft in it, refusals included,
-// was checked against the newest state there was. There is no leader: a process that
+// was checked against the newest state. Processes elect no leader: one that
 // loses the race applies the winner's record, sends back the drafts whose tenants
 // that record changed, and appends the others again as they are.
 type committer struct {
@@ -58,7 +58,7 @@ const (
 	recordBytes = 256 << 10
 )
 
-// errStale: the tenant's head is no longer the one that the draft was built on.
+// errStale: the tenant has a newer head than the one that the draft was built on.
 var errStale = errors.New("the draft's head has moved")
 
 // write hands a draft over and waits until its outcome is known. errStale asks for a

@@ -253,8 +253,8 @@ func TestCommitter_RecordsAreBounded(t *testing.T) {
 	}
 }
 
-// A tenant that imports gets one draft's share of a record at a time: whoever else
-// waits when one is written is in the next record or the one after it.
+// A tenant that imports gets one draft per record: a caller of another tenant that
+// waits while a record is written is in the next record or the one after it.
 func TestCommitter_AnImportDelaysOthersByOneRecord(t *testing.T) {
 	w := startWriter(t, ledgertest.Server(t))
 	const bulk, others = 12 * ledger.MaxCommits, 20

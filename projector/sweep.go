@@ -512,7 +512,7 @@ func (r *runner) act(ctx context.Context, s *sweep) error {
 			action, err = stelev1.Drift_ACTION_ADOPTED, r.adopt(ctx, f)
 		case f.do == routes.Repair && f.write.Revision > 0:
 			r.drift.repairing(f.write.Tenant, f.Name)
-			if err := r.rewrite(ctx, f.write, &f.item); err != nil { // it is told when that is done
+			if err := r.rewrite(ctx, f.write, &f.item); err != nil { // reported when the write is done
 				return err
 			}
 			continue

@@ -65,7 +65,7 @@ behind or deletes them. docs/sinks.md describes the fields.`,
 		})(cmd, nil)
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the routes, "-" for standard input`)
-	cmd.Flags().StringVarP(&o.message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().StringVarP(&o.message, "message", "m", "", "commit message: why the routes change")
 	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete the items that no route sends to their sink any more")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
 	return cmd

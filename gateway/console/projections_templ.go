@@ -1626,7 +1626,7 @@ func projectionPage(v *visit, p *projection) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if p.drift.More {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 158, "<p class=\"small\">More has drifted than is told.</p>")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 158, "<p class=\"small\">More items have drifted than this page lists.</p>")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

@@ -167,7 +167,7 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 	if entry.Key == usualLimits {
 		var err error
 		if set.usual, err = parseLimits(entry.Value); err != nil {
-			e.cfg.Log.Error("a policy cannot be read: the limits before stay until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			e.cfg.Log.Error("cannot read a policy: the previous limits stay in force until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.usual = before.usual
 		}
 		return
@@ -180,17 +180,17 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 	switch kind {
 	case readsPolicy:
 		if set.record[t], err = parseReadsPolicy(entry.Value); err != nil {
-			e.cfg.Log.Error("a policy cannot be read: every read of its tenant is recorded until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			e.cfg.Log.Error("cannot read a policy: every read of its tenant is recorded until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.record[t] = everywhere
 		}
 	case grantsPolicy:
 		if set.grants[t], err = parseGrants(entry.Value); err != nil {
-			e.cfg.Log.Error("a policy cannot be read: nobody but operators may do anything in its tenant until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			e.cfg.Log.Error("cannot read a policy: only operators have access to its tenant until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.grants[t] = nil
 		}
 	case limitsPolicy:
 		if set.limits[t], err = parseLimits(entry.Value); err != nil {
-			e.cfg.Log.Error("a policy cannot be read: its tenant's limits before stay until it is mended", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			e.cfg.Log.Error("cannot read a policy: the previous limits of its tenant stay in force until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.limits[t] = before.limitsOf(t)
 		}
 	}

@@ -26,7 +26,7 @@ func (s Scope) Prefix(p string) bool {
 	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Covers(ledger.Pattern(p)) })
 }
 
-// Within is the part of the scope that is also in the limit; nil is no limit.
+// Within is the part of the scope that is also in the limit; a nil limit allows all.
 func (s Scope) Within(limit []ledger.Pattern) Scope {
 	if limit == nil {
 		return s

@@ -36,7 +36,7 @@ func (t *Tree) Newest() (Signed, <-chan struct{}) {
 	return t.newest, t.changed
 }
 
-// Size is how many commits the tree has; ok is false while there is no tree.
+// Size is how many commits the tree has; ok is false until the tree exists.
 func (t *Tree) Size() (size int64, ok bool) {
 	err := t.read(func(s *store) error {
 		state, err := s.state()

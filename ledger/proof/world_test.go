@@ -285,7 +285,7 @@ func size(t *testing.T, tree *proof.Tree) int64 {
 	t.Helper()
 	n, ok := tree.Size()
 	if !ok {
-		t.Fatal("there is no tree")
+		t.Fatal("the tree does not exist yet")
 	}
 	return n
 }

@@ -179,7 +179,7 @@ func (c *keyCheck) keys(ctx context.Context, tx *bolt.Tx) error {
 			if err != nil {
 				return err
 			}
-			// The last one has lost the versions that are no longer kept.
+			// The last block lacks the versions that pruning has dropped.
 			n, err := c.list(k, older)
 			if short := i == e.blocks-1 && c.kept > 1 && 0 < n && n < blockSize; err != nil || n != blockSize && !short || c.before != oldest {
 				return errors.Join(err, damaged("versions %q are %d up to %s", of, n, c.before))

@@ -52,8 +52,8 @@ type layout struct {
 	before, after string
 	strip         string
 	poison        []string
-	// flat says that no key may be a level of another: whoever reads the parameters
-	// makes a tree of them in which one would hide the other.
+	// flat forbids a key that is a level of another: a program that reads the parameters
+	// as a tree would see only one of them.
 	flat bool
 	// arn is how many characters of the ARN are before the name, at most.
 	arn int

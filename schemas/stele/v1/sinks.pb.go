@@ -758,7 +758,7 @@ type ListDriftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1,000.
 	Drift []*Drift `protobuf:"bytes,1,rep,name=drift,proto3" json:"drift,omitempty"`
-	// More has drifted than is told.
+	// More items have drifted than the response lists.
 	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	// What the last sweep could not compare. At most 1,000.
 	Uncompared []*Uncompared `protobuf:"bytes,3,rep,name=uncompared,proto3" json:"uncompared,omitempty"`

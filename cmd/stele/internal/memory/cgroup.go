@@ -50,7 +50,7 @@ func smallest(root fs.FS, mount, group, file string) (bytes int64) {
 	}
 }
 
-// readLimit reads a file with a number of bytes; v2 writes "max" if there is no limit,
+// readLimit reads a file with a number of bytes; v2 writes "max" if memory is unlimited,
 // and v1 a number that is larger than any memory.
 func readLimit(root fs.FS, name string) int64 {
 	text, err := fs.ReadFile(root, name)

@@ -66,8 +66,8 @@ type Item struct {
 	Secret bool
 	// Fault is why the source could not read the value; nil when it could.
 	Fault error
-	// Mended says only that the source can read again what it had a Fault for.
-	Mended bool
+	// Repaired means only that the source can again read an item that had a Fault.
+	Repaired bool
 }
 
 // Ledger is what a Reader asks the ledger for.

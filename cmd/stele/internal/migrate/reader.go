@@ -200,7 +200,7 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 		if t == "" {
 			t = r.Mapping.tenant
 		}
-		if item.Mended {
+		if item.Repaired {
 			delete(r.finalOf(t).Unfit, item.Name)
 			continue
 		}

@@ -58,6 +58,6 @@ func TestEdge_SecretsStaySealed(t *testing.T) {
 		return err
 	})
 	if err != nil || files == 0 || !visible {
-		t.Errorf("%d files were searched, and the value that is no secret found: %v: %v", files, visible, err)
+		t.Errorf("%d files were searched, and the plain value found: %v: %v", files, visible, err)
 	}
 }

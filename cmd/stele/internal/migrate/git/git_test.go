@@ -83,7 +83,7 @@ func (r *repository) steps(cfg Config) []string {
 			switch {
 			case i.Fault != nil:
 				line += fmt.Sprintf(" ?%s(%v)", i.Name, i.Fault)
-			case i.Mended:
+			case i.Repaired:
 				line += " ~" + i.Name
 			case i.Delete:
 				line += " -" + i.Name
@@ -110,7 +110,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 	r.write("config/checkout.yaml", "timeout: [\n")
 	r.commit("broken")
 	r.write("config/checkout.yaml", "timeout: 1.0\nhosts: [a, b]\n")
-	r.commit("mended, and as it was")
+	r.commit("repaired and unchanged")
 	r.git("mv", "config/checkout.yaml", "config/payment.yaml")
 	r.commit("renamed")
 	r.git("rm", "-q", "config/payment.yaml")
@@ -121,7 +121,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 		`first: config/checkout={"timeout":3,"hosts":["a","b"]}`,
 		`second: config/checkout={"timeout":1.0,"hosts":["a","b"]} config/über uns={"a":"ü"}`,
 		`broken: ` + broken,
-		`mended, and as it was: ~config/checkout`,
+		`repaired and unchanged: ~config/checkout`,
 		`renamed: -config/checkout config/payment={"timeout":1.0,"hosts":["a","b"]}`,
 		`deleted: -config/payment`,
 	}
@@ -136,7 +136,7 @@ func TestEveryCommitThatChangedADocumentIsAStep(t *testing.T) {
 		`first: config/checkout/hosts=["a","b"] config/checkout/timeout=3`,
 		`second: config/checkout/timeout=1.0 config/über uns/a="ü"`,
 		`broken: ` + broken,
-		`mended, and as it was: ~config/checkout`,
+		`repaired and unchanged: ~config/checkout`,
 		`renamed: -config/checkout/hosts -config/checkout/timeout config/payment/hosts=["a","b"] config/payment/timeout=1.0`,
 		`deleted: -config/payment/hosts -config/payment/timeout`,
 	}

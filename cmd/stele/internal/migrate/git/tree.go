@@ -36,7 +36,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 		}
 		said[f.path] = nil
 		if unread := t.unread[f.path]; unread != "" {
-			faults = append(faults, migrate.Item{Name: unread, Mended: true})
+			faults = append(faults, migrate.Item{Name: unread, Repaired: true})
 			delete(t.unread, f.path)
 		}
 		if f.blob == "" {
