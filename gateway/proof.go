@@ -50,7 +50,7 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	}
 	tenant, covers := callerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
 	if covers > 0 { // nobody waits for what is not there
-		v, err := s.g.view(ctx, replica.At{Revision: covers}, 0)
+		v, err := s.g.view(ctx, replica.At{Revision: covers}, seen{})
 		if err != nil {
 			return nil, err
 		}
@@ -102,7 +102,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 		return nil, ledger.Invalid("to_revision", fmt.Sprintf("ask for at most %d commits at a time", maxProofs))
 	}
 	from, to := ledger.Revision(req.FromRevision), ledger.Revision(req.ToRevision)
-	v, err := s.g.view(ctx, replica.At{Revision: to}, 0)
+	v, err := s.g.view(ctx, replica.At{Revision: to}, seen{})
 	if err != nil {
 		return nil, err
 	}

@@ -54,13 +54,13 @@ func (s *session) addPruned(ctx context.Context, prefix string, cs *ledger.Chang
 		named[c.Key] = true
 	}
 	req := &stelev1.ListRequest{Prefix: prefix, KeysOnly: true, PageSize: 10_000}
-	var head uint64
+	var head *stelev1.Snapshot
 	for {
 		resp, err := s.config.List(ctx, req)
 		if err != nil {
 			return err
 		}
-		head = resp.Snapshot.Revision // of all pages
+		head = resp.Snapshot // of all pages
 		for _, e := range resp.Entries {
 			k := ledger.Key(e.Key)
 			// Schemas and the like are under the empty prefix, and nobody means them.
@@ -72,8 +72,8 @@ func (s *session) addPruned(ctx context.Context, prefix string, cs *ledger.Chang
 			break
 		}
 	}
-	rev := ledger.Revision(head)
-	cs.ExpectedHead = &rev
+	rev := ledger.Revision(head.GetRevision())
+	cs.ExpectedHead, cs.ExpectedHeadID = &rev, head.GetId()
 	return nil
 }
 

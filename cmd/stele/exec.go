@@ -64,7 +64,7 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 	if below != "" {
 		below += "/"
 	}
-	settings, rev, err := s.settingsBelow(ctx, below, nil)
+	settings, at, err := s.settingsBelow(ctx, below, nil)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 		if _, err := s.config.Get(ctx, &stelev1.GetRequest{Key: prefix}); err == nil {
 			return failure.With(failure.NotFound, fmt.Errorf("%s is a key, and no key below it is set: name a prefix of it", prefix))
 		}
-		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.name(uint64(rev)))), "--allow-empty, to run the command without settings")
+		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.name(at.GetRevision()))), "--allow-empty, to run the command without settings")
 	}
 	vars, err := environ.Variables(prefix, settings)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 		changed = make(chan []string)
 		go func() {
 			defer cancel()
-			watched <- s.watchVariables(ctx, prefix, below, settings, rev, changed)
+			watched <- s.watchVariables(ctx, prefix, below, settings, at, changed)
 		}()
 	} else {
 		watched <- nil
@@ -103,16 +103,15 @@ func (s *session) exec(ctx context.Context, prefix string, argv []string, restar
 	return err
 }
 
-// settingsBelow reads the settings at a moment, nil for head, and its revision.
-func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, ledger.Revision, error) {
+// settingsBelow reads the settings at a moment, nil for head, and what they are the state of.
+func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, *stelev1.Snapshot, error) {
 	settings := make(map[ledger.Key]ledger.Value)
 	var secrets []string
-	var rev ledger.Revision
 	req := &stelev1.ListRequest{Prefix: below, At: at, PageSize: 10_000}
 	for {
 		resp, err := s.config.List(ctx, req)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		for _, e := range resp.Entries {
 			settings[ledger.Key(e.Key)] = ledger.Value(e.Value)
@@ -120,9 +119,8 @@ func (s *session) settingsBelow(ctx context.Context, below string, at *stelev1.A
 				secrets = append(secrets, e.Key)
 			}
 		}
-		rev = ledger.Revision(resp.Snapshot.GetRevision())
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
-			return settings, rev, s.reveal(ctx, settings, secrets, rev)
+			return settings, resp.Snapshot, s.reveal(ctx, settings, secrets, ledger.Revision(resp.Snapshot.GetRevision()))
 		}
 	}
 }
@@ -144,9 +142,9 @@ func (s *session) reveal(ctx context.Context, settings map[ledger.Key]ledger.Val
 
 // watchVariables sends the variables after each commit that changes settings.
 // Settings that cannot be variables are told, and the command keeps what it has.
-func (s *session) watchVariables(ctx context.Context, prefix, below string, settings map[ledger.Key]ledger.Value, rev ledger.Revision, changed chan<- []string) error {
+func (s *session) watchVariables(ctx context.Context, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
-		Client: s.config, Prefixes: []string{below}, From: rev + 1, Lost: tellLost,
+		Client: s.config, Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
 		Commit: func(w *stelev1.WatchCommit) error {
 			for err := s.update(ctx, settings, w); err != nil; err = s.update(ctx, settings, w) {
 				if !unknown(err) {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -26,7 +27,7 @@ those below it, and "a/b*" all keys that begin with these characters. The exit c
 		if err != nil {
 			return err
 		}
-		req := &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: 10_000}
+		req := &stelev1.ListRequest{Prefix: first(args), At: point, PageSize: firstPage}
 		if s.Format != "text" {
 			found, err := s.objects(ctx, req)
 			if err == nil && !found {
@@ -34,30 +35,39 @@ those below it, and "a/b*" all keys that begin with these characters. The exit c
 			}
 			return err
 		}
-		var all []*stelev1.Entry
+		var table *output.Table
 		err = s.entries(ctx, req, func(es []*stelev1.Entry) error {
-			all = append(all, es...)
-			return nil
+			rows := entryRows(es)
+			if table == nil && len(rows) > 0 {
+				table = s.NewTable(entryHeader, rows, 2)
+			}
+			if table == nil {
+				return nil
+			}
+			return table.Write(rows)
 		})
-		switch {
-		case err != nil:
-			return err
-		case len(all) == 0:
+		if err == nil && table == nil {
 			return s.nothingUnder(ctx, req.Prefix)
 		}
-		return s.entryTable(all)
+		return err
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }
 
+var entryHeader = []string{"KEY", "REVISION", "VALUE"}
+
 // entryTable prints entries as a table.
 func (s *session) entryTable(entries []*stelev1.Entry) error {
+	return s.Table(entryHeader, entryRows(entries), 2)
+}
+
+func entryRows(entries []*stelev1.Entry) [][]string {
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
 		rows[i] = []string{e.Key, styleRevision(ledger.Revision(e.Revision).String()), e.Value}
 	}
-	return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
+	return rows
 }
 
 // objects prints the entries for programs, and reports whether there are any.

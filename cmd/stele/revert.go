@@ -53,7 +53,7 @@ func (s *session) revert(ctx context.Context, cmd *cobra.Command, req *stelev1.R
 	if req.RequestId, err = newRequestID(); err != nil {
 		return err
 	}
-	resp, err := settle(ctx, func() (*stelev1.RevertResponse, error) { return s.ledger.Revert(ctx, req) })
+	resp, err := settle(ctx, s.timeout, func(ctx context.Context) (*stelev1.RevertResponse, error) { return s.ledger.Revert(ctx, req) })
 	if err != nil {
 		return seeLog(err)
 	}

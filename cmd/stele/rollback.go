@@ -145,7 +145,7 @@ func (s *session) planRollback(ctx context.Context, to moment.Moment, req *stele
 	return &rollbackPlan{
 		req: &stelev1.RollbackRequest{
 			To: atRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
-			ExpectedHead: &resp.Head, RequestId: id, AllowInvalid: req.AllowInvalid,
+			ExpectedHead: &resp.Head, ExpectedHeadId: resp.HeadId, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
 		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
 	}, nil
@@ -163,5 +163,5 @@ func (s *session) previewRollback(ctx context.Context, p *rollbackPlan) error {
 
 // rollBack does what was planned, unless the head has moved.
 func (s *session) rollBack(ctx context.Context, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
-	return settle(ctx, func() (*stelev1.RollbackResponse, error) { return s.ledger.Rollback(ctx, p.req) })
+	return settle(ctx, s.timeout, func(ctx context.Context) (*stelev1.RollbackResponse, error) { return s.ledger.Rollback(ctx, p.req) })
 }

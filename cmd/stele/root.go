@@ -1,6 +1,8 @@
 package main
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
@@ -10,6 +12,8 @@ import (
 type cli struct {
 	choice contexts.Choice
 	format string
+	// timeout of a call.
+	timeout time.Duration
 	// started says that flags and arguments were fine: an error before is one
 	// of usage.
 	started bool
@@ -27,7 +31,7 @@ Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A PR
 keys that begin with these characters.
 
 Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
-6 invalid value, 7 does not verify, 130 interrupted.`,
+6 invalid value, 7 does not verify or another history, 130 interrupted.`,
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -39,10 +43,11 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.choice.Context, "context", "", "context to use [$STELE_CONTEXT]")
-	flags.StringVar(&c.choice.Address, "address", "", "gateway's host:port [$STELE_ADDRESS]")
+	flags.StringVar(&c.choice.Address, "address", "", "gateway's host:port, or several separated by commas, of which the first reachable is used [$STELE_ADDRESS]")
 	flags.StringVar(&c.choice.TokenFile, "token-file", "", "file with the token [$STELE_TOKEN_FILE, or the token in $STELE_TOKEN]")
 	flags.StringVar(&c.choice.TLSCA, "tls-ca", "", "file with the CA of the gateway's certificate [$STELE_TLS_CA]")
 	flags.StringVarP(&c.choice.Tenant, "tenant", "t", "", "tenant to act for [$STELE_TENANT]")
+	flags.DurationVar(&c.timeout, "timeout", 15*time.Second, "timeout of a read or write, for example 5s")
 	flags.StringVarP(&c.format, "output", "o", string(output.Text), "text, json (one object a line) or yaml")
 	complete(root, "context", contextNames)
 	complete(root, "output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
@@ -55,7 +60,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			getCommand(c), listCommand(c), watchCommand(c), exportCommand(c), execCommand(c),
 		}},
 		{"write", "Write:", []*cobra.Command{
-			setCommand(c), deleteCommand(c), applyCommand(c), importCommand(c),
+			setCommand(c), editCommand(c), moveCommand(c), deleteCommand(c), applyCommand(c), importCommand(c),
 		}},
 		{"history", "History:", []*cobra.Command{
 			logCommand(c), showCommand(c), diffCommand(c), blameCommand(c), bisectCommand(c), rollbackCommand(c), revertCommand(c),
@@ -74,7 +79,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(versionCommand())
+	root.AddCommand(versionCommand(), contextCommand(c))
 	known(root)
 	friendly(root)
 	return root

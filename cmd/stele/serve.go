@@ -132,6 +132,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
+		StaleAfter:    o.staleAfter,
 		Journal:       o.journal(),
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version(), Log: log,
 	}

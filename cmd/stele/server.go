@@ -4,6 +4,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -20,6 +21,7 @@ type serverOptions struct {
 	plaintext               bool
 	connections             connectionOptions
 	memoryLimit             memory.Size
+	staleAfter              time.Duration
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -31,6 +33,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }

@@ -35,6 +35,7 @@ type session struct {
 	// earlier history; nil if it does not.
 	historyStart *stelev1.HistoryStart
 	conn         *grpc.ClientConn
+	timeout      time.Duration // of a call, and of a write with its retries
 }
 
 // connected makes a command's RunE from what it does with a session. Calls with
@@ -46,7 +47,8 @@ func (c *cli) connected(run func(ctx context.Context, s *session, args []string)
 			return err
 		}
 		defer s.conn.Close()
-		return run(s.actFor(cmd.Context()), s, args)
+		ctx := conn.Bounded(cmd.Context(), conn.Wait{Timeout: c.timeout, Notice: func(what string) { fmt.Fprintf(os.Stderr, "waiting for %s\n", what) }})
+		return run(s.actFor(ctx), s, args)
 	}
 }
 
@@ -58,7 +60,7 @@ func (c *cli) connect() (*session, error) {
 	if settings.Address == "" {
 		return nil, failure.Try(failure.Usagef("no gateway is chosen"), "stele up, which writes a context, or --address HOST:PORT")
 	}
-	s := &session{Printer: c.printer(), settings: settings}
+	s := &session{Printer: c.printer(), settings: settings, timeout: c.timeout}
 	if settings.Tenant != "" {
 		if s.tenant, err = ledger.ParseTenant(settings.Tenant); err != nil {
 			return nil, failure.With(failure.Usage, err)
@@ -186,5 +188,12 @@ func (s *session) entries(ctx context.Context, req *stelev1.ListRequest, f func(
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
 			return nil
 		}
+		req.PageSize = laterPages
 	}
 }
+
+// The first page of a listing is short, so that its first line is printed at once.
+const (
+	firstPage  = 500
+	laterPages = 10_000
+)
