@@ -28,7 +28,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
-	"github.com/aws/smithy-go"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
@@ -127,7 +126,7 @@ func (s *sink) checkBus(ctx context.Context) error {
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return fmt.Errorf("there is no event bus %q in %s: create it, or mend \"bus\" in the sink's settings", s.bus, s.region)
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok && denied[api.ErrorCode()] {
+	if awssdk.Denied(err) {
 		// A bus of another account usually allows events:PutEvents alone.
 		s.warn(fmt.Sprintf("it may not call events:DescribeEventBus on bus %s, so it cannot find out whether the bus exists: EventBridge drops events for a bus that does not", s.bus))
 		s.seen = begun
@@ -140,9 +139,6 @@ func (s *sink) checkBus(ctx context.Context) error {
 	s.seen = begun
 	return nil
 }
-
-// denied are the codes of errors that say that the caller may not.
-var denied = map[string]bool{"AccessDeniedException": true, "AccessDenied": true, "NotAuthorized": true}
 
 // warn replaces the warning.
 func (s *sink) warn(what string) {

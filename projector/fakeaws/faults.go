@@ -48,6 +48,9 @@ type Faults struct {
 	// Stale is how long DescribeParameters does not know of a change, or of a
 	// deletion: it is only eventually consistent.
 	Stale time.Duration
+	// Before is called before an operation is done, e.g. to change by hand what it is
+	// about; nil for nothing.
+	Before func(operation string)
 	// ShortPages cuts pages of parameters short, down to none with a NextToken, as
 	// AWS may when it reaches a limit of its own.
 	ShortPages bool
@@ -77,6 +80,12 @@ type fate struct {
 
 // arrive counts a call and decides its fate.
 func (s *Server) arrive(operation string) fate {
+	s.mu.Lock()
+	before := s.faults.Before
+	s.mu.Unlock()
+	if before != nil {
+		before(operation)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[operation]++

@@ -1,7 +1,7 @@
-// Package fakeaws is a fake of two AWS services, Systems Manager Parameter Store
-// and EventBridge, for tests and benchmarks: the unchanged AWS SDK talks to it. It
-// keeps everything in memory, checks no signature, and knows one account in one
-// region. Of Secrets Manager it has what a function reads at its start.
+// Package fakeaws is a fake of the AWS services that sinks write to, for tests and
+// benchmarks: Systems Manager Parameter Store, EventBridge and S3. The unchanged AWS
+// SDK talks to it. It keeps everything in memory, checks no signature, and knows one
+// account in one region. Of Secrets Manager it has what a function reads at its start.
 //
 // It holds callers to the limits that AWS documents, so that what works here is not
 // refused there: its own tests name the page for each. It can be told to fail in
@@ -33,7 +33,7 @@ const (
 	Region  = "us-east-1"
 )
 
-// Server is both services at one address. Its methods may be called at any time.
+// Server is all services at one address. Its methods may be called at any time.
 type Server struct {
 	// URL is http://127.0.0.1:port.
 	URL string
@@ -54,6 +54,7 @@ type Server struct {
 	buses       map[string]bool // by name
 	keys        map[string]bool // of KMS, by ID or alias
 	secrets     map[string]string
+	buckets     map[string]*bucket // of S3, by name
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -84,6 +85,7 @@ func Start() (*Server, error) {
 		buses:      map[string]bool{"default": true},
 		keys:       make(map[string]bool),
 		secrets:    make(map[string]string),
+		buckets:    make(map[string]*bucket),
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -139,6 +141,7 @@ func (s *Server) Environ() []string {
 		"AWS_ENDPOINT_URL_SSM=" + s.URL,
 		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + s.URL,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL,
+		"AWS_ENDPOINT_URL_S3=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
 		"AWS_SECRET_ACCESS_KEY=fake",
@@ -177,8 +180,41 @@ func operation[In, Out any](f func(*Server, In) (Out, error)) func(*Server, []by
 	}
 }
 
-// ServeHTTP answers a call in the protocol awsJson1.1.
+// ServeHTTP answers a call in the protocol of the service that it is signed for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch service(r) {
+	case "s3":
+		s.serveS3(w, r)
+	default:
+		s.serveJSON(w, r)
+	}
+}
+
+// service reads the credential scope: Credential=KEY/DATE/REGION/SERVICE/aws4_request.
+func service(r *http.Request) string {
+	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	scope, _, _ = strings.Cut(scope, ",")
+	parts := strings.Split(scope, "/")
+	if len(parts) < 5 {
+		return ""
+	}
+	return parts[3]
+}
+
+// wait makes a call slow.
+func (s *Server) wait(ctx context.Context, delay time.Duration) {
+	if delay <= 0 {
+		return
+	}
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+}
+
+// serveJSON answers a call in the protocol awsJson1.1.
+func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client has gone
@@ -186,13 +222,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target := r.Header.Get("X-Amz-Target")
 	_, name, _ := strings.Cut(target, ".")
 	f := s.arrive(name)
-	if f.delay > 0 {
-		select {
-		case <-time.After(f.delay):
-		case <-r.Context().Done():
-		case <-s.ctx.Done():
-		}
-	}
+	s.wait(r.Context(), f.delay)
 	var out any
 	switch run, ok := operations[target]; {
 	case !ok:

@@ -4,7 +4,7 @@
 //
 // A value that is a string is written plainly, any other as the JSON text that the
 // ledger has. A parameter's description is its mark: the ledger and the revision that
-// it was written for, and which of the two its text is (mark.go). A deleted key's
+// it was written for, and which of the two its text is (package mark). A deleted key's
 // parameter is deleted.
 //
 // Parameter Store has no compare-and-set and no tombstones. So the sink relies on

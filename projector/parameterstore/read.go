@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/mark"
 )
 
 // state is an item's State.
@@ -31,11 +32,11 @@ func (s *Store) item(p types.Parameter, m types.ParameterMetadata) projector.Ite
 	}}
 	i.Secret = p.Type == types.ParameterTypeSecureString
 	i.Tenant, i.Key, _ = s.layout.parse(i.Name)
-	mark, _ := parseMark(aws.ToString(m.Description))
-	if mark.epoch == s.epoch {
-		i.Revision = mark.revision
+	written, _ := mark.Parse(aws.ToString(m.Description))
+	if written.Epoch == s.epoch {
+		i.Revision = written.Revision
 	}
-	i.Value = value(aws.ToString(p.Value), mark.text)
+	i.Value = mark.Value(aws.ToString(p.Value), written.IsString)
 	return i
 }
 

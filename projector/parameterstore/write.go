@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/mark"
 )
 
 // known is what this process knows of a parameter that it has written or adopted. It
@@ -32,19 +33,19 @@ type intent struct {
 	projector.Write
 	name string
 	text string // empty for a deletion
-	mark mark
+	mark mark.Mark
 	kind types.ParameterType
 	key  string // of KMS, for a SecureString; empty: the one that it has
 }
 
 func (s *Store) intend(w projector.Write) (intent, error) {
-	in := intent{Write: w, mark: mark{epoch: s.epoch, revision: w.Revision}}
+	in := intent{Write: w, mark: mark.Mark{Epoch: s.epoch, Revision: w.Revision}}
 	var err error
 	if in.name, err = s.layout.name(w.Tenant, w.Key); err != nil || w.Deleted() {
 		return in, err
 	}
 	in.kind, in.key = kindOf(w)
-	in.text, in.mark.text, err = text(w.Value)
+	in.text, in.mark.IsString, err = text(w.Value)
 	return in, err
 }
 
@@ -149,7 +150,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	put := &ssm.PutParameterInput{
 		Name:        &in.name,
 		Value:       &in.text,
-		Description: aws.String(in.mark.String()),
+		Description: aws.String(in.mark.Format()),
 		Type:        in.kind,
 		Tier:        s.tier,
 		Overwrite:   aws.Bool(true),

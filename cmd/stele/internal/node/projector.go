@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/projector/dynamodb"
 	"github.com/stelehq/stele/projector/eventbridge"
 	"github.com/stelehq/stele/projector/parameterstore"
+	"github.com/stelehq/stele/projector/s3"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -24,6 +25,7 @@ var sinkKinds = map[string]projector.Kind{
 	"dynamodb":       dynamodb.Open,
 	"eventbridge":    eventbridge.Open,
 	"parameterstore": parameterstore.Open,
+	"s3":             s3.Open,
 }
 
 // sinkFits say what sinks of each kind would not take.
@@ -32,6 +34,7 @@ var sinkFits = map[string]projector.FitKind{
 	"dynamodb":       dynamodb.Fit,
 	"eventbridge":    eventbridge.Fit,
 	"parameterstore": parameterstore.Fit,
+	"s3":             s3.Fit,
 }
 
 // refusals is what the gateway's plans warn of.
