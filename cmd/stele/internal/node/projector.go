@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 	"github.com/stelehq/stele/projector/eventbridge"
 	"github.com/stelehq/stele/projector/parameterstore"
 	"github.com/stelehq/stele/projector/s3"
+	"github.com/stelehq/stele/projector/webhook"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -26,6 +28,7 @@ var sinkKinds = map[string]projector.Kind{
 	"eventbridge":    eventbridge.Open,
 	"parameterstore": parameterstore.Open,
 	"s3":             s3.Open,
+	"webhook":        webhook.Open,
 }
 
 // sinkFits say what sinks of each kind would not take.
@@ -35,6 +38,7 @@ var sinkFits = map[string]projector.FitKind{
 	"eventbridge":    eventbridge.Fit,
 	"parameterstore": parameterstore.Fit,
 	"s3":             s3.Fit,
+	"webhook":        webhook.Fit,
 }
 
 // refusals is what the gateway's plans warn of.
@@ -57,7 +61,7 @@ func (n *Node) project(ctx context.Context, a *attached) error {
 	var err error
 	a.projector, err = projector.Start(ctx, projector.Config{
 		Replica: n.replica, Journal: a.journal, Conn: a.conn, Ledger: l, Routes: n.routes, Kinds: sinkKinds,
-		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
+		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Keys: cmp.Or(n.cfg.SinkKeys, filepath.Join(n.cfg.Data, "sink-keys")), PrivateAddresses: n.cfg.SinkPrivateAddresses, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the projector: %w", err)
