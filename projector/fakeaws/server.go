@@ -1,7 +1,7 @@
 // Package fakeaws is a fake of the AWS services that sinks write to, for tests and
-// benchmarks: Systems Manager Parameter Store, EventBridge and S3. The unchanged AWS
-// SDK talks to it. It keeps everything in memory, checks no signature, and knows one
-// account in one region. Of Secrets Manager it has what a function reads at its start.
+// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge and S3. The
+// unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature, and
+// knows one account in one region.
 //
 // It holds callers to the limits that AWS documents, so that what works here is not
 // refused there: its own tests name the page for each. It can be told to fail in
@@ -53,7 +53,7 @@ type Server struct {
 	events      []Event
 	buses       map[string]bool // by name
 	keys        map[string]bool // of KMS, by ID or alias
-	secrets     map[string]string
+	secrets     map[string]*Secret
 	buckets     map[string]*bucket // of S3, by name
 	rules       map[ruleID]*rule
 	queue       []delivery
@@ -84,7 +84,7 @@ func Start() (*Server, error) {
 		changes:    make(map[string][]Change),
 		buses:      map[string]bool{"default": true},
 		keys:       make(map[string]bool),
-		secrets:    make(map[string]string),
+		secrets:    make(map[string]*Secret),
 		buckets:    make(map[string]*bucket),
 		rules:      make(map[ruleID]*rule),
 	}
@@ -150,21 +150,29 @@ func (s *Server) Environ() []string {
 
 // operations by the header X-Amz-Target.
 var operations = map[string]func(*Server, []byte) (any, error){
-	"AmazonSSM.PutParameter":        operation((*Server).putParameter),
-	"AmazonSSM.GetParameter":        operation((*Server).getParameter),
-	"AmazonSSM.GetParameters":       operation((*Server).getParameters),
-	"AmazonSSM.GetParametersByPath": operation((*Server).getParametersByPath),
-	"AmazonSSM.GetParameterHistory": operation((*Server).getParameterHistory),
-	"AmazonSSM.DescribeParameters":  operation((*Server).describeParameters),
-	"AmazonSSM.DeleteParameter":     operation((*Server).deleteParameter),
-	"AmazonSSM.DeleteParameters":    operation((*Server).deleteParameters),
-	"AmazonSSM.AddTagsToResource":   operation((*Server).addTagsToResource),
-	"secretsmanager.GetSecretValue": operation((*Server).getSecretValue),
-	"AWSEvents.PutEvents":           operation((*Server).putEvents),
-	"AWSEvents.CreateEventBus":      operation((*Server).createEventBus),
-	"AWSEvents.DescribeEventBus":    operation((*Server).describeEventBus),
-	"AWSEvents.PutRule":             operation((*Server).putRule),
-	"AWSEvents.PutTargets":          operation((*Server).putTargets),
+	"AmazonSSM.PutParameter":                  operation((*Server).putParameter),
+	"AmazonSSM.GetParameter":                  operation((*Server).getParameter),
+	"AmazonSSM.GetParameters":                 operation((*Server).getParameters),
+	"AmazonSSM.GetParametersByPath":           operation((*Server).getParametersByPath),
+	"AmazonSSM.GetParameterHistory":           operation((*Server).getParameterHistory),
+	"AmazonSSM.DescribeParameters":            operation((*Server).describeParameters),
+	"AmazonSSM.DeleteParameter":               operation((*Server).deleteParameter),
+	"AmazonSSM.DeleteParameters":              operation((*Server).deleteParameters),
+	"AmazonSSM.AddTagsToResource":             operation((*Server).addTagsToResource),
+	"secretsmanager.CreateSecret":             operation((*Server).createSecret),
+	"secretsmanager.GetSecretValue":           operation((*Server).getSecretValue),
+	"secretsmanager.DescribeSecret":           operation((*Server).describeSecret),
+	"secretsmanager.PutSecretValue":           operation((*Server).putSecretValue),
+	"secretsmanager.UpdateSecret":             operation((*Server).updateSecret),
+	"secretsmanager.UpdateSecretVersionStage": operation((*Server).updateStage),
+	"secretsmanager.DeleteSecret":             operation((*Server).deleteSecret),
+	"secretsmanager.RestoreSecret":            operation((*Server).restoreSecret),
+	"secretsmanager.ListSecrets":              operation((*Server).listSecrets),
+	"AWSEvents.PutEvents":                     operation((*Server).putEvents),
+	"AWSEvents.CreateEventBus":                operation((*Server).createEventBus),
+	"AWSEvents.DescribeEventBus":              operation((*Server).describeEventBus),
+	"AWSEvents.PutRule":                       operation((*Server).putRule),
+	"AWSEvents.PutTargets":                    operation((*Server).putTargets),
 }
 
 // operation reads a request and runs f on it under the server's lock.

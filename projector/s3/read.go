@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -63,7 +64,7 @@ func (s *Store) object(ctx context.Context, name string) (projector.Item, bool, 
 		return projector.Item{}, false, fmt.Errorf("read %s: it has more than %d bytes, so that it cannot be a value: delete the object", name, maxBody)
 	}
 	item := s.item(name, string(body), out.Metadata, aws.ToString(out.ETag), out.ServerSideEncryption)
-	s.cache.add(item, aws.ToTime(out.LastModified))
+	s.cache.Add(item, stamp(aws.ToString(out.ETag), aws.ToTime(out.LastModified)))
 	return item, true, nil
 }
 
@@ -128,9 +129,15 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 	return nil
 }
 
+// stamp is another once an object was written again, unless that was within a second
+// and with the same body.
+func stamp(etag string, modified time.Time) string {
+	return etag + strconv.FormatInt(modified.Unix(), 10)
+}
+
 // listed returns an object that a listing has.
 func (s *Store) listed(ctx context.Context, name, etag string, modified time.Time) (projector.Item, bool, error) {
-	if item, ok := s.cache.get(name, etag, modified); ok {
+	if item, ok := s.cache.Get(name, stamp(etag, modified)); ok {
 		return item, true, nil
 	}
 	if err := s.reads.Wait(ctx); err != nil {

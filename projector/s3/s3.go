@@ -31,6 +31,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/internal/awssdk"
+	"github.com/stelehq/stele/projector/internal/items"
 	"golang.org/x/time/rate"
 )
 
@@ -69,7 +70,7 @@ type Store struct {
 	epoch     ledger.Epoch
 	log       *slog.Logger
 	reads     *rate.Limiter
-	cache     cache
+	cache     items.Cache
 
 	mu      sync.Mutex // guards the fields below
 	checked time.Time  // when the bucket's versioning was last looked at

@@ -17,6 +17,7 @@ import (
 	"github.com/stelehq/stele/projector/eventbridge"
 	"github.com/stelehq/stele/projector/parameterstore"
 	"github.com/stelehq/stele/projector/s3"
+	"github.com/stelehq/stele/projector/secretsmanager"
 	"github.com/stelehq/stele/projector/webhook"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -28,6 +29,7 @@ var sinkKinds = map[string]projector.Kind{
 	"eventbridge":    eventbridge.Open,
 	"parameterstore": parameterstore.Open,
 	"s3":             s3.Open,
+	"secretsmanager": secretsmanager.Open,
 	"webhook":        webhook.Open,
 }
 
@@ -38,6 +40,7 @@ var sinkFits = map[string]projector.FitKind{
 	"eventbridge":    eventbridge.Fit,
 	"parameterstore": parameterstore.Fit,
 	"s3":             s3.Fit,
+	"secretsmanager": secretsmanager.Fit,
 	"webhook":        webhook.Fit,
 }
 
