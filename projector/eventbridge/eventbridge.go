@@ -39,6 +39,9 @@ type settings struct {
 	Bus string `json:"bus"`
 	// Source is the events' "source", by which rules tell who they are from.
 	Source string `json:"source"`
+	// EndpointID is a global endpoint's, which sends events to a second region while the
+	// first one fails.
+	EndpointID string `json:"endpoint_id,omitzero"`
 }
 
 // sink is one bus.
@@ -47,6 +50,9 @@ type sink struct {
 	region string
 	bus    string
 	source string
+	// endpoint is nil without a global endpoint.
+	endpoint  *string
+	perTenant bool // each tenant has credentials of its own
 
 	log *slog.Logger
 
@@ -96,10 +102,14 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sink{
-		client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source,
+	b := &sink{
+		client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source, perTenant: set.PerTenant(),
 		log: cmp.Or(s.Log, slog.New(slog.DiscardHandler)),
-	}, nil
+	}
+	if set.EndpointID != "" {
+		b.endpoint = &set.EndpointID
+	}
+	return b, nil
 }
 
 // Limits lets a few requests wait for answers at a time: 4 of 10 events at 20 ms

@@ -39,6 +39,9 @@ type Faults struct {
 	Poison func(Event) (errorCode string)
 	// Denied are operations that are answered with an AccessDeniedException.
 	Denied []string
+	// Policy says whether a caller may make a call, of which it sees the body, or for S3
+	// the URL; nil allows everything. What it does not allow is answered like Denied.
+	Policy func(by Caller, operation string, request []byte) bool
 	// UnknownKeys has KMS refuse keys that nobody has made: all but alias/aws/ssm and
 	// those of AddKey. Without it any name of a key is one.
 	UnknownKeys bool
@@ -79,7 +82,7 @@ type fate struct {
 }
 
 // arrive counts a call and decides its fate.
-func (s *Server) arrive(operation string) fate {
+func (s *Server) arrive(operation string, by Caller, request []byte) fate {
 	s.mu.Lock()
 	before := s.faults.Before
 	s.mu.Unlock()
@@ -93,7 +96,7 @@ func (s *Server) arrive(operation string) fate {
 	if l := f.limiters[operation]; l != nil && !l.Allow() {
 		return fate{err: fail("ThrottlingException", "Rate exceeded")}
 	}
-	if slices.Contains(f.Denied, operation) {
+	if slices.Contains(f.Denied, operation) || f.Policy != nil && !f.Policy(by, operation, request) {
 		return fate{err: fail("AccessDeniedException", "User: arn:aws:sts::%s:assumed-role/projector is not authorized to perform: %s", Account, operation)}
 	}
 	if len(f.Operations) > 0 && !slices.Contains(f.Operations, operation) {

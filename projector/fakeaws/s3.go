@@ -63,7 +63,7 @@ func (s *Server) serveS3(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	operation := call.operation()
-	f := s.arrive(operation)
+	f := s.arrive(operation, s.caller(r), []byte(r.URL.String()))
 	s.wait(r.Context(), f.delay)
 	header := w.Header()
 	var out any

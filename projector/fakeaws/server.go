@@ -55,6 +55,7 @@ type Server struct {
 	keys        map[string]bool // of KMS, by ID or alias
 	secrets     map[string]*Secret
 	buckets     map[string]*bucket // of S3, by name
+	sessions    map[string]Caller  // of assumed roles, by access key
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -86,6 +87,7 @@ func Start() (*Server, error) {
 		keys:       make(map[string]bool),
 		secrets:    make(map[string]*Secret),
 		buckets:    make(map[string]*bucket),
+		sessions:   make(map[string]Caller),
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -142,6 +144,7 @@ func (s *Server) Environ() []string {
 		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + s.URL,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL,
 		"AWS_ENDPOINT_URL_S3=" + s.URL,
+		"AWS_ENDPOINT_URL_STS=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
 		"AWS_SECRET_ACCESS_KEY=fake",
@@ -193,6 +196,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch service(r) {
 	case "s3":
 		s.serveS3(w, r)
+	case "sts":
+		s.serveSTS(w, r)
 	default:
 		s.serveJSON(w, r)
 	}
@@ -229,7 +234,7 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 	}
 	target := r.Header.Get("X-Amz-Target")
 	_, name, _ := strings.Cut(target, ".")
-	f := s.arrive(name)
+	f := s.arrive(name, s.caller(r), body)
 	s.wait(r.Context(), f.delay)
 	var out any
 	switch run, ok := operations[target]; {

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 	"github.com/stelehq/stele/projector/internal/mark"
 )
 
@@ -61,6 +62,13 @@ func kindOf(w projector.Write) (kind types.ParameterType, key string) {
 // nothing known of its keys: the next one reads what of it was done, and does the
 // rest.
 func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
+	if s.perTenant {
+		return awssdk.ByTenant(ctx, writes, s.write)
+	}
+	return s.write(ctx, writes)
+}
+
+func (s *Store) write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	intents := make([]intent, len(writes))
 	var names, unknown []string
@@ -163,11 +171,20 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 			put.KeyId = &in.key
 		}
 	}
+	if tags := s.tags.Of(in.Tenant); k.version == 0 && len(tags) > 0 { // AWS takes no tags with Overwrite
+		put.Overwrite = aws.Bool(false)
+		for _, name := range s.tags.Keys() {
+			put.Tags = append(put.Tags, types.Tag{Key: aws.String(name), Value: aws.String(tags[name])})
+		}
+	}
 	if err := s.writes.Wait(ctx); err != nil {
 		return fmt.Errorf("put %s: %w", in.name, err)
 	}
 	out, err := s.client.PutParameter(ctx, put, once)
 	if err != nil {
+		if _, exists := errors.AsType[*types.ParameterAlreadyExists](err); exists { // somebody else was faster
+			s.forget(in.name)
+		}
 		return explain("put "+in.name, err)
 	}
 	if k.version > 0 && out.Version > k.version+1 {
