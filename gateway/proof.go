@@ -65,7 +65,7 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 		case err != nil:
 			return nil, err
 		case c.Size > 0 && covered >= covers:
-			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Key, CoveredRevision: uint64(covered)}, nil
+			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Keys, CoveredRevision: uint64(covered)}, nil
 		case s.empty():
 			return nil, ledger.NotFound("the ledger has no checkpoint yet: it gets one with its first commit")
 		}

@@ -334,7 +334,7 @@ func TestVerify_HostileProofs(t *testing.T) {
 	}{
 		{"a checkpoint of another ledger", func(r *stelev1.ProveResponse) {
 			c, _ := other.tree.Newest()
-			r.Checkpoint, r.Key = c.Note, c.Key
+			r.Checkpoint, r.Key = c.Note, c.Keys
 		}},
 		{"another key for the checkpoint", func(r *stelev1.ProveResponse) {
 			r.Key = public

@@ -216,7 +216,7 @@ func Prove(tree *proof.Tree, req *stelev1.ProveRequest) (*stelev1.ProveResponse,
 	if newest.Size == 0 || uint64(newest.Size) < req.OldSize {
 		return nil, fmt.Errorf("%w: the newest checkpoint here covers %d commits, and the edge has seen one of %d", ledger.ErrUnavailable, newest.Size, req.OldSize)
 	}
-	resp := &stelev1.ProveResponse{Checkpoint: newest.Note, Key: newest.Key}
+	resp := &stelev1.ProveResponse{Checkpoint: newest.Note, Key: newest.Keys}
 	if req.OldSize > 0 {
 		path, err := tree.Consistency(int64(req.OldSize), newest.Size)
 		if err != nil {
