@@ -255,7 +255,8 @@ func TestFollow_HostileProgress(t *testing.T) {
 // prover answers Prove as the core does.
 func (w *world) prover(change func(*stelev1.ProveResponse)) func(*stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	return func(req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-		resp, err := replication.Prove(w.tree, req)
+		newest, _ := w.tree.Newest()
+		resp, err := replication.Prove(w.tree, newest, req)
 		if err == nil && change != nil {
 			change(resp)
 		}

@@ -2730,6 +2730,105 @@ func (x *ShredTenantResponse) GetRevision() uint64 {
 	return 0
 }
 
+type RotateTenantKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Make a new key, which encrypts the secrets that are set from now on.
+	NewKey        bool `protobuf:"varint,1,opt,name=new_key,json=newKey,proto3" json:"new_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyRequest) Reset() {
+	*x = RotateTenantKeyRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyRequest) ProtoMessage() {}
+
+func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RotateTenantKeyRequest) GetNewKey() bool {
+	if x != nil {
+		return x.NewKey
+	}
+	return false
+}
+
+type RotateTenantKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the key that encrypts the tenant's secrets now.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The ids of the keys that older secrets are encrypted with, newest first.
+	Older         []string `protobuf:"bytes,2,rep,name=older,proto3" json:"older,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyResponse) Reset() {
+	*x = RotateTenantKeyResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyResponse) ProtoMessage() {}
+
+func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RotateTenantKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateTenantKeyResponse) GetOlder() []string {
+	if x != nil {
+		return x.Older
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision   uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -2739,7 +2838,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +2850,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +2863,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -2789,7 +2888,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +2900,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +2913,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -2857,7 +2956,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +2968,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +2981,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -2907,7 +3006,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3018,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3031,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 type GetStatusResponse struct {
@@ -2969,7 +3068,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3080,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3093,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3116,7 +3215,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3227,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3240,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3201,7 +3300,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3312,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3325,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3270,7 +3369,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +3381,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3295,7 +3394,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3352,7 +3451,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3463,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3476,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3408,7 +3507,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3420,7 +3519,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3433,7 +3532,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3499,7 +3598,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3511,7 +3610,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3524,7 +3623,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3775,7 +3874,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aconfirm\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\aconfirm\"E\n" +
 	"\x13ShredTenantResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"3\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"1\n" +
+	"\x16RotateTenantKeyRequest\x12\x17\n" +
+	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
+	"\x17RotateTenantKeyResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"3\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\xbe\x01\n" +
 	"\x0fGetHeadResponse\x12.\n" +
@@ -3835,7 +3939,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xb1\t\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x89\n" +
+	"\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -3851,7 +3956,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
 	"\x0fWatchAllCommits\x12 .stele.v1.WatchAllCommitsRequest\x1a!.stele.v1.WatchAllCommitsResponse0\x01\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
-	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12D\n" +
+	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12V\n" +
+	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
@@ -3867,7 +3973,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -3905,81 +4011,83 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*TenantHead)(nil),              // 33: stele.v1.TenantHead
 	(*ShredTenantRequest)(nil),      // 34: stele.v1.ShredTenantRequest
 	(*ShredTenantResponse)(nil),     // 35: stele.v1.ShredTenantResponse
-	(*GetHeadRequest)(nil),          // 36: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 37: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 38: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 39: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 40: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 41: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 42: stele.v1.JournalStatus
-	(*Principal)(nil),               // 43: stele.v1.Principal
-	(*Allowed)(nil),                 // 44: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 45: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 46: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 47: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 48: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 49: stele.v1.Commit
-	(*Snapshot)(nil),                // 50: stele.v1.Snapshot
-	(*At)(nil),                      // 51: stele.v1.At
-	(*durationpb.Duration)(nil),     // 52: google.protobuf.Duration
-	(*ReadRecord)(nil),              // 53: stele.v1.ReadRecord
+	(*RotateTenantKeyRequest)(nil),  // 36: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil), // 37: stele.v1.RotateTenantKeyResponse
+	(*GetHeadRequest)(nil),          // 38: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 39: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 40: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 41: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 42: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 43: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 44: stele.v1.JournalStatus
+	(*Principal)(nil),               // 45: stele.v1.Principal
+	(*Allowed)(nil),                 // 46: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 47: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 48: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 49: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 50: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 51: stele.v1.Commit
+	(*Snapshot)(nil),                // 52: stele.v1.Snapshot
+	(*At)(nil),                      // 53: stele.v1.At
+	(*durationpb.Duration)(nil),     // 54: google.protobuf.Duration
+	(*ReadRecord)(nil),              // 55: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	47, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	49, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	48, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	48, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	50, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	50, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	21, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	49, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	48, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	51, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	50, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	50, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	51, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	52, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	53, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	53, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	50, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	38, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	48, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	52, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	40, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	50, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	50, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	16, // 23: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	52, // 24: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	51, // 25: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	51, // 26: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	54, // 24: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	53, // 25: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	53, // 26: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	21, // 27: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	50, // 28: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 29: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	52, // 28: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	53, // 29: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	24, // 30: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	50, // 31: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	48, // 32: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	51, // 33: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	52, // 31: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	50, // 32: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	53, // 33: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 34: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	47, // 35: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	49, // 35: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	3,  // 36: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	47, // 37: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	48, // 38: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 39: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	53, // 40: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	49, // 37: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	50, // 38: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	50, // 39: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	55, // 40: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	33, // 41: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	48, // 42: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	50, // 43: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	48, // 44: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	38, // 45: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	48, // 46: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	42, // 47: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	48, // 48: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	43, // 49: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	41, // 50: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	48, // 51: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	52, // 52: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	48, // 53: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	44, // 54: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	50, // 42: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	52, // 43: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	50, // 44: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	40, // 45: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	50, // 46: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	44, // 47: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	50, // 48: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	45, // 49: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	43, // 50: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	50, // 51: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	54, // 52: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	50, // 53: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	46, // 54: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
 	0,  // 55: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
 	4,  // 56: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
 	7,  // 57: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
@@ -3989,33 +4097,35 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	22, // 61: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
 	25, // 62: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
 	27, // 63: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	36, // 64: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	38, // 64: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
 	29, // 65: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
 	14, // 66: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
 	17, // 67: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
 	31, // 68: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
 	34, // 69: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	39, // 70: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	45, // 71: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 72: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 73: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 74: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 75: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 76: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	20, // 77: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	23, // 78: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	26, // 79: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	28, // 80: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	37, // 81: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	30, // 82: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 83: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 84: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	32, // 85: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	35, // 86: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	40, // 87: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	46, // 88: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	72, // [72:89] is the sub-list for method output_type
-	55, // [55:72] is the sub-list for method input_type
+	36, // 70: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	41, // 71: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	47, // 72: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 73: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 74: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 75: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 76: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 77: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	20, // 78: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	23, // 79: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	26, // 80: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	28, // 81: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	39, // 82: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	30, // 83: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 84: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 85: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	32, // 86: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	35, // 87: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	37, // 88: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	42, // 89: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	48, // 90: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	73, // [73:91] is the sub-list for method output_type
+	55, // [55:73] is the sub-list for method input_type
 	55, // [55:55] is the sub-list for extension type_name
 	55, // [55:55] is the sub-list for extension extendee
 	0,  // [0:55] is the sub-list for field type_name
@@ -4041,7 +4151,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[25].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[45].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[47].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4051,7 +4161,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
