@@ -255,7 +255,8 @@ func TestFollow_HostileProgress(t *testing.T) {
 // prover answers Prove as the core does.
 func (w *world) prover(change func(*stelev1.ProveResponse)) func(*stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	return func(req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-		resp, err := replication.Prove(w.tree, req)
+		newest, _ := w.tree.Newest()
+		resp, err := replication.Prove(w.tree, newest, req)
 		if err == nil && change != nil {
 			change(resp)
 		}
@@ -334,7 +335,7 @@ func TestVerify_HostileProofs(t *testing.T) {
 	}{
 		{"a checkpoint of another ledger", func(r *stelev1.ProveResponse) {
 			c, _ := other.tree.Newest()
-			r.Checkpoint, r.Key = c.Note, c.Key
+			r.Checkpoint, r.Key = c.Note, c.Keys
 		}},
 		{"another key for the checkpoint", func(r *stelev1.ProveResponse) {
 			r.Key = public
