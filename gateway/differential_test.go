@@ -445,7 +445,7 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 	never := []string{ // for operators or edges, or without a tree
 		"stele.v1.Ledger.ListAllCommits", "stele.v1.Ledger.WatchAllCommits", "stele.v1.Sinks.PlanRoutes", "stele.v1.Sinks.ResolveDrift",
 		"stele.v1.Replication.Follow", "stele.v1.Replication.Prove", "stele.v1.Replication.RecordRead",
-		"stele.v1.Ledger.ListTenants", "stele.v1.Ledger.ShredTenant", "stele.v1.Sinks.GetRoutes", "stele.v1.Sinks.Replay", "stele.v1.Sinks.CheckDrift",
+		"stele.v1.Ledger.ListTenants", "stele.v1.Ledger.ShredTenant", "stele.v1.Ledger.RotateTenantKey", "stele.v1.Sinks.GetRoutes", "stele.v1.Sinks.Replay", "stele.v1.Sinks.CheckDrift",
 		"stele.v1.Proof.GetCheckpoint", "stele.v1.Proof.ProveInclusion", "stele.v1.Proof.ProveConsistency",
 		"configuration.ConfigService.retrieveConfig", "configuration.ConfigService.retrieveConfigs",
 	}

@@ -315,7 +315,8 @@ func TestVerify_HostileProofs(t *testing.T) {
 	first := w.edge(t, edgeConfig{upstreams: []string{w.core.address}, tenants: []ledger.Tenant{"acme"}, dir: pin})
 	until(t, "a pinned key", func() bool { return first.client.Status()[0].Verified != nil })
 	first.stop()
-	old, err := replication.Prove(w.tree, &stelev1.ProveRequest{})
+	newest, _ := w.tree.Newest()
+	old, err := replication.Prove(w.tree, newest, &stelev1.ProveRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

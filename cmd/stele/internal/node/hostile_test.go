@@ -65,7 +65,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 
 // deniedToAll are for operators and edges, or answer only for a sink that has stopped.
 var deniedToAll = []string{
-	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant",
+	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
 	"/stele.v1.Sinks/GetRoutes", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Sinks/ResolveDrift",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
@@ -73,7 +73,7 @@ var deniedToAll = []string{
 // tellNothing are the methods that answer with nothing that is searched for; of
 // drift, because nobody edits a sink here.
 var tellNothing = []string{
-	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant",
+	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits",
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",

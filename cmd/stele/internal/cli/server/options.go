@@ -22,6 +22,7 @@ type serverOptions struct {
 	plaintext               bool
 	connections             connectionOptions
 	memoryLimit             memory.Size
+	witnesses               witnessOptions
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -33,6 +34,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	o.witnesses.addFlags(f)
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }
