@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -44,6 +45,11 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 		const enough = 50
 		if thieves.called[m.name] > enough && thieves.answered[m.name] == 0 && !slices.Contains(deniedToAll, m.name) {
 			t.Errorf("%s: none of %d calls was answered: they cannot have found anything", m.name, thieves.called[m.name])
+		}
+	}
+	for name := range policy.Methods {
+		if !strings.HasPrefix(name, "/grpc.") && thieves.called[name] == 0 {
+			t.Errorf("%s is in the table of methods and was never called", name)
 		}
 	}
 	for _, v := range victims {
