@@ -33,8 +33,9 @@ type CommitRequest struct {
 	Preconditions []*Precondition `protobuf:"bytes,3,rep,name=preconditions,proto3" json:"preconditions,omitempty"`
 	// The tenant's head must be this revision; 0 means that it has none yet.
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
-	// The caller's own name for this change set. A repeated request with the same
-	// id gets the outcome of the first one, always.
+	// The caller's own name for this change set; callers do not share ids. A repeated
+	// request with the same id gets the outcome of the first one, always, also if its
+	// conditions (preconditions, expected_head, allow_invalid, allow_empty) differ.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Time and author of the source. Needs the admin role.
 	Import *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`
