@@ -54,6 +54,8 @@ type Config struct {
 	Kinds map[string]Kind
 	// Dir is a folder for local sinks.
 	Dir string
+	// Destinations says where sinks may send data.
+	Destinations Destinations
 	// Alone says that no other process can reach the journal: claims are those of an
 	// earlier run, and are taken at once.
 	Alone   bool

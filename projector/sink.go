@@ -137,7 +137,11 @@ type Settings struct {
 	JSON []byte
 	// Dir is a folder for local sinks.
 	Dir string
-	Log *slog.Logger
+	// Destinations are what Endpoint and Directory check against. Local says that the
+	// settings are the process's own, which may name any place.
+	Destinations Destinations
+	Local        bool
+	Log          *slog.Logger
 }
 
 // Decode reads the settings into a struct. What that does not know is an error.

@@ -9,6 +9,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/projector"
 )
 
 // serverOptions are the flags that every server has.
@@ -19,6 +20,7 @@ type serverOptions struct {
 	reflection              bool
 	plaintext               bool
 	connections             connectionOptions
+	destinations            projector.Destinations
 	memoryLimit             memory.Size
 }
 
@@ -30,6 +32,9 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
+	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint; those in the routes file are allowed")
+	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes may write to, next to the data folder")
+	f.StringSliceVar(&o.destinations.Secrets, "sink-secrets", nil, "names of sinks that may receive secrets; those with a secret and secure route in the routes file may")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
@@ -53,4 +58,14 @@ func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
 		return nil, failure.Usagef("--log-level %q: use debug, info, warn or error", o.logLevel)
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}
+
+// allowedDestinations are where the flags let sinks send data.
+func (o *serverOptions) allowedDestinations() (projector.Destinations, error) {
+	d := o.destinations
+	d.Plaintext = o.plaintext
+	if err := d.Validate(); err != nil {
+		return d, failure.Usagef("--sink-endpoints, --sink-directories: %w", err)
+	}
+	return d, nil
 }

@@ -64,6 +64,10 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	destinations, err := o.allowedDestinations()
+	if err != nil {
+		return err
+	}
 	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
@@ -87,7 +91,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		return err
 	}
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, Destinations: destinations,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
 		Console:    node.Console{Link: link}, Connections: connections,
 		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version(), Log: log,

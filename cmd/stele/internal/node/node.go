@@ -84,6 +84,9 @@ type Config struct {
 	// Routes are in force for as long as the ledger has none of its own; nil for
 	// none.
 	Routes *routes.Table
+	// Destinations says where sinks may send data, and which may receive secrets. Local
+	// is filled in.
+	Destinations projector.Destinations
 	// Fallback is a sink that answers reads of tenants that are not held; empty for
 	// none.
 	Fallback string
@@ -130,6 +133,7 @@ type attached struct {
 // with one elsewhere it may still be looking for it, and serves what its replica
 // holds. Call Run, which also closes it.
 func Start(ctx context.Context, cfg Config) (n *Node, err error) {
+	cfg.Destinations.Local = cfg.Routes
 	n = &Node{cfg: cfg}
 	defer func() {
 		if err != nil {
@@ -174,7 +178,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		gatewayConfig.Ledger = n.ledger
 	}
 	if cfg.Fallback != "" {
-		n.fallback = &fallback{sink: cfg.Fallback, routes: n.routes, replica: n.replica, log: cfg.Log}
+		n.fallback = &fallback{sink: cfg.Fallback, destinations: cfg.Destinations, routes: n.routes, replica: n.replica, log: cfg.Log}
 		gatewayConfig.Fallback, gatewayConfig.FallbackSink = n.fallback, cfg.Fallback
 	}
 	if n.grpc, err = net.Listen("tcp", cfg.Listen); err != nil {

@@ -54,7 +54,7 @@ func (n *Node) project(ctx context.Context, a *attached) error {
 	var err error
 	a.projector, err = projector.Start(ctx, projector.Config{
 		Replica: n.replica, Journal: a.journal, Conn: a.conn, Ledger: l, Routes: n.routes, Kinds: sinkKinds,
-		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
+		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Destinations: n.cfg.Destinations, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the projector: %w", err)
