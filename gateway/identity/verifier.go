@@ -31,6 +31,9 @@ type Config struct {
 	// RolesClaim holds the roles, as a list or separated by spaces; the preset's
 	// when empty. Roles that are not known here are passed over.
 	RolesClaim string
+	// MaxLifetime is the longest time for which a token may be valid, from when it was
+	// issued until it expires; 0 for any.
+	MaxLifetime time.Duration
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -47,6 +50,7 @@ type Verifier struct {
 	prefixesClaim string
 	// replicatesClaim holds the tenants that an edge gateway may copy.
 	replicatesClaim string
+	maxLifetime     time.Duration
 	now             func() time.Time
 	parser          *jwt.Parser
 	claims          *jwt.Validator // the parser's own
@@ -75,6 +79,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		preset:      cfg.Preset,
 		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
+		maxLifetime: cfg.MaxLifetime,
 		now:         cfg.Now,
 
 		prefixesClaim: names.prefixes, replicatesClaim: names.replicates,
