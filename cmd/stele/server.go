@@ -21,6 +21,7 @@ type serverOptions struct {
 	plaintext               bool
 	connections             connectionOptions
 	destinations            projector.Destinations
+	allowedHosts            []string
 	memoryLimit             memory.Size
 }
 
@@ -30,6 +31,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
+	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web answer to; listeners on this machine answer to localhost and its addresses (the host of --console-url is allowed)")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
 	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint; those in the routes file are allowed")

@@ -54,6 +54,8 @@ type Config struct {
 	// Listen is the gRPC address, HTTP that of metrics and health, and Web that of the
 	// console and the REST API, which the role gateway serves; empty for none.
 	Listen, HTTP, Web string
+	// AllowedHosts are names that HTTP and Web answer to; see checkHost.
+	AllowedHosts []string
 	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
 	// Connections limits those of gRPC callers.
@@ -258,7 +260,7 @@ const (
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
 	admin := &http.Server{
-		Handler:     n.gateway.HTTP(),
+		Handler:     checkHost(n.http, n.cfg.AllowedHosts, n.gateway.HTTP()),
 		ReadTimeout: readHeaderTimeout, WriteTimeout: time.Minute, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)
