@@ -28,7 +28,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
+	v, err := s.g.view(ctx, at, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 		return nil, err
 	}
 	defer release()
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	if err != nil {
 		return nil, ledger.Invalid("document", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -168,7 +168,7 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}

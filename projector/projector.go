@@ -56,6 +56,9 @@ type Config struct {
 	Dir string
 	// Destinations says where sinks may send data.
 	Destinations Destinations
+	// Keys and PrivateAddresses are those of Settings.
+	Keys             string
+	PrivateAddresses bool
 	// Alone says that no other process can reach the journal: claims are those of an
 	// earlier run, and are taken at once.
 	Alone   bool

@@ -34,6 +34,9 @@ type Config struct {
 	// MaxLifetime is the longest time for which a token may be valid, from when it was
 	// issued until it expires; 0 for any.
 	MaxLifetime time.Duration
+	// RolesMap gives the roles that the names in the claim stand for; nil takes them as
+	// they are.
+	RolesMap RolesMap
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -46,6 +49,7 @@ type Verifier struct {
 	preset      Preset
 	tenantClaim claimName
 	rolesClaim  claimName
+	rolesMap    RolesMap
 	// prefixesClaim holds the prefixes of the keys that a token is limited to.
 	prefixesClaim string
 	// replicatesClaim holds the tenants that an edge gateway may copy.
@@ -80,6 +84,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
 		maxLifetime: cfg.MaxLifetime,
+		rolesMap:    cfg.RolesMap,
 		now:         cfg.Now,
 
 		prefixesClaim: names.prefixes, replicatesClaim: names.replicates,

@@ -1,0 +1,82 @@
+// Package server has the commands that run servers, up and serve, and those that prepare
+// NATS and back up and restore a ledger.
+package server
+
+import (
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/projector"
+)
+
+// serverOptions are the flags that every server has.
+type serverOptions struct {
+	data, listen, http, web string
+	config                  string
+	logLevel                string
+	reflection              bool
+	plaintext               bool
+	connections             connectionOptions
+	destinations            projector.Destinations
+	allowedHosts            []string
+	sinkKeys                string
+	sinkPrivateAddresses    bool
+	memoryLimit             memory.Size
+	staleAfter              time.Duration
+}
+
+func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
+	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
+	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
+	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
+	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
+	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web answer to; listeners on this machine answer to localhost and its addresses (the host of --console-url is allowed)")
+	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	o.connections.addFlags(f)
+	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint; those in the routes file are allowed")
+	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes may write to, next to the data folder")
+	f.StringSliceVar(&o.destinations.Secrets, "sink-secrets", nil, "names of sinks that may receive secrets; those with a secret and secure route in the routes file may")
+	f.StringVar(&o.sinkKeys, "sink-keys", "", "folder with a file of signing keys for each sink of the kind webhook (default sink-keys in the data folder)")
+	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
+	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
+	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
+	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
+}
+
+// exposed says which address other machines can reach; empty when none, or when
+// they may speak without TLS.
+func (o *serverOptions) exposed() string {
+	for _, address := range []string{o.listen, o.http, o.web} {
+		host, _, err := net.SplitHostPort(address)
+		if err == nil && !conn.Loopback(host) && !o.plaintext {
+			return address
+		}
+	}
+	return ""
+}
+
+func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, failure.Usagef("--log-level %q: use debug, info, warn or error", o.logLevel)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}
+
+// allowedDestinations are where the flags let sinks send data.
+func (o *serverOptions) allowedDestinations() (projector.Destinations, error) {
+	d := o.destinations
+	d.Plaintext = o.plaintext
+	if err := d.Validate(); err != nil {
+		return d, failure.Usagef("--sink-endpoints, --sink-directories: %w", err)
+	}
+	return d, nil
+}
