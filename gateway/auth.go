@@ -57,15 +57,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method,
 	if m.Needs == policy.Public {
 		return m, caller{}, nil
 	}
-	header := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(header) != 1 {
-		return nil, caller{}, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
-	}
-	scheme, token, _ := strings.Cut(header[0], " ")
-	if !strings.EqualFold(scheme, "bearer") || token == "" {
-		return nil, caller{}, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
-	}
-	principal, err := g.cfg.Verifier.Verify(token)
+	principal, err := g.verify(ctx)
 	if err != nil {
 		return nil, caller{}, err
 	}
@@ -89,6 +81,19 @@ func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method,
 		return nil, caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.Tenant)
 	}
 	return m, c, g.policy.MayCall(c, m)
+}
+
+// verify returns who holds the token of a call.
+func (g *Gateway) verify(ctx context.Context) (*identity.Principal, error) {
+	header := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(header) != 1 {
+		return nil, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	scheme, token, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return nil, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	return g.cfg.Verifier.Verify(token)
 }
 
 // actAs lets an operator act for any tenant, and everybody for their own.
@@ -178,9 +183,13 @@ func catch(err *error) {
 	}
 }
 
-// stream ends when its handler does, when the caller's token expires, when what
-// the caller may do changes, or when the gateway closes. The handler may still be
-// blocked on the stream in the last three cases: returning is what unblocks it,
+// recheckToken is how often a stream's token is verified again. One that was verified before
+// costs half a microsecond.
+const recheckToken = 2 * time.Second
+
+// stream ends when its handler does, when the caller's token expires, is revoked or loses
+// its key, when what the caller may do changes, or when the gateway closes. The handler may still be
+// blocked on the stream in all cases but the first: returning is what unblocks it,
 // and Close waits for it.
 func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
@@ -222,10 +231,17 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 		defer catch(&err)
 		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m})
 	})
+	recheck := time.NewTicker(recheckToken)
+	defer recheck.Stop()
 	for {
 		select {
 		case err := <-done:
 			return err
+		case <-recheck.C:
+			// As for a new call: its key may have been removed.
+			if _, err := g.verify(ss.Context()); err != nil {
+				return err
+			}
 		case <-g.closing.Done():
 			return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
 		case <-changed:

@@ -39,6 +39,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		outside  *ledger.RangeError
 		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
+		reused   *ledger.RequestError
 		edge     *noWritesError
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
@@ -51,6 +52,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.InvalidArgument, (&ledger.InvalidError{Violations: v}).Error(), badRequest(v))
 	case errors.As(err, &conflict):
 		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info("PRECONDITION_FAILED"))
+	case errors.As(err, &reused):
+		return build(codes.AlreadyExists, err.Error(), info("REQUEST_ID_REUSED", "request_id", reused.RequestID, "revision", strconv.FormatUint(uint64(reused.Revision), 10)))
 	case errors.As(err, &later):
 		return build(codes.FailedPrecondition, err.Error(), laterCommits(later), info("CHANGED_SINCE"))
 	case errors.As(err, &outside):

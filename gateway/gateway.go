@@ -27,6 +27,7 @@ import (
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/share"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
@@ -129,6 +130,7 @@ type Gateway struct {
 	policy   *policy.Enforcer
 	metrics  *metrics
 	limiter  *conn.Limiter
+	checks   *share.Places // for checks of values against schemas
 	started  time.Time
 
 	closing context.Context // ends when Close begins
@@ -155,7 +157,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
-	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), started: time.Now()}
+	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), checks: share.New(maxChecks), started: time.Now()}
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	g.metrics = newMetrics(g)

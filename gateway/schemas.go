@@ -104,16 +104,34 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	if err != nil {
 		return nil, ledger.Invalid("value", err.Error())
 	}
+	release, err := s.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	found, n, err := s.g.cfg.Schemas.Value(callerOf(ctx).Tenant, v, key, value)
+	found, n, err := s.g.cfg.Schemas.Value(ctx, callerOf(ctx).Tenant, v, key, value)
 	if err != nil {
 		return nil, err
 	}
 	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: snapshotOf(v)}, nil
+}
+
+// maxChecks run at a time: each may take a processor.
+const maxChecks = 8
+
+// turn takes one of the places for checks.
+func (s schemasService) turn(ctx context.Context) (release func(), err error) {
+	c := callerOf(ctx)
+	release, ok := s.g.checks.Take(string(c.Tenant), c.Subject)
+	if !ok {
+		return nil, &policy.OverLimitError{Tenant: c.Tenant, Limit: "schema_checks", Of: "checks at a time on this gateway", Wait: time.Second}
+	}
+	return release, nil
 }
 
 // checkTimeout bounds how long the live values are looked at for one call.
@@ -167,6 +185,11 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 // check looks at live values, and records that as a read of them: of the prefix that was asked
 // for, also if there are none, and of each tenant whose values were looked at.
 func (s schemasService) check(ctx context.Context, method string, v *replica.View, asked ledger.Prefix, look func(context.Context, *policy.Viewer) (schema.Broken, error)) (*stelev1.BrokenValues, error) {
+	release, err := s.turn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	c := callerOf(ctx)
 	viewer := s.g.policy.View(c, policy.Methods[method])
 	viewer.Looked(c.Tenant, asked)

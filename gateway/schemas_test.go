@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -228,5 +229,38 @@ func TestPlan(t *testing.T) {
 	head, err := f.ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 	if err != nil || head.Snapshot.Head != 2 {
 		t.Errorf("after the plans: %v, %v", head, err)
+	}
+}
+
+// Checks at a time are bounded for each tenant, and the rest stays for others.
+func TestSchemas_ChecksAtATime(t *testing.T) {
+	f := start(t)
+	acme, globex := f.as(t, "acme", identity.Admin), f.as(t, "globex", identity.Admin)
+	for range 3 {
+		if _, ok := f.gateway.TakeCheck("acme", "alice"); !ok {
+			t.Fatal("no place for a check")
+		}
+	}
+	schemas := stelev1.NewSchemasClient(f.conn)
+	for what, call := range map[string]func(context.Context) error{
+		"CheckValue": func(ctx context.Context) error {
+			_, err := schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: "a", Value: "1"})
+			return err
+		},
+		"CheckSchema": func(ctx context.Context) error {
+			_, err := schemas.CheckSchema(ctx, &stelev1.CheckSchemaRequest{Prefix: "a", Document: "{}"})
+			return err
+		},
+		"CheckLive": func(ctx context.Context) error {
+			_, err := schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{Prefix: ""})
+			return err
+		},
+	} {
+		if err := call(acme); status.Code(err) != codes.ResourceExhausted {
+			t.Errorf("%s of the tenant that has its share: %v", what, err)
+		}
+		if err := call(globex); err != nil {
+			t.Errorf("%s of another tenant: %v", what, err)
+		}
 	}
 }

@@ -31,9 +31,12 @@ type ChangeSet struct {
 	// ByOperator says that the author is none of the tenant's own.
 	ByOperator bool
 	Message    string
-	// RequestID names the request: a repeated one gets the first one's outcome.
-	// Empty when the writer does not mind.
-	RequestID     string
+	// RequestID is the author's name for the request: a repeated one gets the first one's
+	// outcome, and one with another content is a *RequestError. Empty when the writer does
+	// not mind.
+	RequestID string
+	// requestHash is set if the changes are not what the request asks for.
+	requestHash   []byte
 	Changes       []Change
 	Preconditions []Precondition
 	// ExpectedHead, when set, must be the tenant's head.

@@ -25,6 +25,8 @@ type Commit struct {
 	Author    string
 	Message   string
 	RequestID string
+	// RequestHash is the hash of what the request asked for; empty without a RequestID.
+	RequestHash []byte
 	// ByOperator says that the author is an operator, who acted for the tenant.
 	ByOperator bool
 	// Origin is nil for an ordinary write.
@@ -38,7 +40,8 @@ func (c *Commit) Head(seq Sequence) Head {
 	return Head{Revision: c.Revision, ID: c.ID, Time: c.Time.UnixNano(), Sequence: seq}
 }
 
-// Proto is the commit as the API shows it.
+// Proto is the commit as the API shows it, without the hash of its request: some of the
+// hashed values may be secret by now.
 func (c *Commit) Proto() *stelev1.Commit {
 	p := &stelev1.Commit{
 		Epoch:     c.Epoch[:],
@@ -77,7 +80,9 @@ func ChangesProto(changes []Change) []*stelev1.Change {
 
 // seal writes the commit's bytes, once, and its id.
 func (c *Commit) seal() error {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c.Proto())
+	p := c.Proto()
+	p.RequestHash = c.RequestHash
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
 	if err != nil {
 		return fmt.Errorf("encode commit %s%s: %w", c.Tenant, c.Revision, err)
 	}
@@ -99,8 +104,8 @@ func DecodeCommit(encoded []byte) (*Commit, error) {
 		Time:      p.Time.AsTime(),
 		Author:    p.Author,
 		Message:   p.Message,
-		RequestID: p.RequestId,
-		Changes:   make([]Change, len(p.Changes)),
+		RequestID: p.RequestId, RequestHash: p.RequestHash,
+		Changes: make([]Change, len(p.Changes)),
 
 		ByOperator: p.ByOperator,
 	}

@@ -53,7 +53,7 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the schemas: %w", err)
 	}
-	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[string]*Commit), failed: make(map[*Pending]bool)}
+	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[RequestName]*Commit), failed: make(map[*Pending]bool)}
 	head, longest := d.head, cfg.Journal.MaxRecord()
 	for _, p := range batch {
 		if len(d.commits) == maxCommits {
@@ -105,7 +105,8 @@ func tooLong(c *Commit, most int) error {
 func refusal(err error) bool {
 	var invalid *InvalidError
 	var conflict *ConflictError
-	return errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
+	var reused *RequestError
+	return errors.As(err, &reused) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
 // settle answers the change sets.
@@ -128,7 +129,7 @@ type staged struct {
 	state    State
 	schemas  InForce
 	keys     map[Key]keyState
-	requests map[string]*Commit
+	requests map[RequestName]*Commit
 	failed   map[*Pending]bool
 }
 
@@ -165,8 +166,8 @@ func (s *staged) add(c *Commit, plain []Change) {
 		plain = slices.DeleteFunc(slices.Clone(plain), func(ch Change) bool { return s.keys[ch.Key].revision != c.Revision })
 	}
 	s.schemas.Add(plain, c.Revision)
-	if c.RequestID != "" {
-		s.requests[c.RequestID] = c
+	if name := c.RequestName(); name != "" {
+		s.requests[name] = c
 	}
 }
 
@@ -177,8 +178,10 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 		return nil, false, ErrAborted
 	}
 	cs := &p.set
-	if c, err := s.request(cs.RequestID); c != nil || err != nil {
-		return c, true, err
+	if c, err := s.request(cs.requestName()); err != nil {
+		return nil, false, err
+	} else if c != nil {
+		return c, true, p.repeats(ctx, cfg, c)
 	}
 	if err := s.check(t, head, cs); err != nil {
 		return nil, false, err
@@ -197,7 +200,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	}
 	c = &Commit{
 		Epoch: cfg.Journal.Epoch(), Tenant: t, Revision: head.Revision + 1, Parent: head.ID,
-		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, Origin: cs.Origin, ByOperator: cs.ByOperator,
+		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, RequestHash: cs.requestHash, Origin: cs.Origin, ByOperator: cs.ByOperator,
 		Changes: make([]Change, len(changes)),
 	}
 	now := time.Now().UTC()
@@ -238,14 +241,14 @@ func (s *staged) lost(p *Pending) bool {
 	}
 }
 
-func (s *staged) request(id string) (*Commit, error) {
-	if id == "" {
+func (s *staged) request(name RequestName) (*Commit, error) {
+	if name == "" {
 		return nil, nil
 	}
-	if c := s.requests[id]; c != nil {
+	if c := s.requests[name]; c != nil {
 		return c, nil
 	}
-	rev, ok, err := s.state.Request(id)
+	rev, ok, err := s.state.Request(name)
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -68,8 +68,8 @@ type State interface {
 	// Newest returns the revision that last set or deleted the key, 0 when
 	// nobody did, and whether it is set.
 	Newest(key Key) (rev Revision, set bool, err error)
-	// Request finds the commit that a request id made.
-	Request(id string) (rev Revision, ok bool, err error)
+	// Request finds the commit that a request made.
+	Request(name RequestName) (rev Revision, ok bool, err error)
 	Commit(rev Revision) (*Commit, error)
 	// ID is the id of the commit that led to a revision.
 	ID(rev Revision) (CommitID, error)
@@ -95,6 +95,9 @@ type Config struct {
 	Seal func(ctx context.Context, t Tenant, changes []Change, stored bool) ([]Change, error)
 	// Sealable, when set, refuses what Seal would, and seals nothing.
 	Sealable func(t Tenant, changes []Change, stored bool) error
+	// SealedFrom reports whether a stored value is what Seal has made of a plain one;
+	// required with Seal. A stored one that nothing can open any more counts as that.
+	SealedFrom func(ctx context.Context, t Tenant, key Key, stored, plain Value) (bool, error)
 	// Schemas, when set, are what values are held against.
 	Schemas Schemas
 }
@@ -210,6 +213,9 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 		return nil, err
 	}
 	p := &Pending{tenant: t, set: cs, plain: plain, after: after, done: make(chan struct{})}
+	if cs.RequestID != "" && cs.requestHash == nil {
+		p.set.requestHash = p.requestHash()
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {

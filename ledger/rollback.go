@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -107,8 +108,12 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 // restore commits what plan finds at the head, with the message that it proposes.
 // The head must still be that one when it is committed, or it is planned anew.
 func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
+	asked, err := r.requestHash(origin)
+	if err != nil {
+		return Restored{}, err
+	}
 	for {
-		done, message, err := l.plan(ctx, t, r, origin, plan)
+		done, message, err := l.plan(ctx, t, r, asked, origin, plan)
 		if err != nil || r.DryRun || done.Result != nil || len(done.Changes) == 0 {
 			return done, err
 		}
@@ -116,7 +121,7 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 			message = r.Message
 		}
 		result, err := l.Commit(ctx, t, ChangeSet{
-			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer,
+			Author: r.Author, ByOperator: r.ByOperator, Message: message, RequestID: r.RequestID, requestHash: asked, Changes: done.Changes, ExpectedHead: &done.Head, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer,
 		})
 		var moved *ConflictError
 		switch {
@@ -131,15 +136,15 @@ func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin
 }
 
 // plan finds what to change, or the outcome of an earlier request with this id.
-func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
+func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, asked []byte, origin Origin, plan func(State) ([]Change, string, error)) (done Restored, message string, err error) {
 	s, err := l.cfg.Replica.Newest(t)
 	if err != nil {
 		return done, "", err
 	}
 	defer s.Close()
 	done.Head, done.HeadID = s.Head().Revision, s.Head().ID
-	if r.RequestID != "" {
-		rev, ok, err := s.Request(r.RequestID)
+	if name := requestName(r.Author, r.ByOperator, false, r.RequestID); name != "" {
+		rev, ok, err := s.Request(name)
 		if err != nil {
 			return done, "", err
 		}
@@ -147,6 +152,9 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, p
 			c, err := s.Commit(rev)
 			if err != nil {
 				return done, "", err
+			}
+			if !bytes.Equal(c.RequestHash, asked) {
+				return done, "", &RequestError{t, r.RequestID, c.Revision}
 			}
 			done.Changes = c.Changes
 			done.Result = &Result{Revision: c.Revision, ID: c.ID, Time: c.Time, Repeated: true}

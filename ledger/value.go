@@ -11,6 +11,9 @@ import (
 // MaxValue is the longest value, in bytes, after white space is removed.
 const MaxValue = 512 << 10
 
+// MaxDepth is how many objects and arrays may be inside one another in a value.
+const MaxDepth = 100
+
 // Value is JSON text as its writer wrote it, without the white space between
 // tokens. Numbers and strings are never rewritten: a canonical form would turn
 // 9007199254740993 into 9007199254740992.
@@ -31,10 +34,36 @@ func ParseValue(s string) (Value, error) {
 	if len(v) > MaxValue {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(v), MaxValue)
 	}
+	if depthOf(v) > MaxDepth {
+		return "", errTooDeep
+	}
 	if string(v) == s { // most writers send none: no need for a second copy
 		return Value(s), nil
 	}
 	return Value(v), nil
+}
+
+var errTooDeep = fmt.Errorf("the value is nested deeper than %d levels", MaxDepth)
+
+// depthOf is how many objects and arrays are inside one another in JSON text.
+func depthOf(v []byte) (deepest int) {
+	depth, inString, escaped := 0, false, false
+	for _, c := range v {
+		switch {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = c == '\\', c != '"'
+		case c == '"':
+			inString = true
+		case c == '[' || c == '{':
+			depth++
+			deepest = max(deepest, depth)
+		case c == ']' || c == '}':
+			depth--
+		}
+	}
+	return deepest
 }
 
 // StringValue returns the text as a JSON string. Text that is not valid UTF-8 is
@@ -55,8 +84,9 @@ func StringValue(text string) (Value, error) {
 // TextValue returns what a text means as a setting: text that is JSON is taken as
 // JSON, any other text as a string.
 func TextValue(text string) (Value, error) {
-	if v, err := ParseValue(text); err == nil {
-		return v, nil
+	v, err := ParseValue(text)
+	if err == nil || errors.Is(err, errTooDeep) {
+		return v, err
 	}
 	return StringValue(text)
 }

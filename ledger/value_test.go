@@ -34,6 +34,10 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 		{"a comment", "1 // one", ""},
 		{"a comma too many", "[1,]", ""},
 		{"not a number", "NaN", ""},
+		{"nested as deep as can be", strings.Repeat("[", ledger.MaxDepth) + strings.Repeat("]", ledger.MaxDepth), strings.Repeat("[", ledger.MaxDepth) + strings.Repeat("]", ledger.MaxDepth)},
+		{"nested too deep", strings.Repeat(`{"a":`, ledger.MaxDepth+1) + "1" + strings.Repeat("}", ledger.MaxDepth+1), ""},
+		{"brackets in a string", `"` + strings.Repeat(`\\[\"{`, 200) + `"`, `"` + strings.Repeat(`\\[\"{`, 200) + `"`},
+		{"wide and not deep", "[" + strings.Repeat("[],{},", 200) + "1]", "[" + strings.Repeat("[],{},", 200) + "1]"},
 		{"too long", `"` + strings.Repeat("x", ledger.MaxValue) + `"`, ""},
 		{"the longest, with white space", strings.Repeat(" ", 99) + `"` + strings.Repeat("x", ledger.MaxValue-2) + `"`, `"` + strings.Repeat("x", ledger.MaxValue-2) + `"`},
 	} {
@@ -43,6 +47,13 @@ func TestValuesAreKeptAsWritten(t *testing.T) {
 				t.Errorf("ParseValue = %.80q, %v; want %.80q", got, err, tc.want)
 			}
 		})
+	}
+}
+
+// Text that is JSON and nested too deep does not become a string in silence.
+func TestTextValue_NestedTooDeep(t *testing.T) {
+	if v, err := ledger.TextValue(strings.Repeat("[", ledger.MaxDepth+1) + strings.Repeat("]", ledger.MaxDepth+1)); err == nil {
+		t.Errorf("%.40s", v)
 	}
 }
 

@@ -54,6 +54,8 @@ type Config struct {
 	Kinds map[string]Kind
 	// Dir is a folder for local sinks.
 	Dir string
+	// Destinations says where sinks may send data.
+	Destinations Destinations
 	// Keys and PrivateAddresses are those of Settings.
 	Keys             string
 	PrivateAddresses bool

@@ -26,6 +26,9 @@ func (r *runner) disclose(ctx context.Context, w *Write) error {
 	case !r.limits.Secrets || !w.Route.Secure:
 		w.Value = secret.Mask
 		return nil
+	case !r.p.cfg.Destinations.secrets(r.spec):
+		// Not the mask: it would replace the secret that an earlier run has written.
+		return Refuse("this process does not allow sink %s to receive secrets: start it with --sink-secrets %s, or take the secret route out", r.name, r.name)
 	case !sealed: // it was written before its key was secret
 		return nil
 	case r.p.cfg.Secrets == nil:

@@ -35,8 +35,9 @@ func (w *world) withSecrets() *secret.Keyring {
 		return w.node.Journal.OpenNotes(context.Background(), journal.Keys)
 	}})
 	w.node.Ledger.Close()
-	w.node.Ledger = ledger.New(ledger.Config{Journal: w.node.Journal, Replica: w.node.Replica, Seal: ring.Seal})
+	w.node.Ledger = ledger.New(ledger.Config{Journal: w.node.Journal, Replica: w.node.Replica, Seal: ring.Seal, SealedFrom: ring.SealedFrom})
 	w.secrets = ring
+	w.destinations.Secrets = []string{"store"}
 	return ring
 }
 

@@ -138,6 +138,10 @@ type Settings struct {
 	JSON []byte
 	// Dir is a folder for local sinks.
 	Dir string
+	// Destinations are what Endpoint and Directory check against. Local says that the
+	// settings are the process's own, which may name any place.
+	Destinations Destinations
+	Local        bool
 	// Keys is a folder with a file for each sink that signs what it sends: KeyFile.
 	Keys string
 	// PrivateAddresses lets the sink connect to addresses that routes name, and that

@@ -31,6 +31,8 @@ type world struct {
 	bus    *bus
 	// secrets is the projector's way to open them.
 	secrets projector.Secrets
+	// destinations are those of the projector.
+	destinations projector.Destinations
 }
 
 func newWorld(t *testing.T, table string) *world {
@@ -49,7 +51,7 @@ func newWorld(t *testing.T, table string) *world {
 func (w *world) start(n *ledgertest.Node, alone bool) *projector.Projector {
 	w.t.Helper()
 	p, err := projector.Start(w.t.Context(), projector.Config{
-		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: n.Ledger, Routes: w.routes, Secrets: w.secrets, Alone: alone,
+		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: n.Ledger, Routes: w.routes, Secrets: w.secrets, Destinations: w.destinations, Alone: alone,
 		Kinds: map[string]projector.Kind{
 			"store": func(_ context.Context, s projector.Settings) (projector.Sink, error) { return w.store.open(s) },
 			"bus":   func(context.Context, projector.Settings) (projector.Sink, error) { return w.bus, nil },

@@ -13,6 +13,7 @@ import (
 	"net/http"
 
 	"github.com/stelehq/stele/gateway/console/login"
+	"github.com/stelehq/stele/gateway/share"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )
@@ -40,8 +41,10 @@ type Console struct {
 	sinks   stelev1.SinksClient
 	schemas stelev1.SchemasClient
 	assets  *assets
-	lives   chan struct{} // a place for each page that is told of new commits
-	handler http.Handler
+	lives   *share.Places // for pages that are told of new commits
+	// rendering has room for the pages that are made at a time.
+	rendering chan struct{}
+	handler   http.Handler
 
 	tries login.Tries
 	lags  lags
@@ -57,7 +60,7 @@ func New(cfg Config) (*Console, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Console{
-		cfg: cfg, assets: a, lives: make(chan struct{}, maxLive),
+		cfg: cfg, assets: a, lives: share.New(maxLive), rendering: make(chan struct{}, maxRendering),
 		config: stelev1.NewConfigClient(cfg.Conn), ledger: stelev1.NewLedgerClient(cfg.Conn),
 		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn), schemas: stelev1.NewSchemasClient(cfg.Conn),
 	}

@@ -30,16 +30,20 @@ type news struct {
 
 // live tells a page of new commits, as server-sent events, for as long as it is open.
 func (c *Console) live(v *visit) error {
-	select {
-	case c.lives <- struct{}{}:
-		defer func() { <-c.lives }()
-	default:
+	ctx, stop := context.WithCancel(v.ctx)
+	defer stop()
+	status, err := c.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
+	if err != nil {
+		return err
+	}
+	who := status.GetPrincipal()
+	leave, ok := c.lives.Take(who.GetTenant(), who.GetSubject())
+	if !ok {
 		v.w.WriteHeader(http.StatusServiceUnavailable)
 		return nil
 	}
-	ctx, stop := context.WithCancel(v.ctx)
-	defer stop()
-	stream, err := c.watch(ctx, v)
+	defer leave()
+	stream, err := c.watch(ctx, v, who)
 	if err != nil {
 		return err
 	}
@@ -73,17 +77,13 @@ func (c *Console) live(v *visit) error {
 
 // watch begins with the revision after the one that the page shows, or the one that
 // it heard of last.
-func (c *Console) watch(ctx context.Context, v *visit) (stelev1.Config_WatchClient, error) {
+func (c *Console) watch(ctx context.Context, v *visit, who *stelev1.Principal) (stelev1.Config_WatchClient, error) {
 	after, _ := strconv.ParseUint(v.r.FormValue("after"), 10, 64)
 	if last, err := strconv.ParseUint(v.r.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		after = last
 	}
-	who, err := c.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
-	if err != nil {
-		return nil, err
-	}
 	create := &stelev1.CreateWatch{Id: 1, FromRevision: after + 1}
-	for _, a := range who.GetPrincipal().GetAllowed() {
+	for _, a := range who.GetAllowed() {
 		if a.Operation == "read" {
 			create.Prefixes = a.Prefixes
 		}

@@ -28,7 +28,8 @@ func (f *fixture) with(t testing.TB, cfg console.Config) *fixture {
 
 func TestALinkLogsItsFirstVisitorIn(t *testing.T) {
 	f := start(t)
-	link := login.NewLink(f.token(t, identity.Claims{Subject: "operator", Roles: []identity.Role{identity.Operator}}))
+	token := f.token(t, identity.Claims{Subject: "operator", Roles: []identity.Role{identity.Operator}})
+	link := login.NewLink(func() (string, error) { return token, nil })
 	f = f.with(t, console.Config{Link: link})
 	path := "/login?code=" + link.Code()
 

@@ -30,7 +30,11 @@ func (c *Console) showLogin(v *visit) error {
 	if !c.tries.Allow(v.r) {
 		return errTries
 	}
-	if token := c.cfg.Link.Use(code); token != "" {
+	token, err := c.cfg.Link.Use(code)
+	if err != nil {
+		return err
+	}
+	if token != "" {
 		c.cookies().SetToken(v.w, v.r, token)
 		return v.hop(to)
 	}

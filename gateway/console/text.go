@@ -62,14 +62,42 @@ func begin(s string, most int) (string, bool) {
 	return s[:most], true
 }
 
-// pretty is a value over several lines. Numbers and strings stay as they are
-// written.
+// maxLayout is the longest value over several lines, in bytes: a value that is nested grows
+// with its depth.
+const maxLayout = 2 << 20
+
+// pretty is a value over several lines, or as it is if those would be too long. Numbers and
+// strings stay as they are written.
 func pretty(value string) string {
 	v := jsontext.Value(value)
-	if v.Format(jsontext.PreserveRawStrings(true), jsontext.SpaceAfterColon(true), jsontext.Multiline(true), jsontext.WithIndent("  ")) != nil {
+	if layoutSize(value) > maxLayout || v.Format(jsontext.PreserveRawStrings(true), jsontext.SpaceAfterColon(true), jsontext.Multiline(true), jsontext.WithIndent("  ")) != nil {
 		return visible(value)
 	}
 	return visible(string(v))
+}
+
+// layoutSize is about how long a value over several lines is, at least.
+func layoutSize(value string) int {
+	size, depth, inString, escaped := len(value), 0, false, false
+	for i := range len(value) {
+		switch c := value[i]; {
+		case escaped:
+			escaped = false
+		case inString:
+			escaped, inString = c == '\\', c != '"'
+		case c == '"':
+			inString = true
+		case c == '[' || c == '{':
+			depth++
+			size += 1 + 2*depth
+		case c == ',':
+			size += 1 + 2*depth
+		case c == ']' || c == '}':
+			depth--
+			size += 1 + 2*depth
+		}
+	}
+	return size
 }
 
 // compact is a form's value without the white space of its layout, which does not count

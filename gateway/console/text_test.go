@@ -1,7 +1,10 @@
 package console
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net/http/httptest"
 	"os/exec"
 	"strings"
 	"testing"
@@ -160,5 +163,48 @@ func TestLateBy(t *testing.T) {
 		if got := lateBy(&stelev1.GetHeadResponse{Snapshot: c.snapshot}); got != c.want {
 			t.Errorf("%v: %q", c.snapshot, got)
 		}
+	}
+}
+
+// A value that is nested deep, or has many elements deep inside, does not grow by its
+// layout: it is shown as it is.
+func TestPretty_IsBoundedBeforeItAllocates(t *testing.T) {
+	deep := strings.Repeat("[", 9_000) + strings.Repeat("]", 9_000)
+	many := strings.Repeat("[", 99) + strings.Repeat("1,", 100_000) + "1" + strings.Repeat("]", 99)
+	for name, value := range map[string]string{"deep": deep, "many": many} {
+		if got := pretty(value); got != value {
+			t.Errorf("%s: %d bytes became %d", name, len(value), len(got))
+		}
+		if n := testing.AllocsPerRun(1, func() { pretty(value) }); n > 10 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+		if shown := wholeValue(value); len(shown) > longValue+100 {
+			t.Errorf("%s: %d bytes are shown", name, len(shown))
+		}
+	}
+	for _, value := range []string{`{"a":[1,{"b":"x,[{\\\"]"}],"c":[]}`, `[[],[[]],{}]`, `"[[["`} {
+		if got := len(pretty(value)); layoutSize(value) < got-8 {
+			t.Errorf("%s: %d bytes, and %d were expected", value, got, layoutSize(value))
+		}
+	}
+}
+
+// A page ends when it is too long, and when its visitor has left.
+func TestBoundedPage(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	b := &boundedPage{ctx: ctx}
+	if _, err := b.Write(make([]byte, maxPage)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.WriteString("x"); err == nil {
+		t.Error("a page grows beyond the longest")
+	}
+	cancel()
+	if _, err := (&boundedPage{ctx: ctx}).WriteString("x"); !errors.Is(err, context.Canceled) {
+		t.Errorf("a page without its visitor: %v", err)
+	}
+	v := &visit{Console: &Console{rendering: make(chan struct{})}, r: httptest.NewRequestWithContext(ctx, "GET", "/", nil)}
+	if _, err := v.make(nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("a visitor that has left while it waits: %v", err)
 	}
 }

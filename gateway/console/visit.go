@@ -103,11 +103,18 @@ func (v *visit) plain(status int, title string, content templ.Component) error {
 	return v.render(status, bare(v, title, content))
 }
 
+const (
+	// maxRendering pages are made at a time. Nothing waits for a visitor meanwhile.
+	maxRendering = 16
+	// maxPage is the longest page, in bytes.
+	maxPage = 16 << 20
+)
+
 // render answers with a page. It is whole before its first byte is sent, so that an
-// error leaves none that is broken off.
+// error leaves none that is broken off. A visitor that leaves waits no longer.
 func (v *visit) render(status int, page templ.Component) error {
-	var b bytes.Buffer
-	if err := page.Render(v.r.Context(), &b); err != nil {
+	b, err := v.make(page)
+	if err != nil {
 		return fmt.Errorf("write a page: %w", err)
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -115,6 +122,37 @@ func (v *visit) render(status int, page templ.Component) error {
 	v.w.Write(b.Bytes()) // that the visitor has left, is no error
 	return nil
 }
+
+func (v *visit) make(page templ.Component) (*bytes.Buffer, error) {
+	ctx := v.r.Context()
+	select {
+	case v.rendering <- struct{}{}:
+		defer func() { <-v.rendering }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b := &boundedPage{ctx: ctx}
+	return &b.Buffer, page.Render(ctx, b)
+}
+
+// boundedPage is a page that is being made. It ends when it is too long, and when its
+// visitor has left.
+type boundedPage struct {
+	bytes.Buffer
+	ctx context.Context
+}
+
+func (b *boundedPage) Write(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if b.Len()+len(p) > maxPage {
+		return 0, fmt.Errorf("it has more than %d bytes", maxPage)
+	}
+	return b.Buffer.Write(p)
+}
+
+func (b *boundedPage) WriteString(s string) (int, error) { return b.Write([]byte(s)) }
 
 // redirect leads to a path of the console, by GET.
 func (v *visit) redirect(path string) error {

@@ -24,6 +24,13 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 	// The parser has seen that it is a number, and counts whole seconds, too.
 	exp, _ := claims["exp"].(float64)
 	p.Expires = time.Unix(int64(exp), 0).UTC()
+	p.ID, _ = claims["jti"].(string)
+	if iat, ok := claims["iat"].(float64); ok && iat > 0 && iat <= maxDate {
+		p.Issued = time.Unix(int64(iat), 0).UTC()
+	}
+	if err := v.checkLifetime(&p); err != nil {
+		return p, err
+	}
 
 	var ok bool
 	if p.Subject, ok = claims["sub"].(string); !ok || p.Subject == "" || len(p.Subject) > ledger.MaxAuthor {
@@ -64,6 +71,20 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 		return p, refuse("the token's tenant (%s): %v", v.tenantClaim, err)
 	}
 	return p, nil
+}
+
+// checkLifetime refuses a token that is good for longer than the verifier allows. One that
+// does not say when it was issued, or says a later time, counts from now.
+func (v *Verifier) checkLifetime(p *Principal) error {
+	from := v.now()
+	if !p.Issued.IsZero() && p.Issued.Before(from) {
+		from = p.Issued
+	}
+	if d := p.Expires.Sub(from); v.maxLifetime > 0 && d > v.maxLifetime {
+		return refuse("the token is valid for %s, longer than the %s that this server accepts: issue it with an earlier exp, or start the server with a longer --max-token-lifetime",
+			d.Round(time.Second), v.maxLifetime)
+	}
+	return nil
 }
 
 // readPrefixes reads a claim that limits: one that names nothing, or anything that

@@ -70,6 +70,10 @@ type Principal struct {
 	// Replicates are the tenants whose commits an edge gateway with the token may copy,
 	// by name, or AllTenants; none for a token that is not an edge's.
 	Replicates []string
+	// ID is the token's own name (jti), by which it can be revoked; empty without one.
+	ID string
+	// Issued is when the token was issued; zero if it does not say.
+	Issued time.Time
 	// Expires is when the token does; a stream ends then.
 	Expires time.Time
 }

@@ -2,6 +2,7 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -113,6 +114,7 @@ func (s *Signer) Mint(c Claims) (string, error) {
 		"aud":   LocalAudience,
 		"sub":   c.Subject,
 		"roles": c.Roles,
+		"jti":   rand.Text(),
 		"iat":   now.Unix(),
 		"exp":   now.Add(c.TTL).Unix(),
 	}

@@ -31,6 +31,9 @@ type Config struct {
 	// RolesClaim holds the roles, as a list or separated by spaces; the preset's
 	// when empty. Roles that are not known here are passed over.
 	RolesClaim string
+	// MaxLifetime is the longest time for which a token may be valid, from when it was
+	// issued until it expires; 0 for any.
+	MaxLifetime time.Duration
 	// RolesMap gives the roles that the names in the claim stand for; nil takes them as
 	// they are.
 	RolesMap RolesMap
@@ -51,6 +54,7 @@ type Verifier struct {
 	prefixesClaim string
 	// replicatesClaim holds the tenants that an edge gateway may copy.
 	replicatesClaim string
+	maxLifetime     time.Duration
 	now             func() time.Time
 	parser          *jwt.Parser
 	claims          *jwt.Validator // the parser's own
@@ -79,6 +83,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		preset:      cfg.Preset,
 		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
+		maxLifetime: cfg.MaxLifetime,
 		rolesMap:    cfg.RolesMap,
 		now:         cfg.Now,
 

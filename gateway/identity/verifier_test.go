@@ -2,10 +2,12 @@ package identity
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/golang-jwt/jwt/v5"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -106,6 +108,47 @@ func TestRolesAreParsedByTheirExactNames(t *testing.T) {
 	for _, s := range []string{"", "Reader", "root", "reader "} {
 		if got, err := ParseRole(s); err == nil {
 			t.Errorf("ParseRole(%q) = %q", s, got)
+		}
+	}
+}
+
+// A token that is good for too long is refused, whenever it says that it was issued.
+func TestVerify_MaxLifetime(t *testing.T) {
+	signer, err := OpenSigner(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	at := func(d time.Duration) float64 { return float64(now.Add(d).Unix()) }
+	for _, tc := range []struct {
+		name   string
+		claims jwt.MapClaims
+		ok     bool
+	}{
+		{"a day", jwt.MapClaims{"iat": at(0), "exp": at(24 * time.Hour)}, true},
+		{"more than a day", jwt.MapClaims{"iat": at(0), "exp": at(24*time.Hour + 2*time.Second)}, false},
+		{"more than a day, of which little is left", jwt.MapClaims{"iat": at(-24 * time.Hour), "exp": at(time.Hour)}, false},
+		{"no time of issue", jwt.MapClaims{"exp": at(23 * time.Hour)}, true},
+		{"no time of issue, and years", jwt.MapClaims{"exp": at(9000 * time.Hour)}, false},
+		{"issued in the future", jwt.MapClaims{"iat": at(1000 * time.Hour), "exp": at(1001 * time.Hour)}, false},
+		{"the year 9999", jwt.MapClaims{"iat": at(0), "exp": float64(maxDate)}, false},
+	} {
+		claims := jwt.MapClaims{"iss": LocalIssuer, "aud": LocalAudience, "sub": "ann", "tenant": "acme", "roles": []string{"reader"}}
+		maps.Copy(claims, tc.claims)
+		token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims)
+		token.Header["kid"] = signer.jwk.ID
+		text, err := token.SignedString(signer.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for max, ok := range map[time.Duration]bool{24 * time.Hour: tc.ok, 0: true} {
+			v, err := NewVerifier(Config{Keys: signer.Keys(), Issuer: LocalIssuer, Audience: LocalAudience, MaxLifetime: max})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.Verify(text); (err == nil) != ok {
+				t.Errorf("%s, with at most %s: %v", tc.name, max, err)
+			}
 		}
 	}
 }

@@ -23,6 +23,9 @@ var ErrNoTenant = ledger.Invalid("as-tenant", "the token names no tenant: say fo
 
 // MayCall is nil when the caller may call the method, with some request.
 func (e *Enforcer) MayCall(c Caller, m *Method) error {
+	if err := e.notRevoked(c, m); err != nil {
+		return err
+	}
 	switch {
 	case m.Needs == OperatorOnly && !c.Has(identity.Operator):
 		return Denied("%s needs the role operator; the roles of %s are %s", m.Name, c.Subject, rolesOf(c))

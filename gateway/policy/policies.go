@@ -61,6 +61,8 @@ type policySet struct {
 	// limits of those tenants that have some, and those of all others.
 	limits map[ledger.Tenant]limits
 	usual  limits
+	// revoked are the tokens that are not accepted.
+	revoked revocations
 }
 
 // limitsOf are those that bind the tenant.
@@ -75,6 +77,9 @@ const policyPrefix = "policy/"
 
 // usualLimits is the key of the limits of tenants without their own.
 const usualLimits = policyPrefix + string(limitsPolicy)
+
+// revokedPolicy is the key of the revoked tokens.
+const revokedPolicy = policyPrefix + "revoked"
 
 // policyKind is the last part of a policy's key.
 type policyKind string
@@ -172,6 +177,14 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 		}
 		return
 	}
+	if entry.Key == revokedPolicy {
+		var err error
+		if set.revoked, err = parseRevocations(entry.Value); err != nil {
+			e.cfg.Log.Error("cannot read a policy: the previous revocations stay in force until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			set.revoked = before.revoked
+		}
+		return
+	}
 	t, kind, err := parsePolicyKey(entry.Key)
 	if err != nil {
 		e.cfg.Log.Error("a policy for no tenant has no effect", "key", entry.Key, "revision", entry.Revision, "reason", err)
@@ -212,6 +225,10 @@ func Check(t ledger.Tenant, changes []ledger.Change) error {
 func checkPolicy(key, value string) error {
 	if key == usualLimits {
 		_, err := parseLimits(value)
+		return err
+	}
+	if key == revokedPolicy {
+		_, err := parseRevocations(value)
 		return err
 	}
 	t, kind, err := parsePolicyKey(key)

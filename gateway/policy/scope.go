@@ -77,7 +77,7 @@ func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 func (s Scope) Commit(c *ledger.Commit) (shown ledger.Commit, whole bool) {
 	shown = *c
 	if shown.Changes, whole = s.Pick(c.Changes); !whole {
-		shown.Message, shown.RequestID, shown.Origin, shown.Encoded = "", "", nil, nil
+		shown.Message, shown.RequestID, shown.RequestHash, shown.Origin, shown.Encoded = "", "", nil, nil, nil
 	}
 	return shown, whole
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	binding "github.com/stelehq/stele/gateway/rest/internal/stele/v1"
+	"github.com/stelehq/stele/gateway/share"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
@@ -44,7 +45,7 @@ type api struct {
 	ledger  stelev1.LedgerClient
 	config  stelev1.ConfigClient
 	all     stelev1.LedgerClient // for watches of all tenants
-	watches chan struct{}        // has room for those that may be open
+	watches *share.Places        // for those that may be open
 }
 
 // New makes a handler of all paths below /v1/.
@@ -54,7 +55,7 @@ func New(cfg Config) (http.Handler, error) {
 		ledger:  stelev1.NewLedgerClient(calls),
 		config:  stelev1.NewConfigClient(watches),
 		all:     stelev1.NewLedgerClient(watches),
-		watches: make(chan struct{}, maxWatches),
+		watches: share.New(maxWatches),
 	}
 	a.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, marshaler{}),

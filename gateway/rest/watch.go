@@ -29,7 +29,7 @@ const (
 	sendTimeout = 20 * time.Second
 )
 
-var errManyWatches = status.Errorf(codes.Unavailable, "%d watches are open here: try another gateway, or use gRPC, which carries many on one connection", maxWatches)
+var errManyWatches = status.Errorf(codes.Unavailable, "no more watches for you here, of the %d that all tenants share: close some, try another gateway, or use gRPC, which carries many on one connection", maxWatches)
 
 // watch follows changes as server-sent events until the caller, or its token, goes.
 func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
@@ -38,10 +38,12 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
 		fail(w, err)
 		return
 	}
-	if !a.enter(w) {
+	leave, err := a.enter(r.Context())
+	if err != nil {
+		fail(w, err)
 		return
 	}
-	defer a.leave()
+	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream, err := a.config.Watch(ctx)
@@ -65,18 +67,18 @@ func (a *api) watch(w http.ResponseWriter, r *http.Request, values url.Values) {
 	})
 }
 
-// enter reports whether one more watch may be open, and answers if not.
-func (a *api) enter(w http.ResponseWriter) bool {
-	select {
-	case a.watches <- struct{}{}:
-		return true
-	default:
-		fail(w, errManyWatches)
-		return false
+// enter takes one of the places for watches, for the caller whom the gateway has verified.
+func (a *api) enter(ctx context.Context) (leave func(), err error) {
+	status, err := a.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
+	if err != nil {
+		return nil, err
 	}
+	leave, ok := a.watches.Take(status.GetPrincipal().GetTenant(), status.GetPrincipal().GetSubject())
+	if !ok {
+		return nil, errManyWatches
+	}
+	return leave, nil
 }
-
-func (a *api) leave() { <-a.watches }
 
 // startEvents answers with a stream of events.
 func startEvents(w http.ResponseWriter) *events {
@@ -176,10 +178,12 @@ func (a *api) watchAll(w http.ResponseWriter, r *http.Request, values url.Values
 		fail(w, err)
 		return
 	}
-	if !a.enter(w) {
+	leave, err := a.enter(r.Context())
+	if err != nil {
+		fail(w, err)
 		return
 	}
-	defer a.leave()
+	defer leave()
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	stream, err := a.all.WatchAllCommits(ctx, req)

@@ -112,8 +112,8 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 			return err
 		}
 		runs = append(runs, more...)
-		for id, r := range tt.requests {
-			requests = append(requests, entry{nameKey(tenant, id), revisionValue(r)})
+		for name, r := range tt.requests {
+			requests = append(requests, entry{nameKey(tenant, string(name)), revisionValue(r)})
 		}
 		first := tt.commits[0].Revision
 		tt.keys.Scan(func(k string, vs []version) bool {

@@ -97,7 +97,7 @@ func TestAViewDoesNotKnowCommitsAfterIt(t *testing.T) {
 	defer v.Close()
 	h.write(t, n.ledger, churn(2))
 	unknown := func(when string) {
-		if rev, ok, err := v.Request("r2"); ok || err != nil {
+		if rev, ok, err := v.Request(requestOf(ledger.ChangeSet{RequestID: "r2"})); ok || err != nil {
 			t.Errorf("%s: request = %s, %v, %v", when, rev, ok, err)
 		}
 		id := h.commits[1].ID

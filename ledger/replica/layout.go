@@ -17,7 +17,7 @@ import (
 //	keys      tenant 0 key               -> checksum, number of blocks, its newest versions
 //	versions  tenant 0 key 0 ^revision   -> checksum, a block of versions before those
 //	ids       tenant 0 block             -> checksum, the first bytes of 512 commits' ids
-//	requests  tenant 0 request id        -> revision
+//	requests  tenant 0 request name      -> revision
 //	records   sequence tenant            -> checksum, its first revision there, number of commits
 //	bases     tenant 0 revision          -> checksum, how many versions point into the commit
 //
@@ -67,7 +67,7 @@ func commitKey(t ledger.Tenant, r ledger.Revision) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(r))
 }
 
-// nameKey is where a key or a request id stands.
+// nameKey is where a key or the name of a request stands.
 func nameKey(t ledger.Tenant, name string) []byte {
 	b := append(append(make([]byte, 0, len(t)+1+len(name)), t...), 0)
 	return append(b, name...)

@@ -228,7 +228,7 @@ func (h *history) compareCommits(r *replica.Replica, idBytes ...int) error {
 				return fmt.Errorf("find %x of %s = %s, %w; want %s", want.ID[:n], h.tenant, rev, err, want.Revision)
 			}
 		}
-		if id := want.set.RequestID; id != "" {
+		if id := c.RequestName(); id != "" {
 			if rev, ok, err := v.Request(id); err != nil || !ok || rev != want.Revision {
 				return fmt.Errorf("request %s of %s = %s, %v, %w; want %s", id, h.tenant, rev, ok, err, want.Revision)
 			}

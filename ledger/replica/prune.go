@@ -201,7 +201,7 @@ func (p *pruning) run(keep ledger.Revision) error {
 		}
 		p.budget -= 1 + len(c.Changes)
 		sequences[seq] = true
-		all = append(all, &ledger.Commit{Revision: c.Revision, RequestID: c.RequestID})
+		all = append(all, &ledger.Commit{Revision: c.Revision, Author: c.Author, ByOperator: c.ByOperator, Origin: c.Origin, RequestID: c.RequestID})
 	}
 	for _, key := range slices.Sorted(maps.Keys(changed)) {
 		if err := p.trim(nameKey(p.tenant, key), to); err != nil {
@@ -344,8 +344,8 @@ func (p *pruning) settle(c *ledger.Commit, live uint64) error {
 	}
 	block, _ := idBlock(c.Revision)
 	p.blocks[block] = true
-	if c.RequestID != "" {
-		if err := p.requests.Delete(nameKey(p.tenant, c.RequestID)); err != nil {
+	if name := c.RequestName(); name != "" {
+		if err := p.requests.Delete(nameKey(p.tenant, string(name))); err != nil {
 			return err
 		}
 	}

@@ -116,7 +116,7 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 		c, err := v.Commit(rev)
 		_, id, summaryErr := v.Summary(rev)
 		found, findErr := v.FindID(want.ID[:])
-		_, made, requestErr := v.Request(want.set.RequestID)
+		_, made, requestErr := v.Request(requestOf(want.set))
 		old, viewErr := r.View(h.tenant, replica.At{Revision: rev})
 		if viewErr == nil {
 			old.Close()
@@ -493,7 +493,7 @@ func TestPrune_CheckFindsWrongEntries(t *testing.T) {
 		{"a block of ids", "ids", first},
 		{"a run", "records", first},
 		{"the request of a commit before the kept history", "requests", func(*bolt.Bucket) []byte {
-			return []byte("acme\x00" + h.commits[base-1].set.RequestID)
+			return []byte("acme\x00" + requestOf(h.commits[base-1].set))
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -608,4 +608,9 @@ func TestPrune_ReplicaOfJournalKeepsAll(t *testing.T) {
 	if err := h.compareCommits(again.Replica, 32); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// requestOf is the name of the request of a commit that the change set makes.
+func requestOf(cs ledger.ChangeSet) ledger.RequestName {
+	return (&ledger.Commit{Author: cs.Author, RequestID: cs.RequestID}).RequestName()
 }

@@ -416,18 +416,18 @@ func (v *View) tailID(id []byte) (ledger.Revision, bool) {
 	return 0, false
 }
 
-// request finds the commit that a request id made.
-func (v *View) request(id string) (ledger.Revision, bool, error) {
+// request finds the commit that a request made.
+func (v *View) request(name ledger.RequestName) (ledger.Revision, bool, error) {
 	v.s.mu.RLock()
-	r, ok := v.active.request(v.tenant, id)
+	r, ok := v.active.request(v.tenant, name)
 	v.s.mu.RUnlock()
 	if !ok && v.frozen != nil {
-		r, ok = v.frozen.request(v.tenant, id)
+		r, ok = v.frozen.request(v.tenant, name)
 	}
 	if ok && r <= v.head { // else it was applied since the view was opened
 		return r, true, nil
 	}
-	key := nameKey(v.tenant, id)
+	key := nameKey(v.tenant, string(name))
 	b := v.tx.Bucket(bucketRequests).Get(key)
 	if b == nil {
 		return 0, false, nil

@@ -30,7 +30,7 @@ type tail struct {
 type tenantTail struct {
 	commits  []tailCommit
 	keys     btree.Map[string, []version] // each key's versions, oldest first
-	requests map[string]ledger.Revision
+	requests map[ledger.RequestName]ledger.Revision
 }
 
 // tailRecord is a message's commits.
@@ -76,7 +76,7 @@ func newTail() *tail { return &tail{tenants: make(map[ledger.Tenant]*tenantTail)
 func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 	tt := t.tenants[c.Tenant]
 	if tt == nil {
-		tt = &tenantTail{requests: make(map[string]ledger.Revision)}
+		tt = &tenantTail{requests: make(map[ledger.RequestName]ledger.Revision)}
 		t.tenants[c.Tenant] = tt
 	}
 	tt.commits = append(tt.commits, tailCommit{c, seq})
@@ -84,8 +84,8 @@ func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 		versions, _ := tt.keys.Get(string(ch.Key))
 		tt.keys.Set(string(ch.Key), append(versions, version{c.Revision, i, string(ch.Value)}))
 	}
-	if c.RequestID != "" {
-		tt.requests[c.RequestID] = c.Revision
+	if name := c.RequestName(); name != "" {
+		tt.requests[name] = c.Revision
 	}
 	t.bytes += footprint(c)
 }
@@ -143,12 +143,12 @@ func (t *tail) commit(tenant ledger.Tenant, r ledger.Revision) (tailCommit, bool
 	return tt.commits[r-tt.commits[0].Revision], true
 }
 
-func (t *tail) request(tenant ledger.Tenant, id string) (ledger.Revision, bool) {
+func (t *tail) request(tenant ledger.Tenant, name ledger.RequestName) (ledger.Revision, bool) {
 	tt := t.tenants[tenant]
 	if tt == nil {
 		return 0, false
 	}
-	r, ok := tt.requests[id]
+	r, ok := tt.requests[name]
 	return r, ok
 }
 

@@ -169,11 +169,11 @@ func (v *View) FindID(id []byte) (rev ledger.Revision, err error) {
 	return v.findID(id)
 }
 
-// Request finds the commit that a request id made. One that is not kept is not found;
+// Request finds the commit that a request made. One that is not kept is not found;
 // that does no harm, because a replica that drops history takes no writes.
-func (v *View) Request(id string) (rev ledger.Revision, ok bool, err error) {
+func (v *View) Request(name ledger.RequestName) (rev ledger.Revision, ok bool, err error) {
 	defer v.guard(&err)
-	return v.request(id)
+	return v.request(name)
 }
 
 // Newest returns the revision that last set or deleted the key (0: nobody did)

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -21,14 +22,23 @@ const (
 	maxCalls = 50_000
 	// bytesAStep is how much of a text, times the size of a pattern, one step counts.
 	bytesAStep = 32
+	// stepsAName is what one name or index costs that is kept for unevaluated..., or
+	// that is sorted.
+	stepsAName = 1
+	// stepsALook is how many steps go by until the context is looked at: less than a
+	// millisecond.
+	stepsALook = 2048
 )
 
-// check is one value held against one schema.
+// check is one value held against one schema. What it costs is counted where it arises,
+// so that no schema takes longer than maxSteps.
 type check struct {
+	ctx    context.Context
 	of     string // whose the schema is
 	hidden bool   // the value is a secret
 	looks  bool   // what was looked at is asked for
-	steps  int
+	steps  int    // that are left
+	look   int    // steps until the context is looked at
 	calls  int
 	quiet  int // above 0: it is only asked whether
 	at     []token
@@ -46,12 +56,17 @@ type token struct {
 // errSteps ends a check that takes too long. It is thrown, so that nothing goes on.
 var errSteps = errors.New("takes too long to check: make the value or the schema simpler")
 
-// apply holds a value against a schema of a tenant.
-func apply(c *compiled, of ledger.Tenant, v ledger.Value, hidden bool) (found []Violation, more int) {
-	k := &check{of: " of " + string(of), hidden: hidden, looks: c.unevaluated, steps: maxSteps}
+// errCanceled ends a check whose context has ended.
+var errCanceled = errors.New("the check was canceled")
+
+// apply holds a value against a schema of a tenant. The error is that of the context.
+func apply(ctx context.Context, c *compiled, of ledger.Tenant, v ledger.Value, hidden bool) (found []Violation, more int, err error) {
+	k := &check{ctx: ctx, of: " of " + string(of), hidden: hidden, looks: c.unevaluated, steps: maxSteps}
 	defer func() {
 		switch p := recover(); p {
 		case nil:
+		case errCanceled:
+			found, more, err = nil, 0, context.Cause(ctx)
 		case errSteps, errNumber:
 			k.at = nil
 			k.found = []Violation{k.violation(c.root, "", p.(error).Error(), nil)}
@@ -60,12 +75,13 @@ func apply(c *compiled, of ledger.Tenant, v ledger.Value, hidden bool) (found []
 			panic(p)
 		}
 	}()
+	k.spend(len(v) / bytesAStep)
 	value, err := decode(v)
 	if err != nil { // JSON may be nested deeper than this decoder goes
-		return []Violation{k.violation(c.root, "", "is nested too deep to check", nil)}, 0
+		return []Violation{k.violation(c.root, "", "is nested too deep to check", nil)}, 0, nil
 	}
 	k.apply(c.root, value)
-	return k.found, k.more
+	return k.found, k.more, nil
 }
 
 // seen is what of an object or an array was looked at, for unevaluated...
@@ -88,7 +104,10 @@ func (s *seen) item(i int) {
 	s.items[i] = true
 }
 
-func (s *seen) add(other seen) {
+// merge adds to what was looked at. Names are merged once for each schema on the way up,
+// so a chain of schemas pays for each.
+func (k *check) merge(s *seen, other seen) {
+	k.spend(stepsAName * (len(other.names) + len(other.items)))
 	for n := range other.names {
 		s.name(n)
 	}
@@ -101,6 +120,23 @@ func (k *check) spend(steps int) {
 	if k.steps -= steps; k.steps < 0 {
 		panic(errSteps)
 	}
+	if k.look -= steps; k.look <= 0 {
+		if k.look = stepsALook; k.ctx.Err() != nil {
+			panic(errCanceled)
+		}
+	}
+}
+
+// reports says whether a violation will be kept: where it is not, its text is not built.
+func (k *check) reports() bool { return k.quiet == 0 && len(k.found) < maxReport }
+
+// failLater is fail with a text that takes long to build.
+func (k *check) failLater(s *jsonschema.Schema, rule string, v any, why func() string) {
+	text := ""
+	if k.reports() {
+		text = why()
+	}
+	k.fail(s, rule, text, v)
 }
 
 // fail notes a violation.
@@ -189,13 +225,13 @@ func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
 		k.fail(s, "", "must not be there", v)
 		return looked, false
 	case s.Types != nil && !s.Types.IsEmpty() && !k.typed(s.Types.ToStrings(), v):
-		k.fail(s, "type", "must be of type "+strings.Join(s.Types.ToStrings(), " or "), v)
+		k.failLater(s, "type", v, func() string { return "must be of type " + strings.Join(s.Types.ToStrings(), " or ") })
 		return looked, false
 	case s.Const != nil && !k.same(v, *s.Const):
 		k.fail(s, "const", "must be what const says", v)
 		return looked, false
 	case s.Enum != nil && !slices.ContainsFunc(s.Enum.Values, func(e any) bool { return k.same(v, e) }):
-		k.fail(s, "enum", "must be one of "+choices(s.Enum.Values), v)
+		k.failLater(s, "enum", v, func() string { return "must be one of " + choices(s.Enum.Values) })
 		return looked, false
 	}
 	ok = k.applicators(s, v, &looked)
@@ -211,7 +247,7 @@ func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
 	}
 	if s.Format != nil {
 		if text, is := v.(string); is {
-			k.spend(1 + len(text)/bytesAStep)
+			k.spend(formatSteps(s.Format.Name, text))
 		}
 		if s.Format.Validate(v) != nil {
 			k.fail(s, "format", "must be a "+s.Format.Name, v)
@@ -221,13 +257,22 @@ func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
 	return looked, ok
 }
 
+// formatSteps is what a format costs. A regular expression is compiled, and a repetition of
+// a few bytes makes a program of a thousand instructions.
+func formatSteps(format, text string) int {
+	if format == "regex" {
+		return 1 + len(text)*200
+	}
+	return 1 + len(text)/4
+}
+
 // applicators are those that apply to the value itself.
 func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	ok := true
 	must := func(next *jsonschema.Schema) {
 		l, fine := k.apply(next, v)
 		if ok = ok && fine; fine {
-			looked.add(l)
+			k.merge(looked, l)
 		}
 	}
 	if s.Ref != nil {
@@ -241,7 +286,7 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 			k.fail(s, "anyOf", "must be as one of anyOf wants it", v)
 			ok = false
 		}
-		looked.add(l)
+		k.merge(looked, l)
 	}
 	if n, l := k.count(s.OneOf, v); len(s.OneOf) > 0 {
 		switch {
@@ -252,7 +297,7 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 			k.fail(s, "oneOf", "must be as just one of oneOf wants it, and is as "+strconv.Itoa(n)+" do", v)
 			ok = false
 		default:
-			looked.add(l)
+			k.merge(looked, l)
 		}
 	}
 	if s.Not != nil {
@@ -264,7 +309,7 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	if s.If != nil {
 		l, fine := k.ok(s.If, v)
 		if fine {
-			looked.add(l)
+			k.merge(looked, l)
 		}
 		if next := s.Then; fine && next != nil {
 			must(next)
@@ -282,7 +327,7 @@ func (k *check) count(all []*jsonschema.Schema, v any) (n int, looked seen) {
 	for _, s := range all {
 		if l, ok := k.ok(s, v); ok {
 			n++
-			looked.add(l)
+			k.merge(&looked, l)
 		}
 	}
 	return n, looked

@@ -1,6 +1,9 @@
 package schema
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +81,10 @@ func FuzzDocument(f *testing.F) {
 		s := alone(string(d))
 		if s.compile("p").err == nil {
 			for _, hidden := range []bool{false, true} {
-				found, _ := s.Check("p", v, hidden)
+				found, _, err := s.Check(t.Context(), "p", v, hidden)
+				if err != nil {
+					t.Fatal(err)
+				}
 				for _, w := range found {
 					if hidden && w.Found != `"***"` {
 						t.Errorf("a secret's %v", w)
@@ -148,7 +154,10 @@ func FuzzSameAsTheLibrary(f *testing.F) {
 		if err != nil {
 			return
 		}
-		found, _ := apply(c, "acme", v, false)
+		found, _, err := apply(t.Context(), c, "acme", v, false)
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, w := range found {
 			if w.Why == errSteps.Error() || w.Why == errNumber.Error() {
 				return
@@ -186,6 +195,14 @@ func TestHostileDocuments(t *testing.T) {
 		{"deeper than documents may be", strings.Repeat(`{"not":`, 101) + `true` + strings.Repeat(`}`, 101), `1`, "nested deeper"},
 		{"more than documents may hold", `{"enum":[` + strings.Repeat(`1,`, maxNodes) + `1]}`, `1`, "holds more than"},
 		{"a large document", `{"title":"` + strings.Repeat("a", MaxDocument) + `"}`, `1`, "more than 65536"},
+		{"names that are merged by a chain of schemas", chain(900), names(1500), "takes too long"},
+		{"a short chain of schemas", chain(9), names(1500), ""},
+		{"names that are sorted by each of many", `{"allOf":[` + strings.Repeat(`{"propertyNames":true},`, 900) + `true]}`, names(1500), "takes too long"},
+		{"a small number in the document", `{"maximum":1.7e-999}`, `1`, "exponent beyond"},
+		{"numbers with many bits", `{"items":{"allOf":[` + strings.Repeat(`{"multipleOf":1e-400},`, 500) + `true]}}`, ledger.Value("[" + strings.Repeat("1e400,", 200) + "1]"), "takes too long"},
+		{"numbers that are large", `{"items":{"minimum":1e308}}`, ledger.Value("[" + strings.Repeat("1e308,", 200) + "1e308]"), ""},
+		{"a regular expression as a value", `{"format":"regex"}`, ledger.Value(`"` + strings.Repeat(".{999}", 2000) + `"`), "takes too long"},
+		{"a short regular expression", `{"format":"regex"}`, `"^[a-z]{1,9}$"`, ""},
 		{"a dynamic reference", `{"$dynamicRef":"#x","$dynamicAnchor":"x"}`, `1`, "$dynamicRef"},
 		{"a draft by its name", `{"$ref":"http://json-schema.org/draft-07/schema"}`, `1`, "another draft"},
 		{"elements that are the same, by meaning", `{"uniqueItems":true}`, `[1,{"a":[1.0],"b":2},{"b":2e0,"a":[1]}]`, "must not have an element twice"},
@@ -198,7 +215,10 @@ func TestHostileDocuments(t *testing.T) {
 				}
 				return
 			}
-			found, _ := s.Check("p", tc.value, false)
+			found, _, err := s.Check(t.Context(), "p", tc.value, false)
+			if err != nil {
+				t.Fatal(err)
+			}
 			switch {
 			case tc.want == "" && len(found) > 0:
 				t.Errorf("%v", found)
@@ -215,4 +235,45 @@ func manyPatterns() string {
 		b.WriteString(`{"pattern":"a{990}` + itoa(i) + `"},`)
 	}
 	return b.String()
+}
+
+// chain is a schema that leads to one of properties through n others, and asks at its end
+// which of them were looked at.
+func chain(n int) string {
+	var b strings.Builder
+	b.WriteString(`{"$ref":"#/$defs/0","unevaluatedProperties":false,"$defs":{`)
+	for i := range n {
+		fmt.Fprintf(&b, `"%d":{"$ref":"#/$defs/%d"},`, i, i+1)
+	}
+	fmt.Fprintf(&b, `"%d":{"additionalProperties":true}}}`, n)
+	return b.String()
+}
+
+// names is an object with n members.
+func names(n int) ledger.Value {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, `,"n%d":1`, i)
+	}
+	return ledger.Value("{" + b.String()[1:] + "}")
+}
+
+// A check ends with its context, also in the middle of a value.
+func TestCheck_EndsWithItsContext(t *testing.T) {
+	s := alone(bomb())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found, _, err := s.Check(ctx, "p", "1", false); !errors.Is(err, context.Canceled) || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+	small := &check{ctx: ctx, steps: maxSteps, look: stepsALook}
+	defer func() {
+		if p := recover(); p != errCanceled {
+			t.Errorf("%v after %d steps", p, maxSteps-small.steps)
+		}
+	}()
+	for range stepsALook + 1 {
+		small.spend(1)
+	}
+	t.Error("the check goes on")
 }

@@ -57,15 +57,17 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	if err != nil {
 		return fmt.Errorf("find out which keys are secret: %w", err)
 	}
-	begun := time.Now()
+	values, done := context.WithTimeout(ctx, maxTime)
+	defer done()
 	for i, c := range plain {
 		if c.Delete || c.Key.Reserved() {
 			continue
 		}
-		if time.Since(begun) > maxTime {
-			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("the values take more than %s to check: make the schemas simpler, or split the change set", maxTime))
-		}
-		if err := f.value(ctx, &wrong, table, cs, fmt.Sprintf("changes[%d].value", i), c); err != nil {
+		field := fmt.Sprintf("changes[%d].value", i)
+		switch err := f.value(values, &wrong, table, cs, field, c); {
+		case values.Err() != nil && ctx.Err() == nil:
+			return ledger.Invalid(field, fmt.Sprintf("the values take more than %s to check: make the schemas simpler, or split the change set", maxTime))
+		case err != nil:
 			return err
 		}
 	}
@@ -170,7 +172,10 @@ func (s *Source) violations(ctx context.Context, table *routes.Table, viewer led
 		if err != nil || !ok {
 			return nil, true, err
 		}
-		found, _ := set.Check(k, plain, hidden)
+		found, _, err := set.Check(ctx, k, plain, hidden)
+		if err != nil {
+			return nil, true, err
+		}
 		all = append(all, found...)
 	}
 	return all, true, nil

@@ -35,13 +35,19 @@ func (k *check) typed(types []string, v any) bool {
 
 // rational is a number's exact value; what cannot be compared ends the check.
 func (k *check) rational(n json.Number) *big.Rat {
-	k.spend(1 + len(n)/8)
 	r, err := rational(n)
 	if err != nil {
 		panic(errNumber)
 	}
+	k.spend(1 + bits(r)/bitsAStep)
 	return r
 }
+
+// bitsAStep is how much of an exact number one step counts: an exponent of a few bytes
+// makes more than a thousand.
+const bitsAStep = 64
+
+func bits(r *big.Rat) int { return r.Num().BitLen() + r.Denom().BitLen() }
 
 // object holds an object's members against a schema.
 func (k *check) object(s *jsonschema.Schema, obj map[string]any, looked *seen) bool {
@@ -57,6 +63,7 @@ func (k *check) object(s *jsonschema.Schema, obj map[string]any, looked *seen) b
 		fail("maxProperties", fmt.Sprintf("must have at most %s, and has %d", many(*s.MaxProperties, "member"), len(obj)))
 	}
 	k.required("required", obj, s.Required, fail)
+	k.spend(stepsAName * (len(s.DependentRequired) + len(s.DependentSchemas) + len(s.Dependencies)))
 	for _, name := range slices.Sorted(maps.Keys(s.DependentRequired)) {
 		if _, there := obj[name]; there {
 			k.required("dependentRequired", obj, s.DependentRequired[name], fail)
@@ -65,7 +72,7 @@ func (k *check) object(s *jsonschema.Schema, obj map[string]any, looked *seen) b
 	dependent := func(next *jsonschema.Schema) {
 		l, fine := k.apply(next, obj)
 		if ok = ok && fine; fine {
-			looked.add(l)
+			k.merge(looked, l)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.DependentSchemas)) {
@@ -87,6 +94,7 @@ func (k *check) object(s *jsonschema.Schema, obj map[string]any, looked *seen) b
 	if !k.wantsMembers(s) {
 		return ok
 	}
+	k.spend(stepsAName * len(obj))
 	names := slices.Sorted(maps.Keys(obj))
 	for _, name := range names {
 		ok = k.member(s, name, obj[name], looked) && ok
@@ -112,13 +120,19 @@ func (k *check) required(rule string, obj map[string]any, names []string, fail f
 	k.spend(len(names))
 	var missing []string
 	for _, name := range names {
-		if _, there := obj[name]; !there {
-			missing = append(missing, strconv.Quote(clip(name)))
+		if _, there := obj[name]; !there && len(missing) < maxReport {
+			if missing = append(missing, name); !k.reports() {
+				break
+			}
 		}
 	}
-	if len(missing) > 0 {
-		fail(rule, "must have "+strings.Join(missing[:min(len(missing), maxReport)], ", "))
+	if len(missing) == 0 {
+		return
 	}
+	for i, name := range missing {
+		missing[i] = strconv.Quote(clip(name))
+	}
+	fail(rule, "must have "+strings.Join(missing, ", "))
 }
 
 func (k *check) member(s *jsonschema.Schema, name string, v any, looked *seen) bool {
@@ -180,6 +194,10 @@ func (k *check) array(s *jsonschema.Schema, list []any, looked *seen) bool {
 		fail("uniqueItems", "must not have an element twice")
 	}
 	index := func(i int) token { return token{strconv.Itoa(i), true} }
+	if len(s.PrefixItems) == 0 && s.Items2020 == nil && s.Contains == nil && s.UnevaluatedItems == nil {
+		return ok
+	}
+	k.spend(len(list))
 	for i, v := range list {
 		switch {
 		case i < len(s.PrefixItems):
@@ -260,9 +278,16 @@ func (k *check) number(s *jsonschema.Schema, n json.Number) bool {
 		return true
 	}
 	r, ok := k.rational(n), true
+	if s.MultipleOf != nil { // a division costs more than a comparison
+		k.spend(4 * (bits(r) + bits(s.MultipleOf)) / bitsAStep)
+	}
 	hold := func(rule, why string, bound *big.Rat, fine func() bool) {
-		if bound != nil && !fine() {
-			k.fail(s, rule, why+" "+decimal(bound), n)
+		if bound == nil {
+			return
+		}
+		k.spend(bits(bound) / bitsAStep)
+		if !fine() {
+			k.failLater(s, rule, n, func() string { return why + " " + decimal(bound) })
 			ok = false
 		}
 	}

@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Numbers that are compared have at most so many digits, and no larger exponent: what
-// is beyond takes minutes to write out.
-const maxDigits, maxExponent = 1000, 1000
+// Numbers that are compared have at most so many characters before the exponent, and no
+// larger exponent. Every float64 is within, and what is beyond takes long to compare.
+const maxDigits, maxExponent = 1000, 400
 
-var errNumber = errors.New("the number has more than 1,000 digits, or an exponent beyond 1,000: it cannot be compared")
+var errNumber = errors.New("the number has more than 1,000 digits, or an exponent beyond 400: it cannot be compared")
 
 // rational is a number's exact value.
 func rational(n json.Number) (*big.Rat, error) {

@@ -121,7 +121,7 @@ func (w *world) replay(t *rapid.T, tenant ledger.Tenant, lenient bool) {
 			if strings.HasPrefix(e.Key, "_") || lenient && e.Revision != rev {
 				return true
 			}
-			if found, _ := set.Check(ledger.Key(e.Key), ledger.Value(e.Value), false); len(found) > 0 {
+			if found, _, err := set.Check(t.Context(), ledger.Key(e.Key), ledger.Value(e.Value), false); err != nil || len(found) > 0 {
 				t.Errorf("%s%s has %s = %s, set by %s: %v", tenant, rev, e.Key, e.Value, e.Revision, found)
 			}
 			return true

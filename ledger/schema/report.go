@@ -10,7 +10,7 @@ import (
 
 // Value holds a value against the schemas that are in force for a key at a tenant's head.
 // schemas is how many those are.
-func (s *Source) Value(t ledger.Tenant, v *replica.View, k ledger.Key, value ledger.Value) (found []Violation, schemas int, err error) {
+func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k ledger.Key, value ledger.Value) (found []Violation, schemas int, err error) {
 	own, platform, err := s.both(t, v)
 	if err != nil {
 		return nil, 0, err
@@ -22,7 +22,10 @@ func (s *Source) Value(t ledger.Tenant, v *replica.View, k ledger.Key, value led
 	for _, set := range []*Set{platform, own} {
 		if _, ok := set.For(k); ok {
 			schemas++
-			more, _ := set.Check(k, value, table.Secret(k))
+			more, _, err := set.Check(ctx, k, value, table.Secret(k))
+			if err != nil {
+				return nil, 0, err
+			}
 			found = append(found, more...)
 		}
 	}

@@ -17,6 +17,7 @@ func (k *check) same(a, b any) bool {
 		if !ok || len(a) != len(b) {
 			return false
 		}
+		k.spend(stepsAName * len(a))
 		for name, v := range a {
 			if w, there := b[name]; !there || !k.same(v, w) {
 				return false
@@ -75,6 +76,7 @@ func (k *check) meaning(b *strings.Builder, v any) {
 		b.WriteByte(']')
 	case map[string]any:
 		b.WriteByte('{')
+		k.spend(stepsAName * len(v))
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			k.spend(1 + len(name)/bytesAStep)
 			b.WriteString(strconv.Quote(name))

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"context"
 	"maps"
 	"slices"
 	"strings"
@@ -90,17 +91,18 @@ func (s *Set) compile(p ledger.Prefix) *compiled {
 }
 
 // Check holds a value against the schema that is in force for its key. hidden says that
-// it is a secret. more counts violations that are not named.
-func (s *Set) Check(k ledger.Key, v ledger.Value, hidden bool) (found []Violation, more int) {
+// it is a secret. more counts violations that are not named. The error is that of the
+// context, which is looked at within a value.
+func (s *Set) Check(ctx context.Context, k ledger.Key, v ledger.Value, hidden bool) (found []Violation, more int, err error) {
 	d, ok := s.For(k)
 	if !ok {
-		return nil, 0
+		return nil, 0, nil
 	}
 	c := s.compile(d.Prefix)
 	if c.err != nil { // it was good for whoever set it: a newer version, or an older one
-		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
+		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0, nil
 	}
-	return apply(c, s.tenant, v, hidden)
+	return apply(ctx, c, s.tenant, v, hidden)
 }
 
 // seenBy is the part of the set that a viewer sees: the documents for keys that it may read,

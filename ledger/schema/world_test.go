@@ -45,7 +45,7 @@ func startWith(tb testing.TB, s *journal.Server, table *routes.Table) *world {
 		return w.Journal.OpenNotes(tb.Context(), journal.Keys)
 	}})
 	w.source = schema.NewSource(w.Replica, inForce, w.keys)
-	w.ledger = ledger.New(ledger.Config{Journal: w.Journal, Replica: w.Replica, Seal: w.keys.Seal, Schemas: w.source})
+	w.ledger = ledger.New(ledger.Config{Journal: w.Journal, Replica: w.Replica, Seal: w.keys.Seal, SealedFrom: w.keys.SealedFrom, Schemas: w.source})
 	tb.Cleanup(w.ledger.Close)
 	return w
 }

@@ -189,6 +189,15 @@ func (k *Keyring) Reveal(ctx context.Context, t ledger.Tenant, key ledger.Key, v
 	return ledger.Value(plain), nil
 }
 
+// SealedFrom is a ledger's Config.SealedFrom: it opens the stored value.
+func (k *Keyring) SealedFrom(ctx context.Context, t ledger.Tenant, key ledger.Key, stored, plain ledger.Value) (bool, error) {
+	v, err := k.Reveal(ctx, t, key, stored)
+	if errors.Is(err, ErrDestroyed) {
+		return true, nil
+	}
+	return v == plain, err
+}
+
 // bound is what a value is encrypted with, so that it decrypts nowhere else. The
 // revision is not in it: a rollback sets the value again.
 func (k *Keyring) bound(t ledger.Tenant, key ledger.Key) ([]byte, error) {

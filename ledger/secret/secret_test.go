@@ -66,7 +66,7 @@ func startWith(t testing.TB, s *journal.Server, kek secret.KEK, between func(sec
 			return between(keys), err
 		},
 	})
-	p.ledger = ledger.New(ledger.Config{Journal: p.Journal, Replica: p.Replica, Seal: p.ring.Seal})
+	p.ledger = ledger.New(ledger.Config{Journal: p.Journal, Replica: p.Replica, Seal: p.ring.Seal, SealedFrom: p.ring.SealedFrom})
 	t.Cleanup(p.ledger.Close)
 	return p
 }
@@ -479,4 +479,53 @@ func BenchmarkKeyring(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A request that sets secrets can be repeated, with the same ones only, and nothing in
+// the journal tells what they are.
+func TestCommit_RequestIDWithSecrets(t *testing.T) {
+	p := start(t, ledgertest.Server(t), newKEK(t))
+	request := func(secret ledger.Value) (ledger.Result, error) {
+		return p.ledger.Commit(t.Context(), "acme", ledger.ChangeSet{
+			Author: "ann", RequestID: "r1", Changes: []ledger.Change{{Key: "s/a", Value: secret}, {Key: "open/a", Value: "1"}},
+		})
+	}
+	first, err := request(`"hunter2"`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := request(`"hunter2"`); err != nil || again.ID != first.ID || !again.Repeated {
+		t.Errorf("again: %v, %v", again, err)
+	}
+	var reused *ledger.RequestError
+	if _, err := request(`"hunter3"`); !errors.As(err, &reused) {
+		t.Errorf("with another secret: %v, want a RequestError", err)
+	}
+	other := ledger.ChangeSet{Author: "ann", RequestID: "r2", Changes: []ledger.Change{{Key: "s/a", Value: `"hunter4"`}, {Key: "open/a", Value: "1"}}, AllowEmpty: true}
+	if _, err := p.ledger.Commit(t.Context(), "acme", other); err != nil {
+		t.Fatal(err)
+	}
+	v, err := p.Replica.View("acme", replica.At{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	var hashes [][]byte
+	for rev := range 2 {
+		c, err := v.Commit(ledger.Revision(rev + 1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hashes = append(hashes, c.RequestHash)
+	}
+	if len(hashes[0]) == 0 || !bytes.Equal(hashes[0], hashes[1]) {
+		t.Errorf("the hash of a request depends on its secrets: %x, %x", hashes[0], hashes[1])
+	}
+	// Nothing can be compared with what was destroyed: the first outcome stays.
+	if _, _, err := p.ring.Shred(t.Context(), p.ledger, "acme", "olga"); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := request(`"hunter2"`); err != nil || again.ID != first.ID {
+		t.Errorf("after it was shredded: %v, %v", again, err)
+	}
 }

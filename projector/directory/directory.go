@@ -66,6 +66,7 @@ const (
 
 // Sink is a directory that is written to.
 type Sink struct {
+	name  string
 	root  string
 	epoch ledger.Epoch
 	mode  fs.FileMode // of files
@@ -86,8 +87,7 @@ var _ projector.Store = (*Sink)(nil)
 
 // settings of a sink in the routes.
 type settings struct {
-	// Path of the folder, the sink's name by default. One that is not absolute is
-	// below Settings.Dir.
+	// Path of the folder, the sink's name by default; see Settings.Directory.
 	Path string `json:"path"`
 	// Mode of files in octal, 0600 by default; who may read a file may enter its
 	// folders.
@@ -138,19 +138,20 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !filepath.IsAbs(set.Path) {
-		set.Path = filepath.Join(s.Dir, set.Path)
+	root, err := s.Directory(set.Path)
+	if err != nil {
+		return nil, err
 	}
 	if s.Log == nil {
 		s.Log = slog.New(slog.DiscardHandler)
 	}
 	d := &Sink{
-		root: set.Path, epoch: s.Epoch, mode: mode, log: s.Log,
+		name: s.Name, root: root, epoch: s.Epoch, mode: mode, log: s.Log,
 		scans: rate.NewLimiter(scanRate, int(scanRate)/10), tenants: make(map[ledger.Tenant]*tenant),
 	}
 	d.builds = newTurns(longBuildRest)
 	d.rounds = newRounds(func(paths []string) error { return flush(d.root, paths) })
-	if err := d.makeFolder(d.root); err != nil {
+	if err := d.openRoot(); err != nil {
 		return nil, fmt.Errorf("open sink %s: %w", s.Name, err)
 	}
 	if d.folds, err = folds(d.root); err != nil {

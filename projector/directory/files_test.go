@@ -178,12 +178,12 @@ func TestSettingsAreChecked(t *testing.T) {
 		`{"folder":"/srv"}`:        "unknown",
 		`{"path":"/dev/null/sub"}`: "not a directory",
 	} {
-		if _, err := open(t.Context(), projector.Settings{Dir: t.TempDir(), JSON: []byte(json)}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := open(t.Context(), projector.Settings{Local: true, Dir: t.TempDir(), JSON: []byte(json)}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", json, err, want)
 		}
 	}
 	elsewhere := filepath.Join(t.TempDir(), "a", "b")
-	if _, err := open(t.Context(), projector.Settings{Dir: "/nowhere", JSON: fmt.Appendf(nil, `{"path":%q}`, elsewhere)}); err != nil {
+	if _, err := open(t.Context(), projector.Settings{Local: true, Dir: "/nowhere", JSON: fmt.Appendf(nil, `{"path":%q}`, elsewhere)}); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(elsewhere); err != nil || !info.IsDir() {

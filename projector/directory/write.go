@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -52,6 +53,11 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	tr, err := s.tree(writes[0].Tenant)
 	if err != nil {
 		return nil, err
+	}
+	if _, err := os.Lstat(s.root); errors.Is(err, fs.ErrNotExist) { // deleted by hand
+		if err := s.openRoot(); err != nil {
+			return nil, err
+		}
 	}
 	if err := errors.Join(s.makeFolder(tr.dir), os.Chmod(tr.dir, s.folderMode())); err != nil {
 		return nil, err

@@ -118,7 +118,7 @@ func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, e
 	if err != nil {
 		return nil, false, err
 	}
-	account, err := set.Account.Load(ctx)
+	account, err := set.Account.Load(ctx, cfg)
 	if err != nil {
 		return nil, false, err
 	}

@@ -35,7 +35,7 @@ func open(t testing.TB, endpoint, table, more string) projector.Store {
 }
 
 func settings(endpoint, table, more string) projector.Settings {
-	return projector.Settings{Name: "dynamodb", Epoch: epoch, JSON: fmt.Appendf(nil, `{"endpoint": %q, "table": %q, "create": true %s}`, endpoint, table, more)}
+	return projector.Settings{Name: "dynamodb", Local: true, Epoch: epoch, JSON: fmt.Appendf(nil, `{"endpoint": %q, "table": %q, "create": true %s}`, endpoint, table, more)}
 }
 
 // client is somebody else's.

@@ -54,7 +54,7 @@ func TestOpenRefuses(t *testing.T) {
 		`{"table": "x", "layout": {"prefix": "a b"}}`:                           "prefix",
 		`{"table": "x", "layout": {"preset": "aws-sample", "sort_value": "a"}}`: "{path}",
 	} {
-		_, err := dynamodb.Open(t.Context(), projector.Settings{Name: "d", JSON: fmt.Appendf(nil, `{"endpoint": %q, %s`, endpoint, json[1:])})
+		_, err := dynamodb.Open(t.Context(), projector.Settings{Name: "d", Local: true, JSON: fmt.Appendf(nil, `{"endpoint": %q, %s`, endpoint, json[1:])})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", json, err, want)
 		}

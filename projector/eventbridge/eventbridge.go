@@ -98,7 +98,7 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := set.Account.Load(ctx)
+	cfg, err := set.Account.Load(ctx, s)
 	if err != nil {
 		return nil, err
 	}

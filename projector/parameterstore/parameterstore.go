@@ -178,7 +178,7 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	if err != nil || recreateAfter < 0 {
 		return wrong(fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter))
 	}
-	account, err := set.Account.Load(ctx)
+	account, err := set.Account.Load(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

@@ -81,7 +81,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	ring := secrets.New(secrets.Config{KEK: kek, Replica: n.Replica, Routes: source, Keys: func() (secrets.Keys, error) {
 		return n.Journal.OpenNotes(context.Background(), journal.Keys)
 	}})
-	l := ledger.New(ledger.Config{Journal: n.Journal, Replica: n.Replica, Seal: ring.Seal})
+	l := ledger.New(ledger.Config{Journal: n.Journal, Replica: n.Replica, Seal: ring.Seal, SealedFrom: ring.SealedFrom})
 	t.Cleanup(l.Close)
 	set := func(tenant ledger.Tenant, key ledger.Key, v string) {
 		t.Helper()
@@ -93,7 +93,8 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	set("acme-corp", "imported/from", `"aws-sample"`)
 	p, err := projector.Start(t.Context(), projector.Config{
 		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: l, Routes: source, Secrets: ring, Alone: true,
-		Kinds: map[string]projector.Kind{"parameterstore": parameterstore.Open},
+		Destinations: projector.Destinations{Endpoints: []string{aws.URL}, Secrets: []string{"parameterstore"}},
+		Kinds:        map[string]projector.Kind{"parameterstore": parameterstore.Open},
 	})
 	if err != nil {
 		t.Fatal(err)

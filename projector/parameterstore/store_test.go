@@ -39,7 +39,7 @@ func start(t testing.TB) *fakeaws.Server {
 
 // settings are those of a sink that need not wait, and may say more.
 func settings(aws *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
-	return projector.Settings{Name: "params", Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
+	return projector.Settings{Name: "params", Local: true, Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
 		`{"endpoint": %q, "region": %q, "rate": 200, "reads": 100000, "recreate_after": "0s" %s}`, aws.URL, fakeaws.Region, more)}
 }
 
@@ -596,7 +596,7 @@ func TestOpenRefuses(t *testing.T) {
 	} {
 		text := strings.Replace(string(settings(aws, epoch, more).JSON), `"recreate_after": "0s" , "recreate_after"`, `"recreate_after"`, 1)
 		text = strings.Replace(text, `"rate": 200, `, "", 1)
-		_, err := parameterstore.Open(t.Context(), projector.Settings{Name: "params", JSON: []byte(text)})
+		_, err := parameterstore.Open(t.Context(), projector.Settings{Name: "params", Local: true, JSON: []byte(text)})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", more, err, want)
 		}

@@ -41,7 +41,7 @@ func start(t testing.TB, versioned bool) *fakeaws.Server {
 
 // settings may say more than where the bucket is.
 func settings(server *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
-	return projector.Settings{Name: "blobs", Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
+	return projector.Settings{Name: "blobs", Local: true, Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
 		`{"bucket": %q, "endpoint": %q, "region": %q, "reads": 100000 %s}`, bucket, server.URL, fakeaws.Region, more)}
 }
 
@@ -241,7 +241,7 @@ func TestSettings(t *testing.T) {
 		`{"bucket":"b","external_id":"x"}`:   "role_arn",
 		`{"bucket":"b","role_arn":"me"}`:     "role_arn",
 	} {
-		_, err := s3.Open(t.Context(), projector.Settings{Name: "blobs", JSON: []byte(text)})
+		_, err := s3.Open(t.Context(), projector.Settings{Name: "blobs", Local: true, JSON: []byte(text)})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}

@@ -83,7 +83,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	account, err := set.Account.Load(ctx)
+	account, err := set.Account.Load(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

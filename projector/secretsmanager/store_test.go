@@ -39,7 +39,7 @@ func start(t testing.TB) *fakeaws.Server {
 
 // settings are those of a sink that need not wait, and may say more.
 func settings(server *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
-	return projector.Settings{Name: "secrets", Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
+	return projector.Settings{Name: "secrets", Local: true, Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
 		`{"endpoint": %q, "region": %q, "rate": 100000, "reads": 100000 %s}`, server.URL, fakeaws.Region, more)}
 }
 
@@ -293,7 +293,7 @@ func TestSettings(t *testing.T) {
 		`{}`: "", `{"prefix":"a/b","strip":"secret_config_","recovery_days":30,"rate":1.5,"reads":3}`: "",
 		`{"recovery_days":3}`: "recovery_days", `{"rate":-1}`: "rate", `{"prefix":"/"}`: "prefix", `{"strip":" "}`: "strip", `{"tags":{"aws:x":""}}`: "tags", `{"bucket":"b"}`: "bucket",
 	} {
-		_, err := secretsmanager.Open(t.Context(), projector.Settings{Name: "secrets", JSON: []byte(text)})
+		_, err := secretsmanager.Open(t.Context(), projector.Settings{Name: "secrets", Local: true, JSON: []byte(text)})
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}

@@ -8,26 +8,32 @@ import (
 
 // Link is a login that works once, for whoever has seen the code.
 type Link struct {
-	code  string
-	mu    sync.Mutex // guards token
-	token string     // empty when it was used
+	code string
+	mu   sync.Mutex             // guards mint
+	mint func() (string, error) // nil when it was used
 }
 
-// NewLink makes a link that logs the holder of the token in.
-func NewLink(token string) *Link { return &Link{code: rand.Text(), token: token} }
+// NewLink makes a link that logs its visitor in with a token that is made then, so that
+// a session is not longer than it must be.
+func NewLink(mint func() (string, error)) *Link { return &Link{code: rand.Text(), mint: mint} }
 
 // Code is what the link has in it.
 func (l *Link) Code() string { return l.code }
 
-// Use returns the token for the code, the first time; empty for any other code, and
+// Use returns a token for the code, the first time; empty for any other code, and
 // after that.
-func (l *Link) Use(code string) string {
+func (l *Link) Use(code string) (string, error) {
 	if l == nil || subtle.ConstantTimeCompare([]byte(code), []byte(l.code)) != 1 {
-		return ""
+		return "", nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	token := l.token
-	l.token = ""
-	return token
+	if l.mint == nil {
+		return "", nil
+	}
+	token, err := l.mint()
+	if err == nil {
+		l.mint = nil
+	}
+	return token, err
 }

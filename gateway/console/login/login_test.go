@@ -74,22 +74,23 @@ func TestConsolesOfOneMachineAreToldApart(t *testing.T) {
 }
 
 func TestALinkWorksOnce(t *testing.T) {
-	l := NewLink("the token")
+	made := 0
+	l := NewLink(func() (string, error) { made++; return "the token", nil })
 	if len(l.Code()) < 26 {
 		t.Errorf("a code of %d letters can be guessed", len(l.Code()))
 	}
 	for _, wrong := range []string{"", "x", l.Code() + "x", l.Code()[1:], strings.ToLower(l.Code())} {
-		if got := l.Use(wrong); got != "" {
+		if got, _ := l.Use(wrong); got != "" || made > 0 {
 			t.Errorf("the code %q gives %q", wrong, got)
 		}
 	}
-	if got := l.Use(l.Code()); got != "the token" {
+	if got, err := l.Use(l.Code()); got != "the token" || err != nil {
 		t.Errorf("the link gives %q", got)
 	}
-	if got := l.Use(l.Code()); got != "" {
+	if got, _ := l.Use(l.Code()); got != "" || made != 1 {
 		t.Errorf("the link gives %q a second time", got)
 	}
-	if got := (*Link)(nil).Use(""); got != "" {
+	if got, _ := (*Link)(nil).Use(""); got != "" {
 		t.Errorf("no link gives %q", got)
 	}
 }

@@ -6,11 +6,13 @@ package awssdk
 import (
 	"context"
 	"fmt"
+	"regexp"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	"github.com/stelehq/stele/projector"
 )
 
 // Account says where a service is and with which credentials it is called; a sink
@@ -30,10 +32,20 @@ type Account struct {
 	TenantSessions bool `json:"tenant_sessions,omitzero"`
 }
 
-// Load reads credentials and region.
-func (a Account) Load(ctx context.Context) (aws.Config, error) {
+// region is what a name of a region may be: it becomes part of a host name.
+var region = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
+// Load reads credentials and region. An endpoint that the process does not allow is an
+// error.
+func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, error) {
 	if err := a.check(); err != nil {
 		return aws.Config{}, err
+	}
+	if err := s.Endpoint(a.Endpoint); err != nil {
+		return aws.Config{}, err
+	}
+	if a.Region != "" && !region.MatchString(a.Region) {
+		return aws.Config{}, fmt.Errorf("settings of sink %s: %q is no AWS region: use a name such as eu-central-1", s.Name, a.Region)
 	}
 	var options []func(*config.LoadOptions) error
 	if a.Region != "" {

@@ -108,7 +108,7 @@ func TestTenantSessions_EachTenantsRequestsCarryItsTag(t *testing.T) {
 				{`"role_arn": "arn:aws:iam::210987654321:role/stele"`, false},
 				{`"role_arn": "arn:aws:iam::210987654321:role/stele", "external_id": "x", "tenant_sessions": true`, true},
 			} {
-				sink, err := kind.open(t.Context(), projector.Settings{Name: "sink", JSON: fmt.Appendf(nil, "{%s%s}", c.settings, kind.more)})
+				sink, err := kind.open(t.Context(), projector.Settings{Name: "sink", Local: true, JSON: fmt.Appendf(nil, "{%s%s}", c.settings, kind.more)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -141,7 +141,7 @@ func TestRoleOfATenant_DeniedForOne(t *testing.T) {
 				}
 				return operation == "DescribeEventBus" || by.Role == "arn:aws:iam::210987654321:role/stele-acme"
 			}})
-			sink, err := kind.open(t.Context(), projector.Settings{Name: "sink", JSON: fmt.Appendf(nil, `{"role_arn": "arn:aws:iam::210987654321:role/stele-{tenant}"%s}`, kind.more)})
+			sink, err := kind.open(t.Context(), projector.Settings{Name: "sink", Local: true, JSON: fmt.Appendf(nil, `{"role_arn": "arn:aws:iam::210987654321:role/stele-{tenant}"%s}`, kind.more)})
 			if err != nil {
 				t.Fatal(err)
 			}

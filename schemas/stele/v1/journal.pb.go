@@ -87,14 +87,18 @@ type Commit struct {
 	Time    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	Author  string                 `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
 	Message string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
-	// The writer's own name for this change set: a repeated request gets the
+	// The author's own name for this change set: a repeated request gets the
 	// first one's outcome.
 	RequestId string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Where the change set came from; absent for an ordinary write.
 	Origin  *Origin   `protobuf:"bytes,9,opt,name=origin,proto3" json:"origin,omitempty"`
 	Changes []*Change `protobuf:"bytes,10,rep,name=changes,proto3" json:"changes,omitempty"`
 	// The author is an operator of the ledger, who was acting for the tenant.
-	ByOperator    bool `protobuf:"varint,11,opt,name=by_operator,json=byOperator,proto3" json:"by_operator,omitempty"`
+	ByOperator bool `protobuf:"varint,11,opt,name=by_operator,json=byOperator,proto3" json:"by_operator,omitempty"`
+	// SHA-256 of what the request asked for, if it has an id: the same id with another
+	// content is an error. It covers message, keys, and the values that were not secret, but
+	// not the conditions. It is in the journal only; answers leave it out.
+	RequestHash   []byte `protobuf:"bytes,12,opt,name=request_hash,json=requestHash,proto3" json:"request_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -204,6 +208,13 @@ func (x *Commit) GetByOperator() bool {
 		return x.ByOperator
 	}
 	return false
+}
+
+func (x *Commit) GetRequestHash() []byte {
+	if x != nil {
+		return x.RequestHash
+	}
+	return nil
 }
 
 // Origin says where a commit came from when it was not an ordinary write.
@@ -733,7 +744,7 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\n" +
 	"\x16stele/v1/journal.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\"\n" +
 	"\x06Record\x12\x18\n" +
-	"\acommits\x18\x01 \x03(\fR\acommits\"\xe2\x02\n" +
+	"\acommits\x18\x01 \x03(\fR\acommits\"\x85\x03\n" +
 	"\x06Commit\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\fR\x05epoch\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -748,7 +759,8 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\achanges\x18\n" +
 	" \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vby_operator\x18\v \x01(\bR\n" +
-	"byOperator\"\xdb\x01\n" +
+	"byOperator\x12!\n" +
+	"\frequest_hash\x18\f \x01(\fR\vrequestHash\"\xdb\x01\n" +
 	"\x06Origin\x120\n" +
 	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
 	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +

@@ -35,8 +35,9 @@ type CommitRequest struct {
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
 	// The head's id, or its first 4 or more bytes. The head must also be this commit.
 	ExpectedHeadId []byte `protobuf:"bytes,9,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
-	// The caller's own name for this change set. A repeated request with the same
-	// id gets the outcome of the first one, always.
+	// The caller's own name for this change set; callers do not share ids. A repeated
+	// request with the same id gets the outcome of the first one, always, also if its
+	// conditions (preconditions, expected_head, allow_invalid, allow_empty) differ.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Time and author of the source. Needs the admin role.
 	Import *Import `protobuf:"bytes,6,opt,name=import,proto3" json:"import,omitempty"`

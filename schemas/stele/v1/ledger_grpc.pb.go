@@ -52,7 +52,9 @@ type LedgerClient interface {
 	//
 	// Errors: INVALID_ARGUMENT (with BadRequest) for a bad key, value or limit;
 	// FAILED_PRECONDITION (with PreconditionFailure) when an expectation does not
-	// hold; PERMISSION_DENIED without the writer role; UNAVAILABLE when the
+	// hold; ALREADY_EXISTS (reason REQUEST_ID_REUSED) when the caller has used the
+	// request_id for a change set with another message or other changes;
+	// PERMISSION_DENIED without the writer role; UNAVAILABLE when the
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
@@ -332,7 +334,9 @@ type LedgerServer interface {
 	//
 	// Errors: INVALID_ARGUMENT (with BadRequest) for a bad key, value or limit;
 	// FAILED_PRECONDITION (with PreconditionFailure) when an expectation does not
-	// hold; PERMISSION_DENIED without the writer role; UNAVAILABLE when the
+	// hold; ALREADY_EXISTS (reason REQUEST_ID_REUSED) when the caller has used the
+	// request_id for a change set with another message or other changes;
+	// PERMISSION_DENIED without the writer role; UNAVAILABLE when the
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)

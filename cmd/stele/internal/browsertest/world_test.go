@@ -94,7 +94,7 @@ func newWorld(t *testing.T, secure bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Console.Link = login.NewLink(w.Tokens["operator"])
+	cfg.Console.Link = login.NewLink(func() (string, error) { return w.Tokens["operator"], nil })
 	w.Link = w.URL + "/login?code=" + cfg.Console.Link.Code()
 	w.run(t, cfg)
 	return w

@@ -14,8 +14,9 @@ import (
 // Variables names and writes the settings below a prefix, sorted, as NAME=value.
 // The name is the rest of the key in upper case, with "_" for what a name cannot
 // have; a JSON string is given bare, all else as JSON. Two keys of one name are
-// an error, and so is a string with a zero byte.
-func Variables(prefix string, settings map[ledger.Key]ledger.Value) ([]string, error) {
+// an error, and so are a string with a zero byte and a name that changes how programs
+// load or run, unless it is allowed.
+func (n Names) Variables(prefix string, settings map[ledger.Key]ledger.Value) ([]string, error) {
 	keys := make([]string, 0, len(settings))
 	for k := range settings {
 		keys = append(keys, string(k))
@@ -24,9 +25,12 @@ func Variables(prefix string, settings map[ledger.Key]ledger.Value) ([]string, e
 	from := make(map[string]string, len(keys))
 	vars := make([]string, 0, len(keys))
 	for _, k := range keys {
-		name := Name(prefix, k)
+		name := n.Prefix + Name(prefix, k)
 		if other, taken := from[name]; taken {
 			return nil, fmt.Errorf("%s and %s would both be %s", other, k, name)
+		}
+		if err := n.check(k, name); err != nil {
+			return nil, err
 		}
 		from[name] = k
 		v := Bare(settings[ledger.Key(k)])

@@ -16,10 +16,11 @@ import (
 
 // fallback reads a sink for the gateway, of the settings that the routes have for it.
 type fallback struct {
-	sink    string
-	routes  *routes.Source
-	replica *replica.Replica
-	log     *slog.Logger
+	sink         string
+	destinations projector.Destinations
+	routes       *routes.Source
+	replica      *replica.Replica
+	log          *slog.Logger
 
 	mu     sync.Mutex       // guards the fields below
 	reader *dynamodb.Reader // nil until it is first needed
@@ -41,7 +42,9 @@ func (f *fallback) open(ctx context.Context) (*dynamodb.Reader, error) {
 	if f.reader != nil && f.opened == string(spec.Settings) {
 		return f.reader, nil
 	}
-	r, err := dynamodb.OpenReader(ctx, projector.Settings{Name: f.sink, Epoch: f.replica.Epoch(), JSON: spec.Settings, Log: f.log})
+	r, err := dynamodb.OpenReader(ctx, projector.Settings{
+		Name: f.sink, Epoch: f.replica.Epoch(), JSON: spec.Settings, Destinations: f.destinations, Local: f.destinations.Owns(spec), Log: f.log,
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -55,6 +55,8 @@ type Config struct {
 	// Listen is the gRPC address, HTTP that of metrics and health, and Web that of the
 	// console and the REST API, which the role gateway serves; empty for none.
 	Listen, HTTP, Web string
+	// AllowedHosts are names that HTTP and Web answer to; see checkHost.
+	AllowedHosts []string
 	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
 	// Connections limits those of gRPC callers.
@@ -91,6 +93,9 @@ type Config struct {
 	// Routes are in force for as long as the ledger has none of its own; nil for
 	// none.
 	Routes *routes.Table
+	// Destinations says where sinks may send data, and which may receive secrets. Local
+	// is filled in.
+	Destinations projector.Destinations
 	// SinkKeys is a folder with a file for each sink that signs what it sends; empty for
 	// sink-keys in Data. SinkPrivateAddresses lets webhooks go to private addresses.
 	SinkKeys             string
@@ -142,6 +147,7 @@ type attached struct {
 // with one elsewhere it may still be looking for it, and serves what its replica
 // holds. Call Run, which also closes it.
 func Start(ctx context.Context, cfg Config) (n *Node, err error) {
+	cfg.Destinations.Local = cfg.Routes
 	n = &Node{cfg: cfg}
 	defer func() {
 		if err != nil {
@@ -190,7 +196,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		gatewayConfig.Ledger = n.ledger
 	}
 	if cfg.Fallback != "" {
-		n.fallback = &fallback{sink: cfg.Fallback, routes: n.routes, replica: n.replica, log: cfg.Log}
+		n.fallback = &fallback{sink: cfg.Fallback, destinations: cfg.Destinations, routes: n.routes, replica: n.replica, log: cfg.Log}
 		gatewayConfig.Fallback, gatewayConfig.FallbackSink = n.fallback, cfg.Fallback
 	}
 	if n.grpc, err = net.Listen("tcp", cfg.Listen); err != nil {
@@ -270,7 +276,7 @@ const (
 func (n *Node) Run(ctx context.Context) error {
 	defer n.close()
 	admin := &http.Server{
-		Handler:     n.gateway.HTTP(),
+		Handler:     checkHost(n.http, n.cfg.AllowedHosts, n.gateway.HTTP()),
 		ReadTimeout: readHeaderTimeout, WriteTimeout: time.Minute, IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10,
 	}
 	group, ctx := errgroup.WithContext(ctx)

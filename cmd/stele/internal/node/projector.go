@@ -64,7 +64,8 @@ func (n *Node) project(ctx context.Context, a *attached) error {
 	var err error
 	a.projector, err = projector.Start(ctx, projector.Config{
 		Replica: n.replica, Journal: a.journal, Conn: a.conn, Ledger: l, Routes: n.routes, Kinds: sinkKinds,
-		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Keys: cmp.Or(n.cfg.SinkKeys, filepath.Join(n.cfg.Data, "sink-keys")), PrivateAddresses: n.cfg.SinkPrivateAddresses, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
+		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Destinations: n.cfg.Destinations,
+		Keys: cmp.Or(n.cfg.SinkKeys, filepath.Join(n.cfg.Data, "sink-keys")), PrivateAddresses: n.cfg.SinkPrivateAddresses, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the projector: %w", err)
@@ -87,7 +88,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
 		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), gateway.CheckPolicies),
-		Seal: n.secrets.Seal, Sealable: n.secrets.Sealable, Schemas: n.schemas,
+		Seal: n.secrets.Seal, SealedFrom: n.secrets.SealedFrom, Sealable: n.secrets.Sealable, Schemas: n.schemas,
 	})
 }
 

@@ -69,7 +69,7 @@ func (n *Node) openWeb() (err error) {
 	ctx, end := context.WithCancel(context.Background())
 	n.web.end = end
 	n.web.server = &http.Server{
-		Handler: rest.Exact(mux), BaseContext: func(net.Listener) context.Context { return ctx },
+		Handler: checkHost(n.web.listener, n.cfg.AllowedHosts, rest.Exact(mux)), BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(n.cfg.Log.Handler(), slog.LevelDebug), // of visitors who speak no TLS, and the like
 		ReadHeaderTimeout: readHeaderTimeout, WriteTimeout: webWriteTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxWebHeader,
 	}

@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"strings"
-	"unicode"
 
 	"charm.land/lipgloss/v2"
 	"github.com/charmbracelet/colorprofile"
@@ -64,6 +63,7 @@ func NewPrinter(w io.Writer, f Format) *Printer {
 	p := &Printer{Format: f, text: colorprofile.NewWriter(w, os.Environ()), raw: w}
 	if file, ok := w.(*os.File); ok && term.IsTerminal(file.Fd()) {
 		p.width, _, _ = term.GetSize(file.Fd())
+		p.text, p.raw = terminal{p.text, true}, terminal{w, false}
 	}
 	return p
 }
@@ -227,14 +227,4 @@ func Message(message string) (rows [][2]string) {
 		name = ""
 	}
 	return rows
-}
-
-// Plain is a text of somebody else's in one line that cannot steer a terminal.
-func Plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '�'
-		}
-		return r
-	}, s)
 }

@@ -80,9 +80,3 @@ func TestObjectsKeepTheirNumbers(t *testing.T) {
 		}
 	}
 }
-
-func TestSomebodysTextCannotSteerATerminal(t *testing.T) {
-	if got := Plain("a\x1b[31m\nü\u009b"); got != "a�[31m�ü�" {
-		t.Errorf("%q", got)
-	}
-}

@@ -50,7 +50,7 @@ func tokenMintCommand(c *session.Flags) *cobra.Command {
 		Use:   "mint SUBJECT",
 		Short: "Sign a token with the local identity",
 		Long: `Sign a token with the local identity, the key in a folder, and print it. Whoever has
-the token is that subject until it expires; it cannot be called back.
+the token is that subject until it expires or is revoked (policy/revoked in _system).
 
 "stele up" trusts the identity in its data folder; "stele serve" trusts one with
 --jwks DIR/jwks.json --issuer stele-local --audience stele. The tenant is that of

@@ -21,13 +21,14 @@ import (
 
 func BisectCommand(c *session.Flags) *cobra.Command {
 	var run, good, bad string
+	var names environ.Names
 	cmd := &cobra.Command{
 		Use:   "bisect [PREFIX] --run CMD [--good REV] [--bad REV]",
 		Short: "Find the first revision at which a command fails",
 		Long: `Find the first revision at which a command fails, by halves: between a good
 revision, at which it exits with 0, and a later bad one, at which it does not. It
 is run by sh, with the settings below PREFIX as they were in its environment (named
-as "stele exec" does), and STELE_TENANT and STELE_REVISION, which "stele get KEY
+as "stele exec" does, and refused as there), and STELE_TENANT and STELE_REVISION, which "stele get KEY
 --at $STELE_REVISION" can use. What it prints goes to standard error. An exit code
 from 126 on, or a signal, ends the search: then the command itself is at fault.`,
 		Example: `  stele bisect tenantconfig/checkout --run 'test "$TIMEOUT_MS" -lt 5000'
@@ -41,7 +42,10 @@ from 126 on, or a signal, ends the search: then the command itself is at fault.`
 		ValidArgsFunction: c.CompleteKey,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
-		b := &bisection{Session: s, run: run, prefix: strings.TrimSuffix(session.FirstArg(args), "/")}
+		if err := names.Validate(); err != nil {
+			return failure.Usagef("--env-prefix: %w", err)
+		}
+		b := &bisection{Session: s, names: names, run: run, prefix: strings.TrimSuffix(session.FirstArg(args), "/")}
 		found, err := b.between(ctx, good, bad)
 		if err != nil {
 			return err
@@ -53,6 +57,7 @@ from 126 on, or a signal, ends the search: then the command itself is at fault.`
 		return showCommit(s, info)
 	})
 	flags := cmd.Flags()
+	names.AddFlags(flags)
 	flags.StringVar(&run, "run", "", "the command, for sh")
 	flags.StringVar(&good, "good", "@1", "revision or time at which the command succeeds")
 	flags.StringVar(&bad, "bad", "@HEAD", "later one at which it fails")
@@ -62,6 +67,7 @@ from 126 on, or a signal, ends the search: then the command itself is at fault.`
 // bisection looks for the first revision at which a command fails.
 type bisection struct {
 	*session.Session
+	names       environ.Names
 	run, prefix string
 }
 
@@ -120,7 +126,7 @@ func (b *bisection) fails(ctx context.Context, rev ledger.Revision, note string)
 			return false, err
 		}
 	}
-	vars, err := environ.Variables(b.prefix, settings)
+	vars, err := b.names.Variables(b.prefix, settings)
 	if err != nil {
 		return false, failure.With(failure.Invalid, fmt.Errorf("the settings at %s cannot be variables: %w", rev, err))
 	}

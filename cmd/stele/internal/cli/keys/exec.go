@@ -22,6 +22,7 @@ import (
 
 func ExecCommand(c *session.Flags) *cobra.Command {
 	var restart, allowEmpty bool
+	var names environ.Names
 	cmd := &cobra.Command{
 		Use:   "exec PREFIX [--restart] -- CMD [ARG...]",
 		Short: "Run a command with settings as environment variables",
@@ -30,6 +31,10 @@ the key in upper case, with "_" for what a name cannot have. With --restart the
 command is stopped and started again when they change and have not changed again for
 half a second. Its exit code is returned. It is not run if no key below PREFIX is set,
 unless --allow-empty is given.
+
+A setting whose variable would change how programs load or run (PATH, LD_PRELOAD,
+BASH_ENV, NODE_OPTIONS and the like) is refused, unless --allow-env names the variable.
+--env-prefix puts a prefix before every name.
 
 Secrets are revealed to the command, which takes the right to do so (stele can
 reveal) and is recorded.`,
@@ -43,14 +48,18 @@ reveal) and is recorded.`,
 		ValidArgsFunction: c.CompleteKey,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
-		return exec(ctx, s, strings.TrimSuffix(args[0], "/"), args[1:], restart, allowEmpty)
+		if err := names.Validate(); err != nil {
+			return failure.Usagef("--env-prefix: %w", err)
+		}
+		return exec(ctx, s, names, strings.TrimSuffix(args[0], "/"), args[1:], restart, allowEmpty)
 	})
 	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "run the command even if no key below PREFIX is set")
+	names.AddFlags(cmd.Flags())
 	cmd.Flags().BoolVar(&restart, "restart", false, "start the command again when its settings change")
 	return cmd
 }
 
-func exec(ctx context.Context, s *session.Session, prefix string, argv []string, restart, allowEmpty bool) error {
+func exec(ctx context.Context, s *session.Session, names environ.Names, prefix string, argv []string, restart, allowEmpty bool) error {
 	// Signals are the command's: it ends when it wants to, and stele with it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -77,7 +86,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 		}
 		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.Name(at.GetRevision()))), "--allow-empty, to run the command without settings")
 	}
-	vars, err := environ.Variables(prefix, settings)
+	vars, err := names.Variables(prefix, settings)
 	if err != nil {
 		return failure.With(failure.Invalid, err)
 	}
@@ -87,7 +96,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 		changed = make(chan []string)
 		go func() {
 			defer cancel()
-			watched <- watchVariables(ctx, s, prefix, below, settings, at, changed)
+			watched <- watchVariables(ctx, s, names, prefix, below, settings, at, changed)
 		}()
 	} else {
 		watched <- nil
@@ -105,7 +114,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 
 // watchVariables sends the variables after each commit that changes settings.
 // Settings that cannot be variables are told, and the command keeps what it has.
-func watchVariables(ctx context.Context, s *session.Session, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
+func watchVariables(ctx context.Context, s *session.Session, names environ.Names, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
 		Client: s.Config, Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
 		Commit: func(w *stelev1.WatchCommit) error {
@@ -119,7 +128,7 @@ func watchVariables(ctx context.Context, s *session.Session, prefix, below strin
 					return ctx.Err()
 				}
 			}
-			vars, err := environ.Variables(prefix, settings)
+			vars, err := names.Variables(prefix, settings)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "%s: %v: the command keeps the settings it has\n", s.Name(w.Revision), err)
 				return nil

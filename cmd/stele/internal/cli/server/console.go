@@ -68,3 +68,12 @@ func (o *serveOptions) openConsole() (c node.Console, err error) {
 	}
 	return c, nil
 }
+
+// hosts are the names by which browsers find the console.
+func (o *consoleOptions) hosts() []string {
+	u, err := url.Parse(o.url)
+	if err != nil || u.Hostname() == "" {
+		return nil
+	}
+	return []string{strings.ToLower(u.Hostname())}
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/projector"
 )
 
 // serverOptions are the flags that every server has.
@@ -22,6 +23,8 @@ type serverOptions struct {
 	reflection              bool
 	plaintext               bool
 	connections             connectionOptions
+	destinations            projector.Destinations
+	allowedHosts            []string
 	sinkKeys                string
 	sinkPrivateAddresses    bool
 	memoryLimit             memory.Size
@@ -35,8 +38,12 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
+	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web answer to; listeners on this machine answer to localhost and its addresses (the host of --console-url is allowed)")
 	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
 	o.connections.addFlags(f)
+	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint; those in the routes file are allowed")
+	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes may write to, next to the data folder")
+	f.StringSliceVar(&o.destinations.Secrets, "sink-secrets", nil, "names of sinks that may receive secrets; those with a secret and secure route in the routes file may")
 	f.StringVar(&o.sinkKeys, "sink-keys", "", "folder with a file of signing keys for each sink of the kind webhook (default sink-keys in the data folder)")
 	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
@@ -64,4 +71,14 @@ func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
 		return nil, failure.Usagef("--log-level %q: use debug, info, warn or error", o.logLevel)
 	}
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}
+
+// allowedDestinations are where the flags let sinks send data.
+func (o *serverOptions) allowedDestinations() (projector.Destinations, error) {
+	d := o.destinations
+	d.Plaintext = o.plaintext
+	if err := d.Validate(); err != nil {
+		return d, failure.Usagef("--sink-endpoints, --sink-directories: %w", err)
+	}
+	return d, nil
 }

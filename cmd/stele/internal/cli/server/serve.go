@@ -175,6 +175,10 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if cfg.Routes, err = o.configuredRoutes(usual); err != nil {
 		return err
 	}
+	cfg.AllowedHosts = slices.Concat(o.allowedHosts, o.console.hosts())
+	if cfg.Destinations, err = o.allowedDestinations(); err != nil {
+		return err
+	}
 	if cfg.Connections, err = o.connections.config(); err != nil {
 		return err
 	}

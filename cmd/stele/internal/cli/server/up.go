@@ -25,7 +25,9 @@ const (
 	// The local token lives as long as nobody minds on a developer's machine; it
 	// is made anew at every start.
 	localTokenTTL = 365 * 24 * time.Hour
-	localContext  = "local"
+	// sessionTTL is how long a visitor of the console is logged in by the link.
+	sessionTTL   = 12 * time.Hour
+	localContext = "local"
 )
 
 func UpCommand() *cobra.Command {
@@ -66,6 +68,10 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	destinations, err := o.allowedDestinations()
+	if err != nil {
+		return err
+	}
 	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return fmt.Errorf("find the data folder: %w", err)
@@ -78,11 +84,11 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	token, err := mintLocal(signer)
+	token, err := mintLocal(signer, localTokenTTL)
 	if err != nil {
 		return err
 	}
-	link := login.NewLink(token)
+	link := login.NewLink(func() (string, error) { return mintLocal(signer, sessionTTL) })
 	key := filepath.Join(data, "identity", "checkpoint.key")
 	connections, err := o.connections.config()
 	if err != nil {
@@ -93,7 +99,8 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		return err
 	}
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, Destinations: destinations, AllowedHosts: o.allowedHosts,
+		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		SecretsKey:  filepath.Join(data, "identity", "secrets.key"),
 		WitnessURLs: o.witnesses.urls, Witnesses: witnesses,
 		Console: node.Console{Link: link}, Connections: connections,
@@ -120,12 +127,12 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 }
 
 // mintLocal mints the operator's token of this machine.
-func mintLocal(s *identity.Signer) (string, error) {
+func mintLocal(s *identity.Signer, ttl time.Duration) (string, error) {
 	subject := "local"
 	if user := os.Getenv("USER"); user != "" {
 		subject = user
 	}
-	return s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: localTokenTTL})
+	return s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: ttl})
 }
 
 // hereOf is the address at which this machine finds a listener: one for every

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
@@ -18,6 +19,7 @@ type Options struct {
 	Claims                  string
 	tenantClaim, rolesClaim string
 	rolesMap                []string
+	maxLifetime             time.Duration
 }
 
 // AddFlags defines the flags.
@@ -27,6 +29,7 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.JWKS, "jwks", "", "file or https URL of the keys that tokens are checked with (default what the issuer's discovery document names)")
 	f.BoolVar(&o.Private, "jwks-private", false, "let the keys come from an address in a private network")
 	f.StringVar(&o.Claims, "claims", "", "how the provider names claims: cognito or keycloak (default tenant and roles)")
+	f.DurationVar(&o.maxLifetime, "max-token-lifetime", 24*time.Hour, "longest lifetime of a token that is accepted; those of a local identity (issuer stele-local) have the one that they were minted with")
 	f.StringVar(&o.tenantClaim, "tenant-claim", "", "claim that holds the tenant, or a JSON pointer to it")
 	f.StringVar(&o.rolesClaim, "roles-claim", "", "claim that holds the roles, or a JSON pointer to them, e.g. /realm_access/roles")
 	f.StringSliceVar(&o.rolesMap, "roles-map", nil, "roles that names in the roles claim stand for, e.g. Admins=admin,Users=writer; other names give none")
@@ -50,12 +53,19 @@ func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifie
 		log.Warn("roles come from an attribute of users: make sure that no app client lets users write it", "attribute", o.rolesClaim,
 			"check", "aws cognito-idp describe-user-pool-client --query UserPoolClient.WriteAttributes")
 	}
+	lifetime := o.maxLifetime
+	switch {
+	case lifetime <= 0:
+		return nil, nil, failure.Usagef("--max-token-lifetime %s: use a time of more than 0, for example 24h", lifetime)
+	case o.Issuer == identity.LocalIssuer:
+		lifetime = 0 // the caller that mints these tokens chooses how long they are valid
+	}
 	keys, err := identity.OpenKeyring(ctx, identity.KeyringConfig{Location: o.JWKS, Issuer: o.Issuer, Private: o.Private, Log: log})
 	if err != nil {
 		return nil, nil, err
 	}
 	v, err := identity.NewVerifier(identity.Config{
-		Keys: keys, Issuer: o.Issuer, Audience: o.Audience, Preset: preset, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim, RolesMap: roles,
+		Keys: keys, Issuer: o.Issuer, Audience: o.Audience, Preset: preset, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim, RolesMap: roles, MaxLifetime: lifetime,
 	})
 	if err != nil {
 		keys.Close()

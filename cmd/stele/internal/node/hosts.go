@@ -1,0 +1,39 @@
+package node
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+)
+
+// checkHost refuses requests that were made for another host. A page of another site can
+// have its own name stand for this machine (DNS rebinding), and its visitors' browsers then
+// take what is read here for its own.
+//
+// A listener on this machine answers to this machine's names and the allowed ones. Any
+// other answers to addresses and the allowed names if there are some, and else to all: a
+// browser that comes by TLS compares the name with the certificate.
+func checkHost(l net.Listener, allowed []string, next http.Handler) http.Handler {
+	ap, err := netip.ParseAddrPort(l.Addr().String())
+	local := err == nil && ap.Addr().IsLoopback()
+	if !local && len(allowed) == 0 {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+		_, err := netip.ParseAddr(host)
+		if !conn.Loopback(host) && (local || err != nil) && !slices.Contains(allowed, host) {
+			http.Error(w, "this server does not answer to the host name of the request: start it with --allowed-hosts NAME", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// RequestName is a request id with the author whose it is. Authors do not share ids: a
+// writer must neither take another's id, nor learn from it what became of a request.
+// It is empty without an id.
+type RequestName string
+
+// requestName keeps apart the authors of imports, whom the importer names, and operators,
+// who may be called what a tenant's own author is called.
+func requestName(author string, byOperator, imported bool, id string) RequestName {
+	kind := "own"
+	switch {
+	case id == "":
+		return ""
+	case imported:
+		kind = "import"
+	case byOperator:
+		kind = "operator"
+	}
+	return RequestName(kind + " " + strconv.Itoa(len(author)) + " " + author + id)
+}
+
+// RequestName is the name of the request that made the commit.
+func (c *Commit) RequestName() RequestName {
+	_, imported := c.Origin.(*ImportOrigin)
+	return requestName(c.Author, c.ByOperator, imported, c.RequestID)
+}
+
+func (cs *ChangeSet) requestName() RequestName {
+	return requestName(cs.Author, cs.ByOperator, cs.Import != nil, cs.RequestID)
+}
+
+// RequestError is a request id that its author has used before, for something else.
+// Nothing was written.
+type RequestError struct {
+	Tenant    Tenant
+	RequestID string
+	// Revision is what the earlier request has made.
+	Revision Revision
+}
+
+func (e *RequestError) Error() string {
+	return fmt.Sprintf("the request id %q was used for another change set, which is %s%s: use a new id", e.RequestID, e.Tenant, e.Revision)
+}
+
+// requestHash is the hash of what a change set asks for: message, changes, and time if it
+// is an import. Conditions are not part of it: a caller that retries may have read newer
+// revisions meanwhile. Neither are secrets, since the hash is in the journal, where a
+// guess could be checked against it; see sameSecrets.
+func (p *Pending) requestHash() []byte {
+	h := sha256.New()
+	hashText(h, "changes", p.set.Message)
+	if in := p.set.Import; in != nil {
+		hashText(h, "import", in.Time.UTC().Format("2006-01-02T15:04:05.999999999Z"))
+	}
+	for i, ch := range p.plain {
+		switch {
+		case ch.Delete:
+			hashText(h, "delete", string(ch.Key))
+		case p.sealed(i):
+			hashText(h, "secret", string(ch.Key))
+		default:
+			hashText(h, "set", string(ch.Key), string(ch.Value))
+		}
+	}
+	return h.Sum(nil)
+}
+
+// requestHash is the hash of what a rollback or revert asks for. The changes that it makes
+// depend on the head.
+func (r *Request) requestHash(origin Origin) ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(origin.proto())
+	if err != nil {
+		return nil, fmt.Errorf("encode an origin: %w", err)
+	}
+	h := sha256.New()
+	hashText(h, "restore", r.Message, string(b))
+	return h.Sum(nil), nil
+}
+
+// hashText adds texts so that no others have the same bytes.
+func hashText(h hash.Hash, texts ...string) {
+	var b []byte
+	for _, t := range texts {
+		b = append(binary.AppendUvarint(b, uint64(len(t))), t...)
+	}
+	h.Write(b)
+}
+
+// repeats is nil if the commit is what the pending change set asks for, and else a
+// *RequestError.
+func (p *Pending) repeats(ctx context.Context, cfg *Config, c *Commit) error {
+	same := bytes.Equal(c.RequestHash, p.set.requestHash)
+	if same {
+		var err error
+		if same, err = p.sameSecrets(ctx, cfg, c); err != nil {
+			return err
+		}
+	}
+	if !same {
+		return &RequestError{c.Tenant, c.RequestID, c.Revision}
+	}
+	return nil
+}
+
+// sealed reports whether Config.Seal has replaced the value of a change.
+func (p *Pending) sealed(i int) bool { return p.plain[i].Value != p.set.Changes[i].Value }
+
+// sameSecrets reports whether the commit sets the secrets that the request asks for. Two
+// encryptions of a value differ, so they are opened.
+func (p *Pending) sameSecrets(ctx context.Context, cfg *Config, c *Commit) (bool, error) {
+	if restores(p.set.Origin) {
+		return true, nil
+	}
+	stored := make(map[Key]Value)
+	for _, ch := range c.Changes {
+		stored[ch.Key] = ch.Value
+	}
+	for i, ch := range p.plain {
+		if !p.sealed(i) {
+			continue
+		}
+		same, err := cfg.SealedFrom(ctx, c.Tenant, ch.Key, stored[ch.Key], ch.Value)
+		if err != nil {
+			return false, fmt.Errorf("%w: compare %s with the earlier request: %w", ErrUnchecked, ch.Key, err)
+		}
+		if !same {
+			return false, nil
+		}
+	}
+	return true, nil
+}
