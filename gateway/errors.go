@@ -37,6 +37,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
+		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
 		edge     *noWritesError
 		over     *policy.OverLimitError
@@ -63,6 +64,8 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.As(err, &changed):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
 	case errors.Is(err, errHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
 	case errors.Is(err, errNoTree):

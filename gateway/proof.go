@@ -51,14 +51,14 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	}
 	tenant, covers := callerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
 	if covers > 0 { // nobody waits for what is not there
-		v, err := s.g.view(ctx, replica.At{Revision: covers}, 0)
+		v, err := s.g.view(ctx, replica.At{Revision: covers}, seen{})
 		if err != nil {
 			return nil, err
 		}
 		v.Close()
 	}
 	if req.Seen != "" {
-		if err := seen(tree, req.Seen); err != nil {
+		if err := compareCheckpoint(tree, req.Seen); err != nil {
 			return nil, err
 		}
 	}
@@ -93,9 +93,9 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	}
 }
 
-// seen compares the newest checkpoint that a caller has seen with the tree. A caller may have
+// compareCheckpoint compares the newest checkpoint that a caller has seen with the tree. A caller may have
 // seen a newer one than this process.
-func seen(tree *proof.Tree, signed string) error {
+func compareCheckpoint(tree *proof.Tree, signed string) error {
 	err := tree.Compare(signed)
 	if errors.Is(err, proof.ErrAhead) {
 		return nil
@@ -143,7 +143,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 		return nil, ledger.Invalid("to_revision", fmt.Sprintf("ask for at most %d commits at a time", maxProofs))
 	}
 	from, to := ledger.Revision(req.FromRevision), ledger.Revision(req.ToRevision)
-	v, err := s.g.view(ctx, replica.At{Revision: to}, 0)
+	v, err := s.g.view(ctx, replica.At{Revision: to}, seen{})
 	if err != nil {
 		return nil, err
 	}

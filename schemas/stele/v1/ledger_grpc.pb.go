@@ -96,8 +96,9 @@ type LedgerClient interface {
 	ListAllCommits(ctx context.Context, in *ListAllCommitsRequest, opts ...grpc.CallOption) (*ListAllCommitsResponse, error)
 	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
 	// become visible. Needs the role operator; each tenant whose commits are sent gets one
-	// record of it per call. Resume after a lost connection with after_position and epoch.
-	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	// record of it per call. Resume after a lost connection with after_position, epoch and last.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another, or has
+	// other commits up to the position.
 	WatchAllCommits(ctx context.Context, in *WatchAllCommitsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAllCommitsResponse], error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
@@ -375,8 +376,9 @@ type LedgerServer interface {
 	ListAllCommits(context.Context, *ListAllCommitsRequest) (*ListAllCommitsResponse, error)
 	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
 	// become visible. Needs the role operator; each tenant whose commits are sent gets one
-	// record of it per call. Resume after a lost connection with after_position and epoch.
-	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	// record of it per call. Resume after a lost connection with after_position, epoch and last.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another, or has
+	// other commits up to the position.
 	WatchAllCommits(*WatchAllCommitsRequest, grpc.ServerStreamingServer[WatchAllCommitsResponse]) error
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
