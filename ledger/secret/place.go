@@ -13,8 +13,9 @@ import (
 // A tenant's keys are in one message, with one of two names. A change is written under the
 // other name, and then the old message is erased, which makes the servers write over it:
 // a message that is only replaced stays readable in their files until they compact
-// these. Killed in between, both are there, and the newer one counts.
-const otherName = ".2"
+// these. Killed in between, both are there, and the newer one counts. No tenant has a "+" in
+// its name, and a process is allowed to write names of one token only.
+const otherName = "+2"
 
 // find reads the tenant's keys. Of the messages that hold them, none or one or two, the
 // newest comes first.

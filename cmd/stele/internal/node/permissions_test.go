@@ -251,6 +251,9 @@ func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
 		resp, err := stelev1.NewConfigClient(reader.dial(t)).Get(t.Context(), &stelev1.GetRequest{Key: "hidden/a", Reveal: true})
 		return err == nil && resp.Entry.GetValue() == `"s3cret"`
 	})
+	if _, err := writer.ledger.RotateTenantKey(acme, &stelev1.RotateTenantKeyRequest{NewKey: true}); err != nil {
+		t.Errorf("rotate a key: %v", err)
+	}
 	if _, err := writer.ledger.ShredTenant(acme, &stelev1.ShredTenantRequest{Confirm: "acme"}); err != nil {
 		t.Errorf("shred: %v", err)
 	}
