@@ -3,7 +3,9 @@
 package systemtest
 
 import (
+	"bufio"
 	"bytes"
+	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -134,7 +136,7 @@ func newReceiver(t *testing.T) *receiver {
 // emptied by mistake; at last a route changes. The same process reports each, and heals.
 func TestSinksHeal(t *testing.T) {
 	outage := time.Duration(number(t, "STELE_FAULTS_OUTAGE", 120)) * time.Second
-	h := startHealing(t, openSource(t, os.Getenv("STELE_HISTORY")))
+	h := startHealing(t, filepath.Join(os.Getenv("STELE_HISTORY"), "data", "govuk-settings.jsonl.gz"))
 	h.outage(t, "every service fails", outage, fakeaws.Faults{Broken: 1}, true)
 	h.outage(t, "policies deny writes", outage/4, fakeaws.Faults{Denied: []string{"PutParameter", "PutObject", "PutSecretValue", "CreateSecret", "PutEvents"}}, false)
 	h.outage(t, "services throttle", outage/4, fakeaws.Faults{Throttled: 0.9}, false)
@@ -145,7 +147,48 @@ func TestSinksHeal(t *testing.T) {
 	}
 }
 
-func startHealing(t *testing.T, s *source) *healing {
+// read copies the history's first lines, as many as $STELE_FAULTS_LINES says, and
+// notes what the ledger will say after them.
+func (h *healing) read(t *testing.T, from, to string) int {
+	t.Helper()
+	most := number(t, "STELE_FAULTS_LINES", 1<<30)
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	unpacked, err := gzip.NewReader(bufio.NewReader(in))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	n := 0
+	for d := json.NewDecoder(unpacked); n < most && d.More(); n++ {
+		var line json.RawMessage
+		var l sourceLine
+		if err := d.Decode(&line); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatal(err)
+		}
+		out.Write(append(line, '\n'))
+		if h.want[l.Tenant] == nil {
+			h.want[l.Tenant] = make(map[string]string)
+		}
+		for _, c := range l.Changes {
+			if h.want[l.Tenant][c.Key] = string(c.Value); c.Delete {
+				delete(h.want[l.Tenant], c.Key)
+			}
+		}
+	}
+	if err := os.WriteFile(to, out.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func startHealing(t *testing.T, file string) *healing {
 	t.Helper()
 	h := &healing{table: newToggle(t, dynamotest.Start(t)), hook: newReceiver(t), want: make(map[ledger.Tenant]map[string]string)}
 	var err error
@@ -168,23 +211,12 @@ func startHealing(t *testing.T, s *source) *healing {
 	}
 	h.cli = program{filepath.Join(dir, "cli.json")}
 	h.gateway = startUp(t, filepath.Join(dir, "data"), h.cli.config, "--config", routes, "--sink-keys", keys, "--sink-private-addresses")
+	lines := h.read(t, file, filepath.Join(dir, "history.jsonl"))
 	begun := time.Now()
-	var killed atomic.Int64
-	killed.Store(1 << 40) // the import has no one to wait for
-	importPaced(t, s, h.gateway, &killed, 1)()
+	h.cli.run(t, "import", filepath.Join(dir, "history.jsonl"))
 	imported := time.Since(begun)
-	for tenant, lines := range s.lines {
-		h.want[tenant] = make(map[string]string)
-		for _, l := range lines {
-			for _, c := range l.Changes {
-				if h.want[tenant][c.Key] = string(c.Value); c.Delete {
-					delete(h.want[tenant], c.Key)
-				}
-			}
-		}
-	}
 	h.settled(t, 15*time.Minute)
-	fmt.Printf("import: %s, all sinks equal after %s; parameters %d, secrets %d, objects %d, events %d, webhooks %d\n", imported.Round(time.Second), time.Since(begun).Round(time.Second),
+	fmt.Printf("import of %d change sets: %s, all sinks equal after %s; parameters %d, secrets %d, objects %d, events %d, webhooks %d\n", lines, imported.Round(time.Second), time.Since(begun).Round(time.Second),
 		len(h.aws.Names()), len(h.aws.SecretNames()), len(h.aws.ObjectKeys("config")), len(h.aws.Events()), len(h.hook.events))
 	return h
 }
