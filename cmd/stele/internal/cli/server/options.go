@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -24,6 +25,8 @@ type serverOptions struct {
 	sinkKeys                string
 	sinkPrivateAddresses    bool
 	memoryLimit             memory.Size
+	staleAfter              time.Duration
+	witnesses               witnessOptions
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -37,6 +40,8 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.sinkKeys, "sink-keys", "", "folder with a file of signing keys for each sink of the kind webhook (default sink-keys in the data folder)")
 	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
+	o.witnesses.addFlags(f)
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }
