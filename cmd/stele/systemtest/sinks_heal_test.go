@@ -432,7 +432,7 @@ func (h *healing) empty(t *testing.T) {
 		t.Errorf("the metric of stopped sinks names %v", m)
 	}
 	for _, sink := range []string{"parameterstore", "secretsmanager"} {
-		h.cli.run(t, "sinks", "repair", sink)
+		h.cli.run(t, "sinks", "repair", sink, "--yes")
 	}
 	h.settled(t, 5*time.Minute)
 	fmt.Printf("emptied (%d parameters, %d secrets, %d objects): two sinks stopped after %s; all equal %s after, with a repair of those two\n",
