@@ -144,8 +144,12 @@ func (s *Secret) out(version string) *secretOut {
 	return &secretOut{ARN: secretARN + s.Name + secretSuffix, Name: s.Name, VersionID: version, VersionStages: s.Stages[version]}
 }
 
+// createSecret is idempotent for a token and a value.
 func (s *Server) createSecret(in secretIn) (*secretOut, error) {
 	if old := s.secrets[in.Name]; old != nil {
+		if was, ok := old.Versions[in.ClientRequestToken]; ok && was == in.SecretString && old.Deleted.IsZero() {
+			return old.out(in.ClientRequestToken), nil
+		}
 		if !old.Deleted.IsZero() {
 			return nil, fail("InvalidRequestException", "You can't create this secret because a secret with this name is already scheduled for deletion.")
 		}
