@@ -41,6 +41,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		notKept  *ledger.HistoryError
 		edge     *noWritesError
 		over     *policy.OverLimitError
+		split    *proof.SplitViewError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -69,8 +70,14 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
 	case errors.Is(err, errNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
+	case errors.Is(err, errNoWitnesses):
+		return build(codes.FailedPrecondition, err.Error(), info("NO_WITNESSES"))
+	case errors.As(err, &split):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonSplitView, "checkpoint", split.Ours))
 	case errors.Is(err, proof.ErrStopped):
 		return build(codes.FailedPrecondition, err.Error(), info("TREE_STOPPED"))
+	case errors.Is(err, proof.ErrInvalid):
+		return build(codes.InvalidArgument, err.Error(), info("CHECKPOINT_INVALID"))
 	case errors.Is(err, proof.ErrNotCovered):
 		return build(codes.OutOfRange, err.Error(), info("NOT_COVERED"))
 	case errors.Is(err, proof.ErrNoSuchSize):

@@ -152,7 +152,7 @@ func (r *runner) openSink(ctx context.Context) (Sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("there is no kind %q", r.spec.Kind)
 	}
-	return kind(ctx, Settings{Name: r.name, Epoch: r.p.cfg.Journal.Epoch(), JSON: r.spec.Settings, Dir: r.p.cfg.Dir, Log: r.log})
+	return kind(ctx, Settings{Name: r.name, Epoch: r.p.cfg.Journal.Epoch(), JSON: r.spec.Settings, Dir: r.p.cfg.Dir, Keys: r.p.cfg.Keys, PrivateAddresses: r.p.cfg.PrivateAddresses, Log: r.log})
 }
 
 // loop is the goroutine that runs the sink.

@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -95,7 +94,7 @@ func (c *Console) receipt(v *visit, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	key, err := note.NewVerifier(signed.Key)
+	key, err := proof.ParseVerifier(signed.Key)
 	if err != nil {
 		return fmt.Errorf("read the ledger's public key: %w", err)
 	}

@@ -2935,6 +2935,105 @@ func (x *ShredTenantResponse) GetRevision() uint64 {
 	return 0
 }
 
+type RotateTenantKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Make a new key, which encrypts the secrets that are set from now on.
+	NewKey        bool `protobuf:"varint,1,opt,name=new_key,json=newKey,proto3" json:"new_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyRequest) Reset() {
+	*x = RotateTenantKeyRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyRequest) ProtoMessage() {}
+
+func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RotateTenantKeyRequest) GetNewKey() bool {
+	if x != nil {
+		return x.NewKey
+	}
+	return false
+}
+
+type RotateTenantKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the key that encrypts the tenant's secrets now.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The ids of the keys that older secrets are encrypted with, newest first.
+	Older         []string `protobuf:"bytes,2,rep,name=older,proto3" json:"older,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyResponse) Reset() {
+	*x = RotateTenantKeyResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyResponse) ProtoMessage() {}
+
+func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RotateTenantKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateTenantKeyResponse) GetOlder() []string {
+	if x != nil {
+		return x.Older
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -2947,7 +3046,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2959,7 +3058,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2972,7 +3071,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3004,7 +3103,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3115,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3128,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3072,7 +3171,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3183,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3196,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3122,7 +3221,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3233,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3246,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 type GetStatusResponse struct {
@@ -3184,7 +3283,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3196,7 +3295,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3209,7 +3308,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3331,7 +3430,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3343,7 +3442,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3356,7 +3455,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3416,7 +3515,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3428,7 +3527,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3540,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3485,7 +3584,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +3596,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +3609,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3567,7 +3666,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +3678,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +3691,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3623,7 +3722,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3635,7 +3734,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3648,7 +3747,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3714,7 +3813,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3726,7 +3825,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3739,7 +3838,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4010,7 +4109,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aconfirm\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\aconfirm\"E\n" +
 	"\x13ShredTenantResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"S\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"1\n" +
+	"\x16RotateTenantKeyRequest\x12\x17\n" +
+	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
+	"\x17RotateTenantKeyResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"S\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\xbe\x01\n" +
@@ -4071,7 +4175,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xb1\t\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x89\n" +
+	"\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -4087,7 +4192,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
 	"\x0fWatchAllCommits\x12 .stele.v1.WatchAllCommitsRequest\x1a!.stele.v1.WatchAllCommitsResponse0\x01\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
-	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12D\n" +
+	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12V\n" +
+	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
@@ -4103,7 +4209,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4142,83 +4248,85 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*TenantHead)(nil),              // 34: stele.v1.TenantHead
 	(*ShredTenantRequest)(nil),      // 35: stele.v1.ShredTenantRequest
 	(*ShredTenantResponse)(nil),     // 36: stele.v1.ShredTenantResponse
-	(*GetHeadRequest)(nil),          // 37: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 38: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 39: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 40: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 41: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 42: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 43: stele.v1.JournalStatus
-	(*Principal)(nil),               // 44: stele.v1.Principal
-	(*Allowed)(nil),                 // 45: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 46: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 47: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 48: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 49: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 50: stele.v1.Commit
-	(*Snapshot)(nil),                // 51: stele.v1.Snapshot
-	(*At)(nil),                      // 52: stele.v1.At
-	(*durationpb.Duration)(nil),     // 53: google.protobuf.Duration
-	(*ReadRecord)(nil),              // 54: stele.v1.ReadRecord
+	(*RotateTenantKeyRequest)(nil),  // 37: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil), // 38: stele.v1.RotateTenantKeyResponse
+	(*GetHeadRequest)(nil),          // 39: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 40: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 41: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 42: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 43: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 44: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 45: stele.v1.JournalStatus
+	(*Principal)(nil),               // 46: stele.v1.Principal
+	(*Allowed)(nil),                 // 47: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 48: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 49: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 50: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 51: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 52: stele.v1.Commit
+	(*Snapshot)(nil),                // 53: stele.v1.Snapshot
+	(*At)(nil),                      // 54: stele.v1.At
+	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
+	(*ReadRecord)(nil),              // 56: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	48, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	49, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	49, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	51, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	51, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	49, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	52, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	51, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	51, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	52, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	52, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	53, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	54, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	51, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	39, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	49, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	49, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	53, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	19, // 23: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
 	16, // 24: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	53, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	55, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
 	19, // 26: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	52, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	52, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	54, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	54, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	51, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	52, // 31: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	53, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 31: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	25, // 32: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	51, // 33: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	49, // 34: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	52, // 35: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	53, // 33: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 34: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	54, // 35: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 36: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	48, // 37: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	50, // 37: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	3,  // 38: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	48, // 39: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	49, // 40: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	49, // 41: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	54, // 42: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	50, // 39: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	51, // 40: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 41: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	56, // 42: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	34, // 43: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	49, // 44: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	51, // 45: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	49, // 46: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	39, // 47: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	49, // 48: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	43, // 49: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	49, // 50: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	44, // 51: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	42, // 52: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	49, // 53: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	53, // 54: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	49, // 55: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	45, // 56: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	51, // 44: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	53, // 45: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 46: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 47: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 48: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	45, // 49: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	51, // 50: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 51: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	44, // 52: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	51, // 53: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	55, // 54: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	51, // 55: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	47, // 56: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
 	0,  // 57: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
 	4,  // 58: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
 	7,  // 59: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
@@ -4228,33 +4336,35 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	23, // 63: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
 	26, // 64: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
 	28, // 65: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	37, // 66: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	39, // 66: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
 	30, // 67: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
 	14, // 68: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
 	17, // 69: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
 	32, // 70: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
 	35, // 71: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40, // 72: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	46, // 73: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 74: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 75: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 76: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 77: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 78: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 79: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 80: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	27, // 81: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	29, // 82: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	38, // 83: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	31, // 84: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 85: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 86: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	33, // 87: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	36, // 88: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41, // 89: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	47, // 90: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	74, // [74:91] is the sub-list for method output_type
-	57, // [57:74] is the sub-list for method input_type
+	37, // 72: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	42, // 73: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	48, // 74: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 75: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 76: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 77: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 78: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 79: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 80: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 81: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	27, // 82: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	29, // 83: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	40, // 84: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	31, // 85: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 86: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 87: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	33, // 88: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	36, // 89: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	38, // 90: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	43, // 91: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	49, // 92: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	75, // [75:93] is the sub-list for method output_type
+	57, // [57:75] is the sub-list for method input_type
 	57, // [57:57] is the sub-list for extension type_name
 	57, // [57:57] is the sub-list for extension extendee
 	0,  // [0:57] is the sub-list for field type_name
@@ -4280,7 +4390,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[26].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[28].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[46].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4290,7 +4400,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   48,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

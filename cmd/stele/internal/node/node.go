@@ -86,6 +86,10 @@ type Config struct {
 	// Routes are in force for as long as the ledger has none of its own; nil for
 	// none.
 	Routes *routes.Table
+	// SinkKeys is a folder with a file for each sink that signs what it sends; empty for
+	// sink-keys in Data. SinkPrivateAddresses lets webhooks go to private addresses.
+	SinkKeys             string
+	SinkPrivateAddresses bool
 	// Fallback is a sink that answers reads of tenants that are not held; empty for
 	// none.
 	Fallback string

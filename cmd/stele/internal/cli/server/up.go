@@ -89,7 +89,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		return err
 	}
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
 		Console:    node.Console{Link: link}, Connections: connections,
 		StaleAfter: o.staleAfter,
