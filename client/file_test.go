@@ -21,7 +21,7 @@ import (
 
 func example() (saved, *stelev1.WatchState) {
 	return saved{Tenant: "acme", Epoch: []byte{1, 2}, Prefixes: []string{"a/"}, Current: time.Unix(1764000000, 5).UTC()},
-		&stelev1.WatchState{Revision: 7, Entries: []*stelev1.Entry{{Key: "a/b", Value: "1", Revision: 6}, {Key: "a/s", Value: mask, Revision: 7, Secret: true}}}
+		&stelev1.WatchState{Revision: 7, Id: []byte("0123456789"), Entries: []*stelev1.Entry{{Key: "a/b", Value: "1", Revision: 6}, {Key: "a/s", Value: mask, Revision: 7, Secret: true}}}
 }
 
 func encoded(t testing.TB) []byte {
@@ -90,7 +90,8 @@ func TestAFileThatIsNotOursIsSetAside(t *testing.T) {
 		"another tenant": {change(func(h *saved, _ *stelev1.WatchState) { h.Tenant = "globex" }), "globex"},
 		"other prefixes": {change(func(h *saved, _ *stelev1.WatchState) { h.Prefixes = []string{"a/", "b/"} }), "b/"},
 		"no ledger":      {change(func(h *saved, _ *stelev1.WatchState) { h.Epoch = nil }), "which ledger"},
-		"a later format": {bytes.Replace(good, []byte("state 1 "), []byte("state 2 "), 1), "not a file of a client"},
+		"no commit":      {change(func(_ *saved, s *stelev1.WatchState) { s.Id = nil }), "which commit"},
+		"a later format": {bytes.Replace(good, []byte("state 2 "), []byte("state 3 "), 1), "not a file of a client"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, log, path := loaded(t, tc.file)

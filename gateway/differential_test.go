@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -222,8 +223,21 @@ var (
 	swept = regexp.MustCompile(`,?"checked":"?TIME"?`)
 )
 
+var (
+	pageTokens = regexp.MustCompile(`"nextPageToken":\s*"([^"]+)"`)
+	shortIDs   = regexp.MustCompile(`-[0-9a-f]{16}`)
+)
+
 func normal(all []string) string {
 	text := times.ReplaceAllString(strings.Join(all, "\n"), "TIME")
+	// Page tokens have the beginning of a commit's id.
+	text = pageTokens.ReplaceAllStringFunc(text, func(token string) string {
+		b, err := base64.RawURLEncoding.DecodeString(pageTokens.FindStringSubmatch(token)[1])
+		if err != nil {
+			return token
+		}
+		return fmt.Sprintf("nextPageToken: %q", shortIDs.ReplaceAll(b, []byte("-ID")))
+	})
 	return swept.ReplaceAllString(blanks.ReplaceAllString(ids.ReplaceAllString(text, "ID"), ""), "")
 }
 

@@ -201,7 +201,10 @@ func TestPlan(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := &stelev1.PlanResponse{Head: 2, Sets: 4, Deletes: 1, Diffs: []*stelev1.KeyDiff{
+	if len(p.HeadId) != 32 {
+		t.Errorf("the head's id is %x", p.HeadId)
+	}
+	want := &stelev1.PlanResponse{Head: 2, HeadId: p.HeadId, Sets: 4, Deletes: 1, Diffs: []*stelev1.KeyDiff{
 		{Key: "a/x", FromValue: "1", FromRevision: 1, ToValue: "5", ToRevision: 3},
 		{Key: "s/a", FromValue: `"***"`, FromRevision: 1, ToValue: `"***"`, ToRevision: 3},
 		{Key: "b/long", ToValue: "1", ToRevision: 3},

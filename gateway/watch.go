@@ -7,6 +7,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"time"
 
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
@@ -169,6 +170,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, cre
 			return err
 		}
 	}
+	sent := time.Now()
 	for {
 		for ; after < v.State().Head; after++ {
 			c, err := v.Commit(after + 1)
@@ -179,6 +181,12 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, cre
 				if err := ws.pushWait(ctx, frame{encodeIDs([]*watch{w}), w.selector.encode(redact.commit(c))}); err != nil {
 					return err
 				}
+				sent = time.Now()
+			} else if time.Since(sent) > progressInterval/2 { // a client must not take the search for silence
+				at := snapshotOf(v)
+				at.Revision, at.Id = uint64(c.Revision), c.ID[:]
+				ws.event(&stelev1.WatchResponse{Ids: []uint64{w.id}, Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: at}}})
+				sent = time.Now()
 			}
 		}
 		if s.g.hub.join(w, after) {

@@ -122,17 +122,11 @@ type HistoryChangedError struct {
 	Revision Revision
 	// Seen is the beginning of the id that the caller has seen.
 	Seen []byte
-	// Actual is the commit's id; zero if the ledger has no such revision.
-	Actual CommitID
 }
 
 func (e *HistoryChangedError) Error() string {
-	is := "is not in this ledger"
-	if e.Actual != (CommitID{}) {
-		is = fmt.Sprintf("is %x in this ledger", e.Actual[:max(minIDBytes, min(len(e.Seen), len(e.Actual)))])
-	}
-	return fmt.Sprintf("the history has changed: %s%s was the commit %x and %s, which was restored from a backup or is another one; read the state again",
-		e.Tenant, e.Revision, e.Seen, is)
+	return fmt.Sprintf("the history has changed: the commit %s%s %x is not in this ledger, which was restored from a backup or is another one; read the state again",
+		e.Tenant, e.Revision, e.Seen)
 }
 
 // SameCommit compares a commit's id with the beginning of it that a caller has seen; an
@@ -144,7 +138,7 @@ func SameCommit(t Tenant, rev Revision, id CommitID, seen []byte) error {
 	case len(seen) < minIDBytes:
 		return Invalid("id", fmt.Sprintf("the commit id %x is too short: give at least its first %d bytes", seen, minIDBytes))
 	}
-	return &HistoryChangedError{Tenant: t, Revision: rev, Seen: seen, Actual: id}
+	return &HistoryChangedError{Tenant: t, Revision: rev, Seen: seen}
 }
 
 // RangeError is a revision or time that the tenant's history does not have.

@@ -100,6 +100,13 @@ func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*sw
 	case t != "" && item.Tenant != t:
 		return nil, ledger.Invalid("name", fmt.Sprintf("%s is no item of %s", name, t))
 	}
+	w, _, _, err := r.expected(ctx, item.Tenant, item.Key)
+	if err != nil {
+		return nil, err
+	}
+	if item.Revision <= w.Revision || !r.caughtUp(ctx, time.Now()) {
+		item.Revision = 0
+	}
 	s := &sweep{compared: 1, single: true}
 	f, err := r.confirm(ctx, item)
 	if f != nil {
@@ -352,6 +359,7 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspe
 	if err != nil {
 		return nil, err
 	}
+	scanned, ahead := time.Now(), false // ahead: some item is newer than what the replica has
 	v, err := r.p.cfg.Replica.View(t, replica.At{})
 	if err != nil {
 		return nil, err
@@ -392,7 +400,11 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspe
 		}
 		// The store cannot hold a key without a name; it is parked.
 		if unnamed == nil && (r.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision) {
-			suspects = append(suspects, Item{Tenant: t, Key: key, Name: name})
+			suspect := Item{Tenant: t, Key: key, Name: name}
+			if item.Revision > w.Revision {
+				suspect.Revision, ahead = item.Revision, true
+			}
+			suspects = append(suspects, suspect)
 		}
 		return true
 	})
@@ -402,6 +414,12 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspe
 	for _, item := range found {
 		if item.Err == nil {
 			suspects = append(suspects, item)
+			ahead = ahead || item.Revision > 0 && r.table.Load().Route(item.Key).Wants(r.name)
+		}
+	}
+	if !ahead || !r.caughtUp(ctx, scanned) {
+		for i := range suspects {
+			suspects[i].Revision = 0
 		}
 	}
 	s.expected[t] = expected
@@ -429,8 +447,25 @@ func (r *runner) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_
 	return stelev1.Drift_KIND_UNSPECIFIED
 }
 
+// caughtUp waits until the replica holds all that the journal had at a time, and reports
+// whether it does.
+func (r *runner) caughtUp(ctx context.Context, at time.Time) bool {
+	for end := time.Now().Add(catchUpTime); ; sleep(ctx, 20*time.Millisecond) {
+		p, _ := r.p.cfg.Replica.Progress()
+		switch {
+		case p.Current.After(at):
+			return true
+		case ctx.Err() != nil, time.Now().After(end):
+			return false
+		}
+	}
+}
+
+// catchUpTime is how long caughtUp waits. The journal is asked twice a second.
+const catchUpTime = 5 * time.Second
+
 // confirm looks at an item again, while nobody writes to it, and notes it when it has
-// drifted.
+// drifted. Its revision is set if it is newer than what a replica has that has caught up.
 func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	before, ok, quiet, err := r.expected(ctx, seen.Tenant, seen.Key)
 	if err != nil || !quiet {
@@ -440,18 +475,15 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	read := time.Now()
 	after, okAfter, quiet, err := r.expected(ctx, seen.Tenant, seen.Key)
 	if err != nil || !quiet || ok != okAfter || before.Revision != after.Revision {
 		return nil, err // what has happened meanwhile is seen by the next sweep
 	}
 	kind := r.verdict(after, ok, item, there)
-	// No process but this one writes to the sink: an item of a revision that the ledger
-	// does not have is of a history that it had before it was restored from a backup.
-	lost := there && item.Revision > after.Revision
-	if p, _ := r.p.cfg.Replica.Progress(); lost && p.Current.Before(read) {
-		return nil, nil // the replica may be behind the sink: the next sweep decides
-	}
+	// The replica has caught up since the item was seen, and no other process writes to the
+	// sink: an item of a newer revision is of a history that the ledger had before it was
+	// restored from a backup.
+	lost := there && seen.Revision > 0 && item.Revision == seen.Revision && item.Revision > after.Revision
 	if lost && kind == stelev1.Drift_KIND_UNSPECIFIED && item.Value != "" {
 		kind = stelev1.Drift_KIND_EDITED
 	}

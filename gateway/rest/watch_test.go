@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,7 +55,10 @@ func (w *world) stream(path, token string, headers ...string) *stream {
 	return &stream{w.t, resp, in}
 }
 
-// event is the next one: "id name data", without the data of an age.
+// idOfCommit is what follows the revision or position in the id of an event.
+var idOfCommit = regexp.MustCompile(`^([0-9]+|[0-9a-f]{16}-[0-9]+)(-[0-9]+)?-[0-9a-f]{16}(-[a-z]+)?$`)
+
+// event is the next one, with only the revision, or the epoch and position, of its id: "id name data", without the data of an age.
 func (s *stream) event() (id, name, data string) {
 	s.t.Helper()
 	for s.in.Scan() {
@@ -68,7 +72,7 @@ func (s *stream) event() (id, name, data string) {
 			data = value
 		case "":
 			if name != "" && name != "progress" {
-				return id, name, data
+				return idOfCommit.ReplaceAllString(id, "$1"), name, data
 			}
 			id, name, data = "", "", ""
 		}
@@ -89,17 +93,24 @@ func (s *stream) events(n int) (all []string) {
 func TestWatch(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
+	tags := map[string]string{}
 	for i := 1; i <= 3; i++ {
-		w.must("PUT", fmt.Sprintf("/v1/config/k%d", i), ann, fmt.Sprint(i))
+		tag := w.must("PUT", fmt.Sprintf("/v1/config/k%d", i), ann, fmt.Sprint(i)).header.Get("ETag")
+		tags[fmt.Sprint(i)] = strings.Trim(tag, `"`)
+	}
+	for _, other := range []string{"3-0000000000000000", "9-0000000000000000"} {
+		if a := w.do("GET", "/v1/watch", ann, "", "Last-Event-ID: "+other); a.status != 409 || !strings.Contains(a.body, "HISTORY_CHANGED") {
+			t.Errorf("resumed after %s of another history: %d %s", other, a.status, a.body)
+		}
 	}
 	cases := []struct {
 		name, query, last string
 		want              []string
 	}{
 		{"from now", "", "", []string{"3 created"}},
-		{"from a revision", "?from_revision=2", "", []string{"1 created", "2 commit", "3 commit"}},
-		{"of a key", "?key=k3&from_revision=1", "", []string{"0 created", "3 commit"}},
-		{"of prefixes", "?prefix=k1&prefix=k3&from_revision=1", "", []string{"0 created", "1 commit", "3 commit"}},
+		{"from a revision", "?from_revision=2", "", []string{" created", "2 commit", "3 commit"}},
+		{"of a key", "?key=k3&from_revision=1", "", []string{" created", "3 commit"}},
+		{"of prefixes", "?prefix=k1&prefix=k3&from_revision=1", "", []string{" created", "1 commit", "3 commit"}},
 		{"with the state", "?initial_state=true", "", []string{" created", "3 state"}},
 		{"resumed", "?initial_state=true", "1", []string{"1 created", "2 commit", "3 commit"}},
 		{"resumed at the head", "?from_revision=1", "3", []string{"3 created"}},
@@ -108,7 +119,7 @@ func TestWatch(t *testing.T) {
 	for i, c := range cases {
 		var headers []string
 		if c.last != "" {
-			headers = []string{"Last-Event-ID: " + c.last}
+			headers = []string{"Last-Event-ID: " + tags[c.last]}
 		}
 		streams[i] = w.watch(c.query, ann, headers...)
 		if d := cmp.Diff(c.want, streams[i].events(len(c.want))); d != "" {

@@ -35,7 +35,7 @@ func besides(s *schemas, a *api) object {
 				tenant, parameter("path", "key", "The key; its slashes may be escaped.", text),
 				parameter("query", "message", "Why, for whoever reads the history.", object{"type": "string", "maxLength": 4096}),
 				parameter("query", "request_id", "The caller's own name for this change: a repeated request gets the first one's outcome.", object{"type": "string", "maxLength": 128}),
-				parameter("header", "If-Match", "The entity tag that a GET has answered: the key must still be at that revision.", text),
+				parameter("header", "If-Match", "The entity tag that a GET has answered: that commit must still be the last to have set the key.", text),
 				parameter("header", "If-None-Match", "*: the key must not be set.", text),
 			},
 			"responses": object{
