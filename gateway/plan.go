@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -17,13 +19,13 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Plan_FullMethodName])
 	cs, err := changeSet(c, viewer, req.Commit)
 	if err != nil {
 		return nil, err
 	}
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -40,30 +42,30 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 			resp.Sets++
 		}
 		// Whether a secret stays the same is not reported.
-		if !redact.secret(d.Key, d.From.Value) && !redact.secret(d.Key, d.To.Value) && d.From.Value.Equal(d.To.Value) {
+		if !redact.Secret(d.Key, d.From.Value) && !redact.Secret(d.Key, d.To.Value) && d.From.Value.Equal(d.To.Value) {
 			continue
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		}
-		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > MaxMessage {
-			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", errTooLarge, MaxMessage)
+		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > conn.MaxMessage {
+			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", apierror.ErrTooLarge, conn.MaxMessage)
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
 	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
 		return resp, nil
 	}
-	resp.Refusals, err = s.refusals(ctx, redact.table, viewer, p)
+	resp.Refusals, err = s.refusals(ctx, redact.Table, viewer, p)
 	return resp, err
 }
 
 // refusals are what the sinks would not take. Keys that the caller may not read count as
 // not set.
 func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
-	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, 0)
+	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, 0)
 	if err != nil {
 		return nil, err
 	}

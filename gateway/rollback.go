@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -19,7 +20,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	to, err := s.goal(ctx, req)
 	if err != nil {
 		return nil, err
@@ -39,12 +40,12 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 // goal is the revision to go back to, once the replica holds the head that the
 // caller has seen.
 func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
-	v, err := s.g.view(ctx, replica.At{}, max(req.MinRevision, req.GetExpectedHead()))
+	v, err := s.g.views.Open(ctx, replica.At{}, max(req.MinRevision, req.GetExpectedHead()))
 	if err != nil {
 		return 0, err
 	}
 	defer v.Close()
-	return revisionOf(v, req.To, "to")
+	return view.RevisionOf(v, req.To, "to")
 }
 
 // Revert takes single commits back.
@@ -53,8 +54,8 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	if err != nil {
 		return nil, err
 	}
-	c := callerOf(ctx)
-	if err := s.g.wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+	c := policy.CallerOf(ctx)
+	if err := s.g.views.Wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
@@ -94,9 +95,9 @@ func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit 
 	if r.Result != nil {
 		return resultOf(*r.Result), sets, deletes, nil, nil
 	}
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, 0, 0, nil, err
 	}
-	return nil, sets, deletes, ledger.ChangesProto(redact.changes(r.Changes)), nil
+	return nil, sets, deletes, ledger.ChangesProto(redact.Changes(r.Changes)), nil
 }
