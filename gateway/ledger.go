@@ -45,9 +45,8 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf(field, index...), Description: err.Error()})
 		}
 	}
-	const most = 20 // violations, to bound the answer
 	for i, ch := range req.Changes {
-		if len(wrong.Violations) >= most {
+		if len(wrong.Violations) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
@@ -59,7 +58,7 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		}
 	}
 	for i, p := range req.Preconditions {
-		if len(wrong.Violations) >= most {
+		if len(wrong.Violations) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(p.Key)

@@ -172,9 +172,8 @@ func badRequest(violations []ledger.Violation) *errdetails.BadRequest {
 // ruleViolations are those of the schema's own rules. A schema may be broken a
 // thousand times in one request: a few are enough to mend it.
 func ruleViolations(e *protovalidate.ValidationError) []ledger.Violation {
-	const most = 20
 	var out []ledger.Violation
-	for _, v := range e.Violations[:min(len(e.Violations), most)] {
+	for _, v := range e.Violations[:min(len(e.Violations), ledger.MaxViolations)] {
 		field := protovalidate.FieldPathString(v.Proto.GetField())
 		if field == "" {
 			field = "request"

@@ -4,7 +4,10 @@ package view
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/stelehq/stele/gateway/apierror"
@@ -18,6 +21,14 @@ import (
 
 // BehindTimeout bounds how long a read waits for its min_revision.
 const BehindTimeout = 5 * time.Second
+
+// Limits of the pages of listings.
+const (
+	// DefaultPage is the number of items on a page if the request names none.
+	DefaultPage = 1000
+	// MaxPageBytes is the size after which a page takes no more items, in bytes.
+	MaxPageBytes = 1 << 20
+)
 
 // Opener opens states of tenants in the replica.
 type Opener struct{ Replica *replica.Replica }
@@ -129,6 +140,46 @@ func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 		return v.Resolve(replica.At{Time: at})
 	}
 	return v.State().Head, nil
+}
+
+// PageToken says where a listing goes on: at which revision, or between which
+// two, and from which key.
+type PageToken struct {
+	From, Revision ledger.Revision
+	Key            string
+}
+
+// String returns the token as responses carry it.
+func (t PageToken) String() string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s", t.From, t.Revision, t.Key))
+}
+
+// ErrPageToken is the violation of a page token that no call has returned.
+var ErrPageToken = ledger.Invalid("page_token", "it is not one that this call has given: start again without it")
+
+// ParsePageToken reads a page token of a request.
+func ParsePageToken(s string) (PageToken, error) {
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return PageToken{}, ErrPageToken
+	}
+	numbers, key, ok := strings.Cut(string(b), ":")
+	if !ok {
+		return PageToken{}, ErrPageToken
+	}
+	from, at, _ := strings.Cut(numbers, ",")
+	first, err := strconv.ParseUint(from, 10, 64)
+	if err != nil {
+		return PageToken{}, ErrPageToken
+	}
+	rev, err := strconv.ParseUint(at, 10, 64)
+	if err != nil || rev == 0 || first > rev {
+		return PageToken{}, ErrPageToken
+	}
+	if _, err := ledger.ParsePrefix(key); err != nil {
+		return PageToken{}, ErrPageToken
+	}
+	return PageToken{ledger.Revision(first), ledger.Revision(rev), key}, nil
 }
 
 // Commits yields commits of a tenant, once the replica holds the revision atLeast.

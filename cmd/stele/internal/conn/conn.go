@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/ledger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -28,7 +28,7 @@ func Dial(address string, files certs.Files, token func() (string, error)) (*grp
 		return nil, fmt.Errorf("address %q: %w", address, err)
 	}
 	creds := insecure.NewCredentials()
-	if !Loopback(host) || files != (certs.Files{}) {
+	if !netaddr.IsLoopback(host) || files != (certs.Files{}) {
 		config, err := certs.Client(files)
 		if err != nil {
 			return nil, fmt.Errorf("prepare TLS: %w", err)
@@ -50,12 +50,6 @@ func dial(address string, creds credentials.TransportCredentials, token func() (
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
 		grpc.WithUserAgent("stele"),
 	)
-}
-
-// Loopback says whether a host is this machine.
-func Loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // AsTenant makes calls act for the tenant, which takes an operator's token.
