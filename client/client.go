@@ -21,7 +21,9 @@
 //   - A commit is applied whole: no reader sees half of one. Snapshot reads several
 //     keys of one revision.
 //   - A client never goes back to a revision older than one that it has had, whichever
-//     gateway it talks to, nor to another ledger or another tenant.
+//     gateway it talks to, nor to another ledger or another tenant. If the ledger itself
+//     was restored from a backup and has lost commits that the client had, the client
+//     loads the state again, logs an error and sets Status.HistoryChanged.
 //   - It is never stale without knowing it: Age is the time since everything that was
 //     committed was known to be here, told by the gateways and counted on while there
 //     is none.
@@ -96,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		slotsOf: make(map[string][]int),
 		changed: make(map[string]bool),
 	}
-	c.state.Store(replaced(nil).finish(0, nil))
+	c.state.Store(replaced(nil).finish(0, nil, nil))
 	c.known.Store(&knowledge{tenant: cfg.Tenant, err: errors.New("no gateway has answered yet")})
 	c.load()
 	c.ledger = &Ledger{client: c}

@@ -30,7 +30,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, ledger.Invalid("key", err.Error())
 	}
 	if t := policy.CallerOf(ctx).Tenant; !s.g.serves(t) {
-		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, Reveal: req.Reveal})
+		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, MinId: req.MinId, Reveal: req.Reveal})
 		if err != nil {
 			return nil, err
 		}
@@ -47,7 +47,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.views.Open(ctx, at, req.MinRevision)
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -63,11 +63,15 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		response stelev1.GetResponse
 		entry    stelev1.Entry
 		snapshot view.Snapshot
+		id       ledger.CommitID
+	}
+	if answer.id, err = v.ID(e.Revision); err != nil {
+		return nil, err
 	}
 	if err := redact.Into(&answer.entry, e); err != nil {
 		return nil, err
 	}
-	answer.response.Entry, answer.response.Snapshot = &answer.entry, answer.snapshot.Of(v)
+	answer.response.Entry, answer.response.Snapshot, answer.response.CommitId = &answer.entry, answer.snapshot.Of(v), answer.id[:]
 	return &answer.response, nil
 }
 
@@ -88,6 +92,7 @@ type batchRequest interface {
 	GetKeys() []string
 	GetAt() *stelev1.At
 	GetMinRevision() uint64
+	GetMinId() []byte
 	GetReveal() bool
 }
 
@@ -112,7 +117,7 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := g.views.Open(ctx, at, req.GetMinRevision())
+	v, err := g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -151,7 +156,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, req.MinRevision)
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +174,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 			return true
 		}
 		if len(resp.Entries) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken = view.PageToken{Revision: v.State().Revision, Key: e.Key}.String()
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var shown *stelev1.Entry

@@ -28,7 +28,7 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 			return nil, err
 		}
 	}
-	v, err := s.g.views.Open(ctx, at, req.MinRevision)
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ const defaultCommits = 50
 // ListCommits returns the commits that the request selects, newest first. A page
 // that took long to find may be short, or empty, and still not be the last.
 func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	q, selects, err := queryOf(v, req)
+	q, selects, err := s.queryOf(ctx, v, req)
 	if err != nil {
 		return nil, err
 	}
@@ -154,8 +154,8 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		return nil, err
 	}
 	if next > 0 {
-		resp.NextPageToken = view.PageToken{Revision: next}.String()
-		return resp, nil
+		resp.NextPageToken, err = view.NewPageToken(v, 0, next, "")
+		return resp, err
 	}
 	// Earlier commits may match, and are not kept here.
 	start, err := historyStart(v)
@@ -177,7 +177,7 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 
 // queryOf reads what the request selects: commits that the query selects, and that
 // changed a key of the pattern.
-func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
+func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
 	q = replica.Query{Author: req.Author, Grep: req.Grep}
 	switch by := req.Keys.(type) {
 	case *stelev1.ListCommitsRequest_Key:
@@ -214,7 +214,10 @@ func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query,
 		if err != nil {
 			return q, "", err
 		}
-		q.From = min(q.From, token.Revision)
+		if err := s.g.views.SameHistory(ctx, token); err != nil {
+			return q, "", err
+		}
+		q.From = min(q.From, token.To.Revision)
 	}
 	return q, selects, nil
 }
@@ -225,7 +228,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -234,20 +237,20 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	at, err := rangeOf(v, req)
+	at, err := s.rangeOf(ctx, v, req)
 	if err != nil {
 		return nil, err
 	}
 	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
-	resp := &stelev1.DiffResponse{FromRevision: uint64(at.From), ToRevision: uint64(at.Revision), Snapshot: view.SnapshotOf(v)}
+	resp := &stelev1.DiffResponse{FromRevision: uint64(at.From.Revision), ToRevision: uint64(at.To.Revision), Snapshot: view.SnapshotOf(v)}
 	size := 0
-	err = v.Diff(at.From, at.Revision, pattern.Range(), at.Key, func(d ledger.KeyDiff) bool {
+	var failed error
+	err = v.Diff(at.From.Revision, at.To.Revision, pattern.Range(), at.Key, func(d ledger.KeyDiff) bool {
 		if !pattern.Match(d.Key) {
 			return true
 		}
 		if len(resp.Diffs) == limit || size > view.MaxPageBytes {
-			at.Key = string(d.Key)
-			resp.NextPageToken = at.String()
+			resp.NextPageToken, failed = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
 			return false
 		}
 		shown := &stelev1.KeyDiff{
@@ -259,16 +262,19 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		resp.Diffs = append(resp.Diffs, shown)
 		return true
 	})
-	if err != nil {
+	if err := errors.Join(failed, err); err != nil {
 		return nil, err
 	}
 	return resp, nil
 }
 
 // rangeOf reads the two states of a diff, or those that its first page was of.
-func rangeOf(v *replica.View, req *stelev1.DiffRequest) (view.PageToken, error) {
+func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev1.DiffRequest) (t view.PageToken, err error) {
 	if req.PageToken != "" {
-		return view.ParsePageToken(req.PageToken)
+		if t, err = view.ParsePageToken(req.PageToken); err == nil {
+			err = s.g.views.SameHistory(ctx, t)
+		}
+		return t, err
 	}
 	from, err := view.RevisionOf(v, req.From, "from")
 	if err != nil {
@@ -281,7 +287,7 @@ func rangeOf(v *replica.View, req *stelev1.DiffRequest) (view.PageToken, error) 
 	case from > to:
 		return view.PageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
 	}
-	return view.PageToken{From: from, Revision: to}, nil
+	return view.PageToken{From: view.Seen{Revision: from}, To: view.Seen{Revision: to}}, nil
 }
 
 // Blame tells which commit last set each key.
@@ -290,7 +296,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, req.MinRevision)
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -307,7 +313,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			return true
 		}
 		if len(resp.Entries) == limit {
-			resp.NextPageToken = view.PageToken{Revision: v.State().Revision, Key: e.Key}.String()
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var c ledger.Summary

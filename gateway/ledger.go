@@ -63,9 +63,10 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		}
 		key, err := ledger.ParseKey(p.Key)
 		note(err, "preconditions[%d].key", i)
-		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
+		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision), ID: p.CommitId})
 	}
-	cs.ExpectedHead, cs.AllowInvalid, cs.AllowEmpty = revision(req.ExpectedHead), req.AllowInvalid, req.AllowEmpty
+	cs.ExpectedHead, cs.ExpectedHeadID = revision(req.ExpectedHead), req.ExpectedHeadId
+	cs.AllowInvalid, cs.AllowEmpty = req.AllowInvalid, req.AllowEmpty
 	if in := req.Import; in != nil {
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
@@ -212,7 +213,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 
 // GetHead returns the newest commit's place.
 func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}

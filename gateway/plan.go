@@ -7,6 +7,7 @@ import (
 	"github.com/stelehq/stele/gateway/apierror"
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
@@ -33,7 +34,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err := recorded(ctx, viewer, false, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.PlanResponse{Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.PlanResponse{HeadId: view.IDBytes(p.Head, p.Commit.Parent), Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
 	size := 0
 	for i, d := range p.Diffs {
 		if p.Commit.Changes[i].Delete {
@@ -65,7 +66,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 // refusals are what the sinks would not take. Keys that the caller may not read count as
 // not set.
 func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
-	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, 0)
+	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}

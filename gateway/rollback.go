@@ -27,12 +27,12 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
 	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -40,7 +40,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 // goal is the revision to go back to, once the replica holds the head that the
 // caller has seen.
 func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
-	v, err := s.g.views.Open(ctx, replica.At{}, max(req.MinRevision, req.GetExpectedHead()))
+	v, err := s.g.views.Open(ctx, replica.At{}, previewed(req))
 	if err != nil {
 		return 0, err
 	}
@@ -55,7 +55,7 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		return nil, err
 	}
 	c := policy.CallerOf(ctx)
-	if err := s.g.views.Wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+	if err := s.g.views.Wait(ctx, c.Tenant, previewed(req)); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
@@ -64,14 +64,28 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
 	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
+}
+
+// previewed is the newest commit that the caller has seen, which may be the head of a
+// preview.
+func previewed(req interface {
+	GetMinRevision() uint64
+	GetMinId() []byte
+	GetExpectedHead() uint64
+	GetExpectedHeadId() []byte
+}) view.Seen {
+	if req.GetExpectedHead() > req.GetMinRevision() {
+		return view.Seen{Revision: ledger.Revision(req.GetExpectedHead()), ID: req.GetExpectedHeadId()}
+	}
+	return view.SeenBy(req)
 }
 
 func revision(r *uint64) *ledger.Revision {

@@ -29,7 +29,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.views.Open(ctx, at, req.MinRevision)
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +69,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	if err != nil {
 		return nil, ledger.Invalid("value", err.Error())
 	}
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	if err != nil {
 		return nil, ledger.Invalid("document", err.Error())
 	}
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +151,7 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.views.Open(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}

@@ -74,7 +74,7 @@ func (s configService) receive(ctx context.Context, ws *watch.Stream, stream grp
 		case *stelev1.WatchRequest_Cancel:
 			if w := ws.Forget(r.Cancel.Id); w != nil {
 				s.g.hub.Leave(w)
-				ws.Canceled(w.ID, status.New(codes.OK, ""), 0)
+				ws.Canceled(w.ID, status.New(codes.OK, ""), nil)
 			}
 		case *stelev1.WatchRequest_Progress:
 			if err := s.g.policy.Spend(ctx, policy.CallerOf(ctx), watchMethod, req); err != nil {
@@ -111,12 +111,20 @@ func (s configService) create(ctx context.Context, ws *watch.Stream, create *ste
 	}
 	ws.Forget(w.ID)
 	st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
-	ws.Canceled(w.ID, st, 0)
+	ws.Canceled(w.ID, st, nil)
 	return nil
 }
 
 func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Watch, create *stelev1.WatchRequest) error {
 	req := create.GetCreate()
+	if len(req.AfterId) > 0 {
+		if req.FromRevision < 2 {
+			return ledger.Invalid("create.after_id", "it is the id of the commit before from_revision: name that")
+		}
+		if err := s.g.views.Wait(ctx, ws.Tenant, view.Seen{Revision: ledger.Revision(req.FromRevision - 1), ID: req.AfterId}); err != nil {
+			return err
+		}
+	}
 	v, err := s.g.cfg.Replica.View(ws.Tenant, replica.At{})
 	if err != nil {
 		return err

@@ -41,9 +41,11 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
+		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
 		edge     *NoWritesError
 		over     *policy.OverLimitError
+		split    *proof.SplitViewError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -66,12 +68,20 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, ErrNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.As(err, &changed):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
 	case errors.Is(err, ErrHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
 	case errors.Is(err, ErrNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
+	case errors.Is(err, ErrNoWitnesses):
+		return build(codes.FailedPrecondition, err.Error(), info("NO_WITNESSES"))
+	case errors.As(err, &split):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonSplitView, "checkpoint", split.Ours))
 	case errors.Is(err, proof.ErrStopped):
 		return build(codes.FailedPrecondition, err.Error(), info("TREE_STOPPED"))
+	case errors.Is(err, proof.ErrInvalid):
+		return build(codes.InvalidArgument, err.Error(), info("CHECKPOINT_INVALID"))
 	case errors.Is(err, proof.ErrNotCovered):
 		return build(codes.OutOfRange, err.Error(), info("NOT_COVERED"))
 	case errors.Is(err, proof.ErrNoSuchSize):
@@ -138,6 +148,8 @@ var (
 	ErrBehind = errors.New("the gateway is behind")
 	// ErrNoTree: the call needs the tree of a signer.
 	ErrNoTree = errors.New("this gateway keeps no tree: ask one that runs the role signer")
+	// ErrNoWitnesses: a caller requires more cosignatures than the gateway asks for.
+	ErrNoWitnesses = errors.New("this gateway asks fewer witnesses to cosign checkpoints")
 	// ErrDiffers: replica and tree have seen different commits.
 	ErrDiffers = errors.New("the replica does not hold what was hashed")
 )

@@ -69,7 +69,7 @@ func (s service) RefreshConfig(ctx context.Context, _ *configuration.Empty) (*co
 	defer poll.Stop()
 	for {
 		waited := time.Since(begun) // before the age is told, which grows
-		v, err := s.cfg.Views.Open(ctx, replica.At{}, 0)
+		v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 		if err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/redact"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/secret"
@@ -58,7 +59,7 @@ func (r *read) open(ctx context.Context) (err error) {
 	if r.redact, err = r.cfg.Redaction.For(ctx, len(r.reveals) > 0 && r.cfg.Redaction.Secrets != nil); err != nil {
 		return err
 	}
-	r.view, err = r.cfg.Views.Open(ctx, replica.At{}, 0)
+	r.view, err = r.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	return err
 }
 

@@ -65,7 +65,7 @@ func (s service) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlagsReq
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.cfg.Views.Open(ctx, replica.At{}, 0)
+	v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +110,7 @@ func (s service) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStrea
 // sync sends the flags at head, if a commit after the last one that was looked at has
 // changed one.
 func (s service) sync(ctx context.Context, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse], prefix ledger.Prefix, sent ledger.Revision, first bool) (head ledger.Revision, err error) {
-	v, err := s.cfg.Views.Open(ctx, replica.At{}, 0)
+	v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	if err != nil {
 		return 0, err
 	}

@@ -3,8 +3,11 @@
 package view
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
+	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,21 +36,33 @@ const (
 // Opener opens states of tenants in the replica.
 type Opener struct{ Replica *replica.Replica }
 
-// Open opens the caller's tenant at a moment, once the replica holds the
-// revision that the caller has seen.
-func (vs Opener) Open(ctx context.Context, at replica.At, atLeast uint64) (*replica.View, error) {
+// Seen is the newest commit that a caller has seen of the tenant.
+type Seen struct {
+	Revision ledger.Revision
+	ID       []byte // the beginning of its id, or empty
+}
+
+// SeenBy reads what the caller of a request has seen.
+func SeenBy(req interface {
+	GetMinRevision() uint64
+	GetMinId() []byte
+}) Seen {
+	return Seen{ledger.Revision(req.GetMinRevision()), req.GetMinId()}
+}
+
+// Open opens the caller's tenant at a moment, once the replica holds what the caller has
+// seen.
+func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View, error) {
 	t := policy.CallerOf(ctx).Tenant
-	if atLeast > 0 {
-		if err := vs.Wait(ctx, t, ledger.Revision(atLeast)); err != nil {
-			return nil, err
-		}
+	if err := vs.Wait(ctx, t, s); err != nil {
+		return nil, err
 	}
 	return vs.Replica.View(t, at)
 }
 
 // Page opens the state that a listing is of, and says from which key it goes on:
 // its pages are all of the revision of the first, whatever is written meanwhile.
-func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, atLeast uint64) (v *replica.View, from string, err error) {
+func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from string, err error) {
 	at, err := AsOf(point)
 	if err != nil {
 		return nil, "", err
@@ -57,25 +72,60 @@ func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, atLe
 		if err != nil {
 			return nil, "", err
 		}
-		at, from = replica.At{Revision: t.Revision}, t.Key
+		if err := vs.SameHistory(ctx, t); err != nil {
+			return nil, "", err
+		}
+		at, from = replica.At{Revision: t.To.Revision}, t.Key
 	}
-	v, err = vs.Open(ctx, at, atLeast)
+	v, err = vs.Open(ctx, at, s)
 	return v, from, err
 }
 
-// Wait waits until the replica holds a revision of a tenant. The error is
-// apierror.ErrBehind if it does not come in time.
-func (vs Opener) Wait(ctx context.Context, t ledger.Tenant, rev ledger.Revision) error {
-	if vs.Replica.Head(t).Revision >= rev {
+// Wait waits until the replica holds what the caller has seen. The error is a
+// *ledger.HistoryChangedError if the ledger does not have that commit, and apierror.ErrBehind if
+// it does not come in time.
+func (vs Opener) Wait(ctx context.Context, t ledger.Tenant, s Seen) error {
+	if s.Revision == 0 {
 		return nil
 	}
-	bounded, cancel := context.WithTimeout(ctx, BehindTimeout)
-	defer cancel()
-	if err := vs.Replica.Wait(bounded, t, rev); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("%w: it holds %s%s and has waited for %s; try again, or another gateway",
-			apierror.ErrBehind, t, vs.Replica.Head(t).Revision, rev)
+	if err := vs.waitRevision(ctx, t, s); err != nil || len(s.ID) == 0 {
+		return err
 	}
-	return ctx.Err()
+	v, err := vs.Replica.View(t, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	id, err := v.ID(s.Revision)
+	var notKept *ledger.HistoryError
+	if errors.As(err, &notKept) {
+		return nil // an edge that does not keep the commit cannot compare it
+	}
+	if err != nil {
+		return err
+	}
+	return ledger.SameCommit(t, s.Revision, id, s.ID)
+}
+
+func (vs Opener) waitRevision(ctx context.Context, t ledger.Tenant, s Seen) error {
+	const step = 100 * time.Millisecond
+	for begun := time.Now(); vs.Replica.Head(t).Revision < s.Revision; {
+		bounded, cancel := context.WithTimeout(ctx, step)
+		err := vs.Replica.Wait(bounded, t, s.Revision)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return errors.Join(ctx.Err(), err)
+		}
+		p, _ := vs.Replica.Progress()
+		switch head := vs.Replica.Head(t).Revision; {
+		case head >= s.Revision:
+		case len(s.ID) > 0 && p.Current.After(begun): // the replica holds all that the journal had since
+			return &ledger.HistoryChangedError{Tenant: t, Revision: s.Revision, Seen: s.ID}
+		case time.Since(begun) > BehindTimeout:
+			return fmt.Errorf("%w: it holds %s%s and has waited for %s; try again, or another gateway", apierror.ErrBehind, t, head, s.Revision)
+		}
+	}
+	return nil
 }
 
 // AsOf reads a request's At; absent, it is the head.
@@ -115,11 +165,16 @@ func SnapshotOf(v *replica.View) *stelev1.Snapshot { return new(Snapshot).Of(v) 
 type Snapshot struct {
 	message stelev1.Snapshot
 	age     durationpb.Duration
+	id      ledger.CommitID
 }
 
 // Of fills the message from a view and returns it.
 func (s *Snapshot) Of(v *replica.View) *stelev1.Snapshot {
 	state := v.State()
+	if state.Revision > 0 {
+		s.id = state.ID
+		s.message.Id = s.id[:]
+	}
 	s.age.Seconds, s.age.Nanos = int64(state.Age/time.Second), int32(state.Age%time.Second)
 	s.message.Revision, s.message.Head = uint64(state.Revision), uint64(state.Head)
 	s.message.Age, s.message.Stale = &s.age, state.Stale
@@ -142,52 +197,79 @@ func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 	return v.State().Head, nil
 }
 
-// PageToken says where a listing goes on: at which revision, or between which
-// two, and from which key.
+// PageToken says where a listing goes on: at which commit, or between which two, and from
+// which key.
 type PageToken struct {
-	From, Revision ledger.Revision
-	Key            string
+	From, To Seen
+	Key      string
 }
 
-// String returns the token as responses carry it.
-func (t PageToken) String() string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s", t.From, t.Revision, t.Key))
+// ShortID is how many bytes of a commit's id are in tokens.
+const ShortID = 8
+
+// NewPageToken makes the token of a page that goes on at a revision, or between two, and from a
+// key.
+func NewPageToken(v *replica.View, from, to ledger.Revision, key string) (string, error) {
+	var text [2]string
+	for i, rev := range []ledger.Revision{from, to} {
+		id, err := v.ID(rev)
+		var notKept *ledger.HistoryError
+		if err != nil && !errors.As(err, &notKept) {
+			return "", err
+		}
+		text[i] = strconv.FormatUint(uint64(rev), 10)
+		if id != (ledger.CommitID{}) {
+			text[i] += "-" + hex.EncodeToString(id[:ShortID])
+		}
+	}
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%s,%s:%s", text[0], text[1], key)), nil
 }
 
 // ErrPageToken is the violation of a page token that no call has returned.
 var ErrPageToken = ledger.Invalid("page_token", "it is not one that this call has given: start again without it")
 
 // ParsePageToken reads a page token of a request.
-func ParsePageToken(s string) (PageToken, error) {
+func ParsePageToken(s string) (t PageToken, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(s)
 	if err != nil {
-		return PageToken{}, ErrPageToken
+		return t, ErrPageToken
 	}
-	numbers, key, ok := strings.Cut(string(b), ":")
-	if !ok {
-		return PageToken{}, ErrPageToken
+	places, key, ok := strings.Cut(string(b), ":")
+	from, to, both := strings.Cut(places, ",")
+	if !ok || !both {
+		return t, ErrPageToken
 	}
-	from, at, _ := strings.Cut(numbers, ",")
-	first, err := strconv.ParseUint(from, 10, 64)
-	if err != nil {
-		return PageToken{}, ErrPageToken
+	for i, place := range []*Seen{&t.From, &t.To} {
+		number, id, _ := strings.Cut([]string{from, to}[i], "-")
+		rev, err := strconv.ParseUint(number, 10, 64)
+		if err != nil {
+			return t, ErrPageToken
+		}
+		place.Revision = ledger.Revision(rev)
+		if place.ID, err = hex.DecodeString(id); err != nil || len(place.ID) != 0 && len(place.ID) != ShortID {
+			return t, ErrPageToken
+		}
 	}
-	rev, err := strconv.ParseUint(at, 10, 64)
-	if err != nil || rev == 0 || first > rev {
-		return PageToken{}, ErrPageToken
+	if t.To.Revision == 0 || t.From.Revision > t.To.Revision {
+		return t, ErrPageToken
 	}
 	if _, err := ledger.ParsePrefix(key); err != nil {
-		return PageToken{}, ErrPageToken
+		return t, ErrPageToken
 	}
-	return PageToken{ledger.Revision(first), ledger.Revision(rev), key}, nil
+	t.Key = key
+	return t, nil
+}
+
+// SameHistory compares the commits that a page token names with those of the ledger.
+func (vs Opener) SameHistory(ctx context.Context, t PageToken) error {
+	tenant := policy.CallerOf(ctx).Tenant
+	return cmp.Or(vs.Wait(ctx, tenant, t.To), vs.Wait(ctx, tenant, t.From))
 }
 
 // Commits yields commits of a tenant, once the replica holds the revision atLeast.
 func (vs Opener) Commits(ctx context.Context, t ledger.Tenant, revisions []uint64, atLeast uint64, yield func(*ledger.Commit) error) error {
-	if atLeast > 0 {
-		if err := vs.Wait(ctx, t, ledger.Revision(atLeast)); err != nil {
-			return err
-		}
+	if err := vs.Wait(ctx, t, Seen{Revision: ledger.Revision(atLeast)}); err != nil {
+		return err
 	}
 	v, err := vs.Replica.View(t, replica.At{})
 	if err != nil {
@@ -204,4 +286,12 @@ func (vs Opener) Commits(ctx context.Context, t ledger.Tenant, revisions []uint6
 		}
 	}
 	return nil
+}
+
+// IDBytes is the id of the commit that led to a revision, as a message has it.
+func IDBytes(rev ledger.Revision, id ledger.CommitID) []byte {
+	if rev == 0 {
+		return nil
+	}
+	return id[:]
 }

@@ -226,7 +226,7 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 			for _, w := range s.deliver(m, c, body) {
 				h.Slow.Add(1)
 				h.remove(w)
-				s.cancelSlow(w, c.Revision)
+				s.cancelSlow(w, c)
 			}
 		}
 	}

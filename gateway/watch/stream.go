@@ -42,6 +42,7 @@ type Stream struct {
 // skipped is what a watch has missed.
 type skipped struct {
 	revision ledger.Revision
+	id       ledger.CommitID
 	keys     map[ledger.Key]skippedKey
 }
 
@@ -150,17 +151,22 @@ func (ws *Stream) Event(m *stelev1.WatchResponse) {
 	ws.enqueue(f)
 }
 
-// Canceled queues the end of a watch, why, and the revision to resume from.
-func (ws *Stream) Canceled(id uint64, why *status.Status, resume ledger.Revision) {
-	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{
-		Canceled: &stelev1.WatchCanceled{Status: why.Proto(), ResumeRevision: uint64(resume)},
-	}})
+// Canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
+func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit) {
+	end := &stelev1.WatchCanceled{Status: why.Proto()}
+	if missed != nil {
+		end.ResumeRevision, end.ResumeAfterId = uint64(missed.Revision), view.IDBytes(missed.Revision-1, missed.Parent)
+	}
+	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
 }
 
 // cancelSlow tells a watch that it is out, and where to resume.
-func (ws *Stream) cancelSlow(w *Watch, missed ledger.Revision) {
+func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit) {
 	ws.Forget(w.ID)
-	ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d commits wait; create it again from %s", maxBacklogFrames, missed), missed)
+	ws.mu.Lock()
+	messages, size := len(ws.backlog), ws.bytes
+	ws.mu.Unlock()
+	ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
 }
 
 // PushWait queues a frame as soon as there is room.
@@ -231,7 +237,7 @@ func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
 		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
 		ws.skipped[w] = s
 	}
-	s.revision = c.Revision
+	s.revision, s.id = c.Revision, c.ID
 	for _, ch := range w.Selector.Pick(c.Changes) {
 		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
 	}
@@ -246,8 +252,12 @@ func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
 		return // nothing is known that could be promised
 	}
 	snapshot := view.SnapshotOf(v)
+	id, err := v.ID(head)
 	v.Close()
-	snapshot.Revision = uint64(head)
+	if err != nil {
+		return
+	}
+	snapshot.Revision, snapshot.Id = uint64(head), view.IDBytes(head, id)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	m := &stelev1.WatchResponse{Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: snapshot}}}
@@ -312,12 +322,12 @@ func (ws *Stream) take() []Frame {
 // frames are the state of what was skipped, in pages.
 func (s *skipped) frames(id uint64) []Frame {
 	var out []Frame
-	page, size := &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 	for k, v := range s.keys {
 		if size > view.MaxPageBytes {
 			page.More = true
 			out = append(out, stateFrame(id, page))
-			page, size = &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 		}
 		size += len(k) + len(v.value)
 		if v.value == "" {

@@ -32,7 +32,8 @@ type Watch struct {
 
 // State sends what the watch selects of the view.
 func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Redactor, w *Watch) error {
-	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
+	at := v.State()
+	page := &stelev1.WatchState{Revision: uint64(at.Revision), Id: view.IDBytes(at.Revision, at.ID)}
 	size := 0
 	flush := func(more bool) error {
 		page.More = more

@@ -11,7 +11,8 @@
 // and key: a value that is copied to another place does not decrypt there. The
 // tenant's key is itself encrypted with the key-encryption key, which all processes
 // share and which is kept elsewhere, and lies beside the journal in a stream that,
-// unlike the journal, can forget. To shred a tenant is to erase it there: then
+// unlike the journal, can forget. A rotation makes a new key for the values that come
+// and keeps the older keys for those that are in the journal. To shred a tenant is to erase it there: then
 // nothing that is left can decrypt what it has encrypted, and all of that still
 // verifies.
 package secret
@@ -74,8 +75,10 @@ type Keyring struct {
 
 // slot is a tenant's place in the ring.
 type slot struct {
-	mu  sync.Mutex // one loading at a time; guards key
-	key *dataKey   // nil when it is not in memory
+	mu sync.Mutex // one loading at a time; guards keys
+	// keys are those in memory, by their ids. The one that encrypts now is there under
+	// the id "", too.
+	keys map[string]*dataKey
 }
 
 // New makes a keyring. It has nothing to close.

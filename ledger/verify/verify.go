@@ -109,7 +109,7 @@ type verifier struct {
 	report   *Report
 	evidence *journal.Evidence
 	// tree and content of the replica; nil where there is none to compare with.
-	tree    *proof.Witness
+	tree    *proof.Stored
 	replica *replicated
 	// checkpoints in their order.
 	checkpoints []placed
@@ -195,7 +195,7 @@ const (
 )
 
 func (v *verifier) openTree() error {
-	w, err := proof.OpenWitness(filepath.Join(v.cfg.Dir, treeFile))
+	w, err := proof.OpenStored(filepath.Join(v.cfg.Dir, treeFile))
 	switch {
 	case v.cfg.Restored && errors.Is(err, fs.ErrNotExist):
 		return nil
