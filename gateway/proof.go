@@ -54,7 +54,7 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 		v.Close()
 	}
 	if req.Seen != "" {
-		if err := seen(tree, req.Seen); err != nil {
+		if err := compareCheckpoint(tree, req.Seen); err != nil {
 			return nil, err
 		}
 	}
@@ -89,9 +89,9 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	}
 }
 
-// seen compares the newest checkpoint that a caller has seen with the tree. A caller may have
+// compareCheckpoint compares the newest checkpoint that a caller has seen with the tree. A caller may have
 // seen a newer one than this process.
-func seen(tree *proof.Tree, signed string) error {
+func compareCheckpoint(tree *proof.Tree, signed string) error {
 	err := tree.Compare(signed)
 	if errors.Is(err, proof.ErrAhead) {
 		return nil

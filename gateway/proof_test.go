@@ -29,6 +29,8 @@ type proving struct {
 	tree  *proof.Tree
 	key   proof.Verifier
 	proof stelev1.ProofClient
+	// secret is the key's.
+	secret string
 }
 
 func startProving(t testing.TB) *proving {
@@ -47,6 +49,7 @@ func startProving(t testing.TB) *proving {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.secret = secret
 	if p.key, err = proof.ParseVerifier(public); err != nil {
 		t.Fatal(err)
 	}

@@ -267,6 +267,12 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Sinks/Skip", "another key", func(ctx context.Context) error {
 			return call(sinks.Skip(ctx, &stelev1.SkipRequest{Sink: "files", Key: "public/a"}))
 		}, ""},
+		{"Ledger/RotateTenantKey", "a tenant", func(ctx context.Context) error {
+			if err := call(f.ledger.RotateTenantKey(ctx, &stelev1.RotateTenantKeyRequest{})); status.Code(err) != codes.FailedPrecondition {
+				return err // without a secrets key: see TestRotateTenantKey
+			}
+			return nil
+		}, ""},
 		{"Ledger/ShredTenant", "a tenant", func(ctx context.Context) error {
 			if err := call(f.ledger.ShredTenant(ctx, &stelev1.ShredTenantRequest{Confirm: "x"})); status.Code(err) != codes.InvalidArgument {
 				return err // of a tenant with secrets: see TestShredTenant

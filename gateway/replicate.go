@@ -186,7 +186,7 @@ func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest
 			return nil, err
 		}
 		if req.Seen != "" {
-			if err := seen(s.g.cfg.Tree, req.Seen); err != nil {
+			if err := compareCheckpoint(s.g.cfg.Tree, req.Seen); err != nil {
 				return nil, err
 			}
 		}

@@ -312,6 +312,42 @@ func TestAnUnrecordedRevealIsRefused(t *testing.T) {
 	}
 }
 
+func TestRotateTenantKey(t *testing.T) {
+	f := startSecret(t)
+	acme := f.as(t, "acme", identity.Admin)
+	f.commit(t, acme, set("s/a", "1"))
+	operator := bearer(t.Context(), f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}}))
+	rotate := func(ctx context.Context, newKey bool) (*stelev1.RotateTenantKeyResponse, error) {
+		return f.ledger.RotateTenantKey(ctx, &stelev1.RotateTenantKeyRequest{NewKey: newKey})
+	}
+	for name, tc := range map[string]struct {
+		ctx  context.Context
+		want codes.Code
+	}{
+		"its admin":   {acme, codes.PermissionDenied},
+		"no tenant":   {operator, codes.InvalidArgument},
+		"one without": {as(operator, "other"), codes.NotFound},
+	} {
+		if _, err := rotate(tc.ctx, true); status.Code(err) != tc.want {
+			t.Errorf("%s: %v, want %s", name, err, tc.want)
+		}
+	}
+	first, err := rotate(as(operator, "acme"), false)
+	if err != nil || len(first.Older) != 0 {
+		t.Fatal(first, err)
+	}
+	second, err := rotate(as(operator, "acme"), true)
+	if err != nil || len(second.Older) != 1 || second.Older[0] != first.Key {
+		t.Fatal(second, err)
+	}
+	f.commit(t, acme, set("s/b", "2"))
+	for key, want := range map[string]string{"s/a": "1", "s/b": "2"} {
+		if e, err := f.config.Get(acme, &stelev1.GetRequest{Key: key, Reveal: true}); err != nil || e.Entry.Value != want {
+			t.Errorf("%s is %v, %v; want %s", key, e, err, want)
+		}
+	}
+}
+
 func TestShredTenant(t *testing.T) {
 	f := startSecret(t)
 	acme := f.as(t, "acme", identity.Admin)

@@ -73,6 +73,7 @@ func Collect(cfg CollectorConfig) *Collector {
 func (c *Collector) Close() {
 	c.cancel()
 	c.done.Wait()
+	c.cfg.HTTP.CloseIdleConnections()
 }
 
 // Newest is the newest checkpoint with at least n cosignatures, of size 0 while there is

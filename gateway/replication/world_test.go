@@ -141,6 +141,7 @@ func (w *world) newID(address string) *stelev1.GatewayID {
 
 // edgeConfig says how an edge differs from the usual.
 type edgeConfig struct {
+	witnesses proof.Witnesses
 	upstreams []string
 	tenants   []ledger.Tenant // none for all
 	dir       string
@@ -175,7 +176,7 @@ func (w *world) edge(t *testing.T, c edgeConfig) *gw {
 	}
 	g.id = w.newID(g.address)
 	g.client = replication.NewClient(replication.Config{
-		Addresses: c.upstreams, Tenants: c.tenants, Self: g.id, Pin: replication.Pin(c.dir), Log: testLog(t),
+		Addresses: c.upstreams, Tenants: c.tenants, Self: g.id, Pin: replication.Pin(c.dir), Witnesses: c.witnesses, Log: testLog(t),
 		Dial:    func(a string) (*grpc.ClientConn, error) { return dial(a, func() string { return w.Token(t, claims) }) },
 		Forward: func(a string) (*grpc.ClientConn, error) { return dial(a, nil) },
 	})

@@ -110,6 +110,8 @@ type Audit struct {
 	// Key that verified the checkpoint.
 	Key        Verifier
 	Checkpoint Checkpoint
+	// Signed is the checkpoint's text.
+	Signed string
 	// First and Last commit, without their changes.
 	First, Last ledger.Commit
 }
@@ -204,7 +206,7 @@ func (f *auditReader) open(key *Verifier) (*Audit, error) {
 	if err == nil {
 		_, err = Open(head.Checkpoint, own)
 	}
-	return &Audit{Tenant: head.Tenant, From: head.From, To: head.To, Key: *key, Checkpoint: c}, err
+	return &Audit{Tenant: head.Tenant, From: head.From, To: head.To, Key: *key, Checkpoint: c, Signed: head.Checkpoint}, err
 }
 
 // commits reads the other lines.

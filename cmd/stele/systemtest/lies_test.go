@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
 	"github.com/stelehq/stele/cmd/stele/internal/auditor"
-	"github.com/stelehq/stele/cmd/stele/internal/cli/audit"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
@@ -66,10 +67,15 @@ func TestAGatewayThatLiesIsFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Conn.Close()
-	key, err := audit.CheckpointKey(s, "")
-	if err != nil || key == nil {
-		t.Fatalf("the local key: %v, %v", key, err)
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(s.Settings.TokenFile), "identity", "checkpoint.pub"))
+	if err != nil {
+		t.Fatal(err)
 	}
+	public, err := proof.ParseVerifier(string(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := &public
 	ctx := s.ActFor(t.Context())
 	honest := auditor.Auditor{Proof: stelev1.NewProofClient(s.Conn), Config: s.Config, Key: key}
 	old, err := honest.Checkpoint(ctx, 7)

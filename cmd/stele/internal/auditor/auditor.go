@@ -19,6 +19,10 @@ type Auditor struct {
 	Config stelev1.ConfigClient
 	// Key of the ledger. Nil: the gateway's own word is taken for it.
 	Key *proof.Verifier
+	// Witnesses that must have cosigned checkpoints.
+	Witnesses proof.Witnesses
+	// Seen is the folder of the newest checkpoints that were verified; see seen.go.
+	Seen string
 }
 
 // Checkpoint is one that was verified.
@@ -35,23 +39,27 @@ type Checkpoint struct {
 
 // Checkpoint waits for one that covers the revision; 0 takes the newest.
 func (a *Auditor) Checkpoint(ctx context.Context, covers ledger.Revision) (Checkpoint, error) {
-	resp, err := a.Proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{CoversRevision: uint64(covers)})
+	resp, err := a.Proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{CoversRevision: uint64(covers), Cosignatures: uint32(a.Witnesses.Quorum)})
 	if err != nil {
 		return Checkpoint{}, err
 	}
 	c := Checkpoint{Signed: resp.Checkpoint, Trusted: a.Key != nil, Covered: ledger.Revision(resp.CoveredRevision)}
 	if c.Trusted {
 		c.Key = *a.Key
+		if c.Key, err = c.Key.Extend(resp.Key); err != nil { // the key may have a successor
+			return c, invalid(fmt.Errorf("the gateway's key: %w", err))
+		}
 	} else if c.Key, err = proof.ParseVerifier(resp.Key); err != nil {
 		return c, invalid(fmt.Errorf("the gateway's key: %w", err))
 	}
+	c.Key = c.Key.Require(a.Witnesses)
 	if c.Checkpoint, err = proof.Open(c.Signed, c.Key); err != nil {
 		return c, err
 	}
 	if c.Covered < covers {
 		return c, invalid(fmt.Errorf("the gateway's checkpoint covers %s, and %s was asked for", c.Covered, covers))
 	}
-	return c, nil
+	return c, a.compareSeen(ctx, c)
 }
 
 // invalid is what the gateway's answer does not hold.

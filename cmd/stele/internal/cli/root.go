@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/history"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/importcmd"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/keys"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/rotate"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/routes"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/schema"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/server"
@@ -67,11 +68,11 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			history.LogCommand(c), history.ShowCommand(c), history.DiffCommand(c), history.BlameCommand(c), history.BisectCommand(c), history.RollbackCommand(c), history.RevertCommand(c),
 		}},
 		{"operate", "Operate:", []*cobra.Command{
-			server.UpCommand(), server.ServeCommand(), health.StatusCommand(c), health.DoctorCommand(c), health.ReadyCommand(), server.BackupCommand(c), server.RestoreCommand(c),
+			server.UpCommand(), server.ServeCommand(), server.WitnessCommand(), health.StatusCommand(c), health.DoctorCommand(c), health.ReadyCommand(), server.BackupCommand(c), server.RestoreCommand(c),
 			tenants.TenantsCommand(c), tenants.TenantCommand(c), routes.RoutesCommand(c), sinks.SinksCommand(c), schema.SchemaCommand(c), server.NatsPermissionsCommand(c), server.NatsInstallCommand(),
 		}},
 		{"security", "Security:", []*cobra.Command{
-			access.WhoamiCommand(c), access.CanCommand(c), access.TokenCommand(c), audit.AuditCommand(c), audit.ProveCommand(c), audit.VerifyCommand(c),
+			access.WhoamiCommand(c), access.CanCommand(c), access.TokenCommand(c), audit.AuditCommand(c), audit.ProveCommand(c), audit.VerifyCommand(c), rotate.RotateCommand(c),
 		}},
 	} {
 		root.AddGroup(&cobra.Group{ID: g.id, Title: g.title})

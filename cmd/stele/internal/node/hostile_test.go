@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -46,6 +47,11 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 			t.Errorf("%s: none of %d calls was answered: they cannot have found anything", m.name, thieves.called[m.name])
 		}
 	}
+	for name := range policy.Methods {
+		if !strings.HasPrefix(name, "/grpc.") && thieves.called[name] == 0 {
+			t.Errorf("%s is in the table of methods and was never called", name)
+		}
+	}
 	for _, v := range victims {
 		w.untouched(t, v)
 	}
@@ -65,7 +71,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 
 // deniedToAll are for operators and edges, or answer only for a sink that has stopped.
 var deniedToAll = []string{
-	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant",
+	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
 	"/stele.v1.Sinks/GetRoutes", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Sinks/ResolveDrift",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
@@ -73,7 +79,7 @@ var deniedToAll = []string{
 // tellNothing are the methods that answer with nothing that is searched for; of
 // drift, because nobody edits a sink here.
 var tellNothing = []string{
-	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant",
+	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits",
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",

@@ -100,7 +100,8 @@ func startWorld(t *testing.T) *world {
 	writing.Go(func() {
 		for i := 0; ctx.Err() == nil; i++ {
 			next := hiddenCommit(first + i%first)
-			next.RequestId = "" // a repeated one would get the first one's outcome
+			next.RequestId = ""    // a repeated one would get the first one's outcome
+			next.AllowEmpty = true // a hidden value that is left out would leave a commit that is not hidden
 			if _, err := w.ledger.Commit(w.owner[victims[i%len(victims)]], next); err != nil && ctx.Err() == nil {
 				t.Errorf("the owner's own writes: %v", err)
 				return

@@ -31,6 +31,7 @@ import (
 	"github.com/stelehq/stele/ledger/schema"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/witness"
 	"golang.org/x/net/netutil"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/stats"
@@ -79,6 +80,10 @@ type Config struct {
 	// CheckpointKey is the file of the key that the signer signs with; it is made
 	// when missing, with its public half beside it. See PublicKey.
 	CheckpointKey string
+	// WitnessURLs are asked to cosign checkpoints, and Witnesses their keys. For an edge,
+	// Witnesses must have cosigned the upstream's checkpoints.
+	WitnessURLs []string
+	Witnesses   proof.Witnesses
 	// SecretsKey is the file of the key that the tenants' keys for secrets are
 	// encrypted with, made when missing, or the name of a key of AWS KMS; empty for
 	// none. See secret.ErrNoKEK.
@@ -110,6 +115,7 @@ type Node struct {
 	schemas     *schema.Source
 	sinkMetrics *projector.Metrics
 	tree        *proof.Tree         // nil without the role
+	cosigned    *witness.Collector  // nil without witnesses
 	fallback    *fallback           // nil without one
 	upstream    *replication.Client // nil but for an edge
 	gateway     *gateway.Gateway
@@ -163,9 +169,10 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.schemas = schema.NewSource(n.replica, n.routes, n.secrets)
 	n.sinkMetrics = projector.NewMetrics()
 	if slices.Contains(cfg.Roles, RoleSigner) {
-		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log}); err != nil {
+		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log, Keys: cfg.publishKeys}); err != nil {
 			return n, err
 		}
+		n.collect()
 	}
 	var traces stats.Handler
 	if traces, n.endTraces, err = tracing(ctx, cfg.Version); err != nil {
@@ -175,6 +182,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
 		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections,
+	}
+	if n.cosigned != nil {
+		gatewayConfig.Cosigned = n.cosigned
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -439,6 +449,9 @@ func (n *Node) close() {
 		if err := n.upstream.Close(); err != nil {
 			n.cfg.Log.Error("close the connections to upstreams", "error", err)
 		}
+	}
+	if n.cosigned != nil {
+		n.cosigned.Close()
 	}
 	if n.tree != nil {
 		if err := n.tree.Close(); err != nil {

@@ -2,17 +2,21 @@ package node
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/witness"
 )
 
 // signing opens the key and the stream of checkpoints. What it returns has the
@@ -34,6 +38,27 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 	}, nil
 }
 
+// collect starts asking witnesses to cosign checkpoints.
+func (n *Node) collect() {
+	if len(n.cfg.WitnessURLs) == 0 {
+		return
+	}
+	n.cosigned = witness.Collect(witness.CollectorConfig{
+		URLs: n.cfg.WitnessURLs, Keys: n.cfg.Witnesses, Tree: n.tree, Log: n.cfg.Log,
+		HTTP: &http.Client{Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}, IdleConnTimeout: time.Minute,
+		}},
+	})
+}
+
+// publishKeys keeps the file of the public key up to date when the key has a successor.
+func (c Config) publishKeys(keys string) error {
+	if err := identity.Publish(PublicKey(c.CheckpointKey), []byte(keys)); err != nil {
+		return fmt.Errorf("write the ledger's public keys: %w", err)
+	}
+	return nil
+}
+
 // PublicKey is where the public half of a checkpoint key is kept: x.pub for
 // x.key.
 func PublicKey(path string) string { return strings.TrimSuffix(path, ".key") + ".pub" }
@@ -48,13 +73,24 @@ func openKey(path string, e ledger.Epoch) (proof.Key, error) {
 			key, err = readKey(path, e)
 		}
 	}
-	if err == nil {
+	if err == nil && !published(path, key) {
 		err = identity.Publish(PublicKey(path), []byte(key.Public()+"\n"))
 	}
 	if err != nil {
 		return key, fmt.Errorf("open the checkpoint key: %w", err)
 	}
 	return key, nil
+}
+
+// published reports whether the file of the public key has this key, perhaps with those before
+// and after it.
+func published(path string, key proof.Key) bool {
+	text, err := os.ReadFile(PublicKey(path))
+	if err != nil {
+		return false
+	}
+	v, err := proof.ParseVerifier(string(text))
+	return err == nil && v.Holds(key.Public())
 }
 
 func readKey(path string, e ledger.Epoch) (key proof.Key, err error) {

@@ -1,31 +1,69 @@
 package audit
 
 import (
+	"cmp"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/ledger/proof"
 )
 
-// givenKey reads the ledger's public key that somebody has given: by the flag,
-// else in $STELE_CHECKPOINT_KEY, each the key itself or a file with it. Nil when
-// nobody has.
-func givenKey(flag string) (*proof.Verifier, error) {
-	text := flag
-	if text == "" {
-		text = os.Getenv("STELE_CHECKPOINT_KEY")
+// keyOptions are the flags that say which keys to trust.
+type keyOptions struct {
+	key       string
+	witnesses []string
+	quorum    int
+}
+
+func (o *keyOptions) addFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.key, "key", "", "the ledger's public key, or a file with it and its successors [$STELE_CHECKPOINT_KEY]")
+	f.StringArrayVar(&o.witnesses, "witness-key", nil, "public key of a witness that must have cosigned the checkpoint, or a file with it; repeat for each witness")
+	f.IntVar(&o.quorum, "quorum", 0, "how many of the witnesses must have cosigned (default more than half)")
+}
+
+// required are the witnesses whose cosignatures are required.
+func (o *keyOptions) required() (proof.Witnesses, error) {
+	keys := make([]string, len(o.witnesses))
+	for i, text := range o.witnesses {
+		var err error
+		if keys[i], err = textOrFile(text); err != nil {
+			return proof.Witnesses{}, failure.With(failure.Usage, err)
+		}
 	}
+	w, err := proof.ParseWitnesses(keys, o.quorum)
+	if err != nil {
+		return w, failure.Usagef("--witness-key: %w", err)
+	}
+	return w, nil
+}
+
+// textOrFile is a key, or what a file holds.
+func textOrFile(text string) (string, error) {
+	data, err := os.ReadFile(text)
+	switch {
+	case err == nil:
+		return strings.TrimSpace(string(data)), nil
+	case !strings.Contains(text, "+"):
+		return "", err
+	}
+	return text, nil
+}
+
+// given reads the ledger's public key: from the flag, else from $STELE_CHECKPOINT_KEY, each
+// the key itself or a file with it. Nil if there is neither.
+func (o *keyOptions) given() (*proof.Verifier, error) {
+	text := cmp.Or(o.key, os.Getenv("STELE_CHECKPOINT_KEY"))
 	if text == "" {
 		return nil, nil
 	}
-	if data, err := os.ReadFile(text); err == nil {
-		text = strings.TrimSpace(string(data))
-	} else if !strings.Contains(text, "+") {
+	text, err := textOrFile(text)
+	if err != nil {
 		return nil, failure.With(failure.Usage, err)
 	}
 	key, err := proof.ParseVerifier(text)
@@ -35,10 +73,10 @@ func givenKey(flag string) (*proof.Verifier, error) {
 	return &key, nil
 }
 
-// CheckpointKey is the one given, else that of the ledger on this machine that the token is
+// checkpointKey is the one given, else that of the ledger on this machine that the token is
 // of. Nil when there is neither.
-func CheckpointKey(s *session.Session, flag string) (*proof.Verifier, error) {
-	key, err := givenKey(flag)
+func (o *keyOptions) checkpointKey(s *session.Session) (*proof.Verifier, error) {
+	key, err := o.given()
 	if key != nil || err != nil || s.Settings.TokenFile == "" {
 		return key, err
 	}

@@ -17,7 +17,8 @@ import (
 )
 
 func auditExportCommand(c *session.Flags) *cobra.Command {
-	var key, since, until, file string
+	var key keyOptions
+	var since, until, file string
 	cmd := &cobra.Command{
 		Use:   "export",
 		Short: "Write a tenant's commits of some time with their proofs into one file",
@@ -40,7 +41,7 @@ What is written is verified while it is written.`,
 		}
 		return unverified(replaceFile(file, func(w *os.File) error { return auditExport(ctx, s, w, key, from, to) }))
 	})
-	addKeyFlag(cmd, &key)
+	key.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&since, "since", "", "first revision, or time that no commit is before")
 	cmd.Flags().StringVar(&until, "until", "", "last revision, or time that no commit is after")
 	cmd.Flags().StringVarP(&file, "file", "f", "", "file to write, instead of standard output")
@@ -48,8 +49,8 @@ What is written is verified while it is written.`,
 }
 
 // auditExport writes the file, and says on standard error what is in it.
-func auditExport(ctx context.Context, s *session.Session, file *os.File, keyFlag string, from, to ledger.Revision) error {
-	a, err := newAuditor(s, keyFlag)
+func auditExport(ctx context.Context, s *session.Session, file *os.File, key keyOptions, from, to ledger.Revision) error {
+	a, err := newAuditor(s, key)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/auditor"
@@ -14,7 +15,7 @@ import (
 )
 
 func ProveCommand(c *session.Flags) *cobra.Command {
-	var key string
+	var key keyOptions
 	cmd := &cobra.Command{
 		Use:   "prove REV",
 		Short: "Print a commit's receipt, which proves it without a network",
@@ -48,21 +49,24 @@ verifies the receipt before it prints it.`,
 		})
 		return unverified(err)
 	})
-	addKeyFlag(cmd, &key)
+	key.addFlags(cmd.Flags())
 	return cmd
 }
 
-func addKeyFlag(cmd *cobra.Command, key *string) {
-	cmd.Flags().StringVar(key, "key", "", "the ledger's public key, or a file with it [$STELE_CHECKPOINT_KEY]")
-}
-
 // newAuditor verifies what the gateway proves of the tenant.
-func newAuditor(s *session.Session, keyFlag string) (*auditor.Auditor, error) {
-	key, err := CheckpointKey(s, keyFlag)
+func newAuditor(s *session.Session, o keyOptions) (*auditor.Auditor, error) {
+	key, err := o.checkpointKey(s)
 	if err != nil {
 		return nil, err
 	}
-	return &auditor.Auditor{Proof: stelev1.NewProofClient(s.Conn), Config: s.Config, Key: key}, nil
+	witnesses, err := o.required()
+	if err != nil {
+		return nil, err
+	}
+	return &auditor.Auditor{
+		Proof: stelev1.NewProofClient(s.Conn), Config: s.Config, Key: key, Witnesses: witnesses,
+		Seen: filepath.Join(filepath.Dir(s.Settings.Path), "checkpoints"),
+	}, nil
 }
 
 // revision is that of the commit which made the state at a moment.

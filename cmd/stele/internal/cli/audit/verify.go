@@ -11,9 +11,10 @@ import (
 
 // verifyOptions are the flags of verify.
 type verifyOptions struct {
-	key, data, save string
-	from            []string
-	restored        bool
+	key        keyOptions
+	data, save string
+	from       []string
+	restored   bool
 }
 
 func VerifyCommand(c *session.Flags) *cobra.Command {
@@ -35,16 +36,24 @@ With --data, the folder of a ledger that is stopped: every stream of the journal
 tenants' chains, the tree, every checkpoint, and the files that are made from them. Nothing in the folder is changed. --restored is for what "stele restore"
 has made and nobody has started yet: those files are not there then.
 
+With --witness-key, only a checkpoint that a quorum of these witnesses has cosigned
+verifies: then nobody can have shown you another history than others, not even the
+holder of the ledger's key. The newest checkpoint of each ledger is kept beside the
+context file and compared with what this and other gateways show later.
+
 What does not verify ends with exit code 7. docs/proof.md describes the formats.`,
 		Example: `  stele verify receipt --key checkpoint.pub
   stele -t acme verify --save today.checkpoint
   stele -t acme verify --from today.checkpoint
+  stele verify receipt --key checkpoint.pub --witness-key w1.pub --witness-key w2.pub --witness-key w3.pub
   stele verify --data stele-data`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) > 0 && (o.data != "" || o.save != "" || len(o.from) > 0):
 			return failure.Usagef("--data, --from and --save are not for files")
+		case o.data != "" && len(o.key.witnesses) > 0:
+			return failure.Usagef("--witness-key is not for --data: a ledger keeps its checkpoints without cosignatures")
 		case o.restored && o.data == "":
 			return failure.Usagef("--restored is for --data")
 		case o.data != "" && o.save != "":
@@ -63,7 +72,7 @@ What does not verify ends with exit code 7. docs/proof.md describes the formats.
 		defer s.Conn.Close()
 		return unverified(verifyTenant(s.ActFor(cmd.Context()), s, o))
 	}
-	addKeyFlag(cmd, &o.key)
+	o.key.addFlags(cmd.Flags())
 	cmd.Flags().StringVar(&o.data, "data", "", "folder of a ledger that is stopped")
 	cmd.Flags().BoolVar(&o.restored, "restored", false, "with --data: it was restored from a backup and has not run yet")
 	cmd.Flags().StringArrayVar(&o.from, "from", nil, "file with a checkpoint that the ledger must extend")

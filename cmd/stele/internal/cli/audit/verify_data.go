@@ -23,7 +23,7 @@ func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	if _, err := os.Stat(o.data); errors.Is(err, fs.ErrNotExist) {
 		return failure.With(failure.NotFound, fmt.Errorf("there is no folder %s: name the one that \"stele up\" keeps its data in", o.data))
 	}
-	key, err := givenKey(o.key)
+	key, err := o.key.given()
 	if err != nil {
 		return err
 	}
@@ -35,6 +35,11 @@ func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	switch {
 	case key != nil:
 		cfg.Key = *key
+		if own != nil { // the ledger may have changed its key
+			if extended, err := key.Extend(own.Keys()); err == nil {
+				cfg.Key = extended
+			}
+		}
 	case own != nil:
 		cfg.Key = *own
 	default:
@@ -51,7 +56,7 @@ func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	if err != nil {
 		return err
 	}
-	if key != nil && own != nil && own.String() != key.String() {
+	if key != nil && own != nil && !cfg.Key.Holds(own.Newest()) {
 		r.Findings = append(r.Findings, verify.Finding{Where: "identity/checkpoint.pub", What: "it is another key than the one given"})
 	}
 	return tellLedger(c.Printer(), r, cfg, key != nil, time.Since(started))

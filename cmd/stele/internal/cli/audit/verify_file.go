@@ -20,10 +20,19 @@ import (
 
 // verifyFiles verifies each file by itself, and goes on after one that does not
 // verify.
-func verifyFiles(c *session.Flags, names []string, keyFlag string) error {
-	key, err := givenKey(keyFlag)
+func verifyFiles(c *session.Flags, names []string, o keyOptions) error {
+	key, err := o.given()
 	if err != nil {
 		return err
+	}
+	witnesses, err := o.required()
+	switch {
+	case err != nil:
+		return err
+	case key != nil:
+		*key = key.Require(witnesses)
+	case len(witnesses.Keys) > 0:
+		return failure.Usagef("--witness-key requires --key for files")
 	}
 	p := c.Printer()
 	var failed error
@@ -79,7 +88,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 	if err != nil {
 		return err
 	}
-	return tellCheckpoint(p, cp, *key)
+	return tellCheckpoint(p, cp, string(text), *key)
 }
 
 // provenBy is what every object of verify tells.
@@ -92,14 +101,39 @@ type provenBy struct {
 	Fingerprint string `json:"fingerprint"`
 	// KeyGiven is false when the key came with what it verifies.
 	KeyGiven bool `json:"key_given"`
+	// Cosignatures are those of the witnesses that were required.
+	Cosignatures []cosigned `json:"cosignatures,omitempty"`
 }
 
-func provenObject(what string, c proof.Checkpoint, key proof.Verifier, given bool) provenBy {
-	return provenBy{what, c.Epoch.String(), c.Size, c.Root.String(), key.String(), key.Fingerprint(), given}
+func provenObject(what string, c proof.Checkpoint, signed string, key proof.Verifier, given bool) provenBy {
+	return provenBy{what, c.Epoch.String(), c.Size, c.Root.String(), key.String(), key.Fingerprint(), given, cosignatures(key, signed)}
+}
+
+// cosigned is a witness's cosignature in an object.
+type cosigned struct {
+	Witness string `json:"witness"`
+	Time    string `json:"time"`
+}
+
+// cosignatures are those of the witnesses that were required. The checkpoint was verified, so
+// they are valid.
+func cosignatures(key proof.Verifier, signed string) []cosigned {
+	got, err := key.Witnesses().Cosignatures(signed)
+	if err != nil {
+		return nil
+	}
+	var out []cosigned
+	for _, c := range got {
+		out = append(out, cosigned{c.Witness.Name(), c.Time.Format(time.RFC3339)})
+	}
+	return out
 }
 
 // tellProven ends what verify tells people.
-func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, key proof.Verifier, given bool) error {
+func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, signed string, key proof.Verifier, given bool) error {
+	for _, w := range cosignatures(key, signed) {
+		rows = append(rows, [2]string{"witness", w.Witness + " at " + w.Time})
+	}
 	rows = append(rows, [2]string{"signed", treeWords(c.Epoch, c.Size)}, [2]string{"key", key.Fingerprint()})
 	for _, row := range rows {
 		if err := p.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-8s", row[0])), row[1]); err != nil {
@@ -128,7 +162,7 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 			Index  int64         `json:"index"`
 			Tenant ledger.Tenant `json:"tenant"`
 			Commit any           `json:"commit"`
-		}{provenObject("receipt", c, key, true), r.Index, commit.Tenant, object})
+		}{provenObject("receipt", c, r.Signed, key, true), r.Index, commit.Tenant, object})
 	}
 	if err := p.Printf("%s is in the ledger\n", render.Revision(string(commit.Tenant)+commit.Revision.String())); err != nil {
 		return err
@@ -147,7 +181,7 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 		}
 		rows = append(rows, [2]string{"change", what})
 	}
-	return tellProven(p, rows, c, key, true)
+	return tellProven(p, rows, c, r.Signed, key, true)
 }
 
 func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
@@ -162,7 +196,7 @@ func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
 			First   string          `json:"first_time"`
 			Last    string          `json:"last_time"`
 			HeadID  string          `json:"last_id"`
-		}{provenObject("audit file", a.Checkpoint, a.Key, given), a.Tenant, a.From, a.To, uint64(count),
+		}{provenObject("audit file", a.Checkpoint, a.Signed, a.Key, given), a.Tenant, a.From, a.To, uint64(count),
 			a.First.Time.Format(time.RFC3339Nano), a.Last.Time.Format(time.RFC3339Nano), a.Last.ID.String()})
 	}
 	if err := p.Printf("%s to %s are in the ledger, %s, in one chain\n",
@@ -172,15 +206,15 @@ func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
 	return tellProven(p, [][2]string{
 		{"first", a.First.Time.Format(time.RFC3339) + "  " + a.First.ID.String()},
 		{"last", a.Last.Time.Format(time.RFC3339) + "  " + a.Last.ID.String()},
-	}, a.Checkpoint, a.Key, given)
+	}, a.Checkpoint, a.Signed, a.Key, given)
 }
 
-func tellCheckpoint(p *output.Printer, c proof.Checkpoint, key proof.Verifier) error {
+func tellCheckpoint(p *output.Printer, c proof.Checkpoint, signed string, key proof.Verifier) error {
 	if p.Format != output.Text {
-		return p.Object(provenObject("checkpoint", c, key, true))
+		return p.Object(provenObject("checkpoint", c, signed, key, true))
 	}
 	if err := p.Printf("the checkpoint is the ledger's\n"); err != nil {
 		return err
 	}
-	return tellProven(p, [][2]string{{"root", c.Root.String()}}, c, key, true)
+	return tellProven(p, [][2]string{{"root", c.Root.String()}}, c, signed, key, true)
 }

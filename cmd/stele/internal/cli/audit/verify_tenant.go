@@ -41,7 +41,7 @@ func verifyTenant(ctx context.Context, s *session.Session, o verifyOptions) erro
 	if err != nil {
 		return err
 	}
-	from, err := openCheckpoints(o.from, c.Key)
+	from, err := openCheckpoints(o.from, c.Key.Require(proof.Witnesses{}))
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, fr
 			Changes int             `json:"changes"`
 			Keys    int             `json:"keys"`
 			Extends int64           `json:"extends_size,omitempty"`
-		}{provenObject("tenant", c.Checkpoint, c.Key, c.Trusted), s.Tenant, c.Covered, v.Commits, v.Changes, v.Keys, 0}
+		}{provenObject("tenant", c.Checkpoint, c.Signed, c.Key, c.Trusted), s.Tenant, c.Covered, v.Commits, v.Changes, v.Keys, 0}
 		for _, old := range from {
 			o.Extends = old.Size
 		}
@@ -109,7 +109,7 @@ func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, fr
 	if err := s.Printf("%s is verified\n", render.Revision(s.Name(uint64(c.Covered)))); err != nil {
 		return err
 	}
-	return tellProven(s.Printer, rows, c.Checkpoint, c.Key, c.Trusted)
+	return tellProven(s.Printer, rows, c.Checkpoint, c.Signed, c.Key, c.Trusted)
 }
 
 // commitBar draws how many commits are done on a terminal, and nothing elsewhere.

@@ -26,6 +26,7 @@ type serverOptions struct {
 	sinkPrivateAddresses    bool
 	memoryLimit             memory.Size
 	staleAfter              time.Duration
+	witnesses               witnessOptions
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -40,6 +41,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
+	o.witnesses.addFlags(f)
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/version"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
 )
@@ -95,6 +96,7 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.upstream.TLS.Key, "upstream-key", "", "file with its key")
 	f.BoolVar(&o.upstream.ForwardWrites, "forward-writes", false, "with --upstream: send writes there with the caller's token")
 	f.StringVar(&o.history, "history", historyAll, "with --upstream: how much history to keep: all, none, or a duration, for example 30d")
+	f.IntVar(&o.witnesses.quorum, "witness-quorum", 0, "with --upstream: how many of the witnesses must have cosigned the upstream's checkpoints (default more than half of --witness-key)")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
 	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
@@ -157,6 +159,9 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if slices.Contains(o.roles, node.RoleSigner) && o.checkpointKey == "" {
 		return failure.Usagef("--checkpoint-key is needed for the role signer: all processes that sign use the same key")
 	}
+	if cfg.WitnessURLs, cfg.Witnesses, err = o.openWitnesses(); err != nil {
+		return err
+	}
 	if err := o.journalOrUpstream(&cfg); err != nil {
 		return err
 	}
@@ -199,6 +204,22 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		fmt.Fprintf(out, "  web   %s://%s\n", scheme, n.Web())
 	}
 	return n.Run(ctx)
+}
+
+// openWitnesses says which witnesses the signer asks, or an edge requires.
+func (o *serveOptions) openWitnesses() ([]string, proof.Witnesses, error) {
+	w, err := o.witnesses.open(o.plaintext)
+	switch edge := len(o.upstream.Addresses) > 0; {
+	case err != nil:
+		return nil, w, err
+	case len(o.witnesses.urls) > 0 && !slices.Contains(o.roles, node.RoleSigner):
+		return nil, w, failure.Usagef("--witness requires the role signer")
+	case o.witnesses.quorum != 0 && !edge:
+		return nil, w, failure.Usagef("--witness-quorum requires --upstream")
+	case len(w.Keys) > 0 && len(o.witnesses.urls) == 0 && !edge:
+		return nil, w, failure.Usagef("--witness-key requires --witness, or --upstream for an edge gateway")
+	}
+	return o.witnesses.urls, w, nil
 }
 
 // journalOrUpstream says what the process follows.

@@ -88,10 +88,15 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
+	witnesses, err := o.witnesses.open(o.plaintext)
+	if err != nil {
+		return err
+	}
 	n, err := node.Start(ctx, node.Config{
 		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
-		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
-		Console:    node.Console{Link: link}, Connections: connections,
+		SecretsKey:  filepath.Join(data, "identity", "secrets.key"),
+		WitnessURLs: o.witnesses.urls, Witnesses: witnesses,
+		Console: node.Console{Link: link}, Connections: connections,
 		StaleAfter: o.staleAfter,
 		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
 	})
