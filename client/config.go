@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -125,10 +124,4 @@ func covers(prefix, other string) bool {
 // keeps says whether the client keeps a key.
 func (cfg *Config) keeps(key string) bool {
 	return slices.ContainsFunc(cfg.Prefixes, func(p string) bool { return selects(p, key) })
-}
-
-func loopback(address string) bool {
-	host, _, _ := net.SplitHostPort(address)
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }

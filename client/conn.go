@@ -2,8 +2,10 @@ package client
 
 import (
 	"context"
+	"net"
 	"time"
 
+	"github.com/stelehq/stele/internal/netaddr"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
@@ -22,8 +24,9 @@ const (
 
 // dial makes a connection to a gateway; it is set up when first used.
 func (cfg *Config) dial(address string) (*grpc.ClientConn, error) {
+	host, _, _ := net.SplitHostPort(address)
 	creds := credentials.NewTLS(cfg.TLS)
-	if cfg.TLS == nil && (cfg.Plaintext || loopback(address)) {
+	if cfg.TLS == nil && (cfg.Plaintext || netaddr.IsLoopback(host)) {
 		creds = insecure.NewCredentials()
 	}
 	return grpc.NewClient("passthrough:///"+address,

@@ -11,7 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/gateway/apierror"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/redact"
+	"github.com/stelehq/stele/gateway/view"
+	"github.com/stelehq/stele/gateway/watch"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -38,11 +42,11 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := s.g.epoch()
+	epoch, err := s.epoch()
 	if err != nil {
 		return nil, err
 	}
-	seal := s.g.seal(epoch, req)
+	seal := s.seal(epoch, req)
 	var from place
 	var before ledger.Sequence // 0 is the end of the journal
 	if req.PageToken != "" {
@@ -50,18 +54,18 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 		if from, last, err = parsePlace(req.PageToken, seal); err != nil {
 			return nil, err
 		}
-		if err := s.g.waitPosition(ctx, from.record); err != nil {
+		if err := s.waitPosition(ctx, from.record); err != nil {
 			return nil, err
 		}
 		switch is, err := s.g.lastID(from.record); {
 		case err != nil:
 			return nil, err
 		case is != last:
-			return nil, fmt.Errorf("%w: position %d has the commit %s, and the page token %s: start again without it", errHistoryChanged, from.record, is, last)
+			return nil, fmt.Errorf("%w: position %d has the commit %s, and the page token %s: start again without it", apierror.ErrHistoryChanged, from.record, is, last)
 		}
 		before = from.record + 1
 	}
-	page, err := s.g.newCommitPage(ctx, from, req.OmitValues)
+	page, err := s.newCommitPage(ctx, from, req.OmitValues)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +93,7 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	if err := errors.Join(failed, err, ctx.Err()); err != nil {
 		return nil, err
 	}
-	if err := s.g.recordCommits(ctx, stelev1.Ledger_ListAllCommits_FullMethodName, page.commits, make(map[ledger.Tenant]bool)); err != nil {
+	if err := s.recordCommits(ctx, stelev1.Ledger_ListAllCommits_FullMethodName, page.commits, make(map[ledger.Tenant]bool)); err != nil {
 		return nil, err
 	}
 	resp := &stelev1.ListAllCommitsResponse{Commits: page.commits}
@@ -108,21 +112,21 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 // client delays no other one.
 func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stream grpc.ServerStreamingServer[stelev1.WatchAllCommitsResponse]) error {
 	ctx, r := stream.Context(), s.g.cfg.Replica
-	epoch, err := s.g.epoch()
+	epoch, err := s.epoch()
 	switch {
 	case err != nil:
 		return err
 	case len(req.Epoch) > 0 && !bytes.Equal(req.Epoch, epoch[:]):
-		return fmt.Errorf("%w: the position is from the ledger %x, and this is the ledger %s", errHistoryChanged, req.Epoch, epoch)
+		return fmt.Errorf("%w: the position is from the ledger %x, and this is the ledger %s", apierror.ErrHistoryChanged, req.Epoch, epoch)
 	}
 	after := r.Position()
 	if req.AfterPosition != nil {
 		after = ledger.Sequence(*req.AfterPosition)
-		if err := s.g.waitPosition(ctx, after); err != nil {
+		if err := s.waitPosition(ctx, after); err != nil {
 			return err
 		}
 		if last := req.Last; last != nil && s.g.serves(ledger.Tenant(last.Tenant)) {
-			if err := s.g.wait(ctx, ledger.Tenant(last.Tenant), seen{ledger.Revision(last.Revision), last.Id}); err != nil {
+			if err := s.g.views.Wait(ctx, ledger.Tenant(last.Tenant), view.Seen{Revision: ledger.Revision(last.Revision), ID: last.Id}); err != nil {
 				return err
 			}
 		}
@@ -137,11 +141,11 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 	var sent time.Time // when the last response was sent; the first one is sent at once
 	for next := (place{record: after + 1}); ; {
 		var page *commitPage
-		if page, after, err = s.g.commitsFrom(ctx, next, req.OmitValues); err != nil {
+		if page, after, err = s.commitsFrom(ctx, next, req.OmitValues); err != nil {
 			return err
 		}
-		if len(page.commits) > 0 || time.Since(sent) >= progressInterval {
-			if err := s.g.recordCommits(ctx, stelev1.Ledger_WatchAllCommits_FullMethodName, page.commits, recorded); err != nil {
+		if len(page.commits) > 0 || time.Since(sent) >= watch.ProgressInterval {
+			if err := s.recordCommits(ctx, stelev1.Ledger_WatchAllCommits_FullMethodName, page.commits, recorded); err != nil {
 				return err
 			}
 			for _, c := range page.commits {
@@ -159,7 +163,7 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 			sent = time.Now()
 		}
 		next = page.at
-		idle, cancel := context.WithDeadline(ctx, sent.Add(progressInterval))
+		idle, cancel := context.WithDeadline(ctx, sent.Add(watch.ProgressInterval))
 		err := r.WaitPosition(idle, next.record)
 		cancel()
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
@@ -187,7 +191,7 @@ func (g *Gateway) lastID(position ledger.Sequence) (string, error) {
 	if last == nil {
 		return "", err
 	}
-	return fmt.Sprintf("%x", last.Id[:shortID]), err
+	return fmt.Sprintf("%x", last.Id[:view.ShortID]), err
 }
 
 func refOf(c *stelev1.CommitInfo) *stelev1.CommitRef {
@@ -196,13 +200,13 @@ func refOf(c *stelev1.CommitInfo) *stelev1.CommitRef {
 
 // commitsFrom reads the commits of one response of a watch. It also returns the position
 // up to which everything is sent once the response is sent.
-func (g *Gateway) commitsFrom(ctx context.Context, from place, omitValues bool) (page *commitPage, position ledger.Sequence, err error) {
-	if page, err = g.newCommitPage(ctx, from, omitValues); err != nil {
+func (s ledgerService) commitsFrom(ctx context.Context, from place, omitValues bool) (page *commitPage, position ledger.Sequence, err error) {
+	if page, err = s.newCommitPage(ctx, from, omitValues); err != nil {
 		return nil, 0, err
 	}
 	more := false
 	var failed error
-	position, err = g.cfg.Replica.Records(from.record-1, g.serves, func(rec replica.Recorded) bool {
+	position, err = s.g.cfg.Replica.Records(from.record-1, s.g.serves, func(rec replica.Recorded) bool {
 		if !page.moveTo(rec) {
 			return true
 		}
@@ -224,39 +228,39 @@ func (g *Gateway) commitsFrom(ctx context.Context, from place, omitValues bool) 
 }
 
 // epoch is the identity of the ledger that the replica is of.
-func (g *Gateway) epoch() (ledger.Epoch, error) {
-	epoch := g.cfg.Replica.Epoch()
-	if epoch == (ledger.Epoch{}) || !g.cfg.Replica.Ready() {
+func (s ledgerService) epoch() (ledger.Epoch, error) {
+	epoch := s.g.cfg.Replica.Epoch()
+	if epoch == (ledger.Epoch{}) || !s.g.cfg.Replica.Ready() {
 		return epoch, fmt.Errorf("%w: this gateway's replica is being built; try again, or another gateway", ledger.ErrUnavailable)
 	}
 	return epoch, nil
 }
 
 // waitPosition waits until the replica holds a position that another response named. The
-// error is errHistoryChanged if the journal ends before it, and errBehind if the position
+// error is apierror.ErrHistoryChanged if the journal ends before it, and errBehind if the position
 // does not come in time.
-func (g *Gateway) waitPosition(ctx context.Context, position ledger.Sequence) error {
+func (s ledgerService) waitPosition(ctx context.Context, position ledger.Sequence) error {
 	const step = 100 * time.Millisecond
 	for begun := time.Now(); ; {
 		bounded, cancel := context.WithTimeout(ctx, step)
-		err := g.cfg.Replica.WaitPosition(bounded, position)
+		err := s.g.cfg.Replica.WaitPosition(bounded, position)
 		cancel()
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		p, _ := g.cfg.Replica.Progress()
+		p, _ := s.g.cfg.Replica.Progress()
 		switch {
 		case p.Current.After(begun) && p.Last < position: // the journal was asked since
-			return fmt.Errorf("%w: position %d is after the end of the journal, which is at %d", errHistoryChanged, position, p.Last)
-		case time.Since(begun) > behindTimeout:
-			return fmt.Errorf("%w: it is at position %d and has waited for %d; try again, or another gateway", errBehind, p.Position, position)
+			return fmt.Errorf("%w: position %d is after the end of the journal, which is at %d", apierror.ErrHistoryChanged, position, p.Last)
+		case time.Since(begun) > view.BehindTimeout:
+			return fmt.Errorf("%w: it is at position %d and has waited for %d; try again, or another gateway", apierror.ErrBehind, p.Position, position)
 		}
 	}
 }
 
 // recordCommits records for each tenant in commits, unless it is in recorded already,
 // that the caller reads its history. Nothing may be sent if it fails.
-func (g *Gateway) recordCommits(ctx context.Context, method string, commits []*stelev1.PlacedCommit, recorded map[ledger.Tenant]bool) error {
+func (s ledgerService) recordCommits(ctx context.Context, method string, commits []*stelev1.PlacedCommit, recorded map[ledger.Tenant]bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(recordsAtOnce)
 	for _, placed := range commits {
@@ -264,7 +268,7 @@ func (g *Gateway) recordCommits(ctx context.Context, method string, commits []*s
 		if t := ledger.Tenant(c.Tenant); !recorded[t] {
 			recorded[t] = true
 			group.Go(func() error {
-				return g.policy.Record(ctx, callerOf(ctx), policy.Methods[method], t, policy.Asked{Prefixes: []string{""}}, c.Revision)
+				return s.g.policy.Record(ctx, policy.CallerOf(ctx), policy.Methods[method], t, policy.Asked{Prefixes: []string{""}}, c.Revision)
 			})
 		}
 	}
@@ -280,8 +284,8 @@ type place struct {
 
 // seal binds page tokens to the ledger, to the tenants of this gateway and to what a
 // request selects.
-func (g *Gateway) seal(epoch ledger.Epoch, req *stelev1.ListAllCommitsRequest) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %s %s", epoch, g.cfg.Tenants, req.Author, req.Grep, req.Since.AsTime(), req.Until.AsTime()))
+func (s ledgerService) seal(epoch ledger.Epoch, req *stelev1.ListAllCommitsRequest) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %s %s", epoch, s.g.cfg.Tenants, req.Author, req.Grep, req.Since.AsTime(), req.Until.AsTime()))
 	return fmt.Sprintf("%x", sum[:8])
 }
 
@@ -294,19 +298,19 @@ func (p place) token(seal, last string) string {
 func parsePlace(token, seal string) (p place, last string, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
-		return p, "", errPageToken
+		return p, "", view.ErrPageToken
 	}
 	numbers, rest, _ := strings.Cut(string(b), ":")
 	sealed, last, _ := strings.Cut(rest, ":")
 	if _, err := fmt.Sscanf(numbers, "%d,%d", &p.record, &p.passed); err != nil || sealed != seal || p.record == 0 || p.passed < 0 {
-		return p, "", errPageToken
+		return p, "", view.ErrPageToken
 	}
 	return p, last, nil
 }
 
 // commitPage collects the commits of one response.
 type commitPage struct {
-	redact     redactor
+	redact     redact.Redactor
 	omitValues bool
 	from       place // where the reader was before
 	at         place // where it is now
@@ -315,8 +319,8 @@ type commitPage struct {
 	commits    []*stelev1.PlacedCommit
 }
 
-func (g *Gateway) newCommitPage(ctx context.Context, from place, omitValues bool) (*commitPage, error) {
-	redact, err := g.redactor(ctx, false)
+func (s ledgerService) newCommitPage(ctx context.Context, from place, omitValues bool) (*commitPage, error) {
+	redact, err := s.g.redaction.For(ctx, false)
 	return &commitPage{redact: redact, omitValues: omitValues, from: from, at: from}, err
 }
 
@@ -334,11 +338,11 @@ func (p *commitPage) moveTo(rec replica.Recorded) bool {
 
 // full reports whether there is no room for a commit. A page has room for at least one.
 func (p *commitPage) full(rec replica.Recorded) bool {
-	return p.size > 0 && p.size+len(rec.Encoded) > maxPageBytes
+	return p.size > 0 && p.size+len(rec.Encoded) > view.MaxPageBytes
 }
 
 func (p *commitPage) add(rec replica.Recorded, c *ledger.Commit) {
-	shown := p.redact.commit(c).Proto()
+	shown := p.redact.Commit(c).Proto()
 	if p.omitValues {
 		for _, ch := range shown.Changes {
 			ch.Value = ""
@@ -358,12 +362,12 @@ type commitFilter struct {
 func newCommitFilter(req *stelev1.ListAllCommitsRequest) (f commitFilter, err error) {
 	f = commitFilter{author: strings.ToLower(req.Author), grep: strings.ToLower(req.Grep)}
 	if req.Since != nil {
-		if f.since, err = instant(req.Since, "since"); err != nil {
+		if f.since, err = view.Time(req.Since, "since"); err != nil {
 			return f, err
 		}
 	}
 	if req.Until != nil {
-		if f.until, err = instant(req.Until, "until"); err != nil {
+		if f.until, err = view.Time(req.Until, "until"); err != nil {
 			return f, err
 		}
 		if f.until.Before(f.since) {

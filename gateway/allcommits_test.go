@@ -15,6 +15,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/replica"
@@ -171,7 +172,7 @@ func startHalfFiled(t testing.TB) *fixture {
 	until(t, func() bool { return r.Ready() && r.Position() == writer.node.Replica.Position() })
 	f := start(t, func(c *gateway.Config) {
 		c.Replica = r
-		c.ReadLog = func() (gateway.ReadLog, error) {
+		c.ReadLog = func() (policy.ReadLog, error) {
 			return writer.node.Journal.OpenSide(context.Background(), journal.Reads)
 		}
 	})
@@ -510,7 +511,7 @@ func TestAllCommits_EachTenantHasARecordOfTheRead(t *testing.T) {
 
 func TestAllCommits_NothingIsSentThatCannotBeRecorded(t *testing.T) {
 	f := startRecorded(t, func(c *gateway.Config) {
-		c.ReadLog = func() (gateway.ReadLog, error) { return nil, errors.New("the journal is unreachable") }
+		c.ReadLog = func() (policy.ReadLog, error) { return nil, errors.New("the journal is unreachable") }
 	})
 	f.submit(t, "acme")
 	resp, err := f.ledger.ListAllCommits(f.operator(t), &stelev1.ListAllCommitsRequest{})

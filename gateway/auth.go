@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/gateway/apierror"
 	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
@@ -22,63 +24,40 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// tenantHeader is how an operator says for which tenant it acts.
-const tenantHeader = "as-tenant"
-
-// caller is who a call comes from, and which tenant it is for.
-type caller = policy.Caller
-
-type callerKey struct{}
-
-func callerOf(ctx context.Context) caller {
-	return *ctx.Value(callerKey{}).(*caller)
-}
-
-// callerContext is a context with its caller: context.WithValue would allocate twice for
-// every call.
-type callerContext struct {
-	context.Context
-	caller caller
-}
-
-func (c *callerContext) Value(key any) any {
-	if key == (callerKey{}) {
-		return &c.caller
-	}
-	return c.Context.Value(key)
-}
+// Caller is who a call comes from, and which tenant it is for.
+type Caller = policy.Caller
 
 // authorize finds out who calls and whether they may.
-func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, caller, error) {
+func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
 	m := policy.Methods[method]
 	if m == nil {
-		return nil, caller{}, policy.Denied("unknown method %s", method)
+		return nil, Caller{}, policy.Denied("unknown method %s", method)
 	}
 	if m.Needs == policy.Public {
-		return m, caller{}, nil
+		return m, Caller{}, nil
 	}
 	principal, err := g.verify(ctx)
 	if err != nil {
-		return nil, caller{}, err
+		return nil, Caller{}, err
 	}
 	conn.FromContext(ctx).Authenticated()
 	if g.cfg.Upstream != nil {
 		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
-			return nil, caller{}, err
+			return nil, Caller{}, err
 		}
 	}
-	c := caller{Principal: principal, Tenant: principal.Tenant}
-	if as := metadata.ValueFromIncomingContext(ctx, tenantHeader); len(as) > 0 {
+	c := Caller{Principal: principal, Tenant: principal.Tenant}
+	if as := metadata.ValueFromIncomingContext(ctx, policy.TenantHeader); len(as) > 0 {
 		if c.Tenant, err = actAs(principal, as); err != nil {
-			return nil, caller{}, err
+			return nil, Caller{}, err
 		}
 	}
 	if c.Tenant != principal.Tenant && !c.Has(identity.Operator) && m.Needs != policy.Authenticated {
 		// A token that names tenants to replicate has no roles in them.
-		return nil, caller{}, policy.Denied("%s may not act for another tenant: that needs the role operator", c.Subject)
+		return nil, Caller{}, policy.Denied("%s may not act for another tenant: that needs the role operator", c.Subject)
 	}
 	if c.Tenant != "" && !g.serves(c.Tenant) && !g.fallsBack(m, c.Tenant) {
-		return nil, caller{}, fmt.Errorf("%w: %s; ask another gateway", errNotServed, c.Tenant)
+		return nil, Caller{}, fmt.Errorf("%w: %s; ask another gateway", apierror.ErrNotServed, c.Tenant)
 	}
 	return m, c, g.policy.MayCall(c, m)
 }
@@ -99,11 +78,11 @@ func (g *Gateway) verify(ctx context.Context) (*identity.Principal, error) {
 // actAs lets an operator act for any tenant, and everybody for their own.
 func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 	if len(header) != 1 {
-		return "", ledger.Invalid(tenantHeader, "name one tenant")
+		return "", ledger.Invalid(policy.TenantHeader, "name one tenant")
 	}
 	t, err := ledger.ParseTenant(header[0])
 	if err != nil {
-		return "", ledger.Invalid(tenantHeader, err.Error())
+		return "", ledger.Invalid(policy.TenantHeader, err.Error())
 	}
 	if t != p.Tenant && !p.Has(identity.Operator) && !p.MayReplicate(t) {
 		return "", policy.Denied("%s may not act for another tenant: that needs the role operator", p.Subject)
@@ -118,7 +97,7 @@ func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo
 		conn.FromContext(ctx).Answered()
 	}
 	if err != nil {
-		err = statusOf(g.cfg.Log, call.FullMethod, err)
+		err = apierror.StatusOf(g.cfg.Log, call.FullMethod, err)
 	}
 	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
 	return resp, err
@@ -137,14 +116,14 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 	if err := g.check(message); err != nil {
 		return nil, err
 	}
-	ctx = &callerContext{ctx, c}
+	ctx = policy.WithCaller(ctx, c)
 	if !m.AdmittedByHandler {
 		if err := g.policy.Admit(ctx, c, m, message); err != nil {
 			return nil, err
 		}
 	}
-	if g.forwards(m) {
-		return g.forward(ctx, m, req) // recorded there
+	if g.forwarder.Forwards(m) {
+		return g.forwarder.Call(ctx, m, req) // recorded there
 	}
 	resp, err := handle(ctx, req)
 	// Here, so that no handler can forget it; an answer that must be recorded and is not
@@ -193,7 +172,7 @@ const recheckToken = 2 * time.Second
 // and Close waits for it.
 func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
-	err := statusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
+	err := apierror.StatusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
 	if ss.Context().Err() == nil {
 		conn.FromContext(ss.Context()).Answered()
 	}
@@ -209,7 +188,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	if c.Principal == nil {
 		return handle(srv, ss)
 	}
-	ctx, cancel := context.WithDeadline(&callerContext{ss.Context(), c}, c.Expires)
+	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)
 	defer cancel()
 	if err := g.policy.Spend(ss.Context(), c, m, nil); err != nil {
 		return err
@@ -261,7 +240,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 // unchanged is nil while the caller may do what it could when its stream began. A
 // stream that has lost only a part ends, too: it goes on with what is left when the
 // client connects again.
-func (g *Gateway) unchanged(c caller, m *policy.Method, begun []policy.Scope) error {
+func (g *Gateway) unchanged(c Caller, m *policy.Method, begun []policy.Scope) error {
 	if err := g.policy.MayCall(c, m); err != nil {
 		return err
 	}
@@ -290,9 +269,11 @@ func (s *checkedStream) RecvMsg(m any) error {
 	if err := s.g.check(req); err != nil || s.method.AdmittedByHandler {
 		return err
 	}
-	return s.g.policy.Admit(s.ctx, callerOf(s.ctx), s.method, req)
+	return s.g.policy.Admit(s.ctx, policy.CallerOf(s.ctx), s.method, req)
 }
 
 func (s *checkedStream) SendMsg(m any) error {
-	return s.ServerStream.SendMsg(s.g.counted(callerOf(s.ctx), m))
+	return s.ServerStream.SendMsg(s.g.counted(policy.CallerOf(s.ctx), m))
 }
+
+func stack() string { return string(debug.Stack()) }

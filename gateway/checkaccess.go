@@ -12,7 +12,7 @@ import (
 
 // CheckAccess reports whether the caller may do something, and why.
 func (s ledgerService) CheckAccess(ctx context.Context, req *stelev1.CheckAccessRequest) (*stelev1.CheckAccessResponse, error) {
-	c, op, what := callerOf(ctx), policy.Operation(req.Operation), req.GetPrefix()
+	c, op, what := policy.CallerOf(ctx), policy.Operation(req.Operation), req.GetPrefix()
 	if by, ok := req.On.(*stelev1.CheckAccessRequest_Key); ok {
 		what = by.Key
 		if _, err := ledger.ParseKey(what); err != nil {

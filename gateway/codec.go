@@ -1,14 +1,13 @@
 package gateway
 
 import (
-	"github.com/stelehq/stele/ledger"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"runtime"
+
+	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/watch"
 	"google.golang.org/grpc/encoding"
 	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
 // codec is gRPC's protobuf codec that also sends frames, which are encoded
@@ -17,17 +16,10 @@ type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(grpcproto.Name)} }
 
-// frame is an encoded message in two parts, so that streams can share one body
-// under heads of their own. Fields of a protobuf message may stand in any order
-// and place: the two parts in a row are the message.
-type frame struct{ head, body []byte }
-
-func (f frame) size() int { return len(f.head) + len(f.body) }
-
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	switch v := v.(type) {
-	case frame:
-		return mem.BufferSlice{mem.SliceBuffer(v.head), mem.SliceBuffer(v.body)}, nil
+	case watch.Frame:
+		return mem.BufferSlice{mem.SliceBuffer(v.Head), mem.SliceBuffer(v.Body)}, nil
 	case answer:
 		b, err := c.Marshal(v.message)
 		if err == nil {
@@ -38,46 +30,57 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	return c.CodecV2.Marshal(v)
 }
 
-// Field numbers of WatchResponse.
-const (
-	fieldIDs    = 1
-	fieldCommit = 4
-)
-
-// encodeIDs is the part of a WatchResponse that names its watches.
-func encodeIDs(watches []*watch) []byte {
-	size := 0
-	for _, w := range watches {
-		size += protowire.SizeVarint(w.id)
-	}
-	b := protowire.AppendTag(nil, fieldIDs, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	for _, w := range watches {
-		b = protowire.AppendVarint(b, w.id)
-	}
-	return b
+// answer is a message that counts as one of its tenant's.
+type answer struct {
+	message any
+	quota   unsent
 }
 
-// encodeCommit is the part of a WatchResponse that holds a commit.
-func encodeCommit(c *ledger.Commit, changes []ledger.Change) []byte {
-	m := &stelev1.WatchCommit{
-		Revision: uint64(c.Revision),
-		Id:       c.ID[:],
-		Time:     timestamppb.New(c.Time),
-		Author:   c.Author,
-		Message:  c.Message,
-		Changes:  ledger.ChangesProto(changes),
+// counted has the codec count an answer, where its tenant's are counted.
+func (g *Gateway) counted(c Caller, message any) any {
+	if c.Principal == nil {
+		return message
 	}
-	size := proto.Size(m)
-	b := protowire.AppendTag(make([]byte, 0, size+8), fieldCommit, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
-	// Fails only for invalid UTF-8, which a commit cannot hold.
-	b, _ = proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
-	return b
+	if q := g.policy.QuotaOf(c); q != nil {
+		return answer{message, unsent{q}}
+	}
+	return message
 }
 
-// encodeEvent is a whole WatchResponse.
-func encodeEvent(m *stelev1.WatchResponse) frame {
-	b, _ := proto.Marshal(m) // fails only for invalid UTF-8, which no key or value holds
-	return frame{body: b}
+// unsent counts answers on a tenant's quota until they have left.
+type unsent struct{ *policy.Quota }
+
+// hold counts the bytes of an answer, those of its larger parts until they have
+// left. Of parts up to a kilobyte nobody says when they have; what there may be of
+// them, the bound on a connection's calls bounds.
+func (q unsent) hold(b mem.BufferSlice) {
+	q.Charge(b.Len())
+	for i, part := range b {
+		if _, small := part.(mem.SliceBuffer); small {
+			continue
+		}
+		h := &held{part: part, quota: q}
+		// gRPC forgets the answers of a connection that breaks without freeing them.
+		h.forgotten = runtime.AddCleanup(h, func(size int64) { q.Hold(-size) }, int64(part.Len()))
+		q.Hold(int64(part.Len()))
+		data := part.ReadOnlyData()
+		b[i] = mem.NewBuffer(&data, h)
+	}
 }
+
+// held is a part of an answer that has not left yet. It is the pool that the buffer
+// around the part is given back to.
+type held struct {
+	part      mem.Buffer
+	quota     unsent
+	forgotten runtime.Cleanup
+}
+
+func (h *held) Put(*[]byte) {
+	h.forgotten.Stop()
+	h.quota.Hold(-int64(h.part.Len()))
+	h.part.Free()
+}
+
+// Get is what a pool has, and nothing asks of this one.
+func (h *held) Get(int) *[]byte { panic("gateway: a buffer was asked of an answer") }

@@ -7,7 +7,10 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -26,7 +29,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if _, err := ledger.ParseKey(req.Key); err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	if t := callerOf(ctx).Tenant; !s.g.serves(t) {
+	if t := policy.CallerOf(ctx).Tenant; !s.g.serves(t) {
 		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, MinId: req.MinId, Reveal: req.Reveal})
 		if err != nil {
 			return nil, err
@@ -36,15 +39,15 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		}
 		return &stelev1.GetResponse{Entry: entries[0], Snapshot: snapshot}, nil
 	}
-	at, err := moment(req.At)
+	at, err := view.AsOf(req.At)
 	if err != nil {
 		return nil, err
 	}
-	redact, err := s.g.redactor(ctx, req.Reveal)
+	redact, err := s.g.redaction.For(ctx, req.Reveal)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, at, seenBy(req))
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -54,21 +57,21 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, err
 	}
 	if !ok {
-		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, callerOf(ctx).Tenant, v.State().Revision)
+		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, policy.CallerOf(ctx).Tenant, v.State().Revision)
 	}
 	var answer struct { // one allocation for all
 		response stelev1.GetResponse
 		entry    stelev1.Entry
-		snapshot snapshot
+		snapshot view.Snapshot
 		id       ledger.CommitID
 	}
 	if answer.id, err = v.ID(e.Revision); err != nil {
 		return nil, err
 	}
-	if err := redact.into(&answer.entry, e); err != nil {
+	if err := redact.Into(&answer.entry, e); err != nil {
 		return nil, err
 	}
-	answer.response.Entry, answer.response.Snapshot, answer.response.CommitId = &answer.entry, answer.snapshot.of(v), answer.id[:]
+	answer.response.Entry, answer.response.Snapshot, answer.response.CommitId = &answer.entry, answer.snapshot.Of(v), answer.id[:]
 	return &answer.response, nil
 }
 
@@ -80,8 +83,6 @@ func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetReques
 	}
 	return &stelev1.BatchGetResponse{Entries: entries, Missing: missing, Snapshot: snapshot}, nil
 }
-
-var errManyBytes = ledger.Invalid("keys", fmt.Sprintf("the values have more than %d bytes together: ask for fewer keys at a time", MaxMessage))
 
 // maxKeys is how many keys one request may ask for.
 const maxKeys = 1000
@@ -105,18 +106,18 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())
 		}
 	}
-	if !g.serves(callerOf(ctx).Tenant) {
+	if !g.serves(policy.CallerOf(ctx).Tenant) {
 		return g.fallback(ctx, req)
 	}
-	at, err := moment(req.GetAt())
+	at, err := view.AsOf(req.GetAt())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	redact, err := g.redactor(ctx, req.GetReveal())
+	redact, err := g.redaction.For(ctx, req.GetReveal())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := g.view(ctx, at, seenBy(req))
+	v, err := g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -134,21 +135,16 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 			missing = append(missing, k)
 			continue
 		}
-		if err := redact.into(&found[i], e); err != nil {
+		if err := redact.Into(&found[i], e); err != nil {
 			return nil, nil, nil, err
 		}
-		if size += len(found[i].Value) + len(e.Key); size > MaxMessage {
-			return nil, nil, nil, errManyBytes
+		if size += len(found[i].Value) + len(e.Key); size > conn.MaxMessage {
+			return nil, nil, nil, apierror.ErrManyBytes
 		}
 		entries = append(entries, &found[i])
 	}
-	return entries, missing, snapshotOf(v), nil
+	return entries, missing, view.SnapshotOf(v), nil
 }
-
-const (
-	defaultPage  = 1000
-	maxPageBytes = 1 << 20
-)
 
 // List returns the keys that a prefix selects.
 func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*stelev1.ListResponse, error) {
@@ -156,17 +152,17 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	redact, err := s.g.redactor(ctx, req.Reveal)
+	redact, err := s.g.redaction.For(ctx, req.Reveal)
 	if err != nil {
 		return nil, err
 	}
-	v, from, err := s.g.page(ctx, req.At, req.PageToken, seenBy(req))
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	limit := int(cmp.Or(req.PageSize, defaultPage))
-	resp := &stelev1.ListResponse{Snapshot: snapshotOf(v)}
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.ListResponse{Snapshot: view.SnapshotOf(v)}
 	list := v.List
 	if req.KeysOnly {
 		list = v.Keys
@@ -177,12 +173,12 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		if !pattern.Match(ledger.Key(e.Key)) {
 			return true
 		}
-		if len(resp.Entries) == limit || size > maxPageBytes {
-			resp.NextPageToken, failed = token(v, 0, v.State().Revision, e.Key)
+		if len(resp.Entries) == limit || size > view.MaxPageBytes {
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var shown *stelev1.Entry
-		shown, failed = redact.entry(e)
+		shown, failed = redact.Entry(e)
 		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
 		resp.Entries = append(resp.Entries, shown)
 		return failed == nil
@@ -208,14 +204,14 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 			return err
 		}
 		resp := &stelev1.ReadResponse{Id: req.Id}
-		if err = s.g.policy.Admit(ctx, callerOf(ctx), readMethod, req); err == nil {
+		if err = s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req); err == nil {
 			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
 		}
-		if lost := s.g.policy.RecordRead(ctx, callerOf(ctx), readMethod, req, resp); lost != nil {
+		if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
 			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
 		}
 		if err != nil {
-			st, _ := status.FromError(statusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
+			st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
 			resp.Error = st.Proto()
 		}
 		if err := stream.Send(resp); err != nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -33,23 +35,23 @@ func (g *Gateway) fallsBack(m *policy.Method, t ledger.Tenant) bool {
 // fallback reads the keys from the sink. That one is not there counts only where the
 // routes send it there: of any other the gateway knows nothing.
 func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
-	t, sink := callerOf(ctx).Tenant, g.cfg.FallbackSink
+	t, sink := policy.CallerOf(ctx).Tenant, g.cfg.FallbackSink
 	names, atLeast := req.GetKeys(), req.GetMinRevision()
 	switch {
 	case req.GetReveal():
-		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no secrets that could be revealed: ask another gateway", errNotServed, t, sink)
+		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no secrets that could be revealed: ask another gateway", apierror.ErrNotServed, t, sink)
 	case req.GetAt() != nil:
-		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no past: leave \"at\" out, or ask another gateway", errNotServed, t, sink)
+		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no past: leave \"at\" out, or ask another gateway", apierror.ErrNotServed, t, sink)
 	}
-	redact, err := g.redactor(ctx, false)
+	redact, err := g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, nil, nil, err
 	}
 	keys := make([]ledger.Key, len(names))
 	for i, name := range names {
 		keys[i] = ledger.Key(name)
-		if !redact.table.Route(keys[i]).Wants(sink) {
-			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", errNotServed, t, name, sink)
+		if !redact.Table.Route(keys[i]).Wants(sink) {
+			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", apierror.ErrNotServed, t, name, sink)
 		}
 	}
 	found, err := g.cfg.Fallback.Get(ctx, t, keys)
@@ -72,10 +74,10 @@ func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.En
 			missing = append(missing, names[i])
 			continue
 		}
-		if size += len(e.Value) + len(k); size > MaxMessage {
-			return nil, nil, nil, errManyBytes
+		if size += len(e.Value) + len(k); size > conn.MaxMessage {
+			return nil, nil, nil, apierror.ErrManyBytes
 		}
-		entries = append(entries, redact.hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
+		entries = append(entries, redact.Hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
 	}
 	return entries, missing, &stelev1.Snapshot{Stale: true}, nil
 }

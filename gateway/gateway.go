@@ -24,10 +24,16 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stelehq/stele/gateway/awssample"
 	"github.com/stelehq/stele/gateway/conn"
+	"github.com/stelehq/stele/gateway/flagsync"
+	"github.com/stelehq/stele/gateway/forward"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/redact"
 	"github.com/stelehq/stele/gateway/share"
+	"github.com/stelehq/stele/gateway/view"
+	"github.com/stelehq/stele/gateway/watch"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
@@ -46,11 +52,6 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// MaxMessage is the largest message that a gateway takes or sends, in bytes: a
-// change set of ledger.MaxChangeSet with room for what surrounds it. Clients
-// must allow as much.
-const MaxMessage = 8 << 20
-
 // Config is what a gateway is made of.
 type Config struct {
 	// Replica holds the tenants that are served, and the ledger's own with the
@@ -62,7 +63,7 @@ type Config struct {
 	Ledger func() (*ledger.Ledger, error)
 	// ReadLog returns where reads are recorded, or why that cannot be reached now;
 	// nil refuses reads that a policy wants recorded.
-	ReadLog func() (ReadLog, error)
+	ReadLog func() (policy.ReadLog, error)
 	// Reads serves the Config service, too, and the AWS reference implementation's.
 	Reads bool
 	// Environment is part of the names that the latter gives parameters; "dev" by
@@ -95,7 +96,7 @@ type Config struct {
 	ID *stelev1.GatewayID
 	// Upstream is set if the gateway is an edge: the replica follows it. ForwardWrites
 	// sends writes there.
-	Upstream      Upstream
+	Upstream      forward.Upstream
 	ForwardWrites bool
 	// Fallback, when set, answers Get and BatchGet of tenants that the gateway does
 	// not hold, from the sink that FallbackSink names.
@@ -122,16 +123,19 @@ const streamWorkers = 256
 
 // Gateway serves until Close.
 type Gateway struct {
-	cfg      Config
-	server   *grpc.Server
-	health   *health.Server
-	validate protovalidate.Validator
-	hub      *hub
-	policy   *policy.Enforcer
-	metrics  *metrics
-	limiter  *conn.Limiter
-	checks   *share.Places // for checks of values against schemas
-	started  time.Time
+	cfg       Config
+	server    *grpc.Server
+	health    *health.Server
+	validate  protovalidate.Validator
+	hub       *watch.Hub
+	views     view.Opener
+	forwarder *forward.Forwarder // nil unless the gateway is an edge
+	redaction redact.Source
+	policy    *policy.Enforcer
+	metrics   *metrics
+	limiter   *conn.Limiter
+	checks    *share.Places // for checks of values against schemas
+	started   time.Time
 
 	closing context.Context // ends when Close begins
 	cancel  context.CancelFunc
@@ -157,21 +161,25 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
-	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), checks: share.New(maxChecks), started: time.Now()}
+	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), checks: share.New(maxChecks), started: time.Now(),
+		views: view.Opener{Replica: cfg.Replica}, redaction: redact.Source{Routes: cfg.Routes, Secrets: cfg.Secrets}}
 	g.closing, g.cancel = context.WithCancel(context.Background())
+	if cfg.Upstream != nil {
+		g.forwarder = &forward.Forwarder{Upstream: cfg.Upstream, ID: cfg.ID, Writes: cfg.ForwardWrites, Replica: cfg.Replica, Log: cfg.Log, Running: &g.running}
+	}
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
 	g.metrics = newMetrics(g)
 	g.policy = policy.New(policy.Config{
-		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.commits, Refused: g.metrics.overLimit, Log: cfg.Log,
+		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.views.Commits, Refused: g.metrics.overLimit, Log: cfg.Log,
 	})
-	g.hub = newHub(cfg.Replica, g.shown, g.policy.Announce)
+	g.hub = watch.NewHub(cfg.Replica, g.redaction.Commit, g.policy.Announce)
 	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)
 	}
 	options := append(g.limiter.ServerOptions(secure),
-		grpc.MaxRecvMsgSize(MaxMessage),
-		grpc.MaxSendMsgSize(2*MaxMessage),
+		grpc.MaxRecvMsgSize(conn.MaxMessage),
+		grpc.MaxSendMsgSize(2*conn.MaxMessage),
 		grpc.ForceServerCodecV2(newCodec()),
 		grpc.UnaryInterceptor(g.unary),
 		grpc.StreamInterceptor(g.stream),
@@ -184,8 +192,10 @@ func New(cfg Config) (*Gateway, error) {
 	stelev1.RegisterLedgerServer(g.server, ledgerService{g: g})
 	if cfg.Reads {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
-		configuration.RegisterConfigServiceServer(g.server, sampleService{g: g})
-		syncv1.RegisterFlagSyncServiceServer(g.server, flagService{g: g})
+		configuration.RegisterConfigServiceServer(g.server, awssample.New(awssample.Config{
+			Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction, Environment: cfg.Environment,
+		}))
+		syncv1.RegisterFlagSyncServiceServer(g.server, flagsync.New(flagsync.Config{Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction}))
 	}
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
 	stelev1.RegisterReplicationServer(g.server, replicationService{g: g})
@@ -195,7 +205,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Reflection {
 		reflection.Register(g.server)
 	}
-	g.running.Go(func() { g.hub.run(g.closing) })
+	g.running.Go(func() { g.hub.Run(g.closing) })
 	return g, nil
 }
 

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/gatewaytest"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/ledgertest"
@@ -20,7 +19,6 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -30,8 +28,7 @@ import (
 type fixture struct {
 	node    *ledgertest.Node
 	gateway *gateway.Gateway
-	signer  *identity.Signer
-	later   atomic.Int64 // added to the verifier's clock, in nanoseconds
+	issuer  *gatewaytest.Issuer
 	conn    *grpc.ClientConn
 	config  stelev1.ConfigClient
 	ledger  stelev1.LedgerClient
@@ -39,62 +36,17 @@ type fixture struct {
 
 func start(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	t.Helper()
-	f := &fixture{node: ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})}
-	var err error
-	if f.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := identity.NewVerifier(identity.Config{Keys: f.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience,
-		Now: func() time.Time { return time.Now().Add(time.Duration(f.later.Load())) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := gateway.Config{
-		Replica: f.node.Replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
-		Ledger: func() (*ledger.Ledger, error) { return f.node.Ledger, nil },
-	}
-	for _, c := range change {
-		c(&cfg)
-	}
-	if f.gateway, err = gateway.New(cfg); err != nil {
-		t.Fatal(err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	served := make(chan error, 1)
-	go func() { served <- f.gateway.Serve(l) }()
-	f.conn, err = grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*gateway.MaxMessage), grpc.MaxCallSendMsgSize(4*gateway.MaxMessage)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		f.conn.Close()
-		f.gateway.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
+	g := gatewaytest.Start(t, func(_ *ledgertest.Node, cfg *gateway.Config) {
+		for _, c := range change {
+			c(cfg)
 		}
 	})
+	f := &fixture{node: g.Node, gateway: g.Gateway, issuer: g.Issuer, conn: g.Dial(t)}
 	f.config, f.ledger = stelev1.NewConfigClient(f.conn), stelev1.NewLedgerClient(f.conn)
 	return f
 }
 
-func (f *fixture) token(t testing.TB, c identity.Claims) string {
-	t.Helper()
-	if c.Subject == "" {
-		c.Subject = "alice"
-	}
-	if c.TTL == 0 {
-		c.TTL = time.Hour
-	}
-	token, err := f.signer.Mint(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
+func (f *fixture) token(t testing.TB, c identity.Claims) string { return f.issuer.Token(t, c) }
 
 // as is a context of a caller with these roles in the tenant.
 func (f *fixture) as(t testing.TB, tenant ledger.Tenant, roles ...identity.Role) context.Context {
@@ -161,8 +113,8 @@ func TestWhoMayCallWhat(t *testing.T) {
 		{"no bearer", metadata.AppendToOutgoingContext(t.Context(), "authorization", "Basic Zm9v"), get, codes.Unauthenticated},
 		{"no token at all", bearer(t.Context(), "nonsense"), get, codes.Unauthenticated},
 		{"an expired token", token(reader), func(ctx context.Context) error {
-			f.later.Store(int64(2 * time.Hour))
-			defer f.later.Store(0)
+			f.issuer.Later.Store(int64(2 * time.Hour))
+			defer f.issuer.Later.Store(0)
 			return get(ctx)
 		}, codes.Unauthenticated},
 		{"a reader reads", token(reader), get, codes.OK},

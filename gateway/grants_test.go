@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -199,16 +199,16 @@ func TestGrantsThatCannotBeRead(t *testing.T) {
 			t.Errorf("%s is refused: %v", key, err)
 		}
 	}
-	if err := gateway.CheckPolicies(ledger.System, []ledger.Change{{Key: "policy/acme/grants", Delete: true}}); err != nil {
+	if err := policy.Check(ledger.System, []ledger.Change{{Key: "policy/acme/grants", Delete: true}}); err != nil {
 		t.Errorf("policies cannot be deleted: %v", err)
 	}
-	if err := gateway.CheckPolicies("acme", []ledger.Change{{Key: "policy/acme/grants", Value: "1"}}); err != nil {
+	if err := policy.Check("acme", []ledger.Change{{Key: "policy/acme/grants", Value: "1"}}); err != nil {
 		t.Errorf("a tenant's own keys are no policies: %v", err)
 	}
 }
 
 func check(key, value string) error {
-	return gateway.CheckPolicies(ledger.System, []ledger.Change{{Key: ledger.Key(key), Value: ledger.Value(value)}})
+	return policy.Check(ledger.System, []ledger.Change{{Key: ledger.Key(key), Value: ledger.Value(value)}})
 }
 
 // A grant counts for the next call and for the streams that are open.

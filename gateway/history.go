@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/redact"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -20,11 +24,11 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	var at replica.At
 	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
 		var err error
-		if at.Time, err = instant(by.Time, "time"); err != nil {
+		if at.Time, err = view.Time(by.Time, "time"); err != nil {
 			return nil, err
 		}
 	}
-	v, err := s.g.view(ctx, at, seenBy(req))
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -42,30 +46,30 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	if err != nil {
 		return nil, err
 	}
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, err
 	}
 	changes, _ := sees.Pick(c.Changes)
 	if len(changes) == 0 {
-		return nil, policy.Denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, callerOf(ctx).Subject)
+		return nil, policy.Denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, policy.CallerOf(ctx).Subject)
 	}
 	info, err := infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded)
 	if err != nil {
 		return nil, err
 	}
-	return &stelev1.GetCommitResponse{Info: info, Snapshot: snapshotOf(v)}, nil
+	return &stelev1.GetCommitResponse{Info: info, Snapshot: view.SnapshotOf(v)}, nil
 }
 
 // infoOf is a commit with some of its changes, and what else was asked for. What
 // may tell of changes that the caller does not see is left out.
-func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redact.Redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
 	shown, whole := sees.Commit(c)
-	shown.Changes = redact.changes(changes)
+	shown.Changes = redact.Changes(changes)
 	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto(), Partial: !whole}
 	if encoded && whole {
 		info.Encoded = c.Encoded
@@ -83,9 +87,9 @@ func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redacto
 		if err != nil {
 			return nil, err
 		}
-		shown := redact.hide(ch.Key, was.Value)
-		if size += len(shown); size > MaxMessage { // a commit can delete more than it could set
-			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", errTooLarge, c.Tenant, c.Revision, MaxMessage, c.Revision-1)
+		shown := redact.Hide(ch.Key, was.Value)
+		if size += len(shown); size > conn.MaxMessage { // a commit can delete more than it could set
+			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", apierror.ErrTooLarge, c.Tenant, c.Revision, conn.MaxMessage, c.Revision-1)
 		}
 		info.PreviousValues[i] = string(shown)
 	}
@@ -97,12 +101,12 @@ const defaultCommits = 50
 // ListCommits returns the commits that the request selects, newest first. A page
 // that took long to find may be short, or empty, and still not be the last.
 func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -110,16 +114,16 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
 	limit := int(cmp.Or(req.PageSize, defaultCommits))
-	resp := &stelev1.ListCommitsResponse{Snapshot: snapshotOf(v)}
+	resp := &stelev1.ListCommitsResponse{Snapshot: view.SnapshotOf(v)}
 	size := 0
 	var failed error
 	next, err := v.Log(q, func(c *ledger.Commit) bool {
-		if len(resp.Commits) == limit || size > maxPageBytes {
+		if len(resp.Commits) == limit || size > view.MaxPageBytes {
 			return false
 		}
 		asked := func(ch ledger.Change) bool { return q.Match(ch) && selects.Match(ch.Key) }
@@ -150,7 +154,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		return nil, err
 	}
 	if next > 0 {
-		resp.NextPageToken, err = token(v, 0, next, "")
+		resp.NextPageToken, err = view.NewPageToken(v, 0, next, "")
 		return resp, err
 	}
 	// Earlier commits may match, and are not kept here.
@@ -186,11 +190,11 @@ func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev
 		}
 		q.Prefix = selects.Range()
 	}
-	if q.From, err = revisionOf(v, req.Until, "until"); err != nil {
+	if q.From, err = view.RevisionOf(v, req.Until, "until"); err != nil {
 		return q, "", err
 	}
 	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
-		at, err := instant(by.Time, "since.time")
+		at, err := view.Time(by.Time, "since.time")
 		if err != nil {
 			return q, "", err
 		}
@@ -198,7 +202,7 @@ func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev
 			return q, "", err
 		}
 	} else if req.Since != nil {
-		if q.To, err = revisionOf(v, req.Since, "since"); err != nil {
+		if q.To, err = view.RevisionOf(v, req.Since, "since"); err != nil {
 			return q, "", err
 		}
 	}
@@ -206,14 +210,14 @@ func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev
 		return q, "", ledger.Invalid("since", "it is later than until: the range is empty")
 	}
 	if req.PageToken != "" {
-		token, err := parsePageToken(req.PageToken)
+		token, err := view.ParsePageToken(req.PageToken)
 		if err != nil {
 			return q, "", err
 		}
-		if err := s.g.sameHistory(ctx, token); err != nil {
+		if err := s.g.views.SameHistory(ctx, token); err != nil {
 			return q, "", err
 		}
-		q.From = min(q.From, token.to.revision)
+		q.From = min(q.From, token.To.Revision)
 	}
 	return q, selects, nil
 }
@@ -224,12 +228,12 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -237,22 +241,22 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	limit := int(cmp.Or(req.PageSize, defaultPage))
-	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from.revision), ToRevision: uint64(at.to.revision), Snapshot: snapshotOf(v)}
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.DiffResponse{FromRevision: uint64(at.From.Revision), ToRevision: uint64(at.To.Revision), Snapshot: view.SnapshotOf(v)}
 	size := 0
 	var failed error
-	err = v.Diff(at.from.revision, at.to.revision, pattern.Range(), at.key, func(d ledger.KeyDiff) bool {
+	err = v.Diff(at.From.Revision, at.To.Revision, pattern.Range(), at.Key, func(d ledger.KeyDiff) bool {
 		if !pattern.Match(d.Key) {
 			return true
 		}
-		if len(resp.Diffs) == limit || size > maxPageBytes {
-			resp.NextPageToken, failed = token(v, at.from.revision, at.to.revision, string(d.Key))
+		if len(resp.Diffs) == limit || size > view.MaxPageBytes {
+			resp.NextPageToken, failed = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
 			return false
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		}
 		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
 		resp.Diffs = append(resp.Diffs, shown)
@@ -265,25 +269,25 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 }
 
 // rangeOf reads the two states of a diff, or those that its first page was of.
-func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev1.DiffRequest) (t pageToken, err error) {
+func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev1.DiffRequest) (t view.PageToken, err error) {
 	if req.PageToken != "" {
-		if t, err = parsePageToken(req.PageToken); err == nil {
-			err = s.g.sameHistory(ctx, t)
+		if t, err = view.ParsePageToken(req.PageToken); err == nil {
+			err = s.g.views.SameHistory(ctx, t)
 		}
 		return t, err
 	}
-	from, err := revisionOf(v, req.From, "from")
+	from, err := view.RevisionOf(v, req.From, "from")
 	if err != nil {
-		return pageToken{}, err
+		return view.PageToken{}, err
 	}
-	to, err := revisionOf(v, req.To, "to")
+	to, err := view.RevisionOf(v, req.To, "to")
 	switch {
 	case err != nil:
-		return pageToken{}, err
+		return view.PageToken{}, err
 	case from > to:
-		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
+		return view.PageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
 	}
-	return pageToken{from: seen{revision: from}, to: seen{revision: to}}, nil
+	return view.PageToken{From: view.Seen{Revision: from}, To: view.Seen{Revision: to}}, nil
 }
 
 // Blame tells which commit last set each key.
@@ -292,24 +296,24 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, from, err := s.g.page(ctx, req.At, req.PageToken, seenBy(req))
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	limit := int(cmp.Or(req.PageSize, defaultPage))
-	resp := &stelev1.BlameResponse{Snapshot: snapshotOf(v)}
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.BlameResponse{Snapshot: view.SnapshotOf(v)}
 	var failed error
 	err = v.List(pattern.Range(), from, func(e replica.Entry) bool {
 		if !pattern.Match(ledger.Key(e.Key)) {
 			return true
 		}
 		if len(resp.Entries) == limit {
-			resp.NextPageToken, failed = token(v, 0, v.State().Revision, e.Key)
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var c ledger.Summary

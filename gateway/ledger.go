@@ -8,8 +8,10 @@ import (
 	"io"
 	"time"
 
+	"github.com/stelehq/stele/gateway/apierror"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -28,7 +30,7 @@ var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one
 
 // changeSet reads a request. Everything that is wrong with its keys and values
 // is in the error.
-func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
+func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
 	cs := ledger.ChangeSet{
 		Author:     c.Subject,
 		ByOperator: c.Visits(c.Tenant),
@@ -43,9 +45,8 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf(field, index...), Description: err.Error()})
 		}
 	}
-	const most = 20 // violations, to bound the answer
 	for i, ch := range req.Changes {
-		if len(wrong.Violations) >= most {
+		if len(wrong.Violations) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
@@ -57,7 +58,7 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		}
 	}
 	for i, p := range req.Preconditions {
-		if len(wrong.Violations) >= most {
+		if len(wrong.Violations) >= ledger.MaxViolations {
 			break
 		}
 		key, err := ledger.ParseKey(p.Key)
@@ -108,7 +109,7 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 	if err != nil {
 		return submitted{}, err
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	sub := submitted{viewer: s.g.policy.View(c, policy.Methods[method])}
 	cs, err := changeSet(c, sub.viewer, req)
 	if err != nil {
@@ -159,7 +160,7 @@ const window = 512
 // them into few records, and answers them in order.
 func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
 	if s.g.cfg.Upstream != nil && s.g.cfg.ForwardWrites {
-		return s.g.forwardCommits(stream)
+		return s.g.forwarder.CommitStream(stream)
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -202,7 +203,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			made, err = it.wait(ctx)
 		}
 		if err != nil {
-			return indexed(statusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
+			return apierror.Indexed(apierror.StatusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
 		}
 		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: made}); err != nil {
 			return err
@@ -212,12 +213,12 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 
 // GetHead returns the newest commit's place.
 func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	resp := &stelev1.GetHeadResponse{Snapshot: snapshotOf(v)}
+	resp := &stelev1.GetHeadResponse{Snapshot: view.SnapshotOf(v)}
 	if head := v.Head(); head.Revision > 0 {
 		resp.Id = head.ID[:]
 		resp.Time = timestamppb.New(time.Unix(0, head.Time))
@@ -229,7 +230,7 @@ func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest)
 // ListTenants returns the tenants that have a commit, and that this gateway
 // serves.
 func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRequest) (*stelev1.ListTenantsResponse, error) {
-	limit := int(cmp.Or(req.PageSize, defaultPage))
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
 	resp := &stelev1.ListTenantsResponse{}
 	for _, h := range s.g.cfg.Replica.Heads(ledger.Tenant(req.PageToken)) {
 		if !s.g.serves(h.Tenant) {
@@ -248,7 +249,7 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 
 // GetStatus tells how this process is.
 func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
-	g, c := s.g, callerOf(ctx)
+	g, c := s.g, policy.CallerOf(ctx)
 	epoch := g.cfg.Replica.Epoch()
 	resp := &stelev1.GetStatusResponse{
 		Version: g.cfg.Version,
@@ -296,7 +297,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 
 // tellTenant says what the status has of the caller's tenant.
 func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	scopes, err := g.policy.Scopes(c)
 	if err != nil {
 		return err
@@ -322,7 +323,7 @@ func (g *Gateway) ledger() (*ledger.Ledger, error) {
 			return nil, errNoLedger
 		}
 		_, address, _ := g.cfg.Upstream.Conn() // the address is known whether it can be reached or not
-		return nil, &noWritesError{address}
+		return nil, &apierror.NoWritesError{WriteTo: address}
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)

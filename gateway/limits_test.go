@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -332,7 +332,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 		{"policy/limits/limits", `{"watches":10}`, ""}, // a tenant may be called so
 		{"policy/acme/quota", `{}`, "limits"},
 	} {
-		err := gateway.CheckPolicies(ledger.System, []ledger.Change{{Key: ledger.Key(tc.key), Value: ledger.Value(tc.value)}})
+		err := policy.Check(ledger.System, []ledger.Change{{Key: ledger.Key(tc.key), Value: ledger.Value(tc.value)}})
 		if (err == nil) != (tc.want == "") || err != nil && !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("%s %s: %v, want %q", tc.key, tc.value, err, tc.want)
 		}

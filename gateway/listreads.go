@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
@@ -20,12 +21,12 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	var since, until time.Time
 	var err error
 	if req.Since != nil {
-		if since, err = instant(req.Since, "since"); err != nil {
+		if since, err = view.Time(req.Since, "since"); err != nil {
 			return nil, err
 		}
 	}
 	if req.Until != nil {
-		if until, err = instant(req.Until, "until"); err != nil {
+		if until, err = view.Time(req.Until, "until"); err != nil {
 			return nil, err
 		}
 	}
@@ -35,14 +36,14 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	var from uint64
 	if req.PageToken != "" {
 		if from, err = strconv.ParseUint(req.PageToken, 10, 64); err != nil || from == 0 {
-			return nil, errPageToken
+			return nil, view.ErrPageToken
 		}
 	}
 	limit := int(req.PageSize)
 	if limit == 0 {
 		limit = defaultReads
 	}
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToAudit)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToAudit)
 	if err != nil {
 		return nil, err
 	}
@@ -53,20 +54,20 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	resp := &stelev1.ListReadsResponse{}
 	size := 0
 	var damaged error
-	err = log.Scan(ctx, string(callerOf(ctx).Tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
+	err = log.Scan(ctx, string(policy.CallerOf(ctx).Tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
 		if !until.IsZero() && !stored.Before(until) {
 			return false
 		}
 		record := &stelev1.ReadRecord{}
 		if err := proto.Unmarshal(body, record); err != nil {
-			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, callerOf(ctx).Tenant, err)
+			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, policy.CallerOf(ctx).Tenant, err)
 			return false
 		}
 		seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees)
 		if !sees.Everywhere() && seen.Nothing() {
 			return ctx.Err() == nil // the page says nothing of it, not by its length either
 		}
-		if len(resp.Reads) == limit || size > maxPageBytes {
+		if len(resp.Reads) == limit || size > view.MaxPageBytes {
 			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
 			return false
 		}

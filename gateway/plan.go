@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/routes"
@@ -17,13 +20,13 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Plan_FullMethodName])
 	cs, err := changeSet(c, viewer, req.Commit)
 	if err != nil {
 		return nil, err
 	}
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -31,7 +34,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err := recorded(ctx, viewer, false, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.PlanResponse{HeadId: idBytes(p.Head, p.Commit.Parent), Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.PlanResponse{HeadId: view.IDBytes(p.Head, p.Commit.Parent), Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
 	size := 0
 	for i, d := range p.Diffs {
 		if p.Commit.Changes[i].Delete {
@@ -40,30 +43,30 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 			resp.Sets++
 		}
 		// Whether a secret stays the same is not reported.
-		if !redact.secret(d.Key, d.From.Value) && !redact.secret(d.Key, d.To.Value) && d.From.Value.Equal(d.To.Value) {
+		if !redact.Secret(d.Key, d.From.Value) && !redact.Secret(d.Key, d.To.Value) && d.From.Value.Equal(d.To.Value) {
 			continue
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
-			FromValue: string(redact.hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
-			ToValue: string(redact.hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
 		}
-		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > MaxMessage {
-			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", errTooLarge, MaxMessage)
+		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > conn.MaxMessage {
+			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", apierror.ErrTooLarge, conn.MaxMessage)
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
 	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
 		return resp, nil
 	}
-	resp.Refusals, err = s.refusals(ctx, redact.table, viewer, p)
+	resp.Refusals, err = s.refusals(ctx, redact.Table, viewer, p)
 	return resp, err
 }
 
 // refusals are what the sinks would not take. Keys that the caller may not read count as
 // not set.
 func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
-	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, seen{})
+	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}

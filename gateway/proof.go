@@ -7,6 +7,9 @@ import (
 	"math"
 	"time"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
@@ -21,13 +24,6 @@ type proofService struct {
 	g *Gateway
 }
 
-var (
-	errNoWitnesses = errors.New("this gateway asks fewer witnesses to cosign checkpoints")
-	errNoTree      = errors.New("this gateway keeps no tree: ask one that runs the role signer")
-	// errDiffers: replica and tree have seen different commits.
-	errDiffers = errors.New("the replica does not hold what was hashed")
-)
-
 // checkpointTimeout bounds how long a call waits for the next checkpoint.
 const checkpointTimeout = 5 * time.Second
 
@@ -37,7 +33,7 @@ const maxProofs = 1000
 // tree is the process's.
 func (s proofService) tree() (*proof.Tree, error) {
 	if s.g.cfg.Tree == nil {
-		return nil, errNoTree
+		return nil, apierror.ErrNoTree
 	}
 	return s.g.cfg.Tree, nil
 }
@@ -49,9 +45,9 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	if err != nil {
 		return nil, err
 	}
-	tenant, covers := callerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
+	tenant, covers := policy.CallerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
 	if covers > 0 { // nobody waits for what is not there
-		v, err := s.g.view(ctx, replica.At{Revision: covers}, seen{})
+		v, err := s.g.views.Open(ctx, replica.At{Revision: covers}, view.Seen{})
 		if err != nil {
 			return nil, err
 		}
@@ -117,9 +113,9 @@ func (g *Gateway) checkpoints(cosignatures int) (func() (proof.Signed, <-chan st
 	case cosignatures == 0:
 		return g.cfg.Tree.Newest, nil
 	case g.cfg.Cosigned == nil:
-		return nil, fmt.Errorf("%w: it asks none, and %d are required; ask a gateway that runs with --witness", errNoWitnesses, cosignatures)
+		return nil, fmt.Errorf("%w: it asks none, and %d are required; ask a gateway that runs with --witness", apierror.ErrNoWitnesses, cosignatures)
 	case cosignatures > g.cfg.Cosigned.Witnesses():
-		return nil, fmt.Errorf("%w: it asks %d, and %d are required", errNoWitnesses, g.cfg.Cosigned.Witnesses(), cosignatures)
+		return nil, fmt.Errorf("%w: it asks %d, and %d are required", apierror.ErrNoWitnesses, g.cfg.Cosigned.Witnesses(), cosignatures)
 	}
 	return func() (proof.Signed, <-chan struct{}) { return g.cfg.Cosigned.Newest(cosignatures) }, nil
 }
@@ -143,17 +139,17 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 		return nil, ledger.Invalid("to_revision", fmt.Sprintf("ask for at most %d commits at a time", maxProofs))
 	}
 	from, to := ledger.Revision(req.FromRevision), ledger.Revision(req.ToRevision)
-	v, err := s.g.view(ctx, replica.At{Revision: to}, seen{})
+	v, err := s.g.views.Open(ctx, replica.At{Revision: to}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	tenant := callerOf(ctx).Tenant
+	tenant := policy.CallerOf(ctx).Tenant
 	resp := &stelev1.ProveInclusionResponse{}
 	size := 0
 	var failed error
 	err = tree.Inclusions(tenant, treeSize(req.TreeSize), from, to, func(in proof.Inclusion) bool {
-		if size > maxPageBytes {
+		if size > view.MaxPageBytes {
 			return false
 		}
 		var c *ledger.Commit
@@ -161,7 +157,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 			return false
 		}
 		if c.ID != ledger.CommitID(in.Leaf) {
-			failed = fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", errDiffers, tenant, in.Revision, c.ID, in.Index, ledger.CommitID(in.Leaf))
+			failed = fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", apierror.ErrDiffers, tenant, in.Revision, c.ID, in.Index, ledger.CommitID(in.Leaf))
 			return false
 		}
 		p := &stelev1.InclusionProof{Revision: uint64(in.Revision), Commit: c.Encoded, Index: uint64(in.Index), Hashes: hashesOf(in.Path)}

@@ -13,9 +13,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/gatewaytest"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/schemas/configuration"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -27,9 +28,7 @@ import (
 func startRecorded(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	t.Helper()
 	var f *fixture
-	open := sync.OnceValues(func() (gateway.ReadLog, error) {
-		return f.node.Journal.OpenSide(context.Background(), journal.Reads)
-	})
+	open := sync.OnceValues(func() (policy.ReadLog, error) { return gatewaytest.ReadLog(f.node)() })
 	f = start(t, append([]func(*gateway.Config){func(c *gateway.Config) { c.ReadLog = open }}, change...)...)
 	return f
 }
@@ -424,7 +423,7 @@ func TestARecordSaysWhoAndWhen(t *testing.T) {
 }
 
 func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
-	without := func(log func() (gateway.ReadLog, error)) func(*testing.T) *fixture {
+	without := func(log func() (policy.ReadLog, error)) func(*testing.T) *fixture {
 		return func(t *testing.T) *fixture {
 			f := start(t, func(c *gateway.Config) { c.ReadLog = log })
 			f.hide(t)
@@ -441,8 +440,8 @@ func TestAReadThatCannotBeRecordedIsRefused(t *testing.T) {
 			f.node.Conn.Close()
 			return f
 		},
-		"the journal has not been reached": without(func() (gateway.ReadLog, error) { return nil, ledger.ErrUnavailable }),
-		"the guard has stopped it":         without(func() (gateway.ReadLog, error) { return nil, ledger.ErrReadOnly }),
+		"the journal has not been reached": without(func() (policy.ReadLog, error) { return nil, ledger.ErrUnavailable }),
+		"the guard has stopped it":         without(func() (policy.ReadLog, error) { return nil, ledger.ErrReadOnly }),
 		"there is no journal":              without(nil),
 	} {
 		t.Run(name, func(t *testing.T) {

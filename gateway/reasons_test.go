@@ -10,7 +10,7 @@ import (
 // TestEveryReasonIsInTheDocumentation holds that callers can look up what an error
 // wants of them.
 func TestEveryReasonIsInTheDocumentation(t *testing.T) {
-	source, err := os.ReadFile("errors.go")
+	source, err := os.ReadFile("apierror/apierror.go")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/stelehq/stele/gateway/apierror"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
@@ -25,18 +26,18 @@ type replicationService struct {
 // mayReplicate is nil if the caller is allowed to copy the tenant's commits: an operator,
 // or an edge whose token names the tenant and, if the tenant has grants, holds one with
 // the operation replicate.
-func (g *Gateway) mayReplicate(c caller, t ledger.Tenant) error {
-	return g.policy.MayOn(c.In(t), policy.ToReplicate, "")
+func (s replicationService) mayReplicate(c Caller, t ledger.Tenant) error {
+	return s.g.policy.MayOn(c.In(t), policy.ToReplicate, "")
 }
 
 // mayReplicateAll is nil if the caller is allowed to copy the commits of all tenants, also
 // of those that do not exist yet.
-func (g *Gateway) mayReplicateAll(c caller) error {
+func (s replicationService) mayReplicateAll(c Caller) error {
 	if !c.Has(identity.Operator) && !c.MayReplicate(identity.AllTenants) {
 		return policy.Denied("the token of %s does not name all tenants (%q) to replicate", c.Subject, identity.AllTenants)
 	}
-	for _, h := range g.cfg.Replica.Heads("") {
-		if err := g.mayReplicate(c, h.Tenant); err != nil {
+	for _, h := range s.g.cfg.Replica.Heads("") {
+		if err := s.mayReplicate(c, h.Tenant); err != nil {
 			return err
 		}
 	}
@@ -50,7 +51,7 @@ const minPollInterval = 50 * time.Millisecond
 func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	first, err := stream.Recv()
 	if err != nil {
 		return err
@@ -65,10 +66,10 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 	}
 	allowed := func() error {
 		if start.AllTenants {
-			return s.g.mayReplicateAll(c)
+			return s.mayReplicateAll(c)
 		}
 		for _, t := range tenants {
-			if err := s.g.mayReplicate(c, t); err != nil {
+			if err := s.mayReplicate(c, t); err != nil {
 				return err
 			}
 		}
@@ -123,7 +124,7 @@ func (s replicationService) wanted(start *stelev1.FollowStart) ([]ledger.Tenant,
 			return nil, ledger.Invalid("start.tenants", "name tenants, or ask for all of them with all_tenants")
 		}
 		if len(s.g.cfg.Tenants) > 0 {
-			return nil, fmt.Errorf("%w: it replicates some tenants only; ask another gateway for all", errNotServed)
+			return nil, fmt.Errorf("%w: it replicates some tenants only; ask another gateway for all", apierror.ErrNotServed)
 		}
 		return nil, nil
 	}
@@ -139,7 +140,7 @@ func (s replicationService) wanted(start *stelev1.FollowStart) ([]ledger.Tenant,
 		case t.Reserved():
 			return nil, ledger.Invalid(fmt.Sprintf("start.tenants[%d]", i), fmt.Sprintf("%s comes along with any other tenant: leave it out", t))
 		case !s.g.serves(t):
-			return nil, fmt.Errorf("%w: %s; ask another gateway", errNotServed, t)
+			return nil, fmt.Errorf("%w: %s; ask another gateway", apierror.ErrNotServed, t)
 		}
 		tenants[i] = t
 	}
@@ -148,7 +149,7 @@ func (s replicationService) wanted(start *stelev1.FollowStart) ([]ledger.Tenant,
 
 // record makes a record of the replication of each tenant whose policy asks for one. An
 // edge with all tenants has a record at each of those that exist now.
-func (s replicationService) record(ctx context.Context, c caller, tenants []ledger.Tenant) error {
+func (s replicationService) record(ctx context.Context, c Caller, tenants []ledger.Tenant) error {
 	if len(tenants) == 0 {
 		for _, h := range s.g.cfg.Replica.Heads("") {
 			tenants = append(tenants, h.Tenant)
@@ -164,7 +165,7 @@ func (s replicationService) record(ctx context.Context, c caller, tenants []ledg
 
 // Prove proves commits, from this gateway's tree or its upstream's.
 func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	if len(c.Replicates) == 0 && !c.Has(identity.Operator) {
 		return nil, policy.Denied("the token of %s names no tenants to replicate", c.Subject)
 	}
@@ -173,7 +174,7 @@ func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest
 			return nil, ledger.Invalid(fmt.Sprintf("commits[%d].revision", i), "must be at least 1")
 		}
 		if t := ledger.Tenant(h.Tenant); t != ledger.System {
-			if err := s.g.mayReplicate(c, t); err != nil {
+			if err := s.mayReplicate(c, t); err != nil {
 				return nil, err
 			}
 		}
@@ -194,7 +195,7 @@ func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest
 	case s.g.cfg.Upstream != nil:
 		return s.g.cfg.Upstream.Prove(ctx, req)
 	}
-	return nil, errNoTree
+	return nil, apierror.ErrNoTree
 }
 
 // RecordRead makes a record that an edge has written durable.
@@ -203,7 +204,7 @@ func (s replicationService) RecordRead(ctx context.Context, req *stelev1.RecordR
 	if err != nil {
 		return nil, ledger.Invalid("tenant", err.Error())
 	}
-	if err := s.g.mayReplicate(callerOf(ctx), t); err != nil {
+	if err := s.mayReplicate(policy.CallerOf(ctx), t); err != nil {
 		return nil, err
 	}
 	var record stelev1.ReadRecord

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -70,7 +71,7 @@ func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
 // A list that cannot be read does not get in.
 func TestRevocation_InvalidListIsRefused(t *testing.T) {
 	for value, ok := range map[ledger.Value]bool{`{"revoked":[{"sub":"bob"}]}`: false, `{"revoked":[{"subject":"bob"}]}`: true} {
-		err := gateway.CheckPolicies(ledger.System, []ledger.Change{{Key: "policy/revoked", Value: value}})
+		err := policy.Check(ledger.System, []ledger.Change{{Key: "policy/revoked", Value: value}})
 		if (err == nil) != ok {
 			t.Errorf("%s: %v", value, err)
 		}

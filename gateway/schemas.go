@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/schema"
@@ -24,17 +25,17 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	at, err := moment(req.At)
+	at, err := view.AsOf(req.At)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, at, seenBy(req))
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	resp := &stelev1.ListSchemasResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).Tenant
+	resp := &stelev1.ListSchemasResponse{Snapshot: view.SnapshotOf(v)}
+	t := policy.CallerOf(ctx).Tenant
 	own, err := schema.At(t, v)
 	if err != nil {
 		return nil, err
@@ -68,13 +69,13 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	resp := &stelev1.ExplainKeyResponse{Snapshot: snapshotOf(v)}
-	t := callerOf(ctx).Tenant
+	resp := &stelev1.ExplainKeyResponse{Snapshot: view.SnapshotOf(v)}
+	t := policy.CallerOf(ctx).Tenant
 	if t != ledger.System {
 		own, err := s.g.cfg.Schemas.Of(t, v)
 		if err != nil {
@@ -109,16 +110,16 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 		return nil, err
 	}
 	defer release()
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	found, n, err := s.g.cfg.Schemas.Value(ctx, callerOf(ctx).Tenant, v, key, value)
+	found, n, err := s.g.cfg.Schemas.Value(ctx, policy.CallerOf(ctx).Tenant, v, key, value)
 	if err != nil {
 		return nil, err
 	}
-	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: snapshotOf(v)}, nil
+	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: view.SnapshotOf(v)}, nil
 }
 
 // maxChecks run at a time: each may take a processor.
@@ -126,7 +127,7 @@ const maxChecks = 8
 
 // turn takes one of the places for checks.
 func (s schemasService) turn(ctx context.Context) (release func(), err error) {
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	release, ok := s.g.checks.Take(string(c.Tenant), c.Subject)
 	if !ok {
 		return nil, &policy.OverLimitError{Tenant: c.Tenant, Limit: "schema_checks", Of: "checks at a time on this gateway", Wait: time.Second}
@@ -148,18 +149,18 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	if err != nil {
 		return nil, ledger.Invalid("document", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
 	broken, err := s.check(ctx, stelev1.Schemas_CheckSchema_FullMethodName, v, prefix, func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
-		return s.g.cfg.Schemas.Candidate(ctx, viewer, callerOf(ctx).Tenant, v, prefix, document)
+		return s.g.cfg.Schemas.Candidate(ctx, viewer, policy.CallerOf(ctx).Tenant, v, prefix, document)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &stelev1.CheckSchemaResponse{Broken: broken, Snapshot: snapshotOf(v)}, nil
+	return &stelev1.CheckSchemaResponse{Broken: broken, Snapshot: view.SnapshotOf(v)}, nil
 }
 
 // CheckLive checks the live values under a prefix against the schemas that hold for them.
@@ -168,18 +169,18 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
 	broken, err := s.check(ctx, stelev1.Schemas_CheckLive_FullMethodName, v, ledger.Prefix(pattern), func(ctx context.Context, viewer *policy.Viewer) (schema.Broken, error) {
-		return s.g.cfg.Schemas.Live(ctx, viewer, callerOf(ctx).Tenant, v, pattern)
+		return s.g.cfg.Schemas.Live(ctx, viewer, policy.CallerOf(ctx).Tenant, v, pattern)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: snapshotOf(v)}, nil
+	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: view.SnapshotOf(v)}, nil
 }
 
 // check looks at live values, and records that as a read of them: of the prefix that was asked
@@ -190,7 +191,7 @@ func (s schemasService) check(ctx context.Context, method string, v *replica.Vie
 		return nil, err
 	}
 	defer release()
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	viewer := s.g.policy.View(c, policy.Methods[method])
 	viewer.Looked(c.Tenant, asked)
 	bounded, cancel := context.WithTimeout(ctx, checkTimeout)

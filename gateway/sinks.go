@@ -47,23 +47,23 @@ func (g *Gateway) routes() (*routes.Table, ledger.Revision, error) {
 }
 
 // sinks is the way to the processes that write to sinks, or why there is none now.
-func (g *Gateway) sinks() (Sinks, error) {
-	if g.cfg.Sinks == nil {
+func (s sinksService) sinks() (Sinks, error) {
+	if s.g.cfg.Sinks == nil {
 		return nil, fmt.Errorf("%w: this gateway has no journal, which is its way to the sinks", ledger.ErrUnavailable)
 	}
-	return g.cfg.Sinks()
+	return s.g.cfg.Sinks()
 }
 
 // sink is the way to one that the routes name.
-func (g *Gateway) sink(name string) (Sinks, error) {
-	table, _, err := g.routes()
+func (s sinksService) sink(name string) (Sinks, error) {
+	table, _, err := s.g.routes()
 	if err != nil {
 		return nil, err
 	}
 	if _, named := table.Sinks[name]; !named {
 		return nil, ledger.NotFound("the routes name no sink %q among %v", name, slices.Sorted(maps.Keys(table.Sinks)))
 	}
-	return g.sinks()
+	return s.sinks()
 }
 
 // ListSinks asks for all of them at once.
@@ -72,7 +72,7 @@ func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest
 	if err != nil {
 		return nil, err
 	}
-	sinks, err := s.g.sinks()
+	sinks, err := s.sinks()
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ const orderTimeout = 5 * time.Second
 const somebody = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	order := &stelev1.SinkOrder{Tenant: string(c.Tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
 	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
@@ -128,7 +128,7 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 
 // limit makes a status count only keys that a caller with prefixes may read.
 func (s sinksService) limit(ctx context.Context, sinks Sinks, st *stelev1.SinkStatus) error {
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil || sees.Everywhere() {
 		return err
 	}
@@ -156,11 +156,11 @@ func (s sinksService) limit(ctx context.Context, sinks Sinks, st *stelev1.SinkSt
 // parked are the keys of the caller's tenant that the caller may read, without those that are
 // parked because of a key that it may not read.
 func (s sinksService) parked(ctx context.Context, sinks Sinks, sink string) (*stelev1.ListParkedResponse, error) {
-	resp, err := sinks.Parked(ctx, sink, callerOf(ctx).Tenant)
+	resp, err := sinks.Parked(ctx, sink, policy.CallerOf(ctx).Tenant)
 	if err != nil {
 		return nil, fmt.Errorf("list what the sink %s has parked: %w", sink, err)
 	}
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ const operatorsSeeWhy = "operators see why"
 
 // uncompared keeps what the caller may see of what a sweep could not compare.
 func (s sinksService) uncompared(ctx context.Context, all []*stelev1.Uncompared) ([]*stelev1.Uncompared, error) {
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	sees, err := s.g.policy.Scope(c, policy.ToRead)
 	if err != nil {
 		return nil, err
@@ -193,7 +193,7 @@ func (s sinksService) uncompared(ctx context.Context, all []*stelev1.Uncompared)
 
 // ListParked returns the keys that a sink would not take.
 func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedRequest) (*stelev1.ListParkedResponse, error) {
-	sinks, err := s.g.sink(req.Sink)
+	sinks, err := s.sink(req.Sink)
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +201,7 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 	if err != nil {
 		return nil, err
 	}
-	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
+	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
 }
 
 // ListDrift returns what has changed in a sink.
@@ -210,7 +210,7 @@ func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftReque
 	if err != nil {
 		return nil, err
 	}
-	return resp, recordTold(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, resp.Drift)
+	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, resp.Drift)
 }
 
 // drift is what has changed in a sink, of keys that the caller may read.
@@ -219,7 +219,7 @@ func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) 
 	if err != nil {
 		return nil, err
 	}
-	drift, err := readable(ctx, s.g, reply.Drift.GetDrift())
+	drift, err := filterReadable(ctx, s.g, reply.Drift.GetDrift())
 	if err != nil {
 		return nil, err
 	}
@@ -267,13 +267,13 @@ func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftReq
 		return nil, err
 	}
 	resp := cmp.Or(reply.Check, &stelev1.CheckDriftResponse{})
-	if resp.GetStopped() != "" && !callerOf(ctx).Has(identity.Operator) {
+	if resp.GetStopped() != "" && !policy.CallerOf(ctx).Has(identity.Operator) {
 		resp.Stopped = operatorsSeeWhy
 	}
 	if resp.Uncompared, err = s.uncompared(ctx, resp.GetUncompared()); err != nil {
 		return nil, err
 	}
-	return resp, recordTold(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, resp.GetDrift())
+	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, resp.GetDrift())
 }
 
 // ResolveDrift adopts, repairs or prunes what has drifted in a sink.
@@ -286,7 +286,7 @@ func (s sinksService) ResolveDrift(ctx context.Context, req *stelev1.ResolveDrif
 	if resp.Uncompared, err = s.uncompared(ctx, resp.GetUncompared()); err != nil {
 		return nil, err
 	}
-	return resp, recordTold(ctx, s.g, stelev1.Sinks_ResolveDrift_FullMethodName, resp.GetDrift())
+	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_ResolveDrift_FullMethodName, resp.GetDrift())
 }
 
 // GetRoutes returns the routes in force.
@@ -300,7 +300,7 @@ func (s sinksService) GetRoutes(context.Context, *stelev1.GetRoutesRequest) (*st
 
 // ask sends an order for the caller's tenant to whoever writes to the sink.
 func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
-	sinks, err := s.g.sink(sink)
+	sinks, err := s.sink(sink)
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +309,7 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 		ctx, cancel = context.WithTimeout(ctx, orderTimeout)
 		defer cancel()
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	order.Tenant = string(c.Tenant)
 	reply, err := sinks.Ask(ctx, sink, order)
 	switch {
@@ -330,11 +330,11 @@ func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkO
 // seesParked reports whether the caller sees that a key is parked: a caller with prefixes does
 // not see those that another key keeps out which it may not read.
 func (s sinksService) seesParked(ctx context.Context, sink, key string) (bool, error) {
-	sees, err := s.g.policy.Scope(callerOf(ctx), policy.ToRead)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil || sees.Everywhere() || key == "" {
 		return err == nil, err
 	}
-	sinks, err := s.g.sink(sink)
+	sinks, err := s.sink(sink)
 	if err != nil {
 		return false, err
 	}

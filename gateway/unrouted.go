@@ -15,7 +15,7 @@ const maxUnrouted = 5
 // reads are not recorded: who asks for the status is not to be recorded for it.
 // Those that the caller may not read are left out. Without a sink, no key is missed
 // by any.
-func (g *Gateway) unrouted(c caller) (n uint64, first []string, err error) {
+func (g *Gateway) unrouted(c Caller) (n uint64, first []string, err error) {
 	t := c.Tenant
 	table, _, err := g.routes()
 	if err != nil || len(table.Sinks) == 0 || t.Reserved() {

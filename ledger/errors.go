@@ -50,11 +50,11 @@ func Invalid(field, description string) error {
 	return &InvalidError{Violations: []Violation{{Field: field, Description: description}}}
 }
 
-// maxViolations bounds an answer to a request that is wrong ten thousand times.
-const maxViolations = 20
+// MaxViolations bounds an answer to a request that is wrong ten thousand times.
+const MaxViolations = 20
 
 func (e *InvalidError) add(field, description string) {
-	if len(e.Violations) < maxViolations {
+	if len(e.Violations) < MaxViolations {
 		e.Violations = append(e.Violations, Violation{Field: field, Description: description})
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/stelehq/stele/internal/text"
 )
 
 // MaxKey is the longest key, in bytes.
@@ -108,14 +110,4 @@ func characterAt(s string, i int) string {
 }
 
 // clip keeps a hostile name from filling an error message.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	n := most
-	for !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n] + "..."
-}
+func clip(s string) string { return text.Clip(s, 80) }

@@ -10,13 +10,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stelehq/stele/gateway"
 	"github.com/stelehq/stele/gateway/console"
+	"github.com/stelehq/stele/gateway/gatewaytest"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/ledgertest"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/html"
@@ -29,39 +28,22 @@ type fixture struct {
 	web    *httptest.Server
 	calls  *calls
 	node   *ledgertest.Node
-	signer *identity.Signer
+	issuer *gatewaytest.Issuer
 	ledger stelev1.LedgerClient
 	config stelev1.ConfigClient
 }
 
 func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	t.Helper()
-	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
-	f := &fixture{node: node}
-	var err error
-	if f.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := identity.NewVerifier(identity.Config{Keys: f.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg := gateway.Config{
-		Replica: node.Replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
-		Ledger:  func() (*ledger.Ledger, error) { return node.Ledger, nil },
-		ReadLog: sync.OnceValues(func() (gateway.ReadLog, error) { return node.Journal.OpenSide(context.Background(), journal.Reads) }),
-	}
-	for _, c := range change {
-		c(f, &cfg)
-	}
-	g, err := gateway.New(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	conn, err := g.InProcess()
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := &fixture{}
+	g := gatewaytest.Start(t, func(n *ledgertest.Node, cfg *gateway.Config) {
+		f.node, cfg.ReadLog = n, gatewaytest.ReadLog(n)
+		for _, c := range change {
+			c(f, cfg)
+		}
+	})
+	f.issuer = g.Issuer
+	conn := g.DialInProcess(t)
 	f.calls = &calls{ClientConnInterface: conn}
 	pages, err := console.New(console.Config{Conn: f.calls})
 	if err != nil {
@@ -71,8 +53,6 @@ func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	t.Cleanup(func() {
 		f.web.CloseClientConnections()
 		f.web.Close()
-		conn.Close()
-		g.Close()
 	})
 	f.ledger, f.config = stelev1.NewLedgerClient(conn), stelev1.NewConfigClient(conn)
 	return f
@@ -112,18 +92,7 @@ func (c *calls) since() func() []string {
 	}
 }
 
-func (f *fixture) token(t testing.TB, c identity.Claims) string {
-	t.Helper()
-	if c.Subject == "" {
-		c.Subject = "alice"
-	}
-	c.TTL = time.Hour
-	token, err := f.signer.Mint(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
+func (f *fixture) token(t testing.TB, c identity.Claims) string { return f.issuer.Token(t, c) }
 
 // as is a context of a caller in a tenant, who may do everything there.
 func (f *fixture) as(t testing.TB, tenant ledger.Tenant) context.Context {

@@ -6,6 +6,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/text"
 )
 
 // How much of a value pages show, in bytes: in a row of a table, and alone.
@@ -145,13 +146,7 @@ func plural(n int, thing string) string {
 	return thousands(uint64(n)) + " " + thing + "s"
 }
 
-func thousands(n uint64) string {
-	s := fmt.Sprint(n)
-	for i := len(s) - 3; i > 0; i -= 3 {
-		s = s[:i] + "," + s[i:]
-	}
-	return s
-}
+func thousands(n uint64) string { return text.Thousands(n) }
 
 // isMask says whether a value stands in the place of a secret: the gateway never
 // tells those, unless they are to be revealed.

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // fetchTimeout bounds a load, from the first name to the last byte: callers whose
@@ -134,8 +135,7 @@ func parseURL(raw string) (*url.URL, error) {
 	if err != nil {
 		return nil, err
 	}
-	addr, _ := netip.ParseAddr(u.Hostname())
-	here := u.Hostname() == "localhost" || addr.Unmap().IsLoopback()
+	here := netaddr.IsLoopback(u.Hostname())
 	switch {
 	case u.Scheme != "https" && (u.Scheme != "http" || !here):
 		return nil, fmt.Errorf("%q: keys come by https, or by http from this machine", u.Redacted())

@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/gatewaytest"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
@@ -31,14 +33,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // world is a ledger with a gateway that follows its journal.
 type world struct {
-	t        *testing.T
-	node     *ledgertest.Node
-	signer   *identity.Signer
-	verifier *identity.Verifier
-	later    atomic.Int64 // added to the verifiers' clock, in nanoseconds
-	tree     *proof.Tree
-	core     *gw
-	names    atomic.Int32
+	t    *testing.T
+	node *ledgertest.Node
+	*gatewaytest.Issuer
+	tree  *proof.Tree
+	core  *gw
+	names atomic.Int32
 }
 
 // gw is a gateway that listens.
@@ -56,17 +56,8 @@ type gw struct {
 
 func startWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t}
+	w := &world{t: t, Issuer: gatewaytest.NewIssuer(t), node: ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})}
 	var err error
-	if w.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	w.verifier, err = identity.NewVerifier(identity.Config{Keys: w.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience,
-		Now: func() time.Time { return time.Now().Add(time.Duration(w.later.Load())) }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.node = ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	if w.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(t.TempDir(), "tree.db")}); err != nil {
 		t.Fatal(err)
 	}
@@ -89,10 +80,9 @@ func startWorld(t *testing.T) *world {
 	if err := w.tree.Sign(side, key); err != nil {
 		t.Fatal(err)
 	}
-	reads := sync.OnceValues(func() (gateway.ReadLog, error) { return w.node.Journal.OpenSide(context.Background(), journal.Reads) })
 	w.core = w.serve(t, &gw{replica: w.node.Replica}, func(c *gateway.Config) {
 		c.Ledger = func() (*ledger.Ledger, error) { return w.node.Ledger, nil }
-		c.ReadLog, c.Tree = reads, w.tree
+		c.ReadLog, c.Tree = gatewaytest.ReadLog(w.node), w.tree
 	}, nil)
 	return w
 }
@@ -117,7 +107,7 @@ func (w *world) serve(t *testing.T, g *gw, change func(*gateway.Config), closed 
 	if g.id == nil {
 		g.id = w.newID(g.address)
 	}
-	cfg := gateway.Config{Replica: g.replica, Verifier: w.verifier, Reads: true, ID: g.id, Roles: []string{"gateway"}, Version: "test"}
+	cfg := gateway.Config{Replica: g.replica, Verifier: w.Verifier, Reads: true, ID: g.id, Roles: []string{"gateway"}, Version: "test"}
 	change(&cfg)
 	served, err := gateway.New(cfg)
 	if err != nil {
@@ -187,13 +177,13 @@ func (w *world) edge(t *testing.T, c edgeConfig) *gw {
 	g.id = w.newID(g.address)
 	g.client = replication.NewClient(replication.Config{
 		Addresses: c.upstreams, Tenants: c.tenants, Self: g.id, Pin: replication.Pin(c.dir), Witnesses: c.witnesses, Log: testLog(t),
-		Dial:    func(a string) (*grpc.ClientConn, error) { return dial(a, func() string { return w.token(t, claims) }) },
+		Dial:    func(a string) (*grpc.ClientConn, error) { return dial(a, func() string { return w.Token(t, claims) }) },
 		Forward: func(a string) (*grpc.ClientConn, error) { return dial(a, nil) },
 	})
 	g.replica.FollowUpstream(g.client)
 	return w.serve(t, g, func(cfg *gateway.Config) {
 		cfg.Upstream, cfg.ForwardWrites, cfg.Tenants = g.client, c.forward, c.tenants
-		cfg.ReadLog = func() (gateway.ReadLog, error) { return edgeReads{g.client}, nil }
+		cfg.ReadLog = func() (policy.ReadLog, error) { return edgeReads{g.client}, nil }
 	}, func() {
 		if err := g.replica.Close(); err != nil {
 			t.Error(err)
@@ -225,23 +215,8 @@ func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]strin
 }
 func (bearer) RequireTransportSecurity() bool { return false }
 
-func (w *world) token(t *testing.T, c identity.Claims) string {
-	t.Helper()
-	if c.Subject == "" {
-		c.Subject = "alice"
-	}
-	if c.TTL == 0 {
-		c.TTL = time.Hour
-	}
-	token, err := w.signer.Mint(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token
-}
-
 func (w *world) as(t *testing.T, c identity.Claims) context.Context {
-	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+w.token(t, c))
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+w.Token(t, c))
 }
 
 // admin is a context of a caller with all roles in the tenant.

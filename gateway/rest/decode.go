@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/moment"
 	"github.com/stelehq/stele/schemas/openapi"
@@ -215,11 +215,5 @@ func wrong(at, format string, args ...any) error {
 	return fmt.Errorf("%s: %s", at, problem)
 }
 
-// shorten keeps what a caller has sent out of what it is told, but for its beginning.
-func shorten(s string) string {
-	const most = 64
-	if len(s) > most {
-		return strings.ToValidUTF8(s[:most], "") + "..."
-	}
-	return s
-}
+// shorten keeps what a caller has sent out of an error, except for its beginning.
+func shorten(s string) string { return text.Clip(s, 64) }

@@ -8,15 +8,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/gatewaytest"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/rest"
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/ledgertest"
 )
 
@@ -26,43 +24,16 @@ type world struct {
 	handler http.Handler
 	server  *httptest.Server
 	node    *ledgertest.Node
-	signer  *identity.Signer
+	issuer  *gatewaytest.Issuer
 	end     context.CancelFunc // of the server's streams
 }
 
 func start(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, node: ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})}
+	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) { c.ReadLog = gatewaytest.ReadLog(n) })
+	w := &world{t: t, node: g.Node, issuer: g.Issuer}
+	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t)}
 	var err error
-	if w.signer, err = identity.OpenSigner(t.TempDir()); err != nil {
-		t.Fatal(err)
-	}
-	verifier, err := identity.NewVerifier(identity.Config{Keys: w.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
-	if err != nil {
-		t.Fatal(err)
-	}
-	reads := sync.OnceValues(func() (gateway.ReadLog, error) {
-		return w.node.Journal.OpenSide(context.Background(), journal.Reads)
-	})
-	g, err := gateway.New(gateway.Config{
-		Replica: w.node.Replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
-		Ledger: func() (*ledger.Ledger, error) { return w.node.Ledger, nil }, ReadLog: reads,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(g.Close)
-	cfg := rest.Config{}
-	calls, err := g.InProcess()
-	if err != nil {
-		t.Fatal(err)
-	}
-	watches, err := g.InProcess()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cfg.Calls, cfg.Watches = calls, watches
-	t.Cleanup(func() { calls.Close(); watches.Close() })
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -80,14 +51,7 @@ func (w *world) token(c identity.Claims) string {
 	if c.Subject == "" {
 		c.Subject = "ann"
 	}
-	if c.TTL == 0 {
-		c.TTL = time.Hour
-	}
-	token, err := w.signer.Mint(c)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return token
+	return w.issuer.Token(w.t, c)
 }
 
 // as is a caller's token: what they may do in one tenant.

@@ -57,7 +57,6 @@ func checkRoutes(changes []ledger.Change, kinds []string) error {
 }
 
 func (t *Table) checkRouted(changes []ledger.Change) error {
-	const most = 20 // violations, to bound the answer
 	var wrong ledger.InvalidError
 	for i, c := range changes {
 		if c.Delete || c.Key.Reserved() || t.Route(c.Key) != nil {
@@ -67,7 +66,7 @@ func (t *Table) checkRouted(changes []ledger.Change) error {
 			Field:       fmt.Sprintf("changes[%d].key", i),
 			Description: fmt.Sprintf("no route wants %s, and the routes are strict: use a prefix that has a route, or have an operator add one (stele routes set)", c.Key),
 		})
-		if len(wrong.Violations) == most {
+		if len(wrong.Violations) == ledger.MaxViolations {
 			break
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/ledger"
 )
 
@@ -121,11 +122,5 @@ func escape(token string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
 }
 
-// clip keeps what somebody wrote from filling an answer.
-func clip(s string) string {
-	const most = 80
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
-}
+// clip keeps what a caller wrote from filling an answer.
+func clip(s string) string { return text.Clip(s, 80) }

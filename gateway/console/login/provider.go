@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/stelehq/stele/internal/netaddr"
 	"golang.org/x/oauth2"
 )
 
@@ -119,8 +119,7 @@ func private(address string) bool {
 	if err != nil {
 		return false
 	}
-	ip, _ := netip.ParseAddr(u.Hostname())
-	return u.Scheme == "https" || u.Scheme == "http" && (u.Hostname() == "localhost" || ip.Unmap().IsLoopback())
+	return u.Scheme == "https" || u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())
 }
 
 var (

@@ -8,12 +8,12 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // Config says what a Bridge does.
@@ -130,16 +130,10 @@ func checkTarget(u *url.URL) error {
 		return errors.New("it has no port: use grpc://host:port")
 	case u.Scheme == "grpc" && u.Path != "":
 		return errors.New("it has a path: use grpc://host:port")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
 		return errors.New("use https: only this machine is spoken to without TLS")
 	case u.Scheme == "grpc", u.Scheme == "https", u.Scheme == "http":
 		return nil
 	}
 	return errors.New("use grpc://host:port or https://host/path")
-}
-
-// loopback says whether a host is this machine.
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/stelehq/stele/internal/netaddr"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -48,7 +49,7 @@ func (b *Bridge) instances(ctx context.Context, u *url.URL, req *stelev1.Refresh
 // spoken to without TLS.
 func dial(address, host string) (*grpc.ClientConn, error) {
 	creds := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, ServerName: host})
-	if loopback(host) {
+	if netaddr.IsLoopback(host) {
 		creds = insecure.NewCredentials()
 	}
 	return grpc.NewClient("passthrough:///"+address, grpc.WithTransportCredentials(creds), grpc.WithUserAgent("stele-lambda"))

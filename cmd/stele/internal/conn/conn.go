@@ -5,11 +5,11 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/ledger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -36,7 +36,7 @@ func Dial(addresses string, files certs.Files, token func() (string, error)) (*g
 		if err != nil {
 			return nil, fmt.Errorf("address %q: %w; write HOST:PORT, or several separated by commas", address, err)
 		}
-		if !Loopback(host) || files != (certs.Files{}) {
+		if !netaddr.IsLoopback(host) || files != (certs.Files{}) {
 			config, err := certs.Client(files)
 			if err != nil {
 				return nil, fmt.Errorf("prepare TLS: %w", err)
@@ -81,12 +81,6 @@ func dial(addresses string, creds credentials.TransportCredentials, token func()
 		grpc.WithConnectParams(connects),
 		grpc.WithUnaryInterceptor(bounded),
 	)
-}
-
-// Loopback says whether a host is this machine.
-func Loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // AsTenant makes calls act for the tenant, which takes an operator's token.

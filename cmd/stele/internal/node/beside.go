@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/secret"
@@ -39,7 +39,7 @@ func (b *beside[Stream]) open(what journal.SideKind, open func(context.Context, 
 }
 
 // readLog is the gateway's way to the recorded reads.
-func (n *Node) readLog() (gateway.ReadLog, error) {
+func (n *Node) readLog() (policy.ReadLog, error) {
 	if n.upstream != nil {
 		return edgeReads{n.upstream}, nil
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // checkHost refuses requests that were made for another host. A page of another site can
@@ -30,7 +30,7 @@ func checkHost(l net.Listener, allowed []string, next http.Handler) http.Handler
 		}
 		host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
 		_, err := netip.ParseAddr(host)
-		if !conn.Loopback(host) && (local || err != nil) && !slices.Contains(allowed, host) {
+		if !netaddr.IsLoopback(host) && (local || err != nil) && !slices.Contains(allowed, host) {
 			http.Error(w, "this server does not answer to the host name of the request: start it with --allowed-hosts NAME", http.StatusMisdirectedRequest)
 			return
 		}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // NATS says how to reach the journal's servers.
@@ -79,7 +79,7 @@ func shown(servers []*url.URL) string {
 	return strings.Join(texts, ",")
 }
 
-func elsewhere(server *url.URL) bool { return !conn.Loopback(server.Hostname()) }
+func elsewhere(server *url.URL) bool { return !netaddr.IsLoopback(server.Hostname()) }
 
 func (c NATS) options(servers []*url.URL) ([]nats.Option, error) {
 	options := []nats.Option{nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/routes"
 	"github.com/stelehq/stele/projector"
@@ -87,7 +88,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
-		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), gateway.CheckPolicies),
+		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), policy.Check),
 		Seal: n.secrets.Seal, SealedFrom: n.secrets.SealedFrom, Sealable: n.secrets.Sealable, Schemas: n.schemas,
 	})
 }

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/gateway"
+	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
@@ -92,4 +92,4 @@ func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time, func(
 // errEdge: the call needs what only processes with NATS have.
 var errEdge = fmt.Errorf("%w: this gateway is an edge; ask its upstream", ledger.ErrUnavailable)
 
-var _ gateway.ReadLog = edgeReads{}
+var _ policy.ReadLog = edgeReads{}

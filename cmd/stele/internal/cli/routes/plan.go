@@ -3,6 +3,7 @@ package routes
 import (
 	"fmt"
 
+	"github.com/stelehq/stele/internal/text"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -16,7 +17,7 @@ func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {
 		if line != "" {
 			line += ", "
 		}
-		line += fmt.Sprintf(what, grouped(n))
+		line += fmt.Sprintf(what, text.Thousands(n))
 	}
 	if p.Kind == "eventbridge" { // it holds nothing
 		return ""
@@ -35,13 +36,4 @@ func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {
 		return ""
 	}
 	return fmt.Sprintf("items in %s: %s", p.Sink, line)
-}
-
-// grouped writes a number as 2,210.
-func grouped(n uint64) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
 }

@@ -7,11 +7,11 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/gateway/console/login"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // consoleOptions are the flags that say how visitors of the console log in.
@@ -31,7 +31,7 @@ func (o *consoleOptions) addFlags(f *pflag.FlagSet) {
 // openConsole says how visitors are known. The issuer is asked when the first one comes.
 func (o *serveOptions) openConsole() (c node.Console, err error) {
 	host, _, err := net.SplitHostPort(o.web)
-	c.Secure = strings.HasPrefix(o.console.url, "https://") || err == nil && o.plaintext && !conn.Loopback(host)
+	c.Secure = strings.HasPrefix(o.console.url, "https://") || err == nil && o.plaintext && !netaddr.IsLoopback(host)
 	if o.console.client == "" {
 		if o.console.secretFile != "" || o.console.token != "" {
 			return c, failure.Usagef("--console-secret and --console-token need --console-client")
@@ -41,7 +41,7 @@ func (o *serveOptions) openConsole() (c node.Console, err error) {
 	if o.console.url == "" {
 		return c, failure.Usagef("--console-client needs --console-url: the issuer sends visitors back to it")
 	}
-	if u, err := url.Parse(o.console.url); err == nil && u.Scheme == "http" && !conn.Loopback(u.Hostname()) {
+	if u, err := url.Parse(o.console.url); err == nil && u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()) {
 		return c, failure.Usagef("--console-url %s: logins go by https, or by http on this machine", o.console.url)
 	}
 	cfg := login.ProviderConfig{Issuer: o.trust.Issuer, URL: o.console.url, ClientID: o.console.client, Scopes: o.console.scopes}

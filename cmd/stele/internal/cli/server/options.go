@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/projector"
 )
 
@@ -58,7 +58,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 func (o *serverOptions) exposed() string {
 	for _, address := range []string{o.listen, o.http, o.web} {
 		host, _, err := net.SplitHostPort(address)
-		if err == nil && !conn.Loopback(host) && !o.plaintext {
+		if err == nil && !netaddr.IsLoopback(host) && !o.plaintext {
 			return address
 		}
 	}

@@ -17,9 +17,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/witness"
 	"golang.org/x/mod/sumdb/note"
@@ -148,7 +148,7 @@ func (o *witnessServerOptions) openTLS(log *slog.Logger) (*tls.Config, error) {
 	if o.tls.Cert != "" || o.tls.Key != "" {
 		return certs.Server(o.tls, log)
 	}
-	if host, _, err := net.SplitHostPort(o.listen); err == nil && !conn.Loopback(host) && !o.plaintext {
+	if host, _, err := net.SplitHostPort(o.listen); err == nil && !netaddr.IsLoopback(host) && !o.plaintext {
 		return nil, failure.Try(failure.Usagef("--listen %s is reachable from other machines and requires TLS", o.listen), "--tls-cert FILE --tls-key FILE, or --plaintext if a proxy terminates TLS")
 	}
 	return nil, nil

@@ -6,8 +6,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/ledger/proof"
 )
 
@@ -30,7 +30,7 @@ func (o *witnessOptions) open(plaintext bool) (proof.Witnesses, error) {
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 			return proof.Witnesses{}, failure.Usagef("--witness %s: not a URL such as https://witness.example", text)
-		case u.Scheme == "http" && !conn.Loopback(u.Hostname()) && !plaintext:
+		case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()) && !plaintext:
 			return proof.Witnesses{}, failure.Try(failure.Usagef("--witness %s: a witness on another machine is reached with TLS", text), "https://%s, or --plaintext if a proxy adds TLS", u.Host)
 		}
 	}

@@ -1,4 +1,4 @@
-package gateway
+package awssample
 
 import (
 	"context"
@@ -7,31 +7,35 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/redact"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	"github.com/stelehq/stele/ledger/secret"
 	"github.com/stelehq/stele/schemas/configuration"
 )
 
-// sampleRead is one call, and what is to be recorded of it: the keys and prefixes of
+// read is one call, and what is to be recorded of it: the keys and prefixes of
 // the ledger's that were looked at, and the revision that is answered from, 0 while
 // nothing is. It looks at no key that the caller may not read.
-type sampleRead struct {
+type read struct {
 	policy.Asked
 	revision uint64
 
-	g             *Gateway
-	c             caller
+	cfg           Config
+	c             policy.Caller
 	sees, reveals policy.Scope
 	view          *replica.View
-	redact        redactor
+	redact        redact.Redactor
 }
 
 // permit is nil when some of the keys, or some below the prefixes, are the caller's
 // to read. Whether one is set does not matter.
-func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error) {
-	if r.sees, err = r.g.policy.Scope(r.c, policy.ToRead); err != nil {
+func (r *read) permit(keys []string, services []ledger.Prefix) (err error) {
+	if r.sees, err = r.cfg.Policy.Scope(r.c, policy.ToRead); err != nil {
 		return err
 	}
 	for _, p := range services {
@@ -43,26 +47,26 @@ func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error)
 	if len(keys) == 0 || slices.ContainsFunc(keys, r.sees.Key) {
 		return nil
 	}
-	return r.g.policy.MayOn(r.c, policy.ToRead, keys[0])
+	return r.cfg.Policy.MayOn(r.c, policy.ToRead, keys[0])
 }
 
 // open opens the tenant's state. Who asks for a secret by this interface asks to have
 // it revealed: its callers have no other way to say so.
-func (r *sampleRead) open(ctx context.Context) (err error) {
-	if r.reveals, err = r.g.policy.Scope(r.c, policy.ToReveal); err != nil {
+func (r *read) open(ctx context.Context) (err error) {
+	if r.reveals, err = r.cfg.Policy.Scope(r.c, policy.ToReveal); err != nil {
 		return err
 	}
-	if r.redact, err = r.g.redactor(ctx, len(r.reveals) > 0 && r.g.cfg.Secrets != nil); err != nil {
+	if r.redact, err = r.cfg.Redaction.For(ctx, len(r.reveals) > 0 && r.cfg.Redaction.Secrets != nil); err != nil {
 		return err
 	}
-	r.view, err = r.g.view(ctx, replica.At{}, seen{})
+	r.view, err = r.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	return err
 }
 
 // retrieve reads what RetrieveConfig was asked for. A parameter is that of the key by
 // itself, or else that of the service.
-func (r *sampleRead) retrieve(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.TenantParamConfig, error) {
-	keys, services, err := sampleMeans(req)
+func (r *read) retrieve(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.TenantParamConfig, error) {
+	keys, services, err := targets(req)
 	if err == nil {
 		err = r.permit(keys, services)
 	}
@@ -80,11 +84,11 @@ func (r *sampleRead) retrieve(ctx context.Context, req *configuration.RetrieveCo
 	return data, err
 }
 
-func (r *sampleRead) find(req *configuration.RetrieveConfigRequest, keys []string, services []ledger.Prefix) (*configuration.TenantParamConfig, error) {
+func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, services []ledger.Prefix) (*configuration.TenantParamConfig, error) {
 	if req.Key == allParameters {
 		return r.parameters(req.ServiceName, services)
 	}
-	name, param := strings.CutPrefix(req.Key, sampleParamTag)
+	name, param := strings.CutPrefix(req.Key, awsParamTag)
 	e, ok, err := r.first(keys)
 	if err == nil && !ok && param {
 		e, ok, err = r.search(services, name)
@@ -104,21 +108,21 @@ func (r *sampleRead) find(req *configuration.RetrieveConfigRequest, keys []strin
 	case hidden:
 		return nil, policy.Denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.Tenant, r.c.Subject)
 	}
-	config, err := sampleConfigs(value)
+	config, err := parseConfigs(value)
 	if err != nil {
 		return nil, ledger.Invalid("key", fmt.Sprintf("what %s is set to cannot be told as a Config: %v; ask for it by retrieveConfigs, which returns it as text", e.Key, err))
 	}
 	return &configuration.TenantParamConfig{Tenant: &configuration.Configuration{
-		Pk: "TENANT#" + string(r.c.Tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, sampleTenantTag), Config: config,
+		Pk: "TENANT#" + string(r.c.Tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, awsTenantTag), Config: config,
 	}}, nil
 }
 
 // retrieveAll reads what RetrieveConfigs was asked for.
-func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string]string, error) {
+func (r *read) retrieveAll(ctx context.Context, keys []string) (map[string]string, error) {
 	means := make([][]string, len(keys))
 	for i, k := range keys {
 		var err error
-		if means[i], err = sampleKeys(k, fmt.Sprintf("keys[%d]", i)); err != nil {
+		if means[i], err = keysFor(k, fmt.Sprintf("keys[%d]", i)); err != nil {
 			return nil, err
 		}
 		if err := r.permit(means[i], nil); err != nil {
@@ -143,11 +147,11 @@ func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string
 		if err != nil {
 			return nil, err
 		}
-		if size += len(e.Key) + len(value); size > MaxMessage {
-			return nil, errManyBytes
+		if size += len(e.Key) + len(value); size > conn.MaxMessage {
+			return nil, apierror.ErrManyBytes
 		}
-		if name, param := strings.CutPrefix(k, sampleParamTag); param {
-			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.Tenant, r.g.cfg.Environment, name)
+		if name, param := strings.CutPrefix(k, awsParamTag); param {
+			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.Tenant, r.cfg.Environment, name)
 		}
 		data[k] = plainText(value)
 	}
@@ -155,12 +159,12 @@ func (r *sampleRead) retrieveAll(ctx context.Context, keys []string) (map[string
 	return data, nil
 }
 
-func (r *sampleRead) notSet(key string) error {
+func (r *read) notSet(key string) error {
 	return ledger.NotFound("%s is not set in %s%s", key, r.c.Tenant, r.view.State().Revision)
 }
 
 // first is the first of the keys that is set.
-func (r *sampleRead) first(keys []string) (e replica.Entry, ok bool, err error) {
+func (r *read) first(keys []string) (e replica.Entry, ok bool, err error) {
 	for _, k := range keys {
 		if !r.sees.Key(k) {
 			continue
@@ -175,7 +179,7 @@ func (r *sampleRead) first(keys []string) (e replica.Entry, ok bool, err error) 
 
 // search finds a service's parameter by the last segment of its key, which is all
 // that the reference implementation goes by.
-func (r *sampleRead) search(services []ledger.Prefix, name string) (replica.Entry, bool, error) {
+func (r *read) search(services []ledger.Prefix, name string) (replica.Entry, bool, error) {
 	for _, p := range services {
 		r.Prefixes = append(r.Prefixes, string(p))
 		found := ""
@@ -196,7 +200,7 @@ func (r *sampleRead) search(services []ledger.Prefix, name string) (replica.Entr
 }
 
 // parameters are all of a service's.
-func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*configuration.TenantParamConfig, error) {
+func (r *read) parameters(service string, prefixes []ledger.Prefix) (*configuration.TenantParamConfig, error) {
 	all := &configuration.TenantParamConfig{}
 	size := 0
 	var failed error
@@ -211,15 +215,15 @@ func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*conf
 				size += len(e.Key) + len(value)
 				all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(value)})
 			}
-			return failed == nil && size <= MaxMessage
+			return failed == nil && size <= conn.MaxMessage
 		})
 		switch {
 		case err != nil:
 			return nil, err
 		case failed != nil:
 			return nil, failed
-		case size > MaxMessage:
-			return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", errTooLarge, service, MaxMessage)
+		case size > conn.MaxMessage:
+			return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", apierror.ErrTooLarge, service, conn.MaxMessage)
 		}
 	}
 	if len(all.Parameters) == 0 {
@@ -229,15 +233,15 @@ func (r *sampleRead) parameters(service string, prefixes []ledger.Prefix) (*conf
 }
 
 // show is a value as the caller may have it, and whether it is hidden.
-func (r *sampleRead) show(e replica.Entry) (value string, hidden bool, err error) {
+func (r *read) show(e replica.Entry) (value string, hidden bool, err error) {
 	k, v := ledger.Key(e.Key), ledger.Value(e.Value)
 	switch {
-	case !r.redact.secret(k, v):
+	case !r.redact.Secret(k, v):
 		return e.Value, false, nil
-	case r.redact.reveal == nil || !r.reveals.Key(e.Key):
+	case r.redact.Reveal == nil || !r.reveals.Key(e.Key):
 		return string(secret.Mask), true, nil
 	}
 	r.Revealed = true
-	v, err = r.redact.reveal(k, v)
+	v, err = r.redact.Reveal(k, v)
 	return string(v), false, err
 }

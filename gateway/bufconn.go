@@ -20,7 +20,7 @@ func (g *Gateway) InProcess() (*grpc.ClientConn, error) {
 	client, err := grpc.NewClient("passthrough:///in-process",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*MaxMessage), grpc.MaxCallSendMsgSize(MaxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*conn.MaxMessage), grpc.MaxCallSendMsgSize(conn.MaxMessage)),
 		grpc.WithIdleTimeout(0),
 	)
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -19,7 +20,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	c := callerOf(ctx)
+	c := policy.CallerOf(ctx)
 	to, err := s.goal(ctx, req)
 	if err != nil {
 		return nil, err
@@ -31,7 +32,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: idBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -39,12 +40,12 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 // goal is the revision to go back to, once the replica holds the head that the
 // caller has seen.
 func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
-	v, err := s.g.view(ctx, replica.At{}, previewed(req))
+	v, err := s.g.views.Open(ctx, replica.At{}, previewed(req))
 	if err != nil {
 		return 0, err
 	}
 	defer v.Close()
-	return revisionOf(v, req.To, "to")
+	return view.RevisionOf(v, req.To, "to")
 }
 
 // Revert takes single commits back.
@@ -53,8 +54,8 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	if err != nil {
 		return nil, err
 	}
-	c := callerOf(ctx)
-	if err := s.g.wait(ctx, c.Tenant, previewed(req)); err != nil {
+	c := policy.CallerOf(ctx)
+	if err := s.g.views.Wait(ctx, c.Tenant, previewed(req)); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
@@ -68,7 +69,7 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: idBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -80,11 +81,11 @@ func previewed(req interface {
 	GetMinId() []byte
 	GetExpectedHead() uint64
 	GetExpectedHeadId() []byte
-}) seen {
+}) view.Seen {
 	if req.GetExpectedHead() > req.GetMinRevision() {
-		return seen{ledger.Revision(req.GetExpectedHead()), req.GetExpectedHeadId()}
+		return view.Seen{Revision: ledger.Revision(req.GetExpectedHead()), ID: req.GetExpectedHeadId()}
 	}
-	return seenBy(req)
+	return view.SeenBy(req)
 }
 
 func revision(r *uint64) *ledger.Revision {
@@ -108,9 +109,9 @@ func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit 
 	if r.Result != nil {
 		return resultOf(*r.Result), sets, deletes, nil, nil
 	}
-	redact, err := s.g.redactor(ctx, false)
+	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return nil, 0, 0, nil, err
 	}
-	return nil, sets, deletes, ledger.ChangesProto(redact.changes(r.Changes)), nil
+	return nil, sets, deletes, ledger.ChangesProto(redact.Changes(r.Changes)), nil
 }

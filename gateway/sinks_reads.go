@@ -14,19 +14,19 @@ type keyed interface {
 	GetKey() string
 }
 
-// readable keeps what tells of keys that the caller may read.
-func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
-	sees, err := g.policy.Scope(callerOf(ctx), policy.ToRead)
+// filterReadable keeps what tells of keys that the caller may read.
+func filterReadable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
+	sees, err := g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
 	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(x.GetKey()) }), nil
 }
 
-// recordTold records the keys that an operator is told without acting for their
+// recordPerTenant records the keys that an operator is told without acting for their
 // tenants, for each tenant as its policy wants it.
-func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
-	if callerOf(ctx).Tenant != "" {
+func recordPerTenant[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
+	if policy.CallerOf(ctx).Tenant != "" {
 		return nil // recorded as a read of that tenant's
 	}
 	keys := make(map[ledger.Tenant][]string)
@@ -35,7 +35,7 @@ func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []
 		keys[t] = append(keys[t], x.GetKey())
 	}
 	for t, of := range keys {
-		if err := g.policy.Record(ctx, callerOf(ctx), policy.Methods[method], t, policy.Asked{Keys: of}, 0); err != nil {
+		if err := g.policy.Record(ctx, policy.CallerOf(ctx), policy.Methods[method], t, policy.Asked{Keys: of}, 0); err != nil {
 			return err
 		}
 	}

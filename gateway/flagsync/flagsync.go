@@ -1,4 +1,5 @@
-package gateway
+// Package flagsync serves settings as feature flags over flagd's sync protocol.
+package flagsync
 
 import (
 	"context"
@@ -6,8 +7,12 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/stelehq/stele/gateway/apierror"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/flagd"
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/redact"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
@@ -16,11 +21,22 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// flagService hands flags to flagd, and to providers that evaluate in process.
-type flagService struct {
+// service hands flags to flagd, and to providers that evaluate in process.
+type service struct {
 	syncv1.UnimplementedFlagSyncServiceServer
-	g *Gateway
+	cfg Config
 }
+
+// Config is what the service reads from.
+type Config struct {
+	Replica   *replica.Replica
+	Policy    *policy.Enforcer
+	Views     view.Opener
+	Redaction redact.Source
+}
+
+// New makes the service.
+func New(cfg Config) syncv1.FlagSyncServiceServer { return service{cfg: cfg} }
 
 // selectorHeader says which flags are wanted, as the field selector does.
 const selectorHeader = "flagd-selector"
@@ -32,7 +48,7 @@ var (
 
 // admit admits a request whose selector is in a field or in a header, and returns the
 // prefix of the keys of the flags that it selects.
-func (s flagService) admit(ctx context.Context, m *policy.Method, req proto.Message, selector *string) (ledger.Prefix, error) {
+func (s service) admit(ctx context.Context, m *policy.Method, req proto.Message, selector *string) (ledger.Prefix, error) {
 	if header := metadata.ValueFromIncomingContext(ctx, selectorHeader); *selector == "" && len(header) == 1 {
 		*selector = header[0]
 	}
@@ -40,16 +56,16 @@ func (s flagService) admit(ctx context.Context, m *policy.Method, req proto.Mess
 	if err != nil {
 		return "", ledger.Invalid("selector", fmt.Sprintf("%v: it is the prefix of the flags' keys", err))
 	}
-	return prefix, s.g.policy.Admit(ctx, callerOf(ctx), m, req)
+	return prefix, s.cfg.Policy.Admit(ctx, policy.CallerOf(ctx), m, req)
 }
 
 // FetchAllFlags returns all flags.
-func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlagsRequest) (*syncv1.FetchAllFlagsResponse, error) {
+func (s service) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlagsRequest) (*syncv1.FetchAllFlagsResponse, error) {
 	prefix, err := s.admit(ctx, fetchMethod, req, &req.Selector)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, replica.At{}, seen{})
+	v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}
@@ -66,13 +82,13 @@ func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlag
 
 // SyncFlags sends all flags, and again whenever a commit has changed one. A caller
 // that is slow gets the newest state and not each on the way there.
-func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse]) error {
+func (s service) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse]) error {
 	ctx := stream.Context()
 	prefix, err := s.admit(ctx, syncMethod, req, &req.Selector)
 	if err != nil {
 		return err
 	}
-	if q := s.g.policy.QuotaOf(callerOf(ctx)); q != nil {
+	if q := s.cfg.Policy.QuotaOf(policy.CallerOf(ctx)); q != nil {
 		if err := q.Watch(); err != nil {
 			return err
 		}
@@ -85,7 +101,7 @@ func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 			return err
 		}
 		sent = head
-		if err := s.g.cfg.Replica.Wait(ctx, callerOf(ctx).Tenant, sent+1); err != nil {
+		if err := s.cfg.Replica.Wait(ctx, policy.CallerOf(ctx).Tenant, sent+1); err != nil {
 			return err
 		}
 	}
@@ -93,8 +109,8 @@ func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 
 // sync sends the flags at head, if a commit after the last one that was looked at has
 // changed one.
-func (s flagService) sync(ctx context.Context, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse], prefix ledger.Prefix, sent ledger.Revision, first bool) (head ledger.Revision, err error) {
-	v, err := s.g.view(ctx, replica.At{}, seen{})
+func (s service) sync(ctx context.Context, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse], prefix ledger.Prefix, sent ledger.Revision, first bool) (head ledger.Revision, err error) {
+	v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 	if err != nil {
 		return 0, err
 	}
@@ -135,30 +151,30 @@ func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool
 
 // document is all flags under a prefix, but for secrets: what is shown in the place of
 // one would be a flag's value.
-func (s flagService) document(ctx context.Context, v *replica.View, prefix ledger.Prefix) (string, error) {
-	redact, err := s.g.redactor(ctx, false)
+func (s service) document(ctx context.Context, v *replica.View, prefix ledger.Prefix) (string, error) {
+	redact, err := s.cfg.Redaction.For(ctx, false)
 	if err != nil {
 		return "", err
 	}
 	doc := flagd.New(prefix)
 	err = v.List(prefix, "", func(e replica.Entry) bool {
-		if shown := redact.hidden(e); !shown.Secret {
+		if shown := redact.Hidden(e); !shown.Secret {
 			doc.Add(shown.Key, shown.Value)
 		}
-		return doc.Len() <= MaxMessage
+		return doc.Len() <= conn.MaxMessage
 	})
-	if err == nil && doc.Len() > MaxMessage {
-		err = fmt.Errorf("%w: the flags under %s have more than %d bytes: select fewer", errTooLarge, strings.TrimSuffix(string(prefix), "/"), MaxMessage)
+	if err == nil && doc.Len() > conn.MaxMessage {
+		err = fmt.Errorf("%w: the flags under %s have more than %d bytes: select fewer", apierror.ErrTooLarge, strings.TrimSuffix(string(prefix), "/"), conn.MaxMessage)
 	}
 	return doc.String(), err
 }
 
 // record records that the flags are read, where that must be.
-func (s flagService) record(ctx context.Context, m *policy.Method, v *replica.View, prefix ledger.Prefix) error {
-	return s.g.policy.Record(ctx, callerOf(ctx), m, callerOf(ctx).Tenant, policy.Asked{Prefixes: []string{string(prefix)}}, uint64(v.State().Head))
+func (s service) record(ctx context.Context, m *policy.Method, v *replica.View, prefix ledger.Prefix) error {
+	return s.cfg.Policy.Record(ctx, policy.CallerOf(ctx), m, policy.CallerOf(ctx).Tenant, policy.Asked{Prefixes: []string{string(prefix)}}, uint64(v.State().Head))
 }
 
 // GetMetadata returns that there is none.
-func (s flagService) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
+func (s service) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
 	return &syncv1.GetMetadataResponse{}, nil
 }

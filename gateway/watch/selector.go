@@ -1,4 +1,4 @@
-package gateway
+package watch
 
 import (
 	"slices"
@@ -8,15 +8,15 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// selector is what a watch selects.
-type selector struct {
+// Selector is what a watch selects.
+type Selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
 	// sees is what the caller may read; all that is selected lies in it.
-	sees policy.Scope
+	Sees policy.Scope
 }
 
-func (s selector) String() string {
+func (s Selector) String() string {
 	var b strings.Builder
 	for _, k := range s.keys {
 		b.WriteString("=" + string(k) + "\n")
@@ -24,23 +24,23 @@ func (s selector) String() string {
 	for _, p := range s.prefixes {
 		b.WriteString("^" + string(p) + "\n")
 	}
-	if !s.sees.Everywhere() {
-		for _, p := range s.sees {
+	if !s.Sees.Everywhere() {
+		for _, p := range s.Sees {
 			b.WriteString("<" + string(p) + "\n")
 		}
 	}
 	return b.String()
 }
 
-func (s selector) match(k ledger.Key) bool {
+func (s Selector) match(k ledger.Key) bool {
 	if _, ok := slices.BinarySearch(s.keys, k); ok {
 		return true
 	}
 	return slices.ContainsFunc(s.prefixes, func(p ledger.Prefix) bool { return p.Match(k) })
 }
 
-// pick returns the changes that the selector selects.
-func (s selector) pick(changes []ledger.Change) []ledger.Change {
+// Pick returns the changes that the selector selects.
+func (s Selector) Pick(changes []ledger.Change) []ledger.Change {
 	if slices.Contains(s.prefixes, "") {
 		return changes
 	}
@@ -53,15 +53,15 @@ func (s selector) pick(changes []ledger.Change) []ledger.Change {
 	return out
 }
 
-// encode is the part of a WatchResponse that holds what is selected of a commit.
-func (s selector) encode(c *ledger.Commit) []byte {
-	shown, _ := s.sees.Commit(c)
-	return encodeCommit(&shown, s.pick(shown.Changes))
+// Encode is the part of a WatchResponse that holds what is selected of a commit.
+func (s Selector) Encode(c *ledger.Commit) []byte {
+	shown, _ := s.Sees.Commit(c)
+	return encodeCommit(&shown, s.Pick(shown.Changes))
 }
 
 // tidy sorts what is selected and drops what another prefix selects already, so
 // that equal selections are one group and nothing is listed twice.
-func (s *selector) tidy() {
+func (s *Selector) tidy() {
 	slices.Sort(s.keys)
 	s.keys = slices.Compact(s.keys)
 	slices.Sort(s.prefixes)

@@ -1,13 +1,17 @@
-package gateway
+// Package apierror maps errors to gRPC status codes and details, in one function, and
+// holds the errors that the gateway's services share.
+package apierror
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strconv"
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/gateway/conn"
 	"github.com/stelehq/stele/gateway/identity"
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
@@ -24,10 +28,10 @@ import (
 // errorDomain is ErrorInfo's domain for every reason that Stele gives.
 const errorDomain = "stele"
 
-// statusOf turns any error into what a client sees: a code, a message that says
+// StatusOf turns any error into what a client sees: a code, a message that says
 // what to do, and details for programs. It is the only place that chooses codes.
 // What it does not know stays inside: the client learns that it was logged.
-func statusOf(log *slog.Logger, method string, err error) error {
+func StatusOf(log *slog.Logger, method string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -40,7 +44,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
 		reused   *ledger.RequestError
-		edge     *noWritesError
+		edge     *NoWritesError
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
 	)
@@ -65,15 +69,15 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
 	case errors.Is(err, policy.ErrDenied):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
-	case errors.Is(err, errNotServed):
+	case errors.Is(err, ErrNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
 	case errors.As(err, &changed):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
-	case errors.Is(err, errHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
+	case errors.Is(err, ErrHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
-	case errors.Is(err, errNoTree):
+	case errors.Is(err, ErrNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
-	case errors.Is(err, errNoWitnesses):
+	case errors.Is(err, ErrNoWitnesses):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_WITNESSES"))
 	case errors.As(err, &split):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonSplitView, "checkpoint", split.Ours))
@@ -85,7 +89,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.OutOfRange, err.Error(), info("NOT_COVERED"))
 	case errors.Is(err, proof.ErrNoSuchSize):
 		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_TREE"))
-	case errors.Is(err, errDiffers):
+	case errors.Is(err, ErrDiffers):
 		log.Error("replica and tree contradict each other", "method", method, "error", err)
 		return build(codes.DataLoss, err.Error(), info("NOT_WHAT_WAS_HASHED"))
 	case errors.Is(err, secret.ErrNoKEK):
@@ -98,14 +102,14 @@ func statusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &over):
 		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.Limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.Wait)},
 			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.Tenant), Description: over.Of}}})
-	case errors.Is(err, errTooLarge):
+	case errors.Is(err, ErrTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, policy.ErrNotRecorded):
 		return build(codes.Unavailable, err.Error(), info("NOT_RECORDED"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrNotFound):
 		return build(codes.NotFound, err.Error(), info("NOT_FOUND"))
 	case errors.As(err, &edge):
-		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.to))
+		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY", "write_to", edge.WriteTo))
 	case errors.Is(err, replication.ErrBehind):
 		return build(codes.Unavailable, err.Error(), info(replication.ReasonBehind), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, replication.ErrCycle):
@@ -122,7 +126,7 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(code, err.Error(), info("OUTCOME_UNKNOWN"))
 	case errors.Is(err, ledger.ErrAborted):
 		return build(codes.Aborted, err.Error(), info("ABORTED"))
-	case errors.Is(err, errBehind), errors.Is(err, ledger.ErrUnavailable):
+	case errors.Is(err, ErrBehind), errors.Is(err, ledger.ErrUnavailable):
 		return build(codes.Unavailable, err.Error(), info("UNAVAILABLE"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, err.Error())
@@ -137,13 +141,20 @@ func statusOf(log *slog.Logger, method string, err error) error {
 }
 
 var (
-	errNotServed = errors.New("this gateway does not hold the tenant")
-	// errHistoryChanged: the journal is not the one that a position is from, or it was cut.
-	errHistoryChanged = errors.New("the history has changed")
-	// errTooLarge: one answer cannot hold what was asked for.
-	errTooLarge = errors.New("the answer is too large")
-	// errBehind: min_revision did not come in time.
-	errBehind = errors.New("the gateway is behind")
+	// ErrNotServed: --tenants leaves the tenant out.
+	ErrNotServed = errors.New("this gateway does not hold the tenant")
+	// ErrHistoryChanged: the journal is not the one that a position is from, or it was cut.
+	ErrHistoryChanged = errors.New("the history has changed")
+	// ErrTooLarge: one answer cannot hold what was asked for.
+	ErrTooLarge = errors.New("the answer is too large")
+	// ErrBehind: min_revision did not come in time.
+	ErrBehind = errors.New("the gateway is behind")
+	// ErrNoTree: the call needs the tree of a signer.
+	ErrNoTree = errors.New("this gateway keeps no tree: ask one that runs the role signer")
+	// ErrNoWitnesses: a caller requires more cosignatures than the gateway asks for.
+	ErrNoWitnesses = errors.New("this gateway asks fewer witnesses to cosign checkpoints")
+	// ErrDiffers: replica and tree have seen different commits.
+	ErrDiffers = errors.New("the replica does not hold what was hashed")
 )
 
 func build(code codes.Code, message string, details ...protoadapt.MessageV1) error {
@@ -176,9 +187,8 @@ func badRequest(violations []ledger.Violation) *errdetails.BadRequest {
 // ruleViolations are those of the schema's own rules. A schema may be broken a
 // thousand times in one request: a few are enough to mend it.
 func ruleViolations(e *protovalidate.ValidationError) []ledger.Violation {
-	const most = 20
 	var out []ledger.Violation
-	for _, v := range e.Violations[:min(len(e.Violations), most)] {
+	for _, v := range e.Violations[:min(len(e.Violations), ledger.MaxViolations)] {
 		field := protovalidate.FieldPathString(v.Proto.GetField())
 		if field == "" {
 			field = "request"
@@ -208,8 +218,8 @@ func laterCommits(e *ledger.RevertError) *errdetails.PreconditionFailure {
 	return f
 }
 
-// indexed names which change set of a stream an error is about, from 0.
-func indexed(err error, index int) error {
+// Indexed names which change set of a stream an error is about, from 0.
+func Indexed(err error, index int) error {
 	s, _ := status.FromError(err)
 	with, failed := s.WithDetails(info("STREAM_STOPPED", "index", strconv.Itoa(index)))
 	if failed != nil {
@@ -217,3 +227,15 @@ func indexed(err error, index int) error {
 	}
 	return with.Err()
 }
+
+// ErrManyBytes is the violation of a read whose keys have too many bytes.
+var ErrManyBytes = ledger.Invalid("keys", fmt.Sprintf("the values have more than %d bytes together: ask for fewer keys at a time", conn.MaxMessage))
+
+// NoWritesError is an edge's answer to a write.
+type NoWritesError struct{ WriteTo string }
+
+func (e *NoWritesError) Error() string {
+	return fmt.Sprintf("%v: this gateway is an edge; write to its upstream %s, or start it with --forward-writes", ledger.ErrReadOnly, e.WriteTo)
+}
+
+func (e *NoWritesError) Unwrap() error { return ledger.ErrReadOnly }

@@ -1,16 +1,21 @@
-package gateway
+// Package forward sends calls that an edge gateway cannot answer to its upstream, in the
+// caller's name.
+package forward
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/stelehq/stele/gateway/policy"
 	"github.com/stelehq/stele/gateway/replication"
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -32,33 +37,35 @@ type Upstream interface {
 	Prove(ctx context.Context, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error)
 }
 
-// noWritesError is an edge's answer to a write.
-type noWritesError struct{ to string }
-
-func (e *noWritesError) Error() string {
-	return fmt.Sprintf("%v: this gateway is an edge; write to its upstream %s, or start it with --forward-writes", ledger.ErrReadOnly, e.to)
+// Forwarder makes calls on an edge's upstream, in the names of their callers.
+type Forwarder struct {
+	Upstream Upstream
+	ID       *stelev1.GatewayID
+	Writes   bool // forward writes
+	Replica  *replica.Replica
+	Log      *slog.Logger
+	Running  *sync.WaitGroup // the gateway's streams
 }
 
-func (e *noWritesError) Unwrap() error { return ledger.ErrReadOnly }
-
-// forwards reports whether a call goes to the upstream, with the caller's token.
-func (g *Gateway) forwards(m *policy.Method) bool {
-	return g.cfg.Upstream != nil && (m.Core || m.Writes && g.cfg.ForwardWrites)
+// Forwards reports whether a call goes to the upstream, with the caller's token. A nil
+// forwarder forwards nothing.
+func (f *Forwarder) Forwards(m *policy.Method) bool {
+	return f != nil && (m.Core || m.Writes && f.Writes)
 }
 
 // toUpstream makes calls on the upstream in the caller's name.
-func (g *Gateway) toUpstream(ctx context.Context) context.Context {
+func (f *Forwarder) toUpstream(ctx context.Context) context.Context {
 	out := metadata.MD{}
-	for _, name := range []string{"authorization", tenantHeader} {
+	for _, name := range []string{"authorization", policy.TenantHeader} {
 		out[name] = metadata.ValueFromIncomingContext(ctx, name)
 	}
-	return replication.Via(metadata.NewOutgoingContext(ctx, out), g.cfg.ID)
+	return replication.Via(metadata.NewOutgoingContext(ctx, out), f.ID)
 }
 
-// forward sends a unary call to the upstream. After a write it answers when this gateway
+// Call sends a unary call to the upstream. After a write it answers when this gateway
 // has the commit, so that the caller reads what it wrote.
-func (g *Gateway) forward(ctx context.Context, m *policy.Method, req any) (any, error) {
-	conn, _, err := g.cfg.Upstream.Conn()
+func (f *Forwarder) Call(ctx context.Context, m *policy.Method, req any) (any, error) {
+	conn, _, err := f.Upstream.Conn()
 	if err != nil {
 		return nil, err
 	}
@@ -66,10 +73,10 @@ func (g *Gateway) forward(ctx context.Context, m *policy.Method, req any) (any, 
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.Invoke(g.toUpstream(ctx), m.Name, req, resp); err != nil {
+	if err := conn.Invoke(f.toUpstream(ctx), m.Name, req, resp); err != nil {
 		return nil, lost(m, err)
 	}
-	g.awaitCommit(ctx, resp)
+	f.awaitCommit(ctx, resp)
 	return resp, nil
 }
 
@@ -97,15 +104,15 @@ func lost(m *policy.Method, err error) error {
 // durable, whether it does or not.
 const awaitTimeout = 5 * time.Second
 
-func (g *Gateway) awaitCommit(ctx context.Context, resp any) {
+func (f *Forwarder) awaitCommit(ctx context.Context, resp any) {
 	made := policy.CommitOf(resp)
 	if made.GetRevision() == 0 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, awaitTimeout)
 	defer cancel()
-	if err := g.cfg.Replica.Wait(ctx, callerOf(ctx).Tenant, ledger.Revision(made.Revision)); err != nil {
-		g.cfg.Log.Warn("a forwarded write is durable and not readable here yet", "tenant", callerOf(ctx).Tenant, "revision", made.Revision, "error", err)
+	if err := f.Replica.Wait(ctx, policy.CallerOf(ctx).Tenant, ledger.Revision(made.Revision)); err != nil {
+		f.Log.Warn("a forwarded write is durable and not readable here yet", "tenant", policy.CallerOf(ctx).Tenant, "revision", made.Revision, "error", err)
 	}
 }
 
@@ -123,19 +130,19 @@ func newResponse(method string) (proto.Message, error) {
 	return t.New().Interface(), nil
 }
 
-// forwardCommits sends a stream of change sets to the upstream, and its answers back.
-func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
-	conn, _, err := g.cfg.Upstream.Conn()
+// CommitStream sends a stream of change sets to the upstream, and its answers back.
+func (f *Forwarder) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	conn, _, err := f.Upstream.Conn()
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	up, err := stelev1.NewLedgerClient(conn).CommitStream(g.toUpstream(ctx))
+	up, err := stelev1.NewLedgerClient(conn).CommitStream(f.toUpstream(ctx))
 	if err != nil {
 		return err
 	}
-	g.running.Go(func() { // ends with the stream, at the latest when this handler returns
+	f.Running.Go(func() { // ends with the stream, at the latest when this handler returns
 		for {
 			req, err := stream.Recv()
 			switch {
@@ -158,7 +165,7 @@ func (g *Gateway) forwardCommits(stream grpc.BidiStreamingServer[stelev1.CommitS
 		if err != nil {
 			return lost(policy.Methods[stelev1.Ledger_CommitStream_FullMethodName], err)
 		}
-		g.awaitCommit(ctx, resp)
+		f.awaitCommit(ctx, resp)
 		if err := stream.Send(resp); err != nil {
 			return err
 		}

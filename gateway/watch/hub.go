@@ -1,4 +1,6 @@
-package gateway
+// Package watch delivers commits to watches: the hub matches and encodes a commit once per
+// selector, and each stream has a bounded backlog.
+package watch
 
 import (
 	"context"
@@ -11,21 +13,21 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// hub hands every commit to the watches that select it.
+// Hub hands every commit to the watches that select it.
 //
 // Watches with the same selector form a group: a commit is matched and encoded
 // once a group, and each stream of the group sends those bytes under a head of
 // its own, which names the stream's watches. Handing over never blocks: a
 // stream has a bounded backlog, and a watch that would overflow it leaves the
 // hub (or, when it asked for that, is reduced to the newest state of each key).
-type hub struct {
+type Hub struct {
 	replica *replica.Replica
 	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
 	// ruled is called when a commit of the ledger's own tenant is there: it may
 	// change what a stream's caller may see.
 	ruled func()
 
-	watches, slow atomic.Int64 // for metrics
+	Watches, Slow atomic.Int64 // for metrics
 
 	mu     sync.Mutex // guards topics and all below them
 	topics map[ledger.Tenant]*topic
@@ -41,40 +43,42 @@ type topic struct {
 	// lengths counts the prefixes of each length, so that matching a key looks
 	// up only the prefixes that can be there.
 	lengths map[int]int
-	streams map[*watchStream]int // how many of its watches are here
+	streams map[*Stream]int // how many of its watches are here
 }
 
 // group is all watches of one selector.
 type group struct {
-	selector selector
-	streams  map[*watchStream]*membership
+	selector Selector
+	streams  map[*Stream]*membership
 }
 
 // membership is one stream's watches in one group.
 type membership struct {
-	watches []*watch
+	watches []*Watch
 	// head is the encoded ids, as long as all of them want the same commits.
 	head []byte
 	// until is the newest revision that some watch already has from elsewhere.
 	until ledger.Revision
 }
 
-func newHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func()) *hub {
-	return &hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
+// NewHub makes a hub of the replica's commits. Watches get what shown makes of a commit;
+// ruled is called after each commit of the ledger's own tenant.
+func NewHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func()) *Hub {
+	return &Hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
 }
 
-// progressInterval is how often streams are told how far they are.
-const progressInterval = 10 * time.Second
+// ProgressInterval is how often streams are told how far they are.
+const ProgressInterval = 10 * time.Second
 
-// run hands over commits until ctx ends.
-func (h *hub) run(ctx context.Context) {
+// Run hands over commits until ctx ends.
+func (h *Hub) Run(ctx context.Context) {
 	feed := h.replica.Feed()
 	defer feed.Close()
 	done := make(chan struct{})
 	defer func() { <-done }()
 	go func() {
 		defer close(done)
-		tick := time.NewTicker(progressInterval)
+		tick := time.NewTicker(ProgressInterval)
 		defer tick.Stop()
 		for {
 			select {
@@ -99,48 +103,48 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// join makes the watch live, if the hub has handed over nothing that the watch
+// Join makes the watch live, if the hub has handed over nothing that the watch
 // has not got: after is the last revision that it has.
-func (h *hub) join(w *watch, after ledger.Revision) bool {
+func (h *Hub) Join(w *Watch, after ledger.Revision) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	t := h.topics[w.stream.tenant]
+	t := h.topics[w.Stream.Tenant]
 	if t == nil {
 		t = &topic{
 			// Commits up to here may still be in the feed: nobody waits for them.
-			head:     h.replica.Head(w.stream.tenant).Revision,
+			head:     h.replica.Head(w.Stream.Tenant).Revision,
 			groups:   make(map[string]*group),
 			keys:     make(map[ledger.Key]map[*group]bool),
 			prefixes: make(map[ledger.Prefix]map[*group]bool),
 			lengths:  make(map[int]int),
-			streams:  make(map[*watchStream]int),
+			streams:  make(map[*Stream]int),
 		}
-		h.topics[w.stream.tenant] = t
+		h.topics[w.Stream.Tenant] = t
 	}
 	if after < t.head {
 		if len(t.streams) == 0 {
-			delete(h.topics, w.stream.tenant)
+			delete(h.topics, w.Stream.Tenant)
 		}
 		return false
 	}
-	name := w.selector.String()
+	name := w.Selector.String()
 	g := t.groups[name]
 	if g == nil {
-		g = &group{selector: w.selector, streams: make(map[*watchStream]*membership)}
+		g = &group{selector: w.Selector, streams: make(map[*Stream]*membership)}
 		t.groups[name] = g
 		t.index(g)
 	}
-	m := g.streams[w.stream]
+	m := g.streams[w.Stream]
 	if m == nil {
 		m = &membership{}
-		g.streams[w.stream] = m
+		g.streams[w.Stream] = m
 	}
 	w.after, w.group = after, g
 	m.watches = append(m.watches, w)
 	m.until = max(m.until, after)
 	m.head = nil
-	t.streams[w.stream]++
-	h.watches.Add(1)
+	t.streams[w.Stream]++
+	h.Watches.Add(1)
 	return true
 }
 
@@ -160,31 +164,31 @@ func (t *topic) index(g *group) {
 	}
 }
 
-// leave takes a live watch out.
-func (h *hub) leave(w *watch) {
+// Leave takes a live watch out.
+func (h *Hub) Leave(w *Watch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.remove(w)
 }
 
 // remove wants h.mu held.
-func (h *hub) remove(w *watch) {
+func (h *Hub) remove(w *Watch) {
 	g := w.group
 	if g == nil {
 		return
 	}
 	w.group = nil
-	h.watches.Add(-1)
-	t := h.topics[w.stream.tenant]
-	if t.streams[w.stream]--; t.streams[w.stream] == 0 {
-		delete(t.streams, w.stream)
+	h.Watches.Add(-1)
+	t := h.topics[w.Stream.Tenant]
+	if t.streams[w.Stream]--; t.streams[w.Stream] == 0 {
+		delete(t.streams, w.Stream)
 	}
-	m := g.streams[w.stream]
+	m := g.streams[w.Stream]
 	m.head = nil
-	if m.watches = slices.DeleteFunc(m.watches, func(o *watch) bool { return o == w }); len(m.watches) > 0 {
+	if m.watches = slices.DeleteFunc(m.watches, func(o *Watch) bool { return o == w }); len(m.watches) > 0 {
 		return
 	}
-	if delete(g.streams, w.stream); len(g.streams) > 0 {
+	if delete(g.streams, w.Stream); len(g.streams) > 0 {
 		return
 	}
 	delete(t.groups, g.selector.String())
@@ -202,12 +206,12 @@ func (h *hub) remove(w *watch) {
 		}
 	}
 	if len(t.groups) == 0 {
-		delete(h.topics, w.stream.tenant)
+		delete(h.topics, w.Stream.Tenant)
 	}
 }
 
 // dispatch hands a commit over.
-func (h *hub) dispatch(c *ledger.Commit) {
+func (h *Hub) dispatch(c *ledger.Commit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t := h.topics[c.Tenant]
@@ -217,10 +221,10 @@ func (h *hub) dispatch(c *ledger.Commit) {
 	t.head = c.Revision
 	c = h.shown(c)
 	for g := range t.matches(c) {
-		body := g.selector.encode(c)
+		body := g.selector.Encode(c)
 		for s, m := range g.streams {
-			for _, w := range s.hand(m, c, body) {
-				h.slow.Add(1)
+			for _, w := range s.deliver(m, c, body) {
+				h.Slow.Add(1)
 				h.remove(w)
 				s.cancelSlow(w, c)
 			}
@@ -250,7 +254,7 @@ func (t *topic) matches(c *ledger.Commit) map[*group]bool {
 }
 
 // progressAll tells every stream how far it is.
-func (h *hub) progressAll() {
+func (h *Hub) progressAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, t := range h.topics {
@@ -260,11 +264,11 @@ func (h *hub) progressAll() {
 	}
 }
 
-// progress tells one stream how far it is.
-func (h *hub) progress(s *watchStream) {
+// Progress tells one stream how far it is.
+func (h *Hub) Progress(s *Stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if t := h.topics[s.tenant]; t != nil {
+	if t := h.topics[s.Tenant]; t != nil {
 		s.progress(h.replica, t.head)
 	}
 }

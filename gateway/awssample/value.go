@@ -1,4 +1,4 @@
-package gateway
+package awssample
 
 import (
 	"fmt"
@@ -17,22 +17,22 @@ func plainText(value string) string {
 	return string(text)
 }
 
-// sampleConfigs reads a value as the list of Config that the interface has for
+// parseConfigs reads a value as the list of Config that the interface has for
 // settings. An object is a list of one. Members that Config does not have are left
 // out, as they are there.
-func sampleConfigs(value string) ([]*configuration.Config, error) {
+func parseConfigs(value string) ([]*configuration.Config, error) {
 	if jsontext.Value(value).Kind() == '{' {
 		value = "[" + value + "]"
 	}
 	var list []struct {
-		AmcCode     sampleText `json:"amcCode"`
+		AmcCode     text `json:"amcCode"`
 		Validations []struct {
-			ZeroFundBalance sampleText `json:"zeroFundBalance"`
-			MinSIPAmount    sampleText `json:"minSIPAmount"`
+			ZeroFundBalance text `json:"zeroFundBalance"`
+			MinSIPAmount    text `json:"minSIPAmount"`
 		} `json:"validations"`
 		PaymentGateway []struct {
-			Link sampleText `json:"link"`
-			Name sampleText `json:"name"`
+			Link text `json:"link"`
+			Name text `json:"name"`
 		} `json:"paymentGateway"`
 	}
 	if err := json.Unmarshal([]byte(value), &list); err != nil {
@@ -51,13 +51,13 @@ func sampleConfigs(value string) ([]*configuration.Config, error) {
 	return configs, nil
 }
 
-// sampleText is a member that the interface has as a string, whatever it is.
-type sampleText string
+// text is a member that the interface has as a string, whatever it is.
+type text string
 
-func (t *sampleText) UnmarshalJSON(b []byte) error {
+func (t *text) UnmarshalJSON(b []byte) error {
 	*t = ""
 	if jsontext.Value(b).Kind() != 'n' {
-		*t = sampleText(plainText(string(b)))
+		*t = text(plainText(string(b)))
 	}
 	return nil
 }

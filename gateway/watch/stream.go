@@ -1,10 +1,11 @@
-package gateway
+package watch
 
 import (
 	"context"
 	"sync"
 
 	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/gateway/view"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -19,21 +20,21 @@ const (
 	maxBacklogBytes  = 16 << 20
 	// maxWaiting is up to how many bytes a backlog is filled with what may wait until
 	// there is room: two pages of state.
-	maxWaiting = 2 * maxPageBytes
+	MaxWaiting = 2 * view.MaxPageBytes
 )
 
-// watchStream is one client's stream. One goroutine receives, one sends.
-type watchStream struct {
-	tenant ledger.Tenant
+// Stream is one client's stream. One goroutine receives, one sends.
+type Stream struct {
+	Tenant ledger.Tenant
 	quota  *policy.Quota // nil: its watches are not counted
 
 	mu      sync.Mutex
-	backlog []frame
+	backlog []Frame
 	bytes   int // of the backlog and of what is being sent
-	watches map[uint64]*watch
+	watches map[uint64]*Watch
 	// skipped holds, for each watch that fell behind and wants only the newest
 	// state, what changed since.
-	skipped map[*watch]*skipped
+	skipped map[*Watch]*skipped
 	wake    chan struct{} // holds one token while there is something to send
 	room    chan struct{} // holds one token after something was sent
 }
@@ -50,34 +51,35 @@ type skippedKey struct {
 	revision ledger.Revision
 }
 
-func newWatchStream(t ledger.Tenant, q *policy.Quota) *watchStream {
-	return &watchStream{
-		tenant:  t,
+// NewStream makes the stream of a caller of a tenant. A nil quota counts nothing.
+func NewStream(t ledger.Tenant, q *policy.Quota) *Stream {
+	return &Stream{
+		Tenant:  t,
 		quota:   q,
-		watches: make(map[uint64]*watch),
-		skipped: make(map[*watch]*skipped),
+		watches: make(map[uint64]*Watch),
+		skipped: make(map[*Watch]*skipped),
 		wake:    make(chan struct{}, 1),
 		room:    make(chan struct{}, 1),
 	}
 }
 
-// add notes a new watch. The error ends the stream: to cancel the new watch
+// Add notes a new watch. The error ends the stream: to cancel the new watch
 // would tell the client that the one with its id is gone.
-func (ws *watchStream) add(w *watch) error {
+func (ws *Stream) Add(w *Watch) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if ws.watches[w.id] != nil {
-		return status.Errorf(codes.AlreadyExists, "create.id: a watch with the id %d is open on this stream: choose another", w.id)
+	if ws.watches[w.ID] != nil {
+		return status.Errorf(codes.AlreadyExists, "create.id: a watch with the id %d is open on this stream: choose another", w.ID)
 	}
 	if len(ws.watches) >= maxWatches {
 		return status.Errorf(codes.ResourceExhausted, "a stream carries at most %d watches: open another stream", maxWatches)
 	}
-	ws.watches[w.id] = w
+	ws.watches[w.ID] = w
 	return nil
 }
 
-// forget takes a watch's name off the stream, and what it has skipped.
-func (ws *watchStream) forget(id uint64) *watch {
+// Forget takes a watch's name off the stream, and what it has skipped.
+func (ws *Stream) Forget(id uint64) *Watch {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	w := ws.watches[id]
@@ -87,8 +89,8 @@ func (ws *watchStream) forget(id uint64) *watch {
 	return w
 }
 
-// count counts a watch as one of its tenant's, if there may be one more.
-func (ws *watchStream) count(w *watch) error {
+// Count counts a watch as one of its tenant's, if there may be one more.
+func (ws *Stream) Count(w *Watch) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	if ws.quota == nil {
@@ -100,15 +102,15 @@ func (ws *watchStream) count(w *watch) error {
 }
 
 // discount wants ws.mu held.
-func (ws *watchStream) discount(w *watch) {
+func (ws *Stream) discount(w *Watch) {
 	if w != nil && w.counted {
 		w.counted = false
 		ws.quota.Unwatch()
 	}
 }
 
-// leaveAll takes all of the stream's watches out of the hub.
-func (ws *watchStream) leaveAll(h *hub) {
+// LeaveAll takes all of the stream's watches out of the hub.
+func (ws *Stream) LeaveAll(h *Hub) {
 	ws.mu.Lock()
 	all := ws.watches
 	ws.watches = nil
@@ -117,17 +119,17 @@ func (ws *watchStream) leaveAll(h *hub) {
 	}
 	ws.mu.Unlock()
 	for _, w := range all {
-		h.leave(w)
+		h.Leave(w)
 	}
 }
 
 // hasRoom wants ws.mu held.
-func (ws *watchStream) hasRoom() bool {
+func (ws *Stream) hasRoom() bool {
 	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
 }
 
 // enqueue wants ws.mu held.
-func (ws *watchStream) enqueue(f frame) {
+func (ws *Stream) enqueue(f Frame) {
 	ws.backlog = append(ws.backlog, f)
 	ws.bytes += f.size()
 	notify(ws.wake)
@@ -140,36 +142,36 @@ func notify(c chan struct{}) {
 	}
 }
 
-// event queues what must be told whatever the backlog is: a few of these a
+// Event queues what must be told whatever the backlog is: a few of these a
 // watch, each small.
-func (ws *watchStream) event(m *stelev1.WatchResponse) {
+func (ws *Stream) Event(m *stelev1.WatchResponse) {
 	f := encodeEvent(m)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.enqueue(f)
 }
 
-// canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
-func (ws *watchStream) canceled(id uint64, why *status.Status, missed *ledger.Commit) {
+// Canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
+func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit) {
 	end := &stelev1.WatchCanceled{Status: why.Proto()}
 	if missed != nil {
-		end.ResumeRevision, end.ResumeAfterId = uint64(missed.Revision), idBytes(missed.Revision-1, missed.Parent)
+		end.ResumeRevision, end.ResumeAfterId = uint64(missed.Revision), view.IDBytes(missed.Revision-1, missed.Parent)
 	}
-	ws.event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
+	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
 }
 
 // cancelSlow tells a watch that it is out, and where to resume.
-func (ws *watchStream) cancelSlow(w *watch, missed *ledger.Commit) {
-	ws.forget(w.id)
+func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit) {
+	ws.Forget(w.ID)
 	ws.mu.Lock()
 	messages, size := len(ws.backlog), ws.bytes
 	ws.mu.Unlock()
-	ws.canceled(w.id, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
+	ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
 }
 
-// pushWait queues a frame as soon as there is room.
-func (ws *watchStream) pushWait(ctx context.Context, f frame) error {
-	if err := ws.wait(ctx, maxWaiting, maxBacklogFrames); err != nil {
+// PushWait queues a frame as soon as there is room.
+func (ws *Stream) PushWait(ctx context.Context, f Frame) error {
+	if err := ws.Wait(ctx, MaxWaiting, maxBacklogFrames); err != nil {
 		return err
 	}
 	ws.mu.Lock()
@@ -178,9 +180,9 @@ func (ws *watchStream) pushWait(ctx context.Context, f frame) error {
 	return nil
 }
 
-// wait waits until the backlog is smaller than both. Only one goroutine may: the one
+// Wait waits until the backlog is smaller than both. Only one goroutine may: the one
 // that receives.
-func (ws *watchStream) wait(ctx context.Context, bytes, frames int) error {
+func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
 	for {
 		ws.mu.Lock()
 		room := ws.bytes < bytes && len(ws.backlog) < frames
@@ -196,24 +198,24 @@ func (ws *watchStream) wait(ctx context.Context, bytes, frames int) error {
 	}
 }
 
-// hand queues a commit for the stream's watches of one group, without ever
+// deliver queues a commit for the stream's watches of one group, without ever
 // waiting. It returns those that there is no room for.
-func (ws *watchStream) hand(m *membership, c *ledger.Commit, body []byte) (tooSlow []*watch) {
+func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow []*Watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	room := ws.hasRoom()
 	if room && m.until < c.Revision && len(ws.skipped) == 0 {
 		if m.head == nil {
-			m.head = encodeIDs(m.watches)
+			m.head = EncodeIDs(m.watches)
 		}
-		ws.enqueue(frame{m.head, body})
+		ws.enqueue(Frame{m.head, body})
 		return nil
 	}
-	var now []*watch
+	var now []*Watch
 	for _, w := range m.watches {
 		switch {
 		case w.after >= c.Revision: // it has got this commit from the replica
-		case ws.skipped[w] != nil, !room && w.newestOnly:
+		case ws.skipped[w] != nil, !room && w.NewestOnly:
 			ws.skip(w, c)
 		case room:
 			now = append(now, w)
@@ -222,21 +224,21 @@ func (ws *watchStream) hand(m *membership, c *ledger.Commit, body []byte) (tooSl
 		}
 	}
 	if len(now) > 0 {
-		ws.enqueue(frame{encodeIDs(now), body})
+		ws.enqueue(Frame{EncodeIDs(now), body})
 	}
 	return tooSlow
 }
 
 // skip notes a commit that a watch will only get the outcome of. It wants ws.mu
 // held.
-func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
+func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
 	s := ws.skipped[w]
 	if s == nil {
 		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
 		ws.skipped[w] = s
 	}
 	s.revision, s.id = c.Revision, c.ID
-	for _, ch := range w.selector.pick(c.Changes) {
+	for _, ch := range w.Selector.Pick(c.Changes) {
 		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
 	}
 	notify(ws.wake)
@@ -244,18 +246,18 @@ func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
 
 // progress tells the live watches that everything up to head was queued. The
 // hub's lock is held.
-func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
-	v, err := r.View(ws.tenant, replica.At{})
+func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
+	v, err := r.View(ws.Tenant, replica.At{})
 	if err != nil {
 		return // nothing is known that could be promised
 	}
-	snapshot := snapshotOf(v)
+	snapshot := view.SnapshotOf(v)
 	id, err := v.ID(head)
 	v.Close()
 	if err != nil {
 		return
 	}
-	snapshot.Revision, snapshot.Id = uint64(head), idBytes(head, id)
+	snapshot.Revision, snapshot.Id = uint64(head), view.IDBytes(head, id)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	m := &stelev1.WatchResponse{Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: snapshot}}}
@@ -269,8 +271,8 @@ func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
 	}
 }
 
-// send writes what is queued to the client until ctx ends.
-func (ws *watchStream) send(ctx context.Context, stream grpc.ServerStream) error {
+// Send writes what is queued to the client until ctx ends.
+func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
 	for {
 		frames := ws.take()
 		if len(frames) == 0 {
@@ -290,7 +292,7 @@ func (ws *watchStream) send(ctx context.Context, stream grpc.ServerStream) error
 	}
 }
 
-func (ws *watchStream) sent(f frame) {
+func (ws *Stream) sent(f Frame) {
 	ws.mu.Lock()
 	ws.bytes -= f.size()
 	ws.mu.Unlock()
@@ -299,7 +301,7 @@ func (ws *watchStream) sent(f frame) {
 
 // take empties the backlog. Once it is empty, the watches that have skipped
 // commits get the state that these have led to.
-func (ws *watchStream) take() []frame {
+func (ws *Stream) take() []Frame {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	frames := ws.backlog
@@ -308,7 +310,7 @@ func (ws *watchStream) take() []frame {
 		return frames
 	}
 	for w, s := range ws.skipped {
-		frames = append(frames, s.frames(w.id)...)
+		frames = append(frames, s.frames(w.ID)...)
 		delete(ws.skipped, w)
 	}
 	for _, f := range frames {
@@ -318,11 +320,11 @@ func (ws *watchStream) take() []frame {
 }
 
 // frames are the state of what was skipped, in pages.
-func (s *skipped) frames(id uint64) []frame {
-	var out []frame
+func (s *skipped) frames(id uint64) []Frame {
+	var out []Frame
 	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 	for k, v := range s.keys {
-		if size > maxPageBytes {
+		if size > view.MaxPageBytes {
 			page.More = true
 			out = append(out, stateFrame(id, page))
 			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
@@ -337,6 +339,6 @@ func (s *skipped) frames(id uint64) []frame {
 	return append(out, stateFrame(id, page))
 }
 
-func stateFrame(id uint64, page *stelev1.WatchState) frame {
+func stateFrame(id uint64, page *stelev1.WatchState) Frame {
 	return encodeEvent(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_State{State: page}})
 }
