@@ -273,6 +273,6 @@ func (s *session) rss(when string) error {
 
 // These two gather results of all rows.
 var (
-	memory   = section{"Memory", "Resident memory of the peer's processes. Less is better."}
+	memory   = section{"Memory", "Resident memory of the peer's processes. Lower is better."}
 	failures = section{"Failures", "Rows that ended early with a peer."}
 )

@@ -31,7 +31,7 @@ const (
 
 var watching = section{
 	"Write to watcher",
-	fmt.Sprintf("All watches are of one key, which is written %d times, each after all have seen the one before; from before the write until a watcher has the value. A stream is a gRPC stream, for NATS a consumer. Less is better.", watchWrites),
+	fmt.Sprintf("All watches select one key, which is written %d times, each time after all watches have received the previous value. Measured from before the write until a watcher has the value. A stream is a gRPC stream, for NATS a consumer. Lower is better.", watchWrites),
 }
 
 func measureWatches(ctx context.Context, s *session) error {
