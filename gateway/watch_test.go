@@ -40,7 +40,18 @@ func ask(t testing.TB, stream watchClient, req *stelev1.WatchRequest) {
 	}
 }
 
+// recv returns the next response that is not a progress report: the gateway sends
+// those every few seconds, in between whatever a test waits for.
 func recv(t testing.TB, stream watchClient) *stelev1.WatchResponse {
+	t.Helper()
+	for {
+		if resp := recvAny(t, stream); resp.GetProgress() == nil {
+			return resp
+		}
+	}
+}
+
+func recvAny(t testing.TB, stream watchClient) *stelev1.WatchResponse {
 	t.Helper()
 	resp, err := stream.Recv()
 	if err != nil {
@@ -121,7 +132,9 @@ func TestAWatchSendsWhatItSelects(t *testing.T) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
 	ask(t, stream, &stelev1.WatchRequest{Request: &stelev1.WatchRequest_Progress{Progress: &stelev1.RequestProgress{}}})
-	expect(t, stream, "[1 2 3 4] progress @3")
+	if got, want := tell(recvAny(t, stream)), "[1 2 3 4] progress @3"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 	ask(t, stream, &stelev1.WatchRequest{Request: &stelev1.WatchRequest_Cancel{Cancel: &stelev1.CancelWatch{Id: 3}}})
 	expect(t, stream, "[3] canceled OK resume @0")
 	f.commit(t, ctx, set("b", "3"))

@@ -63,7 +63,7 @@ func steleCommand(binary, dir string, args ...string) *exec.Cmd {
 }
 
 func (s Stele) Dial(ctx context.Context, dir string, addrs []string, conns int) (Client, error) {
-	return dialStele(ctx, filepath.Join(dir, "identity"), pingTenant, addrs, conns)
+	return dialStele(ctx, identityDir(dir), pingTenant, addrs, conns)
 }
 
 // pingTenant is the tenant that a new connection asks about, at a gateway that

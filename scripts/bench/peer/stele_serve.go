@@ -80,15 +80,18 @@ func (s SteleServe) Probe(ctx context.Context, c Client) error {
 // identityArgs are the flags that let a `stele serve` accept the tokens that the
 // keys in dir sign. It creates the keys.
 func identityArgs(dir string) ([]string, error) {
-	identities := filepath.Join(dir, "identity")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
+	identities := identityDir(dir)
 	if _, err := identity.OpenSigner(identities); err != nil {
 		return nil, err
 	}
 	return []string{"--jwks", filepath.Join(identities, "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience}, nil
 }
+
+// identityDir holds the keys that sign the tokens of a ledger's callers.
+func identityDir(dir string) string { return filepath.Join(dir, "identity") }
 
 // Edge is a gateway that replicates one tenant from another gateway.
 type Edge struct {
@@ -110,10 +113,34 @@ func (Edge) Name() string { return "edge" }
 // args are the arguments of an edge. This is the only place that knows its flags.
 func (e Edge) args(dir, addr string) ([]string, error) {
 	identities, err := identityArgs(e.Core)
+	if err != nil {
+		return nil, err
+	}
+	token, err := e.token(dir)
+	if err != nil {
+		return nil, err
+	}
 	return append([]string{
-		"serve", "--roles=gateway", EdgeFlag, e.Upstream, "--tenants", e.Tenant, "--history", e.History,
+		"serve", "--roles=gateway", EdgeFlag, e.Upstream, "--tenants", e.Tenant, "--history", e.History, "--token-file", token,
 		"--data", dir, "--listen", addr, "--http", "127.0.0.1:0", "--web", "", "--log-level", "warn",
-	}, identities...), err
+	}, identities...), nil
+}
+
+// token writes the token that lets the edge replicate, and returns its file.
+func (e Edge) token(dir string) (string, error) {
+	signer, err := identity.OpenSigner(identityDir(e.Core))
+	if err != nil {
+		return "", err
+	}
+	token, err := signer.Mint(identity.Claims{Subject: "edge", Replicates: []string{e.Tenant}, TTL: tokenTTL})
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "edge.token")
+	return path, os.WriteFile(path, []byte(token), 0o600)
 }
 
 func (e Edge) Programs(dir string, free func() (string, error)) ([]Program, error) {
@@ -129,7 +156,7 @@ func (e Edge) Programs(dir string, free func() (string, error)) ([]Program, erro
 }
 
 func (e Edge) Dial(ctx context.Context, _ string, addrs []string, conns int) (Client, error) {
-	return dialStele(ctx, filepath.Join(e.Core, "identity"), e.Tenant, addrs, conns)
+	return dialStele(ctx, identityDir(e.Core), e.Tenant, addrs, conns)
 }
 
 // HasFlag reports whether `stele serve` lists the flag.
