@@ -15,12 +15,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// A claim is held for as long as its record names the process. The process looks
-// at the record every beat, and tells the others that it did. What it has seen is
-// good for claimGood, counted from before it looked; the others wait for longer
-// than that before they take the claim of one that is silent. So no two processes
-// ever believe that they hold it, as long as their clocks run equally fast: none
-// compares the time with another's.
+// A lease is held for as long as its record names the process. The holder checks the
+// record every heartbeat, and notifies the others. A check is valid for leaseValid,
+// counted from before it; the others wait longer than that before they take over the
+// lease of a silent process. So no two processes ever believe that they hold it, as
+// long as their clocks run equally fast: no process compares the time with another's.
 const (
 	beat        = 500 * time.Millisecond
 	claimGood   = 2 * time.Second
@@ -30,7 +29,7 @@ const (
 // errLost: another process has taken the claim.
 var errLost = errors.New("another process writes to the sink now")
 
-// claim is the right to write to a sink, kept beside the journal.
+// lease is the exclusive permission to write to a sink, stored in an auxiliary stream.
 type claim struct {
 	p    *Projector
 	sink string
@@ -55,12 +54,12 @@ func decodeClaim(n journal.Note) (*stelev1.SinkClaim, error) {
 	return c, nil
 }
 
-// acquire waits until nobody else holds the claim, and takes it.
+// acquire waits until no other process holds the lease, and takes it.
 func (c *claim) acquire(ctx context.Context) error {
 	beats := make(chan *nats.Msg, 16)
 	sub, err := c.p.cfg.Conn.ChanSubscribe(beatSubject(c.sink), beats)
 	if err != nil {
-		return fmt.Errorf("listen to who writes to %s: %w", c.sink, err)
+		return fmt.Errorf("listen for the lease of %s: %w", c.sink, err)
 	}
 	defer sub.Unsubscribe()
 	tick := time.NewTicker(beat)

@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/projector/parameterstore"
 )
 
-// What the sinks of a table would not take of a commit, by key and sink.
+// The changes of a commit that the sinks of a table would reject, by key and sink.
 func TestRefusals(t *testing.T) {
 	kinds := map[string]projector.FitKind{"directory": directory.Fit, "parameterstore": parameterstore.Fit}
 	table, err := routes.Parse([]byte(`{

@@ -134,7 +134,7 @@ func TestSecretsThatAreNotTaken(t *testing.T) {
 	}
 }
 
-// broken is a keyring beside values that somebody has altered.
+// broken is a keyring with altered values.
 type broken struct{ projector.Secrets }
 
 func (b broken) Reveal(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error) {

@@ -12,9 +12,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// stopper stops a sink that has lost or changed more than its drift limit, until
-// somebody decides. The decision to stop is kept next to the journal, so that no
-// other process writes to the sink either.
+// stopper stops a sink that has lost or changed more than its drift limit, until an
+// operator resolves it. The decision to stop is stored in an auxiliary stream, so that
+// no other process writes to the sink either.
 type stopper struct {
 	mu    sync.Mutex // guards all below
 	notes *journal.Notes
@@ -48,8 +48,8 @@ func (s *stopper) load(ctx context.Context, notes *journal.Notes, sink string) e
 	return nil
 }
 
-// set stops the sink for a reason; an empty one lets it run again. Where it cannot be
-// made durable nothing changes.
+// set stops the sink for a reason; an empty one lets it run again. If it cannot be made
+// durable, nothing changes.
 func (s *stopper) set(ctx context.Context, why string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -120,7 +120,7 @@ func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, name), bytes.Replace(text, []byte(old), []byte(new), 1), 0o600)
 		}
 	}
-	rename := func(dir string) error { // so that it is that of another stream
+	rename := func(dir string) error { // to the name of another stream
 		text, err := os.ReadFile(filepath.Join(dir, manifestName))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, manifestName), bytes.ReplaceAll(text, []byte(`"STELE`), []byte(`"STELE-READS`)), 0o600)

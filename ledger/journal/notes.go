@@ -13,17 +13,17 @@ import (
 )
 
 var (
-	// Sinks holds who writes to which sink, and how far that has come.
+	// Sinks holds the lease and the positions of each sink.
 	Sinks = SideKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
-	// Parked is the dead letters: what a sink would not take.
+	// Parked holds the dead letters: keys that a sink does not accept.
 	Parked = SideKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
 	// Keys holds the encrypted keys of secrets, named by their tenant.
 	Keys = SideKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
 )
 
-// Notes is an auxiliary stream that keeps the newest message of each name:
-// what processes tell each other, and themselves after a restart. It proves
-// nothing. Names may have several tokens, a.b.c.
+// Bucket is an auxiliary stream that keeps the newest message of each name: state that
+// processes share, and that survives restarts. It is not part of the history. Names may
+// have several tokens, a.b.c.
 type Notes struct {
 	stream stream
 	j      *Journal
@@ -78,8 +78,8 @@ func (j *Journal) MakeSides(ctx context.Context) error {
 	return nil
 }
 
-// Put makes the body durable as the newest message of the name, on the condition
-// that the newest one has the sequence expected (0: there is none), else
+// Put makes the body durable as the newest message of the name, on the condition that
+// the newest one has the sequence expected (0: it does not exist), otherwise
 // ErrConflict. The errors are those of Journal.Append.
 func (n *Notes) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
 	if err := connected(n.j.nc); err != nil {
@@ -112,7 +112,7 @@ func (n *Notes) Remove(ctx context.Context, seq ledger.Sequence) error {
 	return n.without(ctx, seq, n.stream.DeleteMsg)
 }
 
-// Erase is Remove, and the servers write over what they had stored of the message.
+// Erase is Remove, and the servers also overwrite the stored message.
 func (n *Notes) Erase(ctx context.Context, seq ledger.Sequence) error {
 	return n.without(ctx, seq, n.stream.SecureDeleteMsg)
 }
@@ -171,7 +171,7 @@ func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) 
 // nextNote is next for messages that may be removed while they are read: then nil,
 // when no more will come.
 func nextNote(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
-	const quiet = 100 * time.Millisecond // somebody waits for the list
+	const quiet = 100 * time.Millisecond // a caller waits for the list
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(quiet))
 		if !errors.Is(err, nats.ErrTimeout) {

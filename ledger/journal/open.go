@@ -25,10 +25,10 @@ const oldStream = "STELE-0"
 var errOldLayout = errors.New("the journal has the layout of an earlier version (stream " + oldStream + "), which this version cannot read: " +
 	"export the tenants with the version that wrote it, start this version with a new data folder or new NATS account, and import them there")
 
-// Open finds the ledger's stream, or creates it, and verifies that it is what a
-// journal must be. Processes that open a new ledger at the same time end up with
-// the same one: the stream carries the epoch, and a process that loses the race to
-// create it takes the epoch that it has.
+// Open finds the ledger's stream, or creates it, and verifies that it meets the
+// requirements of a journal. Processes that open a new ledger at the same time end up
+// with the same one: the stream carries the epoch, and a process that loses the race to
+// create it uses the existing epoch.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if err := proveSync(ctx, cfg); err != nil {
 		return nil, err
@@ -117,12 +117,13 @@ func wrapStream(name string, err error) error {
 	return fmt.Errorf("stream %s: %w", name, err)
 }
 
-// streamConfig is what the journal's stream must be.
+// streamConfig is the required configuration of the journal's stream.
 func streamConfig(replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return keepAll(streamName, subject, "Commits", replicas, epoch)
 }
 
-// keepAll is what every stream of a ledger must be: nothing ever leaves it.
+// keepAll is the part of the configuration that every stream of a ledger must have:
+// nothing is ever removed.
 func keepAll(name, subjects, what string, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              name,

@@ -1,9 +1,9 @@
 package journal
 
-// What follows are subjects: to publish to one is a permission on the NATS servers.
+// The following are subjects: to publish to one is a permission on the NATS servers.
 const api = "$JS.API."
 
-// reading is what it takes to inspect a stream, and to read it with consumers, which
+// reading is the permission to inspect a stream, and to read it with consumers, which
 // have random names. The filter follows the name, if a consumer has one.
 func reading(stream, filter string) []string {
 	return []string{

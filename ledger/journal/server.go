@@ -40,15 +40,16 @@ type ServerConfig struct {
 	listen func(*server.Options)
 }
 
-// Server is an embedded nats-server: JetStream in a folder, every write synced
-// before it is acknowledged, no listener but a socket in the folder.
+// Server is an embedded nats-server: JetStream in a folder, every write synced before
+// it is acknowledged. Its only listener is a socket in the folder.
 type Server struct {
 	server *server.Server
 	lock   *os.File
 	socket *socket // nil where the system would not have it
 }
 
-// StartServer runs a server on the folder, or says who is using it.
+// StartServer runs a server on the folder, or returns an error that names the process
+// which uses it.
 func StartServer(cfg ServerConfig) (*Server, error) {
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
@@ -139,7 +140,7 @@ func lockDir(dir string) (*os.File, error) {
 		pid, _ := os.ReadFile(f.Name())
 		return nil, fmt.Errorf("%s is in use by another stele (pid %s)", dir, strings.TrimSpace(string(pid)))
 	}
-	if f.Truncate(0) == nil { // only the lock counts: the number is for people
+	if f.Truncate(0) == nil { // only the lock counts: the number is for operators
 		fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
 	return f, nil

@@ -21,9 +21,9 @@ var (
 	Reads = SideKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
 )
 
-// Side is an auxiliary stream: it holds data about commits. It promises what the
-// journal does, and its guard stops writes to it alone. Its messages have names,
-// the last token of their subject.
+// AuxStream is an auxiliary stream: it holds data about commits, with the same
+// guarantees as the journal. Its guard stops writes to this stream only. Its messages
+// have names, the last token of their subject.
 type Side struct {
 	stream stream
 	j      *Journal
@@ -32,9 +32,9 @@ type Side struct {
 	stopped atomic.Pointer[error]
 }
 
-// OpenSide finds the stream, or creates it: a ledger that is older than the kind
-// has none. It works until the journal is closed. Whoever remembers what was in
-// it compares that with Last.
+// OpenAuxStream finds the stream, or creates it: a ledger from before this kind existed
+// does not have it. It works until the journal is closed. A caller that remembers its
+// content compares that with Last.
 func (j *Journal) OpenSide(ctx context.Context, kind SideKind) (*Side, error) {
 	if err := connected(j.nc); err != nil {
 		return nil, err
@@ -62,16 +62,16 @@ func (j *Journal) auxiliary(ctx context.Context, want jetstream.StreamConfig) (j
 	return s, wrapStream(want.Name, err)
 }
 
-// Append makes the body durable as the newest message of the name, and returns
-// its sequence. The errors are those of Journal.Append.
+// Append makes the body durable as the newest message of the name, and returns its
+// sequence. The errors are those of Journal.Append.
 func (s *Side) Append(ctx context.Context, name string, body []byte) (ledger.Sequence, error) {
 	m := nats.NewMsg(s.kind.subject + name)
 	m.Data = body
 	return s.append(ctx, m)
 }
 
-// AppendAfter is Append on the condition that the newest message of the name has
-// the sequence expected (0: there is none), else ErrConflict.
+// AppendAfter is Append on the condition that the newest message of the name has the
+// sequence expected (0: there is none), otherwise ErrConflict.
 func (s *Side) AppendAfter(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
 	return s.append(ctx, message(s.kind.subject+name, expected, body))
 }

@@ -73,7 +73,7 @@ func TestOpenSide_RefusesAnotherLedgersStream(t *testing.T) {
 	}
 }
 
-// What is done to an auxiliary stream stops writes to it, and no commit.
+// Tampering with an auxiliary stream stops writes to it, but not commits.
 func TestGuardOfASide(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
 	side, err := j.OpenSide(t.Context(), Checkpoints)

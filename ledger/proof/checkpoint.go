@@ -14,10 +14,11 @@ import (
 )
 
 var (
-	// ErrInvalid: what was to be verified does not hold. Somebody has changed it,
-	// or what it is compared with.
+	// ErrInvalid: verification failed. The verified data or the data that it is
+	// compared with was changed.
 	ErrInvalid = errors.New("does not verify")
-	// ErrOtherLedger: it is of another ledger than what it is compared with.
+	// ErrOtherLedger: the data is from a different ledger than the data that it is
+	// compared with.
 	ErrOtherLedger = errors.New("of another ledger")
 )
 
@@ -46,7 +47,7 @@ func GenerateKey(e ledger.Epoch) (signer, verifier string, err error) {
 // Origin names the ledger: stele/<epoch>.
 func (c Checkpoint) Origin() string { return KeyName(c.Epoch) }
 
-// Text is what is signed: origin, size and root, a line each.
+// Text is the signed text: origin, size and root, one per line.
 func (c Checkpoint) Text() string {
 	return fmt.Sprintf("%s\n%d\n%s\n", c.Origin(), c.Size, c.Root)
 }
@@ -60,9 +61,9 @@ func (c Checkpoint) Sign(s note.Signer) (string, error) {
 	return string(signed), nil
 }
 
-// Open verifies a signed checkpoint. It has one signature, that of the key, and
-// is written in the one way there is: a verifier that skipped what it does not
-// know would also skip what somebody has added.
+// Open verifies a signed checkpoint. It has exactly one signature, by the key, and
+// exactly one encoding: a verifier that ignored unknown parts would also ignore
+// additions by an attacker.
 func Open(signed string, key note.Verifier) (Checkpoint, error) {
 	n, err := note.Open([]byte(signed), note.VerifierList(key))
 	if err != nil {
@@ -86,7 +87,7 @@ func Open(signed string, key note.Verifier) (Checkpoint, error) {
 	return c, nil
 }
 
-// text is what stands before a note's signatures.
+// text is the part of a note before its signatures.
 func text(signed string) string {
 	text, _, _ := strings.Cut(signed, "\n\n")
 	return text + "\n"

@@ -38,7 +38,7 @@ func ParseKey(secret string) (k Key, err error) {
 	return k, err
 }
 
-// Public is the C2SP verifier key, for whoever verifies.
+// Public is the C2SP verifier key, for verifiers.
 func (k Key) Public() string { return k.public }
 
 // Of says whether the key is the ledger's.

@@ -23,16 +23,16 @@ type Stream interface {
 // CheckpointName is the name of all checkpoints in their stream.
 const CheckpointName = "tree"
 
-// Sign starts signing, until Close: a checkpoint per second while the tree grows.
-// Call it once, after Follow. The error reports that the key is another ledger's.
+// Sign starts signing, until Close: a checkpoint per second while the tree grows. Call
+// it once, after Follow. The error reports that the key belongs to another ledger.
 //
-// Any number of processes may sign with the same key. A checkpoint goes into the
-// stream on the condition that the newest one there is the one that this tree was
-// seen to extend; a process that comes second reads on. So all checkpoints stand in
-// one line, each an extension of the one before it.
+// Any number of processes may sign with the same key. A checkpoint is appended to the
+// stream on the condition that the newest one there is one that this tree extends; a
+// process that comes second continues reading. So all checkpoints form one line, each
+// an extension of the one before it.
 //
 // Size and root are durable in the tree's file before they are signed, and a signature
-// is shown only once it is durable in the stream. What has been signed binds this
+// is shown only once it is durable in the stream. An existing signature binds this
 // process permanently: a tree that does not extend it stops.
 func (t *Tree) Sign(stream Stream, key Key) error {
 	if err := key.Of(t.journal.Epoch()); err != nil {
@@ -189,8 +189,8 @@ func (s *signer) adopt(ctx context.Context, state treeState) error {
 	return nil
 }
 
-// awaitTree is for a checkpoint of a tree that is larger than ours: either we are
-// behind, or the journal has lost what was signed.
+// awaitTree handles a checkpoint of a tree that is larger than ours: either this
+// process is behind, or the journal has lost signed commits.
 func (s *signer) awaitTree(ctx context.Context, state treeState, c Checkpoint) error {
 	last, err := s.t.journal.Last(ctx)
 	if err != nil {

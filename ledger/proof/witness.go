@@ -10,9 +10,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// Witness is a tree's file that no process writes to, which is compared with the
-// journal: it must be what the commits make, and nothing more. It is not changed. It is
-// used by one goroutine.
+// Witness is a tree's file that no process writes to, for comparison with the journal:
+// it must contain exactly what the commits produce. It is read-only, and used by one
+// goroutine.
 type Witness struct {
 	// Position is the last message whose commits the file has.
 	Position ledger.Sequence
@@ -31,8 +31,8 @@ type Witness struct {
 	stored  []tlog.Hash // of one leaf
 }
 
-// OpenWitness opens the file. Errors of IsDamage mean that it is not what was
-// written.
+// OpenWitness opens the file. Errors of IsDamage mean that its content differs from
+// what was written.
 func OpenWitness(path string) (w *Witness, err error) {
 	w = &Witness{store: &store{}}
 	if w.store.db, err = kind.OpenReadOnly(path); err != nil {
@@ -80,10 +80,11 @@ func (w *Witness) Close() error {
 	return w.store.db.Close()
 }
 
-// IsDamage reports whether an error means that a tree's file is not what was written.
+// IsDamage reports whether an error means that a tree's file differs from what was
+// written.
 func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
-// Run compares the next commits of the message at seq: those of one tenant that stand
+// Run compares the next commits of the message at seq: commits of one tenant that are
 // next to each other in it.
 func (w *Witness) Run(seq ledger.Sequence, t ledger.Tenant, first ledger.Revision, ids []ledger.CommitID) (err error) {
 	if seq > w.Position {
@@ -142,7 +143,7 @@ func (w *Witness) holds(bucket, key, body []byte) bool {
 	return ok && bytes.Equal(got, body)
 }
 
-// NothingMore checks, after everything was compared, that there are no other entries.
+// NothingMore checks, after everything was compared, that no other entries exist.
 func (w *Witness) NothingMore() (err error) {
 	defer kind.Catch(&err)()
 	want := map[string]int{string(bucketMeta): 3, string(bucketHashes): int(w.blocks), string(bucketRecords): w.records}

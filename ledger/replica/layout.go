@@ -73,10 +73,10 @@ func nameKey(t ledger.Tenant, name string) []byte {
 	return append(b, name...)
 }
 
-// Ids are hashes: an index sorted by them would touch a page of its own with
-// every commit. Instead their first bytes stand in the order of the commits, in
-// blocks that only grow at the end, and are searched from the first to the last:
-// a million commits are 4 MB. What is found is compared with the whole id.
+// Ids are hashes: an index sorted by them would touch a different page with every
+// commit. Instead their first bytes are in the order of the commits, in blocks that
+// only grow at the end, and are searched from the first to the last: a million commits
+// are 4 MB. Each match is compared with the whole id.
 const (
 	idBytes  = 4
 	idsBlock = 512 // commits
@@ -125,7 +125,7 @@ func revisionValue(r ledger.Revision) []byte {
 func parseRevision(bucket, key, b []byte) (ledger.Revision, error) {
 	r, n := binary.Uvarint(b)
 	if n <= 0 || n != len(b) {
-		return 0, damaged("%s %q is no revision", bucket, key)
+		return 0, damaged("%s %q is not a revision", bucket, key)
 	}
 	return ledger.Revision(r), nil
 }
@@ -146,8 +146,8 @@ func (c storedCommit) value(key []byte) []byte {
 	return b
 }
 
-// splitCommit does not check the checksum: whoever takes one value out of a
-// large commit checks that value, and whoever takes all of it checks the id.
+// splitCommit does not verify the checksum: a caller that extracts one value from a
+// large commit verifies that value, and a caller that uses all of it verifies the id.
 func splitCommit(key, b []byte) (storedCommit, error) {
 	if len(b) < 20 {
 		return storedCommit{}, damaged("commit %q is cut", key)
@@ -159,7 +159,7 @@ func splitCommit(key, b []byte) (storedCommit, error) {
 	}, nil
 }
 
-// tenantRecord is what the tenants bucket holds.
+// tenantRecord is an entry of the bucket tenants.
 type tenantRecord struct {
 	head ledger.Head
 	// versions that the tenant's keys have in all.

@@ -66,7 +66,7 @@ func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
 	}
 }
 
-// What a way back would set is held against the routes of today, its preview too.
+// A rollback is checked against the current routes, and so is its preview.
 func TestStrictRoutes(t *testing.T) {
 	l := checked(t, parse(t, `{"sinks":{"dynamodb":{}},"routes":[{"prefix":"a/","sinks":["dynamodb"]},{"prefix":"b/","sinks":[]}]}`))
 	commit := func(ctx context.Context, tenant ledger.Tenant, cs ledger.ChangeSet) error {

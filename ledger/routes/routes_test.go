@@ -87,7 +87,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// What a sink has to do with the keys changes its routing, and nothing else does.
+// A change of how a sink handles its keys changes its routing, and nothing else does.
 func TestRoutingOfASink(t *testing.T) {
 	base := parse(t, document).Routing("files")
 	for name, c := range map[string]struct {

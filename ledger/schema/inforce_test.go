@@ -135,14 +135,14 @@ func TestSecretsAreCheckedAndNotTold(t *testing.T) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	// What is restored is sealed; it is opened.
+	// A restored value is sealed; it is opened for the check.
 	w.commit(t, "acme", set("s/a", `{"p":"x"}`))
 	w.commit(t, "acme", set("_schema/s", `{"properties":{"p":{"maxLength":1}}}`))
 	back := ledger.Rollback{To: 2, Prefix: "s/"}
 	if _, err := w.ledger.Rollback(t.Context(), "acme", back); !strings.Contains(refused(err), `at /p must have at most 1 character, and has 3, and is "***"`) {
 		t.Errorf("%v", err)
 	}
-	// Nobody can open it any more: then there is nothing to check.
+	// Its key was destroyed: it cannot be checked.
 	if _, _, err := w.keys.Shred(t.Context(), w.ledger, "acme", "eve"); err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +187,8 @@ func TestChangeSetsOfOneRecord(t *testing.T) {
 	}
 }
 
-// What is imported is checked like any other value; a tag that is the ledger's own now
-// may have been somebody's once.
+// Imported values are checked like any other; a tag that is reserved now may have been
+// in use elsewhere.
 func TestImportsAreChecked(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, ledger.System, set("_schema/a", `{"type":"integer"}`))

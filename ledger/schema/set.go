@@ -58,7 +58,7 @@ func (s *Set) Documents() []Document {
 	return slices.SortedFunc(maps.Values(s.documents), func(a, b Document) int { return strings.Compare(string(a.Prefix), string(b.Prefix)) })
 }
 
-// For is the document that is in force for a key: that of the longest prefix.
+// For is the document that is in force for a key: the one with the longest prefix.
 func (s *Set) For(k ledger.Key) (Document, bool) {
 	if s == nil {
 		return Document{}, false
@@ -97,7 +97,7 @@ func (s *Set) Check(k ledger.Key, v ledger.Value, hidden bool) (found []Violatio
 		return nil, 0
 	}
 	c := s.compile(d.Prefix)
-	if c.err != nil { // it was good for whoever set it: a newer version, or an older one
+	if c.err != nil { // it was valid when it was set: by a newer version, or an older one
 		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0
 	}
 	return apply(c, s.tenant, v, hidden)

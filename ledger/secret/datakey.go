@@ -25,15 +25,15 @@ type dataKey struct {
 	until time.Time
 }
 
-// stored is a tenant's key as it is kept beside the journal.
+// stored is a tenant's key as it is stored next to the journal.
 type stored struct {
 	ID string `json:"id"`
 	// Keyset is a Tink keyset, encrypted with the KEK.
 	Keyset []byte `json:"keyset"`
 }
 
-// key is the tenant's key: the one with that id, or with none the one that encrypts
-// now, which is made where there is none.
+// key is the tenant's key: the one with that id, or without an id the current one,
+// which is created if it does not exist.
 func (k *Keyring) key(ctx context.Context, t ledger.Tenant, id string) (*dataKey, error) {
 	if k.cfg.KEK == nil {
 		return nil, ErrNoKEK
@@ -88,8 +88,8 @@ func (k *Keyring) slot(t ledger.Tenant) *slot {
 // loadTimeout bounds how long others wait for a key to be read or made.
 const loadTimeout = 10 * time.Second
 
-// load reads the tenant's key. Where there is none, it makes one if it may; of
-// processes that do so at once, one wins, and the others read its key.
+// load reads the tenant's key. If it does not exist, load creates one if create is set;
+// of processes that do so at once, one wins, and the others read its key.
 func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dataKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
@@ -138,19 +138,19 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dat
 	}
 }
 
-// find reads what is kept of the tenant's key; the note's sequence is 0 where there
-// is none.
+// find reads the stored key of the tenant; the entry's sequence is 0 if it does not
+// exist.
 func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, note journal.Note, err error) {
 	if note, err = keys.Get(ctx, string(t)); err != nil || note.Sequence == 0 {
 		return s, note, err
 	}
 	if err := json.Unmarshal(note.Body, &s); err != nil || !validID(s.ID) {
-		return s, note, fmt.Errorf("the key of %s beside the journal (message %d of STELE-KEYS) cannot be read", t, note.Sequence)
+		return s, note, fmt.Errorf("cannot read the key of %s (message %d of STELE-KEYS)", t, note.Sequence)
 	}
 	return s, note, nil
 }
 
-// make makes a key, and what is kept of it.
+// make makes a key, and its stored form.
 func (k *Keyring) make(ctx context.Context, t ledger.Tenant) (*dataKey, []byte, error) {
 	id := make([]byte, sizeID/2)
 	rand.Read(id) // never fails
@@ -201,8 +201,8 @@ func (k *Keyring) unwrap(ctx context.Context, t ledger.Tenant, s stored) (*dataK
 	return dk, nil
 }
 
-// owner is what a tenant's key is encrypted with, so that it is no other tenant's.
-// AWS KMS writes it into its log.
+// owner is the associated data of a tenant's key, so that it decrypts for no other
+// tenant. AWS KMS writes it into its log.
 func (k *Keyring) owner(t ledger.Tenant, id string) ([]byte, error) {
 	epoch, err := k.epoch()
 	return fmt.Appendf(nil, "%s/%s/%s", epoch, t, id), err

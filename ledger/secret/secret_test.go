@@ -165,7 +165,7 @@ func TestTheWayBackKeepsSecrets(t *testing.T) {
 	}
 }
 
-// What is encrypted is revealed byte by byte as it was, and nowhere but in its place.
+// An encrypted value is revealed byte by byte, and only in its place.
 func TestAnEncryptedValueBelongsToItsPlace(t *testing.T) {
 	kek := newKEK(t)
 	p, foreign := start(t, ledgertest.Server(t), kek), start(t, ledgertest.Server(t), kek)

@@ -28,7 +28,7 @@ type folder struct {
 	secret string
 	key    proof.Verifier
 	heads  map[ledger.Tenant]ledger.Revision
-	// restored is what verify is told.
+	// restored is the option for a restored ledger.
 	restored bool
 }
 
@@ -174,8 +174,8 @@ func TestFilesThatAreBehindAreNoFinding(t *testing.T) {
 	}
 }
 
-// Only of a ledger that was just restored the files that it makes may be missing; one
-// that is there is held to the journal all the same.
+// The derived files may be missing only from a ledger that was just restored; an
+// existing file is compared with the journal in any case.
 func TestARestoredLedgerHasOnlyItsJournal(t *testing.T) {
 	f := newFolder(t, 30)
 	for i, name := range []string{"tree.db", "replica.db"} {
@@ -216,8 +216,7 @@ func TestAJournalOfBeforeIsFound(t *testing.T) {
 	}
 }
 
-// What the folder itself cannot tell, an older checkpoint does: all of it is of
-// before.
+// An older checkpoint reveals what the folder cannot: all of it was set back.
 func TestAnEarlierCheckpointIsHeldAgainstTheLedger(t *testing.T) {
 	f := newFolder(t, 12)
 	backup := t.TempDir()

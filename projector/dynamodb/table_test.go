@@ -61,7 +61,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// dynalite has neither, which is told and no more.
+// dynalite supports neither, which is only logged.
 func TestCreateAsksForExpiryAndRecovery(t *testing.T) {
 	var log strings.Builder
 	endpoint := dynamotest.Start(t)

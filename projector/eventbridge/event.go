@@ -17,9 +17,9 @@ const (
 	// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 	maxEntries = 10
 	maxRequest = 1_000_000
-	// maxEvent is the most bytes of an event that carries a value. The bus would
-	// take more, but a target like SNS takes 262,144 bytes, and that of the event in
-	// its envelope: a larger one would be lost to it.
+	// maxEvent is the most bytes of an event that carries a value. The bus accepts
+	// more, but a target like SNS accepts 262,144 bytes including the envelope: it
+	// would lose a larger one.
 	maxEvent = 250_000
 	// timeSize is what EventBridge counts for an event's time.
 	timeSize = 14

@@ -427,7 +427,7 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// What somebody does in the console is a version like any other.
+// An edit in the AWS console makes a version like any other.
 func TestEditByHand(t *testing.T) {
 	s, c := start(t)
 	in := put("/a", "v")
@@ -488,8 +488,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What can be switched on: keys that nobody has made are refused, operations are
-// denied, and DescribeParameters is behind.
+// Faults that can be switched on: unknown keys are rejected, operations are denied, and
+// DescribeParameters is behind.
 func TestFaultsOfParameters(t *testing.T) {
 	s, c := start(t)
 	secret := secure(put("/s", "v"))

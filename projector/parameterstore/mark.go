@@ -9,15 +9,15 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// mark is what the description of a parameter says, e.g.
+// mark is the description of a parameter, e.g.
 //
 //	stele 14c55d3897916f93/42 string
 //
-// for what revision 42 of its tenant set in the ledger with that epoch.
+// for the value that revision 42 of its tenant set in the ledger with that epoch.
 type mark struct {
 	epoch    ledger.Epoch
 	revision ledger.Revision
-	// text says that the value is a string, and the parameter what it says. Else the
+	// text reports that the value is the parameter's text, as a string. Otherwise the
 	// parameter is the value's JSON.
 	text bool
 }
@@ -30,7 +30,7 @@ func (m mark) String() string {
 	return fmt.Sprintf("stele %s/%d %s", m.epoch, m.revision, kind)
 }
 
-// parseMark reads exactly what String writes; anything else is somebody's own
+// parseMark reads exactly what String writes; anything else is another program's
 // description.
 func parseMark(description string) (m mark, ok bool) {
 	var epoch, kind string
@@ -54,8 +54,8 @@ const (
 	maxAdvanced = 8192
 )
 
-// text is what a parameter says for a value, and whether that is a string. The error
-// is a *projector.RefusedError.
+// text is a parameter's text for a value, and whether that is a string. The error is a
+// *projector.RefusedError.
 func text(v ledger.Value) (text string, isString bool, err error) {
 	text, isString = string(v), strings.HasPrefix(string(v), `"`)
 	if isString {
@@ -76,9 +76,9 @@ func text(v ledger.Value) (text string, isString bool, err error) {
 	return text, isString, nil
 }
 
-// value is what a parameter's text means. It is a string where the mark says so; so
-// what somebody writes in the place of a string is a string, too. Else it is the JSON
-// that it is, and where it is none, a string.
+// value is the value of a parameter's text. It is a string if the mark says so; so a
+// manual edit of a string is also a string. Otherwise valid JSON is JSON, and anything
+// else a string.
 func value(text string, isString bool) ledger.Value {
 	if !isString {
 		if v, err := ledger.ParseValue(text); err == nil {

@@ -53,8 +53,9 @@ func recipe(t *testing.T, aws *fakeaws.Server) string {
 	return string(out)
 }
 
-// The way over from the AWS sample, as docs/aws-sample.md tells it: what is there is
-// adopted, no secret reaches the journal in clear, and every parameter stays as it is.
+// The migration from the AWS sample, as docs/aws-sample.md describes it: existing items
+// are adopted, no secret reaches the journal in plain text, and every parameter stays
+// unchanged.
 func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	aws := start(t)
 	const base = "/config-service/acme-corp/dev/"

@@ -1,5 +1,5 @@
-// Package awssdk is what the sinks on AWS share: how they find their account, and
-// what its errors mean to a projector.
+// Package awssdk is the common code of the sinks on AWS: how they find their account,
+// and what its errors mean to a projector.
 package awssdk
 
 import (
@@ -10,9 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 )
 
-// Account says where a service is; a sink embeds it in its settings. The zero
-// Account is what the environment and the shared configuration say, as for any
-// program on AWS.
+// Account is the location of a service; a sink embeds it in its settings. The zero
+// Account uses the environment and the shared configuration, as any AWS SDK program.
 type Account struct {
 	Region string `json:"region,omitzero"`
 	// Endpoint replaces the service's address, e.g. for DynamoDB local.
