@@ -1,0 +1,65 @@
+package access
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// operations that may be asked about.
+var operations = []string{"read", "write", "audit", "administer", "reveal", "replicate"}
+
+func CanCommand(c *session.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "can OPERATION [KEY|PREFIX]",
+		Short: "Tell whether you may do something, and why",
+		Long: `Tell whether the token in use may do something with a key, or with all keys that
+begin with a prefix, which ends in "/"; without either, with all of the tenant's.
+It does not matter, and is not told, whether a key is set.
+
+Operations are ` + strings.Join(operations, ", ") + `. The exit code is 0 for yes and
+5 for no.`,
+		Example: `  stele can write tenantconfig/checkout/timeout_ms
+  stele can read tenantconfig/ && stele list tenantconfig/`,
+		Args: cobra.RangeArgs(1, 2),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return operations, cobra.ShellCompDirectiveNoFileComp
+			}
+			return c.CompleteKey(cmd, args[1:], typed)
+		},
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		req := &stelev1.CheckAccessRequest{Operation: args[0], On: &stelev1.CheckAccessRequest_Prefix{Prefix: session.FirstArg(args[1:])}}
+		if what := req.GetPrefix(); what != "" && !strings.HasSuffix(what, "/") {
+			req.On = &stelev1.CheckAccessRequest_Key{Key: what}
+		}
+		resp, err := s.Ledger.CheckAccess(ctx, req)
+		if err != nil {
+			return err
+		}
+		if s.Format != output.Text {
+			err = s.Object(access{resp.Allowed, resp.Reason, json.RawMessage(resp.Grant)})
+		} else if resp.Allowed {
+			err = s.Printf("yes: %s\n", strings.TrimSuffix(output.Plain(resp.Reason)+": "+output.Plain(resp.Grant), ": "))
+		}
+		if err == nil && !resp.Allowed {
+			err = failure.With(failure.Denied, errors.New("no: "+output.Plain(resp.Reason)))
+		}
+		return err
+	})
+	return cmd
+}
+
+type access struct {
+	Allowed bool            `json:"allowed"`
+	Reason  string          `json:"reason"`
+	Grant   json.RawMessage `json:"grant,omitempty"`
+}

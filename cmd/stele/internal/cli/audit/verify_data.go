@@ -1,0 +1,141 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/ledger/verify"
+)
+
+// verifyData verifies a ledger that is stopped.
+func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
+	if _, err := os.Stat(o.data); errors.Is(err, fs.ErrNotExist) {
+		return failure.With(failure.NotFound, fmt.Errorf("there is no folder %s: name the one that \"stele up\" keeps its data in", o.data))
+	}
+	key, err := givenKey(o.key)
+	if err != nil {
+		return err
+	}
+	own, err := localKey(o.data)
+	if err != nil {
+		return err
+	}
+	cfg := verify.Config{Dir: o.data, Restored: o.restored}
+	switch {
+	case key != nil:
+		cfg.Key = *key
+	case own != nil:
+		cfg.Key = *own
+	default:
+		return failure.Try(failure.Usagef("there is no key in %s", filepath.Join(o.data, "identity", "checkpoint.pub")), "--key")
+	}
+	if cfg.From, err = openCheckpoints(o.from, cfg.Key); err != nil {
+		return err
+	}
+	bar := newCountBar()
+	cfg.Seen = bar.seen
+	started := time.Now()
+	r, err := verify.Ledger(ctx, cfg)
+	bar.close()
+	if err != nil {
+		return err
+	}
+	if key != nil && own != nil && own.String() != key.String() {
+		r.Findings = append(r.Findings, verify.Finding{Where: "identity/checkpoint.pub", What: "it is another key than the one given"})
+	}
+	return tellLedger(c.Printer(), r, cfg, key != nil, time.Since(started))
+}
+
+func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bool, took time.Duration) error {
+	var failed error
+	if len(r.Findings) > 0 {
+		failed = failure.With(failure.Unverified, fmt.Errorf("the ledger in %s %w: %s", cfg.Dir, proof.ErrInvalid, output.Count(len(r.Findings), "finding")))
+	}
+	if p.Format != output.Text {
+		err := p.Object(struct {
+			Verified    string           `json:"verified"`
+			Ledger      string           `json:"ledger"`
+			Tenants     int              `json:"tenants"`
+			Messages    int              `json:"messages"`
+			Commits     int              `json:"commits"`
+			Checkpoints int              `json:"checkpoints"`
+			Reads       int              `json:"reads"`
+			Key         string           `json:"key"`
+			Fingerprint string           `json:"fingerprint"`
+			KeyGiven    bool             `json:"key_given"`
+			Findings    []verify.Finding `json:"findings"`
+		}{"ledger", r.Epoch.String(), r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads,
+			cfg.Key.String(), cfg.Key.Fingerprint(), given, append([]verify.Finding{}, r.Findings...)})
+		if err != nil {
+			return err
+		}
+		return failed
+	}
+	if failed != nil {
+		for _, f := range r.Findings {
+			if err := p.Printf("%s  %s\n", output.Bad.Render("FAIL"), output.Plain(f.String())); err != nil {
+				return err
+			}
+		}
+		return failed
+	}
+	files := "tree and replica"
+	if cfg.Restored {
+		files = "as it was restored"
+	}
+	err := p.Printf("ledger %s is verified: %s of %s in %s, %s, %s; %s, %.0f commits/s\n",
+		r.Epoch, output.Count(r.Commits, "commit"), output.Count(r.Tenants, "tenant"), output.Count(r.Messages, "message"),
+		output.Count(r.Checkpoints, "checkpoint"), files, took.Round(time.Millisecond), float64(r.Commits)/took.Seconds())
+	if err != nil {
+		return err
+	}
+	for _, old := range cfg.From {
+		if err := p.Printf("it extends the checkpoint at %s\n", output.Count(int(old.Size), "commit")); err != nil {
+			return err
+		}
+	}
+	if given {
+		return p.Printf("%s  %s\n", output.Faint.Render("key"), cfg.Key.Fingerprint())
+	}
+	return p.Printf("%s  %s\nThe key is the one in the folder. Whoever can write there can sign, too: compare its\nfingerprint with the one that you know, or give --key.\n", output.Faint.Render("key"), cfg.Key.Fingerprint())
+}
+
+// countBar counts on a terminal what has no known end.
+type countBar struct {
+	mu  sync.Mutex // the bar is told by many
+	bar *progressbar.ProgressBar
+}
+
+func newCountBar() *countBar {
+	b := &countBar{}
+	if output.NewPrinter(os.Stderr, output.Text).Terminal() {
+		b.bar = progressbar.NewOptions64(-1, progressbar.OptionSetWriter(os.Stderr), progressbar.OptionClearOnFinish(),
+			progressbar.OptionShowCount(), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionSetDescription("commits"))
+	}
+	return b
+}
+
+func (b *countBar) seen(commits int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.bar != nil {
+		_ = b.bar.Add(commits) // one that cannot be drawn is no reason to stop
+	}
+}
+
+func (b *countBar) close() {
+	if b.bar != nil {
+		_ = b.bar.Clear()
+	}
+}

@@ -1,0 +1,186 @@
+package audit
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/input"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// verifyFiles verifies each file by itself, and goes on after one that does not
+// verify.
+func verifyFiles(c *session.Flags, names []string, keyFlag string) error {
+	key, err := givenKey(keyFlag)
+	if err != nil {
+		return err
+	}
+	p := c.Printer()
+	var failed error
+	for _, name := range names {
+		err := verifyFile(p, name, key)
+		if err == nil {
+			continue
+		}
+		err = unverified(fmt.Errorf("%s: %w", name, err))
+		if failed != nil {
+			fmt.Fprintln(os.Stderr, failed)
+		}
+		failed = err
+	}
+	return failed
+}
+
+// maxReceipt is longer, in bytes, than the receipt of the largest commit.
+const maxReceipt = 16 << 20
+
+func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
+	file, _, err := input.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	in := bufio.NewReaderSize(file, 1<<20)
+	start, err := in.Peek(len(proof.ReceiptHeader))
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if strings.HasPrefix(string(start), "{") {
+		a, err := proof.VerifyAudit(in, key)
+		if err != nil {
+			return err
+		}
+		return tellAudit(p, a, key != nil)
+	}
+	if key == nil {
+		return failure.Usagef("only an audit file holds a key: give --key")
+	}
+	text, err := io.ReadAll(io.LimitReader(in, maxReceipt))
+	if err != nil {
+		return err
+	}
+	if string(start) == proof.ReceiptHeader {
+		return verifyReceipt(p, string(text), *key)
+	}
+	if !strings.HasPrefix(string(start), "stele/") {
+		return failure.With(failure.Unverified, fmt.Errorf("it is no receipt, audit file or checkpoint: its first line is that of none of them"))
+	}
+	cp, err := proof.Open(string(text), *key)
+	if err != nil {
+		return err
+	}
+	return tellCheckpoint(p, cp, *key)
+}
+
+// provenBy is what every object of verify tells.
+type provenBy struct {
+	Verified    string `json:"verified"`
+	Ledger      string `json:"ledger"`
+	Size        int64  `json:"size"`
+	Root        string `json:"root"`
+	Key         string `json:"key"`
+	Fingerprint string `json:"fingerprint"`
+	// KeyGiven is false when the key came with what it verifies.
+	KeyGiven bool `json:"key_given"`
+}
+
+func provenObject(what string, c proof.Checkpoint, key proof.Verifier, given bool) provenBy {
+	return provenBy{what, c.Epoch.String(), c.Size, c.Root.String(), key.String(), key.Fingerprint(), given}
+}
+
+// tellProven ends what verify tells people.
+func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, key proof.Verifier, given bool) error {
+	rows = append(rows, [2]string{"signed", treeWords(c.Epoch, c.Size)}, [2]string{"key", key.Fingerprint()})
+	for _, row := range rows {
+		if err := p.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-8s", row[0])), row[1]); err != nil {
+			return err
+		}
+	}
+	if given {
+		return nil
+	}
+	return p.Printf("The key came the same way as what it verifies. This proves that all of it is whole\nand whose it is, if the fingerprint of the key is the one that you know: compare it,\nor give --key.\n")
+}
+
+func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
+	r, err := proof.ParseReceipt(text)
+	if err != nil {
+		return err
+	}
+	commit, c, err := r.Verify(key)
+	if err != nil {
+		return err
+	}
+	object := render.CommitObject(&stelev1.CommitInfo{Id: commit.ID[:], Commit: commit.Proto()})
+	if p.Format != output.Text {
+		return p.Object(struct {
+			provenBy
+			Index  int64         `json:"index"`
+			Tenant ledger.Tenant `json:"tenant"`
+			Commit any           `json:"commit"`
+		}{provenObject("receipt", c, key, true), r.Index, commit.Tenant, object})
+	}
+	if err := p.Printf("%s is in the ledger\n", render.Revision(string(commit.Tenant)+commit.Revision.String())); err != nil {
+		return err
+	}
+	rows := [][2]string{{"id", object.ID}, {"time", object.Time}, {"author", output.Plain(commit.Author)}}
+	if commit.Message != "" {
+		rows = append(rows, output.Message(commit.Message)...)
+	}
+	if name, what := render.Origin(commit.Proto().Origin); name != "" {
+		rows = append(rows, [2]string{name, what})
+	}
+	for _, ch := range commit.Changes {
+		what := fmt.Sprintf("%s = %s", ch.Key, output.Plain(string(ch.Value)))
+		if ch.Delete {
+			what = fmt.Sprintf("%s deleted", ch.Key)
+		}
+		rows = append(rows, [2]string{"change", what})
+	}
+	return tellProven(p, rows, c, key, true)
+}
+
+func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
+	count := a.To - a.From + 1
+	if p.Format != output.Text {
+		return p.Object(struct {
+			provenBy
+			Tenant  ledger.Tenant   `json:"tenant"`
+			From    ledger.Revision `json:"from"`
+			To      ledger.Revision `json:"to"`
+			Commits uint64          `json:"commits"`
+			First   string          `json:"first_time"`
+			Last    string          `json:"last_time"`
+			HeadID  string          `json:"last_id"`
+		}{provenObject("audit file", a.Checkpoint, a.Key, given), a.Tenant, a.From, a.To, uint64(count),
+			a.First.Time.Format(time.RFC3339Nano), a.Last.Time.Format(time.RFC3339Nano), a.Last.ID.String()})
+	}
+	if err := p.Printf("%s to %s are in the ledger, %s, in one chain\n",
+		render.Revision(string(a.Tenant)+a.From.String()), render.Revision(a.To.String()), output.Count(int(count), "commit")); err != nil {
+		return err
+	}
+	return tellProven(p, [][2]string{
+		{"first", a.First.Time.Format(time.RFC3339) + "  " + a.First.ID.String()},
+		{"last", a.Last.Time.Format(time.RFC3339) + "  " + a.Last.ID.String()},
+	}, a.Checkpoint, a.Key, given)
+}
+
+func tellCheckpoint(p *output.Printer, c proof.Checkpoint, key proof.Verifier) error {
+	if p.Format != output.Text {
+		return p.Object(provenObject("checkpoint", c, key, true))
+	}
+	if err := p.Printf("the checkpoint is the ledger's\n"); err != nil {
+		return err
+	}
+	return tellProven(p, [][2]string{{"root", c.Root.String()}}, c, key, true)
+}

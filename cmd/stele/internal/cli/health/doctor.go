@@ -1,0 +1,164 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/claims"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func DoctorCommand(c *session.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Check what the command line needs, and say what to do",
+		Args:  cobra.NoArgs,
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), 30*time.Second)
+		defer cancel()
+		return examine(ctx, c)
+	}
+	return cmd
+}
+
+// finding is a check's result: what was found, or what to do.
+type finding struct {
+	Check string `json:"check"`
+	OK    bool   `json:"ok"`
+	Found string `json:"found,omitempty"`
+	Try   string `json:"try,omitempty"`
+}
+
+// errSkipped marks a check that cannot be made because one before it failed.
+var errSkipped = errors.New("not checked: a check before it failed")
+
+// patient is what the checks look at and leave to the ones after them.
+type patient struct {
+	cli      *session.Flags
+	settings contexts.Settings
+	claims   *claims.Claims
+	session  *session.Session
+	status   *stelev1.GetStatusResponse
+}
+
+// check says what it found, or an error and what to try.
+type check struct {
+	name string
+	run  func(context.Context, *patient) (found, try string, err error)
+}
+
+func examine(ctx context.Context, c *session.Flags) error {
+	p := &patient{cli: c}
+	defer func() {
+		if p.session != nil {
+			p.session.Conn.Close()
+		}
+	}()
+	out, failed := c.Printer(), false
+	for _, ch := range []check{
+		{"context", checkContext}, {"token", checkToken}, {"token file", checkTokenFile}, {"address", checkAddress},
+		{"gateway", checkGateway}, {"tenant", checkTenant}, {"clock", checkClock}, {"replica", checkReplica}, {"writes", checkWrites},
+		{"sinks", checkSinks},
+	} {
+		found, try, err := ch.run(ctx, p)
+		f := finding{ch.name, err == nil, found, try}
+		if err != nil {
+			failed, f.Found = true, failure.Message(err)
+		}
+		if err := f.print(out); err != nil {
+			return err
+		}
+	}
+	if failed {
+		return failure.Exit(failure.Other)
+	}
+	return nil
+}
+
+func (f finding) print(out *output.Printer) error {
+	if out.Format != output.Text {
+		return out.Object(f)
+	}
+	mark := output.Good.Render("ok  ")
+	if !f.OK {
+		mark = output.Bad.Render("FAIL")
+	}
+	if err := out.Printf("%s  %-10s  %s\n", mark, f.Check, f.Found); err != nil || f.Try == "" {
+		return err
+	}
+	return out.Printf("      try: %s\n", f.Try)
+}
+
+func checkContext(_ context.Context, p *patient) (string, string, error) {
+	var err error
+	if p.settings, err = contexts.Resolve(p.cli.Choice); err != nil {
+		return "", "mend the file, or choose another context with --context", err
+	}
+	switch {
+	case p.settings.Context != "":
+		return fmt.Sprintf("%s in %s", p.settings.Context, p.settings.Path), "", nil
+	case p.settings.Address != "":
+		return "none; flags and the environment say where to go", "", nil
+	}
+	return "", "stele up, which writes one, or --address HOST:PORT", fmt.Errorf("there is none in %s", p.settings.Path)
+}
+
+func checkToken(_ context.Context, p *patient) (string, string, error) {
+	token, err := p.settings.ReadToken()
+	if err == nil && token == "" {
+		err = fmt.Errorf("there is none")
+	}
+	if err != nil {
+		return "", "--token-file FILE, or a token in $STELE_TOKEN; stele up makes one for this machine", err
+	}
+	cl, err := claims.Read(token)
+	if err != nil {
+		return "", "another token", err
+	}
+	p.claims = &cl
+	found := "of " + output.Plain(cl.Subject)
+	switch {
+	case cl.Expires.IsZero():
+		return found, "", nil
+	case time.Now().After(cl.Expires):
+		return "", "a new token; stele up renews this machine's", fmt.Errorf("it has expired at %s", cl.Expires.UTC().Format(time.RFC3339))
+	}
+	return fmt.Sprintf("%s, until %s", found, cl.Expires.UTC().Format(time.RFC3339)), "", nil
+}
+
+func checkTokenFile(_ context.Context, p *patient) (string, string, error) {
+	if p.settings.TokenFile == "" {
+		return "none is used", "", nil
+	}
+	info, err := os.Stat(p.settings.TokenFile)
+	if err != nil {
+		return "", "--token-file FILE", err
+	}
+	if others := info.Mode().Perm() & 0o077; others != 0 {
+		return "", "chmod 600 " + output.ShellQuote(p.settings.TokenFile), fmt.Errorf("others may read or change it: mode %04o", info.Mode().Perm())
+	}
+	return p.settings.TokenFile, "", nil
+}
+
+func checkAddress(ctx context.Context, p *patient) (string, string, error) {
+	if p.settings.Address == "" {
+		return "", "--address HOST:PORT", fmt.Errorf("there is none")
+	}
+	dialer := net.Dialer{Timeout: 5 * time.Second}
+	conn, err := dialer.DialContext(ctx, "tcp", p.settings.Address)
+	if err != nil {
+		return "", "start the gateway (stele up), or another --address", err
+	}
+	conn.Close()
+	return p.settings.Address + " answers", "", nil
+}

@@ -1,0 +1,148 @@
+package health
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// The checks of doctor that ask the gateway.
+
+func checkGateway(ctx context.Context, p *patient) (string, string, error) {
+	var err error
+	if p.session, err = p.cli.Connect(); err != nil {
+		return "", "", errSkipped
+	}
+	if p.status, err = p.session.Ledger.GetStatus(p.session.ActFor(ctx), &stelev1.GetStatusRequest{}); err != nil {
+		return "", "the address of the gRPC listener, and a token that the gateway trusts", err
+	}
+	return fmt.Sprintf("version %s knows you as %s", p.status.Version, render.Principal(p.status.Principal)), "", nil
+}
+
+func checkTenant(ctx context.Context, p *patient) (string, string, error) {
+	if p.status == nil {
+		return "", "", errSkipped
+	}
+	tenant := p.status.Principal.GetTenant()
+	if tenant == "" {
+		return "", "-t TENANT, $STELE_TENANT, or a tenant in the context", errors.New("none is chosen")
+	}
+	head, err := p.session.Ledger.GetHead(p.session.ActFor(ctx), &stelev1.GetHeadRequest{})
+	if err != nil {
+		return "", "a tenant that you may read", err
+	}
+	return headLine(tenant, head), "", nil
+}
+
+// checkClock compares this machine's clock with the times that the gateway and
+// the token's issuer have written.
+func checkClock(_ context.Context, p *patient) (string, string, error) {
+	const tolerance = 5 * time.Second
+	const try = "set the clocks by NTP"
+	if p.status == nil {
+		return "", "", errSkipped
+	}
+	now := time.Now()
+	times := []time.Time{p.status.Started.AsTime()}
+	if p.claims != nil {
+		times = append(times, p.claims.Issued)
+	}
+	for _, t := range times {
+		if ahead := t.Sub(now); ahead > tolerance {
+			return "", try, fmt.Errorf("this machine's is at least %s behind the gateway's", ahead.Round(time.Second))
+		}
+	}
+	if p.claims != nil && !p.claims.Expires.IsZero() && now.After(p.claims.Expires) {
+		return "", try, errors.New("the gateway takes a token that has expired by this machine's")
+	}
+	return "no skew to be seen", "", nil
+}
+
+func checkReplica(_ context.Context, p *patient) (string, string, error) {
+	const tooOld = 10 * time.Second
+	if p.status == nil {
+		return "", "", errSkipped
+	}
+	if p.status.Stopped != "" {
+		return "", "stele status, and an operator's decision", fmt.Errorf("it follows the journal no longer: %s", p.status.Stopped)
+	}
+	j := p.status.Journal
+	switch age := j.GetAge().AsDuration(); {
+	case j.GetAge() == nil:
+		return "", "stele status, until it has caught up", errors.New("it has not caught up with the journal yet")
+	case age > tooOld:
+		return "", "the gateway's connection to the journal", fmt.Errorf("it was last known to be current %s ago", age.Round(time.Second))
+	default:
+		return fmt.Sprintf("current %s ago", age.Round(time.Millisecond)), "", nil
+	}
+}
+
+func checkWrites(_ context.Context, p *patient) (string, string, error) {
+	switch {
+	case p.status == nil:
+		return "", "", errSkipped
+	case p.status.ReadOnly != "":
+		return "", "stele status", fmt.Errorf("they are refused: %s", p.status.ReadOnly)
+	}
+	return "taken", "", nil
+}
+
+// checkSinks finds what keeps a sink from having what it should. What to try is
+// for the first of them.
+func checkSinks(ctx context.Context, p *patient) (found, try string, err error) {
+	const late = time.Minute
+	if p.status == nil {
+		return "", "", errSkipped
+	}
+	resp, err := p.session.Sinks.ListSinks(p.session.ActFor(ctx), &stelev1.ListSinksRequest{})
+	if err != nil {
+		return "", "the gateway's way to the journal", err
+	}
+	var names, wrong []string
+	warnings := ""
+	note := func(what, remedy string) {
+		wrong = append(wrong, what)
+		try = cmp.Or(try, remedy)
+	}
+	for _, st := range resp.Sinks {
+		names = append(names, st.Name)
+		if st.Owner == "" {
+			note(fmt.Sprintf("no process writes to %s", st.Name), "stele serve --roles=projector, or its log")
+		}
+		if st.Stopped != "" {
+			note(fmt.Sprintf("%s has stopped: %s", st.Name, output.Plain(st.Stopped)), fmt.Sprintf("stele sinks drift %s, and then stele sinks adopt or stele sinks repair", st.Name))
+		}
+		if st.Parked > 0 {
+			note(fmt.Sprintf("%s has parked %s", st.Name, output.Count(int(st.Parked), "key")), "stele sinks parked "+st.Name)
+		}
+		if st.Drifted > 0 {
+			note(fmt.Sprintf("%s has %s that drifted", st.Name, output.Count(int(st.Drifted), "item")), "stele sinks drift "+st.Name)
+		}
+		if st.FailingSince != nil {
+			note(fmt.Sprintf("%s has failed since %s: %s", st.Name, render.Clock(st.FailingSince), cmp.Or(output.Plain(st.Failing), "operators see why")), "stele sinks")
+		}
+		if st.Uncompared > 0 {
+			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, output.Count(int(st.Uncompared), "place")), "stele sinks drift "+st.Name)
+		}
+		for _, w := range st.Warnings {
+			warnings += fmt.Sprintf("; warning of %s: %s", st.Name, output.Plain(w))
+		}
+		if lag := st.Lag.AsDuration(); lag > late {
+			note(fmt.Sprintf("%s is %s and %s behind", st.Name, output.Count(int(st.LagRevisions), "revision"), lag.Round(time.Second)), "stele sinks")
+		}
+	}
+	switch {
+	case len(wrong) > 0:
+		return "", try, errors.New(strings.Join(wrong, "; "))
+	case len(names) == 0:
+		return "the routes name none", "", nil
+	}
+	return strings.Join(names, ", ") + ": nothing is late, parked or drifted" + warnings, "", nil
+}

@@ -1,0 +1,142 @@
+// Package health has the commands that check a gateway: status, doctor and ready.
+package health
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+func StatusCommand(c *session.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Tell how the gateway is, and who you are there",
+		Args:  cobra.NoArgs,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, _ []string) error {
+		st, err := s.Ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
+		if err != nil {
+			return err
+		}
+		if s.Format != output.Text {
+			data, err := protojson.MarshalOptions{UseProtoNames: true, EmitUnpopulated: true}.Marshal(st)
+			if err != nil {
+				return err
+			}
+			return s.Object(json.RawMessage(data))
+		}
+		var head *stelev1.GetHeadResponse
+		if st.Principal.GetTenant() != "" {
+			if head, err = s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{}); err != nil {
+				return err
+			}
+		}
+		return printStatus(s, st, head)
+	})
+	return cmd
+}
+
+func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev1.GetHeadResponse) error {
+	rows := [][2]string{
+		{"gateway", fmt.Sprintf("%s, version %s, %s", s.Settings.Address, st.Version, strings.Join(st.Roles, " and "))},
+		{"epoch", hex.EncodeToString(st.Epoch)},
+		{"started", render.Clock(st.Started)},
+		{"tenants", fmt.Sprint(st.Tenants)},
+		{"journal", journalLine(st.Journal)},
+		{"you", render.Principal(st.Principal)},
+	}
+	if st.MemoryUsed > 0 {
+		rows = append(rows, [2]string{"memory", memoryLine(st)})
+	}
+	if head != nil {
+		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
+		if start := head.HistoryStart; start != nil {
+			rows = append(rows, [2]string{"history", fmt.Sprintf("since @%d of %s", start.Revision, render.Clock(start.Time))})
+		}
+	}
+	if st.Unrouted > 0 {
+		rows = append(rows, [2]string{"unrouted", unrouted(st)})
+	}
+	if st.Stopped != "" {
+		rows = append(rows, [2]string{"stopped", output.Bad.Render(output.Plain(st.Stopped))})
+	}
+	if st.ReadOnly != "" {
+		rows = append(rows, [2]string{"read-only", output.Bad.Render(output.Plain(st.ReadOnly))})
+	}
+	for _, row := range rows {
+		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-9s", row[0])), row[1]); err != nil {
+			return err
+		}
+	}
+	return printUpstreams(s, st.Upstreams)
+}
+
+// printUpstreams shows what an edge replicates from.
+func printUpstreams(s *session.Session, all []*stelev1.UpstreamStatus) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if err := s.Printf("\n"); err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, u := range all {
+		state := "standby"
+		switch {
+		case u.Following:
+			state = "following"
+		case u.Error != "":
+			state = output.Plain(u.Error)
+		}
+		verified := "never"
+		if u.Verified != nil {
+			verified = fmt.Sprintf("%s at %s", render.Clock(u.Verified), output.Count(int(u.VerifiedSize), "commit"))
+		}
+		rows = append(rows, []string{u.Address, verified, output.Plain(strings.Join(u.Path, " > ")), state})
+	}
+	return s.Table([]string{"UPSTREAM", "VERIFIED", "PATH", "STATE"}, rows, -1)
+}
+
+// journalLine says how far the gateway has followed the journal.
+func journalLine(j *stelev1.JournalStatus) string {
+	if j.GetAge() == nil {
+		return fmt.Sprintf("at position %d of %d, catching up", j.GetPosition(), j.GetLastSequence())
+	}
+	return fmt.Sprintf("at position %d of %d, current %s ago", j.Position, j.LastSequence, j.Age.AsDuration().Round(time.Millisecond))
+}
+
+// memoryLine shows the memory that the gateway uses, and its limit.
+func memoryLine(st *stelev1.GetStatusResponse) string {
+	used := memory.Format(int64(st.MemoryUsed))
+	if st.MemoryLimit == 0 {
+		return used + ", without a limit"
+	}
+	return used + " of " + memory.Format(int64(st.MemoryLimit))
+}
+
+// unrouted tells of keys that go to no sink.
+func unrouted(st *stelev1.GetStatusResponse) string {
+	what := output.Count(int(st.Unrouted), "key") + " without a route"
+	if len(st.UnroutedKeys) > 0 {
+		what += ", e.g. " + strings.Join(st.UnroutedKeys, " ")
+	}
+	return what
+}
+
+func headLine(tenant string, head *stelev1.GetHeadResponse) string {
+	if len(head.Id) == 0 {
+		return tenant + " has no commit yet"
+	}
+	return fmt.Sprintf("%s  %s  %s", render.Revision(fmt.Sprintf("%s@%d", tenant, head.Snapshot.GetHead())), render.Clock(head.Time), hex.EncodeToString(head.Id[:8]))
+}

@@ -1,0 +1,109 @@
+package history
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func RevertCommand(c *session.Flags) *cobra.Command {
+	var message string
+	var dryRun, allowInvalid bool
+	cmd := &cobra.Command{
+		Use:   "revert REV...",
+		Short: "Take single commits back by a new one",
+		Long: `Take single commits back, all together, by a new commit that gives their keys the
+values that they had before. It is refused, with the keys and the commits, where a
+later commit that is not taken back has changed one of their keys.`,
+		Example: `  stele revert @42
+  stele revert @40 @42 --dry-run`,
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		req := &stelev1.RevertRequest{Message: message, DryRun: dryRun, AllowInvalid: allowInvalid}
+		for _, arg := range args {
+			at, err := s.At(ctx, arg)
+			switch {
+			case err != nil:
+				return err
+			case at.GetTime() != nil || at == nil:
+				return failure.Usagef("revert takes revisions, e.g. @42; %q is none", arg)
+			case at.GetRevision() == 0:
+				return errNoCommit
+			}
+			req.Revisions = append(req.Revisions, at.GetRevision())
+		}
+		if dryRun {
+			return previewRevert(ctx, s, req)
+		}
+		return revert(ctx, s, cmd, req)
+	})
+	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().BoolVar(&allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; show what would change")
+	return cmd
+}
+
+func revert(ctx context.Context, s *session.Session, cmd *cobra.Command, req *stelev1.RevertRequest) error {
+	var err error
+	if req.RequestId, err = session.NewRequestID(); err != nil {
+		return err
+	}
+	resp, err := session.RetryUnknown(ctx, func() (*stelev1.RevertResponse, error) { return s.Ledger.Revert(ctx, req) })
+	if err != nil {
+		return seeLog(err)
+	}
+	if resp.Commit == nil {
+		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
+	}
+	return s.PrintCommitted(cmd, resp.Commit, render.Tally(int(resp.Sets), int(resp.Deletes)))
+}
+
+func previewRevert(ctx context.Context, s *session.Session, req *stelev1.RevertRequest) error {
+	resp, err := s.Ledger.Revert(ctx, req)
+	if err != nil {
+		return err
+	}
+	if len(resp.Changes) == 0 {
+		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
+	}
+	if err := printChanges(ctx, s, resp.Head, resp.Changes); err != nil || s.Format != "text" {
+		return err
+	}
+	return s.Printf("dry run at %s: %s\n", render.Revision(s.Name(resp.Head)), render.Tally(int(resp.Sets), int(resp.Deletes)))
+}
+
+// printChanges shows changes that may be made to the state at head.
+func printChanges(ctx context.Context, s *session.Session, head uint64, changes []*stelev1.Change) error {
+	keys := make([]string, len(changes))
+	for i, ch := range changes {
+		keys[i] = ch.Key
+	}
+	now, err := s.EntriesOf(ctx, keys, ledger.Revision(head))
+	if err != nil {
+		return err
+	}
+	for _, ch := range changes {
+		is := now[ch.Key]
+		d := &stelev1.KeyDiff{Key: ch.Key, FromValue: is.GetValue(), FromRevision: is.GetRevision(), ToValue: ch.Value}
+		if err := render.WriteDiff(s.Printer, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// seeLog tells what to do where a gateway that went away left the outcome of a
+// rollback or revert unknown.
+func seeLog(err error) error {
+	if session.OutcomeUnknown(err) {
+		return failure.Try(err, "stele log -n 3, to see whether it was written, and if not, the same again")
+	}
+	return err
+}

@@ -1,0 +1,169 @@
+package history
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/moment"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// rollbackFlags say what to roll back, and for whom.
+type rollbackFlags struct {
+	to, message string
+	dryRun, yes bool
+	// allowInvalid restores schemas that live values break.
+	allowInvalid bool
+	tenants      []string
+	allTenants   bool
+}
+
+// bulk says whether it is for many tenants.
+func (r *rollbackFlags) bulk() bool { return len(r.tenants) > 0 || r.allTenants }
+
+func RollbackCommand(c *session.Flags) *cobra.Command {
+	var r rollbackFlags
+	cmd := &cobra.Command{
+		Use:   "rollback --to REV|TIME [PREFIX]",
+		Short: "Make the settings what they were, by a new commit",
+		Long: `Make the settings, or those whose keys begin with a prefix, what they were at an
+earlier moment, by a new commit. First it shows what would change, and asks. It is
+refused, with what changed meanwhile, where somebody has written since.
+
+With --tenants or --all-tenants an operator does the same for many tenants, with one
+commit each. All are looked at first; then it asks once. Those that fail do not
+keep the others from being rolled back, and make the exit code 4.`,
+		Example: `  stele rollback --to @2h tenantconfig/checkout/
+  stele rollback --to @42 --yes -m "the release is taken back"
+  stele rollback --to @2025-03-04T08:00Z --all-tenants --dry-run tenantconfig/flags/`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case r.to == "" || len(args) > 1:
+				return fmt.Errorf("rollback takes --to REV or TIME and at most one prefix")
+			case cmd.Flags().Changed("tenants") && len(r.tenants) == 0:
+				return fmt.Errorf("--tenants names no tenant")
+			case len(r.tenants) > 0 && r.allTenants:
+				return fmt.Errorf("roll back either --tenants or --all-tenants")
+			case r.bulk() && c.Choice.Tenant != "":
+				return fmt.Errorf("--tenant is for one tenant: leave it out beside --tenants and --all-tenants")
+			}
+			return nil
+		},
+		ValidArgsFunction: c.CompleteKey,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		to, err := session.ParseMoment(r.to)
+		if err != nil {
+			return err
+		}
+		if !r.dryRun && !r.yes && !s.CanAsk() {
+			return failure.Try(failure.Usagef("there is nobody to ask whether to roll back"), "--dry-run, to see what would change, or --yes")
+		}
+		req := &stelev1.RollbackRequest{Prefix: session.FirstArg(args), Message: r.message, AllowInvalid: r.allowInvalid}
+		if r.bulk() {
+			// The session's context may act for a tenant.
+			return rollbackMany(cmd.Context(), s, cmd, &r, to, req)
+		}
+		return rollback(ctx, s, cmd, &r, to, req)
+	})
+	flags := cmd.Flags()
+	flags.StringVar(&r.to, "to", "", "revision or time to go back to")
+	flags.StringVarP(&r.message, "message", "m", "", "why, for whoever reads the history")
+	flags.BoolVar(&r.dryRun, "dry-run", false, "write nothing; show what would change")
+	flags.BoolVar(&r.allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
+	flags.BoolVar(&r.yes, "yes", false, "do not ask")
+	flags.StringSliceVar(&r.tenants, "tenants", nil, "tenants to roll back, e.g. acme,globex")
+	flags.BoolVar(&r.allTenants, "all-tenants", false, "roll back every tenant")
+	return cmd
+}
+
+func rollback(ctx context.Context, s *session.Session, cmd *cobra.Command, r *rollbackFlags, to moment.Moment, req *stelev1.RollbackRequest) error {
+	plan, err := planRollback(ctx, s, to, req)
+	if err != nil {
+		return err
+	}
+	if plan.idle() {
+		where := ""
+		if req.Prefix != "" {
+			where = " under " + req.Prefix
+		}
+		return render.Nothing(s.Printer, fmt.Sprintf("%s and %s do not differ%s: there is nothing to roll back", s.Name(plan.head), s.Name(plan.to), where))
+	}
+	if s.Format == "text" || r.dryRun {
+		if err := previewRollback(ctx, s, plan); err != nil {
+			return err
+		}
+	}
+	if r.dryRun {
+		return nil
+	}
+	if yes, err := session.Confirmed(ctx, r.yes, "Roll back?"); !yes {
+		return err
+	}
+	resp, err := rollBack(ctx, s, plan)
+	if status.Code(err) == codes.FailedPrecondition {
+		return failure.Try(err, "the same again, to see what it would change now")
+	}
+	if err != nil {
+		return seeLog(err)
+	}
+	if resp.Commit == nil {
+		return render.Nothing(s.Printer, "there is nothing left to roll back")
+	}
+	return s.PrintCommitted(cmd, resp.Commit, render.Tally(int(resp.Sets), int(resp.Deletes)))
+}
+
+// rollbackPlan is what a rollback would do to a tenant.
+type rollbackPlan struct {
+	req *stelev1.RollbackRequest
+	// to is the revision to go back to, head the one to go back from.
+	to, head      uint64
+	sets, deletes int
+}
+
+func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
+
+// planRollback asks what the rollback would do; req is not changed.
+func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req *stelev1.RollbackRequest) (*rollbackPlan, error) {
+	at, err := s.Resolve(ctx, to)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := s.Ledger.Rollback(ctx, &stelev1.RollbackRequest{To: at, Prefix: req.Prefix, Message: req.Message, AllowInvalid: req.AllowInvalid, DryRun: true})
+	if err != nil {
+		return nil, err
+	}
+	id, err := session.NewRequestID()
+	if err != nil {
+		return nil, err
+	}
+	return &rollbackPlan{
+		req: &stelev1.RollbackRequest{
+			To: session.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
+			ExpectedHead: &resp.Head, RequestId: id, AllowInvalid: req.AllowInvalid,
+		},
+		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
+	}, nil
+}
+
+// previewRollback shows what would change, from what is to what was.
+func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) error {
+	req := &stelev1.DiffRequest{From: p.req.To, To: session.AtRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
+	_, err := eachDiff(ctx, s, req, func(d *stelev1.KeyDiff) error { return render.WriteDiff(s.Printer, render.Backwards(d)) })
+	if err != nil || s.Format != "text" {
+		return err
+	}
+	return s.Printf("%s back to %s: %s\n", render.Revision(s.Name(p.head)), render.Revision(s.Name(p.to)), render.Tally(p.sets, p.deletes))
+}
+
+// rollBack does what was planned, unless the head has moved.
+func rollBack(ctx context.Context, s *session.Session, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
+	return session.RetryUnknown(ctx, func() (*stelev1.RollbackResponse, error) { return s.Ledger.Rollback(ctx, p.req) })
+}

@@ -1,0 +1,237 @@
+// Package importcmd has the command import: files of commits, and other configuration
+// stores.
+package importcmd
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/schollz/progressbar/v3"
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/changelog"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/importer"
+	"github.com/stelehq/stele/cmd/stele/internal/input"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func ImportCommand(c *session.Flags) *cobra.Command {
+	var o importOptions
+	cmd := &cobra.Command{
+		Use:   "import FILE | --from KIND SOURCE",
+		Short: "Import a history or an export; also from etcd, Consul, Parameter Store, git",
+		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
+input), with each change set's time and author. It requires the admin role. The output
+of "stele log --reverse -n 0 -o json" is such a log. The output of "stele export" is
+imported as your own change of now.
+
+Interrupted or stopped by a bad line, it can be run again: nothing is written
+twice. -t restricts it to one tenant's lines. docs/changelog-format.md describes
+the format.
+
+With --from it reads what is kept elsewhere (docs/migrate.md goes through each):
+
+  etcd            endpoints; every revision that is not compacted becomes a commit
+  consul          what "consul kv export" has printed, or an agent's http://...
+  parameterstore  a path; every version of every parameter below it
+  git             a repository; every commit that changed a YAML or JSON file
+
+Names that begin with --prefix get --into in its place; {tenant} in the prefix
+takes the tenant from the name, otherwise -t says whose it is. All is read first:
+what the ledger would not take is listed, and then nothing is written.`,
+		Example: `  stele import settings.jsonl.gz
+  stele export > acme.jsonl && stele -t acme2 import acme.jsonl
+  stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --into tenantconfig/ --dry-run
+  stele import --from consul kv.json --prefix 'config/{tenant}/' --into tenantconfig/
+  stele import --from parameterstore / --prefix '/{tenant}/prod/' --into paramconfig/
+  stele -t acme import --from git ../settings --prefix config/ --into tenantconfig/ --flatten`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := o.check(cmd.Flags()); err != nil {
+			return err
+		}
+		s, err := c.Connect()
+		if err != nil {
+			return err
+		}
+		defer s.Conn.Close()
+		if o.from == "" {
+			return importFile(cmd.Context(), s, args[0])
+		}
+		return importFrom(cmd.Context(), s, o, args[0])
+	}
+	o.addFlags(cmd)
+	return cmd
+}
+
+func importFile(ctx context.Context, s *session.Session, name string) error {
+	file, size, err := input.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	log, err := changelog.NewReader(file, s.Tenant)
+	if err != nil {
+		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
+	}
+	return importLog(ctx, s, log, size, nil, func(at *importer.LineError) error {
+		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
+		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
+	})
+}
+
+// importLog writes the lines, and reports what it has written. The size is how much
+// there is to read, -1 if that is not known. Once all is written, compare, if there is
+// one, compares the ledger with the source. A line that is to blame is reported by bad.
+func importLog(ctx context.Context, s *session.Session, log importer.Log, size int64, compare func(context.Context) (map[ledger.Tenant]*agreement, error), bad func(*importer.LineError) error) error {
+	own := s.TokenTenant()
+	cfg := importer.Config{Client: s.Ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
+		if t == own {
+			return ctx
+		}
+		return conn.AsTenant(ctx, t)
+	}}
+	if s.Settings.TenantChosen {
+		cfg.Only = s.Tenant
+	}
+	cfg.Present = (*imported)(s).present
+	bar := newProgress(size)
+	cfg.Acknowledged = bar.acknowledged
+	started := time.Now()
+	tallies, err := importer.Run(ctx, cfg, log)
+	bar.close()
+	var agreements map[ledger.Tenant]*agreement
+	if err == nil && compare != nil {
+		agreements, err = compare(ctx)
+	}
+	if tellErr := tellImport(s, tallies, agreements, time.Since(started)); tellErr != nil {
+		return tellErr
+	}
+	var at *importer.LineError
+	switch {
+	case err == nil:
+		return disagreement(agreements)
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "interrupted: run it again to go on from here; nothing is written twice")
+	case errors.As(err, &at):
+		return bad(at)
+	}
+	return err
+}
+
+// present reports whether the tenant has the very commit that the line is of.
+func (i *imported) present(ctx context.Context, l *changelog.Line) (bool, error) {
+	resp, err := i.Ledger.GetCommit(i.as(ctx, l.Tenant), &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: uint64(l.Revision)}})
+	switch status.Code(err) {
+	case codes.OK:
+		return hex.EncodeToString(resp.Info.Id) == l.ID, nil
+	case codes.OutOfRange, codes.NotFound:
+		return false, nil
+	}
+	return false, err
+}
+
+// blame is the failure of a line at a place, with the exit code of what the gateway
+// said, or that of an invalid value where the line cannot even be read.
+func blame(place string, at *importer.LineError) error {
+	code := failure.Code(at.Err)
+	if code == failure.Other {
+		code = failure.Invalid
+	}
+	if session.OutcomeUnknown(at.Err) {
+		code = failure.Other
+	}
+	lines := failure.Lines(at.Err)
+	err := fmt.Errorf("%s: %s", place, lines[0])
+	for _, more := range lines[1:] {
+		err = fmt.Errorf("%w\n%s", err, more)
+	}
+	return failure.With(code, err)
+}
+
+// tellImport prints what was imported, a tenant a line.
+func tellImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
+	if s.Format != "text" {
+		for t := range agreements { // also of tenants of which nothing was to be written
+			if !slices.ContainsFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t }) {
+				tallies = append(tallies, importer.Tally{Tenant: t})
+			}
+		}
+		slices.SortFunc(tallies, func(a, b importer.Tally) int { return cmp.Compare(a.Tenant, b.Tenant) })
+		for _, t := range tallies {
+			if err := s.Object(struct {
+				Tenant  ledger.Tenant   `json:"tenant"`
+				Head    ledger.Revision `json:"revision,omitempty"`
+				Written int             `json:"written"`
+				Present int             `json:"present"`
+				Moved   int             `json:"moved"`
+				*agreement
+			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved, agreements[t.Tenant]}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	tellAgreements(agreements)
+	rows, total, moved := [][]string(nil), 0, 0
+	for _, t := range tallies {
+		rows = append(rows, []string{render.Revision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})
+		total += t.Written + t.Present
+		moved += t.Moved
+	}
+	if len(rows) > 0 {
+		if err := s.Table([]string{"REVISION", "WRITTEN", "ALREADY THERE"}, rows, -1); err != nil {
+			return err
+		}
+	}
+	if moved > 0 {
+		if err := s.Printf("%d have another time than in the source\n", moved); err != nil {
+			return err
+		}
+	}
+	if total == 0 {
+		return s.Printf("nothing to import\n")
+	}
+	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())
+}
+
+// progress draws a bar on a terminal, and nothing elsewhere.
+type progress struct {
+	bar     *progressbar.ProgressBar
+	started time.Time
+	drawn   time.Time
+}
+
+func newProgress(size int64) *progress {
+	return &progress{bar: render.NewBar(size, progressbar.OptionShowBytes(true)), started: time.Now()}
+}
+
+func (p *progress) acknowledged(changeSets int, offset int64) {
+	const often = 100 * time.Millisecond
+	if p.bar == nil || time.Since(p.drawn) < often {
+		return
+	}
+	p.drawn = time.Now()
+	p.bar.Describe(fmt.Sprintf("%d change sets, %.0f/s", changeSets, float64(changeSets)/time.Since(p.started).Seconds()))
+	// A bar that cannot be drawn is no reason to stop.
+	_ = p.bar.Set64(offset)
+}
+
+func (p *progress) close() {
+	if p.bar != nil {
+		_ = p.bar.Clear()
+	}
+}

@@ -1,0 +1,187 @@
+package importcmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+)
+
+// plan is what an import would write.
+type plan struct {
+	*session.Session
+	tenants map[ledger.Tenant]*planned
+	// misfits are the first that do not fit, of so many.
+	misfits []*misfit
+	byFault map[string]*misfit
+	unfits  int
+	kept    int
+	taken   int // items that the mapping has taken
+	notes   map[migrate.NoteKind][]migrate.Note
+}
+
+// misfit is a name that does not fit, for one reason, in one or more steps.
+type misfit struct {
+	migrate.Unfit
+	steps int
+}
+
+// planned is what of it is one tenant's.
+type planned struct {
+	Tenant     ledger.Tenant `json:"tenant"`
+	ChangeSets int           `json:"change_sets"`
+	Set        int           `json:"set"`
+	Deleted    int           `json:"deleted"`
+}
+
+// mostMisfits are told one by one.
+const mostMisfits = 50
+
+func (p *plan) unfit(u migrate.Unfit) {
+	fault := u.Name + "\x00" + u.Err.Error()
+	if known := p.byFault[fault]; known != nil {
+		known.steps++
+		return
+	}
+	if p.byFault == nil {
+		p.byFault = make(map[string]*misfit)
+	}
+	m := &misfit{u, 1}
+	p.byFault[fault] = m
+	if p.unfits++; len(p.misfits) < mostMisfits {
+		p.misfits = append(p.misfits, m)
+	}
+}
+
+// note keeps the first note of each name and kind.
+func (p *plan) note(n migrate.Note) {
+	if p.notes == nil {
+		p.notes = make(map[migrate.NoteKind][]migrate.Note)
+	}
+	p.notes[n.Kind] = append(p.notes[n.Kind], n)
+}
+
+func (p *plan) keep(ledger.Tenant, ledger.Key) { p.kept++ }
+
+func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
+	lines := migrate.NewReader(ctx, cfg)
+	defer lines.Close()
+	for {
+		line, err := lines.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			p.taken = lines.Taken()
+			return nil
+		case err != nil:
+			return err
+		}
+		t := p.tenants[line.Tenant]
+		if t == nil {
+			t = &planned{Tenant: line.Tenant}
+			p.tenants[line.Tenant] = t
+		}
+		t.ChangeSets++
+		for _, c := range line.ChangeSet.Changes {
+			if c.Delete {
+				t.Deleted++
+			} else {
+				t.Set++
+			}
+		}
+	}
+}
+
+// tell says what does not fit, which is an error unless it is to be left out, and
+// with --dry-run what would be written.
+func (p *plan) tell(o importOptions) error {
+	for _, u := range p.misfits {
+		more := ""
+		if u.steps > 1 {
+			more = fmt.Sprintf(" (and %d later)", u.steps-1)
+		}
+		fmt.Fprintf(os.Stderr, "does not fit: %q at %s%s: %s\n", u.Name, u.Step, more, failure.Message(u.Err))
+	}
+	if more := p.unfits - len(p.misfits); more > 0 {
+		fmt.Fprintf(os.Stderr, "and %d more\n", more)
+	}
+	p.tellNotes(o)
+	if p.kept > 0 {
+		fmt.Fprintf(os.Stderr, "%d keys that begin with %q are not in the source and stay: --prune deletes them\n", p.kept, o.into)
+	}
+	if o.dryRun {
+		if err := p.print(); err != nil {
+			return err
+		}
+	}
+	if p.unfits == 0 || o.skipUnfit {
+		return nil
+	}
+	return failure.Try(failure.With(failure.Invalid, fmt.Errorf("nothing was imported: %d of the names and values do not fit", p.unfits)),
+		"correct them in the source, --rename 's/,/-/g' for names, or --skip-unfit to leave them out")
+}
+
+// tellNotes lists what is written in another way than the source has it.
+func (p *plan) tellNotes(o importOptions) {
+	for _, kind := range []struct {
+		kind         migrate.NoteKind
+		always       bool // not only with --dry-run
+		line, header string
+	}{
+		{migrate.NoteRenamed, false, "  %s becomes %s\n", "%s renamed:\n"},
+		{migrate.NoteBytes, true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
+		{migrate.NoteTime, true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
+	} {
+		notes := p.notes[kind.kind]
+		if len(notes) == 0 || !kind.always && !o.dryRun {
+			continue
+		}
+		what := "name"
+		switch kind.kind {
+		case migrate.NoteBytes:
+			what = "value"
+		case migrate.NoteTime:
+			what = "change"
+		}
+		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), what))
+		for _, n := range notes[:min(len(notes), mostMisfits)] {
+			subject := n.Name
+			if kind.kind == migrate.NoteTime {
+				subject = fmt.Sprintf("%s of %s", n.Step, n.Name)
+			}
+			fmt.Fprintf(os.Stderr, kind.line, subject, n.What)
+		}
+		if more := len(notes) - mostMisfits; more > 0 {
+			fmt.Fprintf(os.Stderr, "  and %d more\n", more)
+		}
+	}
+}
+
+func (p *plan) print() error {
+	var rows [][]string
+	for _, name := range slices.Sorted(maps.Keys(p.tenants)) {
+		t := p.tenants[name]
+		if p.Format != output.Text {
+			if err := p.Object(t); err != nil {
+				return err
+			}
+			continue
+		}
+		rows = append(rows, []string{string(t.Tenant), fmt.Sprint(t.ChangeSets), fmt.Sprint(t.Set), fmt.Sprint(t.Deleted)})
+	}
+	switch {
+	case p.Format != output.Text:
+		return nil
+	case len(rows) == 0:
+		return p.Printf("there is nothing to import\n")
+	}
+	return p.Table([]string{"TENANT", "CHANGE SETS", "SET", "DELETED"}, rows, -1)
+}

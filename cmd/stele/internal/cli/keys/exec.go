@@ -1,0 +1,172 @@
+package keys
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/environ"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/follow"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/secret"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/term"
+)
+
+func ExecCommand(c *session.Flags) *cobra.Command {
+	var restart, allowEmpty bool
+	cmd := &cobra.Command{
+		Use:   "exec PREFIX [--restart] -- CMD [ARG...]",
+		Short: "Run a command with settings as environment variables",
+		Long: `Run a command with the settings below PREFIX as environment variables: the rest of
+the key in upper case, with "_" for what a name cannot have. With --restart the
+command is stopped and started again when they change and have not changed again for
+half a second. Its exit code is returned. It is not run if no key below PREFIX is set,
+unless --allow-empty is given.
+
+Secrets are revealed to the command, which takes the right to do so (stele can
+reveal) and is recorded.`,
+		Example: `  stele exec tenantconfig/checkout --restart -- ./checkout --port 8080`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {
+				return fmt.Errorf("exec takes a prefix, \"--\" and a command")
+			}
+			return nil
+		},
+		ValidArgsFunction: c.CompleteKey,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		return exec(ctx, s, strings.TrimSuffix(args[0], "/"), args[1:], restart, allowEmpty)
+	})
+	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "run the command even if no key below PREFIX is set")
+	cmd.Flags().BoolVar(&restart, "restart", false, "start the command again when its settings change")
+	return cmd
+}
+
+func exec(ctx context.Context, s *session.Session, prefix string, argv []string, restart, allowEmpty bool) error {
+	// Signals are the command's: it ends when it wants to, and stele with it.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	signals, ours := make(chan os.Signal, 8), make(chan os.Signal, 1)
+	signal.Notify(ours, os.Interrupt, syscall.SIGQUIT)
+	defer signal.Stop(ours)
+	signal.Notify(signals, forwarded()...)
+	defer signal.Stop(signals)
+
+	below := prefix
+	if below != "" {
+		below += "/"
+	}
+	settings, rev, err := s.SettingsBelow(ctx, below, nil)
+	if err != nil {
+		return err
+	}
+	if len(settings) == 0 && !allowEmpty {
+		if err := s.Absent(ctx); err != nil {
+			return err
+		}
+		if _, err := s.Config.Get(ctx, &stelev1.GetRequest{Key: prefix}); err == nil {
+			return failure.With(failure.NotFound, fmt.Errorf("%s is a key, and no key below it is set: name a prefix of it", prefix))
+		}
+		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.Name(uint64(rev)))), "--allow-empty, to run the command without settings")
+	}
+	vars, err := environ.Variables(prefix, settings)
+	if err != nil {
+		return failure.With(failure.Invalid, err)
+	}
+	var changed chan []string
+	watched := make(chan error, 1)
+	if restart {
+		changed = make(chan []string)
+		go func() {
+			defer cancel()
+			watched <- watchVariables(ctx, s, prefix, below, settings, rev, changed)
+		}()
+	} else {
+		watched <- nil
+	}
+	code, err := environ.Run(ctx, argv, vars, changed, signals)
+	cancel()
+	if watchErr := <-watched; err != nil && watchErr != nil {
+		return watchErr
+	}
+	if err == nil && code != 0 {
+		return failure.Exit(code)
+	}
+	return err
+}
+
+// watchVariables sends the variables after each commit that changes settings.
+// Settings that cannot be variables are told, and the command keeps what it has.
+func watchVariables(ctx context.Context, s *session.Session, prefix, below string, settings map[ledger.Key]ledger.Value, rev ledger.Revision, changed chan<- []string) error {
+	return follow.Watch(ctx, follow.Config{
+		Client: s.Config, Prefixes: []string{below}, From: rev + 1, Lost: tellLost,
+		Commit: func(w *stelev1.WatchCommit) error {
+			for err := update(ctx, s, settings, w); err != nil; err = update(ctx, s, settings, w) {
+				if !session.OutcomeUnknown(err) {
+					return err
+				}
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			vars, err := environ.Variables(prefix, settings)
+			if err != nil {
+				fmt.Fprintf(os.Stderr, "%s: %v: the command keeps the settings it has\n", s.Name(w.Revision), err)
+				return nil
+			}
+			select {
+			case changed <- vars:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+	})
+}
+
+// update puts a commit's changes into settings. What is shown of a secret may also be
+// a string of someone's, so that is asked.
+func update(ctx context.Context, s *session.Session, settings map[ledger.Key]ledger.Value, w *stelev1.WatchCommit) error {
+	var masked, secrets []string
+	for _, ch := range w.Changes {
+		if ch.Delete {
+			delete(settings, ledger.Key(ch.Key))
+			continue
+		}
+		settings[ledger.Key(ch.Key)] = ledger.Value(ch.Value)
+		if ch.Value == string(secret.Mask) {
+			masked = append(masked, ch.Key)
+		}
+	}
+	rev := ledger.Revision(w.Revision)
+	entries, err := s.EntriesOf(ctx, masked, rev)
+	if err != nil {
+		return err
+	}
+	for _, k := range masked {
+		if entries[k].GetSecret() {
+			secrets = append(secrets, k)
+		}
+	}
+	return s.Reveal(ctx, settings, secrets, rev)
+}
+
+// forwarded are the signals that the command gets from us. On a terminal, Ctrl-C
+// and Ctrl-\ reach it without our help, and ours would be a second one.
+func forwarded() []os.Signal {
+	signals := []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
+	}
+	return signals
+}

@@ -1,0 +1,46 @@
+package keys
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func ExportCommand(c *session.Flags) *cobra.Command {
+	var at string
+	var reveal bool
+	cmd := &cobra.Command{
+		Use:   "export [PREFIX]",
+		Short: "Print every key with its value as it is stored",
+		Long: `Print every key under a prefix, sorted, as one JSON object per line (or as YAML
+documents with -o yaml): {"key":...,"revision":N,"value":...}. All of it is of one
+revision. "stele apply -f" and "stele import" read it. "***" stands for secrets, which
+are marked "secret":true; --reveal prints them.`,
+		Example: `  stele export > acme.jsonl
+  stele export tenantconfig/ --at @2025-03-04T08:00Z`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.CompleteKey,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		point, err := s.At(ctx, at)
+		if err != nil {
+			return err
+		}
+		out := bufio.NewWriterSize(os.Stdout, 1<<20)
+		s.Printer = output.NewPrinter(out, s.Format)
+		found, err := objects(ctx, s, &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000, Reveal: reveal})
+		if err == nil && !found {
+			err = s.NothingUnder(ctx, session.FirstArg(args))
+		}
+		return errors.Join(err, out.Flush())
+	})
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets themselves, which takes a right of its own and is recorded")
+	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
+	return cmd
+}

@@ -1,0 +1,78 @@
+package keys
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func ListCommand(c *session.Flags) *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:   "list [PREFIX]",
+		Short: "List keys and values",
+		Long: `List the keys under a prefix: "a/b" is the key a/b and all keys below it, "a/b/" only
+those below it, and "a/b*" all keys that begin with these characters. The exit code is
+3 if no key is set there.`,
+		Example: `  stele list tenantconfig/checkout/
+  stele list --at @2025-03-04T08:00Z`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: c.CompleteKey,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		point, err := s.At(ctx, at)
+		if err != nil {
+			return err
+		}
+		req := &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000}
+		if s.Format != "text" {
+			found, err := objects(ctx, s, req)
+			if err == nil && !found {
+				err = s.NothingUnder(ctx, req.Prefix)
+			}
+			return err
+		}
+		var all []*stelev1.Entry
+		err = s.Entries(ctx, req, func(es []*stelev1.Entry) error {
+			all = append(all, es...)
+			return nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case len(all) == 0:
+			return s.NothingUnder(ctx, req.Prefix)
+		}
+		return entryTable(s.Printer, all)
+	})
+	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
+	return cmd
+}
+
+// entryTable prints entries as a table.
+func entryTable(s *output.Printer, entries []*stelev1.Entry) error {
+	rows := make([][]string, len(entries))
+	for i, e := range entries {
+		rows[i] = []string{e.Key, render.Revision(ledger.Revision(e.Revision).String()), e.Value}
+	}
+	return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
+}
+
+// objects prints the entries for programs, and reports whether there are any.
+func objects(ctx context.Context, s *session.Session, req *stelev1.ListRequest) (found bool, err error) {
+	err = s.Entries(ctx, req, func(es []*stelev1.Entry) error {
+		for _, e := range es {
+			found = true
+			if err := s.Object(render.EntryObject(e)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
+}

@@ -1,0 +1,33 @@
+// Package cli is the command line: the root command, its global flags, and how errors
+// become messages and exit codes. The commands are in the folders below it, grouped by
+// noun; session connects them to a gateway.
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+)
+
+// Run runs the command line of this process and returns its exit code.
+func Run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the program at once.
+	context.AfterFunc(ctx, stop)
+
+	c := new(session.Flags)
+	cmd, err := RootCommand(c).ExecuteContextC(ctx)
+	if err != nil && !c.Started {
+		err = failure.Try(failure.With(failure.Usage, err), "%s --help", cmd.CommandPath())
+	}
+	for _, line := range failure.Lines(err) {
+		fmt.Fprintln(os.Stderr, line)
+	}
+	return failure.Code(err)
+}

@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// known gives commands the names that they have in other tools.
+func known(root *cobra.Command) {
+	for name, aliases := range map[string][]string{
+		"get":     {"cat"},
+		"list":    {"ls"},
+		"set":     {"put"},
+		"delete":  {"rm", "del", "unset"},
+		"log":     {"history"},
+		"tenants": {"namespaces"},
+	} {
+		of, _, err := root.Find([]string{name})
+		if err != nil {
+			panic(err) // the command is not there: a mistake in this program
+		}
+		of.Aliases = aliases
+	}
+}
+
+// elsewhere says what to use for names that have no command of their own.
+var elsewhere = map[string]string{
+	"mv":      "stele get KEY --raw | stele set NEW -, then stele delete KEY; or both in one change set, stele apply -f FILE",
+	"rename":  "stele get KEY --raw | stele set NEW -, then stele delete KEY; or both in one change set, stele apply -f FILE",
+	"cp":      "stele get KEY --raw | stele set NEW -",
+	"edit":    "stele get KEY --raw > FILE, edit FILE, stele set KEY @FILE; or the console",
+	"search":  "stele list PREFIX, or stele log --grep TEXT for messages of commits",
+	"find":    "stele list PREFIX",
+	"grep":    "stele export | grep TEXT, or stele log --grep TEXT for messages of commits",
+	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
+	"reset":   "stele rollback --to REV",
+	"restart": "stele exec PREFIX --restart -- CMD",
+	"context": "--context NAME, or $STELE_CONTEXT; the contexts are in $STELE_CONFIG",
+	"config":  "--context NAME, or $STELE_CONTEXT; the contexts are in $STELE_CONFIG",
+	"login":   "--token-file FILE, or $STELE_TOKEN",
+	"init":    "stele up",
+	"start":   "stele up",
+}
+
+// friendly has the errors of arguments say which argument is missing, and those of
+// unknown commands what to use.
+func friendly(root *cobra.Command) {
+	root.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return unknownCommand(cmd, args[0])
+	}
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+		switch check := cmd.Args; {
+		case cmd == root:
+		case cmd.HasSubCommands() && cmd.Run == nil && cmd.RunE == nil:
+			cmd.Args = func(cmd *cobra.Command, args []string) error {
+				if len(args) > 0 {
+					return unknownCommand(cmd, args[0])
+				}
+				return fmt.Errorf("%s takes a command: %s", cmd.CommandPath(), strings.Join(names(cmd), ", "))
+			}
+			cmd.RunE = func(*cobra.Command, []string) error { return nil } // else its Args are not checked
+		case check != nil:
+			cmd.Args = func(cmd *cobra.Command, args []string) error { return missing(cmd, args, check(cmd, args)) }
+		}
+	}
+	visit(root)
+}
+
+// unknownCommand is the error of a command that there is not.
+func unknownCommand(cmd *cobra.Command, name string) error {
+	err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), name)
+	if use, ok := elsewhere[name]; ok && !cmd.HasParent() {
+		return fmt.Errorf("%w; use %s", err, use)
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	if like := cmd.SuggestionsFor(name); len(like) > 0 {
+		return fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or "))
+	}
+	return err
+}
+
+func names(cmd *cobra.Command) []string {
+	var all []string
+	for _, sub := range cmd.Commands() {
+		if sub.IsAvailableCommand() {
+			all = append(all, sub.Name())
+		}
+	}
+	return all
+}
+
+// missing says which argument is missing, or that there are too many, in place of
+// cobra's count.
+func missing(cmd *cobra.Command, args []string, err error) error {
+	if err == nil || !strings.HasPrefix(err.Error(), "accepts ") && !strings.HasPrefix(err.Error(), "requires at least") {
+		return err
+	}
+	wants := slices.DeleteFunc(strings.Fields(cmd.Use)[1:], func(word string) bool {
+		return strings.HasPrefix(word, "[") || strings.HasPrefix(word, "-")
+	})
+	if len(args) < len(wants) {
+		return fmt.Errorf("%s is missing", strings.TrimRight(wants[len(args)], "."))
+	}
+	return fmt.Errorf("too many arguments: %s", strings.Join(args[min(len(args), len(wants)):], " "))
+}

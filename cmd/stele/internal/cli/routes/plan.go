@@ -1,0 +1,47 @@
+package routes
+
+import (
+	"fmt"
+
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// sinkPlanLine says what other routes mean for a sink; empty for nothing that matters.
+func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {
+	var line string
+	add := func(n uint64, what string) {
+		if n == 0 {
+			return
+		}
+		if line != "" {
+			line += ", "
+		}
+		line += fmt.Sprintf(what, grouped(n))
+	}
+	if p.Kind == "eventbridge" { // it holds nothing
+		return ""
+	}
+	add(p.Added, "%s added")
+	add(p.Rewritten, "%s written again")
+	switch {
+	case p.Removed:
+		add(p.Unrouted, "%s stay there: the sink itself is removed")
+	case prune:
+		add(p.Unrouted, "%s would be deleted")
+	default:
+		add(p.Unrouted, "%s no longer routed there and kept (--prune deletes them)")
+	}
+	if line == "" {
+		return ""
+	}
+	return fmt.Sprintf("items in %s: %s", p.Sink, line)
+}
+
+// grouped writes a number as 2,210.
+func grouped(n uint64) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}

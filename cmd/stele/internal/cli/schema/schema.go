@@ -1,0 +1,187 @@
+// Package schema has the commands for the schemas that values must match.
+package schema
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/schema"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func SchemaCommand(c *session.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "schema",
+		Short: "Say what values may be, by JSON Schemas",
+		Long: `A JSON Schema (2020-12) says what the value of a key, and of all keys below it, may
+be. It is the value of the key _schema/PREFIX, so it has a history and a way back like
+every setting; what would break it is refused. With -t _system it holds for every
+tenant. docs/schemas.md tells more.`,
+		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
+  stele schema test tenantconfig/checkout/timeout_ms 0
+  stele schema check`,
+	}
+	cmd.AddCommand(schemaSetCommand(c), schemaDeleteCommand(c), schemaGetCommand(c), schemaListCommand(c), schemaCheckCommand(c), schemaTestCommand(c))
+	return cmd
+}
+
+// schemaKey is the key that holds a prefix's schema.
+func schemaKey(prefix string) (ledger.Key, error) {
+	key, err := schema.KeyOf(ledger.Prefix(prefix))
+	if err != nil {
+		return "", failure.With(failure.Invalid, err)
+	}
+	return key, nil
+}
+
+func schemaGetCommand(c *session.Flags) *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:               "get PREFIX",
+		Short:             "Print a prefix's own schema",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: schemaPrefixes(c),
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		key, err := schemaKey(args[0])
+		if err != nil {
+			return err
+		}
+		point, err := s.At(ctx, at)
+		if err != nil {
+			return err
+		}
+		resp, err := s.Config.Get(ctx, &stelev1.GetRequest{Key: string(key), At: point})
+		if err != nil {
+			return err
+		}
+		if s.Format == output.Text {
+			return s.Printf("%s\n", resp.Entry.Value)
+		}
+		return s.Object(json.RawMessage([]byte(resp.Entry.Value)))
+	})
+	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
+	return cmd
+}
+
+func schemaListCommand(c *session.Flags) *cobra.Command {
+	var at string
+	cmd := &cobra.Command{
+		Use:   "list [PREFIX]",
+		Short: "List the schemas that hold for a tenant's keys",
+		Long: `List the schemas that hold for a tenant's keys, or for those that begin with a prefix:
+its own, and the platform's, which are those of _system.`,
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: schemaPrefixes(c),
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		point, err := s.At(ctx, at)
+		if err != nil {
+			return err
+		}
+		resp, err := stelev1.NewSchemasClient(s.Conn).ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: session.FirstArg(args), At: point})
+		if err != nil {
+			return err
+		}
+		var rows [][]string
+		for _, d := range resp.Schemas {
+			of := string(s.Tenant)
+			if d.Platform {
+				of = string(ledger.System)
+			}
+			if s.Format != output.Text {
+				if err := s.Object(schemaObject{d.Prefix, d.Revision, d.Platform, json.RawMessage(d.Document)}); err != nil {
+					return err
+				}
+				continue
+			}
+			rows = append(rows, []string{d.Prefix, render.Revision(of + ledger.Revision(d.Revision).String()), d.Document})
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		return s.Table([]string{"PREFIX", "SET BY", "SCHEMA"}, rows, 2)
+	})
+	cmd.Flags().StringVar(&at, "at", "", "revision or time to read; the platform's are those of now")
+	return cmd
+}
+
+// schemaObject is a schema, for programs.
+type schemaObject struct {
+	Prefix   string          `json:"prefix"`
+	Revision uint64          `json:"revision"`
+	Platform bool            `json:"platform,omitempty"`
+	Schema   json.RawMessage `json:"schema"`
+}
+
+func schemaSetCommand(c *session.Flags) *cobra.Command {
+	var w session.WriteFlags
+	var file string
+	cmd := &cobra.Command{
+		Use:   "set PREFIX -f FILE|SCHEMA",
+		Short: "Set a prefix's schema, by a commit",
+		Long: `Set the schema of a prefix: a JSON text, or a file in YAML or JSON, "-" for standard
+input. It holds for the key PREFIX and for all below it, unless a longer prefix has one.
+
+It is refused, with the keys, where live values break it, unless --allow-invalid leaves
+those as they are.`,
+		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
+  stele schema set tenantconfig/checkout -f checkout.schema.yaml -m "no more typos"
+  stele -t _system schema set tenantconfig/flags '{"type":"boolean"}'`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 || (len(args) == 2) == (file != "") || len(args) > 2 {
+				return fmt.Errorf("set takes a prefix, and a schema or -f FILE")
+			}
+			return nil
+		},
+		ValidArgsFunction: schemaPrefixes(c),
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		key, err := schemaKey(args[0])
+		if err != nil {
+			return err
+		}
+		document, err := readSchema(file, args[1:])
+		if err != nil {
+			return err
+		}
+		cs := &ledger.ChangeSet{Changes: []ledger.Change{{Key: key, Value: document}}}
+		if err := w.Into(cs); err != nil {
+			return err
+		}
+		return s.Commit(ctx, cmd, cs)
+	})
+	w.Add(cmd)
+	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the schema, "-" for standard input`)
+	return cmd
+}
+
+func schemaDeleteCommand(c *session.Flags) *cobra.Command {
+	var w session.WriteFlags
+	cmd := &cobra.Command{
+		Use:               "delete PREFIX",
+		Short:             "Delete a prefix's schema, by a commit",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: schemaPrefixes(c),
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		key, err := schemaKey(args[0])
+		if err != nil {
+			return err
+		}
+		cs := &ledger.ChangeSet{Changes: []ledger.Change{{Key: key, Delete: true}}}
+		if err := w.Into(cs); err != nil {
+			return err
+		}
+		return s.Commit(ctx, cmd, cs)
+	})
+	w.Add(cmd)
+	return cmd
+}

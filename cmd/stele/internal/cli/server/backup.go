@@ -1,0 +1,178 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/journal"
+)
+
+// journalOptions are the flags of what reaches a journal itself: that of a "stele up"
+// on this machine, or one on NATS servers.
+type journalOptions struct {
+	data      string
+	nats      natsOptions
+	plaintext bool
+}
+
+func (o *journalOptions) addFlags(cmd *cobra.Command, data string) {
+	f := cmd.Flags()
+	f.StringVar(&o.data, "data", "stele-data", data)
+	o.nats.addConnection(f)
+	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with NATS servers on other machines, too")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) }
+}
+
+// journalDir is the folder of an embedded journal.
+func journalDir(data string) string { return filepath.Join(data, "journal") }
+
+func BackupCommand(c *session.Flags) *cobra.Command {
+	var o journalOptions
+	cmd := &cobra.Command{
+		Use:   "backup DIR",
+		Short: "Write all of a ledger that runs into a new folder",
+		Long: `Write a ledger's streams into a new folder, while it goes on taking writes: commits,
+checkpoints, recorded reads, the encrypted keys of secrets, and how far the sinks
+are. What is acknowledged before it begins is in it.
+
+It reaches the journal of the "stele up" that keeps its data in --data, or that of
+the NATS servers of --nats-url, of which it needs the rights of the role backup (see
+"stele nats-permissions").
+
+The ledger's own keys are not in it: keep the checkpoint key and the key of the secrets
+elsewhere, or secrets cannot be read after a restore. "stele restore" is the way back;
+docs/operations.md goes through it.`,
+		Example: `  stele backup /backup/stele-$(date +%F)
+  stele backup --nats-url nats://n1:4222 --nats-nkey backup.nk /backup/stele-$(date +%F)`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		nc, err := o.connect()
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		started := time.Now()
+		b, err := journal.TakeBackup(cmd.Context(), nc, args[0])
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			return failure.With(failure.Usage, err)
+		case errors.Is(err, ledger.ErrNotFound):
+			return failure.With(failure.NotFound, err)
+		case err != nil:
+			return err
+		}
+		return tellBackup(c.Printer(), b, "is in "+args[0], time.Since(started))
+	}
+	o.addFlags(cmd, "folder of the stele up that runs")
+	return cmd
+}
+
+// connect reaches the journal of a server that runs.
+func (o *journalOptions) connect() (*nats.Conn, error) {
+	if o.nats.nats.URL != "" {
+		o.nats.nats.Plaintext = o.plaintext
+		return o.nats.nats.Connect()
+	}
+	if _, err := os.Stat(journalDir(o.data)); err != nil {
+		return nil, failure.Try(failure.With(failure.NotFound, fmt.Errorf("there is no ledger in %s", o.data)), "--data DIR, or --nats-url for NATS servers")
+	}
+	nc, err := journal.ConnectSocket(journalDir(o.data))
+	if err != nil {
+		return nil, failure.Try(fmt.Errorf("no stele up runs on %s: %w", o.data, err), "start it, or copy the folder: of a ledger that is stopped that is a backup, too")
+	}
+	return nc, nil
+}
+
+// tellBackup says what a backup holds.
+func tellBackup(p *output.Printer, b *journal.Backup, where string, took time.Duration) error {
+	if p.Format != output.Text {
+		return p.Object(b)
+	}
+	var size int64
+	for _, s := range b.Streams {
+		size += s.Bytes
+	}
+	return p.Printf("ledger %s %s: %d streams, %d messages, %d kB in %s\n", b.Ledger, where, len(b.Streams), b.Messages(), (size+999)/1000, took.Round(time.Millisecond))
+}
+
+func RestoreCommand(c *session.Flags) *cobra.Command {
+	var o journalOptions
+	var replicas int
+	cmd := &cobra.Command{
+		Use:   "restore DIR",
+		Short: "Make a ledger of a backup",
+		Long: `Make a ledger of what "stele backup" has written: in the new folder --data, for
+"stele up", or on the NATS servers of --nats-url. There must be no ledger there yet.
+That is also the way from one to the other.
+
+Of --data, verify it then (stele verify --data DIR --key checkpoint.pub), and copy the
+folder identity of the ledger that was backed up into it before it is started. Processes
+that have seen more than the backup holds stop answering for the journal:
+docs/operations.md tells what to decide.`,
+		Example: `  stele restore /backup/stele-2026-11-25 --data stele-data
+  stele restore /backup/stele-2026-11-25 --nats-url nats://n1:4222`,
+		Args: cobra.ExactArgs(1),
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		started := time.Now()
+		b, err := o.restore(cmd.Context(), cmd.ErrOrStderr(), args[0], replicas)
+		if err != nil {
+			return err
+		}
+		where := "is in " + o.data
+		if o.nats.nats.URL != "" {
+			where = "is on the NATS servers"
+		}
+		return tellBackup(c.Printer(), b, where, time.Since(started))
+	}
+	o.addFlags(cmd, "new folder to restore into")
+	cmd.Flags().IntVar(&replicas, "replicas", 3, "NATS servers that hold each stream")
+	return cmd
+}
+
+func (o *journalOptions) restore(ctx context.Context, errOut io.Writer, dir string, replicas int) (*journal.Backup, error) {
+	if _, err := journal.OpenBackup(dir); err != nil { // before anything is made
+		return nil, failure.With(failure.Invalid, err)
+	}
+	if o.nats.nats.URL != "" {
+		nc, err := o.connect()
+		if err != nil {
+			return nil, err
+		}
+		defer nc.Close()
+		return journal.Restore(ctx, nc, dir, replicas)
+	}
+	for _, name := range []string{"journal", "replica.db", "tree.db"} {
+		if _, err := os.Lstat(filepath.Join(o.data, name)); err == nil {
+			return nil, failure.Usagef("%s is there already: restore into a new folder", filepath.Join(o.data, name))
+		}
+	}
+	log, err := (&serverOptions{logLevel: "warn"}).logger(errOut)
+	if err != nil {
+		return nil, err
+	}
+	srv, err := journal.StartServer(journal.ServerConfig{Dir: journalDir(o.data), Log: log})
+	if err != nil {
+		return nil, err
+	}
+	defer srv.Close()
+	nc, err := srv.Connect()
+	if err != nil {
+		return nil, err
+	}
+	defer nc.Close()
+	return journal.Restore(ctx, nc, dir, 1)
+}

@@ -1,0 +1,58 @@
+// Package server has the commands that run servers, up and serve, and those that prepare
+// NATS and back up and restore a ledger.
+package server
+
+import (
+	"io"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
+)
+
+// serverOptions are the flags that every server has.
+type serverOptions struct {
+	data, listen, http, web string
+	config                  string
+	logLevel                string
+	reflection              bool
+	plaintext               bool
+	connections             connectionOptions
+	memoryLimit             memory.Size
+}
+
+func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
+	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
+	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
+	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
+	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
+	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
+	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	o.connections.addFlags(f)
+	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
+	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
+}
+
+// exposed says which address other machines can reach; empty when none, or when
+// they may speak without TLS.
+func (o *serverOptions) exposed() string {
+	for _, address := range []string{o.listen, o.http, o.web} {
+		host, _, err := net.SplitHostPort(address)
+		if err == nil && !conn.Loopback(host) && !o.plaintext {
+			return address
+		}
+	}
+	return ""
+}
+
+func (o *serverOptions) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return nil, failure.Usagef("--log-level %q: use debug, info, warn or error", o.logLevel)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), nil
+}

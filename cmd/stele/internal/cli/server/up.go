@@ -1,0 +1,173 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/memory"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/cmd/stele/internal/version"
+	"github.com/stelehq/stele/gateway/console/login"
+	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/ledger/journal"
+)
+
+const (
+	// The local token lives as long as nobody minds on a developer's machine; it
+	// is made anew at every start.
+	localTokenTTL = 365 * 24 * time.Hour
+	localContext  = "local"
+)
+
+func UpCommand() *cobra.Command {
+	var o serverOptions
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
+		Long: `Run everything in one process: an embedded NATS JetStream that syncs every write,
+the ledger, the gateway, a signer of checkpoints, a projector, and an identity that
+signs tokens for this machine only.
+
+The projector writes to the sinks that the routes name (docs/sinks.md): those in
+the ledger, else those of --config, else one that writes every key to a file.
+
+It writes an operator's token into the data folder and a context for the command
+line, so that "stele -t acme set KEY VALUE" works at once. Ctrl-C stops it;
+started again on the same folder it has everything.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return up(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)
+		},
+	}
+	o.addFlags(cmd.Flags(), "warn")
+	return cmd
+}
+
+func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
+	log, err := o.logger(errOut)
+	if err != nil {
+		return err
+	}
+	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
+	if address := o.exposed(); address != "" {
+		return failure.Try(failure.Usagef("%s is for other machines, too, and stele up speaks without TLS", address),
+			"stele serve with --tls-cert and --tls-key, or --plaintext where something between speaks TLS")
+	}
+	routes, err := o.configuredRoutes(node.LocalRoutes())
+	if err != nil {
+		return err
+	}
+	data, err := filepath.Abs(o.data)
+	if err != nil {
+		return fmt.Errorf("find the data folder: %w", err)
+	}
+	signer, err := identity.OpenSigner(filepath.Join(data, "identity"))
+	if err != nil {
+		return err
+	}
+	verifier, err := identity.NewVerifier(identity.Config{Keys: signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
+	if err != nil {
+		return err
+	}
+	token, err := mintLocal(signer)
+	if err != nil {
+		return err
+	}
+	link := login.NewLink(token)
+	key := filepath.Join(data, "identity", "checkpoint.key")
+	connections, err := o.connections.config()
+	if err != nil {
+		return err
+	}
+	n, err := node.Start(ctx, node.Config{
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
+		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
+		Console:    node.Console{Link: link}, Connections: connections,
+		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(data, "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		return fmt.Errorf("write the token: %w", err)
+	}
+	path, current, err := writeContext(hereOf(n.GRPC()), file)
+	if err != nil {
+		return err
+	}
+	announce(out, n, data, file, link.Code(), node.PublicKey(key), path, current)
+	if err := n.Run(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "stopped; everything is in", data)
+	return nil
+}
+
+// mintLocal mints the operator's token of this machine.
+func mintLocal(s *identity.Signer) (string, error) {
+	subject := "local"
+	if user := os.Getenv("USER"); user != "" {
+		subject = user
+	}
+	return s.Mint(identity.Claims{Subject: subject, Roles: []identity.Role{identity.Operator, identity.Admin}, TTL: localTokenTTL})
+}
+
+// hereOf is the address at which this machine finds a listener: one for every
+// address of the machine is spoken to without TLS only here.
+func hereOf(address string) string {
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil || !ap.Addr().IsUnspecified() {
+		return address
+	}
+	return fmt.Sprintf("127.0.0.1:%d", ap.Port())
+}
+
+func writeContext(address, token string) (path, current string, err error) {
+	if path, err = contexts.Path(); err != nil {
+		return "", "", err
+	}
+	if err := contexts.Put(path, localContext, contexts.Context{Address: address, TokenFile: token}); err != nil {
+		return "", "", err
+	}
+	f, err := contexts.Load(path)
+	return path, f.Current, err
+}
+
+func announce(out io.Writer, n *node.Node, data, token, code, key, path, current string) {
+	stele := version.Program()
+	if current != localContext {
+		stele += " --context " + localContext
+	}
+	console, rest := "none", "none"
+	if n.Web() != "" {
+		console = "http://" + hereOf(n.Web()) + "/login?code=" + code + " (logs in once)"
+		rest = "http://" + hereOf(n.Web()) + "/v1/openapi.json"
+	}
+	fmt.Fprintf(out, `stele %s is up. Ctrl-C stops it.
+
+  console  %s
+  REST     %s
+  gRPC     %s
+  HTTP     http://%s/metrics /healthz /readyz
+  data     %s
+  token    %s (an operator's: name the tenant with -t)
+  proofs   %s (the public key: keep a copy elsewhere)
+  context  %s in %s
+
+Try in another terminal:
+  %[11]s -t acme set tenantconfig/checkout/timeout_ms 250
+  %[11]s -t acme get tenantconfig/checkout/timeout_ms
+  %[11]s -t acme watch
+  %[11]s -t acme log
+  %[11]s --help
+`, version.String(), console, rest, n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
+}

@@ -1,0 +1,70 @@
+package session
+
+import (
+	"context"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/contexts"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Flags is what the global flags say.
+type Flags struct {
+	Choice contexts.Choice
+	Format string
+	// Started says that flags and arguments were fine: an error before is one
+	// of usage.
+	Started bool
+}
+
+// Connected makes a command's RunE from what it does with a session. Calls with
+// its context act for the tenant.
+func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		s, err := c.Connect()
+		if err != nil {
+			return err
+		}
+		defer s.Conn.Close()
+		return run(s.ActFor(cmd.Context()), s, args)
+	}
+}
+
+// Connect opens a connection to the gateway that the flags, the environment or the
+// context choose.
+func (c *Flags) Connect() (*Session, error) {
+	settings, err := contexts.Resolve(c.Choice)
+	if err != nil {
+		return nil, failure.With(failure.Usage, err)
+	}
+	if settings.Address == "" {
+		return nil, failure.Try(failure.Usagef("no gateway is chosen"), "stele up, which writes a context, or --address HOST:PORT")
+	}
+	s := &Session{Printer: c.Printer(), Settings: settings}
+	if settings.Tenant != "" {
+		if s.Tenant, err = ledger.ParseTenant(settings.Tenant); err != nil {
+			return nil, failure.With(failure.Usage, err)
+		}
+		if s.Tenant.Reserved() && s.Tenant != ledger.System {
+			return nil, failure.Usagef("tenant %s: names that begin with _ are reserved, and only %s exists", s.Tenant, ledger.System)
+		}
+	}
+	if own := s.TokenTenant(); own != "" && !settings.TenantChosen {
+		s.Tenant = own
+	}
+	if s.Conn, err = conn.Dial(settings.Address, settings.TLS, settings.ReadToken); err != nil {
+		return nil, failure.With(failure.Usage, err)
+	}
+	s.Config, s.Ledger, s.Sinks = stelev1.NewConfigClient(s.Conn), stelev1.NewLedgerClient(s.Conn), stelev1.NewSinksClient(s.Conn)
+	return s, nil
+}
+
+// Printer prints to standard output in the chosen format.
+func (c *Flags) Printer() *output.Printer {
+	return output.NewPrinter(os.Stdout, output.Format(c.Format))
+}

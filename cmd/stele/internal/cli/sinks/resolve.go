@@ -1,0 +1,144 @@
+package sinks
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func sinksAdoptCommand(c *session.Flags) *cobra.Command {
+	var confirm, deletions bool
+	cmd := &cobra.Command{
+		Use:   "adopt SINK",
+		Short: "Adopt the drift of a sink as commits",
+		Long: `Adopt the drift of a sink as commits, whatever its routes say. Items that are missing
+are written again, unless --deletions is set: then their keys are deleted. A sink that
+has stopped because it exceeded its drift limit starts again.
+
+Without --confirm it only lists what was last found.`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: c.CompleteSink,
+	}
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		if !confirm {
+			n, err := previewDrift(ctx, s, args[0], adoptable)
+			if err != nil || n == 0 || s.Format != output.Text {
+				return err
+			}
+			return s.Printf("nothing was adopted; to adopt, run the command again with --confirm\n")
+		}
+		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{
+			Sink: args[0], Resolution: stelev1.ResolveDriftRequest_RESOLUTION_ADOPT, AdoptDeletions: deletions,
+		}, "adopted or written again")
+	})
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "adopt, and do not only list")
+	cmd.Flags().BoolVar(&deletions, "deletions", false, "delete the keys of missing items")
+	return cmd
+}
+
+func sinksRepairCommand(c *session.Flags) *cobra.Command {
+	return resolveCommand(c, &cobra.Command{
+		Use:   "repair SINK",
+		Short: "Write a sink again where it has drifted",
+		Long: `Write what the ledger says to every item of a sink that has drifted, whatever its
+routes say. Items that the ledger never had stay, unless their route's drift is repair.
+A sink that has stopped because it exceeded its drift limit starts again. It lists what
+was last found, and asks.`,
+	}, stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, adoptable, "Repair them?", "repaired")
+}
+
+func sinksPruneCommand(c *session.Flags) *cobra.Command {
+	return resolveCommand(c, &cobra.Command{
+		Use:   "prune SINK",
+		Short: "Delete the items of a sink that no route sends there any more",
+		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items
+that others have put there stay. It lists what was last found, and asks.`,
+	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete them from the sink?", "deleted")
+}
+
+// adoptable selects drift that can be adopted or repaired, prunable what can be pruned.
+func adoptable(d *stelev1.Drift) bool { return d.Action == stelev1.Drift_ACTION_REPORTED }
+
+func prunable(d *stelev1.Drift) bool { return d.Kind == stelev1.Drift_KIND_UNROUTED }
+
+// resolveCommand completes a command that resolves drift once the user agrees.
+func resolveCommand(c *session.Flags, cmd *cobra.Command, how stelev1.ResolveDriftRequest_Resolution, of func(*stelev1.Drift) bool, question, done string) *cobra.Command {
+	var yes bool
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.ValidArgsFunction = c.CompleteSink
+	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		if !yes {
+			if !s.CanAsk() {
+				return failure.Usagef("cannot ask for confirmation: standard input is not a terminal; pass --yes")
+			}
+			if _, err := previewDrift(ctx, s, args[0], of); err != nil {
+				return err
+			}
+			if ok, err := session.Confirmed(ctx, false, question); !ok {
+				return err
+			}
+		}
+		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{Sink: args[0], Resolution: how}, done)
+	})
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// previewDrift lists what was last found and is selected, and returns how much that is.
+func previewDrift(ctx context.Context, s *session.Session, sink string, of func(*stelev1.Drift) bool) (int, error) {
+	resp, err := s.Sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: sink})
+	if err != nil {
+		return 0, err
+	}
+	var found []*stelev1.Drift
+	for _, d := range resp.Drift {
+		if of(d) {
+			found = append(found, d)
+		}
+	}
+	if len(found) == 0 {
+		if err := render.Nothing(s.Printer, "the last sweep found nothing to resolve; the sink is compared again first"); err != nil {
+			return 0, err
+		}
+	}
+	if err := tellDrift(s, found); err != nil {
+		return 0, err
+	}
+	if s.Format == output.Text {
+		if err := thereAreMore(s, resp.More); err != nil {
+			return 0, err
+		}
+	}
+	return len(found), TellUncompared(s, resp.Uncompared)
+}
+
+func resolveDrift(ctx context.Context, s *session.Session, req *stelev1.ResolveDriftRequest, done string) error {
+	resp, err := s.Sinks.ResolveDrift(ctx, req)
+	if err != nil {
+		return err
+	}
+	if s.Format != output.Text {
+		return s.Object(struct {
+			Compared   uint64 `json:"compared"`
+			Resolved   uint64 `json:"resolved"`
+			Uncompared int    `json:"uncompared"`
+		}{resp.Compared, resp.Resolved, len(resp.Uncompared)})
+	}
+	for _, d := range resp.Drift {
+		if d.Failure == "" {
+			continue
+		}
+		if err := s.Printf("%s: %s\n", output.Plain(d.Name), output.Bad.Render(output.Plain(d.Failure))); err != nil {
+			return err
+		}
+	}
+	if err := TellUncompared(s, resp.Uncompared); err != nil {
+		return err
+	}
+	return s.Printf("%s compared, %d %s\n", output.Count(int(resp.Compared), "item"), resp.Resolved, done)
+}

@@ -1,0 +1,87 @@
+// Package tenants has the commands for whole tenants.
+package tenants
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+func TenantCommand(c *session.Flags) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "tenant",
+		Short: "What operators do to a whole tenant",
+	}
+	cmd.AddCommand(shredCommand(c))
+	return cmd
+}
+
+func shredCommand(c *session.Flags) *cobra.Command {
+	var yes string
+	cmd := &cobra.Command{
+		Use:   "shred TENANT",
+		Short: "Destroy a tenant's secrets for good",
+		Long: `Destroy the key that a tenant's secrets are encrypted with. No secret that it has
+now, or ever had, can be read any more, by nobody and from no backup of the journal;
+all other settings stay, and the whole history still verifies. A secret that is set
+afterwards gets a new key. Two commits to the ledger's own tenant record who did it.
+
+It does not reach copies elsewhere: delete the keys first where sinks keep them, and
+destroy what backups hold of the stream STELE-KEYS (docs/secrets.md).
+
+It asks for the tenant's name; --yes NAME answers.`,
+		Example: `  stele tenant shred acme
+  stele tenant shred acme --yes acme`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	cmd.RunE = c.Connected(func(_ context.Context, s *session.Session, args []string) error {
+		t, err := ledger.ParseTenant(args[0])
+		if err != nil {
+			return failure.With(failure.Usage, err)
+		}
+		return shred(conn.AsTenant(cmd.Context(), t), s, t, yes)
+	})
+	cmd.Flags().StringVar(&yes, "yes", "", "the tenant's name once more: do not ask")
+	return cmd
+}
+
+func shred(ctx context.Context, s *session.Session, t ledger.Tenant, name string) (err error) {
+	if name == "" {
+		if !s.CanAsk() {
+			return failure.Try(failure.Usagef("there is nobody to ask whether to shred %s", t), "--yes %s", t)
+		}
+		question := fmt.Sprintf("All secrets of %s, past and present, will be unreadable for good. Type its name to go on: ", t)
+		if name, err = session.Ask(ctx, question); err != nil {
+			return err
+		}
+	}
+	if name != string(t) {
+		return failure.Usagef("%q is not %s: nothing was destroyed", name, t)
+	}
+	resp, err := s.Ledger.ShredTenant(ctx, &stelev1.ShredTenantRequest{Confirm: name})
+	if err != nil {
+		return err
+	}
+	if s.Format != output.Text {
+		return s.Object(shredded{t, resp.Keys, resp.Revision})
+	}
+	return s.Printf("%s%s  the key of %s is destroyed (%s): none of its secrets can be read any more\n",
+		render.Revision(string(ledger.System)), render.Revision(ledger.Revision(resp.Revision).String()), t, strings.Join(resp.Keys, ", "))
+}
+
+type shredded struct {
+	Tenant ledger.Tenant `json:"tenant"`
+	Keys   []string      `json:"keys"`
+	// Revision of the ledger's own tenant that records it.
+	Revision uint64 `json:"revision"`
+}

@@ -1,0 +1,50 @@
+// Package trust holds the flags that say which tokens are accepted.
+package trust
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/gateway/identity"
+)
+
+// Options are the flags that say whose tokens are good.
+type Options struct {
+	JWKS, Issuer, Audience  string
+	Private                 bool
+	Claims                  string
+	tenantClaim, rolesClaim string
+}
+
+// AddFlags defines the flags.
+func (o *Options) AddFlags(f *pflag.FlagSet) {
+	f.StringVar(&o.Issuer, "issuer", "", "issuer that tokens must have")
+	f.StringVar(&o.Audience, "audience", "", "audience that tokens must have; with --claims cognito the client's id")
+	f.StringVar(&o.JWKS, "jwks", "", "file or https URL of the keys that tokens are checked with (default what the issuer's discovery document names)")
+	f.BoolVar(&o.Private, "jwks-private", false, "let the keys come from an address in a private network")
+	f.StringVar(&o.Claims, "claims", "", "how the provider names claims: cognito or keycloak (default tenant and roles)")
+	f.StringVar(&o.tenantClaim, "tenant-claim", "", "claim that holds the tenant, or a JSON pointer to it")
+	f.StringVar(&o.rolesClaim, "roles-claim", "", "claim that holds the roles, or a JSON pointer to them, e.g. /realm_access/roles")
+}
+
+// Open loads the keys, which are to be closed, and makes the verifier.
+func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifier, *identity.Keyring, error) {
+	preset, err := identity.ParsePreset(o.Claims)
+	if err != nil {
+		return nil, nil, failure.Usagef("--claims: %w", err)
+	}
+	keys, err := identity.OpenKeyring(ctx, identity.KeyringConfig{Location: o.JWKS, Issuer: o.Issuer, Private: o.Private, Log: log})
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := identity.NewVerifier(identity.Config{
+		Keys: keys, Issuer: o.Issuer, Audience: o.Audience, Preset: preset, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim,
+	})
+	if err != nil {
+		keys.Close()
+		return nil, nil, err
+	}
+	return v, keys, nil
+}

@@ -1,0 +1,170 @@
+//go:build faults
+
+package systemtest
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/cmd/stele/internal/porttest"
+	"github.com/stelehq/stele/gateway/identity"
+)
+
+// cluster is nats-server processes that hold a journal.
+type cluster struct {
+	binary  string
+	key     string // file of the checkpoint key
+	servers []*natsServer
+}
+
+// natsServer is one of them; its process is replaced when it is started again.
+type natsServer struct {
+	*process
+	name, file      string
+	client, monitor string // host:port
+}
+
+// startCluster builds nats-server from the version in go.mod and runs that many
+// of it, each with its own folder.
+func startCluster(t *testing.T, size int) *cluster {
+	t.Helper()
+	c := &cluster{binary: filepath.Join(t.TempDir(), "nats-server"), key: filepath.Join(t.TempDir(), "checkpoint.key")}
+	build := exec.Command("go", "build", "-o", c.binary, "github.com/nats-io/nats-server/v2")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build nats-server: %v\n%s", err, out)
+	}
+	// A cluster's members must know each other before they run.
+	ports := porttest.Free(t, 3*size)
+	var routes []string
+	for i := range size {
+		routes = append(routes, fmt.Sprintf("%q", "nats://"+ports[3*i]))
+	}
+	for i := range size {
+		s := &natsServer{
+			name: fmt.Sprintf("node-%d", i), file: filepath.Join(t.TempDir(), "nats.conf"),
+			client: ports[3*i+1], monitor: ports[3*i+2],
+		}
+		settings := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\nmax_payload: 8MB\njetstream { store_dir: %q, sync_interval: always }\n",
+			s.name, s.client, s.monitor, t.TempDir())
+		if size > 1 {
+			settings += fmt.Sprintf("cluster { name: stele, listen: %q, routes: [%s] }\n", ports[3*i], strings.Join(routes, ", "))
+		}
+		if err := os.WriteFile(s.file, []byte(settings), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.servers = append(c.servers, s)
+	}
+	c.start(t)
+	return c
+}
+
+// start runs the servers that do not run, and waits until all are well.
+func (c *cluster) start(t *testing.T) {
+	t.Helper()
+	for _, s := range c.servers {
+		if s.process == nil {
+			s.process = launch(t, os.Environ(), c.binary, "--config", s.file)
+		}
+	}
+	for _, s := range c.servers {
+		await(t, s.name+" is healthy", func() bool {
+			resp, err := http.Get("http://" + s.monitor + "/healthz")
+			if err != nil {
+				return false
+			}
+			resp.Body.Close()
+			return resp.StatusCode == http.StatusOK
+		})
+	}
+}
+
+func (s *natsServer) kill() {
+	s.process.kill()
+	s.process = nil
+}
+
+// leader is the server that leads the journal's stream.
+func (c *cluster) leader(t *testing.T) (leader *natsServer) {
+	t.Helper()
+	nc, err := nats.Connect(c.clients())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "STELE"
+	await(t, "leader of "+name, func() bool {
+		stream, err := js.Stream(t.Context(), name)
+		if err != nil {
+			return false
+		}
+		for _, s := range c.servers {
+			if len(c.servers) == 1 || s.name == stream.CachedInfo().Cluster.Leader {
+				leader = s
+			}
+		}
+		return leader != nil
+	})
+	return leader
+}
+
+func (c *cluster) clients() string {
+	var urls []string
+	for _, s := range c.servers {
+		urls = append(urls, "nats://"+s.client)
+	}
+	return strings.Join(urls, ",")
+}
+
+// member is a "stele serve" on the cluster; its process is replaced when it is
+// started again.
+type member struct {
+	*gateway
+	data     string
+	args     []string
+	contexts string
+	token    string
+}
+
+// join runs a stele with these roles, and more flags, on the cluster.
+func (c *cluster) join(t *testing.T, roles string, more ...string) *member {
+	t.Helper()
+	dir := t.TempDir()
+	signer, err := identity.OpenSigner(filepath.Join(dir, "identity"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &member{data: filepath.Join(dir, "data"), contexts: filepath.Join(dir, "config.yaml")}
+	m.token, err = signer.Mint(identity.Claims{Subject: "faults", Tenant: acme, Roles: []identity.Role{identity.Operator}, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var monitors []string
+	for _, s := range c.servers {
+		monitors = append(monitors, "http://"+s.monitor)
+	}
+	m.args = []string{
+		"serve", "--data", m.data, "--roles", roles, "--checkpoint-key", c.key, "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0",
+		"--nats-url", c.clients(), "--nats-monitor", strings.Join(monitors, ","), "--replicas", fmt.Sprint(len(c.servers)),
+		"--jwks", filepath.Join(dir, "identity", "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
+	}
+	m.args = append(m.args, more...)
+	m.start(t)
+	return m
+}
+
+func (m *member) start(t *testing.T) {
+	t.Helper()
+	m.gateway = serving(t, launch(t, environment(m.contexts), "stele", m.args...), func() (string, error) { return m.token, nil })
+}
