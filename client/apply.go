@@ -7,8 +7,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// advance makes the draft the state of a revision: all of it at once, for every
-// reader. It wants c.mu held.
+// advance makes the draft the state of a revision, atomically for every reader. c.mu
+// must be held.
 func (c *Client) advance(revision uint64, d *draft, keys map[string]bool) {
 	before := c.state.Load()
 	next := d.finish(revision, before.slots)

@@ -33,8 +33,7 @@ const fanout = 256
 type state struct {
 	revision uint64
 	parts    *[fanout]map[string]Entry
-	// slots hold what the keys of the bound values are decoded to, in the order of
-	// Client.bound.
+	// slots hold the decoded values of the bound keys, in the order of Client.bound.
 	slots []any
 }
 
@@ -77,7 +76,7 @@ func (d *draft) finish(revision uint64, slots []any) *state {
 	return &state{revision: revision, parts: d.parts, slots: slots}
 }
 
-// replaced is a state of nothing but these entries.
+// replaced is a state of only these entries.
 func replaced(entries []*stelev1.Entry) *draft {
 	d := &draft{parts: new([fanout]map[string]Entry)}
 	for _, e := range entries {
@@ -90,8 +89,8 @@ func entryOf(e *stelev1.Entry) Entry {
 	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret}
 }
 
-// Snapshot is a client's settings at one revision: whatever is committed
-// meanwhile, all that is read from it belongs together.
+// Snapshot is a client's settings at one revision: all reads from it are consistent,
+// whatever is committed meanwhile.
 type Snapshot struct{ s *state }
 
 // Revision is the tenant's revision that the snapshot is the state of.

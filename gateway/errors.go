@@ -24,9 +24,9 @@ import (
 // errorDomain is ErrorInfo's domain for every reason that Stele gives.
 const errorDomain = "stele"
 
-// statusOf turns any error into what a client sees: a code, a message that says
+// statusOf turns any error into the status for a client: a code, a message that says
 // what to do, and details for programs. It is the only place that chooses codes.
-// What it does not know stays inside: the client learns that it was logged.
+// Unknown errors stay internal: the client gets a message that the error was logged.
 func statusOf(log *slog.Logger, method string, err error) error {
 	if err == nil {
 		return nil
@@ -127,7 +127,7 @@ var (
 	errNotServed = errors.New("this gateway does not hold the tenant")
 	// errHistoryChanged: the journal is not the one that a position is from, or it was cut.
 	errHistoryChanged = errors.New("the history has changed")
-	// errTooLarge: one answer cannot hold what was asked for.
+	// errTooLarge: the result does not fit one answer.
 	errTooLarge = errors.New("the answer is too large")
 	// errBehind: min_revision did not come in time.
 	errBehind = errors.New("the gateway is behind")
@@ -160,8 +160,8 @@ func badRequest(violations []ledger.Violation) *errdetails.BadRequest {
 	return b
 }
 
-// ruleViolations are those of the schema's own rules. A schema may be broken a
-// thousand times in one request: a few are enough to mend it.
+// ruleViolations are violations of the constraints in the schema. One request can have
+// a thousand: a few are enough to fix it.
 func ruleViolations(e *protovalidate.ValidationError) []ledger.Violation {
 	const most = 20
 	var out []ledger.Violation

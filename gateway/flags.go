@@ -133,8 +133,8 @@ func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool
 	return false, nil
 }
 
-// document is all flags under a prefix, but for secrets: what is shown in the place of
-// one would be a flag's value.
+// document is all flags under a prefix, except secrets, whose mask would become a
+// flag's value.
 func (s flagService) document(ctx context.Context, v *replica.View, prefix ledger.Prefix) (string, error) {
 	redact, err := s.g.redactor(ctx, false)
 	if err != nil {
@@ -158,7 +158,7 @@ func (s flagService) record(ctx context.Context, m *policy.Method, v *replica.Vi
 	return s.g.policy.Record(ctx, callerOf(ctx), m, callerOf(ctx).Tenant, policy.Asked{Prefixes: []string{string(prefix)}}, uint64(v.State().Head))
 }
 
-// GetMetadata returns that there is none.
+// GetMetadata returns no metadata.
 func (s flagService) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
 	return &syncv1.GetMetadataResponse{}, nil
 }

@@ -61,8 +61,8 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	return &stelev1.GetCommitResponse{Info: info, Snapshot: snapshotOf(v)}, nil
 }
 
-// infoOf is a commit with some of its changes, and what else was asked for. What
-// may tell of changes that the caller does not see is left out.
+// infoOf is a commit with some of its changes, and the requested fields. Fields that
+// may reveal changes which the caller may not see are left out.
 func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
 	shown, whole := sees.Commit(c)
 	shown.Changes = redact.changes(changes)
@@ -127,7 +127,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 			return true
 		}
 		changes, whole := sees.Pick(c.Changes)
-		if len(changes) == 0 || q.Grep != "" && !whole { // that a hidden message holds a text tells of it
+		if len(changes) == 0 || q.Grep != "" && !whole { // a match in a hidden message would reveal it
 			return true
 		}
 		if req.OnlyMatchingChanges {
@@ -171,7 +171,7 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
 }
 
-// queryOf reads what the request selects: commits that the query selects, and that
+// queryOf reads the selection of the request: commits that the query selects, and that
 // changed a key of the pattern.
 func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
 	q = replica.Query{Author: req.Author, Grep: req.Grep}
@@ -280,7 +280,7 @@ func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
 	return pageToken{from: from, revision: to}, nil
 }
 
-// Blame tells which commit last set each key.
+// Blame returns the commit that last set each key.
 func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*stelev1.BlameResponse, error) {
 	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 type hub struct {
 	replica *replica.Replica
 	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
-	// ruled is called when a commit of the ledger's own tenant is there: it may
-	// change what a stream's caller may see.
+	// ruled is called when a commit of the ledger's own tenant arrives: it may change
+	// the permissions of a stream's caller.
 	ruled func()
 
 	watches, slow atomic.Int64 // for metrics
@@ -53,7 +53,7 @@ type group struct {
 // membership is one stream's watches in one group.
 type membership struct {
 	watches []*watch
-	// head is the encoded ids, as long as all of them want the same commits.
+	// head is the encoded ids, as long as all of them need the same commits.
 	head []byte
 	// until is the newest revision that some watch already has from elsewhere.
 	until ledger.Revision
@@ -63,7 +63,7 @@ func newHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled
 	return &hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
 }
 
-// progressInterval is how often streams are told how far they are.
+// progressInterval is how often streams get their progress.
 const progressInterval = 10 * time.Second
 
 // run hands over commits until ctx ends.
@@ -107,7 +107,7 @@ func (h *hub) join(w *watch, after ledger.Revision) bool {
 	t := h.topics[w.stream.tenant]
 	if t == nil {
 		t = &topic{
-			// Commits up to here may still be in the feed: nobody waits for them.
+			// Commits up to here may still be in the feed: no watch waits for them.
 			head:     h.replica.Head(w.stream.tenant).Revision,
 			groups:   make(map[string]*group),
 			keys:     make(map[ledger.Key]map[*group]bool),
@@ -167,7 +167,7 @@ func (h *hub) leave(w *watch) {
 	h.remove(w)
 }
 
-// remove wants h.mu held.
+// remove must be called with h.mu held.
 func (h *hub) remove(w *watch) {
 	g := w.group
 	if g == nil {
@@ -249,7 +249,7 @@ func (t *topic) matches(c *ledger.Commit) map[*group]bool {
 	return found
 }
 
-// progressAll tells every stream how far it is.
+// progressAll sends every stream its progress.
 func (h *hub) progressAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -260,7 +260,7 @@ func (h *hub) progressAll() {
 	}
 }
 
-// progress tells one stream how far it is.
+// progress sends one stream its progress.
 func (h *hub) progress(s *watchStream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

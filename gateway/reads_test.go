@@ -28,7 +28,7 @@ func startRecorded(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	t.Helper()
 	var f *fixture
 	open := sync.OnceValues(func() (gateway.ReadLog, error) {
-		return f.node.Journal.OpenSide(context.Background(), journal.Reads)
+		return f.node.Journal.OpenAuxStream(context.Background(), journal.Reads)
 	})
 	f = start(t, append([]func(*gateway.Config){func(c *gateway.Config) { c.ReadLog = open }}, change...)...)
 	return f

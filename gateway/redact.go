@@ -12,9 +12,9 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// redactor is what every value goes through on its way out of the gateway: it puts
-// secret.Mask in the place of a secret, or the secret itself if the caller asked for that
-// and is allowed to. A value is a secret when it is encrypted, or when its key is secret now.
+// redactor is the filter of every value that leaves the gateway: it replaces a secret
+// by secret.Mask or, if the caller asked for that and is allowed to, by the secret
+// itself. A value is a secret if it is encrypted, or if its key is secret now.
 type redactor struct {
 	table  *routes.Table
 	reveal func(ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
@@ -64,7 +64,7 @@ func (s redactor) into(out *stelev1.Entry, e replica.Entry) (err error) {
 	return err
 }
 
-// show is what is shown of a secret.
+// show is the redacted form of a secret.
 func (s redactor) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
 	if s.reveal == nil {
 		return secret.Mask, nil
@@ -80,7 +80,7 @@ func (s redactor) hide(k ledger.Key, v ledger.Value) ledger.Value {
 	return v
 }
 
-// changes are changes as they are shown; the same ones, where none is a secret's.
+// changes are redacted changes; the same ones, if none is a secret's.
 func (s redactor) changes(changes []ledger.Change) []ledger.Change {
 	at := slices.IndexFunc(changes, func(c ledger.Change) bool { return s.secret(c.Key, c.Value) })
 	if at < 0 {
@@ -101,8 +101,8 @@ func (s redactor) commit(c *ledger.Commit) *ledger.Commit {
 }
 
 // shown is a commit as watches get it. Without the routes, which a replica that is
-// being built does not have, it goes by what is encrypted: a commit that comes now is
-// no older than its key's being secret.
+// being built does not have, only encrypted values are redacted: a new commit is no
+// older than the route that makes its key secret.
 func (g *Gateway) shown(c *ledger.Commit) *ledger.Commit {
 	s := redactor{table: &routes.Table{}}
 	if table, _, err := g.routes(); err == nil {

@@ -40,8 +40,8 @@ func (s sampleService) HealthCheck(context.Context, *configuration.Empty) (*conf
 	return &configuration.HealthCheckResponse{Data: "Healthy"}, nil
 }
 
-// RefreshConfig waits until the replica is known to hold what was there when the
-// call came. There is nothing to load: every gateway follows the journal by itself.
+// RefreshConfig waits until the replica is known to have all commits from before the
+// call. Nothing has to be loaded: every gateway follows the journal.
 func (s sampleService) RefreshConfig(ctx context.Context, _ *configuration.Empty) (*configuration.Empty, error) {
 	begun := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, behindTimeout)
@@ -49,7 +49,7 @@ func (s sampleService) RefreshConfig(ctx context.Context, _ *configuration.Empty
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		waited := time.Since(begun) // before the age is told, which grows
+		waited := time.Since(begun) // before the age is read, which grows
 		v, err := s.g.view(ctx, replica.At{}, 0)
 		if err != nil {
 			return nil, err

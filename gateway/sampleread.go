@@ -14,9 +14,9 @@ import (
 	"github.com/stelehq/stele/schemas/configuration"
 )
 
-// sampleRead is one call, and what is to be recorded of it: the keys and prefixes of
-// the ledger's that were looked at, and the revision that is answered from, 0 while
-// nothing is. It looks at no key that the caller may not read.
+// sampleRead is one call, and its reads to record: the keys and prefixes of the
+// ledger's that were read, and the revision of the answer, 0 without one. It reads no
+// key that the caller may not read.
 type sampleRead struct {
 	policy.Asked
 	revision uint64
@@ -46,8 +46,8 @@ func (r *sampleRead) permit(keys []string, services []ledger.Prefix) (err error)
 	return r.g.policy.MayOn(r.c, policy.ToRead, keys[0])
 }
 
-// open opens the tenant's state. Who asks for a secret by this interface asks to have
-// it revealed: its callers have no other way to say so.
+// open opens the tenant's state. A request for a secret by this interface asks to have
+// it revealed: its callers have no other way to ask.
 func (r *sampleRead) open(ctx context.Context) (err error) {
 	if r.reveals, err = r.g.policy.Scope(r.c, policy.ToReveal); err != nil {
 		return err
@@ -59,8 +59,8 @@ func (r *sampleRead) open(ctx context.Context) (err error) {
 	return err
 }
 
-// retrieve reads what RetrieveConfig was asked for. A parameter is that of the key by
-// itself, or else that of the service.
+// retrieve reads the value that RetrieveConfig was asked for. A parameter is the key's
+// own, or otherwise the service's.
 func (r *sampleRead) retrieve(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.TenantParamConfig, error) {
 	keys, services, err := sampleMeans(req)
 	if err == nil {
@@ -106,7 +106,7 @@ func (r *sampleRead) find(req *configuration.RetrieveConfigRequest, keys []strin
 	}
 	config, err := sampleConfigs(value)
 	if err != nil {
-		return nil, ledger.Invalid("key", fmt.Sprintf("what %s is set to cannot be told as a Config: %v; ask for it by retrieveConfigs, which returns it as text", e.Key, err))
+		return nil, ledger.Invalid("key", fmt.Sprintf("the value of %s cannot be returned as a Config: %v; use retrieveConfigs, which returns it as text", e.Key, err))
 	}
 	return &configuration.TenantParamConfig{Tenant: &configuration.Configuration{
 		Pk: "TENANT#" + string(r.c.Tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, sampleTenantTag), Config: config,

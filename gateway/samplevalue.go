@@ -51,7 +51,7 @@ func sampleConfigs(value string) ([]*configuration.Config, error) {
 	return configs, nil
 }
 
-// sampleText is a member that the interface has as a string, whatever it is.
+// sampleText is a member that the interface has as a string, whatever its type.
 type sampleText string
 
 func (t *sampleText) UnmarshalJSON(b []byte) error {

@@ -8,11 +8,11 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// selector is what a watch selects.
+// selector is the selection of a watch.
 type selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
-	// sees is what the caller may read; all that is selected lies in it.
+	// sees is what the caller may read; everything selected is within it.
 	sees policy.Scope
 }
 
@@ -53,14 +53,14 @@ func (s selector) pick(changes []ledger.Change) []ledger.Change {
 	return out
 }
 
-// encode is the part of a WatchResponse that holds what is selected of a commit.
+// encode is the part of a WatchResponse with the selected changes of a commit.
 func (s selector) encode(c *ledger.Commit) []byte {
 	shown, _ := s.sees.Commit(c)
 	return encodeCommit(&shown, s.pick(shown.Changes))
 }
 
-// tidy sorts what is selected and drops what another prefix selects already, so
-// that equal selections are one group and nothing is listed twice.
+// tidy sorts the selection and drops prefixes that another one covers, so that equal
+// selections are one group and nothing is listed twice.
 func (s *selector) tidy() {
 	slices.Sort(s.keys)
 	s.keys = slices.Compact(s.keys)

@@ -8,13 +8,13 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// keyed tells of one key of one tenant.
+// keyed is a message about one key of one tenant.
 type keyed interface {
 	GetTenant() string
 	GetKey() string
 }
 
-// readable keeps what tells of keys that the caller may read.
+// readable keeps messages about keys that the caller may read.
 func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
 	sees, err := g.policy.Scope(callerOf(ctx), policy.ToRead)
 	if err != nil {
@@ -23,8 +23,8 @@ func readable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
 	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(x.GetKey()) }), nil
 }
 
-// recordTold records the keys that an operator is told without acting for their
-// tenants, for each tenant as its policy wants it.
+// recordTold records the keys that an operator lists without acting for their tenants,
+// for each tenant as its policy requires.
 func recordTold[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
 	if callerOf(ctx).Tenant != "" {
 		return nil // recorded as a read of that tenant's

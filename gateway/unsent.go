@@ -27,9 +27,9 @@ func (g *Gateway) counted(c caller, message any) any {
 // unsent counts answers on a tenant's quota until they have left.
 type unsent struct{ *policy.Quota }
 
-// hold counts the bytes of an answer, those of its larger parts until they have
-// left. Of parts up to a kilobyte nobody says when they have; what there may be of
-// them, the bound on a connection's calls bounds.
+// hold counts the bytes of an answer; larger parts until they have been sent. There is
+// no notification for parts up to a kilobyte; the bound on a connection's calls bounds
+// them.
 func (q unsent) hold(b mem.BufferSlice) {
 	q.Charge(b.Len())
 	for i, part := range b {
@@ -59,5 +59,5 @@ func (h *held) Put(*[]byte) {
 	h.part.Free()
 }
 
-// Get is what a pool has, and nothing asks of this one.
+// Get returns the pool's content, without a limit here.
 func (h *held) Get(int) *[]byte { panic("gateway: a buffer was asked of an answer") }

@@ -33,8 +33,8 @@ func (g *Gateway) view(ctx context.Context, at replica.At, atLeast uint64) (*rep
 	return g.cfg.Replica.View(t, at)
 }
 
-// page opens the state that a listing is of, and says from which key it goes on:
-// its pages are all of the revision of the first, whatever is written meanwhile.
+// page opens the state of a listing, and returns the key to continue from: all its
+// pages are of the revision of the first, whatever is written meanwhile.
 func (g *Gateway) page(ctx context.Context, point *stelev1.At, token string, atLeast uint64) (v *replica.View, from string, err error) {
 	at, err := moment(point)
 	if err != nil {
@@ -110,8 +110,8 @@ func (s *snapshot) of(v *replica.View) *stelev1.Snapshot {
 	return &s.message
 }
 
-// revisionOf finds the revision of a moment; 0, the state before the first commit,
-// is one, too.
+// revisionOf finds the revision of a revision or time; 0, the state before the first
+// commit, is also one.
 func revisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision, error) {
 	switch p := at.GetPoint().(type) {
 	case *stelev1.At_Revision:
@@ -126,8 +126,8 @@ func revisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 	return v.State().Head, nil
 }
 
-// pageToken says where a listing goes on: at which revision, or between which
-// two, and from which key.
+// pageToken is where a listing continues: at which revision, or between which two, and
+// from which key.
 type pageToken struct {
 	from, revision ledger.Revision
 	key            string

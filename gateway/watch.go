@@ -101,8 +101,8 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 	}
 }
 
-// create starts a watch: what it asked for of the past first, then it joins the
-// hub. An error ends the stream; what is wrong with this watch alone cancels it.
+// create starts a watch: it sends the requested past first, then joins the hub. An
+// error ends the stream; an error of this watch alone cancels it.
 func (s configService) create(ctx context.Context, ws *watchStream, create *stelev1.WatchRequest) error {
 	req := create.GetCreate()
 	w := &watch{id: req.Id, stream: ws, newestOnly: req.NewestOnlyWhenSlow}
@@ -183,7 +183,7 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, cre
 	}
 }
 
-// state sends what the watch selects of the view.
+// state sends the watch's selection of the view.
 func (ws *watchStream) state(ctx context.Context, v *replica.View, redact redactor, w *watch) error {
 	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
 	size := 0
@@ -223,7 +223,7 @@ func (ws *watchStream) state(ctx context.Context, v *replica.View, redact redact
 	return flush(false)
 }
 
-// choose reads what the watch selects.
+// choose reads the selection of the watch.
 func (w *watch) choose(req *stelev1.CreateWatch) error {
 	for i, k := range req.Keys {
 		key, err := ledger.ParseKey(k)

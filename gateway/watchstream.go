@@ -13,12 +13,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A stream's backlog: what its client has not taken yet.
+// A stream's backlog: messages that its client has not received yet.
 const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
-	// maxWaiting is up to how many bytes a backlog is filled with what may wait until
-	// there is room: two pages of state.
+	// maxWaiting is up to how many bytes a backlog is filled with messages that can
+	// wait until there is room: two pages of state.
 	maxWaiting = 2 * maxPageBytes
 )
 
@@ -31,14 +31,14 @@ type watchStream struct {
 	backlog []frame
 	bytes   int // of the backlog and of what is being sent
 	watches map[uint64]*watch
-	// skipped holds, for each watch that fell behind and wants only the newest
-	// state, what changed since.
+	// skipped holds, for each watch that fell behind and wants only the newest state,
+	// the changes since.
 	skipped map[*watch]*skipped
 	wake    chan struct{} // holds one token while there is something to send
 	room    chan struct{} // holds one token after something was sent
 }
 
-// skipped is what a watch has missed.
+// skipped is the part that a watch has missed.
 type skipped struct {
 	revision ledger.Revision
 	keys     map[ledger.Key]skippedKey
@@ -60,8 +60,8 @@ func newWatchStream(t ledger.Tenant, q *policy.Quota) *watchStream {
 	}
 }
 
-// add notes a new watch. The error ends the stream: to cancel the new watch
-// would tell the client that the one with its id is gone.
+// add records a new watch. The error ends the stream: to cancel the new watch would
+// tell the client that the one with its id is gone.
 func (ws *watchStream) add(w *watch) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -75,7 +75,7 @@ func (ws *watchStream) add(w *watch) error {
 	return nil
 }
 
-// forget takes a watch's name off the stream, and what it has skipped.
+// forget removes a watch from the stream, with its skipped changes.
 func (ws *watchStream) forget(id uint64) *watch {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -98,7 +98,7 @@ func (ws *watchStream) count(w *watch) error {
 	return err
 }
 
-// discount wants ws.mu held.
+// discount must be called with ws.mu held.
 func (ws *watchStream) discount(w *watch) {
 	if w != nil && w.counted {
 		w.counted = false
@@ -120,12 +120,12 @@ func (ws *watchStream) leaveAll(h *hub) {
 	}
 }
 
-// hasRoom wants ws.mu held.
+// hasRoom must be called with ws.mu held.
 func (ws *watchStream) hasRoom() bool {
 	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
 }
 
-// enqueue wants ws.mu held.
+// enqueue must be called with ws.mu held.
 func (ws *watchStream) enqueue(f frame) {
 	ws.backlog = append(ws.backlog, f)
 	ws.bytes += f.size()
@@ -139,8 +139,7 @@ func notify(c chan struct{}) {
 	}
 }
 
-// event queues what must be told whatever the backlog is: a few of these a
-// watch, each small.
+// event queues a message whatever the size of the backlog: a few per watch, each small.
 func (ws *watchStream) event(m *stelev1.WatchResponse) {
 	f := encodeEvent(m)
 	ws.mu.Lock()
@@ -154,7 +153,7 @@ func (ws *watchStream) canceled(id uint64, why *status.Status, resume ledger.Rev
 	}})
 }
 
-// cancelSlow tells a watch that it is out, and where to resume.
+// cancelSlow cancels a watch, with the revision to resume from.
 func (ws *watchStream) cancelSlow(w *watch, missed ledger.Revision) {
 	ws.forget(w.id)
 	ws.canceled(w.id, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d commits wait; create it again from %s", maxBacklogFrames, missed), missed)
@@ -189,8 +188,8 @@ func (ws *watchStream) wait(ctx context.Context, bytes, frames int) error {
 	}
 }
 
-// hand queues a commit for the stream's watches of one group, without ever
-// waiting. It returns those that there is no room for.
+// hand queues a commit for the stream's watches of one group, without waiting. It
+// returns the watches without room for it.
 func (ws *watchStream) hand(m *membership, c *ledger.Commit, body []byte) (tooSlow []*watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -220,8 +219,7 @@ func (ws *watchStream) hand(m *membership, c *ledger.Commit, body []byte) (tooSl
 	return tooSlow
 }
 
-// skip notes a commit that a watch will only get the outcome of. It wants ws.mu
-// held.
+// skip records a commit of which a watch will get only the outcome. ws.mu must be held.
 func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
 	s := ws.skipped[w]
 	if s == nil {
@@ -235,8 +233,8 @@ func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
 	notify(ws.wake)
 }
 
-// progress tells the live watches that everything up to head was queued. The
-// hub's lock is held.
+// progress notifies the live watches that everything up to head was queued. The hub's
+// lock is held.
 func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
 	v, err := r.View(ws.tenant, replica.At{})
 	if err != nil {
@@ -258,7 +256,7 @@ func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
 	}
 }
 
-// send writes what is queued to the client until ctx ends.
+// send writes queued messages to the client until ctx ends.
 func (ws *watchStream) send(ctx context.Context, stream grpc.ServerStream) error {
 	for {
 		frames := ws.take()
@@ -306,7 +304,7 @@ func (ws *watchStream) take() []frame {
 	return frames
 }
 
-// frames are the state of what was skipped, in pages.
+// frames are the state of skipped keys, in pages.
 func (s *skipped) frames(id uint64) []frame {
 	var out []frame
 	page, size := &stelev1.WatchState{Revision: uint64(s.revision)}, 0

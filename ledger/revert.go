@@ -33,10 +33,10 @@ func (e *RevertError) Error() string {
 	return fmt.Sprintf("cannot revert in %s: %s: also revert the later commits, or set the keys", e.Tenant, strings.Join(parts, "; "))
 }
 
-// takeBack finds the changes that undo commits. A key is restored across the versions
+// undo finds the changes that undo commits. A key is restored across the versions
 // that the commits have made, from the newest on; a version of theirs below another
 // commit's cannot be undone.
-func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, message string, err error) {
+func undo(t Tenant, s State, revisions []Revision) (changes []Change, message string, err error) {
 	commits := make([]*Commit, len(revisions))
 	for i, r := range revisions {
 		if commits[i], err = s.Commit(r); err != nil {

@@ -93,7 +93,7 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 // with the changes since, if the head is not the expected one.
 func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, error) {
 	return l.restore(ctx, t, r.Request, &RevertOrigin{r.Revisions}, func(s State) ([]Change, string, error) {
-		changes, message, err := takeBack(t, s, r.Revisions)
+		changes, message, err := undo(t, s, r.Revisions)
 		if err != nil {
 			return nil, "", err
 		}

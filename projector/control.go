@@ -51,7 +51,7 @@ const readTimeout = 5 * time.Second
 func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	notes, err := c.Journal.OpenNotes(ctx, journal.Sinks)
+	notes, err := c.Journal.OpenBucket(ctx, journal.Sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*st
 		return nil, err
 	}
 	resp := &stelev1.ListParkedResponse{}
-	if len(letters) > told {
-		letters, resp.More = letters[:told], true
+	if len(letters) > maxListed {
+		letters, resp.More = letters[:maxListed], true
 	}
 	for _, l := range letters {
 		resp.Parked = append(resp.Parked, l.proto())
@@ -105,7 +105,7 @@ func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*st
 }
 
 func (c *Control) letters(ctx context.Context, sink string, t ledger.Tenant) ([]letter, error) {
-	notes, err := c.Journal.OpenNotes(ctx, journal.Parked)
+	notes, err := c.Journal.OpenBucket(ctx, journal.Parked)
 	if err != nil {
 		return nil, err
 	}

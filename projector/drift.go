@@ -46,8 +46,8 @@ const (
 	remembered = time.Hour
 	// repairKept is how long a finding is kept whose repair has no outcome yet.
 	repairKept = time.Minute
-	// told is the maximal length of a list.
-	told = 1000
+	// maxListed is the maximal length of a list.
+	maxListed = 1000
 )
 
 // note remembers a finding, and says whether it is new.
@@ -228,7 +228,7 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 		}
 	}
 	for _, u := range d.uncompared {
-		if (t == "" || u.Tenant == string(t)) && len(resp.Uncompared) < told {
+		if (t == "" || u.Tenant == string(t)) && len(resp.Uncompared) < maxListed {
 			resp.Uncompared = append(resp.Uncompared, u)
 		}
 	}
@@ -238,8 +238,8 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 	slices.SortFunc(resp.Drift, func(a, b *stelev1.Drift) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Name, b.Name))
 	})
-	if len(resp.Drift) > told {
-		resp.Drift, resp.More = resp.Drift[:told], true
+	if len(resp.Drift) > maxListed {
+		resp.Drift, resp.More = resp.Drift[:maxListed], true
 	}
 	return resp
 }

@@ -126,10 +126,10 @@ func writeOf(c *ledger.Commit, i int, route *routes.Route) Write {
 }
 
 func (f Fit) refuses(w Write) error {
-	var told []ledger.Value
+	var disclosed []ledger.Value
 	if w.Route.Secret && !w.Deleted() {
 		if f.Secrets && w.Route.Secure {
-			told = append(told, w.Value)
+			disclosed = append(disclosed, w.Value)
 		} else {
 			w.Value = secret.Mask
 		}
@@ -139,5 +139,5 @@ func (f Fit) refuses(w Write) error {
 	if !errors.As(err, &refused) {
 		return nil
 	}
-	return withhold(refused, told)
+	return withhold(refused, disclosed)
 }

@@ -15,11 +15,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// OrderSubjects are the subjects for requests to the owner of a sink, and BeatSubjects
+// OrderSubjects are the subjects for requests to the owner of a sink, and HeartbeatSubjects
 // the subjects of its heartbeats. Each sink's own subject ends in its name.
 const (
-	OrderSubjects = "stele.orders.v1.*"
-	BeatSubjects  = "stele.beats.v1.*"
+	OrderSubjects     = "stele.orders.v1.*"
+	HeartbeatSubjects = "stele.heartbeats.v1.*"
 )
 
 func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
@@ -67,7 +67,7 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	reply := &stelev1.SinkReply{}
 	err := proto.Unmarshal(m.Data, &order)
 	if err == nil {
-		err = r.obey(ctx, &order, reply)
+		err = r.handle(ctx, &order, reply)
 	}
 	if err != nil {
 		var invalid *ledger.InvalidError
@@ -83,7 +83,7 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-func (r *runner) obey(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) error {
+func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) error {
 	t := ledger.Tenant(order.Tenant)
 	var failed error
 	var do func()

@@ -59,7 +59,7 @@ func (s slot) name(sink string) string {
 
 // parked are a sink's dead letters. They belong to the goroutine that runs the sink.
 type parked struct {
-	notes *journal.Notes
+	notes *journal.Bucket
 	sink  string
 	every bool // one letter per change, not per key
 
@@ -80,8 +80,8 @@ func (p *parked) slot(t ledger.Tenant, key ledger.Key, rev ledger.Revision) slot
 }
 
 // readLetters hands over the dead letters of a sink.
-func readLetters(ctx context.Context, notes *journal.Notes, sink string, yield func(letter, ledger.Sequence)) error {
-	return notes.All(ctx, sink, func(n journal.Note) error {
+func readLetters(ctx context.Context, notes *journal.Bucket, sink string, yield func(letter, ledger.Sequence)) error {
+	return notes.All(ctx, sink, func(n journal.Entry) error {
 		var l letter
 		if err := json.Unmarshal(n.Body, &l); err != nil {
 			return fmt.Errorf("decode the dead letter %s: %w", n.Name, err)

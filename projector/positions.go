@@ -18,7 +18,7 @@ import (
 // them. An entry is written on the condition that no other process has written it, so a
 // process whose lease was taken over cannot.
 type positions struct {
-	notes   *journal.Notes
+	notes   *journal.Bucket
 	sink    string
 	owner   string
 	routing string
@@ -47,7 +47,7 @@ func positionName(sink string, part int) string {
 }
 
 // readPositions reads the stored positions of a sink.
-func readPositions(ctx context.Context, notes *journal.Notes, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, positionName(sink, part))
 	if err != nil {
 		return nil, 0, err

@@ -62,8 +62,8 @@ type Config struct {
 // Projector runs until Close.
 type Projector struct {
 	cfg     Config
-	notes   *journal.Notes // claims and positions
-	parked  *journal.Notes
+	notes   *journal.Bucket // leases and positions
+	parked  *journal.Bucket
 	metrics *Metrics
 	// owner names this run of this process in leases; host is for operators.
 	owner, host string
@@ -97,10 +97,10 @@ func Start(ctx context.Context, cfg Config) (*Projector, error) {
 		name = "a process"
 	}
 	p.host = fmt.Sprintf("%s/%d", name, os.Getpid())
-	if p.notes, err = cfg.Journal.OpenNotes(ctx, journal.Sinks); err != nil {
+	if p.notes, err = cfg.Journal.OpenBucket(ctx, journal.Sinks); err != nil {
 		return nil, err
 	}
-	if p.parked, err = cfg.Journal.OpenNotes(ctx, journal.Parked); err != nil {
+	if p.parked, err = cfg.Journal.OpenBucket(ctx, journal.Parked); err != nil {
 		return nil, err
 	}
 	p.metrics.of(p)
@@ -110,7 +110,7 @@ func Start(ctx context.Context, cfg Config) (*Projector, error) {
 	return p, nil
 }
 
-// Close keeps the positions, gives the claims up, and returns when nothing runs any
+// Close keeps the positions, releases the leases, and returns when nothing runs any
 // more.
 func (p *Projector) Close() {
 	p.cancel()

@@ -15,7 +15,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// runner writes to one sink for as long as this process holds its claim.
+// runner writes to one sink for as long as this process holds its lease.
 type runner struct {
 	p       *Projector
 	name    string
@@ -83,9 +83,9 @@ const (
 	retriedAtOnce = 100
 )
 
-// run takes the claim of the sink, again and again, until ctx ends.
+// run takes the lease of the sink, again and again, until ctx ends.
 func (r *runner) run(ctx context.Context) {
-	c := &claim{p: r.p, sink: r.name}
+	c := &lease{p: r.p, sink: r.name}
 	for ctx.Err() == nil {
 		if err := c.hold(ctx, r.work); err != nil && ctx.Err() == nil {
 			r.fail(err)

@@ -46,7 +46,7 @@ func (r *runner) disclose(ctx context.Context, w *Write) error {
 func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
-	var told []ledger.Value // secrets that the sink gets
+	var disclosed []ledger.Value // secrets that the sink gets
 	for i, w := range writes {
 		was := w.Value
 		if errs[i] = r.disclose(ctx, &w); errs[i] != nil {
@@ -54,7 +54,7 @@ func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 		}
 		open, at = append(open, w), append(at, i)
 		if secret.Sealed(was) && w.Value != secret.Mask {
-			told = append(told, w.Value)
+			disclosed = append(disclosed, w.Value)
 		}
 	}
 	if len(open) == 0 {
@@ -62,10 +62,10 @@ func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	}
 	written, err := r.sink.Write(ctx, open)
 	if err != nil || len(written) != len(open) {
-		return written, withhold(err, told)
+		return written, withhold(err, disclosed)
 	}
 	for i, err := range written {
-		errs[at[i]] = withhold(err, told)
+		errs[at[i]] = withhold(err, disclosed)
 	}
 	return errs, nil
 }

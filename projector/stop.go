@@ -17,7 +17,7 @@ import (
 // no other process writes to the sink either.
 type stopper struct {
 	mu    sync.Mutex // guards all below
-	notes *journal.Notes
+	notes *journal.Bucket
 	sink  string
 	seq   ledger.Sequence
 	why   string
@@ -25,7 +25,7 @@ type stopper struct {
 
 func stopName(sink string) string { return "stopped." + sink }
 
-func readStop(ctx context.Context, notes *journal.Notes, sink string) (*stelev1.SinkStop, ledger.Sequence, error) {
+func readStop(ctx context.Context, notes *journal.Bucket, sink string) (*stelev1.SinkStop, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, stopName(sink))
 	if err != nil {
 		return nil, 0, err
@@ -37,7 +37,7 @@ func readStop(ctx context.Context, notes *journal.Notes, sink string) (*stelev1.
 	return stop, note.Sequence, nil
 }
 
-func (s *stopper) load(ctx context.Context, notes *journal.Notes, sink string) error {
+func (s *stopper) load(ctx context.Context, notes *journal.Bucket, sink string) error {
 	stop, seq, err := readStop(ctx, notes, sink)
 	if err != nil {
 		return err

@@ -72,10 +72,10 @@ func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stel
 	if err != nil {
 		return nil, err
 	}
-	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)], Stopped: r.stop.reason()}
+	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)], Stopped: r.stop.reason()}
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
-	for _, f := range s.found[:min(len(s.found), told)] {
+	for _, f := range s.found[:min(len(s.found), maxListed)] {
 		d := f.Drift
 		if resp.Stopped == "" && f.do == routes.Repair {
 			d = r.drift.outcome(ctx, d)
@@ -278,12 +278,12 @@ func (r *runner) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Reso
 	if err := r.act(ctx, s); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)]}
+	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)]}
 	for _, f := range s.found {
 		if (f.prune || f.do != routes.Report) && f.Failure == "" {
 			resp.Resolved++
 		}
-		if len(resp.Drift) < told {
+		if len(resp.Drift) < maxListed {
 			resp.Drift = append(resp.Drift, f.Drift)
 		}
 	}

@@ -48,8 +48,10 @@ func start(t testing.TB, change ...func(*fixture, *gateway.Config)) *fixture {
 	}
 	cfg := gateway.Config{
 		Replica: node.Replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
-		Ledger:  func() (*ledger.Ledger, error) { return node.Ledger, nil },
-		ReadLog: sync.OnceValues(func() (gateway.ReadLog, error) { return node.Journal.OpenSide(context.Background(), journal.Reads) }),
+		Ledger: func() (*ledger.Ledger, error) { return node.Ledger, nil },
+		ReadLog: sync.OnceValues(func() (gateway.ReadLog, error) {
+			return node.Journal.OpenAuxStream(context.Background(), journal.Reads)
+		}),
 	}
 	for _, c := range change {
 		c(f, &cfg)
@@ -125,7 +127,7 @@ func (f *fixture) token(t testing.TB, c identity.Claims) string {
 	return token
 }
 
-// as is a context of a caller in a tenant, who may do everything there.
+// as is a context of a caller in a tenant, with all permissions there.
 func (f *fixture) as(t testing.TB, tenant ledger.Tenant) context.Context {
 	token := f.token(t, identity.Claims{Subject: "carol", Tenant: tenant, Roles: []identity.Role{identity.Admin, identity.Writer}})
 	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
@@ -304,7 +306,7 @@ func rawText(n *html.Node) string {
 	return b.String()
 }
 
-// textOf is the text of an element as somebody reads it who does not see its layout.
+// textOf is the visible text of an element, without its layout.
 func textOf(n *html.Node) string {
 	var words []string
 	for d := range n.Descendants() {

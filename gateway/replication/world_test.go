@@ -79,7 +79,7 @@ func startWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := w.node.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := w.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,9 @@ func startWorld(t *testing.T) *world {
 	if err := w.tree.Sign(side, key); err != nil {
 		t.Fatal(err)
 	}
-	reads := sync.OnceValues(func() (gateway.ReadLog, error) { return w.node.Journal.OpenSide(context.Background(), journal.Reads) })
+	reads := sync.OnceValues(func() (gateway.ReadLog, error) {
+		return w.node.Journal.OpenAuxStream(context.Background(), journal.Reads)
+	})
 	w.core = w.serve(t, &gw{replica: w.node.Replica}, func(c *gateway.Config) {
 		c.Ledger = func() (*ledger.Ledger, error) { return w.node.Ledger, nil }
 		c.ReadLog, c.Tree = reads, w.tree

@@ -75,7 +75,7 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 		fail(w, err)
 		return
 	}
-	if !req.Changes[0].Delete && !resp.Unchanged { // else the revision is not that of the key
+	if !req.Changes[0].Delete && !resp.Unchanged { // otherwise the revision is not the key's
 		w.Header().Set("ETag", etagOf(resp.Revision))
 	}
 	reply(w, resp)
@@ -92,7 +92,7 @@ func reply(w http.ResponseWriter, resp *stelev1.CommitResponse) {
 	w.Write(body)
 }
 
-// precondition is at which revision a request wants its key; 0 is absent.
+// precondition is the revision that a request requires of its key; 0 is absent.
 func precondition(h http.Header) (revision uint64, conditional bool, err error) {
 	match, none := etags(h.Values("If-Match")), etags(h.Values("If-None-Match"))
 	switch {

@@ -22,8 +22,8 @@ import (
 const (
 	// maxWatches are open at a time. A connection to the gateway carries 1,000 streams.
 	maxWatches = 900
-	// heartbeat is how often something is sent, so that whatever is between does not
-	// take a quiet connection for a dead one.
+	// heartbeat is how often something is sent, so that proxies do not close a quiet
+	// connection.
 	heartbeat = 15 * time.Second
 	// sendTimeout is how long a reader may take nothing.
 	sendTimeout = 20 * time.Second
@@ -110,7 +110,7 @@ func watchRequest(h http.Header, values url.Values) (*stelev1.CreateWatch, error
 	if last := h.Values("Last-Event-ID"); len(last) > 0 {
 		seen, err := strconv.ParseUint(last[len(last)-1], 10, 63)
 		if err != nil {
-			return nil, invalid("last-event-id", "it is no revision")
+			return nil, invalid("last-event-id", "it is not a revision")
 		}
 		create.FromRevision, create.InitialState = seen+1, false
 	}
@@ -243,8 +243,8 @@ type events struct {
 	control *http.ResponseController
 }
 
-// event sends what happened to the watch. The id is the revision up to which the
-// reader has everything once it has this, so that it can go on after it.
+// event sends an event of the watch. The id is the revision up to which the reader has
+// everything once it has this, so that it can resume after it.
 func (e *events) event(m *stelev1.WatchResponse, create *stelev1.CreateWatch) error {
 	id := func(revision uint64) string { return strconv.FormatUint(revision, 10) }
 	switch ev := m.Event.(type) {

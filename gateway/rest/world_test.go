@@ -42,7 +42,7 @@ func start(t testing.TB) *world {
 		t.Fatal(err)
 	}
 	reads := sync.OnceValues(func() (gateway.ReadLog, error) {
-		return w.node.Journal.OpenSide(context.Background(), journal.Reads)
+		return w.node.Journal.OpenAuxStream(context.Background(), journal.Reads)
 	})
 	g, err := gateway.New(gateway.Config{
 		Replica: w.node.Replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",

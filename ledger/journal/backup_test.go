@@ -19,7 +19,7 @@ import (
 func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
-	side, err := j.OpenSide(t.Context(), Checkpoints)
+	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 		}
 	}
 	mustAppend(t, restored, ledger.Sequence(info.State.LastSeq), "after it")
-	side, err = restored.OpenSide(t.Context(), Checkpoints)
+	side, err = restored.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}

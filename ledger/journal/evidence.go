@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/ledger"
-	"golang.org/x/sys/unix"
 )
 
 // CopyStopped copies the folder of an embedded server that is not running, so that a
@@ -26,10 +25,10 @@ func CopyStopped(from, to string) error {
 	lock, err := os.Open(filepath.Join(from, "stele.lock"))
 	if err == nil {
 		defer lock.Close()
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		err = tryLock(lock, true)
 	}
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, errLocked):
 		return fmt.Errorf("%s is in use: stop the ledger first", from)
 	case err != nil:
 		return fmt.Errorf("%s is not the folder of a journal: %w", from, err)
@@ -126,8 +125,8 @@ func (e *Evidence) Journal(ctx context.Context, handle func(Message) error) (led
 	})
 }
 
-// Side hands over every message of another stream, as Journal does.
-func (e *Evidence) Side(ctx context.Context, kind SideKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
+// AuxStream hands over every message of another stream, as Journal does.
+func (e *Evidence) AuxStream(ctx context.Context, kind AuxKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
 	return e.read(ctx, want, func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
 		return handle(strings.TrimPrefix(m.Subject(), kind.subject), seq, m.Data())

@@ -78,7 +78,7 @@ func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
 		return nil, wrapStream(oldStream, err)
 	}
 	// Every process that writes checkpoints or keys found the journal first.
-	for _, kind := range []SideKind{Checkpoints, Reads, Keys} {
+	for _, kind := range []AuxKind{Checkpoints, Reads, Keys} {
 		switch _, err := j.js.Stream(ctx, kind.stream); {
 		case err == nil:
 			return j.stillMissing(ctx, kind)
@@ -93,7 +93,7 @@ func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
 
 // stillMissing looks for the journal again: another process may just have created
 // both.
-func (j *Journal) stillMissing(ctx context.Context, kind SideKind) (jetstream.Stream, error) {
+func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Stream, error) {
 	s, err := j.js.Stream(ctx, streamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup", streamName, kind.stream)

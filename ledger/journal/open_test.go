@@ -176,7 +176,7 @@ func TestOpen_ProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 // useAtOnce opens an auxiliary stream and appends one record, after the records of
 // other processes.
 func useAtOnce(t *testing.T, j *Journal) error {
-	if _, err := j.OpenSide(t.Context(), Checkpoints); err != nil {
+	if _, err := j.OpenAuxStream(t.Context(), Checkpoints); err != nil {
 		return err
 	}
 	for {

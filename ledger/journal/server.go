@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -122,6 +121,9 @@ func (s *Server) Close() {
 	s.lock.Close()
 }
 
+// errLocked: another process holds the lock of a folder.
+var errLocked = errors.New("the folder is locked by another process")
+
 // lockDir makes the folder and takes its lock, which the system gives back when
 // the process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
@@ -132,9 +134,9 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := tryLock(f, false); err != nil {
 		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		pid, _ := os.ReadFile(f.Name())

@@ -104,7 +104,7 @@ func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
 // these.
 func (v *View) Since(at time.Time) (rev ledger.Revision, err error) {
 	defer v.guard(&err)
-	if err := v.hasCome(at); err != nil {
+	if err := v.notInFuture(at); err != nil {
 		return 0, err
 	}
 	rev, err = v.firstAfter(at.Add(-1))

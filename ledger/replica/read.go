@@ -61,7 +61,7 @@ type View struct {
 // revisionAt finds the newest commit that is not later. Times never go back along
 // a chain, so it is a binary search.
 func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
-	if err := v.hasCome(at); err != nil {
+	if err := v.notInFuture(at); err != nil {
 		return 0, err
 	}
 	if v.head == 0 {
@@ -81,9 +81,9 @@ func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
 	return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
 }
 
-// hasCome rejects a time in the future, because the state at that time is not known
+// notInFuture rejects a time in the future, because the state at that time is not known
 // yet.
-func (v *View) hasCome(at time.Time) error {
+func (v *View) notInFuture(at time.Time) error {
 	if at.After(time.Now()) {
 		return &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
 	}

@@ -113,7 +113,7 @@ func TestStrictRoutes(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.call()
 			field, why := violation(err)
-			if field != tc.field || (err == nil) != (tc.field == "") || tc.field != "" && !strings.Contains(why, "no route wants c/x") {
+			if field != tc.field || (err == nil) != (tc.field == "") || tc.field != "" && !strings.Contains(why, "c/x has no route") {
 				t.Errorf("%v, want %q to be blamed", err, tc.field)
 			}
 		})

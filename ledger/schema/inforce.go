@@ -134,7 +134,7 @@ func readable(wrong *report, next, seen *Set, changed []Document, fields map[led
 	}
 	for _, d := range seen.Documents() {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", Tag, d.Prefix, err))
+			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be invalid: %v", Tag, d.Prefix, err))
 		}
 	}
 	return wrong.orNil()

@@ -133,14 +133,14 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dat
 		case err == nil:
 			return made, nil
 		case !errors.Is(err, ledger.ErrConflict):
-			return nil, fmt.Errorf("%w: keep a new key of %s: %v", ledger.ErrUnavailable, t, err)
+			return nil, fmt.Errorf("%w: keep a new key of %s: %w", ledger.ErrUnavailable, t, err)
 		}
 	}
 }
 
 // find reads the stored key of the tenant; the entry's sequence is 0 if it does not
 // exist.
-func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, note journal.Note, err error) {
+func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, note journal.Entry, err error) {
 	if note, err = keys.Get(ctx, string(t)); err != nil || note.Sequence == 0 {
 		return s, note, err
 	}

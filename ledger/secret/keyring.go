@@ -38,9 +38,9 @@ var (
 	ErrAltered = errors.New("the encrypted value is not what the ledger has written there")
 )
 
-// Keys is where the encrypted keys are, one a tenant: journal.Notes.
+// Keys is where the encrypted keys are, one a tenant: journal.Bucket.
 type Keys interface {
-	Get(ctx context.Context, name string) (journal.Note, error)
+	Get(ctx context.Context, name string) (journal.Entry, error)
 	Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error)
 	Erase(ctx context.Context, seq ledger.Sequence) error
 }

@@ -55,7 +55,7 @@ func start(t testing.TB, s *journal.Server, kek secret.KEK) *process {
 	}
 	p.ring = secret.New(secret.Config{
 		KEK: kek, Replica: p.Replica, Routes: routes.NewSource(p.Replica, fallback, slog.New(slog.DiscardHandler)),
-		Keys: func() (secret.Keys, error) { return p.Journal.OpenNotes(context.Background(), journal.Keys) },
+		Keys: func() (secret.Keys, error) { return p.Journal.OpenBucket(context.Background(), journal.Keys) },
 	})
 	p.ledger = ledger.New(ledger.Config{Journal: p.Journal, Replica: p.Replica, Seal: p.ring.Seal})
 	t.Cleanup(p.ledger.Close)
@@ -224,7 +224,7 @@ func TestAKeyBelongsToItsTenant(t *testing.T) {
 	s := ledgertest.Server(t)
 	p := start(t, s, kek)
 	p.set(t, "acme", "s/a", "1")
-	notes, err := p.Journal.OpenNotes(t.Context(), journal.Keys)
+	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -305,7 +305,7 @@ func TestShred(t *testing.T) {
 	if err := reveal(q, "acme", "s/a", kept); err != nil {
 		t.Fatal(err)
 	}
-	notes, err := p.Journal.OpenNotes(t.Context(), journal.Keys)
+	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +401,7 @@ func TestKeysAreForgotten(t *testing.T) {
 			if unreachable != nil {
 				return nil, unreachable
 			}
-			return p.Journal.OpenNotes(context.Background(), journal.Keys)
+			return p.Journal.OpenBucket(context.Background(), journal.Keys)
 		},
 	})
 	cut.Live(200 * time.Millisecond)

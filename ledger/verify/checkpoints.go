@@ -19,7 +19,7 @@ const checkpointStream = "STELE-CHECKPOINTS"
 
 // readCheckpoints opens every checkpoint that was ever signed.
 func (v *verifier) readCheckpoints(ctx context.Context) error {
-	_, err := v.evidence.Side(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
+	_, err := v.evidence.AuxStream(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
 		v.report.Checkpoints++
 		where := fmt.Sprintf("%s, message %d", checkpointStream, seq)
 		c, err := proof.Open(string(body), v.cfg.Key)
@@ -78,7 +78,7 @@ func (v *verifier) claims() []claim {
 // readReads reads the recorded reads, if there are any: they are not signed, but none
 // may be missing between others.
 func (v *verifier) readReads(ctx context.Context) error {
-	_, err := v.evidence.Side(ctx, journal.Reads, func(name string, seq ledger.Sequence, body []byte) error {
+	_, err := v.evidence.AuxStream(ctx, journal.Reads, func(name string, seq ledger.Sequence, body []byte) error {
 		v.report.Reads++
 		var r stelev1.ReadRecord
 		if err := proto.Unmarshal(body, &r); err != nil || r.Tenant != name {

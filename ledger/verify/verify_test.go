@@ -56,7 +56,7 @@ func (f *folder) run(t *testing.T, commits int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := n.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := n.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +260,7 @@ func (f *folder) newest(t *testing.T) proof.Checkpoint {
 		t.Fatal(err)
 	}
 	var newest proof.Checkpoint
-	_, err = e.Side(t.Context(), journal.Checkpoints, func(name string, _ ledger.Sequence, body []byte) error {
+	_, err = e.AuxStream(t.Context(), journal.Checkpoints, func(name string, _ ledger.Sequence, body []byte) error {
 		if name == proof.CheckpointName {
 			newest, err = proof.Open(string(body), f.key)
 		}

@@ -47,7 +47,7 @@ func (s *sink) Write(ctx context.Context, writes []projector.Write) ([]error, er
 func unanswered(all []event, results []error, reason error) ([]error, error) {
 	open := 0
 	for _, e := range all {
-		if results[e.write] == errUnknown {
+		if errors.Is(results[e.write], errUnknown) {
 			results[e.write] = reason
 			open++
 		}

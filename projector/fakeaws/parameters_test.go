@@ -209,10 +209,10 @@ func TestVersions(t *testing.T) {
 		t.Fatalf("the history has the versions %v", got)
 	}
 	if !s.Label("/a", 21, "kept") || s.Label("/a", 20, "gone") || s.Label("/b", 1, "none") {
-		t.Fatal("the wrong versions can be labelled")
+		t.Fatal("the wrong versions can be labeled")
 	}
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); code(err) != "ParameterMaxVersionLimitExceeded" {
-		t.Fatalf("put over a labelled version: %v", err)
+		t.Fatalf("put over a labeled version: %v", err)
 	}
 	s.Label("/a", 120, "kept") // moves it
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); err != nil {

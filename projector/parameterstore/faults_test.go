@@ -268,7 +268,7 @@ func TestLabelledVersions(t *testing.T) {
 	}
 	w := write(101, "a", `101`)
 	if err := try(t, s, w)[0]; err == nil { // what was known is read again
-		t.Fatal("a labelled version gave way")
+		t.Fatal("a labeled version gave way")
 	}
 	errs := try(t, s, write(101, "b", `1`), w)
 	if errs[0] != nil || !strings.Contains(refusal(t, errs[1]), "move the label") {

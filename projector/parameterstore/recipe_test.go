@@ -80,7 +80,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := secrets.New(secrets.Config{KEK: kek, Replica: n.Replica, Routes: source, Keys: func() (secrets.Keys, error) {
-		return n.Journal.OpenNotes(context.Background(), journal.Keys)
+		return n.Journal.OpenBucket(context.Background(), journal.Keys)
 	}})
 	l := ledger.New(ledger.Config{Journal: n.Journal, Replica: n.Replica, Seal: ring.Seal})
 	t.Cleanup(l.Close)
@@ -135,7 +135,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		switch {
 		case !ok:
 			is = "absent"
-		case secrets.Sealed(ledger.Value(e.Value)) && !strings.Contains(string(e.Value), "canary"):
+		case secrets.Sealed(ledger.Value(e.Value)) && !strings.Contains(e.Value, "canary"):
 			is = "sealed"
 		}
 		if is != want {

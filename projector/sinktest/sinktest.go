@@ -49,7 +49,7 @@ func Store(t *testing.T, place func(t *testing.T) Place) {
 		{"NamesAreTheirKeysOwn", names},
 		{"AFitSaysWhatIsRefused", fits},
 		{"CallsAtOnce", atOnce},
-		{"ACancelledCallFails", cancelled},
+		{"ACanceledCallFails", canceled},
 		{"YieldEndsTheScan", yieldEnds},
 		{"AHandEditIsSeenAndRepaired", edited},
 		{"AHandEditGivesWayToAWrite", overwritten},

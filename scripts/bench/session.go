@@ -136,7 +136,7 @@ func (b *bench) inTurn(ctx context.Context, peers []peer.Peer, data dataset, mea
 	return measure(ctx, b, sessions)
 }
 
-// tenantsOr are the numbers of tenants that a row measures: those of the flag, unless
+// tenantsOr are the numbers of tenants that a row measures: the flag's, unless
 // the row is about one number only.
 func (b *bench) tenantsOr(usual []int) []int {
 	if b.opts.tenants != nil && len(usual) > 1 {

@@ -93,7 +93,7 @@ type fanOut struct {
 	tenant, key string
 	base        time.Time
 
-	// stamp is that of the write on its way. Each watcher that sees it takes a place in
+	// stamp is the stamp of the write on its way. Each watcher that sees it takes a place in
 	// arrivals, puts its latency there and counts itself as seen; the last one sends to
 	// all.
 	stamp        atomic.Int64

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Link is a login that works once, for whoever has seen the code.
+// Link is a login that works once, for the first user with the code.
 type Link struct {
 	code  string
 	mu    sync.Mutex // guards token
@@ -16,7 +16,7 @@ type Link struct {
 // NewLink makes a link that logs the holder of the token in.
 func NewLink(token string) *Link { return &Link{code: rand.Text(), token: token} }
 
-// Code is what the link has in it.
+// Code is the code in the link.
 func (l *Link) Code() string { return l.code }
 
 // Use returns the token for the code, the first time; empty for any other code, and

@@ -10,9 +10,9 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// nobody are errors of invalid credentials, whatever the request.
+// unidentified are errors of invalid credentials, whatever the request.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
-var nobody = []string{
+var unidentified = []string{
 	"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException",
 	"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired",
 }
@@ -28,5 +28,5 @@ func NoAnswer(err error) bool {
 		return true
 	}
 	api, answered := errors.AsType[smithy.APIError](err)
-	return !answered || slices.Contains(nobody, api.ErrorCode())
+	return !answered || slices.Contains(unidentified, api.ErrorCode())
 }

@@ -72,8 +72,8 @@ type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A C2SP checkpoint: a signed note.
 	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The public key that verifies it, as a C2SP verifier key. A key that came the
-	// same way as what it verifies proves little: keep one from elsewhere.
+	// The public key that verifies it, as a C2SP verifier key. A key from the same source
+	// as the data that it verifies proves little: get one from an independent source.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The newest of the tenant's commits that the checkpoint covers; 0 for none.
 	CoveredRevision uint64 `protobuf:"varint,3,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`
@@ -196,7 +196,7 @@ func (x *ProveInclusionRequest) GetToRevision() uint64 {
 
 type ProveInclusionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the revisions. A page ends at 1 MiB: go on after the last.
+	// In the order of the revisions. A page ends at 1 MiB: continue after the last.
 	Proofs        []*InclusionProof `protobuf:"bytes,1,rep,name=proofs,proto3" json:"proofs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -90,7 +90,7 @@ func TestABadLineIsNamedAndTheGoodOnesBeforeItAreRead(t *testing.T) {
 	for bad, want := range map[string]string{
 		"not json":                                 "invalid",
 		one[:40]:                                   "EOF",
-		edit(`"author":"ann"`, `"autor":"ann"`):    "/autor is no field of a change log",
+		edit(`"author":"ann"`, `"autor":"ann"`):    "/autor is not a field of a change log",
 		edit(`"author":"ann",`, ``):                "author is missing",
 		edit(`"ann"`, `"ann","author":"bob"`):      "duplicate",
 		edit(`2022-10-10T`, `2021-10-10T`):         "is before 2022-10-10T10:40:23Z of test's line before it",

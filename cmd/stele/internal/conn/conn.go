@@ -19,9 +19,9 @@ import (
 // room to spare.
 const maxReceive = 16 << 20
 
-// Dial makes a connection to the gateway at host:port; it is set up when first
-// used. Only a gateway on this machine is spoken to without TLS, and that only
-// where no files are given. token is asked for at every call.
+// Dial makes a connection to the gateway at host:port; it is set up when first used.
+// Only a gateway on this machine is called without TLS, and only if no files are given.
+// token is called for every call.
 func Dial(address string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {

@@ -76,8 +76,8 @@ func Load(path string) (File, error) {
 	return f, nil
 }
 
-// Put writes one context into the file, new or in place of the one of that name.
-// It becomes the current one where no other is.
+// Put writes one context into the file, new or in place of the one with that name. It
+// becomes the current one if there is no other.
 func Put(path, name string, c Context) error {
 	f, err := Load(path)
 	if err != nil {
@@ -100,8 +100,8 @@ func Put(path, name string, c Context) error {
 	return nil
 }
 
-// replace writes the file beside the old one and renames it, so that a reader
-// sees the old or the new one. Only its owner may read it.
+// replace writes the file next to the old one and renames it, so that a reader sees the
+// old or the new one. Only its owner may read it.
 func replace(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/stelehq/stele/ledger/proof"
 )
 
-// givenKey reads the ledger's public key that somebody has given: by the flag,
-// else in $STELE_CHECKPOINT_KEY, each the key itself or a file with it. Nil when
-// nobody has.
+// givenKey reads the configured public key of the ledger: from the flag, or otherwise
+// from $STELE_CHECKPOINT_KEY, each the key itself or a file with it. Nil without
+// either.
 func givenKey(flag string) (*proof.Verifier, error) {
 	text := flag
 	if text == "" {
@@ -35,8 +35,8 @@ func givenKey(flag string) (*proof.Verifier, error) {
 	return &key, nil
 }
 
-// CheckpointKey is the one given, else that of the ledger on this machine that the token is
-// of. Nil when there is neither.
+// CheckpointKey is the configured key, or otherwise the key of the ledger on this
+// machine that the token belongs to. Nil without either.
 func CheckpointKey(s *session.Session, flag string) (*proof.Verifier, error) {
 	key, err := givenKey(flag)
 	if key != nil || err != nil || s.Settings.TokenFile == "" {
@@ -45,7 +45,7 @@ func CheckpointKey(s *session.Session, flag string) (*proof.Verifier, error) {
 	return localKey(filepath.Dir(s.Settings.TokenFile))
 }
 
-// localKey reads the public key in a data folder; nil where there is none.
+// localKey reads the public key in a data folder; nil if it does not exist.
 func localKey(data string) (*proof.Verifier, error) {
 	text, err := os.ReadFile(filepath.Join(data, "identity", "checkpoint.pub"))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -56,7 +56,7 @@ func addKeyFlag(cmd *cobra.Command, key *string) {
 	cmd.Flags().StringVar(key, "key", "", "the ledger's public key, or a file with it [$STELE_CHECKPOINT_KEY]")
 }
 
-// newAuditor verifies what the gateway proves of the tenant.
+// newAuditor verifies the gateway's proofs about the tenant.
 func newAuditor(s *session.Session, keyFlag string) (*auditor.Auditor, error) {
 	key, err := CheckpointKey(s, keyFlag)
 	if err != nil {
@@ -65,7 +65,7 @@ func newAuditor(s *session.Session, keyFlag string) (*auditor.Auditor, error) {
 	return &auditor.Auditor{Proof: stelev1.NewProofClient(s.Conn), Config: s.Config, Key: key}, nil
 }
 
-// revision is that of the commit which made the state at a moment.
+// revision is the revision of the commit that made the state.
 func revision(ctx context.Context, s *session.Session, text string) (ledger.Revision, error) {
 	at, err := s.At(ctx, text)
 	if err != nil {

@@ -30,7 +30,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
-	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	f.BoolVar(&o.plaintext, "plaintext", false, "allow plaintext from other machines (a proxy terminates TLS)")
 	o.connections.addFlags(f)
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
