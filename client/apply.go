@@ -7,11 +7,11 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// advance makes the draft the state of a revision, atomically for every reader. c.mu
-// must be held.
-func (c *Client) advance(revision uint64, d *draft, keys map[string]bool) {
+// advance makes the draft the state of a revision: all of it at once, for every
+// reader. c.mu must be held.
+func (c *Client) advance(revision uint64, id []byte, d *draft, keys map[string]bool) {
 	before := c.state.Load()
-	next := d.finish(revision, before.slots)
+	next := d.finish(revision, id, before.slots)
 	for key := range keys {
 		for _, i := range c.slotsOf[key] {
 			if &next.slots[0] == &before.slots[0] {
@@ -36,11 +36,11 @@ func (c *Client) advance(revision uint64, d *draft, keys map[string]bool) {
 }
 
 // pass notes that nothing that the client keeps has changed up to a revision.
-func (c *Client) pass(revision uint64) {
+func (c *Client) pass(revision uint64, id []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.state.Load(); revision > s.revision {
-		c.advance(revision, s.draft(), nil)
+		c.advance(revision, id, s.draft(), nil)
 	}
 }
 
@@ -49,7 +49,7 @@ func (c *Client) replace(s *stelev1.WatchState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	d := replaced(s.Entries)
-	c.advance(s.Revision, d, differences(c.state.Load(), d.finish(s.Revision, nil)))
+	c.advance(s.Revision, s.Id, d, differences(c.state.Load(), d.finish(s.Revision, s.Id, nil)))
 }
 
 // catchUp applies what several commits have led to.
@@ -69,7 +69,7 @@ func (c *Client) catchUp(s *stelev1.WatchState) {
 		d.delete(k)
 		keys[k] = true
 	}
-	c.advance(s.Revision, d, keys)
+	c.advance(s.Revision, s.Id, d, keys)
 }
 
 // apply applies one commit, once.
@@ -89,5 +89,5 @@ func (c *Client) apply(commit *stelev1.WatchCommit) {
 		}
 		d.set(Entry{Key: ch.Key, Value: ch.Value, Revision: commit.Revision, Secret: ch.Value == mask})
 	}
-	c.advance(commit.Revision, d, keys)
+	c.advance(commit.Revision, commit.Id, d, keys)
 }

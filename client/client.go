@@ -20,13 +20,18 @@
 //   - Commits are atomic: no reader sees a part of one. Snapshot reads several keys of
 //     one revision.
 //   - A client never goes back to a revision older than one that it has had, whichever
-//     gateway it uses, nor to another ledger or another tenant.
-//   - Staleness is known: Age is the time since the client was known to have every
-//     commit, as reported by the gateways, and grows while there is no gateway.
-//   - If a gateway fails, another one sends the commits after the last one, after a
-//     random backoff, so that a thousand clients do not reconnect at once. The client
-//     leaves a gateway that is behind, or cut off from the ledger.
-//   - With File, a program starts with the last valid state if no gateway is reachable.
+//     gateway it talks to, nor to another ledger or another tenant. If the ledger itself
+//     was restored from a backup and has lost commits that the client had, the client
+//     loads the state again, logs an error and sets Status.HistoryChanged.
+//   - It is never stale without knowing it: Age is the time since everything that was
+//     committed was known to be here, told by the gateways and counted on while there
+//     is none.
+//   - Where a gateway goes away, another one is asked for what came after the last
+//     commit, after a pause that is random, so that a thousand clients do not come at
+//     once. A gateway that is behind, or is cut off from the ledger itself, is left for
+//     another one.
+//   - With File, a program starts with the last state that was known to be good when no
+//     gateway can be reached.
 //
 // The client does not keep secrets: it has "***" instead, and a Value of one is an
 // error.
@@ -93,7 +98,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 		slotsOf: make(map[string][]int),
 		changed: make(map[string]bool),
 	}
-	c.state.Store(replaced(nil).finish(0, nil))
+	c.state.Store(replaced(nil).finish(0, nil, nil))
 	c.known.Store(&knowledge{tenant: cfg.Tenant, err: errors.New("no gateway has answered yet")})
 	c.load()
 	c.ledger = &Ledger{client: c}

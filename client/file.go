@@ -29,7 +29,7 @@ const (
 // A file's first line is a name and the SHA-256 of all that follows, in hexadecimal;
 // its second, whose state it is, as JSON; then the state comes as a
 // stele.v1.WatchState.
-const fileMagic = "stele client state 1 "
+const fileMagic = "stele client state 2 "
 
 // saved is the second line.
 type saved struct {
@@ -94,6 +94,8 @@ func (c *Client) load() {
 		err = fmt.Errorf("it is of the tenant %q, and not of %q", head.Tenant, c.cfg.Tenant)
 	case !slices.Equal(head.Prefixes, c.cfg.Prefixes):
 		err = fmt.Errorf("it has the keys under %q, and not those under %q", head.Prefixes, c.cfg.Prefixes)
+	case s.Revision > 0 && len(s.Id) == 0:
+		err = errors.New("it does not say which commit it is the state of")
 	case len(head.Epoch) == 0:
 		err = errors.New("it does not say of which ledger it is")
 	}
@@ -147,7 +149,7 @@ func (c *Client) saveNow() error {
 	if !have {
 		return nil
 	}
-	out := &stelev1.WatchState{Revision: s.revision}
+	out := &stelev1.WatchState{Revision: s.revision, Id: s.id}
 	for e := range s.all() {
 		out.Entries = append(out.Entries, &stelev1.Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret})
 	}

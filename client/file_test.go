@@ -44,7 +44,7 @@ func loaded(t *testing.T, file []byte) (c *Client, log *bytes.Buffer, path strin
 	if err := c.cfg.check(); err != nil {
 		t.Fatal(err)
 	}
-	c.state.Store(replaced(nil).finish(0, nil))
+	c.state.Store(replaced(nil).finish(0, nil, nil))
 	c.known.Store(&knowledge{})
 	c.load()
 	return c, log, path
@@ -163,7 +163,7 @@ func FuzzDecodeFile(f *testing.F) {
 func TestAStateIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler)}, changed: make(map[string]bool)}
-		c.state.Store(replaced(nil).finish(0, nil))
+		c.state.Store(replaced(nil).finish(0, nil, nil))
 		c.known.Store(&knowledge{})
 		model := make(map[string]string)
 		type past struct {
@@ -209,7 +209,7 @@ func TestAStateIsAMap(t *testing.T) {
 // The mask of a secret is never used as its value.
 func TestASecretIsNoValue(t *testing.T) {
 	c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler), Prefixes: []string{""}}, slotsOf: make(map[string][]int)}
-	c.state.Store(replaced(nil).finish(0, nil))
+	c.state.Store(replaced(nil).finish(0, nil, nil))
 	before := c.Snapshot()
 	v := Bind(c, "a/password", "none")
 	for rev, want := range []string{`"one"`, mask, `"two"`} {

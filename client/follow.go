@@ -40,6 +40,7 @@ type follower struct {
 
 	created bool
 	initial bool // the stream begins with the state, which is not here yet
+	reload  bool // the state may be older than the client's, whose history the ledger does not have
 	arrived bool // the client has everything that the gateway had at the beginning
 	head    uint64
 	page    *stelev1.WatchState // what is here of a state in pages
@@ -71,7 +72,11 @@ func (f *follower) follow(ctx context.Context) error {
 	initial := !f.client.have
 	f.client.mu.Unlock()
 	err = f.watch(ctx, stelev1.NewConfigClient(conn), initial)
-	if errors.Is(err, errFarBehind) {
+	if historyChanged(err) && !f.better() {
+		f.client.historyChanged(f.address, err)
+		f.reload = true
+	}
+	if errors.Is(err, errFarBehind) || f.reload {
 		err = f.watch(ctx, stelev1.NewConfigClient(conn), true)
 	}
 	return err
@@ -110,7 +115,8 @@ func (f *follower) watch(ctx context.Context, gateway stelev1.ConfigClient, init
 	}
 	create := &stelev1.CreateWatch{Id: 1, Prefixes: f.client.cfg.Prefixes, InitialState: initial, NewestOnlyWhenSlow: true}
 	if !initial {
-		create.FromRevision = f.client.state.Load().revision + 1
+		s := f.client.state.Load()
+		create.FromRevision, create.AfterId = s.revision+1, s.id
 	}
 	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return err

@@ -52,6 +52,9 @@ func (c *Client) run(ctx context.Context) {
 
 // final says whether asking the same gateway again would not help.
 func final(err error) bool {
+	if historyChanged(err) {
+		return false // it is loaded again if no other gateway knows better
+	}
 	switch status.Code(err) {
 	case codes.PermissionDenied, codes.Unauthenticated, codes.InvalidArgument, codes.FailedPrecondition, codes.Unimplemented:
 		return true

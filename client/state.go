@@ -32,8 +32,12 @@ const fanout = 256
 // reader may have it.
 type state struct {
 	revision uint64
-	parts    *[fanout]map[string]Entry
-	// slots hold the decoded values of the bound keys, in the order of Client.bound.
+	// id is the id of the commit that led to the revision, which alone does not identify it:
+	// a ledger that was restored from a backup may give it to another commit.
+	id    []byte
+	parts *[fanout]map[string]Entry
+	// slots hold what the keys of the bound values are decoded to, in the order of
+	// Client.bound.
 	slots []any
 }
 
@@ -72,8 +76,8 @@ func (d *draft) set(e Entry)       { d.part(e.Key)[e.Key] = e }
 func (d *draft) delete(key string) { delete(d.part(key), key) }
 
 // finish is the state that a draft has led to.
-func (d *draft) finish(revision uint64, slots []any) *state {
-	return &state{revision: revision, parts: d.parts, slots: slots}
+func (d *draft) finish(revision uint64, id []byte, slots []any) *state {
+	return &state{revision: revision, id: id, parts: d.parts, slots: slots}
 }
 
 // replaced is a state of only these entries.

@@ -28,15 +28,20 @@ type Status struct {
 	// Gateway that is followed; empty while there is none, and then Err is the reason.
 	Gateway string
 	Err     error
+	// HistoryChanged is when the client last found that the ledger does not have a commit
+	// that the client had, and loaded the state again; zero if never. The ledger was
+	// restored from a backup.
+	HistoryChanged time.Time
 }
 
 // knowledge is the client's knowledge in addition to the state.
 type knowledge struct {
-	tenant  string
-	gateway string
-	stale   bool
-	live    bool
-	err     error
+	tenant         string
+	gateway        string
+	stale          bool
+	live           bool
+	err            error
+	historyChanged time.Time
 	// current is when everything that was committed was known to be here.
 	current time.Time
 }
@@ -44,7 +49,7 @@ type knowledge struct {
 // Status reports the client's current status.
 func (c *Client) Status() Status {
 	k := c.known.Load()
-	s := Status{Tenant: k.tenant, Revision: c.state.Load().revision, Age: k.age(), Stale: k.stale, Source: LastKnownGood, Gateway: k.gateway, Err: k.err}
+	s := Status{Tenant: k.tenant, Revision: c.state.Load().revision, Age: k.age(), Stale: k.stale, Source: LastKnownGood, Gateway: k.gateway, Err: k.err, HistoryChanged: k.historyChanged}
 	if k.live {
 		s.Source = Live
 	}

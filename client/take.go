@@ -30,7 +30,7 @@ func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 		if f.initial {
 			return nil
 		}
-		c.pass(e.Progress.Snapshot.GetRevision())
+		c.pass(e.Progress.Snapshot.GetRevision(), e.Progress.Snapshot.GetId())
 		f.settle()
 		if asked := f.answered(); !asked.IsZero() {
 			if err := f.hear(e.Progress.Snapshot, asked); err != nil {
@@ -123,10 +123,10 @@ func (f *follower) state(s *stelev1.WatchState) error {
 		f.client.catchUp(page)
 		return nil
 	}
-	if have := f.client.state.Load().revision; page.Revision < have {
+	if have := f.client.state.Load().revision; page.Revision < have && !f.reload {
 		return status.Errorf(codes.OutOfRange, "it is behind: it has revision %d, and the client %d", page.Revision, have)
 	}
 	f.client.replace(page)
-	f.initial = false
+	f.initial, f.reload = false, false
 	return nil
 }

@@ -46,11 +46,18 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	var from place
 	var before ledger.Sequence // 0 is the end of the journal
 	if req.PageToken != "" {
-		if from, err = parsePlace(req.PageToken, seal); err != nil {
+		var last string
+		if from, last, err = parsePlace(req.PageToken, seal); err != nil {
 			return nil, err
 		}
 		if err := s.g.waitPosition(ctx, from.record); err != nil {
 			return nil, err
+		}
+		switch is, err := s.g.lastID(from.record); {
+		case err != nil:
+			return nil, err
+		case is != last:
+			return nil, fmt.Errorf("%w: position %d has the commit %s, and the page token %s: start again without it", errHistoryChanged, from.record, is, last)
 		}
 		before = from.record + 1
 	}
@@ -87,7 +94,11 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	}
 	resp := &stelev1.ListAllCommitsResponse{Commits: page.commits}
 	if more {
-		resp.NextPageToken = page.at.token(seal)
+		last, err := s.g.lastID(page.at.record)
+		if err != nil {
+			return nil, err
+		}
+		resp.NextPageToken = page.at.token(seal, last)
 	}
 	return resp, nil
 }
@@ -110,6 +121,15 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 		if err := s.g.waitPosition(ctx, after); err != nil {
 			return err
 		}
+		if last := req.Last; last != nil && s.g.serves(ledger.Tenant(last.Tenant)) {
+			if err := s.g.wait(ctx, ledger.Tenant(last.Tenant), seen{ledger.Revision(last.Revision), last.Id}); err != nil {
+				return err
+			}
+		}
+	}
+	last, err := s.g.lastCommit(after)
+	if err != nil {
+		return err
 	}
 	s.g.metrics.watchStreams.Inc()
 	defer s.g.metrics.watchStreams.Dec()
@@ -124,7 +144,12 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 			if err := s.g.recordCommits(ctx, stelev1.Ledger_WatchAllCommits_FullMethodName, page.commits, recorded); err != nil {
 				return err
 			}
-			resp := &stelev1.WatchAllCommitsResponse{Commits: page.commits, Position: uint64(after), Epoch: epoch[:]}
+			for _, c := range page.commits {
+				if c.Position <= uint64(after) {
+					last = refOf(c.Info)
+				}
+			}
+			resp := &stelev1.WatchAllCommitsResponse{Commits: page.commits, Position: uint64(after), Epoch: epoch[:], Last: last}
 			if p, ok := r.Progress(); ok && !p.Current.IsZero() {
 				resp.Age = durationpb.New(time.Since(p.Current))
 			}
@@ -141,6 +166,32 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 			return errors.Join(err, ctx.Err())
 		}
 	}
+}
+
+// lastCommit is the last commit at or before a position; nil if there is none.
+func (g *Gateway) lastCommit(position ledger.Sequence) (last *stelev1.CommitRef, err error) {
+	var failed error
+	_, err = g.cfg.Replica.RecordsBefore(position+1, g.serves, func(rec replica.Recorded) bool {
+		var c *ledger.Commit
+		if c, failed = rec.Commit(); failed == nil {
+			last = &stelev1.CommitRef{Tenant: string(c.Tenant), Revision: uint64(c.Revision), Id: c.ID[:]}
+		}
+		return false
+	})
+	return last, errors.Join(failed, err)
+}
+
+// lastID is the short id of lastCommit.
+func (g *Gateway) lastID(position ledger.Sequence) (string, error) {
+	last, err := g.lastCommit(position)
+	if last == nil {
+		return "", err
+	}
+	return fmt.Sprintf("%x", last.Id[:shortID]), err
+}
+
+func refOf(c *stelev1.CommitInfo) *stelev1.CommitRef {
+	return &stelev1.CommitRef{Tenant: c.Commit.Tenant, Revision: c.Commit.Revision, Id: c.Id}
 }
 
 // commitsFrom reads the commits of one response of a watch. It also returns the position
@@ -234,21 +285,23 @@ func (g *Gateway) seal(epoch ledger.Epoch, req *stelev1.ListAllCommitsRequest) s
 	return fmt.Sprintf("%x", sum[:8])
 }
 
-func (p place) token(seal string) string {
-	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s", p.record, p.passed, seal))
+// token is p as a page token. last is lastID of the record.
+func (p place) token(seal, last string) string {
+	return base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, "%d,%d:%s:%s", p.record, p.passed, seal, last))
 }
 
 // parsePlace reads a page token with this seal.
-func parsePlace(token, seal string) (p place, err error) {
+func parsePlace(token, seal string) (p place, last string, err error) {
 	b, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
-		return p, errPageToken
+		return p, "", errPageToken
 	}
-	numbers, sealed, _ := strings.Cut(string(b), ":")
+	numbers, rest, _ := strings.Cut(string(b), ":")
+	sealed, last, _ := strings.Cut(rest, ":")
 	if _, err := fmt.Sscanf(numbers, "%d,%d", &p.record, &p.passed); err != nil || sealed != seal || p.record == 0 || p.passed < 0 {
-		return p, errPageToken
+		return p, "", errPageToken
 	}
-	return p, nil
+	return p, last, nil
 }
 
 // commitPage collects the commits of one response.

@@ -27,7 +27,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, ledger.Invalid("key", err.Error())
 	}
 	if t := callerOf(ctx).Tenant; !s.g.serves(t) {
-		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, Reveal: req.Reveal})
+		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, MinId: req.MinId, Reveal: req.Reveal})
 		if err != nil {
 			return nil, err
 		}
@@ -44,7 +44,7 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
+	v, err := s.g.view(ctx, at, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -60,11 +60,15 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		response stelev1.GetResponse
 		entry    stelev1.Entry
 		snapshot snapshot
+		id       ledger.CommitID
+	}
+	if answer.id, err = v.ID(e.Revision); err != nil {
+		return nil, err
 	}
 	if err := redact.into(&answer.entry, e); err != nil {
 		return nil, err
 	}
-	answer.response.Entry, answer.response.Snapshot = &answer.entry, answer.snapshot.of(v)
+	answer.response.Entry, answer.response.Snapshot, answer.response.CommitId = &answer.entry, answer.snapshot.of(v), answer.id[:]
 	return &answer.response, nil
 }
 
@@ -87,6 +91,7 @@ type batchRequest interface {
 	GetKeys() []string
 	GetAt() *stelev1.At
 	GetMinRevision() uint64
+	GetMinId() []byte
 	GetReveal() bool
 }
 
@@ -111,7 +116,7 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := g.view(ctx, at, req.GetMinRevision())
+	v, err := g.view(ctx, at, seenBy(req))
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -155,7 +160,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	v, from, err := s.g.page(ctx, req.At, req.PageToken, req.MinRevision)
+	v, from, err := s.g.page(ctx, req.At, req.PageToken, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -173,7 +178,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 			return true
 		}
 		if len(resp.Entries) == limit || size > maxPageBytes {
-			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
+			resp.NextPageToken, failed = token(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var shown *stelev1.Entry

@@ -37,9 +37,11 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		conflict *ledger.ConflictError
 		later    *ledger.RevertError
 		outside  *ledger.RangeError
+		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
 		edge     *noWritesError
 		over     *policy.OverLimitError
+		split    *proof.SplitViewError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -62,12 +64,20 @@ func statusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, errNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))
+	case errors.As(err, &changed):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged, "revision", strconv.FormatUint(uint64(changed.Revision), 10)))
 	case errors.Is(err, errHistoryChanged), errors.Is(err, replication.ErrHistoryChanged):
 		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonHistoryChanged))
 	case errors.Is(err, errNoTree):
 		return build(codes.FailedPrecondition, err.Error(), info("NO_TREE"))
+	case errors.Is(err, errNoWitnesses):
+		return build(codes.FailedPrecondition, err.Error(), info("NO_WITNESSES"))
+	case errors.As(err, &split):
+		return build(codes.FailedPrecondition, err.Error(), info(replication.ReasonSplitView, "checkpoint", split.Ours))
 	case errors.Is(err, proof.ErrStopped):
 		return build(codes.FailedPrecondition, err.Error(), info("TREE_STOPPED"))
+	case errors.Is(err, proof.ErrInvalid):
+		return build(codes.InvalidArgument, err.Error(), info("CHECKPOINT_INVALID"))
 	case errors.Is(err, proof.ErrNotCovered):
 		return build(codes.OutOfRange, err.Error(), info("NOT_COVERED"))
 	case errors.Is(err, proof.ErrNoSuchSize):

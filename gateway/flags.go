@@ -49,7 +49,7 @@ func (s flagService) FetchAllFlags(ctx context.Context, req *syncv1.FetchAllFlag
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, replica.At{}, 0)
+	v, err := s.g.view(ctx, replica.At{}, seen{})
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (s flagService) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerS
 // sync sends the flags at head, if a commit after the last one that was looked at has
 // changed one.
 func (s flagService) sync(ctx context.Context, stream grpc.ServerStreamingServer[syncv1.SyncFlagsResponse], prefix ledger.Prefix, sent ledger.Revision, first bool) (head ledger.Revision, err error) {
-	v, err := s.g.view(ctx, replica.At{}, 0)
+	v, err := s.g.view(ctx, replica.At{}, seen{})
 	if err != nil {
 		return 0, err
 	}

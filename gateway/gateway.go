@@ -71,6 +71,9 @@ type Config struct {
 	// Tree is the source of proofs; without it, every call of the Proof service names
 	// the roles that have one.
 	Tree *proof.Tree
+	// Cosigned is where checkpoints with the cosignatures of witnesses are; nil if this
+	// process asks none.
+	Cosigned Cosigned
 	// Routes are those in force; nil routes nothing.
 	Routes *routes.Source
 	// Secrets reveals secrets and destroys them; without it, both are refused.

@@ -24,7 +24,7 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 			return nil, err
 		}
 	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
+	v, err := s.g.view(ctx, at, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ const defaultCommits = 50
 // ListCommits returns the commits that the request selects, newest first. A page
 // that took long to find may be short, or empty, and still not be the last.
 func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	q, selects, err := queryOf(v, req)
+	q, selects, err := s.queryOf(ctx, v, req)
 	if err != nil {
 		return nil, err
 	}
@@ -150,8 +150,8 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		return nil, err
 	}
 	if next > 0 {
-		resp.NextPageToken = pageToken{revision: next}.String()
-		return resp, nil
+		resp.NextPageToken, err = token(v, 0, next, "")
+		return resp, err
 	}
 	// Earlier commits may match, and are not kept here.
 	start, err := historyStart(v)
@@ -173,7 +173,7 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 
 // queryOf reads the selection of the request: commits that the query selects, and that
 // changed a key of the pattern.
-func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
+func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
 	q = replica.Query{Author: req.Author, Grep: req.Grep}
 	switch by := req.Keys.(type) {
 	case *stelev1.ListCommitsRequest_Key:
@@ -210,7 +210,10 @@ func queryOf(v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query,
 		if err != nil {
 			return q, "", err
 		}
-		q.From = min(q.From, token.revision)
+		if err := s.g.sameHistory(ctx, token); err != nil {
+			return q, "", err
+		}
+		q.From = min(q.From, token.to.revision)
 	}
 	return q, selects, nil
 }
@@ -221,7 +224,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -230,20 +233,20 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	at, err := rangeOf(v, req)
+	at, err := s.rangeOf(ctx, v, req)
 	if err != nil {
 		return nil, err
 	}
 	limit := int(cmp.Or(req.PageSize, defaultPage))
-	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from), ToRevision: uint64(at.revision), Snapshot: snapshotOf(v)}
+	resp := &stelev1.DiffResponse{FromRevision: uint64(at.from.revision), ToRevision: uint64(at.to.revision), Snapshot: snapshotOf(v)}
 	size := 0
-	err = v.Diff(at.from, at.revision, pattern.Range(), at.key, func(d ledger.KeyDiff) bool {
+	var failed error
+	err = v.Diff(at.from.revision, at.to.revision, pattern.Range(), at.key, func(d ledger.KeyDiff) bool {
 		if !pattern.Match(d.Key) {
 			return true
 		}
 		if len(resp.Diffs) == limit || size > maxPageBytes {
-			at.key = string(d.Key)
-			resp.NextPageToken = at.String()
+			resp.NextPageToken, failed = token(v, at.from.revision, at.to.revision, string(d.Key))
 			return false
 		}
 		shown := &stelev1.KeyDiff{
@@ -255,16 +258,19 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		resp.Diffs = append(resp.Diffs, shown)
 		return true
 	})
-	if err != nil {
+	if err := errors.Join(failed, err); err != nil {
 		return nil, err
 	}
 	return resp, nil
 }
 
 // rangeOf reads the two states of a diff, or those that its first page was of.
-func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
+func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev1.DiffRequest) (t pageToken, err error) {
 	if req.PageToken != "" {
-		return parsePageToken(req.PageToken)
+		if t, err = parsePageToken(req.PageToken); err == nil {
+			err = s.g.sameHistory(ctx, t)
+		}
+		return t, err
 	}
 	from, err := revisionOf(v, req.From, "from")
 	if err != nil {
@@ -277,7 +283,7 @@ func rangeOf(v *replica.View, req *stelev1.DiffRequest) (pageToken, error) {
 	case from > to:
 		return pageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
 	}
-	return pageToken{from: from, revision: to}, nil
+	return pageToken{from: seen{revision: from}, to: seen{revision: to}}, nil
 }
 
 // Blame returns the commit that last set each key.
@@ -286,7 +292,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, from, err := s.g.page(ctx, req.At, req.PageToken, req.MinRevision)
+	v, from, err := s.g.page(ctx, req.At, req.PageToken, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +309,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			return true
 		}
 		if len(resp.Entries) == limit {
-			resp.NextPageToken = pageToken{revision: v.State().Revision, key: e.Key}.String()
+			resp.NextPageToken, failed = token(v, 0, v.State().Revision, e.Key)
 			return false
 		}
 		var c ledger.Summary

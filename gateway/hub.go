@@ -222,7 +222,7 @@ func (h *hub) dispatch(c *ledger.Commit) {
 			for _, w := range s.hand(m, c, body) {
 				h.slow.Add(1)
 				h.remove(w)
-				s.cancelSlow(w, c.Revision)
+				s.cancelSlow(w, c)
 			}
 		}
 	}

@@ -62,9 +62,10 @@ func changeSet(c caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		}
 		key, err := ledger.ParseKey(p.Key)
 		note(err, "preconditions[%d].key", i)
-		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision)})
+		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision), ID: p.CommitId})
 	}
-	cs.ExpectedHead, cs.AllowInvalid, cs.AllowEmpty = revision(req.ExpectedHead), req.AllowInvalid, req.AllowEmpty
+	cs.ExpectedHead, cs.ExpectedHeadID = revision(req.ExpectedHead), req.ExpectedHeadId
+	cs.AllowInvalid, cs.AllowEmpty = req.AllowInvalid, req.AllowEmpty
 	if in := req.Import; in != nil {
 		note(in.Time.CheckValid(), "import.time")
 		cs.Author = in.Author
@@ -211,7 +212,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 
 // GetHead returns the newest commit's place.
 func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}

@@ -317,7 +317,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 		{"policy/acme/limits", `{"requests_per_second":500,"burst":2000,"bytes_per_second":1e7,"change_sets_per_second":0.5,"watches":10}`, ""},
 		{"policy/limits", `{"watches":10}`, ""},
 		{"policy/limits", `{}`, ""},
-		{"policy/acme/limits", `null`, "no object"},
+		{"policy/acme/limits", `null`, "not an object"},
 		{"policy/acme/limits", `[]`, "array"},
 		{"policy/acme/limits", `{"request_per_second":1}`, "request_per_second"},
 		{"policy/acme/limits", `{"requests_per_second":0}`, "leave it out"},

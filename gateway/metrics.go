@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -156,11 +157,13 @@ type treeCollector struct{ g *Gateway }
 var (
 	treeDesc        = prometheus.NewDesc("stele_tree_size", "Commits in the tree.", nil, nil)
 	checkpointDesc  = prometheus.NewDesc("stele_checkpoint_size", "Commits that the newest checkpoint covers.", nil, nil)
+	splitViewsDesc  = prometheus.NewDesc("stele_split_views", "Checkpoints of the ledger's key that contradict the tree: evidence that two histories were signed.", nil, nil)
+	cosignedDesc    = prometheus.NewDesc("stele_checkpoint_cosigned_size", "Commits that the newest checkpoint covers which this many witnesses have cosigned.", []string{"cosignatures"}, nil)
 	treeStoppedDesc = prometheus.NewDesc("stele_tree_stopped", "1 when the tree has stopped, and signs nothing, because the ledger contradicts what it saw.", nil, nil)
 )
 
 func (c *treeCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{treeDesc, checkpointDesc, treeStoppedDesc} {
+	for _, d := range []*prometheus.Desc{treeDesc, checkpointDesc, splitViewsDesc, cosignedDesc, treeStoppedDesc} {
 		ch <- d
 	}
 }
@@ -174,6 +177,13 @@ func (c *treeCollector) Collect(ch chan<- prometheus.Metric) {
 		newest, _ := t.Newest()
 		ch <- prometheus.MustNewConstMetric(treeDesc, prometheus.GaugeValue, float64(size))
 		ch <- prometheus.MustNewConstMetric(checkpointDesc, prometheus.GaugeValue, float64(newest.Size))
+	}
+	ch <- prometheus.MustNewConstMetric(splitViewsDesc, prometheus.GaugeValue, float64(t.SplitViews()))
+	if cosigned := c.g.cfg.Cosigned; cosigned != nil {
+		for n := 1; n <= cosigned.Witnesses(); n++ {
+			newest, _ := cosigned.Newest(n)
+			ch <- prometheus.MustNewConstMetric(cosignedDesc, prometheus.GaugeValue, float64(newest.Size), strconv.Itoa(n))
+		}
 	}
 	stopped := 0.0
 	if t.Stopped() != nil {

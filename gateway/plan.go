@@ -32,7 +32,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	if err := recorded(ctx, viewer, false, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.PlanResponse{Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.PlanResponse{HeadId: idBytes(p.Head, p.Commit.Parent), Head: uint64(p.Head), NotChecked: viewer.NotChecked()}
 	size := 0
 	for i, d := range p.Diffs {
 		if p.Commit.Changes[i].Delete {
@@ -64,7 +64,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 // refusals are the changes that the sinks would reject. Keys that the caller may not
 // read count as not set.
 func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
-	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, 0)
+	v, err := s.g.view(ctx, replica.At{Revision: p.Head}, seen{})
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ type proofService struct {
 }
 
 var (
-	errNoTree = errors.New("this gateway keeps no tree: ask one that runs the role signer")
+	errNoWitnesses = errors.New("this gateway asks fewer witnesses to cosign checkpoints")
+	errNoTree      = errors.New("this gateway keeps no tree: ask one that runs the role signer")
 	// errDiffers: replica and tree have seen different commits.
 	errDiffers = errors.New("the replica does not hold what was hashed")
 )
@@ -50,22 +51,31 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 	}
 	tenant, covers := callerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
 	if covers > 0 { // do not wait for a missing commit
-		v, err := s.g.view(ctx, replica.At{Revision: covers}, 0)
+		v, err := s.g.view(ctx, replica.At{Revision: covers}, seen{})
 		if err != nil {
 			return nil, err
 		}
 		v.Close()
 	}
+	if req.Seen != "" {
+		if err := compareCheckpoint(tree, req.Seen); err != nil {
+			return nil, err
+		}
+	}
+	newest, err := s.g.checkpoints(int(req.Cosignatures))
+	if err != nil {
+		return nil, err
+	}
 	bounded, cancel := context.WithTimeout(ctx, checkpointTimeout)
 	defer cancel()
 	for {
-		c, changed := tree.Newest()
+		c, changed := newest()
 		covered, err := tree.Covered(tenant, c.Size)
 		switch {
 		case err != nil:
 			return nil, err
 		case c.Size > 0 && covered >= covers:
-			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Key, CoveredRevision: uint64(covered)}, nil
+			return &stelev1.GetCheckpointResponse{Checkpoint: c.Note, Key: c.Keys, CoveredRevision: uint64(covered)}, nil
 		case s.empty():
 			return nil, ledger.NotFound("the ledger has no checkpoint yet: it gets one with its first commit")
 		}
@@ -78,9 +88,40 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			return nil, fmt.Errorf("%w: the newest checkpoint covers %s%s, and none that covers more was signed in time; try again", ledger.ErrUnavailable, tenant, covered)
+			return nil, fmt.Errorf("%w: the newest checkpoint with %d cosignatures covers %s%s, and none that covers more was signed in time; try again", ledger.ErrUnavailable, req.Cosignatures, tenant, covered)
 		}
 	}
+}
+
+// compareCheckpoint compares the newest checkpoint that a caller has seen with the tree. A caller may have
+// seen a newer one than this process.
+func compareCheckpoint(tree *proof.Tree, signed string) error {
+	err := tree.Compare(signed)
+	if errors.Is(err, proof.ErrAhead) {
+		return nil
+	}
+	return err
+}
+
+// Cosigned is where checkpoints with cosignatures are: witness.Collector.
+type Cosigned interface {
+	// Newest is the newest checkpoint with at least n cosignatures, and a channel that is
+	// closed when there is a newer one.
+	Newest(n int) (proof.Signed, <-chan struct{})
+	Witnesses() int
+}
+
+// checkpoints returns where the newest checkpoint with that many cosignatures is.
+func (g *Gateway) checkpoints(cosignatures int) (func() (proof.Signed, <-chan struct{}), error) {
+	switch {
+	case cosignatures == 0:
+		return g.cfg.Tree.Newest, nil
+	case g.cfg.Cosigned == nil:
+		return nil, fmt.Errorf("%w: it asks none, and %d are required; ask a gateway that runs with --witness", errNoWitnesses, cosignatures)
+	case cosignatures > g.cfg.Cosigned.Witnesses():
+		return nil, fmt.Errorf("%w: it asks %d, and %d are required", errNoWitnesses, g.cfg.Cosigned.Witnesses(), cosignatures)
+	}
+	return func() (proof.Signed, <-chan struct{}) { return g.cfg.Cosigned.Newest(cosignatures) }, nil
 }
 
 // empty reports whether there is nothing that a checkpoint could cover.
@@ -102,7 +143,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 		return nil, ledger.Invalid("to_revision", fmt.Sprintf("ask for at most %d commits at a time", maxProofs))
 	}
 	from, to := ledger.Revision(req.FromRevision), ledger.Revision(req.ToRevision)
-	v, err := s.g.view(ctx, replica.At{Revision: to}, 0)
+	v, err := s.g.view(ctx, replica.At{Revision: to}, seen{})
 	if err != nil {
 		return nil, err
 	}

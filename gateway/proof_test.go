@@ -17,7 +17,6 @@ import (
 	"github.com/stelehq/stele/ledger/journal"
 	"github.com/stelehq/stele/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -28,7 +27,7 @@ import (
 type proving struct {
 	*fixture
 	tree  *proof.Tree
-	key   note.Verifier
+	key   proof.Verifier
 	proof stelev1.ProofClient
 }
 
@@ -48,7 +47,7 @@ func startProving(t testing.TB) *proving {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.key, err = note.NewVerifier(public); err != nil {
+	if p.key, err = proof.ParseVerifier(public); err != nil {
 		t.Fatal(err)
 	}
 	key, err := proof.ParseKey(secret)

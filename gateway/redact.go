@@ -135,3 +135,21 @@ func (s ledgerService) ShredTenant(ctx context.Context, req *stelev1.ShredTenant
 	s.g.cfg.Log.Warn("a tenant's secrets were destroyed", "tenant", c.Tenant, "keys", keys, "by", c.Subject, "revision", rev)
 	return &stelev1.ShredTenantResponse{Keys: keys, Revision: uint64(rev)}, nil
 }
+
+// RotateTenantKey encrypts the tenant's keys for secrets again, and makes a new one if that
+// is asked for.
+func (s ledgerService) RotateTenantKey(ctx context.Context, req *stelev1.RotateTenantKeyRequest) (*stelev1.RotateTenantKeyResponse, error) {
+	c := callerOf(ctx)
+	switch {
+	case c.Tenant == "":
+		return nil, ledger.Invalid(tenantHeader, "name the tenant whose key to rotate")
+	case s.g.cfg.Secrets == nil:
+		return nil, secret.ErrNoKEK
+	}
+	ids, err := s.g.cfg.Secrets.Rotate(ctx, c.Tenant, req.NewKey)
+	if err != nil {
+		return nil, err
+	}
+	s.g.cfg.Log.Info("the keys of a tenant's secrets were encrypted again", "tenant", c.Tenant, "key", ids[0], "older", ids[1:], "new", req.NewKey, "by", c.Subject)
+	return &stelev1.RotateTenantKeyResponse{Key: ids[0], Older: ids[1:]}, nil
+}

@@ -180,7 +180,17 @@ func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest
 	}
 	switch {
 	case s.g.cfg.Tree != nil:
-		return replication.Prove(s.g.cfg.Tree, req)
+		newest, err := s.g.checkpoints(int(req.Cosignatures))
+		if err != nil {
+			return nil, err
+		}
+		if req.Seen != "" {
+			if err := compareCheckpoint(s.g.cfg.Tree, req.Seen); err != nil {
+				return nil, err
+			}
+		}
+		at, _ := newest()
+		return replication.Prove(s.g.cfg.Tree, at, req)
 	case s.g.cfg.Upstream != nil:
 		return s.g.cfg.Upstream.Prove(ctx, req)
 	}

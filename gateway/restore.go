@@ -26,12 +26,12 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
 	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: idBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
 }
@@ -39,7 +39,7 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 // goal is the revision to go back to, once the replica holds the head that the
 // caller has seen.
 func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
-	v, err := s.g.view(ctx, replica.At{}, max(req.MinRevision, req.GetExpectedHead()))
+	v, err := s.g.view(ctx, replica.At{}, previewed(req))
 	if err != nil {
 		return 0, err
 	}
@@ -54,7 +54,7 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		return nil, err
 	}
 	c := callerOf(ctx)
-	if err := s.g.wait(ctx, c.Tenant, ledger.Revision(max(req.MinRevision, req.GetExpectedHead()))); err != nil {
+	if err := s.g.wait(ctx, c.Tenant, previewed(req)); err != nil {
 		return nil, err
 	}
 	revisions := make([]ledger.Revision, len(req.Revisions))
@@ -63,14 +63,28 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
 	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
 	}})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head), NotChecked: viewer.NotChecked()}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: idBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
 	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
 	return resp, err
+}
+
+// previewed is the newest commit that the caller has seen, which may be the head of a
+// preview.
+func previewed(req interface {
+	GetMinRevision() uint64
+	GetMinId() []byte
+	GetExpectedHead() uint64
+	GetExpectedHeadId() []byte
+}) seen {
+	if req.GetExpectedHead() > req.GetMinRevision() {
+		return seen{ledger.Revision(req.GetExpectedHead()), req.GetExpectedHeadId()}
+	}
+	return seenBy(req)
 }
 
 func revision(r *uint64) *ledger.Revision {

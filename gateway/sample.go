@@ -50,7 +50,7 @@ func (s sampleService) RefreshConfig(ctx context.Context, _ *configuration.Empty
 	defer poll.Stop()
 	for {
 		waited := time.Since(begun) // before the age is read, which grows
-		v, err := s.g.view(ctx, replica.At{}, 0)
+		v, err := s.g.view(ctx, replica.At{}, seen{})
 		if err != nil {
 			return nil, err
 		}

@@ -55,7 +55,7 @@ func (r *sampleRead) open(ctx context.Context) (err error) {
 	if r.redact, err = r.g.redactor(ctx, len(r.reveals) > 0 && r.g.cfg.Secrets != nil); err != nil {
 		return err
 	}
-	r.view, err = r.g.view(ctx, replica.At{}, 0)
+	r.view, err = r.g.view(ctx, replica.At{}, seen{})
 	return err
 }
 

@@ -28,7 +28,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.view(ctx, at, req.MinRevision)
+	v, err := s.g.view(ctx, at, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	if err != nil {
 		return nil, ledger.Invalid("value", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (s schemasService) CheckSchema(ctx context.Context, req *stelev1.CheckSchem
 	if err != nil {
 		return nil, ledger.Invalid("document", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, err := s.g.view(ctx, replica.At{}, req.MinRevision)
+	v, err := s.g.view(ctx, replica.At{}, seenBy(req))
 	if err != nil {
 		return nil, err
 	}

@@ -90,7 +90,7 @@ func (s configService) receive(ctx context.Context, ws *watchStream, stream grpc
 		case *stelev1.WatchRequest_Cancel:
 			if w := ws.forget(r.Cancel.Id); w != nil {
 				s.g.hub.leave(w)
-				ws.canceled(w.id, status.New(codes.OK, ""), 0)
+				ws.canceled(w.id, status.New(codes.OK, ""), nil)
 			}
 		case *stelev1.WatchRequest_Progress:
 			if err := s.g.policy.Spend(ctx, callerOf(ctx), watchMethod, req); err != nil {
@@ -127,12 +127,20 @@ func (s configService) create(ctx context.Context, ws *watchStream, create *stel
 	}
 	ws.forget(w.id)
 	st, _ := status.FromError(statusOf(s.g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
-	ws.canceled(w.id, st, 0)
+	ws.canceled(w.id, st, nil)
 	return nil
 }
 
 func (s configService) start(ctx context.Context, ws *watchStream, w *watch, create *stelev1.WatchRequest) error {
 	req := create.GetCreate()
+	if len(req.AfterId) > 0 {
+		if req.FromRevision < 2 {
+			return ledger.Invalid("create.after_id", "it is the id of the commit before from_revision: name that")
+		}
+		if err := s.g.wait(ctx, ws.tenant, seen{ledger.Revision(req.FromRevision - 1), req.AfterId}); err != nil {
+			return err
+		}
+	}
 	v, err := s.g.cfg.Replica.View(ws.tenant, replica.At{})
 	if err != nil {
 		return err
@@ -185,7 +193,8 @@ func (s configService) start(ctx context.Context, ws *watchStream, w *watch, cre
 
 // state sends the watch's selection of the view.
 func (ws *watchStream) state(ctx context.Context, v *replica.View, redact redactor, w *watch) error {
-	page := &stelev1.WatchState{Revision: uint64(v.State().Revision)}
+	at := v.State()
+	page := &stelev1.WatchState{Revision: uint64(at.Revision), Id: idBytes(at.Revision, at.ID)}
 	size := 0
 	flush := func(more bool) error {
 		page.More = more
@@ -250,4 +259,12 @@ func (w *watch) choose(req *stelev1.CreateWatch) error {
 	}
 	w.selector.tidy()
 	return nil
+}
+
+// idBytes is the id of the commit that led to a revision, as a message has it.
+func idBytes(rev ledger.Revision, id ledger.CommitID) []byte {
+	if rev == 0 {
+		return nil
+	}
+	return id[:]
 }

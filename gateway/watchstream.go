@@ -41,6 +41,7 @@ type watchStream struct {
 // skipped is the part that a watch has missed.
 type skipped struct {
 	revision ledger.Revision
+	id       ledger.CommitID
 	keys     map[ledger.Key]skippedKey
 }
 
@@ -147,16 +148,22 @@ func (ws *watchStream) event(m *stelev1.WatchResponse) {
 	ws.enqueue(f)
 }
 
-func (ws *watchStream) canceled(id uint64, why *status.Status, resume ledger.Revision) {
-	ws.event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{
-		Canceled: &stelev1.WatchCanceled{Status: why.Proto(), ResumeRevision: uint64(resume)},
-	}})
+// canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
+func (ws *watchStream) canceled(id uint64, why *status.Status, missed *ledger.Commit) {
+	end := &stelev1.WatchCanceled{Status: why.Proto()}
+	if missed != nil {
+		end.ResumeRevision, end.ResumeAfterId = uint64(missed.Revision), idBytes(missed.Revision-1, missed.Parent)
+	}
+	ws.event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
 }
 
-// cancelSlow cancels a watch, with the revision to resume from.
-func (ws *watchStream) cancelSlow(w *watch, missed ledger.Revision) {
+// cancelSlow tells a watch that it is out, and where to resume.
+func (ws *watchStream) cancelSlow(w *watch, missed *ledger.Commit) {
 	ws.forget(w.id)
-	ws.canceled(w.id, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d commits wait; create it again from %s", maxBacklogFrames, missed), missed)
+	ws.mu.Lock()
+	messages, size := len(ws.backlog), ws.bytes
+	ws.mu.Unlock()
+	ws.canceled(w.id, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
 }
 
 // pushWait queues a frame as soon as there is room.
@@ -226,7 +233,7 @@ func (ws *watchStream) skip(w *watch, c *ledger.Commit) {
 		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
 		ws.skipped[w] = s
 	}
-	s.revision = c.Revision
+	s.revision, s.id = c.Revision, c.ID
 	for _, ch := range w.selector.pick(c.Changes) {
 		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
 	}
@@ -241,8 +248,12 @@ func (ws *watchStream) progress(r *replica.Replica, head ledger.Revision) {
 		return // nothing is known that could be promised
 	}
 	snapshot := snapshotOf(v)
+	id, err := v.ID(head)
 	v.Close()
-	snapshot.Revision = uint64(head)
+	if err != nil {
+		return
+	}
+	snapshot.Revision, snapshot.Id = uint64(head), idBytes(head, id)
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	m := &stelev1.WatchResponse{Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: snapshot}}}
@@ -307,12 +318,12 @@ func (ws *watchStream) take() []frame {
 // frames are the state of skipped keys, in pages.
 func (s *skipped) frames(id uint64) []frame {
 	var out []frame
-	page, size := &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 	for k, v := range s.keys {
 		if size > maxPageBytes {
 			page.More = true
 			out = append(out, stateFrame(id, page))
-			page, size = &stelev1.WatchState{Revision: uint64(s.revision)}, 0
+			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 		}
 		size += len(k) + len(v.value)
 		if v.value == "" {

@@ -38,6 +38,8 @@ type ChangeSet struct {
 	Preconditions []Precondition
 	// ExpectedHead, when set, must be the tenant's head.
 	ExpectedHead *Revision
+	// ExpectedHeadID, unless it is empty, is what the head's id must begin with.
+	ExpectedHeadID []byte
 	// Import, when set, keeps the time of a change made elsewhere.
 	Import *Import
 	// Origin, if set, is the target of a rollback or revert.
@@ -62,6 +64,8 @@ type Precondition struct {
 	Key Key
 	// Revision is the one that last set the key; 0 when the key must be absent.
 	Revision Revision
+	// ID, unless it is empty, is what the id of the commit Revision must begin with.
+	ID []byte
 }
 
 // Import marks a change set that was made elsewhere; its Author is the source's.

@@ -135,7 +135,8 @@ type staged struct {
 type keyState struct {
 	revision Revision
 	set      bool
-	value    Value // of a key that the draft sets
+	value    Value    // of a key that the draft sets
+	id       CommitID // of the commit that set it, if that is part of the draft
 }
 
 func (s *staged) key(k Key) (keyState, error) {
@@ -158,7 +159,7 @@ func (s *staged) value(k Key) (Value, error) {
 
 func (s *staged) add(c *Commit, plain []Change) {
 	for _, ch := range c.Changes {
-		s.keys[ch.Key] = keyState{c.Revision, !ch.Delete, ch.Value}
+		s.keys[ch.Key] = keyState{revision: c.Revision, set: !ch.Delete, value: ch.Value, id: c.ID}
 	}
 	if len(plain) > len(c.Changes) { // some change nothing and are not in the commit
 		plain = slices.DeleteFunc(slices.Clone(plain), func(ch Change) bool { return s.keys[ch.Key].revision != c.Revision })
@@ -256,6 +257,10 @@ func (s *staged) check(t Tenant, head Head, cs *ChangeSet) error {
 	conflict := ConflictError{Tenant: t}
 	if want := cs.ExpectedHead; want != nil && *want != head.Revision {
 		conflict.Conflicts = append(conflict.Conflicts, Conflict{Expected: *want, Actual: head.Revision})
+	} else if want != nil {
+		if err := SameCommit(t, *want, head.ID, cs.ExpectedHeadID); err != nil {
+			return err
+		}
 	}
 	for _, pre := range cs.Preconditions {
 		now, err := s.key(pre.Key)
@@ -267,6 +272,16 @@ func (s *staged) check(t Tenant, head Head, cs *ChangeSet) error {
 		}
 		if now.revision != pre.Revision {
 			conflict.Conflicts = append(conflict.Conflicts, Conflict{Key: pre.Key, Expected: pre.Revision, Actual: now.revision})
+		} else if len(pre.ID) > 0 {
+			id := now.id
+			if id == (CommitID{}) { // not set by this draft
+				if id, err = s.state.ID(now.revision); err != nil {
+					return err
+				}
+			}
+			if err := SameCommit(t, now.revision, id, pre.ID); err != nil {
+				return err
+			}
 		}
 	}
 	if len(conflict.Conflicts) > 0 {

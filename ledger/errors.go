@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -108,6 +109,42 @@ func (e *ConflictError) Error() string {
 		parts[i] = c.String()
 	}
 	return fmt.Sprintf("precondition failed in %s: %s", e.Tenant, strings.Join(parts, "; "))
+}
+
+// minIDBytes is how many bytes of an id identify a commit at least.
+const minIDBytes = 4
+
+// HistoryChangedError reports that a revision is another commit than the one that the
+// caller has seen: the ledger was restored from a backup and written to since, or it is
+// another ledger.
+type HistoryChangedError struct {
+	Tenant   Tenant
+	Revision Revision
+	// Seen is the beginning of the id that the caller has seen.
+	Seen []byte
+	// Actual is the commit's id; zero if the ledger has no such revision.
+	Actual CommitID
+}
+
+func (e *HistoryChangedError) Error() string {
+	is := "is not in this ledger"
+	if e.Actual != (CommitID{}) {
+		is = fmt.Sprintf("is %x in this ledger", e.Actual[:max(minIDBytes, min(len(e.Seen), len(e.Actual)))])
+	}
+	return fmt.Sprintf("the history has changed: %s%s was the commit %x and %s, which was restored from a backup or is another one; read the state again",
+		e.Tenant, e.Revision, e.Seen, is)
+}
+
+// SameCommit compares a commit's id with the beginning of it that a caller has seen; an
+// empty one is not compared. The error is a *HistoryChangedError or an *InvalidError.
+func SameCommit(t Tenant, rev Revision, id CommitID, seen []byte) error {
+	switch {
+	case len(seen) == 0 || len(seen) >= minIDBytes && bytes.HasPrefix(id[:], seen):
+		return nil
+	case len(seen) < minIDBytes:
+		return Invalid("id", fmt.Sprintf("the commit id %x is too short: give at least its first %d bytes", seen, minIDBytes))
+	}
+	return &HistoryChangedError{Tenant: t, Revision: rev, Seen: seen, Actual: id}
 }
 
 // RangeError is a revision or time that the tenant's history does not have.

@@ -71,6 +71,8 @@ type State interface {
 	// Request finds the commit that a request id made.
 	Request(id string) (rev Revision, ok bool, err error)
 	Commit(rev Revision) (*Commit, error)
+	// ID is the id of the commit that led to a revision.
+	ID(rev Revision) (CommitID, error)
 	Close()
 }
 

@@ -37,6 +37,8 @@ type Request struct {
 	// ExpectedHead, when set, is the head at which the caller has seen what would
 	// change. When the head has moved since, nothing is written.
 	ExpectedHead *Revision
+	// ExpectedHeadID, unless it is empty, is what that head's id begins with.
+	ExpectedHeadID []byte
 	// AllowInvalid is that of ChangeSet.
 	AllowInvalid bool
 	// DryRun writes nothing.
@@ -48,7 +50,8 @@ type Request struct {
 // Restored is the outcome of a rollback or a revert.
 type Restored struct {
 	// Head is the one that the changes were made at.
-	Head Revision
+	Head   Revision
+	HeadID CommitID
 	// Changes that were made, or would be. None when the states do not differ:
 	// then nothing is written.
 	Changes []Change
@@ -134,7 +137,7 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, p
 		return done, "", err
 	}
 	defer s.Close()
-	done.Head = s.Head().Revision
+	done.Head, done.HeadID = s.Head().Revision, s.Head().ID
 	if r.RequestID != "" {
 		rev, ok, err := s.Request(r.RequestID)
 		if err != nil {
@@ -152,6 +155,10 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, origin Origin, p
 	}
 	if want := r.ExpectedHead; want != nil && *want != done.Head {
 		return done, "", movedSince(t, s, *want, r.Viewer)
+	} else if want != nil {
+		if err := SameCommit(t, *want, s.Head().ID, r.ExpectedHeadID); err != nil {
+			return done, "", err
+		}
 	}
 	if done.Changes, message, err = plan(s); err == nil {
 		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer})

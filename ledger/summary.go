@@ -22,27 +22,32 @@ func (c *Commit) Summary() Summary {
 	return Summary{c.Revision, c.Time, c.Author, c.Message}
 }
 
-// Summarize reads a commit's stored bytes up to its changes, which come last and
-// may be megabytes.
-func Summarize(encoded []byte) (Summary, error) {
+// SummarySize is how many of a commit's stored bytes come before its changes, which come
+// last and may be megabytes.
+func SummarySize(encoded []byte) (int, error) {
 	const changes = 10 // field number of Commit.changes
 	end := 0
 	for end < len(encoded) {
 		num, typ, n := protowire.ConsumeTag(encoded[end:])
 		if n < 0 {
-			return Summary{}, fmt.Errorf("summarize commit: %w", protowire.ParseError(n))
+			return 0, fmt.Errorf("summarize commit: %w", protowire.ParseError(n))
 		}
 		if num == changes {
 			break
 		}
 		size := protowire.ConsumeFieldValue(num, typ, encoded[end+n:])
 		if size < 0 {
-			return Summary{}, fmt.Errorf("summarize commit: %w", protowire.ParseError(size))
+			return 0, fmt.Errorf("summarize commit: %w", protowire.ParseError(size))
 		}
 		end += n + size
 	}
+	return end, nil
+}
+
+// Summarize decodes the first SummarySize of a commit's stored bytes.
+func Summarize(summary []byte) (Summary, error) {
 	var p stelev1.Commit
-	if err := proto.Unmarshal(encoded[:end], &p); err != nil {
+	if err := proto.Unmarshal(summary, &p); err != nil {
 		return Summary{}, fmt.Errorf("summarize commit: %w", err)
 	}
 	return Summary{Revision(p.Revision), p.Time.AsTime(), p.Author, p.Message}, nil

@@ -38,8 +38,21 @@ func partOf(t ledger.Tenant) int {
 
 type somePositions struct {
 	seq   ledger.Sequence
-	at    map[ledger.Tenant]ledger.Revision
+	at    map[ledger.Tenant]place
 	dirty bool
+}
+
+// place is how far a sink has come with one tenant. A revision alone does not identify the
+// state: a ledger that was restored from a backup gives it to another commit.
+type place struct {
+	revision ledger.Revision
+	id       [idBytes]byte // the beginning of the commit's id
+}
+
+const idBytes = 8
+
+func placeOf(rev ledger.Revision, id ledger.CommitID) place {
+	return place{rev, [idBytes]byte(id[:idBytes])}
 }
 
 func positionName(sink string, part int) string {
@@ -67,9 +80,11 @@ func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		s := somePositions{seq: seq, at: make(map[ledger.Tenant]ledger.Revision), dirty: seq > 0}
+		s := somePositions{seq: seq, at: make(map[ledger.Tenant]place), dirty: seq > 0}
 		for name, rev := range kept.Revisions {
-			s.at[ledger.Tenant(name)] = ledger.Revision(rev)
+			at := place{revision: ledger.Revision(rev)}
+			copy(at.id[:], kept.Ids[name])
+			s.at[ledger.Tenant(name)] = at
 		}
 		rerouted = rerouted || seq > 0 && kept.Routing != p.routing
 		p.parts[i] = s
@@ -77,14 +92,14 @@ func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
 	return rerouted, p.save(ctx)
 }
 
-func (p *positions) get(t ledger.Tenant) ledger.Revision {
+func (p *positions) get(t ledger.Tenant) place {
 	return p.parts[partOf(t)].at[t]
 }
 
-func (p *positions) set(t ledger.Tenant, rev ledger.Revision) {
+func (p *positions) set(t ledger.Tenant, at place) {
 	s := &p.parts[partOf(t)]
-	if s.at[t] != rev {
-		s.at[t], s.dirty = rev, true
+	if s.at[t] != at {
+		s.at[t], s.dirty = at, true
 	}
 }
 
@@ -103,9 +118,9 @@ func (p *positions) save(ctx context.Context) error {
 		if !s.dirty {
 			continue
 		}
-		keep := &stelev1.SinkPositions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at))}
-		for t, rev := range s.at {
-			keep.Revisions[string(t)] = uint64(rev)
+		keep := &stelev1.SinkPositions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at)), Ids: make(map[string][]byte, len(s.at))}
+		for t, at := range s.at {
+			keep.Revisions[string(t)], keep.Ids[string(t)] = uint64(at.revision), at.id[:]
 		}
 		body, err := proto.Marshal(keep)
 		if err != nil {

@@ -52,8 +52,11 @@ type Config struct {
 	Kinds map[string]Kind
 	// Dir is a folder for local sinks.
 	Dir string
-	// Alone reports that no other process can reach the journal: leases are from an
-	// earlier run, and are taken over at once.
+	// Keys and PrivateAddresses are those of Settings.
+	Keys             string
+	PrivateAddresses bool
+	// Alone says that no other process can reach the journal: claims are those of an
+	// earlier run, and are taken at once.
 	Alone   bool
 	Metrics *Metrics
 	Log     *slog.Logger

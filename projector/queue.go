@@ -40,8 +40,10 @@ type line struct {
 	// read is the revision up to which everything was put into entries. A walk that
 	// found more keys than have room continues at the key next.
 	read ledger.Revision
-	walk ledger.Revision // the head that it began at; 0 while there is none
-	next string
+	// begun is the position that the line began at, until it was compared with the ledger.
+	begun place
+	walk  ledger.Revision // the head that it began at; 0 while there is none
+	next  string
 	// unwalked estimates how many keys the walk has not put into entries yet.
 	unwalked uint64
 	// backfill is the newest revision of the backfill; later changes are new.

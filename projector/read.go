@@ -22,6 +22,9 @@ func (r *runner) read(l *line, now time.Time) error {
 	}
 	defer v.Close()
 	l.head = max(l.head, v.State().Head)
+	if err := r.verifyStart(l, v); err != nil {
+		return err
+	}
 	table := r.table.Load()
 	switch {
 	case l.walk == 0 && (r.queue.every || v.State().Head-l.read <= fewCommits):
@@ -33,6 +36,27 @@ func (r *runner) read(l *line, now time.Time) error {
 		l.behind = time.Time{}
 	}
 	return err
+}
+
+// verifyStart compares the position that a line began at with the ledger. If the ledger
+// has another commit there, it was restored from a backup, and the tenant is written from
+// the beginning.
+func (r *runner) verifyStart(l *line, v *replica.View) error {
+	at := l.begun
+	if at.revision == 0 || at.revision > v.State().Head { // it is compared once the replica holds it
+		return nil
+	}
+	id, err := v.ID(at.revision)
+	if err != nil {
+		return fmt.Errorf("read %s%s: %w", l.tenant, at.revision, err)
+	}
+	if l.begun = (place{}); placeOf(at.revision, id) != at {
+		r.log.Error("the ledger's history has changed: the sink had commits that the ledger does not have; the tenant is written again from the beginning",
+			"tenant", l.tenant, "revision", at.revision, "had", fmt.Sprintf("%x", at.id), "has", id)
+		l.read, l.walk, l.next = 0, 0, ""
+		r.positions.set(l.tenant, place{})
+	}
+	return nil
 }
 
 func (r *runner) readCommits(l *line, v *replica.View, table *routes.Table, now time.Time) error {

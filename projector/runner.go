@@ -152,7 +152,7 @@ func (r *runner) openSink(ctx context.Context) (Sink, error) {
 	if !ok {
 		return nil, fmt.Errorf("unknown kind %q", r.spec.Kind)
 	}
-	return kind(ctx, Settings{Name: r.name, Epoch: r.p.cfg.Journal.Epoch(), JSON: r.spec.Settings, Dir: r.p.cfg.Dir, Log: r.log})
+	return kind(ctx, Settings{Name: r.name, Epoch: r.p.cfg.Journal.Epoch(), JSON: r.spec.Settings, Dir: r.p.cfg.Dir, Keys: r.p.cfg.Keys, PrivateAddresses: r.p.cfg.PrivateAddresses, Log: r.log})
 }
 
 // loop is the goroutine that runs the sink.
@@ -231,10 +231,11 @@ func (r *runner) moved(t ledger.Tenant, head ledger.Revision) *line {
 	l := r.queue.lines[t]
 	if l == nil {
 		l = r.queue.line(t)
-		l.read = r.positions.get(t)
+		l.begun = r.positions.get(t)
+		l.read = l.begun.revision
 	}
 	l.head = max(l.head, head)
-	if l.head > l.read {
+	if l.head > l.read || l.begun.revision > 0 && l.head >= l.begun.revision {
 		r.unread[l] = true
 		if l.behind.IsZero() {
 			l.behind = time.Now()
@@ -417,14 +418,35 @@ func (r *runner) repaired(w Write, failure error) {
 // save keeps the positions that have moved.
 func (r *runner) save(ctx context.Context) error {
 	for l := range r.touched {
-		r.positions.set(l.tenant, l.position())
+		if err := r.keepPosition(l); err != nil {
+			return err
+		}
 	}
 	clear(r.touched)
 	return r.positions.save(ctx)
 }
 
-// finish processes the results of the last calls, when none is running, and saves the
-// positions.
+// keepPosition notes how far a line is.
+func (r *runner) keepPosition(l *line) error {
+	rev := l.position()
+	if rev == r.positions.get(l.tenant).revision {
+		return nil
+	}
+	v, err := r.p.cfg.Replica.View(l.tenant, replica.At{})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.tenant, err)
+	}
+	defer v.Close()
+	id, err := v.ID(rev)
+	if err != nil {
+		return fmt.Errorf("read %s%s: %w", l.tenant, rev, err)
+	}
+	r.positions.set(l.tenant, placeOf(rev, id))
+	return nil
+}
+
+// finish takes in what the last calls have done, when none runs any more, and keeps
+// the positions.
 func (r *runner) finish() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()

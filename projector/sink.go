@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -135,8 +136,16 @@ type Settings struct {
 	JSON []byte
 	// Dir is a folder for local sinks.
 	Dir string
-	Log *slog.Logger
+	// Keys is a folder with a file for each sink that signs what it sends: KeyFile.
+	Keys string
+	// PrivateAddresses lets the sink connect to addresses that routes name, and that
+	// are not the public internet's.
+	PrivateAddresses bool
+	Log              *slog.Logger
 }
+
+// KeyFile is the file with the keys that the sink signs with.
+func (s Settings) KeyFile() string { return filepath.Join(s.Keys, s.Name) }
 
 // Decode reads the settings into a struct. What that does not know is an error.
 func (s Settings) Decode(into any) error {

@@ -129,6 +129,7 @@ type finding struct {
 	item   Item
 	there  bool
 	routed bool // a route sends the key to the sink
+	lost   bool // it is of a commit that the ledger does not have
 	// The decision about it. Adopt deletes the key of a missing item only with
 	// deletions.
 	do        routes.Drift
@@ -197,6 +198,10 @@ func (r *runner) enforce(ctx context.Context, s *sweep) error {
 	for _, f := range s.found {
 		f.do = routes.Report
 		if !f.routed {
+			continue
+		}
+		if f.lost { // the ledger was restored: what it says is meant
+			f.do = routes.Repair
 			continue
 		}
 		f.do, f.deletions = f.write.Route.Drift, f.write.Route.AdoptDeletions
@@ -386,7 +391,7 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspe
 			}
 		}
 		// The store cannot hold a key without a name; it is parked.
-		if unnamed == nil && r.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED {
+		if unnamed == nil && (r.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision) {
 			suspects = append(suspects, Item{Tenant: t, Key: key, Name: name})
 		}
 		return true
@@ -435,11 +440,21 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	read := time.Now()
 	after, okAfter, quiet, err := r.expected(ctx, seen.Tenant, seen.Key)
 	if err != nil || !quiet || ok != okAfter || before.Revision != after.Revision {
 		return nil, err // what has happened meanwhile is seen by the next sweep
 	}
 	kind := r.verdict(after, ok, item, there)
+	// No process but this one writes to the sink: an item of a revision that the ledger
+	// does not have is of a history that it had before it was restored from a backup.
+	lost := there && item.Revision > after.Revision
+	if p, _ := r.p.cfg.Replica.Progress(); lost && p.Current.Before(read) {
+		return nil, nil // the replica may be behind the sink: the next sweep decides
+	}
+	if lost && kind == stelev1.Drift_KIND_UNSPECIFIED && item.Value != "" {
+		kind = stelev1.Drift_KIND_EDITED
+	}
 	if kind == stelev1.Drift_KIND_UNSPECIFIED {
 		r.drift.gone(seen.Tenant, seen.Name)
 		return nil, nil
@@ -447,7 +462,7 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	if !there {
 		item = Item{Tenant: seen.Tenant, Key: seen.Key, Name: seen.Name}
 	}
-	f := &finding{write: after, item: item, there: there, routed: seen.Key != "" && after.Route.Wants(r.name), Drift: &stelev1.Drift{
+	f := &finding{write: after, item: item, there: there, routed: seen.Key != "" && after.Route.Wants(r.name), lost: lost, Drift: &stelev1.Drift{
 		Tenant: string(seen.Tenant), Key: string(seen.Key), Name: seen.Name, Kind: kind, Revision: uint64(after.Revision),
 		Action: stelev1.Drift_ACTION_REPORTED,
 	}}
@@ -460,6 +475,11 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	}
 	if r.drift.note(f.Drift) {
 		r.p.metrics.drifted(r.name, kindName(kind))
+		if lost {
+			r.log.Error("the ledger's history has changed: the item is of a commit that the ledger does not have, and is written again",
+				"tenant", seen.Tenant, "key", seen.Key, "item", seen.Name, "revision", item.Revision, "newest", after.Revision)
+			return f, nil
+		}
 		r.log.Warn("an item is not as the ledger says", "tenant", seen.Tenant, "key", seen.Key, "item", seen.Name, "kind", kindName(kind))
 	}
 	return f, nil

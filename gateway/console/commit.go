@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -95,7 +94,7 @@ func (c *Console) receipt(v *visit, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	key, err := note.NewVerifier(signed.Key)
+	key, err := proof.ParseVerifier(signed.Key)
 	if err != nil {
 		return fmt.Errorf("read the ledger's public key: %w", err)
 	}
@@ -130,6 +129,7 @@ type revertView struct {
 	changes  []keyChange
 	more     int // changes that are not told
 	head     uint64
+	headID   []byte
 	message  string
 	form     string
 	problem  string
@@ -153,7 +153,7 @@ func (c *Console) showRevert(v *visit, code int, revision uint64, problem string
 		if err != nil {
 			return err
 		}
-		view.head, view.more = preview.Head, max(len(preview.Changes)-changesOnPage, 0)
+		view.head, view.headID, view.more = preview.Head, preview.HeadId, max(len(preview.Changes)-changesOnPage, 0)
 		view.changes, err = c.compared(ctx, preview.Changes[:len(preview.Changes)-view.more], preview.Head)
 		return err
 	})
@@ -192,7 +192,7 @@ func (c *Console) compared(ctx context.Context, changes []*stelev1.Change, at ui
 func (c *Console) revert(v *visit, revision uint64) error {
 	f := formOf(v.r)
 	resp, err := c.ledger.Revert(v.ctx, &stelev1.RevertRequest{
-		Revisions: []uint64{revision}, Message: f.message, ExpectedHead: &f.expected, RequestId: f.requestID("revert " + revisionOf(revision)),
+		Revisions: []uint64{revision}, Message: f.message, ExpectedHead: &f.expected, ExpectedHeadId: f.commit, RequestId: f.requestID("revert " + revisionOf(revision)),
 	})
 	switch {
 	case status.Code(err) == codes.FailedPrecondition:

@@ -22,6 +22,7 @@ const commitsOfKey = 10
 // keyView is a key at a moment.
 type keyView struct {
 	key     string
+	commit  []byte         // the id of the commit that last set the key
 	entry   *stelev1.Entry // nil when it is not set
 	history []*stelev1.CommitInfo
 	older   bool // the history has more
@@ -106,7 +107,7 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 			if status.Code(err) == codes.NotFound {
 				return nil
 			}
-			k.entry = got.GetEntry()
+			k.entry, k.commit = got.GetEntry(), got.GetCommitId()
 			return err
 		}, func(ctx context.Context) error {
 			list, err := c.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
@@ -203,6 +204,8 @@ type writeForm struct {
 	key, value, message string
 	// expected is the revision that the key must still have; 0: it must not be set.
 	expected uint64
+	// commit is the id of the commit expected.
+	commit []byte
 	// name is the form's own, so that sending it twice writes once.
 	name string
 
@@ -220,7 +223,7 @@ type conflict struct {
 }
 
 func (k *keyView) newForm() writeForm {
-	return writeForm{key: k.key, value: formValue(k.entry.GetValue()), expected: k.revision(), name: uuid.NewString()}
+	return writeForm{key: k.key, value: formValue(k.entry.GetValue()), expected: k.revision(), commit: k.commit, name: uuid.NewString()}
 }
 
 // formValue is a value to edit.

@@ -94,13 +94,16 @@ func (c *Console) rollBack(v *visit) error {
 	}
 	resp, err := c.ledger.Rollback(v.ctx, &stelev1.RollbackRequest{
 		To: &stelev1.At{Point: &stelev1.At_Revision{Revision: revision}}, Prefix: r.prefix, Message: r.message,
-		ExpectedHead: &head, RequestId: writeForm{name: r.form, message: r.message, expected: head}.requestID("rollback " + r.to + " " + r.prefix),
+		ExpectedHead: &head, ExpectedHeadId: commitOf(v.r), RequestId: writeForm{name: r.form, message: r.message, expected: head}.requestID("rollback " + r.to + " " + r.prefix),
 	})
 	switch {
 	case err == nil && resp.Commit == nil:
 		return c.previewRollback(v, http.StatusOK, r)
 	case err == nil:
 		return v.redirect(place{tenant: v.tenant}.to("rollback", "") + "?done=" + strconv.FormatUint(resp.Commit.Revision, 10))
+	case reasonOf(err) == "HISTORY_CHANGED":
+		r.form = ""
+		return c.previewRollback(v, http.StatusConflict, r)
 	case reasonOf(err) == "PRECONDITION_FAILED":
 		since, err := c.ledger.ListCommits(v.ctx, &stelev1.ListCommitsRequest{
 			Since: &stelev1.At{Point: &stelev1.At_Revision{Revision: head + 1}}, PageSize: 20, OmitValues: true,

@@ -116,7 +116,7 @@ func (c *Console) decideSchema(v *visit) error {
 		var done *stelev1.CommitResponse
 		done, err = c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
 			Changes:       []*stelev1.Change{{Key: f.key, Value: compact(f.value)}},
-			Preconditions: []*stelev1.Precondition{{Key: f.key, Revision: f.expected}},
+			Preconditions: []*stelev1.Precondition{f.precondition()},
 			Message:       f.message, AllowInvalid: s.allow, RequestId: f.requestID("schema " + strconv.FormatBool(s.allow)),
 		})
 		if err == nil {

@@ -17,7 +17,6 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 	"github.com/stelehq/stele/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -148,7 +147,7 @@ func TestReceipt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifier, err := note.NewVerifier(public)
+	verifier, err := proof.ParseVerifier(public)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,12 +46,26 @@ func formOf(r *http.Request) writeForm {
 	expected, _ := strconv.ParseUint(r.FormValue("expected"), 10, 64)
 	return writeForm{
 		value: strings.ReplaceAll(r.FormValue("value"), "\r\n", "\n"), message: strings.TrimSpace(r.FormValue("message")),
-		expected: expected, name: r.FormValue("form"),
+		expected: expected, commit: commitOf(r), name: r.FormValue("form"),
 	}
 }
 
-// requestID identifies the content of the form: submitted twice it is written once, and
-// changed in between, as after going back to it, it is another request.
+// commitOf is the id of the commit that a form was made at; nil if it names none.
+func commitOf(r *http.Request) []byte {
+	id, err := hex.DecodeString(r.FormValue("commit"))
+	if err != nil {
+		return nil
+	}
+	return id
+}
+
+// precondition is what must be true of the key for the form to be written.
+func (f writeForm) precondition() *stelev1.Precondition {
+	return &stelev1.Precondition{Key: f.key, Revision: f.expected, CommitId: f.commit}
+}
+
+// requestID names what the form holds: sent twice it is written once, and changed in
+// between, as by going back to it, it is another request.
 func (f writeForm) requestID(what string) string {
 	h := sha256.New()
 	for _, part := range []string{f.name, what, f.key, f.value, f.message, strconv.FormatUint(f.expected, 10)} {
@@ -79,7 +93,7 @@ func (f writeForm) rows() string {
 func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 	resp, err := c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.key, Value: compact(f.value)}},
-		Preconditions: []*stelev1.Precondition{{Key: f.key, Revision: f.expected}},
+		Preconditions: []*stelev1.Precondition{f.precondition()},
 		Message:       f.message, RequestId: f.requestID("set"),
 	})
 	code := http.StatusOK
@@ -102,7 +116,7 @@ func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 	if err := v.load(load...); err != nil {
 		return err
 	}
-	if reasonOf(err) == "PRECONDITION_FAILED" {
+	if movedOn(err) {
 		if err := c.tellConflict(v, &f); err != nil {
 			return err
 		}
@@ -188,8 +202,15 @@ func (c *Console) tellConflict(v *visit, f *writeForm) error {
 		f.conflict.mine = changeOf(f.key, theirs.GetValue(), string(mine))
 		f.conflict.identity = f.conflict.mine.same && theirs != nil
 	}
-	f.expected = theirs.GetRevision()
+	f.expected, f.commit = theirs.GetRevision(), is.GetCommitId()
 	return nil
+}
+
+// movedOn reports whether something was committed since a form was made, or the ledger was
+// restored from a backup.
+func movedOn(err error) bool {
+	r := reasonOf(err)
+	return r == "PRECONDITION_FAILED" || r == "HISTORY_CHANGED"
 }
 
 func unlessNotFound(err error) error {
@@ -224,7 +245,7 @@ func (c *Console) remove(v *visit) error {
 	f.key = v.rest
 	resp, err := c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.key, Delete: true}},
-		Preconditions: []*stelev1.Precondition{{Key: f.key, Revision: f.expected}},
+		Preconditions: []*stelev1.Precondition{f.precondition()},
 		Message:       f.message, RequestId: f.requestID("delete"),
 	})
 	if err == nil {

@@ -1,7 +1,6 @@
 package identity
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -36,7 +35,7 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 		}
 	}
 	roles, _ := v.rolesClaim.in(claims)
-	if p.Roles, ok = readRoles(roles); !ok {
+	if p.Roles, ok = v.rolesMap.read(roles); !ok {
 		return p, refuse("the token's roles (%s) are neither a list of strings nor one string", v.rolesClaim)
 	}
 	if claim, present := claims[v.prefixesClaim]; present {
@@ -101,20 +100,4 @@ func readNames(claim any) (names []string, ok bool) {
 		return nil, false
 	}
 	return names, true
-}
-
-// readRoles reads a roles claim: a list of strings or one string with spaces.
-// Each known role comes out once; false means that it is neither.
-func readRoles(claim any) ([]Role, bool) {
-	names, ok := readNames(claim)
-	if !ok {
-		return nil, false
-	}
-	var known []Role
-	for _, r := range allRoles {
-		if slices.Contains(names, string(r)) {
-			known = append(known, r)
-		}
-	}
-	return known, true
 }

@@ -31,6 +31,9 @@ type Config struct {
 	// RolesClaim holds the roles, as a list or separated by spaces; the preset's
 	// when empty. Roles that are not known here are passed over.
 	RolesClaim string
+	// RolesMap gives the roles that the names in the claim stand for; nil takes them as
+	// they are.
+	RolesMap RolesMap
 	// Now is the clock; time.Now when nil.
 	Now func() time.Time
 }
@@ -43,6 +46,7 @@ type Verifier struct {
 	preset      Preset
 	tenantClaim claimName
 	rolesClaim  claimName
+	rolesMap    RolesMap
 	// prefixesClaim holds the prefixes of the keys that a token is limited to.
 	prefixesClaim string
 	// replicatesClaim holds the tenants that an edge gateway may copy.
@@ -75,6 +79,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 		preset:      cfg.Preset,
 		tenantClaim: claimName(cmp.Or(cfg.TenantClaim, names.tenant)),
 		rolesClaim:  claimName(cmp.Or(cfg.RolesClaim, names.roles)),
+		rolesMap:    cfg.RolesMap,
 		now:         cfg.Now,
 
 		prefixesClaim: names.prefixes, replicatesClaim: names.replicates,

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/ledger/proof"
 	"github.com/stelehq/stele/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -56,7 +57,9 @@ type Config struct {
 	Self *stelev1.GatewayID
 	// Pin keeps the ledger's public key and the newest verified checkpoint.
 	Pin Pin
-	Log *slog.Logger
+	// Witnesses that must have cosigned the upstream's checkpoints.
+	Witnesses proof.Witnesses
+	Log       *slog.Logger
 }
 
 // Client follows upstreams, one at a time. It is a replica.Upstream. Close it after the
@@ -267,8 +270,13 @@ func contradictsEdge(err error) bool {
 	if errors.Is(err, ErrHistoryChanged) {
 		return true
 	}
+	return hasReason(err, ReasonHistoryChanged, ReasonBehind)
+}
+
+// hasReason reports whether an upstream gave one of these reasons.
+func hasReason(err error, reasons ...string) bool {
 	for _, d := range status.Convert(err).Details() {
-		if info, ok := d.(*errdetails.ErrorInfo); ok && (info.Reason == ReasonHistoryChanged || info.Reason == ReasonBehind) {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && slices.Contains(reasons, info.Reason) {
 			return true
 		}
 	}

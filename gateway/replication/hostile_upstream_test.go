@@ -255,7 +255,8 @@ func TestFollow_HostileProgress(t *testing.T) {
 // prover answers Prove as the core does.
 func (w *world) prover(change func(*stelev1.ProveResponse)) func(*stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	return func(req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-		resp, err := replication.Prove(w.tree, req)
+		newest, _ := w.tree.Newest()
+		resp, err := replication.Prove(w.tree, newest, req)
 		if err == nil && change != nil {
 			change(resp)
 		}
@@ -314,7 +315,8 @@ func TestVerify_HostileProofs(t *testing.T) {
 	first := w.edge(t, edgeConfig{upstreams: []string{w.core.address}, tenants: []ledger.Tenant{"acme"}, dir: pin})
 	until(t, "a pinned key", func() bool { return first.client.Status()[0].Verified != nil })
 	first.stop()
-	old, err := replication.Prove(w.tree, &stelev1.ProveRequest{})
+	newest, _ := w.tree.Newest()
+	old, err := replication.Prove(w.tree, newest, &stelev1.ProveRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -334,7 +336,7 @@ func TestVerify_HostileProofs(t *testing.T) {
 	}{
 		{"a checkpoint of another ledger", func(r *stelev1.ProveResponse) {
 			c, _ := other.tree.Newest()
-			r.Checkpoint, r.Key = c.Note, c.Key
+			r.Checkpoint, r.Key = c.Note, c.Keys
 		}},
 		{"another key for the checkpoint", func(r *stelev1.ProveResponse) {
 			r.Key = public

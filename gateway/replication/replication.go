@@ -46,6 +46,7 @@ var (
 const (
 	ReasonHistoryChanged = "HISTORY_CHANGED"
 	ReasonBehind         = "UPSTREAM_BEHIND"
+	ReasonSplitView      = "SPLIT_VIEW"
 )
 
 // errContradiction: an upstream contradicts itself, or breaks the protocol.

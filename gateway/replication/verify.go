@@ -111,17 +111,23 @@ func (c *Client) check(ctx context.Context, u *upstream, have []replica.TenantHe
 	if err != nil {
 		return false, err
 	}
-	req := &stelev1.ProveRequest{OldSize: uint64(old.Size)}
+	req := &stelev1.ProveRequest{OldSize: uint64(old.Size), Cosignatures: uint32(c.cfg.Witnesses.Quorum)}
+	if req.Seen, err = c.cfg.Pin.seen(); err != nil {
+		return false, err
+	}
 	for _, h := range have {
 		req.Commits = append(req.Commits, head(h))
 	}
 	ctx, cancel := context.WithTimeout(ctx, silence)
 	defer cancel()
 	resp, err := stelev1.NewReplicationClient(u.conn).Prove(Via(ctx, c.cfg.Self), req, grpc.MaxCallRecvMsgSize(maxReceive))
+	if hasReason(err, ReasonSplitView) { // another upstream has shown another history
+		return false, fmt.Errorf("%w: the upstream's tree is another than that of a checkpoint which was seen before: %w", errNotProven, err)
+	}
 	if err != nil {
 		return false, err
 	}
-	size, covered, err := c.cfg.Pin.accept(old, req, resp)
+	size, covered, err := c.cfg.Pin.accept(c.cfg.Witnesses, old, req, resp)
 	if err != nil || !covered {
 		return false, err
 	}
@@ -148,22 +154,34 @@ func (p Pin) checkpoint() (proof.Checkpoint, error) {
 	return proof.Open(signed+"\n", v)
 }
 
+// seen is the text of that checkpoint; empty if there is none.
+func (p Pin) seen() (string, error) {
+	signed, err := p.read("upstream.checkpoint")
+	if err != nil || signed == "" {
+		return "", err
+	}
+	return signed + "\n", nil
+}
+
 // accept verifies an answer, and keeps its checkpoint. covered reports whether all of the
 // commits were proven.
-func (p Pin) accept(old proof.Checkpoint, req *stelev1.ProveRequest, resp *stelev1.ProveResponse) (size int64, covered bool, err error) {
+func (p Pin) accept(w proof.Witnesses, old proof.Checkpoint, req *stelev1.ProveRequest, resp *stelev1.ProveResponse) (size int64, covered bool, err error) {
 	text, err := p.key()
 	if err != nil {
 		return 0, false, err
 	}
-	pinned := text != ""
-	if !pinned {
+	pinned := text
+	if pinned == "" {
 		text = resp.Key
 	}
 	key, err := proof.ParseVerifier(text)
+	if err == nil && pinned != "" && resp.Key != "" {
+		key, err = key.Extend(resp.Key) // the ledger's key may have a successor
+	}
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: its key: %w", errNotProven, err)
 	}
-	c, err := proof.Open(resp.Checkpoint, key)
+	c, err := proof.Open(resp.Checkpoint, key.Require(w))
 	if err != nil {
 		return 0, false, fmt.Errorf("%w: %w", errNotProven, err)
 	}
@@ -192,8 +210,8 @@ func (p Pin) accept(old proof.Checkpoint, req *stelev1.ProveRequest, resp *stele
 	if !covered {
 		return c.Size, false, nil // what proves nothing is not kept
 	}
-	if !pinned {
-		if err := p.write("upstream.pub", text); err != nil {
+	if keys := strings.TrimSuffix(key.Keys(), "\n"); keys != pinned {
+		if err := p.write("upstream.pub", keys); err != nil {
 			return 0, false, err
 		}
 	}
@@ -209,15 +227,14 @@ func hashes(raw [][]byte) tlog.TreeProof {
 	return out
 }
 
-// Prove answers a gateway below this one from the tree. Errors: the errors of
-// proof.Tree, and ledger.ErrUnavailable while no checkpoint covers the commits that the
-// edge verifies.
-func Prove(tree *proof.Tree, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
-	newest, _ := tree.Newest()
+// Prove answers a gateway below this one from the tree, with the newest checkpoint that has the
+// cosignatures which the request asks for. Errors: the errors of proof.Tree, and
+// ledger.ErrUnavailable while no checkpoint covers the commits that the edge verifies.
+func Prove(tree *proof.Tree, newest proof.Signed, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	if newest.Size == 0 || uint64(newest.Size) < req.OldSize {
 		return nil, fmt.Errorf("%w: the newest checkpoint here covers %d commits, and the edge has seen one of %d", ledger.ErrUnavailable, newest.Size, req.OldSize)
 	}
-	resp := &stelev1.ProveResponse{Checkpoint: newest.Note, Key: newest.Key}
+	resp := &stelev1.ProveResponse{Checkpoint: newest.Note, Key: newest.Keys}
 	if req.OldSize > 0 {
 		path, err := tree.Consistency(int64(req.OldSize), newest.Size)
 		if err != nil {

@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -13,8 +14,35 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// A key's entity tag is the revision that last set it: "42".
-func etagOf(revision uint64) string { return `"` + strconv.FormatUint(revision, 10) + `"` }
+// A key's entity tag is the revision that last set it and the beginning of that commit's
+// id: "42-1a2b3c4d5e6f7081". A ledger that was restored from a backup may give the revision
+// to another commit.
+func etagOf(revision uint64, id []byte) string { return `"` + place(revision, id) + `"` }
+
+// shortID is how many bytes of a commit's id are in tags and in the ids of events.
+const shortID = 8
+
+// place names a commit.
+func place(revision uint64, id []byte) string {
+	if revision == 0 {
+		return "0"
+	}
+	return fmt.Sprintf("%d-%x", revision, id[:min(shortID, len(id))])
+}
+
+// parsePlace reads what place has written.
+func parsePlace(text string) (revision uint64, id []byte, ok bool) {
+	if text == "0" {
+		return 0, nil, true
+	}
+	number, short, _ := strings.Cut(text, "-")
+	revision, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || revision == 0 {
+		return 0, nil, false
+	}
+	id, err = hex.DecodeString(short)
+	return revision, id, err == nil && len(id) == shortID && place(revision, id) == text
+}
 
 // matches says whether a header of entity tags has this one.
 func matches(header []string, etag string) bool {
@@ -58,17 +86,18 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 		return
 	}
 	req.Changes[0].Value = string(value)
-	expected, conditional, err := precondition(r.Header)
+	expected, err := precondition(r.Header)
 	if err != nil {
 		fail(w, err)
 		return
 	}
-	if conditional {
-		req.Preconditions = []*stelev1.Precondition{{Key: key, Revision: expected}}
+	if expected != nil {
+		expected.Key = key
+		req.Preconditions = []*stelev1.Precondition{expected}
 	}
 	resp, err := a.ledger.Commit(r.Context(), req)
 	switch {
-	case err != nil && conditional && reason(err) == "PRECONDITION_FAILED":
+	case err != nil && expected != nil && (reason(err) == "PRECONDITION_FAILED" || reason(err) == "HISTORY_CHANGED"):
 		failAs(w, http.StatusPreconditionFailed, err)
 		return
 	case err != nil:
@@ -76,7 +105,7 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 		return
 	}
 	if !req.Changes[0].Delete && !resp.Unchanged { // otherwise the revision is not the key's
-		w.Header().Set("ETag", etagOf(resp.Revision))
+		w.Header().Set("ETag", etagOf(resp.Revision, resp.Id))
 	}
 	reply(w, resp)
 }
@@ -92,19 +121,20 @@ func reply(w http.ResponseWriter, resp *stelev1.CommitResponse) {
 	w.Write(body)
 }
 
-// precondition is the revision that a request requires of its key; 0 is absent.
-func precondition(h http.Header) (revision uint64, conditional bool, err error) {
+// precondition is the commit that a request expects to have set its key, or that the key
+// is not set; nil without a condition.
+func precondition(h http.Header) (*stelev1.Precondition, error) {
 	match, none := etags(h.Values("If-Match")), etags(h.Values("If-None-Match"))
 	switch {
 	case len(match) == 0 && len(none) == 0:
-		return 0, false, nil
+		return nil, nil
 	case len(match) == 0 && len(none) == 1 && none[0] == "*":
-		return 0, true, nil
+		return &stelev1.Precondition{}, nil
 	case len(match) == 1 && len(none) == 0:
 		text := strings.TrimSuffix(strings.TrimPrefix(match[0], `"`), `"`)
-		if revision, err := strconv.ParseUint(text, 10, 64); err == nil && revision > 0 && etagOf(revision) == match[0] {
-			return revision, true, nil
+		if revision, id, ok := parsePlace(text); ok && revision > 0 && etagOf(revision, id) == match[0] {
+			return &stelev1.Precondition{Revision: revision, CommitId: id}, nil
 		}
 	}
-	return 0, false, invalid("if-match", `send If-Match with one entity tag that a GET has answered, or If-None-Match: *`)
+	return nil, invalid("if-match", `send If-Match with one entity tag that a GET has answered, or If-None-Match: *`)
 }

@@ -91,16 +91,15 @@ func New(cfg Config) (http.Handler, error) {
 	return a, nil
 }
 
-// tag gives the answer about one key its revision as entity tag, and has it left out
+// tag gives the answer about one key an entity tag, and has it left out
 // where the caller has it already.
 func tag(ctx context.Context, w http.ResponseWriter, m proto.Message) error {
 	switch m := m.(type) {
 	case *stelev1.GetResponse:
-		rev := m.GetEntry().GetRevision()
-		if rev == 0 { // a sink's answer
+		if len(m.CommitId) == 0 { // a sink's answer
 			return nil
 		}
-		etag := etagOf(rev)
+		etag := etagOf(m.GetEntry().GetRevision(), m.CommitId)
 		w.Header().Set("ETag", etag)
 		if !m.Entry.Secret && matches(requestOf(ctx).have, etag) {
 			w.Header().Del("Content-Type")

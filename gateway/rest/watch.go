@@ -108,11 +108,11 @@ func watchRequest(h http.Header, values url.Values) (*stelev1.CreateWatch, error
 		create.Prefixes = []string{""}
 	}
 	if last := h.Values("Last-Event-ID"); len(last) > 0 {
-		seen, err := strconv.ParseUint(last[len(last)-1], 10, 63)
-		if err != nil {
-			return nil, invalid("last-event-id", "it is not a revision")
+		seen, id, ok := parsePlace(last[len(last)-1])
+		if !ok {
+			return nil, invalid("last-event-id", "it is not REVISION-ID as an event had it: to begin at a revision, send from_revision")
 		}
-		create.FromRevision, create.InitialState = seen+1, false
+		create.FromRevision, create.AfterId, create.InitialState = seen+1, id, false
 	}
 	return create, nil
 }
@@ -204,28 +204,55 @@ func watchAllRequest(h http.Header, values url.Values) (*stelev1.WatchAllCommits
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
 	if ids := h.Values("Last-Event-ID"); len(ids) > 0 {
-		epoch, text, _ := strings.Cut(ids[len(ids)-1], "-")
-		position, err := strconv.ParseUint(text, 10, 64)
-		if err == nil {
-			req.Epoch, err = hex.DecodeString(epoch)
-		}
-		if err != nil || len(req.Epoch) == 0 {
-			return nil, invalid("last-event-id", "it is not EPOCH-POSITION")
+		position, ok := uint64(0), false
+		if req.Epoch, position, req.Last, ok = parsePosition(ids[len(ids)-1]); !ok {
+			return nil, invalid("last-event-id", "it is not EPOCH-POSITION or EPOCH-POSITION-REVISION-ID-TENANT as an event had it")
 		}
 		req.AfterPosition = &position
 	}
 	return req, nil
 }
 
+// positionID names a position of the journal and the last commit up to it.
+func positionID(epoch []byte, position uint64, last *stelev1.CommitRef) string {
+	id := fmt.Sprintf("%x-%d", epoch, position)
+	if last == nil {
+		return id
+	}
+	return id + "-" + place(last.Revision, last.Id) + "-" + last.Tenant
+}
+
+// parsePosition reads what positionID has written.
+func parsePosition(text string) (epoch []byte, position uint64, last *stelev1.CommitRef, ok bool) {
+	parts := strings.SplitN(text, "-", 5)
+	if len(parts) != 2 && len(parts) != 5 {
+		return nil, 0, nil, false
+	}
+	epoch, err := hex.DecodeString(parts[0])
+	if err != nil || len(epoch) == 0 {
+		return nil, 0, nil, false
+	}
+	if position, err = strconv.ParseUint(parts[1], 10, 64); err != nil {
+		return nil, 0, nil, false
+	}
+	if len(parts) == 5 {
+		last = &stelev1.CommitRef{Tenant: parts[4]}
+		if last.Revision, last.Id, ok = parsePlace(parts[2] + "-" + parts[3]); !ok {
+			return nil, 0, nil, false
+		}
+	}
+	return epoch, position, last, true
+}
+
 // placed sends the commits of a response, or its position and age if it has none. Only
 // the last commit of a position has an id: a reader that resumes there has them all.
 func (e *events) placed(m *stelev1.WatchAllCommitsResponse) error {
-	id := func(position uint64) string { return fmt.Sprintf("%x-%d", m.Epoch, position) }
 	for i, c := range m.Commits {
 		last := c.Position <= m.Position && (i+1 == len(m.Commits) || m.Commits[i+1].Position != c.Position)
 		var at string
 		if last {
-			at = id(c.Position)
+			commit := c.GetInfo().GetCommit()
+			at = positionID(m.Epoch, c.Position, &stelev1.CommitRef{Tenant: commit.GetTenant(), Revision: commit.GetRevision(), Id: c.GetInfo().GetId()})
 		}
 		if err := e.send("commit", at, c); err != nil {
 			return err
@@ -234,7 +261,7 @@ func (e *events) placed(m *stelev1.WatchAllCommitsResponse) error {
 	if len(m.Commits) > 0 {
 		return nil
 	}
-	return e.send("progress", id(m.Position), m)
+	return e.send("progress", positionID(m.Epoch, m.Position, m.Last), m)
 }
 
 // events is where server-sent events go to.
@@ -243,31 +270,31 @@ type events struct {
 	control *http.ResponseController
 }
 
-// event sends an event of the watch. The id is the revision up to which the reader has
-// everything once it has this, so that it can resume after it.
+// event sends what happened to the watch. The id names the commit up to which the
+// reader has everything once it has this, so that it can resume after it.
 func (e *events) event(m *stelev1.WatchResponse, create *stelev1.CreateWatch) error {
-	id := func(revision uint64) string { return strconv.FormatUint(revision, 10) }
 	switch ev := m.Event.(type) {
 	case *stelev1.WatchResponse_Created:
 		switch {
-		case create.FromRevision > 0:
-			return e.send("created", id(create.FromRevision-1), ev.Created)
-		case create.InitialState:
+		case len(create.AfterId) > 0:
+			return e.send("created", place(create.FromRevision-1, create.AfterId), ev.Created)
+		case create.FromRevision > 0, create.InitialState:
 			return e.send("created", "", ev.Created)
 		}
-		return e.send("created", id(ev.Created.GetSnapshot().GetRevision()), ev.Created)
+		return e.send("created", place(ev.Created.GetSnapshot().GetRevision(), ev.Created.GetSnapshot().GetId()), ev.Created)
 	case *stelev1.WatchResponse_State:
 		if ev.State.More {
 			return e.send("state", "", ev.State)
 		}
-		return e.send("state", id(ev.State.Revision), ev.State)
+		return e.send("state", place(ev.State.Revision, ev.State.Id), ev.State)
 	case *stelev1.WatchResponse_Commit:
-		return e.send("commit", id(ev.Commit.Revision), ev.Commit)
+		return e.send("commit", place(ev.Commit.Revision, ev.Commit.Id), ev.Commit)
 	case *stelev1.WatchResponse_Progress:
-		return e.send("progress", id(ev.Progress.GetSnapshot().GetRevision()), ev.Progress)
+		s := ev.Progress.GetSnapshot()
+		return e.send("progress", place(s.GetRevision(), s.GetId()), ev.Progress)
 	case *stelev1.WatchResponse_Canceled:
 		if resume := ev.Canceled.ResumeRevision; resume > 0 {
-			return e.send("canceled", id(resume-1), ev.Canceled)
+			return e.send("canceled", place(resume-1, ev.Canceled.ResumeAfterId), ev.Canceled)
 		}
 		return e.send("canceled", "", ev.Canceled)
 	}

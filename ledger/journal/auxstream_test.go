@@ -63,7 +63,7 @@ func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
 	}
 }
 
-func TestOpenSide_RefusesAnotherLedgersStream(t *testing.T) {
+func TestOpenAuxStream_RefusesAnotherLedgersStream(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	if _, err := j.js.CreateStream(t.Context(), keepAll(Checkpoints.stream, Checkpoints.subject+"*", Checkpoints.what, 1, ledger.Epoch{1})); err != nil {
 		t.Fatal(err)

@@ -60,13 +60,18 @@ type AuditWriter struct {
 	chain *Chain
 }
 
-// NewAuditWriter writes the first line. The key is the one that the file names.
+// NewAuditWriter writes the first line. It names the one of the ledger's keys that has
+// signed the checkpoint.
 func NewAuditWriter(w io.Writer, t ledger.Tenant, from, to ledger.Revision, key Verifier, signed string) (*AuditWriter, error) {
 	c, err := Open(signed, key)
 	if err != nil {
 		return nil, err
 	}
-	head, err := line(AuditFile{auditFormat, t, from, to, key.String(), signed})
+	_, by, err := key.open(signed)
+	if err != nil {
+		return nil, err
+	}
+	head, err := line(AuditFile{auditFormat, t, from, to, by, signed})
 	if err == nil {
 		_, err = w.Write(head)
 	}
@@ -191,10 +196,13 @@ func (f *auditReader) open(key *Verifier) (*Audit, error) {
 	if own.Name() != key.Name() {
 		return nil, fmt.Errorf("%w: it names a key of %s, and the key given is of %s", ErrOtherLedger, own.Name(), key.Name())
 	}
-	if own.String() != key.String() {
-		return nil, fmt.Errorf("it names the key %s, and the one given is %s", own, *key)
+	if !key.Holds(own.String()) {
+		return nil, fmt.Errorf("it names the key %s, and the one given is %s: if the ledger has changed its key, give a file with the key and its successors", own, *key)
 	}
-	c, err := Open(head.Checkpoint, key)
+	c, err := Open(head.Checkpoint, *key)
+	if err == nil {
+		_, err = Open(head.Checkpoint, own)
+	}
 	return &Audit{Tenant: head.Tenant, From: head.From, To: head.To, Key: *key, Checkpoint: c}, err
 }
 

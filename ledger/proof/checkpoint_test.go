@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-func keys(t *testing.T, e ledger.Epoch) (note.Signer, note.Verifier) {
+func keys(t *testing.T, e ledger.Epoch) (note.Signer, proof.Verifier) {
 	t.Helper()
 	skey, vkey, err := proof.GenerateKey(e)
 	if err != nil {
@@ -21,7 +21,7 @@ func keys(t *testing.T, e ledger.Epoch) (note.Signer, note.Verifier) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v, err := note.NewVerifier(vkey)
+	v, err := proof.ParseVerifier(vkey)
 	if err != nil {
 		t.Fatal(err)
 	}

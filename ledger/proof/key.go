@@ -13,14 +13,32 @@ import (
 
 // Key is a ledger's key pair, which signs its checkpoints.
 type Key struct {
-	signer   note.Signer
-	verifier note.Verifier
-	public   string
+	signer note.Signer
+	public string
+	// next is the key that is to take over; nil unless the key is being rotated.
+	next *Key
 }
 
-// ParseKey reads a C2SP signer key, as GenerateKey has made it.
-func ParseKey(secret string) (k Key, err error) {
-	secret = strings.TrimSpace(secret)
+// ParseKey reads a C2SP signer key, as GenerateKey has made it, or two of them, one per
+// line: the second takes over from the first.
+func ParseKey(secret string) (Key, error) {
+	lines := strings.Fields(secret)
+	if len(lines) == 0 || len(lines) > 2 {
+		return Key{}, fmt.Errorf("it holds %d keys, and must hold one, or two while the key is rotated", len(lines))
+	}
+	k, err := parseKey(lines[0])
+	if err != nil || len(lines) == 1 {
+		return k, err
+	}
+	next, err := parseKey(lines[1])
+	if err == nil && (next.signer.Name() != k.signer.Name() || next.public == k.public) {
+		err = fmt.Errorf("the second key is not another one of %s", k.signer.Name())
+	}
+	k.next = &next
+	return k, err
+}
+
+func parseKey(secret string) (k Key, err error) {
 	if k.signer, err = note.NewSigner(secret); err != nil {
 		return k, fmt.Errorf("it holds no C2SP signer key: %w", err)
 	}
@@ -34,12 +52,20 @@ func ParseKey(secret string) (k Key, err error) {
 	if k.public, err = note.NewEd25519VerifierKey(k.signer.Name(), public); err != nil {
 		return k, err
 	}
-	k.verifier, err = note.NewVerifier(k.public)
+	_, err = parsePublicKey(k.public)
 	return k, err
 }
 
 // Public is the C2SP verifier key, for verifiers.
 func (k Key) Public() string { return k.public }
+
+// Next is the verifier key of the one that is to take over; empty if there is none.
+func (k Key) Next() string {
+	if k.next == nil {
+		return ""
+	}
+	return k.next.public
+}
 
 // Of says whether the key is the ledger's.
 func (k Key) Of(e ledger.Epoch) error {

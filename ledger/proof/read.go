@@ -21,11 +21,11 @@ type Inclusion struct {
 	Path  tlog.RecordProof
 }
 
-// Signed is a checkpoint, the signed note that states it, and the C2SP verifier
-// key of the signature.
+// Signed is a checkpoint, the signed note that states it, and the ledger's public keys
+// as Verifier.Keys writes them.
 type Signed struct {
 	Checkpoint
-	Note, Key string
+	Note, Keys string
 }
 
 // Newest is the newest checkpoint that this process has verified, of size 0 while there

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/stelehq/stele/ledger"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -80,7 +79,7 @@ func ParseReceipt(text string) (Receipt, error) {
 }
 
 // Verify proves the receipt's commit with the ledger's public key.
-func (r Receipt) Verify(key note.Verifier) (*ledger.Commit, Checkpoint, error) {
+func (r Receipt) Verify(key Verifier) (*ledger.Commit, Checkpoint, error) {
 	c, err := Open(r.Signed, key)
 	if err != nil {
 		return nil, c, fmt.Errorf("receipt: %w", err)

@@ -20,8 +20,12 @@ type Stream interface {
 	Last(ctx context.Context, name string) (ledger.Sequence, []byte, error)
 }
 
-// CheckpointName is the name of all checkpoints in their stream.
-const CheckpointName = "tree"
+// CheckpointName is the name of all checkpoints in their stream, and KeysName that of
+// the ledger's public keys, once there is more than one.
+const (
+	CheckpointName = "tree"
+	KeysName       = "keys"
+)
 
 // Sign starts signing, until Close: a checkpoint per second while the tree grows. Call
 // it once, after Follow. The error reports that the key belongs to another ledger.
@@ -34,11 +38,20 @@ const CheckpointName = "tree"
 // Size and root are durable in the tree's file before they are signed, and a signature
 // is shown only once it is durable in the stream. An existing signature binds this
 // process permanently: a tree that does not extend it stops.
+//
+// A key with a successor hands over to it: the next checkpoint names the successor and
+// is signed by both, and from then on only the successor signs. The condition on the
+// newest checkpoint makes that the end of the old key for every process. A process
+// that does not have the successor then serves the checkpoints of the others.
 func (t *Tree) Sign(stream Stream, key Key) error {
 	if err := key.Of(t.journal.Epoch()); err != nil {
 		return err
 	}
-	s := &signer{t: t, stream: stream, key: key}
+	keys, err := ParseVerifier(key.Public())
+	if err != nil {
+		return err
+	}
+	s := &signer{t: t, stream: stream, key: key, keys: keys}
 	t.done.Go(s.run)
 	return nil
 }
@@ -48,6 +61,10 @@ type signer struct {
 	t      *Tree
 	stream Stream
 	key    Key
+	// keys are the ledger's, of which the newest signs.
+	keys Verifier
+	// superseded says that this process was found not to have the newest key.
+	superseded bool
 	// store is the file that the newest checkpoint was compared with.
 	store *store
 
@@ -114,26 +131,36 @@ func (s *signer) sign(ctx context.Context, state treeState) error {
 			return err
 		}
 	}
-	if state.size <= s.newest.size {
+	handover := s.handsOver()
+	if state.size == 0 || state.size <= s.newest.size && !handover {
 		return nil
 	}
 	if err := s.t.Stopped(); err != nil {
 		return err
 	}
+	signers := s.signers(handover)
+	if len(signers) == 0 {
+		s.known = false // to read what the others sign
+		return nil
+	}
 	c := Checkpoint{Epoch: s.store.epoch, Size: state.size, Root: state.root}
-	signed, err := c.Sign(s.key.signer)
+	if handover {
+		c.Successor = s.key.Next()
+	}
+	signed, err := c.Sign(signers...)
 	if err != nil {
 		return err
 	}
 	seq, err := s.stream.AppendAfter(ctx, CheckpointName, s.newest.sequence, []byte(signed))
-	if err == nil {
-		s.accept(release{seq, c.Size, c.Root}, Signed{c, signed, s.key.public})
+	switch {
+	case err == nil && !handover:
+		s.accept(release{seq, c.Size, c.Root}, Signed{c, signed, s.keys.Keys()})
 		return nil
-	}
-	s.known = false // another signer was first, or it is unknown whether it is there
-	if errors.Is(err, ledger.ErrConflict) {
+	case err == nil, errors.Is(err, ledger.ErrConflict): // a handover is adopted like another process's
+		s.known = false
 		return s.adopt(ctx, state)
 	}
+	s.known = false // another signer was first, or it is unknown whether it is there
 	return err
 }
 
@@ -168,9 +195,9 @@ func (s *signer) adopt(ctx context.Context, state treeState) error {
 		s.accept(release{}, Signed{})
 		return nil
 	}
-	c, err := Open(string(body), s.key.verifier)
+	c, err := s.open(ctx, string(body))
 	if err != nil {
-		return fmt.Errorf("%w: the newest checkpoint is not signed with this process's key, %s: %w", follower.ErrContradiction, s.key.public, err)
+		return err
 	}
 	switch {
 	case c.Size < before.size, c.Size == before.size && c.Root != before.root && before.sequence > 0:
@@ -185,7 +212,7 @@ func (s *signer) adopt(ctx context.Context, state treeState) error {
 	if root != c.Root {
 		return fmt.Errorf("%w: a checkpoint states that the root of the first %d commits is %s, and in the journal it is %s", follower.ErrContradiction, c.Size, c.Root, root)
 	}
-	s.accept(release{seq, c.Size, c.Root}, Signed{c, string(body), s.key.public})
+	s.accept(release{seq, c.Size, c.Root}, Signed{c, string(body), s.keys.Keys()})
 	return nil
 }
 

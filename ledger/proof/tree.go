@@ -30,6 +30,9 @@ type Config struct {
 	// Path of the file; its folder must exist.
 	Path string
 	Log  *slog.Logger
+	// Keys, if set, is called with the ledger's public keys, as Verifier.Keys writes
+	// them, whenever the signer reads a checkpoint that another process has signed.
+	Keys func(keys string) error
 }
 
 // Tree holds the tree in a bbolt file, until Close. Its methods may be called
@@ -50,6 +53,8 @@ type Tree struct {
 	newest Signed
 	// changed is closed and replaced when there is a newer one.
 	changed chan struct{}
+	// splitViews are checkpoints of the ledger's key that contradict the tree.
+	splitViews map[Checkpoint]bool
 
 	ctx    context.Context // of everything that runs until Close
 	cancel context.CancelFunc

@@ -34,6 +34,7 @@ type world struct {
 	journal *journal.Journal
 	key     proof.Key
 	signer  note.Signer // of the key
+	secret  string
 	heads   map[ledger.Tenant]ledger.Head
 	// written are the records in the journal.
 	written []written
@@ -69,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &world{conn: nc, journal: j, key: key, signer: signer, heads: make(map[ledger.Tenant]ledger.Head)}
+	return &world{conn: nc, journal: j, key: key, signer: signer, secret: secret, heads: make(map[ledger.Tenant]ledger.Head)}
 }
 
 // next makes a record of the tenant's next commits.
@@ -169,7 +170,7 @@ func (w *world) remake(t *testing.T, records []written) {
 // checkpoints are all that are in the stream, verified.
 func (w *world) checkpoints(t *testing.T) []proof.Checkpoint {
 	t.Helper()
-	v, err := note.NewVerifier(w.key.Public())
+	v, err := proof.ParseVerifier(w.key.Public())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -78,16 +78,16 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if _, err := unseal(bucketCommits, k, b); err != nil {
-			return err
-		}
-		stored, err := splitCommit(k, b)
+		stored, err := wholeCommit(k, b)
 		if err != nil {
 			return err
 		}
 		commit, err := ledger.DecodeCommit(stored.encoded)
 		if err != nil {
 			return damaged("%v", err)
+		}
+		if commit.ID != stored.id {
+			return damaged("commit %s%s has the id %s, and is kept as %s", t, commit.Revision, commit.ID, stored.id)
 		}
 		if !bytes.Equal(k, commitKey(t, commit.Revision)) {
 			return damaged("commit %s%s stands at %q", commit.Tenant, commit.Revision, k)

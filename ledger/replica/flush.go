@@ -93,8 +93,11 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 		places := make([][]span, len(tt.commits))
 		for i, c := range tt.commits {
 			key := commitKey(tenant, c.Revision)
-			commits = append(commits, entry{key, storedCommit{c.Time.UnixNano(), c.sequence, c.Encoded}.value(key)})
-			var err error
+			size, err := ledger.SummarySize(c.Encoded)
+			if err != nil {
+				return fmt.Errorf("find the summary of commit %s%s: %w", tenant, c.Revision, err)
+			}
+			commits = append(commits, entry{key, storedCommit{c.Time.UnixNano(), c.sequence, c.ID, c.Encoded[:size], c.Encoded}.value(key)})
 			if places[i], err = spans(c.Encoded, len(c.Changes)); err != nil || len(places[i]) != len(c.Changes) {
 				return fmt.Errorf("find the values of commit %s%s: %w", tenant, c.Revision, err)
 			}

@@ -123,23 +123,59 @@ func (v *View) Summary(rev ledger.Revision) (s ledger.Summary, id ledger.CommitI
 	if rev < v.kept && v.lookup(&v.commits, bucketCommits, commitKey(v.tenant, rev)) == nil {
 		return s, id, v.notKept(rev, time.Time{})
 	}
-	s, encoded, err := v.summarize(rev)
-	return s, ledger.IDOf(encoded), err
+	return v.summarize(rev)
 }
 
-// summarize reads a stored commit's summary, and returns its bytes.
-func (v *View) summarize(rev ledger.Revision) (ledger.Summary, []byte, error) {
-	key := commitKey(v.tenant, rev)
-	// Only the checksum detects a flipped bit here: the rest of the commit is not read.
-	c, err := checkedCommit(v.tenant, rev, key, v.lookup(&v.commits, bucketCommits, key))
-	if err != nil {
-		return ledger.Summary{}, nil, err
+// ID is the id of the commit that led to a revision; the zero CommitID at revision 0. Its
+// other errors are those of Commit.
+func (v *View) ID(rev ledger.Revision) (id ledger.CommitID, err error) {
+	defer v.guard(&err)
+	switch {
+	case rev == 0:
+		return id, nil
+	case rev == v.head:
+		return v.newest.ID, nil
+	case rev > v.head:
+		return id, &ledger.RangeError{Tenant: v.tenant, Revision: rev, Head: v.head}
 	}
-	s, err := ledger.Summarize(c.encoded)
+	if c, ok := v.tailCommit(rev); ok {
+		return c.ID, nil
+	}
+	if rev < v.kept && v.lookup(&v.commits, bucketCommits, commitKey(v.tenant, rev)) == nil {
+		if rev+1 == v.kept { // the first commit that is kept names it
+			c, err := v.commit(v.kept)
+			if err != nil {
+				return id, err
+			}
+			return c.Parent, nil
+		}
+		return id, v.notKept(rev, time.Time{})
+	}
+	c, err := v.summary(rev)
+	return c.id, err
+}
+
+// summary reads a stored commit without its changes.
+func (v *View) summary(rev ledger.Revision) (storedCommit, error) {
+	key := commitKey(v.tenant, rev)
+	b := v.lookup(&v.commits, bucketCommits, key)
+	if b == nil {
+		return storedCommit{}, damaged("commit %s%s is missing", v.tenant, rev)
+	}
+	return summarized(key, b)
+}
+
+// summarize decodes a stored commit's summary.
+func (v *View) summarize(rev ledger.Revision) (ledger.Summary, ledger.CommitID, error) {
+	c, err := v.summary(rev)
+	if err != nil {
+		return ledger.Summary{}, c.id, err
+	}
+	s, err := ledger.Summarize(c.summary)
 	if err != nil {
 		err = damaged("commit %s%s: %v", v.tenant, rev, err)
 	}
-	return s, c.encoded, err
+	return s, c.id, err
 }
 
 // Query selects commits. Its zero fields select all.

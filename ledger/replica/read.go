@@ -18,8 +18,9 @@ type At struct {
 
 // State describes the state that an answer was read from.
 type State struct {
-	// Revision that the answer is the state of.
+	// Revision that the answer is the state of, and its commit.
 	Revision ledger.Revision
+	ID       ledger.CommitID
 	// Head is the newest revision that the replica holds.
 	Head ledger.Revision
 	// Age is the time since the replica was known to hold everything; negative
@@ -45,6 +46,8 @@ type View struct {
 	tenant ledger.Tenant
 	// rev is the revision that is read, head the newest when it was opened.
 	rev, head ledger.Revision
+	// id is the id of the commit rev.
+	id ledger.CommitID
 	// kept is the first revision whose history the replica keeps; 0 without a head.
 	kept           ledger.Revision
 	newest         ledger.Head

@@ -37,7 +37,9 @@ type Config struct {
 	History History
 	// Upstream is the addresses that a *ledger.HistoryError names.
 	Upstream string
-	Log      *slog.Logger
+	// StaleAfter is the age above which answers are marked stale; 0 for never.
+	StaleAfter time.Duration
+	Log        *slog.Logger
 }
 
 // Replica is open until Close. It is safe for use by many goroutines.

@@ -334,10 +334,7 @@ func checkedCommit(t ledger.Tenant, r ledger.Revision, key, b []byte) (storedCom
 	if b == nil {
 		return storedCommit{}, damaged("commit %s%s is missing", t, r)
 	}
-	if _, err := unseal(bucketCommits, key, b); err != nil {
-		return storedCommit{}, err
-	}
-	return splitCommit(key, b)
+	return wholeCommit(key, b)
 }
 
 // readCommit copies a commit out of the file.

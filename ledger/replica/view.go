@@ -55,7 +55,7 @@ func (v *View) open() error {
 		v.newest = ts.head
 		v.head = ts.head.Revision
 		v.kept = ts.start
-		v.rev = v.head
+		v.rev, v.id = v.head, ts.head.ID
 	}
 	tx, err := v.s.db.Begin(false)
 	if err != nil {
@@ -80,19 +80,24 @@ func (v *View) moveTo(at At) error {
 		return nil // it is there
 	}
 	rev, err := v.Resolve(at)
-	if err == nil {
-		v.rev = rev
+	if err != nil {
+		return err
 	}
+	v.rev = rev
+	v.id, err = v.ID(rev)
 	return err
 }
 
 // State describes the state that the view's answers are from.
 func (v *View) State() State {
+	age := time.Since(v.current)
+	old := v.r.cfg.StaleAfter > 0 && age > v.r.cfg.StaleAfter
 	return State{
 		Revision: v.rev,
+		ID:       v.id,
 		Head:     v.head,
-		Age:      time.Since(v.current),
-		Stale:    v.r.Stopped() != nil,
+		Age:      age,
+		Stale:    old || v.r.Stopped() != nil,
 	}
 }
 

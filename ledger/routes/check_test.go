@@ -50,7 +50,7 @@ func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
 	}{
 		{"good ones", ledger.System, set("projector/routes", `{"sinks":{"dynamodb":{}},"routes":[]}`), "", ""},
 		{"bad ones", ledger.System, set("policy/acme/reads", `{"record":[]}`, "projector/routes", `{"sinks":[]}`), "changes[1].value", "projector/routes: read the routes"},
-		{"an unknown sink", ledger.System, set("projector/routes", `{"routes":[{"prefix":"a","sinks":["b"]}]}`), "changes[0].value", `no sink "b"`},
+		{"an unknown sink", ledger.System, set("projector/routes", `{"routes":[{"prefix":"a","sinks":["b"]}]}`), "changes[0].value", `unknown sink "b"`},
 		{"an unknown kind", ledger.System, set("projector/routes", `{"sinks":{"bus":{"kind":"kafka"}}}`), "changes[0].value", `sink bus is of the kind "kafka": use one of [directory dynamodb]`},
 		{"another key", ledger.System, set("projector/other", `1`), "", ""},
 		{"another tenant's key of that name", "acme", set("projector/routes", `1`), "", ""},

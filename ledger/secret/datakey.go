@@ -5,13 +5,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
 	"github.com/tink-crypto/tink-go/v2/aead"
 	"github.com/tink-crypto/tink-go/v2/insecurecleartextkeyset"
 	"github.com/tink-crypto/tink-go/v2/keyset"
@@ -25,15 +25,43 @@ type dataKey struct {
 	until time.Time
 }
 
-// stored is a tenant's key as it is stored next to the journal.
-type stored struct {
+// wrapped is a key as it is stored next to the journal.
+type wrapped struct {
 	ID string `json:"id"`
 	// Keyset is a Tink keyset, encrypted with the KEK.
 	Keyset []byte `json:"keyset"`
 }
 
-// key is the tenant's key: the one with that id, or without an id the current one,
-// which is created if it does not exist.
+// stored are a tenant's keys as they are kept: the one that encrypts now, and those that
+// older values are encrypted with, newest first.
+type stored struct {
+	wrapped
+	Older []wrapped `json:"older,omitempty"`
+}
+
+// with is the key with that id, or with none the one that encrypts now.
+func (s stored) with(id string) (wrapped, bool) {
+	if id == "" || id == s.ID {
+		return s.wrapped, true
+	}
+	i := slices.IndexFunc(s.Older, func(w wrapped) bool { return w.ID == id })
+	if i < 0 {
+		return wrapped{}, false
+	}
+	return s.Older[i], true
+}
+
+// ids are those of all the keys, the one that encrypts now first.
+func (s stored) ids() []string {
+	ids := []string{s.ID}
+	for _, w := range s.Older {
+		ids = append(ids, w.ID)
+	}
+	return ids
+}
+
+// key is the tenant's key: the one with that id, or with none the one that encrypts
+// now, which is created if it does not exist.
 func (k *Keyring) key(ctx context.Context, t ledger.Tenant, id string) (*dataKey, error) {
 	if k.cfg.KEK == nil {
 		return nil, ErrNoKEK
@@ -46,7 +74,7 @@ func (k *Keyring) key(ctx context.Context, t ledger.Tenant, id string) (*dataKey
 	s := k.slot(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if dk := s.key; dk != nil && time.Now().Before(dk.until) && (id == "" || id == dk.id) {
+	if dk := s.keys[id]; dk != nil && time.Now().Before(dk.until) {
 		switch err := k.shredded.check(t, dk.id); {
 		case err == nil:
 			return dk, nil
@@ -54,22 +82,20 @@ func (k *Keyring) key(ctx context.Context, t ledger.Tenant, id string) (*dataKey
 			return nil, err
 		}
 	}
-	s.key = nil
-	dk, err := k.load(ctx, t, id == "")
+	delete(s.keys, id)
+	dk, err := k.load(ctx, t, id)
 	if err != nil {
 		return nil, err
 	}
-	if dk == nil || id != "" && dk.id != id {
+	if dk == nil {
 		return nil, fmt.Errorf("%w: its key, %s of %s, is no longer there", ErrDestroyed, id, t)
 	}
 	dk.until = time.Now().Add(k.life)
-	s.key = dk
+	s.keys[id], s.keys[dk.id] = dk, dk
 	time.AfterFunc(k.life, func() { // or an idle process would keep it
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if s.key == dk {
-			s.key = nil
-		}
+		maps.DeleteFunc(s.keys, func(_ string, kept *dataKey) bool { return kept == dk })
 	})
 	return dk, nil
 }
@@ -79,7 +105,7 @@ func (k *Keyring) slot(t ledger.Tenant) *slot {
 	defer k.mu.Unlock()
 	s := k.ring[t]
 	if s == nil {
-		s = &slot{}
+		s = &slot{keys: make(map[string]*dataKey)}
 		k.ring[t] = s
 	}
 	return s
@@ -88,9 +114,10 @@ func (k *Keyring) slot(t ledger.Tenant) *slot {
 // loadTimeout bounds how long others wait for a key to be read or made.
 const loadTimeout = 10 * time.Second
 
-// load reads the tenant's key. If it does not exist, load creates one if create is set;
-// of processes that do so at once, one wins, and the others read its key.
-func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dataKey, error) {
+// load reads the tenant's key with that id, nil if it does not exist; or with no id the one
+// that encrypts now, which it creates if it does not exist. Of processes that do so at
+// once, one wins, and the others read its key.
+func (k *Keyring) load(ctx context.Context, t ledger.Tenant, id string) (*dataKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
 	keys, err := k.cfg.Keys()
@@ -98,38 +125,41 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dat
 		return nil, err
 	}
 	for {
-		there, note, err := k.find(ctx, keys, t)
+		there, notes, err := k.find(ctx, keys, t)
 		if err != nil {
 			return nil, err
 		}
-		if note.Sequence > 0 {
+		if len(notes) > 0 {
 			switch err := k.shredded.check(t, there.ID); {
 			case err == nil:
-				return k.unwrap(ctx, t, there)
+				if w, ok := there.with(id); ok {
+					return k.unwrap(ctx, t, w)
+				}
+				return nil, nil
 			case !errors.Is(err, ErrDestroyed):
 				return nil, err
 			}
 			// Who was about to erase it has not come to it.
-			if err := keys.Erase(ctx, note.Sequence); err != nil {
+			if err := erase(ctx, keys, notes); err != nil {
 				return nil, err
 			}
 		}
-		if !mayMake {
+		if id != "" {
 			return nil, nil
 		}
 		if t != ledger.System {
 			// The ledger's own key encrypts nothing. It is the one that every process
 			// must be able to read before it makes another, or two that have different
 			// KEKs would not notice.
-			if _, err := k.load(ctx, ledger.System, true); err != nil {
+			if _, err := k.load(ctx, ledger.System, ""); err != nil {
 				return nil, err
 			}
 		}
-		made, body, err := k.make(ctx, t)
+		made, w, err := k.make(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		switch _, err := keys.Put(ctx, string(t), 0, body); {
+		switch err := put(ctx, keys, string(t), stored{wrapped: w}); {
 		case err == nil:
 			return made, nil
 		case !errors.Is(err, ledger.ErrConflict):
@@ -138,20 +168,8 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, mayMake bool) (*dat
 	}
 }
 
-// find reads the stored key of the tenant; the entry's sequence is 0 if it does not
-// exist.
-func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, note journal.Entry, err error) {
-	if note, err = keys.Get(ctx, string(t)); err != nil || note.Sequence == 0 {
-		return s, note, err
-	}
-	if err := json.Unmarshal(note.Body, &s); err != nil || !validID(s.ID) {
-		return s, note, fmt.Errorf("cannot read the key of %s (message %d of STELE-KEYS)", t, note.Sequence)
-	}
-	return s, note, nil
-}
-
-// make makes a key, and its stored form.
-func (k *Keyring) make(ctx context.Context, t ledger.Tenant) (*dataKey, []byte, error) {
+// make makes a key, and what is kept of it.
+func (k *Keyring) make(ctx context.Context, t ledger.Tenant) (*dataKey, wrapped, error) {
 	id := make([]byte, sizeID/2)
 	rand.Read(id) // never fails
 	dk := &dataKey{id: hex.EncodeToString(id)}
@@ -164,34 +182,48 @@ func (k *Keyring) make(ctx context.Context, t ledger.Tenant) (*dataKey, []byte, 
 		err = insecurecleartextkeyset.Write(h, keyset.NewBinaryWriter(&clear))
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("make a key of %s: %w", t, err)
+		return nil, wrapped{}, fmt.Errorf("make a key of %s: %w", t, err)
 	}
-	var wrapped []byte
-	owner, err := k.owner(t, dk.id)
-	if err == nil {
-		wrapped, err = k.cfg.KEK.EncryptWithContext(ctx, clear.Bytes(), owner)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("encrypt a new key of %s: %w", t, err)
-	}
-	body, err := json.Marshal(stored{dk.id, wrapped})
-	return dk, body, err
+	w, err := k.wrap(ctx, t, dk.id, clear.Bytes())
+	return dk, w, err
 }
 
-func (k *Keyring) unwrap(ctx context.Context, t ledger.Tenant, s stored) (*dataKey, error) {
-	owner, err := k.owner(t, s.ID)
+// wrap encrypts a key with the key-encryption key.
+func (k *Keyring) wrap(ctx context.Context, t ledger.Tenant, id string, clear []byte) (wrapped, error) {
+	owner, err := k.owner(t, id)
+	if err != nil {
+		return wrapped{}, err
+	}
+	w := wrapped{ID: id}
+	if w.Keyset, err = k.cfg.KEK.EncryptWithContext(ctx, clear, owner); err != nil {
+		return w, fmt.Errorf("encrypt a key of %s: %w", t, err)
+	}
+	return w, nil
+}
+
+// clear decrypts a key.
+func (k *Keyring) clear(ctx context.Context, t ledger.Tenant, w wrapped) ([]byte, error) {
+	owner, err := k.owner(t, w.ID)
 	if err != nil {
 		return nil, err
 	}
-	clear, err := k.cfg.KEK.DecryptWithContext(ctx, s.Keyset, owner)
-	if errors.Is(err, ledger.ErrUnavailable) {
+	clear, err := k.cfg.KEK.DecryptWithContext(ctx, w.Keyset, owner)
+	switch {
+	case errors.Is(err, ledger.ErrUnavailable):
 		return nil, fmt.Errorf("decrypt the key of %s: %w", t, err)
+	case err != nil:
+		return nil, fmt.Errorf("%w: the one that it has does not decrypt the key of %s", ErrNoKEK, t)
 	}
-	var h *keyset.Handle
-	if err == nil {
-		h, err = insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(clear)))
+	return clear, nil
+}
+
+func (k *Keyring) unwrap(ctx context.Context, t ledger.Tenant, w wrapped) (*dataKey, error) {
+	clear, err := k.clear(ctx, t, w)
+	if err != nil {
+		return nil, err
 	}
-	dk := &dataKey{id: s.ID}
+	h, err := insecurecleartextkeyset.Read(keyset.NewBinaryReader(bytes.NewReader(clear)))
+	dk := &dataKey{id: w.ID}
 	if err == nil {
 		dk.aead, err = aead.New(h)
 	}

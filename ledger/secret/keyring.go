@@ -6,13 +6,15 @@
 // and verified like any other. Answers show Mask instead, unless a caller with the
 // permission asks to reveal it.
 //
-// Each tenant has its own key (AES-256-GCM, by Tink), made when its first secret is
-// written. It encrypts a value together with the names of ledger, tenant and key: a
-// copy in another place does not decrypt. The tenant's key is itself encrypted with the
-// key-encryption key, which all processes share and which is stored elsewhere. The
-// encrypted key is in a stream next to the journal from which, unlike the journal,
-// messages can be erased. To shred a tenant is to erase it there: then nothing that is
-// left can decrypt its secrets, and everything still verifies.
+// Each tenant has a key of its own (AES-256-GCM, by Tink), made when its first
+// secret is written. It encrypts a value together with the names of ledger, tenant
+// and key: a value that is copied to another place does not decrypt there. The
+// tenant's key is itself encrypted with the key-encryption key, which all processes
+// share and which is kept elsewhere, and is next to the journal in a stream that,
+// unlike the journal, can forget. A rotation makes a new key for the values that come
+// and keeps the older keys for those that are in the journal. To shred a tenant is to erase it there: then
+// nothing that is left can decrypt what it has encrypted, and all of that still
+// verifies.
 package secret
 
 import (
@@ -73,8 +75,10 @@ type Keyring struct {
 
 // slot is a tenant's place in the ring.
 type slot struct {
-	mu  sync.Mutex // one loading at a time; guards key
-	key *dataKey   // nil when it is not in memory
+	mu sync.Mutex // one loading at a time; guards keys
+	// keys are those in memory, by their ids. The one that encrypts now is there under
+	// the id "", too.
+	keys map[string]*dataKey
 }
 
 // New makes a keyring. It has nothing to close.

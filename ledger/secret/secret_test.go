@@ -48,6 +48,12 @@ func newKEK(t testing.TB) secret.KEK {
 
 func start(t testing.TB, s *journal.Server, kek secret.KEK) *process {
 	t.Helper()
+	return startWith(t, s, kek, func(keys secret.Keys) secret.Keys { return keys })
+}
+
+// startWith is start with something between the keyring and its stream.
+func startWith(t testing.TB, s *journal.Server, kek secret.KEK, between func(secret.Keys) secret.Keys) *process {
+	t.Helper()
 	p := &process{Node: ledgertest.Start(t, s, ledgertest.Config{})}
 	fallback, err := routes.Parse([]byte(table))
 	if err != nil {
@@ -55,7 +61,10 @@ func start(t testing.TB, s *journal.Server, kek secret.KEK) *process {
 	}
 	p.ring = secret.New(secret.Config{
 		KEK: kek, Replica: p.Replica, Routes: routes.NewSource(p.Replica, fallback, slog.New(slog.DiscardHandler)),
-		Keys: func() (secret.Keys, error) { return p.Journal.OpenBucket(context.Background(), journal.Keys) },
+		Keys: func() (secret.Keys, error) {
+			keys, err := p.Journal.OpenBucket(context.Background(), journal.Keys)
+			return between(keys), err
+		},
 	})
 	p.ledger = ledger.New(ledger.Config{Journal: p.Journal, Replica: p.Replica, Seal: p.ring.Seal})
 	t.Cleanup(p.ledger.Close)

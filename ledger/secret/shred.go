@@ -53,7 +53,7 @@ func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by st
 	if err != nil {
 		return nil, 0, err
 	}
-	there, note, err := k.find(ctx, keys, t)
+	there, notes, err := k.find(ctx, keys, t)
 	if err != nil {
 		return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 	}
@@ -62,19 +62,20 @@ func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by st
 		return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 	}
 	for _, id := range slices.Sorted(maps.Keys(known)) {
-		if known[id].State == Destroying && id != there.ID {
+		if known[id].State == Destroying && (len(notes) == 0 || !slices.Contains(there.ids(), id)) {
 			ids = append(ids, id)
 		}
 	}
-	if note.Sequence > 0 {
-		ids = append(ids, there.ID)
-		if _, begun := known[there.ID]; !begun {
-			if _, err := record(ctx, l, t, by, Destroying, there.ID); err != nil {
+	if len(notes) > 0 {
+		ids = append(ids, there.ids()...)
+		begun := func(id string) bool { _, ok := known[id]; return ok }
+		if left := slices.DeleteFunc(there.ids(), begun); len(left) > 0 {
+			if _, err := record(ctx, l, t, by, Destroying, left...); err != nil {
 				return nil, 0, fmt.Errorf("shred %s: %w", t, err)
 			}
 		}
-		if err := keys.Erase(ctx, note.Sequence); err != nil {
-			return nil, 0, fmt.Errorf("shred %s: erase its key: %w", t, err)
+		if err := erase(ctx, keys, notes); err != nil {
+			return nil, 0, fmt.Errorf("shred %s: erase its keys: %w", t, err)
 		}
 	}
 	if len(ids) == 0 {

@@ -19,10 +19,21 @@ const checkpointStream = "STELE-CHECKPOINTS"
 
 // readCheckpoints opens every checkpoint that was ever signed.
 func (v *verifier) readCheckpoints(ctx context.Context) error {
-	_, err := v.evidence.AuxStream(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
-		v.report.Checkpoints++
+	keys := v.cfg.Key
+	handed, err := keys.First() // the keys, as far as the stream has handed over
+	if err != nil {
+		return err
+	}
+	_, err = v.evidence.AuxStream(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
 		where := fmt.Sprintf("%s, message %d", checkpointStream, seq)
-		c, err := proof.Open(string(body), v.cfg.Key)
+		if name == proof.KeysName {
+			if string(body) != handed.Keys() {
+				v.report.find(where, "its list of keys is not the one that the checkpoints before it lead to")
+			}
+			return nil
+		}
+		v.report.Checkpoints++
+		c, err := proof.Open(string(body), keys)
 		switch {
 		case err != nil:
 			v.report.find(where, "%v", err)
@@ -31,8 +42,17 @@ func (v *verifier) readCheckpoints(ctx context.Context) error {
 			v.report.find(where, "its name is %q, not %s", name, proof.CheckpointName)
 			return nil
 		}
-		if n := len(v.checkpoints); n > 0 && v.checkpoints[n-1].Size >= c.Size {
+		if n := len(v.checkpoints); n > 0 && (v.checkpoints[n-1].Size > c.Size || v.checkpoints[n-1].Size == c.Size && c.Successor == "") {
 			v.report.find(where, "it states %d commits, and the one before it %d", c.Size, v.checkpoints[n-1].Size)
+		}
+		if c.Successor != "" {
+			var errs [2]error
+			keys, errs[0] = keys.Succeed(string(body))
+			handed, errs[1] = handed.Succeed(string(body))
+			if err := errors.Join(errs[:]...); err != nil {
+				v.report.find(where, "%v", err)
+			}
+			c.Successor = ""
 		}
 		v.checkpoints = append(v.checkpoints, placed{c, seq})
 		return nil

@@ -108,8 +108,8 @@ type verifier struct {
 	cfg      Config
 	report   *Report
 	evidence *journal.Evidence
-	// tree and content of the replica; nil if the file does not exist.
-	tree    *proof.Witness
+	// tree and content of the replica; nil if there is no file to compare with.
+	tree    *proof.Stored
 	replica *replicated
 	// checkpoints in their order.
 	checkpoints []placed
@@ -195,7 +195,7 @@ const (
 )
 
 func (v *verifier) openTree() error {
-	w, err := proof.OpenWitness(filepath.Join(v.cfg.Dir, treeFile))
+	w, err := proof.OpenStored(filepath.Join(v.cfg.Dir, treeFile))
 	switch {
 	case v.cfg.Restored && errors.Is(err, fs.ErrNotExist):
 		return nil

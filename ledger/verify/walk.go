@@ -15,9 +15,9 @@ import (
 // walk reads the journal from the first message to the last. One goroutine owns it.
 type walk struct {
 	epoch   ledger.Epoch
-	replica *replicated    // nil without one
-	tree    *proof.Witness // nil without one
-	// claims about the tree that are still to be compared with it, sizes ascending.
+	replica *replicated   // nil without one
+	tree    *proof.Stored // nil without one
+	// claims about the tree that are still to be held to it, sizes ascending.
 	claims []claim
 
 	roots    proof.Roots

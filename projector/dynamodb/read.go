@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
 // Scans read this many units a second, of 4 KB each, and may read as many at once. A
@@ -53,7 +54,8 @@ func (s *sink) Read(ctx context.Context, name string) (projector.Item, bool, err
 	if err != nil {
 		return projector.Item{}, false, err
 	}
-	found, err := s.get(ctx, at)
+	t, _ := s.layout.tenant(at)
+	found, err := s.get(awssdk.As(ctx, t), at)
 	if err != nil || found == nil {
 		return projector.Item{}, false, err
 	}
@@ -78,6 +80,7 @@ func (s *sink) unchanged(ctx context.Context, at place, seen attributes) (bool, 
 // Scan yields the tenant's partition, or as much of it as begins as the layout's sort
 // keys do.
 func (s *sink) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
+	ctx = awssdk.As(ctx, t)
 	e := newExpression()
 	condition := e.name(s.layout.Partition) + " = " + e.value(text(s.layout.partition(t)))
 	if prefix := s.layout.sortPrefix(); prefix != "" {

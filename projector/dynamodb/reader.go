@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
 // Reader reads a table that a projector writes, and never writes itself.
@@ -48,6 +49,7 @@ func (r *Reader) Get(ctx context.Context, t ledger.Tenant, keys []ledger.Key) (m
 }
 
 func (r *Reader) batch(ctx context.Context, t ledger.Tenant, keys []ledger.Key, items map[ledger.Key]projector.Item) error {
+	ctx = awssdk.As(ctx, t)
 	request := types.KeysAndAttributes{ConsistentRead: aws.Bool(true)}
 	for _, k := range keys {
 		at, err := r.s.layout.place(t, k)

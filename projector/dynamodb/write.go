@@ -10,6 +10,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
 // batch writes go to DynamoDB at once, in up to parallel calls. DynamoDB has no batch
@@ -27,7 +28,7 @@ func (s *sink) Write(ctx context.Context, writes []projector.Write) ([]error, er
 	errs := make([]error, len(writes))
 	var all sync.WaitGroup
 	for i, w := range writes {
-		all.Go(func() { errs[i] = s.write(ctx, w) })
+		all.Go(func() { errs[i] = s.write(awssdk.As(ctx, w.Tenant), w) })
 	}
 	all.Wait()
 	var down error
@@ -126,6 +127,7 @@ func (s *sink) asSeen(e *expression, seen attributes) string {
 
 // Remove deletes an item that is still as it was seen.
 func (s *sink) Remove(ctx context.Context, seen projector.Item) error {
+	ctx = awssdk.As(ctx, seen.Tenant)
 	found, ok := seen.State.(attributes)
 	at, err := s.place(seen.Name)
 	if err != nil || !ok {

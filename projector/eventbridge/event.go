@@ -8,6 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/change"
 	"github.com/stelehq/stele/schemas/events"
 )
 
@@ -17,10 +18,6 @@ const (
 	// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEvents.html
 	maxEntries = 10
 	maxRequest = 1_000_000
-	// maxEvent is the most bytes of an event that carries a value. The bus accepts
-	// more, but a target like SNS accepts 262,144 bytes including the envelope: it
-	// would lose a larger one.
-	maxEvent = 250_000
 	// timeSize is what EventBridge counts for an event's time.
 	timeSize = 14
 )
@@ -33,29 +30,12 @@ type event struct {
 }
 
 func (s *sink) event(i int, w projector.Write) (event, error) {
-	e := event{write: i, detail: events.ConfigurationChanged{
-		Tenant:           string(w.Tenant),
-		Tag:              events.Tag(string(w.Key)),
-		Key:              string(w.Key),
-		Operation:        events.Set,
-		Revision:         uint64(w.Revision),
-		PreviousRevision: uint64(w.Previous),
-		CommitID:         w.Commit.String(),
-		Position:         w.Position,
-		Time:             w.Time.UTC(),
-		Author:           w.Author,
-		Message:          w.Message,
-	}}
+	e := event{write: i, detail: change.Of(w)}
 	e.entry = types.PutEventsRequestEntry{
 		EventBusName: aws.String(s.bus),
 		Source:       aws.String(s.source),
 		DetailType:   aws.String(events.ConfigurationChangedType),
 		Time:         aws.Time(w.Time),
-	}
-	if w.Deleted() {
-		e.detail.Operation = events.Delete
-	} else if w.Route != nil && w.Route.Values {
-		e.detail.Value = jsontext.Value(w.Value)
 	}
 	err := e.encode()
 	switch {
@@ -63,7 +43,7 @@ func (s *sink) event(i int, w projector.Write) (event, error) {
 		return e, err
 	case err != nil: // it is nested as deep as JSON may be, and is deeper in the event
 		return e.without(events.Refused)
-	case e.size() > maxEvent:
+	case e.size() > change.MaxEvent:
 		return e.without(events.TooLarge)
 	}
 	return e, nil
@@ -71,7 +51,7 @@ func (s *sink) event(i int, w projector.Write) (event, error) {
 
 // without is the event without its value.
 func (e event) without(reason events.Omission) (event, error) {
-	e.detail.Value, e.detail.ValueOmitted = nil, reason
+	e.detail = change.Without(e.detail, reason)
 	return e, e.encode()
 }
 

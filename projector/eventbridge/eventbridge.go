@@ -28,7 +28,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
-	"github.com/aws/smithy-go"
 	"github.com/stelehq/stele/projector"
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
@@ -40,6 +39,9 @@ type settings struct {
 	Bus string `json:"bus"`
 	// Source is the events' "source", which rules match.
 	Source string `json:"source"`
+	// EndpointID is a global endpoint's, which sends events to a second region while the
+	// first one fails.
+	EndpointID string `json:"endpoint_id,omitzero"`
 }
 
 // sink is one bus.
@@ -48,6 +50,9 @@ type sink struct {
 	region string
 	bus    string
 	source string
+	// endpoint is nil without a global endpoint.
+	endpoint  *string
+	perTenant bool // each tenant has credentials of its own
 
 	log *slog.Logger
 
@@ -97,10 +102,14 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sink{
-		client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source,
+	b := &sink{
+		client: eventbridge.NewFromConfig(cfg), region: cfg.Region, bus: set.Bus, source: set.Source, perTenant: set.PerTenant(),
 		log: cmp.Or(s.Log, slog.New(slog.DiscardHandler)),
-	}, nil
+	}
+	if set.EndpointID != "" {
+		b.endpoint = &set.EndpointID
+	}
+	return b, nil
 }
 
 // Limits allows a few concurrent requests: 4 of 10 events at 20 ms are 200 requests per
@@ -127,7 +136,7 @@ func (s *sink) checkBus(ctx context.Context) error {
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
 		return fmt.Errorf("event bus %q does not exist in %s: create it, or correct \"bus\" in the sink's settings", s.bus, s.region)
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok && denied[api.ErrorCode()] {
+	if awssdk.Denied(err) {
 		// A bus of another account usually allows events:PutEvents alone.
 		s.warn(fmt.Sprintf("it may not call events:DescribeEventBus on bus %s, so it cannot find out whether the bus exists: EventBridge drops events for a bus that does not", s.bus))
 		s.seen = begun
@@ -140,9 +149,6 @@ func (s *sink) checkBus(ctx context.Context) error {
 	s.seen = begun
 	return nil
 }
-
-// denied are the codes of errors that say that the caller may not.
-var denied = map[string]bool{"AccessDeniedException": true, "AccessDenied": true, "NotAuthorized": true}
 
 // warn replaces the warning.
 func (s *sink) warn(what string) {

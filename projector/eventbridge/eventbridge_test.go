@@ -183,3 +183,18 @@ func TestNothingIsSentAfterTheDeadline(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestWrite_GlobalEndpoint(t *testing.T) {
+	server, sink := start(t, `{"endpoint_id":"abcde.veo"}`)
+	var requests []string
+	server.SetFaults(fakeaws.Faults{Policy: func(_ fakeaws.Caller, operation string, request []byte) bool {
+		if operation == "PutEvents" {
+			requests = append(requests, string(request))
+		}
+		return true
+	}})
+	all(t, sink, write(0, "1", quiet))
+	if len(requests) != 1 || !strings.Contains(requests[0], `"EndpointId":"abcde.veo"`) {
+		t.Errorf("the requests are %v", requests)
+	}
+}

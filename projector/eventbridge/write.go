@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
 	"github.com/aws/smithy-go"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 	"github.com/stelehq/stele/schemas/events"
 )
 
@@ -20,6 +21,13 @@ var errUnknown = errors.New("the event was not sent")
 
 // Write puts an event for each write on the bus.
 func (s *sink) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
+	if s.perTenant {
+		return awssdk.ByTenant(ctx, writes, s.write)
+	}
+	return s.write(ctx, writes)
+}
+
+func (s *sink) write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	if err := s.checkBus(ctx); err != nil {
 		return nil, err
 	}
@@ -69,7 +77,7 @@ func (s *sink) put(ctx context.Context, batch []event, results []error) error {
 	for i, e := range batch {
 		entries[i] = e.entry
 	}
-	out, err := s.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: entries})
+	out, err := s.client.PutEvents(ctx, &eventbridge.PutEventsInput{Entries: entries, EndpointId: s.endpoint})
 	switch {
 	case err != nil && !refusesRequest(err):
 		return fmt.Errorf("put events on bus %s: %w", s.bus, err)

@@ -40,8 +40,11 @@ type Faults struct {
 	Poison func(Event) (errorCode string)
 	// Denied are operations that are answered with an AccessDeniedException.
 	Denied []string
-	// UnknownKeys has KMS reject unknown keys: all except alias/aws/ssm and keys of
-	// AddKey. Without it any name of a key is valid.
+	// Policy says whether a caller may make a call, of which it sees the body, or for S3
+	// the URL; nil allows everything. Denied calls are answered like Denied.
+	Policy func(by Caller, operation string, request []byte) bool
+	// UnknownKeys has KMS reject unknown keys: all except alias/aws/ssm and
+	// keys of AddKey. Without it any name of a key is one.
 	UnknownKeys bool
 	// MissingBus has PutEvents answer with a ResourceNotFoundException for a bus that
 	// is not there, as stand-ins for AWS do. AWS itself takes the events and drops them.
@@ -49,6 +52,9 @@ type Faults struct {
 	// Stale is how long DescribeParameters does not know of a change, or of a
 	// deletion: it is only eventually consistent.
 	Stale time.Duration
+	// Before is called before an operation is done, e.g. to change by hand what it is
+	// about; nil for nothing.
+	Before func(operation string)
 	// ShortPages cuts pages of parameters short, down to none with a NextToken, as
 	// AWS may when it reaches a limit of its own.
 	ShortPages bool
@@ -77,7 +83,13 @@ type fate struct {
 }
 
 // arrive counts a call and decides its fate.
-func (s *Server) arrive(operation string) fate {
+func (s *Server) arrive(operation string, by Caller, request []byte) fate {
+	s.mu.Lock()
+	before := s.faults.Before
+	s.mu.Unlock()
+	if before != nil {
+		before(operation)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.calls[operation]++
@@ -85,7 +97,7 @@ func (s *Server) arrive(operation string) fate {
 	if l := f.limiters[operation]; l != nil && !l.Allow() {
 		return fate{err: fail("ThrottlingException", "Rate exceeded")}
 	}
-	if slices.Contains(f.Denied, operation) {
+	if slices.Contains(f.Denied, operation) || f.Policy != nil && !f.Policy(by, operation, request) {
 		return fate{err: fail("AccessDeniedException", "User: arn:aws:sts::%s:assumed-role/projector is not authorized to perform: %s", Account, operation)}
 	}
 	if len(f.Operations) > 0 && !slices.Contains(f.Operations, operation) {

@@ -1,7 +1,7 @@
-// Package fakeaws is a fake of two AWS services, Systems Manager Parameter Store and
-// EventBridge, for tests and benchmarks: the unchanged AWS SDK works with it. It keeps
-// everything in memory, checks no signature, and has one account in one region. Of
-// Secrets Manager it has the one call that a function makes at its start.
+// Package fakeaws is a fake of the AWS services that sinks write to, for tests and
+// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge and S3. The
+// unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature, and
+// knows one account in one region.
 //
 // It enforces the limits that AWS documents, so that anything that works here is not
 // rejected there: its own tests name the page for each. It can inject the faults of AWS
@@ -33,7 +33,7 @@ const (
 	Region  = "us-east-1"
 )
 
-// Server is both services at one address. Its methods may be called at any time.
+// Server is all services at one address. Its methods may be called at any time.
 type Server struct {
 	// URL is http://127.0.0.1:port.
 	URL string
@@ -53,7 +53,9 @@ type Server struct {
 	events      []Event
 	buses       map[string]bool // by name
 	keys        map[string]bool // of KMS, by ID or alias
-	secrets     map[string]string
+	secrets     map[string]*Secret
+	buckets     map[string]*bucket // of S3, by name
+	sessions    map[string]Caller  // of assumed roles, by access key
 	rules       map[ruleID]*rule
 	queue       []delivery
 	undelivered int
@@ -84,7 +86,9 @@ func Start() (*Server, error) {
 		changes:    make(map[string][]Change),
 		buses:      map[string]bool{"default": true},
 		keys:       make(map[string]bool),
-		secrets:    make(map[string]string),
+		secrets:    make(map[string]*Secret),
+		buckets:    make(map[string]*bucket),
+		sessions:   make(map[string]Caller),
 		rules:      make(map[ruleID]*rule),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -139,6 +143,8 @@ func (s *Server) Environ() []string {
 		"AWS_ENDPOINT_URL_SSM=" + s.URL,
 		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + s.URL,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL,
+		"AWS_ENDPOINT_URL_S3=" + s.URL,
+		"AWS_ENDPOINT_URL_STS=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
 		"AWS_SECRET_ACCESS_KEY=fake",
@@ -147,21 +153,29 @@ func (s *Server) Environ() []string {
 
 // operations by the header X-Amz-Target.
 var operations = map[string]func(*Server, []byte) (any, error){
-	"AmazonSSM.PutParameter":        operation((*Server).putParameter),
-	"AmazonSSM.GetParameter":        operation((*Server).getParameter),
-	"AmazonSSM.GetParameters":       operation((*Server).getParameters),
-	"AmazonSSM.GetParametersByPath": operation((*Server).getParametersByPath),
-	"AmazonSSM.GetParameterHistory": operation((*Server).getParameterHistory),
-	"AmazonSSM.DescribeParameters":  operation((*Server).describeParameters),
-	"AmazonSSM.DeleteParameter":     operation((*Server).deleteParameter),
-	"AmazonSSM.DeleteParameters":    operation((*Server).deleteParameters),
-	"AmazonSSM.AddTagsToResource":   operation((*Server).addTagsToResource),
-	"secretsmanager.GetSecretValue": operation((*Server).getSecretValue),
-	"AWSEvents.PutEvents":           operation((*Server).putEvents),
-	"AWSEvents.CreateEventBus":      operation((*Server).createEventBus),
-	"AWSEvents.DescribeEventBus":    operation((*Server).describeEventBus),
-	"AWSEvents.PutRule":             operation((*Server).putRule),
-	"AWSEvents.PutTargets":          operation((*Server).putTargets),
+	"AmazonSSM.PutParameter":                  operation((*Server).putParameter),
+	"AmazonSSM.GetParameter":                  operation((*Server).getParameter),
+	"AmazonSSM.GetParameters":                 operation((*Server).getParameters),
+	"AmazonSSM.GetParametersByPath":           operation((*Server).getParametersByPath),
+	"AmazonSSM.GetParameterHistory":           operation((*Server).getParameterHistory),
+	"AmazonSSM.DescribeParameters":            operation((*Server).describeParameters),
+	"AmazonSSM.DeleteParameter":               operation((*Server).deleteParameter),
+	"AmazonSSM.DeleteParameters":              operation((*Server).deleteParameters),
+	"AmazonSSM.AddTagsToResource":             operation((*Server).addTagsToResource),
+	"secretsmanager.CreateSecret":             operation((*Server).createSecret),
+	"secretsmanager.GetSecretValue":           operation((*Server).getSecretValue),
+	"secretsmanager.DescribeSecret":           operation((*Server).describeSecret),
+	"secretsmanager.PutSecretValue":           operation((*Server).putSecretValue),
+	"secretsmanager.UpdateSecret":             operation((*Server).updateSecret),
+	"secretsmanager.UpdateSecretVersionStage": operation((*Server).updateStage),
+	"secretsmanager.DeleteSecret":             operation((*Server).deleteSecret),
+	"secretsmanager.RestoreSecret":            operation((*Server).restoreSecret),
+	"secretsmanager.ListSecrets":              operation((*Server).listSecrets),
+	"AWSEvents.PutEvents":                     operation((*Server).putEvents),
+	"AWSEvents.CreateEventBus":                operation((*Server).createEventBus),
+	"AWSEvents.DescribeEventBus":              operation((*Server).describeEventBus),
+	"AWSEvents.PutRule":                       operation((*Server).putRule),
+	"AWSEvents.PutTargets":                    operation((*Server).putTargets),
 }
 
 // operation reads a request and runs f on it under the server's lock.
@@ -177,22 +191,51 @@ func operation[In, Out any](f func(*Server, In) (Out, error)) func(*Server, []by
 	}
 }
 
-// ServeHTTP answers a call in the protocol awsJson1.1.
+// ServeHTTP answers a call in the protocol of the service that it is signed for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch service(r) {
+	case "s3":
+		s.serveS3(w, r)
+	case "sts":
+		s.serveSTS(w, r)
+	default:
+		s.serveJSON(w, r)
+	}
+}
+
+// service reads the credential scope: Credential=KEY/DATE/REGION/SERVICE/aws4_request.
+func service(r *http.Request) string {
+	_, scope, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	scope, _, _ = strings.Cut(scope, ",")
+	parts := strings.Split(scope, "/")
+	if len(parts) < 5 {
+		return ""
+	}
+	return parts[3]
+}
+
+// wait makes a call slow.
+func (s *Server) wait(ctx context.Context, delay time.Duration) {
+	if delay <= 0 {
+		return
+	}
+	select {
+	case <-time.After(delay):
+	case <-ctx.Done():
+	case <-s.ctx.Done():
+	}
+}
+
+// serveJSON answers a call in the protocol awsJson1.1.
+func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client has gone
 	}
 	target := r.Header.Get("X-Amz-Target")
 	_, name, _ := strings.Cut(target, ".")
-	f := s.arrive(name)
-	if f.delay > 0 {
-		select {
-		case <-time.After(f.delay):
-		case <-r.Context().Done():
-		case <-s.ctx.Done():
-		}
-	}
+	f := s.arrive(name, s.caller(r), body)
+	s.wait(r.Context(), f.delay)
 	var out any
 	switch run, ok := operations[target]; {
 	case !ok:

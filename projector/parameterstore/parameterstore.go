@@ -2,10 +2,10 @@
 // to the ledger: one parameter per key. The layout determines the name of a key's
 // parameter.
 //
-// A string is written plainly, any other value as the JSON text in the ledger. A
-// parameter's description is its mark: the ledger and the revision that it was written
-// for, and which of the two its text is (mark.go). A deleted key's parameter is
-// deleted.
+// A value that is a string is written plainly, any other as the JSON text that the
+// ledger has. A parameter's description is its mark: the ledger and the revision that
+// it was written for, and which of the two its text is (package mark). A deleted key's
+// parameter is deleted.
 //
 // Parameter Store has no compare-and-set and no tombstones. So the sink relies on being
 // the only writer, and on getting only the newest value of a key from the projector.
@@ -47,6 +47,9 @@ type settings struct {
 	// not created; empty means 30s, as AWS asks for. An endpoint that is not AWS may
 	// need none: 0s.
 	RecreateAfter string `json:"recreate_after"`
+	// Tags are put on parameters when they are created; "{tenant}" in a value stands for
+	// the tenant.
+	Tags awssdk.Tags `json:"tags"`
 	// Tier is "standard", "advanced" or "intelligent"; empty means "standard".
 	Tier string `json:"tier"`
 }
@@ -66,6 +69,8 @@ const (
 	defaultReads         = 20
 	defaultRecreateAfter = "30s"
 
+	// maxTags is how many tags a parameter has at most.
+	maxTags = 50
 	// batch is the most names of a GetParameters.
 	batch = 10
 	// attempts of a read: a scan is long, and not worth giving up for one page.
@@ -93,6 +98,8 @@ type Store struct {
 	rate          float64
 	recreateAfter time.Duration
 	tier          types.ParameterTier
+	tags          awssdk.Tags
+	perTenant     bool // each tenant has credentials of its own
 	reads, writes *rate.Limiter
 
 	mu sync.Mutex // guards the maps, whose keys are names
@@ -163,6 +170,9 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	if err := checkTier(set.Tier); err != nil {
 		return wrong(err)
 	}
+	if err := set.Tags.Check(maxTags); err != nil {
+		return wrong(err)
+	}
 	recreateAfter, err := time.ParseDuration(cmp.Or(set.RecreateAfter, defaultRecreateAfter))
 	if err != nil || recreateAfter < 0 {
 		return wrong(fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter))
@@ -182,6 +192,8 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 		rate:          cmp.Or(set.Rate, defaultRate),
 		recreateAfter: recreateAfter,
 		tier:          tiers[set.Tier],
+		tags:          set.Tags,
+		perTenant:     set.PerTenant(),
 		standard:      make(map[ledger.Tenant]int),
 		transport:     awshttp.NewBuildableClient().GetTransport(),
 		known:         make(map[string]known),

@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
+	"github.com/stelehq/stele/projector/internal/mark"
 )
 
 // state is an item's State.
@@ -31,11 +33,11 @@ func (s *Store) item(p types.Parameter, m types.ParameterMetadata) projector.Ite
 	}}
 	i.Secret = p.Type == types.ParameterTypeSecureString
 	i.Tenant, i.Key, _ = s.layout.parse(i.Name)
-	mark, _ := parseMark(aws.ToString(m.Description))
-	if mark.epoch == s.epoch {
-		i.Revision = mark.revision
+	written, _ := mark.Parse(aws.ToString(m.Description))
+	if written.Epoch == s.epoch {
+		i.Revision = written.Revision
 	}
-	i.Value = value(aws.ToString(p.Value), mark.text)
+	i.Value = mark.Value(aws.ToString(p.Value), written.IsString)
 	return i
 }
 
@@ -158,10 +160,11 @@ func (s *Store) describe(ctx context.Context, f types.ParameterStringFilter) (ma
 
 // Read makes two requests.
 func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	if _, _, ok := s.layout.parse(name); !ok {
+	t, _, ok := s.layout.parse(name)
+	if !ok {
 		return projector.Item{}, false, projector.Refuse("%q is not a parameter of this sink: its names are like %sKEY", name, s.layout.base("TENANT"))
 	}
-	found, err := s.look(ctx, []string{name})
+	found, err := s.look(awssdk.As(ctx, t), []string{name})
 	if err != nil {
 		return projector.Item{}, false, err
 	}
@@ -184,6 +187,7 @@ func (s *Store) Remove(ctx context.Context, seen projector.Item) error {
 	if !ok {
 		return fmt.Errorf("remove %s: it was not read from this sink", seen.Name)
 	}
+	ctx = awssdk.As(ctx, seen.Tenant)
 	if err := s.reads.Wait(ctx); err != nil {
 		return fmt.Errorf("remove %s: %w", seen.Name, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
 // Scan reads all descriptions of the tenant's parameters, and then their values by ten.
@@ -17,6 +18,7 @@ import (
 // parameters of a page that cannot be read as a whole, e.g. because KMS does not
 // decrypt one of them.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
+	ctx = awssdk.As(ctx, t)
 	base := s.layout.base(t)
 	if s.layout.check(base+"k") != nil {
 		return nil // it is AWS's own, and no key of the tenant's can be there

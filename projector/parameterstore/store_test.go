@@ -588,7 +588,7 @@ func TestOpenRefuses(t *testing.T) {
 		`, "layout": "/{tenant}/{env}/{path}"`:          `set "env"`,
 		`, "layout": "/{tenant}/{path}", "prefix": "x"`: "no {prefix}",
 		`, "env": "dev"`:                                "no {env}",
-		`, "preset": "x"`:                               "no preset",
+		`, "preset": "x"`:                               "unknown preset",
 		`, "strip": "a b"`:                              "strip",
 		`, "recreate_after": "soon"`:                    "recreate_after",
 		`, "rate": -1`:                                  "rate",
@@ -601,5 +601,34 @@ func TestOpenRefuses(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", more, err, want)
 		}
+	}
+}
+
+// Tags come with the request that creates a parameter, because AWS takes none with
+// others. A parameter that another program creates meanwhile is read before the next try.
+func TestWrite_Tags(t *testing.T) {
+	server := start(t)
+	s := open(t, server, `, "tags": {"tenant": "{tenant}", "team": "platform"}`)
+	must(t, s, write(1, "a", `"x"`))
+	must(t, s, write(2, "a", `"y"`))
+	if tags := server.Tags("/stele/acme/a"); len(tags) != 2 || tags["tenant"] != "acme" || tags["team"] != "platform" {
+		t.Errorf("the tags are %v", tags)
+	}
+	edited := false
+	server.SetFaults(fakeaws.Faults{Before: func(operation string) {
+		if operation == "PutParameter" && !edited {
+			edited = true
+			if err := server.Edit("/stele/acme/b", func(v *fakeaws.Version) { v.Value = "mine" }); err != nil {
+				t.Error(err)
+			}
+		}
+	}})
+	w := write(3, "b", `"ours"`)
+	if err := try(t, s, w)[0]; err == nil || strings.Contains(err.Error(), "refus") {
+		t.Errorf("a parameter that exists by now is created: %v", err)
+	}
+	must(t, s, w)
+	if v, _ := server.Parameter("/stele/acme/b"); v.Value != "ours" {
+		t.Errorf("after another try it is %q", v.Value)
 	}
 }

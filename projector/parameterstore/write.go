@@ -13,6 +13,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ssm/types"
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/projector/internal/awssdk"
+	"github.com/stelehq/stele/projector/internal/mark"
 )
 
 // known is the state of a parameter that this process has written or adopted. It is
@@ -32,19 +34,19 @@ type intent struct {
 	projector.Write
 	name string
 	text string // empty for a deletion
-	mark mark
+	mark mark.Mark
 	kind types.ParameterType
 	key  string // of KMS, for a SecureString; empty: the one that it has
 }
 
 func (s *Store) intend(w projector.Write) (intent, error) {
-	in := intent{Write: w, mark: mark{epoch: s.epoch, revision: w.Revision}}
+	in := intent{Write: w, mark: mark.Mark{Epoch: s.epoch, Revision: w.Revision}}
 	var err error
 	if in.name, err = s.layout.name(w.Tenant, w.Key); err != nil || w.Deleted() {
 		return in, err
 	}
 	in.kind, in.key = kindOf(w)
-	in.text, in.mark.text, err = text(w.Value)
+	in.text, in.mark.IsString, err = text(w.Value)
 	return in, err
 }
 
@@ -59,6 +61,13 @@ func kindOf(w projector.Write) (kind types.ParameterType, key string) {
 // written already, and then makes one request per key that differs. A failed call
 // discards the state of its keys: the next one reads what was done, and does the rest.
 func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
+	if s.perTenant {
+		return awssdk.ByTenant(ctx, writes, s.write)
+	}
+	return s.write(ctx, writes)
+}
+
+func (s *Store) write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	intents := make([]intent, len(writes))
 	var names, unknown []string
@@ -148,7 +157,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	put := &ssm.PutParameterInput{
 		Name:        &in.name,
 		Value:       &in.text,
-		Description: aws.String(in.mark.String()),
+		Description: aws.String(in.mark.Format()),
 		Type:        in.kind,
 		Tier:        s.tier,
 		Overwrite:   aws.Bool(true),
@@ -161,11 +170,20 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 			put.KeyId = &in.key
 		}
 	}
+	if tags := s.tags.Of(in.Tenant); k.version == 0 && len(tags) > 0 { // AWS takes no tags with Overwrite
+		put.Overwrite = aws.Bool(false)
+		for _, name := range s.tags.Keys() {
+			put.Tags = append(put.Tags, types.Tag{Key: aws.String(name), Value: aws.String(tags[name])})
+		}
+	}
 	if err := s.writes.Wait(ctx); err != nil {
 		return fmt.Errorf("put %s: %w", in.name, err)
 	}
 	out, err := s.client.PutParameter(ctx, put, once)
 	if err != nil {
+		if _, exists := errors.AsType[*types.ParameterAlreadyExists](err); exists { // another program was faster
+			s.forget(in.name)
+		}
 		return explain("put "+in.name, err)
 	}
 	if k.version > 0 && out.Version > k.version+1 {

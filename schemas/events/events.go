@@ -16,6 +16,9 @@ import (
 // ConfigurationChanged.
 const ConfigurationChangedType = "Configuration Changed"
 
+// CloudEventType is the type of a CloudEvent whose data is a ConfigurationChanged.
+const CloudEventType = "dev.stele.configuration.changed"
+
 // ConfigurationChangedSchema is the JSON Schema (2020-12) of a
 // ConfigurationChanged.
 //

@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/ledger"
 	"github.com/stelehq/stele/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/mod/sumdb/note"
 	"golang.org/x/mod/sumdb/tlog"
 )
 
@@ -20,7 +19,7 @@ import (
 // checkpoint.
 type distruster struct {
 	public string // file of the key
-	key    note.Verifier
+	key    proof.Verifier
 	seen   proof.Checkpoint // of size 0 before the first
 	// extended counts the checkpoints that extend one from before a crash.
 	extended int
@@ -61,7 +60,7 @@ func (a *distruster) trust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.key, err = note.NewVerifier(strings.TrimSpace(string(public))); err != nil {
+	if a.key, err = proof.ParseVerifier(strings.TrimSpace(string(public))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -30,3 +30,12 @@ func NoAnswer(err error) bool {
 	api, answered := errors.AsType[smithy.APIError](err)
 	return !answered || slices.Contains(unidentified, api.ErrorCode())
 }
+
+// denials are the codes of errors that say that the caller may not do something.
+var denials = []string{"AccessDenied", "AccessDeniedException", "NotAuthorized"}
+
+// Denied reports whether a policy does not allow a request.
+func Denied(err error) bool {
+	api, ok := errors.AsType[smithy.APIError](err)
+	return ok && slices.Contains(denials, api.ErrorCode())
+}

@@ -124,7 +124,11 @@ type Snapshot struct {
 	// This gateway has stopped following the journal, because the journal contradicts
 	// what it saw, and serves its data; GetStatus returns the reason. Or the answer comes
 	// from a sink.
-	Stale         bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
+	// The id of the commit that led to the revision; empty at revision 0. A revision alone
+	// does not identify a state: a ledger that was restored from a backup gives the revisions
+	// after it to other commits. Send both to resume.
+	Id            []byte `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,6 +189,13 @@ func (x *Snapshot) GetStale() bool {
 		return x.Stale
 	}
 	return false
+}
+
+func (x *Snapshot) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
 }
 
 // Entry is a key that is set.
@@ -267,6 +278,9 @@ type GetRequest struct {
 	// Wait until the gateway has this revision, e.g. the one that a Commit has just
 	// returned. UNAVAILABLE if it does not arrive in time.
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,5,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// Return secrets themselves. It needs the role revealer or admin, and is always
 	// recorded. FAILED_PRECONDITION where a key of the secret was destroyed.
 	Reveal        bool `protobuf:"varint,4,opt,name=reveal,proto3" json:"reveal,omitempty"`
@@ -325,6 +339,13 @@ func (x *GetRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *GetRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 func (x *GetRequest) GetReveal() bool {
 	if x != nil {
 		return x.Reveal
@@ -333,9 +354,11 @@ func (x *GetRequest) GetReveal() bool {
 }
 
 type GetResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Entry         *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
-	Snapshot      *Snapshot              `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Entry    *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	Snapshot *Snapshot              `protobuf:"bytes,2,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The id of the commit that last set the key; empty if the answer is a sink's.
+	CommitId      []byte `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -384,11 +407,21 @@ func (x *GetResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+func (x *GetResponse) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
+}
+
 type BatchGetRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Keys        []string               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
 	At          *At                    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64                 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,5,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// See GetRequest.reveal.
 	Reveal        bool `protobuf:"varint,4,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -444,6 +477,13 @@ func (x *BatchGetRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *BatchGetRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *BatchGetRequest) GetReveal() bool {
@@ -523,6 +563,9 @@ type ListRequest struct {
 	Prefix      string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,8,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// At most 10,000; 0 means 1,000. A page may hold fewer: it ends at 1 MiB.
 	PageSize  uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -583,6 +626,13 @@ func (x *ListRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *ListRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *ListRequest) GetPageSize() uint32 {
@@ -681,6 +731,9 @@ type ReadRequest struct {
 	Keys        []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	At          *At      `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64   `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,6,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// See GetRequest.reveal.
 	Reveal        bool `protobuf:"varint,5,opt,name=reveal,proto3" json:"reveal,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -743,6 +796,13 @@ func (x *ReadRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *ReadRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *ReadRequest) GetReveal() bool {
@@ -943,8 +1003,12 @@ type CreateWatch struct {
 	// Do not cancel the watch when it falls behind: skip commits and send the
 	// newest state of each key that they changed.
 	NewestOnlyWhenSlow bool `protobuf:"varint,6,opt,name=newest_only_when_slow,json=newestOnlyWhenSlow,proto3" json:"newest_only_when_slow,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// The id of the commit before from_revision, or its first 4 or more bytes: the last
+	// commit that the caller has. The watch is canceled with FAILED_PRECONDITION (ErrorInfo
+	// reason HISTORY_CHANGED) if the ledger has another commit there, or none.
+	AfterId       []byte `protobuf:"bytes,7,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateWatch) Reset() {
@@ -1017,6 +1081,13 @@ func (x *CreateWatch) GetNewestOnlyWhenSlow() bool {
 		return x.NewestOnlyWhenSlow
 	}
 	return false
+}
+
+func (x *CreateWatch) GetAfterId() []byte {
+	if x != nil {
+		return x.AfterId
+	}
+	return nil
 }
 
 type CancelWatch struct {
@@ -1293,7 +1364,9 @@ type WatchState struct {
 	// Keys that were deleted by commits that were skipped.
 	Deleted []string `protobuf:"bytes,3,rep,name=deleted,proto3" json:"deleted,omitempty"`
 	// More of the same revision follows.
-	More          bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	More bool `protobuf:"varint,4,opt,name=more,proto3" json:"more,omitempty"`
+	// The id of the commit that led to the revision; empty at revision 0.
+	Id            []byte `protobuf:"bytes,5,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1354,6 +1427,13 @@ func (x *WatchState) GetMore() bool {
 		return x.More
 	}
 	return false
+}
+
+func (x *WatchState) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
 }
 
 // WatchCommit is one commit, with its changes that the watch selects.
@@ -1495,8 +1575,10 @@ type WatchCanceled struct {
 	// Create the watch again from this revision to miss nothing; 0 when that
 	// would not help.
 	ResumeRevision uint64 `protobuf:"varint,2,opt,name=resume_revision,json=resumeRevision,proto3" json:"resume_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// The id of the commit before resume_revision, for CreateWatch.after_id.
+	ResumeAfterId []byte `protobuf:"bytes,3,opt,name=resume_after_id,json=resumeAfterId,proto3" json:"resume_after_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchCanceled) Reset() {
@@ -1543,6 +1625,13 @@ func (x *WatchCanceled) GetResumeRevision() uint64 {
 	return 0
 }
 
+func (x *WatchCanceled) GetResumeAfterId() []byte {
+	if x != nil {
+		return x.ResumeAfterId
+	}
+	return nil
+}
+
 var File_stele_v1_config_proto protoreflect.FileDescriptor
 
 const file_stele_v1_config_proto_rawDesc = "" +
@@ -1551,40 +1640,45 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\x02At\x12\x1c\n" +
 	"\brevision\x18\x01 \x01(\x04H\x00R\brevision\x120\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x0e\n" +
-	"\x05point\x12\x05\xbaH\x02\b\x01\"}\n" +
+	"\x05point\x12\x05\xbaH\x02\b\x01\"\x8d\x01\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
-	"\x05stale\x18\x04 \x01(\bR\x05stale\"c\n" +
+	"\x05stale\x18\x04 \x01(\bR\x05stale\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\"c\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06secret\x18\x04 \x01(\bR\x06secret\"\x83\x01\n" +
+	"\x06secret\x18\x04 \x01(\bR\x06secret\"\xa3\x01\n" +
 	"\n" +
 	"GetRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x16\n" +
-	"\x06reveal\x18\x04 \x01(\bR\x06reveal\"d\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12\x16\n" +
+	"\x06reveal\x18\x04 \x01(\bR\x06reveal\"\x81\x01\n" +
 	"\vGetResponse\x12%\n" +
 	"\x05entry\x18\x01 \x01(\v2\x0f.stele.v1.EntryR\x05entry\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x94\x01\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x1b\n" +
+	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\"\xb4\x01\n" +
 	"\x0fBatchGetRequest\x12(\n" +
 	"\x04keys\x18\x01 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x16\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x05 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12\x16\n" +
 	"\x06reveal\x18\x04 \x01(\bR\x06reveal\"\x87\x01\n" +
 	"\x10BatchGetResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12\x18\n" +
 	"\amissing\x18\x02 \x03(\tR\amissing\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xf5\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x95\x02\n" +
 	"\vListRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12%\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12%\n" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1b\n" +
@@ -1593,12 +1687,13 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\fListResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xa0\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xc0\x01\n" +
 	"\vReadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
 	"\x04keys\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12\x1c\n" +
 	"\x02at\x18\x03 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x16\n" +
+	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x06 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12\x16\n" +
 	"\x06reveal\x18\x05 \x01(\bR\x06reveal\"\xbd\x01\n" +
 	"\fReadResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12)\n" +
@@ -1610,14 +1705,15 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\x06create\x18\x01 \x01(\v2\x15.stele.v1.CreateWatchH\x00R\x06create\x12/\n" +
 	"\x06cancel\x18\x02 \x01(\v2\x15.stele.v1.CancelWatchH\x00R\x06cancel\x127\n" +
 	"\bprogress\x18\x03 \x01(\v2\x19.stele.v1.RequestProgressH\x00R\bprogressB\x10\n" +
-	"\arequest\x12\x05\xbaH\x02\b\x01\"\x87\x03\n" +
+	"\arequest\x12\x05\xbaH\x02\b\x01\"\xab\x03\n" +
 	"\vCreateWatch\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\x02id\x12&\n" +
 	"\x04keys\x18\x02 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12+\n" +
 	"\bprefixes\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x04R\bprefixes\x12#\n" +
 	"\rfrom_revision\x18\x04 \x01(\x04R\ffromRevision\x12#\n" +
 	"\rinitial_state\x18\x05 \x01(\bR\finitialState\x121\n" +
-	"\x15newest_only_when_slow\x18\x06 \x01(\bR\x12newestOnlyWhenSlow:\x8c\x01\xbaH\x88\x01\x1a\x85\x01\n" +
+	"\x15newest_only_when_slow\x18\x06 \x01(\bR\x12newestOnlyWhenSlow\x12\"\n" +
+	"\bafter_id\x18\a \x01(\fB\a\xbaH\x04z\x02\x18 R\aafterId:\x8c\x01\xbaH\x88\x01\x1a\x85\x01\n" +
 	"\x17watch.selects_something\x12?name at least one key or prefix; the empty prefix is everything\x1a)size(this.keys) + size(this.prefixes) > 0\"\x1d\n" +
 	"\vCancelWatch\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x11\n" +
@@ -1631,13 +1727,14 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\bcanceled\x18\x06 \x01(\v2\x17.stele.v1.WatchCanceledH\x00R\bcanceledB\a\n" +
 	"\x05event\">\n" +
 	"\fWatchCreated\x12.\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x81\x01\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x91\x01\n" +
 	"\n" +
 	"WatchState\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12)\n" +
 	"\aentries\x18\x02 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12\x18\n" +
 	"\adeleted\x18\x03 \x03(\tR\adeleted\x12\x12\n" +
-	"\x04more\x18\x04 \x01(\bR\x04more\"\xc7\x01\n" +
+	"\x04more\x18\x04 \x01(\bR\x04more\x12\x0e\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\"\xc7\x01\n" +
 	"\vWatchCommit\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
@@ -1646,10 +1743,11 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"?\n" +
 	"\rWatchProgress\x12.\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"d\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x8c\x01\n" +
 	"\rWatchCanceled\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12'\n" +
-	"\x0fresume_revision\x18\x02 \x01(\x04R\x0eresumeRevision2\xaf\x02\n" +
+	"\x0fresume_revision\x18\x02 \x01(\x04R\x0eresumeRevision\x12&\n" +
+	"\x0fresume_after_id\x18\x03 \x01(\fR\rresumeAfterId2\xaf\x02\n" +
 	"\x06Config\x122\n" +
 	"\x03Get\x12\x14.stele.v1.GetRequest\x1a\x15.stele.v1.GetResponse\x12A\n" +
 	"\bBatchGet\x12\x19.stele.v1.BatchGetRequest\x1a\x1a.stele.v1.BatchGetResponse\x125\n" +

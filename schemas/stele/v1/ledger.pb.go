@@ -33,6 +33,8 @@ type CommitRequest struct {
 	Preconditions []*Precondition `protobuf:"bytes,3,rep,name=preconditions,proto3" json:"preconditions,omitempty"`
 	// The tenant's head must be this revision; 0 means that it has none yet.
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
+	// The head's id, or its first 4 or more bytes. The head must also be this commit.
+	ExpectedHeadId []byte `protobuf:"bytes,9,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
 	// The caller's own name for this change set. A repeated request with the same
 	// id gets the outcome of the first one, always.
 	RequestId string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
@@ -108,6 +110,13 @@ func (x *CommitRequest) GetExpectedHead() uint64 {
 	return 0
 }
 
+func (x *CommitRequest) GetExpectedHeadId() []byte {
+	if x != nil {
+		return x.ExpectedHeadId
+	}
+	return nil
+}
+
 func (x *CommitRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
@@ -141,7 +150,10 @@ type Precondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The revision that last set the key; 0 means that the key must be absent.
-	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The id of the commit revision, or its first 4 or more bytes. The key must have been
+	// set by this commit.
+	CommitId      []byte `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -188,6 +200,13 @@ func (x *Precondition) GetRevision() uint64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Precondition) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
 }
 
 // Import keeps the time and author of a change made elsewhere.
@@ -382,6 +401,8 @@ type PlanResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The head that the plan was made at.
 	Head uint64 `protobuf:"varint,1,opt,name=head,proto3" json:"head,omitempty"`
+	// The head's id, for expected_head_id; empty if the head is 0.
+	HeadId []byte `protobuf:"bytes,8,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
 	// How many keys it sets and deletes, those too whose values stay the same.
 	Sets    uint32 `protobuf:"varint,2,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,3,opt,name=deletes,proto3" json:"deletes,omitempty"`
@@ -432,6 +453,13 @@ func (x *PlanResponse) GetHead() uint64 {
 		return x.Head
 	}
 	return 0
+}
+
+func (x *PlanResponse) GetHeadId() []byte {
+	if x != nil {
+		return x.HeadId
+	}
+	return nil
 }
 
 func (x *PlanResponse) GetSets() uint32 {
@@ -721,6 +749,9 @@ type GetCommitRequest struct {
 	// Also return the stored bytes.
 	Encoded     bool   `protobuf:"varint,4,opt,name=encoded,proto3" json:"encoded,omitempty"`
 	MinRevision uint64 `protobuf:"varint,5,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,7,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// Also return the values that the changes replaced.
 	PreviousValues bool `protobuf:"varint,6,opt,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
 	unknownFields  protoimpl.UnknownFields
@@ -803,6 +834,13 @@ func (x *GetCommitRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *GetCommitRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *GetCommitRequest) GetPreviousValues() bool {
@@ -896,6 +934,9 @@ type ListCommitsRequest struct {
 	// Leave the values out; keys and what happened to them stay.
 	OmitValues  bool   `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
 	MinRevision uint64 `protobuf:"varint,4,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,14,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// Only commits that changed the key, or a key under the prefix.
 	//
 	// Types that are valid to be assigned to Keys:
@@ -976,6 +1017,13 @@ func (x *ListCommitsRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *ListCommitsRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *ListCommitsRequest) GetKeys() isListCommitsRequest_Keys {
@@ -1350,6 +1398,8 @@ type WatchAllCommitsRequest struct {
 	AfterPosition *uint64 `protobuf:"varint,1,opt,name=after_position,json=afterPosition,proto3,oneof" json:"after_position,omitempty"`
 	// The epoch of the response that the position is from.
 	Epoch []byte `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The last commit of the response that the position is from.
+	Last *CommitRef `protobuf:"bytes,4,opt,name=last,proto3" json:"last,omitempty"`
 	// Leave the values out; keys and what happened to them stay.
 	OmitValues    bool `protobuf:"varint,3,opt,name=omit_values,json=omitValues,proto3" json:"omit_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -1400,6 +1450,13 @@ func (x *WatchAllCommitsRequest) GetEpoch() []byte {
 	return nil
 }
 
+func (x *WatchAllCommitsRequest) GetLast() *CommitRef {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
 func (x *WatchAllCommitsRequest) GetOmitValues() bool {
 	if x != nil {
 		return x.OmitValues
@@ -1414,7 +1471,10 @@ type WatchAllCommitsResponse struct {
 	Position uint64 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 	Epoch    []byte `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// Time since this gateway was known to hold everything.
-	Age           *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
+	Age *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
+	// The last commit at or before the position, of the tenants that this gateway holds;
+	// absent if there is none.
+	Last          *CommitRef `protobuf:"bytes,5,opt,name=last,proto3" json:"last,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1477,6 +1537,75 @@ func (x *WatchAllCommitsResponse) GetAge() *durationpb.Duration {
 	return nil
 }
 
+func (x *WatchAllCommitsResponse) GetLast() *CommitRef {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
+// CommitRef identifies a commit.
+type CommitRef struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Tenant   string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The whole id, or its first 4 or more bytes.
+	Id            []byte `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitRef) Reset() {
+	*x = CommitRef{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitRef) ProtoMessage() {}
+
+func (x *CommitRef) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitRef.ProtoReflect.Descriptor instead.
+func (*CommitRef) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *CommitRef) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *CommitRef) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CommitRef) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
 type DiffRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The older state; revision 0 is the one before the first commit.
@@ -1486,16 +1615,19 @@ type DiffRequest struct {
 	// Empty: everything.
 	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// At most 10,000; 0 means 1,000. A page may hold fewer: it ends at 1 MiB.
-	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
-	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	PageSize    uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken   string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	MinRevision uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,7,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DiffRequest) Reset() {
 	*x = DiffRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1507,7 +1639,7 @@ func (x *DiffRequest) String() string {
 func (*DiffRequest) ProtoMessage() {}
 
 func (x *DiffRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[19]
+	mi := &file_stele_v1_ledger_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1520,7 +1652,7 @@ func (x *DiffRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffRequest.ProtoReflect.Descriptor instead.
 func (*DiffRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DiffRequest) GetFrom() *At {
@@ -1565,6 +1697,13 @@ func (x *DiffRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *DiffRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 type DiffResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Diffs []*KeyDiff             `protobuf:"bytes,1,rep,name=diffs,proto3" json:"diffs,omitempty"`
@@ -1580,7 +1719,7 @@ type DiffResponse struct {
 
 func (x *DiffResponse) Reset() {
 	*x = DiffResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +1731,7 @@ func (x *DiffResponse) String() string {
 func (*DiffResponse) ProtoMessage() {}
 
 func (x *DiffResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[20]
+	mi := &file_stele_v1_ledger_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +1744,7 @@ func (x *DiffResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DiffResponse.ProtoReflect.Descriptor instead.
 func (*DiffResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *DiffResponse) GetDiffs() []*KeyDiff {
@@ -1659,7 +1798,7 @@ type KeyDiff struct {
 
 func (x *KeyDiff) Reset() {
 	*x = KeyDiff{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1810,7 @@ func (x *KeyDiff) String() string {
 func (*KeyDiff) ProtoMessage() {}
 
 func (x *KeyDiff) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[21]
+	mi := &file_stele_v1_ledger_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1823,7 @@ func (x *KeyDiff) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyDiff.ProtoReflect.Descriptor instead.
 func (*KeyDiff) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{21}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *KeyDiff) GetKey() string {
@@ -1728,6 +1867,9 @@ type BlameRequest struct {
 	Prefix      string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,6,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// At most 10,000; 0 means 1,000.
 	PageSize      uint32 `protobuf:"varint,4,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	PageToken     string `protobuf:"bytes,5,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
@@ -1737,7 +1879,7 @@ type BlameRequest struct {
 
 func (x *BlameRequest) Reset() {
 	*x = BlameRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1891,7 @@ func (x *BlameRequest) String() string {
 func (*BlameRequest) ProtoMessage() {}
 
 func (x *BlameRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[22]
+	mi := &file_stele_v1_ledger_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1904,7 @@ func (x *BlameRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameRequest.ProtoReflect.Descriptor instead.
 func (*BlameRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{22}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *BlameRequest) GetPrefix() string {
@@ -1784,6 +1926,13 @@ func (x *BlameRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *BlameRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 func (x *BlameRequest) GetPageSize() uint32 {
@@ -1812,7 +1961,7 @@ type BlameResponse struct {
 
 func (x *BlameResponse) Reset() {
 	*x = BlameResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1824,7 +1973,7 @@ func (x *BlameResponse) String() string {
 func (*BlameResponse) ProtoMessage() {}
 
 func (x *BlameResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[23]
+	mi := &file_stele_v1_ledger_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,7 +1986,7 @@ func (x *BlameResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameResponse.ProtoReflect.Descriptor instead.
 func (*BlameResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{23}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *BlameResponse) GetEntries() []*BlameEntry {
@@ -1876,7 +2025,7 @@ type BlameEntry struct {
 
 func (x *BlameEntry) Reset() {
 	*x = BlameEntry{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2037,7 @@ func (x *BlameEntry) String() string {
 func (*BlameEntry) ProtoMessage() {}
 
 func (x *BlameEntry) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[24]
+	mi := &file_stele_v1_ledger_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2050,7 @@ func (x *BlameEntry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlameEntry.ProtoReflect.Descriptor instead.
 func (*BlameEntry) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{24}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *BlameEntry) GetKey() string {
@@ -1956,10 +2105,15 @@ type RollbackRequest struct {
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// The head of the preview. Absent: the current head.
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
-	RequestId    string  `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The head's id, or its first 4 or more bytes. The head must also be this commit.
+	ExpectedHeadId []byte `protobuf:"bytes,10,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
+	RequestId      string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Write nothing; return the changes.
 	DryRun      bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	MinRevision uint64 `protobuf:"varint,7,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,9,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// Schemas may be restored that live values break. The values that are restored must
 	// satisfy their schemas all the same.
 	AllowInvalid  bool `protobuf:"varint,8,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
@@ -1969,7 +2123,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2135,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[25]
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2148,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{25}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RollbackRequest) GetTo() *At {
@@ -2025,6 +2179,13 @@ func (x *RollbackRequest) GetExpectedHead() uint64 {
 	return 0
 }
 
+func (x *RollbackRequest) GetExpectedHeadId() []byte {
+	if x != nil {
+		return x.ExpectedHeadId
+	}
+	return nil
+}
+
 func (x *RollbackRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
@@ -2046,6 +2207,13 @@ func (x *RollbackRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *RollbackRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 func (x *RollbackRequest) GetAllowInvalid() bool {
 	if x != nil {
 		return x.AllowInvalid
@@ -2060,8 +2228,10 @@ type RollbackResponse struct {
 	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The revision that the state went back to.
 	ToRevision uint64 `protobuf:"varint,2,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
-	// The head that the rollback was made at.
+	// The head that the rollback was made at, for expected_head of the next call.
 	Head uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
+	// The head's id, for expected_head_id; empty if the head is 0.
+	HeadId []byte `protobuf:"bytes,8,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
 	// How many keys it sets and deletes.
 	Sets    uint32 `protobuf:"varint,4,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
@@ -2076,7 +2246,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2258,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2271,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackResponse) GetCommit() *CommitResponse {
@@ -2123,6 +2293,13 @@ func (x *RollbackResponse) GetHead() uint64 {
 		return x.Head
 	}
 	return 0
+}
+
+func (x *RollbackResponse) GetHeadId() []byte {
+	if x != nil {
+		return x.HeadId
+	}
+	return nil
 }
 
 func (x *RollbackResponse) GetSets() uint32 {
@@ -2160,10 +2337,15 @@ type RevertRequest struct {
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Absent: the current head.
 	ExpectedHead *uint64 `protobuf:"varint,3,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
-	RequestId    string  `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The head's id, or its first 4 or more bytes. The head must also be this commit.
+	ExpectedHeadId []byte `protobuf:"bytes,9,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
+	RequestId      string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Write nothing; return the changes.
 	DryRun      bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	MinRevision uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,8,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	// Schemas may be restored that live values break. The values that are restored must
 	// satisfy their schemas all the same.
 	AllowInvalid  bool `protobuf:"varint,7,opt,name=allow_invalid,json=allowInvalid,proto3" json:"allow_invalid,omitempty"`
@@ -2173,7 +2355,7 @@ type RevertRequest struct {
 
 func (x *RevertRequest) Reset() {
 	*x = RevertRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2367,7 @@ func (x *RevertRequest) String() string {
 func (*RevertRequest) ProtoMessage() {}
 
 func (x *RevertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2380,7 @@ func (x *RevertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
 func (*RevertRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RevertRequest) GetRevisions() []uint64 {
@@ -2222,6 +2404,13 @@ func (x *RevertRequest) GetExpectedHead() uint64 {
 	return 0
 }
 
+func (x *RevertRequest) GetExpectedHeadId() []byte {
+	if x != nil {
+		return x.ExpectedHeadId
+	}
+	return nil
+}
+
 func (x *RevertRequest) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
@@ -2243,6 +2432,13 @@ func (x *RevertRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *RevertRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 func (x *RevertRequest) GetAllowInvalid() bool {
 	if x != nil {
 		return x.AllowInvalid
@@ -2257,6 +2453,8 @@ type RevertResponse struct {
 	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
 	// The head that the commits were reverted at.
 	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	// The head's id, for expected_head_id; empty if the head is 0.
+	HeadId []byte `protobuf:"bytes,7,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
 	// How many keys it sets and deletes.
 	Sets    uint32 `protobuf:"varint,3,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,4,opt,name=deletes,proto3" json:"deletes,omitempty"`
@@ -2271,7 +2469,7 @@ type RevertResponse struct {
 
 func (x *RevertResponse) Reset() {
 	*x = RevertResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2283,7 +2481,7 @@ func (x *RevertResponse) String() string {
 func (*RevertResponse) ProtoMessage() {}
 
 func (x *RevertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2296,7 +2494,7 @@ func (x *RevertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
 func (*RevertResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RevertResponse) GetCommit() *CommitResponse {
@@ -2311,6 +2509,13 @@ func (x *RevertResponse) GetHead() uint64 {
 		return x.Head
 	}
 	return 0
+}
+
+func (x *RevertResponse) GetHeadId() []byte {
+	if x != nil {
+		return x.HeadId
+	}
+	return nil
 }
 
 func (x *RevertResponse) GetSets() uint32 {
@@ -2355,7 +2560,7 @@ type ListReadsRequest struct {
 
 func (x *ListReadsRequest) Reset() {
 	*x = ListReadsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2367,7 +2572,7 @@ func (x *ListReadsRequest) String() string {
 func (*ListReadsRequest) ProtoMessage() {}
 
 func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2585,7 @@ func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
@@ -2422,7 +2627,7 @@ type ListReadsResponse struct {
 
 func (x *ListReadsResponse) Reset() {
 	*x = ListReadsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2434,7 +2639,7 @@ func (x *ListReadsResponse) String() string {
 func (*ListReadsResponse) ProtoMessage() {}
 
 func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2447,7 +2652,7 @@ func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ListReadsResponse) GetReads() []*ReadRecord {
@@ -2475,7 +2680,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2692,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2705,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListTenantsRequest) GetPageSize() uint32 {
@@ -2529,7 +2734,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2746,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2759,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*TenantHead {
@@ -2582,7 +2787,7 @@ type TenantHead struct {
 
 func (x *TenantHead) Reset() {
 	*x = TenantHead{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2594,7 +2799,7 @@ func (x *TenantHead) String() string {
 func (*TenantHead) ProtoMessage() {}
 
 func (x *TenantHead) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2607,7 +2812,7 @@ func (x *TenantHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
 func (*TenantHead) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TenantHead) GetTenant() string {
@@ -2641,7 +2846,7 @@ type ShredTenantRequest struct {
 
 func (x *ShredTenantRequest) Reset() {
 	*x = ShredTenantRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2858,7 @@ func (x *ShredTenantRequest) String() string {
 func (*ShredTenantRequest) ProtoMessage() {}
 
 func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2871,7 @@ func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
 func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ShredTenantRequest) GetConfirm() string {
@@ -2688,7 +2893,7 @@ type ShredTenantResponse struct {
 
 func (x *ShredTenantResponse) Reset() {
 	*x = ShredTenantResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +2905,7 @@ func (x *ShredTenantResponse) String() string {
 func (*ShredTenantResponse) ProtoMessage() {}
 
 func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +2918,7 @@ func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
 func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ShredTenantResponse) GetKeys() []string {
@@ -2730,16 +2935,118 @@ func (x *ShredTenantResponse) GetRevision() uint64 {
 	return 0
 }
 
+type RotateTenantKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Make a new key, which encrypts the secrets that are set from now on.
+	NewKey        bool `protobuf:"varint,1,opt,name=new_key,json=newKey,proto3" json:"new_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyRequest) Reset() {
+	*x = RotateTenantKeyRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyRequest) ProtoMessage() {}
+
+func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *RotateTenantKeyRequest) GetNewKey() bool {
+	if x != nil {
+		return x.NewKey
+	}
+	return false
+}
+
+type RotateTenantKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The id of the key that encrypts the tenant's secrets now.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The ids of the keys that older secrets are encrypted with, newest first.
+	Older         []string `protobuf:"bytes,2,rep,name=older,proto3" json:"older,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateTenantKeyResponse) Reset() {
+	*x = RotateTenantKeyResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateTenantKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateTenantKeyResponse) ProtoMessage() {}
+
+func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateTenantKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateTenantKeyResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *RotateTenantKeyResponse) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RotateTenantKeyResponse) GetOlder() []string {
+	if x != nil {
+		return x.Older
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MinRevision   uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	MinRevision uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,2,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2751,7 +3058,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2764,7 +3071,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -2772,6 +3079,13 @@ func (x *GetHeadRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *GetHeadRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 type GetHeadResponse struct {
@@ -2789,7 +3103,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2801,7 +3115,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2814,7 +3128,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -2857,7 +3171,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2869,7 +3183,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2882,7 +3196,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -2907,7 +3221,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2919,7 +3233,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2932,7 +3246,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 type GetStatusResponse struct {
@@ -2969,7 +3283,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2981,7 +3295,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2994,7 +3308,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3116,7 +3430,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3442,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3455,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3201,7 +3515,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3213,7 +3527,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3226,7 +3540,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3269,7 +3583,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3595,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3608,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3351,7 +3665,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3363,7 +3677,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3376,7 +3690,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3407,7 +3721,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3419,7 +3733,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3432,7 +3746,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3498,7 +3812,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3510,7 +3824,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3523,7 +3837,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3551,23 +3865,25 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\x8a\x03\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xbd\x03\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
 	"\rpreconditions\x18\x03 \x03(\v2\x16.stele.v1.PreconditionB\t\xbaH\x06\x92\x01\x03\x10\x90NR\rpreconditions\x12(\n" +
-	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
+	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x121\n" +
+	"\x10expected_head_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x0eexpectedHeadId\x12'\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12(\n" +
 	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06import\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalid\x12\x1f\n" +
 	"\vallow_empty\x18\b \x01(\bR\n" +
 	"allowEmptyB\x10\n" +
-	"\x0e_expected_head\"H\n" +
+	"\x0e_expected_head\"n\n" +
 	"\fPrecondition\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"d\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12$\n" +
+	"\tcommit_id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\bcommitId\"d\n" +
 	"\x06Import\x126\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x04time\x12\"\n" +
 	"\x06author\x18\x02 \x01(\tB\n" +
@@ -3581,9 +3897,10 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"notChecked\x12\x1c\n" +
 	"\tunchanged\x18\x06 \x01(\bR\tunchanged\"F\n" +
 	"\vPlanRequest\x127\n" +
-	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xcd\x01\n" +
+	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"\xe6\x01\n" +
 	"\fPlanResponse\x12\x12\n" +
-	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04head\x18\x01 \x01(\x04R\x04head\x12\x17\n" +
+	"\ahead_id\x18\b \x01(\fR\x06headId\x12\x12\n" +
 	"\x04sets\x18\x02 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x03 \x01(\rR\adeletes\x12'\n" +
 	"\x05diffs\x18\x04 \x03(\v2\x11.stele.v1.KeyDiffR\x05diffs\x121\n" +
@@ -3605,18 +3922,19 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06commit\x18\x02 \x01(\v2\x10.stele.v1.CommitR\x06commit\x12\x18\n" +
 	"\aencoded\x18\x03 \x01(\fR\aencoded\x12'\n" +
 	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\x12\x18\n" +
-	"\apartial\x18\x05 \x01(\bR\apartial\"\xff\x01\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\"\x9f\x02\n" +
 	"\x10GetCommitRequest\x12%\n" +
 	"\brevision\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\brevision\x12\x1b\n" +
 	"\x02id\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x10\x04\x18 H\x00R\x02id\x120\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04time\x12\x18\n" +
 	"\aencoded\x18\x04 \x01(\bR\aencoded\x12!\n" +
-	"\fmin_revision\x18\x05 \x01(\x04R\vminRevision\x12'\n" +
+	"\fmin_revision\x18\x05 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\a \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12'\n" +
 	"\x0fprevious_values\x18\x06 \x01(\bR\x0epreviousValuesB\x0f\n" +
 	"\x06commit\x12\x05\xbaH\x02\b\x01\"m\n" +
 	"\x11GetCommitResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xf3\x03\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x93\x04\n" +
 	"\x12ListCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
@@ -3624,6 +3942,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\vomit_values\x18\x03 \x01(\bR\n" +
 	"omitValues\x12!\n" +
 	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x0e \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12\x1e\n" +
 	"\x03key\x18\x05 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04H\x00R\x03key\x12\"\n" +
 	"\x06prefix\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80\x04H\x00R\x06prefix\x12 \n" +
@@ -3656,18 +3975,24 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"T\n" +
 	"\fPlacedCommit\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12(\n" +
-	"\x04info\x18\x02 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\"\x97\x01\n" +
+	"\x04info\x18\x02 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\"\xc0\x01\n" +
 	"\x16WatchAllCommitsRequest\x12*\n" +
 	"\x0eafter_position\x18\x01 \x01(\x04H\x00R\rafterPosition\x88\x01\x01\x12\x1d\n" +
-	"\x05epoch\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18\bR\x05epoch\x12\x1f\n" +
+	"\x05epoch\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18\bR\x05epoch\x12'\n" +
+	"\x04last\x18\x04 \x01(\v2\x13.stele.v1.CommitRefR\x04last\x12\x1f\n" +
 	"\vomit_values\x18\x03 \x01(\bR\n" +
 	"omitValuesB\x11\n" +
-	"\x0f_after_position\"\xaa\x01\n" +
+	"\x0f_after_position\"\xd3\x01\n" +
 	"\x17WatchAllCommitsResponse\x120\n" +
 	"\acommits\x18\x01 \x03(\v2\x16.stele.v1.PlacedCommitR\acommits\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\x04R\bposition\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x12+\n" +
-	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\"\xea\x01\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12'\n" +
+	"\x04last\x18\x05 \x01(\v2\x13.stele.v1.CommitRefR\x04last\"a\n" +
+	"\tCommitRef\x12\x1f\n" +
+	"\x06tenant\x18\x01 \x01(\tB\a\xbaH\x04r\x02(?R\x06tenant\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x17\n" +
+	"\x02id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x02id\"\x8a\x02\n" +
 	"\vDiffRequest\x12(\n" +
 	"\x04from\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x04from\x12\x1c\n" +
 	"\x02to\x18\x02 \x01(\v2\f.stele.v1.AtR\x02to\x12 \n" +
@@ -3675,7 +4000,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12!\n" +
-	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\"\xd5\x01\n" +
+	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\a \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\xd5\x01\n" +
 	"\fDiffResponse\x12'\n" +
 	"\x05diffs\x18\x01 \x03(\v2\x11.stele.v1.KeyDiffR\x05diffs\x12#\n" +
 	"\rfrom_revision\x18\x02 \x01(\x04R\ffromRevision\x12\x1f\n" +
@@ -3690,11 +4016,12 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rfrom_revision\x18\x03 \x01(\x04R\ffromRevision\x12\x19\n" +
 	"\bto_value\x18\x04 \x01(\tR\atoValue\x12\x1f\n" +
 	"\vto_revision\x18\x05 \x01(\x04R\n" +
-	"toRevision\"\xc1\x01\n" +
+	"toRevision\"\xe1\x01\n" +
 	"\fBlameRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12%\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x06 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12%\n" +
 	"\tpage_size\x18\x04 \x01(\rB\b\xbaH\x05*\x03\x18\x90NR\bpageSize\x12'\n" +
 	"\n" +
 	"page_token\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"\x97\x01\n" +
@@ -3709,41 +4036,48 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\xc3\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x96\x03\n" +
 	"\x0fRollbackRequest\x12$\n" +
 	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
 	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
 	"\amessage\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
-	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
+	"\rexpected_head\x18\x04 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x121\n" +
+	"\x10expected_head_id\x18\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18 R\x0eexpectedHeadId\x12'\n" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12!\n" +
-	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12#\n" +
+	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\b \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xf4\x01\n" +
+	"\x0e_expected_head\"\x8d\x02\n" +
 	"\x10RollbackResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
 	"\vto_revision\x18\x02 \x01(\x04R\n" +
 	"toRevision\x12\x12\n" +
-	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x17\n" +
+	"\ahead_id\x18\b \x01(\fR\x06headId\x12\x12\n" +
 	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\a \x01(\x04R\n" +
-	"notChecked\"\xac\x02\n" +
+	"notChecked\"\xff\x02\n" +
 	"\rRevertRequest\x121\n" +
 	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
-	"\rexpected_head\x18\x03 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x12'\n" +
+	"\rexpected_head\x18\x03 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x121\n" +
+	"\x10expected_head_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x0eexpectedHeadId\x12'\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
 	"\adry_run\x18\x05 \x01(\bR\x06dryRun\x12!\n" +
-	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12#\n" +
+	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xd1\x01\n" +
+	"\x0e_expected_head\"\xea\x01\n" +
 	"\x0eRevertResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
-	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
+	"\ahead_id\x18\a \x01(\fR\x06headId\x12\x12\n" +
 	"\x04sets\x18\x03 \x01(\rR\x04sets\x12\x18\n" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
@@ -3774,9 +4108,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\aconfirm\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\aconfirm\"E\n" +
 	"\x13ShredTenantResponse\x12\x12\n" +
 	"\x04keys\x18\x01 \x03(\tR\x04keys\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"3\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"1\n" +
+	"\x16RotateTenantKeyRequest\x12\x17\n" +
+	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
+	"\x17RotateTenantKeyResponse\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"S\n" +
 	"\x0eGetHeadRequest\x12!\n" +
-	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\"\xbe\x01\n" +
+	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\xbe\x01\n" +
 	"\x0fGetHeadResponse\x12.\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
@@ -3834,7 +4174,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xb1\t\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x89\n" +
+	"\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -3850,7 +4191,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
 	"\x0fWatchAllCommits\x12 .stele.v1.WatchAllCommitsRequest\x1a!.stele.v1.WatchAllCommitsResponse0\x01\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
-	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12D\n" +
+	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12V\n" +
+	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
@@ -3866,7 +4208,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -3887,137 +4229,144 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*PlacedCommit)(nil),            // 16: stele.v1.PlacedCommit
 	(*WatchAllCommitsRequest)(nil),  // 17: stele.v1.WatchAllCommitsRequest
 	(*WatchAllCommitsResponse)(nil), // 18: stele.v1.WatchAllCommitsResponse
-	(*DiffRequest)(nil),             // 19: stele.v1.DiffRequest
-	(*DiffResponse)(nil),            // 20: stele.v1.DiffResponse
-	(*KeyDiff)(nil),                 // 21: stele.v1.KeyDiff
-	(*BlameRequest)(nil),            // 22: stele.v1.BlameRequest
-	(*BlameResponse)(nil),           // 23: stele.v1.BlameResponse
-	(*BlameEntry)(nil),              // 24: stele.v1.BlameEntry
-	(*RollbackRequest)(nil),         // 25: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 26: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),           // 27: stele.v1.RevertRequest
-	(*RevertResponse)(nil),          // 28: stele.v1.RevertResponse
-	(*ListReadsRequest)(nil),        // 29: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),       // 30: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),      // 31: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),     // 32: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),              // 33: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),      // 34: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),     // 35: stele.v1.ShredTenantResponse
-	(*GetHeadRequest)(nil),          // 36: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 37: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 38: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 39: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 40: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 41: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 42: stele.v1.JournalStatus
-	(*Principal)(nil),               // 43: stele.v1.Principal
-	(*Allowed)(nil),                 // 44: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 45: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 46: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 47: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 48: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 49: stele.v1.Commit
-	(*Snapshot)(nil),                // 50: stele.v1.Snapshot
-	(*At)(nil),                      // 51: stele.v1.At
-	(*durationpb.Duration)(nil),     // 52: google.protobuf.Duration
-	(*ReadRecord)(nil),              // 53: stele.v1.ReadRecord
+	(*CommitRef)(nil),               // 19: stele.v1.CommitRef
+	(*DiffRequest)(nil),             // 20: stele.v1.DiffRequest
+	(*DiffResponse)(nil),            // 21: stele.v1.DiffResponse
+	(*KeyDiff)(nil),                 // 22: stele.v1.KeyDiff
+	(*BlameRequest)(nil),            // 23: stele.v1.BlameRequest
+	(*BlameResponse)(nil),           // 24: stele.v1.BlameResponse
+	(*BlameEntry)(nil),              // 25: stele.v1.BlameEntry
+	(*RollbackRequest)(nil),         // 26: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 27: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),           // 28: stele.v1.RevertRequest
+	(*RevertResponse)(nil),          // 29: stele.v1.RevertResponse
+	(*ListReadsRequest)(nil),        // 30: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),       // 31: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),      // 32: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),     // 33: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),              // 34: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),      // 35: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),     // 36: stele.v1.ShredTenantResponse
+	(*RotateTenantKeyRequest)(nil),  // 37: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil), // 38: stele.v1.RotateTenantKeyResponse
+	(*GetHeadRequest)(nil),          // 39: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 40: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 41: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 42: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 43: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 44: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 45: stele.v1.JournalStatus
+	(*Principal)(nil),               // 46: stele.v1.Principal
+	(*Allowed)(nil),                 // 47: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 48: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 49: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 50: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 51: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 52: stele.v1.Commit
+	(*Snapshot)(nil),                // 53: stele.v1.Snapshot
+	(*At)(nil),                      // 54: stele.v1.At
+	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
+	(*ReadRecord)(nil),              // 56: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	47, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	48, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	48, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	51, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	51, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
-	21, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	22, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	49, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	48, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	52, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	51, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	50, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	51, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	53, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	54, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	50, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	38, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	48, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	53, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	41, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	16, // 23: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	52, // 24: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	51, // 25: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	51, // 26: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	21, // 27: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	50, // 28: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 29: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	24, // 30: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	50, // 31: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	48, // 32: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	51, // 33: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 34: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	47, // 35: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 36: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	47, // 37: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	48, // 38: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	48, // 39: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	53, // 40: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	33, // 41: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	48, // 42: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	50, // 43: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	48, // 44: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	38, // 45: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	48, // 46: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	42, // 47: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	48, // 48: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	43, // 49: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	41, // 50: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	48, // 51: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	52, // 52: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	48, // 53: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	44, // 54: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 55: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 56: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 57: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 58: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 59: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	19, // 60: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	22, // 61: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	25, // 62: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	27, // 63: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	36, // 64: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	29, // 65: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 66: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 67: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	31, // 68: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	34, // 69: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	39, // 70: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	45, // 71: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 72: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 73: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 74: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 75: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 76: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	20, // 77: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	23, // 78: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	26, // 79: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	28, // 80: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	37, // 81: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	30, // 82: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 83: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 84: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	32, // 85: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	35, // 86: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	40, // 87: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	46, // 88: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	72, // [72:89] is the sub-list for method output_type
-	55, // [55:72] is the sub-list for method input_type
-	55, // [55:55] is the sub-list for extension type_name
-	55, // [55:55] is the sub-list for extension extendee
-	0,  // [0:55] is the sub-list for field type_name
+	19, // 23: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
+	16, // 24: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	55, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	19, // 26: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
+	54, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	54, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	53, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 31: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25, // 32: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	53, // 33: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 34: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	54, // 35: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 36: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	50, // 37: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 38: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	50, // 39: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	51, // 40: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 41: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	56, // 42: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	34, // 43: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	51, // 44: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	53, // 45: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 46: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 47: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 48: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	45, // 49: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	51, // 50: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 51: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	44, // 52: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	51, // 53: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	55, // 54: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	51, // 55: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	47, // 56: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 57: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 58: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 59: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 60: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 61: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 62: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 63: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	26, // 64: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	28, // 65: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	39, // 66: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	30, // 67: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 68: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 69: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	32, // 70: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	35, // 71: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	37, // 72: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	42, // 73: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	48, // 74: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 75: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 76: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 77: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 78: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 79: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 80: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 81: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	27, // 82: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	29, // 83: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	40, // 84: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	31, // 85: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 86: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 87: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	33, // 88: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	36, // 89: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	38, // 90: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	43, // 91: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	49, // 92: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	75, // [75:93] is the sub-list for method output_type
+	57, // [57:75] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4038,9 +4387,9 @@ func file_stele_v1_ledger_proto_init() {
 		(*ListCommitsRequest_Prefix)(nil),
 	}
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[25].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[45].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[26].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[28].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4050,7 +4399,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   47,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

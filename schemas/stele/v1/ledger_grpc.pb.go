@@ -34,6 +34,7 @@ const (
 	Ledger_WatchAllCommits_FullMethodName = "/stele.v1.Ledger/WatchAllCommits"
 	Ledger_ListTenants_FullMethodName     = "/stele.v1.Ledger/ListTenants"
 	Ledger_ShredTenant_FullMethodName     = "/stele.v1.Ledger/ShredTenant"
+	Ledger_RotateTenantKey_FullMethodName = "/stele.v1.Ledger/RotateTenantKey"
 	Ledger_GetStatus_FullMethodName       = "/stele.v1.Ledger/GetStatus"
 	Ledger_CheckAccess_FullMethodName     = "/stele.v1.Ledger/CheckAccess"
 )
@@ -95,8 +96,9 @@ type LedgerClient interface {
 	ListAllCommits(ctx context.Context, in *ListAllCommitsRequest, opts ...grpc.CallOption) (*ListAllCommitsResponse, error)
 	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
 	// become visible. Needs the role operator; each tenant whose commits are sent gets one
-	// record of it per call. Resume after a lost connection with after_position and epoch.
-	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	// record of it per call. Resume after a lost connection with after_position, epoch and last.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another, or has
+	// other commits up to the position.
 	WatchAllCommits(ctx context.Context, in *WatchAllCommitsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchAllCommitsResponse], error)
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(ctx context.Context, in *ListTenantsRequest, opts ...grpc.CallOption) (*ListTenantsResponse, error)
@@ -105,6 +107,11 @@ type LedgerClient interface {
 	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
 	// has no such key. Needs the role operator and the tenant in the header.
 	ShredTenant(ctx context.Context, in *ShredTenantRequest, opts ...grpc.CallOption) (*ShredTenantResponse, error)
+	// RotateTenantKey encrypts the keys of the tenant's secrets again, with the key that
+	// encrypts keys now, and makes a new key for values if that is asked for. Values that
+	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
+	// Needs the role operator and the tenant in the header.
+	RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// CheckAccess reports whether the caller has a permission, and why. The answer does
@@ -282,6 +289,16 @@ func (c *ledgerClient) ShredTenant(ctx context.Context, in *ShredTenantRequest, 
 	return out, nil
 }
 
+func (c *ledgerClient) RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateTenantKeyResponse)
+	err := c.cc.Invoke(ctx, Ledger_RotateTenantKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
@@ -359,8 +376,9 @@ type LedgerServer interface {
 	ListAllCommits(context.Context, *ListAllCommitsRequest) (*ListAllCommitsResponse, error)
 	// WatchAllCommits sends the commits of all tenants in the order of the journal, as they
 	// become visible. Needs the role operator; each tenant whose commits are sent gets one
-	// record of it per call. Resume after a lost connection with after_position and epoch.
-	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another.
+	// record of it per call. Resume after a lost connection with after_position, epoch and last.
+	// FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if the ledger is another, or has
+	// other commits up to the position.
 	WatchAllCommits(*WatchAllCommitsRequest, grpc.ServerStreamingServer[WatchAllCommitsResponse]) error
 	// ListTenants returns the tenants that have a commit. Needs the role operator.
 	ListTenants(context.Context, *ListTenantsRequest) (*ListTenantsResponse, error)
@@ -369,6 +387,11 @@ type LedgerServer interface {
 	// verifies. Two commits to the ledger's own tenant record it. NOT_FOUND when it
 	// has no such key. Needs the role operator and the tenant in the header.
 	ShredTenant(context.Context, *ShredTenantRequest) (*ShredTenantResponse, error)
+	// RotateTenantKey encrypts the keys of the tenant's secrets again, with the key that
+	// encrypts keys now, and makes a new key for values if that is asked for. Values that
+	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
+	// Needs the role operator and the tenant in the header.
+	RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// CheckAccess reports whether the caller has a permission, and why. The answer does
@@ -428,6 +451,9 @@ func (UnimplementedLedgerServer) ListTenants(context.Context, *ListTenantsReques
 }
 func (UnimplementedLedgerServer) ShredTenant(context.Context, *ShredTenantRequest) (*ShredTenantResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ShredTenant not implemented")
+}
+func (UnimplementedLedgerServer) RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateTenantKey not implemented")
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -708,6 +734,24 @@ func _Ledger_ShredTenant_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_RotateTenantKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateTenantKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).RotateTenantKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_RotateTenantKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).RotateTenantKey(ctx, req.(*RotateTenantKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -802,6 +846,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ShredTenant",
 			Handler:    _Ledger_ShredTenant_Handler,
+		},
+		{
+			MethodName: "RotateTenantKey",
+			Handler:    _Ledger_RotateTenantKey_Handler,
 		},
 		{
 			MethodName: "GetStatus",

@@ -27,8 +27,15 @@ type GetCheckpointRequest struct {
 	// Wait until the checkpoint covers this revision; 0: the newest that there is.
 	// UNAVAILABLE when it does not come in time.
 	CoversRevision uint64 `protobuf:"varint,1,opt,name=covers_revision,json=coversRevision,proto3" json:"covers_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Wait until this many witnesses have cosigned the checkpoint; 0 for none.
+	// FAILED_PRECONDITION (ErrorInfo reason NO_WITNESSES) if the gateway asks fewer.
+	Cosignatures uint32 `protobuf:"varint,2,opt,name=cosignatures,proto3" json:"cosignatures,omitempty"`
+	// The newest checkpoint of the ledger that the caller has seen, from any gateway: a
+	// signed note. The gateway compares it with its own tree, reports a difference in
+	// its log and metrics, and answers FAILED_PRECONDITION (ErrorInfo reason SPLIT_VIEW).
+	Seen          string `protobuf:"bytes,3,opt,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetCheckpointRequest) Reset() {
@@ -68,12 +75,27 @@ func (x *GetCheckpointRequest) GetCoversRevision() uint64 {
 	return 0
 }
 
+func (x *GetCheckpointRequest) GetCosignatures() uint32 {
+	if x != nil {
+		return x.Cosignatures
+	}
+	return 0
+}
+
+func (x *GetCheckpointRequest) GetSeen() string {
+	if x != nil {
+		return x.Seen
+	}
+	return ""
+}
+
 type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A C2SP checkpoint: a signed note.
 	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The public key that verifies it, as a C2SP verifier key. A key from the same source
-	// as the data that it verifies proves little: get one from an independent source.
+	// The ledger's first public key, as a C2SP verifier key, followed by the checkpoints
+	// in which each key has named its successor. A key that came the same way as what it
+	// verifies proves little: keep one from elsewhere.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// The newest of the tenant's commits that the checkpoint covers; 0 for none.
 	CoveredRevision uint64 `protobuf:"varint,3,opt,name=covered_revision,json=coveredRevision,proto3" json:"covered_revision,omitempty"`
@@ -412,9 +434,11 @@ var File_stele_v1_proof_proto protoreflect.FileDescriptor
 
 const file_stele_v1_proof_proto_rawDesc = "" +
 	"\n" +
-	"\x14stele/v1/proof.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\"?\n" +
+	"\x14stele/v1/proof.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\"\x8b\x01\n" +
 	"\x14GetCheckpointRequest\x12'\n" +
-	"\x0fcovers_revision\x18\x01 \x01(\x04R\x0ecoversRevision\"t\n" +
+	"\x0fcovers_revision\x18\x01 \x01(\x04R\x0ecoversRevision\x12+\n" +
+	"\fcosignatures\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18dR\fcosignatures\x12\x1d\n" +
+	"\x04seen\x18\x03 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x04seen\"t\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +

@@ -685,7 +685,13 @@ type ProveRequest struct {
 	// The newest commits that the edge has, or some of them.
 	Commits []*ReplicatedHead `protobuf:"bytes,1,rep,name=commits,proto3" json:"commits,omitempty"`
 	// The size of the newest checkpoint that the edge has verified; 0 for none.
-	OldSize       uint64 `protobuf:"varint,2,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	OldSize uint64 `protobuf:"varint,2,opt,name=old_size,json=oldSize,proto3" json:"old_size,omitempty"`
+	// How many witnesses must have cosigned the checkpoint; 0 for none.
+	Cosignatures uint32 `protobuf:"varint,3,opt,name=cosignatures,proto3" json:"cosignatures,omitempty"`
+	// The newest checkpoint that the edge has verified, from any upstream: a signed note. The
+	// gateway with the tree compares it, and answers FAILED_PRECONDITION (ErrorInfo reason
+	// SPLIT_VIEW) if it contradicts the tree.
+	Seen          string `protobuf:"bytes,4,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -734,11 +740,25 @@ func (x *ProveRequest) GetOldSize() uint64 {
 	return 0
 }
 
+func (x *ProveRequest) GetCosignatures() uint32 {
+	if x != nil {
+		return x.Cosignatures
+	}
+	return 0
+}
+
+func (x *ProveRequest) GetSeen() string {
+	if x != nil {
+		return x.Seen
+	}
+	return ""
+}
+
 type ProveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A C2SP checkpoint: a signed note.
 	Checkpoint string `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	// The public key that verifies it, as a C2SP verifier key.
+	// The ledger's public keys, as in GetCheckpointResponse.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	// That the tree of old_size is the beginning of the checkpoint's, 32 bytes each.
 	Consistency [][]byte `protobuf:"bytes,3,rep,name=consistency,proto3" json:"consistency,omitempty"`
@@ -1014,11 +1034,13 @@ const file_stele_v1_replication_proto_rawDesc = "" +
 	"\rlast_position\x18\x03 \x01(\x04R\flastPosition\x12+\n" +
 	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x18\n" +
 	"\astopped\x18\x05 \x01(\tR\astopped\x12'\n" +
-	"\x04path\x18\x06 \x03(\v2\x13.stele.v1.GatewayIDR\x04path\"i\n" +
+	"\x04path\x18\x06 \x03(\v2\x13.stele.v1.GatewayIDR\x04path\"\xb5\x01\n" +
 	"\fProveRequest\x12>\n" +
 	"\acommits\x18\x01 \x03(\v2\x18.stele.v1.ReplicatedHeadB\n" +
 	"\xbaH\a\x92\x01\x04\b\x01\x10dR\acommits\x12\x19\n" +
-	"\bold_size\x18\x02 \x01(\x04R\aoldSize\"\x92\x01\n" +
+	"\bold_size\x18\x02 \x01(\x04R\aoldSize\x12+\n" +
+	"\fcosignatures\x18\x03 \x01(\rB\a\xbaH\x04*\x02\x18dR\fcosignatures\x12\x1d\n" +
+	"\x04seen\x18\x04 \x01(\tB\t\xbaH\x06r\x04\x18\x80\x80\x04R\x04seen\"\x92\x01\n" +
 	"\rProveResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\tR\n" +

@@ -100,8 +100,11 @@ type ListSchemasRequest struct {
 	// Only those that hold for keys under it; empty: all.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// The tenant's schemas at a revision or time. The platform's are the current ones.
-	At            *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,4,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -157,6 +160,13 @@ func (x *ListSchemasRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *ListSchemasRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 type ListSchemasResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Schemas       []*Schema              `protobuf:"bytes,1,rep,name=schemas,proto3" json:"schemas,omitempty"`
@@ -210,9 +220,12 @@ func (x *ListSchemasResponse) GetSnapshot() *Snapshot {
 }
 
 type ExplainKeyRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	MinRevision   uint64                 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Key         string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	MinRevision uint64                 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,3,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +272,13 @@ func (x *ExplainKeyRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *ExplainKeyRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 type ExplainKeyResponse struct {
@@ -317,8 +337,11 @@ type CheckValueRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// JSON text.
-	Value         string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	Value       string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,4,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -372,6 +395,13 @@ func (x *CheckValueRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *CheckValueRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 type CheckValueResponse struct {
@@ -521,8 +551,11 @@ type CheckSchemaRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Prefix string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// The candidate, JSON text.
-	Document      string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
-	MinRevision   uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	Document    string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
+	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,4,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -578,6 +611,13 @@ func (x *CheckSchemaRequest) GetMinRevision() uint64 {
 	return 0
 }
 
+func (x *CheckSchemaRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
 type CheckSchemaResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Broken        *BrokenValues          `protobuf:"bytes,1,opt,name=broken,proto3" json:"broken,omitempty"`
@@ -631,9 +671,12 @@ func (x *CheckSchemaResponse) GetSnapshot() *Snapshot {
 }
 
 type CheckLiveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prefix        string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	MinRevision   uint64                 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Prefix      string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	MinRevision uint64                 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,3,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -680,6 +723,13 @@ func (x *CheckLiveRequest) GetMinRevision() uint64 {
 		return x.MinRevision
 	}
 	return 0
+}
+
+func (x *CheckLiveRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
 }
 
 type CheckLiveResponse struct {
@@ -884,26 +934,29 @@ const file_stele_v1_schemas_proto_rawDesc = "" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\tR\bdocument\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x1a\n" +
-	"\bplatform\x18\x04 \x01(\bR\bplatform\"w\n" +
+	"\bplatform\x18\x04 \x01(\bR\bplatform\"\x97\x01\n" +
 	"\x12ListSchemasRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\"q\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"q\n" +
 	"\x13ListSchemasResponse\x12*\n" +
 	"\aschemas\x18\x01 \x03(\v2\x10.stele.v1.SchemaR\aschemas\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"T\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"t\n" +
 	"\x11ExplainKeyRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12!\n" +
-	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\"p\n" +
+	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"p\n" +
 	"\x12ExplainKeyResponse\x12*\n" +
 	"\aschemas\x18\x01 \x03(\v2\x10.stele.v1.SchemaR\aschemas\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"s\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x93\x01\n" +
 	"\x11CheckValueRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1d\n" +
 	"\x05value\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\x05value\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\"\x99\x01\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\x99\x01\n" +
 	"\x12CheckValueResponse\x129\n" +
 	"\n" +
 	"violations\x18\x01 \x03(\v2\x19.stele.v1.SchemaViolationR\n" +
@@ -915,18 +968,20 @@ const file_stele_v1_schemas_proto_rawDesc = "" +
 	"\akeyword\x18\x02 \x01(\tR\akeyword\x12\x16\n" +
 	"\x06schema\x18\x03 \x01(\tR\x06schema\x12 \n" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x14\n" +
-	"\x05found\x18\x05 \x01(\tR\x05found\"\x80\x01\n" +
+	"\x05found\x18\x05 \x01(\tR\x05found\"\xa0\x01\n" +
 	"\x12CheckSchemaRequest\x12\"\n" +
 	"\x06prefix\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xf8\x03R\x06prefix\x12#\n" +
 	"\bdocument\x18\x02 \x01(\tB\a\xbaH\x04r\x02\x10\x01R\bdocument\x12!\n" +
-	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\"u\n" +
+	"\fmin_revision\x18\x03 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x04 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"u\n" +
 	"\x13CheckSchemaResponse\x12.\n" +
 	"\x06broken\x18\x01 \x01(\v2\x16.stele.v1.BrokenValuesR\x06broken\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"W\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"w\n" +
 	"\x10CheckLiveRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12!\n" +
-	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\"s\n" +
+	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"s\n" +
 	"\x11CheckLiveResponse\x12.\n" +
 	"\x06broken\x18\x01 \x01(\v2\x16.stele.v1.BrokenValuesR\x06broken\x12.\n" +
 	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x8c\x01\n" +

@@ -1909,8 +1909,10 @@ type SinkPositions struct {
 	// The claim that wrote it.
 	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Changes with the routes to the sink and its settings.
-	Routing       string            `protobuf:"bytes,2,opt,name=routing,proto3" json:"routing,omitempty"`
-	Revisions     map[string]uint64 `protobuf:"bytes,3,rep,name=revisions,proto3" json:"revisions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	Routing   string            `protobuf:"bytes,2,opt,name=routing,proto3" json:"routing,omitempty"`
+	Revisions map[string]uint64 `protobuf:"bytes,3,rep,name=revisions,proto3" json:"revisions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The first bytes of the ids of these revisions' commits.
+	Ids           map[string][]byte `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1962,6 +1964,13 @@ func (x *SinkPositions) GetRouting() string {
 func (x *SinkPositions) GetRevisions() map[string]uint64 {
 	if x != nil {
 		return x.Revisions
+	}
+	return nil
+}
+
+func (x *SinkPositions) GetIds() map[string][]byte {
+	if x != nil {
+		return x.Ids
 	}
 	return nil
 }
@@ -2453,14 +2462,18 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\tSinkClaim\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xc3\x01\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xaf\x02\n" +
 	"\rSinkPositions\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x18\n" +
 	"\arouting\x18\x02 \x01(\tR\arouting\x12D\n" +
-	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x1a<\n" +
+	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x122\n" +
+	"\x03ids\x18\x04 \x03(\v2 .stele.v1.SinkPositions.IdsEntryR\x03ids\x1a<\n" +
 	"\x0eRevisionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"T\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a6\n" +
+	"\bIdsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
 	"\bSinkStop\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x03\n" +
@@ -2512,7 +2525,7 @@ func file_stele_v1_sinks_proto_rawDescGZIP() []byte {
 }
 
 var file_stele_v1_sinks_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_stele_v1_sinks_proto_goTypes = []any{
 	(Drift_Kind)(0),                     // 0: stele.v1.Drift.Kind
 	(Drift_Action)(0),                   // 1: stele.v1.Drift.Action
@@ -2548,24 +2561,25 @@ var file_stele_v1_sinks_proto_goTypes = []any{
 	(*SinkOrder)(nil),                   // 31: stele.v1.SinkOrder
 	(*SinkReply)(nil),                   // 32: stele.v1.SinkReply
 	nil,                                 // 33: stele.v1.SinkPositions.RevisionsEntry
-	(*durationpb.Duration)(nil),         // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),       // 35: google.protobuf.Timestamp
+	nil,                                 // 34: stele.v1.SinkPositions.IdsEntry
+	(*durationpb.Duration)(nil),         // 35: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 36: google.protobuf.Timestamp
 }
 var file_stele_v1_sinks_proto_depIdxs = []int32{
 	5,  // 0: stele.v1.ListSinksResponse.sinks:type_name -> stele.v1.SinkStatus
-	34, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
-	35, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
-	35, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
-	35, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
-	34, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
+	35, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
+	36, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
+	36, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
+	36, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
+	35, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
 	8,  // 6: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
-	35, // 7: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
+	36, // 7: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
 	12, // 8: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
 	11, // 9: stele.v1.ListDriftResponse.uncompared:type_name -> stele.v1.Uncompared
-	35, // 10: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
-	35, // 11: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
+	36, // 10: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
+	36, // 11: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
 	0,  // 12: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
-	35, // 13: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
+	36, // 13: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
 	1,  // 14: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
 	12, // 15: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
 	11, // 16: stele.v1.CheckDriftResponse.uncompared:type_name -> stele.v1.Uncompared
@@ -2573,48 +2587,49 @@ var file_stele_v1_sinks_proto_depIdxs = []int32{
 	12, // 18: stele.v1.ResolveDriftResponse.drift:type_name -> stele.v1.Drift
 	11, // 19: stele.v1.ResolveDriftResponse.uncompared:type_name -> stele.v1.Uncompared
 	27, // 20: stele.v1.PlanRoutesResponse.sinks:type_name -> stele.v1.SinkPlan
-	35, // 21: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
+	36, // 21: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
 	33, // 22: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
-	35, // 23: stele.v1.SinkStop.since:type_name -> google.protobuf.Timestamp
-	3,  // 24: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
-	9,  // 25: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
-	13, // 26: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
-	15, // 27: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
-	17, // 28: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
-	19, // 29: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
-	21, // 30: stele.v1.SinkOrder.resolve:type_name -> stele.v1.ResolveDriftRequest
-	5,  // 31: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
-	10, // 32: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
-	14, // 33: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
-	16, // 34: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
-	18, // 35: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
-	20, // 36: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
-	22, // 37: stele.v1.SinkReply.resolve:type_name -> stele.v1.ResolveDriftResponse
-	3,  // 38: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
-	6,  // 39: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
-	9,  // 40: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
-	13, // 41: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
-	15, // 42: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
-	17, // 43: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
-	19, // 44: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
-	21, // 45: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
-	23, // 46: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
-	25, // 47: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
-	4,  // 48: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
-	7,  // 49: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
-	10, // 50: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
-	14, // 51: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
-	16, // 52: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
-	18, // 53: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
-	20, // 54: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
-	22, // 55: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
-	24, // 56: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
-	26, // 57: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
-	48, // [48:58] is the sub-list for method output_type
-	38, // [38:48] is the sub-list for method input_type
-	38, // [38:38] is the sub-list for extension type_name
-	38, // [38:38] is the sub-list for extension extendee
-	0,  // [0:38] is the sub-list for field type_name
+	34, // 23: stele.v1.SinkPositions.ids:type_name -> stele.v1.SinkPositions.IdsEntry
+	36, // 24: stele.v1.SinkStop.since:type_name -> google.protobuf.Timestamp
+	3,  // 25: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
+	9,  // 26: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
+	13, // 27: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
+	15, // 28: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
+	17, // 29: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
+	19, // 30: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
+	21, // 31: stele.v1.SinkOrder.resolve:type_name -> stele.v1.ResolveDriftRequest
+	5,  // 32: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
+	10, // 33: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
+	14, // 34: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
+	16, // 35: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
+	18, // 36: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
+	20, // 37: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
+	22, // 38: stele.v1.SinkReply.resolve:type_name -> stele.v1.ResolveDriftResponse
+	3,  // 39: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
+	6,  // 40: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
+	9,  // 41: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
+	13, // 42: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
+	15, // 43: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
+	17, // 44: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
+	19, // 45: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
+	21, // 46: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
+	23, // 47: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
+	25, // 48: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
+	4,  // 49: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
+	7,  // 50: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
+	10, // 51: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
+	14, // 52: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
+	16, // 53: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
+	18, // 54: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
+	20, // 55: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
+	22, // 56: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
+	24, // 57: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
+	26, // 58: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
+	49, // [49:59] is the sub-list for method output_type
+	39, // [39:49] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_sinks_proto_init() }
@@ -2637,7 +2652,7 @@ func file_stele_v1_sinks_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_sinks_proto_rawDesc), len(file_stele_v1_sinks_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   31,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

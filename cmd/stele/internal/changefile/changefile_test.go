@@ -99,7 +99,7 @@ func TestParse_ReadsAnExport(t *testing.T) {
 		`{"key":"a/b","value":"***","secret":true}`:                  "--reveal",
 		`{"key":"a/b","value":1}` + "\n" + `{"key":"a/b","value":2}`: "set twice, first in line 1",
 		`{"key":"a/b"}`:                            "a key and a value",
-		`{"key":"a/b","value":1,"delete":true}`:    `no field "delete"`,
+		`{"key":"a/b","value":1,"delete":true}`:    `unknown field "delete"`,
 		`{"changes":[]}` + "\n" + `{"changes":[]}`: "second document",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

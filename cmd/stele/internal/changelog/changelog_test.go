@@ -233,7 +233,7 @@ func TestNext_ReadsWhatExportAndLogWrite(t *testing.T) {
 		"the newest first": {second + first, "line 2: revision 1 comes after 2: .*--reverse"},
 		"a partial commit": {strings.Replace(first, `"message"`, `"partial":true,"message"`, 1), "line 1: the commit is not whole"},
 		"a masked value":   {strings.Replace(first, `"value":1`, `"value":"***"`, 1), "line 1: .*stands for a secret"},
-		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is no field"},
+		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is not a field"},
 	} {
 		_, err := all(t, c.data)
 		if err == nil || !regexp.MustCompile(c.want).MatchString(err.Error()) {

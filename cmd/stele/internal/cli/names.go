@@ -17,6 +17,8 @@ func known(root *cobra.Command) {
 		"delete":  {"rm", "del", "unset"},
 		"log":     {"history"},
 		"tenants": {"namespaces"},
+		"mv":      {"rename", "move"},
+		"context": {"contexts", "config"},
 	} {
 		of, _, err := root.Find([]string{name})
 		if err != nil {
@@ -28,18 +30,13 @@ func known(root *cobra.Command) {
 
 // elsewhere says what to use for names that have no command of their own.
 var elsewhere = map[string]string{
-	"mv":      "stele get KEY --raw | stele set NEW -, then stele delete KEY; or both in one change set, stele apply -f FILE",
-	"rename":  "stele get KEY --raw | stele set NEW -, then stele delete KEY; or both in one change set, stele apply -f FILE",
 	"cp":      "stele get KEY --raw | stele set NEW -",
-	"edit":    "stele get KEY --raw > FILE, edit FILE, stele set KEY @FILE; or the console",
 	"search":  "stele list PREFIX, or stele log --grep TEXT for messages of commits",
 	"find":    "stele list PREFIX",
 	"grep":    "stele export | grep TEXT, or stele log --grep TEXT for messages of commits",
 	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
 	"reset":   "stele rollback --to REV",
 	"restart": "stele exec PREFIX --restart -- CMD",
-	"context": "--context NAME, or $STELE_CONTEXT; the contexts are in $STELE_CONFIG",
-	"config":  "--context NAME, or $STELE_CONTEXT; the contexts are in $STELE_CONFIG",
 	"login":   "--token-file FILE, or $STELE_TOKEN",
 	"init":    "stele up",
 	"start":   "stele up",

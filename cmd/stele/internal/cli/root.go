@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"time"
+
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/access"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/audit"
@@ -30,7 +32,7 @@ Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A PR
 keys that begin with these characters.
 
 Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
-6 invalid value, 7 does not verify, 130 interrupted.`,
+6 invalid value, 7 does not verify or another history, 130 interrupted.`,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -42,10 +44,11 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&c.Choice.Context, "context", "", "context to use [$STELE_CONTEXT]")
-	flags.StringVar(&c.Choice.Address, "address", "", "gateway's host:port [$STELE_ADDRESS]")
+	flags.StringVar(&c.Choice.Address, "address", "", "gateway's host:port, or several separated by commas, of which the first reachable is used [$STELE_ADDRESS]")
 	flags.StringVar(&c.Choice.TokenFile, "token-file", "", "file with the token [$STELE_TOKEN_FILE, or the token in $STELE_TOKEN]")
 	flags.StringVar(&c.Choice.TLSCA, "tls-ca", "", "file with the CA of the gateway's certificate [$STELE_TLS_CA]")
 	flags.StringVarP(&c.Choice.Tenant, "tenant", "t", "", "tenant to act for [$STELE_TENANT]")
+	flags.DurationVar(&c.Timeout, "timeout", 15*time.Second, "timeout of a read or write, for example 5s")
 	flags.StringVarP(&c.Format, "output", "o", string(output.Text), "text, json (one object a line) or yaml")
 	session.CompleteFlag(root, "context", session.ContextNames)
 	session.CompleteFlag(root, "output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
@@ -58,7 +61,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			keys.GetCommand(c), keys.ListCommand(c), keys.WatchCommand(c), keys.ExportCommand(c), keys.ExecCommand(c),
 		}},
 		{"write", "Write:", []*cobra.Command{
-			keys.SetCommand(c), keys.DeleteCommand(c), keys.ApplyCommand(c), importcmd.ImportCommand(c),
+			keys.SetCommand(c), keys.EditCommand(c), keys.MoveCommand(c), keys.DeleteCommand(c), keys.ApplyCommand(c), importcmd.ImportCommand(c),
 		}},
 		{"history", "History:", []*cobra.Command{
 			history.LogCommand(c), history.ShowCommand(c), history.DiffCommand(c), history.BlameCommand(c), history.BisectCommand(c), history.RollbackCommand(c), history.RevertCommand(c),
@@ -77,7 +80,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			root.AddCommand(cmd)
 		}
 	}
-	root.AddCommand(versionCommand())
+	root.AddCommand(versionCommand(), contextCommand(c))
 	known(root)
 	friendly(root)
 	return root

@@ -6,36 +6,45 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
+	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/ledger"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/resolver"
+	"google.golang.org/grpc/resolver/manual"
 )
 
 // maxReceive is the largest answer, in bytes: a page of values or a commit with
 // room to spare.
 const maxReceive = 16 << 20
 
-// Dial makes a connection to the gateway at host:port; it is set up when first used.
-// Only a gateway on this machine is called without TLS, and only if no files are given.
-// token is called for every call.
-func Dial(address string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, fmt.Errorf("address %q: %w", address, err)
-	}
+// Dial makes a connection to the first gateway that can be reached of a list, host:port
+// separated by commas; it is set up when first used, and moves to the next gateway when
+// one is lost. Only gateways on this machine are called without TLS, and only if no
+// files are given. token is called for every call.
+func Dial(addresses string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
-	if !Loopback(host) || files != (certs.Files{}) {
-		config, err := certs.Client(files)
+	for address := range strings.SplitSeq(addresses, ",") {
+		host, _, err := net.SplitHostPort(strings.TrimSpace(address))
 		if err != nil {
-			return nil, fmt.Errorf("prepare TLS: %w", err)
+			return nil, fmt.Errorf("address %q: %w; write HOST:PORT, or several separated by commas", address, err)
 		}
-		creds = credentials.NewTLS(config)
+		if !Loopback(host) || files != (certs.Files{}) {
+			config, err := certs.Client(files)
+			if err != nil {
+				return nil, fmt.Errorf("prepare TLS: %w", err)
+			}
+			creds = credentials.NewTLS(config)
+		}
 	}
-	return dial(address, creds, token)
+	return dial(addresses, creds, token)
 }
 
 // DialPlaintext is Dial without TLS, for a network that something else encrypts.
@@ -43,12 +52,34 @@ func DialPlaintext(address string, token func() (string, error)) (*grpc.ClientCo
 	return dial(address, insecure.NewCredentials(), token)
 }
 
-func dial(address string, creds credentials.TransportCredentials, token func() (string, error)) (*grpc.ClientConn, error) {
-	return grpc.NewClient("passthrough:///"+address,
+// A gateway that does not answer a ping is left: its connection is half open, or it is
+// stopped. Gateways refuse pings that are more frequent than every ten seconds.
+var pings = keepalive.ClientParameters{Time: 11 * time.Second, Timeout: 5 * time.Second}
+
+// connects bounds how long one gateway is tried before the next, and the pauses.
+var connects = grpc.ConnectParams{
+	MinConnectTimeout: 5 * time.Second,
+	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+}
+
+func dial(addresses string, creds credentials.TransportCredentials, token func() (string, error)) (*grpc.ClientConn, error) {
+	gateways := manual.NewBuilderWithScheme("gateways")
+	var state resolver.State
+	for address := range strings.SplitSeq(addresses, ",") {
+		address = strings.TrimSpace(address)
+		// ServerName is what the certificate must be for.
+		state.Addresses = append(state.Addresses, resolver.Address{Addr: address, ServerName: address})
+	}
+	gateways.InitialState(state)
+	return grpc.NewClient("gateways:///"+state.Addresses[0].Addr,
+		grpc.WithResolvers(gateways),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithPerRPCCredentials(bearer(token)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive)),
 		grpc.WithUserAgent("stele"),
+		grpc.WithKeepaliveParams(pings),
+		grpc.WithConnectParams(connects),
+		grpc.WithUnaryInterceptor(bounded),
 	)
 }
 

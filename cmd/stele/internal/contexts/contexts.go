@@ -76,19 +76,39 @@ func Load(path string) (File, error) {
 	return f, nil
 }
 
-// Put writes one context into the file, new or in place of the one with that name. It
-// becomes the current one if there is no other.
+// Put writes one context into the file, new or in place of the one of that name.
+// It becomes the current one if there is none.
 func Put(path, name string, c Context) error {
+	return update(path, func(f *File) error {
+		if f.Contexts == nil {
+			f.Contexts = make(map[string]Context)
+		}
+		f.Contexts[name] = c
+		if f.Current == "" {
+			f.Current = name
+		}
+		return nil
+	})
+}
+
+// Use makes a context the current one.
+func Use(path, name string) error {
+	return update(path, func(f *File) error {
+		if _, ok := f.Contexts[name]; !ok {
+			return fmt.Errorf("context %q is not in %s", name, path)
+		}
+		f.Current = name
+		return nil
+	})
+}
+
+func update(path string, change func(*File) error) error {
 	f, err := Load(path)
 	if err != nil {
 		return err
 	}
-	if f.Contexts == nil {
-		f.Contexts = make(map[string]Context)
-	}
-	f.Contexts[name] = c
-	if f.Current == "" {
-		f.Current = name
+	if err := change(&f); err != nil {
+		return err
 	}
 	data, err := yaml.Marshal(f)
 	if err != nil {
@@ -100,8 +120,26 @@ func Put(path, name string, c Context) error {
 	return nil
 }
 
-// replace writes the file next to the old one and renames it, so that a reader sees the
-// old or the new one. Only its owner may read it.
+// NameFor is the name for the context of a server on this machine, which a token file
+// identifies: the name of the context with this token file, or else usual, or, if that is the
+// context of another server, usual with a number.
+func (f File) NameFor(tokenFile, usual string) string {
+	for name, c := range f.Contexts {
+		if c.TokenFile == tokenFile {
+			return name
+		}
+	}
+	name := usual
+	for n := 2; ; n++ {
+		if _, taken := f.Contexts[name]; !taken {
+			return name
+		}
+		name = fmt.Sprintf("%s-%d", usual, n)
+	}
+}
+
+// replace writes the file next to the old one and renames it, so that a reader
+// sees the old or the new one. Only its owner may read it.
 func replace(path string, data []byte) error {
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -22,7 +22,7 @@ const (
 	Conflict = 4
 	Denied   = 5
 	Invalid  = 6
-	// Unverified: verification failed.
+	// Unverified: a proof fails, or the ledger's history is not the one that was seen.
 	Unverified = 7
 	// Interrupted is the exit code that shells use for a program that Ctrl-C has ended.
 	Interrupted = 130
@@ -72,6 +72,9 @@ func Code(err error) int {
 	case codes.NotFound, codes.OutOfRange:
 		return NotFound
 	case codes.FailedPrecondition, codes.Aborted, codes.AlreadyExists:
+		if reason(err) == historyChanged {
+			return Unverified
+		}
 		return Conflict
 	case codes.Unauthenticated, codes.PermissionDenied:
 		return Denied
@@ -153,6 +156,9 @@ func hint(err error) string {
 	if errors.As(err, &own) && own.Try != "" {
 		return own.Try
 	}
+	if reason(err) == historyChanged {
+		return "stele verify, and start again without a revision, token or file from before"
+	}
 	switch st := statusOf(err); st.Code() {
 	case codes.Unavailable:
 		return "stele doctor"
@@ -160,6 +166,20 @@ func hint(err error) string {
 		return "stele token inspect, to see what is wrong with it; stele doctor"
 	case codes.Unimplemented:
 		return "stele status, to see the gateway's version"
+	}
+	return ""
+}
+
+// historyChanged is the reason of a gateway whose ledger has another commit at a revision
+// than the caller has seen.
+const historyChanged = "HISTORY_CHANGED"
+
+// reason is the ErrorInfo reason of a gateway's answer; empty without one.
+func reason(err error) string {
+	for _, d := range statusOf(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.Reason
+		}
 	}
 	return ""
 }

@@ -2,11 +2,8 @@ package follow
 
 import (
 	"context"
-	"io"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // AllConfig configures a watch of all tenants.
@@ -25,6 +22,7 @@ type AllConfig struct {
 type allFollower struct {
 	AllConfig
 	epoch []byte
+	last  *stelev1.CommitRef // the last commit up to position After
 	// ahead counts the commits after position After that were received: a record may
 	// come in several responses.
 	ahead int
@@ -43,17 +41,16 @@ func All(ctx context.Context, cfg AllConfig) error {
 func (f *allFollower) once(ctx context.Context) (created bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := f.Client.WatchAllCommits(ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: f.After, Epoch: f.epoch})
+	stream, err := f.Client.WatchAllCommits(ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: f.After, Epoch: f.epoch, Last: f.last})
 	if err != nil {
 		return false, err
 	}
 	f.skip = f.ahead
+	dog := newWatchdog(cancel)
+	defer dog.stop()
 	for {
 		resp, err := stream.Recv()
-		if err == io.EOF {
-			err = status.Error(codes.Unavailable, "the gateway ended the watch")
-		}
-		if err != nil {
+		if err = dog.heard(err); err != nil {
 			return created, err
 		}
 		created = true
@@ -78,7 +75,7 @@ func (f *allFollower) take(resp *stelev1.WatchAllCommitsResponse) error {
 	if f.After != nil && resp.Position <= *f.After {
 		return nil
 	}
-	f.After, f.ahead = &resp.Position, 0
+	f.After, f.last, f.ahead = &resp.Position, resp.Last, 0
 	for _, c := range resp.Commits {
 		if c.Position > resp.Position {
 			f.ahead++

@@ -24,6 +24,8 @@ type Config struct {
 	Keys, Prefixes []string
 	// From is the first revision to report; 0 for revisions after the head.
 	From ledger.Revision
+	// AfterID is the id of the commit before From, if it is known.
+	AfterID []byte
 	// Initial asks for the state at head first; From is then 0.
 	Initial bool
 
@@ -40,6 +42,8 @@ type follower struct {
 	Config
 	// next is the revision to resume from; 0 before anything was seen.
 	next ledger.Revision
+	// after is the id of the commit before next; empty if that was not seen.
+	after []byte
 	// state gathers the parts of an initial state.
 	state []*stelev1.Entry
 }
@@ -53,7 +57,7 @@ func (r refused) Unwrap() error { return r.error }
 // gateway that cannot be reached at first is an error; one that goes away later
 // is waited for.
 func Watch(ctx context.Context, cfg Config) error {
-	f := &follower{Config: cfg, next: cfg.From}
+	f := &follower{Config: cfg, next: cfg.From, after: cfg.AfterID}
 	return repeat(ctx, f.once, f.mayPass, func(err error) { f.Lost(err, f.next) })
 }
 
@@ -113,16 +117,15 @@ func (f *follower) once(ctx context.Context) (created bool, err error) {
 		return false, err
 	}
 	f.state = nil
-	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), InitialState: f.Initial && f.next == 0}
+	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), AfterId: f.after, InitialState: f.Initial && f.next == 0}
 	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && err != io.EOF {
 		return false, err
 	}
+	dog := newWatchdog(cancel)
+	defer dog.stop()
 	for {
 		resp, err := stream.Recv()
-		if err == io.EOF {
-			err = status.Error(codes.Unavailable, "the gateway ended the watch")
-		}
-		if err != nil {
+		if err = dog.heard(err); err != nil {
 			return created, err
 		}
 		created = created || resp.GetCreated() != nil
@@ -136,7 +139,7 @@ func (f *follower) take(resp *stelev1.WatchResponse) error {
 	switch e := resp.Event.(type) {
 	case *stelev1.WatchResponse_Created:
 		if f.next == 0 && !f.Initial {
-			f.seen(e.Created.Snapshot.GetRevision())
+			f.seen(e.Created.Snapshot.GetRevision(), e.Created.Snapshot.GetId())
 		}
 	case *stelev1.WatchResponse_State:
 		if f.state = append(f.state, e.State.Entries...); e.State.More {
@@ -147,17 +150,17 @@ func (f *follower) take(resp *stelev1.WatchResponse) error {
 		if err := f.State(ledger.Revision(e.State.Revision), state); err != nil {
 			return refused{err}
 		}
-		f.seen(e.State.Revision)
+		f.seen(e.State.Revision, e.State.Id)
 	case *stelev1.WatchResponse_Commit:
 		if err := f.Commit(e.Commit); err != nil {
 			return refused{err}
 		}
-		f.seen(e.Commit.Revision)
+		f.seen(e.Commit.Revision, e.Commit.Id)
 	case *stelev1.WatchResponse_Progress:
 		if f.Initial && f.next == 0 {
 			return nil
 		}
-		f.seen(e.Progress.Snapshot.GetRevision())
+		f.seen(e.Progress.Snapshot.GetRevision(), e.Progress.Snapshot.GetId())
 	case *stelev1.WatchResponse_Canceled:
 		if resume := ledger.Revision(e.Canceled.ResumeRevision); resume > 0 {
 			return status.Error(codes.Unavailable, fmt.Sprintf("the watch fell behind; it resumes from %s", max(resume, f.next)))
@@ -167,6 +170,10 @@ func (f *follower) take(resp *stelev1.WatchResponse) error {
 	return nil
 }
 
-// seen advances past a revision. A watch that starts in the future gets progress that
-// it has not reached yet.
-func (f *follower) seen(revision uint64) { f.next = max(f.next, ledger.Revision(revision)+1) }
+// seen moves on past a commit. A watch that starts in the future gets progress that it has
+// not reached yet.
+func (f *follower) seen(revision uint64, id []byte) {
+	if next := ledger.Revision(revision) + 1; next > f.next || next == f.next && len(f.after) == 0 {
+		f.next, f.after = next, id
+	}
+}

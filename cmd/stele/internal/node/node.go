@@ -72,6 +72,8 @@ type Config struct {
 	Environment string
 	// NATS is the connection to external servers; nil embeds one, except for an edge.
 	NATS *NATS
+	// StaleAfter is the age of the data above which answers are marked stale; 0 for never.
+	StaleAfter time.Duration
 	// Journal says how to open it; Embedded and Log are filled in.
 	Journal journal.Config
 	// CheckpointKey is the file of the signer's key; it is created if missing, with its
@@ -83,6 +85,10 @@ type Config struct {
 	SecretsKey string
 	// Routes are in force until the ledger has its own; nil for none.
 	Routes *routes.Table
+	// SinkKeys is a folder with a file for each sink that signs what it sends; empty for
+	// sink-keys in Data. SinkPrivateAddresses lets webhooks go to private addresses.
+	SinkKeys             string
+	SinkPrivateAddresses bool
 	// Fallback is a sink that answers reads of tenants that are not held; empty for
 	// none.
 	Fallback string
@@ -144,7 +150,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
-	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), History: cfg.history(), Upstream: cfg.upstreams(), Log: cfg.Log}); err != nil {
+	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), History: cfg.history(), Upstream: cfg.upstreams(), StaleAfter: cfg.StaleAfter, Log: cfg.Log}); err != nil {
 		return n, err
 	}
 	n.routes = routes.NewSource(n.replica, cfg.Routes, cfg.Log)

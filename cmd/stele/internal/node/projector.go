@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -15,6 +16,9 @@ import (
 	"github.com/stelehq/stele/projector/dynamodb"
 	"github.com/stelehq/stele/projector/eventbridge"
 	"github.com/stelehq/stele/projector/parameterstore"
+	"github.com/stelehq/stele/projector/s3"
+	"github.com/stelehq/stele/projector/secretsmanager"
+	"github.com/stelehq/stele/projector/webhook"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -24,6 +28,9 @@ var sinkKinds = map[string]projector.Kind{
 	"dynamodb":       dynamodb.Open,
 	"eventbridge":    eventbridge.Open,
 	"parameterstore": parameterstore.Open,
+	"s3":             s3.Open,
+	"secretsmanager": secretsmanager.Open,
+	"webhook":        webhook.Open,
 }
 
 // sinkFits say what sinks of each kind would not take.
@@ -32,6 +39,9 @@ var sinkFits = map[string]projector.FitKind{
 	"dynamodb":       dynamodb.Fit,
 	"eventbridge":    eventbridge.Fit,
 	"parameterstore": parameterstore.Fit,
+	"s3":             s3.Fit,
+	"secretsmanager": secretsmanager.Fit,
+	"webhook":        webhook.Fit,
 }
 
 // refusals is what the gateway's plans warn of.
@@ -53,7 +63,7 @@ func (n *Node) project(ctx context.Context, a *attached) error {
 	var err error
 	a.projector, err = projector.Start(ctx, projector.Config{
 		Replica: n.replica, Journal: a.journal, Conn: a.conn, Ledger: l, Routes: n.routes, Kinds: sinkKinds,
-		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
+		Secrets: n.secrets, Dir: filepath.Join(n.cfg.Data, "materialized"), Keys: cmp.Or(n.cfg.SinkKeys, filepath.Join(n.cfg.Data, "sink-keys")), PrivateAddresses: n.cfg.SinkPrivateAddresses, Alone: n.server != nil, Metrics: n.sinkMetrics, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return fmt.Errorf("start the projector: %w", err)

@@ -108,6 +108,20 @@ const gap = 2
 // Table writes rows in columns. On a terminal rows are made to fit: the column named by
 // clip is cut at its end, -1 for none, and then the widest ones are cut in the middle.
 func (p *Printer) Table(header []string, rows [][]string, clip int) error {
+	return p.NewTable(header, rows, clip).Write(rows)
+}
+
+// Table is a table that is printed in parts, as its rows arrive.
+type Table struct {
+	p      *Printer
+	header []string // nil once it is printed
+	widths []int
+	clip   int
+}
+
+// NewTable makes a table whose columns are as wide as these rows need. Longer cells of
+// later rows are cut on a terminal, and push their row's other cells aside elsewhere.
+func (p *Printer) NewTable(header []string, rows [][]string, clip int) *Table {
 	widths := make([]int, len(header))
 	for _, row := range append([][]string{header}, rows...) {
 		for i, cell := range row {
@@ -117,26 +131,36 @@ func (p *Printer) Table(header []string, rows [][]string, clip int) error {
 	if p.width > 0 {
 		fit(widths, header, clip, p.width)
 	}
+	return &Table{p, header, widths, clip}
+}
+
+// Write prints rows, and the header before the first.
+func (t *Table) Write(rows [][]string) error {
 	var b strings.Builder
 	write := func(row []string, style func(string) string) {
 		for i, cell := range row {
-			if i == clip {
-				cell = ansi.Truncate(cell, widths[i], "…")
-			} else {
-				cell = middle(cell, widths[i])
+			switch {
+			case t.p.width == 0:
+			case i == t.clip:
+				cell = ansi.Truncate(cell, t.widths[i], "…")
+			default:
+				cell = middle(cell, t.widths[i])
 			}
 			b.WriteString(style(cell))
 			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", widths[i]-lipgloss.Width(cell)+gap))
+				b.WriteString(strings.Repeat(" ", max(0, t.widths[i]-lipgloss.Width(cell))+gap))
 			}
 		}
 		b.WriteByte('\n')
 	}
-	write(header, func(s string) string { return Heading.Render(s) })
+	if t.header != nil {
+		write(t.header, func(s string) string { return Heading.Render(s) })
+		t.header = nil
+	}
 	for _, row := range rows {
 		write(row, func(s string) string { return s })
 	}
-	_, err := io.WriteString(p.text, b.String())
+	_, err := io.WriteString(t.p.text, b.String())
 	return err
 }
 

@@ -20,11 +20,11 @@ func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {
 		r.Changes[i] = &stelev1.Change{Key: string(c.Key), Value: string(c.Value), Delete: c.Delete}
 	}
 	for i, p := range cs.Preconditions {
-		r.Preconditions[i] = &stelev1.Precondition{Key: string(p.Key), Revision: uint64(p.Revision)}
+		r.Preconditions[i] = &stelev1.Precondition{Key: string(p.Key), Revision: uint64(p.Revision), CommitId: p.ID}
 	}
 	r.AllowInvalid, r.AllowEmpty = cs.AllowInvalid, cs.AllowEmpty
 	if cs.ExpectedHead != nil {
-		r.ExpectedHead = (*uint64)(cs.ExpectedHead)
+		r.ExpectedHead, r.ExpectedHeadId = (*uint64)(cs.ExpectedHead), cs.ExpectedHeadID
 	}
 	if cs.Import != nil {
 		r.Import = &stelev1.Import{Time: timestamppb.New(cs.Import.Time), Author: cs.Author}

@@ -55,7 +55,7 @@ func revert(ctx context.Context, s *session.Session, cmd *cobra.Command, req *st
 	if req.RequestId, err = session.NewRequestID(); err != nil {
 		return err
 	}
-	resp, err := session.RetryUnknown(ctx, func() (*stelev1.RevertResponse, error) { return s.Ledger.Revert(ctx, req) })
+	resp, err := session.RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.RevertResponse, error) { return s.Ledger.Revert(ctx, req) })
 	if err != nil {
 		return seeLog(err)
 	}

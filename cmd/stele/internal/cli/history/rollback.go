@@ -147,7 +147,7 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 	return &rollbackPlan{
 		req: &stelev1.RollbackRequest{
 			To: session.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
-			ExpectedHead: &resp.Head, RequestId: id, AllowInvalid: req.AllowInvalid,
+			ExpectedHead: &resp.Head, ExpectedHeadId: resp.HeadId, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
 		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
 	}, nil
@@ -165,5 +165,5 @@ func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) e
 
 // rollBack executes the plan, unless the head has moved.
 func rollBack(ctx context.Context, s *session.Session, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
-	return session.RetryUnknown(ctx, func() (*stelev1.RollbackResponse, error) { return s.Ledger.Rollback(ctx, p.req) })
+	return session.RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.RollbackResponse, error) { return s.Ledger.Rollback(ctx, p.req) })
 }

@@ -56,13 +56,13 @@ func addPruned(ctx context.Context, s *session.Session, prefix string, cs *ledge
 		named[c.Key] = true
 	}
 	req := &stelev1.ListRequest{Prefix: prefix, KeysOnly: true, PageSize: 10_000}
-	var head uint64
+	var head *stelev1.Snapshot
 	for {
 		resp, err := s.Config.List(ctx, req)
 		if err != nil {
 			return err
 		}
-		head = resp.Snapshot.Revision // of all pages
+		head = resp.Snapshot // of all pages
 		for _, e := range resp.Entries {
 			k := ledger.Key(e.Key)
 			// The empty prefix includes schemas and the like, which must not be pruned.
@@ -74,8 +74,8 @@ func addPruned(ctx context.Context, s *session.Session, prefix string, cs *ledge
 			break
 		}
 	}
-	rev := ledger.Revision(head)
-	cs.ExpectedHead = &rev
+	rev := ledger.Revision(head.GetRevision())
+	cs.ExpectedHead, cs.ExpectedHeadID = &rev, head.GetId()
 	return nil
 }
 

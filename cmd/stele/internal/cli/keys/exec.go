@@ -64,7 +64,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 	if below != "" {
 		below += "/"
 	}
-	settings, rev, err := s.SettingsBelow(ctx, below, nil)
+	settings, at, err := s.SettingsBelow(ctx, below, nil)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 		if _, err := s.Config.Get(ctx, &stelev1.GetRequest{Key: prefix}); err == nil {
 			return failure.With(failure.NotFound, fmt.Errorf("%s is a key, and no key below it is set: name a prefix of it", prefix))
 		}
-		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.Name(uint64(rev)))), "--allow-empty, to run the command without settings")
+		return failure.Try(failure.With(failure.NotFound, fmt.Errorf("no key below %q is set in %s", below, s.Name(at.GetRevision()))), "--allow-empty, to run the command without settings")
 	}
 	vars, err := environ.Variables(prefix, settings)
 	if err != nil {
@@ -87,7 +87,7 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 		changed = make(chan []string)
 		go func() {
 			defer cancel()
-			watched <- watchVariables(ctx, s, prefix, below, settings, rev, changed)
+			watched <- watchVariables(ctx, s, prefix, below, settings, at, changed)
 		}()
 	} else {
 		watched <- nil
@@ -103,11 +103,11 @@ func exec(ctx context.Context, s *session.Session, prefix string, argv []string,
 	return err
 }
 
-// watchVariables sends the variables after each commit that changes settings. Settings
-// that cannot be variables are reported, and the command keeps its environment.
-func watchVariables(ctx context.Context, s *session.Session, prefix, below string, settings map[ledger.Key]ledger.Value, rev ledger.Revision, changed chan<- []string) error {
+// watchVariables sends the variables after each commit that changes settings.
+// Settings that cannot be variables are reported, and the command keeps what it has.
+func watchVariables(ctx context.Context, s *session.Session, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
-		Client: s.Config, Prefixes: []string{below}, From: rev + 1, Lost: tellLost,
+		Client: s.Config, Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
 		Commit: func(w *stelev1.WatchCommit) error {
 			for err := update(ctx, s, settings, w); err != nil; err = update(ctx, s, settings, w) {
 				if !session.OutcomeUnknown(err) {

@@ -6,8 +6,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
@@ -24,6 +26,7 @@ import (
 func GetCommand(c *session.Flags) *cobra.Command {
 	var at string
 	var asJSON, raw, reveal bool
+	var maxAge time.Duration
 	cmd := &cobra.Command{
 		Use:   "get KEY...",
 		Short: "Print the values of keys",
@@ -63,7 +66,7 @@ table. The exit code is 3 if a key is not set.
 			return err
 		}
 		if len(args) > 1 {
-			return getSeveral(ctx, s, &stelev1.BatchGetRequest{Keys: args, At: point, Reveal: reveal})
+			return getSeveral(ctx, s, &stelev1.BatchGetRequest{Keys: args, At: point, Reveal: reveal}, maxAge)
 		}
 		resp, err := s.Config.Get(ctx, &stelev1.GetRequest{Key: args[0], At: point, Reveal: reveal})
 		if status.Code(err) == codes.NotFound {
@@ -75,6 +78,9 @@ table. The exit code is 3 if a key is not set.
 			}
 		}
 		if err != nil {
+			return err
+		}
+		if err := checkAge(resp.Snapshot, maxAge); err != nil {
 			return err
 		}
 		switch value := ledger.Value(resp.Entry.Value); {
@@ -92,14 +98,37 @@ table. The exit code is 3 if a key is not set.
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a string as JSON")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the bytes of the value, without a newline")
+	cmd.Flags().DurationVar(&maxAge, "max-age", 0, "fail if the gateway's data is older, for example 30s (default: warn above 5s)")
 	cmd.MarkFlagsMutuallyExclusive("json", "raw")
 	return cmd
 }
 
+// warnAge is the age above which a value comes with a warning.
+const warnAge = 5 * time.Second
+
+// checkAge warns if an answer is old, and fails if it is older than maxAge, 0 for any age.
+func checkAge(snap *stelev1.Snapshot, maxAge time.Duration) error {
+	if snap.GetAge() == nil { // a sink's answer, whose age is not known
+		return nil
+	}
+	age := snap.GetAge().AsDuration()
+	what := fmt.Sprintf("the gateway's data is %s old: it does not hear from the journal or its upstream", age.Round(100*time.Millisecond))
+	switch {
+	case maxAge > 0 && age > maxAge:
+		return failure.Try(failure.With(failure.Other, fmt.Errorf("%s, and --max-age is %s", what, maxAge)), "stele doctor, or another gateway")
+	case age > warnAge:
+		fmt.Fprintln(os.Stderr, "warning: "+what)
+	}
+	return nil
+}
+
 // getSeveral prints several keys of one revision. Those that are not set are an error.
-func getSeveral(ctx context.Context, s *session.Session, req *stelev1.BatchGetRequest) error {
+func getSeveral(ctx context.Context, s *session.Session, req *stelev1.BatchGetRequest, maxAge time.Duration) error {
 	resp, err := s.Config.BatchGet(ctx, req)
 	if err != nil {
+		return err
+	}
+	if err := checkAge(resp.Snapshot, maxAge); err != nil {
 		return err
 	}
 	if s.Format != output.Text {

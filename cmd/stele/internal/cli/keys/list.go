@@ -29,7 +29,7 @@ those below it, and "a/b*" all keys that begin with these characters. The exit c
 		if err != nil {
 			return err
 		}
-		req := &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000}
+		req := &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: session.FirstPage}
 		if s.Format != "text" {
 			found, err := objects(ctx, s, req)
 			if err == nil && !found {
@@ -37,30 +37,39 @@ those below it, and "a/b*" all keys that begin with these characters. The exit c
 			}
 			return err
 		}
-		var all []*stelev1.Entry
+		var table *output.Table
 		err = s.Entries(ctx, req, func(es []*stelev1.Entry) error {
-			all = append(all, es...)
-			return nil
+			rows := entryRows(es)
+			if table == nil && len(rows) > 0 {
+				table = s.NewTable(entryHeader, rows, 2)
+			}
+			if table == nil {
+				return nil
+			}
+			return table.Write(rows)
 		})
-		switch {
-		case err != nil:
-			return err
-		case len(all) == 0:
+		if err == nil && table == nil {
 			return s.NothingUnder(ctx, req.Prefix)
 		}
-		return entryTable(s.Printer, all)
+		return err
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }
 
+var entryHeader = []string{"KEY", "REVISION", "VALUE"}
+
 // entryTable prints entries as a table.
 func entryTable(s *output.Printer, entries []*stelev1.Entry) error {
+	return s.Table(entryHeader, entryRows(entries), 2)
+}
+
+func entryRows(entries []*stelev1.Entry) [][]string {
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
 		rows[i] = []string{e.Key, render.Revision(ledger.Revision(e.Revision).String()), e.Value}
 	}
-	return s.Table([]string{"KEY", "REVISION", "VALUE"}, rows, 2)
+	return rows
 }
 
 // objects prints the entries for programs, and reports whether there are any.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -21,7 +22,10 @@ type serverOptions struct {
 	reflection              bool
 	plaintext               bool
 	connections             connectionOptions
+	sinkKeys                string
+	sinkPrivateAddresses    bool
 	memoryLimit             memory.Size
+	staleAfter              time.Duration
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
@@ -32,7 +36,10 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
 	f.BoolVar(&o.plaintext, "plaintext", false, "allow plaintext from other machines (a proxy terminates TLS)")
 	o.connections.addFlags(f)
+	f.StringVar(&o.sinkKeys, "sink-keys", "", "folder with a file of signing keys for each sink of the kind webhook (default sink-keys in the data folder)")
+	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
 	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -88,10 +89,11 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		return err
 	}
 	n, err := node.Start(ctx, node.Config{
-		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes,
+		Data: data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: node.Roles, CheckpointKey: key, Routes: routes, SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		SecretsKey: filepath.Join(data, "identity", "secrets.key"),
 		Console:    node.Console{Link: link}, Connections: connections,
-		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
+		StaleAfter: o.staleAfter,
+		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
 	})
 	if err != nil {
 		return err
@@ -100,11 +102,11 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		return fmt.Errorf("write the token: %w", err)
 	}
-	path, current, err := writeContext(hereOf(n.GRPC()), file)
+	written, err := writeContext(hereOf(n.GRPC()), file)
 	if err != nil {
 		return err
 	}
-	announce(out, n, data, file, link.Code(), node.PublicKey(key), path, current)
+	announce(out, n, data, file, link.Code(), node.PublicKey(key), written)
 	if err := n.Run(ctx); err != nil {
 		return err
 	}
@@ -131,21 +133,28 @@ func hereOf(address string) string {
 	return fmt.Sprintf("127.0.0.1:%d", ap.Port())
 }
 
-func writeContext(address, token string) (path, current string, err error) {
-	if path, err = contexts.Path(); err != nil {
-		return "", "", err
+// writtenContext is the context that a server has written, and the current one.
+type writtenContext struct{ path, name, current string }
+
+// writeContext writes how to reach this server. The context of a server with another data
+// folder keeps its name: commands must not silently go to the other one.
+func writeContext(address, token string) (w writtenContext, err error) {
+	if w.path, err = contexts.Path(); err != nil {
+		return w, err
 	}
-	if err := contexts.Put(path, localContext, contexts.Context{Address: address, TokenFile: token}); err != nil {
-		return "", "", err
+	f, err := contexts.Load(w.path)
+	if err != nil {
+		return w, err
 	}
-	f, err := contexts.Load(path)
-	return path, f.Current, err
+	w.name = f.NameFor(token, localContext)
+	w.current = cmp.Or(f.Current, w.name)
+	return w, contexts.Put(w.path, w.name, contexts.Context{Address: address, TokenFile: token})
 }
 
-func announce(out io.Writer, n *node.Node, data, token, code, key, path, current string) {
+func announce(out io.Writer, n *node.Node, data, token, code, key string, written writtenContext) {
 	stele := version.Program()
-	if current != localContext {
-		stele += " --context " + localContext
+	if written.current != written.name {
+		stele += " --context " + written.name
 	}
 	console, rest := "none", "none"
 	if n.Web() != "" {
@@ -169,5 +178,5 @@ Try in another terminal:
   %[11]s -t acme watch
   %[11]s -t acme log
   %[11]s --help
-`, version.String(), console, rest, n.GRPC(), n.HTTP(), data, token, key, localContext, path, stele)
+`, version.String(), console, rest, n.GRPC(), n.HTTP(), data, token, key, written.name, written.path, stele)
 }

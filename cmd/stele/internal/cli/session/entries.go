@@ -9,16 +9,16 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// SettingsBelow reads the settings at a moment, nil for head, and its revision.
-func (s *Session) SettingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, ledger.Revision, error) {
+// SettingsBelow reads the settings at a moment, nil for head, and what they are the state
+// of.
+func (s *Session) SettingsBelow(ctx context.Context, below string, at *stelev1.At) (map[ledger.Key]ledger.Value, *stelev1.Snapshot, error) {
 	settings := make(map[ledger.Key]ledger.Value)
 	var secrets []string
-	var rev ledger.Revision
 	req := &stelev1.ListRequest{Prefix: below, At: at, PageSize: 10_000}
 	for {
 		resp, err := s.Config.List(ctx, req)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		for _, e := range resp.Entries {
 			settings[ledger.Key(e.Key)] = ledger.Value(e.Value)
@@ -26,9 +26,8 @@ func (s *Session) SettingsBelow(ctx context.Context, below string, at *stelev1.A
 				secrets = append(secrets, e.Key)
 			}
 		}
-		rev = ledger.Revision(resp.Snapshot.GetRevision())
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
-			return settings, rev, s.Reveal(ctx, settings, secrets, rev)
+			return settings, resp.Snapshot, s.Reveal(ctx, settings, secrets, ledger.Revision(resp.Snapshot.GetRevision()))
 		}
 	}
 }
@@ -80,5 +79,12 @@ func (s *Session) Entries(ctx context.Context, req *stelev1.ListRequest, f func(
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
 			return nil
 		}
+		req.PageSize = laterPages
 	}
 }
+
+// The first page of a listing is short, so that its first line is printed at once.
+const (
+	FirstPage  = 500
+	laterPages = 10_000
+)

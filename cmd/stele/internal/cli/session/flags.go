@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -20,6 +22,8 @@ type Flags struct {
 	// Started says that flags and arguments were fine: an error before is one
 	// of usage.
 	Started bool
+	// Timeout of a call, and of a write with its retries.
+	Timeout time.Duration
 }
 
 // Connected makes a command's RunE from a function that uses a session. Calls with its
@@ -31,7 +35,8 @@ func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []strin
 			return err
 		}
 		defer s.Conn.Close()
-		return run(s.ActFor(cmd.Context()), s, args)
+		ctx := conn.Bounded(cmd.Context(), conn.Wait{Timeout: c.Timeout, Notice: func(what string) { fmt.Fprintf(os.Stderr, "waiting for %s\n", what) }})
+		return run(s.ActFor(ctx), s, args)
 	}
 }
 
@@ -45,7 +50,7 @@ func (c *Flags) Connect() (*Session, error) {
 	if settings.Address == "" {
 		return nil, failure.Try(failure.Usagef("no gateway is chosen"), "stele up, which writes a context, or --address HOST:PORT")
 	}
-	s := &Session{Printer: c.Printer(), Settings: settings}
+	s := &Session{Printer: c.Printer(), Settings: settings, Timeout: c.Timeout}
 	if settings.Tenant != "" {
 		if s.Tenant, err = ledger.ParseTenant(settings.Tenant); err != nil {
 			return nil, failure.With(failure.Usage, err)

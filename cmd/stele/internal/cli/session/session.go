@@ -6,6 +6,7 @@ package session
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/claims"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -30,6 +31,8 @@ type Session struct {
 	// earlier history; nil if it does not.
 	HistoryStart *stelev1.HistoryStart
 	Conn         *grpc.ClientConn
+	// Timeout of a call, and of a write with its retries.
+	Timeout time.Duration
 }
 
 // TokenTenant is the tenant that the token is bound to. The gateway reports problems of

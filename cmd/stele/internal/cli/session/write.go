@@ -73,7 +73,7 @@ func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.Cha
 		}
 	}
 	req := wire.CommitRequest(cs)
-	resp, err := RetryUnknown(ctx, func() (*stelev1.CommitResponse, error) { return s.Ledger.Commit(ctx, req) })
+	resp, err := RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.CommitResponse, error) { return s.Ledger.Commit(ctx, req) })
 	if OutcomeUnknown(err) {
 		return failure.Try(err, "retry with --request-id %s: it is written once, whatever the first outcome was", cs.RequestID)
 	}
@@ -85,7 +85,7 @@ func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.Cha
 	}
 	changes, same := req.Changes, 0
 	if len(changes) > 1 { // those that change nothing are not in the commit
-		info, err := s.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: resp.Revision}, MinRevision: resp.Revision})
+		info, err := s.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: resp.Revision}, MinRevision: resp.Revision, MinId: resp.Id})
 		if err == nil && !info.Info.Partial { // else the caller may not read it
 			changes = info.Info.Commit.Changes
 			same = len(req.Changes) - len(changes)
@@ -128,15 +128,19 @@ func NewRequestID() (string, error) {
 
 // RetryUnknown makes a call that writes, and makes it again while its outcome is
 // unknown: the request id lets it be written once only.
-func RetryUnknown[Resp any](ctx context.Context, call func() (Resp, error)) (Resp, error) {
-	resp, err := call()
+func RetryUnknown[Resp any](ctx context.Context, timeout time.Duration, call func(context.Context) (Resp, error)) (Resp, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	resp, err := call(ctx)
 	for wait := 100 * time.Millisecond; OutcomeUnknown(err) && wait < time.Second; wait *= 2 {
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return resp, ctx.Err()
+			return resp, err
 		}
-		resp, err = call()
+		if again, failed := call(ctx); ctx.Err() == nil || failed == nil {
+			resp, err = again, failed
+		}
 	}
 	return resp, err
 }

@@ -4,6 +4,7 @@ package trust
 import (
 	"context"
 	"log/slog"
+	"strings"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
@@ -16,6 +17,7 @@ type Options struct {
 	Private                 bool
 	Claims                  string
 	tenantClaim, rolesClaim string
+	rolesMap                []string
 }
 
 // AddFlags defines the flags.
@@ -27,7 +29,12 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.Claims, "claims", "", "how the provider names claims: cognito or keycloak (default tenant and roles)")
 	f.StringVar(&o.tenantClaim, "tenant-claim", "", "claim that holds the tenant, or a JSON pointer to it")
 	f.StringVar(&o.rolesClaim, "roles-claim", "", "claim that holds the roles, or a JSON pointer to them, e.g. /realm_access/roles")
+	f.StringSliceVar(&o.rolesMap, "roles-map", nil, "roles that names in the roles claim stand for, e.g. Admins=admin,Users=writer; other names give none")
 }
+
+// customAttribute is what the claims of Cognito's custom attributes begin with. Users may
+// write every attribute that an app client does not keep them from.
+const customAttribute = "custom:"
 
 // Open loads the keys, which are to be closed, and makes the verifier.
 func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifier, *identity.Keyring, error) {
@@ -35,12 +42,20 @@ func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifie
 	if err != nil {
 		return nil, nil, failure.Usagef("--claims: %w", err)
 	}
+	roles, err := identity.ParseRolesMap(o.rolesMap)
+	if err != nil {
+		return nil, nil, failure.Usagef("--roles-map: %w", err)
+	}
+	if strings.HasPrefix(o.rolesClaim, customAttribute) {
+		log.Warn("roles come from an attribute of users: make sure that no app client lets users write it", "attribute", o.rolesClaim,
+			"check", "aws cognito-idp describe-user-pool-client --query UserPoolClient.WriteAttributes")
+	}
 	keys, err := identity.OpenKeyring(ctx, identity.KeyringConfig{Location: o.JWKS, Issuer: o.Issuer, Private: o.Private, Log: log})
 	if err != nil {
 		return nil, nil, err
 	}
 	v, err := identity.NewVerifier(identity.Config{
-		Keys: keys, Issuer: o.Issuer, Audience: o.Audience, Preset: preset, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim,
+		Keys: keys, Issuer: o.Issuer, Audience: o.Audience, Preset: preset, TenantClaim: o.tenantClaim, RolesClaim: o.rolesClaim, RolesMap: roles,
 	})
 	if err != nil {
 		keys.Close()

@@ -1,4 +1,4 @@
-package parameterstore
+package mark
 
 import (
 	"math"
@@ -10,9 +10,9 @@ import (
 
 func TestMarks(t *testing.T) {
 	e := ledger.Epoch{0x14, 0xc5, 0x5d, 0x38, 0x97, 0x91, 0x6f, 0x93}
-	for _, m := range []mark{{e, 42, true}, {e, 1, false}, {ledger.Epoch{}, math.MaxUint64, true}} {
-		if got, ok := parseMark(m.String()); !ok || got != m {
-			t.Errorf("%s is read as %v, %v", m, got, ok)
+	for _, m := range []Mark{{e, 42, true}, {e, 1, false}, {ledger.Epoch{}, math.MaxUint64, true}} {
+		if got, ok := Parse(m.Format()); !ok || got != m {
+			t.Errorf("%s is read as %v, %v", m.Format(), got, ok)
 		}
 	}
 	for _, description := range []string{
@@ -21,17 +21,17 @@ func TestMarks(t *testing.T) {
 		"stele 14c55d3897916f93/42 json ", "stele  14c55d3897916f93/42 json", "Stele 14c55d3897916f93/42 json", "stele 14c55d3897916f93/42 json by me",
 		"stele 14c55d3897916f93/18446744073709551616 json", "stele 14c55d3897916f93/42 strings", "stele 14c55d3897916f93/42\njson",
 	} {
-		if m, ok := parseMark(description); ok {
+		if m, ok := Parse(description); ok {
 			t.Errorf("%q is read as %v", description, m)
 		}
 	}
 }
 
-func FuzzParseMark(f *testing.F) {
+func FuzzParse(f *testing.F) {
 	f.Add("stele 14c55d3897916f93/42 string")
 	f.Add("stele 14c55d3897916f93/18446744073709551615 json")
 	f.Fuzz(func(t *testing.T, description string) {
-		if m, ok := parseMark(description); ok && m.String() != description {
+		if m, ok := Parse(description); ok && m.Format() != description {
 			t.Fatalf("%q is read as %v", description, m)
 		}
 	})
@@ -48,11 +48,11 @@ func TestValues(t *testing.T) {
 		if err != nil {
 			t.Skip(err)
 		}
-		s, isString, err := text(v)
+		s, isString, err := Text(v)
 		if err != nil {
 			return
 		}
-		if got := value(s, isString); !got.Equal(v) {
+		if got := Value(s, isString); !got.Equal(v) {
 			t.Fatalf("%s is written as %q and read as %s", v, s, got)
 		}
 	})
@@ -68,7 +68,7 @@ func TestValuesByHand(t *testing.T) {
 		{`250`, true, `"250"`}, {`250`, false, `250`}, {` {"a" : 1}`, false, `{"a":1}`}, {`{"a":1}`, true, `"{\"a\":1}"`},
 		{`by hand`, false, `"by hand"`}, {`"quoted"`, false, `"quoted"`}, {`"quoted"`, true, `"\"quoted\""`}, {`{`, false, `"{"`}, {`{"a":1,"a":2}`, false, `"{\"a\":1,\"a\":2}"`},
 	} {
-		if got := value(c.text, c.isString); got != c.want {
+		if got := Value(c.text, c.isString); got != c.want {
 			t.Errorf("%q, string %v, is %s, want %s", c.text, c.isString, got, c.want)
 		}
 	}
