@@ -8,7 +8,7 @@ import (
 )
 
 // advance makes the draft the state of a revision: all of it at once, for every
-// reader. It wants c.mu held.
+// reader. c.mu must be held.
 func (c *Client) advance(revision uint64, id []byte, d *draft, keys map[string]bool) {
 	before := c.state.Load()
 	next := d.finish(revision, id, before.slots)

@@ -74,7 +74,8 @@ func BenchmarkAge(b *testing.B) {
 	}
 }
 
-// BenchmarkChange is from the call of Set until OnChange is told, of 10,000 keys.
+// BenchmarkChange measures from the call of Set until OnChange is called, with 10,000
+// keys.
 func BenchmarkChange(b *testing.B) {
 	c := open(b, filled(b).Config("acme"))
 	told := make(chan time.Time, 1)

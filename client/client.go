@@ -1,9 +1,8 @@
-// Package client keeps a tenant's settings in the memory of a program, and writes
-// them.
+// Package client keeps a tenant's settings in a program's memory, and writes them.
 //
-// Open follows the ledger through one stream from one of its gateways: first the
-// state, then every commit. So reads cost no network, no lock and no allocation, and
-// they are there whatever happens to the gateways:
+// Open follows the ledger through one stream from one of its gateways: first the state,
+// then every commit. So reads cost no network, no lock and no allocation, and work
+// without a gateway:
 //
 //	c, err := client.Open(ctx, client.Config{
 //		Addresses: []string{"gateway-1:7070", "gateway-2:7070"},
@@ -16,10 +15,10 @@
 //	...
 //	timeout.Get()
 //
-// What it promises:
+// Guarantees:
 //
-//   - A commit is applied whole: no reader sees half of one. Snapshot reads several
-//     keys of one revision.
+//   - Commits are atomic: no reader sees a part of one. Snapshot reads several keys of
+//     one revision.
 //   - A client never goes back to a revision older than one that it has had, whichever
 //     gateway it talks to, nor to another ledger or another tenant. If the ledger itself
 //     was restored from a backup and has lost commits that the client had, the client
@@ -34,7 +33,8 @@
 //   - With File, a program starts with the last state that was known to be good when no
 //     gateway can be reached.
 //
-// Secrets are not kept: their place is held by "***", and a Value of one is an error.
+// The client does not keep secrets: it has "***" instead, and a Value of one is an
+// error.
 package client
 
 import (
@@ -55,8 +55,8 @@ type Client struct {
 	closing context.Context // ends when Close begins
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-	wake    chan struct{} // holds a token while somebody may have to be told of changes
-	hurry   chan struct{} // holds a token while somebody waits for a revision
+	wake    chan struct{} // holds a token while subscribers may have to be called
+	hurry   chan struct{} // holds a token while a caller waits for a revision
 	dirty   chan struct{} // holds a token while the file is older than the state
 	live    chan struct{} // closed when a gateway's state is here
 	refused chan error    // holds why no gateway will ever answer
@@ -65,7 +65,7 @@ type Client struct {
 	known atomic.Pointer[knowledge]
 
 	mu sync.Mutex // held to change the state and what follows
-	// epoch is the ledger's identity; nil until a file or a gateway has told it.
+	// epoch is the ledger's identity; nil until it is known from a file or a gateway.
 	epoch []byte
 	// have says that state is one of a ledger, and pinned that some reader may have
 	// seen it: from then on, no other ledger will do.
@@ -74,16 +74,16 @@ type Client struct {
 	bound        []bound
 	slotsOf      map[string][]int // by key
 	subscribers  []*subscriber
-	changed      map[string]bool // since the subscribers were told
-	moved        chan struct{}   // closed when the revision changes; nil while nobody waits
+	changed      map[string]bool // since the subscribers were last called
+	moved        chan struct{}   // closed when the revision changes; nil while no caller waits
 }
 
 // patience is how long Open waits for a gateway when it has the state of a file.
 const patience = 2 * time.Second
 
-// Open returns a client that has a state: a gateway's, or, when none answers within
-// two seconds, that of the file. Without a file it waits for a gateway until ctx
-// ends, and fails at once when every gateway refuses the caller.
+// Open returns a client that has a state: a gateway's or, if none answers within two
+// seconds, the file's. Without a file it waits for a gateway until ctx ends, and fails
+// at once if every gateway rejects the caller.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("open client: %w", err)

@@ -89,7 +89,7 @@ func TestReadsSeeWhatIsWritten(t *testing.T) {
 	if want := (client.Entry{Key: "tenantconfig/timeout", Value: "500", Revision: done.Revision}); !ok || e != want {
 		t.Errorf("got %+v, %v", e, ok)
 	}
-	// A key that the client does not keep moves it, too.
+	// A change of a key that the client does not keep also advances it.
 	if done := set(t, c, "other/key", 1); !done.Visible || c.Status().Revision != done.Revision {
 		t.Errorf("the client is at %d, not at %d", c.Status().Revision, done.Revision)
 	}
@@ -136,7 +136,7 @@ func TestAFileIsEnough(t *testing.T) {
 	}
 }
 
-// Whoever was away for long takes the state, and not a thousand commits.
+// A client that was disconnected for long gets the state, and not a thousand commits.
 func TestAClientThatIsFarBehindCatchesUp(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)

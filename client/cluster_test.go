@@ -69,7 +69,7 @@ type link struct {
 	to       string
 	accepted []time.Time
 	conns    map[net.Conn]bool
-	dead     bool          // nothing goes through, and nobody is told
+	dead     bool          // drops all packets without an error
 	moved    chan struct{} // closed when dead changes
 }
 

@@ -17,7 +17,7 @@ type Config struct {
 	// Addresses of gateways, "host:port". They are tried in random order, so that
 	// clients spread over them, and every one of them is as good as another.
 	Addresses []string
-	// Tenant whose settings they are; empty for that of the token. It is needed with
+	// Tenant whose settings to keep; empty for the token's tenant. It is required with
 	// File. An operator's token may name any.
 	Tenant string
 	// Prefixes of the keys to keep: "a/b" is the key a/b and all keys below it, "a/b/" only
@@ -29,13 +29,13 @@ type Config struct {
 	// TLS is how to speak with gateways. Nil takes the certificates that the system
 	// trusts, and speaks without TLS with this machine only.
 	TLS *tls.Config
-	// Plaintext speaks without TLS with other machines, too, for networks that
-	// encrypt by themselves.
+	// Plaintext allows connections to other machines without TLS, for networks with
+	// their own encryption.
 	Plaintext bool
 	// File, when set, holds the last state that was known to be good, so that Open
 	// needs no gateway. It is readable by this user only, and has no secrets in it.
 	File string
-	// Log is told of what goes wrong; nothing is by default.
+	// Log receives errors and warnings; the default discards them.
 	Log *slog.Logger
 }
 
@@ -43,8 +43,8 @@ type Config struct {
 // several goroutines.
 type TokenSource func(context.Context) (string, error)
 
-// TokenFile reads the token from a file whenever one is needed, so whoever writes
-// the file renews it.
+// TokenFile reads the token from a file for every connection, so replacing the file
+// renews the token.
 func TokenFile(path string) TokenSource {
 	return func(context.Context) (string, error) {
 		b, err := os.ReadFile(path)
@@ -61,7 +61,7 @@ func StaticToken(token string) TokenSource {
 	return func(context.Context) (string, error) { return token, nil }
 }
 
-// check completes the configuration, or says what is wrong with it.
+// check completes and validates the configuration.
 func (cfg *Config) check() error {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -78,14 +78,14 @@ func (cfg *Config) check() error {
 		return errors.New("say where tokens come from")
 	}
 	if cfg.File != "" && cfg.Tenant == "" {
-		return errors.New("name the tenant: without it, nobody can tell whether the file is the tenant's")
+		return errors.New("File requires Tenant, to check that the file belongs to the tenant")
 	}
 	cfg.Addresses = slices.Compact(slices.Sorted(slices.Values(cfg.Addresses)))
 	cfg.Prefixes = tidy(cfg.Prefixes)
 	return nil
 }
 
-// tidy sorts prefixes and drops what another one covers. No prefix is the empty
+// tidy sorts prefixes and drops those that another one covers. No prefix is the empty
 // one, which covers everything.
 func tidy(prefixes []string) []string {
 	if len(prefixes) == 0 {
@@ -100,9 +100,9 @@ func tidy(prefixes []string) []string {
 	return kept
 }
 
-// selects reports whether a prefix selects a key: "a/b" selects the key a/b and all keys
-// below it, "a/b/" only those below it, "a/b*" all keys that begin with these bytes, and
-// "" all keys. It is what the gateways do.
+// selects reports whether a prefix selects a key: "a/b" selects the key a/b and all
+// keys below it, "a/b/" only those below it, "a/b*" all keys that begin with these
+// bytes, and "" all keys. The gateways do the same.
 func selects(prefix, key string) bool {
 	rest, ok := strings.CutPrefix(key, strings.TrimSuffix(prefix, "*"))
 	return ok && (whole(prefix) || rest == "" || rest[0] == '/')

@@ -34,7 +34,7 @@ func (cfg *Config) dial(address string) (*grpc.ClientConn, error) {
 		grpc.WithPerRPCCredentials(bearer(cfg.Token)),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceive), grpc.MaxCallSendMsgSize(maxReceive)),
 		grpc.WithUserAgent("stele-client"),
-		// The client has pauses of its own; those of a connection are shorter.
+		// The client has its own backoff; a connection's is shorter.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.5, MaxDelay: 2 * time.Second},
 			MinConnectTimeout: connectTimeout,
@@ -43,7 +43,8 @@ func (cfg *Config) dial(address string) (*grpc.ClientConn, error) {
 	)
 }
 
-// forTenant names the tenant, which is that of the token unless it is an operator's.
+// forTenant names the tenant, which must be the token's unless it is an operator's
+// token.
 func (cfg *Config) forTenant(ctx context.Context) context.Context {
 	if cfg.Tenant == "" {
 		return ctx

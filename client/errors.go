@@ -10,14 +10,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// What a write may fail with; the gateway's own words come with it. Nothing was
-// written then, but for an *UnknownError.
+// Errors of a write, together with the gateway's message. Except for an *UnknownError,
+// nothing was written.
 var (
 	// ErrDenied: the caller may not do this.
 	ErrDenied = errors.New("denied")
 	// ErrUnauthenticated: the token is not one that the gateway takes.
 	ErrUnauthenticated = errors.New("not authenticated")
-	// ErrNotFound: what was asked for is not there.
+	// ErrNotFound: the requested object does not exist.
 	ErrNotFound = errors.New("not found")
 	// ErrReadOnly: no gateway that was asked takes writes.
 	ErrReadOnly = errors.New("read-only")
@@ -35,14 +35,14 @@ type ConflictError struct {
 type Conflict struct {
 	// Key is empty when the tenant's head was expected to be another.
 	Key string
-	// Description says what was expected and what was found.
+	// Description states the expected and the found revision.
 	Description string
 }
 
 func (e *ConflictError) Error() string { return status.Convert(e.err).Message() }
 func (e *ConflictError) Unwrap() error { return e.err }
 
-// InvalidError lists what is wrong with a request.
+// InvalidError lists the violations of a request.
 type InvalidError struct {
 	Violations []Violation
 	err        error

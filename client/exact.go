@@ -57,8 +57,8 @@ func inexact(v reflect.Value, raw any) error {
 	return nil
 }
 
-// inexactFields goes through a struct's own fields, and then through those of embedded
-// structs, which get the members that are left.
+// inexactFields goes through a struct's own fields, and then through the fields of embedded
+// structs, which get the remaining members.
 func inexactFields(v reflect.Value, members map[string]any) error {
 	left := make(map[string]any, len(members))
 	for name, member := range members {
@@ -114,8 +114,8 @@ func exact(text string, f float64, bits int) bool {
 	return again == digits && power == exponent
 }
 
-// significant returns a number's digits without the zeros around them, and the power
-// of ten of the last one. The digits of zero are none.
+// significant returns a number's digits without the zeros around them, and the power of
+// ten of the last one. Zero has no digits.
 func significant(text string) (digits string, power int64) {
 	mantissa, exponent, _ := strings.Cut(strings.ToLower(strings.TrimPrefix(text, "-")), "e")
 	power, _ = strconv.ParseInt(strings.TrimPrefix(exponent, "+"), 10, 64) // out of range only for what no float holds
@@ -126,7 +126,7 @@ func significant(text string) (digits string, power int64) {
 }
 
 // invalidText reports whether a value to encode has a string that is not valid UTF-8.
-// Types that encode themselves are left to themselves, but for json.RawMessage.
+// It does not look into types that encode themselves, except json.RawMessage.
 func invalidText(v reflect.Value) bool {
 	switch {
 	case !v.IsValid():

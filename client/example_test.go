@@ -36,7 +36,7 @@ func Example() {
 	timeout := client.Bind(c, "tenantconfig/checkout/timeout_ms", 250)
 	fmt.Println(timeout.Get())
 
-	// Somebody changes it, here or anywhere else.
+	// Another program or this one changes it.
 	if _, err := c.Ledger().Set(ctx, "tenantconfig/checkout/timeout_ms", 500, "slow bank"); err != nil {
 		fmt.Println(err)
 		return

@@ -66,7 +66,7 @@ func TestACutConnectionMissesNothing(t *testing.T) {
 	}
 }
 
-// All clients of a gateway lose it at the same moment, and do not come back at once.
+// All clients of a gateway lose it at the same moment, and do not reconnect at once.
 func TestClientsComeBackOneByOne(t *testing.T) {
 	s := clienttest.Start(t)
 	cfg := s.Config("acme")
@@ -92,7 +92,7 @@ func TestClientsComeBackOneByOne(t *testing.T) {
 	}
 }
 
-// Where packets vanish, no error says so: the client asks, and nobody answers.
+// If packets are dropped without an error, the client's poll gets no answer.
 func TestASilentGatewayIsLeft(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for a gateway to be silent for ten seconds")
@@ -118,7 +118,7 @@ func TestASilentGatewayIsLeft(t *testing.T) {
 	eventually(t, "it goes on", func() bool { _, ok := c.Get("a/b"); return ok && c.Age() < 5*time.Second })
 }
 
-// A client that cannot take what is sent is told the outcome, over the same stream.
+// A client that cannot accept a message reports the outcome, over the same stream.
 func TestASlowClientGetsTheOutcome(t *testing.T) {
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme", "none/"))

@@ -21,8 +21,8 @@ import (
 const (
 	// saveAfter is how long changes are gathered before they are saved.
 	saveAfter = time.Second
-	// saveAtLeast is how often a file is saved that has not changed, so that it tells
-	// that the state is still good.
+	// saveAtLeast is the interval at which an unchanged file is saved again, so that
+	// its state counts as recent.
 	saveAtLeast = time.Minute
 )
 
@@ -73,8 +73,8 @@ func decodeFile(b []byte) (head saved, s *stelev1.WatchState, err error) {
 	return head, s, nil
 }
 
-// load takes the state of the file, if that is this client's. A file that is not is
-// set aside and told of; the client goes on without.
+// load uses the state of the file, if it is this client's. Any other file is set aside
+// and logged; the client continues without.
 func (c *Client) load() {
 	if c.cfg.File == "" {
 		return
@@ -110,7 +110,7 @@ func (c *Client) load() {
 	}
 }
 
-// setAside moves the file away, for somebody to look at.
+// setAside renames the file, so that an operator can examine it.
 func (c *Client) setAside(why error) {
 	aside := c.cfg.File + ".aside"
 	err := os.Rename(c.cfg.File, aside)

@@ -207,7 +207,7 @@ func TestAStateIsAMap(t *testing.T) {
 	})
 }
 
-// What stands in the place of a secret is never taken for one.
+// The mask of a secret is never used as its value.
 func TestASecretIsNoValue(t *testing.T) {
 	c := &Client{cfg: Config{Log: slog.New(slog.DiscardHandler), Prefixes: []string{""}}, slotsOf: make(map[string][]int)}
 	c.state.Store(replaced(nil).finish(0, nil, nil))
@@ -270,7 +270,7 @@ func TestEveryGatewayHasItsTurn(t *testing.T) {
 	for range 300 {
 		g := newGateways([]string{"a", "b", "c"})
 		round := make(map[string]bool)
-		for i := range 6 { // where none answers
+		for i := range 6 { // while none answers
 			a := g.next(now)
 			if i == 0 {
 				first[a]++

@@ -19,8 +19,7 @@ const (
 	askInterval = 2 * time.Second
 	// silence is how long a gateway that is asked may say nothing.
 	silence = 5 * askInterval
-	// maxGatewayAge is how old what a gateway knows may be while another one may know
-	// more.
+	// maxGatewayAge is how old a gateway's data may be while another one may be newer.
 	maxGatewayAge = 15 * time.Second
 	// maxReplay is how many commits a client catches up with one by one.
 	maxReplay = 1000
@@ -45,7 +44,7 @@ type follower struct {
 	arrived bool // the client has everything that the gateway had at the beginning
 	head    uint64
 	page    *stelev1.WatchState // what is here of a state in pages
-	// promise is what the client will know when it has a revision.
+	// promise is what the client will know once it has a revision.
 	promise struct {
 		head    uint64
 		current time.Time
@@ -119,7 +118,7 @@ func (f *follower) watch(ctx context.Context, gateway stelev1.ConfigClient, init
 		s := f.client.state.Load()
 		create.FromRevision, create.AfterId = s.revision+1, s.id
 	}
-	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && err != io.EOF {
+	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	f.created, f.initial, f.page, f.asked = false, initial, nil, time.Time{}
@@ -135,7 +134,7 @@ func (f *follower) watch(ctx context.Context, gateway stelev1.ConfigClient, init
 		switch {
 		case f.mute.Load():
 			return status.Errorf(codes.Unavailable, "it has said nothing for %s", silence)
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return status.Error(codes.Unavailable, "it ended the stream")
 		case err != nil:
 			return err
@@ -171,7 +170,7 @@ func (f *follower) ask(ctx context.Context, cancel context.CancelFunc, stream gr
 		}
 		f.mu.Unlock()
 		if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Progress{Progress: &stelev1.RequestProgress{}}}); err != nil {
-			return // receiving tells why
+			return // receiving returns the reason
 		}
 	}
 }

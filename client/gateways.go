@@ -9,7 +9,7 @@ import (
 // gateways chooses which gateway to ask.
 type gateways struct {
 	addresses []string
-	// left is when each gateway was left the last time, whatever for.
+	// left is when the client last left each gateway, for any reason.
 	left map[string]time.Time
 }
 
@@ -46,7 +46,7 @@ func (g *gateways) next(now time.Time) string {
 	return good[rand.IntN(len(good))]
 }
 
-// better says whether there is a gateway that is not avoided, but for this one.
+// better reports whether another gateway than this one is not avoided.
 func (g *gateways) better(address string, now time.Time) bool {
 	return slices.ContainsFunc(g.addresses, func(a string) bool { return a != address && !g.avoided(a, now) })
 }

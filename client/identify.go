@@ -12,7 +12,7 @@ import (
 // errForeign: a gateway serves another ledger or tenant than the client's.
 var errForeign = errors.New("it is not the gateway of this client's settings")
 
-// identify holds what a gateway says of itself against what the client knows.
+// identify compares a gateway's identity with what the client knows.
 func (c *Client) identify(tenant string, epoch []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -22,7 +22,7 @@ func (c *Client) identify(tenant string, epoch []byte) error {
 	}
 	if c.epoch != nil && !bytes.Equal(c.epoch, epoch) {
 		if c.pinned {
-			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: start the program anew to follow the other ledger", errForeign, epoch, c.epoch)
+			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: restart the program to follow the other ledger", errForeign, epoch, c.epoch)
 		}
 		c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
 		c.have = false

@@ -39,7 +39,7 @@ type ChangeSet struct {
 	Set map[string]any
 	// Delete lists keys to delete.
 	Delete []string
-	// Message says why, for whoever reads the history.
+	// Message is the reason for the change, for readers of the history.
 	Message string
 	// Expect has the revisions that must have last set keys; 0: the key must not be
 	// set. Entry.Revision is what to expect when a key must not have changed since it
@@ -82,12 +82,13 @@ func (l *Ledger) Set(ctx context.Context, key string, value any, message string)
 	return l.Commit(ctx, ChangeSet{Set: map[string]any{key: value}, Message: message})
 }
 
-// Commit writes a change set, and returns when it is durable. An attempt that fails,
-// or whose outcome is unknown, is repeated with the same request id at any gateway
-// until ctx ends, so it is written at most once. Then it waits up to a second until
-// the client's own reads see the commit.
+// Commit writes a change set, and returns when it is durable. An attempt that fails, or
+// whose outcome is unknown, is retried with the same request id at any gateway until
+// ctx ends, so it is written at most once. Then Commit waits up to a second until the
+// client's own reads see the change.
 //
-// Errors: *ConflictError, *InvalidError, *UnknownError, and those of this package.
+// Errors: *ConflictError, *InvalidError, *UnknownError, and the Err values of this
+// package.
 func (l *Ledger) Commit(ctx context.Context, set ChangeSet) (Commit, error) {
 	req, err := set.request()
 	if err != nil {
@@ -188,7 +189,7 @@ func (l *Ledger) commit(ctx context.Context, req *stelev1.CommitRequest) (*stele
 	}
 }
 
-// outcome is what an attempt that has failed means.
+// outcome classifies a failed attempt.
 type outcome int
 
 const (
@@ -217,8 +218,8 @@ func outcomeOf(err error) outcome {
 	return refused
 }
 
-// decided says whether an attempt that is refused means that none before it was
-// applied: an answer would have been that of the one that was.
+// decided reports whether the rejection of an attempt means that no earlier attempt was
+// applied: an applied one would have been answered with its outcome.
 func decided(err error) bool {
 	_, conflict := detail[*errdetails.PreconditionFailure](err)
 	return conflict || status.Code(err) == codes.InvalidArgument

@@ -6,16 +6,16 @@ import (
 	"slices"
 )
 
-// Update is what has changed between two states.
+// Update is the difference between two states.
 type Update struct {
 	// Keys that were set or deleted, in their order; of those that OnChange asked for.
 	Keys []string
-	// Before is the state that the function was told of the last time, and After the
-	// one that it is told of now: several commits may lie between them.
+	// Before is the state of the function's last call, and After the current one:
+	// several commits may lie between them.
 	Before, After Snapshot
 }
 
-// subscriber is one that wants to be told.
+// subscriber is a function that is called on changes.
 type subscriber struct {
 	wants func(key string) bool
 	f     func(Update)
@@ -23,11 +23,11 @@ type subscriber struct {
 }
 
 // OnChange has f called after each change of a key that the prefix selects, as in
-// Config.Prefixes, until stop is called. All functions of a client are called one after the other, by one
-// goroutine, in the order of the revisions. One that is slow delays the others and
-// is told of several commits at once then; it never delays reads, nor the client
-// itself. A call may be under way when stop returns. A function must not call Close,
-// which waits for it.
+// Config.Prefixes, until stop is called. All functions of a client are called one after
+// the other, by one goroutine, in the order of the revisions. A slow function delays
+// the others and then gets several commits in one call; it never delays reads, nor the
+// client itself. A call may be under way when stop returns. A function must not call
+// Close, which waits for it.
 func (c *Client) OnChange(prefix string, f func(Update)) (stop func()) {
 	return c.onChange(func(key string) bool { return selects(prefix, key) }, f)
 }
@@ -44,7 +44,7 @@ func (c *Client) onChange(wants func(string) bool, f func(Update)) (stop func())
 	}
 }
 
-// tell tells the subscribers of changes until ctx ends.
+// tell calls the subscribers on changes until ctx ends.
 func (c *Client) tell(ctx context.Context) {
 	for {
 		select {

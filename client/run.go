@@ -62,8 +62,8 @@ func final(err error) bool {
 	return errors.Is(err, errForeign)
 }
 
-// limitDelay is how long to wait where the tenant is over a limit, which is that of
-// other gateways, too.
+// limitDelay is how long to wait if the tenant is over a limit, which applies at other
+// gateways as well.
 func limitDelay(err error) time.Duration {
 	if status.Code(err) != codes.ResourceExhausted {
 		return 0

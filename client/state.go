@@ -32,7 +32,7 @@ const fanout = 256
 // reader may have it.
 type state struct {
 	revision uint64
-	// id is that of the commit that led to the revision, which alone does not identify it:
+	// id is the id of the commit that led to the revision, which alone does not identify it:
 	// a ledger that was restored from a backup may give it to another commit.
 	id    []byte
 	parts *[fanout]map[string]Entry
@@ -80,7 +80,7 @@ func (d *draft) finish(revision uint64, id []byte, slots []any) *state {
 	return &state{revision: revision, id: id, parts: d.parts, slots: slots}
 }
 
-// replaced is a state of nothing but these entries.
+// replaced is a state of only these entries.
 func replaced(entries []*stelev1.Entry) *draft {
 	d := &draft{parts: new([fanout]map[string]Entry)}
 	for _, e := range entries {
@@ -93,8 +93,8 @@ func entryOf(e *stelev1.Entry) Entry {
 	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret}
 }
 
-// Snapshot is a client's settings at one revision: whatever is committed
-// meanwhile, all that is read from it belongs together.
+// Snapshot is a client's settings at one revision: all reads from it are consistent,
+// whatever is committed meanwhile.
 type Snapshot struct{ s *state }
 
 // Revision is the tenant's revision that the snapshot is the state of.

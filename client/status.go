@@ -11,7 +11,7 @@ type Source string
 const (
 	// Live is a gateway's.
 	Live Source = "live"
-	// LastKnownGood is that of the file: no gateway has answered since Open.
+	// LastKnownGood is the state of the file: no gateway has answered since Open.
 	LastKnownGood Source = "last known good"
 )
 
@@ -21,11 +21,11 @@ type Status struct {
 	Revision uint64
 	// Age is the time since everything that was committed was known to be here.
 	Age time.Duration
-	// Stale says that the last gateway had stopped following the ledger, because the
+	// Stale reports that the last gateway had stopped following the ledger, because the
 	// ledger contradicts what it has seen.
 	Stale  bool
 	Source Source
-	// Gateway that is followed; empty while there is none, and then Err says why.
+	// Gateway that is followed; empty while there is none, and then Err is the reason.
 	Gateway string
 	Err     error
 	// HistoryChanged is when the client last found that the ledger does not have a commit
@@ -34,7 +34,7 @@ type Status struct {
 	HistoryChanged time.Time
 }
 
-// knowledge is what a client knows beside the state.
+// knowledge is the client's knowledge in addition to the state.
 type knowledge struct {
 	tenant         string
 	gateway        string
@@ -46,7 +46,7 @@ type knowledge struct {
 	current time.Time
 }
 
-// Status tells how the client is now.
+// Status reports the client's current status.
 func (c *Client) Status() Status {
 	k := c.known.Load()
 	s := Status{Tenant: k.tenant, Revision: c.state.Load().revision, Age: k.age(), Stale: k.stale, Source: LastKnownGood, Gateway: k.gateway, Err: k.err, HistoryChanged: k.historyChanged}
@@ -56,9 +56,8 @@ func (c *Client) Status() Status {
 	return s
 }
 
-// Age is the time since everything that was committed was known to be here; the
-// longest Duration where that was never known. It takes no lock and allocates
-// nothing.
+// Age is the time since the client was known to have every commit; the longest Duration
+// if it never was. It takes no lock and allocates nothing.
 func (c *Client) Age() time.Duration { return c.known.Load().age() }
 
 // age goes by the clock of the machine that runs faster: one of them stands still
@@ -71,7 +70,7 @@ func (k *knowledge) age() time.Duration {
 	return max(0, now.Sub(k.current), now.Round(0).Sub(k.current))
 }
 
-// note changes what the client knows.
+// note changes the client's knowledge.
 func (c *Client) note(change func(*knowledge)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

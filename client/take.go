@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// take applies what the gateway has sent.
+// take applies a message of the gateway.
 func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 	c := f.client
 	switch e := resp.Event.(type) {
@@ -47,8 +47,8 @@ func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 	return nil
 }
 
-// answered is when the question was sent that has been answered now: what the answer
-// says is at least as new.
+// answered is when the poll was sent that has been answered now: the answer is at least
+// as new.
 func (f *follower) answered() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -57,7 +57,7 @@ func (f *follower) answered() time.Time {
 	return asked
 }
 
-// hear notes what a gateway says of its own knowledge, at a time or later.
+// hear records a gateway's report of its own knowledge, at a time or later.
 func (f *follower) hear(s *stelev1.Snapshot, at time.Time) error {
 	age := s.GetAge().AsDuration()
 	if (s.GetStale() || age > maxGatewayAge) && f.better() {
@@ -70,7 +70,7 @@ func (f *follower) hear(s *stelev1.Snapshot, at time.Time) error {
 	return nil
 }
 
-// settle notes what the client knows now that it has the revision that it has.
+// settle records the knowledge that comes with the client's revision.
 func (f *follower) settle() {
 	c := f.client
 	have := c.state.Load().revision

@@ -9,28 +9,28 @@ import (
 	"strings"
 )
 
-// Value is one key as a Go value, decoded once whenever it changes. It is always
-// usable: while the key is not set it is the fallback, and while what is set
-// cannot be decoded it stays what it was before.
+// Value is one key as a Go value, decoded once per change. It is always usable: while
+// the key is not set it is the fallback, and while the set value cannot be decoded it
+// stays the previous one.
 type Value[T any] struct {
 	client *Client
 	key    string
-	// slot is where states have what the key is decoded to.
+	// slot is the index of the decoded value in a state.
 	slot     int
 	fallback T
 	nullable bool // null is a T
 }
 
-// decoded is what a state's key is decoded to.
+// decoded is the decoded value of a key in a state.
 type decoded[T any] struct {
 	value T
 	err   error
 }
 
-// bound is a Value whatever its type.
+// bound is a Value of any type.
 type bound interface {
 	name() string
-	// decode returns what the key's new entry is decoded to, and why it is not used.
+	// decode returns the decoded value of the key's new entry, and why it is not used.
 	// before is nil for the first one.
 	decode(before any, e Entry, set bool) (any, error)
 }

@@ -193,7 +193,7 @@ func TestACommitIsWhole(t *testing.T) {
 						return
 					}
 				}
-				// What is read later is not older.
+				// Later reads are not older.
 				if first, second := values[0].Get(), values[keys-1].Get(); second < first {
 					t.Errorf("the first key is %d, and the last one, read after it, %d", first, second)
 				}
@@ -214,7 +214,7 @@ func TestACommitIsWhole(t *testing.T) {
 	readers.Wait()
 }
 
-// A function that is slow hears of the outcome, and keeps nobody waiting.
+// A slow function gets the outcome, and delays no other.
 func TestASlowFunctionIsToldOfTheOutcome(t *testing.T) {
 	s := clienttest.Start(t)
 	c := open(t, s.Config("acme"))

@@ -173,7 +173,7 @@ func startHalfFiled(t testing.TB) *fixture {
 	f := start(t, func(c *gateway.Config) {
 		c.Replica = r
 		c.ReadLog = func() (policy.ReadLog, error) {
-			return writer.node.Journal.OpenSide(context.Background(), journal.Reads)
+			return writer.node.Journal.OpenAuxStream(context.Background(), journal.Reads)
 		}
 	})
 	f.node = writer.node

@@ -27,7 +27,7 @@ import (
 // Caller is who a call comes from, and which tenant it is for.
 type Caller = policy.Caller
 
-// authorize finds out who calls and whether they may.
+// authorize identifies the caller and checks its permission.
 func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
 	m := policy.Methods[method]
 	if m == nil {
@@ -75,7 +75,7 @@ func (g *Gateway) verify(ctx context.Context) (*identity.Principal, error) {
 	return g.cfg.Verifier.Verify(token)
 }
 
-// actAs lets an operator act for any tenant, and everybody for their own.
+// actAs lets an operator act for any tenant, and other callers for their own.
 func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 	if len(header) != 1 {
 		return "", ledger.Invalid(policy.TenantHeader, "name one tenant")
@@ -135,8 +135,8 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 	return g.counted(c, resp), err
 }
 
-// check holds a request against the schema's rules, but for those of the items of
-// lists and that of a change, to set or to delete: they are run as expressions,
+// check validates a request against the constraints in the schema, except those on the
+// items of lists and on a change (to set or to delete): they are run as expressions,
 // which took a third of a batch's time. The handlers check the same.
 func (g *Gateway) check(req proto.Message) error {
 	return g.validate.Validate(req, rulesOfRequests...)
@@ -237,9 +237,9 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 	}
 }
 
-// unchanged is nil while the caller may do what it could when its stream began. A
-// stream that has lost only a part ends, too: it goes on with what is left when the
-// client connects again.
+// unchanged is nil while the caller has the permissions that it had when its stream
+// began. A stream that has lost only a part also ends: it continues with the rest when
+// the client reconnects.
 func (g *Gateway) unchanged(c Caller, m *policy.Method, begun []policy.Scope) error {
 	if err := g.policy.MayCall(c, m); err != nil {
 		return err

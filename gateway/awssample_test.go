@@ -263,7 +263,7 @@ func TestSampleParametersAreTheTenantsOwn(t *testing.T) {
 	}
 }
 
-// There, whoever reaches the service may have it load everything anew.
+// In the sample, anyone who reaches the service can make it load everything again.
 func TestSampleRights(t *testing.T) {
 	f := start(t, func(c *gateway.Config) { c.Tenants = []ledger.Tenant{"acme"} })
 	sample := configuration.NewConfigServiceClient(f.conn)
@@ -410,7 +410,7 @@ func TestSampleReadsAreRecorded(t *testing.T) {
 		{Key: "tenant_config_secret"},
 		{Key: "tenant_config_open"},
 	} {
-		_, _ = sample.RetrieveConfig(ctx, req) // that a key is not set is an answer, too
+		_, _ = sample.RetrieveConfig(ctx, req) // that a key is not set is also an answer
 	}
 	for _, keys := range [][]string{{"tenant_config_open", "tenant_config_secret"}, {"tenant_config_open"}, {"param_config_secrets/x", "param_config_none"}} {
 		_, _ = sample.RetrieveConfigs(ctx, &configuration.RetrieveConfigRequests{Keys: keys})
@@ -494,8 +494,8 @@ func TestSampleCallersWithPrefixes(t *testing.T) {
 	}
 }
 
-// A secret is shown to who may have it revealed, which is recorded, and hidden from
-// others.
+// A secret is shown to callers with permission to reveal it, which is recorded, and
+// hidden from others.
 func TestSampleSecrets(t *testing.T) {
 	f := startSecret(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("paramconfig/s/key", `"`+canary+`"`, "tenantconfig/s/x", `{"amcCode":"`+canary+`"}`))

@@ -130,8 +130,8 @@ func BenchmarkCommitManyTenants(b *testing.B) {
 	})
 }
 
-// What a secret costs more than what is none: to write it encrypted, to show that it
-// is one, and to reveal it, which is recorded.
+// The additional cost of a secret: to write it encrypted, to mask it, and to reveal it,
+// which is recorded.
 func BenchmarkSecrets(b *testing.B) {
 	f := startSecret(b)
 	ctx := f.as(b, "acme", identity.Admin)

@@ -191,8 +191,8 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 
 var readMethod = policy.Methods[stelev1.Config_Read_FullMethodName]
 
-// Read answers reads in the order in which they come in. A read that fails is
-// answered with its error, and the stream goes on.
+// Read answers reads in the order in which they arrive. A read that fails is answered
+// with its error, and the stream continues.
 func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest, stelev1.ReadResponse]) error {
 	ctx := stream.Context()
 	for {

@@ -68,7 +68,7 @@ func startTwin(t *testing.T, which int) *twin {
 	f.fixture = startRecorded(t, routed(t, `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"","sinks":["files"]},{"prefix":"s/","sinks":[],"secret":true}]}`), func(c *gateway.Config) {
 		source = c.Routes
 		c.Secrets = secret.New(secret.Config{KEK: kek, Replica: c.Replica, Routes: c.Routes, Keys: func() (secret.Keys, error) {
-			return f.node.Journal.OpenNotes(context.Background(), journal.Keys)
+			return f.node.Journal.OpenBucket(context.Background(), journal.Keys)
 		}})
 		c.Schemas = schema.NewSource(c.Replica, c.Routes, c.Secrets)
 		seal, sealable, schemas := c.Secrets.Seal, c.Secrets.Sealable, c.Schemas
@@ -102,7 +102,7 @@ func startTwin(t *testing.T, which int) *twin {
 	return f
 }
 
-// fill makes the same commits in both ledgers, but for what is hidden.
+// fill makes the same commits in both ledgers, except for hidden data.
 func (f *twin) fill(t *testing.T, which int) {
 	t.Helper()
 	hidden := hiddenIn[which]
@@ -154,7 +154,7 @@ func (f *twin) caughtUp(t testing.TB, tenant ledger.Tenant) {
 	})
 }
 
-// call sends a request and returns what comes back, as text.
+// call sends a request and returns the answer, as text.
 func (f *twin) call(t testing.TB, ctx context.Context, d protoreflect.MethodDescriptor, req proto.Message) string {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -194,7 +194,7 @@ func (f *twin) call(t testing.TB, ctx context.Context, d protoreflect.MethodDesc
 	}
 	s.SendMsg(req)
 	watch := d.Name() == "Watch"
-	if watch { // its progress comes after what is there
+	if watch { // its progress follows the current state
 		s.SendMsg(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Progress{Progress: &stelev1.RequestProgress{}}})
 	} else {
 		s.CloseSend()
@@ -215,8 +215,8 @@ func (f *twin) call(t testing.TB, ctx context.Context, d protoreflect.MethodDesc
 
 var (
 	times = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z|"\d+(\.\d+)?s"`)
-	// ids are hashes of whole commits, and what is encoded is what was hashed, secrets as they
-	// are stored: docs/access.md says so. The ledgers' own ids differ, too.
+	// ids are hashes of whole commits, and encoded is the hashed bytes, secrets as they
+	// are stored: docs/access.md documents it. The ledgers' own ids also differ.
 	ids    = regexp.MustCompile(`"[A-Za-z0-9+/]{43}="|"epoch": ?"[^"]*"|"encoded": ?"[^"]*"`)
 	blanks = regexp.MustCompile(`\s+`)
 	// swept is when a sink was last compared with the ledger, on a clock of its own.

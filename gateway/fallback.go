@@ -14,11 +14,11 @@ import (
 
 // Fallback reads a sink, for tenants that the gateway does not hold.
 type Fallback interface {
-	// Get returns what the sink has of the keys, deleted ones too.
+	// Get returns the sink's entries of the keys, including deleted ones.
 	Get(ctx context.Context, t ledger.Tenant, keys []ledger.Key) (map[ledger.Key]FallbackEntry, error)
 }
 
-// FallbackEntry is what a sink has for a key.
+// FallbackEntry is a sink's entry for a key.
 type FallbackEntry struct {
 	// Value is empty when the key was deleted.
 	Value ledger.Value
@@ -26,8 +26,8 @@ type FallbackEntry struct {
 	Revision ledger.Revision
 }
 
-// fallsBack says whether a call may be answered from a sink. What the ledger keeps of
-// its own is never in one.
+// fallsBack reports whether a call may be answered from a sink. The ledger's own
+// settings are never in one.
 func (g *Gateway) fallsBack(m *policy.Method, t ledger.Tenant) bool {
 	return m.Fallback && g.cfg.Fallback != nil && !t.Reserved()
 }

@@ -1,13 +1,14 @@
 // Package gateway is everything that faces the network: the Ledger, Config, Proof,
-// Schemas and Sinks services over gRPC, the watch hub, and health and metrics over HTTP.
+// Schemas and Sinks services over gRPC, the watch hub, and health and metrics over
+// HTTP.
 //
-// A gateway reads from its process's replica and, but for tenants that it does not
-// hold and has a fallback for, never from anywhere else, so an answer costs no hop; it says which revision the answer is of and how old
-// the replica's knowledge is. Every call carries a token; the tenant is the
-// token's, or the one that an operator names in a header, and goes no other way
-// into the code below. Requests are checked against the rules in the schema and
-// what the caller may do before a handler sees them, and a read that the tenant's policy wants recorded
-// is answered only when its record is durable.
+// A gateway reads from its process's replica, except for tenants that it does not hold
+// and has a fallback for, so an answer costs no hop. The answer contains its revision
+// and the age of the replica's data. Every call carries a token; the tenant is the
+// token's, or the one that an operator names in a header, and goes no other way into
+// the code below. Requests are checked against the constraints in the schema and the
+// caller's permissions before a handler sees them, and a read that the tenant's policy
+// has recorded is answered only when its record is durable.
 package gateway
 
 import (
@@ -52,25 +53,25 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// Config is what a gateway is made of.
+// Config has the dependencies of a gateway.
 type Config struct {
 	// Replica holds the tenants that are served, and the ledger's own with the
 	// policies.
 	Replica  *replica.Replica
 	Verifier *identity.Verifier
-	// Ledger returns the write path, or why this process takes no writes now;
-	// nil makes the gateway read-only for good.
+	// Ledger returns the write path, or why this process does not accept writes now;
+	// nil makes the gateway permanently read-only.
 	Ledger func() (*ledger.Ledger, error)
-	// ReadLog returns where reads are recorded, or why that cannot be reached now;
-	// nil refuses reads that a policy wants recorded.
+	// ReadLog returns the log of recorded reads, or why it is unreachable now; nil
+	// rejects reads that a policy has recorded.
 	ReadLog func() (policy.ReadLog, error)
-	// Reads serves the Config service, too, and the AWS reference implementation's.
+	// Reads also serves the Config service, and the AWS reference implementation's.
 	Reads bool
 	// Environment is part of the names that the latter gives parameters; "dev" by
 	// default, as there.
 	Environment string
-	// Tree is what the Proof service proves from; without it, every call of that
-	// says who has one.
+	// Tree is the source of proofs; without it, every call of the Proof service names
+	// the roles that have one.
 	Tree *proof.Tree
 	// Cosigned is where checkpoints with the cosignatures of witnesses are; nil if this
 	// process asks none.
@@ -79,11 +80,11 @@ type Config struct {
 	Routes *routes.Source
 	// Secrets reveals secrets and destroys them; without it, both are refused.
 	Secrets *secret.Keyring
-	// Schemas are those that hold for values; without them, there are none.
+	// Schemas are the schemas in force; without them, no value is validated.
 	Schemas *schema.Source
-	// Refusals, when set, finds what the sinks of a table would not take of a commit that
-	// is not made. live yields the keys under a prefix that are set before it, in their
-	// order.
+	// Refusals, if set, finds the changes of a commit that is not made yet which the
+	// sinks of a table would reject. live yields the keys under a prefix that are set
+	// before it, in order.
 	Refusals func(t *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error)
 	// Sinks returns the way to the processes that write to sinks, or why there is
 	// none now; without it, there never is.
@@ -102,23 +103,23 @@ type Config struct {
 	// not hold, from the sink that FallbackSink names.
 	Fallback     Fallback
 	FallbackSink string
-	// Version and Roles are what GetStatus tells.
+	// Version and Roles are returned by GetStatus.
 	Version string
 	Roles   []string
 	// Reflection lets tools like grpcurl read the schema without a token.
 	Reflection bool
 	// TLS is how to speak with callers; nil is without.
 	TLS *tls.Config
-	// Connections limits those of callers.
+	// Connections limits the callers' connections.
 	Connections conn.Config
 	// Stats, when set, traces calls.
 	Stats stats.Handler
 	Log   *slog.Logger
 }
 
-// streamWorkers is how many goroutines answer calls one after the other. A call
-// that finds them all busy gets one of its own, which costs more: its stack grows
-// anew with every call. A read took 25 us of CPU, and now 23; a write 79, now 72.
+// streamWorkers is how many goroutines answer calls one after the other. A call that
+// finds all of them busy gets its own, which costs more: its stack grows again with
+// every call. A read took 25 us of CPU, and now 23; a write 79, now 72.
 const streamWorkers = 256
 
 // Gateway serves until Close.
@@ -220,8 +221,8 @@ func (g *Gateway) Serve(l net.Listener) error {
 // closeTimeout is how long calls that are under way may take to finish.
 const closeTimeout = 5 * time.Second
 
-// Close tells clients to go, lets calls that are under way finish, and returns
-// when nothing runs any more.
+// Close tells clients to disconnect, lets running calls finish, and returns when all
+// goroutines have ended.
 func (g *Gateway) Close() {
 	g.health.Shutdown()
 	g.cancel()

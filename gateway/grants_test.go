@@ -15,7 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// setGrants makes them a tenant's policy; none are no policy.
+// setGrants makes them a tenant's policy; an empty list removes it.
 func (f *fixture) setGrants(t testing.TB, tenant ledger.Tenant, grants string) {
 	t.Helper()
 	req := set(fmt.Sprintf("policy/%s/grants", tenant), grants)
@@ -145,8 +145,8 @@ func TestCheckAccessNamesTheGrant(t *testing.T) {
 	}
 }
 
-// Grants that cannot be read are refused where they are written. Where they are
-// there nevertheless, nobody but an operator may do anything.
+// Invalid grants are rejected when they are written. If they exist anyway, only
+// operators have access.
 func TestGrantsThatCannotBeRead(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))

@@ -65,8 +65,8 @@ func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequ
 	return &stelev1.GetCommitResponse{Info: info, Snapshot: view.SnapshotOf(v)}, nil
 }
 
-// infoOf is a commit with some of its changes, and what else was asked for. What
-// may tell of changes that the caller does not see is left out.
+// infoOf is a commit with some of its changes, and the requested fields. Fields that
+// may reveal changes which the caller may not see are left out.
 func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redact.Redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
 	shown, whole := sees.Commit(c)
 	shown.Changes = redact.Changes(changes)
@@ -131,7 +131,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 			return true
 		}
 		changes, whole := sees.Pick(c.Changes)
-		if len(changes) == 0 || q.Grep != "" && !whole { // that a hidden message holds a text tells of it
+		if len(changes) == 0 || q.Grep != "" && !whole { // a match in a hidden message would reveal it
 			return true
 		}
 		if req.OnlyMatchingChanges {
@@ -175,7 +175,7 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
 }
 
-// queryOf reads what the request selects: commits that the query selects, and that
+// queryOf reads the selection of the request: commits that the query selects, and that
 // changed a key of the pattern.
 func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
 	q = replica.Query{Author: req.Author, Grep: req.Grep}
@@ -290,7 +290,7 @@ func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev
 	return view.PageToken{From: view.Seen{Revision: from}, To: view.Seen{Revision: to}}, nil
 }
 
-// Blame tells which commit last set each key.
+// Blame returns the commit that last set each key.
 func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*stelev1.BlameResponse, error) {
 	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {

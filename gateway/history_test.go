@@ -200,7 +200,7 @@ func TestRollback(t *testing.T) {
 	if preview.Head != head || preview.ToRevision != 1 || preview.Sets != 2 || preview.Deletes != 1 || len(preview.Changes) != 3 || preview.Commit != nil {
 		t.Errorf("preview: %v", preview)
 	}
-	// Somebody writes between the preview and the rollback.
+	// Another writer commits between the preview and the rollback.
 	f.commit(t, ctx, set("c", "1"))
 	_, err := f.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: atRevision(1), ExpectedHead: &head})
 	if want := "precondition failed in acme: head: expected @4, found @5; c: expected absent, found @5"; status.Code(err) != codes.FailedPrecondition || status.Convert(err).Message() != want {

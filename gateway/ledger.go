@@ -20,7 +20,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ledgerService writes configuration and tells its history.
+// ledgerService writes configuration and returns its history.
 type ledgerService struct {
 	stelev1.UnimplementedLedgerServer
 	g *Gateway
@@ -122,7 +122,7 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 	return sub, nil
 }
 
-// wait returns the outcome, once it is recorded what its check looked at.
+// wait returns the outcome, once the reads of its check are recorded.
 func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
 	result, err := s.Wait(ctx)
 	if result.Unchanged {
@@ -136,9 +136,9 @@ func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
 	return resp, nil
 }
 
-// recorded records what the check of a change set looked at, and returns what to answer. If
-// that cannot be recorded, the outcome stays unknown to the caller, who asks for it again with
-// the same request id.
+// recorded records the reads of the check of a change set, and returns the answer. If
+// they cannot be recorded, the outcome stays unknown to the caller, who asks for it
+// again with the same request id.
 func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err error) error {
 	if errors.Is(err, ledger.ErrUnknownOutcome) || ctx.Err() != nil {
 		return err // it says nothing of any value
@@ -247,7 +247,7 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 	return resp, nil
 }
 
-// GetStatus tells how this process is.
+// GetStatus returns the status of this process.
 func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
 	g, c := s.g, policy.CallerOf(ctx)
 	epoch := g.cfg.Replica.Epoch()
@@ -266,7 +266,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
 	}
 	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
-	if c.Has(identity.Operator) { // how many neighbours a tenant has is not its business
+	if c.Has(identity.Operator) { // the number of tenants is for operators only
 		resp.Tenants = uint64(g.cfg.Replica.Tenants())
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
@@ -295,7 +295,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	return resp, nil
 }
 
-// tellTenant says what the status has of the caller's tenant.
+// tellTenant adds the caller's tenant to the status.
 func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
 	c := policy.CallerOf(ctx)
 	scopes, err := g.policy.Scopes(c)
@@ -311,7 +311,7 @@ func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusRespons
 		return err
 	}
 	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {
-		resp.UnroutedKeys = nil // the rest is told in any case, because it says why nothing can be recorded
+		resp.UnroutedKeys = nil // the rest is always returned, because it shows why nothing can be recorded
 	}
 	return nil
 }

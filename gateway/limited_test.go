@@ -232,8 +232,8 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 	}
 }
 
-// Whatever a caller asks that is limited to a prefix, it is told of nothing else.
-// A method that is served and not in the cases fails the test.
+// A caller that is limited to a prefix gets nothing else in any answer. A method that
+// is served and not in the cases fails the test.
 func TestACallerWithPrefixes(t *testing.T) {
 	f, alice, _ := startLimited(t)
 	cases := f.limitedCases(t)
@@ -338,7 +338,7 @@ func TestAWatchTellsInPart(t *testing.T) {
 	}
 }
 
-// Records of reads are told like commits.
+// Records of reads are filtered like commits.
 func TestReadsAreListedInPart(t *testing.T) {
 	f, alice, owner := startLimited(t)
 	f.setPolicy(t, "acme", `{"record":[""]}`)
@@ -359,8 +359,7 @@ func TestReadsAreListedInPart(t *testing.T) {
 	}
 }
 
-// What a sink has parked, and what has drifted there, is told like the keys
-// themselves.
+// Parked keys and drift are filtered like the keys themselves.
 func TestASinkIsToldInPart(t *testing.T) {
 	f := startSinks(t)
 	f.project()

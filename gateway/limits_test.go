@@ -21,8 +21,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// setLimits makes them a tenant's policy, or that of all others where none is named;
-// none are no policy.
+// setLimits makes them a tenant's policy, or the default policy without a tenant; nil
+// removes it.
 func (f *fixture) setLimits(t testing.TB, tenant ledger.Tenant, limits string) {
 	t.Helper()
 	key := "policy/limits"
@@ -178,7 +178,7 @@ func TestWhoIsOverALimitIsRefusedAndNobodyElse(t *testing.T) {
 					t.Errorf("%q does not say who is over it", st.Message())
 				}
 			}
-			for who, ctx := range map[string]context.Context{"the neighbour": other, "an operator": operator} {
+			for who, ctx := range map[string]context.Context{"the neighbor": other, "an operator": operator} {
 				for range tc.allowed + 2 {
 					if err := tc.call(ctx); err != nil {
 						t.Fatalf("%s: %v", who, err)
@@ -211,7 +211,7 @@ func TestACallIsAllowedAgainAfterTheTimeThatWasTold(t *testing.T) {
 	}
 }
 
-// What was open when a watch ended may be open again, whoever ended it.
+// A watch that has ended frees its place, whatever ended it.
 func TestWatchesThatEndMakeRoom(t *testing.T) {
 	f := start(t)
 	f.setLimits(t, "acme", `{"watches":2}`)
@@ -254,7 +254,7 @@ func TestWatchesThatEndMakeRoom(t *testing.T) {
 		t.Fatalf("from a revision that is not there: %v", err)
 	}
 	if err := create(second, 4, 0); err != nil {
-		t.Errorf("after a cancelled one, and one that failed: %v", err)
+		t.Errorf("after a canceled one, and one that failed: %v", err)
 	}
 	end()
 	id := uint64(4)
@@ -317,7 +317,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 		{"policy/acme/limits", `{"requests_per_second":500,"burst":2000,"bytes_per_second":1e7,"change_sets_per_second":0.5,"watches":10}`, ""},
 		{"policy/limits", `{"watches":10}`, ""},
 		{"policy/limits", `{}`, ""},
-		{"policy/acme/limits", `null`, "no object"},
+		{"policy/acme/limits", `null`, "not an object"},
 		{"policy/acme/limits", `[]`, "array"},
 		{"policy/acme/limits", `{"request_per_second":1}`, "request_per_second"},
 		{"policy/acme/limits", `{"requests_per_second":0}`, "leave it out"},
@@ -339,7 +339,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 	}
 }
 
-// Answers that nobody takes are not made without end.
+// Answers that no caller reads do not accumulate without end.
 func TestAnswersThatAreNotTakenAreBounded(t *testing.T) {
 	f := start(t)
 	value := `"` + strings.Repeat("x", 500_000) + `"`
@@ -379,7 +379,7 @@ func TestAnswersThatAreNotTakenAreBounded(t *testing.T) {
 		return refused > 0
 	})
 	if _, err := f.config.Get(f.as(t, "other", identity.Reader), &stelev1.GetRequest{Key: "a0"}); err != nil {
-		t.Errorf("the neighbour: %v", err)
+		t.Errorf("the neighbor: %v", err)
 	}
 	cancel()
 	until(t, func() bool {

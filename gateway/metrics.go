@@ -64,7 +64,7 @@ func newMetrics(g *Gateway) *metrics {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "stele_watches", Help: "Open watches."},
 			func() float64 { return float64(g.hub.Watches.Load()) }),
-		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "stele_watches_too_slow_total", Help: "Watches that were told to resume because they fell behind."},
+		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "stele_watches_too_slow_total", Help: "Watches that were canceled because they fell behind."},
 			func() float64 { return float64(g.hub.Slow.Load()) }),
 		&replicaCollector{g},
 		&treeCollector{g},

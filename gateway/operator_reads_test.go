@@ -18,15 +18,16 @@ func (f *fixture) visitor(t testing.TB) context.Context {
 	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}), "as-tenant", "acme")
 }
 
-// Whatever an operator does for a tenant is in that tenant's own log, without a
-// policy, but for what tells nothing of it, and commits, which tell of themselves.
+// Everything that an operator does for a tenant is in that tenant's own log, without a
+// policy, except calls that reveal nothing of it, and commits, which are their own
+// record.
 func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
 	f := startRecorded(t)
 	visitor, auditor := f.visitor(t), f.as(t, "acme", identity.Auditor)
 	f.twoCommits(t, f.as(t, "acme", identity.Writer))
 	before := len(f.recorded(t, auditor))
 	for _, tc := range f.recordCases(t) {
-		err := tc.call(visitor) // what fails is recorded, too
+		err := tc.call(visitor) // failures are also recorded
 		var got []string
 		all := f.recorded(t, auditor)
 		for _, r := range all[before:] {
@@ -51,7 +52,7 @@ func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
 	}
 }
 
-// A commit says that an operator made it, whatever way it came; that of the
+// A commit records that an operator made it, whatever the method; a commit of the
 // tenant's own callers does not, not even of one who is an operator elsewhere.
 func TestACommitSaysThatAnOperatorMadeIt(t *testing.T) {
 	f := startRecorded(t)

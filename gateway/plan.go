@@ -14,7 +14,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Plan tells what a change set would change, and what the sinks would not take of it.
+// Plan returns the changes that a change set would make, and those that the sinks would
+// reject.
 func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*stelev1.PlanResponse, error) {
 	l, err := s.g.ledger()
 	if err != nil {
@@ -63,8 +64,8 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 	return resp, err
 }
 
-// refusals are what the sinks would not take. Keys that the caller may not read count as
-// not set.
+// refusals are the changes that the sinks would reject. Keys that the caller may not
+// read count as not set.
 func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
 	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, view.Seen{})
 	if err != nil {

@@ -46,7 +46,7 @@ func (s proofService) GetCheckpoint(ctx context.Context, req *stelev1.GetCheckpo
 		return nil, err
 	}
 	tenant, covers := policy.CallerOf(ctx).Tenant, ledger.Revision(req.CoversRevision)
-	if covers > 0 { // nobody waits for what is not there
+	if covers > 0 { // do not wait for a missing commit
 		v, err := s.g.views.Open(ctx, replica.At{Revision: covers}, view.Seen{})
 		if err != nil {
 			return nil, err

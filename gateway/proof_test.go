@@ -57,7 +57,7 @@ func startProving(t testing.TB) *proving {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := p.node.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := p.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestProofsInPages(t *testing.T) {
 	}
 }
 
-// reason is that of an error's ErrorInfo.
+// reason is the reason of an error's ErrorInfo.
 func reason(err error) string {
 	for _, d := range status.Convert(err).Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {
@@ -193,8 +193,8 @@ func TestBadInputOfProofs(t *testing.T) {
 	old, _ := p.checkpoint(t, ctx, 1)
 	p.commit(t, ctx, set("a", "2"))
 	p.checkpoint(t, ctx, 2)
-	neighbour := p.as(t, "neighbour", identity.Admin)
-	if c, resp := p.checkpoint(t, neighbour, 0); c.Size != 2 || resp.CoveredRevision != 0 {
+	neighbor := p.as(t, "neighbor", identity.Admin)
+	if c, resp := p.checkpoint(t, neighbor, 0); c.Size != 2 || resp.CoveredRevision != 0 {
 		t.Errorf("a tenant without a commit gets %v, which covers its @%d", c, resp.CoveredRevision)
 	}
 	checkpoint := func(ctx context.Context, covers uint64) func() error {
@@ -225,11 +225,11 @@ func TestBadInputOfProofs(t *testing.T) {
 	}{
 		{"a checkpoint that covers the future", checkpoint(ctx, 3), codes.OutOfRange, "acme@3 is in the future: the head is acme@2", "NO_SUCH_MOMENT"},
 		{"a checkpoint that covers what no ledger has", checkpoint(ctx, huge), codes.OutOfRange, "in the future", "NO_SUCH_MOMENT"},
-		{"a checkpoint of a tenant without a commit", checkpoint(neighbour, 1), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
+		{"a checkpoint of a tenant without a commit", checkpoint(neighbor, 1), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
 		{"a checkpoint of a ledger without a commit", func() error { return empty }, codes.NotFound, "has no checkpoint yet", "NOT_FOUND"},
 		{"a revision of the future", inclusion(ctx, 2, 1, 3), codes.OutOfRange, "acme@3 is in the future", "NO_SUCH_MOMENT"},
 		{"a commit that is newer than the tree", inclusion(ctx, uint64(old.Size), 1, 2), codes.OutOfRange, "acme@2 is not in the tree of size 1: take a newer checkpoint", "NOT_COVERED"},
-		{"another tenant's revision", inclusion(neighbour, 2, 2, 2), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
+		{"another tenant's revision", inclusion(neighbor, 2, 2, 2), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
 		{"a tree that is larger than the tree", inclusion(ctx, 3, 1, 1), codes.OutOfRange, "has 2 commits, not 3: is the checkpoint of this ledger?", "NO_SUCH_TREE"},
 		{"a tree that is larger than any", inclusion(ctx, huge, 1, 1), codes.OutOfRange, "has 2 commits", "NO_SUCH_TREE"},
 		{"no tree", inclusion(ctx, 0, 1, 1), codes.InvalidArgument, "", "tree_size"},

@@ -31,7 +31,7 @@ func TestMethods_ServedMethodsAreTheRows(t *testing.T) {
 }
 
 // TestPathsThatAreNoMethodsReachNothing calls by HTTP/2 itself, because gRPC's own
-// client would mend the paths.
+// client would normalize the paths.
 func TestPathsThatAreNoMethodsReachNothing(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Admin)

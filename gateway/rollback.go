@@ -10,7 +10,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Rollback makes a part of the state what it was.
+// Rollback makes a part of the state equal to an earlier one.
 func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackRequest) (*stelev1.RollbackResponse, error) {
 	l, err := s.g.ledger()
 	if err != nil {
@@ -96,8 +96,7 @@ func revision(r *uint64) *ledger.Revision {
 	return &rev
 }
 
-// restored is what a response says of what was, or would be, done: the changes
-// only where they are not in a commit.
+// restored is the result for a response: the changes only if they are not in a commit.
 func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change, err error) {
 	for _, ch := range r.Changes {
 		if ch.Delete {

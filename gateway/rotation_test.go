@@ -37,8 +37,8 @@ func newRotating(t *testing.T) *rotating {
 	return p
 }
 
-// rotate has a new key sign from now on, and publishes it beside some of those
-// before, or alone.
+// rotate makes a new key sign from now on, and publishes it next to some of the
+// previous ones, or alone.
 func (p *rotating) rotate(t *testing.T, alone bool) *identity.Signer {
 	t.Helper()
 	dir := t.TempDir()
@@ -70,8 +70,8 @@ func (p *rotating) rotate(t *testing.T, alone bool) *identity.Signer {
 }
 
 // TestKeysRotateUnderLoad has a provider change its key a hundred times, a minute
-// apart, while callers go on with tokens of the last half hour. The worst
-// provider signs with a key at once when it publishes it, and drops the others.
+// apart, while callers use tokens of the last half hour. The worst provider signs with
+// a key at once when it publishes it, and drops the others.
 func TestKeysRotateUnderLoad(t *testing.T) {
 	t.Parallel()
 	const rotations, callers = 100, 2

@@ -13,7 +13,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// schemasService tells which schemas hold for the caller's tenant, and tries them.
+// schemasService returns the schemas in force for the caller's tenant, and tests them.
 type schemasService struct {
 	stelev1.UnimplementedSchemasServer
 	g *Gateway
@@ -183,8 +183,8 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 	return &stelev1.CheckLiveResponse{Broken: broken, Snapshot: view.SnapshotOf(v)}, nil
 }
 
-// check looks at live values, and records that as a read of them: of the prefix that was asked
-// for, also if there are none, and of each tenant whose values were looked at.
+// check reads existing values, and records that as a read of them: of the requested
+// prefix, also if there are none, and of each tenant whose values were read.
 func (s schemasService) check(ctx context.Context, method string, v *replica.View, asked ledger.Prefix, look func(context.Context, *policy.Viewer) (schema.Broken, error)) (*stelev1.BrokenValues, error) {
 	release, err := s.turn(ctx)
 	if err != nil {

@@ -98,7 +98,7 @@ func TestSchemasOfAKeyAndOfAllKeys(t *testing.T) {
 		t.Errorf("tried %v, %v", tried, err)
 	}
 	_, err = c.CheckSchema(acme, &stelev1.CheckSchemaRequest{Prefix: "a/b", Document: `{"required":1}`})
-	if v := violations(t, err); len(v) != 1 || !strings.HasPrefix(v[0], "document: _schema/a/b is no schema: at /required is of type number") {
+	if v := violations(t, err); len(v) != 1 || !strings.HasPrefix(v[0], "document: _schema/a/b is not a valid schema: at /required is of type number") {
 		t.Errorf("%q", v)
 	}
 	if tried, err = c.CheckSchema(system, &stelev1.CheckSchemaRequest{Prefix: "a", Document: "false"}); err != nil || tried.Broken.Count != 1 || tried.Broken.First[0].Tenant != "acme" {
@@ -123,8 +123,8 @@ func TestARefusedCommitNamesFieldKeyPlaceAndRule(t *testing.T) {
 	}
 }
 
-// A caller that is limited to prefixes sets schemas for keys inside, if it may set their keys.
-// What is outside is neither checked nor reported.
+// A caller that is limited to prefixes sets schemas for keys inside, if it may set
+// their keys. Keys outside are neither checked nor reported.
 func TestSchemas_CallerWithPrefixes(t *testing.T) {
 	f := startSchemas(t)
 	f.commit(t, f.as(t, "acme", identity.Admin), set("closed/hidden", `"hidden"`, "_schema/closed", `{"$ref":"stele:///open#/$defs/x"}`, "_schema/open", `{"$defs":{"x":{"type":"string"}}}`))
@@ -143,7 +143,7 @@ func TestSchemas_CallerWithPrefixes(t *testing.T) {
 	if err := limited(integers, "open", "_schema/open", "closed"); !strings.Contains(strings.Join(violations(t, err), ""), "closed/hidden") {
 		t.Errorf("with the values of the schema that refers to it: %v", err)
 	}
-	if v := violations(t, limited(`{"$ref":"stele:///closed"}`, "open", "_schema/open")); len(v) != 1 || !strings.Contains(v[0], "there is no schema of closed") {
+	if v := violations(t, limited(`{"$ref":"stele:///closed"}`, "open", "_schema/open")); len(v) != 1 || !strings.Contains(v[0], "closed does not have a schema") {
 		t.Errorf("a reference to a schema outside: %q", v)
 	}
 	if err := limited(integers, "open", "_schema/open"); err != nil {
@@ -151,8 +151,8 @@ func TestSchemas_CallerWithPrefixes(t *testing.T) {
 	}
 }
 
-// What an operator learns of a tenant's values in the ledger's own tenant is on that tenant's
-// record.
+// An operator's access to a tenant's values in the ledger's own tenant is recorded for
+// that tenant.
 func TestSchemas_ChecksOfAllTenantsAreRecordedForEach(t *testing.T) {
 	f := startSchemas(t)
 	for _, tenant := range []ledger.Tenant{"acme", "other"} {

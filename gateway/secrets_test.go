@@ -50,7 +50,7 @@ func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 	configure := func(c *gateway.Config) {
 		c.Routes = routes.NewSource(c.Replica, table, slog.New(slog.DiscardHandler))
 		c.Secrets = secret.New(secret.Config{KEK: kek, Replica: c.Replica, Routes: c.Routes, Keys: func() (secret.Keys, error) {
-			return f.node.Journal.OpenNotes(context.Background(), journal.Keys)
+			return f.node.Journal.OpenBucket(context.Background(), journal.Keys)
 		}})
 		seal := c.Secrets.Seal
 		c.Ledger = sync.OnceValues(func() (*ledger.Ledger, error) {
@@ -66,7 +66,7 @@ func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 const (
 	canary = "canary-4d1f-secret"
 	old    = "canary-0b5e-older" // was written before its key was secret
-	shown  = "canary-77aa-shown" // is no secret, so it must be found
+	shown  = "canary-77aa-shown" // is not secret, so it must be found
 )
 
 // answers makes every call of a method that there is with requests that ask for as
@@ -79,7 +79,7 @@ func (f *fixture) answers(t *testing.T, ctx context.Context, encoded bool) map[s
 		service, name, _ := strings.Cut(method[1:], "/")
 		d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
 		if err != nil {
-			continue // reflection, which tells of the schema
+			continue // reflection, which describes the schema
 		}
 		m := d.(protoreflect.ServiceDescriptor).Methods().ByName(protoreflect.Name(name))
 		got := &bytes.Buffer{}
@@ -167,8 +167,8 @@ func fill(m protoreflect.Message, encoded bool) {
 	}
 }
 
-// Whatever is asked and whoever asks, but for a reveal, no answer holds a secret, nor
-// does the log; the same answers hold what is no secret.
+// Whatever the request and the caller, except for a reveal, no answer contains a
+// secret, nor does the log; the same answers contain values that are not secret.
 func TestNoAnswerHoldsASecret(t *testing.T) {
 	log := &bytes.Buffer{}
 	f := startSecret(t, func(c *gateway.Config) {
@@ -216,7 +216,8 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 	}
 }
 
-// Who may reveal, sees the secret where it was asked for, and that is recorded.
+// Callers with permission to reveal get the secret when they ask for it, and that is
+// recorded.
 func TestRevealing(t *testing.T) {
 	f := startSecret(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("s/a", `{"pw": 1.0}`, "open", "1"))

@@ -24,14 +24,15 @@ type Sinks interface {
 	// answer. The error is ledger.ErrUnavailable when none does, or it does not
 	// answer.
 	Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error)
-	// Left is what is known of a sink that no process writes to now.
+	// Left is the known state of a sink that no process writes to now.
 	Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error)
-	// Parked reads the parked keys, whoever runs.
+	// Parked reads the parked keys, whichever process runs.
 	Parked(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.ListParkedResponse, error)
 }
 
-// sinksService tells of the sinks that the routes in force name. Every answer is
-// about the caller's tenant, or about all of them for an operator without one.
+// sinksService serves the state of the sinks that the routes in force name. Every
+// answer is about the caller's tenant, or about all of them for an operator without
+// one.
 type sinksService struct {
 	stelev1.UnimplementedSinksServer
 	g *Gateway
@@ -46,7 +47,8 @@ func (g *Gateway) routes() (*routes.Table, ledger.Revision, error) {
 	return table, rev, nil
 }
 
-// sinks is the way to the processes that write to sinks, or why there is none now.
+// sinks is the connection to the processes that write to sinks, or why there is none
+// now.
 func (s sinksService) sinks() (Sinks, error) {
 	if s.g.cfg.Sinks == nil {
 		return nil, fmt.Errorf("%w: this gateway has no journal, which is its way to the sinks", ledger.ErrUnavailable)
@@ -96,8 +98,8 @@ func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest
 // compare all of the sink first.
 const orderTimeout = 5 * time.Second
 
-// somebody stands for a process that a tenant need not know by name.
-const somebody = "a projector"
+// anonymousOwner stands for a process whose name is for operators only.
+const anonymousOwner = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
 	c := policy.CallerOf(ctx)
@@ -106,7 +108,7 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 	defer cancel()
 	reply, err := sinks.Ask(bounded, sink.Name, order)
 	st := reply.GetStatus()
-	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // nobody has it, or it is being handed over
+	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // it has no owner, or is being handed over
 		st, err = sinks.Left(ctx, sink.Name, c.Tenant)
 	}
 	if err != nil {
@@ -120,7 +122,7 @@ func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.Si
 			st.Stopped = operatorsSeeWhy
 		}
 		if st.Owner != "" {
-			st.Owner = somebody
+			st.Owner = anonymousOwner
 		}
 	}
 	return st, nil
@@ -173,14 +175,15 @@ func (s sinksService) parked(ctx context.Context, sinks Sinks, sink string) (*st
 // operatorsSeeWhy replaces a reason that may name other tenants' keys and items.
 const operatorsSeeWhy = "operators see why"
 
-// uncompared keeps what the caller may see of what a sweep could not compare.
+// uncompared filters the items that a sweep could not compare by what the caller may
+// see.
 func (s sinksService) uncompared(ctx context.Context, all []*stelev1.Uncompared) ([]*stelev1.Uncompared, error) {
 	c := policy.CallerOf(ctx)
 	sees, err := s.g.policy.Scope(c, policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	if !sees.Everywhere() { // an item's name is not a key, and may tell of one
+	if !sees.Everywhere() { // an item's name is not a key, and may reveal one
 		all = slices.DeleteFunc(all, func(u *stelev1.Uncompared) bool { return u.Name != "" })
 	}
 	if !c.Has(identity.Operator) {
@@ -204,7 +207,7 @@ func (s sinksService) ListParked(ctx context.Context, req *stelev1.ListParkedReq
 	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_ListParked_FullMethodName, resp.Parked)
 }
 
-// ListDrift returns what has changed in a sink.
+// ListDrift returns the drift of a sink.
 func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
 	resp, err := s.drift(ctx, req)
 	if err != nil {
@@ -213,7 +216,7 @@ func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftReque
 	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_ListDrift_FullMethodName, resp.Drift)
 }
 
-// drift is what has changed in a sink, of keys that the caller may read.
+// drift is the drift of a sink, of keys that the caller may read.
 func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
 	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
 	if err != nil {
@@ -276,7 +279,7 @@ func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftReq
 	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, resp.GetDrift())
 }
 
-// ResolveDrift adopts, repairs or prunes what has drifted in a sink.
+// ResolveDrift adopts, repairs or prunes the drift of a sink.
 func (s sinksService) ResolveDrift(ctx context.Context, req *stelev1.ResolveDriftRequest) (*stelev1.ResolveDriftResponse, error) {
 	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: req}})
 	if err != nil {
@@ -298,7 +301,7 @@ func (s sinksService) GetRoutes(context.Context, *stelev1.GetRoutesRequest) (*st
 	return &stelev1.GetRoutesResponse{Routes: table.String(), Revision: uint64(rev)}, nil
 }
 
-// ask sends an order for the caller's tenant to whoever writes to the sink.
+// ask sends an order for the caller's tenant to the owner of the sink.
 func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
 	sinks, err := s.sink(sink)
 	if err != nil {

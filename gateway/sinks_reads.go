@@ -8,13 +8,13 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// keyed tells of one key of one tenant.
+// keyed is a message about one key of one tenant.
 type keyed interface {
 	GetTenant() string
 	GetKey() string
 }
 
-// filterReadable keeps what tells of keys that the caller may read.
+// filterReadable keeps messages about keys that the caller may read.
 func filterReadable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, error) {
 	sees, err := g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
@@ -23,8 +23,8 @@ func filterReadable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, er
 	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(x.GetKey()) }), nil
 }
 
-// recordPerTenant records the keys that an operator is told without acting for their
-// tenants, for each tenant as its policy wants it.
+// recordPerTenant records the keys that an operator lists without acting for their tenants,
+// for each tenant as its policy requires.
 func recordPerTenant[T keyed](ctx context.Context, g *Gateway, method string, told []T) error {
 	if policy.CallerOf(ctx).Tenant != "" {
 		return nil // recorded as a read of that tenant's

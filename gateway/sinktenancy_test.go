@@ -62,7 +62,7 @@ func (f *fixture) all(t testing.TB) context.Context {
 	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}))
 }
 
-// file is a sink of a caller's; nil while it cannot be told.
+// file is a sink of a caller's; nil while it is unknown.
 func (f *sinkFixture) file(t testing.TB, ctx context.Context) *stelev1.SinkStatus {
 	t.Helper()
 	resp, err := f.sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
@@ -109,8 +109,8 @@ func (f *sinkFixture) parked(t testing.TB, ctx context.Context) (told []string) 
 	return told
 }
 
-// Two tenants have each a key that the sink does not take, and a file that somebody
-// has edited. Each is told of its own, in numbers, lists and errors.
+// Two tenants each have a key that the sink rejects, and a file that was edited by
+// hand. Each gets only its own, in numbers, lists and errors.
 func TestATenantIsToldOfItsOwnSinkOnly(t *testing.T) {
 	f := startSinks(t)
 	f.project()
@@ -177,10 +177,10 @@ func TestATenantIsToldOfItsOwnSinkOnly(t *testing.T) {
 			t.Errorf("%s: %d items have drifted", who, st.Drifted)
 		}
 	}
-	// Whether another tenant has a key cannot be told from what is answered.
+	// Answers do not reveal whether another tenant has a key.
 	for _, name := range []string{"other/secret", "other/none", "other/a/theirs", "nobody/secret"} {
 		_, err := check(acme, name)
-		if status.Code(err) != codes.InvalidArgument || field(err) != "name" || status.Convert(err).Message() != fmt.Sprintf("name: %s is no item of acme", name) {
+		if status.Code(err) != codes.InvalidArgument || field(err) != "name" || status.Convert(err).Message() != fmt.Sprintf("name: %s is not an item of acme", name) {
 			t.Errorf("acme compares %s: %v", name, err)
 		}
 	}
@@ -241,8 +241,7 @@ func TestWhatIsLeftOfASink(t *testing.T) {
 	}
 }
 
-// What an operator is told of all tenants at once is recorded for each, whatever
-// its policy.
+// An operator's list of all tenants at once is recorded for each, whatever its policy.
 func TestWhatIsToldOfAllTenantsIsRecordedForEach(t *testing.T) {
 	f := startSinks(t)
 	f.project()

@@ -8,13 +8,12 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// maxUnrouted is how many of the keys that no route wants are named.
+// maxUnrouted is how many keys without a route are named.
 const maxUnrouted = 5
 
-// unrouted counts the tenant's keys that no route wants, and names the first whose
-// reads are not recorded: who asks for the status is not to be recorded for it.
-// Those that the caller may not read are left out. Without a sink, no key is missed
-// by any.
+// unrouted counts the tenant's keys without a route, and names the first whose reads
+// are not recorded: a status request must not be recorded for it. Keys that the caller
+// may not read are left out. Without sinks, the count is 0.
 func (g *Gateway) unrouted(c Caller) (n uint64, first []string, err error) {
 	t := c.Tenant
 	table, _, err := g.routes()

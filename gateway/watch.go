@@ -86,8 +86,8 @@ func (s configService) receive(ctx context.Context, ws *watch.Stream, stream grp
 	}
 }
 
-// create starts a watch: what it asked for of the past first, then it joins the
-// hub. An error ends the stream; what is wrong with this watch alone cancels it.
+// create starts a watch: it sends the requested past first, then joins the hub. An
+// error ends the stream; an error of this watch alone cancels it.
 func (s configService) create(ctx context.Context, ws *watch.Stream, create *stelev1.WatchRequest) error {
 	req := create.GetCreate()
 	w := &watch.Watch{ID: req.Id, Stream: ws, NewestOnly: req.NewestOnlyWhenSlow}

@@ -160,7 +160,7 @@ func TestBadWatches(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		create *stelev1.CreateWatch
-		want   string // the watch alone is cancelled with this code
+		want   string // only the watch is canceled, with this code
 		ends   codes.Code
 	}{
 		{"a hostile key", &stelev1.CreateWatch{Id: 2, Keys: []string{"a/../b"}}, "[2] canceled InvalidArgument resume @0", 0},

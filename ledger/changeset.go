@@ -17,18 +17,18 @@ const (
 // Change is one key set or deleted.
 type Change struct {
 	Key Key
-	// Value is what the key is set to; unset when it is deleted.
+	// Value is the new value; unset for a delete.
 	Value  Value
 	Delete bool
-	// Previous is the revision that last set or deleted the key, 0 when nobody
-	// had. The ledger writes it.
+	// Previous is the revision that last set or deleted the key, 0 if there is none.
+	// The ledger writes it.
 	Previous Revision
 }
 
-// ChangeSet is what a writer asks for. It is applied whole or not at all.
+// ChangeSet is a write request. It is applied atomically.
 type ChangeSet struct {
 	Author string
-	// ByOperator says that the author is none of the tenant's own.
+	// ByOperator reports that the author acted as an operator from outside the tenant.
 	ByOperator bool
 	Message    string
 	// RequestID is the author's name for the request: a repeated one gets the first one's
@@ -45,7 +45,7 @@ type ChangeSet struct {
 	ExpectedHeadID []byte
 	// Import, when set, keeps the time of a change made elsewhere.
 	Import *Import
-	// Origin, when set, says what a rollback or revert is of.
+	// Origin, if set, is the target of a rollback or revert.
 	Origin Origin
 	// AllowInvalid lets schemas be set that live values break. The values that the
 	// change set itself sets must satisfy them all the same.
@@ -62,7 +62,7 @@ type ChangeSet struct {
 // sealed already.
 func (cs *ChangeSet) Restores() bool { return restores(cs.Origin) }
 
-// Precondition is what must be true of a key when the change set is applied.
+// Precondition is a condition on a key that must hold when the change set is applied.
 type Precondition struct {
 	Key Key
 	// Revision is the one that last set the key; 0 when the key must be absent.

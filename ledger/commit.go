@@ -186,7 +186,7 @@ func encodeRecord(commits []*Commit) []byte {
 	return body
 }
 
-// RecordItem is what stands before a commit of that many bytes in a record, so
+// RecordItem is the encoding that precedes a commit of that many bytes in a record, so
 // that a record can be compared with commits without decoding it.
 func RecordItem(length int) []byte {
 	return protowire.AppendVarint([]byte{1<<3 | byte(protowire.BytesType)}, uint64(length))

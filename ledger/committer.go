@@ -9,16 +9,16 @@ import (
 	"time"
 )
 
-// committer writes the journal for all lanes of a ledger. It puts all drafts that
-// wait into one record, so that all of them share one sync of the disk, and has one
-// record in flight at a time: a second one was slower at every number of callers.
+// committer writes the journal for all lanes of a ledger. It puts all waiting drafts
+// into one record, so that they share one sync of the disk, and has one record in
+// flight at a time: a second one was slower at every number of callers.
 //
-// A record is appended only if the journal still ends where its drafts were checked.
-// That one condition orders all writes of all tenants, whichever process they come
-// from, and a record that lands proves that every draft in it, refusals included,
-// was checked against the newest state. Processes elect no leader: one that
-// loses the race applies the winner's record, sends back the drafts whose tenants
-// that record changed, and appends the others again as they are.
+// A record is appended only if the journal's last sequence is still the one that its
+// drafts were checked against. This compare-and-set orders all writes of all tenants,
+// whichever process they come from, and an appended record proves that every draft in
+// it, rejections included, was checked against the newest state. There is no leader
+// election: a process that loses the race applies the winner's record, sends back the
+// drafts whose tenants that record changed, and appends the others again unchanged.
 type committer struct {
 	journal Journal
 	replica Replica
@@ -61,8 +61,8 @@ const (
 // errStale: the tenant has a newer head than the one that the draft was built on.
 var errStale = errors.New("the draft's head has moved")
 
-// write hands a draft over and waits until its outcome is known. errStale asks for a
-// new draft. All other errors are those of Ledger.Commit.
+// write passes a draft to the committer and waits until its outcome is known. errStale
+// asks for a new draft. All other errors are those that Ledger.Commit documents.
 func (c *committer) write(d *draft) error {
 	c.mu.Lock()
 	if c.closed {
@@ -203,7 +203,7 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 	}
 }
 
-// landed reports whether the commit is what the replica holds in its place.
+// landed reports whether the replica holds this commit at its revision.
 func (c *committer) landed(first *Commit) (bool, error) {
 	state, err := c.replica.Newest(first.Tenant)
 	if err != nil {

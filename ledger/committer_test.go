@@ -296,8 +296,8 @@ func TestCommitter_AnImportDelaysOthersByOneRecord(t *testing.T) {
 	}
 }
 
-// A process that loses the race checks only those tenants again that the winner's
-// record has changed. Their preconditions and request ids hold against that record.
+// A process that loses the race checks only the tenants again that the winner's record
+// has changed. Their preconditions and request ids are checked against that record.
 func TestCommitter_AConflictRedraftsWhatTheOtherRecordChanged(t *testing.T) {
 	s := ledgertest.Server(t)
 	loser, winner := startWriter(t, s), startWriter(t, s)

@@ -1,8 +1,8 @@
 package ledger
 
-// Version is what one commit did to one key.
+// Version is the effect of one commit on one key.
 type Version struct {
-	// Revision of the commit; 0 when nobody has ever set or deleted the key.
+	// Revision of the commit; 0 if the key was never set or deleted.
 	Revision Revision
 	// Value that it set; empty when it deleted the key.
 	Value Value
@@ -14,7 +14,7 @@ type KeyDiff struct {
 	From, To Version
 }
 
-// Change is what makes the one state the other.
+// Change transforms one state into the other.
 func (d KeyDiff) Change() Change {
 	return Change{Key: d.Key, Value: d.To.Value, Delete: d.To.Value == ""}
 }

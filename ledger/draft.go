@@ -36,7 +36,7 @@ type outcome struct {
 	err       error
 }
 
-// headRoom covers what a record adds to each of its commits.
+// headRoom is the room for the bytes that a record adds to each of its commits.
 const headRoom = 16
 
 // draft takes change sets from the front of the batch, and checks each against

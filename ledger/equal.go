@@ -89,7 +89,7 @@ func number(s string) string {
 	power -= int64(len(fraction))
 	significant := bytes.TrimLeft([]byte(whole+fraction), "0")
 	if len(significant) == 0 {
-		return "0" // -0 is 0, too
+		return "0" // -0 equals 0
 	}
 	trimmed := bytes.TrimRight(significant, "0")
 	power += int64(len(significant) - len(trimmed))

@@ -24,7 +24,7 @@ var (
 	ErrReadOnly = errors.New("read-only")
 )
 
-// NotFound is an ErrNotFound that says what is not there.
+// NotFound is an ErrNotFound that names the missing object.
 func NotFound(format string, args ...any) error {
 	return &notFoundError{fmt.Sprintf(format, args...)}
 }
@@ -151,8 +151,7 @@ type RangeError struct {
 	// commit (zero without one).
 	Head  Revision
 	First time.Time
-	// Future is set when Time has not come yet: what the state will be then,
-	// nobody knows.
+	// Future is set if Time is in the future, when the state is not known yet.
 	Future bool
 }
 
@@ -178,8 +177,8 @@ type HistoryError struct {
 	// First is the first revision whose history is kept, and FirstTime its time.
 	First     Revision
 	FirstTime time.Time
-	// Upstream is the addresses of the gateways that this one replicates from, which may
-	// keep more; empty if it has none.
+	// Upstream is the addresses of the gateways that this one replicates from, which
+	// may keep more; empty if it has none.
 	Upstream string
 }
 

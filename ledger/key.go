@@ -21,8 +21,8 @@ type Tenant string
 // System is the ledger's own tenant: routes, policy and schemas.
 const System Tenant = "_system"
 
-// ParseTenant checks a tenant's name. The ledger's own tenants are valid too;
-// whoever lets a caller choose a tenant must check Reserved.
+// ParseTenant checks a tenant's name. The ledger's own tenants are valid as well; a
+// caller that accepts a tenant from a request must check Reserved.
 func ParseTenant(s string) (Tenant, error) {
 	switch {
 	case s == "":

@@ -22,7 +22,7 @@ import (
 	"time"
 )
 
-// ErrConflict is what a Journal answers if its last message is not the expected one.
+// ErrConflict is returned by a Journal if its last message is not the expected one.
 // Nothing was written.
 var ErrConflict = errors.New("another writer came first")
 
@@ -54,19 +54,19 @@ type Replica interface {
 	Newest(t Tenant) (State, error)
 }
 
-// State is a tenant's state at its head, and its history. It stays the same for
-// as long as it is open, whatever is written meanwhile.
+// State is a tenant's state at its head, and its history. It is a snapshot: later
+// writes do not change it.
 type State interface {
 	Head() Head
-	// Version returns what was in force for a key at a revision.
+	// Version returns the value in force for a key at a revision.
 	Version(key Key, at Revision) (Version, error)
 	// Diff yields the keys under the prefix whose values differ in meaning
 	// between two revisions, in the order of their keys, from the first at or
 	// after start, until yield returns false. Either revision may be the later; 0
 	// is the state before the first commit.
 	Diff(from, to Revision, prefix Prefix, start string, yield func(KeyDiff) bool) error
-	// Newest returns the revision that last set or deleted the key, 0 when
-	// nobody did, and whether it is set.
+	// Newest returns the revision that last set or deleted the key, 0 if there is none,
+	// and whether it is set.
 	Newest(key Key) (rev Revision, set bool, err error)
 	// Request finds the commit that a request made.
 	Request(name RequestName) (rev Revision, ok bool, err error)
@@ -76,29 +76,29 @@ type State interface {
 	Close()
 }
 
-// Config is what a Ledger is made of.
+// Config has the parts of a Ledger.
 type Config struct {
 	Journal Journal
 	Replica Replica
 	Log     *slog.Logger
-	// Observe, when set, is told of every record: how many commits it holds and
-	// how often another writer came first.
+	// Observe, if set, is called for every record with the number of its commits and of
+	// the conflicts with other writers before it.
 	Observe func(commits, conflicts int)
-	// Check, when set, may refuse the changes of a tenant with an *InvalidError
-	// whose fields are those of a change set. Any other error leaves the change
-	// set unwritten because that cannot be told now.
+	// Check, if set, may reject the changes of a tenant with an *InvalidError whose
+	// fields are those of a change set. Any other error also leaves the change set
+	// unwritten, because its validity cannot be determined now.
 	Check func(Tenant, []Change) error
-	// Seal, when set, puts what is kept in the place of values that nobody may read
-	// in the journal, in a copy of the changes, before anything else is done with
-	// them. It may refuse them as Check does. stored says that they are from the
-	// tenant's own history, and may be sealed already.
+	// Seal, if set, encrypts the values that must not be readable in the journal, in a
+	// copy of the changes, before any other step. It may reject them as Check does.
+	// stored reports that they are from the tenant's own history, and may be sealed
+	// already.
 	Seal func(ctx context.Context, t Tenant, changes []Change, stored bool) ([]Change, error)
 	// Sealable, when set, refuses what Seal would, and seals nothing.
 	Sealable func(t Tenant, changes []Change, stored bool) error
 	// SealedFrom reports whether a stored value is what Seal has made of a plain one;
 	// required with Seal. A stored one that nothing can open any more counts as that.
 	SealedFrom func(ctx context.Context, t Tenant, key Key, stored, plain Value) (bool, error)
-	// Schemas, when set, are what values are held against.
+	// Schemas, if set, validate the values.
 	Schemas Schemas
 }
 
@@ -196,10 +196,10 @@ type Pending struct {
 	err    error
 }
 
-// Submit queues a change set. One that comes after another is applied after it,
-// and fails with ErrAborted when the other fails: a stream of change sets is
-// applied up to the first that fails. A change set that a lane has taken is no
-// longer withdrawn; ctx is that of the call alone.
+// Submit queues a change set. A change set with a predecessor is applied after it, and
+// fails with ErrAborted if the predecessor fails: a stream of change sets is applied up
+// to the first that fails. A change set that a lane has taken is no longer withdrawn;
+// ctx applies to the call only.
 func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
 	if err := cs.validate(); err != nil {
 		return nil, err

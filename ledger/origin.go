@@ -13,15 +13,15 @@ type Origin interface {
 	proto() *stelev1.Origin
 }
 
-// ImportOrigin is the part of an imported commit that its importer did not
-// choose: the commit's time and author are those of its source.
+// ImportOrigin is the part of an imported commit that comes from the import itself: the
+// commit's time and author are those of its source.
 type ImportOrigin struct {
 	// Recorded is when the commit really came in.
 	Recorded time.Time
 	Importer string
 }
 
-// RollbackOrigin says what a rollback went back to.
+// RollbackOrigin names the target of a rollback.
 type RollbackOrigin struct {
 	// Revision is the state that was restored; 0 is the one before the first
 	// commit.
@@ -77,8 +77,7 @@ func restores(o Origin) bool {
 	return false
 }
 
-// originOf reads a stored origin; one of a kind that this version does not know
-// is none.
+// originOf reads a stored origin; an unknown kind is read as no origin.
 func originOf(p *stelev1.Origin) Origin {
 	switch kind := p.GetKind().(type) {
 	case *stelev1.Origin_Import:

@@ -46,8 +46,8 @@ func (p Pattern) Covers(q Pattern) bool {
 	return ok && (p.whole() || rest == "" && !q.whole() || rest != "" && rest[0] == '/')
 }
 
-// Split returns what the pattern selects as one key, if any, and all keys that begin
-// with a prefix.
+// Split returns the single key that the pattern selects, if any, and the prefix of all
+// other keys that it selects.
 func (p Pattern) Split() (key Key, below Prefix) {
 	if p.whole() {
 		return "", p.Range()

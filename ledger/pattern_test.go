@@ -74,8 +74,8 @@ func TestPattern_Covers(t *testing.T) {
 	}
 }
 
-// What a pattern selects begins with its range, and is the key and the prefix that it
-// is split into.
+// Every key that a pattern selects begins with its range, and is the key or has the
+// prefix that the pattern is split into.
 func TestPattern_SplitSelectsTheSame(t *testing.T) {
 	text := rapid.StringMatching(`[ab.-]{1,2}(/[ab.-]{1,2}){0,2}`)
 	rapid.Check(t, func(t *rapid.T) {

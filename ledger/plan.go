@@ -5,20 +5,20 @@ import (
 	"fmt"
 )
 
-// Planned is what a change set would do.
+// Planned is the effect that a change set would have.
 type Planned struct {
-	// Head is the one that it was held against.
+	// Head is the head that the plan was made for.
 	Head Revision
 	// Commit is the one that it would be, with its secrets in the clear. It is in no
 	// journal.
 	Commit *Commit
-	// Diffs are what the keys are and would be, in the order of the changes; also
-	// where that means the same.
+	// Diffs are the current and planned values of the keys, in the order of the
+	// changes, including changes without effect.
 	Diffs []KeyDiff
 }
 
-// Plan holds a change set against the newest state that this process has, and writes
-// nothing. Its errors are those that Commit would have, but for those of the journal.
+// Plan checks a change set against the newest state of this process, and writes
+// nothing. Its errors are those that Commit would return, except errors of the journal.
 func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, err error) {
 	if err := cs.validate(); err != nil {
 		return p, err
@@ -38,7 +38,7 @@ func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, e
 	if err != nil {
 		return p, fmt.Errorf("plan for %s: find its schemas: %w", t, err)
 	}
-	cs.RequestID = ""    // what an earlier request did is no plan
+	cs.RequestID = ""    // the outcome of an earlier request is not a plan
 	cs.AllowEmpty = true // the keys that stay as they are belong to the plan
 	s := staged{state: state, schemas: schemas}
 	head := state.Head()

@@ -30,13 +30,13 @@ func (e *RevertError) Error() string {
 	for i, c := range e.Conflicts {
 		parts[i] = c.String()
 	}
-	return fmt.Sprintf("cannot revert in %s: %s: revert the later commits, too, or set the keys", e.Tenant, strings.Join(parts, "; "))
+	return fmt.Sprintf("cannot revert in %s: %s: also revert the later commits, or set the keys", e.Tenant, strings.Join(parts, "; "))
 }
 
-// takeBack finds the changes that undo commits. A key goes back over all those of
-// its versions, from the newest on, that the commits have made; one of them that
-// lies deeper is out of reach.
-func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, message string, err error) {
+// undo finds the changes that undo commits. A key is restored across the versions
+// that the commits have made, from the newest on; a version of theirs below another
+// commit's cannot be undone.
+func undo(t Tenant, s State, revisions []Revision) (changes []Change, message string, err error) {
 	commits := make([]*Commit, len(revisions))
 	for i, r := range revisions {
 		if commits[i], err = s.Commit(r); err != nil {
@@ -81,7 +81,7 @@ func takeBack(t Tenant, s State, revisions []Revision) (changes []Change, messag
 	return changes, revertMessage(t, commits), nil
 }
 
-// revertMessage names the commits, oldest first, and what a single one was for.
+// revertMessage names the commits, oldest first, and the message of a single one.
 func revertMessage(t Tenant, commits []*Commit) string {
 	names := make([]string, len(commits))
 	for i, c := range commits {

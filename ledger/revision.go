@@ -11,7 +11,7 @@ import (
 // 0 is the state before the first commit.
 type Revision uint64
 
-// String writes the revision as people do: @42.
+// String returns the revision in its usual notation: @42.
 func (r Revision) String() string { return "@" + strconv.FormatUint(uint64(r), 10) }
 
 // Sequence is a message's place in its stream, from 1. All tenants share the
@@ -52,13 +52,13 @@ func ParseEpoch(s string) (Epoch, error) {
 
 func (e Epoch) String() string { return hex.EncodeToString(e[:]) }
 
-// Head is a tenant's newest commit: the one thing that a write is built on. The
-// zero Head is that of a tenant without a commit.
+// Head is a tenant's newest commit, which every write is built on. The zero Head is the
+// head of a tenant without a commit.
 type Head struct {
 	Revision Revision
 	ID       CommitID
 	// Time is the commit's, in nanoseconds since 1970 UTC.
 	Time int64
-	// Sequence is that of the message that holds the commit.
+	// Sequence is the sequence of the message that holds the commit.
 	Sequence Sequence
 }

@@ -9,30 +9,30 @@ import (
 	"strings"
 )
 
-// Rollback asks for a state that was: a new commit makes the selected keys what they
-// were at an earlier revision.
+// Rollback asks for a past state: a new commit makes the selected keys equal to an
+// earlier revision.
 type Rollback struct {
 	// To is the revision to go back to; 0 is the state before the first commit.
 	To Revision
-	// Keys selects what goes back, and Prefix does so byte by byte. What both select goes
-	// back if both are set.
+	// Keys selects the keys to roll back, and so does Prefix, byte by byte. If both are
+	// set, the keys that both select are rolled back.
 	Keys   Pattern
 	Prefix Prefix
 	Request
 }
 
-// Revert asks that single commits be taken back: each key that they changed
-// becomes what it was before them.
+// Revert asks to undo single commits: each key that they changed becomes what it was
+// before them.
 type Revert struct {
 	Revisions []Revision
 	Request
 }
 
-// Request is what every change of the past's making has in common.
+// Request has the common fields of all requests that restore past values.
 type Request struct {
 	Author     string
 	ByOperator bool
-	// Message, when empty, says what was done.
+	// Message describes the commit; the default names the target.
 	Message   string
 	RequestID string
 	// ExpectedHead, when set, is the head at which the caller has seen what would
@@ -60,12 +60,12 @@ type Restored struct {
 	Result *Result
 }
 
-// Rollback makes a part of the tenant's state what it was.
+// Rollback makes a part of the tenant's state equal to an earlier revision.
 //
-// Errors, besides those of Commit: *RangeError for a revision that is not there;
-// *ConflictError, with what has changed, when the head is not the expected one;
-// *InvalidError, with prefixes that are small enough, when there is more to
-// change than one commit holds.
+// Errors, in addition to those of Commit: *RangeError for a revision that does not
+// exist; *ConflictError, with the changes since, if the head is not the expected one;
+// *InvalidError, with prefixes that are small enough, if there is more to change than
+// one commit holds.
 func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, error) {
 	within := max(r.Keys.Range(), r.Prefix) // of two that both select a key, the longer one
 	return l.restore(ctx, t, r.Request, &RollbackOrigin{r.To, cmp.Or(Prefix(r.Keys), r.Prefix)}, func(s State) ([]Change, string, error) {
@@ -90,14 +90,14 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 	})
 }
 
-// Revert takes single commits back.
+// Revert undoes single commits.
 //
-// Errors, besides those of Commit: *RangeError for a revision that is not there;
-// *RevertError when a later commit has changed one of the keys; *ConflictError,
-// with what has changed, when the head is not the expected one.
+// Errors, in addition to those of Commit: *RangeError for a revision that does not
+// exist; *RevertError if a later commit has changed one of the keys; *ConflictError,
+// with the changes since, if the head is not the expected one.
 func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, error) {
 	return l.restore(ctx, t, r.Request, &RevertOrigin{r.Revisions}, func(s State) ([]Change, string, error) {
-		changes, message, err := takeBack(t, s, r.Revisions)
+		changes, message, err := undo(t, s, r.Revisions)
 		if err != nil {
 			return nil, "", err
 		}
@@ -105,8 +105,8 @@ func (l *Ledger) Revert(ctx context.Context, t Tenant, r Revert) (Restored, erro
 	})
 }
 
-// restore commits what plan finds at the head, with the message that it proposes.
-// The head must still be that one when it is committed, or it is planned anew.
+// restore commits the changes that plan finds at the head, with the message that it
+// proposes. The head must be unchanged when they are committed, or it plans again.
 func (l *Ledger) restore(ctx context.Context, t Tenant, r Request, origin Origin, plan func(State) ([]Change, string, error)) (Restored, error) {
 	asked, err := r.requestHash(origin)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// Two processes write and revert at once. Each revert takes back the writer's own
-// last commit, whatever the head has become: none is lost and none is refused.
+// Two processes write and revert at once. Each revert undoes the writer's own last
+// commit, whatever has become the head: none is lost and none is rejected.
 func TestRevertsFindTheirWayBesideOtherWriters(t *testing.T) {
 	const writers, rounds = 4, 15
 	s := ledgertest.Server(t)

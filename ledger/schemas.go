@@ -5,14 +5,14 @@ import (
 	"errors"
 )
 
-// ErrUnchecked: a value cannot be held against its schema now, because it is a secret
-// that cannot be opened. Nothing was written.
-var ErrUnchecked = errors.New("the value cannot be held against its schema")
+// ErrUnchecked: a value cannot be checked against its schema now, because it is a
+// secret that cannot be decrypted. Nothing was written.
+var ErrUnchecked = errors.New("the value cannot be checked against its schema")
 
-// Schemas are what values are held against.
+// Schemas validate values.
 type Schemas interface {
-	// Admit refuses a change set before it waits for its lane, for what takes longer to
-	// find out than a lane has. Its errors are those of InForce.Check.
+	// Admit rejects a change set before it waits for its lane, for checks that take
+	// longer than a lane has time for. Its errors are those of InForce.Check.
 	Admit(ctx context.Context, t Tenant, cs *ChangeSet) error
 	// In are those that are in force in a state.
 	In(t Tenant, s State) (InForce, error)
@@ -21,17 +21,17 @@ type Schemas interface {
 // InForce are the schemas that are in force in a tenant's state, and in those that
 // change sets make of it. It is good while the state is open.
 type InForce interface {
-	// Check refuses changes with an *InvalidError whose fields are those of a change set.
-	// plain are the changes before Config.Seal.
+	// Check rejects changes with an *InvalidError whose fields are those of a change
+	// set. plain are the changes before Config.Seal.
 	Check(ctx context.Context, cs *ChangeSet, plain []Change) error
-	// Add makes what was checked last a part of the state, as of that revision.
+	// Add makes the last checked change set a part of the state, as of that revision.
 	Add(plain []Change, at Revision)
 }
 
-// Viewer is who the outcome of a check is reported to. A check looks at no stored value that
-// its viewer may not read, and opens no stored secret that it may not reveal: the outcome
-// depends on nothing else. What was looked at is noted, so that it can be recorded as a read.
-// Without a viewer, a check is the process's own and looks at everything.
+// Viewer is the caller that the outcome of a check is reported to. A check reads no
+// stored value that its viewer may not read, and decrypts no stored secret that it may
+// not reveal: the outcome depends on nothing else. Reads are collected, so that they
+// can be recorded. A check without a viewer is the process's own and reads everything.
 type Viewer interface {
 	// Reads reports whether the viewer may read a key.
 	Reads(t Tenant, k Key) bool

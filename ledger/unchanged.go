@@ -1,12 +1,12 @@
 package ledger
 
-// effective returns the changes that change a key: a value that means what the key's
-// value means is left out, and so is the deletion of a key that is not set. The result
-// is changes itself if all of them are effective.
+// effective returns the changes that have an effect: a value with the same meaning as
+// the current one is left out, and so is the deletion of a key that is not set. The
+// result is changes itself if all of them are effective.
 //
 // A secret is always effective. It is sealed with a nonce, so no two sealed values are
-// equal, and nobody learns by setting it what a secret is. So is a change of a key that
-// its author may not read, because the outcome would tell what the key is.
+// equal, and setting a guess does not reveal whether it is right. So is a change of a
+// key that its author may not read, because the outcome would reveal the current value.
 //
 // value returns a key's current value, empty if the key is not set.
 func effective(changes []Change, value func(Key) (Value, error), reads func(Key) bool) ([]Change, error) {

@@ -19,10 +19,9 @@ const MaxDepth = 100
 // 9007199254740993 into 9007199254740992.
 type Value string
 
-// ParseValue checks JSON text and removes the white space between its tokens.
-// Names that occur twice in an object and invalid UTF-8 are refused, because
-// readers disagree on what they mean. No error holds a part of the text: it may be
-// a secret.
+// ParseValue checks JSON text and removes the white space between its tokens. Duplicate
+// names in an object and invalid UTF-8 are rejected, because readers disagree on their
+// meaning. No error contains a part of the text: it may be a secret.
 func ParseValue(s string) (Value, error) {
 	if len(s) > 2*MaxValue {
 		return "", fmt.Errorf("value has %d bytes, more than %d", len(s), MaxValue)
@@ -81,8 +80,8 @@ func StringValue(text string) (Value, error) {
 	return Value(quoted), nil
 }
 
-// TextValue returns what a text means as a setting: text that is JSON is taken as
-// JSON, any other text as a string.
+// TextValue returns the value of a text: valid JSON is used as JSON, any other text as
+// a string.
 func TextValue(text string) (Value, error) {
 	v, err := ParseValue(text)
 	if err == nil || errors.Is(err, errTooDeep) {

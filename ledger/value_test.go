@@ -86,7 +86,7 @@ func TestTextValue(t *testing.T) {
 	}
 }
 
-// What cannot be read may be a secret all the same.
+// A value that cannot be parsed may still be a secret.
 func TestNoErrorHoldsTheValue(t *testing.T) {
 	for _, text := range []string{
 		"hunter2", `{"hunter2":1,"hunter2":2}`, `{"a":"\hunter2"}`, "\"hunter2\xff\"", `["hunter2" hunter2]`, `"hunter2` + strings.Repeat("x", 2*ledger.MaxValue),

@@ -10,8 +10,8 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// What changes while a store is being filled goes before the rest of that, in the
-// tenant that is filled and in others. The status tells how much is left.
+// Changes while a store is being filled are written before the rest of the backfill, in
+// the tenant that is filled and in others. The status reports how much is left.
 func TestBackfill_NewChangesGoFirst(t *testing.T) {
 	w := newWorld(t, toStore)
 	const keys = 12_000 // more than are read ahead
@@ -62,7 +62,7 @@ func TestBackfill_NewChangesGoFirst(t *testing.T) {
 	until(t, func() bool { return w.status("store", "").Pending == 0 }, func() string { return w.status("store", "").String() })
 }
 
-// What was parked goes with its route, and with its sink.
+// Parked keys are removed with their route, and with their sink.
 func TestParkedKeys_GoWithTheirRoute(t *testing.T) {
 	w := newWorld(t, toStore)
 	w.store.refuse = func(wr projector.Write) error { return projector.Refuse("%s is bad", wr.Key) }

@@ -34,7 +34,7 @@ func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder
 	case errors.Is(err, nats.ErrNoResponders):
 		return nil, fmt.Errorf("%w: no process writes to sink %s now: run one with the role projector", ledger.ErrUnavailable, sink)
 	case err != nil:
-		return nil, fmt.Errorf("%w: ask who writes to sink %s: %w", ledger.ErrUnavailable, sink, err)
+		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
 	}
 	reply := &stelev1.SinkReply{}
 	if err := proto.Unmarshal(m.Data, reply); err != nil {
@@ -43,15 +43,15 @@ func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder
 	return reply, nil
 }
 
-// readTimeout bounds how long is waited for what is kept beside the journal.
+// readTimeout bounds reads of the auxiliary streams.
 const readTimeout = 5 * time.Second
 
-// Left is what the last process has left of a sink that none writes to now, for a
-// tenant or for all: how far it has come, and how many keys are parked.
+// Left is the state that the last owner of a sink without one has left, for a tenant or
+// for all: its progress, and the number of parked keys.
 func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	notes, err := c.Journal.OpenNotes(ctx, journal.Sinks)
+	notes, err := c.Journal.OpenBucket(ctx, journal.Sinks)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +95,8 @@ func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*st
 		return nil, err
 	}
 	resp := &stelev1.ListParkedResponse{}
-	if len(letters) > told {
-		letters, resp.More = letters[:told], true
+	if len(letters) > maxListed {
+		letters, resp.More = letters[:maxListed], true
 	}
 	for _, l := range letters {
 		resp.Parked = append(resp.Parked, l.proto())
@@ -105,7 +105,7 @@ func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*st
 }
 
 func (c *Control) letters(ctx context.Context, sink string, t ledger.Tenant) ([]letter, error) {
-	notes, err := c.Journal.OpenNotes(ctx, journal.Parked)
+	notes, err := c.Journal.OpenBucket(ctx, journal.Parked)
 	if err != nil {
 		return nil, err
 	}

@@ -14,15 +14,16 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// drifts are what was found in a store that the ledger does not say.
+// drifts are the differences that were found between a store and the ledger.
 type drifts struct {
 	mu    sync.Mutex // guards all below
 	items map[driftKey]*drifted
 	last  time.Time // when the last sweep of everything began
 	// uncompared is what the last sweep of each tenant could not compare.
 	uncompared []*stelev1.Uncompared
-	// expected is what the store should hold, as of the last sweep of each tenant, and
-	// adopted how many changes were adopted since the last sweep of everything.
+	// expected is the number of items that the store should have, as of the last sweep
+	// of each tenant, and adopted the number of changes adopted since the last complete
+	// sweep.
 	expected map[ledger.Tenant]expectation
 	adopted  int
 }
@@ -41,12 +42,12 @@ type drifted struct {
 }
 
 const (
-	// remembered is how long what was repaired or adopted is told.
+	// remembered is how long repaired or adopted drift is listed.
 	remembered = time.Hour
 	// repairKept is how long a finding is kept whose repair has no outcome yet.
 	repairKept = time.Minute
-	// told is the most that a list holds.
-	told = 1000
+	// maxListed is the maximal length of a list.
+	maxListed = 1000
 )
 
 // note remembers a finding, and says whether it is new.
@@ -115,7 +116,7 @@ func (d *drifts) outcome(ctx context.Context, f *stelev1.Drift) *stelev1.Drift {
 	}
 }
 
-// gone forgets a finding that is none any more.
+// gone removes a finding that no longer applies.
 func (d *drifts) gone(t ledger.Tenant, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,8 +125,8 @@ func (d *drifts) gone(t ledger.Tenant, name string) {
 	}
 }
 
-// swept takes in what a sweep has seen, and forgets what it has not found again. Of
-// what it could not compare nothing new is known.
+// swept records the findings of a sweep, and removes those that it has not found again.
+// Findings about items that it could not compare stay.
 func (d *drifts) swept(began time.Time, s *sweep) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -227,7 +228,7 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 		}
 	}
 	for _, u := range d.uncompared {
-		if (t == "" || u.Tenant == string(t)) && len(resp.Uncompared) < told {
+		if (t == "" || u.Tenant == string(t)) && len(resp.Uncompared) < maxListed {
 			resp.Uncompared = append(resp.Uncompared, u)
 		}
 	}
@@ -237,8 +238,8 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 	slices.SortFunc(resp.Drift, func(a, b *stelev1.Drift) int {
 		return cmp.Or(cmp.Compare(a.Tenant, b.Tenant), cmp.Compare(a.Key, b.Key), cmp.Compare(a.Name, b.Name))
 	})
-	if len(resp.Drift) > told {
-		resp.Drift, resp.More = resp.Drift[:told], true
+	if len(resp.Drift) > maxListed {
+		resp.Drift, resp.More = resp.Drift[:maxListed], true
 	}
 	return resp
 }

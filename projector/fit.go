@@ -12,17 +12,17 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Fit says which writes a sink would not take, from its settings alone: it asks nobody,
-// and works where the sink cannot be reached.
+// Fit reports which writes a sink would reject, from its settings alone: it makes no
+// call, and works while the sink is unreachable.
 type Fit struct {
 	// Secrets is that of Limits.
 	Secrets bool
 	// Refuses is a *RefusedError for a write that the sink will never take as it is. What
 	// only the sink itself knows, it does not say.
 	Refuses func(Write) error
-	// InTheWay, when set, is why a key cannot be there beside another one above or below
-	// it, as a is above a/b. The one that is there keeps the other out, and of two new
-	// ones the shorter comes in.
+	// InTheWay, if set, is why a key cannot exist next to another one above or below
+	// it, as a is above a/b. The existing one blocks the other, and of two new ones the
+	// shorter is accepted.
 	InTheWay func(key, other ledger.Key) error
 }
 
@@ -33,15 +33,15 @@ type Live func(prefix ledger.Prefix, yield func(ledger.Key) bool) error
 // FitKind makes the Fit of a kind's sinks. Of the settings, Name and JSON count.
 type FitKind func(Settings) (Fit, error)
 
-// Refusals finds what the sinks of a table would not take of a commit that is not made
-// yet, with its secrets in the clear, in the order of its changes. Settings that cannot
-// be read refuse everything.
+// Refusals finds the changes that the sinks of a table would reject of a commit that is
+// not made yet, with its secrets in plain text, in the order of its changes. Invalid
+// settings reject everything.
 func Refusals(kinds map[string]FitKind, table *routes.Table, c *ledger.Commit, live Live) ([]*stelev1.SinkRefusal, error) {
 	var out []*stelev1.SinkRefusal
 	fits := make(map[string]Fit)
 	for _, name := range slices.Sorted(maps.Keys(table.Sinks)) {
 		s := table.Sinks[name]
-		fit, err := Fit{}, fmt.Errorf("there is no kind %q", s.Kind)
+		fit, err := Fit{}, fmt.Errorf("unknown kind %q", s.Kind)
 		if kind := kinds[s.Kind]; kind != nil {
 			fit, err = kind(Settings{Name: name, Epoch: c.Epoch, JSON: s.Settings})
 		}
@@ -126,10 +126,10 @@ func writeOf(c *ledger.Commit, i int, route *routes.Route) Write {
 }
 
 func (f Fit) refuses(w Write) error {
-	var told []ledger.Value
+	var disclosed []ledger.Value
 	if w.Route.Secret && !w.Deleted() {
 		if f.Secrets && w.Route.Secure {
-			told = append(told, w.Value)
+			disclosed = append(disclosed, w.Value)
 		} else {
 			w.Value = secret.Mask
 		}
@@ -139,5 +139,5 @@ func (f Fit) refuses(w Write) error {
 	if !errors.As(err, &refused) {
 		return nil
 	}
-	return withhold(refused, told)
+	return withhold(refused, disclosed)
 }

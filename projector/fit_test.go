@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/projector/parameterstore"
 )
 
-// What the sinks of a table would not take of a commit, by key and sink.
+// The changes of a commit that the sinks of a table would reject, by key and sink.
 func TestRefusals(t *testing.T) {
 	kinds := map[string]projector.FitKind{"directory": directory.Fit, "parameterstore": parameterstore.Fit}
 	table, err := routes.Parse([]byte(`{
@@ -46,13 +46,13 @@ func TestRefusals(t *testing.T) {
 		{"one that it does not", `p/secret/a=""`, ""},
 		{"a name", "f/" + strings.Repeat("x", 256) + "=1", "f/" + strings.Repeat("x", 256) + " files: at most 255 bytes"},
 		{"settings that cannot be read", `bad/a=1`, "bad/a bad: cannot be opened: settings of sink bad"},
-		{"a kind that is not known", `odd/a=1`, "odd/a odd: no kind"},
+		{"a kind that is not known", `odd/a=1`, "odd/a odd: unknown kind"},
 		{"a key that is a folder", `f/b=1`, "f/b files: f/b is a folder of other keys"},
-		{"a key below a key", `f/a/b/c=1`, "f/a/b/c files: f/a is a key, too"},
+		{"a key below a key", `f/a/b/c=1`, "f/a/b/c files: f/a is also a key"},
 		{"a key that is there", `f/a=1`, ""},
 		{"a folder that goes", `f/b=1 f/b/c`, ""},
 		{"a key that goes", `f/a/b=1 f/a`, ""},
-		{"two new ones", `f/n/m=1 f/n=1`, "f/n/m files: f/n is a key, too"},
+		{"two new ones", `f/n/m=1 f/n=1`, "f/n/m files: f/n is also a key"},
 		{"a new one that does not come in", `f/e=1 f/e/g=1`, "f/e files: f/e is a folder"},
 		{"those of no sink", `f/none=1`, ""},
 		{"beside it", `f/a-b=1 f/ab=1`, ""},

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics are what the projector of a process tells of its sinks, as a
-// prometheus.Collector. No label carries a tenant.
+// Metrics reports the sinks of a process's projector, as a prometheus.Collector. No
+// label contains a tenant.
 type Metrics struct {
 	projector atomic.Pointer[Projector]
 	delay     *prometheus.HistogramVec

@@ -15,11 +15,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// OrderSubjects are where whoever writes to a sink is asked, and BeatSubjects where it
-// says that it lives. A sink's own ends in its name.
+// OrderSubjects are the subjects for requests to the owner of a sink, and HeartbeatSubjects
+// the subjects of its heartbeats. Each sink's own subject ends in its name.
 const (
-	OrderSubjects = "stele.orders.v1.*"
-	BeatSubjects  = "stele.beats.v1.*"
+	OrderSubjects     = "stele.orders.v1.*"
+	HeartbeatSubjects = "stele.heartbeats.v1.*"
 )
 
 func orderSubject(sink string) string { return strings.TrimSuffix(OrderSubjects, "*") + sink }
@@ -43,8 +43,8 @@ func (r *runner) call(ctx context.Context, do func()) error {
 	}
 }
 
-// serveOrders answers what other processes, and this one, ask of whoever writes to
-// the sink. The function that it returns ends that, and waits.
+// serveOrders answers the requests of other processes, and of this one, to the owner of
+// the sink. The returned function ends that, and waits.
 func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	sub, err := r.p.cfg.Conn.Subscribe(orderSubject(r.name), func(m *nats.Msg) {
@@ -67,7 +67,7 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	reply := &stelev1.SinkReply{}
 	err := proto.Unmarshal(m.Data, &order)
 	if err == nil {
-		err = r.obey(ctx, &order, reply)
+		err = r.handle(ctx, &order, reply)
 	}
 	if err != nil {
 		var invalid *ledger.InvalidError
@@ -83,7 +83,7 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-func (r *runner) obey(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) error {
+func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) error {
 	t := ledger.Tenant(order.Tenant)
 	var failed error
 	var do func()
@@ -164,8 +164,8 @@ func (r *runner) status(t ledger.Tenant) *stelev1.SinkStatus {
 	return st
 }
 
-// statusNotOpen is what the last process that had the sink open has left, and why
-// this one does not.
+// statusNotOpen is the state that the last owner has left, and the reason why this one
+// cannot open the sink.
 func (r *runner) statusNotOpen(ctx context.Context, t ledger.Tenant) (*stelev1.SinkStatus, error) {
 	c := &Control{Conn: r.p.cfg.Conn, Journal: r.p.cfg.Journal, Replica: r.p.cfg.Replica}
 	st, err := c.Left(ctx, r.name, t)
@@ -187,7 +187,7 @@ func (r *runner) failingToOpen(st *stelev1.SinkStatus) {
 	}
 }
 
-// tally tells what went well and what did not.
+// tally counts successes and failures.
 func (r *runner) tally(st *stelev1.SinkStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -197,8 +197,8 @@ func (r *runner) tally(st *stelev1.SinkStatus) {
 	}
 }
 
-// statuses are those of the sinks that the routes name: nil where another process
-// writes to one, empty where this one has it and cannot open it.
+// statuses are those of the sinks that the routes name: nil if another process writes
+// to one, empty if this one owns it and cannot open it.
 func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -218,8 +218,8 @@ func (p *Projector) statuses() map[string]*stelev1.SinkStatus {
 	return out
 }
 
-// replay has the sink written again from a revision on. What was read of it so far
-// is forgotten; calls that run go on, and what they write is written again.
+// replay has the sink written again from a revision on. The reads so far are forgotten;
+// running calls continue, and their writes are repeated.
 func (r *runner) replay(ctx context.Context, t ledger.Tenant, from ledger.Revision) (*stelev1.ReplayResponse, error) {
 	if !r.open.Load() {
 		return nil, errNotOpen
@@ -256,8 +256,8 @@ func (r *runner) retry(t ledger.Tenant, key ledger.Key) (*stelev1.RetryResponse,
 	return resp, nil
 }
 
-// skip gives parked keys up. A store keeps the letter until the key changes, so
-// that nobody takes its item for drift.
+// skip gives parked keys up. A store keeps the dead letter until the key changes, so
+// that its item does not count as drift.
 func (r *runner) skip(ctx context.Context, t ledger.Tenant, key ledger.Key) (*stelev1.SkipResponse, error) {
 	resp := &stelev1.SkipResponse{}
 	if !r.open.Load() {

@@ -18,7 +18,7 @@ func TestASinkThatIsNotOpen(t *testing.T) {
 	for tenant, lag := range map[ledger.Tenant]uint64{"acme": 1, "": 2, "nobody": 0} {
 		until(t, func() bool { return w.status("gone", tenant).LastError != "" }, func() string { return "why it is not open" })
 		st := w.status("gone", tenant)
-		if st.LagRevisions != lag || st.Owner == "" || st.Kind != "gone" || !strings.Contains(st.LastError, `there is no kind "gone"`) {
+		if st.LagRevisions != lag || st.Owner == "" || st.Kind != "gone" || !strings.Contains(st.LastError, `unknown kind "gone"`) {
 			t.Errorf("of %q it tells %v", tenant, st)
 		}
 	}

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// letter is a dead letter: a key, or for a sink that gets every change a change of
-// it, that the sink would not take. It is kept beside the journal as JSON, where
-// other programs can read it, too; the value is in the ledger.
+// letter is a dead letter: a key, or for a sink that gets every change a change of it,
+// that the sink rejects. It is stored as JSON, so that other programs can read it; the
+// value is in the ledger.
 type letter struct {
 	Sink     string          `json:"sink"`
 	Tenant   ledger.Tenant   `json:"tenant"`
@@ -30,7 +30,7 @@ type letter struct {
 	Other    ledger.Key `json:"other,omitzero"`
 	Since    time.Time  `json:"since"`
 	Attempts int        `json:"attempts"`
-	// Skipped is set when somebody has given the key up until it changes again.
+	// Skipped is set if the key was given up until it changes again.
 	Skipped bool `json:"skipped,omitzero"`
 }
 
@@ -48,7 +48,7 @@ type slot struct {
 	revision ledger.Revision // 0 in a store
 }
 
-// name of the slot's letter. A key may hold what a subject may not.
+// name of the slot's letter. A key may contain characters that a subject may not.
 func (s slot) name(sink string) string {
 	name := sink + "." + string(s.tenant) + "." + base64.RawURLEncoding.EncodeToString([]byte(s.key))
 	if s.revision > 0 {
@@ -59,9 +59,9 @@ func (s slot) name(sink string) string {
 
 // parked are a sink's dead letters. They belong to the goroutine that runs the sink.
 type parked struct {
-	notes *journal.Notes
+	notes *journal.Bucket
 	sink  string
-	every bool // a letter a change, not a key
+	every bool // one letter per change, not per key
 
 	letters map[slot]parkedLetter
 }
@@ -80,8 +80,8 @@ func (p *parked) slot(t ledger.Tenant, key ledger.Key, rev ledger.Revision) slot
 }
 
 // readLetters hands over the dead letters of a sink.
-func readLetters(ctx context.Context, notes *journal.Notes, sink string, yield func(letter, ledger.Sequence)) error {
-	return notes.All(ctx, sink, func(n journal.Note) error {
+func readLetters(ctx context.Context, notes *journal.Bucket, sink string, yield func(letter, ledger.Sequence)) error {
+	return notes.All(ctx, sink, func(n journal.Entry) error {
 		var l letter
 		if err := json.Unmarshal(n.Body, &l); err != nil {
 			return fmt.Errorf("decode the dead letter %s: %w", n.Name, err)
@@ -111,8 +111,8 @@ func (p *parked) keep(ctx context.Context, wants func(ledger.Key) bool) error {
 	return nil
 }
 
-// triedAgain notes one more refusal of what is parked already, for the same reason.
-// The count of attempts is kept in memory only: it is not worth a durable write.
+// triedAgain records one more rejection of a parked key, for the same reason. The count
+// of attempts is kept in memory only: it is not worth a durable write.
 func (p *parked) triedAgain(l letter, now time.Time) bool {
 	s := p.slot(l.Tenant, l.Key, l.Revision)
 	is, ok := p.letters[s]
@@ -170,8 +170,7 @@ func (p *parked) remove(ctx context.Context, s slot) error {
 	return nil
 }
 
-// of returns the tenant's letters, or all for "", those of a key where one is
-// named, in order.
+// of returns the tenant's letters, or all for "", or the letters of one key, in order.
 func (p *parked) of(t ledger.Tenant, key ledger.Key) []letter {
 	var out []letter
 	for _, l := range p.letters {
@@ -183,7 +182,7 @@ func (p *parked) of(t ledger.Tenant, key ledger.Key) []letter {
 	return out
 }
 
-// waiting counts those that nobody has given up.
+// waiting counts the letters that were not given up.
 func waiting(letters []letter) (n uint32) {
 	for _, l := range letters {
 		if !l.Skipped {

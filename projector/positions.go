@@ -13,12 +13,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// positions is how far a sink has come with each tenant, kept beside the journal
-// in a few notes, each with the positions of some tenants, so that a change writes a
-// part of them. A note is written on the condition that no other process has written
-// it, so a process whose claim was taken cannot.
+// positions is the progress of a sink with each tenant, stored in a few entries of a
+// bucket, each with the positions of some tenants, so that a change writes a part of
+// them. An entry is written on the condition that no other process has written it, so a
+// process whose lease was taken over cannot.
 type positions struct {
-	notes   *journal.Notes
+	notes   *journal.Bucket
 	sink    string
 	owner   string
 	routing string
@@ -59,8 +59,8 @@ func positionName(sink string, part int) string {
 	return "position." + sink + "." + strconv.Itoa(part)
 }
 
-// readPositions reads what is kept of a sink.
-func readPositions(ctx context.Context, notes *journal.Notes, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+// readPositions reads the stored positions of a sink.
+func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, positionName(sink, part))
 	if err != nil {
 		return nil, 0, err
@@ -111,7 +111,7 @@ func (p *positions) reset() {
 	}
 }
 
-// save makes what has changed durable.
+// save makes changed positions durable.
 func (p *positions) save(ctx context.Context) error {
 	for i := range p.parts {
 		s := &p.parts[i]

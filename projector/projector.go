@@ -2,20 +2,18 @@
 // newest value of every key that is routed to them, and buses get every change.
 //
 // A projector reads commits from its process's replica. For each sink it keeps a
-// position a tenant: the revision up to which everything is in the sink, or parked.
-// Positions are kept beside the journal, so that any process can go on where
-// another one was killed. What was written after the position that was kept last is
-// written again: a store takes it as it is, because every item carries its
-// revision, and a bus gets it at least once.
+// position per tenant: the revision up to which every change is in the sink, or parked.
+// Positions are stored in an auxiliary stream, so that any process can continue after a
+// crash. Writes after the last stored position are repeated: for a store they have no
+// effect, because every item carries its revision, and a bus gets them at least once.
 //
-// Several processes may run the same sinks. Each sink has a claim, a record beside
-// the journal that names the one process that writes to it; the others take it over
-// within seconds of that one falling silent.
+// Several processes may run the same sinks. Each sink has a lease, a record that names
+// the one process that writes to it; the others take it over within seconds of that one
+// falling silent.
 //
-// A key that a sink will not take is parked with the reason: no other key waits
-// for it. A store is swept again and again for items that somebody has changed
-// there, and the key's route says whether that is only reported, repaired, or
-// adopted as a commit.
+// A key that a sink rejects is parked with the reason: no other key waits for it. A
+// store is swept repeatedly for items that were changed there, and the key's route
+// determines whether that is only reported, repaired, or adopted as a commit.
 package projector
 
 import (
@@ -37,17 +35,17 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 )
 
-// Config is what a projector is made of.
+// Config has the parts of a projector.
 type Config struct {
 	// Replica holds all tenants.
 	Replica *replica.Replica
 	Journal *journal.Journal
 	// Conn is how processes hear each other.
 	Conn *nats.Conn
-	// Ledger takes the commits that adopt what was changed by hand.
+	// Ledger accepts the commits that adopt manual changes.
 	Ledger *ledger.Ledger
 	Routes *routes.Source
-	// Secrets opens what a sink is to keep as a secret; without it such keys are
+	// Secrets decrypts values for sinks that keep secrets; without it such keys are
 	// parked.
 	Secrets Secrets
 	// Kinds of sinks by name.
@@ -69,10 +67,10 @@ type Config struct {
 // Projector runs until Close.
 type Projector struct {
 	cfg     Config
-	notes   *journal.Notes // claims and positions
-	parked  *journal.Notes
+	notes   *journal.Bucket // leases and positions
+	parked  *journal.Bucket
 	metrics *Metrics
-	// owner names this run of this process in claims; host is for people.
+	// owner names this run of this process in leases; host is for operators.
 	owner, host string
 
 	cancel context.CancelFunc
@@ -90,7 +88,7 @@ type running struct {
 // lookAgain is how often the routes are looked at.
 const lookAgain = 250 * time.Millisecond
 
-// Start begins to write to the sinks. ctx is that of the start.
+// Start begins to write to the sinks. ctx applies to the start only.
 func Start(ctx context.Context, cfg Config) (*Projector, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -104,10 +102,10 @@ func Start(ctx context.Context, cfg Config) (*Projector, error) {
 		name = "a process"
 	}
 	p.host = fmt.Sprintf("%s/%d", name, os.Getpid())
-	if p.notes, err = cfg.Journal.OpenNotes(ctx, journal.Sinks); err != nil {
+	if p.notes, err = cfg.Journal.OpenBucket(ctx, journal.Sinks); err != nil {
 		return nil, err
 	}
-	if p.parked, err = cfg.Journal.OpenNotes(ctx, journal.Parked); err != nil {
+	if p.parked, err = cfg.Journal.OpenBucket(ctx, journal.Parked); err != nil {
 		return nil, err
 	}
 	p.metrics.of(p)
@@ -117,7 +115,7 @@ func Start(ctx context.Context, cfg Config) (*Projector, error) {
 	return p, nil
 }
 
-// Close keeps the positions, gives the claims up, and returns when nothing runs any
+// Close keeps the positions, releases the leases, and returns when nothing runs any
 // more.
 func (p *Projector) Close() {
 	p.cancel()
@@ -132,11 +130,11 @@ func (p *Projector) run(ctx context.Context) {
 	defer tick.Stop()
 	var last *routes.Table
 	for {
-		// Without the replica there are no routes, and nothing to write either.
+		// Without the replica there are no routes, and nothing to write.
 		if t, rev, err := p.cfg.Routes.Table(); err == nil && t != last && p.cfg.Replica.Ready() {
 			p.route(ctx, t)
 			last = t
-			if rev > 0 { // those of a file may differ from other processes'
+			if rev > 0 { // the routes of a file may differ between processes
 				p.forget(ctx, t)
 			}
 		}
@@ -148,8 +146,8 @@ func (p *Projector) run(ctx context.Context) {
 	}
 }
 
-// route makes the runners those of the table. One whose sink or keys have changed
-// is stopped, and another begins.
+// route makes the runners match the table. A runner whose sink or keys have changed is
+// stopped, and another begins.
 func (p *Projector) route(ctx context.Context, t *routes.Table) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -191,7 +189,7 @@ func (p *Projector) forget(ctx context.Context, t *routes.Table) {
 	}
 }
 
-// routing is short for what the table says of a sink.
+// routing is a digest of a sink's part of the table.
 func routing(t *routes.Table, sink string) string {
 	sum := sha256.Sum256([]byte(t.Routing(sink)))
 	return hex.EncodeToString(sum[:8])

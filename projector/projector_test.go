@@ -17,8 +17,8 @@ import (
 
 const toStore = `{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"]}]}`
 
-// A store holds what the replica holds of its routes, whatever was committed before
-// the projector began, and after a restart it goes on where it was.
+// A store equals the replica for its routes, whatever was committed before the
+// projector began, and after a restart it continues where it was.
 func TestAStoreFollows(t *testing.T) {
 	for _, whole := range []bool{false, true} {
 		t.Run(fmt.Sprintf("whole=%v", whole), func(t *testing.T) {
@@ -100,8 +100,8 @@ func TestParkedKeys(t *testing.T) {
 	until(t, func() bool { return len(w.parked("store", "")) == 0 }, func() string { return "a key that was written stays parked" })
 }
 
-// A bus gets every change, those of a key in order, although a third of them fail
-// at first, and one that always does is parked.
+// A bus gets every change, per key in order, although a third of them fail at first,
+// and one that always does is parked.
 func TestABusGetsEveryChange(t *testing.T) {
 	w := newWorld(t, `{"sinks":{"bus":{}},"routes":[{"prefix":"a/","sinks":["bus"]}]}`)
 	w.bus.fail = func(wr projector.Write) error {
@@ -169,14 +169,14 @@ func TestAnotherProcessTakesOver(t *testing.T) {
 	second := w.start(w.node, false)
 	w.commit("acme", map[ledger.Key]string{"a/2": "2"})
 	w.equal("a/", "acme")
-	first.Conn.Close() // as in a partition: the process goes on
+	first.Conn.Close() // as in a partition: the process keeps running
 	w.commit("acme", map[ledger.Key]string{"a/3": "3"})
 	w.equal("a/", "acme")
 	second.Close()
 }
 
-// Rerouted keys come to the store that they are routed to now. In the one that they
-// were in they are kept until somebody says that they may go, and are no drift.
+// Rerouted keys go to the store that they are routed to now. In the previous one they
+// are kept until they are pruned, and are not drift.
 func TestRoutesThatChange(t *testing.T) {
 	w := newWorld(t, toStore)
 	w.start(w.node, true)

@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// queue is what a sink does not have yet: a line a tenant, and in each line its
+// queue is the outstanding work of a sink: one line per tenant, and in each line its
 // keys. It belongs to the goroutine that runs the sink.
 type queue struct {
 	// every says that each change counts, not only a key's newest value.
@@ -21,15 +21,16 @@ type queue struct {
 	turn  int
 }
 
-// Lanes of a line, in the order in which they are written. New changes go before
-// the backfill: what the sink was behind when it was opened, replayed or rerouted.
+// Lanes of a line, in the order in which they are written. New changes go before the
+// backfill: everything that the sink was missing when it was opened, replayed or
+// rerouted.
 const (
 	fresh = iota
 	backfill
 	lanes
 )
 
-// line is what a sink does not have yet of one tenant.
+// line is the outstanding work of one tenant.
 type line struct {
 	tenant ledger.Tenant
 	// head is the newest revision that is known; behind is when it first was ahead
@@ -37,7 +38,7 @@ type line struct {
 	head   ledger.Revision
 	behind time.Time
 	// read is the revision up to which everything was put into entries. A walk that
-	// found more keys than have room goes on at the key next.
+	// found more keys than have room continues at the key next.
 	read ledger.Revision
 	// begun is the position that the line began at, until it was compared with the ledger.
 	begun place
@@ -73,8 +74,8 @@ type entry struct {
 	busy  bool
 	gone  bool
 	retry bool // parked: the position does not wait for it
-	// replace is what was found in the key's place, next what was found while the key
-	// was being written.
+	// replace is the item that was found in the key's place, next the one that was
+	// found while the key was being written.
 	replace, next *Item
 	// What went wrong so far.
 	tries  int
@@ -88,7 +89,7 @@ type change struct {
 	position int
 }
 
-// ahead is about how many keys are read ahead of what is written, of all tenants
+// ahead is about how many keys are read before they are written, of all tenants
 // together, and fewest how many of one at least.
 const (
 	ahead  = 8192
@@ -134,7 +135,7 @@ func (q *queue) add(l *line, key ledger.Key, c change, now time.Time) {
 	if q.every {
 		e.changes = append(e.changes, c)
 	}
-	if e.retry { // what was parked waits for nobody, what is new is waited for
+	if e.retry { // parked keys block nothing, new ones do
 		e.retry, e.since = false, c.revision
 	}
 }
@@ -162,8 +163,8 @@ func (q *queue) again(l *line, key ledger.Key, c change, replace *Item) bool {
 	return true
 }
 
-// position is the revision up to which the sink has everything of the line, but
-// for what is parked.
+// position is the revision up to which the sink has everything of the line, except
+// parked keys.
 func (l *line) position() ledger.Revision {
 	at := l.read
 	for _, e := range l.entries {
@@ -198,11 +199,10 @@ func (l *line) pending() uint64 {
 	return n
 }
 
-// take marks up to most entries as busy whose time has come: new changes of all
-// lines, and then the backfill. Turn by turn it takes one of each line, so that a
-// tenant with many does not keep the others waiting. Of a queue that is whole it
-// takes all of one line. When there are none it returns when the next one's time
-// comes, zero for never.
+// take marks up to most due entries as busy: new changes of all lines, and then the
+// backfill. It takes one of each line in turn, so that a tenant with many does not keep
+// the others waiting. From a queue that is whole it takes all of one line. If there are
+// none it returns when the next one is due, zero for never.
 func (q *queue) take(now time.Time, most int) (taken []*entry, next time.Time) {
 	for lane := range lanes {
 		for idle := 0; idle < len(q.turns); {
@@ -262,8 +262,8 @@ func (l *line) ready(now time.Time, whole bool, of int) (ready []*entry, next ti
 	return ready, next
 }
 
-// done takes what was written out of the queue: the key's value at a revision, or
-// its oldest change.
+// done removes a written entry from the queue: the key's value at a revision, or its
+// oldest change.
 func (q *queue) done(e *entry, written ledger.Revision) {
 	e.busy, e.tries, e.err, e.failed, e.not, e.retry = false, 0, nil, time.Time{}, time.Time{}, false
 	e.replace, e.next = e.next, nil
@@ -326,8 +326,8 @@ func (l *line) rewind(from ledger.Revision) {
 
 const (
 	firstPause = 5 * time.Millisecond
-	// longPause is the longest pause of a sink that does not answer, longestPause
-	// that of a key whose writes fail.
+	// longPause is the longest backoff of a sink that does not answer, longestPause the
+	// longest backoff of a key whose writes fail.
 	longPause    = 5 * time.Second
 	longestPause = 30 * time.Second
 )

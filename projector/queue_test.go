@@ -58,7 +58,8 @@ func TestALineIsTakenWhole(t *testing.T) {
 	}
 }
 
-// What is found in a key's place while the key is written is replaced after that.
+// An item that is found in a key's place while the key is written is replaced after
+// that.
 func TestWhatIsFoundMeanwhileIsReplaced(t *testing.T) {
 	q, now := newQueue(false, false), time.Now()
 	l := q.line("acme")
@@ -125,9 +126,9 @@ func TestNewChangesGoBeforeTheBackfill(t *testing.T) {
 	}
 }
 
-// Whatever is added, taken, written and not written: nothing is lost, a key is never
-// in two hands, the changes of a key stay in order where every one counts, and the
-// position is never past what was not written.
+// Whatever is added, taken, written and not written: nothing is lost, a key is never in
+// two calls, the changes of a key stay in order if every one counts, and the position
+// never passes an unwritten change.
 func TestQueueLosesNothing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		every := rapid.Bool().Draw(rt, "every")

@@ -13,8 +13,8 @@ import (
 // a store have changed; with more of them, asking every key costs less.
 const fewCommits = 64
 
-// read puts what has changed in the line since it was last read into its entries,
-// as far as there is room.
+// read puts the changes of the line since its last read into its entries, as far as
+// there is room.
 func (r *runner) read(l *line, now time.Time) error {
 	v, err := r.p.cfg.Replica.View(l.tenant, replica.At{})
 	if err != nil {
@@ -109,8 +109,8 @@ func (r *runner) readKeys(l *line, v *replica.View, table *routes.Table, now tim
 	return err
 }
 
-// write is what a store shall have for a key, as the view says. ok is false when
-// the key was never set or is not the sink's.
+// write is the write for a key in a store, from the view. ok is false if the key was
+// never set or does not belong to the sink.
 func (r *runner) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Write, ok bool, err error) {
 	is, err := v.Version(key, v.State().Revision)
 	if err != nil {
@@ -119,7 +119,7 @@ func (r *runner) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Writ
 	return r.writeOf(v, t, key, is)
 }
 
-// writeOf is write where it is known what is in force for the key.
+// writeOf is write if the value in force for the key is known.
 func (r *runner) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is ledger.Version) (w Write, ok bool, err error) {
 	w = Write{Tenant: t, Key: key, Route: r.table.Load().Route(key)}
 	if is.Revision == 0 || !w.Route.Wants(r.name) {
@@ -131,7 +131,7 @@ func (r *runner) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is le
 	return w, err == nil, err
 }
 
-// event is what a sink that gets every change is told of one.
+// event is the change for a sink that gets every change.
 func (r *runner) event(c *ledger.Commit, at change) (w Write, ok bool) {
 	ch := c.Changes[at.position]
 	route := r.table.Load().Route(ch.Key)
@@ -141,8 +141,8 @@ func (r *runner) event(c *ledger.Commit, at change) (w Write, ok bool) {
 	}, route.Wants(r.name)
 }
 
-// build turns entries into what is written. Those of keys that are the sink's no
-// longer are done. After an error none of them is busy.
+// build turns entries into writes. Entries of keys that no longer belong to the sink
+// are done. After an error none of them is busy.
 func (r *runner) build(taken []*entry) (open []*entry, writes []Write, err error) {
 	var from source
 	defer from.close()

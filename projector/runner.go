@@ -15,7 +15,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// runner writes to one sink for as long as this process holds its claim.
+// runner writes to one sink for as long as this process holds its lease.
 type runner struct {
 	p       *Projector
 	name    string
@@ -29,7 +29,7 @@ type runner struct {
 	// calls are done by the goroutine that runs the sink, between two steps.
 	calls     chan func()
 	answering sync.WaitGroup
-	// held is set while the process has the claim, open while the sink is open, too.
+	// held is set while the process has the lease, open while the sink is also open.
 	held, open atomic.Bool
 	drift      drifts
 	// stop is why nothing is written to the sink; nil while it runs.
@@ -37,7 +37,7 @@ type runner struct {
 
 	// Of the goroutine that runs the sink.
 	sink      Sink
-	store     Store // nil when the sink is none
+	store     Store // nil if the sink is not a store
 	limits    Limits
 	queue     *queue
 	positions *positions
@@ -52,7 +52,7 @@ type runner struct {
 	results   chan outcome
 	speed     speed
 
-	// What the status tells; guarded by mu.
+	// For the status; guarded by mu.
 	mu         sync.Mutex
 	writes     uint64
 	failures   uint64
@@ -83,9 +83,9 @@ const (
 	retriedAtOnce = 100
 )
 
-// run takes the claim of the sink, again and again, until ctx ends.
+// run takes the lease of the sink, again and again, until ctx ends.
 func (r *runner) run(ctx context.Context) {
-	c := &claim{p: r.p, sink: r.name}
+	c := &lease{p: r.p, sink: r.name}
 	for ctx.Err() == nil {
 		if err := c.hold(ctx, r.work); err != nil && ctx.Err() == nil {
 			r.fail(err)
@@ -94,8 +94,8 @@ func (r *runner) run(ctx context.Context) {
 	}
 }
 
-// work opens the sink and writes to it. It ends when ctx does, or when what is
-// kept beside the journal cannot be read or written.
+// work opens the sink and writes to it. It ends with ctx, or when an auxiliary stream
+// cannot be read or written.
 func (r *runner) work(ctx context.Context) (err error) {
 	served, err := r.serveOrders(ctx)
 	if err != nil {
@@ -150,7 +150,7 @@ func (r *runner) work(ctx context.Context) (err error) {
 func (r *runner) openSink(ctx context.Context) (Sink, error) {
 	kind, ok := r.p.cfg.Kinds[r.spec.Kind]
 	if !ok {
-		return nil, fmt.Errorf("there is no kind %q", r.spec.Kind)
+		return nil, fmt.Errorf("unknown kind %q", r.spec.Kind)
 	}
 	to := r.p.cfg.Destinations
 	return kind(ctx, Settings{
@@ -211,7 +211,7 @@ func (r *runner) loop(ctx context.Context) (err error) {
 	}
 }
 
-// pump hands over what a feed has, so that nothing piles up in it.
+// pump drains a feed, so that it does not accumulate changes.
 func pump(ctx context.Context, feed *replica.Feed, to chan<- []*ledger.Commit) {
 	for {
 		commits := feed.Next(ctx)
@@ -248,9 +248,9 @@ func (r *runner) moved(t ledger.Tenant, head ledger.Revision) *line {
 	return l
 }
 
-// arrived notes a new commit. A store gets its keys before the rest of what the line
-// has not read yet; reading that comes to them once more, which changes nothing. A
-// bus gets the changes of a key in their order.
+// arrived records a new commit. A store gets its keys before the rest of the line's
+// unread keys; reading those repeats them, which has no effect. A bus gets the changes
+// of a key in order.
 func (r *runner) arrived(c *ledger.Commit) {
 	l := r.moved(c.Tenant, c.Revision)
 	if l == nil || r.store == nil || l.walk == 0 && l.read+1 >= c.Revision || len(l.lanes[fresh].order) > ahead {
@@ -264,8 +264,8 @@ func (r *runner) arrived(c *ledger.Commit) {
 	}
 }
 
-// step reads what has changed and begins to write it, as far as there is room. It
-// returns when there is more to do without anything happening.
+// step reads changes and begins to write them, as far as there is room. It returns when
+// there is more to do without an event.
 func (r *runner) step(ctx context.Context, running *sync.WaitGroup) time.Time {
 	now := time.Now()
 	if now.Before(r.resume) {
@@ -412,7 +412,7 @@ func (r *runner) failing(t ledger.Tenant) (since time.Time, why error) {
 	return since, why
 }
 
-// repaired notes what became of a write that replaces what has drifted.
+// repaired records the outcome of a write that replaces drift.
 func (r *runner) repaired(w Write, failure error) {
 	if w.Replace != nil {
 		r.drift.acted(w.Tenant, w.Replace.Name, stelev1.Drift_ACTION_REPAIRED, failure)

@@ -14,10 +14,10 @@ type Secrets interface {
 	Reveal(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error)
 }
 
-// disclose puts in the place of a secret what the sink gets of it: the secret itself
-// where the sink and the route keep it one, and else secret.Mask. One whose key was
-// destroyed is deleted: nothing is left to write. The error is a *RefusedError for one
-// that this ledger cannot open.
+// disclose replaces a secret by the value for the sink: the secret itself if the sink
+// and the route keep secrets, otherwise secret.Mask. A secret whose key was destroyed
+// is deleted: nothing is left to write. The error is a *RefusedError for one that this
+// ledger cannot decrypt.
 func (r *runner) disclose(ctx context.Context, w *Write) error {
 	sealed := secret.Sealed(w.Value)
 	switch {
@@ -45,11 +45,11 @@ func (r *runner) disclose(ctx context.Context, w *Write) error {
 	return err
 }
 
-// deliver writes to the sink, but for what cannot be disclosed.
+// deliver writes to the sink, except values that cannot be disclosed.
 func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
-	var told []ledger.Value // secrets that the sink is told
+	var disclosed []ledger.Value // secrets that the sink gets
 	for i, w := range writes {
 		was := w.Value
 		if errs[i] = r.disclose(ctx, &w); errs[i] != nil {
@@ -57,7 +57,7 @@ func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 		}
 		open, at = append(open, w), append(at, i)
 		if secret.Sealed(was) && w.Value != secret.Mask {
-			told = append(told, w.Value)
+			disclosed = append(disclosed, w.Value)
 		}
 	}
 	if len(open) == 0 {
@@ -65,16 +65,16 @@ func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	}
 	written, err := r.sink.Write(ctx, open)
 	if err != nil || len(written) != len(open) {
-		return written, withhold(err, told)
+		return written, withhold(err, disclosed)
 	}
 	for i, err := range written {
-		errs[at[i]] = withhold(err, told)
+		errs[at[i]] = withhold(err, disclosed)
 	}
 	return errs, nil
 }
 
-// withhold replaces an error that repeats a secret: errors are logged, told and
-// kept, and services like to quote what they do not like.
+// withhold replaces an error that repeats a secret: errors are logged, shown and
+// stored, and services like to quote invalid input.
 func withhold(err error, secrets []ledger.Value) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -84,7 +84,7 @@ func withhold(err error, secrets []ledger.Value) error {
 		if text == "" || !strings.Contains(err.Error(), text) {
 			continue
 		}
-		const why = "the sink says why, and repeats the secret: that is not told here"
+		const why = "the sink's error message repeats the secret, so it is not shown here"
 		var refused *RefusedError
 		if errors.As(err, &refused) {
 			return &RefusedError{Reason: why, Other: refused.Other}

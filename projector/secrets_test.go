@@ -32,7 +32,7 @@ func (w *world) withSecrets() *secret.Keyring {
 		w.t.Fatal(err)
 	}
 	ring := secret.New(secret.Config{KEK: kek, Replica: w.node.Replica, Routes: w.routes, Keys: func() (secret.Keys, error) {
-		return w.node.Journal.OpenNotes(context.Background(), journal.Keys)
+		return w.node.Journal.OpenBucket(context.Background(), journal.Keys)
 	}})
 	w.node.Ledger.Close()
 	w.node.Ledger = ledger.New(ledger.Config{Journal: w.node.Journal, Replica: w.node.Replica, Seal: ring.Seal, SealedFrom: ring.SealedFrom})
@@ -135,7 +135,7 @@ func TestSecretsThatAreNotTaken(t *testing.T) {
 	}
 }
 
-// broken is a keyring beside values that somebody has altered.
+// broken is a keyring with altered values.
 type broken struct{ projector.Secrets }
 
 func (b broken) Reveal(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error) {

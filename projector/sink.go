@@ -12,18 +12,17 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 )
 
-// Sink is what a projector writes to. One process at a time writes to a sink,
-// with several calls at once, but never with the same key in two of them.
+// Sink is the target of a projector. One process at a time writes to a sink, with
+// several calls at once, but never with the same key in two of them.
 //
-// A Sink that can be read back is a Store. A store gets the newest value of each
-// key; any other sink gets every change, in the order of the key's revisions.
+// A Sink that can be read back is a Store. A store gets the newest value of each key;
+// any other sink gets every change, in the order of the key's revisions.
 type Sink interface {
 	Limits() Limits
-	// Write brings the writes into effect; each has another key. It returns an
-	// error for each, nil where it is in effect, or where the sink holds something
-	// newer. A *RefusedError will never get better by trying again. An error of its
-	// own says that the sink does not answer or wants less: nothing is known of
-	// any write, and all of them are tried again later.
+	// Write applies the writes; each has another key. It returns an error for each, nil
+	// if the write is in effect or the sink holds something newer. A *RefusedError is
+	// permanent. An error of the call itself means that the sink does not answer or
+	// throttles: the outcome of all writes is unknown, and they are retried later.
 	//
 	// ctx ends before another process may take the sink over: no request may be sent
 	// after that.
@@ -42,8 +41,8 @@ type Store interface {
 	// the item says whose it would be. The error is a *RefusedError for a name that
 	// is not this sink's.
 	Read(ctx context.Context, name string) (item Item, ok bool, err error)
-	// Name is what the sink calls a key's item. The error is a *RefusedError for a
-	// key that it cannot hold.
+	// Name is the sink's name of a key's item. The error is a *RefusedError for a key
+	// that it cannot hold.
 	Name(t ledger.Tenant, key ledger.Key) (string, error)
 	// Same says whether an item is what Write makes of w.
 	Same(item Item, w Write) bool
@@ -56,20 +55,20 @@ type Store interface {
 // Its method is called with the status, and must not call the sink's service.
 type Warner interface{ Warnings() []string }
 
-// Limits says how a sink wants to be written to. A sink that may only be asked so
-// often paces itself: it knows what takes a request.
+// Limits describes how to write to a sink. A sink with a rate limit paces itself: it
+// knows the cost of a request.
 type Limits struct {
 	// Batch is the most writes in a call. 0: all that a tenant has, and nothing of
 	// another tenant, so that a commit is never split.
 	Batch int
 	// Parallel is the most calls at a time; 0 means 1.
 	Parallel int
-	// Secrets says that the sink keeps what is written by a route that is secure from
-	// everybody who may not see it. Any other gets secret.Mask for a secret.
+	// Secrets reports whether the sink protects values written through a secure route;
+	// other sinks receive secret.Mask.
 	Secrets bool
 }
 
-// Write is a key as a store shall have it, or a change that an event tells of.
+// Write is the state of a key for a store, or a change for an event.
 type Write struct {
 	Tenant ledger.Tenant
 	Key    ledger.Key
@@ -86,25 +85,25 @@ type Write struct {
 	Previous ledger.Revision
 	Position int
 	Route    *routes.Route
-	// Replace, when set, is what was found in the key's place, and is replaced
-	// whatever revision it claims to have. Without a State there was nothing.
+	// Replace, if set, is the item that was found in the key's place, and is replaced
+	// whatever revision it claims to have. Without a State the item was missing.
 	Replace *Item
 }
 
 // Deleted says whether the key was deleted.
 func (w Write) Deleted() bool { return w.Value == "" }
 
-// Item is what a store holds for a key.
+// Item is a store's item for a key.
 type Item struct {
 	Tenant ledger.Tenant
-	// Key is empty when the item's name is not that of a key.
+	// Key is empty if the item's name does not belong to a key.
 	Key ledger.Key
-	// Name is what the sink calls it.
+	// Name is the sink's name of the item.
 	Name string
 	// Revision that this ledger's projector wrote it for; 0 when that was not who
 	// wrote it.
 	Revision ledger.Revision
-	// Value is what the item says, as JSON; empty for a tombstone.
+	// Value is the item's value, as JSON; empty for a tombstone.
 	Value ledger.Value
 	// Secret reports that the sink keeps the value as a secret. Drift adopts it only
 	// by a route that is secret, so that it never reaches the journal in clear.
@@ -124,13 +123,12 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return e.Reason }
 
-// Refuse makes a *RefusedError. The reason is for people: what is wrong, and what
-// to do.
+// Refuse makes a *RefusedError. The reason is for users: what is wrong, and what to do.
 func Refuse(format string, args ...any) error {
 	return &RefusedError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Settings is what a sink is opened with.
+// Settings are the inputs for opening a sink.
 type Settings struct {
 	Name  string
 	Epoch ledger.Epoch

@@ -12,12 +12,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// stopper stops a sink that has lost or changed more than its drift limit, until
-// somebody decides. The decision to stop is kept next to the journal, so that no
-// other process writes to the sink either.
+// stopper stops a sink that has lost or changed more than its drift limit, until an
+// operator resolves it. The decision to stop is stored in an auxiliary stream, so that
+// no other process writes to the sink either.
 type stopper struct {
 	mu    sync.Mutex // guards all below
-	notes *journal.Notes
+	notes *journal.Bucket
 	sink  string
 	seq   ledger.Sequence
 	why   string
@@ -25,7 +25,7 @@ type stopper struct {
 
 func stopName(sink string) string { return "stopped." + sink }
 
-func readStop(ctx context.Context, notes *journal.Notes, sink string) (*stelev1.SinkStop, ledger.Sequence, error) {
+func readStop(ctx context.Context, notes *journal.Bucket, sink string) (*stelev1.SinkStop, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, stopName(sink))
 	if err != nil {
 		return nil, 0, err
@@ -37,7 +37,7 @@ func readStop(ctx context.Context, notes *journal.Notes, sink string) (*stelev1.
 	return stop, note.Sequence, nil
 }
 
-func (s *stopper) load(ctx context.Context, notes *journal.Notes, sink string) error {
+func (s *stopper) load(ctx context.Context, notes *journal.Bucket, sink string) error {
 	stop, seq, err := readStop(ctx, notes, sink)
 	if err != nil {
 		return err
@@ -48,8 +48,8 @@ func (s *stopper) load(ctx context.Context, notes *journal.Notes, sink string) e
 	return nil
 }
 
-// set stops the sink for a reason; an empty one lets it run again. Where it cannot be
-// made durable nothing changes.
+// set stops the sink for a reason; an empty one lets it run again. If it cannot be made
+// durable, nothing changes.
 func (s *stopper) set(ctx context.Context, why string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

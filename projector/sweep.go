@@ -55,8 +55,8 @@ func (r *runner) checkable() error {
 	return nil
 }
 
-// check compares the store with the ledger now: all of it, that of a tenant, or
-// one item. It does about what has drifted what the route says.
+// check compares the store with the ledger now: all of it, one tenant's part, or one
+// item. It handles drift as the route specifies.
 func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
 	if err := r.checkable(); err != nil {
 		return nil, err
@@ -72,10 +72,10 @@ func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stel
 	if err != nil {
 		return nil, err
 	}
-	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)], Stopped: r.stop.reason()}
+	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)], Stopped: r.stop.reason()}
 	ctx, cancel := context.WithTimeout(ctx, repairTime)
 	defer cancel()
-	for _, f := range s.found[:min(len(s.found), told)] {
+	for _, f := range s.found[:min(len(s.found), maxListed)] {
 		d := f.Drift
 		if resp.Stopped == "" && f.do == routes.Repair {
 			d = r.drift.outcome(ctx, d)
@@ -85,7 +85,7 @@ func (r *runner) check(ctx context.Context, t ledger.Tenant, name string) (*stel
 	return resp, nil
 }
 
-// repairTime is how long a check waits for what it has found to be repaired.
+// repairTime is how long a check waits for the repair of its findings.
 const repairTime = 5 * time.Second
 
 // compare compares one item.
@@ -98,7 +98,7 @@ func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*sw
 	case err != nil:
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	case t != "" && item.Tenant != t:
-		return nil, ledger.Invalid("name", fmt.Sprintf("%s is no item of %s", name, t))
+		return nil, ledger.Invalid("name", fmt.Sprintf("%s is not an item of %s", name, t))
 	}
 	w, _, _, err := r.expected(ctx, item.Tenant, item.Key)
 	if err != nil {
@@ -115,7 +115,7 @@ func (r *runner) compare(ctx context.Context, t ledger.Tenant, name string) (*sw
 	return s, err
 }
 
-// sweep is what one comparison has found.
+// sweep is the result of one comparison.
 type sweep struct {
 	only       ledger.Tenant // empty: all
 	single     bool          // only one item was compared
@@ -125,8 +125,8 @@ type sweep struct {
 	expected   map[ledger.Tenant]expectation
 }
 
-// expectation counts the items that a store should hold of a tenant: those of routes
-// that adopt drift, and of them those whose deletions are adopted.
+// expectation counts the items that a store should hold of a tenant: items of routes
+// that adopt drift, and of them the items whose deletions are adopted.
 type expectation struct{ adopts, deletes int }
 
 // finding is an item that has drifted, as it was seen.
@@ -137,7 +137,7 @@ type finding struct {
 	there  bool
 	routed bool // a route sends the key to the sink
 	lost   bool // it is of a commit that the ledger does not have
-	// What is decided about it. Adopt deletes the key of a missing item only with
+	// The decision about it. Adopt deletes the key of a missing item only with
 	// deletions.
 	do        routes.Drift
 	deletions bool
@@ -147,8 +147,8 @@ type finding struct {
 // missing reports whether adopting the finding deletes its key.
 func (f *finding) missing() bool { return !f.there || f.item.Value == "" }
 
-// changed reports whether the finding counts toward the drift limit: it changes or
-// deletes what the ledger says, and is adopted. Additions do not count.
+// changed reports whether the finding counts toward the drift limit: it would change or
+// delete a key of the ledger, by adoption. Additions do not count.
 func (f *finding) changed() bool {
 	return f.do == routes.Adopt && (f.Kind == stelev1.Drift_KIND_EDITED || f.Kind == stelev1.Drift_KIND_DELETED)
 }
@@ -158,8 +158,8 @@ func (s *sweep) missed(t ledger.Tenant, name string, why error) {
 	s.uncompared = append(s.uncompared, &stelev1.Uncompared{Tenant: string(t), Name: name, Reason: why.Error(), Tried: timestamppb.Now()})
 }
 
-// sweep compares the items of a tenant, or of all. What cannot be compared keeps
-// nothing else from being compared. The error is that of the runner, not of the store.
+// sweep compares the items of a tenant, or of all. It continues past items that cannot
+// be compared. The error comes from the runner, not from the store.
 func (r *runner) sweep(ctx context.Context, only ledger.Tenant) (*sweep, error) {
 	began := time.Now()
 	s := &sweep{only: only, expected: make(map[ledger.Tenant]expectation)}
@@ -198,9 +198,9 @@ func (s *sweep) note(ctx context.Context, t ledger.Tenant, name string, err erro
 	return nil
 }
 
-// enforce does about what was found what the routes say. When that would adopt more
-// than the drift limit the sink stops instead: a store that has lost its items must
-// not take them from the ledger, too.
+// enforce handles the findings as the routes specify. If that would adopt more than the
+// drift limit the sink stops instead: a store that has lost its items must not delete
+// them from the ledger.
 func (r *runner) enforce(ctx context.Context, s *sweep) error {
 	for _, f := range s.found {
 		f.do = routes.Report
@@ -213,7 +213,7 @@ func (r *runner) enforce(ctx context.Context, s *sweep) error {
 		}
 		f.do, f.deletions = f.write.Route.Drift, f.write.Route.AdoptDeletions
 		if s.single && f.do == routes.Adopt && f.missing() {
-			f.do = routes.Report // a sweep decides: it sees whether others are missing, too
+			f.do = routes.Report // a sweep decides: it sees whether others are also missing
 		}
 	}
 	if r.stop.stopped() {
@@ -255,9 +255,9 @@ func (r *runner) excess(s *sweep) string {
 	return fmt.Sprintf("%d of %d items are missing or changed, %d of them missing; the drift limit is %d items and %v %%", n, total, missing, limit.Items, limit.Percent)
 }
 
-// resolve compares the store with the ledger now and does about what has drifted what
-// the request says. A sink that has stopped runs again, unless the drift that other
-// tenants have exceeds the limit.
+// resolve compares the store with the ledger now and handles drift as the request
+// specifies. A stopped sink runs again, unless the drift of other tenants exceeds the
+// limit.
 func (r *runner) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.ResolveDriftRequest) (*stelev1.ResolveDriftResponse, error) {
 	if err := r.checkable(); err != nil {
 		return nil, err
@@ -290,19 +290,19 @@ func (r *runner) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Reso
 	if err := r.act(ctx, s); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), told)]}
+	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)]}
 	for _, f := range s.found {
 		if (f.prune || f.do != routes.Report) && f.Failure == "" {
 			resp.Resolved++
 		}
-		if len(resp.Drift) < told {
+		if len(resp.Drift) < maxListed {
 			resp.Drift = append(resp.Drift, f.Drift)
 		}
 	}
 	return resp, nil
 }
 
-// resolve decides about the finding what a request says.
+// resolve handles the finding as a request specifies.
 func (f *finding) resolve(req *stelev1.ResolveDriftRequest) {
 	f.do = routes.Report
 	switch {
@@ -426,14 +426,14 @@ func (r *runner) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (suspe
 	return suspects, nil
 }
 
-// verdict says how an item differs from what the ledger says. ok is false for a key
-// that is not the sink's.
+// verdict describes how an item differs from the ledger. ok is false for a key that
+// does not belong to the sink.
 func (r *runner) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_Kind {
 	live := there && item.Value != ""
 	switch {
 	case !ok && live:
 		return stelev1.Drift_KIND_FOREIGN
-	case !ok: // a tombstone is nobody's setting
+	case !ok: // a tombstone is not a setting
 		return stelev1.Drift_KIND_UNSPECIFIED
 	case w.Deleted() && live:
 		return stelev1.Drift_KIND_EDITED
@@ -499,8 +499,8 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 		Action: stelev1.Drift_ACTION_REPORTED,
 	}}
 	if kind == stelev1.Drift_KIND_FOREIGN && item.Revision > 0 && !f.routed {
-		// It is the projector's own, from when the routes sent the key here. Nobody has
-		// said that it may go.
+		// It is the projector's own, from when the routes sent the key here, and is
+		// kept until it is pruned.
 		f.Kind, f.Action = stelev1.Drift_KIND_UNROUTED, stelev1.Drift_ACTION_KEPT
 		r.drift.note(f.Drift)
 		return f, nil
@@ -517,8 +517,8 @@ func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	return f, nil
 }
 
-// expected is what the ledger says of a key, and whether the store must have it:
-// nothing of it waits, and it is not parked.
+// expected is the ledger's value of a key, and whether the store must have it: no write
+// of it is pending, and it is not parked.
 func (r *runner) expected(ctx context.Context, t ledger.Tenant, key ledger.Key) (w Write, ok, quiet bool, err error) {
 	if key == "" {
 		return Write{Tenant: t}, false, true, nil
@@ -552,7 +552,7 @@ func kindName(k stelev1.Drift_Kind) string {
 	}[k]
 }
 
-// act does about each finding what is decided.
+// act handles each finding as decided.
 func (r *runner) act(ctx context.Context, s *sweep) error {
 	for _, f := range s.found {
 		var action stelev1.Drift_Action
@@ -591,14 +591,14 @@ func (r *runner) act(ctx context.Context, s *sweep) error {
 	return nil
 }
 
-// rewrite has a key written in place of what was found there.
+// rewrite has a key written in place of the found item.
 func (r *runner) rewrite(ctx context.Context, w Write, found *Item) error {
 	return r.call(ctx, func() {
 		r.queue.again(r.queue.line(w.Tenant), w.Key, change{revision: w.Revision}, found)
 	})
 }
 
-// adopt commits what an item says.
+// adopt commits an item's value.
 func (r *runner) adopt(ctx context.Context, f *finding) error {
 	w := f.write
 	switch {

@@ -44,8 +44,8 @@ func (w *world) fill(t ledger.Tenant, n int) {
 
 func (w *world) head(t ledger.Tenant) ledger.Revision { return w.node.Replica.Head(t).Revision }
 
-// A store that has lost its items does not take them from the ledger, too: it stops,
-// for every process, until somebody decides.
+// A store that has lost its items does not delete them from the ledger: it stops, for
+// every process, until an operator resolves it.
 func TestDriftLimit_StoreEmptied(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -161,8 +161,8 @@ func TestDriftLimit(t *testing.T) {
 	}
 }
 
-// Items that are checked one by one, as AWS tells of them, count together, and a
-// deletion waits for the sweep, which sees what else is missing.
+// Items that are checked one by one, on AWS's notifications, count together, and a
+// deletion waits for the sweep, which sees whether others are missing.
 func TestDriftLimit_SingleChecks(t *testing.T) {
 	w := newWorld(t, adopting("", `,"adopt_deletions":true`))
 	w.start(w.node, true)
@@ -218,7 +218,8 @@ func TestResolve_RepairKeepsWhatTheLedgerNeverHad(t *testing.T) {
 	}
 }
 
-// What the sink keeps as a secret reaches the journal by a secret route only.
+// A value that the sink keeps as a secret reaches the journal through a secret route
+// only.
 func TestAdoption_OfSecrets(t *testing.T) {
 	for _, isSecret := range []bool{false, true} {
 		route := ""

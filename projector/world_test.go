@@ -226,7 +226,7 @@ func (s *store) Write(ctx context.Context, writes []projector.Write) ([]error, e
 		}
 		s.newest[n] = w.Revision
 		if s.items[n].Revision > w.Revision && w.Replace == nil {
-			continue // what is there claims to be newer
+			continue // the existing item claims to be newer
 		}
 		s.items[n] = projector.Item{Tenant: w.Tenant, Key: w.Key, Name: n, Revision: w.Revision, Value: w.Value, State: true}
 		s.put++

@@ -119,7 +119,7 @@ type asked struct {
 	c      *Collector
 	client Client
 	// size of the newest checkpoint that the witness has cosigned, as far as we know, and
-	// cosigned that of the newest that it has cosigned for us.
+	// cosigned the size of the newest that it has cosigned for us.
 	size, cosigned int64
 	failed         string // what was logged last
 }

@@ -72,7 +72,7 @@ func TestWitness_AddCheckpoint(t *testing.T) {
 			if tc.status == http.StatusConflict && got.Header().Get("Content-Type") != "text/x.tlog.size" {
 				t.Errorf("the content type of a conflict is %q", got.Header().Get("Content-Type"))
 			}
-			// What was refused changed nothing.
+			// Rejected requests changed nothing.
 			want := int64(10)
 			if name == "an extension" || name == "more signatures than are known" {
 				want = 15
@@ -110,7 +110,7 @@ func TestWitness_FirstCheckpoint(t *testing.T) {
 	}
 }
 
-// What a witness answers verifies as a quorum of one, and monitors can read it.
+// A witness's answer verifies as a quorum of one, and monitors can read it.
 func TestWitness_Cosignature(t *testing.T) {
 	l := newTree(t)
 	l.grow(t, 5, "commit")

@@ -7,7 +7,7 @@
 // cosignatures from a quorum of witnesses sees the same history as everyone else
 // who requires them.
 //
-// What a witness has cosigned is durable before it answers. A witness that lost its memory
+// A cosignature of a witness is durable before it answers. A witness that lost its memory
 // would cosign a second history: Open refuses a key without the file that belongs to it.
 package witness
 

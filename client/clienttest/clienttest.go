@@ -46,7 +46,7 @@ func Start(tb testing.TB) *Server {
 	return s
 }
 
-// Open starts a server with one gateway, where there is no test to own it.
+// Open starts a server with one gateway, without a test that owns it.
 func Open(dir string) (*Server, error) {
 	s := &Server{}
 	if err := s.open(dir); err != nil {
@@ -111,7 +111,8 @@ func (s *Server) Close() {
 	}
 }
 
-// Config is that of a client who may read and write the tenant's settings.
+// Config is the configuration of a client that can read and write the tenant's
+// settings.
 func (s *Server) Config(tenant string, prefixes ...string) client.Config {
 	cfg := client.Config{Tenant: tenant, Prefixes: prefixes, Token: func(context.Context) (string, error) {
 		return s.Token(tenant, time.Hour, identity.Writer)

@@ -12,13 +12,13 @@ import (
 	"github.com/stelehq/stele/client"
 )
 
-// staticVariant is the only variant of a flag that is no definition.
+// staticVariant is the only variant of a static flag.
 const staticVariant = "static"
 
 // flag is the value of a key as a flag.
 type flag struct {
 	revision  uint64
-	err       error // why it is none; the rest is empty then
+	err       error // why the value is not a flag; the rest is empty then
 	disabled  bool
 	variants  map[string]any // numbers are json.Number
 	fallback  string         // the default variant; empty for the caller's own default
@@ -135,7 +135,7 @@ func (f *flag) choose(name string, flat openfeature.FlattenedContext) (variant s
 	return variant, openfeature.TargetingMatchReason, nil
 }
 
-// target evaluates the rule. It is decoded anew each time, because evaluating may
+// target evaluates the rule. It is decoded again each time, because evaluation may
 // change it.
 func (f *flag) target(name string, flat openfeature.FlattenedContext) (chosen any, err error) {
 	context := maps.Clone(map[string]any(flat))
@@ -145,16 +145,16 @@ func (f *flag) target(name string, flat openfeature.FlattenedContext) (chosen an
 	context["$flagd"] = map[string]any{"flagKey": name, "timestamp": time.Now().Unix()}
 	text, err := json.Marshal(context)
 	if err != nil {
-		return nil, openfeature.NewInvalidContextResolutionError(fmt.Sprintf("%s: the evaluation context is no JSON: %v", name, err))
+		return nil, openfeature.NewInvalidContextResolutionError(fmt.Sprintf("%s: the evaluation context cannot be encoded as JSON: %v", name, err))
 	}
 	var rule, data any
 	if err := json.Unmarshal(f.targeting, &rule); err != nil {
-		return nil, openfeature.NewParseErrorResolutionError(fmt.Sprintf("%s: its targeting is no JSON: %v", name, err))
+		return nil, openfeature.NewParseErrorResolutionError(fmt.Sprintf("%s: its targeting is not valid JSON: %v", name, err))
 	}
 	if err := json.Unmarshal(text, &data); err != nil {
-		return nil, openfeature.NewInvalidContextResolutionError(fmt.Sprintf("%s: the evaluation context is no JSON: %v", name, err))
+		return nil, openfeature.NewInvalidContextResolutionError(fmt.Sprintf("%s: the evaluation context cannot be encoded as JSON: %v", name, err))
 	}
-	defer func() { // the evaluator panics with what is no error, too
+	defer func() { // the evaluator also panics with values that are not errors
 		if p := recover(); p != nil {
 			err = openfeature.NewParseErrorResolutionError(fmt.Sprintf("%s: its targeting cannot be evaluated: %v", name, p))
 		}

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// The operators that flagd has beside those of JsonLogic. Whoever links flagd's own,
-// too, gets one or the other: they are the same.
+// flagd's operators in addition to those of JsonLogic. A program that also links
+// flagd's own gets one or the other: they are the same.
 func init() {
 	jsonlogic.AddOperator("fractional", fractional)
 	jsonlogic.AddOperator("sem_ver", semVer)
@@ -18,7 +18,7 @@ func init() {
 	jsonlogic.AddOperator("ends_with", compare(strings.HasSuffix))
 }
 
-// compare is false for what are not two strings.
+// compare is false for anything other than two strings.
 func compare(f func(s, part string) bool) jsonlogic.OperatorFn {
 	return func(values, _ any) any {
 		list, _ := values.([]any)
@@ -31,7 +31,7 @@ func compare(f func(s, part string) bool) jsonlogic.OperatorFn {
 	}
 }
 
-// semVer compares [version, operator, version]; it is false for what cannot be
+// semVer compares [version, operator, version]; it is false for versions that cannot be
 // compared.
 func semVer(values, _ any) any {
 	list, _ := values.([]any)
@@ -66,10 +66,10 @@ func semVer(values, _ any) any {
 
 func version(v any) string { return "v" + strings.TrimPrefix(fmt.Sprint(v), "v") }
 
-// fractional distributes callers over variants by weight: [by, [variant, weight],
-// ...]. Without by, it goes by the flag's name and the caller's targeting key. The
-// same caller always gets the same variant, in every flagd provider. It is null, which
-// is the default variant, for what cannot be distributed.
+// fractional distributes callers over variants by weight: [by, [variant, weight], ...].
+// Without by, it uses the flag's name and the caller's targeting key. The same caller
+// always gets the same variant, in every flagd provider. It is null, which is the
+// default variant, for invalid arguments.
 func fractional(values, data any) any {
 	list, _ := values.([]any)
 	caller, _ := data.(map[string]any)

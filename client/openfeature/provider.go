@@ -1,11 +1,11 @@
 // Package stele is an OpenFeature provider whose flags are settings in Stele. It
-// evaluates them in memory, from what an open client.Client keeps:
+// evaluates them in memory, from the settings that an open client.Client keeps:
 //
 //	c, err := client.Open(ctx, client.Config{...})
 //	err = openfeature.SetProviderAndWait(stele.NewProvider(c, stele.Config{}))
 //
-// What a flag looks like is in docs/flags.md: a flag definition of flagd, or any
-// other JSON value, which is the same for everybody.
+// docs/flags.md describes the format of a flag: a flag definition of flagd, or any
+// other JSON value, which is the same for every caller.
 package stele
 
 import (
@@ -62,20 +62,20 @@ func NewProvider(c *client.Client, cfg Config) *Provider {
 // Metadata names the provider.
 func (p *Provider) Metadata() openfeature.Metadata { return openfeature.Metadata{Name: "Stele"} }
 
-// Hooks are none.
+// Hooks returns no hooks.
 func (p *Provider) Hooks() []openfeature.Hook { return nil }
 
-// EventChannel tells of flags that change, and when the provider becomes stale and
-// ready again.
+// EventChannel reports changed flags, and when the provider becomes stale and ready
+// again.
 func (p *Provider) EventChannel() <-chan openfeature.Event { return p.events }
 
-// Init starts to tell of events.
+// Init starts to send events.
 func (p *Provider) Init(c openfeature.EvaluationContext) error {
 	return p.InitWithContext(context.Background(), c)
 }
 
-// InitWithContext starts to tell of events. It fails when the client does not keep
-// the flags.
+// InitWithContext starts to send events. It fails if the client does not keep the
+// flags.
 func (p *Provider) InitWithContext(context.Context, openfeature.EvaluationContext) error {
 	if !p.client.Keeps(p.cfg.Prefix) {
 		return &openfeature.ProviderInitError{ErrorCode: openfeature.ProviderFatalCode,

@@ -31,7 +31,7 @@ func kind(v any) string {
 	return "null"
 }
 
-// whole is a number without a fraction, whichever way it is written: 10, 10.0 or 1e1.
+// whole is a number without a fraction, in any notation: 10, 10.0 or 1e1.
 func whole(n json.Number) (int64, error) {
 	if i, err := n.Int64(); err == nil {
 		return i, nil

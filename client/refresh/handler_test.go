@@ -87,8 +87,8 @@ func TestWebhookRefuses(t *testing.T) {
 	}
 }
 
-// Whoever has listened to a request and sends it again gets nothing done, for as
-// long as its signature is good; a caller whose request has failed gets it done.
+// A replayed request has no effect, for as long as its signature is valid; a caller
+// whose request has failed can repeat it.
 func TestWebhookIsNotReplayed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls, fails := 0, true

@@ -1,11 +1,11 @@
-// Package refresh is for services that want to hear when their settings change and
-// keep no client.Client open: what stele-lambda and webhooks call.
+// Package refresh is for services that need notifications of changed settings and keep
+// no client.Client open: it serves the calls of stele-lambda and of webhooks.
 //
 // A service mounts Serve on its gRPC server or Handler on its HTTP server, and its
-// function is called for each change, at least once and not always in order: it
-// should read what it needs anew, with the change's revision as min_revision, or
-// pass over a revision that is not newer than the one it has. Who calls must know a
-// secret, because whoever can make services reload can overload them.
+// function is called for each change, at least once and not always in order: it should
+// read its settings again, with the change's revision as min_revision, or skip a
+// revision that is not newer than the one it has. Callers must know a secret, because a
+// caller that can make services reload can overload them.
 package refresh
 
 import (

@@ -7,7 +7,7 @@ import (
 	"fmt"
 )
 
-// minSecret is the shortest secret, in bytes: what is shorter can be guessed.
+// minSecret is the shortest secret, in bytes: a shorter one can be guessed.
 const minSecret = 16
 
 // checkSecrets keeps a variable that was not set from opening a service to anyone.

@@ -35,8 +35,7 @@ func mac(secret, seconds string, body []byte) []byte {
 // signature names one signed message: its HMAC under the receiver's secret.
 type signature [sha256.Size]byte
 
-// verify returns the signature of a body that one who knows a secret has signed a
-// short while ago.
+// verify returns the signature of a body that was recently signed with a known secret.
 func verify(secrets []string, header string, now time.Time, body []byte) (signature, error) {
 	at, code, ok := strings.Cut(header, ",")
 	seconds, isTime := strings.CutPrefix(at, "t=")

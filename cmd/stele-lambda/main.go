@@ -1,6 +1,6 @@
-// Stele-lambda runs as a Lambda function between event buses and what must know:
-// it tells services that configuration has changed, and the ledger that somebody
-// has changed a parameter by hand. docs/eventbridge.md says how to set it up.
+// Stele-lambda runs as a Lambda function on the events of event buses: it notifies
+// services of changed configuration, and the ledger of parameters that were changed by
+// hand. docs/eventbridge.md describes its set-up.
 package main
 
 import (

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// The test binary is the program when it is told to be.
+// The test binary is the program if an environment variable says so.
 func TestMain(m *testing.M) {
 	if os.Getenv("STELE_LAMBDA_TEST") != "" {
 		main()
@@ -38,8 +38,8 @@ func TestItSaysWhatIsNotSet(t *testing.T) {
 	}
 }
 
-// The program speaks to Lambda as it must: it takes an event, and tells what came
-// of it. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+// The program implements Lambda's runtime API: it takes an event, and reports the
+// outcome. https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 func TestItRunsInLambda(t *testing.T) {
 	type answer struct{ path, body string }
 	answers := make(chan answer)

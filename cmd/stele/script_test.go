@@ -27,7 +27,7 @@ func TestCommandLine(t *testing.T) {
 	})
 }
 
-// await waits until a file is there and holds a text: await FILE [TEXT].
+// await waits until a file exists and contains a text: await FILE [TEXT].
 func await(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.Join(args[1:], " ")
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {

@@ -28,9 +28,9 @@ import (
 // errorDomain is ErrorInfo's domain for every reason that Stele gives.
 const errorDomain = "stele"
 
-// StatusOf turns any error into what a client sees: a code, a message that says
+// StatusOf turns any error into the status for a client: a code, a message that says
 // what to do, and details for programs. It is the only place that chooses codes.
-// What it does not know stays inside: the client learns that it was logged.
+// Unknown errors stay internal: the client gets a message that the error was logged.
 func StatusOf(log *slog.Logger, method string, err error) error {
 	if err == nil {
 		return nil
@@ -184,8 +184,8 @@ func badRequest(violations []ledger.Violation) *errdetails.BadRequest {
 	return b
 }
 
-// ruleViolations are those of the schema's own rules. A schema may be broken a
-// thousand times in one request: a few are enough to mend it.
+// ruleViolations are violations of the constraints in the schema. One request can have
+// a thousand: a few are enough to fix it.
 func ruleViolations(e *protovalidate.ValidationError) []ledger.Violation {
 	var out []ledger.Violation
 	for _, v := range e.Violations[:min(len(e.Violations), ledger.MaxViolations)] {

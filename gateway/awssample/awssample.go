@@ -59,8 +59,8 @@ func (s service) HealthCheck(context.Context, *configuration.Empty) (*configurat
 	return &configuration.HealthCheckResponse{Data: "Healthy"}, nil
 }
 
-// RefreshConfig waits until the replica is known to hold what was there when the
-// call came. There is nothing to load: every gateway follows the journal by itself.
+// RefreshConfig waits until the replica is known to have all commits from before the
+// call. Nothing has to be loaded: every gateway follows the journal.
 func (s service) RefreshConfig(ctx context.Context, _ *configuration.Empty) (*configuration.Empty, error) {
 	begun := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, view.BehindTimeout)
@@ -68,7 +68,7 @@ func (s service) RefreshConfig(ctx context.Context, _ *configuration.Empty) (*co
 	poll := time.NewTicker(20 * time.Millisecond)
 	defer poll.Stop()
 	for {
-		waited := time.Since(begun) // before the age is told, which grows
+		waited := time.Since(begun) // before the age is read, which grows
 		v, err := s.cfg.Views.Open(ctx, replica.At{}, view.Seen{})
 		if err != nil {
 			return nil, err

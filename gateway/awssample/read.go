@@ -18,9 +18,9 @@ import (
 	"github.com/stelehq/stele/schemas/configuration"
 )
 
-// read is one call, and what is to be recorded of it: the keys and prefixes of
-// the ledger's that were looked at, and the revision that is answered from, 0 while
-// nothing is. It looks at no key that the caller may not read.
+// read is one call, and its reads to record: the keys and prefixes of the
+// ledger's that were read, and the revision of the answer, 0 without one. It reads no
+// key that the caller may not read.
 type read struct {
 	policy.Asked
 	revision uint64
@@ -50,8 +50,8 @@ func (r *read) permit(keys []string, services []ledger.Prefix) (err error) {
 	return r.cfg.Policy.MayOn(r.c, policy.ToRead, keys[0])
 }
 
-// open opens the tenant's state. Who asks for a secret by this interface asks to have
-// it revealed: its callers have no other way to say so.
+// open opens the tenant's state. A request for a secret by this interface asks to have
+// it revealed: its callers have no other way to ask.
 func (r *read) open(ctx context.Context) (err error) {
 	if r.reveals, err = r.cfg.Policy.Scope(r.c, policy.ToReveal); err != nil {
 		return err
@@ -63,8 +63,8 @@ func (r *read) open(ctx context.Context) (err error) {
 	return err
 }
 
-// retrieve reads what RetrieveConfig was asked for. A parameter is that of the key by
-// itself, or else that of the service.
+// retrieve reads the value that RetrieveConfig was asked for. A parameter is the key's
+// own, or otherwise the service's.
 func (r *read) retrieve(ctx context.Context, req *configuration.RetrieveConfigRequest) (*configuration.TenantParamConfig, error) {
 	keys, services, err := targets(req)
 	if err == nil {
@@ -110,7 +110,7 @@ func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, ser
 	}
 	config, err := parseConfigs(value)
 	if err != nil {
-		return nil, ledger.Invalid("key", fmt.Sprintf("what %s is set to cannot be told as a Config: %v; ask for it by retrieveConfigs, which returns it as text", e.Key, err))
+		return nil, ledger.Invalid("key", fmt.Sprintf("the value of %s cannot be returned as a Config: %v; use retrieveConfigs, which returns it as text", e.Key, err))
 	}
 	return &configuration.TenantParamConfig{Tenant: &configuration.Configuration{
 		Pk: "TENANT#" + string(r.c.Tenant), Sk: "CONFIG#" + strings.TrimPrefix(req.Key, awsTenantTag), Config: config,

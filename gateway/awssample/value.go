@@ -51,7 +51,7 @@ func parseConfigs(value string) ([]*configuration.Config, error) {
 	return configs, nil
 }
 
-// text is a member that the interface has as a string, whatever it is.
+// text is a member that the interface has as a string, whatever its type.
 type text string
 
 func (t *text) UnmarshalJSON(b []byte) error {

@@ -76,15 +76,15 @@ func (l *Limiter) admit(from net.Addr, stop <-chan struct{}) (*address, error) {
 	return nil, err
 }
 
-// leave ends a connection that made no authenticated call. What it took from the
-// budget stays taken.
+// leave ends a connection that made no authenticated call. Its part of the budget stays
+// used.
 func (l *Limiter) leave(a *address) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.unauthenticated--
 }
 
-// authenticated returns what the connection took from the budget of its address.
+// authenticated returns the connection's part of the budget of its address.
 func (l *Limiter) authenticated(a *address) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +129,7 @@ func (a *address) refill() {
 	a.updated = now
 }
 
-// address returns that of the ip, and makes it if it is new.
+// address returns the state of the ip, and creates it if it is new.
 func (l *Limiter) address(ip netip.Addr) *address {
 	key := subnet(ip)
 	if a := l.addresses[key]; a != nil {

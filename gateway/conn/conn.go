@@ -14,14 +14,14 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// Conn is a limited connection. Its methods for calls accept a nil Conn, that of a
-// call within the process.
+// Conn is a limited connection. Its methods for calls accept a nil Conn, for a call
+// within the process.
 type Conn struct {
 	net.Conn
 	l    *Limiter
 	stop <-chan struct{} // closed when the server stops
 
-	client net.Addr // that of a PROXY header, else nil
+	client net.Addr // from a PROXY header, else nil
 
 	// Owned by the goroutine that reads, which also makes the handshake.
 	special   bool          // one of the next three is set
@@ -39,8 +39,8 @@ type Conn struct {
 	address *address // nil before its turn, after an authenticated call, and without a budget
 }
 
-// Read adds the check of a field to that of the connection, except at the beginning
-// and after too many resets.
+// Read adds the check of a field to the check of the connection, except at the
+// beginning and after too many resets.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.special {
 		return c.readSpecial(p)

@@ -19,7 +19,8 @@ type onlyBytes struct {
 func (c *onlyBytes) Read(p []byte) (int, error)  { return copy(p, c.frames), nil }
 func (c *onlyBytes) Write(p []byte) (int, error) { return len(p), nil }
 
-// unaryCall are the frames that a client sends for a call, and those of the answer.
+// unaryCall are the frames that a client sends for a call, and the frames of the
+// answer.
 func unaryCall() (request, answer []byte) {
 	frames := func(heads, data int) []byte {
 		var b bytes.Buffer

@@ -29,7 +29,7 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// What a Limiter allows.
+// The limits of a Limiter.
 const (
 	// MaxConnections are open at a time. An idle connection takes about 50 kB, so all of
 	// them 1 GB.
@@ -57,8 +57,8 @@ const (
 type Config struct {
 	// Unpaced turns the budgets of addresses off.
 	Unpaced bool
-	// Exempt are ranges of addresses without a budget, such as those of load balancers
-	// that limit connections themselves.
+	// Exempt are ranges of addresses without a budget, such as the addresses of load
+	// balancers that limit connections themselves.
 	Exempt []netip.Prefix
 	// ProxyProtocol are the ranges whose connections must begin with a header of the PROXY
 	// protocol, version 1 or 2. It names the address of the client, which then counts in

@@ -23,7 +23,7 @@ const (
 // logInterval is the time between two messages of one kind.
 const logInterval = 10 * time.Second
 
-// metrics counts what was limited and logs it.
+// metrics counts limited connections and logs them.
 type metrics struct {
 	log                *slog.Logger
 	refused            *prometheus.CounterVec

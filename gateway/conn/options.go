@@ -10,8 +10,8 @@ import (
 
 const (
 	// MaxStreams are open on a connection at a time. Clients wait for one to end before
-	// they open another. As many handlers of a connection run at most, those of calls that
-	// were reset included: the connection is not read while they do.
+	// they open another. At most as many handlers of a connection run, including
+	// handlers of calls that were reset: the connection is not read while they do.
 	MaxStreams = 1000
 	// maxHeaders of a call, in bytes: the longest token, identity.MaxToken, and as much
 	// again for everything else, twice.
@@ -25,7 +25,7 @@ const (
 	// idleTimeout ends a connection without calls; clients connect again when they need
 	// one.
 	idleTimeout = 5 * time.Minute
-	// A client that does not answer a ping, or does not read what was sent to it, is
+	// A client that does not answer a ping, or does not read its messages, is
 	// disconnected after answerTimeout.
 	pingInterval  = time.Minute
 	answerTimeout = 20 * time.Second

@@ -26,7 +26,8 @@ const (
 	countEvery = 64
 )
 
-// calls counts those of a connection. The goroutine that reads the connection owns it.
+// calls counts the calls of a connection. The goroutine that reads the connection owns
+// it.
 type calls struct {
 	opened     int // since counted
 	unanswered float64

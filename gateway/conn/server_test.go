@@ -326,7 +326,7 @@ func TestProxyProtocol(t *testing.T) {
 	}
 }
 
-// The budget is that of the client whom the header names.
+// The budget belongs to the client that the header names.
 func TestProxyProtocol_EachClientHasABudget(t *testing.T) {
 	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
 	s := serve(t, "127.0.0.1:0", Config{ProxyProtocol: loopback}, insecure.NewCredentials())

@@ -12,13 +12,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// operation is what somebody may do with keys, in words.
+// operation is an operation on keys, in words.
 type operation struct{ name, does string }
 
 var operations = []operation{
 	{"read", "see keys, values and their history"},
 	{"write", "set and delete keys, take commits back, roll back"},
-	{"audit", "see who has read what"},
+	{"audit", "list recorded reads"},
 	{"administer", "decide about projections, import"},
 	{"reveal", "see what is secret"},
 }
@@ -39,8 +39,8 @@ func (q question) request() *stelev1.CheckAccessRequest {
 	return req
 }
 
-// showAccess tells who the visitor is and what they may, and answers whether they may
-// do one thing. It is there for those who may do nothing, too.
+// showAccess shows the user's identity and permissions, and answers a question about
+// one of them. It is also available to users without any permission.
 func (c *Console) showAccess(v *visit) error {
 	q := question{operation: v.r.FormValue("operation"), what: strings.TrimSpace(v.r.FormValue("what"))}
 	group, ctx := errgroup.WithContext(v.ctx)
@@ -66,7 +66,7 @@ func (c *Console) showAccess(v *visit) error {
 	if v.tenant == "" && v.principal.Tenant != "" {
 		return v.redirect("/" + v.principal.Tenant + "/access")
 	}
-	v.head, _ = c.ledger.GetHead(v.ctx, &stelev1.GetHeadRequest{}) // the slider is for those who may read
+	v.head, _ = c.ledger.GetHead(v.ctx, &stelev1.GetHeadRequest{}) // the slider is for users with permission to read
 	cmd := command{"whoami"}
 	if v.tenant != "" {
 		cmd = v.command("whoami")
@@ -108,7 +108,7 @@ func accessLink(t ledger.Tenant, operation, what string) string {
 
 func isInvalid(err error) bool { return status.Code(err) == codes.InvalidArgument }
 
-// whyDenied asks for the reason of what this visit was denied.
+// whyDenied asks for the reason why this visit was denied.
 func (v *visit) whyDenied() string {
 	operation, what := "read", strings.TrimSpace(v.r.FormValue("prefix"))
 	switch {

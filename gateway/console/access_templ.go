@@ -429,7 +429,7 @@ func accessAnswer(q question) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, ".</p><p class=\"small\">An operator sets what a tenant's people may: the setting <code>policy/TENANT/grants</code> of the tenant <code>_system</code>. Roles and prefixes are the identity provider's.</p></div>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 43, ".</p><p class=\"small\">An operator sets the grants of a tenant: the setting <code>policy/TENANT/grants</code> of the tenant <code>_system</code>. Roles and prefixes come from the identity provider.</p></div>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -21,8 +21,8 @@ var assetFiles embed.FS
 // assetRoot begins the paths of files that pages load. No tenant's name begins so.
 const assetRoot = "/-/assets/"
 
-// assets are the files that pages load, each under a name that has its hash in it,
-// so that browsers keep it for good.
+// assets are the files that pages load, each under a name that contains its hash, so
+// that browsers cache it permanently.
 type assets struct {
 	byName map[string]*asset // console.css
 	byPath map[string]*asset // 3f2a9c1b7d04/console.css
@@ -42,7 +42,7 @@ func loadAssets() (*assets, error) {
 	a := &assets{map[string]*asset{}, map[string]*asset{}}
 	err := fs.WalkDir(assetFiles, "assets", func(name string, d fs.DirEntry, err error) error {
 		kind := kinds[path.Ext(name)]
-		if err != nil || d.IsDir() || kind == "" { // licences are in the binary, too
+		if err != nil || d.IsDir() || kind == "" { // licenses are also in the binary
 			return err
 		}
 		body, err := assetFiles.ReadFile(name)
@@ -70,7 +70,7 @@ func loadAssets() (*assets, error) {
 // url is where pages find a file.
 func (a *assets) url(name string) string { return assetRoot + a.byName[name].path }
 
-// integrity is what a file's hash must be.
+// integrity is the required hash of a file.
 func (a *assets) integrity(name string) string { return a.byName[name].integrity }
 
 func (a *assets) serve(w http.ResponseWriter, r *http.Request, name string) {

@@ -2,7 +2,7 @@ package console
 
 import "strings"
 
-// command is what to type for what a page does: the words after "stele".
+// command is the equivalent command of a page: the words after "stele".
 type command []string
 
 // String is the command as a shell takes it.

@@ -17,15 +17,15 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// changesOnPage is how many changes of a commit a page tells.
+// changesOnPage is how many changes of a commit a page shows.
 const changesOnPage = 100
 
-// commitView is a commit and what is known of its proof.
+// commitView is a commit and its proof, as far as it exists.
 type commitView struct {
 	info    *stelev1.CommitInfo
 	changes []keyChange // those on the page
 	from    int
-	proof   *stelev1.GetCheckpointResponse // nil where there is none
+	proof   *stelev1.GetCheckpointResponse // nil without one
 	noProof string                         // why
 }
 
@@ -35,7 +35,7 @@ func (c *commitView) id() string       { return hex.EncodeToString(c.info.Id) }
 // signed says whether the newest checkpoint covers the commit.
 func (c *commitView) signed() bool { return c.proof.GetCoveredRevision() >= c.revision() }
 
-// commits are the pages of one commit: /commits/42, and what can be done with it.
+// commits are the pages of one commit: /commits/42, and the actions on it.
 func (c *Console) commits(v *visit) error {
 	number, page, _ := strings.Cut(v.rest, "/")
 	revision, err := strconv.ParseUint(number, 10, 64)
@@ -88,7 +88,7 @@ func (c *commitView) cut() {
 	c.changes = changesOf(part)
 }
 
-// receipt is what proves the commit to somebody who has only the ledger's public key.
+// receipt proves the commit to a holder of the ledger's public key.
 func (c *Console) receipt(v *visit, revision uint64) error {
 	signed, err := c.proof.GetCheckpoint(v.ctx, &stelev1.GetCheckpointRequest{CoversRevision: revision})
 	if err != nil {
@@ -164,7 +164,7 @@ func (c *Console) showRevert(v *visit, code int, revision uint64, problem string
 	return v.show(code, title, command{"-t", string(v.tenant), "revert", "@" + revisionOf(revision)}, revertPage(v, view))
 }
 
-// compared tells what changes do to the state at a revision.
+// compared shows the effect of changes on the state at a revision.
 func (c *Console) compared(ctx context.Context, changes []*stelev1.Change, at uint64) ([]keyChange, error) {
 	if len(changes) == 0 {
 		return nil, nil
@@ -205,7 +205,7 @@ func (c *Console) revert(v *visit, revision uint64) error {
 	return v.redirect(place{tenant: v.tenant}.to("commits", revisionOf(resp.Commit.Revision)))
 }
 
-// hash is an id for people: its first bytes.
+// hash is a shortened id: its first bytes.
 func shortID(id []byte) string { return hex.EncodeToString(id[:min(len(id), 6)]) }
 
 func previousCommit(c *stelev1.Commit) ledger.Revision { return ledger.Revision(c.Revision - 1) }

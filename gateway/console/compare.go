@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// differencesOnPage are told of two states at a time.
+	// differencesOnPage is how many differences of two states a page shows.
 	differencesOnPage = 100
 	// maxCompared keys of each of two tenants are compared; more are to be narrowed by
 	// a prefix.
@@ -29,7 +29,7 @@ type comparison struct {
 	// The revisions of the two states, once they are known.
 	fromRevision, toRevision uint64
 	next                     string // the next page's query; empty on the last
-	more                     bool   // more differs than is told
+	more                     bool   // more differs than is shown
 	problem                  string
 }
 
@@ -47,8 +47,8 @@ func (q *comparison) newer(v *visit) ledger.Tenant {
 	return cmp.Or(ledger.Tenant(q.with), v.tenant)
 }
 
-// showCompare shows what differs between two states of a tenant, or between two
-// tenants, which is for those who may act for both.
+// showCompare shows the differences between two states of a tenant, or between two
+// tenants, for users with access to both.
 func (c *Console) showCompare(v *visit) error {
 	get := func(name string) string { return strings.TrimSpace(v.r.FormValue(name)) }
 	q := &comparison{from: get("from"), to: get("to"), prefix: get("prefix"), with: get("with")}

@@ -1,11 +1,10 @@
-// Package console is the web console: pages for people who read, change and take
-// back configuration. It is only a client of the gateway: every page is made of
-// calls with the visitor's own token, so that nobody sees here what they could not
-// have asked for otherwise.
+// Package console is the web console: pages for users who read, change and roll back
+// configuration. It is only a client of the gateway: every page makes calls with the
+// user's own token, so that it shows nothing that the user could not read otherwise.
 //
-// A URL names what a page shows, with its moment: /acme/keys/tenantconfig/ is the
-// newest state, and /acme@42/keys/tenantconfig/ the one after revision 42. Every
-// page works without scripts; with them it is live.
+// A URL names the content of a page, with its revision: /acme/keys/tenantconfig/ is the
+// newest state, and /acme@42/keys/tenantconfig/ the one after revision 42. Every page
+// works without scripts; with them it is live.
 package console
 
 import (
@@ -18,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Config says what a console needs.
+// Config has the dependencies of a console.
 type Config struct {
 	// Conn is the connection to the gateway. The console adds each visitor's token.
 	Conn grpc.ClientConnInterface

@@ -94,7 +94,7 @@ func (c *calls) since() func() []string {
 
 func (f *fixture) token(t testing.TB, c identity.Claims) string { return f.issuer.Token(t, c) }
 
-// as is a context of a caller in a tenant, who may do everything there.
+// as is a context of a caller in a tenant, with all permissions there.
 func (f *fixture) as(t testing.TB, tenant ledger.Tenant) context.Context {
 	token := f.token(t, identity.Claims{Subject: "carol", Tenant: tenant, Roles: []identity.Role{identity.Admin, identity.Writer}})
 	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
@@ -273,7 +273,7 @@ func rawText(n *html.Node) string {
 	return b.String()
 }
 
-// textOf is the text of an element as somebody reads it who does not see its layout.
+// textOf is the visible text of an element, without its layout.
 func textOf(n *html.Node) string {
 	var words []string
 	for d := range n.Descendants() {

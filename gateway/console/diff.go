@@ -12,13 +12,12 @@ import (
 type keyChange struct {
 	key      string
 	from, to string // JSON text; empty where the key was not set
-	// places are what changed inside the value, where there is more to tell than that
-	// one value took another's place.
+	// places are the changes inside the value, if it was not replaced as a whole.
 	places []patch.Operation
 	same   bool
 }
 
-// mark is how the command line tells it, too.
+// mark is the command line's notation.
 func (c keyChange) mark() string {
 	switch {
 	case c.from == "" && c.to == "":
@@ -85,7 +84,7 @@ func tally(changes []keyChange) string {
 	return text
 }
 
-// placesShown is how many places of one value a page tells.
+// placesShown is how many places of one value a page shows.
 const placesShown = 100
 
 func markClass(mark string) string {
@@ -127,7 +126,7 @@ func valueLayout(value string) string {
 	return pretty(value)
 }
 
-// excerpt is a text from a byte on, and says what is left out.
+// excerpt is a text from a byte on, with a note about the omitted part.
 func excerpt(s string, from int) string {
 	for from < len(s) && !utf8.RuneStart(s[from]) {
 		from++

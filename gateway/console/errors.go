@@ -13,7 +13,7 @@ import (
 
 var errMethod = errors.New("this page cannot do that")
 
-// trouble is an error as a page tells it.
+// trouble is an error as a page shows it.
 type trouble struct {
 	status  int
 	title   string // what is wrong
@@ -31,16 +31,16 @@ func troubleOf(err error) trouble {
 	}
 	s, ok := status.FromError(err)
 	if !ok {
-		return trouble{http.StatusInternalServerError, "Something went wrong here", "", "The gateway's log says what. Try again; when it stays, tell those who run it."}
+		return trouble{http.StatusInternalServerError, "Something went wrong here", "", "The gateway's log has the details. Try again; if the error persists, contact the operators."}
 	}
-	t := trouble{http.StatusInternalServerError, "Something went wrong in the gateway", s.Message(), "Try again; when it stays, tell those who run it."}
+	t := trouble{http.StatusInternalServerError, "Something went wrong in the gateway", s.Message(), "Try again; if the error persists, contact the operators."}
 	switch s.Code() {
 	case codes.InvalidArgument:
 		t.status, t.title, t.advice = http.StatusBadRequest, "That is not valid", "Mend it and try again."
 	case codes.OutOfRange:
 		t.status, t.title, t.advice = http.StatusNotFound, "No such moment", "Choose a moment that the history has, or go to the newest state."
 	case codes.NotFound:
-		t.status, t.title, t.advice = http.StatusNotFound, "Not there", "It is not set at this moment, or never was. Its history tells."
+		t.status, t.title, t.advice = http.StatusNotFound, "Not found", "The key is not set at this revision, or never was. Its history shows more."
 	case codes.FailedPrecondition:
 		t.status, t.title, t.advice = http.StatusConflict, "Not as things are", "Look at what is there now and decide again."
 		if reasonOf(err) == "TENANT_NOT_SERVED" {
@@ -62,9 +62,9 @@ func troubleOf(err error) trouble {
 	return t
 }
 
-// noSuchPage is also what a visitor sees of what they may not: whether it is there is
-// not told.
-var noSuchPage = trouble{http.StatusNotFound, "No such page", "There is nothing here, or it is not for you to see.", "Check the address, or log in as somebody who may."}
+// noSuchPage is also the answer for pages that a user may not see: it does not reveal
+// whether they exist.
+var noSuchPage = trouble{http.StatusNotFound, "No such page", "The page does not exist, or you do not have access to it.", "Check the address, or log in as another user."}
 
 // fail answers with an error's page.
 func (v *visit) fail(err error) {
@@ -78,7 +78,7 @@ func (v *visit) fail(err error) {
 		if v.tenant != "" {
 			why = v.whyDenied()
 		}
-		t = trouble{http.StatusForbidden, "You may not", statusMessage(err), "Ask somebody who may give you the right, or log in as somebody who has it."}
+		t = trouble{http.StatusForbidden, "Permission denied", statusMessage(err), "Ask an administrator for the permission, or log in as another user."}
 	}
 	if t.status == http.StatusUnauthorized {
 		v.askToLogIn()

@@ -37,12 +37,12 @@ func (p place) section(s section) templ.SafeURL {
 	return templ.SafeURL(p.to(s.page, ""))
 }
 
-// moments is where the time slider's form leads, and ticks what stands under it.
+// moments is the target of the time slider's form, and ticks are the marks under it.
 func (p place) moments() templ.SafeURL { return templ.SafeURL("/" + string(p.tenant) + "/at") }
 func (p place) ticks() string          { return "/" + string(p.tenant) + "/ticks" }
 
-// pagePath is what follows the tenant and the revision in the visit's own URL: what
-// the time slider stays on.
+// pagePath is the part of the visit's own URL after the tenant and the revision: the
+// time slider stays on it.
 func (v *visit) pagePath() string {
 	p := place{tenant: v.tenant, page: v.page, rest: v.rest}
 	switch {
@@ -94,8 +94,8 @@ func revisionText(r ledger.Revision) string { return fmt.Sprint(uint64(r)) }
 // from the journal every second or two.
 const late = 10 * time.Second
 
-// lateBy is how long the gateway has not heard from the journal, where that is worth
-// a warning.
+// lateBy is how long the gateway has not heard from the journal, if that deserves a
+// warning.
 func lateBy(head *stelev1.GetHeadResponse) string {
 	s := head.GetSnapshot()
 	age := s.GetAge().AsDuration()
@@ -111,7 +111,7 @@ func rolesOf(p *stelev1.Principal) string {
 	return strings.Join(roles, ", ")
 }
 
-// lasting is a duration for people: its one largest unit.
+// lasting is a duration for users: its one largest unit.
 func lasting(d time.Duration) string {
 	day := 24 * time.Hour
 	for _, u := range []struct {

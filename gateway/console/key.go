@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// commitsOfKey is how many of a key's newest commits its page tells.
+// commitsOfKey is how many of a key's newest commits its page shows.
 const commitsOfKey = 10
 
 // keyView is a key at a moment.
@@ -56,7 +56,7 @@ type sinkOfKey struct {
 // holds says whether the sink has everything up to a revision.
 func (s sinkOfKey) holds(revision uint64) bool { return s.Position >= revision }
 
-// showKey shows a key: its value, who set it, what it was, and where it is.
+// showKey shows a key: its value, author, history and sinks.
 func (c *Console) showKey(v *visit) error {
 	if _, err := ledger.ParseKey(v.rest); err != nil {
 		return errNoPlace
@@ -122,8 +122,8 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 			}
 			return nil
 		}, func(ctx context.Context) error {
-			if v.at == 0 { // the API tells of no others
-				explained, _ := c.schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: k.key}) // without it the page is no less true
+			if v.at == 0 { // the API returns only the current ones
+				explained, _ := c.schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: k.key}) // the page is still correct without it
 				k.schemas = explained.GetSchemas()
 			}
 			return nil
@@ -134,9 +134,9 @@ func (c *Console) readKey(v *visit, k *keyView, reveal bool) func(context.Contex
 // mostParked is how many sinks are asked whether they have parked a key.
 const mostParked = 3
 
-// sinksOf tells how far the sinks are: those that the key's route names, and all of
-// them where the visitor may not see the routes. A page is no less true without them,
-// so an error leaves them out.
+// sinksOf returns the progress of the sinks: those in the key's route, or all of them
+// if the user may not see the routes. A page is still correct without them, so an error
+// leaves them out.
 func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
 	var list *stelev1.ListSinksResponse
 	var routed *stelev1.GetRoutesResponse
@@ -178,8 +178,8 @@ func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
 	return out
 }
 
-// sinksIn are those that a document of routes names for a key: those of the longest
-// prefix. False when there is no such document.
+// sinksIn are the sinks that a document of routes names for a key, in the route with
+// the longest prefix. False if there is no such document.
 func sinksIn(document, key string) (names []string, known bool) {
 	var d struct {
 		Routes []struct {
@@ -199,7 +199,7 @@ func sinksIn(document, key string) (names []string, known bool) {
 	return names, true
 }
 
-// writeForm is what a form that writes a key holds, and what was wrong with it.
+// writeForm is the content of a form that writes a key, and its errors.
 type writeForm struct {
 	key, value, message string
 	// expected is the revision that the key must still have; 0: it must not be set.
@@ -213,7 +213,7 @@ type writeForm struct {
 	conflict                                          *conflict
 }
 
-// conflict is what somebody else wrote while a form was filled in.
+// conflict is another user's change while a form was filled in.
 type conflict struct {
 	theirs   *stelev1.Entry // nil: they have deleted it
 	commit   *stelev1.CommitInfo

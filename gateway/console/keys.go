@@ -62,8 +62,8 @@ func (c *Console) showKeys(v *visit) error {
 	return v.show(http.StatusOK, title, v.command("list", l.prefix), keysPage(v, l))
 }
 
-// allowedBranches makes a level of what the visitor may see under its prefix, where
-// that is not all of it; that it is nothing, is the error.
+// allowedBranches makes a level of the part that the user may see under its prefix, if
+// that is not all of it; the error means that it is nothing.
 func (v *visit) allowedBranches(l *level, denied error) error {
 	for _, a := range v.principal.GetAllowed() {
 		for _, p := range a.Prefixes {
@@ -78,7 +78,7 @@ func (v *visit) allowedBranches(l *level, denied error) error {
 	return nil
 }
 
-// level is what is under a prefix: branches, which are longer prefixes, and keys. With
+// level is the content of a prefix: branches, which are longer prefixes, and keys. With
 // a filter it is all keys under the prefix that contain it.
 type level struct {
 	prefix, filter string
@@ -98,7 +98,7 @@ type branch struct {
 	newest uint64 // the revision that last set one of them
 }
 
-// row is a key of the level. Who set it and when is empty where that is not known.
+// row is a key of the level. Its author and time are empty if unknown.
 type row struct {
 	key, value string
 	secret     bool
@@ -116,8 +116,8 @@ func (l *level) name(key string) string {
 	return strings.TrimPrefix(key, l.prefix)
 }
 
-// readLevel finds out what a level has: its keys, and of those on the page their
-// values and who set them.
+// readLevel reads a level: its keys, and for those on the page their values and
+// authors.
 func (c *Console) readLevel(ctx context.Context, at *stelev1.At, l *level) error {
 	req := &stelev1.ListRequest{Prefix: l.prefix, At: at, KeysOnly: true, PageSize: keysInAnswer}
 	for {
@@ -140,9 +140,9 @@ func (c *Console) readLevel(ctx context.Context, at *stelev1.At, l *level) error
 	return c.readRows(ctx, l)
 }
 
-// readRows finds out the values of the keys on the page, and who set them. Where there
-// are more keys below what those on the page begin with than one answer tells of, the
-// rest goes without who set them.
+// readRows reads the values of the keys on the page, and their authors. If the common
+// prefix of the page's keys has more keys than one answer contains, the rest has no
+// authors.
 func (c *Console) readRows(ctx context.Context, l *level) error {
 	at := &stelev1.At{Point: &stelev1.At_Revision{Revision: l.revision}}
 	get := &stelev1.BatchGetRequest{At: at}
@@ -200,7 +200,7 @@ func (l *level) branch(prefix string, revision uint64) {
 	b.newest = max(b.newest, revision)
 }
 
-// common is what the keys on the page all begin with.
+// common is the common prefix of the keys on the page.
 func (l *level) common() string {
 	first, last := l.rows[0].key, l.rows[len(l.rows)-1].key
 	n := 0
@@ -252,11 +252,11 @@ func crumbs(key string) []crumb {
 	return out
 }
 
-// number reads a number of a query; 0 where it is none.
+// number reads a number of a query; 0 if it is not a number.
 func number(s string) int {
 	n, _ := strconv.Atoi(s)
 	return n
 }
 
-// lastPart is what follows a key's last slash.
+// lastPart is the part after a key's last slash.
 func lastPart(key string) string { return key[strings.LastIndex(key, "/")+1:] }

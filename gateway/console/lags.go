@@ -19,9 +19,8 @@ const (
 	lagTenants = 64
 )
 
-// lags are the lags that visitors have seen, for the charts of those who look on. They
-// are collected while somebody looks, and are shown to nobody who has not just been
-// told the newest of them.
+// lags are the lags that users have seen, for the charts. They are collected while a
+// user looks, and are shown only to users who have just received the newest of them.
 type lags struct {
 	mu      sync.Mutex // guards tenants
 	tenants map[ledger.Tenant][]lagSample
@@ -33,7 +32,7 @@ type lagSample struct {
 	sinks map[string]uint64
 }
 
-// add takes what a visitor is told, and returns the samples of the tenant, oldest
+// add records a user's newest values, and returns the samples of the tenant, oldest
 // first, which do not change.
 func (l *lags) add(t ledger.Tenant, sinks []*stelev1.SinkStatus) []lagSample {
 	if len(sinks) == 0 {

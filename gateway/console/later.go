@@ -6,7 +6,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 )
 
-// laterCommits are what an error says of commits that stand in the way of a revert.
+// laterCommits are the commits in an error that block a revert.
 func laterCommits(err error) []laterCommit {
 	failed, _ := detail[*errdetails.PreconditionFailure](err)
 	var out []laterCommit

@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// maxLive pages are told of new commits at a time. Each holds a stream of the
-	// connection to the gateway, which the pages' calls need, too.
+	// maxLive pages get live updates at a time. Each holds a stream of the connection
+	// to the gateway, which the pages' calls also need.
 	maxLive = 500
-	// liveEvery is how often a page is told at most: the newest commit, and how many
+	// liveEvery is the shortest interval of updates: the newest commit, and how many
 	// there were.
 	liveEvery = 300 * time.Millisecond
 )
 
-// news is what a page is told of commits.
+// news is an update about new commits.
 type news struct {
 	Revision uint64 `json:"revision"`
 	Author   string `json:"author"`
@@ -28,7 +28,7 @@ type news struct {
 	Commits  int    `json:"commits"` // since the last news
 }
 
-// live tells a page of new commits, as server-sent events, for as long as it is open.
+// live sends new commits to a page, as server-sent events, for as long as it is open.
 func (c *Console) live(v *visit) error {
 	ctx, stop := context.WithCancel(v.ctx)
 	defer stop()
@@ -49,7 +49,7 @@ func (c *Console) live(v *visit) error {
 	}
 	h := v.w.Header()
 	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // a proxy between shall not keep it
+	h.Set("X-Accel-Buffering", "no") // a proxy must not buffer it
 	out := http.NewResponseController(v.w)
 	if fmt.Fprint(v.w, ": listening\n\n"); out.Flush() != nil {
 		return nil
@@ -95,7 +95,7 @@ func (c *Console) watch(ctx context.Context, v *visit, who *stelev1.Principal) (
 	return stream, stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}})
 }
 
-// tell writes news until the watch or the visit ends.
+// tell sends updates until the watch or the visit ends.
 func tell(ctx context.Context, w http.ResponseWriter, out *http.ResponseController, commits <-chan *stelev1.WatchResponse, ended <-chan struct{}) {
 	var n news
 	var due <-chan time.Time

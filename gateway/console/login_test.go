@@ -90,8 +90,8 @@ func TestWhatIsNoToken(t *testing.T) {
 	}
 }
 
-// Whoever follows a link of another site comes without cookies: the console leads them
-// to itself first. Then they are known, or asked to log in.
+// A user who follows a link of another site comes without cookies: the console
+// redirects to itself first. Then the session is found, or the login page is shown.
 func TestALinkOfAnotherSite(t *testing.T) {
 	f := start(t)
 	visit := func(v *visitor, site string) *answer {

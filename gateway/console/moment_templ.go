@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// moment is a time: how long ago for people, and exactly for those who ask.
+// moment is a time: how long ago, and the exact time on hover.
 func moment(t *timestamppb.Timestamp) templ.Component {
 	return templruntime.GeneratedTemplate(func(templ_7745c5c3_Input templruntime.GeneratedComponentInput) (templ_7745c5c3_Err error) {
 		templ_7745c5c3_W, ctx := templ_7745c5c3_Input.Writer, templ_7745c5c3_Input.Context

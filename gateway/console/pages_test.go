@@ -124,14 +124,14 @@ func wellMade(t *testing.T, a *answer) {
 				t.Error("a table has no caption")
 			}
 		case "input", "textarea":
-			if attr(n, "type") != "hidden" && !labelled(n) {
+			if attr(n, "type") != "hidden" && !labeled(n) {
 				t.Errorf("the field %s has no label", attr(n, "name"))
 			}
 		}
 	}
 }
 
-func labelled(n *html.Node) bool {
+func labeled(n *html.Node) bool {
 	for p := n; p != nil; p = p.Parent {
 		if p.Data == "label" || attr(p, "aria-label") != "" && p == n {
 			return true

@@ -8,7 +8,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// place is what a URL names: a page of a tenant, and the state that it shows.
+// place is the content that a URL names: a page of a tenant, and the state that it
+// shows.
 type place struct {
 	tenant ledger.Tenant
 	at     ledger.Revision // 0: the newest
@@ -77,7 +78,7 @@ func (p place) then(at ledger.Revision) string {
 	return p.String()
 }
 
-// state names what the place shows: acme@42, or acme for the newest.
+// state names the state that the place shows: acme@42, or acme for the newest.
 func (p place) state() string {
 	return strings.Trim(p.root(), "/")
 }

@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// projection is one sink with what is to be decided about it.
+// projection is one sink with its pending decisions.
 type projection struct {
 	sink    *stelev1.SinkStatus
 	parked  *stelev1.ListParkedResponse
@@ -36,7 +36,7 @@ func (c *Console) projections(v *visit) error {
 	return errNoPlace
 }
 
-// showProjections tells how far each sink has followed the ledger.
+// showProjections shows the progress of each sink.
 func (c *Console) showProjections(v *visit) error {
 	list := &stelev1.ListSinksResponse{}
 	problem := ""
@@ -57,7 +57,7 @@ func (c *Console) showProjections(v *visit) error {
 	return v.show(http.StatusOK, "Projections", v.command("sinks"), projectionsPage(v, list.Sinks, lags, problem))
 }
 
-// showProjection tells one sink's state, and what it would not take or should not have.
+// showProjection shows one sink's state, parked keys and drift.
 func (c *Console) showProjection(v *visit, name string, code int, problem string) error {
 	p := &projection{problem: problem}
 	err := v.load(func(ctx context.Context) error {
@@ -87,7 +87,7 @@ func (c *Console) showProjection(v *visit, name string, code int, problem string
 	return v.show(code, name, v.command("sinks", "parked", name), projectionPage(v, p))
 }
 
-// decision is what somebody who administers may have a projector do.
+// decision is an action on a sink by an administrator.
 type decision struct {
 	do   func(context.Context, *Console, string, url.Values) (n uint64, err error)
 	done func(n int) string
@@ -105,7 +105,7 @@ var decisions = map[string]*decision{
 	"replay": {func(ctx context.Context, c *Console, sink string, form url.Values) (uint64, error) {
 		from, err := strconv.ParseUint(strings.TrimPrefix(strings.TrimSpace(form.Get("from")), "@"), 10, 64)
 		if err != nil && form.Get("from") != "" {
-			return 0, status.Errorf(codes.InvalidArgument, "from: %.40q is no revision: write it as @42, or leave it out", form.Get("from"))
+			return 0, status.Errorf(codes.InvalidArgument, "from: %.40q is not a revision: write it as @42, or leave it out", form.Get("from"))
 		}
 		resp, err := c.sinks.Replay(ctx, &stelev1.ReplayRequest{Sink: sink, FromRevision: from})
 		return resp.GetLagRevisions(), err
@@ -114,7 +114,7 @@ var decisions = map[string]*decision{
 		resp, err := c.sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: sink})
 		return resp.GetCompared(), err
 	}, func(n int) string {
-		return plural(n, "item") + " compared with the ledger. What has drifted is told below."
+		return plural(n, "item") + " compared with the ledger. Drift is listed below."
 	}},
 }
 

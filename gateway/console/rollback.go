@@ -120,7 +120,7 @@ func (c *Console) rollBack(v *visit) error {
 	return err
 }
 
-// showRolledBack tells what was done, and how to undo it.
+// showRolledBack shows the result, and how to undo it.
 func (c *Console) showRolledBack(v *visit, revision uint64) error {
 	r := &rollbackView{}
 	err := v.load(func(ctx context.Context) error {
@@ -142,7 +142,7 @@ func rollbackLink(t ledger.Tenant, revision uint64, prefix string) string {
 	return place{tenant: t}.to("rollback", "") + "?" + url.Values{"to": {ledger.Revision(revision).String()}, "prefix": {prefix}}.Encode()
 }
 
-// counted tells how many keys a commit sets and deletes.
+// counted describes how many keys a commit sets and deletes.
 func counted(c *stelev1.Commit) string {
 	deleted := 0
 	for _, ch := range c.Changes {

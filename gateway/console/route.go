@@ -5,13 +5,14 @@ import (
 	"strings"
 )
 
-// handler answers a visit. What it returns is shown as an error's page.
+// handler answers a visit. Its error is shown as a page.
 type handler func(*Console, *visit) error
 
-// methods are how a page answers; nil where it does not.
+// methods are the handlers of a page; nil if it does not accept the method.
 type methods struct {
 	get, post handler
-	// newest: the page has no past, and /acme@42/... is none of its names.
+	// newest: the page has no past states, and /acme@42/... is not a valid address of
+	// it.
 	newest bool
 	// open to visitors who have not logged in.
 	open bool

@@ -17,11 +17,12 @@ import (
 // schemaRoot begins the keys of schemas.
 const schemaRoot = "_schema/"
 
-// schemaView is the schema of a prefix, and what a candidate for it would break.
+// schemaView is the schema of a prefix, and the values that a candidate for it would
+// violate.
 type schemaView struct {
 	prefix        string
-	own, platform *stelev1.Schema       // nil where there is none
-	live          *stelev1.BrokenValues // live values that are not as schemas want them; nil where nobody looked
+	own, platform *stelev1.Schema       // nil without one
+	live          *stelev1.BrokenValues // existing values that violate their schemas; nil if not checked
 	candidate     *stelev1.BrokenValues // those that the candidate would break; nil before it is checked
 	form          writeForm
 	allow         bool // the candidate is set although live values break it
@@ -29,7 +30,7 @@ type schemaView struct {
 
 func (s *schemaView) revision() uint64 { return s.own.GetRevision() }
 
-// schemasPages are the pages of schemas: all of them, and that of a prefix.
+// schemasPages are the pages of schemas: all of them, and the schema of a prefix.
 func (c *Console) schemasPages(v *visit) error {
 	switch get := v.r.Method != http.MethodPost; {
 	case get && v.rest == "" && v.r.FormValue("prefix") != "":
@@ -56,7 +57,7 @@ func (c *Console) showSchemas(v *visit) error {
 		return err
 	}, func(ctx context.Context) (err error) {
 		if live, err = c.schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{}); status.Code(err) == codes.PermissionDenied {
-			err = nil // who may see a part only is not told of the whole
+			err = nil // a user with access to a part only does not get the whole
 		}
 		return err
 	})
@@ -130,7 +131,7 @@ func (c *Console) decideSchema(v *visit) error {
 	return err
 }
 
-// brokenPlaces are what is wrong with a value.
+// brokenPlaces are the violations in a value.
 func brokenPlaces(b *stelev1.BrokenValue) []string {
 	out := make([]string, len(b.Violations))
 	for i, w := range b.Violations {

@@ -14,7 +14,7 @@ func TestSchemaPages(t *testing.T) {
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "app/timeout", "250", "app/name", `"x"`)
 	v := f.writer(t, "acme")
-	if a := v.get(t, "/acme/schemas"); a.code != http.StatusOK || !strings.Contains(a.main(), "There is none") {
+	if a := v.get(t, "/acme/schemas"); a.code != http.StatusOK || !strings.Contains(a.main(), "No schemas") {
 		t.Errorf("without one: %d %s", a.code, a.main())
 	}
 	if a := v.get(t, "/acme/schemas?prefix=app/"); a.header.Get("Location") != "/acme/schemas/app" {
@@ -26,7 +26,7 @@ func TestSchemaPages(t *testing.T) {
 
 	form.Set("do", "check")
 	checked := v.post(t, "/acme/schemas/app", form)
-	if checked.code != http.StatusOK || !strings.Contains(words(checked), "It would be broken by 1 live value of 2") || !strings.Contains(checked.main(), "app/name") {
+	if checked.code != http.StatusOK || !strings.Contains(words(checked), "It would be violated by 1 existing value of 2") || !strings.Contains(checked.main(), "app/name") {
 		t.Errorf("the candidate: %d %s", checked.code, words(checked))
 	}
 	if got := checked.form(t, "/acme/schemas/app"); got.Get("value") != form.Get("value") || got.Get("message") != "numbers only" {
@@ -39,7 +39,7 @@ func TestSchemaPages(t *testing.T) {
 		t.Fatalf("setting it: %d %s", set.code, set.main())
 	}
 	after := v.get(t, set.header.Get("Location"))
-	if !strings.Contains(words(after), "and in force") || !strings.Contains(words(after), "The schemas are broken there by 1 live value of 2") {
+	if !strings.Contains(words(after), "and in force") || !strings.Contains(words(after), "The schemas are violated there by 1 existing value of 2") {
 		t.Errorf("afterwards: %s", words(after))
 	}
 	if got := f.value(t, "_schema/app"); got != `{"type":"integer"}` {

@@ -2,8 +2,8 @@ package console
 
 import "net/http"
 
-// policy lets a page load the console's own files, and nothing else: no script or
-// style that is in a page itself, whatever somebody managed to put there.
+// policy lets a page load the console's own files, and nothing else: no inline script
+// or style, whatever user input the page contains.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
 	"form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
@@ -11,7 +11,7 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 // the white space of its layout, and encoded.
 const maxForm = 8 << 20
 
-// secured puts what every answer needs around a handler.
+// secured adds the headers of every answer to a handler.
 func secured(next http.Handler) http.Handler {
 	headers := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()

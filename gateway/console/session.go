@@ -16,8 +16,7 @@ func (c *Console) cookies() login.Cookies { return login.Cookies{Secure: c.cfg.S
 
 var errTries = status.Error(codes.ResourceExhausted, "too many tries to log in from your network")
 
-// showLogin is the page of people who are not known yet. A link that works once logs
-// its first visitor in.
+// showLogin is the login page. A link that works once logs its first user in.
 func (c *Console) showLogin(v *visit) error {
 	to := localPath(v.r.FormValue("to"))
 	code := v.r.FormValue("code")
@@ -41,7 +40,7 @@ func (c *Console) showLogin(v *visit) error {
 	if c.cookies().Token(v.r) != "" {
 		return v.redirect(to)
 	}
-	return c.askFor(v, http.StatusUnauthorized, to, "This link has logged somebody in before, or is of a process that has ended. Paste the token instead.")
+	return c.askFor(v, http.StatusUnauthorized, to, "This link was used before, or is from a process that has ended. Paste the token instead.")
 }
 
 // askFor shows the page to log in.
@@ -135,6 +134,6 @@ func elsewhere(r *http.Request) bool {
 	return r.Method == http.MethodGet && (from == "cross-site" || from == "same-site") && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
-// localPath is a path of this console, or its first page: a link must not lead
-// somebody elsewhere after they log in.
+// localPath is a path of this console, or its first page: a link must not redirect to
+// another site after login.
 func localPath(p string) string { return login.LocalPath(p) }

@@ -10,8 +10,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// TestOtherTenants: to the people of one tenant, every page of another is as of one
-// that does not exist.
+// TestOtherTenants: for the users of one tenant, every page of another is like one that
+// does not exist.
 func TestOtherTenants(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -45,7 +45,7 @@ func TestOtherTenants(t *testing.T) {
 	}
 }
 
-// TestHostilePaths lead nowhere, whatever a browser or somebody without one sends.
+// TestHostilePaths: hostile paths find nothing, whatever the client.
 func TestHostilePaths(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -87,7 +87,7 @@ func TestOperators(t *testing.T) {
 	}
 }
 
-// TestStrangers are asked to log in, and come back to where they wanted to go.
+// TestStrangers get the login page, and then return to the requested page.
 func TestStrangers(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -103,7 +103,7 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
-// TestOtherSites: a form of another site is refused, whoever's cookie comes with it.
+// TestOtherSites: a form of another site is rejected, with any user's cookie.
 func TestOtherSites(t *testing.T) {
 	f := start(t)
 	setup(t, f)

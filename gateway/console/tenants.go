@@ -10,7 +10,7 @@ import (
 // tenantsOnPage is how many tenants a page of them has.
 const tenantsOnPage = 200
 
-// showTenants leads a tenant's own people to it, and lets an operator choose.
+// showTenants redirects a tenant's own users to it, and lets an operator choose.
 func (c *Console) showTenants(v *visit) error {
 	if err := v.load(); err != nil {
 		return err

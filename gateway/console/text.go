@@ -15,9 +15,9 @@ const (
 	longValue  = 16 << 10
 )
 
-// visible writes what people cannot see, or what turns the text around it, as JSON
-// escapes it: control characters, marks of direction, and characters without width.
-// In a JSON string that does not change the meaning.
+// visible escapes invisible characters and those that change the direction of the text
+// around them, as JSON does: control characters, direction marks, and characters
+// without width. In a JSON string that does not change the meaning.
 func visible(s string) string {
 	if !strings.ContainsFunc(s, hidden) {
 		return s
@@ -130,7 +130,7 @@ func kindOf(value string) string {
 	return "unknown"
 }
 
-// sizeOf is a length in bytes for people.
+// sizeOf is a length in bytes for users.
 func sizeOf(n int) string {
 	if n < 1024 {
 		return plural(n, "byte")
@@ -148,8 +148,8 @@ func plural(n int, thing string) string {
 
 func thousands(n uint64) string { return text.Thousands(n) }
 
-// isMask says whether a value stands in the place of a secret: the gateway never
-// tells those, unless they are to be revealed.
+// isMask reports whether a value is the mask of a secret: the gateway returns only
+// that, unless secrets are revealed.
 func isMask(value string) bool { return value == `"***"` }
 
 // firstLine is a message for a row of a table.

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// themeCookie keeps whether a visitor wants the light or the dark palette; without
-// it the browser decides.
+// themeCookie stores the choice of the light or the dark color scheme; without it the
+// browser decides.
 const themeCookie = "stele-theme"
 
 func (v *visit) theme() string {

@@ -57,7 +57,8 @@ func (c *Console) goToMoment(v *visit) error {
 	return to(ledger.Revision(at.Commit.Revision))
 }
 
-// parseTime reads a time as the command line does, and so what a datetime input sends.
+// parseTime reads a time as the command line does, and so the value of a datetime
+// input.
 func parseTime(s string) (time.Time, error) {
 	m, err := timetext.Parse(s, time.Now())
 	if err != nil || m.Time.IsZero() {

@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// TestEscaping: what people write is text on every page, never a part of it.
+// TestEscaping: user input is text on every page, never markup.
 func TestEscaping(t *testing.T) {
 	f := start(t)
 	const hostile = `"></code><script>alert(1)</script><img src=x onerror=alert(1)>'{{1}}`
@@ -69,7 +69,7 @@ func TestLargeValues(t *testing.T) {
 	}
 }
 
-// TestSecrets are told to nobody but to those who may, and ask for it.
+// TestSecrets are shown only to users who have permission and ask for it.
 func TestSecrets(t *testing.T) {
 	f := start(t, func(f *fixture, c *gateway.Config) {
 		text, err := secret.GenerateKEK()
@@ -86,7 +86,7 @@ func TestSecrets(t *testing.T) {
 		}
 		c.Routes = routes.NewSource(c.Replica, table, slog.New(slog.DiscardHandler))
 		c.Secrets = secret.New(secret.Config{KEK: kek, Replica: c.Replica, Routes: c.Routes, Keys: func() (secret.Keys, error) {
-			return f.node.Journal.OpenNotes(context.Background(), journal.Keys)
+			return f.node.Journal.OpenBucket(context.Background(), journal.Keys)
 		}})
 		seal := c.Secrets.Seal
 		c.Ledger = sync.OnceValues(func() (*ledger.Ledger, error) {
@@ -123,8 +123,7 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
-// TestReceipt: what can be downloaded of a commit proves it to somebody who has only
-// the public key.
+// TestReceipt: the downloads of a commit prove it to a holder of the public key.
 func TestReceipt(t *testing.T) {
 	var tree *proof.Tree
 	f := start(t, func(_ *fixture, c *gateway.Config) {
@@ -152,7 +151,7 @@ func TestReceipt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := f.node.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := f.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,7 +177,7 @@ func TestReceipt(t *testing.T) {
 	}
 }
 
-// TestAssets are kept for good by browsers, and are what their names say.
+// TestAssets are cached permanently by browsers, and match the hash in their names.
 func TestAssets(t *testing.T) {
 	f := start(t)
 	v := f.anonymous()

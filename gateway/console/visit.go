@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// visit is one request: whose it is, what it is about, and the answer.
+// visit is one request: its user, its target, and the answer.
 type visit struct {
 	*Console
 	place
@@ -33,8 +33,8 @@ type visit struct {
 	shown     *timestamppb.Timestamp // the past state's time
 }
 
-// enter makes the visit one of a visitor who has logged in, to a tenant or, where
-// it is empty, to none.
+// enter makes the visit one of a logged-in user, to a tenant or, if that is empty, to
+// none.
 func (v *visit) enter(t ledger.Tenant) bool {
 	token := v.cookies().Token(v.r)
 	if token != "" {
@@ -43,7 +43,7 @@ func (v *visit) enter(t ledger.Tenant) bool {
 	return token != ""
 }
 
-// withToken makes calls those of a token's holder, for a tenant unless it is empty.
+// withToken makes calls with a token, for a tenant unless it is empty.
 func withToken(ctx context.Context, token string, t ledger.Tenant) context.Context {
 	kv := []string{"authorization", "Bearer " + token}
 	if t != "" {
@@ -52,8 +52,8 @@ func withToken(ctx context.Context, token string, t ledger.Tenant) context.Conte
 	return metadata.AppendToOutgoingContext(ctx, kv...)
 }
 
-// load makes calls side by side, those that every page needs among them. The first
-// error ends the page's own; what the frame says is also for the page of an error.
+// load makes calls concurrently, including the calls of every page. The first error
+// ends the page's own; the frame's data is also for the page of an error.
 func (v *visit) load(calls ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(v.ctx)
 	group.Go(func() (err error) {
@@ -83,8 +83,8 @@ func (v *visit) load(calls ...func(context.Context) error) error {
 	return group.Wait()
 }
 
-// moment is what a read of this place asks for: the state that the URL names, or
-// the newest.
+// moment is the revision of a read for this place: the state that the URL names, or the
+// newest.
 func (v *visit) moment() *stelev1.At {
 	if v.at == 0 {
 		return nil
@@ -119,7 +119,7 @@ func (v *visit) render(status int, page templ.Component) error {
 	}
 	v.w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	v.w.WriteHeader(status)
-	v.w.Write(b.Bytes()) // that the visitor has left, is no error
+	v.w.Write(b.Bytes()) // the user may have left
 	return nil
 }
 

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// setWords do on the command line what the form does.
+// setWords are the equivalent command of the form.
 var setWords = []string{"set", "KEY", "VALUE", "-m", "REASON"}
 
 // showNew is the form of a key that is not set.
@@ -88,8 +88,8 @@ func (f writeForm) rows() string {
 	return strconv.Itoa(min(max(strings.Count(f.value, "\n")+1, 3), 24))
 }
 
-// write commits what a form holds, and leads to the key. What was wrong is told in
-// the form, with all that it held.
+// write commits the content of a form, and redirects to the key. Errors are shown in
+// the form, with all input.
 func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 	resp, err := c.ledger.Commit(v.ctx, &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.key, Value: compact(f.value)}},
@@ -128,8 +128,8 @@ func (c *Console) write(v *visit, f writeForm, isNew bool) error {
 	return v.showKeyView(code, k)
 }
 
-// tell puts what the gateway says of a change set where it belongs in the form;
-// false for what the form has no place for.
+// tell puts the gateway's errors about a change set next to their fields in the form;
+// false if the form has no such field.
 func (f *writeForm) tell(err error) (code int, told bool) {
 	switch status.Code(err) {
 	case codes.InvalidArgument:
@@ -162,7 +162,7 @@ func (f *writeForm) tell(err error) (code int, told bool) {
 	return 0, false
 }
 
-// also is what was wrong already, and in a line of its own what is, too.
+// also appends an error to earlier ones, on a line of its own.
 func also(problem, next string) string {
 	if problem == "" {
 		return next
@@ -170,8 +170,8 @@ func also(problem, next string) string {
 	return problem + "\n" + next
 }
 
-// tellConflict finds out what has happened to the form's key since it was made, and
-// makes the form one that would write over that.
+// tellConflict finds the changes of the form's key since it was loaded, and makes the
+// form one that would overwrite them.
 func (c *Console) tellConflict(v *visit, f *writeForm) error {
 	var was, is *stelev1.GetResponse
 	var list *stelev1.ListCommitsResponse
@@ -220,7 +220,7 @@ func unlessNotFound(err error) error {
 	return err
 }
 
-// showDelete asks whether a key shall go.
+// showDelete asks for confirmation of a deletion.
 func (c *Console) showDelete(v *visit) error { return c.askDelete(v, http.StatusOK, "") }
 
 func (c *Console) askDelete(v *visit, code int, problem string) error {
@@ -279,6 +279,6 @@ func (v *visit) file(name, kind, body string) error {
 	h.Set("Content-Type", kind)
 	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)
 	h.Set("Content-Length", strconv.Itoa(len(body)))
-	v.w.Write([]byte(body)) // that the visitor has left, is no error
+	v.w.Write([]byte(body)) // the user may have left
 	return nil
 }

@@ -119,7 +119,7 @@ func TestConflictWithDeletion(t *testing.T) {
 	}
 }
 
-// TestWrongForms: what is wrong is told at its field, and nothing that was typed is lost.
+// TestWrongForms: errors are shown at their fields, and no input is lost.
 func TestWrongForms(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -164,7 +164,7 @@ func TestWrongForms(t *testing.T) {
 	}
 }
 
-// TestSchemas: all that is wrong with a value is told at its field.
+// TestSchemas: all violations of a value are shown at its field.
 func TestSchemas(t *testing.T) {
 	f := start(t, func(f *fixture, c *gateway.Config) {
 		c.Schemas = schema.NewSource(c.Replica, routes.NewSource(c.Replica, nil, slog.New(slog.DiscardHandler)), nil)

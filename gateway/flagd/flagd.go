@@ -35,8 +35,8 @@ type Document struct {
 // New begins a document of the flags under a prefix.
 func New(prefix ledger.Prefix) *Document { return &Document{prefix: prefix} }
 
-// Add adds the flag that a setting is. What is none is left out: one that a provider
-// cannot read may keep it from reading the others.
+// Add adds the flag of a setting. Values that are not flags are left out: an invalid
+// one may keep a provider from reading the others.
 func (d *Document) Add(key, value string) {
 	flag, ok := definition(value)
 	name := strings.TrimPrefix(key, string(d.prefix))

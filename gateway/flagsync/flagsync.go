@@ -149,8 +149,8 @@ func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool
 	return false, nil
 }
 
-// document is all flags under a prefix, but for secrets: what is shown in the place of
-// one would be a flag's value.
+// document is all flags under a prefix, except secrets, whose mask would become a
+// flag's value.
 func (s service) document(ctx context.Context, v *replica.View, prefix ledger.Prefix) (string, error) {
 	redact, err := s.cfg.Redaction.For(ctx, false)
 	if err != nil {
@@ -174,7 +174,7 @@ func (s service) record(ctx context.Context, m *policy.Method, v *replica.View, 
 	return s.cfg.Policy.Record(ctx, policy.CallerOf(ctx), m, policy.CallerOf(ctx).Tenant, policy.Asked{Prefixes: []string{string(prefix)}}, uint64(v.State().Head))
 }
 
-// GetMetadata returns that there is none.
+// GetMetadata returns no metadata.
 func (s service) GetMetadata(context.Context, *syncv1.GetMetadataRequest) (*syncv1.GetMetadataResponse, error) {
 	return &syncv1.GetMetadataResponse{}, nil
 }

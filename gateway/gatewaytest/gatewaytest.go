@@ -91,7 +91,7 @@ func Start(tb testing.TB, change func(*ledgertest.Node, *gateway.Config)) *Gatew
 
 // ReadLog opens the stream of recorded reads of a node's journal, once.
 func ReadLog(n *ledgertest.Node) func() (policy.ReadLog, error) {
-	return sync.OnceValues(func() (policy.ReadLog, error) { return n.Journal.OpenSide(context.Background(), journal.Reads) })
+	return sync.OnceValues(func() (policy.ReadLog, error) { return n.Journal.OpenAuxStream(context.Background(), journal.Reads) })
 }
 
 // Dial serves the gateway on a loopback address and connects to it.

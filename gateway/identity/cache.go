@@ -22,10 +22,10 @@ func digestOf(token string) digest {
 	return sha256.Sum256(unsafe.Slice(unsafe.StringData(token), len(token)))
 }
 
-// cache remembers verified tokens. It is set-associative, like a processor's: a
-// token's digest picks a set, and a full set loses one of its ways. So a lookup
-// takes no lock and writes no shared memory, and the size is fixed. A caller
-// cannot aim at a set, because only tokens with a good signature get in.
+// cache remembers verified tokens. It is set-associative, like a processor's: a token's
+// digest picks a set, and a full set loses one of its ways. So a lookup takes no lock
+// and writes no shared memory, and the size is fixed. A caller cannot aim at a set,
+// because only tokens with a valid signature are cached.
 type cache [sets][ways]atomic.Pointer[cached]
 
 type cached struct {

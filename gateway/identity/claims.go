@@ -21,7 +21,7 @@ func (v *Verifier) principal(claims jwt.MapClaims) (Principal, error) {
 			return p, refuse("the token's %s is out of range", name)
 		}
 	}
-	// The parser has seen that it is a number, and counts whole seconds, too.
+	// The parser has checked that it is a number, which may be fractional.
 	exp, _ := claims["exp"].(float64)
 	p.Expires = time.Unix(int64(exp), 0).UTC()
 	p.ID, _ = claims["jti"].(string)
@@ -87,8 +87,8 @@ func (v *Verifier) checkLifetime(p *Principal) error {
 	return nil
 }
 
-// readPrefixes reads a claim that limits: one that names nothing, or anything that
-// is no prefix, is none.
+// readPrefixes reads a claim that limits: an empty one, or one with an invalid prefix,
+// is rejected.
 func readPrefixes(claim any) ([]ledger.Pattern, bool) {
 	names, ok := readNames(claim)
 	var prefixes []ledger.Pattern

@@ -2,9 +2,9 @@ package identity
 
 import "net/http"
 
-// Client speaks with the issuer of tokens, and with what it points to, as a Keyring
-// of the same settings does: it follows no redirect, uses no proxy, and goes to no
-// address that a host of theirs must not stand for.
+// Client makes requests to the issuer of tokens, and the URLs in its documents, as a
+// Keyring with the same settings does: it follows no redirect, uses no proxy, and
+// connects to no address that a host must not resolve to.
 func Client(cfg KeyringConfig) (*http.Client, error) {
 	cfg.Location = "" // where keys come from is another matter
 	e, err := newEndpoint(cfg)

@@ -27,8 +27,8 @@ const fetchTimeout = 5 * time.Second
 type endpoint struct {
 	keys   string // URL; empty when the discovery document tells
 	issuer string
-	// named is the host in what the operator wrote, if that is an address or
-	// localhost: it alone may be on this machine or, without private, nearby.
+	// named is the host in the operator's setting, if that is an address or localhost:
+	// only this host may be on this machine or, without private, in a private network.
 	named   string
 	private bool
 	dialer  net.Dialer
@@ -49,10 +49,10 @@ func newEndpoint(cfg KeyringConfig) (*endpoint, error) {
 		e.named = u.Hostname()
 	}
 	e.client = http.Client{
-		// A redirect leads where nobody has said that keys come from.
+		// A redirect leads to a URL that the operator did not configure.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
-			// No proxy: it would look names up where nobody checks what they stand for.
+			// No proxy: it would resolve names without these checks.
 			DialContext:            e.dial,
 			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12},
 			DisableKeepAlives:      true,
@@ -63,7 +63,7 @@ func newEndpoint(cfg KeyringConfig) (*endpoint, error) {
 	return e, nil
 }
 
-// load fetches the keys, and where they are if nobody has said that.
+// load fetches the keys, after discovery of their URL if it is not configured.
 func (e *endpoint) load(ctx context.Context) (set KeySet, err error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -171,7 +171,7 @@ func (e *endpoint) dial(ctx context.Context, network, address string) (net.Conn,
 var (
 	// embedsIPv4 is where DNS64 puts the addresses of hosts without IPv6 (RFC 6052).
 	embedsIPv4 = netip.MustParsePrefix("64:ff9b::/96")
-	shared     = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598: private in all but name
+	shared     = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598: private in effect
 )
 
 // allow says whether a host may have the address.

@@ -9,7 +9,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Examination is what there is to say of a token to whoever holds it.
+// Examination lists the findings about a token for its holder.
 type Examination struct {
 	// Header and Claims are the token's JSON; nil where it has none.
 	Header, Claims jsontext.Value

@@ -58,8 +58,8 @@ func TestForgedTokensAreRefused(t *testing.T) {
 	}
 }
 
-// confusions are HMACs whose secret is what everybody knows: the public key, in
-// every form that it is written in.
+// confusions are HMACs whose secret is public: the public key, in every form that it is
+// written in.
 func confusions(t testing.TB, k testKey) []forgery {
 	t.Helper()
 	der, err := x509.MarshalPKIXPublicKey(k.Public())
@@ -79,8 +79,8 @@ func confusions(t testing.TB, k testKey) []forgery {
 	return all
 }
 
-// forgeries are tokens that look like those of k, whose issuer has the key other,
-// too, and which a stranger with the key evil tries.
+// forgeries are tokens that look like k's, whose issuer also has the key other, signed
+// by an attacker with the key evil.
 func forgeries(t testing.TB, k, other, evil testKey) []forgery {
 	t.Helper()
 	const unknown = "not one that this server trusts"

@@ -24,8 +24,8 @@ func fixedIssuer(f *testing.F) *issuer {
 	return is
 }
 
-// FuzzVerify changes good and forged tokens: nothing may panic, and nothing but
-// the good ones may get in.
+// FuzzVerify changes good and forged tokens: nothing may panic, and only good ones may
+// be accepted.
 func FuzzVerify(f *testing.F) {
 	is, stranger := fixedIssuer(f), newIssuer(f)
 	v := is.verifier(f)
@@ -56,7 +56,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// FuzzClaims signs whatever it is given: what gets in is a caller that may be.
+// FuzzClaims signs arbitrary claims: an accepted token has a valid caller.
 func FuzzClaims(f *testing.F) {
 	is := fixedIssuer(f)
 	var verifiers []*Verifier

@@ -18,8 +18,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// ErrUnauthenticated is in every error of Verify. The error's text tells an
-// honest caller what to mend and holds no part of the token's text.
+// ErrUnauthenticated is in every error of Verify. The error's text describes how to fix
+// the token and contains no part of it.
 var ErrUnauthenticated = errors.New("unauthenticated")
 
 // refusal is an ErrUnauthenticated with its reason.
@@ -33,7 +33,7 @@ func (r *refusal) Error() string { return ErrUnauthenticated.Error() + ": " + r.
 
 func (r *refusal) Unwrap() error { return ErrUnauthenticated }
 
-// Role is what a principal may do.
+// Role is a set of permissions of a principal.
 type Role string
 
 const (
@@ -41,7 +41,7 @@ const (
 	Writer  Role = "writer"
 	Admin   Role = "admin"
 	Auditor Role = "auditor"
-	// Revealer sees the secrets among what another role lets it read.
+	// Revealer may reveal the secrets among the keys that another role may read.
 	Revealer Role = "revealer"
 	// Operator runs the ledger and may act for any tenant, the ledger's own too.
 	Operator Role = "operator"
@@ -54,7 +54,7 @@ func ParseRole(s string) (Role, error) {
 	if r := Role(s); slices.Contains(allRoles, r) {
 		return r, nil
 	}
-	return "", fmt.Errorf("role %q is none of %q", s, allRoles)
+	return "", fmt.Errorf("unknown role %q: the roles are %q", s, allRoles)
 }
 
 // Principal is a verified caller. Calls share it: do not change it.
@@ -64,8 +64,8 @@ type Principal struct {
 	// Tenant is empty for an operator that has not said for whom it acts.
 	Tenant ledger.Tenant
 	Roles  []Role
-	// Prefixes select the keys that the token limits its holder to; nil when
-	// it does not. They limit what the roles give, and give nothing themselves.
+	// Prefixes select the keys that the token limits its holder to; nil if it does not.
+	// They limit the roles, and grant nothing.
 	Prefixes []ledger.Pattern
 	// Replicates are the tenants whose commits an edge gateway with the token may copy,
 	// by name, or AllTenants; none for a token that is not an edge's.
@@ -112,7 +112,7 @@ func checkTenant(t ledger.Tenant, roles []Role, replicates []string) error {
 		if operator || len(replicates) > 0 {
 			return nil
 		}
-		return errors.New("a tenant is required for all but operators and edge gateways")
+		return errors.New("a tenant is required, except for operators and edge gateways")
 	}
 	if _, err := ledger.ParseTenant(string(t)); err != nil {
 		return err

@@ -19,7 +19,7 @@ const (
 	jwksFile = "jwks.json"
 )
 
-// ReadSecret reads a file that nobody else may read.
+// ReadSecret reads a file that only its owner may read.
 func ReadSecret(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -31,9 +31,9 @@ func ReadSecret(path string) ([]byte, error) {
 	return os.ReadFile(path)
 }
 
-// CreateSecret makes a durable file of mode 0600, unless there is one: like a
-// link, and unlike a rename, it never replaces a key that something was signed
-// with. Whoever calls it reads what is there then.
+// CreateSecret makes a durable file of mode 0600, unless it exists: like a link, and
+// unlike a rename, it never replaces a key that was used for a signature. The caller
+// then reads the existing file.
 func CreateSecret(path string, content []byte) error {
 	temp, err := writeTemp(filepath.Dir(path), content)
 	if err != nil {
@@ -46,7 +46,7 @@ func CreateSecret(path string, content []byte) error {
 	return nil
 }
 
-// Publish makes a file that everybody may read say what it must.
+// Publish makes a world-readable file with the given content.
 func Publish(path string, content []byte) error {
 	if was, err := os.ReadFile(path); err == nil && bytes.Equal(was, content) {
 		return nil
@@ -83,7 +83,7 @@ func readKey(dir string) (ed25519.PrivateKey, error) {
 	return key, nil
 }
 
-// createKey makes key.pem unless it is there already.
+// createKey makes key.pem unless it exists.
 func createKey(dir string) error {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -96,7 +96,7 @@ func createKey(dir string) error {
 	return CreateSecret(filepath.Join(dir, keyFile), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-// writeTemp writes a durable file of mode 0600 beside the one that it becomes.
+// writeTemp writes a durable file of mode 0600 next to its target.
 func writeTemp(dir string, content []byte) (path string, err error) {
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {

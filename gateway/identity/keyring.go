@@ -15,7 +15,7 @@ import (
 type pace struct {
 	// every is the time between two loads; after one that failed it is least.
 	every time.Duration
-	// least is the time between two loads in any case, whoever wants them.
+	// least is the shortest time between two loads, for any reason.
 	least time.Duration
 }
 
@@ -76,13 +76,13 @@ type Keyring struct {
 	cancel   context.CancelFunc
 	follower sync.WaitGroup
 
-	turn chan struct{} // holds one when somebody loads, who owns the fields below
+	turn chan struct{} // holds one while a goroutine loads, which then owns the fields below
 	// tried is when the last load began, failed why it failed; empty if it did not.
 	tried  time.Time
 	failed string
 }
 
-// held are the keys at one time. It does not change, but for the keys' until.
+// held are the keys at one time. It does not change, except the keys' until.
 type held struct {
 	current KeySet
 	// former are those that the source has no more.
@@ -127,7 +127,7 @@ func (r *Keyring) Close() {
 // follow loads the keys again and again.
 func (r *Keyring) follow() {
 	for wait := r.pace.every; ; {
-		// Processes that were started together must not ask together for ever.
+		// Processes that were started together must not poll in step.
 		timer := time.NewTimer(wait + rand.N(wait/10))
 		select {
 		case <-timer.C:

@@ -267,8 +267,8 @@ func TestAKeyFileIsFollowed(t *testing.T) {
 	})
 }
 
-// TestAHostileEndpointChangesNothing has the provider do its worst: the keys that
-// are there go on working, and no answer takes longer than one may.
+// TestAHostileEndpointChangesNothing simulates a hostile provider: the existing keys
+// keep working, and no answer takes longer than one may.
 func TestAHostileEndpointChangesNothing(t *testing.T) {
 	is, evil := newIssuer(t), newIssuer(t)
 	evil.ed.kid = "evil"

@@ -40,8 +40,8 @@ type publicKey struct {
 	// key is an *rsa.PublicKey for RS256, an *ecdsa.PublicKey for ES256, an
 	// ed25519.PublicKey for EdDSA.
 	key any
-	// until is when the key stops working, in Unix nanoseconds; 0 is never. A
-	// Keyring moves it, and verified tokens that are remembered go by it, too.
+	// until is when the key stops working, in Unix nanoseconds; 0 is never. A Keyring
+	// moves it, and cached tokens use it as well.
 	until atomic.Int64
 }
 
@@ -64,8 +64,8 @@ const (
 	eddsa = "EdDSA"
 )
 
-// Bits of the RSA keys that are taken: what is shorter can be broken, what is
-// longer costs too much to check.
+// Bits of accepted RSA keys: shorter ones can be broken, longer ones cost too much to
+// check.
 const (
 	minRSA = 2048
 	maxRSA = 8192
@@ -203,7 +203,7 @@ func (k jwk) publicRSA() (*publicKey, error) {
 	}
 	// FIPS 186-5 section 5.4: odd, more than 2^16; crypto/rsa takes 31 bits.
 	if bits := exponent.BitLen(); bits < 17 || bits > 31 || exponent.Bit(0) == 0 || modulus.Bit(0) == 0 {
-		return nil, errors.New("n and e are no RSA key: e is odd and has 17 to 31 bits, n is odd")
+		return nil, errors.New("n and e are not a valid RSA key: e is odd and has 17 to 31 bits, n is odd")
 	}
 	return &publicKey{alg: rs256, key: &rsa.PublicKey{N: modulus, E: int(exponent.Int64())}}, nil
 }

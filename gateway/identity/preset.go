@@ -29,13 +29,13 @@ var presets = map[Preset]struct{ tenant, roles, prefixes, replicates string }{
 // ParsePreset checks a preset's name.
 func ParsePreset(s string) (Preset, error) {
 	if _, ok := presets[Preset(s)]; !ok {
-		return "", fmt.Errorf("there are no claims %q: use cognito or keycloak, or leave it out", s)
+		return "", fmt.Errorf("unknown claims preset %q: use cognito or keycloak, or leave it out", s)
 	}
 	return Preset(s), nil
 }
 
-// claimName is a claim's name, or a JSON pointer to one inside of another.
-// Names may have dots and slashes in them; only the first byte tells.
+// claimName is a claim's name, or a JSON pointer to a nested one. Names may have dots
+// and slashes in them; only the first byte decides.
 type claimName string
 
 func (n claimName) in(claims jwt.MapClaims) (value any, present bool) {

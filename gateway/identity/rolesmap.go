@@ -9,7 +9,7 @@ import (
 
 // RolesMap gives the roles that a provider's own names stand for, e.g. of its groups. A
 // token's names that are not in it give nothing, so that a group that happens to be
-// called "operator" makes nobody one. A nil RolesMap takes roles by their own names.
+// called "operator" makes no caller one. A nil RolesMap takes roles by their own names.
 type RolesMap map[string][]Role
 
 // ParseRolesMap reads pairs like Admins=admin. A name may come more than once, with

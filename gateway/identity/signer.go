@@ -22,16 +22,16 @@ const (
 	LocalAudience = "stele"
 )
 
-// Signer is the local identity: it signs tokens with an Ed25519 key pair that is
-// kept in a folder. Whoever reads key.pem can be anyone.
+// Signer is the local identity: it signs tokens with an Ed25519 key pair that is kept
+// in a folder. Anyone with key.pem can sign a token for any identity.
 type Signer struct {
 	key ed25519.PrivateKey
 	jwk jwk
 }
 
-// OpenSigner opens the folder's key pair: key.pem (PKCS #8, mode 0600) and
-// jwks.json, the public half for verifiers elsewhere. It makes what is not
-// there. Several processes may open a new folder at once and get the same key.
+// OpenSigner opens the folder's key pair: key.pem (PKCS #8, mode 0600) and jwks.json,
+// the public half for verifiers elsewhere. It creates missing files. Several processes
+// may open a new folder at once and get the same key.
 func OpenSigner(dir string) (*Signer, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open signer: %w", err)
@@ -54,7 +54,7 @@ func OpenSigner(dir string) (*Signer, error) {
 	return s, nil
 }
 
-// publish makes jwks.json say what the key is.
+// publish writes the public key to jwks.json.
 func (s *Signer) publish(dir string) error {
 	doc, err := json.Marshal(jwks{[]jwk{s.jwk}}, jsontext.WithIndent("  "))
 	if err != nil {
@@ -63,7 +63,7 @@ func (s *Signer) publish(dir string) error {
 	return Publish(filepath.Join(dir, jwksFile), append(doc, '\n'))
 }
 
-// Claims are what a Signer puts into a token.
+// Claims are the claims that a Signer puts into a token.
 type Claims struct {
 	// Subject names the holder, 1 to ledger.MaxAuthor bytes.
 	Subject string

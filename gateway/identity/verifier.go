@@ -23,7 +23,7 @@ type Config struct {
 	Issuer string
 	// Audience is one of the token's "aud". Required.
 	Audience string
-	// Preset says what the provider calls the claims below.
+	// Preset selects the provider's names of the claims below.
 	Preset Preset
 	// TenantClaim holds the tenant; the preset's when empty. A name that begins
 	// with "/" is a JSON pointer (RFC 6901) to a claim inside of another.
@@ -66,7 +66,7 @@ type Verifier struct {
 func NewVerifier(cfg Config) (*Verifier, error) {
 	switch {
 	case cfg.Keys == nil:
-		return nil, errors.New("new verifier: there are no keys")
+		return nil, errors.New("new verifier: no keys")
 	case cfg.Issuer == "":
 		return nil, errors.New("new verifier: the issuer is empty")
 	case cfg.Audience == "":
@@ -74,7 +74,7 @@ func NewVerifier(cfg Config) (*Verifier, error) {
 	}
 	names, known := presets[cfg.Preset]
 	if !known {
-		return nil, fmt.Errorf("new verifier: there is no preset %q", cfg.Preset)
+		return nil, fmt.Errorf("new verifier: unknown preset %q", cfg.Preset)
 	}
 	v := &Verifier{
 		keys:        cfg.Keys,
@@ -128,7 +128,7 @@ func (v *Verifier) Verify(token string) (*Principal, error) {
 	return v.verified.put(&id, p, key, now), nil
 }
 
-// check does the whole work: signature first, then what it vouches for.
+// check does the whole verification: the signature first, then the claims.
 func (v *Verifier) check(token string) (p Principal, key *publicKey, err error) {
 	claims := jwt.MapClaims{}
 	find := func(t *jwt.Token) (any, error) {
@@ -180,8 +180,8 @@ func checkJSON(token string) error {
 	return nil
 }
 
-// reasons turns the parser's error into what is wrong, which gives away no more
-// than the caller knows. There is always one.
+// reasons turns the parser's error into reasons that reveal no more than the caller
+// knows. There is always one.
 func (v *Verifier) reasons(err error, claims jwt.MapClaims) []string {
 	if r, ok := errors.AsType[*refusal](err); ok {
 		return []string{r.reason}

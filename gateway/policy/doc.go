@@ -2,10 +2,10 @@
 // on which keys, how often, and which of its reads are recorded.
 //
 // A decision needs three things: a Caller (a verified principal and the tenant that it
-// acts for), a Method (a row of the table Methods) and the request message. Nothing here
-// knows of connections. The rules come from the roles and prefixes of the caller's token
-// and from the policies of its tenant, which are values of the ledger's own tenant:
-// policy/TENANT/grants, policy/TENANT/reads and policy/TENANT/limits.
+// acts for), a Method (a row of the table Methods) and the request message. The package
+// does not depend on connections. The rules come from the roles and prefixes of the
+// caller's token and from the policies of its tenant, which are values of the ledger's
+// own tenant: policy/TENANT/grants, policy/TENANT/reads and policy/TENANT/limits.
 package policy
 
 import (
@@ -21,8 +21,8 @@ type Caller struct {
 	Tenant ledger.Tenant
 }
 
-// Visits reports whether the caller is an operator in a tenant that is not its own. What
-// it does there is recorded, whatever the tenant's policy.
+// Visits reports whether the caller is an operator in a tenant that is not its own. Its
+// calls there are recorded, whatever the tenant's policy.
 func (c Caller) Visits(t ledger.Tenant) bool {
 	return c.Has(identity.Operator) && t != c.Principal.Tenant && t != "" && !t.Reserved()
 }

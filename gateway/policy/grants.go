@@ -12,16 +12,15 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// grants are a tenant's policy on who may do what, the value of
-// policy/<tenant>/grants:
+// grants are a tenant's policy on permissions, the value of policy/<tenant>/grants:
 //
 //	{"grants":[
 //	  {"roles":["writer"],"prefixes":["tenantconfig/checkout/"]},
 //	  {"subjects":["ci-*"],"prefixes":["tenantconfig/"],"operations":["read","write"]}
 //	]}
 //
-// A tenant that has some allows what one of them gives, and nothing else. They do
-// not bind operators, who write them.
+// A tenant with grants allows what one of them grants, and nothing else. They do not
+// apply to operators, who write them.
 type grants []grant
 
 // grant gives its holders operations on keys.
@@ -32,13 +31,14 @@ type grant struct {
 	subjects []string
 	// prefixes are those of the keys.
 	prefixes Scope
-	// operations are what it gives; none for those of the holder's roles.
+	// operations are the operations that it grants; empty for the operations of the
+	// holder's roles.
 	operations []Operation
 	// text is the grant as it stands in the policy.
 	text string
 }
 
-// maxGrants bounds what every call of a tenant has to look through.
+// maxGrants bounds the grants that every call of a tenant has to search.
 const maxGrants = 1000
 
 type grantsDocument struct {
@@ -52,8 +52,8 @@ type grantDocument struct {
 	Operations names `json:"operations"`
 }
 
-// names is a list that is left out or names something: what is empty could mean
-// nothing as well as everything.
+// names is a list that is absent or not empty: an empty one could mean nothing as well
+// as everything.
 type names []string
 
 func (n *names) UnmarshalJSON(text []byte) error {
@@ -67,8 +67,8 @@ func (n *names) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// parseGrants reads the grants. What it does not know is an error: it may be a
-// limit with its name misspelt.
+// parseGrants reads the grants. Unknown fields are errors, because they may be
+// misspelled limits.
 func parseGrants(value string) (grants, error) {
 	var doc grantsDocument
 	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {

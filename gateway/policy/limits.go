@@ -8,13 +8,13 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// limits are how much of each gateway a tenant may use, the value of
-// policy/<tenant>/limits, or of policy/limits for every tenant without its own:
+// limits bound a tenant's use of each gateway, the value of policy/<tenant>/limits, or
+// of policy/limits for every tenant without its own:
 //
 //	{"requests_per_second":500,"burst":2000,"bytes_per_second":10000000,"change_sets_per_second":50,"watches":1000}
 //
-// What is 0 here was left out there, and is not limited. They do not bind
-// operators, who write them.
+// An absent field is 0 here, and not limited. Limits do not apply to operators, who
+// write them.
 type limits struct {
 	// requests a second: a call, and each request of a stream; and how many may
 	// come at once.
@@ -31,14 +31,14 @@ type limits struct {
 // nothing: each takes about a kilobyte.
 const maxTenantWatches = 100_000
 
-// maxLimit bounds what a limit may be set to, in its own unit: more is none.
+// maxLimit is the largest limit, in its own unit: more is no limit.
 const maxLimit = 1e12
 
-// parseLimits reads the limits. What it does not know is an error: it may be a limit
-// with its name misspelt.
+// parseLimits reads the limits. Unknown fields are errors, because they may be
+// misspelled limits.
 func parseLimits(value string) (limits, error) {
 	if value == "null" {
-		return limits{}, errors.New("it is no object")
+		return limits{}, errors.New("it is not an object")
 	}
 	var doc struct {
 		Requests   *float64 `json:"requests_per_second"`

@@ -106,13 +106,14 @@ func (r Records) String() string {
 // caller needs on them.
 type Touched struct {
 	Reads, Writes, Administers Keys
-	// Reveals says that the request asks for the secrets among what it reads.
+	// Reveals reports that the request asks for the secrets among the keys that it
+	// reads.
 	Reveals bool
 	// Commits, by revision: the caller must be allowed to read and write all that they
 	// changed. AtLeast is the revision that the caller has seen.
 	Commits []uint64
 	AtLeast uint64
-	// Recorded is what is recorded by a method with RecordsOther.
+	// Recorded is the record of a method with RecordsOther.
 	Recorded Keys
 }
 
@@ -284,9 +285,10 @@ func Requests() []proto.Message {
 	return all
 }
 
-// commit reads the keys of preconditions, because a conflict reports their revisions, and
-// the values under a schema that is set, because a refusal reports which of them break it.
-// The commit is its own record; what its schemas were checked against, a Viewer records.
+// commit reads the keys of preconditions, because a conflict reports their revisions,
+// and the values under a schema that is set, because an error reports which of them
+// violate it. The commit is its own record; a Viewer records the values that its
+// schemas were checked against.
 func commit(r *stelev1.CommitRequest) (t Touched) {
 	t.Writes.Keys = make([]string, len(r.GetChanges()))
 	for i, ch := range r.GetChanges() {
@@ -330,7 +332,8 @@ func listCommits(r *stelev1.ListCommitsRequest) (t Touched) {
 	return t
 }
 
-// rollback reads what it restores, and the values under the schemas that it restores.
+// rollback reads the keys that it restores, and the values under the schemas that it
+// restores.
 func rollback(r *stelev1.RollbackRequest) Touched {
 	t := Touched{Writes: under(r.Prefix), Reads: under(r.Prefix)}
 	if strings.HasPrefix(r.Prefix, schema.Tag) {
@@ -344,7 +347,7 @@ func rollback(r *stelev1.RollbackRequest) Touched {
 	return t
 }
 
-// parked is what a request about a parked key touches, or about all of them.
+// parked is the keys of a request about a parked key, or about all of them.
 func parked(key string) Touched {
 	if key == "" {
 		return Touched{Administers: everyKey} // the answer is a number: nothing is recorded

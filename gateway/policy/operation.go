@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Operation is what a caller may do on keys.
+// Operation is a permission on keys.
 type Operation string
 
 const (
@@ -28,7 +28,7 @@ func parseOperation(s string) (Operation, error) {
 	if op := Operation(s); slices.Contains(Operations, op) {
 		return op, nil
 	}
-	return "", fmt.Errorf("operation %q is none of %q", s, Operations)
+	return "", fmt.Errorf("unknown operation %q: the operations are %q", s, Operations)
 }
 
 // rolesWith are the roles that give an operation. Operators act for tenants, and need
@@ -42,10 +42,10 @@ var rolesWith = map[Operation][]identity.Role{
 	ToReplicate:  {identity.Operator}, // and tokens that name the tenant; see MayReplicate
 }
 
-// Scope is where the caller may do something: what the tenant's grants give, or if it has
-// none, or the caller is an operator, what the roles give; within the prefixes of the token.
+// Scope is where the caller may do something: by the tenant's grants or, if it has
+// none, or the caller is an operator, by the roles; within the prefixes of the token.
 //
-// Errors: ErrDenied when the grants are invalid; ledger.ErrUnavailable while the replica
+// Errors: ErrDenied if the grants are invalid; ledger.ErrUnavailable while the replica
 // does not hold them.
 func (e *Enforcer) Scope(c Caller, op Operation) (Scope, error) {
 	s, err := e.granted(c, op)

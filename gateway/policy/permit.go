@@ -39,8 +39,8 @@ func (e *Enforcer) MayCall(c Caller, m *Method) error {
 	return e.May(c, m.Needs.Operation())
 }
 
-// Admit is nil when the caller may do what a request asks for, and its tenant is within
-// its limits. Every request goes through it.
+// Admit is nil if the caller has permission for a request, and its tenant is within its
+// limits. Every request goes through it.
 func (e *Enforcer) Admit(ctx context.Context, c Caller, m *Method, req proto.Message) error {
 	if err := e.Spend(ctx, c, m, req); err != nil {
 		return err
@@ -48,7 +48,7 @@ func (e *Enforcer) Admit(ctx context.Context, c Caller, m *Method, req proto.Mes
 	return e.permit(ctx, c, m, req)
 }
 
-// permit is nil when the caller may do what a request asks for, on all keys and prefixes
+// permit is nil if the caller has permission for a request, on all keys and prefixes
 // that it names.
 func (e *Enforcer) permit(ctx context.Context, c Caller, m *Method, req proto.Message) error {
 	if m.Limits == AllKeys {

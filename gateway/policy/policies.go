@@ -15,12 +15,12 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// Config is what an Enforcer is made of.
+// Config has the dependencies of an Enforcer.
 type Config struct {
 	// Replica holds the ledger's own tenant, whose values the policies are.
 	Replica *replica.Replica
-	// ReadLog returns where reads are recorded, or why that cannot be reached now; nil
-	// refuses reads that a policy wants recorded.
+	// ReadLog returns the log of recorded reads, or why it is unreachable now; nil
+	// rejects reads that a policy has recorded.
 	ReadLog func() (ReadLog, error)
 	// History yields commits of a tenant, once the replica holds the revision atLeast. It
 	// returns the error of yield.
@@ -58,7 +58,7 @@ type policySet struct {
 	record map[ledger.Tenant]Scope
 	// grants of those tenants that have some; nil for some that cannot be read.
 	grants map[ledger.Tenant]grants
-	// limits of those tenants that have some, and those of all others.
+	// limits of the tenants that have some, and the default ones.
 	limits map[ledger.Tenant]limits
 	usual  limits
 	// revoked are the tokens that are not accepted.
@@ -166,8 +166,8 @@ func (e *Enforcer) load() (*policySet, error) {
 	return set, nil
 }
 
-// read puts a policy into the set. One that cannot be read is as strict as it
-// could be, or where that would stop a tenant that does no harm, what it was before.
+// read puts a policy into the set. An invalid one is as strict as possible or, if that
+// would stop an innocent tenant, stays what it was before.
 func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 	if entry.Key == usualLimits {
 		var err error
@@ -238,7 +238,7 @@ func checkPolicy(key, value string) error {
 	case kind == readsPolicy:
 		_, err = parseReadsPolicy(value)
 	case kind != grantsPolicy && kind != limitsPolicy:
-		err = fmt.Errorf("there is no policy %q: use %s, %s or %s", kind, readsPolicy, grantsPolicy, limitsPolicy)
+		err = fmt.Errorf("unknown policy %q: use %s, %s or %s", kind, readsPolicy, grantsPolicy, limitsPolicy)
 	case t.Reserved():
 		err = fmt.Errorf("only operators may act for it, and %s do not bind them", kind)
 	case kind == grantsPolicy:
@@ -249,8 +249,8 @@ func checkPolicy(key, value string) error {
 	return err
 }
 
-// parseReadsPolicy reads the prefixes. What it does not know is an error: it may
-// be a prefix with its name misspelt.
+// parseReadsPolicy reads the prefixes. Unknown fields are errors, because they may be
+// misspelled.
 func parseReadsPolicy(value string) (Scope, error) {
 	var policy struct {
 		Record []string `json:"record"`

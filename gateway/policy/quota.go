@@ -46,9 +46,9 @@ const (
 	maxRefusing = 1000
 )
 
-// QuotaOf is what the caller's tenant has used, with the limits in force. It is nil when no
-// limits bind the caller, and while the replica does not hold the policies: permissions are
-// not known then either, and nothing of a tenant is answered.
+// QuotaOf is the usage of the caller's tenant, with the limits in force. It is nil if
+// no limits apply to the caller, and while the replica does not hold the policies:
+// permissions are not known then either, and no request of a tenant is answered.
 func (e *Enforcer) QuotaOf(c Caller) *Quota {
 	if c.Tenant == "" || c.Has(identity.Operator) {
 		return nil
@@ -60,7 +60,7 @@ func (e *Enforcer) QuotaOf(c Caller) *Quota {
 	return e.quotas.of(c.Tenant, set.limitsOf(c.Tenant))
 }
 
-// quotas are those of the tenants that have called of late.
+// quotas are the quotas of the tenants that have called recently.
 type quotas struct {
 	refused *prometheus.CounterVec // by limit
 
@@ -69,11 +69,10 @@ type quotas struct {
 	swept   time.Time
 }
 
-// quotaIdle is after how long a tenant's quota is forgotten, once it is what one
-// that is made anew would be.
+// quotaIdle is after how long a tenant's quota is forgotten, once it equals a new one.
 const quotaIdle = time.Minute
 
-// Quota is what one tenant has used. It is safe for use by many goroutines.
+// Quota is the usage of one tenant. It is safe for use by many goroutines.
 type Quota struct {
 	tenant  ledger.Tenant
 	refused *prometheus.CounterVec
@@ -93,7 +92,7 @@ type rates struct {
 	requests, bytes, changeSets *rate.Limiter
 }
 
-// minByteBurst keeps what is sent at once from being counted in very many steps.
+// minByteBurst keeps large answers from being counted in very many steps.
 const minByteBurst = 64 << 10
 
 func newRates(l limits) *rates {

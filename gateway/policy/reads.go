@@ -32,7 +32,7 @@ type Asked struct {
 	Revealed bool
 }
 
-// asked is what a request asks for.
+// asked is the reads of a request.
 func (m *Method) asked(req proto.Message) Asked {
 	var k Keys
 	switch m.Records {

@@ -71,9 +71,9 @@ func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 	return in, len(in) == len(changes)
 }
 
-// Commit is what a caller with the scope may see of a commit, and whether that is all of
-// it. The message and other fields about the whole commit are left out when it changed
-// other keys too, because they can describe those.
+// Commit is the part of a commit that a caller with the scope may see, and whether that
+// is all of it. The message and other fields about the whole commit are left out if it
+// also changed other keys, because they can describe those.
 func (s Scope) Commit(c *ledger.Commit) (shown ledger.Commit, whole bool) {
 	shown = *c
 	if shown.Changes, whole = s.Pick(c.Changes); !whole {

@@ -10,8 +10,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Viewer limits what a check of stored values looks at to what a caller may see, and records
-// what it looked at: a check of values is a read of them, and a check of secrets reveals
+// Viewer limits a check of stored values to the values that a caller may see, and
+// records them: a check of values is a read of them, and a check of secrets reveals
 // them. It is a ledger.Viewer for one request.
 type Viewer struct {
 	e *Enforcer
@@ -25,7 +25,7 @@ type Viewer struct {
 	err        error
 }
 
-// viewed is what the caller may see of a tenant, and what was looked at.
+// viewed is the part of a tenant that the caller may see, and the reads so far.
 type viewed struct {
 	reads, reveals Scope
 	prefixes       map[ledger.Prefix]bool
@@ -38,7 +38,7 @@ var _ ledger.Viewer = (*Viewer)(nil)
 // View makes a Viewer for a request of the caller.
 func (e *Enforcer) View(c Caller, m *Method) *Viewer { return &Viewer{e: e, c: c, m: m} }
 
-// of wants v.mu held.
+// of must be called with v.mu held.
 func (v *Viewer) of(t ledger.Tenant) *viewed {
 	s := v.tenants[t]
 	if s != nil {
@@ -108,8 +108,8 @@ func (v *Viewer) NotChecked() (n uint64) {
 	return n
 }
 
-// Record makes the records of what was looked at durable, one per tenant, as Enforcer.Record
-// does. Call it before anything is answered.
+// Record makes the records of these reads durable, one per tenant, as Enforcer.Record
+// does. Call it before any answer.
 func (v *Viewer) Record(ctx context.Context, revision uint64) error {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -30,14 +30,14 @@ const (
 	// retryFirst and retryMost bound the pause after all upstreams have failed.
 	retryFirst = 100 * time.Millisecond
 	retryMost  = 2 * time.Second
-	// leftFor is how long an upstream that contradicts what was seen is not asked again.
+	// leftFor is how long an upstream that contradicts what was seen is not used again.
 	leftFor = 10 * time.Minute
 	// tooOld is the age of its data at which an upstream is left for another one.
 	tooOld = 10 * time.Second
 	// maxReceive is the longest message, in bytes: a batch, or one large commit.
 	maxReceive = 16 << 20
-	// maxPath and maxTrouble bound what is kept of an upstream's path, in gateways, and of
-	// its error, in bytes.
+	// maxPath and maxTrouble bound the stored path of an upstream, in gateways, and its
+	// error, in bytes.
 	maxPath    = 64
 	maxTrouble = 500
 )
@@ -68,11 +68,11 @@ type Client struct {
 	cfg       Config
 	upstreams []*upstream
 
-	mu       sync.Mutex // guards the fields below, and those of upstreams that say so
+	mu       sync.Mutex // guards the fields below, and fields of upstreams that name it
 	followed *upstream  // nil while there is none
 	path     Path       // of the one that was followed last
-	// suspect says that an upstream has contradicted what was seen, and that since then no
-	// checkpoint has proven what it had sent before.
+	// suspect reports that an upstream has contradicted what was seen, and that since
+	// then no checkpoint has proven its earlier commits.
 	suspect bool
 }
 
@@ -188,8 +188,9 @@ func head(h replica.TenantHead) *stelev1.ReplicatedHead {
 	return &stelev1.ReplicatedHead{Tenant: string(h.Tenant), Revision: uint64(h.Head.Revision), Id: h.Head.ID[:]}
 }
 
-// Follow hands over what the upstreams send until ctx ends or the replica's file fails.
-// It goes from one to the next when one fails, and continues where the other ended.
+// Follow applies the commits of the upstreams until ctx ends or the replica's file
+// fails. It changes to the next one after a failure, and continues where the other
+// ended.
 func (c *Client) Follow(ctx context.Context, epoch ledger.Epoch, to *replica.Target) error {
 	defer c.following(nil, nil)
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
@@ -237,9 +238,9 @@ func (c *Client) following(u *upstream, path Path) error {
 	return nil
 }
 
-// failed notes why an upstream is not followed. One that contradicts what was seen is
-// left for a while. It reports whether the replica must be built again: a commit was
-// forged, or the upstream does not have what another one sent that was left.
+// failed records why an upstream is not followed. One that contradicts what was seen is
+// not used for a while. It reports whether the replica must be rebuilt: a commit was
+// forged, or the upstream does not have the commits of another one that was left.
 func (c *Client) failed(u *upstream, err error) (discard bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -264,7 +265,7 @@ func (c *Client) failed(u *upstream, err error) (discard bool) {
 	return discard
 }
 
-// contradictsEdge reports whether an upstream refused what the edge has.
+// contradictsEdge reports whether an upstream rejected the edge's commits.
 func contradictsEdge(err error) bool {
 	if errors.Is(err, ErrHistoryChanged) {
 		return true

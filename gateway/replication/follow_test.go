@@ -261,7 +261,7 @@ func TestFollow_CycleIsRefused(t *testing.T) {
 				}
 				return false
 			})
-			// Forwarded calls do not go round for ever.
+			// Forwarded calls do not circulate forever.
 			ctx, cancel := context.WithTimeout(w.admin(t, "acme"), 20*time.Second)
 			defer cancel()
 			_, err := stelev1.NewProofClient(first.conn).GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{})

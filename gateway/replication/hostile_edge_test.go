@@ -201,8 +201,8 @@ func TestFollow_PermissionEndsMidStream(t *testing.T) {
 	}
 }
 
-// Polls are answered at a bounded rate, and an edge that sends a great many delays
-// nothing but its own stream.
+// Polls are answered at a bounded rate, and an edge that sends very many delays only
+// its own stream.
 func TestFollow_ManyPolls(t *testing.T) {
 	w := startWorld(t)
 	w.fill(t, 3, "acme")
@@ -238,7 +238,7 @@ func TestFollow_ManyPolls(t *testing.T) {
 	t.Logf("%d polls sent, %d answered in 2 s", <-sent, answered)
 }
 
-// An edge's token reads, writes and acts for nobody.
+// An edge's token cannot read, write or act for a tenant.
 func TestReplicates_IsNoRole(t *testing.T) {
 	w := startWorld(t)
 	w.fill(t, 4, "acme", "globex")

@@ -197,8 +197,8 @@ func TestFollow_HostileUpstream(t *testing.T) {
 	}
 }
 
-// What an upstream says of its age and position never makes an edge's answers look newer
-// than the upstream claims, and never hides what the next upstream sends.
+// An upstream's claims about its age and position never make an edge's answers look
+// newer than the upstream claims, and never hide commits of the next upstream.
 func TestFollow_HostileProgress(t *testing.T) {
 	w := startWorld(t)
 	w.fill(t, 20, "acme")

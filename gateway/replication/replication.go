@@ -1,20 +1,20 @@
-// Package replication keeps the replica of a gateway, the edge, equal to that of another
-// one, its upstream, for some tenants or for all.
+// Package replication keeps the replica of a gateway, the edge, equal to another one's,
+// its upstream, for some tenants or for all.
 //
 // The upstream sends raw commits: for each tenant first those after the newest that the
 // edge has, then new ones as they become visible. The edge checks the epoch, each
 // tenant's chain, and from time to time that its newest commits are in the tree of a
-// signed checkpoint. So an upstream can delay history but not alter, reorder or drop any
-// of it unnoticed; one that tries is left for another.
+// signed checkpoint. So an upstream can delay history but not alter, reorder or drop
+// any of it unnoticed; the edge leaves one that tries.
 //
-// Twice a second the edge asks how far the upstream has come. The age of the edge's
-// answers is the age that the upstream reports plus the time since it was asked. That
-// age is the upstream's word: a checkpoint proves what was written, not that nothing was
-// written since.
+// Twice a second the edge polls the upstream's progress. The age of the edge's answers
+// is the age that the upstream reports plus the time since the poll. That age is an
+// unverified claim: a checkpoint proves what was written, not that nothing was written
+// since.
 //
 // Upstreams form a tree of any depth. Every gateway reports the path from it to the one
 // that follows the journal, and a gateway that finds itself on the path of its upstream
-// refuses it.
+// rejects it.
 package replication
 
 import (

@@ -53,8 +53,8 @@ type feed struct {
 	bytes int
 }
 
-// Follow sends what the edge lacks of the tenants, none for all, and then what comes,
-// until ctx ends. It answers each poll.
+// Follow sends the commits that the edge lacks of the tenants, none for all, and then
+// new ones, until ctx ends. It answers each poll.
 //
 // Errors: ErrHistoryChanged, ErrPruned, and ledger.ErrUnavailable if the replica is
 // behind the edge or is being built.
@@ -90,8 +90,8 @@ func pruned(err error) error {
 
 func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] }
 
-// compare checks that what the edge has is a part of what the replica has, and that the
-// replica keeps all that the edge lacks.
+// compare checks that the edge's commits are a part of the replica's, and that the
+// replica keeps all commits that the edge lacks.
 func (f *feed) compare(have []*stelev1.ReplicatedHead) error {
 	if err := f.compareHeads(have); err != nil {
 		return err
@@ -144,8 +144,8 @@ func (f *feed) compareHeads(have []*stelev1.ReplicatedHead) error {
 	return nil
 }
 
-// idAt is a commit's id. It is in the commit after it, too, so it is known of the last
-// commit before the history that is kept.
+// idAt is a commit's id. The next commit contains it as well, so the id of the last
+// commit before the kept history is known.
 func idAt(v *replica.View, rev ledger.Revision) (ledger.CommitID, error) {
 	if err := v.CheckKept(rev + 1); err != nil {
 		return ledger.CommitID{}, err
@@ -157,8 +157,8 @@ func idAt(v *replica.View, rev ledger.Revision) (ledger.CommitID, error) {
 	return next.Parent, nil
 }
 
-// backlog sends what the edge lacks, tenant by tenant: it finds that by revision, and
-// need not look through the records of others.
+// backlog sends the commits that the edge lacks, tenant by tenant: it finds them by
+// revision, without a scan of other tenants' records.
 func (f *feed) backlog(ctx context.Context) error {
 	f.disordered = f.Replica.Disordered()
 	heads, position := f.Replica.AllHeads()
@@ -183,7 +183,7 @@ func (f *feed) backlog(ctx context.Context) error {
 func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 	var poll uint64
 	for {
-		// What is reported is read first: everything up to its position is sent by then.
+		// The report is read first: everything up to its position is sent by then.
 		progress := f.progress(poll)
 		sent, err := f.records(ctx)
 		if err != nil {

@@ -27,7 +27,7 @@ const (
 	verifyCommits  = 100
 )
 
-// errNotProven: what the upstream sent is not what the ledger's key has signed.
+// errNotProven: the upstream's commits are not what the ledger's key has signed.
 var errNotProven = errors.New("its commits are not proven by the ledger's checkpoint")
 
 // errForged: a commit that the edge has is not in the tree where the upstream says it is.
@@ -66,8 +66,8 @@ func (c *Client) verify(ctx context.Context, u *upstream, to *replica.Target, pr
 	case <-ctx.Done():
 		return nil
 	}
-	// Commits count as verified once all of them are covered, so that an upstream cannot
-	// leave some out for ever unnoticed.
+	// Commits count as verified once all of them are covered, so that an upstream
+	// cannot leave some out permanently unnoticed.
 	var pending []replica.TenantHead
 	for {
 		if len(pending) == 0 {
@@ -228,8 +228,8 @@ func hashes(raw [][]byte) tlog.TreeProof {
 }
 
 // Prove answers a gateway below this one from the tree, with the newest checkpoint that has the
-// cosignatures which the request asks for. Errors: those of proof.Tree, and
-// ledger.ErrUnavailable while no checkpoint covers what the edge has verified.
+// cosignatures which the request asks for. Errors: the errors of proof.Tree, and
+// ledger.ErrUnavailable while no checkpoint covers the commits that the edge verifies.
 func Prove(tree *proof.Tree, newest proof.Signed, req *stelev1.ProveRequest) (*stelev1.ProveResponse, error) {
 	if newest.Size == 0 || uint64(newest.Size) < req.OldSize {
 		return nil, fmt.Errorf("%w: the newest checkpoint here covers %d commits, and the edge has seen one of %d", ledger.ErrUnavailable, newest.Size, req.OldSize)

@@ -70,7 +70,7 @@ func startWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := w.node.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := w.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// decode reads a request's body, the counterpart of encode. What the message does
-// not have, or has twice, is an error: it may be something misspelt.
+// decode reads a request's body, the counterpart of encode. Unknown or duplicate
+// members are errors, because they may be misspelled.
 func decode(body []byte, m proto.Message) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
@@ -68,7 +68,7 @@ func decodeField(d *jsontext.Decoder, m protoreflect.Message, f protoreflect.Fie
 		return d.SkipValue()
 	}
 	if one := f.ContainingOneof(); one != nil && m.WhichOneof(one) != nil {
-		return wrong(at, "%s is there, too: choose one", m.WhichOneof(one).Name())
+		return wrong(at, "%s is also set: choose one", m.WhichOneof(one).Name())
 	}
 	switch {
 	case f.IsList():
@@ -149,7 +149,7 @@ func decodeScalar(d *jsontext.Decoder, f protoreflect.FieldDescriptor, at string
 	return scalar(f, text, at)
 }
 
-// scalar reads what a field holds from text: that of a query, too.
+// scalar reads a field's value from text, also from a query.
 func scalar(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.Value, err error) {
 	switch f.Kind() {
 	case protoreflect.StringKind:
@@ -163,13 +163,13 @@ func scalar(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.
 	case protoreflect.Uint64Kind:
 		n, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return none, wrong(at, "%q is no whole number", shorten(text))
+			return none, wrong(at, "%q is not a whole number", shorten(text))
 		}
 		return protoreflect.ValueOfUint64(n), nil
 	case protoreflect.Uint32Kind:
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
-			return none, wrong(at, "%q is no whole number, or too large", shorten(text))
+			return none, wrong(at, "%q is not a whole number, or too large", shorten(text))
 		}
 		return protoreflect.ValueOfUint32(uint32(n)), nil
 	case protoreflect.BytesKind:
@@ -188,18 +188,18 @@ func scalar(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.
 func momentIn(f protoreflect.FieldDescriptor, text, at string) (none protoreflect.Value, err error) {
 	m, err := moment.Parse(text, time.Now())
 	if err != nil {
-		return none, wrong(at, "%q is no moment: write 42, 2h (ago) or 2025-03-04T08:00Z", shorten(text))
+		return none, wrong(at, "%q is not a revision or time: write 42, 2h (ago) or 2025-03-04T08:00Z", shorten(text))
 	}
 	switch {
 	case isTime(f) && m.Time.IsZero():
-		return none, wrong(at, "%q is no time: write 2h (ago) or 2025-03-04T08:00Z", shorten(text))
+		return none, wrong(at, "%q is not a time: write 2h (ago) or 2025-03-04T08:00Z", shorten(text))
 	case isTime(f):
 		return protoreflect.ValueOfMessage(timestamppb.New(m.Time).ProtoReflect()), nil
 	case openapi.FormOf(f) != openapi.Moment:
 		return none, wrong(at, "it cannot be set here")
 	}
 	read, err := m.At(func() (ledger.Revision, error) {
-		return 0, wrong(at, "only the command line counts from the head: GET /v1/head tells where that is")
+		return 0, wrong(at, "only the command line counts from the head: use the revision that GET /v1/head returns")
 	})
 	if err != nil {
 		return none, err
@@ -215,5 +215,5 @@ func wrong(at, format string, args ...any) error {
 	return fmt.Errorf("%s: %s", at, problem)
 }
 
-// shorten keeps what a caller has sent out of an error, except for its beginning.
+// shorten limits a caller's input in messages to its beginning.
 func shorten(s string) string { return text.Clip(s, 64) }

@@ -15,8 +15,8 @@ import (
 	"github.com/stelehq/stele/schemas/openapi"
 )
 
-// TestAnswersAreAsTheDocumentSays asks for everything that the document has and holds
-// each answer to its schema, and to nothing but what that names.
+// TestAnswersAreAsTheDocumentSays requests everything in the document and checks each
+// answer against its schema, and for unknown members.
 func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 	w := start(t)
 	d := readDocument(t)
@@ -161,7 +161,7 @@ func readDocument(t *testing.T) *document {
 
 func (d *document) operation(path, method string) (template string, op map[string]any) {
 	all := d.doc["paths"].(map[string]any)
-	for _, template := range slices.Backward(slices.Sorted(maps.Keys(all))) { // what is literal before what is not
+	for _, template := range slices.Backward(slices.Sorted(maps.Keys(all))) { // literal segments before variables
 		have, want := strings.Split(path, "/"), strings.Split(template, "/")
 		if strings.HasSuffix(template, "/{key}") && len(have) > len(want) {
 			have = have[:len(want)]

@@ -72,10 +72,10 @@ func appendList(b []byte, f protoreflect.FieldDescriptor, l protoreflect.List) (
 	return append(b, ']'), nil
 }
 
-// appendField writes what a field holds, or one item of a list.
+// appendField writes a field's value, or one item of a list.
 func appendField(b []byte, f protoreflect.FieldDescriptor, v protoreflect.Value) ([]byte, error) {
 	if openapi.FormOf(f) == openapi.Value {
-		return append(b, v.String()...), nil // the ledger keeps nothing that is no JSON
+		return append(b, v.String()...), nil // the ledger stores only valid JSON
 	}
 	switch f.Kind() {
 	case protoreflect.MessageKind:

@@ -60,8 +60,8 @@ func failAs(w http.ResponseWriter, code int, err error) {
 	w.Write(body)
 }
 
-// httpStatus is the one that says best what an error says. A precondition in a
-// header is answered otherwise; see setKey.
+// httpStatus is the best match for an error's code. A precondition in a header is
+// answered differently; see setKey.
 func httpStatus(err error) int {
 	switch status.Code(err) {
 	case codes.OK:
@@ -82,7 +82,7 @@ func httpStatus(err error) int {
 		}
 		return http.StatusTooManyRequests
 	case codes.Canceled:
-		return 499 // the caller has gone; nobody reads this
+		return 499 // the caller has disconnected
 	case codes.Unimplemented:
 		return http.StatusNotImplemented
 	case codes.Unavailable:
@@ -93,8 +93,7 @@ func httpStatus(err error) int {
 	return http.StatusInternalServerError
 }
 
-// retryAfter is how many seconds the gateway wants a caller to wait; 0 where it says
-// nothing.
+// retryAfter is how many seconds the gateway asks a caller to wait; 0 if it does not.
 func retryAfter(s *status.Status) int {
 	for _, d := range s.Details() {
 		if retry, ok := d.(*errdetails.RetryInfo); ok {

@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/gateway/identity"
 )
 
-// hostilePaths reach for what is not the caller's, or for what is not a key.
+// hostilePaths try to reach other tenants' data, or are not keys.
 var hostilePaths = []string{
 	"/v1/config/../config/a", "/v1/config/%2e%2e/a", "/v1/config/%2e%2e%2fa", "/v1/config/.", "/v1/config//a", "/v1/config/a//b", "/v1/config/a/", "/v1/config/%00", "/v1/config/a%00b",
 	"/v1/config/%2Fa", "/v1/config/a%2F%2Fb", "/v1/config/%252e%252e/a", "/v1/config/..%5crival%5ca", "/v1/config/\u043a\u043b\u044e\u0447", "/v1/config/%ff%fe", "/v1/config/a%0d%0aX:1",
@@ -43,7 +43,7 @@ func TestHostilePathsReachNothing(t *testing.T) {
 	}
 }
 
-// raw sends a path as it is, past what a client would mend in it.
+// raw sends a path unchanged, without a client's normalization.
 func (w *world) raw(method, path, token string) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -74,7 +74,7 @@ func FuzzHandler(f *testing.F) {
 	f.Add("GET", "/v1/commits?since=2h&key=a&prefix=b", "", "acme\x00", "x")
 	f.Fuzz(func(t *testing.T, method, path, body, tenant, etag string) {
 		u, err := url.ParseRequestURI(path)
-		if err != nil || u.Path == "/v1/watch" { // which goes on
+		if err != nil || u.Path == "/v1/watch" { // which does not end
 			return
 		}
 		r := httptest.NewRequest("GET", "/", strings.NewReader(body))

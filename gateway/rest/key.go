@@ -104,7 +104,7 @@ func (a *api) setKey(w http.ResponseWriter, r *http.Request, key string, values 
 		fail(w, err)
 		return
 	}
-	if !req.Changes[0].Delete && !resp.Unchanged { // else the revision is not that of the key
+	if !req.Changes[0].Delete && !resp.Unchanged { // otherwise the revision is not the key's
 		w.Header().Set("ETag", etagOf(resp.Revision, resp.Id))
 	}
 	reply(w, resp)

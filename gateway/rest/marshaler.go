@@ -19,7 +19,7 @@ func (marshaler) ContentType(any) string { return contentType }
 func (marshaler) Marshal(v any) ([]byte, error) {
 	m, ok := v.(proto.Message)
 	if !ok {
-		return nil, fmt.Errorf("%T is no message", v)
+		return nil, fmt.Errorf("%T is not a message", v)
 	}
 	return encode(m)
 }
@@ -27,7 +27,7 @@ func (marshaler) Marshal(v any) ([]byte, error) {
 func (marshaler) Unmarshal(data []byte, v any) error {
 	m, ok := v.(proto.Message)
 	if !ok {
-		return fmt.Errorf("%T is no message", v)
+		return fmt.Errorf("%T is not a message", v)
 	}
 	return decode(data, m)
 }

@@ -17,7 +17,7 @@ const (
 	keyPath      = "/v1/config/"
 )
 
-// paths are those that there are, and what can be done with each.
+// paths are all paths, and the methods of each.
 type paths []resource
 
 type resource struct {
@@ -51,8 +51,8 @@ func readPaths() (paths, error) {
 	return all, nil
 }
 
-// methods are what can be done with a path, separated by ", "; empty where there is
-// no such path.
+// methods are the HTTP methods of a path, separated by ", "; empty if the path does not
+// exist.
 func (p paths) methods(path string) string {
 	segments := strings.Split(path, "/")
 	for _, r := range p {

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// query reads a request from the URL's query. What the request does not have, has in
-// its path, or has once and is there twice, is an error.
+// query reads a request from the URL's query. Unknown parameters, parameters that are
+// in the path, and duplicates of a single one are errors.
 type query struct{}
 
 // Parse is how the mux asks for it; path holds the fields that the path has.
@@ -28,7 +28,7 @@ func (query) Parse(m proto.Message, values url.Values, path *utilities.DoubleArr
 			return wrong(name, "it is there more than once")
 		}
 		if one := f.ContainingOneof(); one != nil && r.WhichOneof(one) != nil {
-			return wrong(name, "%s is there, too: choose one", r.WhichOneof(one).Name())
+			return wrong(name, "%s is also set: choose one", r.WhichOneof(one).Name())
 		}
 		for _, text := range values[name] {
 			v, err := scalar(f, text, name)
@@ -45,7 +45,7 @@ func (query) Parse(m proto.Message, values url.Values, path *utilities.DoubleArr
 	return nil
 }
 
-// parseQuery reads a query as strictly: url.URL.Query drops what it cannot read.
+// parseQuery reads a query strictly: url.URL.Query drops invalid parts.
 func parseQuery(raw string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	for name, all := range values {
@@ -54,7 +54,7 @@ func parseQuery(raw string) (url.Values, error) {
 		}
 	}
 	if err != nil {
-		return nil, errors.New("the query cannot be read: escape what is no letter or digit")
+		return nil, errors.New("cannot parse the query: escape characters other than letters and digits")
 	}
 	return values, nil
 }

@@ -1,10 +1,10 @@
 // Package rest serves the gateway's services as resources over HTTP, with JSON, to
-// whoever has no gRPC: docs/rest.md is for callers.
+// clients without gRPC: docs/rest.md is for callers.
 //
-// It holds nothing and decides nothing. Every request becomes one call of the gateway
-// in its caller's name, with the token and the tenant that the caller has sent and no
-// other header, so that rights, limits and records are those of all calls. Which call
-// that is stands in bindings.yaml.
+// It is stateless and makes no decisions. Every request becomes one call of the
+// gateway, with the token and the tenant that the caller has sent and no other header,
+// so that permissions, limits and records are the same as for all calls. bindings.yaml
+// maps requests to calls.
 package rest
 
 import (
@@ -30,7 +30,7 @@ const (
 	maxBody = 8 << 20
 )
 
-// Config is what the API is made of.
+// Config has the dependencies of the API.
 type Config struct {
 	// Calls and Watches are connections to the gateway. Watches is used for nothing
 	// else, because each of them takes one of the connection's streams for as long as

@@ -49,9 +49,9 @@ func TestTheTimeOfARead(t *testing.T) {
 		"?at.revision=1":              `there is no such parameter`,
 		"?key=b":                      `there is no such parameter`,
 		"?min_revision=2":             `"value":2`,
-		"?min_revision=-1":            `is no whole number`,
+		"?min_revision=-1":            `is not a whole number`,
 		"?reveal=yes":                 `must be true or false`,
-		"?at=%zz":                     `the query cannot be read`,
+		"?at=%zz":                     `cannot parse the query`,
 		"?" + strings.Repeat("x", 99): `there is no such parameter`,
 	} {
 		if a := w.do("GET", "/v1/config/a"+query, ann, ""); !strings.Contains(a.body, want) {

@@ -22,8 +22,8 @@ import (
 const (
 	// maxWatches are open at a time. A connection to the gateway carries 1,000 streams.
 	maxWatches = 900
-	// heartbeat is how often something is sent, so that whatever is between does not
-	// take a quiet connection for a dead one.
+	// heartbeat is how often something is sent, so that proxies do not close a quiet
+	// connection.
 	heartbeat = 15 * time.Second
 	// sendTimeout is how long a reader may take nothing.
 	sendTimeout = 20 * time.Second

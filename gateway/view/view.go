@@ -60,7 +60,7 @@ func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View
 	return vs.Replica.View(t, at)
 }
 
-// Page opens the state that a listing is of, and says from which key it goes on:
+// page opens the state that a listing is of, and returns the key to continue from:
 // its pages are all of the revision of the first, whatever is written meanwhile.
 func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from string, err error) {
 	at, err := AsOf(point)
@@ -181,8 +181,8 @@ func (s *Snapshot) Of(v *replica.View) *stelev1.Snapshot {
 	return &s.message
 }
 
-// RevisionOf finds the revision of a moment; 0, the state before the first commit,
-// is one, too.
+// RevisionOf finds the revision of a revision or time; 0, the state before the first
+// commit, is also one.
 func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision, error) {
 	switch p := at.GetPoint().(type) {
 	case *stelev1.At_Revision:
@@ -197,7 +197,7 @@ func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 	return v.State().Head, nil
 }
 
-// PageToken says where a listing goes on: at which commit, or between which two, and from
+// pageToken is where a listing continues: at which commit, or between which two, and from
 // which key.
 type PageToken struct {
 	From, To Seen
@@ -207,7 +207,7 @@ type PageToken struct {
 // ShortID is how many bytes of a commit's id are in tokens.
 const ShortID = 8
 
-// NewPageToken makes the token of a page that goes on at a revision, or between two, and from a
+// token makes the token of a page that continues at a revision, or between two, and from a
 // key.
 func NewPageToken(v *replica.View, from, to ledger.Revision, key string) (string, error) {
 	var text [2]string
@@ -260,7 +260,7 @@ func ParsePageToken(s string) (t PageToken, err error) {
 	return t, nil
 }
 
-// SameHistory compares the commits that a page token names with those of the ledger.
+// SameHistory compares the commits that a page token names with the ledger's.
 func (vs Opener) SameHistory(ctx context.Context, t PageToken) error {
 	tenant := policy.CallerOf(ctx).Tenant
 	return cmp.Or(vs.Wait(ctx, tenant, t.To), vs.Wait(ctx, tenant, t.From))

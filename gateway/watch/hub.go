@@ -23,8 +23,8 @@ import (
 type Hub struct {
 	replica *replica.Replica
 	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
-	// ruled is called when a commit of the ledger's own tenant is there: it may
-	// change what a stream's caller may see.
+	// ruled is called when a commit of the ledger's own tenant arrives: it may change
+	// the permissions of a stream's caller.
 	ruled func()
 
 	Watches, Slow atomic.Int64 // for metrics
@@ -67,7 +67,7 @@ func NewHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled
 	return &Hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
 }
 
-// ProgressInterval is how often streams are told how far they are.
+// ProgressInterval is how often streams get their progress.
 const ProgressInterval = 10 * time.Second
 
 // Run hands over commits until ctx ends.
@@ -111,7 +111,7 @@ func (h *Hub) Join(w *Watch, after ledger.Revision) bool {
 	t := h.topics[w.Stream.Tenant]
 	if t == nil {
 		t = &topic{
-			// Commits up to here may still be in the feed: nobody waits for them.
+			// Commits up to here may still be in the feed: no watch waits for them.
 			head:     h.replica.Head(w.Stream.Tenant).Revision,
 			groups:   make(map[string]*group),
 			keys:     make(map[ledger.Key]map[*group]bool),
@@ -171,7 +171,7 @@ func (h *Hub) Leave(w *Watch) {
 	h.remove(w)
 }
 
-// remove wants h.mu held.
+// remove must be called with h.mu held.
 func (h *Hub) remove(w *Watch) {
 	g := w.group
 	if g == nil {
@@ -253,7 +253,7 @@ func (t *topic) matches(c *ledger.Commit) map[*group]bool {
 	return found
 }
 
-// progressAll tells every stream how far it is.
+// progressAll sends every stream its progress.
 func (h *Hub) progressAll() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -264,7 +264,7 @@ func (h *Hub) progressAll() {
 	}
 }
 
-// Progress tells one stream how far it is.
+// Progress sends one stream its progress.
 func (h *Hub) Progress(s *Stream) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

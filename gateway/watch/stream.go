@@ -14,12 +14,12 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// A stream's backlog: what its client has not taken yet.
+// A stream's backlog: messages that its client has not received yet.
 const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
-	// maxWaiting is up to how many bytes a backlog is filled with what may wait until
-	// there is room: two pages of state.
+	// maxWaiting is up to how many bytes a backlog is filled with messages that can
+	// wait until there is room: two pages of state.
 	MaxWaiting = 2 * view.MaxPageBytes
 )
 
@@ -39,7 +39,7 @@ type Stream struct {
 	room    chan struct{} // holds one token after something was sent
 }
 
-// skipped is what a watch has missed.
+// skipped is the part that a watch has missed.
 type skipped struct {
 	revision ledger.Revision
 	id       ledger.CommitID
@@ -63,8 +63,8 @@ func NewStream(t ledger.Tenant, q *policy.Quota) *Stream {
 	}
 }
 
-// Add notes a new watch. The error ends the stream: to cancel the new watch
-// would tell the client that the one with its id is gone.
+// Add records a new watch. The error ends the stream: to cancel the new watch would
+// tell the client that the one with its id is gone.
 func (ws *Stream) Add(w *Watch) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -78,7 +78,7 @@ func (ws *Stream) Add(w *Watch) error {
 	return nil
 }
 
-// Forget takes a watch's name off the stream, and what it has skipped.
+// Forget removes a watch from the stream, with its skipped changes.
 func (ws *Stream) Forget(id uint64) *Watch {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -101,7 +101,7 @@ func (ws *Stream) Count(w *Watch) error {
 	return err
 }
 
-// discount wants ws.mu held.
+// discount must be called with ws.mu held.
 func (ws *Stream) discount(w *Watch) {
 	if w != nil && w.counted {
 		w.counted = false
@@ -123,12 +123,12 @@ func (ws *Stream) LeaveAll(h *Hub) {
 	}
 }
 
-// hasRoom wants ws.mu held.
+// hasRoom must be called with ws.mu held.
 func (ws *Stream) hasRoom() bool {
 	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
 }
 
-// enqueue wants ws.mu held.
+// enqueue must be called with ws.mu held.
 func (ws *Stream) enqueue(f Frame) {
 	ws.backlog = append(ws.backlog, f)
 	ws.bytes += f.size()
@@ -142,8 +142,7 @@ func notify(c chan struct{}) {
 	}
 }
 
-// Event queues what must be told whatever the backlog is: a few of these a
-// watch, each small.
+// Event queues a message whatever the size of the backlog: a few per watch, each small.
 func (ws *Stream) Event(m *stelev1.WatchResponse) {
 	f := encodeEvent(m)
 	ws.mu.Lock()
@@ -198,8 +197,8 @@ func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
 	}
 }
 
-// deliver queues a commit for the stream's watches of one group, without ever
-// waiting. It returns those that there is no room for.
+// deliver queues a commit for the stream's watches of one group, without waiting. It
+// returns the watches without room for it.
 func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow []*Watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -229,8 +228,7 @@ func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow
 	return tooSlow
 }
 
-// skip notes a commit that a watch will only get the outcome of. It wants ws.mu
-// held.
+// skip records a commit of which a watch will get only the outcome. ws.mu must be held.
 func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
 	s := ws.skipped[w]
 	if s == nil {
@@ -244,8 +242,8 @@ func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
 	notify(ws.wake)
 }
 
-// progress tells the live watches that everything up to head was queued. The
-// hub's lock is held.
+// progress notifies the live watches that everything up to head was queued. The hub's
+// lock is held.
 func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
 	v, err := r.View(ws.Tenant, replica.At{})
 	if err != nil {
@@ -271,7 +269,7 @@ func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
 	}
 }
 
-// Send writes what is queued to the client until ctx ends.
+// Send writes queued messages to the client until ctx ends.
 func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
 	for {
 		frames := ws.take()
@@ -319,7 +317,7 @@ func (ws *Stream) take() []Frame {
 	return frames
 }
 
-// frames are the state of what was skipped, in pages.
+// frames are the state of skipped keys, in pages.
 func (s *skipped) frames(id uint64) []Frame {
 	var out []Frame
 	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0

@@ -12,9 +12,9 @@ import (
 // answerTimeout is how long a request may wait for the server.
 const answerTimeout = 5 * time.Second
 
-// Append makes the record durable as the journal's next message, if its last one
-// has the sequence expected (0: it has none), and returns the new sequence, which
-// is expected+1. It waits for the answer until ctx ends, at most 5 seconds.
+// Append makes the record durable as the journal's next message, if its last one has
+// the sequence expected (0: it is empty), and returns the new sequence, which is
+// expected+1. It waits for the acknowledgment until ctx ends, at most 5 seconds.
 //
 // ErrConflict: the last message is another, or one is in flight. ledger.ErrReadOnly:
 // the guard has stopped writes. ledger.ErrUnavailable: certainly not written.

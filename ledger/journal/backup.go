@@ -16,13 +16,13 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// backupFormat is what a backup's manifest begins with, and manifestName its file.
+// backupFormat identifies a backup's manifest, and manifestName is its file.
 const (
 	backupFormat = "stele-backup/2"
 	manifestName = "backup.json"
 )
 
-// Backup is what the manifest of a backup says.
+// Backup is the content of a backup's manifest.
 type Backup struct {
 	Format string    `json:"format"`
 	Ledger string    `json:"ledger"`
@@ -52,10 +52,10 @@ func (b *Backup) Messages() (n uint64) {
 }
 
 // TakeBackup writes all streams of the ledger that the connection reaches into a new
-// folder, while the ledger is written to. What is said about commits (checkpoints, how
-// far the sinks are) is taken before the commits, and what they need (the keys of
-// secrets) after them: so nothing speaks of a commit that is not there. The folder
-// appears once all of it is on disk.
+// directory, while the ledger accepts writes. Data about commits (checkpoints,
+// positions of the sinks) is saved before the commits, and data that commits depend on
+// (the keys of secrets) after them: so nothing refers to a commit that is missing from
+// the backup. The directory appears once all of it is on disk.
 func TakeBackup(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
 	if _, err := os.Lstat(dir); err == nil {
 		return nil, fmt.Errorf("%s is there already: %w", dir, os.ErrExist)

@@ -19,7 +19,7 @@ import (
 func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})
-	side, err := j.OpenSide(t.Context(), Checkpoints)
+	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestABackupOfALedgerInUseIsRestored(t *testing.T) {
 		}
 	}
 	mustAppend(t, restored, ledger.Sequence(info.State.LastSeq), "after it")
-	side, err = restored.OpenSide(t.Context(), Checkpoints)
+	side, err = restored.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestABackupThatWasChangedIsNotRestored(t *testing.T) {
 			return os.WriteFile(filepath.Join(dir, name), bytes.Replace(text, []byte(old), []byte(new), 1), 0o600)
 		}
 	}
-	rename := func(dir string) error { // so that it is that of another stream
+	rename := func(dir string) error { // to the name of another stream
 		text, err := os.ReadFile(filepath.Join(dir, manifestName))
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, manifestName), bytes.ReplaceAll(text, []byte(`"STELE`), []byte(`"STELE-READS`)), 0o600)

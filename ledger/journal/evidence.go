@@ -14,26 +14,24 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/ledger"
-	"golang.org/x/sys/unix"
 )
 
-// CopyStopped copies the folder of an embedded server that is not running, so that
-// a server can be started on the copy: JetStream repairs what is damaged, and what
-// it repairs is no evidence any more. Its index files are left out: they are caches,
-// and without them the server reads every message that there is. So are folders whose
-// names begin with a dot: streams that were deleted, which JetStream reads no more and
-// may still be removing.
+// CopyStopped copies the folder of an embedded server that is not running, so that a
+// server can be started on the copy: JetStream repairs damage, and so destroys
+// evidence. Its index files are left out: they are caches, and without them the server
+// reads every message. Folders whose names begin with a dot are left out as well: they
+// are deleted streams, which JetStream ignores and may still be removing.
 func CopyStopped(from, to string) error {
 	lock, err := os.Open(filepath.Join(from, "stele.lock"))
 	if err == nil {
 		defer lock.Close()
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		err = tryLock(lock, true)
 	}
 	switch {
-	case errors.Is(err, unix.EWOULDBLOCK):
+	case errors.Is(err, errLocked):
 		return fmt.Errorf("%s is in use: stop the ledger first", from)
 	case err != nil:
-		return fmt.Errorf("%s is no journal's folder: %w", from, err)
+		return fmt.Errorf("%s is not the folder of a journal: %w", from, err)
 	}
 	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
 		if d != nil && d.IsDir() && path != from && strings.HasPrefix(d.Name(), ".") {
@@ -73,7 +71,7 @@ func copyFile(from, to string) error {
 	return errors.Join(err, out.Close())
 }
 
-// EvidenceError is a stream that is not what it must be.
+// EvidenceError is a stream that differs from the requirements.
 type EvidenceError struct {
 	Stream string
 	Reason string
@@ -83,15 +81,15 @@ type EvidenceError struct {
 
 func (e *EvidenceError) Error() string { return e.Stream + ": " + e.Reason }
 
-// Evidence is a journal as an auditor reads it: nothing is created, nothing is
-// taken for granted, and what is missing is said.
+// Evidence reads a journal for an audit: it creates nothing, trusts nothing, and
+// reports everything that is missing.
 type Evidence struct {
 	Epoch ledger.Epoch
 
 	js jetstream.JetStream
 }
 
-// OpenEvidence reads the ledger's identity. What is wrong with the streams is an
+// OpenEvidence reads the ledger's identity. Faults of the streams are an
 // *EvidenceError.
 func OpenEvidence(ctx context.Context, nc *nats.Conn) (*Evidence, error) {
 	js, err := jetstream.New(nc)
@@ -118,16 +116,17 @@ func (e *Evidence) stream(ctx context.Context, name string) (jetstream.Stream, e
 	return s, wrapStream(name, err)
 }
 
-// Journal hands over every message, from the first to the last, and returns the
-// last one's sequence. A stream that is not what it must be is an *EvidenceError.
+// Journal passes every message, from the first to the last, to the callback, and
+// returns the last one's sequence. A stream that differs from the requirements is an
+// *EvidenceError.
 func (e *Evidence) Journal(ctx context.Context, handle func(Message) error) (ledger.Sequence, error) {
 	return e.read(ctx, streamConfig(1, e.Epoch), func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
 		return handle(Message{Sequence: seq, Time: stored, Record: m.Data()})
 	})
 }
 
-// Side hands over every message of another stream, as Journal does.
-func (e *Evidence) Side(ctx context.Context, kind SideKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
+// AuxStream hands over every message of another stream, as Journal does.
+func (e *Evidence) AuxStream(ctx context.Context, kind AuxKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
 	return e.read(ctx, want, func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
 		return handle(strings.TrimPrefix(m.Subject(), kind.subject), seq, m.Data())

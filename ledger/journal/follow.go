@@ -12,9 +12,10 @@ import (
 )
 
 const (
-	// followBatch bounds what is on its way to handle. So does the longest message,
-	// of which there is room for one: all followers of a process share a connection,
-	// and a server drops one to which it cannot send as fast as it reads.
+	// followBatch bounds the messages that are on their way to handle. So does the
+	// longest message, of which there is room for one: all followers of a process share
+	// a connection, and a server drops a client to which it cannot send as fast as it
+	// reads.
 	followBatch = 500
 	// heartbeat is how often an idle consumer says that it lives; after two that
 	// did not come it is replaced.
@@ -82,7 +83,7 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
-// lostError is the loss of the consumer or of the way to it: a new one goes on.
+// lostError is the loss of the consumer or of the connection: a new consumer continues.
 type lostError struct{ error }
 
 func (e *lostError) Unwrap() error { return e.error }
@@ -119,9 +120,9 @@ func (f *follower) run(ctx context.Context) error {
 	}
 }
 
-// next waits for a message, the consumer's delivery of that number. One that got
-// lost with a connection is not sent again, and where none comes after it, its
-// absence is seen by asking.
+// next waits for a message, the consumer's delivery of that number. A message that was
+// lost with a connection is not sent again. If no later message arrives, the loss is
+// detected by asking the server.
 func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(quiet))
@@ -164,8 +165,8 @@ func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.Consumer
 	if err != nil {
 		return nil, nil, err
 	}
-	// One of the longest messages may be sent ahead, with what the server counts
-	// besides its payload.
+	// One of the longest messages may be sent ahead, with the bytes that the server
+	// counts in addition to its payload.
 	ahead := int(nc.MaxPayload()) + headerRoom
 	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
 	return consumer, messages, err

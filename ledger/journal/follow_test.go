@@ -44,8 +44,8 @@ func TestFollowEndsWithWhatHandleSays(t *testing.T) {
 	}
 }
 
-// A leader that was just elected may say that the stream ends before what was
-// delivered; that alone is no gap, and nothing may be delivered a second time.
+// A newly elected leader may report that the stream ends before the last delivered
+// message. That alone is not a gap, and nothing may be delivered a second time.
 func TestFollowWaitsWhileTheStreamEndsTooEarly(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	last := mustAppend(t, j, 0, "one")
@@ -161,9 +161,9 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	}
 }
 
-// What was on its way when a connection broke counts as delivered at the server.
-// When the stream's last messages were among it, nothing that comes tells of it:
-// followers used to wait for ever.
+// Messages on their way when a connection breaks count as delivered at the server. If
+// they include the stream's last messages, no later message reveals the loss: followers
+// used to wait without end.
 func TestFollowMissesNothingThatABrokenConnectionHasSwallowed(t *testing.T) {
 	const messages, size = 5, 1 << 20
 	defer func(d time.Duration) { quiet = d }(quiet)

@@ -12,10 +12,10 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// guard checks the streams until the journal is closed, or one is not what it
-// must be: then stopped says why. DenyDelete alone does not make a stream
-// immutable: an update to MaxAge or MaxMsgsPerSubject still destroys history, so
-// whoever did that must not get new writes acknowledged.
+// guard checks the streams until the journal is closed, or one of them differs from the
+// requirements; stopped is then the reason. DenyDelete alone does not make a stream
+// immutable: an update to MaxAge or MaxMsgsPerSubject still destroys history, so no
+// more writes are acknowledged after such a change.
 func (j *Journal) guard(consequence string, stopped *atomic.Pointer[error], streams ...*stream) {
 	tick := time.NewTicker(j.guardInterval)
 	defer tick.Stop()
@@ -36,13 +36,13 @@ func (j *Journal) guard(consequence string, stopped *atomic.Pointer[error], stre
 	}
 }
 
-// inspect compares one stream with what it must be. A stream that cannot be
-// reached is not a difference: appends to it fail by themselves.
+// inspect compares one stream with its requirements. An unreachable stream is not a
+// difference: appends to it fail anyway.
 func (j *Journal) inspect(s *stream) error {
 	ctx, cancel := context.WithTimeout(j.ctx, answerTimeout)
 	defer cancel()
-	// Read before the stream is asked: what is appended meanwhile may not be in
-	// the answer.
+	// Read before the stream is queried: the answer may lack messages that are appended
+	// meanwhile.
 	seen := s.seen.Load()
 	info, err := s.Info(ctx)
 	switch {
@@ -60,7 +60,7 @@ func (j *Journal) inspect(s *stream) error {
 	return s.check(info, seen)
 }
 
-// check says in words how a stream differs from what it must be.
+// check describes how a stream differs from its requirements.
 func (s *stream) check(info *jetstream.StreamInfo, seen uint64) error {
 	var diff []string
 	differs := func(what string, got, want any) {

@@ -87,7 +87,7 @@ func TestGuardChecksWhileTheJournalIsOpen(t *testing.T) {
 	}
 }
 
-// A stream that does not answer is no reason to stop for good.
+// An unreachable stream does not stop writes permanently.
 func TestGuardForgivesSilence(t *testing.T) {
 	s := startTest(t, t.TempDir())
 	j := openTest(t, s, Config{})

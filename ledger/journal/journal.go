@@ -1,17 +1,17 @@
-// Package journal is the log that holds every commit: the JetStream stream STELE,
-// with the one subject stele.journal.v1.
+// Package journal is the log that holds every commit: the JetStream stream STELE, with
+// the one subject stele.journal.v1.
 //
 // A message is a record: commits of any tenants. Append writes one durably if it
-// becomes the message after the one that the caller built on; Follow delivers
-// messages in order; Read and Last ask the stream's leader. The package does not
-// look into records.
+// becomes the message after the one that the caller built on; Follow delivers messages
+// in order; Read and Last ask the stream's leader. The package does not look into
+// records.
 //
-// The journal promises that a message it acknowledged stays: the stream refuses
-// deletes, the servers must fsync before they acknowledge, and a guard compares
-// settings and state with what they must be at start and every minute. If they
-// differ, the journal takes no more writes and reports the difference.
+// The journal keeps every message that it acknowledged: the stream refuses deletes, the
+// servers must fsync before they acknowledge, and a guard compares settings and state
+// with the requirements at start and every minute. If they differ, the journal rejects
+// writes and reports the difference.
 //
-// A Side is another stream, kept in the same way, for data about commits:
+// An AuxStream is a further stream, kept in the same way, for data about commits:
 // checkpoints, recorded reads.
 package journal
 
@@ -52,11 +52,11 @@ type Config struct {
 	// allowed to have; 0 means 1.
 	Replicas int
 	// UnsafeSync accepts servers that are not known to fsync every write: a power
-	// cut may lose what they acknowledged.
+	// failure may lose acknowledged writes.
 	UnsafeSync bool
 	// MonitorURLs are the HTTP monitoring endpoints of all servers that hold the
 	// streams, e.g. http://10.0.0.1:8222. They prove that a server fsyncs: a quorum
-	// must answer, and nobody may say no.
+	// must confirm it, and no server may deny it.
 	MonitorURLs []string
 	// Embedded is the server when it is ours, so that its settings are known.
 	Embedded *Server
@@ -131,7 +131,7 @@ func (j *Journal) Guard() error {
 	return nil
 }
 
-// Close stops what the journal runs and waits for it. The connection stays open.
+// Close stops the journal's goroutines and waits for them. The connection stays open.
 func (j *Journal) Close() {
 	j.cancel()
 	j.running.Wait()

@@ -25,10 +25,10 @@ const oldStream = "STELE-0"
 var errOldLayout = errors.New("the journal has the layout of an earlier version (stream " + oldStream + "), which this version cannot read: " +
 	"export the tenants with the version that wrote it, start this version with a new data folder or new NATS account, and import them there")
 
-// Open finds the ledger's stream, or creates it, and verifies that it is what a
-// journal must be. Processes that open a new ledger at the same time end up with
-// the same one: the stream carries the epoch, and a process that loses the race to
-// create it takes the epoch that it has.
+// Open finds the ledger's stream, or creates it, and verifies that it meets the
+// requirements of a journal. Processes that open a new ledger at the same time end up
+// with the same one: the stream carries the epoch, and a process that loses the race to
+// create it uses the existing epoch.
 func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if err := proveSync(ctx, cfg); err != nil {
 		return nil, err
@@ -78,7 +78,7 @@ func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
 		return nil, wrapStream(oldStream, err)
 	}
 	// Every process that writes checkpoints or keys found the journal first.
-	for _, kind := range []SideKind{Checkpoints, Reads, Keys} {
+	for _, kind := range []AuxKind{Checkpoints, Reads, Keys} {
 		switch _, err := j.js.Stream(ctx, kind.stream); {
 		case err == nil:
 			return j.stillMissing(ctx, kind)
@@ -93,7 +93,7 @@ func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
 
 // stillMissing looks for the journal again: another process may just have created
 // both.
-func (j *Journal) stillMissing(ctx context.Context, kind SideKind) (jetstream.Stream, error) {
+func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Stream, error) {
 	s, err := j.js.Stream(ctx, streamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup", streamName, kind.stream)
@@ -117,12 +117,13 @@ func wrapStream(name string, err error) error {
 	return fmt.Errorf("stream %s: %w", name, err)
 }
 
-// streamConfig is what the journal's stream must be.
+// streamConfig is the required configuration of the journal's stream.
 func streamConfig(replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return keepAll(streamName, subject, "Commits", replicas, epoch)
 }
 
-// keepAll is what every stream of a ledger must be: nothing ever leaves it.
+// keepAll is the part of the configuration that every stream of a ledger must have:
+// nothing is ever removed.
 func keepAll(name, subjects, what string, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
 		Name:              name,

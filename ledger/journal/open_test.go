@@ -152,8 +152,8 @@ func TestOpen_ProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 		nc := connect(t, s)
 		all.Go(func() {
 			if journals[i], errs[i] = Open(t.Context(), nc, Config{Embedded: s}); errs[i] == nil {
-				// What the first process does at once must not make the others believe
-				// that the stream they have not found was lost.
+				// The first process's immediate writes must not make the others
+				// conclude that the stream which they did not find was lost.
 				errs[i] = useAtOnce(t, journals[i])
 			}
 		})
@@ -173,10 +173,10 @@ func TestOpen_ProcessesThatCreateTogetherShareOneLedger(t *testing.T) {
 	}
 }
 
-// useAtOnce opens an auxiliary stream and appends one record, after those of other
-// processes.
+// useAtOnce opens an auxiliary stream and appends one record, after the records of
+// other processes.
 func useAtOnce(t *testing.T, j *Journal) error {
-	if _, err := j.OpenSide(t.Context(), Checkpoints); err != nil {
+	if _, err := j.OpenAuxStream(t.Context(), Checkpoints); err != nil {
 		return err
 	}
 	for {

@@ -54,8 +54,8 @@ func publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (ledger.Sequence, 
 	return ledger.Sequence(a.Seq), nil
 }
 
-// sendError is for a message without an answer. The listed errors come before
-// the first byte is sent, or say that nobody got it.
+// sendError classifies a publish without an acknowledgment. The listed errors occur
+// before the first byte is sent, or state that no server received it.
 func sendError(err error) error {
 	for _, unsent := range []error{
 		nats.ErrNoResponders, nats.ErrConnectionDraining, nats.ErrReconnectBufExceeded, nats.ErrMaxPayload,
@@ -68,8 +68,8 @@ func sendError(err error) error {
 	return fmt.Errorf("%w: %w", ledger.ErrUnknownOutcome, err)
 }
 
-// refusal says what an error code of JetStream means for the record. The listed
-// ones are given before anything is stored.
+// refusal translates an error code of JetStream. The listed codes mean that nothing was
+// stored.
 func refusal(code int) error {
 	switch code {
 	case 10071, // another last sequence

@@ -21,8 +21,8 @@ func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
 	return ledger.Sequence(info.State.LastSeq), nil
 }
 
-// leaderless says whether the answer is that of a member that knows no leader
-// and tells what it has itself, which may be less than what was acknowledged.
+// leaderless reports whether the answer comes from a member that knows no leader and
+// reports its own state, which may be less than what was acknowledged.
 func leaderless(info *jetstream.StreamInfo) bool {
 	return info.Config.Replicas > 1 && (info.Cluster == nil || info.Cluster.Leader == "")
 }

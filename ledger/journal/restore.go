@@ -17,8 +17,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// OpenBackup reads a backup's manifest, and checks that all its files are what they
-// were.
+// OpenBackup reads a backup's manifest, and checks the hash of each of its files.
 func OpenBackup(dir string) (*Backup, error) {
 	text, err := os.ReadFile(filepath.Join(dir, manifestName))
 	if err != nil {
@@ -62,9 +61,8 @@ func (s *BackedUp) check(dir string) error {
 	return nil
 }
 
-// Restore makes the streams of a backup, where the connection reaches servers that
-// have none of a ledger. Each has so many replicas. Whoever restores should verify
-// the ledger afterwards.
+// Restore creates the streams of a backup on servers that do not have a ledger yet.
+// Each has this many replicas. The caller should verify the ledger afterwards.
 func Restore(ctx context.Context, nc *nats.Conn, dir string, replicas int) (*Backup, error) {
 	b, err := OpenBackup(dir)
 	if err != nil {

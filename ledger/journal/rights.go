@@ -1,9 +1,9 @@
 package journal
 
-// What follows are subjects: to publish to one is a permission on the NATS servers.
+// The following are subjects: to publish to one is a permission on the NATS servers.
 const api = "$JS.API."
 
-// reading is what it takes to inspect a stream, and to read it with consumers, which
+// reading is the permission to inspect a stream, and to read it with consumers, which
 // have random names. The filter follows the name, if a consumer has one.
 func reading(stream, filter string) []string {
 	return []string{
@@ -22,10 +22,10 @@ func RightsToFollow() []string { return reading(streamName, "") }
 func RightsToAppend() []string { return []string{subject} }
 
 // RightsToOpen are those to find an auxiliary stream, and to guard it.
-func (k SideKind) RightsToOpen() []string { return []string{api + "STREAM.INFO." + k.stream} }
+func (k AuxKind) RightsToOpen() []string { return []string{api + "STREAM.INFO." + k.stream} }
 
 // RightsToRead are those to read it, and to open it.
-func (k SideKind) RightsToRead() []string {
+func (k AuxKind) RightsToRead() []string {
 	switch k {
 	case Reads:
 		return reading(k.stream, "."+k.subject+"*")
@@ -36,7 +36,7 @@ func (k SideKind) RightsToRead() []string {
 }
 
 // RightsToAppend are those to write to it.
-func (k SideKind) RightsToAppend() []string {
+func (k AuxKind) RightsToAppend() []string {
 	if k == Parked || k == Sinks {
 		return []string{k.subject + ">"}
 	}
@@ -44,7 +44,7 @@ func (k SideKind) RightsToAppend() []string {
 }
 
 // RightsToRemove are those to delete messages from it, for the streams that allow it.
-func (k SideKind) RightsToRemove() []string { return []string{api + "STREAM.MSG.DELETE." + k.stream} }
+func (k AuxKind) RightsToRemove() []string { return []string{api + "STREAM.MSG.DELETE." + k.stream} }
 
 // streamNames are all streams that a ledger has.
 func streamNames() []string {

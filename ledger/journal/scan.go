@@ -9,11 +9,11 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Scan hands over the messages of the name that are there now, oldest first,
-// each with its sequence and the time at which it was stored, until yield
-// returns false. It begins at the sequence from; where that is 0, with the first
-// message that was stored at since or later. Errors are ledger.ErrUnavailable.
-func (s *Side) Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, body []byte) bool) error {
+// Scan passes the current messages of the name to yield, oldest first, each with its
+// sequence and the time at which it was stored, until yield returns false. It begins at
+// the sequence from; if that is 0, with the first message that was stored at since or
+// later. Errors are ledger.ErrUnavailable.
+func (s *AuxStream) Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, body []byte) bool) error {
 	if err := connected(s.j.nc); err != nil {
 		return fmt.Errorf("read %s%s: %w", s.kind.subject, name, err)
 	}
@@ -23,7 +23,7 @@ func (s *Side) Scan(ctx context.Context, name string, from ledger.Sequence, sinc
 	return nil
 }
 
-func (s *Side) scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(ledger.Sequence, time.Time, []byte) bool) error {
+func (s *AuxStream) scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(ledger.Sequence, time.Time, []byte) bool) error {
 	cfg := jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverAllPolicy,
 		FilterSubject:     s.kind.subject + name,

@@ -12,7 +12,7 @@ import (
 
 func TestScan(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	side, err := j.OpenSide(t.Context(), Reads)
+	side, err := j.OpenAuxStream(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +77,7 @@ func TestScan(t *testing.T) {
 
 func TestNobodyDeletesRecordedReads(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	side, err := j.OpenSide(t.Context(), Reads)
+	side, err := j.OpenAuxStream(t.Context(), Reads)
 	if err != nil {
 		t.Fatal(err)
 	}

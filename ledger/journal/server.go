@@ -12,7 +12,6 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -40,15 +39,16 @@ type ServerConfig struct {
 	listen func(*server.Options)
 }
 
-// Server is an embedded nats-server: JetStream in a folder, every write synced
-// before it is acknowledged, no listener but a socket in the folder.
+// Server is an embedded nats-server: JetStream in a folder, every write synced before
+// it is acknowledged. Its only listener is a socket in the folder.
 type Server struct {
 	server *server.Server
 	lock   *os.File
 	socket *socket // nil where the system would not have it
 }
 
-// StartServer runs a server on the folder, or says who is using it.
+// StartServer runs a server on the folder, or returns an error that names the process
+// which uses it.
 func StartServer(cfg ServerConfig) (*Server, error) {
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
@@ -121,6 +121,9 @@ func (s *Server) Close() {
 	s.lock.Close()
 }
 
+// errLocked: another process holds the lock of a folder.
+var errLocked = errors.New("the folder is locked by another process")
+
 // lockDir makes the folder and takes its lock, which the system gives back when
 // the process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
@@ -131,15 +134,15 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := tryLock(f, false); err != nil {
 		defer f.Close()
-		if !errors.Is(err, unix.EWOULDBLOCK) {
+		if !errors.Is(err, errLocked) {
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		pid, _ := os.ReadFile(f.Name())
 		return nil, fmt.Errorf("%s is in use by another stele (pid %s)", dir, strings.TrimSpace(string(pid)))
 	}
-	if f.Truncate(0) == nil { // only the lock counts: the number is for people
+	if f.Truncate(0) == nil { // only the lock counts: the number is for operators
 		fmt.Fprintf(f, "%d\n", os.Getpid())
 	}
 	return f, nil

@@ -12,11 +12,11 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// socketName is that of the socket in the server's folder.
+// socketName is the name of the socket in the server's folder.
 const socketName = "stele.sock"
 
-// socket lets other programs on this machine speak to the embedded server. Who may
-// open it is who may read and write the server's files.
+// socket lets other programs on this machine connect to the embedded server. It has the
+// same permissions as the server's files.
 type socket struct {
 	listener net.Listener
 	running  sync.WaitGroup
@@ -29,7 +29,8 @@ type socket struct {
 // listenSocket serves connections, each a client of the server, until it is closed.
 func listenSocket(dir string, dial func() (net.Conn, error)) (*socket, error) {
 	path := filepath.Join(dir, socketName)
-	// The folder's lock is ours: what is there was left by a process that was killed.
+	// This process holds the folder's lock: an existing socket is left over from a
+	// killed process.
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -116,5 +117,5 @@ func ConnectSocket(dir string) (*nats.Conn, error) {
 // socketDialer is a socket's path.
 type socketDialer string
 
-// Dial connects to the socket, whatever it is asked for.
+// Dial connects to the socket, whatever address it gets.
 func (d socketDialer) Dial(string, string) (net.Conn, error) { return net.Dial("unix", string(d)) }

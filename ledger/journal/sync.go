@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// proveSync makes sure that the servers fsync a write before they acknowledge
-// it: by default they do so every two minutes, and a power cut loses all that
-// was acknowledged since. Nothing in NATS's own protocol tells, so it is asked
-// of the servers' HTTP monitoring.
+// proveSync makes sure that the servers fsync a write before they acknowledge it: by
+// default they do so every two minutes, and a power failure loses everything that was
+// acknowledged since. NATS's own protocol does not report this, so it is queried from
+// the servers' HTTP monitoring.
 func proveSync(ctx context.Context, cfg Config) error {
 	if cfg.Embedded != nil || cfg.UnsafeSync {
 		return nil
@@ -33,8 +33,8 @@ func proveSync(ctx context.Context, cfg Config) error {
 			proven[id] = true
 		}
 	}
-	// A write is acknowledged by a quorum, so a quorum that syncs is what it takes,
-	// and one server that is down does not keep a ledger from starting.
+	// A write is acknowledged by a quorum, so a quorum must sync, and one server that
+	// is down does not prevent a ledger from starting.
 	if quorum := max(cfg.Replicas, 1)/2 + 1; len(proven) < quorum {
 		if len(silent) > 0 {
 			return errors.Join(silent...)

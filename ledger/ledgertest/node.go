@@ -25,7 +25,7 @@ func Server(tb testing.TB) *journal.Server {
 	return s
 }
 
-// Node is what one process of a ledger runs.
+// Node is one process of a ledger.
 type Node struct {
 	Conn    *nats.Conn
 	Journal *journal.Journal
@@ -81,7 +81,7 @@ func Start(tb testing.TB, s *journal.Server, cfg Config) *Node {
 	return n
 }
 
-// Close stops the node; the server goes on.
+// Close stops the node; the server keeps running.
 func (n *Node) Close() {
 	if n.Ledger != nil {
 		n.Ledger.Close()

@@ -116,7 +116,7 @@ func parseWords(text string, now time.Time) (time.Time, bool) {
 // maxCount bounds the number in front of a unit.
 const maxCount = 1_000_000
 
-// maxAgo keeps a moment within what a timestamp can say.
+// maxAgo keeps a time within the range of a timestamp.
 const maxAgo = 200 * 365 * 24 * time.Hour
 
 // parseAgo reads numbers with units, e.g. 1h30m.

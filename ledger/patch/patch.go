@@ -18,9 +18,9 @@ import (
 type Operation struct {
 	Op   string `json:"op"` // add, remove or replace
 	Path string `json:"path"`
-	// Value is what is added or put in place; nil where something is removed.
+	// Value is the added or new value; nil for a removal.
 	Value json.RawMessage `json:"value,omitempty"`
-	// Was is what is removed or replaced; nil where something is added.
+	// Was is the removed or replaced value; nil for an addition.
 	Was json.RawMessage `json:"-"`
 }
 

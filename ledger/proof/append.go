@@ -128,7 +128,7 @@ func (g *growth) add(leaf tlog.Hash) error {
 	return nil
 }
 
-// ReadHashes reads those that are not in the file yet, too.
+// ReadHashes also reads hashes that are not in the file yet.
 func (g *growth) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	out := make([]tlog.Hash, len(indexes))
 	for i, index := range indexes {
@@ -145,7 +145,7 @@ func (g *growth) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 	return out, nil
 }
 
-// write puts what was added into the file. The old tree must be the beginning of
+// write moves the appended hashes into the file. The old tree must be the beginning of
 // the new one: a tree that has lost a hash must not be signed.
 func (g *growth) write(tx *bolt.Tx) error {
 	var err error

@@ -12,24 +12,23 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// auditFormat is the name and version of audit files, and AuditPrefix what one
-// begins with.
+// auditFormat is the name and version of audit files, and AuditPrefix their beginning.
 const (
 	auditFormat = "stele-audit-1"
 	AuditPrefix = `{"format":"` + auditFormat + `",`
 )
 
-// AuditFile is the first line of an audit file, which proves a tenant's commits
-// of some revisions to whoever has the public key. A line follows for each of
-// them, in their order. All of it is bound by the checkpoint's signature, by
-// hashes, or by what the commits themselves say.
+// AuditFile is the first line of an audit file, which proves a range of a tenant's
+// commits to a holder of the public key. A line follows for each of them, in order.
+// Everything in it is bound by the checkpoint's signature, by hashes, or by the content
+// of the commits.
 type AuditFile struct {
 	Format string          `json:"format"`
 	Tenant ledger.Tenant   `json:"tenant"`
 	From   ledger.Revision `json:"from"`
 	To     ledger.Revision `json:"to"`
-	// Key is the C2SP verifier key of the checkpoint. A reader who trusts nobody
-	// compares it with one that came another way.
+	// Key is the C2SP verifier key of the checkpoint. A verifier must compare it with a
+	// key from an independent source.
 	Key string `json:"key"`
 	// Checkpoint is a signed note.
 	Checkpoint string `json:"checkpoint"`
@@ -54,7 +53,7 @@ func line(v any) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// AuditWriter writes an audit file, and verifies what it writes.
+// AuditWriter writes an audit file, and verifies everything that it writes.
 type AuditWriter struct {
 	w     io.Writer
 	to    ledger.Revision
@@ -86,7 +85,7 @@ func (w *AuditWriter) Add(p Proven) (*ledger.Commit, error) {
 		return nil, fmt.Errorf("audit file: %w", err)
 	}
 	if p.Path == nil {
-		p.Path = tlog.RecordProof{} // a list in JSON, too
+		p.Path = tlog.RecordProof{} // in JSON, [] instead of null
 	}
 	b, err := line(auditCommit{p.Index, p.Path, p.Commit})
 	if err == nil {
@@ -103,7 +102,7 @@ func (w *AuditWriter) Close() error {
 	return nil
 }
 
-// Audit is what an audit file has proven.
+// Audit is the content that an audit file has proven.
 type Audit struct {
 	Tenant   ledger.Tenant
 	From, To ledger.Revision

@@ -43,8 +43,8 @@ func (t *benchTree) records(n int) []record {
 	return out
 }
 
-// The time and bytes of one commit, in the batches of a tree that catches up, and
-// of one that has a thousand a second.
+// The time and bytes of one commit, in the batches of a tree that catches up, and in a
+// tree with a thousand per second.
 func BenchmarkAppend(b *testing.B) {
 	for _, batch := range []int{batchCommits, 1000} {
 		b.Run(fmt.Sprintf("batch=%d", batch), func(b *testing.B) {

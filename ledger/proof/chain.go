@@ -7,10 +7,9 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// InvalidError is what was found wrong with something written to be verified. It
-// wraps ErrInvalid.
+// InvalidError describes what failed verification. It wraps ErrInvalid.
 type InvalidError struct {
-	// What it is, e.g. "receipt".
+	// The kind of input, for example "receipt".
 	What string
 	// Line counts from 1; 0 when it is about no line.
 	Line int
@@ -62,7 +61,7 @@ type Chain struct {
 	checkpoint Checkpoint
 	tenant     ledger.Tenant
 	next       ledger.Revision
-	// head and index are those of the commit before; index is -1 without one.
+	// head and index are those of the previous commit; index is -1 without one.
 	head  ledger.Head
 	index int64
 }

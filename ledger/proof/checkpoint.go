@@ -13,10 +13,11 @@ import (
 )
 
 var (
-	// ErrInvalid: what was to be verified does not hold. Somebody has changed it,
-	// or what it is compared with.
+	// ErrInvalid: verification failed. The verified data or the data that it is
+	// compared with was changed.
 	ErrInvalid = errors.New("does not verify")
-	// ErrOtherLedger: it is of another ledger than what it is compared with.
+	// ErrOtherLedger: the data is from a different ledger than the data that it is
+	// compared with.
 	ErrOtherLedger = errors.New("of another ledger")
 )
 
@@ -82,7 +83,7 @@ func Open(signed string, key Verifier) (Checkpoint, error) {
 	return c, nil
 }
 
-// text is what stands before a note's signatures.
+// text is the part of a note before its signatures.
 func text(signed string) string {
 	text, _, _ := strings.Cut(signed, "\n\n")
 	return text + "\n"

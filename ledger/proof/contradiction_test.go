@@ -111,8 +111,8 @@ func TestAJournalThatContradictsTheTreeStopsIt(t *testing.T) {
 	}
 }
 
-// What was signed binds whoever signs next, even where the journal is all that
-// they have seen.
+// An existing signature binds the next signer, even if it has seen only the
+// journal.
 func TestAJournalThatContradictsWhatWasSignedStopsTheTree(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, w *world)

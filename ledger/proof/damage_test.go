@@ -77,8 +77,8 @@ func TestADamagedFileIsRebuiltAndNeverProvesWrong(t *testing.T) {
 	}
 }
 
-// A damaged page of bbolt may hide a tenant's newest record, so that the next one
-// seems not to follow. That is no reason to accuse the journal.
+// A damaged page of bbolt may hide a tenant's newest record, so that the next one seems
+// not to follow. That is not a fault of the journal.
 func TestWhatDamageHidesIsNotHeldAgainstTheJournal(t *testing.T) {
 	w := newWorld(t)
 	path := w.path(t)

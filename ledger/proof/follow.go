@@ -15,8 +15,8 @@ var (
 	// interval is the time between two appends to the file, two checkpoints, and two
 	// looks at where the journal ends.
 	interval = time.Second
-	// rewindPatience is how long something must go on being shorter than it was until
-	// that is believed: a newly elected leader may not have applied yet what it holds.
+	// rewindPatience is how long a stream must stay shorter than it was until that is
+	// believed: a newly elected leader may not have applied all its messages yet.
 	rewindPatience = 20 * time.Second
 )
 
@@ -131,7 +131,7 @@ func (f *followed) Run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// appendAll appends what the journal brings, in large transactions.
+// appendAll appends the journal's commits, in large transactions.
 func (f *followed) appendAll(ctx context.Context) error {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -310,7 +310,7 @@ func TestAnEditedAuditFileIsFoundWithItsLine(t *testing.T) {
 	}
 }
 
-// What a ledger signs may still not be a history.
+// A correctly signed checkpoint can still contradict the history.
 func TestASignedTreeOfBrokenHistory(t *testing.T) {
 	for name, edit := range map[string]func(*stelev1.Commit){
 		"a gap":            func(c *stelev1.Commit) { c.Revision++ },

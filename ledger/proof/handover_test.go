@@ -58,7 +58,7 @@ func awaitKeys(t *testing.T, tree *proof.Tree, n int) proof.Signed {
 	return c
 }
 
-// Whoever has only the first key verifies what the second one signs, and the first key
+// A verifier with only the first key verifies signatures of the second one, and the first key
 // signs nothing more, in no process.
 func TestSign_KeyHandsOverToSuccessor(t *testing.T) {
 	w := newWorld(t)
@@ -99,7 +99,7 @@ func TestSign_KeyHandsOverToSuccessor(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Who has stolen the old key cannot sign for what comes after the handover.
+	// A thief of the old key cannot sign commits after the handover.
 	root := mth(w.leaves())
 	for size, valid := range map[int64]bool{2: true, 6: false} {
 		forged, err := proof.Checkpoint{Epoch: w.journal.Epoch(), Size: size, Root: root}.Sign(w.signer)
@@ -208,7 +208,7 @@ func TestVerifier_ReadsWhatItWrites(t *testing.T) {
 			t.Errorf("%q is read", bad)
 		}
 	}
-	// The key alone still signs what is not a handover, and a handover needs both.
+	// The key alone still signs anything except a handover, and a handover needs both.
 	alone, err := proof.Checkpoint{Epoch: w.journal.Epoch(), Size: 2, Root: mth(w.leaves()), Successor: v.Newest()}.Sign(w.signer)
 	if err != nil {
 		t.Fatal(err)

@@ -7,7 +7,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Header is what a commit's chain needs of it.
+// Header is the part of a commit that its chain uses.
 type Header struct {
 	Epoch    ledger.Epoch
 	Tenant   ledger.Tenant

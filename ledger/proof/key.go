@@ -56,7 +56,7 @@ func parseKey(secret string) (k Key, err error) {
 	return k, err
 }
 
-// Public is the C2SP verifier key, for whoever verifies.
+// Public is the C2SP verifier key, for verifiers.
 func (k Key) Public() string { return k.public }
 
 // Next is the verifier key of the one that is to take over; empty if there is none.

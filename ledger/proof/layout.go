@@ -9,13 +9,13 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// The buckets. Every entry but those of meta begins with a checksum.
+// The buckets. Every entry outside of meta begins with a checksum.
 //
 //	meta     format, epoch, state -> position, size, root, newest checkpoint
 //	hashes   block                     -> 120 stored hashes, fewer in the last block
 //	records  tenant 0 first revision   -> leaf of that commit, number of commits
 //
-// The stored hashes are those of tlog, in its order; they only grow at the end,
+// The stored hashes are tlog's, in its order; they only grow at the end,
 // so a block, once full, never changes. A tenant's commits in a record are leaves
 // that stand together, so the tenant's last entry that begins at or before a revision
 // leads to its leaf: one seek.
@@ -65,7 +65,7 @@ type treeState struct {
 	size     int64
 	root     tlog.Hash
 	// released is the newest checkpoint that is known to be in the stream of
-	// checkpoints; its sequence there is 0 while there is none.
+	// checkpoints; its sequence there is 0 until one is.
 	released release
 }
 
@@ -158,7 +158,7 @@ func (s span) bytes() []byte {
 }
 
 // findSpan is the tenant's last run that begins at or before the revision; ok is false
-// if there is none.
+// if it does not exist.
 func findSpan(tx *bolt.Tx, t ledger.Tenant, at ledger.Revision) (s span, ok bool, err error) {
 	c := tx.Bucket(bucketRecords).Cursor()
 	want := recordKey(t, at)

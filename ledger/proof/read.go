@@ -28,8 +28,8 @@ type Signed struct {
 	Note, Keys string
 }
 
-// Newest is the newest checkpoint that this process has verified, of size 0 while
-// there is none. The channel is closed when there is a newer one.
+// Newest is the newest checkpoint that this process has verified, of size 0 while there
+// is none. The channel is closed when there is a newer one.
 func (t *Tree) Newest() (Signed, <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,8 +46,8 @@ func (t *Tree) Size() (size int64, ok bool) {
 	return size, err == nil
 }
 
-// Covered is the newest of the tenant's commits in the tree of that size; 0 when
-// it has none there.
+// Covered is the newest of the tenant's commits in the tree of that size; 0 if the tree
+// contains none.
 func (t *Tree) Covered(tenant ledger.Tenant, size int64) (rev ledger.Revision, err error) {
 	err = t.readTx(func(tx *bolt.Tx, _ *store) error {
 		newest, ok, err := findSpan(tx, tenant, ^ledger.Revision(0))
@@ -96,7 +96,7 @@ func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revi
 	})
 }
 
-// Consistency proves that the tree of the old size is the beginning of that of the
+// Consistency proves that the tree of the old size is the beginning of the tree of the
 // new size; 0 < old <= new.
 func (t *Tree) Consistency(old, new int64) (p tlog.TreeProof, err error) {
 	err = t.readTx(func(tx *bolt.Tx, _ *store) error {
@@ -130,7 +130,7 @@ func findLeaf(tx *bolt.Tx, tenant ledger.Tenant, rev ledger.Revision) (leaf int6
 	return s.leaf + int64(rev-s.first), true, nil
 }
 
-// read lets somebody read the file. Damage has it rebuilt, and answers
+// read calls the function with the file. Damage has it rebuilt, and answers
 // ledger.ErrUnavailable meanwhile.
 func (t *Tree) read(f func(*store) error) error {
 	s := t.store.Load()

@@ -13,13 +13,13 @@ import (
 // ReceiptHeader is a receipt's first line.
 const ReceiptHeader = "c2sp.org/tlog-proof@v1"
 
-// Receipt proves one commit, without a network, to whoever has the public key. It
-// is a C2SP tlog proof (c2sp.org/tlog-proof), whose extra data are the commit:
+// Receipt proves one commit offline to a holder of the public key. It is a C2SP tlog
+// proof (c2sp.org/tlog-proof), whose extra data are the commit:
 //
 //	c2sp.org/tlog-proof@v1
 //	extra <the commit's bytes, base64>
 //	index <the leaf's place in the tree>
-//	<a hash of the audit path, base64; a line each>
+//	<a hash of the audit path, base64; one per line>
 //
 //	<checkpoint>
 type Receipt struct {

@@ -42,9 +42,9 @@ func recordOf(m journal.Message, epoch ledger.Epoch) (record, error) {
 	return record{m.Sequence, runs}, nil
 }
 
-// readRecord takes a record apart without decoding its changes. Its commits must be of
-// the ledger, and those of a tenant must continue each other; whether they continue
-// what was before the record is for the tree to check.
+// readRecord splits a record without decoding its changes. Its commits must be of the
+// ledger, and commits of one tenant must continue each other; the tree checks whether
+// they continue the commits before the record.
 func readRecord(body []byte, epoch ledger.Epoch) (runs []run, err error) {
 	seen := make(map[ledger.Tenant]bool)
 	err = fields(body, func(n protowire.Number, commit []byte, _ uint64) error {

@@ -28,7 +28,7 @@ func benchRecord(tb testing.TB, changes int) []byte {
 	return b
 }
 
-// What the ledger takes for a record, the tree takes for the same commits.
+// The tree reads the same commits from a record as the ledger.
 func FuzzReadRecord(f *testing.F) {
 	f.Add(benchRecord(f, 2))
 	f.Add(slices.Concat(benchRecord(f, 1), benchRecord(f, 0)))

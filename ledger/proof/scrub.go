@@ -14,9 +14,10 @@ import (
 // a larger file waits for it.
 const scrubStep = 4096
 
-// scrub reads the whole file once after it was opened. Checksums show what was
-// changed; what a damaged page of bbolt hides is seen by counting: every block is
-// there, a tenant's records follow each other, and all records make up the size.
+// scrub reads the whole file once after it was opened. Checksums reveal changed
+// entries; entries that a damaged page of bbolt hides are detected by counting: every
+// block exists, a tenant's records follow each other, and all records add up to the
+// size.
 func (s *store) scrub(ctx context.Context) error {
 	state, err := s.state()
 	if err != nil {
@@ -40,7 +41,7 @@ func (s *store) scrub(ctx context.Context) error {
 			return err
 		}
 	}
-	if w.leaves < state.size { // records that came meanwhile may be counted, too
+	if w.leaves < state.size { // concurrently appended records may be counted as well
 		return damaged("the records have %d commits, and the tree %d", w.leaves, state.size)
 	}
 	return nil

@@ -17,7 +17,7 @@ import (
 
 var errSecond = errors.New("the second verifier refuses it")
 
-// must turns what is not so into errSecond, at the border of each entry.
+// must turns a violated condition into errSecond, at the border of each entry.
 func must(so bool) {
 	if !so {
 		panic(errSecond)

@@ -27,16 +27,16 @@ const (
 	KeysName       = "keys"
 )
 
-// Sign starts signing, until Close: a checkpoint per second while the tree grows.
-// Call it once, after Follow. The error reports that the key is another ledger's.
+// Sign starts signing, until Close: a checkpoint per second while the tree grows. Call
+// it once, after Follow. The error reports that the key belongs to another ledger.
 //
-// Any number of processes may sign with the same key. A checkpoint goes into the
-// stream on the condition that the newest one there is the one that this tree was
-// seen to extend; a process that comes second reads on. So all checkpoints stand in
-// one line, each an extension of the one before it.
+// Any number of processes may sign with the same key. A checkpoint is appended to the
+// stream on the condition that the newest one there is one that this tree extends; a
+// process that comes second continues reading. So all checkpoints form one line, each
+// an extension of the one before it.
 //
 // Size and root are durable in the tree's file before they are signed, and a signature
-// is shown only once it is durable in the stream. What has been signed binds this
+// is shown only once it is durable in the stream. An existing signature binds this
 // process permanently: a tree that does not extend it stops.
 //
 // A key with a successor hands over to it: the next checkpoint names the successor and
@@ -216,8 +216,8 @@ func (s *signer) adopt(ctx context.Context, state treeState) error {
 	return nil
 }
 
-// awaitTree is for a checkpoint of a tree that is larger than ours: either we are
-// behind, or the journal has lost what was signed.
+// awaitTree handles a checkpoint of a tree that is larger than ours: either this
+// process is behind, or the journal has lost signed commits.
 func (s *signer) awaitTree(ctx context.Context, state treeState, c Checkpoint) error {
 	last, err := s.t.journal.Last(ctx)
 	if err != nil {

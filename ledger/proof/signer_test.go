@@ -199,7 +199,7 @@ func TestAStreamOfCheckpointsThatIsNotWhatWasSeen(t *testing.T) {
 	}
 }
 
-// post makes the stream anew and fills it with one checkpoint.
+// post creates the stream again and fills it with one checkpoint.
 func (w *world) post(t *testing.T, js jetstream.JetStream, cfg jetstream.StreamConfig, c proof.Checkpoint, times int) {
 	t.Helper()
 	if _, err := js.CreateStream(t.Context(), cfg); err != nil {

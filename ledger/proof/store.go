@@ -10,16 +10,16 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 )
 
-// store is the tree's file. One goroutine appends, one notes what was released;
-// anybody reads.
+// store is the tree's file. One goroutine appends, one records released checkpoints;
+// any number of goroutines read.
 type store struct {
 	db    *bolt.DB
 	epoch ledger.Epoch
 }
 
-// openStore opens the file. If there is none, it creates one for the ledger created,
-// or returns nil if that is nil. An error with boltfile.ErrDamaged in its chain means
-// that the file should be set aside.
+// openStore opens the file. If it does not exist, openStore creates one for the ledger
+// created, or returns nil if that is nil. An error with boltfile.ErrDamaged in its
+// chain means that the file should be set aside.
 func openStore(path string, created *ledger.Epoch) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
@@ -35,7 +35,7 @@ func openStore(path string, created *ledger.Epoch) (*store, error) {
 	return s, nil
 }
 
-// open reads the file, or writes what a new one begins with.
+// open reads the file, or initializes a new one.
 func (s *store) open(created *ledger.Epoch) error {
 	fresh := false
 	if err := s.view(func(tx *bolt.Tx) error {

@@ -80,10 +80,11 @@ func (f *Stored) Close() error {
 	return f.store.db.Close()
 }
 
-// IsDamage reports whether an error means that a tree's file is not what was written.
+// IsDamage reports whether an error means that a tree's file differs from what was
+// written.
 func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
-// Run compares the next commits of the message at seq: those of one tenant that stand
+// Run compares the next commits of the message at seq: commits of one tenant that are
 // next to each other in it.
 func (f *Stored) Run(seq ledger.Sequence, t ledger.Tenant, first ledger.Revision, ids []ledger.CommitID) (err error) {
 	if seq > f.Position {

@@ -67,8 +67,8 @@ type damageReport struct {
 	err   error
 }
 
-// OpenTree opens the file, if there is one. Proofs can be made at once from what
-// it holds; Follow makes it grow, and Sign has what it holds signed.
+// OpenTree opens the file, if it exists. Proofs can be made at once from its content;
+// Follow makes it grow, and Sign has its root signed.
 func OpenTree(cfg Config) (*Tree, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -89,8 +89,8 @@ func OpenTree(cfg Config) (*Tree, error) {
 	return t, nil
 }
 
-// Close stops what runs and closes the file. What is not in it yet is in the
-// journal.
+// Close stops the tree's goroutines and closes the file. Commits that are not in it yet
+// are in the journal.
 func (t *Tree) Close() error {
 	var err error
 	t.close.Do(func() {
@@ -112,12 +112,11 @@ func (t *Tree) Stopped() error {
 	return nil
 }
 
-// stop ends it for good: whatever was signed from now on could contradict what
-// has been signed.
+// stop ends the tree permanently: any later signature could contradict an earlier one.
 func (t *Tree) stop(why error) {
 	err := fmt.Errorf("%w: %w", ErrStopped, why)
 	if t.stopped.CompareAndSwap(nil, &err) {
-		t.cfg.Log.Error("the tree has stopped, and no checkpoint is signed any more: find out who has changed the ledger", "reason", why)
+		t.cfg.Log.Error("the tree has stopped and no checkpoint is signed anymore: find out how the ledger was changed", "reason", why)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Whatever is written, and however often the tree is closed, restored or lost in
-// between: its roots are those of the journal's commits, and its proofs hold.
+// In any sequence of writes, closes, restores and losses of the file: the tree's roots
+// are those of the journal's commits, and its proofs are valid.
 func TestTheTreeIsTheJournals(t *testing.T) {
 	w := newWorld(t)
 	path, backup := w.path(t), w.path(t)

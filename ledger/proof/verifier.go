@@ -28,7 +28,7 @@ type Verifier struct {
 type publicKey struct {
 	note.Verifier
 	text string
-	// handover is the signed checkpoint that names the key, and size that of its tree.
+	// handover is the signed checkpoint that names the key, and size the size of its tree.
 	// They are empty for the first key.
 	handover string
 	size     int64
@@ -160,9 +160,9 @@ func (v Verifier) Extend(keys string) (Verifier, error) {
 var errSignatures = errors.New("its signatures are not the ones that a checkpoint has")
 
 // open verifies the ledger's signatures, and returns the key that made the first. The ledger's come first: one, or in a handover
-// those of the old and the new key. Cosignatures follow. Everything is written in the
+// by the old and the new key. Cosignatures follow. Everything is written in the
 // one way there is: a verifier that skipped what it does not know would also skip what
-// somebody has added.
+// an attacker has added.
 func (v Verifier) open(signed string) (c Checkpoint, by string, err error) {
 	if c, err = parse(text(signed)); err != nil {
 		return c, "", err
@@ -206,7 +206,7 @@ func (v Verifier) open(signed string) (c Checkpoint, by string, err error) {
 	return c, keys[at].text, nil
 }
 
-// canonical checks that there is nothing but the text, the ledger's signatures and
+// canonical checks that there is only the text, the ledger's signatures and
 // cosignatures.
 func canonical(signed string, n *note.Note, ledger string) error {
 	var b strings.Builder

@@ -200,9 +200,9 @@ func (w *world) checkpoints(t *testing.T) []proof.Checkpoint {
 	}
 }
 
-func (w *world) side(t *testing.T) *journal.Side {
+func (w *world) side(t *testing.T) *journal.AuxStream {
 	t.Helper()
-	side, err := w.journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := w.journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,10 +21,10 @@ func (s *store) scrub(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// check proves that the file is what its commits say: every tenant's chain leads without
+// check verifies that the file matches its commits: every tenant's chain leads without
 // a gap from where its kept history begins to its head, every change of it has its
-// version, and every version its commit. The commits before it are those that some version
-// points into, and no others.
+// version, and every version its commit. Earlier commits are exactly those that some
+// version points to.
 func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) }
 
 // checkInto is check, and shows m all that it comes to.

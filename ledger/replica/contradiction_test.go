@@ -30,8 +30,8 @@ func fork(t *testing.T, j *fakeJournal, keep int, commits int, tenants ...ledger
 	return f
 }
 
-// A replica has seen ten commits, one a message. Then the journal says something
-// else. The replica must stop, and go on answering what it has seen.
+// A replica has seen ten commits, one per message. Then the journal contradicts them.
+// The replica must stop, and keep serving what it has seen.
 func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 	const seen = 10
 	record := func(f *fakeJournal, seq ledger.Sequence) []byte { return f.messages[seq-1].Record }
@@ -133,7 +133,7 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 					for i := 1; i <= seen; i++ {
 						h.write(t, n.ledger, churn(i))
 					}
-					synctest.Wait() // all was delivered, too
+					synctest.Wait() // everything was delivered as well
 					longer := fork(t, j, seen, 2, "acme")
 					tc.change(t, longer)
 					if away {

@@ -91,7 +91,7 @@ func TestADamagedFileIsRebuiltAndNeverAnswersWrong(t *testing.T) {
 	if sound != "harmless" || err != nil {
 		t.Fatalf("no damage at all is %s: %v", sound, err)
 	}
-	// The journal goes on, so that every trial writes into its damaged file.
+	// The journal grows, so that every trial writes into its damaged file.
 	n = start(t, path, j)
 	for i := range 60 {
 		histories[tenants[i%len(tenants)]].write(t, n.ledger, long(1200+i))

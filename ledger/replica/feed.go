@@ -17,7 +17,7 @@ type Feed struct {
 	signal  chan struct{} // holds one token while something waits
 }
 
-// Feed starts a feed. Close it, or what nobody takes piles up.
+// Feed starts a feed. Close it, or unread changes accumulate.
 func (r *Replica) Feed() *Feed {
 	f := &Feed{feeds: &r.feeds, signal: make(chan struct{}, 1)}
 	r.feeds.mu.Lock()
@@ -78,14 +78,14 @@ func (f *Feed) wake() {
 	}
 }
 
-// feeds are a replica's feeds. Whoever applies holds mu from before the commits
-// become visible until they are pushed.
+// feeds are a replica's feeds. The goroutine that applies commits holds mu from before
+// they become visible until they are pushed.
 type feeds struct {
 	mu  sync.Mutex
 	all map[*Feed]bool
 }
 
-// push wants mu held.
+// push must be called with mu held.
 func (fs *feeds) push(commits []*ledger.Commit) {
 	if len(commits) == 0 {
 		return

@@ -11,7 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// flush writes what is applied into the file, in one transaction, and makes it
+// flush writes the applied commits into the file, in one transaction, and makes it
 // durable. The position is taken with the tail that it belongs to, so a crash leaves
 // the file at the previous flush: the journal is replayed from there.
 func (s *store) flush() (err error) {
@@ -48,8 +48,8 @@ func (s *store) flush() (err error) {
 	return nil
 }
 
-// recordAt is the tenant's record when last was its head: the one in memory
-// less what the active tail has added.
+// recordAt is the tenant's record when last was its head: the one in memory without the
+// additions of the active tail.
 func (s *store) recordAt(t ledger.Tenant, last tailCommit) tenantRecord {
 	rec := s.tenants[t].tenantRecord
 	for _, c := range s.active.tenants[t].commits {
@@ -156,9 +156,9 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 	return nil
 }
 
-// keyEntries adds new versions, newest first, to what is stored of a key, and says
-// which blocks of older ones are full now. What is stored already is not added
-// again. It returns the slice that it was given, which may have grown.
+// keyEntries adds new versions, newest first, to the stored versions of a key, and
+// returns the blocks of older ones that are full now. Versions that are stored already
+// are not added again. It returns the slice that it was given, which may have grown.
 func keyEntries(key []byte, added []pointer, sealed []byte) (newest entry, older []entry, all []pointer, err error) {
 	var e keyEntry
 	if all = added; sealed != nil {

@@ -12,13 +12,13 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// How often the replica asks the journal whether it holds everything (which bounds
-// the age of its answers), and flushes what is applied.
+// The intervals at which the replica asks the journal whether it is complete (which
+// bounds the age of its answers), and flushes applied commits.
 const pollInterval = 500 * time.Millisecond
 
 var flushInterval = 5 * time.Second // a variable for tests
 
-// rewindPatience is that of a follower.
+// rewindPatience is the follower's Patience.
 var rewindPatience = 20 * time.Second
 
 // Follow starts following the journal, until Close. Call it once. The error reports

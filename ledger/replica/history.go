@@ -9,27 +9,27 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Version returns what was in force for a key at a revision; the zero Version
-// when nobody had ever set it. The error is a *ledger.HistoryError for a revision before
-// the one that the kept history begins after.
+// Version returns the value in force for a key at a revision; the zero Version if the
+// key had never been set. The error is a *ledger.HistoryError for a revision before the
+// one that the kept history begins after.
 func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, err error) {
 	defer v.guard(&err)
 	if at > v.head {
 		return found, &ledger.RangeError{Tenant: v.tenant, Revision: at, Head: v.head}
 	}
-	if at > 0 && at+1 < v.kept { // that of the state before kept is there, because its commit replaced it
+	if at > 0 && at+1 < v.kept { // the state just before kept is known, because its commit replaced it
 		return found, v.notKept(at, time.Time{})
 	}
 	got, _, err := v.versionAt(string(key), at)
 	return ledger.Version{Revision: got.revision, Value: ledger.Value(got.value)}, err
 }
 
-// Diff yields the keys under the prefix whose values differ in meaning between
-// two revisions, in the order of their keys, from the first at or after start,
-// until yield returns false. Either revision may be the later.
+// Diff yields the keys under the prefix whose values differ in meaning between two
+// revisions, in the order of their keys, from the first at or after start, until yield
+// returns false. Either revision may be the later.
 //
-// Only keys that have changed since the older revision are looked up; the newest
-// entry of each tells which they are.
+// Only keys that have changed since the older revision are looked up; the newest entry
+// of each identifies them.
 func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string, yield func(ledger.KeyDiff) bool) (err error) {
 	defer v.guard(&err)
 	older, newer := min(from, to), max(from, to)
@@ -72,8 +72,8 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 	return err
 }
 
-// Changed yields the keys that were set or deleted after a revision, with what is
-// in force for each at the view's, in the order of the keys, from the first at or
+// Changed yields the keys that were set or deleted after a revision, each with its
+// value in force at the view's revision, in the order of the keys, from the first at or
 // after start, until yield returns false.
 func (v *View) Changed(since ledger.Revision, start string, yield func(ledger.Key, ledger.Version) bool) (err error) {
 	defer v.guard(&err)
@@ -104,7 +104,7 @@ func (v *View) Resolve(at At) (rev ledger.Revision, err error) {
 // these.
 func (v *View) Since(at time.Time) (rev ledger.Revision, err error) {
 	defer v.guard(&err)
-	if err := v.hasCome(at); err != nil {
+	if err := v.notInFuture(at); err != nil {
 		return 0, err
 	}
 	rev, err = v.firstAfter(at.Add(-1))
@@ -180,7 +180,7 @@ func (v *View) summarize(rev ledger.Revision) (ledger.Summary, ledger.CommitID, 
 
 // Query selects commits. Its zero fields select all.
 type Query struct {
-	// Key, or else Prefix, is what a commit must have changed.
+	// Key, or otherwise Prefix, is what a commit must have changed.
 	Key    ledger.Key
 	Prefix ledger.Prefix
 	// Author and Grep are texts that the author's name and the message contain, in any
@@ -194,8 +194,8 @@ type Query struct {
 // few of many answers in parts.
 const scanBudget = 20_000
 
-// Log yields the commits that the query selects, newest first, until yield
-// returns false. It returns the revision to go on from, 0 when there is none. It ends at
+// Log yields the commits that the query selects, newest first, until yield returns
+// false. It returns the revision to continue from, 0 at the end. It ends at
 // HistoryStart; the error is a *ledger.HistoryError if it would begin before that.
 func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revision, err error) {
 	defer v.guard(&err)
@@ -224,7 +224,7 @@ func (v *View) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revisi
 	}
 }
 
-// matches reports whether author and message contain what the query asks for.
+// matches reports whether author and message contain the texts of the query.
 func (q Query) matches(s ledger.Summary) bool {
 	contains := func(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
 	return contains(s.Author, q.Author) && contains(s.Message, q.Grep)

@@ -18,8 +18,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The names are each other's prefixes, and "-", "." and "/" sort around the end
-// of a name: whoever mixes up where one ends reads another's entry.
+// The names are each other's prefixes, and "-", "." and "/" sort around the end of a
+// name: a mix-up of where one ends reads another's entry.
 var (
 	hostileKeys    = []string{"a", "a-b", "a.b", "a/b", "a/b-c", "a/b.c", "a/b/c", "a/b/c/d", "a/bc", "aa", "ab", "A", "_", "0", "z/9"}
 	hostileTenants = []ledger.Tenant{"a", "a-", "a-b", "a_b", "ab", "_system"}

@@ -68,7 +68,7 @@ func TestAViewStaysTheSameWhileCommitsAndFlushesGoOn(t *testing.T) {
 					return
 				}
 				opened := v.State().Revision
-				for n.Head(h.tenant).Revision < opened+20 && !over() { // both must go on under it
+				for n.Head(h.tenant).Revision < opened+20 && !over() { // both must continue under it
 					if err := h.compareView(v, opened, hostileKeys, prefixes[:3]); err != nil {
 						t.Error(err)
 						v.Close()

@@ -73,10 +73,10 @@ func nameKey(t ledger.Tenant, name string) []byte {
 	return append(b, name...)
 }
 
-// Ids are hashes: an index sorted by them would touch a page of its own with
-// every commit. Instead their first bytes stand in the order of the commits, in
-// blocks that only grow at the end, and are searched from the first to the last:
-// a million commits are 4 MB. What is found is compared with the whole id.
+// Ids are hashes: an index sorted by them would touch a different page with every
+// commit. Instead their first bytes are in the order of the commits, in blocks that
+// only grow at the end, and are searched from the first to the last: a million commits
+// are 4 MB. Each match is compared with the whole id.
 const (
 	idBytes  = 4
 	idsBlock = 512 // commits
@@ -125,7 +125,7 @@ func revisionValue(r ledger.Revision) []byte {
 func parseRevision(bucket, key, b []byte) (ledger.Revision, error) {
 	r, n := binary.Uvarint(b)
 	if n <= 0 || n != len(b) {
-		return 0, damaged("%s %q is no revision", bucket, key)
+		return 0, damaged("%s %q is not a revision", bucket, key)
 	}
 	return ledger.Revision(r), nil
 }
@@ -175,7 +175,7 @@ func splitCommit(key, b []byte) (c storedCommit, err error) {
 	return c, nil
 }
 
-// summarized checks everything but the commit's changes.
+// summarized checks everything except the commit's changes.
 func summarized(key, b []byte) (storedCommit, error) {
 	c, err := splitCommit(key, b)
 	if err == nil && binary.BigEndian.Uint32(b) != boltfile.Checksum(key, b[4:commitHeader+len(c.summary)]) {
@@ -193,7 +193,7 @@ func wholeCommit(key, b []byte) (storedCommit, error) {
 	return c, err
 }
 
-// tenantRecord is what the tenants bucket holds.
+// tenantRecord is an entry of the bucket tenants.
 type tenantRecord struct {
 	head ledger.Head
 	// versions that the tenant's keys have in all.

@@ -120,7 +120,7 @@ func (h *history) restored(t failer, got ledger.Restored, want []ledger.Change, 
 	}
 }
 
-// compareHistory says how what the replica tells of the past differs.
+// compareHistory describes how the replica's past differs.
 func (h *history) compareHistory(r *replica.Replica) error {
 	v, err := r.View(h.tenant, replica.At{})
 	if err != nil {

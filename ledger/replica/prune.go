@@ -18,7 +18,7 @@ import (
 
 // History is how much history a replica keeps. The zero History keeps all.
 type History struct {
-	// HeadOnly keeps only what the state at each tenant's head needs.
+	// HeadOnly keeps only the state at each tenant's head.
 	HeadOnly bool
 	// For, if it is not 0, keeps every state that was in force at any time since so long
 	// ago.
@@ -94,8 +94,8 @@ func (s *store) announce(now time.Time) (todo []horizon, err error) {
 	return todo, nil
 }
 
-// horizon is the first revision that is to stay at a time: the one that was in force at
-// the beginning of what is kept.
+// horizon is the first revision to keep: the one that was in force at the beginning of
+// the kept time.
 func (h History) horizon(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, now time.Time) (ledger.Revision, error) {
 	if h.HeadOnly {
 		return rec.head.Revision, nil
@@ -115,9 +115,9 @@ func (h History) horizon(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, now tim
 	return max(rec.kept+ledger.Revision(later)-1, rec.kept), failed
 }
 
-// pruneSome drops some of what is to be dropped, in one transaction, and returns what is
-// left. After it the file has, for each tenant that it has touched, all that a record
-// with a later kept says, so a crash costs only the rest of the work.
+// pruneSome drops a part of the history to drop, in one transaction, and returns the
+// rest. After it the file has, for each tenant that it has touched, everything that a
+// record with a later kept implies, so a crash costs only the rest of the work.
 func (s *store) pruneSome(todo []horizon) (left []horizon, err error) {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
@@ -157,7 +157,7 @@ func (s *store) pruneSome(todo []horizon) (left []horizon, err error) {
 	for t, p := range done {
 		ts := s.tenants[t]
 		ts.kept = p.rec.kept
-		ts.versions -= p.gone // those in the tail are counted, too
+		ts.versions -= p.gone // includes those in the tail
 	}
 	return left, nil
 }
@@ -245,7 +245,7 @@ func (p *pruning) commit(r ledger.Revision) (*ledger.Commit, ledger.Sequence, er
 	return c, stored.sequence, nil
 }
 
-// trim drops a key's versions before to, but for the one that was in force just before
+// trim drops a key's versions before to, except the one that was in force just before
 // it, unless the key was not set then.
 func (p *pruning) trim(key []byte, to ledger.Revision) error {
 	sealed := p.keys.Get(key)
@@ -309,8 +309,8 @@ func (p *pruning) trim(key []byte, to ledger.Revision) error {
 	return p.keys.Put(key, sealKey(key, e.blocks, stay))
 }
 
-// split returns those of some versions, newest first, that stay, and whether the one that
-// was in force just before to was among them.
+// split returns the versions to keep, newest first, and whether the one that was in
+// force just before to is among them.
 func (p *pruning) split(list []pointer, to ledger.Revision) (stay []pointer, found bool) {
 	i := slices.IndexFunc(list, func(v pointer) bool { return v.revision < to })
 	if i < 0 {

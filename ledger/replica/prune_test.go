@@ -245,7 +245,7 @@ func (h *history) compareRecords(r *replica.Replica, kept ledger.Revision) error
 
 // drawSet is a change set over a few keys, so that many versions pile up.
 func drawSet(t *rapid.T, n int) ledger.ChangeSet {
-	set := ledger.ChangeSet{Message: fmt.Sprint("m", n), AllowEmpty: true} // deleting what is not there is a commit of the model
+	set := ledger.ChangeSet{Message: fmt.Sprint("m", n), AllowEmpty: true} // deleting a missing key is a commit of the model
 	if n%3 > 0 {
 		set.RequestID = fmt.Sprint("request-", n)
 	}
@@ -564,7 +564,7 @@ func TestPrune_LessAndMoreHistory(t *testing.T) {
 		if err := h.compareKept(e.Replica, kept, rng); err != nil {
 			t.Fatalf("%v: %v", limit, err)
 		}
-		// What the upstream sends again is not compared with what was dropped.
+		// Commits that the upstream sends again are not compared with dropped ones.
 		var all []replica.Replicated
 		err := core.TenantRecords("acme", 0, func(rec replica.Recorded) bool {
 			c, err := rec.Commit()

@@ -16,7 +16,7 @@ type At struct {
 	Time     time.Time
 }
 
-// State says what an answer was read from.
+// State describes the state that an answer was read from.
 type State struct {
 	// Revision that the answer is the state of, and its commit.
 	Revision ledger.Revision
@@ -46,7 +46,7 @@ type View struct {
 	tenant ledger.Tenant
 	// rev is the revision that is read, head the newest when it was opened.
 	rev, head ledger.Revision
-	// id is that of the commit rev.
+	// id is the id of the commit rev.
 	id ledger.CommitID
 	// kept is the first revision whose history the replica keeps; 0 without a head.
 	kept           ledger.Revision
@@ -64,7 +64,7 @@ type View struct {
 // revisionAt finds the newest commit that is not later. Times never go back along
 // a chain, so it is a binary search.
 func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
-	if err := v.hasCome(at); err != nil {
+	if err := v.notInFuture(at); err != nil {
 		return 0, err
 	}
 	if v.head == 0 {
@@ -84,8 +84,9 @@ func (v *View) revisionAt(at time.Time) (ledger.Revision, error) {
 	return 0, &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, First: time.Unix(0, first)}
 }
 
-// hasCome refuses a time in the future: what the state will be then, nobody knows.
-func (v *View) hasCome(at time.Time) error {
+// notInFuture rejects a time in the future, because the state at that time is not known
+// yet.
+func (v *View) notInFuture(at time.Time) error {
 	if at.After(time.Now()) {
 		return &ledger.RangeError{Tenant: v.tenant, Time: at, Head: v.head, Future: true}
 	}
@@ -169,14 +170,13 @@ func (v *View) commit(r ledger.Revision) (*ledger.Commit, error) {
 	return readCommit(v.tx, v.tenant, r)
 }
 
-// version finds what is in force for a key at the view's revision.
+// version finds the value in force for a key at the view's revision.
 func (v *View) version(key string) (found version, ok bool, err error) {
 	return v.versionAt(key, v.rev)
 }
 
-// versionAt finds what was in force for a key at a revision that is not after the
-// head; its value is empty when the key was deleted, and ok is false when it was
-// never set.
+// versionAt finds the value in force for a key at a revision that is not after the
+// head; the value is empty if the key was deleted, and ok is false if it was never set.
 func (v *View) versionAt(key string, r ledger.Revision) (version, bool, error) {
 	if found, ok := v.tailVersion(key, r); ok {
 		return found, true, nil
@@ -224,10 +224,10 @@ func (v *View) listKeys(prefix ledger.Prefix, from string, yield func(Entry) boo
 	})
 }
 
-// walk yields what is in force at a revision for every key under the prefix that
-// was ever set, from the first at or after from, until yield returns false. It may
-// leave out what has not changed after since. Without values it may give unread for
-// one that is not empty: those of the file each cost a look into their commit.
+// walk yields the value in force at a revision for every key under the prefix that was
+// ever set, from the first at or after from, until yield returns false. It may omit
+// keys that have not changed after since. Without values it may yield unread for a
+// value that is not empty: each value in the file costs a lookup of its commit.
 func (v *View) walk(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool, yield func(keyVersion) bool) error {
 	if from < string(prefix) {
 		from = string(prefix)

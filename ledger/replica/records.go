@@ -152,7 +152,7 @@ func (r *Replica) records(after ledger.Sequence, wanted func(ledger.Tenant) bool
 	return read(c)
 }
 
-// recordsAfter are those of the tail after a position.
+// recordsAfter are the records of the tail after a position.
 func (t *tail) recordsAfter(after ledger.Sequence) []tailRecord {
 	if t.ordered {
 		i := sort.Search(len(t.records), func(i int) bool { return t.records[i].sequence > after })
@@ -358,7 +358,7 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 	}
 	for _, c := range tails {
 		if c.Revision <= after {
-			continue // it is in the file, too
+			continue // it is also in the file
 		}
 		if !yield(Recorded{c.sequence, t, c.Revision, c.Encoded, c.Commit}) {
 			return nil

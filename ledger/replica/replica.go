@@ -1,16 +1,15 @@
-// Package replica keeps the journal replayed into one bbolt file, and answers
-// every read of the present and the past from it.
+// Package replica keeps the journal replayed into one bbolt file, and serves every read
+// of current and past states from it.
 //
-// A replica is exactly the journal up to a position. Its file is disposable: when it is damaged, of another format or of other tenants, it is
-// set aside and built again. What a replica has seen, it holds the journal to:
-// a journal that is shorter than that, or whose commits chain differently,
-// stops it. It then goes on serving what it has, marked stale, until somebody
-// decides.
+// A replica is exactly the journal up to a position. Its file is disposable: if it is
+// damaged, of another format or of other tenants, it is set aside and rebuilt. The
+// journal must contain everything that a replica has seen: a journal that is shorter,
+// or whose commits chain differently, stops it. The replica then keeps serving its
+// data, marked stale, until an operator resolves the contradiction.
 //
-// Data goes journal -> tail (in memory, visible to readers at once) -> file (in
-// large transactions, each with one fsync). Nothing on the way from the journal
-// to a reader waits for the disk: after a crash the journal has what the file
-// has not.
+// Data goes journal -> tail (in memory, visible to readers at once) -> file (in large
+// transactions, each with one fsync). Nothing between the journal and a reader waits
+// for the disk: after a crash the journal has the commits that the file lacks.
 package replica
 
 import (
@@ -64,8 +63,8 @@ type damageReport struct {
 	err   error
 }
 
-// Open opens the file, if there is one. Reads work at once from what it holds;
-// Follow makes it move.
+// Open opens the file, if it exists. Reads work at once from its content; Follow makes
+// it advance.
 func Open(cfg Config) (*Replica, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -86,7 +85,7 @@ func Open(cfg Config) (*Replica, error) {
 	return r, nil
 }
 
-// Close flushes what is applied and closes the file. Views must be closed first.
+// Close flushes the applied commits and closes the file. Views must be closed first.
 func (r *Replica) Close() error {
 	var err error
 	r.close.Do(func() {
@@ -108,8 +107,7 @@ func (r *Replica) Stopped() error {
 	return nil
 }
 
-// stop ends following for good: what the journal says now contradicts what the
-// replica has seen.
+// stop ends following permanently: the journal contradicts what the replica has seen.
 func (r *Replica) stop(why error) {
 	if r.stopped.CompareAndSwap(nil, &why) {
 		r.cfg.Log.Error("replica stopped: the journal contradicts what was seen; serving what it holds, marked stale", "reason", why)
@@ -233,8 +231,8 @@ func (s *store) heads(wanted func(ledger.Tenant) bool) []TenantHead {
 	return out
 }
 
-// AllHeads are the newest commits of all tenants, those of the ledger's own included,
-// and the position at which they were that.
+// AllHeads are the newest commits of all tenants, including the ledger's own, and the
+// position at which they were the newest.
 func (r *Replica) AllHeads() ([]TenantHead, ledger.Sequence) {
 	s := r.store.Load()
 	if s == nil {

@@ -16,14 +16,13 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// store is one bbolt file and what is applied but not in it yet.
+// store is one bbolt file and the applied commits that are not in it yet.
 //
-// A commit becomes visible when it enters the active tail. A flush freezes the
-// active tail, writes it in one transaction and drops it. Entries are named by
-// revision, so having one in both a tail and the file is harmless; what must
-// never happen is that a reader at revision r sees a file that is newer than r.
-// A reader therefore takes r and its transaction under one read lock, and a
-// freeze needs the write lock.
+// A commit becomes visible when it enters the active tail. A flush freezes the active
+// tail, writes it in one transaction and drops it. Entries are named by revision, so
+// having one in both a tail and the file is harmless; but a reader at revision r must
+// never see a file that is newer than r. A reader therefore takes r and its transaction
+// under one read lock, and a freeze needs the write lock.
 type store struct {
 	db      *bolt.DB
 	epoch   ledger.Epoch
@@ -57,9 +56,9 @@ type store struct {
 type tenantState struct {
 	tenantRecord
 	// start is the first revision that readers may ask for. It is at or after kept: it
-	// moves before the file loses what is older.
+	// moves before the file loses older history.
 	start ledger.Revision
-	// moved is closed when the head moves; nil while nobody waits.
+	// moved is closed when the head moves; nil while no reader waits.
 	moved chan struct{}
 }
 
@@ -77,12 +76,12 @@ type progress struct {
 	asked time.Time
 }
 
-// A tail is flushed when it takes this much memory, in bytes. A second one may
-// fill meanwhile; then whoever applies waits.
+// A tail is flushed when it takes this much memory, in bytes. A second one may fill
+// meanwhile; after that, applying waits.
 const flushBytes = 64 << 20
 
-// limitedFlushBytes is flushBytes of a replica that drops history: what is dropped soon
-// is not to make the file large.
+// limitedFlushBytes is flushBytes of a replica that drops history: history that is
+// dropped soon must not make the file large.
 const limitedFlushBytes = 8 << 20
 
 // A mapping that grows must wait for all readers, which may wait for the lock
@@ -90,9 +89,9 @@ const limitedFlushBytes = 8 << 20
 // pointers have 64 bits. This is address space, not memory.
 const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 
-// openStore opens the file. If there is none, it creates one for the ledger created,
-// or returns nil if that is nil. An error with boltfile.ErrDamaged in its chain means
-// that the file should be set aside.
+// openStore opens the file. If it does not exist, openStore creates one for the ledger
+// created, or returns nil if that is nil. An error with boltfile.ErrDamaged in its
+// chain means that the file should be set aside.
 func openStore(path string, tenants []ledger.Tenant, h History, created *ledger.Epoch) (*store, error) {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
@@ -128,7 +127,7 @@ func identity(tenants []ledger.Tenant) []byte {
 	return []byte(strings.Join(names, ","))
 }
 
-// load reads the file's meta data, or writes that of a new one.
+// load reads the file's meta data, or initializes a new file.
 func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error) {
 	defer kind.Catch(&err)()
 	fresh := false
@@ -171,7 +170,7 @@ func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error)
 				return damaged("tenant: %v", err)
 			}
 			s.tenants[t] = &tenantState{tenantRecord: rec, start: rec.kept}
-			// The chain's end is in the file, or the file is not what was written.
+			// The end of the chain is in the file; otherwise the file is damaged.
 			c, err := readCommit(tx, t, rec.head.Revision)
 			if err != nil {
 				return err
@@ -200,9 +199,9 @@ func (s *store) create(tenants []ledger.Tenant) error {
 	return nil
 }
 
-// apply makes the commits of the message at seq visible, all at once. It returns
-// whether they are new: those of a message that is applied already must be the same.
-// A message that does not continue what was seen changes nothing.
+// apply makes the commits of the message at seq visible atomically. It reports whether
+// they are new: the commits of a message that is applied already must be the same. A
+// message that does not continue what was seen changes nothing.
 func (s *store) apply(seq ledger.Sequence, commits []*ledger.Commit) (fresh bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -264,7 +263,7 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 	}
 }
 
-// tenant is the tenant's state, which is created if there is none. s.mu is held.
+// tenant is the tenant's state, which is created if it does not exist. s.mu is held.
 func (s *store) tenant(t ledger.Tenant) *tenantState {
 	ts := s.tenants[t]
 	if ts == nil {

@@ -17,8 +17,8 @@ type tail struct {
 	tenants map[ledger.Tenant]*tenantTail
 	// records are the messages that the commits came in, in their order.
 	records []tailRecord
-	// ordered says that the records are in the order of the journal. Those of a replica
-	// with an upstream may not be: it gets what it has missed tenant by tenant.
+	// ordered reports that the records are in the order of the journal. In a
+	// replica with an upstream they may not be: it gets missed commits tenant by tenant.
 	ordered bool
 	// progress is how far the journal was followed when the tail was frozen.
 	progress progress
@@ -44,7 +44,7 @@ type tailCommit struct {
 	sequence ledger.Sequence
 }
 
-// version is what one commit did to one key.
+// version is the effect of one commit on one key.
 type version struct {
 	revision ledger.Revision
 	change   int    // which of the commit's changes; known of versions in a tail
@@ -90,7 +90,7 @@ func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 	t.bytes += footprint(c)
 }
 
-// footprint is about what a commit takes in a tail: its stored bytes, its
+// footprint is the approximate memory of a commit in a tail: its stored bytes, its
 // decoded form, and the indices.
 func footprint(c *ledger.Commit) int {
 	n := 500 + len(c.Encoded)
@@ -158,8 +158,8 @@ type keyVersion struct {
 	version
 }
 
-// scan appends up to n keys from the first at or after from, with the version
-// in force at r. It returns where to go on, or "" at the end of the prefix.
+// scan appends up to n keys from the first at or after from, with the version in force
+// at r. It returns the key to continue from, or "" at the end of the prefix.
 func (t *tail) scan(tenant ledger.Tenant, prefix ledger.Prefix, from string, r ledger.Revision, n int, out []keyVersion) ([]keyVersion, string) {
 	tt := t.tenants[tenant]
 	if tt == nil {

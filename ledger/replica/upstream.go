@@ -60,7 +60,7 @@ func (r *Replica) followUpstream(u Upstream) error {
 	return err
 }
 
-// Target is what an upstream hands commits over to. It is used by one goroutine.
+// Target receives commits from an upstream. It is used by one goroutine.
 type Target struct {
 	r *Replica
 	s *store
@@ -81,12 +81,13 @@ func (t *Target) Have() []TenantHead {
 }
 
 // Discard makes an error that, returned by Upstream.Follow, has the replica's file set
-// aside and built again: what it holds may be wrong.
+// aside and rebuilt: its content may be wrong.
 func Discard(why error) error { return fmt.Errorf("%w: %w", boltfile.ErrDamaged, why) }
 
-// Apply makes commits visible, all at once or none, and returns how many are new. Those
-// that the replica has already must be the same. An error that contradicts what was seen
-// is a *ledger.ChainError; it is the upstream's fault, and the replica stays as it was.
+// Apply makes commits visible, all at once or none, and returns the number of new ones.
+// Those that the replica has already must be the same. An error that contradicts what
+// was seen is a *ledger.ChainError; it is the upstream's fault, and the replica stays
+// unchanged.
 func (t *Target) Apply(commits []Replicated) (int, error) {
 	r, s := t.r, t.s
 	s.waitRoom(r.ctx.Done())
@@ -120,8 +121,8 @@ func (t *Target) Progress(position, last ledger.Sequence, current time.Time) {
 	}
 }
 
-// replicate applies commits that chain to what is there. Only their tenants' histories
-// have no gaps: the records of other tenants are not sent.
+// replicate applies commits that continue the existing chains. Only the histories of
+// their tenants are without gaps: the records of other tenants are not sent.
 func (s *store) replicate(commits []Replicated, held []ledger.Tenant) ([]*ledger.Commit, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +186,7 @@ func (s *store) disorder() {
 }
 
 // Disordered counts how often commits may have appeared at or before the position. A
-// reader of Records that sees it grow must look for what it has missed by revision.
+// reader of Records that sees it grow must look for missed commits by revision.
 func (r *Replica) Disordered() uint64 {
 	s := r.store.Load()
 	if s == nil {

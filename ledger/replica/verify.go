@@ -11,7 +11,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Content is what a replica's file says that it holds.
+// Content is the summary that a replica's file has of itself.
 type Content struct {
 	Epoch ledger.Epoch
 	// Position up to which the journal was followed.
@@ -19,11 +19,11 @@ type Content struct {
 	Heads    map[ledger.Tenant]ledger.Head
 }
 
-// Verify reads the whole file of a replica of all tenants that nobody has open for writing, and changes nothing
-// in it. Beyond what every start checks, it looks for entries that belong to no
-// commit. visit is told the message that each commit is said to be in, a tenant's
-// commits in their order: only the journal knows whether that is so. An error of
-// IsDamage means that the file is not what its commits say.
+// Verify reads the whole file of a replica of all tenants that no process has open for
+// writing, and changes nothing in it. In addition to the checks of every start, it
+// looks for entries that belong to no commit. visit is called with the message that
+// each commit claims to be in, in the order of a tenant's commits: only the journal can
+// confirm it. An error of IsDamage means that the file does not match its commits.
 func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.Revision, ledger.Sequence)) (c *Content, err error) {
 	db, err := kind.OpenReadOnly(path)
 	if err != nil {
@@ -46,11 +46,11 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 	return c, db.View(func(tx *bolt.Tx) error { return s.checkNothingMore(tx, m) })
 }
 
-// IsDamage says whether an error means that the file is not what was written.
+// IsDamage reports whether an error means that the file differs from what was written.
 func IsDamage(err error) bool { return errors.Is(err, boltfile.ErrDamaged) }
 
-// made is what the commits make of the file, compared with what is in it. A nil
-// made compares nothing.
+// made is the expected content of the file, computed from its commits, and compared
+// with the actual content. A nil made compares nothing.
 type made struct {
 	visit func(ledger.Tenant, ledger.Revision, ledger.Sequence)
 	// entries, by bucket.
@@ -60,7 +60,8 @@ type made struct {
 	versions uint64
 }
 
-// seed is chance, so that nobody can make other versions with the same sum.
+// seed is random, so that an attacker cannot construct other versions with the same
+// sum.
 var seed = maphash.MakeSeed()
 
 func versionHash(key []byte, r ledger.Revision, s span) uint64 {

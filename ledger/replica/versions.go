@@ -9,19 +9,19 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A key's versions only point at its values, which stay in their commits. The
-// newest of them stand in the key's own entry, so that a write touches one page;
-// whenever there are more than blockSize, the oldest blockSize of those become a
-// block of the bucket versions. Both are newest first. A block is named by its
-// oldest revision: the one that holds what was in force at a revision is the
-// first at or after ^revision, which is one seek.
+// A key's versions only point to its values, which stay in their commits. The newest of
+// them are in the key's own entry, so that a write touches one page; whenever there are
+// more than blockSize, the oldest blockSize of those become a block of the bucket
+// versions. Both are newest first. A block is named by its oldest revision: the block
+// with the value in force at a revision is the first at or after ^revision, which is
+// one seek.
 const blockSize = 16
 
 // pointer is one version of a key: where in its commit the value is.
 type pointer struct {
 	revision ledger.Revision
 	span
-	sum uint32 // of key and value: whoever takes one value out of a commit checks only that
+	sum uint32 // of key and value: a reader of one value in a commit verifies only this
 }
 
 // span says where in its commit's stored bytes a value is; a deletion's is empty.
@@ -115,7 +115,7 @@ func (p pointer) cut(key, encoded []byte) ([]byte, error) {
 	return value, nil
 }
 
-// keyEntry is what the bucket keys holds.
+// keyEntry is an entry of the bucket keys.
 type keyEntry struct {
 	blocks int // of older versions
 	newest pointers
@@ -175,8 +175,8 @@ func (v *View) inForce(key []byte, e keyEntry, r ledger.Revision) (pointer, bool
 	return older.inForce(r)
 }
 
-// block finds the block that holds what was in force at a revision; it is empty
-// when there is none.
+// block finds the block with the value in force at a revision; it is empty if the key
+// had none.
 func (v *View) block(key []byte, r ledger.Revision) (pointers, error) {
 	k, b := v.cursor(&v.versions, bucketVersions).Seek(versionKey(key, r))
 	if of, _, ok := splitVersion(k); !ok || !bytes.Equal(of, key) {

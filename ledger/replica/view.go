@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/ledger/internal/boltfile"
 )
 
-// Newest opens the tenant's state at its head, for whoever writes.
+// Newest opens the tenant's state at its head, for writers.
 func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
 	v, err := r.View(t, At{})
 	if err != nil {
@@ -88,7 +88,7 @@ func (v *View) moveTo(at At) error {
 	return err
 }
 
-// State says what the view's answers are the state of.
+// State describes the state that the view's answers are from.
 func (v *View) State() State {
 	age := time.Since(v.current)
 	old := v.r.cfg.StaleAfter > 0 && age > v.r.cfg.StaleAfter
@@ -143,7 +143,7 @@ func (v *View) CheckKept(from ledger.Revision) (err error) {
 	return v.notKept(from, time.Time{})
 }
 
-// notKept is the error about a revision or a time before what is kept.
+// notKept is the error about a revision or a time before the kept history.
 func (v *View) notKept(rev ledger.Revision, at time.Time) error {
 	first, err := v.timeOf(v.kept)
 	if err != nil {
@@ -176,8 +176,8 @@ func (v *View) Request(name ledger.RequestName) (rev ledger.Revision, ok bool, e
 	return v.request(name)
 }
 
-// Newest returns the revision that last set or deleted the key (0: nobody did)
-// and whether it is set.
+// Newest returns the revision that last set or deleted the key (0 if there is none) and
+// whether it is set.
 func (v *View) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
 	defer v.guard(&err)
 	if found, ok := v.tailVersion(string(key), v.rev); ok {

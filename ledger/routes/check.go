@@ -18,9 +18,8 @@ func (t *Table) CheckKinds(kinds []string) error {
 	return nil
 }
 
-// Check makes a ledger's Config.Check: new routes must be such that they can be
-// read, with sinks of these kinds; and where the routes in force are strict, a key
-// is set only where one of them wants it.
+// Check makes a ledger's Config.Check: new routes must be valid, with sinks of these
+// kinds; and if the routes in force are strict, a key without a route cannot be set.
 func (s *Source) Check(kinds []string) func(ledger.Tenant, []ledger.Change) error {
 	return func(t ledger.Tenant, changes []ledger.Change) error {
 		switch {
@@ -64,7 +63,7 @@ func (t *Table) checkRouted(changes []ledger.Change) error {
 		}
 		wrong.Violations = append(wrong.Violations, ledger.Violation{
 			Field:       fmt.Sprintf("changes[%d].key", i),
-			Description: fmt.Sprintf("no route wants %s, and the routes are strict: use a prefix that has a route, or have an operator add one (stele routes set)", c.Key),
+			Description: fmt.Sprintf("%s has no route, and the routes are strict: use a prefix that has a route, or have an operator add one (stele routes set)", c.Key),
 		})
 		if len(wrong.Violations) == ledger.MaxViolations {
 			break

@@ -50,7 +50,7 @@ func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
 	}{
 		{"good ones", ledger.System, set("projector/routes", `{"sinks":{"dynamodb":{}},"routes":[]}`), "", ""},
 		{"bad ones", ledger.System, set("policy/acme/reads", `{"record":[]}`, "projector/routes", `{"sinks":[]}`), "changes[1].value", "projector/routes: read the routes"},
-		{"an unknown sink", ledger.System, set("projector/routes", `{"routes":[{"prefix":"a","sinks":["b"]}]}`), "changes[0].value", `no sink "b"`},
+		{"an unknown sink", ledger.System, set("projector/routes", `{"routes":[{"prefix":"a","sinks":["b"]}]}`), "changes[0].value", `unknown sink "b"`},
 		{"an unknown kind", ledger.System, set("projector/routes", `{"sinks":{"bus":{"kind":"kafka"}}}`), "changes[0].value", `sink bus is of the kind "kafka": use one of [directory dynamodb]`},
 		{"another key", ledger.System, set("projector/other", `1`), "", ""},
 		{"another tenant's key of that name", "acme", set("projector/routes", `1`), "", ""},
@@ -66,7 +66,7 @@ func TestRoutesThatCannotBeReadAreRefused(t *testing.T) {
 	}
 }
 
-// What a way back would set is held against the routes of today, its preview too.
+// A rollback is checked against the current routes, and so is its preview.
 func TestStrictRoutes(t *testing.T) {
 	l := checked(t, parse(t, `{"sinks":{"dynamodb":{}},"routes":[{"prefix":"a/","sinks":["dynamodb"]},{"prefix":"b/","sinks":[]}]}`))
 	commit := func(ctx context.Context, tenant ledger.Tenant, cs ledger.ChangeSet) error {
@@ -113,7 +113,7 @@ func TestStrictRoutes(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			err := tc.call()
 			field, why := violation(err)
-			if field != tc.field || (err == nil) != (tc.field == "") || tc.field != "" && !strings.Contains(why, "no route wants c/x") {
+			if field != tc.field || (err == nil) != (tc.field == "") || tc.field != "" && !strings.Contains(why, "c/x has no route") {
 				t.Errorf("%v, want %q to be blamed", err, tc.field)
 			}
 		})

@@ -1,16 +1,16 @@
-// Package routes says which keys go to which sinks.
+// Package routes determines which keys go to which sinks.
 //
 // Routes are a document, the value of the key projector/routes in the ledger's own
-// tenant, so that they have a history like everything else; or a file, for as long
-// as the ledger has none:
+// tenant, so that they have a history like every setting; or a file, until that key is
+// set:
 //
 //	{
 //	  "sinks":  {"files": {"kind": "directory"}, "bus": {"kind": "eventbridge"}},
 //	  "routes": [{"prefix": "tenantconfig/", "sinks": ["files", "bus"]}]
 //	}
 //
-// The route with the longest prefix that a key begins with decides about the key.
-// A key without a route is kept in the ledger and served like any other.
+// For each key, the route with the longest matching prefix applies. A key without a
+// route is kept in the ledger and served like any other.
 package routes
 
 import (
@@ -30,7 +30,7 @@ const Key ledger.Key = "projector/routes"
 
 // Table is a document of routes. It does not change.
 type Table struct {
-	// Strict refuses writes of keys that no route wants.
+	// Strict rejects writes of keys without a route.
 	Strict bool
 	// Sinks by name.
 	Sinks map[string]Sink
@@ -43,8 +43,8 @@ type Table struct {
 // Sink is a sink that the table names.
 type Sink struct {
 	Name string
-	// Kind says what the sink writes to: directory, dynamodb, parameterstore or
-	// eventbridge.
+	// Kind is the kind of system that the sink writes to: directory, dynamodb,
+	// parameterstore or eventbridge.
 	Kind string
 	// DriftLimit is how much drift the projector adopts without confirmation.
 	DriftLimit DriftLimit
@@ -72,9 +72,9 @@ func (l DriftLimit) Exceeded(n, total int) bool {
 // Route says where the keys that a prefix selects go.
 type Route struct {
 	Prefix ledger.Pattern
-	// Sinks by name; none for keys that shall go nowhere.
+	// Sinks by name; empty for keys that go to no sink.
 	Sinks []string
-	// Drift says what is done about items that somebody has changed in a sink.
+	// Drift is the handling of items that were changed in a sink.
 	Drift Drift
 	// AdoptDeletions lets drift that is adopted delete the keys of missing items.
 	// Without it a missing item is only reported.
@@ -91,7 +91,7 @@ type Route struct {
 	Secret bool
 }
 
-// Drift says what is done about an item that is not as the ledger says.
+// Drift is the handling of an item that differs from the ledger.
 type Drift string
 
 const (
@@ -142,8 +142,8 @@ type route struct {
 	Secret         bool     `json:"secret,omitzero"`
 }
 
-// Parse reads a document. What it does not know is an error: it may be a name
-// that was misspelt.
+// Parse reads a document. Unknown fields are errors, because they may be spelling
+// mistakes.
 func Parse(text []byte) (*Table, error) {
 	var d document
 	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
@@ -191,7 +191,7 @@ func misread(err error) error {
 	case !errors.As(err, &e):
 		return err
 	case errors.Is(e.Err, json.ErrUnknownName):
-		return fmt.Errorf("there is no field %q", e.JSONPointer)
+		return fmt.Errorf("unknown field %q", e.JSONPointer)
 	case e.JSONPointer == "":
 		return errors.New("they are an object with sinks and routes")
 	}
@@ -205,7 +205,7 @@ func (t *Table) parse(r route) (*Route, error) {
 	}
 	for _, name := range r.Sinks {
 		if _, ok := t.Sinks[name]; !ok {
-			return nil, fmt.Errorf("there is no sink %q among %v", name, slices.Sorted(maps.Keys(t.Sinks)))
+			return nil, fmt.Errorf("unknown sink %q, the sinks are %v", name, slices.Sorted(maps.Keys(t.Sinks)))
 		}
 	}
 	switch r.Drift {
@@ -219,7 +219,7 @@ func (t *Table) parse(r route) (*Route, error) {
 		return nil, fmt.Errorf("adopt_deletions requires drift: adopt, and drift is %s", r.Drift)
 	}
 	if r.KMSKey != "" && !r.Secure {
-		return nil, errors.New("kms_key is for values that are secure: set that, too")
+		return nil, errors.New("kms_key requires secure: true")
 	}
 	return &Route{Prefix: prefix, Sinks: r.Sinks, Drift: r.Drift, AdoptDeletions: r.AdoptDeletions, Secure: r.Secure, KMSKey: r.KMSKey, Values: r.Values, Secret: r.Secret}, nil
 }
@@ -239,8 +239,8 @@ func checkName(name string) error {
 	return nil
 }
 
-// Route is the one that decides about the key; nil when none wants it. None decides
-// about the ledger's own keys.
+// Route is the route that applies to the key; nil if it has none. The ledger's own keys
+// never have a route.
 func (t *Table) Route(k ledger.Key) *Route {
 	if k.Reserved() {
 		return nil

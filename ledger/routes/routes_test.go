@@ -64,22 +64,22 @@ func TestTheLongestPrefixDecides(t *testing.T) {
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
 		`{`:                          "read the routes",
-		`{"sink":{}}`:                `no field "/sink"`,
+		`{"sink":{}}`:                `unknown field "/sink"`,
 		`[]`:                         "an object with",
 		`{"sinks":{"a":{"kind":1}}}`: `"/sinks/a/kind" is of the wrong type`,
 		`{"sinks":{"A":{}}}`:         `"A"`,
 		`{"sinks":{"":{}}}`:          "0 bytes",
 		`{"sinks":{"a":{},"a":{}}}`:  "duplicate",
-		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:                           `no sink "b"`,
+		`{"routes":[{"prefix":"a","sinks":["b"]}]}`:                           `unknown sink "b"`,
 		`{"routes":[{"prefix":"a b"}]}`:                                       `routes[0]`,
 		`{"routes":[{"prefix":"a"},{"prefix":"a"}]}`:                          "already",
 		`{"routes":[{"prefix":"a","drift":"fix"}]}`:                           "use report, repair or adopt",
 		`{"routes":[{"prefix":"a","drift":"repair","adopt_deletions":true}]}`: "adopt_deletions requires drift: adopt",
 		`{"sinks":{"a":{"drift_limit":{"items":-1}}}}`:                        "sink a: drift_limit is -1 items and 5 percent",
 		`{"sinks":{"a":{"drift_limit":{"percent":101}}}}`:                     "percent must be from 0 to 100",
-		`{"sinks":{"a":{"drift_limit":{"share":1}}}}`:                         "no field",
+		`{"sinks":{"a":{"drift_limit":{"share":1}}}}`:                         "unknown field",
 		`{"routes":[{"prefix":"a","kms_key":"k"}]}`:                           "secure",
-		`{"routes":[{"prefix":"a","sink":["b"]}]}`:                            `no field "/routes/0/sink"`,
+		`{"routes":[{"prefix":"a","sink":["b"]}]}`:                            `unknown field "/routes/0/sink"`,
 	} {
 		if _, err := routes.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
@@ -87,7 +87,7 @@ func TestParseRefuses(t *testing.T) {
 	}
 }
 
-// What a sink has to do with the keys changes its routing, and nothing else does.
+// A change of how a sink handles its keys changes its routing, and nothing else does.
 func TestRoutingOfASink(t *testing.T) {
 	base := parse(t, document).Routing("files")
 	for name, c := range map[string]struct {

@@ -9,8 +9,8 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// Source knows the routes in force: those of the ledger's own tenant where it has
-// some, else a table that the process was given.
+// Source knows the routes in force: the ledger's own tenant's if they are set,
+// otherwise a table that the process was given.
 type Source struct {
 	replica  *replica.Replica
 	fallback *Table
@@ -27,8 +27,8 @@ type inForce struct {
 	from  ledger.Revision // that set the routes; 0 for the fallback
 }
 
-// NewSource wants the replica to hold the ledger's own tenant. A nil fallback
-// routes nothing.
+// NewSource needs a replica that holds the ledger's own tenant. A nil fallback routes
+// nothing.
 func NewSource(r *replica.Replica, fallback *Table, log *slog.Logger) *Source {
 	if fallback == nil {
 		fallback = &Table{text: []byte(`{"sinks":{},"routes":[]}`)}
@@ -36,12 +36,12 @@ func NewSource(r *replica.Replica, fallback *Table, log *slog.Logger) *Source {
 	return &Source{replica: r, fallback: fallback, log: log}
 }
 
-// Table returns the routes in force and the revision of the ledger's own tenant
-// that set them, 0 when it has none. Routes that cannot be read, of a version that
-// is newer than this one, leave those before them in force. The error is
-// ledger.ErrUnavailable while the replica does not hold them.
+// Table returns the routes in force and the revision of the ledger's own tenant that
+// set them, 0 if they are not set. If this version cannot read the routes of a newer
+// one, the previous routes stay in force. The error is ledger.ErrUnavailable while the
+// replica does not hold them.
 //
-// Every read asks for it, so it takes no lock as long as nothing has changed.
+// Every read calls it, so it takes no lock as long as nothing has changed.
 func (s *Source) Table() (*Table, ledger.Revision, error) {
 	is := s.inForce.Load()
 	if is == nil || is.head != s.replica.Head(ledger.System).Revision {

@@ -15,8 +15,8 @@ import (
 )
 
 const (
-	// maxSteps bounds a check: a schema may want 2^30 of them with 30 lines. It is
-	// a fifth of a second.
+	// maxSteps bounds a check: 30 lines of schema can need 2^30 steps. It is a fifth of
+	// a second.
 	maxSteps = 1_000_000
 	// maxCalls bounds how deep a check goes.
 	maxCalls = 50_000
@@ -30,8 +30,7 @@ const (
 	stepsALook = 2048
 )
 
-// check is one value held against one schema. What it costs is counted where it arises,
-// so that no schema takes longer than maxSteps.
+// check is the check of one value against one schema.
 type check struct {
 	ctx    context.Context
 	of     string // whose the schema is
@@ -53,7 +52,8 @@ type token struct {
 	named bool
 }
 
-// errSteps ends a check that takes too long. It is thrown, so that nothing goes on.
+// errSteps ends a check that takes too long. It is thrown, so that the check ends at
+// once.
 var errSteps = errors.New("takes too long to check: make the value or the schema simpler")
 
 // errCanceled ends a check whose context has ended.
@@ -179,7 +179,7 @@ func (k *check) pointer() string {
 	return b.String()
 }
 
-// show is a scalar as it is written; what a collection holds is not told.
+// show is a scalar as it is written; the content of a collection is not shown.
 func show(v any) string {
 	switch v := v.(type) {
 	case nil:
@@ -195,14 +195,14 @@ func show(v any) string {
 	return ""
 }
 
-// ok applies a schema and says whether the value is as it wants it.
+// ok applies a schema and reports whether the value satisfies it.
 func (k *check) ok(s *jsonschema.Schema, v any) (seen, bool) {
 	k.quiet++
 	defer func() { k.quiet-- }()
 	return k.apply(s, v)
 }
 
-// into applies a schema to what the value has at a name or an index.
+// into applies a schema to the value's member with a name or an index.
 func (k *check) into(s *jsonschema.Schema, v any, t token) bool {
 	k.at = append(k.at, t)
 	_, ok := k.apply(s, v)
@@ -210,8 +210,9 @@ func (k *check) into(s *jsonschema.Schema, v any, t token) bool {
 	return ok
 }
 
-// apply holds a value against a schema, and notes what is wrong unless that is only
-// asked. Type, const and enum say so much that nothing else is said with them.
+// apply checks a value against a schema, and collects the violations unless only the
+// result is needed. If type, const or enum is violated, further violations are left
+// out.
 func (k *check) apply(s *jsonschema.Schema, v any) (looked seen, ok bool) {
 	k.spend(1)
 	if k.calls++; k.calls > maxCalls {
@@ -283,7 +284,7 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	}
 	if n, l := k.count(s.AnyOf, v); len(s.AnyOf) > 0 {
 		if n == 0 {
-			k.fail(s, "anyOf", "must be as one of anyOf wants it", v)
+			k.fail(s, "anyOf", "must match at least one schema in anyOf", v)
 			ok = false
 		}
 		k.merge(looked, l)
@@ -291,10 +292,10 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	if n, l := k.count(s.OneOf, v); len(s.OneOf) > 0 {
 		switch {
 		case n == 0:
-			k.fail(s, "oneOf", "must be as one of oneOf wants it", v)
+			k.fail(s, "oneOf", "must match exactly one schema in oneOf", v)
 			ok = false
 		case n > 1:
-			k.fail(s, "oneOf", "must be as just one of oneOf wants it, and is as "+strconv.Itoa(n)+" do", v)
+			k.fail(s, "oneOf", "must match exactly one schema in oneOf, but matches "+strconv.Itoa(n), v)
 			ok = false
 		default:
 			k.merge(looked, l)
@@ -321,8 +322,8 @@ func (k *check) applicators(s *jsonschema.Schema, v any, looked *seen) bool {
 	return ok
 }
 
-// count says of how many schemas the value is as they want it, and what those have
-// looked at.
+// count returns how many schemas the value satisfies, and the members that those have
+// evaluated.
 func (k *check) count(all []*jsonschema.Schema, v any) (n int, looked seen) {
 	for _, s := range all {
 		if l, ok := k.ok(s, v); ok {

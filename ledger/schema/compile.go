@@ -14,7 +14,7 @@ import (
 	"golang.org/x/text/message"
 )
 
-// base is what a prefix is appended to, to be its schema's URI.
+// base and a prefix form the URI of the prefix's schema.
 const base = "stele:///"
 
 // compiled is a schema that is ready to be applied.
@@ -22,7 +22,7 @@ type compiled struct {
 	root *jsonschema.Schema
 	// uses are the prefixes of all documents that it was made of, its own too.
 	uses []ledger.Prefix
-	err  error // why it is none
+	err  error // why it is invalid
 	// unevaluated says that some of it asks which parts of a value others have looked at.
 	unevaluated bool
 }
@@ -63,14 +63,14 @@ type loader struct {
 func (l loader) Load(uri string) (any, error) {
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "stele" || u.Host != "" || u.RawQuery != "" || !strings.HasPrefix(u.Path, "/") {
-		return nil, fmt.Errorf("%s is no schema of the ledger: refer to %sPREFIX or to #/... in the document itself", clip(uri), base)
+		return nil, fmt.Errorf("%s does not refer to a schema of the ledger: use %sPREFIX, or #/... for the document itself", clip(uri), base)
 	}
 	prefix := ledger.Prefix(u.Path[1:])
-	// What is not there is used, too: it may come.
+	// Missing schemas are recorded as used, because they may be set later.
 	l.uses = append(l.uses, prefix)
 	text, ok := l.find(prefix)
 	if !ok {
-		return nil, fmt.Errorf("there is no schema of %s", clip(string(prefix)))
+		return nil, fmt.Errorf("%s does not have a schema", clip(string(prefix)))
 	}
 	doc, err := read(text)
 	if err != nil && prefix != l.prefix {
@@ -79,8 +79,8 @@ func (l loader) Load(uri string) (any, error) {
 	return doc, err
 }
 
-// supported refuses what the checks here do not do, and schemas that lead back to
-// themselves without going into the value.
+// supported rejects keywords that are not implemented here, and schemas that refer to
+// themselves without descending into the value.
 func (c *compiled) supported(root *jsonschema.Schema) error {
 	const entered, left = 1, 2
 	all := []*jsonschema.Schema{root}
@@ -155,7 +155,7 @@ func inside(s *jsonschema.Schema) []*jsonschema.Schema {
 	return slices.DeleteFunc(all, func(s *jsonschema.Schema) bool { return s == nil })
 }
 
-// place is where a schema stands, as people see it: _schema/PREFIX#/...
+// place is the location of a schema in messages: _schema/PREFIX#/...
 func place(location string) string {
 	if rest, ok := strings.CutPrefix(location, base); ok {
 		location = Tag + strings.TrimSuffix(rest, "#")
@@ -168,7 +168,7 @@ func place(location string) string {
 
 var english = message.NewPrinter(language.English)
 
-// explain says what is wrong with a document, and where.
+// explain describes the error in a document, and its location.
 func explain(err error) error {
 	var invalid *jsonschema.SchemaValidationError
 	var load *jsonschema.LoadURLError

@@ -71,22 +71,22 @@ func bounded(v any, at string, depth int, nodes *int) error {
 	return nil
 }
 
-// Limits of patterns. What a match costs at most is the size of the program times
-// the length of the text.
+// Limits of patterns. The maximal cost of a match is the size of the program times the
+// length of the text.
 const (
 	maxPattern  = 1024   // bytes
 	maxProgram  = 5000   // instructions of one
 	maxPrograms = 50_000 // instructions of all that a document leads to
 )
 
-// pattern is a regular expression and what it costs.
+// pattern is a regular expression and its cost.
 type pattern struct {
 	*regexp.Regexp
 	size int
 }
 
-// patterns compiles those of one document: RE2, so a match takes no longer than the
-// pattern times the text.
+// patterns compiles the patterns of one document: RE2, so a match takes at most the
+// pattern's size times the text's.
 func patterns() jsonschema.RegexpEngine {
 	left := maxPrograms
 	known := make(map[string]pattern)
@@ -122,5 +122,5 @@ func escape(token string) string {
 	return strings.ReplaceAll(strings.ReplaceAll(token, "~", "~0"), "/", "~1")
 }
 
-// clip keeps what a caller wrote from filling an answer.
+// clip keeps user input from filling an answer.
 func clip(s string) string { return text.Clip(s, 80) }

@@ -61,7 +61,7 @@ func alone(document string) *Set {
 	return (*Set)(nil).with("acme", []Document{{Prefix: "p", Text: ledger.Value(document)}})
 }
 
-// FuzzDocument compiles whatever it is given, and applies it: neither may panic, hang or
+// FuzzDocument compiles and applies arbitrary documents: neither may panic, hang or
 // load anything.
 func FuzzDocument(f *testing.F) {
 	for _, d := range append(hostile, bomb()) {
@@ -179,7 +179,7 @@ func TestHostileDocuments(t *testing.T) {
 	for _, tc := range []struct {
 		name, document string
 		value          ledger.Value
-		want           string // of why it is no schema, or of what is wrong with the value; empty: nothing
+		want           string // the reason why the schema or the value is invalid; empty if it is valid
 	}{
 		{"a bomb of references", bomb(), `1`, "takes too long"},
 		{"one that grows with the value", `{"allOf":[{"items":{"$ref":"#"}},{"items":{"$ref":"#"}}]}`, deep, "takes too long"},

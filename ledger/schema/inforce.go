@@ -36,8 +36,8 @@ func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error)
 	return f, err
 }
 
-// Check holds a change set against the schemas that it leaves. Setting one looks at the
-// values below it, too.
+// Check checks a change set against the schemas in force after it. Setting a schema
+// also checks the values below it.
 func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledger.Change) error {
 	f.next = f.own
 	var wrong report
@@ -130,13 +130,13 @@ func readable(wrong *report, next, seen *Set, changed []Document, fields map[led
 	broken := seen.broken(prefixes(changed))
 	for _, d := range changed {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is no schema: %v", Tag, d.Prefix, err))
+			wrong.add(fields[d.Prefix], fmt.Sprintf("%s%s is not a valid schema: %v", Tag, d.Prefix, err))
 			delete(broken, d.Prefix)
 		}
 	}
 	for _, d := range seen.Documents() {
 		if err := broken[d.Prefix]; err != nil {
-			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be no schema: %v", Tag, d.Prefix, err))
+			wrong.add(fields[changed[0].Prefix], fmt.Sprintf("%s%s, which refers to it, would be invalid: %v", Tag, d.Prefix, err))
 		}
 	}
 	return wrong.orNil()
@@ -189,7 +189,7 @@ func prefixes(documents []Document) []ledger.Prefix {
 	return out
 }
 
-// report collects what is wrong with a change set.
+// report collects the violations of a change set.
 type report struct{ ledger.InvalidError }
 
 func (r *report) add(field, description string) {

@@ -42,16 +42,16 @@ func TestValuesAreHeldAgainstTheSchemasForTheirKeys(t *testing.T) {
 		{"a deletion", "acme", set("app/timeout", ""), ""},
 		{"the same set's schema", "acme", set("new/a", "1", "_schema/new", `{"type":"string"}`), `changes[0].value: new/a: the value must be of type string`},
 		{"the same set's, and good", "acme", set("new/a", `"x"`, "_schema/new", `{"type":"string"}`), ""},
-		{"a document that is none", "acme", set("_schema/app/timeout", `{"type":"int"}`), `changes[0].value: _schema/app/timeout is no schema: at /type`},
-		{"one that is no object", "acme", set("_schema/a", `1`), `_schema/a is no schema: a schema is an object`},
+		{"a document that is none", "acme", set("_schema/app/timeout", `{"type":"int"}`), `changes[0].value: _schema/app/timeout is not a valid schema: at /type`},
+		{"one that is no object", "acme", set("_schema/a", `1`), `_schema/a is not a valid schema: a schema is an object`},
 		{"one of another draft", "acme", set("_schema/a", `{"$schema":"http://json-schema.org/draft-07/schema#"}`), `is not https://json-schema.org/draft/2020-12/schema`},
-		{"a file", "acme", set("_schema/a", `{"$ref":"file:///etc/passwd"}`), `file:///etc/passwd is no schema of the ledger`},
-		{"the network", "acme", set("_schema/a", `{"$ref":"https://example.com/s"}`), `https://example.com/s is no schema of the ledger`},
-		{"a reference to nothing", "acme", set("_schema/a", `{"$ref":"stele:///nothing"}`), `there is no schema of nothing`},
-		{"one to the platform's", "acme", set("_schema/a", `{"$ref":"stele:///app/flags"}`), `there is no schema of app/flags`},
+		{"a file", "acme", set("_schema/a", `{"$ref":"file:///etc/passwd"}`), `file:///etc/passwd does not refer to a schema of the ledger`},
+		{"the network", "acme", set("_schema/a", `{"$ref":"https://example.com/s"}`), `https://example.com/s does not refer to a schema of the ledger`},
+		{"a reference to nothing", "acme", set("_schema/a", `{"$ref":"stele:///nothing"}`), `nothing does not have a schema`},
+		{"one to the platform's", "acme", set("_schema/a", `{"$ref":"stele:///app/flags"}`), `app/flags does not have a schema`},
 		{"a relative one", "acme", set("_schema/app/cache", `{"$ref":"../units#/$defs/size"}`), ""},
 		{"a circle", "acme", set("_schema/a", `{"$ref":"#"}`), `refers to itself`},
-		{"taking away what is used", "acme", set("_schema/units", ""), `_schema/app/cache, which refers to it, would be no schema: there is no schema of units`},
+		{"taking away what is used", "acme", set("_schema/units", ""), `_schema/app/cache, which refers to it, would be invalid: units does not have a schema`},
 		{"another tag of the ledger's own", "acme", set("_other/a", "1"), `changes[0].key: _other/a: tags that begin with "_"`},
 		{"a schema for those", "acme", set("_schema/_schema/a", "true"), `changes[0].key`},
 	} {
@@ -135,14 +135,14 @@ func TestSecretsAreCheckedAndNotTold(t *testing.T) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
-	// What is restored is sealed; it is opened.
+	// A restored value is sealed; it is opened for the check.
 	w.commit(t, "acme", set("s/a", `{"p":"x"}`))
 	w.commit(t, "acme", set("_schema/s", `{"properties":{"p":{"maxLength":1}}}`))
 	back := ledger.Rollback{To: 2, Prefix: "s/"}
 	if _, err := w.ledger.Rollback(t.Context(), "acme", back); !strings.Contains(refused(err), `at /p must have at most 1 character, and has 3, and is "***"`) {
 		t.Errorf("%v", err)
 	}
-	// Nobody can open it any more: then there is nothing to check.
+	// Its key was destroyed: it cannot be checked.
 	if _, _, err := w.keys.Shred(t.Context(), w.ledger, "acme", "eve"); err != nil {
 		t.Fatal(err)
 	}
@@ -187,8 +187,8 @@ func TestChangeSetsOfOneRecord(t *testing.T) {
 	}
 }
 
-// What is imported is checked like any other value; a tag that is the ledger's own now
-// may have been somebody's once.
+// Imported values are checked like any other; a tag that is reserved now may have been
+// in use elsewhere.
 func TestImportsAreChecked(t *testing.T) {
 	w := start(t, ledgertest.Server(t))
 	w.commit(t, ledger.System, set("_schema/a", `{"type":"integer"}`))

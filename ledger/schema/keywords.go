@@ -33,7 +33,7 @@ func (k *check) typed(types []string, v any) bool {
 	})
 }
 
-// rational is a number's exact value; what cannot be compared ends the check.
+// rational is a number's exact value; a number that cannot be compared ends the check.
 func (k *check) rational(n json.Number) *big.Rat {
 	r, err := rational(n)
 	if err != nil {
@@ -142,7 +142,7 @@ func (k *check) member(s *jsonschema.Schema, name string, v any, looked *seen) b
 		k.at = append(k.at, token{name, false})
 		_, fine := k.ok(s.PropertyNames, name)
 		if !fine {
-			k.fail(s, "propertyNames", "has a name that propertyNames does not want", nil)
+			k.fail(s, "propertyNames", "has a name that violates propertyNames", nil)
 		}
 		k.at = k.at[:len(k.at)-1]
 		ok = fine
@@ -223,12 +223,12 @@ func (k *check) array(s *jsonschema.Schema, list []any, looked *seen) bool {
 		}
 		switch {
 		case s.MinContains == nil && n == 0:
-			fail("contains", "must have an element that contains wants")
+			fail("contains", "must have an element that matches contains")
 		case s.MinContains != nil && n < *s.MinContains:
-			fail("minContains", fmt.Sprintf("must have at least %s that contains wants, and has %d", many(*s.MinContains, "element"), n))
+			fail("minContains", fmt.Sprintf("must have at least %s that match contains, and has %d", many(*s.MinContains, "element"), n))
 		}
 		if s.MaxContains != nil && n > *s.MaxContains {
-			fail("maxContains", fmt.Sprintf("must have at most %s that contains wants, and has %d", many(*s.MaxContains, "element"), n))
+			fail("maxContains", fmt.Sprintf("must have at most %s that match contains, and has %d", many(*s.MaxContains, "element"), n))
 		}
 	}
 	if s.UnevaluatedItems == nil {

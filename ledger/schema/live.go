@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 )
 
-// Broken are live values that are not as their schemas want them.
+// Broken are existing values that violate their schemas.
 type Broken struct {
 	// Count of the values that were looked at, and of those that are broken.
 	Checked, Count int
@@ -42,8 +42,8 @@ func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found [
 	}
 }
 
-// refusal is what a change set is answered whose schemas live values break. What the
-// values are, it does not tell.
+// refusal is the error for a change set whose schemas existing values violate. It does
+// not reveal the values.
 func (b *Broken) refusal(field string) error {
 	if b.Count == 0 {
 		return nil
@@ -64,8 +64,8 @@ func (v Violation) withoutValue() Violation {
 	return v
 }
 
-// live looks at the values under the prefixes as the change set leaves them, but for
-// those that it sets, and those that the viewer may not read.
+// live checks the existing values under the prefixes as the change set leaves them,
+// except those that it sets, and those that the viewer may not read.
 func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.Viewer, under []ledger.Prefix, plain []ledger.Change) (b Broken, err error) {
 	staged := make(map[ledger.Key]ledger.Value) // empty: deleted
 	for _, changes := range f.added {

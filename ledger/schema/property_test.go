@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// op is what somebody does to a tenant; empty values delete.
+// op is one operation on a tenant; empty values delete.
 type op struct {
 	changes []ledger.Change
 	back    ledger.Revision // so many revisions, where it is a rollback
@@ -61,9 +61,9 @@ func (w *world) do(t ledger.Tenant, o op) error {
 	return err
 }
 
-// Whatever two processes do at once, no commit sets a value that breaks the tenant's
-// schemas as the commit leaves them; and where nobody lets broken values be, no state
-// has one.
+// Whatever two processes do at once, no commit sets a value that violates the tenant's
+// schemas after that commit; and unless violations are explicitly allowed, no state has
+// one.
 func TestNoCommitBreaksASchema(t *testing.T) {
 	server := ledgertest.Server(t)
 	worlds := []*world{start(t, server), start(t, server)}

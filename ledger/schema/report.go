@@ -32,10 +32,10 @@ func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k 
 	return found, schemas, nil
 }
 
-// Candidate reads what may become a prefix's schema, and checks the live values below it
-// against that, as far as the viewer sees them. The error is an *InvalidError about the field
-// document when it is not a schema. In the ledger's own tenant the values are those of all
-// tenants that the process holds.
+// Candidate reads a candidate for a prefix's schema, and checks the existing values
+// below it, as far as the viewer may read them. The error is an *InvalidError about the
+// field document if it is not a valid schema. In the ledger's own tenant the values are
+// from all tenants that the process holds.
 func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
 	own, err := s.Of(t, v)
 	if err != nil {
@@ -55,9 +55,9 @@ func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.T
 	return b, s.within(ctx, viewer, &b, t, under, next)
 }
 
-// Live checks the live values under a prefix against the schemas that are in force, as far as
-// the viewer sees them. In the ledger's own tenant the values are those of all tenants that
-// the process holds.
+// Live checks the existing values under a prefix against the schemas in force, as far
+// as the viewer may read them. In the ledger's own tenant the values are those of all
+// tenants that the process holds.
 func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, under ledger.Pattern) (b Broken, err error) {
 	own, platform, err := s.both(t, v)
 	if err != nil {

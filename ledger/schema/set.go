@@ -59,7 +59,7 @@ func (s *Set) Documents() []Document {
 	return slices.SortedFunc(maps.Values(s.documents), func(a, b Document) int { return strings.Compare(string(a.Prefix), string(b.Prefix)) })
 }
 
-// For is the document that is in force for a key: that of the longest prefix.
+// For is the document that is in force for a key: the one with the longest prefix.
 func (s *Set) For(k ledger.Key) (Document, bool) {
 	if s == nil {
 		return Document{}, false

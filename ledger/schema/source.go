@@ -35,7 +35,7 @@ type known struct {
 	set  *Set
 }
 
-// NewSource wants the replica to hold the ledger's own tenant.
+// NewSource needs a replica that holds the ledger's own tenant.
 func NewSource(r *replica.Replica, table *routes.Source, secrets Secrets) *Source {
 	return &Source{replica: r, routes: table, secrets: secrets, ofTenants: make(map[ledger.Tenant]known)}
 }
@@ -60,8 +60,8 @@ func (s *Source) Platform() (*Set, error) {
 	return is.set, nil
 }
 
-// Of are a tenant's own schemas in a state at its head. It looks only for what has
-// changed since it was asked before.
+// Of are a tenant's own schemas in a state at its head. It reads only what has changed
+// since the last call.
 func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 	head := state.Head().Revision
 	s.mu.Lock()
@@ -70,7 +70,7 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 	switch {
 	case was.head == head:
 		return was.set, nil
-	case was.head > head: // somebody has a newer one, or the journal is another
+	case was.head > head: // another caller has a newer one, or the journal is another
 		was = known{}
 	}
 	var changed []Document
@@ -113,8 +113,8 @@ func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 	return (*Set)(nil).with(t, all), nil
 }
 
-// open is a value as its writer wrote it. ok is false for one that nobody can open any
-// more: there is nothing to check.
+// open is a value as its writer wrote it. ok is false if its key was destroyed: then it
+// cannot be checked.
 func (s *Source) open(ctx context.Context, t ledger.Tenant, k ledger.Key, v ledger.Value) (plain ledger.Value, ok bool, err error) {
 	if !secret.Sealed(v) {
 		return v, true, nil

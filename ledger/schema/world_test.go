@@ -42,7 +42,7 @@ func startWith(tb testing.TB, s *journal.Server, table *routes.Table) *world {
 		tb.Fatal(err)
 	}
 	w.keys = secret.New(secret.Config{KEK: kek, Replica: w.Replica, Routes: inForce, Keys: func() (secret.Keys, error) {
-		return w.Journal.OpenNotes(tb.Context(), journal.Keys)
+		return w.Journal.OpenBucket(tb.Context(), journal.Keys)
 	}})
 	w.source = schema.NewSource(w.Replica, inForce, w.keys)
 	w.ledger = ledger.New(ledger.Config{Journal: w.Journal, Replica: w.Replica, Seal: w.keys.Seal, SealedFrom: w.keys.SealedFrom, Schemas: w.source})

@@ -25,7 +25,7 @@ type dataKey struct {
 	until time.Time
 }
 
-// wrapped is a key as it is kept beside the journal.
+// wrapped is a key as it is stored next to the journal.
 type wrapped struct {
 	ID string `json:"id"`
 	// Keyset is a Tink keyset, encrypted with the KEK.
@@ -61,7 +61,7 @@ func (s stored) ids() []string {
 }
 
 // key is the tenant's key: the one with that id, or with none the one that encrypts
-// now, which is made where there is none.
+// now, which is created if it does not exist.
 func (k *Keyring) key(ctx context.Context, t ledger.Tenant, id string) (*dataKey, error) {
 	if k.cfg.KEK == nil {
 		return nil, ErrNoKEK
@@ -114,8 +114,8 @@ func (k *Keyring) slot(t ledger.Tenant) *slot {
 // loadTimeout bounds how long others wait for a key to be read or made.
 const loadTimeout = 10 * time.Second
 
-// load reads the tenant's key with that id, nil where there is none; or with no id the one
-// that encrypts now, which it makes where there is none. Of processes that do so at
+// load reads the tenant's key with that id, nil if it does not exist; or with no id the one
+// that encrypts now, which it creates if it does not exist. Of processes that do so at
 // once, one wins, and the others read its key.
 func (k *Keyring) load(ctx context.Context, t ledger.Tenant, id string) (*dataKey, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
@@ -163,7 +163,7 @@ func (k *Keyring) load(ctx context.Context, t ledger.Tenant, id string) (*dataKe
 		case err == nil:
 			return made, nil
 		case !errors.Is(err, ledger.ErrConflict):
-			return nil, fmt.Errorf("%w: keep a new key of %s: %v", ledger.ErrUnavailable, t, err)
+			return nil, fmt.Errorf("%w: keep a new key of %s: %w", ledger.ErrUnavailable, t, err)
 		}
 	}
 }
@@ -233,8 +233,8 @@ func (k *Keyring) unwrap(ctx context.Context, t ledger.Tenant, w wrapped) (*data
 	return dk, nil
 }
 
-// owner is what a tenant's key is encrypted with, so that it is no other tenant's.
-// AWS KMS writes it into its log.
+// owner is the associated data of a tenant's key, so that it decrypts for no other
+// tenant. AWS KMS writes it into its log.
 func (k *Keyring) owner(t ledger.Tenant, id string) ([]byte, error) {
 	epoch, err := k.epoch()
 	return fmt.Appendf(nil, "%s/%s/%s", epoch, t, id), err

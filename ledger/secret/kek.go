@@ -15,7 +15,8 @@ import (
 // for all processes of a ledger.
 type KEK = tink.AEADWithContext
 
-// GenerateKEK makes a local one: the text of a file that nobody else may read.
+// GenerateKEK makes a local key-encryption key: the text of a file that only its owner
+// may read.
 func GenerateKEK() ([]byte, error) {
 	h, err := keyset.NewHandle(aead.AES256GCMKeyTemplate())
 	if err != nil {

@@ -1,16 +1,16 @@
-// Package secret keeps values from everybody who may not see them.
+// Package secret encrypts values that only callers with permission may see.
 //
-// Which keys are secret, the routes say. The value of such a key is encrypted before
-// it reaches the journal, and nobody writes it down in the clear: journal, replicas,
-// proofs and audit files hold an encrypted value, which is hashed, copied by a
-// rollback and verified like any other. What a process shows of it is Mask, unless
-// somebody with the right to do so asks to have it revealed.
+// The routes determine which keys are secret. The value of such a key is encrypted
+// before it reaches the journal, and never stored in plain text: journal, replicas,
+// proofs and audit files hold an encrypted value, which is hashed, copied by a rollback
+// and verified like any other. Answers show Mask instead, unless a caller with the
+// permission asks to reveal it.
 //
 // Each tenant has a key of its own (AES-256-GCM, by Tink), made when its first
 // secret is written. It encrypts a value together with the names of ledger, tenant
 // and key: a value that is copied to another place does not decrypt there. The
 // tenant's key is itself encrypted with the key-encryption key, which all processes
-// share and which is kept elsewhere, and lies beside the journal in a stream that,
+// share and which is kept elsewhere, and is next to the journal in a stream that,
 // unlike the journal, can forget. A rotation makes a new key for the values that come
 // and keeps the older keys for those that are in the journal. To shred a tenant is to erase it there: then
 // nothing that is left can decrypt what it has encrypted, and all of that still
@@ -33,34 +33,34 @@ import (
 var (
 	// ErrNoKEK: this process can neither encrypt nor reveal secrets.
 	ErrNoKEK = errors.New("this process does not have the ledger's key for secrets: give it the --secrets-key that the others have")
-	// ErrDestroyed: the key that encrypted the value is there no more, for good.
+	// ErrDestroyed: the key that encrypted the value was destroyed permanently.
 	ErrDestroyed = errors.New("the secret was destroyed")
 	// ErrAltered: the value is not one that the tenant's key has encrypted for this
 	// key of this tenant.
 	ErrAltered = errors.New("the encrypted value is not what the ledger has written there")
 )
 
-// Keys is where the encrypted keys are, one a tenant: journal.Notes.
+// Keys is where the encrypted keys are, one a tenant: journal.Bucket.
 type Keys interface {
-	Get(ctx context.Context, name string) (journal.Note, error)
+	Get(ctx context.Context, name string) (journal.Entry, error)
 	Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error)
 	Erase(ctx context.Context, seq ledger.Sequence) error
 }
 
-// Config is what a keyring is made of.
+// Config has the parts of a keyring.
 type Config struct {
 	// KEK may be nil; see ErrNoKEK.
 	KEK KEK
-	// Replica holds the ledger's own tenant, which says what was shredded.
+	// Replica holds the ledger's own tenant, which records shredded keys.
 	Replica *replica.Replica
 	Routes  *routes.Source
 	// Keys returns where the tenants' keys are, or why that cannot be reached now.
 	Keys func() (Keys, error)
 }
 
-// life is how long a tenant's key stays in memory. A process that does not hear of
-// its being shredded, because it is cut off from the journal, can reveal what it
-// encrypted for so much longer.
+// life is how long a tenant's key stays in memory. A process that does not learn of its
+// shredding, because it is cut off from the journal, can reveal its secrets for that
+// much longer.
 const life = time.Minute
 
 // Keyring encrypts secrets and reveals them.
@@ -86,8 +86,8 @@ func New(cfg Config) *Keyring {
 	return &Keyring{cfg: cfg, life: life, shredded: shredded{replica: cfg.Replica}, ring: make(map[ledger.Tenant]*slot)}
 }
 
-// Seal is a ledger's Config.Seal: it encrypts the values of secret keys, and refuses
-// those that look encrypted already or are only what was shown of one.
+// Seal is a ledger's Config.Seal: it encrypts the values of secret keys, and rejects
+// values that look encrypted already or are the mask of one.
 func (k *Keyring) Seal(ctx context.Context, t ledger.Tenant, changes []ledger.Change, stored bool) ([]ledger.Change, error) {
 	table, _, err := k.cfg.Routes.Table()
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 // KMSScheme is how the name of a key of AWS KMS begins, before its ARN.
 const KMSScheme = "aws-kms://"
 
-// contextName is the name in KMS's encryption context, which CloudTrail shows, of
-// what a tenant's key is bound to.
+// contextName is the name in KMS's encryption context, which CloudTrail shows, for the
+// binding of a tenant's key.
 const contextName = "stele"
 
 // OpenKMS is the key of AWS KMS with that name, aws-kms://ARN. Credentials are what
@@ -64,8 +64,8 @@ func (k *kmsKEK) DecryptWithContext(ctx context.Context, ciphertext, associated 
 	return out.Plaintext, nil
 }
 
-// failed says whether to try again: KMS answered that the ciphertext is not its
-// key's, or it did not do what was asked.
+// failed reports whether to retry: KMS either answered that the ciphertext is not from
+// its key, or did not do what was asked.
 func (k *kmsKEK) failed(what string, err error) error {
 	var said smithy.APIError
 	if errors.As(err, &said) {

@@ -19,7 +19,7 @@ const otherName = "+2"
 
 // find reads the tenant's keys. Of the messages that hold them, none or one or two, the
 // newest comes first.
-func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, notes []journal.Note, err error) {
+func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s stored, notes []journal.Entry, err error) {
 	// A change moves the keys from one name to the other between two reads, so the first
 	// name is read again if neither had them.
 	for _, name := range []string{string(t), string(t) + otherName, string(t)} {
@@ -37,14 +37,14 @@ func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s store
 	if len(notes) == 0 {
 		return s, nil, nil
 	}
-	slices.SortFunc(notes, func(a, b journal.Note) int { return int(b.Sequence) - int(a.Sequence) })
+	slices.SortFunc(notes, func(a, b journal.Entry) int { return int(b.Sequence) - int(a.Sequence) })
 	if err := json.Unmarshal(notes[0].Body, &s); err != nil || slices.ContainsFunc(s.ids(), func(id string) bool { return !validID(id) }) {
 		return s, notes, fmt.Errorf("the keys of %s beside the journal (message %d of STELE-KEYS) cannot be read", t, notes[0].Sequence)
 	}
 	return s, notes, nil
 }
 
-// put writes a tenant's keys under a name that has none.
+// put writes a tenant's keys under an unused name.
 func put(ctx context.Context, keys Keys, name string, s stored) error {
 	body, err := json.Marshal(s)
 	if err != nil {
@@ -55,7 +55,7 @@ func put(ctx context.Context, keys Keys, name string, s stored) error {
 }
 
 // erase erases messages, the oldest first: what is newer counts until it is gone itself.
-func erase(ctx context.Context, keys Keys, notes []journal.Note) error {
+func erase(ctx context.Context, keys Keys, notes []journal.Entry) error {
 	for _, n := range slices.Backward(notes) {
 		if err := keys.Erase(ctx, n.Sequence); err != nil {
 			return err

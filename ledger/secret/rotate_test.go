@@ -201,11 +201,11 @@ func TestRotate_KilledAtEveryStep(t *testing.T) {
 					q.reveal(t, "acme", "s/a", between, `"between"`)
 				}
 				notes := 0
-				stream, err := p.Journal.OpenNotes(t.Context(), journal.Keys)
+				stream, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := stream.All(t.Context(), "", func(n journal.Note) error {
+				if err := stream.All(t.Context(), "", func(n journal.Entry) error {
 					if strings.HasPrefix(n.Name, "acme") {
 						notes++
 					}

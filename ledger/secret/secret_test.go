@@ -62,7 +62,7 @@ func startWith(t testing.TB, s *journal.Server, kek secret.KEK, between func(sec
 	p.ring = secret.New(secret.Config{
 		KEK: kek, Replica: p.Replica, Routes: routes.NewSource(p.Replica, fallback, slog.New(slog.DiscardHandler)),
 		Keys: func() (secret.Keys, error) {
-			keys, err := p.Journal.OpenNotes(context.Background(), journal.Keys)
+			keys, err := p.Journal.OpenBucket(context.Background(), journal.Keys)
 			return between(keys), err
 		},
 	})
@@ -174,7 +174,7 @@ func TestTheWayBackKeepsSecrets(t *testing.T) {
 	}
 }
 
-// What is encrypted is revealed byte by byte as it was, and nowhere but in its place.
+// An encrypted value is revealed byte by byte, and only in its place.
 func TestAnEncryptedValueBelongsToItsPlace(t *testing.T) {
 	kek := newKEK(t)
 	p, foreign := start(t, ledgertest.Server(t), kek), start(t, ledgertest.Server(t), kek)
@@ -233,7 +233,7 @@ func TestAKeyBelongsToItsTenant(t *testing.T) {
 	s := ledgertest.Server(t)
 	p := start(t, s, kek)
 	p.set(t, "acme", "s/a", "1")
-	notes, err := p.Journal.OpenNotes(t.Context(), journal.Keys)
+	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,7 +314,7 @@ func TestShred(t *testing.T) {
 	if err := reveal(q, "acme", "s/a", kept); err != nil {
 		t.Fatal(err)
 	}
-	notes, err := p.Journal.OpenNotes(t.Context(), journal.Keys)
+	notes, err := p.Journal.OpenBucket(t.Context(), journal.Keys)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -410,7 +410,7 @@ func TestKeysAreForgotten(t *testing.T) {
 			if unreachable != nil {
 				return nil, unreachable
 			}
-			return p.Journal.OpenNotes(context.Background(), journal.Keys)
+			return p.Journal.OpenBucket(context.Background(), journal.Keys)
 		},
 	})
 	cut.Live(200 * time.Millisecond)

@@ -14,15 +14,15 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// What was shredded is in the ledger's own tenant, so that every process knows it
-// as soon as its replica does: shred/<tenant>/<id of the key>.
+// Shredded keys are recorded in the ledger's own tenant, so that every process knows
+// them as soon as its replica does: shred/<tenant>/<id of the key>.
 const shredPrefix = "shred/"
 
 // Record is the value of such a key.
 type Record struct {
 	// State is Destroying before the key is erased, and Destroyed after.
 	State State `json:"state"`
-	// By is who has asked for it.
+	// By is the caller that asked for it.
 	By string `json:"by"`
 }
 
@@ -40,14 +40,14 @@ type Committer interface {
 	Commit(context.Context, ledger.Tenant, ledger.ChangeSet) (ledger.Result, error)
 }
 
-// Shred destroys the tenant's key, and what an earlier call has left undone. It
-// returns the ids of the keys and the revision of the ledger's own tenant that says
-// so. The error is ledger.ErrNotFound when there is nothing to destroy. After any
-// other, call it again.
+// Shred destroys the tenant's key, and completes an earlier call that was interrupted.
+// It returns the ids of the keys and the revision of the ledger's own tenant that
+// records it. The error is ledger.ErrNotFound if the tenant has no key. After any other
+// error, call it again.
 //
 // First a commit makes every process refuse the key; then it is erased; then another
-// commit says so. A process that is killed in between leaves a key that nobody uses
-// and that the next writer of a secret, or the next call, erases.
+// commit records that. A process that is killed in between leaves a key that no process
+// uses and that the next writer of a secret, or the next call, erases.
 func (k *Keyring) Shred(ctx context.Context, l Committer, t ledger.Tenant, by string) (ids []string, rev ledger.Revision, err error) {
 	keys, err := k.cfg.Keys()
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Mask is what is shown in the place of a secret.
+// Mask is shown instead of a secret.
 const Mask ledger.Value = `"***"`
 
 // An encrypted value is {"$secret":"v1:<id of its key>:<base64url>"}, JSON like any
@@ -20,12 +20,11 @@ const (
 	sizeID = 16
 )
 
-// encoding refuses what another writer would have written otherwise, so that a
-// value has one text.
+// encoding rejects alternative encodings, so that a value has exactly one text.
 var encoding = base64.RawURLEncoding.Strict()
 
-// Sealed says whether a value is an encrypted one, of this version or of one that
-// is newer. Nobody but the ledger can write such a value.
+// Sealed reports whether a value is an encrypted one, of this version or of a newer
+// one. Only the ledger can write such a value.
 func Sealed(v ledger.Value) bool { return strings.HasPrefix(string(v), mark) }
 
 // sealed is an encrypted value and which key it is encrypted with.

@@ -24,7 +24,7 @@ func (v *verifier) readCheckpoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = v.evidence.Side(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
+	_, err = v.evidence.AuxStream(ctx, journal.Checkpoints, func(name string, seq ledger.Sequence, body []byte) error {
 		where := fmt.Sprintf("%s, message %d", checkpointStream, seq)
 		if name == proof.KeysName {
 			if string(body) != handed.Keys() {
@@ -82,7 +82,7 @@ func (v *verifier) compareReleased() {
 	}
 }
 
-// claims are what the tree is compared with, by size.
+// claims are the statements to compare the tree with, by size.
 func (v *verifier) claims() []claim {
 	var out []claim
 	for _, p := range v.checkpoints {
@@ -95,20 +95,20 @@ func (v *verifier) claims() []claim {
 	return out
 }
 
-// readReads reads the recorded reads, where there are any: they are not signed,
-// but none may be missing between others.
+// readReads reads the recorded reads, if there are any: they are not signed, but none
+// may be missing between others.
 func (v *verifier) readReads(ctx context.Context) error {
-	_, err := v.evidence.Side(ctx, journal.Reads, func(name string, seq ledger.Sequence, body []byte) error {
+	_, err := v.evidence.AuxStream(ctx, journal.Reads, func(name string, seq ledger.Sequence, body []byte) error {
 		v.report.Reads++
 		var r stelev1.ReadRecord
 		if err := proto.Unmarshal(body, &r); err != nil || r.Tenant != name {
-			v.report.find(fmt.Sprintf("STELE-READS, message %d", seq), "it is no record of a read of %s", name)
+			v.report.find(fmt.Sprintf("STELE-READS, message %d", seq), "it is not a record of a read of %s", name)
 		}
 		return nil
 	})
 	var missing *journal.EvidenceError
 	if errors.As(err, &missing) && missing.Missing {
-		return nil // nobody has asked for any
+		return nil // no read was recorded or listed yet
 	}
 	return v.evident(err)
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/ledger/replica"
 )
 
-// replicated is what a replica's file holds. After it was filled it is only read.
+// replicated is the content of a replica's file. Once filled, it is only read.
 type replicated struct {
 	*replica.Content
 	// sums are over the messages that each tenant's commits are said to be in.
@@ -27,7 +27,7 @@ func readReplica(ctx context.Context, path string) replicaResult {
 	return r
 }
 
-// seed is chance, so that nobody can make two histories with one sum.
+// seed is random, so that an attacker cannot construct two histories with one sum.
 var seed = maphash.MakeSeed()
 
 func addSequence(sum uint64, seq ledger.Sequence) uint64 {
@@ -38,8 +38,8 @@ func (r *replicated) visit(t ledger.Tenant, _ ledger.Revision, seq ledger.Sequen
 	r.sums[t] = addSequence(r.sums[t], seq)
 }
 
-// commit compares the journal's newest commit of a tenant with the replica, which
-// may have more than its position says, and says what is wrong.
+// commit compares the journal's newest commit of a tenant with the replica, which may
+// be further than its position says, and describes a difference.
 func (r *replicated) commit(t ledger.Tenant, h *history) string {
 	head := r.Heads[t]
 	if h.head.Revision > head.Revision {

@@ -1,11 +1,10 @@
-// Package verify holds a whole ledger that is stopped to what its public key has
-// signed: the folder that "stele up" leaves.
+// Package verify verifies a stopped ledger, the folder of "stele up", against the
+// signatures of its public key.
 //
-// The journal is copied and read on the copy, message by message, from the first to
-// the last. Every tenant's commits must be one chain, the tree must have the
-// roots that the checkpoints state, and the files that are made from the
-// journal, the tree's and the replica's, must be what it makes. Nothing in the
-// folder is changed.
+// The journal is copied and read on the copy, message by message, from the first to the
+// last. Every tenant's commits must be one chain, the tree must have the roots that the
+// checkpoints state, and the files that are derived from the journal, the tree's and
+// the replica's, must match it. Nothing in the folder is changed.
 package verify
 
 import (
@@ -36,12 +35,12 @@ type Config struct {
 	// Restored says that the ledger was made of a backup and has not run yet: the files
 	// that are made from the journal may be missing.
 	Restored bool
-	// Seen, when set, is told now and then how many commits were read. It may be
-	// called concurrently.
+	// Seen, if set, is called from time to time with the number of commits read. It may
+	// be called concurrently.
 	Seen func(commits int)
 }
 
-// Report is what was found.
+// Report is the result of a verification.
 type Report struct {
 	Epoch       ledger.Epoch
 	Tenants     int
@@ -82,8 +81,9 @@ func (r *Report) add(f Finding) {
 	r.Findings = append(r.Findings, f)
 }
 
-// Ledger verifies the folder. The error is that it cannot be done: the ledger
-// runs, or there is no ledger. What does not verify is in the report.
+// Ledger verifies the folder. The error means that verification is impossible: the
+// ledger is running, or the folder does not contain a ledger. Findings are in the
+// report.
 func Ledger(ctx context.Context, cfg Config) (*Report, error) {
 	v := &verifier{cfg: cfg, report: &Report{}}
 	if v.cfg.Seen == nil {
@@ -108,7 +108,7 @@ type verifier struct {
 	cfg      Config
 	report   *Report
 	evidence *journal.Evidence
-	// tree and content of the replica; nil where there is none to compare with.
+	// tree and content of the replica; nil if there is no file to compare with.
 	tree    *proof.Stored
 	replica *replicated
 	// checkpoints in their order.
@@ -179,7 +179,7 @@ func (v *verifier) open(ctx context.Context) (stop func(), err error) {
 	return stop, v.openReplica(<-read)
 }
 
-// evident makes a finding of what is wrong with a stream.
+// evident turns the fault of a stream into a finding.
 func (v *verifier) evident(err error) error {
 	var broken *journal.EvidenceError
 	if errors.As(err, &broken) {

@@ -28,7 +28,7 @@ type folder struct {
 	secret string
 	key    proof.Verifier
 	heads  map[ledger.Tenant]ledger.Revision
-	// restored is what verify is told.
+	// restored is the option for a restored ledger.
 	restored bool
 }
 
@@ -56,7 +56,7 @@ func (f *folder) run(t *testing.T, commits int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := n.Journal.OpenSide(t.Context(), journal.Checkpoints)
+	side, err := n.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,8 +174,8 @@ func TestFilesThatAreBehindAreNoFinding(t *testing.T) {
 	}
 }
 
-// Only of a ledger that was just restored the files that it makes may be missing; one
-// that is there is held to the journal all the same.
+// The derived files may be missing only from a ledger that was just restored; an
+// existing file is compared with the journal in any case.
 func TestARestoredLedgerHasOnlyItsJournal(t *testing.T) {
 	f := newFolder(t, 30)
 	for i, name := range []string{"tree.db", "replica.db"} {
@@ -216,8 +216,7 @@ func TestAJournalOfBeforeIsFound(t *testing.T) {
 	}
 }
 
-// What the folder itself cannot tell, an older checkpoint does: all of it is of
-// before.
+// An older checkpoint reveals what the folder cannot: all of it was set back.
 func TestAnEarlierCheckpointIsHeldAgainstTheLedger(t *testing.T) {
 	f := newFolder(t, 12)
 	backup := t.TempDir()
@@ -261,7 +260,7 @@ func (f *folder) newest(t *testing.T) proof.Checkpoint {
 		t.Fatal(err)
 	}
 	var newest proof.Checkpoint
-	_, err = e.Side(t.Context(), journal.Checkpoints, func(name string, _ ledger.Sequence, body []byte) error {
+	_, err = e.AuxStream(t.Context(), journal.Checkpoints, func(name string, _ ledger.Sequence, body []byte) error {
 		if name == proof.CheckpointName {
 			newest, err = proof.Open(string(body), f.key)
 		}

@@ -36,14 +36,14 @@ type claim struct {
 	where string
 }
 
-// history is what was read of a tenant.
+// history is the part of a tenant's history that was read.
 type history struct {
 	head ledger.Head
 	// sum is over the messages of its commits, as far as the replica has them.
 	sum uint64
 }
 
-// stopError ends a walk with what is wrong.
+// stopError ends a walk with a finding.
 type stopError struct{ Finding }
 
 func (e *stopError) Error() string { return e.String() }
@@ -143,7 +143,7 @@ func (w *walk) endRun(seq ledger.Sequence) error {
 	return nil
 }
 
-// leaf adds a commit to the tree, and holds the tree to what was claimed of it.
+// leaf adds a commit to the tree, and compares the tree with the claims about its size.
 func (w *walk) leaf(id ledger.CommitID) error {
 	w.stored = w.roots.Add([32]byte(id), w.stored[:0])
 	for len(w.claims) > 0 && w.claims[0].Size == w.roots.Size() {
@@ -156,7 +156,7 @@ func (w *walk) leaf(id ledger.CommitID) error {
 	return nil
 }
 
-// end checks what was claimed of more than there is.
+// end checks the claims about sizes beyond the end of the journal.
 func (w *walk) end(last ledger.Sequence) []Finding {
 	var out []Finding
 	for _, c := range w.claims {

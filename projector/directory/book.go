@@ -23,7 +23,7 @@ const bookFormat = "stele-directory-1"
 // has not noticed yet that another one has taken the sink over.
 const keepDeleted = 10_000
 
-// book says of a version's files what they do not say themselves.
+// book stores data about a version's files that the files do not contain.
 type book struct {
 	epoch ledger.Epoch
 	// previous is the version before, which stays until the next one comes.
@@ -32,7 +32,7 @@ type book struct {
 	entries map[string]entry
 }
 
-// entry is what is known of a file; the zero entry, of one that the ledger did not
+// entry is the data about a file; the zero entry is for one that the ledger did not
 // write.
 type entry struct {
 	revision ledger.Revision
@@ -76,7 +76,7 @@ func parseBook(text string) (book, error) {
 	}
 	b := book{epoch: epoch, previous: fields[2], entries: make(map[string]entry)}
 	if b.previous != "" && !isVersion(b.previous) {
-		return book{}, fmt.Errorf("%q is no version", b.previous)
+		return book{}, fmt.Errorf("%q is not a version", b.previous)
 	}
 	for line := range strings.Lines(rest) {
 		fields := strings.Split(strings.TrimSuffix(line, "\n"), " ")
@@ -105,7 +105,7 @@ func (b book) newest() ledger.Revision {
 	return newest
 }
 
-// owns says whether the ledger has a file at the path, where there is one.
+// owns reports whether the ledger has a file at the path, if one exists.
 func (b book) owns(path string) bool {
 	e := b.entries[path]
 	return e.revision > 0 && e.kind != deleted

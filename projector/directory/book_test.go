@@ -82,7 +82,7 @@ func TestAFileThatCannotBeLinkedIsCopied(t *testing.T) {
 	}
 }
 
-// What a large tenant costs, for the comment at rest.
+// The cost of a large tenant, for the comment at rest.
 func BenchmarkWrite(b *testing.B) {
 	for _, keys := range []int{10, 1000, 10_000} {
 		b.Run(fmt.Sprint(keys), func(b *testing.B) { benchmark(b, keys) })

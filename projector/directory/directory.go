@@ -1,37 +1,38 @@
-// Package directory is a sink that keeps each tenant's settings as a tree of files,
-// for any program that can read a file.
+// Package directory is a sink that keeps each tenant's settings as a tree of files, for
+// any program that can read a file.
 //
-// A key's file has one path, whatever is written:
+// A key's file always has the same path:
 //
 //	DIR/acme/tenantconfig/checkout/timeout_ms
 //
-// It holds a string as it is, and any other value as its JSON text, without a
-// newline at the end: 250 is three bytes. All files of a tenant change together, as
-// those of a Kubernetes ConfigMap do, and what watches a ConfigMap can watch this:
+// It holds a string without quotes, and any other value as its JSON text, without a
+// newline at the end: 250 is three bytes. All files of a tenant change atomically, as in
+// a Kubernetes ConfigMap, so programs that watch a ConfigMap can watch
+// this:
 //
 //	DIR/acme/tenantconfig -> ..data/tenantconfig   a link for each first segment
 //	DIR/acme/..data -> ..42-1804289383             replaced by renaming another over it
 //	DIR/acme/..42-1804289383/tenantconfig/...      a version: the files as of acme@42
 //
-// A program that wants several files of one commit resolves ..data once and reads
-// below the folder that it points to. That one stays until the second change after
-// it; when files are missing there, resolve ..data again.
+// A program that needs several files of one commit resolves ..data once and reads below
+// the folder that it points to. That folder stays until the second change after it; if
+// files are missing there, resolve ..data again.
 //
-// A write makes the next version beside the one in use, with hard links to the files
-// that stay as they are, and syncs it to disk before ..data points to it. Wherever
-// it is killed, or the power fails, programs see the old version or the new one; what
-// a killed write has left is removed by the tenant's next one. Names that begin with
-// ".." in a tenant's folder are the sink's own. In each version a file "..stele" says
-// which revision each file is of. What is edited, added or deleted by hand stays so
-// in the versions that follow, until it is repaired or the key is written again; a
-// link that is missing is put back with the next write.
+// A write makes the next version next to the one in use, with hard links to the
+// unchanged files, and syncs it to disk before ..data points to it. Wherever it is
+// killed, or the power fails, programs see the old version or the new one; the tenant's
+// next write removes the remains of a killed one. Names that begin with ".." in a
+// tenant's folder are reserved for the sink. In each version a file "..stele" contains
+// the revision of each file. A file that is edited, added or deleted by hand stays so
+// in the next versions, until it is repaired or the key is written again; a missing
+// link is restored by the next write.
 //
-// A file cannot be a folder, too: of the keys a and a/b, the one that is there keeps
-// the other out until it is deleted, and of two new ones the shorter comes in.
+// A path cannot be both a file and a folder: of the keys a and a/b, the existing one
+// blocks the other until it is deleted, and of two new ones the shorter is accepted.
 //
-// Files and folders are the owner's alone unless the sink is given a mode. Their
-// file system must have links. Where it does not tell "a" from "A", as on most Macs,
-// keys with capital letters are refused.
+// Files and folders are accessible to their owner only unless the sink is given a mode.
+// Their file system must support links. On a case-insensitive one, as on most Macs,
+// keys with capital letters are rejected.
 package directory
 
 import (
@@ -73,7 +74,7 @@ type Sink struct {
 	folds bool        // the file system does not tell "a" from "A"
 	scans *rate.Limiter
 	log   *slog.Logger
-	step  func(string) // told of each step of a write; for tests
+	step  func(string) // called at each step of a write; for tests
 
 	// builds are how versions are made, and rounds how they become durable.
 	builds turns
@@ -89,8 +90,8 @@ var _ projector.Store = (*Sink)(nil)
 type settings struct {
 	// Path of the folder, the sink's name by default; see Settings.Directory.
 	Path string `json:"path"`
-	// Mode of files in octal, 0600 by default; who may read a file may enter its
-	// folders.
+	// Mode of files in octal, 0600 by default; users with read permission for a file
+	// can enter its folders.
 	Mode string `json:"mode"`
 }
 
@@ -107,8 +108,8 @@ func readSettings(s projector.Settings) (set settings, mode fs.FileMode, err err
 	return set, mode, nil
 }
 
-// Fit says which writes such a sink would not take. Whether the file system tells small
-// letters from capital ones, only the folder knows.
+// Fit reports which writes such a sink would reject. Whether the file system is
+// case-insensitive, only the folder knows.
 func Fit(s projector.Settings) (projector.Fit, error) {
 	_, mode, err := readSettings(s)
 	if err != nil {
@@ -132,7 +133,7 @@ func Fit(s projector.Settings) (projector.Fit, error) {
 	}}, nil
 }
 
-// Open opens the sink, and makes its folder when there is none.
+// Open opens the sink, and makes its folder if it does not exist.
 func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	set, mode, err := readSettings(s)
 	if err != nil {
@@ -187,12 +188,12 @@ func (s *Sink) Name(t ledger.Tenant, key ledger.Key) (string, error) {
 		}
 	}
 	if s.folds && strings.ToLower(string(key)) != string(key) {
-		return "", projector.Refuse("%s: the file system of %s does not tell small letters from capital ones; rename the key, or choose another folder", key, s.root)
+		return "", projector.Refuse("%s: the file system of %s is case-insensitive; rename the key, or choose another folder", key, s.root)
 	}
 	return string(t) + "/" + string(key), nil
 }
 
-// parse reads what Name wrote, or what Scan calls a file that is no key's.
+// parse reads a name that Name returned, or that Scan uses for a file without a key.
 func parse(name string) (t ledger.Tenant, path string, err error) {
 	tenant, path, _ := strings.Cut(name, "/")
 	if t, err = ledger.ParseTenant(tenant); err != nil || hidden(path) || path == "." || !filepath.IsLocal(path) || filepath.Clean(path) != path {
@@ -204,7 +205,7 @@ func parse(name string) (t ledger.Tenant, path string, err error) {
 // hidden says whether a path below a tenant's folder is the sink's own.
 func hidden(path string) bool { return strings.HasPrefix(path, "..") }
 
-// makeFolder makes a folder, and those above it, for whoever may read files.
+// makeFolder makes a folder and its parents, accessible to all readers of the files.
 func (s *Sink) makeFolder(dir string) error {
 	err := os.Mkdir(dir, 0o700)
 	switch {

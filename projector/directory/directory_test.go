@@ -47,8 +47,7 @@ func open(ctx context.Context, s projector.Settings) (projector.Store, error) {
 	return sink.(projector.Store), nil
 }
 
-// memory is a folder on a file system that need not wait for a disk, where there is
-// one.
+// memory is a folder on a file system in memory, if there is one.
 func memory(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "stele-*")
 	if err != nil {

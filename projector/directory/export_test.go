@@ -1,4 +1,4 @@
 package directory
 
-// OnStep has a function told of each step of a write.
+// OnStep sets a function that is called at each step of a write.
 func (s *Sink) OnStep(f func(step string)) { s.step = f }

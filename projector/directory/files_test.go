@@ -82,7 +82,7 @@ func (s *stand) version() string {
 	return link
 }
 
-// What the package's comment promises to programs.
+// The guarantees of the package comment to programs.
 func TestLayout(t *testing.T) {
 	s := newStand(t, `{}`)
 	s.must("tenantconfig/checkout/timeout_ms", `250`, "tenantconfig/checkout/bank", `"zürich"`, "flag", `true`, "doc", `{"b":1.0,"a":[]}`, "empty", `""`)
@@ -224,7 +224,7 @@ func TestAFileCannotBeAFolder(t *testing.T) {
 	}
 }
 
-// What nobody but a fault of the disk or a hand makes.
+// Only a disk fault or a manual edit causes these.
 func TestDamageIsSeenAndMended(t *testing.T) {
 	for name, damage := range map[string]func(s *stand) error{
 		"a file that came out empty": func(s *stand) error { return os.Truncate(s.acme+"/a/b", 0) },
@@ -279,8 +279,8 @@ func TestDamageIsSeenAndMended(t *testing.T) {
 	}
 }
 
-// What cannot be a key's is told, removed when that is asked, and never adopted; what
-// is in another folder is not read.
+// A file that cannot be a key's is reported, removed on request, and never adopted;
+// files in other folders are not read.
 func TestFilesThatNoKeyHas(t *testing.T) {
 	s := newStand(t, `{}`)
 	s.must("a/b", `1`)

@@ -20,7 +20,7 @@ import (
 // file is what the model says of one.
 type file struct {
 	text string
-	// write that it is of; zero for one that somebody has put there.
+	// the write that it is from; zero for a file that was added by hand.
 	write projector.Write
 }
 
@@ -60,7 +60,7 @@ func (m model) apply(writes []projector.Write) (refused []ledger.Key) {
 	return refused
 }
 
-// plain is a value as a file; the model's strings need no unquoting but for their
+// plain is a value as a file; the model's strings need no unquoting except for their
 // quotes.
 func plain(v ledger.Value) string { return strings.Trim(string(v), `"`) }
 
@@ -119,8 +119,8 @@ func path(t *rapid.T) string {
 	}
 }
 
-// What programs see equals a model, whatever is written, edited, added and deleted,
-// and wherever a write is killed; and a scan tells each file for what it is.
+// The files that programs see equal a model, whatever is written, edited, added and
+// deleted, and wherever a write is killed; and a scan classifies each file correctly.
 func TestFilesEqualAModel(t *testing.T) {
 	dir := memory(t)
 	runs := 0
@@ -159,7 +159,8 @@ func TestFilesEqualAModel(t *testing.T) {
 				t.Fatalf("the files (+) are not the model's (-): %s", d)
 			}
 		}
-		// byHand is a path where somebody may put a file: no other file is in its way.
+		// byHand is a path at which a file can be added by hand: no other file blocks
+		// it.
 		byHand := func(p string) bool {
 			for other := range m {
 				if strings.HasPrefix(other, p+"/") || strings.HasPrefix(p, other+"/") {

@@ -5,12 +5,12 @@ import (
 	"time"
 )
 
-// A version costs the more the more files a tenant has, and makes every flush of the
-// file system that it is on dearer, the journal's among them. So after a version, and
-// after a flush, there is a rest of nine times as long as it took, for all tenants
-// together: what changes all the time costs a tenth of a core and of the disk, as much
-// again for the version that goes, and waits. What comes after a rest is done at once.
-// A disk that is slow is not rested for so long that changes wait for minutes.
+// The cost of a version grows with the tenant's number of files, and it slows down
+// every flush of the file system, including the journal's. So after a version, and
+// after a flush, there is a pause of nine times its duration, for all tenants together:
+// continuous changes cost a tenth of a core and of the disk, the same again for
+// removing the old version, and wait. A change after a pause is written at once. The
+// pause for a slow disk is bounded, so that changes do not wait for minutes.
 const rest = 9
 
 // The longest rests. After a version it is short, because many tenants may wait for
@@ -51,7 +51,7 @@ func (p *pace) wait(ctx context.Context) error {
 // turns are taken one after the other, with a rest after each.
 type turns struct {
 	turn chan struct{} // has room for one
-	pace pace          // of whoever has the turn
+	pace pace          // of the tenant whose turn it is
 	most time.Duration // of a rest
 }
 

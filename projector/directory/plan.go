@@ -17,7 +17,7 @@ import (
 type plan struct {
 	tree
 	sink *Sink
-	// files by path: where each is now, or "" when it is written anew.
+	// files by path: where each is now, or "" if it is new.
 	files map[string]string
 	texts map[string]string // of those
 	// below counts the files below each folder, and of those that the ledger has.
@@ -117,7 +117,7 @@ func (p *plan) one(w projector.Write) error {
 	return nil
 }
 
-// says compares a file with what it should be.
+// says compares a file with its expected content.
 func says(at string, want content) (bool, error) {
 	if at == "" {
 		return false, nil
@@ -134,8 +134,8 @@ func says(at string, want content) (bool, error) {
 	return err == nil && text == want.text && mode == want.mode, err
 }
 
-// makeRoom takes away what the ledger does not have and what stands where the file
-// must be, or a folder above it. It refuses the file where it is another key's.
+// makeRoom removes paths that the ledger does not have and that block the file, or a
+// folder above it. It rejects the file if the path belongs to another key.
 func (p *plan) makeRoom(path string) error {
 	if p.owned[path] > 0 {
 		return isFolder(path)
@@ -160,12 +160,12 @@ func (p *plan) makeRoom(path string) error {
 }
 
 func isFolder(path string) error {
-	return projector.Refuse("%s is a folder of other keys here, and a file cannot be one, too: rename the key, or delete those below it and retry", path)
+	return projector.Refuse("%s is a folder of other keys here, and cannot also be a file: rename the key, or delete those below it and retry", path)
 }
 
 func isFile(folder string) error {
 	return &projector.RefusedError{
-		Reason: fmt.Sprintf("%s is a key, too, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder),
+		Reason: fmt.Sprintf("%s is also a key, and its file cannot be the folder of this one: rename one of them, or delete that one and retry", folder),
 		Other:  ledger.Key(folder),
 	}
 }

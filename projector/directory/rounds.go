@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// rounds make durable what tenants have written, for all that wait at once. To flush
-// the disk is what a change costs most, and who flushes it keeps the others, the
-// journal among them, from writing: with a flush for each of 100 tenants that all
-// change, a ledger on the same disk took a fifth of the commits.
+// rounds makes writes of several tenants durable together. A flush of the disk is the
+// largest cost of a change, and it blocks the other writers, including the journal:
+// with a flush for each of 100 tenants that all change, a ledger on the same disk had a
+// fifth of the commits.
 type rounds struct {
 	flush func(paths []string) error
 
@@ -28,8 +28,8 @@ type round struct {
 	err   error
 }
 
-// join returns when what is below the paths now is durable. Who comes first leads the
-// round: when its context ends, the round has failed.
+// join returns when the current content below the paths is durable. The first caller
+// leads the round: when its context ends, the round fails.
 func (r *rounds) join(ctx context.Context, paths ...string) error {
 	r.mu.Lock()
 	n, leads := r.next, false
@@ -61,5 +61,5 @@ func (r *rounds) lead(ctx context.Context, n *round) {
 		return n.paths
 	}
 	n.err = r.turns.take(ctx, func() error { return r.flush(over()) })
-	over() // where it has not come to that
+	over() // if that was not reached
 }

@@ -46,14 +46,14 @@ func TestAFlushThatFails(t *testing.T) {
 		lost := errors.New("no disk")
 		r := newRounds(func([]string) error { return lost })
 		if err := r.join(t.Context(), "a"); !errors.Is(err, lost) {
-			t.Errorf("it is told %v", err)
+			t.Errorf("it gets %v", err)
 		}
 		r.flush = func([]string) error { return nil }
 		r.turns.pace.worked(time.Hour)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		cancel()
 		if err := r.join(ctx, "a"); !errors.Is(err, context.Canceled) {
-			t.Errorf("who leads a round has ended, and is told %v", err)
+			t.Errorf("the leader of a round has ended, and gets %v", err)
 		}
 		r.turns.pace = pace{}
 		if err := r.join(t.Context(), "a"); err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// Scan yields the files of the version that is in use when it begins, and what was
-// deleted of late.
+// Scan yields the files of the version that is in use when it begins, and recent
+// deletions.
 func (s *Sink) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	state := s.tenant(t)
 	state.reading.RLock()

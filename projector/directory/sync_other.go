@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-// flush makes everything below folders durable, what is in a folder before the folder.
+// flush makes everything below folders durable, the content of a folder before the
+// folder.
 func flush(_ string, folders []string) error {
 	for _, folder := range folders {
 		var all []string

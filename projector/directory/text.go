@@ -10,15 +10,15 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// content is what a file says, and whether the right ones may read it. It is an
-// Item's State.
+// content is the text of a file, and whether its permissions are right. It is an Item's
+// State.
 type content struct {
 	text string
 	kind kind
 	mode fs.FileMode
 }
 
-// contentOf is what a value's file says.
+// contentOf is the content of a value's file.
 func contentOf(v ledger.Value, mode fs.FileMode) (content, error) {
 	if v[0] != '"' {
 		return content{string(v), isJSON, mode}, nil
@@ -30,9 +30,8 @@ func contentOf(v ledger.Value, mode fs.FileMode) (content, error) {
 	return content{string(text), isString, mode}, nil
 }
 
-// value is what the file says, as JSON. What its kind does not tell is taken as JSON
-// where it is that, and as a string where it is not. Bytes that no text has are
-// replaced by U+FFFD.
+// value is the file's content, as JSON. If its kind is unknown, valid JSON is read as
+// JSON and anything else as a string. Invalid UTF-8 is replaced by U+FFFD.
 func (c content) value() ledger.Value {
 	if c.kind != isString {
 		if v, err := ledger.ParseValue(c.text); err == nil {

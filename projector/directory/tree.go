@@ -42,7 +42,7 @@ func (s *Sink) tree(t ledger.Tenant) (tree, error) {
 	text, err := os.ReadFile(filepath.Join(tr.dir, version, bookName))
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Stat(filepath.Join(tr.dir, version)); errors.Is(err, fs.ErrNotExist) {
-			return tr, nil // somebody has deleted the version
+			return tr, nil // the version was deleted by hand
 		}
 	} else if err != nil {
 		return tr, err
@@ -113,7 +113,7 @@ func (t tree) walk(yield func(path, at string, e fs.DirEntry) error) error {
 	return nil
 }
 
-// item is what a file is to a projector. What is neither file nor folder is nobody's
+// item is a file as the projector sees it. Anything other than a file or folder has no
 // key: it cannot be adopted.
 func (t tree) item(path string, regular bool, text string, mode fs.FileMode) projector.Item {
 	item := projector.Item{Tenant: t.tenant, Name: string(t.tenant) + "/" + path}

@@ -68,9 +68,9 @@ func (s *Sink) writeFile(path string, text io.Reader) error {
 	return errors.Join(err, f.Chmod(s.mode), f.Close())
 }
 
-// keepFile makes a file the same in the new version. Linux does not let everybody
-// link to what somebody else has put there: then a file is copied, and anything else,
-// which is no key's, is left behind.
+// keepFile copies a file unchanged into the new version. Linux restricts links to other
+// users' files: such a file is copied, and anything else, which has no key, is left
+// behind.
 func (s *Sink) keepFile(from, to string) error {
 	err := os.Link(from, to)
 	if err == nil || errors.Is(err, fs.ErrNotExist) { // deleted meanwhile, by hand
@@ -116,7 +116,7 @@ func (t tree) link() error {
 	return err
 }
 
-// strangers are the files and folders that somebody has put where links belong.
+// strangers are the files and folders that were put by hand where links belong.
 func (t tree) strangers() ([]string, error) {
 	entries, err := os.ReadDir(t.dir)
 	var names []string
@@ -128,8 +128,8 @@ func (t tree) strangers() ([]string, error) {
 	return names, err
 }
 
-// replaceByLinks puts links in the place of what is in the version by now. Killed in
-// between it leaves a link out, which the next write makes.
+// replaceByLinks replaces them, which are in the version by now, by links. A kill in
+// between leaves a link out, which the next write makes.
 func (t tree) replaceByLinks(names []string) error {
 	for _, name := range names {
 		aside, err := os.MkdirTemp(t.dir, "..aside-*")
@@ -143,8 +143,8 @@ func (t tree) replaceByLinks(names []string) error {
 	return t.link()
 }
 
-// clean removes what is of no version that is in use: older ones, links to segments
-// that the version has no more, and what a killed write has left.
+// clean removes everything that belongs to no version in use: older ones, links to
+// segments that the version no longer has, and the remains of a killed write.
 func (t tree) clean() error {
 	entries, err := os.ReadDir(t.dir)
 	for _, e := range entries {

@@ -13,7 +13,7 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// tenant is what the sink keeps of one while it is open.
+// tenant is the sink's state of a tenant while it is open.
 type tenant struct {
 	// reading keeps a version from being removed under those who read its files.
 	reading sync.RWMutex
@@ -62,7 +62,7 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	if err := errors.Join(s.makeFolder(tr.dir), os.Chmod(tr.dir, s.folderMode())); err != nil {
 		return nil, err
 	}
-	// Links that somebody has deleted: without one its files are out of sight, and
+	// Links that were deleted by hand: without one its files are out of sight, and
 	// would be left out of the next version.
 	if err := tr.link(); err != nil {
 		return nil, err
@@ -76,8 +76,8 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 		return nil, err
 	}
 	if len(strangers) > 0 {
-		// First a version that changes nothing but where they are: they do not switch
-		// with the others.
+		// First a version that changes only their location: they do not switch with the
+		// others.
 		if err := s.advance(ctx, p); err != nil {
 			return nil, err
 		}
@@ -107,10 +107,10 @@ func (s *Sink) write(ctx context.Context, t *tenant, writes []projector.Write) (
 	return errs, nil
 }
 
-// advance makes the planned version and switches to it. The order is what a kill or a
-// power cut leaves: up to the rename programs see the old version, from there on the
-// new one, which is on disk by then. Links to new segments lead nowhere until it
-// comes, like files that are not there.
+// advance makes the planned version and switches to it. The order determines the state
+// after a kill or a power failure: up to the rename programs see the old version, after
+// it the new one, which is on disk by then. Links to new segments dangle until the
+// rename, like missing files.
 func (s *Sink) advance(ctx context.Context, p *plan) error {
 	var version string
 	err := s.builds.take(ctx, func() (err error) {
@@ -143,7 +143,7 @@ func (s *Sink) advance(ctx context.Context, p *plan) error {
 		return err
 	}
 	s.at("switched")
-	// So that nobody takes for done what a power cut might undo.
+	// A power failure must not undo a write that was reported as done.
 	if p.book.previous == "" { // the tenant is new
 		return s.rounds.join(ctx, s.root)
 	}

@@ -95,7 +95,7 @@ func Fit(cfg projector.Settings) (projector.Fit, error) {
 	}}, nil
 }
 
-// read makes a sink of its settings that calls nobody.
+// read parses the settings of a sink, without any call.
 func read(cfg projector.Settings) (set settings, s *sink, err error) {
 	set = settings{Table: "stele-config", Layout: presets[presetStele]}
 	if err := cfg.Decode(&set); err != nil {

@@ -19,7 +19,7 @@ func conditionFailed(err error) bool {
 	return ok
 }
 
-// explain says what was being done, and which errors will never get better.
+// explain adds what was being done, and which errors are permanent.
 func (s *sink) explain(doing string, err error) error {
 	if err == nil {
 		return nil
@@ -33,13 +33,13 @@ func (s *sink) explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// final are errors of a request that is wrong in itself, e.g. because what others have
-// added to the item makes it too large.
+// final are errors of a request that is itself invalid, e.g. because attributes of
+// other programs make the item too large.
 var final = []string{"ValidationException", "ItemCollectionSizeLimitExceededException"}
 
-// noAnswer says whether an error is the table's, not the write's: DynamoDB wants less,
-// does not answer, or does not know the table or the caller. That a caller may not
-// write an item is the item's: a policy may name the tenants.
+// noAnswer reports whether an error concerns the table, not the write: DynamoDB
+// throttles, does not answer, or does not know the table or the caller. An error that
+// the caller may not write an item concerns the item: a policy may name the tenants.
 func noAnswer(err error) bool {
 	_, refused := errors.AsType[*projector.RefusedError](err)
 	return !refused && awssdk.NoAnswer(err)

@@ -17,8 +17,8 @@ func count(n uint64) types.AttributeValue {
 	return &types.AttributeValueMemberN{Value: strconv.FormatUint(n, 10)}
 }
 
-// render makes of a write all the attributes that its item has besides the keys.
-// The error is a *projector.RefusedError.
+// render makes all attributes of a write's item except the keys. The error is a
+// *projector.RefusedError.
 func (s *sink) render(w projector.Write) (attributes, error) {
 	l := &s.layout
 	item := attributes{
@@ -42,7 +42,7 @@ func (s *sink) render(w projector.Write) (attributes, error) {
 	return item, s.addNative(item, w)
 }
 
-// addNative adds the value in DynamoDB's own types where that is possible.
+// addNative adds the value in DynamoDB's own types if that is possible.
 func (s *sink) addNative(item attributes, w projector.Write) error {
 	l := &s.layout
 	at, err := l.place(w.Tenant, w.Key)
@@ -66,7 +66,7 @@ func (s *sink) addNative(item attributes, w projector.Write) error {
 	case l.sample() && err == nil:
 		return projector.Refuse("its item has %d bytes, and DynamoDB holds %d: make the value smaller, or route the key to another sink", whole, maxItem)
 	case l.sample():
-		return projector.Refuse("%v, and whoever reads the layout %s reads nothing else: change the value, or route the key to another sink", err, l.Preset)
+		return projector.Refuse("%v, and readers of the layout %s read nothing else: change the value, or route the key to another sink", err, l.Preset)
 	}
 	return nil
 }
@@ -99,7 +99,7 @@ func onlyMaps(list []types.AttributeValue) bool {
 	return true
 }
 
-// item is what an item of the table says. Its State is the attributes.
+// item is the content of an item of the table. Its State is the attributes.
 func (s *sink) item(found attributes) projector.Item {
 	l := &s.layout
 	at := place{stringOf(found[l.Partition]), stringOf(found[l.Sort])}
@@ -111,8 +111,8 @@ func (s *sink) item(found attributes) projector.Item {
 	return item
 }
 
-// value is what the item says, as JSON; empty for a tombstone. The native value
-// counts where it is not that of the JSON: it is what people see and edit.
+// value is the item's value, as JSON; empty for a tombstone. The native value takes
+// precedence if it differs from the JSON: it is the one that users see and edit.
 func (l *layout) value(found attributes) ledger.Value {
 	if l.tombstone(found) {
 		return ""
@@ -142,7 +142,7 @@ func (l *layout) tombstone(found attributes) bool {
 	return ok && deleted.Value != l.sample()
 }
 
-// revision is what the item claims, 0 for nothing.
+// revision is the revision that the item claims, 0 without one.
 func (l *layout) revision(found attributes) ledger.Revision {
 	n, ok := found[l.Revision].(*types.AttributeValueMemberN)
 	if !ok {
@@ -162,8 +162,8 @@ func stringOf(v types.AttributeValue) string {
 	return ""
 }
 
-// Same compares all that Write writes. Attributes that the layout does not name are
-// somebody else's: Write leaves them alone, and so does this.
+// Same compares everything that Write writes. Attributes that the layout does not name
+// belong to other programs: Write does not change them, and Same ignores them.
 func (s *sink) Same(item projector.Item, w projector.Write) bool {
 	found, ok := item.State.(attributes)
 	if !ok || item.Tenant != w.Tenant || item.Key != w.Key {
@@ -173,7 +173,7 @@ func (s *sink) Same(item projector.Item, w projector.Write) bool {
 	return err == nil && s.layout.equal(found, want)
 }
 
-// equal compares two items but for their keys and what the layout does not name.
+// equal compares two items except for their keys and attributes outside of the layout.
 func (l *layout) equal(a, b attributes) bool {
 	for _, name := range l.attributes() {
 		if !equal(a[name], b[name]) {

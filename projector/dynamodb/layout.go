@@ -12,14 +12,14 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// layout says how the items of a table look. In the settings it is a preset's name,
-// or an object whose members replace those of its preset.
+// layout is the format of a table's items. In the settings it is a preset's name, or an
+// object whose members override the preset's.
 type layout struct {
 	Preset string `json:"preset"`
-	// Prefix is what every key of the sink begins with; {path} is the rest.
+	// Prefix is the beginning of every key of the sink; {path} is the rest.
 	Prefix string `json:"prefix"`
-	// Partition and Sort are the table's keys, and what they hold: texts with
-	// {tenant} and {path} in them.
+	// Partition and Sort are the names of the table's keys, and the templates of their
+	// values, with {tenant} and {path}.
 	Partition      string `json:"partition"`
 	PartitionValue string `json:"partition_value"`
 	Sort           string `json:"sort"`
@@ -77,7 +77,7 @@ func (l *layout) UnmarshalJSON(text []byte) error {
 	}
 	var known bool
 	if *l, known = presets[preset.Name]; !known {
-		return fmt.Errorf("layout: there is no preset %q: use one of %v", preset.Name, slices.Sorted(maps.Keys(presets)))
+		return fmt.Errorf("layout: unknown preset %q: use one of %v", preset.Name, slices.Sorted(maps.Keys(presets)))
 	}
 	type plain layout // without this method
 	if err := json.Unmarshal(text, (*plain)(l), json.RejectUnknownMembers(true)); err != nil {
@@ -110,14 +110,15 @@ func (l *layout) check() error {
 	return nil
 }
 
-// attributes are the names of all that an item may have besides its keys.
+// attributes are the names of all attributes that an item may have in addition to its
+// keys.
 func (l *layout) attributes() []string {
 	return []string{l.Value, l.JSON, l.Revision, l.Commit, l.Author, l.Time, l.Epoch, l.Deleted, l.Expires}
 }
 
 func (l *layout) sample() bool { return l.Preset == presetSample }
 
-// place is where an item is: what the table's two keys hold.
+// place is the location of an item: the values of the table's two keys.
 type place struct{ partition, sort string }
 
 func (l *layout) partition(t ledger.Tenant) string {
@@ -128,7 +129,7 @@ func (l *layout) partition(t ledger.Tenant) string {
 func (l *layout) place(t ledger.Tenant, k ledger.Key) (place, error) {
 	path, ok := strings.CutPrefix(string(k), l.Prefix)
 	if !ok || path == "" {
-		return place{}, projector.Refuse("the key does not begin with %q and go on: the layout's prefix says that all do; change the prefix, or route the key to another sink", l.Prefix)
+		return place{}, projector.Refuse("the key does not begin with %q, followed by a path, as the layout's prefix requires; change the prefix, or route the key to another sink", l.Prefix)
 	}
 	return place{l.partition(t), strings.Replace(l.SortValue, "{path}", path, 1)}, nil
 }
@@ -140,7 +141,7 @@ func (l *layout) tenant(p place) (ledger.Tenant, bool) {
 	return t, ok && err == nil
 }
 
-// key is the key of the item at the place; empty when it is no key's.
+// key is the key of the item at the place; empty if it has none.
 func (l *layout) key(p place) ledger.Key {
 	path, ok := between(p.sort, l.SortValue, "{path}")
 	if !ok || path == "" {
@@ -153,13 +154,13 @@ func (l *layout) key(p place) ledger.Key {
 	return k
 }
 
-// sortPrefix is what the sort keys of all items begin with.
+// sortPrefix is the beginning of the sort keys of all items.
 func (l *layout) sortPrefix() string {
 	before, _, _ := strings.Cut(l.SortValue, "{path}")
 	return before
 }
 
-// between finds what stands in the place of the variable.
+// between finds the value of the variable.
 func between(s, template, variable string) (string, bool) {
 	before, after, _ := strings.Cut(template, variable)
 	s, begins := strings.CutPrefix(s, before)

@@ -43,7 +43,7 @@ func throttle() fault {
 	return fault{code: "com.amazonaws.dynamodb.v20120810#ProvisionedThroughputExceededException", status: http.StatusBadRequest}
 }
 
-// between starts a proxy, which lets all pass until it is told otherwise.
+// between starts a proxy, which passes everything until it is switched.
 func between(t testing.TB, dynalite string) *proxy {
 	t.Helper()
 	target, err := url.Parse(dynalite)

@@ -21,8 +21,8 @@ const (
 	scanBurst = 500
 )
 
-// name is what the sink calls the item at a place: TABLE/PARTITION/SORT, with what the
-// table's keys hold. The partition's has no "/".
+// name is the sink's name of the item at a place: TABLE/PARTITION/SORT, with the values
+// of the table's keys. The partition's has no "/".
 func (s *sink) name(at place) string { return s.table + "/" + at.partition + "/" + at.sort }
 
 // Name is TABLE/PARTITION/SORT.
@@ -39,7 +39,7 @@ func (s *sink) place(name string) (place, error) {
 	partition, sort, whole := strings.Cut(rest, "/")
 	at := place{partition, sort}
 	if _, ok := s.layout.tenant(at); !ours || !whole || !ok || sort == "" {
-		return at, projector.Refuse("%q is no item of the table %s: its name is %s", name, s.table, s.name(place{s.layout.PartitionValue, s.layout.SortValue}))
+		return at, projector.Refuse("%q is not an item of the table %s: its name is %s", name, s.table, s.name(place{s.layout.PartitionValue, s.layout.SortValue}))
 	}
 	return at, nil
 }
@@ -62,7 +62,7 @@ func (s *sink) Read(ctx context.Context, name string) (projector.Item, bool, err
 	return s.item(found), true, nil
 }
 
-// get returns nil where no item is.
+// get returns nil if the item does not exist.
 func (s *sink) get(ctx context.Context, at place) (attributes, error) {
 	out, err := s.client.GetItem(ctx, &sdk.GetItemInput{TableName: &s.table, Key: s.key(at), ConsistentRead: aws.Bool(true)})
 	if err != nil {

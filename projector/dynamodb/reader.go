@@ -33,9 +33,9 @@ func (r *Reader) Close() error { return r.s.Close() }
 // maxBatchGet is how many items DynamoDB reads in a request.
 const maxBatchGet = 100
 
-// Get returns those of the keys' items that this ledger's projector has written,
-// tombstones too. The error is a *projector.RefusedError for a key that the table
-// cannot hold.
+// Get returns the keys' items that this ledger's projector has written, including
+// tombstones. The error is a *projector.RefusedError for a key that the table cannot
+// hold.
 func (r *Reader) Get(ctx context.Context, t ledger.Tenant, keys []ledger.Key) (map[ledger.Key]projector.Item, error) {
 	items := make(map[ledger.Key]projector.Item, len(keys))
 	keys = slices.Clone(keys)

@@ -88,7 +88,7 @@ func TestTheSampleHoldsObjectsOnly(t *testing.T) {
 	}
 }
 
-// What the sample's own script has seeded is seen as foreign, and taken over.
+// Items that the sample's own script has seeded are seen as foreign, and taken over.
 func TestSeedsOfTheSample(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "layout": {"preset": "aws-sample", "prefix": "tenantconfig/"}`)

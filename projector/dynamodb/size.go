@@ -9,8 +9,8 @@ import (
 // maxItem is the most bytes that an item may have, as itemSize counts them.
 const maxItem = 400 << 10
 
-// itemSize is the size of an item as DynamoDB counts it, and for numbers, whose size
-// it tells only approximately, not less.
+// itemSize is the size of an item as DynamoDB counts it, and for numbers, whose size is
+// documented only approximately, an upper bound.
 // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 func itemSize(item attributes) int {
 	n := 0
@@ -41,7 +41,7 @@ func valueSize(v types.AttributeValue) int {
 	return 1 // null or boolean; the sink writes no other types
 }
 
-// digitsOf counts the digits of a number but for leading zeros.
+// digitsOf counts the digits of a number except leading zeros.
 func digitsOf(n string) int {
 	n, _, _ = strings.Cut(n, "E")
 	return len(strings.TrimLeft(strings.TrimPrefix(n, "-"), "0."))

@@ -38,7 +38,7 @@ func settings(endpoint, table, more string) projector.Settings {
 	return projector.Settings{Name: "dynamodb", Local: true, Epoch: epoch, JSON: fmt.Appendf(nil, `{"endpoint": %q, "table": %q, "create": true %s}`, endpoint, table, more)}
 }
 
-// client is somebody else's.
+// client is another program's.
 func client(t testing.TB, endpoint string) *sdk.Client {
 	t.Helper()
 	c, err := config.LoadDefaultConfig(t.Context(), config.WithBaseEndpoint(endpoint))

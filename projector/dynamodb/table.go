@@ -43,7 +43,7 @@ func (s *sink) check(ctx context.Context) error {
 	}
 	on, err := s.expires(ctx)
 	if err == nil && !on {
-		s.log.Warn("tombstones will stay for ever: the table's TTL is not on; set \"create\": true, or turn it on", "table", s.table, "attribute", s.layout.Expires)
+		s.log.Warn("tombstones will never expire: the table's TTL is not on; set \"create\": true, or turn it on", "table", s.table, "attribute", s.layout.Expires)
 	}
 	return s.unlessUnknown("look at the TTL", err)
 }
@@ -62,8 +62,9 @@ func (s *sink) expires(ctx context.Context) (bool, error) {
 	return on, nil
 }
 
-// create makes the table where it is missing, and turns its TTL and its point-in-time
-// recovery on. Each step finds what a run before it has done.
+// create creates the table if it does not exist, and turns its TTL and its
+// point-in-time recovery on. Each step continues after an earlier run that was
+// interrupted.
 func (s *sink) create(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout)
 	defer cancel()
@@ -112,8 +113,9 @@ func (s *sink) recover(ctx context.Context) error {
 	}
 }
 
-// unlessUnknown lets pass what the service does not know how to do. AWS knows; what
-// answers like DynamoDB elsewhere may not, and the sink needs neither to be right.
+// unlessUnknown ignores an error that the service does not support the operation. AWS
+// supports it; other servers with DynamoDB's protocol may not, and the sink works
+// without it.
 func (s *sink) unlessUnknown(doing string, err error) error {
 	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "UnknownOperationException" {
 		s.log.Warn("this is not AWS: it cannot "+doing, "table", s.table)

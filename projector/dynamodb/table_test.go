@@ -61,7 +61,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// dynalite has neither, which is told and no more.
+// dynalite supports neither, which is only logged.
 func TestCreateAsksForExpiryAndRecovery(t *testing.T) {
 	var log strings.Builder
 	endpoint := dynamotest.Start(t)
@@ -89,7 +89,7 @@ func TestCreateAsksForExpiryAndRecovery(t *testing.T) {
 			t.Errorf("it asked for\n%s\nnot for %s", text, want)
 		}
 	}
-	for _, want := range []string{"cannot turn on the TTL", "cannot turn on point-in-time recovery", "tombstones will stay for ever"} {
+	for _, want := range []string{"cannot turn on the TTL", "cannot turn on point-in-time recovery", "tombstones will never expire"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, log.String())
 		}

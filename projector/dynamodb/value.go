@@ -99,7 +99,7 @@ func exact(s string) (n string, ok bool) {
 	significant := strings.TrimLeft(whole+fraction, "0")
 	digits := strings.TrimRight(significant, "0")
 	if digits == "" {
-		return "0", true // -0 and 0e999, too
+		return "0", true // also for -0 and 0e999
 	}
 	power := 0 // of the last digit
 	if exponent != "" {
@@ -122,7 +122,7 @@ func exact(s string) (n string, ok bool) {
 }
 
 // plain writes DynamoDB's types as JSON. Sets become arrays, and bytes a string in
-// base64: nobody but a hand puts them there.
+// base64: only manual edits create them.
 func plain(v types.AttributeValue) (ledger.Value, error) {
 	b, err := appendPlain(nil, v)
 	return ledger.Value(b), err

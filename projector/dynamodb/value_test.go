@@ -144,7 +144,7 @@ func FuzzNative(f *testing.F) {
 	})
 }
 
-// Types that only a hand writes are JSON, too.
+// Types that only manual edits create are JSON as well.
 func TestTypesThatJSONHasNot(t *testing.T) {
 	for want, v := range map[ledger.Value]types.AttributeValue{
 		`["a","b"]`:    &types.AttributeValueMemberSS{Value: []string{"a", "b"}},

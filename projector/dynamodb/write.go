@@ -13,8 +13,8 @@ import (
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
-// batch writes go to DynamoDB at once, in up to parallel calls. There is no request
-// for many that takes conditions.
+// batch writes go to DynamoDB at once, in up to parallel calls. DynamoDB has no batch
+// request with conditions.
 const (
 	batch    = 25
 	parallel = 4
@@ -79,12 +79,13 @@ func (s *sink) write(ctx context.Context, w projector.Write) error {
 	return s.explain(fmt.Sprintf("write %s", s.name(at)), err)
 }
 
-// condition is what must be true of the item that is there. Normally that is that it
-// is not of this ledger and newer. The same revision may be written again: the answer
-// to the first time may have been lost. What has no revision was never written by a
-// projector, or a hand has taken it away.
+// condition is the condition on the existing item: normally that it is not of this
+// ledger and newer. The same revision may be written again, because the answer to the
+// first time may have been lost. An item without a revision was never written by a
+// projector, or was edited by hand.
 //
-// What is to be replaced must be as it was seen, whatever it claims to be, or older.
+// An item that is being replaced must be as it was seen, whatever it claims to be, or
+// older.
 func (s *sink) condition(ctx context.Context, e *expression, at place, w projector.Write, item attributes) (string, error) {
 	epoch, revision := e.name(s.layout.Epoch), e.name(s.layout.Revision)
 	ours, own := e.value(item[s.layout.Epoch]), e.value(item[s.layout.Revision])
@@ -147,7 +148,7 @@ func (s *sink) Remove(ctx context.Context, seen projector.Item) error {
 	return s.explain("remove "+seen.Name, err)
 }
 
-// expression gives names and values the placeholders that expressions want.
+// expression assigns names and values the placeholders that expressions use.
 type expression struct {
 	names  map[string]string
 	values attributes

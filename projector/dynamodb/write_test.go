@@ -37,7 +37,7 @@ func must(t testing.TB, store projector.Store, writes ...projector.Write) {
 	}
 }
 
-// hand is somebody who edits the items of acme in a table with the usual layout.
+// hand edits the items of acme in a table with the usual layout, as a user would.
 type hand struct {
 	*sdk.Client
 	table string
@@ -142,7 +142,7 @@ func TestWhatDoesNotFit(t *testing.T) {
 	if refused, ok := errors.AsType[*projector.RefusedError](errors.Join(append(errs, err)...)); !ok || !strings.Contains(refused.Reason, "409600") {
 		t.Errorf("too large: %v, %v", errs, err)
 	}
-	// What others have added counts, too, and only DynamoDB knows of it.
+	// Attributes of other programs count as well, and only DynamoDB knows them.
 	h.edit(t, "small", "theirs", s(strings.Repeat("x", 300<<10)))
 	errs, err = store.Write(t.Context(), []projector.Write{write(2, "small", ledger.Value(`"`+strings.Repeat("x", 150<<10)+`"`)), write(2, "b", "1")})
 	if refused, ok := errors.AsType[*projector.RefusedError](errs[0]); !ok || errs[1] != nil || err != nil {
@@ -150,8 +150,8 @@ func TestWhatDoesNotFit(t *testing.T) {
 	}
 }
 
-// Every attribute that the sink writes is held to what the ledger says, and what
-// others add is neither touched nor minded.
+// Every attribute that the sink writes is compared with the ledger, and attributes of other
+// programs are neither changed nor compared.
 func TestAnEditOfAnyAttributeIsSeen(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", `, "tombstone_ttl": "720h"`)
@@ -203,8 +203,8 @@ func TestAnEditWithoutARevisionGivesWayToAWrite(t *testing.T) {
 	}
 }
 
-// What is replaced is what was seen, whatever revision it claims. An edit after that
-// stays, until it is seen itself or a newer write comes.
+// The replaced item is the one that was seen, whatever revision it claims. An edit
+// after that stays, until it is seen itself or a newer write comes.
 func TestReplaceMindsWhatCameAfterIt(t *testing.T) {
 	endpoint := dynamotest.Start(t)
 	store := open(t, endpoint, "config", "")
@@ -354,8 +354,8 @@ func TestNothingIsSentAfterTheDeadline(t *testing.T) {
 	}
 }
 
-// G12: whatever is written again, out of order, or cut off in the middle, the table
-// ends as the ledger says, and no item ever goes back.
+// G12: whatever is written again, out of order, or interrupted, the table ends equal to
+// the ledger, and no item ever goes back.
 func TestTheNewestRevisionStays(t *testing.T) {
 	p := between(t, dynamotest.Start(t))
 	checks := 0

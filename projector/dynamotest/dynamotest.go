@@ -24,8 +24,8 @@ var ErrMissing = errors.New("dynalite is not installed: run " + Install)
 // Environment lets the AWS SDK sign its calls, which dynalite does not check.
 var Environment = []string{"AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true"}
 
-// serve runs until its standard input ends, so that it never outlives who has
-// started it. The port is the system's choice, hence free.
+// serve runs until its standard input ends, so that it never outlives its parent
+// process. The port is the system's choice, hence free.
 const serve = `const server = require('dynalite')({createTableMs: 0})
 server.listen(0, '127.0.0.1', () => console.log(server.address().port))
 process.stdin.on('end', () => process.exit()).resume()`

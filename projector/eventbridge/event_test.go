@@ -73,7 +73,7 @@ func schemaOf(t *testing.T) func(detail []byte) {
 	}
 }
 
-// A value that cannot be in an event keeps nobody from hearing of the change.
+// A value that cannot be in an event does not prevent the event.
 func TestValuesThatAreLeftOut(t *testing.T) {
 	server, sink := start(t, `{}`)
 	nested := func(levels int) ledger.Value {

@@ -1,17 +1,17 @@
-// Package eventbridge tells an event bus of every change.
+// Package eventbridge sends every change to an event bus.
 //
-// Each change of a key becomes one event, "Configuration Changed", whose detail is
-// an events.ConfigurationChanged. Every change arrives on the bus at least once: an
-// answer that is lost, or a projector that is killed, has it sent again. Events of a
-// key are sent in the order of its revisions, each when the one before has been
-// taken; but EventBridge promises its targets no order. So a consumer remembers the
-// newest revision of each tenant's key and passes over what is not newer; or, where
-// it must see every change once, the commit id and position of each. (Tenant,
-// revision and position say the same as long as there is one ledger.)
+// Each change of a key becomes one event, "Configuration Changed", whose detail is an
+// events.ConfigurationChanged. Every change arrives on the bus at least once: after a
+// lost answer, or a killed projector, it is sent again. Events of a key are sent in the
+// order of its revisions, each after the one before was accepted; but EventBridge
+// guarantees its targets no order. So a consumer stores the newest revision of each
+// tenant's key and skips older events; or, if it must see every change once, the commit
+// id and position of each. (Tenant, revision and position are equivalent within one
+// ledger.)
 //
-// The event carries the value only where the key's route lets it, and only while it
-// stays small enough for the bus and for what the bus sends it to. An event that
-// EventBridge refuses for what is in it is parked, and no other waits for it.
+// The event carries the value only if the key's route allows it, and only if it is
+// small enough for the bus and its targets. An event whose content EventBridge rejects
+// is parked, and no other waits for it.
 package eventbridge
 
 import (
@@ -32,12 +32,12 @@ import (
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
-// settings are what the routes say of the sink.
+// settings are the sink's settings in the routes.
 type settings struct {
 	awssdk.Account
 	// Bus is the bus's name or ARN.
 	Bus string `json:"bus"`
-	// Source is the events' "source", by which rules tell who they are from.
+	// Source is the events' "source", which rules match.
 	Source string `json:"source"`
 	// EndpointID is a global endpoint's, which sends events to a second region while the
 	// first one fails.
@@ -62,8 +62,8 @@ type sink struct {
 	warnings atomic.Pointer[string]
 }
 
-// Fit says which writes such a sink would not take. What the bus takes without its
-// value, it takes.
+// Fit reports which writes such a sink would reject. Writes that the bus accepts
+// without their value are accepted.
 func Fit(s projector.Settings) (projector.Fit, error) {
 	set, err := read(s)
 	if err != nil {
@@ -112,8 +112,8 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	return b, nil
 }
 
-// Limits lets a few requests wait for answers at a time: 4 of 10 events at 20 ms
-// are 200 requests a second, and the smallest regions take 400.
+// Limits allows a few concurrent requests: 4 of 10 events at 20 ms are 200 requests per
+// second, and the smallest regions allow 400.
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-quota.html
 func (s *sink) Limits() projector.Limits { return projector.Limits{Batch: 100, Parallel: 4} }
 
@@ -134,7 +134,7 @@ func (s *sink) checkBus(ctx context.Context) error {
 	begun := time.Now()
 	_, err := s.client.DescribeEventBus(ctx, &eventbridge.DescribeEventBusInput{Name: aws.String(s.bus)})
 	if _, missing := errors.AsType[*types.ResourceNotFoundException](err); missing {
-		return fmt.Errorf("there is no event bus %q in %s: create it, or mend \"bus\" in the sink's settings", s.bus, s.region)
+		return fmt.Errorf("event bus %q does not exist in %s: create it, or correct \"bus\" in the sink's settings", s.bus, s.region)
 	}
 	if awssdk.Denied(err) {
 		// A bus of another account usually allows events:PutEvents alone.

@@ -128,7 +128,8 @@ func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 	}
 }
 
-// A stand-in for AWS answers that the bus is not there; that is no fault of the events.
+// A substitute for AWS answers that the bus does not exist; that is not a fault of the
+// events.
 func TestABusThatIsNotThere_Answered(t *testing.T) {
 	server, sink := start(t, `{"bus":"stele"}`)
 	server.SetFaults(fakeaws.Faults{MissingBus: true, Denied: []string{"DescribeEventBus"}})

@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/schemas/events"
 )
 
-// errUnknown is the outcome of a write that has none yet.
+// errUnknown is the outcome of a write that does not have one yet.
 var errUnknown = errors.New("the event was not sent")
 
 // Write puts an event for each write on the bus.
@@ -50,12 +50,12 @@ func (s *sink) write(ctx context.Context, writes []projector.Write) ([]error, er
 	return results, nil
 }
 
-// unanswered is what came of the writes when the bus stopped answering. What it has
-// taken is not sent again.
+// unanswered is the outcome of the writes when the bus stopped answering. Accepted
+// events are not sent again.
 func unanswered(all []event, results []error, reason error) ([]error, error) {
 	open := 0
 	for _, e := range all {
-		if results[e.write] == errUnknown {
+		if errors.Is(results[e.write], errUnknown) {
 			results[e.write] = reason
 			open++
 		}
@@ -66,9 +66,9 @@ func unanswered(all []event, results []error, reason error) ([]error, error) {
 	return results, nil
 }
 
-// put sends one request, or more where EventBridge refuses all of it for what is in
-// some: halves find those. It returns an error when the bus does not answer or
-// wants less, and leaves what it knows nothing of as it was.
+// put sends one request, or several if EventBridge rejects all of it because of some
+// entries: it finds those by halving. It returns an error if the bus does not answer or
+// throttles, and leaves writes with an unknown outcome unchanged.
 func (s *sink) put(ctx context.Context, batch []event, results []error) error {
 	if len(batch) == 0 {
 		return nil
@@ -123,9 +123,8 @@ func (s *sink) refused(ctx context.Context, e event, reason string, results []er
 	return nil
 }
 
-// refusals are the errors of an entry that is wrong in itself. That the caller may not
-// send it, or that AWS fails to, is not among them: it is gone once somebody has fixed
-// the cause.
+// refusals are the errors of an entry that is itself invalid. Missing permission and
+// failures of AWS are not among them: they end once the cause is fixed.
 // https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 var refusals = map[string]bool{
 	"InvalidArgument": true,
@@ -146,7 +145,7 @@ func throttled(results []types.PutEventsResultEntry) bool {
 	return true
 }
 
-// refusesRequest says whether a request was refused for what is in it.
+// refusesRequest reports whether a request was rejected because of its content.
 func refusesRequest(err error) bool {
 	if api, ok := errors.AsType[smithy.APIError](err); ok {
 		switch api.ErrorCode() {

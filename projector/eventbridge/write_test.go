@@ -33,7 +33,7 @@ func poison(codes map[ledger.Key]string) fakeaws.Faults {
 
 func TestWhatIsPoisonAndWhatIsNot(t *testing.T) {
 	server, sink := start(t, `{}`)
-	codes := map[string]bool{ // refused for good?
+	codes := map[string]bool{ // rejected permanently?
 		"InternalFailure":                     false,
 		"ThrottlingException":                 false,
 		"SomethingNew":                        false,

@@ -16,7 +16,7 @@ type Change struct {
 	at     time.Time
 }
 
-// Names are those of all parameters, in order.
+// Names are the names of all parameters, in order.
 func (s *Server) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,8 +39,8 @@ func (s *Server) Parameter(name string) (v Version, ok bool) {
 	return p.newest(), true
 }
 
-// Changes is all that ever happened to a parameter, the oldest first, deletions
-// included and whatever came after them.
+// Changes is the history of a parameter, oldest first, including deletions and later
+// changes.
 func (s *Server) Changes(name string) []Change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,10 +57,9 @@ func (s *Server) Tags(name string) map[string]string {
 	return nil
 }
 
-// Edit changes a parameter by hand, as somebody does in the console: it becomes a
-// new version, with what edit makes of the newest one's value, description and
-// anything else. One that is not there is created, of the type String and the
-// standard tier.
+// Edit changes a parameter by hand, as a user does in the AWS console: it becomes a new
+// version, in which edit may change the value, description and anything else. A missing
+// parameter is created, of the type String and the standard tier.
 func (s *Server) Edit(name string, edit func(*Version)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

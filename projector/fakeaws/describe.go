@@ -164,8 +164,8 @@ func under(path, name string, recursive bool) bool {
 	return ok && rest != "" && (recursive || !strings.Contains(rest, "/"))
 }
 
-// describable are the parameters that DescribeParameters knows of: those of a while ago
-// when it is stale.
+// describable are the parameters that DescribeParameters returns: an older state when
+// it is stale.
 func (s *Server) describable() map[string]*parameter {
 	if s.faults.Stale == 0 {
 		return s.parameters

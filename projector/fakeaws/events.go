@@ -32,12 +32,12 @@ type Event struct {
 	Region     string         `json:"region"`
 	Resources  []string       `json:"resources"`
 	Detail     jsontext.Value `json:"detail"`
-	// Bus that it was put on; a target is not told.
+	// Bus that it was put on; targets do not get it.
 	Bus string `json:"-"`
 }
 
-// Events are all that were accepted, in the order in which they came. What was put
-// on a bus that is not there is not among them: AWS takes it and drops it
+// Events are all accepted events, in order of arrival. Events for a bus that does not
+// exist are not among them: AWS accepts and drops them
 // (https://github.com/aws/aws-sdk/issues/186).
 func (s *Server) Events() []Event {
 	s.mu.Lock()
@@ -162,7 +162,7 @@ func (s *Server) accept(e eventEntry) (Event, eventResult) {
 	}
 	if s.faults.Poison != nil {
 		if code := s.faults.Poison(event); code != "" {
-			return refuse(code, "The fake was told to refuse this event.")
+			return refuse(code, "The fake was configured to reject this event.")
 		}
 	}
 	if happens(s.faults.FailedEntries) {

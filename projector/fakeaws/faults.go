@@ -10,11 +10,12 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Faults are what shall go wrong from now on. The zero Faults is nothing. Shares
-// are probabilities, from 0 to 1: with 1 it happens to every call.
+// Faults are the faults to inject from now on. The zero Faults injects none. Shares are
+// probabilities, from 0 to 1: with 1 it happens to every call.
 type Faults struct {
-	// Rates are the most calls a second of operations, by their names; what is above
-	// is answered with a ThrottlingException. A second's worth may come at once.
+	// Rates are the most calls per second of operations, by their names; calls above
+	// are answered with a ThrottlingException. The calls of one second may come at
+	// once.
 	Rates map[string]float64
 	// Throttled is the share of calls that are answered with a ThrottlingException,
 	// and nothing is done.
@@ -40,10 +41,10 @@ type Faults struct {
 	// Denied are operations that are answered with an AccessDeniedException.
 	Denied []string
 	// Policy says whether a caller may make a call, of which it sees the body, or for S3
-	// the URL; nil allows everything. What it does not allow is answered like Denied.
+	// the URL; nil allows everything. Denied calls are answered like Denied.
 	Policy func(by Caller, operation string, request []byte) bool
-	// UnknownKeys has KMS refuse keys that nobody has made: all but alias/aws/ssm and
-	// those of AddKey. Without it any name of a key is one.
+	// UnknownKeys has KMS reject unknown keys: all except alias/aws/ssm and
+	// keys of AddKey. Without it any name of a key is one.
 	UnknownKeys bool
 	// MissingBus has PutEvents answer with a ResourceNotFoundException for a bus that
 	// is not there, as stand-ins for AWS do. AWS itself takes the events and drops them.
@@ -59,7 +60,7 @@ type Faults struct {
 	ShortPages bool
 }
 
-// SetFaults replaces what goes wrong.
+// SetFaults replaces the injected faults.
 func (s *Server) SetFaults(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -74,7 +75,7 @@ type faults struct {
 	limiters map[string]*rate.Limiter
 }
 
-// fate is what goes wrong with one call.
+// fate is the fault of one call.
 type fate struct {
 	err   error
 	lose  bool
@@ -112,7 +113,7 @@ func (s *Server) arrive(operation string, by Caller, request []byte) fate {
 	return out
 }
 
-// checkKey is for what is encrypted or decrypted.
+// checkKey checks a key for encryption or decryption.
 func (s *Server) checkKey(v Version) error {
 	if v.Type == SecureString && s.faults.UnknownKeys && v.KeyID != defaultKey && !s.keys[v.KeyID] {
 		return fail("InvalidKeyId", "Invalid keyId %s", v.KeyID)

@@ -32,7 +32,7 @@ type Version struct {
 	Description string
 	Type        string
 	Tier        string
-	// KeyID is empty for what is not a SecureString.
+	// KeyID is empty for types other than SecureString.
 	KeyID          string
 	AllowedPattern string
 	DataType       string
@@ -150,7 +150,7 @@ func (s *Server) full(tier string) bool {
 	return n >= limit
 }
 
-// checkVersion is for what a version is by itself.
+// checkVersion checks a version by itself.
 func checkVersion(v *Version) error {
 	switch v.Type {
 	case String, StringList:
@@ -193,8 +193,7 @@ func checkVersion(v *Version) error {
 	return nil
 }
 
-// checkPut is for what a version is beside those before it; old is nil when there
-// are none.
+// checkPut checks a version against the earlier ones; old is nil if there are none.
 func (s *Server) checkPut(v Version, old *parameter) error {
 	if (old == nil || old.newest().Tier != v.Tier) && s.full(v.Tier) {
 		return fail("ParameterLimitExceeded", "You have exceeded the number of parameters for this Amazon Web Services account. Delete one or more parameters and try again.")
@@ -265,7 +264,7 @@ func (s *Server) show(v Version, selector string, decrypt bool) (parameterOut, e
 }
 
 // reveal is the value of the version. A SecureString that is not decrypted is the
-// cipher text of KMS: here, bytes that tell nothing of the value.
+// ciphertext of KMS: here, bytes that reveal nothing of the value.
 func (v Version) reveal(decrypt bool) string {
 	if v.Type != SecureString || decrypt {
 		return v.Value

@@ -209,10 +209,10 @@ func TestVersions(t *testing.T) {
 		t.Fatalf("the history has the versions %v", got)
 	}
 	if !s.Label("/a", 21, "kept") || s.Label("/a", 20, "gone") || s.Label("/b", 1, "none") {
-		t.Fatal("the wrong versions can be labelled")
+		t.Fatal("the wrong versions can be labeled")
 	}
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); code(err) != "ParameterMaxVersionLimitExceeded" {
-		t.Fatalf("put over a labelled version: %v", err)
+		t.Fatalf("put over a labeled version: %v", err)
 	}
 	s.Label("/a", 120, "kept") // moves it
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); err != nil {
@@ -427,7 +427,7 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// What somebody does in the console is a version like any other.
+// An edit in the AWS console makes a version like any other.
 func TestEditByHand(t *testing.T) {
 	s, c := start(t)
 	in := put("/a", "v")
@@ -488,8 +488,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What can be switched on: keys that nobody has made are refused, operations are
-// denied, and DescribeParameters is behind.
+// Faults that can be switched on: unknown keys are rejected, operations are denied, and
+// DescribeParameters is behind.
 func TestFaultsOfParameters(t *testing.T) {
 	s, c := start(t)
 	secret := secure(put("/s", "v"))

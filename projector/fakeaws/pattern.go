@@ -19,8 +19,8 @@ type Pattern struct {
 	either [][]*Pattern
 }
 
-// field is what a pattern wants of a member: that it is an object that matches
-// nested, or a leaf that one of the tests accepts.
+// field is the pattern of a member: it is an object that matches nested, or a leaf that
+// one of the tests accepts.
 type field struct {
 	nested *Pattern
 	tests  []test
@@ -94,8 +94,8 @@ func (v *node) isOr() bool {
 	return v.kind == '[' && len(v.elements) >= 2 && !slices.ContainsFunc(v.elements, func(e *node) bool { return e.kind != '{' })
 }
 
-// Match says whether an event, as a target gets it, matches. What is not a JSON
-// object does not.
+// Match reports whether an event, as a target gets it, matches. Anything other than a
+// JSON object does not.
 func (p *Pattern) Match(event []byte) bool {
 	v, err := parseNode(event)
 	return err == nil && v.kind == '{' && p.match(v)

@@ -6,9 +6,9 @@ import (
 	"github.com/stelehq/stele/projector/fakeaws"
 )
 
-// The patterns are those of
+// The patterns are from
 // https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-create-pattern-operators.html
-// and of the pages on arrays and null values beside it.
+// and from the pages on arrays and null values next to it.
 func TestPattern(t *testing.T) {
 	for _, c := range []struct {
 		pattern string

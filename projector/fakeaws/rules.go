@@ -87,7 +87,7 @@ type putTargetsOut struct {
 	FailedEntries    []struct{}
 }
 
-// putTargets wants targets whose ARN is a URL: events are posted there.
+// putTargets requires targets whose ARN is a URL: events are posted there.
 func (s *Server) putTargets(in putTargetsIn) (*putTargetsOut, error) {
 	id := ruleID{busName(in.EventBusName), in.Rule}
 	r := s.rules[id]
@@ -155,7 +155,7 @@ func (s *Server) Undelivered() int {
 	return s.undelivered
 }
 
-// deliver posts what is queued until the server closes.
+// deliver posts queued events until the server closes.
 func (s *Server) deliver() {
 	client := &http.Client{Timeout: attemptTime, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -196,7 +196,7 @@ func (s *Server) post(client *http.Client, d delivery) bool {
 		}
 		r, err := http.NewRequestWithContext(s.ctx, http.MethodPost, d.url, bytes.NewReader(d.body))
 		if err != nil {
-			return false // the URL is none
+			return false // the URL is invalid
 		}
 		r.Header.Set("Content-Type", "application/json")
 		answer, err := client.Do(r)

@@ -35,7 +35,7 @@ type Secret struct {
 	order   []string // of the versions, the oldest first
 }
 
-// at is the version that has a label; empty if none has.
+// at is the version that has a label; empty if there is none.
 func (s *Secret) at(stage string) string {
 	for id, stages := range s.Stages {
 		if slices.Contains(stages, stage) {

@@ -3,12 +3,12 @@
 // unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature, and
 // knows one account in one region.
 //
-// It holds callers to the limits that AWS documents, so that what works here is not
-// refused there: its own tests name the page for each. It can be told to fail in
-// the ways in which AWS does (Faults), it shows what came in, and parameters can be
-// edited by hand as in the console.
+// It enforces the limits that AWS documents, so that anything that works here is not
+// rejected there: its own tests name the page for each. It can inject the faults of AWS
+// (Faults), it records requests, and parameters can be edited by hand as in the AWS
+// console.
 //
-// A process is sent to it by the settings of Environ, a client by Config.
+// The settings of Environ direct a process to it, Config directs a client.
 package fakeaws
 
 import (
@@ -67,7 +67,8 @@ type Limits struct {
 	// Standard and Advanced are the most parameters of each tier; 0 means 10,000
 	// and 100,000.
 	Standard, Advanced int
-	// EventBytes is what the entries of a PutEvents must stay below; 0 means 1 MiB.
+	// EventBytes is the exclusive upper limit of the entries of a PutEvents; 0 means 1
+	// MiB.
 	EventBytes int
 }
 
@@ -115,16 +116,15 @@ func (s *Server) SetLimits(l Limits) {
 	s.limits = l
 }
 
-// Calls is how often an operation was called, e.g. PutParameter, whatever came of
-// it.
+// Calls is how often an operation was called, e.g. PutParameter, whatever its outcome.
 func (s *Server) Calls(operation string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls[operation]
 }
 
-// Config is that of a client of the fake. Its client does not try again by itself,
-// so that a test sees each answer.
+// Config is the configuration of a client of the fake. Its client does not retry, so
+// that a test sees each answer.
 func (s *Server) Config() aws.Config {
 	return aws.Config{
 		Region:       Region,
@@ -271,8 +271,7 @@ func fail(code, format string, args ...any) error {
 	return &apiError{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// invalid is a ValidationException, which both services answer to what is out of
-// bounds.
+// invalid is a ValidationException, which both services return for values out of range.
 func invalid(format string, args ...any) error {
 	return fail("ValidationException", format, args...)
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Caller is whose credentials a call is signed with. The zero Caller has those of
+// Caller is whose credentials a call is signed with. The zero Caller has the credentials of
 // Config and Environ.
 type Caller struct {
 	// Role is the ARN of the role that was assumed, with its external ID, the name of

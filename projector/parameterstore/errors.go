@@ -9,13 +9,13 @@ import (
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
-// refusals are the errors of a write that is wrong in itself or in what it meets, and
-// what to do. Errors of access, of KMS and of the account's limits are not among them:
-// they are gone once somebody has fixed the cause, without another write.
+// refusals are the errors of a write that is itself invalid or conflicts with the
+// existing parameter, and what to do. Errors of access, of KMS and of the account's
+// limits are not among them: they end once the cause is fixed, without another write.
 var refusals = map[string]string{
 	"ParameterMaxVersionLimitExceeded":     "the oldest of its 100 versions has a label, so that AWS keeps it and takes no new one: move the label to a newer version, or remove it",
 	"HierarchyTypeMismatchException":       "AWS does not change a parameter's type: delete the parameter, and wait 30 seconds",
-	"ParameterPatternMismatchException":    "the value does not match the allowed pattern that somebody has given the parameter: remove the pattern, or change the value",
+	"ParameterPatternMismatchException":    "the value does not match the parameter's allowed pattern: remove the pattern, or change the value",
 	"HierarchyLevelLimitExceededException": "the name has too many levels: rename the key, or use a shorter layout",
 	"ValidationException":                  "Parameter Store refuses it",
 }
@@ -27,7 +27,7 @@ var advice = map[string]string{
 	"ParameterLimitExceeded": "the account has no room for more parameters: delete some, or set \"tier\" in the sink's settings to advanced or intelligent",
 }
 
-// explain says what was being done, and which errors will never get better.
+// explain adds what was being done, and which errors are permanent.
 func explain(doing string, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {

@@ -36,12 +36,12 @@ func TestAdoption(t *testing.T) {
 	if n := aws.Calls("GetParameters") + aws.Calls("DescribeParameters") - reads; n != 2 {
 		t.Errorf("%d reads were made for ten keys", n)
 	}
-	// What is known is written without a look.
+	// A known parameter is written without a read.
 	must(t, second, keys(10, 2)...)
 	if n := aws.Calls("GetParameters"); n != 2 {
 		t.Errorf("GetParameters was called %d times", n)
 	}
-	// What is of another revision or content, or gone, is written.
+	// A parameter with another revision or content, or a missing one, is written.
 	third := open(t, aws, "")
 	if err := aws.Edit("/stele/acme/k0", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
 		t.Fatal(err)
@@ -61,8 +61,8 @@ func TestAdoption(t *testing.T) {
 	}
 }
 
-// A replay in the same process makes no versions either, and mends what is not there
-// any more.
+// A replay in the same process makes no versions either, and restores missing
+// parameters.
 func TestReplay(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
@@ -86,7 +86,7 @@ func TestReplay(t *testing.T) {
 	}
 }
 
-// What is found to be of a newer revision stays, unless it is what shall be replaced.
+// A parameter with a newer revision stays, unless it is to be replaced.
 func TestNewerIsKept(t *testing.T) {
 	aws := start(t)
 	must(t, open(t, aws, ""), write(5, "a", `"new"`))
@@ -144,8 +144,8 @@ func TestLostAnswers(t *testing.T) {
 	}
 }
 
-// With everything going wrong, what is there in the end is what was written, each
-// parameter's revisions never went back, and only lost answers cost a version.
+// With all faults at once, the final state equals the writes, each parameter's
+// revisions never went back, and only lost answers cost a version.
 func TestManyFaults(t *testing.T) {
 	aws := start(t)
 	aws.SetFaults(fakeaws.Faults{Throttled: 0.1, Broken: 0.1, Lost: 0.1, Operations: []string{"PutParameter", "DeleteParameter"}})
@@ -203,7 +203,7 @@ func untilDone(t *testing.T, s projector.Store, writes []projector.Write) {
 	}
 }
 
-// The service's own errors are the call's; the reads go on by the SDK's own tries.
+// The service's own errors are the call's; the reads continue by the SDK's own retries.
 func TestErrorsOfTheCall(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
@@ -257,7 +257,7 @@ func TestTheDeadline(t *testing.T) {
 	}
 }
 
-// The oldest of 100 versions that somebody has labelled blocks its own parameter only.
+// The oldest of 100 versions with a label blocks its own parameter only.
 func TestLabelledVersions(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
@@ -268,7 +268,7 @@ func TestLabelledVersions(t *testing.T) {
 	}
 	w := write(101, "a", `101`)
 	if err := try(t, s, w)[0]; err == nil { // what was known is read again
-		t.Fatal("a labelled version gave way")
+		t.Fatal("a labeled version gave way")
 	}
 	errs := try(t, s, write(101, "b", `1`), w)
 	if errs[0] != nil || !strings.Contains(refusal(t, errs[1]), "move the label") {

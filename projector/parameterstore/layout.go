@@ -62,7 +62,7 @@ type layout struct {
 func newLayout(n naming, region string) (layout, error) {
 	preset, ok := presets[n.Preset]
 	if !ok {
-		return layout{}, fmt.Errorf("there is no preset %q: use \"aws-sample\", or a layout", n.Preset)
+		return layout{}, fmt.Errorf("unknown preset %q: use \"aws-sample\", or a layout", n.Preset)
 	}
 	l := layout{strip: cmp.Or(n.Strip, preset.Strip), arn: len("arn:aws-us-gov:ssm:" + region + ":123456789012:parameter")}
 	if n.Preset != "" {
@@ -75,7 +75,7 @@ func newLayout(n naming, region string) (layout, error) {
 		case v.value != "" && !used:
 			return layout{}, fmt.Errorf("%s is %q, but the layout %s has no {%s}", v.name, v.value, template, v.name)
 		case cmp.Or(v.value, v.fallback) == "" && used:
-			return layout{}, fmt.Errorf("the layout %s has {%s}: set \"%s\", too", template, v.name, v.name)
+			return layout{}, fmt.Errorf("the layout %s has {%s}: also set \"%s\"", template, v.name, v.name)
 		}
 		template = strings.ReplaceAll(template, "{"+v.name+"}", cmp.Or(v.value, v.fallback))
 	}
@@ -100,8 +100,8 @@ func newLayout(n naming, region string) (layout, error) {
 	return l, nil
 }
 
-// above lists the names that name has as levels: those of keys that cannot be next to
-// its own.
+// above lists the names that are levels of name: the names of keys that cannot exist
+// next to its own.
 func (l layout) above(t ledger.Tenant, name string) []string {
 	var out []string
 	for i := len(l.base(t)) + 1; i < len(name); i++ {
@@ -121,7 +121,7 @@ func nameByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("._-/", c) >= 0
 }
 
-// base is what the names of a tenant's parameters begin with; it ends with a slash.
+// base is the beginning of the names of a tenant's parameters; it ends with a slash.
 func (l layout) base(t ledger.Tenant) string { return l.before + string(t) + l.after }
 
 // name is a *projector.RefusedError for a key that Parameter Store cannot hold.
@@ -160,8 +160,8 @@ func (l layout) check(name string) error {
 	return nil
 }
 
-// parse reads a name; ok is false where it is not below a tenant's. The key is empty
-// when the name is not that of one.
+// parse reads a name; ok is false if it is not below a tenant's. The key is empty if
+// the name does not belong to one.
 func (l layout) parse(name string) (t ledger.Tenant, key ledger.Key, ok bool) {
 	for i := range len(name) {
 		if !nameByte(name[i]) {

@@ -1,18 +1,18 @@
 // Package parameterstore is the sink that keeps Systems Manager Parameter Store equal
-// to the ledger: one parameter a key. Which name a key's parameter has is the
-// layout's.
+// to the ledger: one parameter per key. The layout determines the name of a key's
+// parameter.
 //
 // A value that is a string is written plainly, any other as the JSON text that the
 // ledger has. A parameter's description is its mark: the ledger and the revision that
 // it was written for, and which of the two its text is (package mark). A deleted key's
 // parameter is deleted.
 //
-// Parameter Store has no compare-and-set and no tombstones. So the sink relies on
-// being the only one that writes, and on the engine for only being given the newest
-// value of a key. What it finds before its first write to a key it adopts: where the
-// mark and the content are what it would write, nothing is written. So it does with a
-// revision that it has written already, and with a call that failed, because it cannot
-// know what of that was done. A replay of the journal costs reads, and no versions.
+// Parameter Store has no compare-and-set and no tombstones. So the sink relies on being
+// the only writer, and on getting only the newest value of a key from the projector.
+// Before its first write to a key it reads the parameter: if mark and content are
+// already right, nothing is written. The same applies to a revision that it has written
+// already, and after a failed call, whose effect is unknown. A replay of the journal
+// costs reads, and no versions.
 package parameterstore
 
 import (
@@ -38,8 +38,7 @@ import (
 type settings struct {
 	awssdk.Account
 	naming
-	// Rate is the most writes a second; 0 means 3, which is what an account has by
-	// default.
+	// Rate is the most writes per second; 0 means 3, the default limit of an account.
 	Rate float64 `json:"rate"`
 	// Reads is the most requests a second that read; 0 means 20, half of the 40 that
 	// an account has by default for everything in it.
@@ -104,8 +103,8 @@ type Store struct {
 	reads, writes *rate.Limiter
 
 	mu sync.Mutex // guards the maps, whose keys are names
-	// known is what is known of the parameters that this process has written to. One
-	// that is not here is read before it is written.
+	// known is the state of the parameters that this process has written to. A
+	// parameter that is not in it is read before it is written.
 	known map[string]known
 	// deleted is when this process asked for a parameter's deletion.
 	deleted map[string]time.Time
@@ -113,7 +112,7 @@ type Store struct {
 	standard map[ledger.Tenant]int
 }
 
-// Open wants only what is needed to call AWS; it calls nothing.
+// Open prepares the calls to AWS; it makes none.
 func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	s, err := open(ctx, cfg)
 	if err != nil {

@@ -25,7 +25,7 @@ type state struct {
 	advanced bool
 }
 
-// item is what a parameter and its metadata, of the same version, say together.
+// item is the content of a parameter and its metadata, of the same version.
 func (s *Store) item(p types.Parameter, m types.ParameterMetadata) projector.Item {
 	i := projector.Item{Name: aws.ToString(p.Name), State: state{
 		version: p.Version, modified: aws.ToTime(p.LastModifiedDate),
@@ -41,7 +41,7 @@ func (s *Store) item(p types.Parameter, m types.ParameterMetadata) projector.Ite
 	return i
 }
 
-// look is what was found at a name.
+// look is the state of a name.
 type look struct {
 	item projector.Item
 	ok   bool
@@ -56,8 +56,8 @@ func (l look) known() known {
 	return known{revision: l.item.Revision, version: st.version, kind: st.kind, key: st.key, advanced: st.advanced}
 }
 
-// look reads parameters, at most as many as a batch. When one of them cannot be read
-// the others are read without it, so that it is in nobody's way.
+// look reads parameters, at most as many as a batch. If one of them cannot be read, the
+// others are read without it.
 func (s *Store) look(ctx context.Context, names []string) (map[string]look, error) {
 	if len(names) == 0 {
 		return nil, nil

@@ -53,8 +53,9 @@ func recipe(t *testing.T, aws *fakeaws.Server) string {
 	return string(out)
 }
 
-// The way over from the AWS sample, as docs/aws-sample.md tells it: what is there is
-// adopted, no secret reaches the journal in clear, and every parameter stays as it is.
+// The migration from the AWS sample, as docs/aws-sample.md describes it: existing items
+// are adopted, no secret reaches the journal in plain text, and every parameter stays
+// unchanged.
 func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	aws := start(t)
 	const base = "/config-service/acme-corp/dev/"
@@ -79,7 +80,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	ring := secrets.New(secrets.Config{KEK: kek, Replica: n.Replica, Routes: source, Keys: func() (secrets.Keys, error) {
-		return n.Journal.OpenNotes(context.Background(), journal.Keys)
+		return n.Journal.OpenBucket(context.Background(), journal.Keys)
 	}})
 	l := ledger.New(ledger.Config{Journal: n.Journal, Replica: n.Replica, Seal: ring.Seal, SealedFrom: ring.SealedFrom})
 	t.Cleanup(l.Close)
@@ -135,7 +136,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		switch {
 		case !ok:
 			is = "absent"
-		case secrets.Sealed(ledger.Value(e.Value)) && !strings.Contains(string(e.Value), "canary"):
+		case secrets.Sealed(ledger.Value(e.Value)) && !strings.Contains(e.Value, "canary"):
 			is = "sealed"
 		}
 		if is != want {

@@ -13,8 +13,8 @@ import (
 	"github.com/stelehq/stele/projector/internal/awssdk"
 )
 
-// Scan reads all descriptions of the tenant's parameters, and then their values by
-// ten. What has changed between the two it reads by itself. So it does with the
+// Scan reads all descriptions of the tenant's parameters, and then their values by ten.
+// Parameters that have changed between the two are read singly, and so are the
 // parameters of a page that cannot be read as a whole, e.g. because KMS does not
 // decrypt one of them.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {

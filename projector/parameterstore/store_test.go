@@ -37,7 +37,7 @@ func start(t testing.TB) *fakeaws.Server {
 	return aws
 }
 
-// settings are those of a sink that need not wait, and may say more.
+// settings are the settings of a sink without rate limits, and may contain more.
 func settings(aws *fakeaws.Server, e ledger.Epoch, more string) projector.Settings {
 	return projector.Settings{Name: "params", Local: true, Epoch: e, Log: slog.New(slog.DiscardHandler), JSON: fmt.Appendf(nil,
 		`{"endpoint": %q, "region": %q, "rate": 200, "reads": 100000, "recreate_after": "0s" %s}`, aws.URL, fakeaws.Region, more)}
@@ -62,7 +62,8 @@ func secret(w projector.Write, key string) projector.Write {
 	return w
 }
 
-// must writes what may not fail, in calls as large as the sink wants them.
+// must writes with calls as large as the sink's limits, and fails the test on any
+// error.
 func must(t testing.TB, s projector.Store, writes ...projector.Write) {
 	t.Helper()
 	for i, err := range try(t, s, writes...) {
@@ -213,7 +214,7 @@ func TestADeadKey(t *testing.T) {
 	if v, _ := aws.Parameter("/stele/acme/a"); v.Value != "2" {
 		t.Errorf("beside it stands %s", v.Value)
 	}
-	// A sweep goes on past it, too.
+	// A sweep also continues past it.
 	scanned := make(map[ledger.Key]projector.Item)
 	if err := s.Scan(t.Context(), "acme", func(i projector.Item) error { scanned[i.Key] = i; return nil }); err != nil {
 		t.Fatal(err)
@@ -225,8 +226,8 @@ func TestADeadKey(t *testing.T) {
 	must(t, s, dead, fresh)
 }
 
-// What somebody in the account can fix is never refused: it is written once that is
-// done.
+// An error that can be fixed in the account is never a rejection: the write succeeds
+// after that.
 func TestErrorsThatARetryHeals(t *testing.T) {
 	first := secret(write(1, "s", `"hidden"`), "alias/mine")
 	for what, f := range map[string]fakeaws.Faults{
@@ -265,7 +266,7 @@ func TestErrorsThatARetryHeals(t *testing.T) {
 	}
 }
 
-// retried is the text of an error that is no refusal.
+// retried is the text of an error that is not a rejection.
 func retried(t testing.TB, err error) string {
 	t.Helper()
 	if _, refused := errors.AsType[*projector.RefusedError](err); err == nil || refused {
@@ -370,7 +371,7 @@ func TestTiers(t *testing.T) {
 
 // The tier that the settings say.
 func TestTierSetting(t *testing.T) {
-	for tier, want := range map[string][2]string{ // of a small value, and of one more where there is room for one
+	for tier, want := range map[string][2]string{ // of a small value, and of a second one below the account's limit
 		"standard": {"Standard", ""}, "advanced": {"Advanced", "Advanced"}, "intelligent": {"Standard", "Advanced"},
 	} {
 		aws := start(t)
@@ -389,7 +390,7 @@ func TestTierSetting(t *testing.T) {
 		must(t, s, write(2, "a", `3`))
 		must(t, open(t, aws, fmt.Sprintf(`, "tier": %q`, tier)), write(3, "a", `4`))
 	}
-	// What is there becomes advanced.
+	// Existing parameters become advanced.
 	aws := start(t)
 	w := write(1, "a", `1`)
 	must(t, open(t, aws, ""), w)
@@ -541,7 +542,7 @@ func TestAWSSample(t *testing.T) {
 	}
 }
 
-// A parameter below a tenant's path that is no key's is an item all the same.
+// A parameter below a tenant's path that does not belong to a key is still an item.
 func TestForeignNames(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, `, "preset": "aws-sample"`)
@@ -587,7 +588,7 @@ func TestOpenRefuses(t *testing.T) {
 		`, "layout": "/{tenant}/{env}/{path}"`:          `set "env"`,
 		`, "layout": "/{tenant}/{path}", "prefix": "x"`: "no {prefix}",
 		`, "env": "dev"`:                                "no {env}",
-		`, "preset": "x"`:                               "no preset",
+		`, "preset": "x"`:                               "unknown preset",
 		`, "strip": "a b"`:                              "strip",
 		`, "recreate_after": "soon"`:                    "recreate_after",
 		`, "rate": -1`:                                  "rate",
@@ -604,7 +605,7 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 // Tags come with the request that creates a parameter, because AWS takes none with
-// others. What somebody else creates meanwhile is read before the next try.
+// others. A parameter that another program creates meanwhile is read before the next try.
 func TestWrite_Tags(t *testing.T) {
 	server := start(t)
 	s := open(t, server, `, "tags": {"tenant": "{tenant}", "team": "platform"}`)

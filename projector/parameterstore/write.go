@@ -17,9 +17,9 @@ import (
 	"github.com/stelehq/stele/projector/internal/mark"
 )
 
-// known is what this process knows of a parameter that it has written or adopted. It
-// is good for later revisions; one that comes again is read again, so that a replay
-// makes no versions.
+// known is the state of a parameter that this process has written or adopted. It is
+// valid for later revisions; before a repeated revision the parameter is read, so that
+// a replay makes no versions.
 type known struct {
 	revision ledger.Revision
 	// version is 0 when the parameter is not there.
@@ -29,7 +29,7 @@ type known struct {
 	advanced bool
 }
 
-// intent is what a write comes to.
+// intent is what a write has to do.
 type intent struct {
 	projector.Write
 	name string
@@ -57,10 +57,9 @@ func kindOf(w projector.Write) (kind types.ParameterType, key string) {
 	return types.ParameterTypeSecureString, w.Route.KMSKey
 }
 
-// Write reads what it has not written before, and what it has written already, and
-// then makes one request a key that is not as it shall be. A call that fails leaves
-// nothing known of its keys: the next one reads what of it was done, and does the
-// rest.
+// Write reads parameters that it has not written before, or whose revision it has
+// written already, and then makes one request per key that differs. A failed call
+// discards the state of its keys: the next one reads what was done, and does the rest.
 func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
 	if s.perTenant {
 		return awssdk.ByTenant(ctx, writes, s.write)
@@ -125,8 +124,8 @@ func (s *Store) write(ctx context.Context, writes []projector.Write) ([]error, e
 	return errs, nil
 }
 
-// adopts says whether what was found needs no write: it is what the write would make
-// of it, or of a revision of this ledger that is newer.
+// adopts reports whether the existing parameter needs no write: it is what the write
+// would make of it, or is of a newer revision of this ledger.
 func (s *Store) adopts(found look, in intent) bool {
 	if !found.ok {
 		return in.Deleted()
@@ -182,7 +181,7 @@ func (s *Store) bring(ctx context.Context, in intent) error {
 	}
 	out, err := s.client.PutParameter(ctx, put, once)
 	if err != nil {
-		if _, exists := errors.AsType[*types.ParameterAlreadyExists](err); exists { // somebody else was faster
+		if _, exists := errors.AsType[*types.ParameterAlreadyExists](err); exists { // another program was faster
 			s.forget(in.name)
 		}
 		return explain("put "+in.name, err)

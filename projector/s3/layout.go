@@ -13,7 +13,7 @@ type naming struct {
 	// Prefix is what the names of all objects begin with, before the tenant; empty
 	// means "stele". It may have slashes in it.
 	Prefix string `json:"prefix,omitzero"`
-	// Strip is what all keys of the sink begin with and names shall not have; a key
+	// Strip is a common prefix of all keys of the sink that names leave out; a key
 	// that begins otherwise is refused, so that no two keys have the same name.
 	Strip string `json:"strip,omitzero"`
 }
@@ -57,7 +57,7 @@ func (l layout) name(t ledger.Tenant, key ledger.Key) (string, error) {
 }
 
 // parse reads a name; ok is false if it is not one of a tenant's objects. The key is
-// empty if the name is not that of a key.
+// empty if the name does not belong to a key.
 func (l layout) parse(name string) (t ledger.Tenant, key ledger.Key, ok bool) {
 	rest, ok := strings.CutPrefix(name, l.prefix)
 	if !ok {

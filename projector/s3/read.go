@@ -26,7 +26,7 @@ type state struct {
 	kms bool
 }
 
-// maxBody is how much of an object is read. What is longer was not written here.
+// maxBody is how much of an object is read. A longer one was not written here.
 const maxBody = 2 * ledger.MaxValue
 
 // get reads an object for a write of a revision: its body only if the object may be

@@ -49,7 +49,7 @@ type settings struct {
 const (
 	defaultReads = 200
 	// A call writes its objects one after the other, and several calls run at once:
-	// 16 at 50 ms an object are 320 a second. S3 takes 3,500 a second per prefix.
+	// 16 at 50 ms per object are 320 per second. S3 accepts 3,500 per second and prefix.
 	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
 	batch    = 8
 	parallel = 16
@@ -95,7 +95,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = s3.NewFromConfig(account, func(o *s3.Options) {
 		o.HTTPClient = &http.Client{Transport: s.transport}
-		o.UsePathStyle = set.Endpoint != "" // what is not AWS seldom has a host name per bucket
+		o.UsePathStyle = set.Endpoint != "" // other servers seldom have a host name per bucket
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })

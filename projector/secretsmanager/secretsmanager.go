@@ -3,7 +3,7 @@
 //
 // A secret's current version (AWSCURRENT) has the value: a string as it is, anything else
 // as JSON. The version's ID says which ledger and revision it was written for (version.go),
-// so value and revision are always read together. A version that somebody else makes
+// so value and revision are always read together. A version that another program makes
 // current, as a rotation does, has another ID: it is drift, and the key's route says
 // whether it is adopted or replaced.
 //

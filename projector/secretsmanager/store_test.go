@@ -158,7 +158,7 @@ func TestScan_RotationIsDrift(t *testing.T) {
 	}
 }
 
-// A version that somebody makes between look and write stays current.
+// A version that is made between look and write stays current.
 func TestWrite_ChangedMeanwhile(t *testing.T) {
 	server := start(t)
 	s := open(t, server, "")
@@ -253,7 +253,7 @@ func TestWrite_Faults(t *testing.T) {
 	}
 }
 
-// A list that does not know of changes yet costs nothing but time: Read is exact.
+// A list that does not know of changes yet costs only time: Read is exact.
 func TestScan_StaleListAndUnreadableSecrets(t *testing.T) {
 	server := start(t)
 	s := open(t, server, "")

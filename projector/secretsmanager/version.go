@@ -33,7 +33,7 @@ func (v version) id() string {
 // another is an ID for the same revision that was not used before.
 func (v version) another() string { return v.id() + "-" + strings.ToLower(rand.Text()[:6]) }
 
-// parseVersion reads what id and another make; any other version is somebody else's.
+// parseVersion reads what id and another make; any other version is another program's.
 func parseVersion(id string) (v version, ok bool) {
 	parts := strings.Split(id, "-")
 	if len(parts) != 4 && len(parts) != 5 {

@@ -18,8 +18,7 @@ var difficult = []ledger.Value{
 	ledger.Value(strings.Repeat("[", 40) + strings.Repeat("]", 40)),
 }
 
-// fits checks that what a Fit says of writes, from the settings alone, is what becomes
-// of them.
+// fits checks that a Fit predicts, from the settings alone, the outcome of writes.
 func fits(t *testing.T, s *stand) {
 	fit, err := s.Fit(epoch)
 	if err != nil {

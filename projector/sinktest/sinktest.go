@@ -1,5 +1,5 @@
-// Package sinktest holds a store to what projector.Store promises. Every store
-// runs it, against the real thing or what comes closest.
+// Package sinktest is the conformance test of projector.Store. Every store runs it,
+// against the real system or its closest substitute.
 package sinktest
 
 import (
@@ -19,11 +19,11 @@ type Place struct {
 	Open func(ctx context.Context, epoch ledger.Epoch) (projector.Store, error)
 	// Fit makes the kind's Fit of the same settings.
 	Fit func(epoch ledger.Epoch) (projector.Fit, error)
-	// Put is somebody's hand: it makes the item of a name say a text, and leaves
-	// what else there is of it alone. Where there is none it makes one. The text is
-	// never JSON, so that it can only be taken as a string.
+	// Put simulates a manual edit: it sets the text of the item of a name, and leaves
+	// the rest of it unchanged. It creates a missing item. The text is never JSON, so
+	// that it can only be read as a string.
 	Put func(t testing.TB, name, text string)
-	// Delete is somebody's hand, too.
+	// Delete also simulates a manual edit.
 	Delete func(t testing.TB, name string)
 	// Conditional says that the place itself keeps a newer write from being
 	// replaced by an older one.
@@ -49,7 +49,7 @@ func Store(t *testing.T, place func(t *testing.T) Place) {
 		{"NamesAreTheirKeysOwn", names},
 		{"AFitSaysWhatIsRefused", fits},
 		{"CallsAtOnce", atOnce},
-		{"ACancelledCallFails", cancelled},
+		{"ACanceledCallFails", canceled},
 		{"YieldEndsTheScan", yieldEnds},
 		{"AHandEditIsSeenAndRepaired", edited},
 		{"AHandEditGivesWayToAWrite", overwritten},
@@ -134,7 +134,7 @@ func (s *stand) try(writes ...projector.Write) []error {
 	return all
 }
 
-// calls cuts writes as the limits want them.
+// calls splits writes by the limits.
 func calls(l projector.Limits, writes []projector.Write) [][]projector.Write {
 	var out [][]projector.Write
 	for _, w := range writes {
@@ -148,7 +148,7 @@ func calls(l projector.Limits, writes []projector.Write) [][]projector.Write {
 	return out
 }
 
-// must writes what may not fail.
+// must writes, and fails the test on any error.
 func (s *stand) must(writes ...projector.Write) {
 	s.Helper()
 	for i, err := range s.try(writes...) {
@@ -196,7 +196,7 @@ func (s *stand) scan(t ledger.Tenant) map[string]projector.Item {
 	return items
 }
 
-// holds checks that Read and Scan find what was written, and know it.
+// holds checks that Read and Scan find the written items, and recognize them.
 func (s *stand) holds(writes ...projector.Write) {
 	s.Helper()
 	scanned := make(map[ledger.Tenant]map[string]projector.Item)
@@ -233,6 +233,6 @@ func (s *stand) as(w projector.Write, item projector.Item, ok bool, how string) 
 func (s *stand) asRefused(err error, what string) {
 	s.Helper()
 	if r, ok := errors.AsType[*projector.RefusedError](err); !ok || r.Reason == "" {
-		s.Errorf("%s: %v, want a refusal with its reason", what, err)
+		s.Errorf("%s: %v, want a rejection with its reason", what, err)
 	}
 }

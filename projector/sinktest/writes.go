@@ -196,20 +196,20 @@ func atOnce(t *testing.T, s *stand) {
 	s.holds(slices.Concat(written...)...)
 }
 
-func cancelled(t *testing.T, s *stand) {
+func canceled(t *testing.T, s *stand) {
 	s.must(write(1, "a", `1`), write(1, "b", `1`))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w := write(2, "a", `2`)
 	errs, err := s.store.Write(ctx, []projector.Write{w})
 	if err == nil && (len(errs) != 1 || errs[0] == nil) {
-		t.Error("a write succeeds that was cancelled before it began")
+		t.Error("a write succeeds that was canceled before it began")
 	}
 	if _, refused := errors.AsType[*projector.RefusedError](errors.Join(append(errs, err)...)); refused {
-		t.Error("a cancelled write counts as refused")
+		t.Error("a canceled write counts as refused")
 	}
 	if err := s.store.Scan(ctx, acme, func(projector.Item) error { return nil }); err == nil {
-		t.Error("a scan succeeds that was cancelled before it began")
+		t.Error("a scan succeeds that was canceled before it began")
 	}
 	s.must(w)
 	s.holds(w)

@@ -2,7 +2,7 @@
 //
 // Each change of a key is one request: a CloudEvent (1.0, in structured mode) whose data
 // is an events.ConfigurationChanged, signed as Standard Webhooks say. Every change
-// arrives at least once, and those of a key in the order of its revisions. A request
+// arrives at least once, and the changes of a key in the order of its revisions. A request
 // that is repeated has the same webhook-id, by which a receiver knows it.
 //
 // An answer other than 2xx is tried again until it is one. Only an answer that blames
@@ -107,7 +107,7 @@ func Open(_ context.Context, s projector.Settings) (projector.Sink, error) {
 			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 			TLSHandshakeTimeout: timeout, MaxIdleConnsPerHost: parallel, IdleConnTimeout: 90 * time.Second,
 		},
-		// What is signed is for the URL alone.
+		// The signature is for this URL alone.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return k, nil
@@ -122,7 +122,7 @@ func (k *sink) Close() error {
 	return nil
 }
 
-// errUnsent is the outcome of a write that has none yet.
+// errUnsent is the outcome of a write that was not sent yet.
 var errUnsent = errors.New("the event was not sent")
 
 // Write posts an event for each write, in their order.

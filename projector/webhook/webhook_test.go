@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// key is that of the specification's example.
+// key is the key of the specification's example.
 const key = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
 // receiver is what is posted to. It answers with a status and headers.
@@ -112,7 +112,7 @@ func change(i int, v ledger.Value, values bool) projector.Write {
 	}
 }
 
-// send writes one change; a call that fails is an error, too.
+// send writes one change; a failed call is also an error.
 func send(ctx context.Context, sink projector.Sink, w projector.Write) error {
 	errs, err := sink.Write(ctx, []projector.Write{w})
 	return errors.Join(append(errs, err)...)

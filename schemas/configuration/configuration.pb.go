@@ -5,9 +5,9 @@
 // source: configuration/configuration.proto
 
 // The interface of the AWS reference implementation of this pattern,
-// github.com/aws-samples/sample-config-management-service, so that its callers can
-// be pointed at a gateway. Its names and numbers are that project's and never
-// change; what they mean here is told in docs/aws-sample.md.
+// github.com/aws-samples/sample-config-management-service, so that its callers can be
+// pointed at a gateway. Its names and numbers are from that project and never change;
+// docs/aws-sample.md describes their meaning here.
 
 package configuration
 

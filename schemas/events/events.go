@@ -30,12 +30,12 @@ var ConfigurationChangedSchema []byte
 // Revision and Position within one ledger.
 type ConfigurationChanged struct {
 	Tenant string `json:"tenant"`
-	// Tag is what the key begins with: see Tag.
+	// Tag is the beginning of the key: see Tag.
 	Tag       string    `json:"tag"`
 	Key       string    `json:"key"`
 	Operation Operation `json:"operation"`
-	// Revision is the number of the commit within its tenant. What has a lower one
-	// than was seen of the key is old.
+	// Revision is the number of the commit within its tenant. An event with a lower
+	// revision than one seen of the key is old.
 	Revision uint64 `json:"revision"`
 	// PreviousRevision had last set or deleted the key; 0 when nothing had.
 	PreviousRevision uint64 `json:"previous_revision"`
@@ -47,7 +47,7 @@ type ConfigurationChanged struct {
 	Time    time.Time `json:"time"`
 	Author  string    `json:"author,omitzero"`
 	Message string    `json:"message,omitzero"`
-	// Value is what the key was set to, where the route lets events carry values.
+	// Value is the new value of the key, if the route includes values in events.
 	Value jsontext.Value `json:"value,omitzero"`
 	// ValueOmitted says why an event that should carry the value does not. Ask a
 	// gateway for it.
@@ -70,8 +70,8 @@ const (
 	Refused  Omission = "refused" // the bus would not take it, e.g. for how deep it is nested
 )
 
-// ParseConfigurationChanged reads a detail. Members that it does not know are
-// those of a newer version, and are passed over.
+// ParseConfigurationChanged reads a detail. Unknown members come from a newer version,
+// and are ignored.
 func ParseConfigurationChanged(detail []byte) (ConfigurationChanged, error) {
 	var e ConfigurationChanged
 	err := json.Unmarshal(detail, &e)

@@ -26,7 +26,7 @@ const (
 )
 
 // values are the fields whose text is JSON. The values that a commit replaced stay
-// text, because there "" says that there was none.
+// text, because "" means that there was none.
 var values = map[protoreflect.FullName]bool{
 	"stele.v1.Entry.value":                 true,
 	"stele.v1.Change.value":                true,

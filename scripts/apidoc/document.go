@@ -33,7 +33,7 @@ func (a *api) document() ([]byte, error) {
 			}
 		}
 	}
-	for path, item := range besides(&s, a) {
+	for path, item := range extraPaths(&s, a) {
 		have, _ := paths[path].(object)
 		if have == nil {
 			paths[path] = item
@@ -81,7 +81,7 @@ func (a *api) document() ([]byte, error) {
 	return out.Bytes(), err
 }
 
-const about = "Configuration as a ledger: every change is a commit that nobody can change. docs/rest.md tells how to use it, docs/api.md what each method does. " +
+const about = "Configuration as a ledger: every change is an immutable commit. docs/rest.md describes how to use it, docs/api.md each method. " +
 	"Settings are the JSON that they are, ids and hashes hexadecimal, and lists, numbers and texts always there, also when they are empty."
 
 var statusSchema = object{
@@ -148,7 +148,7 @@ type schemas struct {
 	told  []protoreflect.MessageDescriptor
 }
 
-// asks notes that callers send a message, and what it holds.
+// asks records that callers send a message, and its content.
 func (s *schemas) asks(m protoreflect.MessageDescriptor) {
 	if s.asked[m.FullName()] {
 		return
@@ -161,7 +161,7 @@ func (s *schemas) asks(m protoreflect.MessageDescriptor) {
 	}
 }
 
-// body is a request without what its path holds.
+// body is a request without the parameters in its path.
 func (s *schemas) body(m protoreflect.MessageDescriptor, b binding) object {
 	r := s.ref(m)
 	if len(b.fields) > 0 {
@@ -212,7 +212,7 @@ func (s *schemas) require() {
 	}
 }
 
-// of is the schema of a field; that of a parameter has its description elsewhere.
+// of is the schema of a field; a parameter has its description elsewhere.
 func (s *schemas) of(f protoreflect.FieldDescriptor, parameter bool) object {
 	schema := s.one(f)
 	if f.IsList() {
@@ -284,7 +284,7 @@ func limit(schema object, f protoreflect.FieldDescriptor) {
 	}
 }
 
-// words are a field's rules, for people.
+// words are a field's constraints, for readers.
 func words(f protoreflect.FieldDescriptor) string {
 	r := rulesOf(f)
 	if r.GetRepeated().GetItems() != nil {

@@ -1,9 +1,9 @@
-// Command apidoc writes what callers read of the API: the OpenAPI document of the REST
-// API, and docs/api.md. It is built from the schema with its comments and rules, which
-// method answers which path, and what each needs of its caller.
+// Command apidoc writes the API documentation: the OpenAPI document of the REST API,
+// and docs/api.md. Its sources are the schema with its comments and constraints, the
+// paths of methods, and the permissions that they need.
 //
-// grpc-gateway's own generator of OpenAPI 3 is not used: it describes protobuf's JSON,
-// where revisions and settings are texts, and knows no file of bindings.
+// It does not use grpc-gateway's own generator of OpenAPI 3, which describes protobuf's
+// JSON, with revisions and settings as strings, and does not read a file of bindings.
 package main
 
 import (

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// before and after are what no descriptor says.
+// before and after are the parts of docs/api.md without a descriptor.
 var (
 	//go:embed before.md
 	before string
@@ -21,7 +21,7 @@ var (
 type page struct {
 	strings.Builder
 	told  map[protoreflect.FullName]bool
-	later []protoreflect.MessageDescriptor // to be told of under Messages
+	later []protoreflect.MessageDescriptor // listed under Messages
 }
 
 func (p *page) say(format string, args ...any) { fmt.Fprintf(&p.Builder, format, args...) }
@@ -97,7 +97,7 @@ func (p *page) fields(m protoreflect.MessageDescriptor) {
 	}
 }
 
-// kind is a field's type, and notes what is to be told of it.
+// kind is a field's type, and notes its remarks.
 func (p *page) kind(f protoreflect.FieldDescriptor) string {
 	kind := f.Kind().String()
 	switch {

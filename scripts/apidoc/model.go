@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// api is what is served, in the order of the files.
+// api is the served API, in the order of the files.
 type api struct {
 	services []service
 }
@@ -41,7 +41,7 @@ type binding struct {
 	fields     []string // those in the path
 }
 
-// files in the order in which their services are told of.
+// files in the order in which their services are listed.
 var files = []string{"stele/v1/config.proto", "stele/v1/ledger.proto", "stele/v1/schemas.proto", "stele/v1/proof.proto", "stele/v1/sinks.proto"}
 
 func load(descriptors, bindings string) (*api, error) {
@@ -123,7 +123,7 @@ func readBindings(path string) (map[string][]binding, error) {
 
 var fieldInPath = regexp.MustCompile(`\{(\w+)(?:=\*\*)?\}`)
 
-// comment is a descriptor's, on one line but for its paragraphs.
+// comment is a descriptor's, on one line except for its paragraphs.
 func comment(d protoreflect.Descriptor) string {
 	text := strings.TrimSpace(d.ParentFile().SourceLocations().ByDescriptor(d).LeadingComments)
 	paragraphs := regexp.MustCompile(`\n\s*\n`).Split(text, -1)

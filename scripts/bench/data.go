@@ -50,7 +50,7 @@ func (d dataset) entry(rng *rand.Rand) peer.Entry {
 
 // set is setSize different keys.
 func (d dataset) set(rng *rand.Rand) []string {
-	// Steps of a large prime come back to no key before the set is full.
+	// Steps of a large prime return to no key before the set is full.
 	const step = 1_000_003
 	keys := make([]string, setSize)
 	at := rng.IntN(len(d.keys))

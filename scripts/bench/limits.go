@@ -31,7 +31,7 @@ type cpuShare struct {
 	Part    float64 `json:"part"`
 }
 
-// The names of what is not a peer's process.
+// The names of other processes than a peer's.
 const (
 	loadProcess  = "load"  // this program
 	otherProcess = "other" // everything else on the machine, with the kernel's own work
@@ -170,7 +170,7 @@ type diskCounters struct {
 }
 
 // diskStat is the file of the counters of the disk that dir is on; empty if the
-// file system has none.
+// file system does not have one.
 func diskStat(dir string) string {
 	var st unix.Stat_t
 	if err := unix.Stat(dir, &st); err != nil {

@@ -100,7 +100,7 @@ func field(path, name string) (string, error) {
 	return "", lines.Err()
 }
 
-// fileSystem is the type of the file system that dir is in: that of the longest
+// fileSystem is the type of the file system that dir is in, found by the longest
 // mount point above it.
 func fileSystem(dir string) (string, error) {
 	dir, err := filepath.EvalSymlinks(dir)

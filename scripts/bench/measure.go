@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// grace is how long an operation may go on after the measurement's end before it
+// grace is how long an operation may continue after the measurement's end before it
 // counts as hanging.
 const grace = 30 * time.Second
 

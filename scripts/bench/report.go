@@ -24,7 +24,7 @@ const (
 	kindLatency  = "latency"  // P50 and P99 in seconds
 	kindDuration = "duration" // Value in seconds
 	kindSize     = "size"     // Value in bytes
-	kindFactor   = "factor"   // P50 and P99 divided by those of another case
+	kindFactor   = "factor"   // P50 and P99 divided by another case's
 )
 
 // result is one cell of a table.
@@ -46,7 +46,7 @@ type result struct {
 // named is a column of the tables: a peer, or what it is compared with.
 type named interface{ Name() string }
 
-// column is one that is no peer.
+// column is a column other than a peer's.
 type column string
 
 func (c column) Name() string { return string(c) }
@@ -61,7 +61,7 @@ type report struct {
 	Details  map[string][]string `json:"details"`
 	sections []section
 	// baselines are the columns, by title of their section, that the others are divided
-	// by; where there is none, Stele is divided by each of the others.
+	// by; without one, Stele is divided by each of the others.
 	baselines map[string]column
 	// tables replace the usual table, by title.
 	tables map[string]func(io.Writer)
@@ -256,7 +256,7 @@ func (t table) writeLimits(w io.Writer) {
 }
 
 // median is the result with the median of each number. Its note and limits are
-// those of the round whose value, or p50 for latencies, is the median.
+// taken from the round whose value, or p50 for latencies, is the median.
 func (c cell) median() result {
 	var all []result
 	for _, res := range c {

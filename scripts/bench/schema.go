@@ -15,7 +15,7 @@ var schemas = row{
 	run:   apart([]int{1}, measureSchemas, justStele),
 }
 
-// valueSchema is what the values of the measurement are held against.
+// valueSchema is the schema of the values in the measurement.
 const valueSchema = `{
 	"type": "object", "required": ["name", "timeout_ms"], "additionalProperties": false,
 	"properties": {
@@ -31,7 +31,7 @@ const valueSchema = `{
 const schemaRounds = 5
 
 // measureSchemas compares commits to a tenant that has a schema for its keys with
-// those to one that has none.
+// commits to one without.
 func measureSchemas(ctx context.Context, s *session) error {
 	sec := section{
 		"Commits with a schema",

@@ -136,7 +136,7 @@ func (b *bench) inTurn(ctx context.Context, peers []peer.Peer, data dataset, mea
 	return measure(ctx, b, sessions)
 }
 
-// tenantsOr are the numbers of tenants that a row measures: those of the flag, unless
+// tenantsOr are the numbers of tenants that a row measures: the flag's, unless
 // the row is about one number only.
 func (b *bench) tenantsOr(usual []int) []int {
 	if b.opts.tenants != nil && len(usual) > 1 {
@@ -273,6 +273,6 @@ func (s *session) rss(when string) error {
 
 // These two gather results of all rows.
 var (
-	memory   = section{"Memory", "Resident memory of the peer's processes. Less is better."}
+	memory   = section{"Memory", "Resident memory of the peer's processes. Lower is better."}
 	failures = section{"Failures", "Rows that ended early with a peer."}
 )

@@ -31,7 +31,7 @@ const (
 
 var watching = section{
 	"Write to watcher",
-	fmt.Sprintf("All watches are of one key, which is written %d times, each after all have seen the one before; from before the write until a watcher has the value. A stream is a gRPC stream, for NATS a consumer. Less is better.", watchWrites),
+	fmt.Sprintf("All watches select one key, which is written %d times, each time after all watches have received the previous value. Measured from before the write until a watcher has the value. A stream is a gRPC stream, for NATS a consumer. Lower is better.", watchWrites),
 }
 
 func measureWatches(ctx context.Context, s *session) error {
@@ -93,7 +93,7 @@ type fanOut struct {
 	tenant, key string
 	base        time.Time
 
-	// stamp is that of the write on its way. Each watcher that sees it takes a place in
+	// stamp is the stamp of the write on its way. Each watcher that sees it takes a place in
 	// arrivals, puts its latency there and counts itself as seen; the last one sends to
 	// all.
 	stamp        atomic.Int64

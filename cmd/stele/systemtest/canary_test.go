@@ -32,7 +32,7 @@ import (
 
 const (
 	canary = "canary-5b1c9e-secret"
-	public = "canary-d07f42-shown" // goes the same ways, and is no secret
+	public = "canary-d07f42-shown" // takes the same paths, and is not secret
 )
 
 const canaryRoutes = `
@@ -47,9 +47,9 @@ routes:
 `
 
 // A secret is in nothing that a ledger writes: not in its files, its log, its answers
-// to whoever does not reveal, its metrics, traces and events, nor in what a process
-// prints that is made to die. What is no secret is found in all of these, or in those
-// that it should be in.
+// without a reveal, its metrics, traces and events, nor in the output of a crashed
+// process. The control value, which is not secret, is found in all of these, or in
+// those that it should be in.
 func TestACanaryIsFoundNowhere(t *testing.T) {
 	amazon, err := fakeaws.Start()
 	if err != nil {
@@ -87,7 +87,7 @@ func TestACanaryIsFoundNowhere(t *testing.T) {
 	g.stop(t)
 	seen.text("output", string(g.printed(t)))
 
-	g = start() // with the secret in its memory, it dies with all that Go tells of its goroutines
+	g = start() // with the secret in its memory, it dies with a dump of all goroutines
 	if _, err := g.config.Get(acting(t, "acme"), &stelev1.GetRequest{Key: "secret/a", Reveal: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,8 @@ func TestACanaryIsFoundNowhere(t *testing.T) {
 	}
 }
 
-// useCanary does with the secret, and with what is none, all that a client can do.
+// useCanary does everything that a client can do, with the secret and with the control
+// value.
 func useCanary(t *testing.T, g *gateway, seen *sightings) {
 	ctx := acting(t, "acme")
 	set := func(kv ...string) *stelev1.CommitRequest {
@@ -248,7 +249,7 @@ func fetch(t *testing.T, g *gateway) string {
 	return string(text)
 }
 
-// sightings counts where the secret was found, and what is none.
+// sightings counts where the secret and the control value were found.
 type sightings struct {
 	t      *testing.T
 	counts map[string][2]int

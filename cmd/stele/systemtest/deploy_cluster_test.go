@@ -27,8 +27,8 @@ type composition struct {
 	}
 }
 
-// openComposition reads the file. Hosts, ports and folders of containers become
-// those of this machine.
+// openComposition reads the file. Hosts, ports and folders of containers are replaced
+// by ones of this machine.
 func openComposition(t *testing.T) *composition {
 	t.Helper()
 	const folder = "../../../scripts/deploy/docker"
@@ -172,7 +172,7 @@ func TestTheComposedLedgerWorks(t *testing.T) {
 		return err == nil && strings.TrimSpace(string(value)) == "1"
 	})
 
-	// Its backup is a ledger on one machine, too.
+	// Its backup is also a ledger on one machine.
 	backup, one := filepath.Join(c.dir, "backup"), filepath.Join(c.dir, "one")
 	for _, args := range [][]string{
 		{"backup", backup, "--nats-url", c.replace.Replace(c.Services["core"].Environment["STELE_NATS_URL"])},

@@ -43,7 +43,7 @@ func words(line string) (words []string) {
 	return words
 }
 
-// What the documents of a move and of operations tell to type is what the program takes.
+// The program accepts the commands in the pages on migration and operations.
 func TestCommandsOfTheDocumentsAreOnes(t *testing.T) {
 	for _, name := range []string{"migrate.md", "operations.md"} {
 		lines := commandsOf(t, name)

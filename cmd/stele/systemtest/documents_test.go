@@ -19,8 +19,7 @@ var updateDocuments = flag.Bool("update-documents", false, "write into the docum
 var documents = []string{"README.md", "docs/tour.md", "docs/schemas.md", "docs/rest.md", "docs/flags.md"}
 
 // TestDocuments types the console examples of the documents, from the first to the
-// last, and compares what they print with what stands there, but for times, ids and
-// such.
+// last, and compares their output with the text, except times, ids and the like.
 func TestDocuments(t *testing.T) {
 	for _, name := range documents {
 		t.Run(name, func(t *testing.T) {
@@ -86,10 +85,10 @@ func (d *document) run(text string) string {
 	return out.String()
 }
 
-// unfinished says whether a command goes on in the next line: a quote is open.
+// unfinished reports whether a command continues in the next line: a quote is open.
 func unfinished(command string) bool { return strings.Count(command, "'")%2 == 1 }
 
-// desk is somebody's terminal, with a ledger that runs beside it.
+// desk is a user's terminal, with a running ledger.
 type desk struct {
 	t   *testing.T
 	dir string
@@ -142,7 +141,7 @@ func (d *desk) try(command string) string {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", strings.ReplaceAll(command, "localhost:7072", d.web))
 	cmd.Dir, cmd.Env = d.dir, d.env
-	out, _ := cmd.CombinedOutput() // what fails says so on the screen, too
+	out, _ := cmd.CombinedOutput() // a failure is also in the output
 	if err := ctx.Err(); err != nil {
 		d.t.Fatalf("%s: %v, having printed %s", command, err, out)
 	}
@@ -162,7 +161,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`\b\d+(\.\d+)?(ms|µs|s)\b`), "WHILE"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "ADDRESS"},
 	{regexp.MustCompile(`[\w.-]+/\d+\b`), "PROCESS"},
-	{regexp.MustCompile(`(signed .* at) \d+ commits?`), "$1 COMMITS"}, // a checkpoint covers what is there when it is due
+	{regexp.MustCompile(`(signed .* at) \d+ commits?`), "$1 COMMITS"}, // a checkpoint covers the commits at its time
 	{regexp.MustCompile(`(extends   the checkpoint at) \d+ commits?`), "$1 COMMITS"},
 	{regexp.MustCompile(`(directory +@\d+ +0 +-) +\d+`), "$1 WRITES"}, // how many depends on how fast the changes came
 	{regexp.MustCompile(`\b\d+/s\b`), "RATE"},

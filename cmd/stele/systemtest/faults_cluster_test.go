@@ -53,9 +53,9 @@ func TestTwoLedgersNeverForkOrLoseACommit(t *testing.T) {
 	}
 }
 
-// disturb kills, by turns, the server that leads the tenant's stream and one of
-// the ledgers, spread over the whole contest, and starts each again once the
-// others have gone on without it. ctx ends when a writer fails.
+// disturb kills, by turns, the server that leads the tenant's stream and one of the
+// ledgers, spread over the whole contest, and starts each again once the others have
+// continued without it. ctx ends when a writer fails.
 func (c *contest) disturb(t *testing.T, ctx context.Context, nodes *cluster, members []*member) (servers, steles int) {
 	const kills = 6
 	total := int64(writers * c.each)

@@ -151,7 +151,7 @@ func conflict(err error) bool {
 	return false
 }
 
-// away says that the outcome is unknown, or that nobody is there.
+// away reports that the outcome is unknown, or that the process is unreachable.
 func away(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.Canceled

@@ -33,8 +33,7 @@ func TestEdgeServesWithoutTheJournal(t *testing.T) {
 		{"it is stopped and started", func() { e.gateway.stop(t); e.gateway.start(t) }},
 		{"it is killed and started", func() { e.gateway.kill(); e.gateway.start(t) }},
 	} {
-		// What a gateway has not written to its file yet, it does not hold after
-		// a kill.
+		// Commits that a gateway has not written to its file yet are lost after a kill.
 		written := changed(filepath.Join(e.gateway.data, "replica.db"))
 		e.write(t, commits)
 		e.current(t)
@@ -132,7 +131,7 @@ func (e *edge) current(t *testing.T) {
 	})
 }
 
-// readWithout reads for some time while the journal is away. Every read must be
+// readWithout reads for some time while the journal is unreachable. Every read must be
 // answered at once, with the newest state and an honest age.
 func (e *edge) readWithout(t *testing.T, away time.Time, lasting time.Duration) (reads int, age time.Duration) {
 	t.Helper()

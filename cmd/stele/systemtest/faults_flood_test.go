@@ -24,8 +24,8 @@ import (
 )
 
 const (
-	flooder   ledger.Tenant = "flooder"
-	neighbour ledger.Tenant = "neighbour"
+	flooder  ledger.Tenant = "flooder"
+	neighbor ledger.Tenant = "neighbor"
 
 	// floodLimits let through a hundredth of what the machine could do.
 	floodLimits = `{"requests_per_second":200,"bytes_per_second":20000000,"change_sets_per_second":20,"watches":500}`
@@ -54,11 +54,11 @@ func TestFloodsLeaveANeighbourAlone(t *testing.T) {
 		return token
 	}
 	write(t, g, ledger.System, fmt.Sprintf("policy/%s/limits", flooder), floodLimits)
-	write(t, g, neighbour, "tenantconfig/checkout/timeout_ms", "3000")
+	write(t, g, neighbor, "tenantconfig/checkout/timeout_ms", "3000")
 	for i := range largeKeys {
 		write(t, g, flooder, largeKey(i), `"`+strings.Repeat("x", largeValue)+`"`)
 	}
-	mine := token(neighbour)
+	mine := token(neighbor)
 	cc, err := conn.Dial(g.address(t), certs.Files{}, func() (string, error) { return mine, nil })
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func TestFloodsLeaveANeighbourAlone(t *testing.T) {
 			ratio = n.under(f, rounds, g, token(flooder))
 		}
 		if ratio > 2 {
-			t.Errorf("%s: a neighbour's p99 is %.2f times what it is alone", f.name, ratio)
+			t.Errorf("%s: a neighbor's p99 is %.2f times what it is alone", f.name, ratio)
 		}
 	}
 	peak := g.status(t, "VmHWM")
@@ -116,7 +116,7 @@ func (g *gateway) address(t *testing.T) string {
 
 type quantiles struct{ p50, p99 time.Duration }
 
-// median is that of each quantile.
+// median is the median of each quantile.
 func median(of []quantiles) quantiles {
 	middle := func(pick func(quantiles) time.Duration) time.Duration {
 		var all []time.Duration
@@ -129,7 +129,7 @@ func median(of []quantiles) quantiles {
 	return quantiles{middle(func(q quantiles) time.Duration { return q.p50 }), middle(func(q quantiles) time.Duration { return q.p99 })}
 }
 
-// caller is the neighbour.
+// caller is the other tenant.
 type caller struct {
 	t      *testing.T
 	config stelev1.ConfigClient
@@ -149,7 +149,7 @@ func (r *caller) under(f flooding, rounds int, g *gateway, token string) float64
 	}
 	before, during := median(alone), median(flooded)
 	ratio := float64(during.p99) / float64(before.p99)
-	fmt.Printf("%-12s p99 of a neighbour's Get %s, alone %s: %.2f times; p50 %s, alone %s; process %d MiB (%s)\n", f.name,
+	fmt.Printf("%-12s p99 of a neighbor's Get %s, alone %s: %.2f times; p50 %s, alone %s; process %d MiB (%s)\n", f.name,
 		during.p99.Round(10*time.Microsecond), before.p99.Round(10*time.Microsecond), ratio,
 		during.p50.Round(10*time.Microsecond), before.p50.Round(10*time.Microsecond), memory, told)
 	return ratio
@@ -172,7 +172,7 @@ func (r *caller) measure(how time.Duration) quantiles {
 				took = append(took, time.Since(begun))
 				mu.Unlock()
 				if err != nil {
-					r.t.Errorf("the neighbour's Get: %v", err)
+					r.t.Errorf("the neighbor's Get: %v", err)
 					return
 				}
 				time.Sleep(2 * time.Millisecond)

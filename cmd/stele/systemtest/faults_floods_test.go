@@ -30,7 +30,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// What the flooder has: together more than the gateway may hold of answers to it.
+// The flooder's values: together more than the gateway may hold of answers to it.
 const (
 	largeKeys  = 40
 	largeValue = 500_000
@@ -71,7 +71,7 @@ func TestFlood(t *testing.T) {
 	if i < 0 {
 		t.Skip("it is run by TestFloodsLeaveANeighbourAlone")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // when nobody ends it
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // if it is not ended before
 	defer cancel()
 	a := &attacker{address: os.Getenv(floodEnv + "_ADDRESS"), token: os.Getenv(floodEnv + "_TOKEN")}
 	go floods[i].run(a, ctx)
@@ -94,7 +94,7 @@ func each(ctx context.Context, n int, run func(i int)) {
 	all.Wait()
 }
 
-// rawConn is a connection that says whatever it is told to.
+// rawConn is a connection that sends arbitrary bytes.
 type rawConn struct {
 	net.Conn
 	*http2.Framer
@@ -103,10 +103,10 @@ type rawConn struct {
 	stream  uint32 // the last that was begun
 }
 
-// dial makes a connection that ends with ctx. What comes in on it is thrown away, if
-// it is read at all.
+// dial makes a connection that ends with ctx. Its input is discarded, if it is read at
+// all.
 func (a *attacker) dial(ctx context.Context, read bool) (*rawConn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the neighbour's
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}} // not the other tenant's
 	c, err := d.DialContext(ctx, "tcp", a.address)
 	if err != nil {
 		return nil, err

@@ -98,8 +98,8 @@ func generate(t *testing.T, random *rand.Rand, lines int) string {
 	return path
 }
 
-// importer sends a history and remembers what was acknowledged. What was not is
-// sent again to the next process, under the same request id.
+// importer sends a history and remembers acknowledged lines. Other lines are sent again
+// to the next process, under the same request id.
 type importer struct {
 	history history
 	// pace is what it waits before each line.

@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// disk is an ext4 file system in an image file. What a process has written and
-// not synced is in the kernel's memory; the image has what was synced.
+// disk is an ext4 file system in an image file. Data that a process has written and not
+// synced is in the kernel's memory; the image has the synced data.
 type disk struct {
 	image, dir string
 }
@@ -48,8 +48,8 @@ func newDisk(t *testing.T) *disk {
 	return d
 }
 
-// mount makes the kernel write nothing that nobody syncs for an hour; what it
-// does by itself after 30 seconds comes later than any cut here.
+// mount makes the kernel write only synced data for an hour; its own writes after 30
+// seconds come later than any cut here.
 func (d *disk) mount() error {
 	if out, err := exec.Command("mount", "-o", "loop,commit=3600", d.image, d.dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("mount: %w: %s", err, out)
@@ -64,12 +64,12 @@ func (d *disk) unmount() error {
 	return nil
 }
 
-// cut takes the power away from the process and its disk: the disk goes on as a
-// copy of what the image holds at that moment.
+// cut takes the power away from the process and its disk: the disk continues as a copy
+// of the image at that moment.
 func (d *disk) cut(t *testing.T, p *process) {
 	t.Helper()
 	freeze(t, p)
-	// What nobody synced must be gone, or this is no power cut.
+	// Data that was not synced must be gone, or this is not a power cut.
 	unsynced := filepath.Join(d.dir, "unsynced")
 	if err := os.WriteFile(unsynced, []byte("never synced"), 0o600); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,7 @@ import (
 // checkpoint.
 type distruster struct {
 	public string // file of the key
-	key    proof.Verifier
+	key    *proof.Verifier
 	seen   proof.Checkpoint // of size 0 before the first
 	// extended counts the checkpoints that extend one from before a crash.
 	extended int
@@ -32,7 +32,7 @@ func (a *distruster) visit(t *testing.T, g *gateway, tenant ledger.Tenant, head 
 	a.trust(t)
 	client, ctx := stelev1.NewProofClient(g.conn), acting(t, tenant)
 	signed := patient(t, ctx, client.GetCheckpoint, &stelev1.GetCheckpointRequest{CoversRevision: head})
-	c, err := proof.Open(signed.Checkpoint, a.key)
+	c, err := proof.Open(signed.Checkpoint, *a.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,9 +60,11 @@ func (a *distruster) trust(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a.key, err = proof.ParseVerifier(strings.TrimSpace(string(public))); err != nil {
+	key, err := proof.ParseVerifier(strings.TrimSpace(string(public)))
+	if err != nil {
 		t.Fatal(err)
 	}
+	a.key = &key
 }
 
 // readAll reads every checkpoint of a ledger with one tenant and compares it with
@@ -91,7 +93,7 @@ func (a *distruster) readAll(t *testing.T, nodes *cluster, tenant ledger.Tenant,
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, err := proof.Open(string(m.Data), a.key)
+		c, err := proof.Open(string(m.Data), *a.key)
 		if err != nil {
 			t.Fatal(err)
 		}

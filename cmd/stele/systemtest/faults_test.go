@@ -97,7 +97,7 @@ func (tr *trial) run(t *testing.T) (v verdict) {
 		target := int((float64(n) + tr.random.Float64()) / float64(tr.crashes+1) * float64(total))
 		await(t, "progress of the import", func() bool { return im.done() >= target || im.failed() != nil })
 		if n%rare == rare-1 {
-			// Go on slowly until the replica moves what it holds into its file.
+			// Continue slowly until the replica moves its commits into its file.
 			im.pace.Store(int64(20 * time.Millisecond))
 			written := changed(filepath.Join(tr.data, "replica.db"))
 			// An import that has ended before it was slowed down leaves nothing to write.

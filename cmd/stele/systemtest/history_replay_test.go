@@ -108,9 +108,9 @@ func same(t *testing.T, a, b json.RawMessage) bool {
 	return reflect.DeepEqual(exact(value(t, a)), exact(value(t, b)))
 }
 
-// roll appends the commit that makes the keys under the prefix what they were, its
-// time still unknown, and returns how many it sets and deletes; none is appended
-// where there are none.
+// roll appends the commit that makes the keys under the prefix equal to an earlier
+// revision, its time still unknown, and returns how many it sets and deletes; it
+// appends nothing if there are none.
 func (r *replay) roll(t *testing.T, to int, prefix string) (sets, deletes int) {
 	t.Helper()
 	now, then := r.state(r.head(), prefix), r.state(to, prefix)

@@ -22,8 +22,7 @@ func typed(t *testing.T, config string, more []string, args ...string) (out stri
 	return string(text), err == nil
 }
 
-// An etcd that goes on being written to, and is compacted, is followed import by
-// import.
+// An etcd that is still written to, and is compacted, is followed import by import.
 func TestEtcdIsFollowedUntilTheDayOfTheMove(t *testing.T) {
 	endpoint, client := etcdtest.Start(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
@@ -68,8 +67,8 @@ func TestEtcdIsFollowedUntilTheDayOfTheMove(t *testing.T) {
 	if got := imported(); got != "acme@3 initech@1" {
 		t.Errorf("the third wrote %q", got)
 	}
-	// What is compacted before it was imported is not lost, but one commit, and what was
-	// deleted meanwhile goes with --prune only.
+	// Changes that are compacted before their import become one commit, and keys that
+	// were deleted meanwhile are removed only by --prune.
 	write("/config/acme/c", "1")
 	write("/config/acme/d", "1", "/config/acme/a", "")
 	now, err := client.Get(t.Context(), "x")

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// liar is a gateway whose answers somebody edits.
+// liar is a gateway with edited answers.
 type liar struct {
 	stelev1.ProofClient
 	stelev1.ConfigClient
@@ -132,7 +132,7 @@ func TestAGatewayThatLiesIsFound(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	// What was seen before holds an honest gateway to it, too.
+	// An earlier checkpoint also binds an honest gateway.
 	rewritten := old.Checkpoint
 	rewritten.Root[0] ^= 1
 	longer := old.Checkpoint

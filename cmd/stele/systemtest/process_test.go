@@ -22,8 +22,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// soon bounds what must happen without anybody's help: a start, a catch-up, an
-// election.
+// soon bounds events without intervention: a start, a catch-up, an election.
 const soon = time.Minute
 
 // process is a program that runs.
@@ -103,7 +102,7 @@ func await(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// environment is that of a stele that ada runs, whose settings are all in its
+// environment is the environment of a stele that ada runs, with all settings in its
 // arguments and in the configuration file.
 func environment(config string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "STELE_") })

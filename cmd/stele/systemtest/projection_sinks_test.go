@@ -46,7 +46,7 @@ type sinks struct {
 	once    map[ledger.Tenant]held
 }
 
-// Keys of tenantconfig are repaired when they drift, those of paramconfig adopted,
+// Keys of tenantconfig are repaired when they drift, keys of paramconfig adopted,
 // however many they are.
 const sinkSettings = `sinks:
   dynamodb: {endpoint: %q, create: true}
@@ -133,7 +133,7 @@ func record(t *testing.T, endpoint string) *recorder {
 		if err != nil {
 			return // its caller was killed on the way
 		}
-		// What has come is done, whether or not its caller lives to see it.
+		// A received request is completed, even if its caller dies.
 		ctx := context.WithoutCancel(req.Context())
 		var p put
 		if strings.HasSuffix(req.Header.Get("X-Amz-Target"), ".UpdateItem") && json.Unmarshal(body, &p) == nil {
@@ -265,8 +265,8 @@ func compare(t *testing.T, sink string, tenant ledger.Tenant, got, want held) st
 	return ""
 }
 
-// meansTheSame compares an item with JSON text. Where that is a string, the item may
-// be what it says.
+// meansTheSame compares an item with JSON text. If that is a string, the item may be
+// its content.
 func meansTheSame(t *testing.T, item, text string) bool {
 	t.Helper()
 	var plain string

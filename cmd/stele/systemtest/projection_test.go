@@ -238,8 +238,8 @@ func checkSinks(t *testing.T, s *source, to *sinks, m *member) {
 	}
 }
 
-// compareSinks holds the stores against what is set, but for what is parked: of that a
-// store may hold what it could take before.
+// compareSinks compares the stores with the set keys, except parked ones: for those a
+// store may hold an earlier value.
 func compareSinks(t *testing.T, to *sinks, m *member, tenant ledger.Tenant, all held) {
 	t.Helper()
 	for _, c := range []struct {

@@ -110,7 +110,7 @@ func boltTampers() []tamper {
 		}
 		out = append(out,
 			entry("flip a bit", func(t *testing.T, name string, e boltEntry, _ []boltEntry, rng *rand.Rand) {
-				was := slices.Concat(e.key, e.value) // as it is in a page; old pages may hold it, too
+				was := slices.Concat(e.key, e.value) // as it is in a page; old pages may also contain it
 				is := bytes.Clone(was)
 				flipBit(is, rng)
 				writeFile(t, name, bytes.ReplaceAll(readFile(t, name), was, is))

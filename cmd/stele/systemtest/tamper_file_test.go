@@ -182,8 +182,8 @@ func fileTampers() []tamper {
 			return name[len(e.data):]
 		}}
 	}
-	// What is recorded about sinks proves nothing, and is not verified. Recorded reads are
-	// not signed: a damaged end of their stream looks like one that was never written.
+	// Records about sinks prove nothing, and are not verified. Recorded reads are not
+	// signed: a damaged end of their stream looks like one that was never written.
 	const streams = "journal/jetstream/*/streams/"
 	each := func(below string) string {
 		return streams + "STELE" + below + " " + streams + "STELE-CHECKPOINTS" + below

@@ -22,8 +22,8 @@ type letter struct {
 	body    []byte
 }
 
-// streamTampers make streams anew, through a server, as somebody does who owns the
-// machine and knows the format.
+// streamTampers replace streams, through a server, as an attacker who owns the machine
+// and knows the format could.
 func streamTampers() []tamper {
 	commits := func(kind string, edit func(l []letter, rng *rand.Rand) []letter) tamper {
 		return tamper{"journal, remade", kind, func(t *testing.T, e *evidence, rng *rand.Rand) string {

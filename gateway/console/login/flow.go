@@ -13,12 +13,11 @@ import (
 // flowTimeout is how long a login at the provider may take.
 const flowTimeout = 10 * time.Minute
 
-// flow is a login that was begun: what the visitor's browser keeps of it, and nobody
-// else.
+// flow is a login in progress, kept in the user's browser only.
 type flow struct {
-	state    string // comes back with the visitor
-	nonce    string // comes back in the ID token
-	verifier string // PKCE's: who has it, is whoever began
+	state    string // returned by the provider
+	nonce    string // returned in the ID token
+	verifier string // PKCE's: only the browser that began has it
 	to       string // where the visitor goes after that
 	until    time.Time
 }
@@ -33,7 +32,7 @@ func (f flow) String() string {
 	}.Encode()
 }
 
-// parseFlow reads what a browser has kept, or what somebody has put there.
+// parseFlow reads the cookie of a flow, which may be forged.
 func parseFlow(s string) (flow, bool) {
 	v, err := url.ParseQuery(s)
 	until, errUntil := strconv.ParseInt(v.Get("until"), 10, 64)
@@ -43,7 +42,7 @@ func parseFlow(s string) (flow, bool) {
 	return flow{v.Get("s"), v.Get("n"), v.Get("v"), LocalPath(v.Get("to")), time.Unix(until, 0)}, true
 }
 
-// begun says whether a visitor with this state comes back from this login, in time.
+// begun reports whether a callback with this state belongs to this login, in time.
 func (f flow) begun(state string) bool {
 	return subtle.ConstantTimeCompare([]byte(state), []byte(f.state)) == 1 && time.Now().Before(f.until)
 }

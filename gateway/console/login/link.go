@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Link is a login that works once, for whoever has seen the code.
+// Link is a login that works once, for the first user with the code.
 type Link struct {
 	code string
 	mu   sync.Mutex             // guards mint
@@ -17,7 +17,7 @@ type Link struct {
 // a session is not longer than it must be.
 func NewLink(mint func() (string, error)) *Link { return &Link{code: rand.Text(), mint: mint} }
 
-// Code is what the link has in it.
+// Code is the code in the link.
 func (l *Link) Code() string { return l.code }
 
 // Use returns a token for the code, the first time; empty for any other code, and

@@ -1,10 +1,10 @@
-// Package login is how the web console knows its visitors: by a token of theirs,
-// which the browser keeps and the gateway checks with every call.
+// Package login authenticates the users of the web console: by a token of theirs, which
+// the browser keeps and the gateway checks with every call.
 //
-// The console keeps nothing of anybody, so that any gateway behind a balancer knows
-// a visitor of another one, and a session ends when its token does. A token comes
-// from the visitor, who pastes it, from a login at the identity provider, or, on the
-// machine of "stele up", from a link that works once.
+// The console is stateless, so that any gateway behind a load balancer accepts a user
+// of another one, and a session ends when its token does. A user pastes a token, gets
+// one by a login at the identity provider, or, on the machine of "stele up", by a link
+// that works once.
 package login
 
 import (
@@ -23,8 +23,8 @@ const chunk = 3500
 // maxChunks hold the longest token that a gateway looks at.
 const maxChunks = (identity.MaxToken + chunk - 1) / chunk
 
-// Cookies are where browsers keep what the console knows them by. No script sees
-// them, and no other site makes a browser send them.
+// Cookies are the console's cookies. No script can read them, and no other site makes a
+// browser send them.
 type Cookies struct {
 	// Secure: visitors come by TLS. Their cookies then go back by TLS only, and to
 	// the very host that has set them.
@@ -69,9 +69,9 @@ func (c Cookies) part(r *http.Request, i int) string {
 	return c.name(r, "session"+strconv.Itoa(i))
 }
 
-// name makes cookies' names. With TLS, browsers see to it that they are this host's
-// own. Without, there may be more than one console on this machine, and browsers tell
-// hosts apart, but no ports.
+// name makes cookies' names. With TLS, browsers ensure that they belong to this host.
+// Without, there may be more than one console on this machine, and browsers distinguish
+// hosts, but not ports.
 func (c Cookies) name(r *http.Request, what string) string {
 	if c.Secure {
 		return "__Host-stele-" + what
@@ -92,8 +92,8 @@ func (c Cookies) set(w http.ResponseWriter, name, value string, seconds int, sam
 	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: seconds, HttpOnly: true, Secure: c.Secure, SameSite: same})
 }
 
-// LocalPath is a path of the console that somebody may be led to after a login: what
-// a link brought, or the first page where that could lead to somewhere else.
+// LocalPath is a path of the console to redirect to after a login: the one in the link,
+// or the first page if that could lead to another site.
 func LocalPath(to string) string {
 	if len(to) > 2048 || !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") {
 		return "/"

@@ -10,7 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// browser keeps cookies as a browser does, but for what only a real one can test.
+// browser keeps cookies as a browser does, except for behavior that only a real one can
+// test.
 func browser(req *http.Request, answers ...*httptest.ResponseRecorder) *http.Request {
 	jar := map[string]*http.Cookie{}
 	for _, a := range answers {

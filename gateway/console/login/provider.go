@@ -21,8 +21,8 @@ import (
 // Callback is the path that the identity provider sends visitors back to.
 const Callback = "/login/callback"
 
-// answerTimeout bounds one conversation with the provider, and maxAnswer what it says,
-// in bytes.
+// answerTimeout bounds one exchange with the provider, and maxAnswer its response, in
+// bytes.
 const (
 	answerTimeout = 10 * time.Second
 	maxAnswer     = 1 << 20
@@ -37,7 +37,7 @@ type ProviderConfig struct {
 	// ClientID and ClientSecret are the console's at the provider; a public client
 	// has no secret.
 	ClientID, ClientSecret string
-	// Scopes are asked for beside openid.
+	// Scopes are requested in addition to openid.
 	Scopes []string
 	// IDToken: the ID token is the one that the gateway takes, not the access token.
 	IDToken bool
@@ -56,7 +56,7 @@ type Provider struct {
 	discovered *discovered
 }
 
-// discovered is what the provider says about itself.
+// discovered is the provider's discovery document.
 type discovered struct {
 	oauth    oauth2.Config
 	verifier *oidc.IDTokenVerifier
@@ -76,7 +76,7 @@ func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	return &Provider{cfg: cfg, client: &client}, nil
 }
 
-// Host names the provider to people.
+// Host is the provider's name for users.
 func (p *Provider) Host() string {
 	if u, err := url.Parse(p.cfg.Issuer); err == nil {
 		return u.Host
@@ -112,8 +112,8 @@ func (p *Provider) discover(ctx context.Context) (*discovered, error) {
 	return p.discovered, nil
 }
 
-// private says whether what is sent to an address is for its own eyes only: it goes
-// by TLS, or does not leave this machine.
+// private reports whether a connection to an address is confidential: it uses TLS, or
+// does not leave this machine.
 func private(address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -123,15 +123,15 @@ func private(address string) bool {
 }
 
 var (
-	// ErrNotBegun: a visitor comes back from the provider who has not been sent there
-	// from this browser, or too long ago.
+	// ErrNotBegun: a callback from the provider for a login that did not begin in this
+	// browser, or too long ago.
 	ErrNotBegun = errors.New("this login was not begun here, or more than ten minutes ago, or in another tab after that")
 	// ErrRefused: the provider has not logged the visitor in.
 	ErrRefused = errors.New("the identity provider has not logged you in")
 )
 
-// Begin returns where the visitor logs in. The browser keeps what the way back is
-// checked with.
+// Begin returns where the user logs in. The browser keeps the data to check the
+// callback.
 func (p *Provider) Begin(c Cookies, w http.ResponseWriter, r *http.Request, to string) (string, error) {
 	at, err := p.discover(oidc.ClientContext(r.Context(), p.client))
 	if err != nil {
@@ -142,10 +142,10 @@ func (p *Provider) Begin(c Cookies, w http.ResponseWriter, r *http.Request, to s
 	return at.oauth.AuthCodeURL(f.state, oidc.Nonce(f.nonce), oauth2.S256ChallengeOption(f.verifier)), nil
 }
 
-// End returns the token of a visitor who comes back from the provider, and where they
-// wanted to go. A login is ended once.
+// End returns the token of a user who returns from the provider, and the page to
+// redirect to. A login is ended once.
 //
-// Errors: ErrNotBegun, ErrRefused, and what may go wrong with the provider.
+// Errors: ErrNotBegun, ErrRefused, and errors of the provider.
 func (p *Provider) End(c Cookies, w http.ResponseWriter, r *http.Request) (token, to string, err error) {
 	kept, err := r.Cookie(c.name(r, "login"))
 	if err != nil {
@@ -182,7 +182,7 @@ func (p *Provider) End(c Cookies, w http.ResponseWriter, r *http.Request) (token
 	return answer.AccessToken, f.to, nil
 }
 
-// bounded ends answers that go on and on.
+// bounded limits the size of a response.
 type bounded struct{ http.RoundTripper }
 
 func (b *bounded) RoundTrip(r *http.Request) (*http.Response, error) {

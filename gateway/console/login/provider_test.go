@@ -67,7 +67,7 @@ func consent(t *testing.T, at, answer string) string {
 	return ""
 }
 
-// end comes back from the provider.
+// end is the callback from the provider.
 func end(provider *login.Provider, back string, cookie *http.Cookie) (token, to string, err error) {
 	r := httptest.NewRequest(http.MethodGet, back, nil)
 	if cookie != nil {

@@ -26,7 +26,7 @@ type Tries struct {
 	swept     time.Time
 }
 
-// Allow says whether the request may try to log somebody in now.
+// Allow reports whether the request may try to log in now.
 func (t *Tries) Allow(r *http.Request) bool {
 	from := network(r.RemoteAddr)
 	now := time.Now()
@@ -53,7 +53,7 @@ func (t *Tries) Allow(r *http.Request) bool {
 	return l.AllowN(now, 1)
 }
 
-// network is whom an address belongs to: of IPv6, everybody has 2^64.
+// network is the unit of the rate limit: for IPv6, a customer has 2^64 addresses.
 func network(address string) netip.Prefix {
 	host, _, _ := net.SplitHostPort(address)
 	ip, err := netip.ParseAddr(host)

@@ -1,8 +1,8 @@
-// Package boltfile is what bbolt files that the journal can rebuild have in
-// common, the replica's and the tree's. Such a file is disposable, but it must
-// not lie: bbolt trusts its pages, so these are checked, entries carry checksums,
-// and a panic or a fault that a damaged page leads to is caught. A file that is not
-// what was written to it is set aside. What was seen, the journal is held to.
+// Package boltfile has the common parts of bbolt files that the journal can rebuild:
+// the replica's and the tree's. Such a file is disposable, but it must not return wrong
+// data. bbolt trusts its pages, so this package checks them, entries carry checksums,
+// and a panic or a fault that a damaged page causes is caught. A damaged file is set
+// aside. The journal must contain everything that the file has seen.
 package boltfile
 
 import (
@@ -17,8 +17,8 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// ErrDamaged is in the chain of every error that means that a file does not hold
-// what was written to it.
+// ErrDamaged is in the chain of every error that means that a file differs from what
+// was written to it.
 var ErrDamaged = errors.New("file is damaged")
 
 // Kind is what all files of one kind share.
@@ -32,13 +32,13 @@ type Kind struct {
 	Buckets [][]byte
 }
 
-// Damaged is an ErrDamaged that says what was found.
+// Damaged is an ErrDamaged with a description of the damage.
 func (k *Kind) Damaged(what string, args ...any) error {
 	return fmt.Errorf("%s %w: %s", k.Name, ErrDamaged, fmt.Sprintf(what, args...))
 }
 
 // Catch turns a panic inside of bbolt, which trusts its pages, and a fault in the
-// memory map into ErrDamaged, from now until what it returns is called:
+// memory map into ErrDamaged, from now until the returned function is called:
 //
 //	defer kind.Catch(&err)()
 func (k *Kind) Catch(err *error) (end func()) {
@@ -67,7 +67,7 @@ func (k *Kind) Open(path string, initialMap int) (db *bolt.DB, err error) {
 	return db, nil
 }
 
-// OpenReadOnly opens a file that nobody writes to, and that is there.
+// OpenReadOnly opens an existing file that no process writes to.
 func (k *Kind) OpenReadOnly(path string) (db *bolt.DB, err error) {
 	defer k.Catch(&err)()
 	if _, err := os.Stat(path); err != nil {
@@ -83,8 +83,8 @@ func (k *Kind) OpenReadOnly(path string) (db *bolt.DB, err error) {
 	return db, nil
 }
 
-// CheckCounts holds the number of entries in each bucket against what it must be,
-// which by says in words: "the journal makes".
+// CheckCounts compares the number of entries in each bucket with the expected number;
+// by names the source of the expectation, for example "the journal makes".
 func (k *Kind) CheckCounts(tx *bolt.Tx, by string, want map[string]int) error {
 	for _, name := range k.Buckets {
 		count := 0
@@ -102,7 +102,7 @@ func (k *Kind) CheckCounts(tx *bolt.Tx, by string, want map[string]int) error {
 	return nil
 }
 
-// SetAside moves the file away: whoever wants to know what happened to it can.
+// SetAside renames the file, so that an operator can examine it.
 func (k *Kind) SetAside(path string, log *slog.Logger, why error) error {
 	aside := fmt.Sprintf("%s.damaged-%s", path, time.Now().UTC().Format("20060102T150405.000000000"))
 	log.Error(k.Name+" file set aside; it will be rebuilt from the journal", "file", path, "aside", aside, "reason", why)

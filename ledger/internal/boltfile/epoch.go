@@ -7,7 +7,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Meta is the bucket that says what the file is. Its entries format and epoch are the
+// Meta is the bucket that identifies the file. Its entries format and epoch are the
 // same in every kind.
 var Meta = []byte("meta")
 

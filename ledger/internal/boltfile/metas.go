@@ -14,9 +14,9 @@ const (
 	metaSum   = 56 // where the checksum of what is before it stands
 )
 
-// checkMetas checks both meta pages of a file that nobody writes to. bbolt needs
-// only one of them: it falls back to the one before when the newest is damaged,
-// and so to an older state.
+// checkMetas checks both meta pages of a file that no process writes to. bbolt needs
+// only one of them: if the newest is damaged, it uses the other one, and so an older
+// state.
 func checkMetas(path string) error {
 	file, err := os.Open(path)
 	if err != nil {

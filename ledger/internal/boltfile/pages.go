@@ -10,7 +10,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// errPage is in the chain of every error that means that a page is not what was
+// errPage is in the chain of every error that means that a page differs from what was
 // written.
 var errPage = errors.New("damaged page")
 
@@ -18,15 +18,14 @@ func damaged(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errPage, fmt.Sprintf(format, args...))
 }
 
-// CheckPages walks the trees of the file. bbolt trusts them: a flipped bit in a
-// branch page hides entries that are there or leads in a circle, and one in a
-// page's length or in the free list makes the next write overwrite others. After
-// this walk a write takes only pages that nothing else uses, and, when leaves are
-// read too, every entry is found by its key. What the entries hold is not looked
-// at; they have checksums.
+// CheckPages walks the trees of the file. bbolt trusts them: a flipped bit in a branch
+// page hides entries or leads in a circle, and one in a page's length or in the free
+// list makes the next write overwrite others. After this walk a write uses only free
+// pages, and, if leaves are read as well, every entry is found by its key. The walk
+// does not read the content of entries; they have checksums.
 //
-// Without the leaves it reads a hundredth of the file, so it is done before the
-// file is used; the leaves are read beside that, by the scrub.
+// Without the leaves it reads a hundredth of the file, so it is done before the file is
+// used; the scrub reads the leaves while the file is in use.
 func (k *Kind) CheckPages(tx *bolt.Tx, leaves bool) error {
 	file, err := os.Open(tx.DB().Path())
 	if err != nil {
@@ -121,9 +120,9 @@ func (w *pageWalk) take(id uint64) (kind, pages int, err error) {
 	return kind, pages, nil
 }
 
-// head reads what kind of page it is, and how many pages it takes. Through
-// bbolt that costs no system call; but beside writers bbolt tells of pages that
-// they have freed, and which the walk's own transaction still uses.
+// head reads the kind of a page, and how many pages it spans. bbolt can do this without
+// a system call; but with concurrent writers bbolt reports pages as freed that the
+// walk's own transaction still uses.
 func (w *pageWalk) head(id uint64) (kind, pages int, err error) {
 	if w.leaves {
 		b := make([]byte, pageHead)
@@ -235,8 +234,8 @@ func inOrder(least, key, limit []byte, first bool) bool {
 	return bytes.Compare(least, key) < 0 && (limit == nil || bytes.Compare(key, limit) < 0)
 }
 
-// rest checks that the pages that no tree uses are the free ones and the list of
-// them. It holds only while nobody writes.
+// rest checks that the pages that no tree uses are exactly the free ones and the list
+// of them. This is true only without concurrent writers.
 func (w *pageWalk) rest() error {
 	for id := 0; id < len(w.used); id++ {
 		info, err := w.tx.Page(id)

@@ -1,7 +1,7 @@
-// Package follower keeps a file equal to the journal: that of a replica, or that of
-// the tree. It checks that the journal still holds what the file has seen, delivers
-// what comes after that, has a damaged file rebuilt, and stops at a journal that
-// contradicts what was seen.
+// Package follower keeps the file of a replica or of a tree equal to the journal. It
+// checks that the journal still contains everything that the file has seen, delivers
+// later messages, has a damaged file rebuilt, and stops at a journal that contradicts
+// what was seen.
 package follower
 
 import (
@@ -17,10 +17,10 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// ErrContradiction is a journal that does not hold what was seen of it.
+// ErrContradiction is a journal that no longer contains what was seen of it.
 var ErrContradiction = errors.New("the journal contradicts what was seen")
 
-// Journal is what a follower needs of the journal.
+// Journal is the part of the journal that a follower uses.
 type Journal interface {
 	Epoch() ledger.Epoch
 	// Last is the last sequence, as the stream's leader reports it.
@@ -31,8 +31,8 @@ type Journal interface {
 	Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error
 }
 
-// File is what a journal is replayed into. An error of its methods ends following: one
-// with boltfile.ErrDamaged in its chain has the file rebuilt, and one of a
+// File is the file that a journal is replayed into. An error of its methods ends
+// following: one with boltfile.ErrDamaged in its chain has the file rebuilt, and a
 // contradiction (ErrContradiction, *ledger.ChainError, *journal.GapError) stops it.
 type File interface {
 	// Position is the last message that the file has.
@@ -43,20 +43,20 @@ type File interface {
 	Handle(ctx context.Context, m journal.Message) error
 	// Ended reports where the journal ended when it was asked, at or after the position.
 	Ended(last ledger.Sequence, asked time.Time)
-	// Run does whatever else the file needs, until ctx ends or it fails.
+	// Run does the file's background work, until ctx ends or it fails.
 	Run(ctx context.Context) error
 	// Recheck looks for damage in the file before it counts as evidence against the
 	// journal.
 	Recheck(ctx context.Context) error
 }
 
-// Follower says what follows which journal.
+// Follower names the file and the journal that it follows.
 type Follower struct {
 	// Name of the file's kind, for messages.
 	Name    string
 	Journal Journal
 	Log     *slog.Logger
-	// File is the one that is there now.
+	// File is the current file.
 	File func() File
 	// Rebuild sets the file aside and starts an empty one.
 	Rebuild func(why error) error
@@ -66,8 +66,9 @@ type Follower struct {
 	// Interval is the time between two looks at where the journal ends, and between
 	// two tries.
 	Interval time.Duration
-	// Patience is how long a journal must go on ending before what was seen until that
-	// is believed: a newly elected leader may not have applied yet what it holds.
+	// Patience is how long a journal must report an end before the last seen message
+	// until the follower believes it: a newly elected leader may not have applied all
+	// its messages yet.
 	Patience time.Duration
 }
 
@@ -123,7 +124,7 @@ func (f *Follower) follow(ctx context.Context, file File) error {
 	return group.Wait()
 }
 
-// checkPosition compares the journal with what was seen of it last time.
+// checkPosition compares the journal with the position that was seen last.
 func (f *Follower) checkPosition(ctx context.Context, file File) (ledger.Sequence, error) {
 	position, err := file.Position()
 	if position == 0 || err != nil {
@@ -142,7 +143,7 @@ func (f *Follower) checkPosition(ctx context.Context, file File) (ledger.Sequenc
 	return position, file.Same(m)
 }
 
-// reaches makes sure that the journal does not end before what was seen.
+// reaches makes sure that the journal does not end before the last seen message.
 func (f *Follower) reaches(ctx context.Context, seen ledger.Sequence) error {
 	last, err := f.end(ctx, seen)
 	if err == nil && last < seen {
@@ -151,9 +152,9 @@ func (f *Follower) reaches(ctx context.Context, seen ledger.Sequence) error {
 	return err
 }
 
-// end asks where the journal ends, until that is at least what was seen. An end before
-// that is returned if the journal has reported it for as long as Patience. The error is
-// that of ctx.
+// end asks for the journal's last sequence until it is at least the last seen one. A
+// smaller one is returned if the journal has reported it for as long as Patience. The
+// error is that of ctx.
 func (f *Follower) end(ctx context.Context, seen ledger.Sequence) (ledger.Sequence, error) {
 	var short time.Time // since when the journal has been reporting an end before it
 	for {
@@ -161,7 +162,7 @@ func (f *Follower) end(ctx context.Context, seen ledger.Sequence) (ledger.Sequen
 		switch {
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
-		case err != nil: // no answer is no contradiction
+		case err != nil: // a missing answer is not a contradiction
 			short = time.Time{}
 		case last >= seen:
 			return last, nil

@@ -10,16 +10,16 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
-// nobody are errors of credentials that count for nothing, whatever the request.
+// unidentified are errors of invalid credentials, whatever the request.
 // https://docs.aws.amazon.com/systems-manager/latest/APIReference/CommonErrors.html
-var nobody = []string{
+var unidentified = []string{
 	"UnrecognizedClientException", "InvalidClientTokenId", "ExpiredTokenException", "InvalidSignatureException",
 	"IncompleteSignature", "IncompleteSignatureException", "MissingAuthenticationToken", "MissingAuthenticationTokenException", "RequestExpired",
 }
 
-// NoAnswer says whether an error is that of the service or of the way to it, and not
-// of what was asked for: it wants less, fails, cannot be reached, or does not know
-// the caller. That the caller may not do one thing is no such error.
+// NoAnswer reports whether an error concerns the service or the connection, and not the
+// request: the service throttles, fails, is unreachable, or does not know the caller.
+// Missing permission for one operation is not such an error.
 func NoAnswer(err error) bool {
 	if retry.IsErrorThrottles(retry.DefaultThrottles).IsErrorThrottle(err) == aws.TrueTernary {
 		return true
@@ -28,7 +28,7 @@ func NoAnswer(err error) bool {
 		return true
 	}
 	api, answered := errors.AsType[smithy.APIError](err)
-	return !answered || slices.Contains(nobody, api.ErrorCode())
+	return !answered || slices.Contains(unidentified, api.ErrorCode())
 }
 
 // denials are the codes of errors that say that the caller may not do something.

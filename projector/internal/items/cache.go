@@ -7,8 +7,8 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// maxBytes is how many bytes of names and values a Cache holds at most. What has no
-// room is read in every sweep.
+// maxBytes is how many bytes of names and values a Cache holds at most. Items without
+// room are read in every sweep.
 const maxBytes = 64 << 20
 
 // Cache holds items as they were last read, each with a stamp that a listing shows, and

@@ -33,7 +33,7 @@ func (m Mark) Format() string {
 	return fmt.Sprintf("stele %s/%d %s", m.Epoch, m.Revision, kind)
 }
 
-// Parse reads exactly what Format writes; any other text was written by somebody else.
+// Parse reads exactly what Format writes; any other text was written by another program.
 func Parse(text string) (m Mark, ok bool) {
 	var epoch, kind string
 	if _, err := fmt.Sscanf(text, "stele %16s/%d %6s", &epoch, &m.Revision, &kind); err != nil {
@@ -64,7 +64,7 @@ func Text(v ledger.Value) (text string, isString bool, err error) {
 }
 
 // Value returns the value of a text. It is a string if the mark says so; therefore a
-// text that is typed in place of a string is a string, too. Otherwise it is the JSON
+// text that is typed in place of a string is also a string. Otherwise it is the JSON
 // that the text is, and a string if the text is not JSON.
 func Value(text string, isString bool) ledger.Value {
 	if !isString {

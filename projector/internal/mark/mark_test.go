@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// What is written is read back as the same value.
+// A written value is read back as the same value.
 func TestValues(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		raw := rapid.OneOf(
@@ -58,8 +58,7 @@ func TestValues(t *testing.T) {
 	})
 }
 
-// What somebody writes by hand is a string in the place of a string; elsewhere it is
-// JSON where it can be.
+// A manual edit of a string is a string; elsewhere it is JSON if it is valid JSON.
 func TestValuesByHand(t *testing.T) {
 	for _, c := range []struct {
 		text     string

@@ -109,10 +109,10 @@ func (*At_Revision) isAt_Point() {}
 
 func (*At_Time) isAt_Point() {}
 
-// Snapshot says what an answer was read from. An answer of Get or BatchGet may be
-// a sink's, where the gateway does not hold the tenant: then only stale is set,
-// because a sink does not tell how new it is, nor that all keys are of one
-// revision.
+// Snapshot describes the state that an answer was read from. An answer of Get or
+// BatchGet may come from a sink, if the gateway does not hold the tenant: then only
+// stale is set, because the age of a sink is unknown, and its keys may be of different
+// revisions.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The tenant's revision that the answer is the state of.
@@ -121,9 +121,9 @@ type Snapshot struct {
 	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
 	// Time since this gateway was known to hold everything.
 	Age *durationpb.Duration `protobuf:"bytes,3,opt,name=age,proto3" json:"age,omitempty"`
-	// This gateway has stopped following the journal, because the journal
-	// contradicts what it saw, and serves what it has; GetStatus says why. Or the
-	// answer is a sink's.
+	// This gateway has stopped following the journal, because the journal contradicts
+	// what it saw, and serves its data; GetStatus returns the reason. Or the answer comes
+	// from a sink.
 	Stale bool `protobuf:"varint,4,opt,name=stale,proto3" json:"stale,omitempty"`
 	// The id of the commit that led to the revision; empty at revision 0. A revision alone
 	// does not identify a state: a ledger that was restored from a backup gives the revisions
@@ -275,8 +275,8 @@ type GetRequest struct {
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// Absent: at head.
 	At *At `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
-	// Wait until the gateway holds this revision, e.g. the one that a Commit has
-	// just answered. UNAVAILABLE when it does not come in time.
+	// Wait until the gateway has this revision, e.g. the one that a Commit has just
+	// returned. UNAVAILABLE if it does not arrive in time.
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
@@ -726,7 +726,7 @@ func (x *ListResponse) GetSnapshot() *Snapshot {
 
 type ReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Comes back in the answer.
+	// Returned in the answer.
 	Id          uint64   `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Keys        []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	At          *At      `protobuf:"bytes,3,opt,name=at,proto3" json:"at,omitempty"`
@@ -818,7 +818,7 @@ type ReadResponse struct {
 	Entries  []*Entry               `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
 	Missing  []string               `protobuf:"bytes,3,rep,name=missing,proto3" json:"missing,omitempty"`
 	Snapshot *Snapshot              `protobuf:"bytes,4,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
-	// Set when this read failed; the stream goes on.
+	// Set if this read failed; the stream continues.
 	Error         *status.Status `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -995,7 +995,7 @@ type CreateWatch struct {
 	Keys []string `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The empty prefix is everything.
 	Prefixes []string `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// The first revision to send. 0: only what comes after the gateway's head.
+	// The first revision to send. 0: only commits after the gateway's head.
 	FromRevision uint64 `protobuf:"varint,4,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
 	// First send the selected state at head (then from_revision must be 0), and
 	// after it every commit that follows.
@@ -1312,8 +1312,8 @@ func (*WatchResponse_Canceled) isWatchResponse_Event() {}
 
 type WatchCreated struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What comes next is the state at snapshot.revision when it was asked for,
-	// then the commits after it, or from from_revision on.
+	// The next messages are the state at snapshot.revision if it was requested, then the
+	// commits after it, or from from_revision on.
 	Snapshot      *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1436,7 +1436,7 @@ func (x *WatchState) GetId() []byte {
 	return nil
 }
 
-// WatchCommit is one commit, with those of its changes that the watch selects.
+// WatchCommit is one commit, with its changes that the watch selects.
 type WatchCommit struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1570,7 +1570,7 @@ func (x *WatchProgress) GetSnapshot() *Snapshot {
 // WatchCanceled is the last thing that a watch sends.
 type WatchCanceled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// OK when the caller cancelled it.
+	// OK if the caller canceled it.
 	Status *status.Status `protobuf:"bytes,1,opt,name=status,proto3" json:"status,omitempty"`
 	// Create the watch again from this revision to miss nothing; 0 when that
 	// would not help.

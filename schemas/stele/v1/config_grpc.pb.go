@@ -30,10 +30,10 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Config reads configuration, now and at any moment of the past. Every answer
-// says which revision it comes from and how old the gateway's knowledge is. Of the
-// value of a secret key, "***" is told in every answer, watches and history too,
-// but to those who may reveal it and ask for that.
+// Config reads configuration, now and at any past revision or time. Every answer
+// contains its revision and the age of the gateway's data. The value of a secret key is
+// "***" in every answer, including watches and history, except for callers that have
+// permission to reveal it and ask for that.
 type ConfigClient interface {
 	// Get returns one key. NOT_FOUND when it is not set.
 	Get(ctx context.Context, in *GetRequest, opts ...grpc.CallOption) (*GetResponse, error)
@@ -45,10 +45,10 @@ type ConfigClient interface {
 	// Read pipelines reads: send without waiting, answers come in the order of
 	// the requests.
 	Read(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReadRequest, ReadResponse], error)
-	// Watch carries many watches, created and cancelled by ids that the caller
-	// chooses. A watch is ordered, unique, reliable (who receives revisions 1 and
-	// 3 has received what 2 changed), atomic (a commit is never split) and
-	// resumable from any revision.
+	// Watch carries many watches, created and canceled by ids that the caller chooses. A
+	// watch is ordered, unique, reliable (a caller that receives revisions 1 and 3 has
+	// received the changes of 2), atomic (a commit is never split) and resumable from any
+	// revision.
 	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error)
 }
 
@@ -120,10 +120,10 @@ type Config_WatchClient = grpc.BidiStreamingClient[WatchRequest, WatchResponse]
 // All implementations must embed UnimplementedConfigServer
 // for forward compatibility.
 //
-// Config reads configuration, now and at any moment of the past. Every answer
-// says which revision it comes from and how old the gateway's knowledge is. Of the
-// value of a secret key, "***" is told in every answer, watches and history too,
-// but to those who may reveal it and ask for that.
+// Config reads configuration, now and at any past revision or time. Every answer
+// contains its revision and the age of the gateway's data. The value of a secret key is
+// "***" in every answer, including watches and history, except for callers that have
+// permission to reveal it and ask for that.
 type ConfigServer interface {
 	// Get returns one key. NOT_FOUND when it is not set.
 	Get(context.Context, *GetRequest) (*GetResponse, error)
@@ -135,10 +135,10 @@ type ConfigServer interface {
 	// Read pipelines reads: send without waiting, answers come in the order of
 	// the requests.
 	Read(grpc.BidiStreamingServer[ReadRequest, ReadResponse]) error
-	// Watch carries many watches, created and cancelled by ids that the caller
-	// chooses. A watch is ordered, unique, reliable (who receives revisions 1 and
-	// 3 has received what 2 changed), atomic (a commit is never split) and
-	// resumable from any revision.
+	// Watch carries many watches, created and canceled by ids that the caller chooses. A
+	// watch is ordered, unique, reliable (a caller that receives revisions 1 and 3 has
+	// received the changes of 2), atomic (a commit is never split) and resumable from any
+	// revision.
 	Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error
 	mustEmbedUnimplementedConfigServer()
 }

@@ -24,7 +24,7 @@ const (
 )
 
 // Record is the body of one journal message: all commits, of any tenants, that were
-// waiting when it was written. Those of a tenant stand next to each other, oldest
+// waiting when it was written. Commits of one tenant are next to each other, oldest
 // first. Each commit is kept as the bytes that the committer wrote, because hashes are
 // over those bytes; no process serializes a commit a second time.
 type Record struct {
@@ -314,7 +314,7 @@ type Origin_Import struct {
 }
 
 type Origin_Rollback struct {
-	// The commit made a part of the state what it was at an earlier revision.
+	// The commit restored an earlier revision of a part of the state.
 	Rollback *RollbackOrigin `protobuf:"bytes,2,opt,name=rollback,proto3,oneof"`
 }
 
@@ -324,7 +324,7 @@ type Origin_Revert struct {
 }
 
 type Origin_Drift struct {
-	// The commit took over what somebody had changed in a sink.
+	// The commit adopted a manual change in a sink.
 	Drift *DriftOrigin `protobuf:"bytes,4,opt,name=drift,proto3,oneof"`
 }
 
@@ -391,7 +391,7 @@ func (x *ImportOrigin) GetImporter() string {
 	return ""
 }
 
-// RollbackOrigin says what a rollback went back to.
+// RollbackOrigin names the target of a rollback.
 type RollbackOrigin struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The state that was restored; 0 is the one before the first commit.
@@ -556,8 +556,8 @@ type Change struct {
 	// {"$secret":"v1:<id of its key>:<base64url of its ciphertext>"}.
 	Value  string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
 	Delete bool   `protobuf:"varint,3,opt,name=delete,proto3" json:"delete,omitempty"`
-	// The revision that last set or deleted the key; 0 when nobody had. The
-	// ledger writes it; in a request it is ignored.
+	// The revision that last set or deleted the key; 0 if there is none. The ledger
+	// writes it; in a request it is ignored.
 	PreviousRevision uint64 `protobuf:"varint,4,opt,name=previous_revision,json=previousRevision,proto3" json:"previous_revision,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
@@ -639,7 +639,8 @@ type ReadRecord struct {
 	// The revision that the answer was the state of; 0 where it was an error, e.g.
 	// that the key is not set, or names none.
 	Revision uint64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
-	// Secrets were to be revealed. Such a read is recorded whatever the policy says.
+	// Secrets were requested in plain text. Such a read is recorded whatever the policy
+	// says.
 	Revealed      bool `protobuf:"varint,9,opt,name=revealed,proto3" json:"revealed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

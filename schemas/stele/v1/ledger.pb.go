@@ -28,7 +28,7 @@ type CommitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At least one, at most 10,000 and 4 MiB together; a key only once.
 	Changes []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
-	// Why, for whoever reads the history.
+	// The reason, for readers of the history.
 	Message       string          `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	Preconditions []*Precondition `protobuf:"bytes,3,rep,name=preconditions,proto3" json:"preconditions,omitempty"`
 	// The tenant's head must be this revision; 0 means that it has none yet.
@@ -146,7 +146,7 @@ func (x *CommitRequest) GetAllowEmpty() bool {
 	return false
 }
 
-// Precondition is what must be true of one key when the change set is applied.
+// Precondition is a condition on one key that must hold when the change set is applied.
 type Precondition struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -408,7 +408,7 @@ type PlanResponse struct {
 	Sets    uint32 `protobuf:"varint,2,opt,name=sets,proto3" json:"sets,omitempty"`
 	Deletes uint32 `protobuf:"varint,3,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	// The keys whose values would differ in meaning, in the order of the change set.
-	// to_revision is that of the commit, if it is the next.
+	// to_revision is the revision of the commit, if it is the next.
 	Diffs []*KeyDiff `protobuf:"bytes,4,rep,name=diffs,proto3" json:"diffs,omitempty"`
 	// Keys that a sink would not take: they would be written, and parked there.
 	Refusals []*SinkRefusal `protobuf:"bytes,5,rep,name=refusals,proto3" json:"refusals,omitempty"`
@@ -504,7 +504,7 @@ type SinkRefusal struct {
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Sink  string                 `protobuf:"bytes,2,opt,name=sink,proto3" json:"sink,omitempty"`
 	Kind  string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	// What is wrong, and what to do.
+	// The problem, and how to solve it.
 	Reason        string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -668,7 +668,7 @@ type CommitInfo struct {
 	// changes; empty where the key was not set.
 	PreviousValues []string `protobuf:"bytes,4,rep,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
 	// Changes of keys that the caller may not read are left out, and with them the
-	// message, the request id, the origin and the bytes, which may tell of them.
+	// message, the request id, the origin and the bytes, which may reveal them.
 	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -947,7 +947,7 @@ type ListCommitsRequest struct {
 	Keys isListCommitsRequest_Keys `protobuf_oneof:"keys"`
 	// Only commits whose author contains this text, in any case.
 	Author string `protobuf:"bytes,7,opt,name=author,proto3" json:"author,omitempty"`
-	// Only commits whose message holds this text, whatever its case.
+	// Only commits whose message contains this text, in any case.
 	Grep string `protobuf:"bytes,8,opt,name=grep,proto3" json:"grep,omitempty"`
 	// Only commits not before since, and not after until.
 	Since *At `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
@@ -1395,7 +1395,7 @@ func (x *PlacedCommit) GetInfo() *CommitInfo {
 
 type WatchAllCommitsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Send what comes after this position; 0 is the beginning. Absent: only new commits.
+	// Send the commits after this position; 0 is the beginning. Absent: only new commits.
 	AfterPosition *uint64 `protobuf:"varint,1,opt,name=after_position,json=afterPosition,proto3,oneof" json:"after_position,omitempty"`
 	// The epoch of the response that the position is from.
 	Epoch []byte `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
@@ -1789,7 +1789,7 @@ type KeyDiff struct {
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// JSON text; empty where the key was not set.
 	FromValue string `protobuf:"bytes,2,opt,name=from_value,json=fromValue,proto3" json:"from_value,omitempty"`
-	// The revision that had last set or deleted the key; 0 when nobody had.
+	// The revision that had last set or deleted the key; 0 if there is none.
 	FromRevision  uint64 `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
 	ToValue       string `protobuf:"bytes,4,opt,name=to_value,json=toValue,proto3" json:"to_value,omitempty"`
 	ToRevision    uint64 `protobuf:"varint,5,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
@@ -2102,14 +2102,14 @@ type RollbackRequest struct {
 	To *At `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"`
 	// The keys to roll back begin with it; empty for all.
 	Prefix string `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// Why; empty for a message that says what was rolled back.
+	// The reason; empty for a message that names the target.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// The head that the preview was made at. Absent: whatever it is.
+	// The head of the preview. Absent: the current head.
 	ExpectedHead *uint64 `protobuf:"varint,4,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
 	// The head's id, or its first 4 or more bytes. The head must also be this commit.
 	ExpectedHeadId []byte `protobuf:"bytes,10,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
 	RequestId      string `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Write nothing; tell what would be written.
+	// Write nothing; return the changes.
 	DryRun      bool   `protobuf:"varint,6,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	MinRevision uint64 `protobuf:"varint,7,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
@@ -2334,14 +2334,14 @@ func (x *RollbackResponse) GetNotChecked() uint64 {
 type RevertRequest struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Revisions []uint64               `protobuf:"varint,1,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
-	// Why; empty for a message that says what was reverted.
+	// The reason; empty for a message that names the reverted commits.
 	Message string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	// Absent: whatever it is.
+	// Absent: the current head.
 	ExpectedHead *uint64 `protobuf:"varint,3,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
 	// The head's id, or its first 4 or more bytes. The head must also be this commit.
 	ExpectedHeadId []byte `protobuf:"bytes,9,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
 	RequestId      string `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	// Write nothing; tell what would be written.
+	// Write nothing; return the changes.
 	DryRun      bool   `protobuf:"varint,5,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	MinRevision uint64 `protobuf:"varint,6,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
@@ -2839,7 +2839,7 @@ func (x *TenantHead) GetTime() *timestamppb.Timestamp {
 
 type ShredTenantRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The tenant's name once more: what is destroyed does not come back.
+	// The tenant's name again, as confirmation: destroyed secrets cannot be recovered.
 	Confirm       string `protobuf:"bytes,1,opt,name=confirm,proto3" json:"confirm,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3253,7 +3253,7 @@ func (*GetStatusRequest) Descriptor() ([]byte, []int) {
 type GetStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
-	// What this process does: ledger, gateway, signer, projector.
+	// The roles of this process: ledger, gateway, signer, projector.
 	Roles []string `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How far the replica has followed the journal.
@@ -3268,14 +3268,14 @@ type GetStatusResponse struct {
 	Started *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=started,proto3" json:"started,omitempty"`
 	// The verified caller.
 	Principal *Principal `protobuf:"bytes,9,opt,name=principal,proto3" json:"principal,omitempty"`
-	// Keys of the caller's tenant that no route wants, and the first of them.
+	// The number of keys of the caller's tenant without a route, and the first of them.
 	Unrouted     uint64   `protobuf:"varint,10,opt,name=unrouted,proto3" json:"unrouted,omitempty"`
 	UnroutedKeys []string `protobuf:"bytes,11,rep,name=unrouted_keys,json=unroutedKeys,proto3" json:"unrouted_keys,omitempty"`
 	// The gateways that this one replicates from, in the order in which they are tried;
 	// none if it follows the journal itself.
 	Upstreams []*UpstreamStatus `protobuf:"bytes,14,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
-	// Memory of this process that counts towards its limit, and the limit, in bytes;
-	// the limit is 0 if there is none. For operators only.
+	// Memory of this process that counts toward its limit, and the limit, in bytes; the
+	// limit is 0 if there is none. For operators only.
 	MemoryUsed    uint64 `protobuf:"varint,12,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
 	MemoryLimit   uint64 `protobuf:"varint,13,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -3416,8 +3416,8 @@ type UpstreamStatus struct {
 	Address string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
 	// This gateway follows it now.
 	Following bool `protobuf:"varint,2,opt,name=following,proto3" json:"following,omitempty"`
-	// Why it is not followed: it cannot be reached, or was left because what it sent
-	// contradicts what was seen. Empty if nothing is wrong.
+	// Why it is not followed: it is unreachable, or was left because its data contradicts
+	// what was seen. Empty if nothing is wrong.
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// The addresses from it up to the gateway that follows the journal.
 	Path []string `protobuf:"bytes,4,rep,name=path,proto3" json:"path,omitempty"`
@@ -3575,9 +3575,8 @@ type Principal struct {
 	Expires *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"`
 	// The key prefixes that the token limits its holder to; none when it does not.
 	Prefixes []string `protobuf:"bytes,5,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
-	// What the caller may do, by the token and the tenant's policy together. None
-	// for an operator without a tenant, and while this process does not know the
-	// policy.
+	// The caller's permissions, by the token and the tenant's policy together. Empty for
+	// an operator without a tenant, and while this process does not know the policy.
 	Allowed       []*Allowed `protobuf:"bytes,6,rep,name=allowed,proto3" json:"allowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -43,9 +43,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Ledger writes configuration and tells its history. The tenant is that of the
-// caller's token (or, for an operator, of the "as-tenant" header); no request
-// carries one.
+// Ledger writes configuration and returns its history. The tenant comes from the
+// caller's token (or, for an operator, from the "as-tenant" header); no request names
+// one.
 type LedgerClient interface {
 	// Commit applies a change set whole or not at all, and answers when it is
 	// durable and readable on this gateway.
@@ -58,10 +58,10 @@ type LedgerClient interface {
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(ctx context.Context, in *CommitRequest, opts ...grpc.CallOption) (*CommitResponse, error)
-	// Plan tells what a change set would change, and which of its keys the sinks would not
-	// take, and writes nothing. Its errors are those of Commit: preconditions, rights,
-	// schemas, strict routes and limits are held against the newest state that this
-	// gateway has.
+	// Plan returns the changes that a change set would make, and its keys that the sinks
+	// would reject, and writes nothing. Its errors are the errors of Commit:
+	// preconditions, permissions, schemas, strict routes and limits are checked against
+	// the newest state of this gateway.
 	Plan(ctx context.Context, in *PlanRequest, opts ...grpc.CallOption) (*PlanResponse, error)
 	// CommitStream applies change sets in the order in which they are sent, many
 	// at a time, and answers each in that order. The first one that fails ends
@@ -76,13 +76,13 @@ type LedgerClient interface {
 	// Diff returns the keys whose values differ in meaning between two states,
 	// sorted by key, all pages of the same two revisions.
 	Diff(ctx context.Context, in *DiffRequest, opts ...grpc.CallOption) (*DiffResponse, error)
-	// Blame tells of every key that is set which commit last set it.
+	// Blame returns for every key that is set the commit that last set it.
 	Blame(ctx context.Context, in *BlameRequest, opts ...grpc.CallOption) (*BlameResponse, error)
-	// Rollback makes the state, or the part of it under a prefix, what it was at an
-	// earlier moment, by a new commit. Preview it with dry_run, and send the head
-	// that the preview was made at: FAILED_PRECONDITION, with what changed
-	// meanwhile, when the head has moved since. INVALID_ARGUMENT, with prefixes
-	// that are small enough, when it does not fit one commit.
+	// Rollback makes the state, or the part of it under a prefix, equal to an earlier
+	// state, by a new commit. Preview it with dry_run, and send the head of the preview:
+	// FAILED_PRECONDITION, with the later changes, if the head has moved since.
+	// INVALID_ARGUMENT, with prefixes that are small enough, if it does not fit one
+	// commit.
 	Rollback(ctx context.Context, in *RollbackRequest, opts ...grpc.CallOption) (*RollbackResponse, error)
 	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
 	// keys and the commits, when a later commit has changed one of their keys.
@@ -114,10 +114,10 @@ type LedgerClient interface {
 	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
 	// Needs the role operator and the tenant in the header.
 	RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error)
-	// GetStatus tells how this process is: its journal, its replica, its age.
+	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
-	// CheckAccess tells whether the caller may do something, and why. It does not
-	// tell whether a key is set.
+	// CheckAccess reports whether the caller has a permission, and why. The answer does
+	// not depend on, or reveal, whether the key is set.
 	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
 }
 
@@ -325,9 +325,9 @@ func (c *ledgerClient) CheckAccess(ctx context.Context, in *CheckAccessRequest, 
 // All implementations must embed UnimplementedLedgerServer
 // for forward compatibility.
 //
-// Ledger writes configuration and tells its history. The tenant is that of the
-// caller's token (or, for an operator, of the "as-tenant" header); no request
-// carries one.
+// Ledger writes configuration and returns its history. The tenant comes from the
+// caller's token (or, for an operator, from the "as-tenant" header); no request names
+// one.
 type LedgerServer interface {
 	// Commit applies a change set whole or not at all, and answers when it is
 	// durable and readable on this gateway.
@@ -340,10 +340,10 @@ type LedgerServer interface {
 	// journal cannot be reached. UNAVAILABLE and DEADLINE_EXCEEDED leave the
 	// outcome unknown: repeat the call with the same request_id.
 	Commit(context.Context, *CommitRequest) (*CommitResponse, error)
-	// Plan tells what a change set would change, and which of its keys the sinks would not
-	// take, and writes nothing. Its errors are those of Commit: preconditions, rights,
-	// schemas, strict routes and limits are held against the newest state that this
-	// gateway has.
+	// Plan returns the changes that a change set would make, and its keys that the sinks
+	// would reject, and writes nothing. Its errors are the errors of Commit:
+	// preconditions, permissions, schemas, strict routes and limits are checked against
+	// the newest state of this gateway.
 	Plan(context.Context, *PlanRequest) (*PlanResponse, error)
 	// CommitStream applies change sets in the order in which they are sent, many
 	// at a time, and answers each in that order. The first one that fails ends
@@ -358,13 +358,13 @@ type LedgerServer interface {
 	// Diff returns the keys whose values differ in meaning between two states,
 	// sorted by key, all pages of the same two revisions.
 	Diff(context.Context, *DiffRequest) (*DiffResponse, error)
-	// Blame tells of every key that is set which commit last set it.
+	// Blame returns for every key that is set the commit that last set it.
 	Blame(context.Context, *BlameRequest) (*BlameResponse, error)
-	// Rollback makes the state, or the part of it under a prefix, what it was at an
-	// earlier moment, by a new commit. Preview it with dry_run, and send the head
-	// that the preview was made at: FAILED_PRECONDITION, with what changed
-	// meanwhile, when the head has moved since. INVALID_ARGUMENT, with prefixes
-	// that are small enough, when it does not fit one commit.
+	// Rollback makes the state, or the part of it under a prefix, equal to an earlier
+	// state, by a new commit. Preview it with dry_run, and send the head of the preview:
+	// FAILED_PRECONDITION, with the later changes, if the head has moved since.
+	// INVALID_ARGUMENT, with prefixes that are small enough, if it does not fit one
+	// commit.
 	Rollback(context.Context, *RollbackRequest) (*RollbackResponse, error)
 	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
 	// keys and the commits, when a later commit has changed one of their keys.
@@ -396,10 +396,10 @@ type LedgerServer interface {
 	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
 	// Needs the role operator and the tenant in the header.
 	RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error)
-	// GetStatus tells how this process is: its journal, its replica, its age.
+	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
-	// CheckAccess tells whether the caller may do something, and why. It does not
-	// tell whether a key is set.
+	// CheckAccess reports whether the caller has a permission, and why. The answer does
+	// not depend on, or reveal, whether the key is set.
 	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
 	mustEmbedUnimplementedLedgerServer()
 }

@@ -218,7 +218,7 @@ func (x *ProveInclusionRequest) GetToRevision() uint64 {
 
 type ProveInclusionResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// In the order of the revisions. A page ends at 1 MiB: go on after the last.
+	// In the order of the revisions. A page ends at 1 MiB: continue after the last.
 	Proofs        []*InclusionProof `protobuf:"bytes,1,rep,name=proofs,proto3" json:"proofs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

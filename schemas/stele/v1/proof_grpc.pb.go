@@ -28,10 +28,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Proof hands out what proves the ledger's history to somebody who trusts only a
-// public key. All commits are the leaves of an RFC 6962 tree, in the order of the
-// journal; a commit's id is its leaf hash. The formats are described in
-// docs/proof.md.
+// Proof serves proofs of the ledger's history for verifiers that trust only a public
+// key. All commits are the leaves of an RFC 6962 tree, in the order of the journal; a
+// commit's id is its leaf hash. docs/proof.md describes the formats.
 type ProofClient interface {
 	// GetCheckpoint returns the ledger's newest checkpoint.
 	GetCheckpoint(ctx context.Context, in *GetCheckpointRequest, opts ...grpc.CallOption) (*GetCheckpointResponse, error)
@@ -84,10 +83,9 @@ func (c *proofClient) ProveConsistency(ctx context.Context, in *ProveConsistency
 // All implementations must embed UnimplementedProofServer
 // for forward compatibility.
 //
-// Proof hands out what proves the ledger's history to somebody who trusts only a
-// public key. All commits are the leaves of an RFC 6962 tree, in the order of the
-// journal; a commit's id is its leaf hash. The formats are described in
-// docs/proof.md.
+// Proof serves proofs of the ledger's history for verifiers that trust only a public
+// key. All commits are the leaves of an RFC 6962 tree, in the order of the journal; a
+// commit's id is its leaf hash. docs/proof.md describes the formats.
 type ProofServer interface {
 	// GetCheckpoint returns the ledger's newest checkpoint.
 	GetCheckpoint(context.Context, *GetCheckpointRequest) (*GetCheckpointResponse, error)

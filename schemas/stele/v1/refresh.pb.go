@@ -78,7 +78,7 @@ func (x *RefreshRequest) GetChanges() []*KeyChange {
 type KeyChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Ask a gateway with this as min_revision to read what it was changed to.
+	// Pass this to a gateway as min_revision to read the new value.
 	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	Deleted       bool   `protobuf:"varint,3,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	CommitId      []byte `protobuf:"bytes,4,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`

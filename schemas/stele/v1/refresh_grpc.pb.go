@@ -26,8 +26,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// CacheRefresh is what a service serves that keeps configuration in memory and
-// wants to hear when it changes.
+// CacheRefresh is served by services that keep configuration in memory and need
+// notifications of changes.
 type CacheRefreshClient interface {
 	// Refresh says that keys have changed. It may be called more than once for the
 	// same change.
@@ -56,8 +56,8 @@ func (c *cacheRefreshClient) Refresh(ctx context.Context, in *RefreshRequest, op
 // All implementations must embed UnimplementedCacheRefreshServer
 // for forward compatibility.
 //
-// CacheRefresh is what a service serves that keeps configuration in memory and
-// wants to hear when it changes.
+// CacheRefresh is served by services that keep configuration in memory and need
+// notifications of changes.
 type CacheRefreshServer interface {
 	// Refresh says that keys have changed. It may be called more than once for the
 	// same change.

@@ -114,7 +114,8 @@ type FollowStart struct {
 	// The tenants to send; none with all_tenants.
 	Tenants    []string `protobuf:"bytes,2,rep,name=tenants,proto3" json:"tenants,omitempty"`
 	AllTenants bool     `protobuf:"varint,3,opt,name=all_tenants,json=allTenants,proto3" json:"all_tenants,omitempty"`
-	// What the edge has. A tenant that is missing here has no commit at the edge.
+	// The newest commits of the edge. A tenant that is missing here has no commit at the
+	// edge.
 	Have          []*ReplicatedHead `protobuf:"bytes,4,rep,name=have,proto3" json:"have,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -241,7 +242,7 @@ func (x *ReplicatedHead) GetId() []byte {
 
 type FollowPoll struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Comes back in FollowProgress.
+	// Returned in FollowProgress.
 	Id            uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -30,17 +30,17 @@ const (
 //
 // Replication lets a gateway (an edge) keep the commits of some tenants equal to those
 // of another gateway, its upstream. Every call needs the permission replicate for each
-// tenant that it names. The ledger's own settings (tenant _system), which say who may do
-// what, always come along.
+// tenant that it names. The ledger's own settings (tenant _system), which include all
+// permissions, are always sent.
 type ReplicationClient interface {
 	// Follow sends the raw commits of the tenants that the first request names, each
-	// tenant's in their order, first those after what the edge has, then the new ones as
-	// they become visible at the upstream.
+	// tenant's in their order, first the commits that the edge lacks, then the new ones
+	// as they become visible at the upstream.
 	//
-	// Errors: PERMISSION_DENIED; FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if
-	// the edge has commits that differ from the upstream's, or is of another ledger;
-	// UNAVAILABLE if the upstream has not got as far as the edge, or does not hold a
-	// tenant; OUT_OF_RANGE if the upstream no longer has the commits that the edge lacks.
+	// Errors: PERMISSION_DENIED; FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED)
+	// if the edge has commits that differ from the upstream's, or is of another ledger;
+	// UNAVAILABLE if the upstream is behind the edge, or does not hold a tenant;
+	// OUT_OF_RANGE if the upstream no longer has the commits that the edge lacks.
 	Follow(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[FollowRequest, FollowResponse], error)
 	// Prove proves that commits of tenants are in the tree of a signed checkpoint, and that
 	// this tree extends an older one. An upstream without a tree asks its own upstream.
@@ -96,17 +96,17 @@ func (c *replicationClient) RecordRead(ctx context.Context, in *RecordReadReques
 //
 // Replication lets a gateway (an edge) keep the commits of some tenants equal to those
 // of another gateway, its upstream. Every call needs the permission replicate for each
-// tenant that it names. The ledger's own settings (tenant _system), which say who may do
-// what, always come along.
+// tenant that it names. The ledger's own settings (tenant _system), which include all
+// permissions, are always sent.
 type ReplicationServer interface {
 	// Follow sends the raw commits of the tenants that the first request names, each
-	// tenant's in their order, first those after what the edge has, then the new ones as
-	// they become visible at the upstream.
+	// tenant's in their order, first the commits that the edge lacks, then the new ones
+	// as they become visible at the upstream.
 	//
-	// Errors: PERMISSION_DENIED; FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED) if
-	// the edge has commits that differ from the upstream's, or is of another ledger;
-	// UNAVAILABLE if the upstream has not got as far as the edge, or does not hold a
-	// tenant; OUT_OF_RANGE if the upstream no longer has the commits that the edge lacks.
+	// Errors: PERMISSION_DENIED; FAILED_PRECONDITION (ErrorInfo reason HISTORY_CHANGED)
+	// if the edge has commits that differ from the upstream's, or is of another ledger;
+	// UNAVAILABLE if the upstream is behind the edge, or does not hold a tenant;
+	// OUT_OF_RANGE if the upstream no longer has the commits that the edge lacks.
 	Follow(grpc.BidiStreamingServer[FollowRequest, FollowResponse]) error
 	// Prove proves that commits of tenants are in the tree of a signed checkpoint, and that
 	// this tree extends an older one. An upstream without a tree asks its own upstream.

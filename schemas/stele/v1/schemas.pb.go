@@ -99,7 +99,7 @@ type ListSchemasRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only those that hold for keys under it; empty: all.
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
-	// Those of the tenant at a moment. The platform's are those of now.
+	// The tenant's schemas at a revision or time. The platform's are the current ones.
 	At          *At    `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	MinRevision uint64 `protobuf:"varint,3,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
@@ -406,7 +406,7 @@ func (x *CheckValueRequest) GetMinId() []byte {
 
 type CheckValueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// None when the value is as the schemas want it; at most 20 of each.
+	// Empty if the value satisfies the schemas; at most 20 of each.
 	Violations []*SchemaViolation `protobuf:"bytes,1,rep,name=violations,proto3" json:"violations,omitempty"`
 	// How many schemas hold for the key.
 	Schemas       uint32    `protobuf:"varint,2,opt,name=schemas,proto3" json:"schemas,omitempty"`
@@ -466,7 +466,7 @@ func (x *CheckValueResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// SchemaViolation is a place in a value that is not as a schema wants it.
+// SchemaViolation is a place in a value that violates a schema.
 type SchemaViolation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Pointer to the place (RFC 6901); empty for the value as a whole.
@@ -474,9 +474,9 @@ type SchemaViolation struct {
 	// The keyword that is broken, and where it stands.
 	Keyword string `protobuf:"bytes,2,opt,name=keyword,proto3" json:"keyword,omitempty"`
 	Schema  string `protobuf:"bytes,3,opt,name=schema,proto3" json:"schema,omitempty"`
-	// What is wrong there.
+	// The violated requirement.
 	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
-	// What the value has there, shortened; "***" in a secret.
+	// The value at that place, shortened; "***" in a secret.
 	Found         string `protobuf:"bytes,5,opt,name=found,proto3" json:"found,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -784,7 +784,7 @@ func (x *CheckLiveResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// BrokenValues are live values that are not as schemas want them.
+// BrokenValues are existing values that violate their schemas.
 type BrokenValues struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// How many values were looked at, and how many are broken.

@@ -30,9 +30,9 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Schemas tells which JSON Schemas hold for a tenant's values, and tries values and
-// schemas without writing. A schema is set as every key is, by Ledger.Commit: it is the
-// value of _schema/PREFIX. Those of the ledger's own tenant, the platform's, hold for
+// Schemas returns the JSON Schemas in force for a tenant's values, and tests values and
+// schemas without writing. A schema is set like every key, by Ledger.Commit: it is the
+// value of _schema/PREFIX. Schemas of the ledger's own tenant, the platform's, apply to
 // every tenant, and every tenant may read them.
 type SchemasClient interface {
 	// ListSchemas returns the tenant's own schemas and the platform's, each sorted by
@@ -115,9 +115,9 @@ func (c *schemasClient) CheckLive(ctx context.Context, in *CheckLiveRequest, opt
 // All implementations must embed UnimplementedSchemasServer
 // for forward compatibility.
 //
-// Schemas tells which JSON Schemas hold for a tenant's values, and tries values and
-// schemas without writing. A schema is set as every key is, by Ledger.Commit: it is the
-// value of _schema/PREFIX. Those of the ledger's own tenant, the platform's, hold for
+// Schemas returns the JSON Schemas in force for a tenant's values, and tests values and
+// schemas without writing. A schema is set like every key, by Ledger.Commit: it is the
+// value of _schema/PREFIX. Schemas of the ledger's own tenant, the platform's, apply to
 // every tenant, and every tenant may read them.
 type SchemasServer interface {
 	// ListSchemas returns the tenant's own schemas and the platform's, each sorted by

@@ -28,9 +28,9 @@ type Drift_Kind int32
 
 const (
 	Drift_KIND_UNSPECIFIED Drift_Kind = 0
-	// Somebody has changed it.
+	// The item was changed in the sink.
 	Drift_KIND_EDITED Drift_Kind = 1
-	// Somebody has deleted it.
+	// The item was deleted in the sink.
 	Drift_KIND_DELETED Drift_Kind = 2
 	// The ledger never put it there.
 	Drift_KIND_FOREIGN Drift_Kind = 3
@@ -146,10 +146,10 @@ type ResolveDriftRequest_Resolution int32
 
 const (
 	ResolveDriftRequest_RESOLUTION_UNSPECIFIED ResolveDriftRequest_Resolution = 0
-	// Commit what the sink holds. Missing items are written again, unless
-	// adopt_deletions is set.
+	// Commit the sink's values. Missing items are written again, unless adopt_deletions
+	// is set.
 	ResolveDriftRequest_RESOLUTION_ADOPT ResolveDriftRequest_Resolution = 1
-	// Write what the ledger says. What the ledger never put there is removed only by
+	// Write the ledger's values. Items that the ledger never wrote are removed only by
 	// a route whose drift is repair.
 	ResolveDriftRequest_RESOLUTION_REPAIR ResolveDriftRequest_Resolution = 2
 	// Remove the items that the ledger put there before the routes changed.
@@ -286,8 +286,8 @@ type SinkStatus struct {
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// directory, dynamodb, ...
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The process that writes to it, by name to operators only; empty while none
-	// does, and then what follows is what the last one left.
+	// The process that writes to it, by name to operators only; empty while there is
+	// none, and then the other fields are the state that the last one left.
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Of the caller's tenant: the revision up to which everything is in the sink or
 	// parked, and the newest one.
@@ -556,7 +556,7 @@ type ListParkedResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1,000.
 	Parked []*Parked `protobuf:"bytes,1,rep,name=parked,proto3" json:"parked,omitempty"`
-	// More are parked than are told.
+	// More keys are parked than the list contains.
 	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -615,7 +615,7 @@ type Parked struct {
 	Reason   string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	Since    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=since,proto3" json:"since,omitempty"`
 	Attempts uint32                 `protobuf:"varint,6,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// Somebody has given it up until it changes again.
+	// The key was given up until it changes again.
 	Skipped bool `protobuf:"varint,7,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// The key that keeps this one out, if one does. Callers that may not read that one do
 	// not see that this one is parked.
@@ -760,7 +760,7 @@ type ListDriftResponse struct {
 	Drift []*Drift `protobuf:"bytes,1,rep,name=drift,proto3" json:"drift,omitempty"`
 	// More items have drifted than the response lists.
 	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
-	// What the last sweep could not compare. At most 1,000.
+	// Items that the last sweep could not compare. At most 1,000.
 	Uncompared []*Uncompared `protobuf:"bytes,3,rep,name=uncompared,proto3" json:"uncompared,omitempty"`
 	// When all of the sink was last compared with the ledger; unset if never.
 	Checked       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=checked,proto3" json:"checked,omitempty"`
@@ -905,11 +905,11 @@ type Drift struct {
 	// The item's name in the sink.
 	Name string     `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
 	Kind Drift_Kind `protobuf:"varint,4,opt,name=kind,proto3,enum=stele.v1.Drift_Kind" json:"kind,omitempty"`
-	// What the ledger says last set or deleted the key.
+	// The ledger's revision that last set or deleted the key.
 	Revision uint64                 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Found    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=found,proto3" json:"found,omitempty"`
 	Action   Drift_Action           `protobuf:"varint,7,opt,name=action,proto3,enum=stele.v1.Drift_Action" json:"action,omitempty"`
-	// Why it was not repaired or adopted as the route wants.
+	// Why it was not repaired or adopted as the route specifies.
 	Failure       string `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1348,7 +1348,7 @@ func (x *CheckDriftRequest) GetName() string {
 
 type CheckDriftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was compared, and what of it has drifted.
+	// The number of compared items, and of drifted ones.
 	Compared uint64   `protobuf:"varint,1,opt,name=compared,proto3" json:"compared,omitempty"`
 	Drift    []*Drift `protobuf:"bytes,2,rep,name=drift,proto3" json:"drift,omitempty"`
 	// What could not be compared. At most 1,000.
@@ -1490,7 +1490,7 @@ func (x *ResolveDriftRequest) GetRoutesRevision() uint64 {
 
 type ResolveDriftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// What was compared, and what was found and done.
+	// The compared items, the findings and their handling.
 	Compared uint64   `protobuf:"varint,1,opt,name=compared,proto3" json:"compared,omitempty"`
 	Drift    []*Drift `protobuf:"bytes,2,rep,name=drift,proto3" json:"drift,omitempty"`
 	// What could not be compared. At most 1,000.
@@ -1840,7 +1840,7 @@ func (x *SinkPlan) GetRemoved() bool {
 	return false
 }
 
-// SinkClaim is who may write to a sink. It is kept beside the journal.
+// SinkClaim is the lease of a sink: it names the process that may write to it.
 type SinkClaim struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names the process, and this run of it.
@@ -2028,7 +2028,7 @@ func (x *SinkStop) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
-// SinkOrder is what one process asks of the one that writes to a sink.
+// SinkOrder is a request of one process to the owner of a sink.
 type SinkOrder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Empty: all tenants.

@@ -35,17 +35,17 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// Sinks tells how far the sinks have followed the ledger, and decides about what
-// they would not take. A caller with a tenant sees and decides about that tenant
-// alone; an operator without one about all.
+// Sinks returns the progress of the sinks, and manages their parked keys and drift. A
+// caller with a tenant sees and manages that tenant only; an operator without one all
+// tenants.
 type SinksClient interface {
 	// ListSinks returns the sinks that the routes name, sorted by name.
 	ListSinks(ctx context.Context, in *ListSinksRequest, opts ...grpc.CallOption) (*ListSinksResponse, error)
 	// ListParked returns the keys that a sink would not take, sorted by tenant, key
 	// and revision.
 	ListParked(ctx context.Context, in *ListParkedRequest, opts ...grpc.CallOption) (*ListParkedResponse, error)
-	// ListDrift returns what a sink was last found to hold that the ledger does not
-	// say, sorted by tenant and key.
+	// ListDrift returns the differences that were last found between a sink and the
+	// ledger, sorted by tenant and key.
 	ListDrift(ctx context.Context, in *ListDriftRequest, opts ...grpc.CallOption) (*ListDriftResponse, error)
 	// Replay has a sink written again from a revision on. A sink of events gets
 	// every change since then once more. Needs the role admin or operator.
@@ -58,9 +58,9 @@ type SinksClient interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(ctx context.Context, in *CheckDriftRequest, opts ...grpc.CallOption) (*CheckDriftResponse, error)
-	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes
-	// everything that differs, whatever the routes say. It also restarts a sink that
-	// has stopped. Needs the role admin or operator.
+	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes all
+	// differences, whatever drift the routes have. It also restarts a stopped sink. Needs
+	// the role admin or operator.
 	ResolveDrift(ctx context.Context, in *ResolveDriftRequest, opts ...grpc.CallOption) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(ctx context.Context, in *GetRoutesRequest, opts ...grpc.CallOption) (*GetRoutesResponse, error)
@@ -181,17 +181,17 @@ func (c *sinksClient) PlanRoutes(ctx context.Context, in *PlanRoutesRequest, opt
 // All implementations must embed UnimplementedSinksServer
 // for forward compatibility.
 //
-// Sinks tells how far the sinks have followed the ledger, and decides about what
-// they would not take. A caller with a tenant sees and decides about that tenant
-// alone; an operator without one about all.
+// Sinks returns the progress of the sinks, and manages their parked keys and drift. A
+// caller with a tenant sees and manages that tenant only; an operator without one all
+// tenants.
 type SinksServer interface {
 	// ListSinks returns the sinks that the routes name, sorted by name.
 	ListSinks(context.Context, *ListSinksRequest) (*ListSinksResponse, error)
 	// ListParked returns the keys that a sink would not take, sorted by tenant, key
 	// and revision.
 	ListParked(context.Context, *ListParkedRequest) (*ListParkedResponse, error)
-	// ListDrift returns what a sink was last found to hold that the ledger does not
-	// say, sorted by tenant and key.
+	// ListDrift returns the differences that were last found between a sink and the
+	// ledger, sorted by tenant and key.
 	ListDrift(context.Context, *ListDriftRequest) (*ListDriftResponse, error)
 	// Replay has a sink written again from a revision on. A sink of events gets
 	// every change since then once more. Needs the role admin or operator.
@@ -204,9 +204,9 @@ type SinksServer interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(context.Context, *CheckDriftRequest) (*CheckDriftResponse, error)
-	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes
-	// everything that differs, whatever the routes say. It also restarts a sink that
-	// has stopped. Needs the role admin or operator.
+	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes all
+	// differences, whatever drift the routes have. It also restarts a stopped sink. Needs
+	// the role admin or operator.
 	ResolveDrift(context.Context, *ResolveDriftRequest) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(context.Context, *GetRoutesRequest) (*GetRoutesResponse, error)

@@ -143,7 +143,7 @@ type TimeTraveller interface {
 	Log(ctx context.Context, tenant, key string, commits int) error
 	// Diff reads the keys that differ between two times, and returns how many.
 	Diff(ctx context.Context, tenant string, from, to time.Time) (int, error)
-	// RollbackOne makes the tenant's state what it was before its last commit.
+	// RollbackOne undoes the last commit of the tenant.
 	RollbackOne(ctx context.Context, tenant string) error
 }
 
@@ -164,7 +164,7 @@ type Prover interface {
 // Projecting is a peer that makes other stores follow it.
 type Projecting interface {
 	// Sink says how many keys or events the process has written to a sink, and how
-	// many revisions are not all there yet. It is an error while nobody writes to it.
+	// many revisions are not all there yet. It is an error while no process writes to it.
 	Sink(ctx context.Context, name string) (written, behind uint64, err error)
 	// Rebuild has all of a sink written again, and does not wait for it.
 	Rebuild(ctx context.Context, name string) error

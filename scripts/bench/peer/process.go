@@ -319,8 +319,8 @@ type Part struct {
 	Bytes int64  `json:"bytes"`
 }
 
-// Disk is what the peer's files take on disk, by file or directory; a directory
-// that is alone in its directory is looked into.
+// Disk is the size of the peer's files on disk, by file or directory; a directory that
+// is alone in its directory is listed by its content.
 func (in *Instance) Disk() ([]Part, error) {
 	root, prefix := in.dir, ""
 	entries, err := os.ReadDir(root)

@@ -23,7 +23,7 @@ type Stele struct {
 	// Binary is the program to run; see BuildStele.
 	Binary string
 	// Routes is a file of routes and sinks; without one every key goes to a file, as
-	// it does for whoever types `stele up`.
+	// it does with `stele up`.
 	Routes string
 	// Env is added to the environment.
 	Env []string

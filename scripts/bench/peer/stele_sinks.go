@@ -30,7 +30,7 @@ func (c *steleClient) Sink(ctx context.Context, name string) (written, behind ui
 		}
 		return s.Writes, s.LagRevisions, nil
 	}
-	return 0, 0, fmt.Errorf("stele: nobody writes to sink %s", name)
+	return 0, 0, fmt.Errorf("stele: no process writes to sink %s", name)
 }
 
 func (c *steleClient) Rebuild(ctx context.Context, name string) error {

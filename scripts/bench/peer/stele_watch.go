@@ -66,7 +66,7 @@ func (c *steleClient) openWatches(ctx context.Context, tenant, key string, n int
 		case *stelev1.WatchResponse_Created:
 			created += len(r.Ids)
 		case *stelev1.WatchResponse_Canceled:
-			return nil, fmt.Errorf("stele: a watch was cancelled: %s", ev.Canceled.Status.GetMessage())
+			return nil, fmt.Errorf("stele: a watch was canceled: %s", ev.Canceled.Status.GetMessage())
 		}
 	}
 	return s, nil
@@ -87,7 +87,7 @@ func follow(s stelev1.Config_WatchClient, got func(string)) error {
 				}
 			}
 		case *stelev1.WatchResponse_Canceled:
-			return fmt.Errorf("stele: a watch was cancelled: %s", ev.Canceled.Status.GetMessage())
+			return fmt.Errorf("stele: a watch was canceled: %s", ev.Canceled.Status.GetMessage())
 		}
 	}
 }

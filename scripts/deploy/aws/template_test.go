@@ -172,7 +172,7 @@ func TestEveryNameResolves(t *testing.T) {
 	}
 }
 
-// What is there under a condition is not referred to without it.
+// A conditional resource is not referred to without its condition.
 func TestConditionsAreKept(t *testing.T) {
 	tmpl := read(t)
 	var under func(n *yaml.Node, given map[string]bool)
@@ -319,7 +319,7 @@ func TestEveryRuleHasADeadLetterQueue(t *testing.T) {
 	}
 }
 
-// No secret is in the function's environment, which everybody reads who may read the
+// No secret is in the function's environment, which is visible to everyone with read access to the
 // function; nor in the template's own resolution of secrets, which puts it there.
 func TestSecretsAreReadAtTheStart(t *testing.T) {
 	tmpl := read(t)
@@ -341,7 +341,7 @@ func TestSecretsAreReadAtTheStart(t *testing.T) {
 	}
 }
 
-// What was lost or stands still wakes somebody up.
+// Lost events and stopped sinks raise an alarm.
 func TestAlarms(t *testing.T) {
 	tmpl := read(t)
 	metrics := make(map[string]bool)
@@ -364,7 +364,7 @@ func TestAlarms(t *testing.T) {
 	}
 }
 
-// What the ledger can make again is still not thrown away by mistake.
+// Data that the ledger can rebuild is still not deleted by mistake.
 func TestTheTableIsKept(t *testing.T) {
 	table := at(read(t).resources["Table"], "Properties")
 	for _, property := range []string{"DeletionProtectionEnabled", "StreamSpecification", "SSESpecification", "PointInTimeRecoverySpecification"} {
@@ -374,7 +374,7 @@ func TestTheTableIsKept(t *testing.T) {
 	}
 }
 
-// Objects are restored from their old versions, and nobody reads them by accident.
+// Objects are restored from their old versions, and are not read by accident.
 func TestBucket(t *testing.T) {
 	bucket := at(read(t).resources["Bucket"], "Properties")
 	if at(bucket, "VersioningConfiguration", "Status").Value != "Enabled" {
@@ -387,7 +387,7 @@ func TestBucket(t *testing.T) {
 	}
 }
 
-// Names have several levels, and the prefix may, too.
+// Names have several levels, and so may the prefix.
 func TestTheParameterPrefixHasLevels(t *testing.T) {
 	pattern := regexp.MustCompile("^(" + at(read(t).parameters["ParameterPrefix"], "AllowedPattern").Value + ")$")
 	for prefix, ok := range map[string]bool{"stele": true, "platform/prod": true, "/stele": false, "stele/": false, "a//b": false, "a b": false} {

@@ -1,9 +1,9 @@
 // Package bridge handles the events that stele-lambda gets.
 //
-// "Configuration Changed" is told to all services that want to hear of the key.
-// "Parameter Store Change" of aws.ssm has the gateway compare that parameter with
-// the ledger. An error makes Lambda send the event again, and then to its
-// dead-letter queue, so services hear of a change at least once.
+// "Configuration Changed" is sent to all services that are configured for the key. On
+// "Parameter Store Change" of aws.ssm the gateway compares that parameter with the
+// ledger. An error makes Lambda retry the event, and then send it to its dead-letter
+// queue, so services are notified of a change at least once.
 package bridge
 
 import (
@@ -47,6 +47,6 @@ func (b *Bridge) Handle(ctx context.Context, e awsevents.EventBridgeEvent) error
 	case e.DetailType == parameterChange && e.Source == parameterSource:
 		return b.compare(ctx, e.Detail)
 	}
-	return fmt.Errorf("event %s is %q of %q; this function is for %q, and for %q of %q: mend the rule that sends it",
+	return fmt.Errorf("event %s is %q of %q; this function is for %q, and for %q of %q: correct the rule that sends it",
 		e.ID, e.DetailType, e.Source, events.ConfigurationChangedType, parameterChange, parameterSource)
 }

@@ -56,7 +56,7 @@ func targets(t *testing.T, of map[string][]string) map[string]string {
 	return map[string]string{targetsVariable: string(text), secretVariable: secret}
 }
 
-// service is told of changes, by gRPC or as a webhook.
+// service is notified of changes, by gRPC or as a webhook.
 type service struct {
 	address string
 

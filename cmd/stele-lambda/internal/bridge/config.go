@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/netaddr"
 )
 
-// Config says what a Bridge does.
+// Config is the configuration of a Bridge.
 type Config struct {
 	Log *slog.Logger
 
@@ -27,7 +27,7 @@ type Config struct {
 
 // gateway is the one that compares parameters.
 type gateway struct {
-	// address is host:port; empty when no parameter shall be compared.
+	// address is host:port; empty to compare no parameters.
 	address, host string
 	// token has the role admin or operator.
 	token string
@@ -35,7 +35,7 @@ type gateway struct {
 	sink string
 }
 
-// target is what is told of changes of the keys that begin with prefix.
+// target is notified of changes of the keys that begin with prefix.
 type target struct {
 	prefix string
 	url    *url.URL
@@ -49,7 +49,8 @@ const (
 	sinkVariable    = "STELE_SINK"
 )
 
-// idSuffix makes a variable's name that of the variable with the ID of its secret.
+// idSuffix and a variable's name form the name of the variable with the ID of its
+// secret.
 const idSuffix = "_ID"
 
 // FromEnvironment reads the variables that docs/eventbridge.md names. secrets reads the
@@ -68,7 +69,7 @@ func FromEnvironment(ctx context.Context, getenv func(string) string, secrets fu
 	}
 	text, address := getenv(targetsVariable), getenv(addressVariable)
 	if text == "" && address == "" {
-		return Config{}, fmt.Errorf("set %s to tell services of changes, %s to report changed parameters, or both", targetsVariable, addressVariable)
+		return Config{}, fmt.Errorf("set %s to notify services of changes, %s to report changed parameters, or both", targetsVariable, addressVariable)
 	}
 	var cfg Config
 	var err error

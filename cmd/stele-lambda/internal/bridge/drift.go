@@ -8,14 +8,14 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// labelled is the operation of a change that leaves the value alone.
-const labelled = "LabelParameterVersion"
+// labeled is the operation of a change that leaves the value alone.
+const labeled = "LabelParameterVersion"
 
 // compare has the gateway compare a parameter with the ledger. That finds out who
 // has changed it: the event is the same for a projector's writes.
 func (b *Bridge) compare(ctx context.Context, detail []byte) error {
 	if b.gateway.address == "" {
-		return fmt.Errorf("a parameter has changed, and nobody is there to compare it: set %s and %s, or delete the rule for %q", addressVariable, tokenVariable, parameterChange)
+		return fmt.Errorf("a parameter has changed, and no gateway is configured to compare it: set %s and %s, or delete the rule for %q", addressVariable, tokenVariable, parameterChange)
 	}
 	var change struct {
 		Operation string `json:"operation"`
@@ -27,7 +27,7 @@ func (b *Bridge) compare(ctx context.Context, detail []byte) error {
 	if change.Name == "" {
 		return fmt.Errorf("read the detail of %q: it has no name", parameterChange)
 	}
-	if change.Operation == labelled {
+	if change.Operation == labeled {
 		return nil
 	}
 	conn, err := dial(b.gateway.address, b.gateway.host)

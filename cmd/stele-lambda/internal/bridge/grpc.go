@@ -44,9 +44,9 @@ func (b *Bridge) instances(ctx context.Context, u *url.URL, req *stelev1.Refresh
 	return calls, nil
 }
 
-// dial makes a connection for one event: Lambda stops the process between events,
-// and a connection may be dead when it goes on. Only a host on this machine is
-// spoken to without TLS.
+// dial makes a connection for one event: Lambda stops the process between events, and a
+// connection may be dead when it continues. Only a host on this machine is called
+// without TLS.
 func dial(address, host string) (*grpc.ClientConn, error) {
 	creds := credentials.NewTLS(&tls.Config{MinVersion: tls.VersionTLS12, ServerName: host})
 	if netaddr.IsLoopback(host) {

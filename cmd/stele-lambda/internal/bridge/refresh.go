@@ -20,14 +20,14 @@ const (
 	patience = 10 * time.Second
 )
 
-// call tells one instance of a service.
+// call notifies one instance of a service.
 type call struct {
 	name string
 	do   func(context.Context) error
 }
 
-// tell tells every service that wants to hear of the key. One that fails keeps no
-// other from being told.
+// tell notifies every service that is configured for the key. A failure does not
+// prevent the others.
 func (b *Bridge) tell(ctx context.Context, detail []byte) error {
 	e, err := events.ParseConfigurationChanged(detail)
 	if err != nil {
@@ -56,13 +56,13 @@ func (b *Bridge) tell(ctx context.Context, detail []byte) error {
 			}
 			instances, err := b.instances(ctx, t.url, request)
 			if err != nil {
-				failed = append(failed, fmt.Errorf("tell %s: %w", name, err))
+				failed = append(failed, fmt.Errorf("notify %s: %w", name, err))
 			}
 			calls = append(calls, instances...)
 		}
 	}
 	failed = append(failed, callAll(ctx, calls)...)
-	b.log.Info("services were told of a change", "tenant", e.Tenant, "key", e.Key, "revision", e.Revision, "called", len(calls), "failed", len(failed))
+	b.log.Info("notified services of a change", "tenant", e.Tenant, "key", e.Key, "revision", e.Revision, "called", len(calls), "failed", len(failed))
 	return errors.Join(failed...)
 }
 
@@ -75,7 +75,7 @@ func callAll(ctx context.Context, calls []call) []error {
 			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
 			if err := c.do(ctx); err != nil {
-				results[i] = fmt.Errorf("tell %s: %w", c.name, err)
+				results[i] = fmt.Errorf("notify %s: %w", c.name, err)
 			}
 			return nil
 		})

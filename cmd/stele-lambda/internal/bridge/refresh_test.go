@@ -89,7 +89,7 @@ func TestAServiceThatFailsKeepsNoOtherFromHearing(t *testing.T) {
 	if err == nil {
 		t.Fatal("the event was handled")
 	}
-	for _, want := range []string{"tell " + bad.address, "the disk is full", "tell " + worse.address, "the pool is closed", "tell grpc://no.such.host.invalid:1: no such host"} {
+	for _, want := range []string{"notify " + bad.address, "the disk is full", "notify " + worse.address, "the pool is closed", "notify grpc://no.such.host.invalid:1: no such host"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error says nothing of %q: %v", want, err)
 		}
@@ -101,7 +101,7 @@ func TestAServiceThatFailsKeepsNoOtherFromHearing(t *testing.T) {
 		s.check(t, 1)
 	}
 
-	// Lambda sends the event again. Who has heard of it may hear of it again.
+	// Lambda retries the event. Services may be notified again.
 	bad.fail, worse.fail = nil, nil
 	b = newBridge(t, targets(t, map[string][]string{"": {bad.address, worse.address}}))
 	if err := b.Handle(t.Context(), event(t, "configuration-changed")); err != nil {
@@ -176,7 +176,7 @@ func TestCallsAreBounded(t *testing.T) {
 	<-full
 	cancel()
 	err := <-done
-	if n := strings.Count(err.Error(), "tell grpc://"); n != 3*parallel {
+	if n := strings.Count(err.Error(), "notify grpc://"); n != 3*parallel {
 		t.Errorf("%d calls have failed, not all", n)
 	}
 	mu.Lock()

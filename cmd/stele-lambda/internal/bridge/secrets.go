@@ -13,9 +13,9 @@ import (
 )
 
 // ReadSecret reads a secret, so that it need not be in the function's environment,
-// which everybody sees who may see the function. The ID is the name or ARN of a secret
-// in Secrets Manager, or the ARN or the name, which begins with a slash, of a parameter
-// in Parameter Store.
+// which is visible to everyone with read access to the function. The ID is the name or
+// ARN of a secret in Secrets Manager, or the ARN or the name, which begins with a
+// slash, of a parameter in Parameter Store.
 func ReadSecret(ctx context.Context, id string) (string, error) {
 	cfg, err := config.LoadDefaultConfig(ctx)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/stelehq/stele/client/refresh"
 )
 
-// poster keeps no connection from one event to the next, as dial does not, and
-// does not follow where an answer leads: what is signed is for the target alone.
+// poster keeps no connection from one event to the next, as dial does not, and follows
+// no redirect: the signature is for the target alone.
 var poster = &http.Client{
 	Transport:     &http.Transport{DisableKeepAlives: true, Proxy: http.ProxyFromEnvironment},
 	CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },

@@ -71,7 +71,8 @@ func (r *Reader) text(arg string) (text, from string, err error) {
 	return arg, "the value", nil
 }
 
-// read reads at most what a value can have: longer text is refused by its length.
+// read reads at most as much as a value can have: longer text is rejected by its
+// length.
 func read(r io.Reader) (string, error) {
 	data, err := io.ReadAll(io.LimitReader(r, 2*ledger.MaxValue+1))
 	if err == nil && len(data) > 2*ledger.MaxValue {

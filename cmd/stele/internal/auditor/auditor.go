@@ -1,6 +1,5 @@
-// Package auditor verifies a tenant's history on the side of the one who asks: a
-// gateway hands out checkpoints, commits and proofs, and nothing that it says is
-// taken without its proof.
+// Package auditor verifies a tenant's history on the client's side: a gateway serves
+// checkpoints, commits and proofs, and nothing is trusted without its proof.
 package auditor
 
 import (
@@ -62,7 +61,7 @@ func (a *Auditor) Checkpoint(ctx context.Context, covers ledger.Revision) (Check
 	return c, a.compareSeen(ctx, c)
 }
 
-// invalid is what the gateway's answer does not hold.
+// invalid is a verification failure of the gateway's answer.
 func invalid(err error) error { return &proof.InvalidError{What: "the gateway's answer", Err: err} }
 
 // page is how many proofs are asked for at a time.

@@ -9,16 +9,16 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Verified counts what was verified.
+// Verified counts the verified items.
 type Verified struct {
 	Commits, Changes, Keys int
 	// First and Last commit; nil without one.
 	First, Last *ledger.Commit
 }
 
-// Tenant verifies all commits of the tenant that the checkpoint covers, replays
-// them, and compares what they lead to with what the gateway reads at that
-// revision. seen is told of every commit.
+// Tenant verifies all commits of the tenant that the checkpoint covers, replays them,
+// and compares the result with the gateway's reads at that revision. seen is called for
+// every commit.
 func (a *Auditor) Tenant(ctx context.Context, c Checkpoint, t ledger.Tenant, seen func(ledger.Revision)) (Verified, error) {
 	var v Verified
 	chain := proof.NewChain(c.Checkpoint, t, 1)
@@ -48,7 +48,7 @@ func (a *Auditor) Tenant(ctx context.Context, c Checkpoint, t ledger.Tenant, see
 	return v, err
 }
 
-// replay is what commits lead to: what was last done to each key.
+// replay is the result of commits: the last change of each key.
 type replay map[ledger.Key]written
 
 type written struct {

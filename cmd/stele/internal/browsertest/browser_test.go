@@ -22,7 +22,7 @@ const (
 	patience = 8 * time.Minute
 )
 
-// needBrowser skips a test where there is none.
+// needBrowser skips a test without a browser.
 func needBrowser(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
@@ -47,8 +47,8 @@ type verdict struct {
 	Seconds float64
 }
 
-// browse runs a script beside this file. It is given a document, and says a verdict a
-// line.
+// browse runs a script next to this file. It passes a document, and reads one verdict
+// per line.
 func browse(t *testing.T, script string, document any) {
 	t.Helper()
 	home := t.TempDir()

@@ -1,5 +1,5 @@
-// Package certs is how a process speaks TLS: 1.3 only, with certificates that are
-// read again when their files change, so that nobody has to restart anything.
+// Package certs configures a process's TLS: 1.3 only, with certificates that are
+// reloaded when their files change, so that no restart is needed.
 package certs
 
 import (
@@ -16,15 +16,15 @@ import (
 
 // Files are files of PEM; each may be empty.
 type Files struct {
-	// Cert is what this process shows, with the chain that leads to its CA, and Key
-	// its private key.
+	// Cert is the certificate of this process, with the chain that leads to its CA, and
+	// Key its private key.
 	Cert, Key string
 	// CA holds the certificates of those who sign the other side's; empty for those
 	// that the system trusts.
 	CA string
 }
 
-// check says what is missing.
+// check reports what is missing.
 func (f Files) check() error {
 	if (f.Cert == "") != (f.Key == "") {
 		return errors.New("a certificate and its key belong together: give both files")
@@ -32,12 +32,12 @@ func (f Files) check() error {
 	return nil
 }
 
-// lookAfter is how old what was read of the files may be when a connection is made.
+// lookAfter is how old the last look at the files may be when a connection is made.
 const lookAfter = time.Second
 
-// Server is how to listen: with Cert, and where there is a CA for those only who
-// show a certificate of it. Files that cannot be read later, or do not fit
-// together, are an error in the log; what was read before stays until they do.
+// Server is the configuration of a listener: with Cert and, if there is a CA, only for
+// clients with a certificate of it. Files that become unreadable, or do not match, are
+// an error in the log; the previous ones stay in use until they do.
 func Server(f Files, log *slog.Logger) (*tls.Config, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -78,12 +78,12 @@ func (s *server) current() *tls.Config {
 		s.failed = ""
 	case s.failed != err.Error():
 		s.failed = err.Error()
-		s.log.Error("cannot read the TLS certificate anew; the one before goes on", "error", err)
+		s.log.Error("cannot reload the TLS certificate; the previous one stays in use", "error", err)
 	}
 	return s.config
 }
 
-// read makes a configuration of what the files hold now.
+// read makes a configuration from the current files.
 func (s *server) read() error {
 	s.looked = time.Now()
 	var parts [3][]byte
@@ -107,7 +107,7 @@ func (s *server) read() error {
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{cert},
-		// A resumed session would go by what was true when it began.
+		// A resumed session would use the certificate from when it began.
 		SessionTicketsDisabled: true,
 	}
 	if s.files.CA != "" {
@@ -117,14 +117,14 @@ func (s *server) read() error {
 		config.ClientAuth = tls.RequireAndVerifyClientCert
 	}
 	if s.config != nil {
-		s.log.Info("TLS goes on with another certificate", "subject", cert.Leaf.Subject.String(), "until", cert.Leaf.NotAfter)
+		s.log.Info("TLS certificate reloaded", "subject", cert.Leaf.Subject.String(), "until", cert.Leaf.NotAfter)
 	}
 	s.seen, s.config = all, config
 	return nil
 }
 
-// Client is how to connect to others: whoever they are must have a certificate of
-// the CA. The files are read for every connection.
+// Client is the configuration of connections to other processes, which must have a
+// certificate of the CA. The files are read for every connection.
 func Client(f Files) (*tls.Config, error) {
 	if err := f.check(); err != nil {
 		return nil, err

@@ -64,7 +64,7 @@ func Parse(data []byte) (*File, error) {
 		case "revision", "id", "parent", "operator", "request_id", "recorded", "importer", "rollback", "reverts":
 			// Of a commit, and of the past.
 		default:
-			err = yamljson.Errorf(key, "there is no field %q: a change set has message, changes and expect", name)
+			err = yamljson.Errorf(key, "unknown field %q: a change set has message, changes and expect", name)
 		}
 		return err
 	})
@@ -123,7 +123,7 @@ func entries(docs []*yaml.Node) ([]ledger.Change, error) {
 			case "secret":
 				isSecret = resolve(v).Value == "true"
 			default:
-				err = yamljson.Errorf(key, "there is no field %q: an entry of an export has key, revision, value and secret", name)
+				err = yamljson.Errorf(key, "unknown field %q: an entry of an export has key, revision, value and secret", name)
 			}
 			return err
 		})
@@ -179,7 +179,7 @@ func change(n *yaml.Node) (c ledger.Change, err error) {
 			c.Delete = true
 		case "previous_revision", "was": // of a commit's change
 		default:
-			err = yamljson.Errorf(key, "there is no field %q: a change has key and value, or key and delete", name)
+			err = yamljson.Errorf(key, "unknown field %q: a change has key and value, or key and delete", name)
 		}
 		return err
 	})
@@ -229,7 +229,7 @@ func ParseExpected(s string) (ledger.Revision, error) {
 	}
 	n, err := strconv.ParseUint(strings.TrimPrefix(s, "@"), 10, 64)
 	if err != nil || n == 0 {
-		return 0, fmt.Errorf("%q is no revision to expect: write 42, @42 or absent", s)
+		return 0, fmt.Errorf("%q is not a revision to expect: write 42, @42 or absent", s)
 	}
 	return ledger.Revision(n), nil
 }

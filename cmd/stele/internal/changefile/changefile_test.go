@@ -64,8 +64,8 @@ func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
 		"message: x":      "line 1: the change set has no changes",
 		"changes: []":     "has no changes",
 		"changes: {a: 1}": "line 1: changes is a list",
-		"changes:\n- {key: a, value: 1}\nexpects: {}":              `line 3: there is no field "expects"`,
-		"changes:\n- key: a\n  valeu: 1":                           `line 3: there is no field "valeu"`,
+		"changes:\n- {key: a, value: 1}\nexpects: {}":              `line 3: unknown field "expects"`,
+		"changes:\n- key: a\n  valeu: 1":                           `line 3: unknown field "valeu"`,
 		"changes:\n- key: a\n":                                     "line 2: set a value or delete",
 		"changes:\n- {key: a, value: 1, delete: true}":             "line 2: set a value or delete",
 		"changes:\n- {key: a, delete: false}":                      "line 2: delete is true",
@@ -73,9 +73,9 @@ func TestABadChangeSetIsRefusedWithItsLine(t *testing.T) {
 		"changes:\n- {key: a//b, value: 1}":                        "line 2: key",
 		"changes:\n- {key: a, value: .nan}":                        "line 2: JSON has no number",
 		"changes:\n- {key: a, value: 1}\n- {key: a, delete: true}": "line 3: a is changed twice, first in line 2",
-		"changes:\n- {key: a, value: 1}\nexpect: {a: 0}":           "line 3: \"0\" is no revision",
-		"changes:\n- {key: a, value: 1}\nexpect: {a: old}":         "line 3: \"old\" is no revision",
-		"{\"changes\":[{\"key\":\"a\",\n\"values\":1}]}":           `line 2: there is no field "values"`,
+		"changes:\n- {key: a, value: 1}\nexpect: {a: 0}":           "line 3: \"0\" is not a revision",
+		"changes:\n- {key: a, value: 1}\nexpect: {a: old}":         "line 3: \"old\" is not a revision",
+		"{\"changes\":[{\"key\":\"a\",\n\"values\":1}]}":           `line 2: unknown field "values"`,
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v; want an error with %q", text, err, want)
@@ -99,7 +99,7 @@ func TestParse_ReadsAnExport(t *testing.T) {
 		`{"key":"a/b","value":"***","secret":true}`:                  "--reveal",
 		`{"key":"a/b","value":1}` + "\n" + `{"key":"a/b","value":2}`: "set twice, first in line 1",
 		`{"key":"a/b"}`:                            "a key and a value",
-		`{"key":"a/b","value":1,"delete":true}`:    `no field "delete"`,
+		`{"key":"a/b","value":1,"delete":true}`:    `unknown field "delete"`,
 		`{"changes":[]}` + "\n" + `{"changes":[]}`: "second document",
 	} {
 		if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {

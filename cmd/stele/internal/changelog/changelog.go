@@ -36,7 +36,7 @@ type Line struct {
 	// was complete; Size is the line's own length.
 	Offset int64
 	Size   int
-	// Step is what the line is called where it comes from, if that is no change log.
+	// Step is the source's name for the line, if the source is not a change log.
 	Step string
 	// Moved says that the line's time is not the one of where it comes from.
 	Moved  bool
@@ -65,8 +65,8 @@ type Reader struct {
 	number int
 	// tenant is whose the lines are that name no tenant.
 	tenant ledger.Tenant
-	// newest is each tenant's time so far, which never goes back; revision that of its
-	// last line that has one.
+	// newest is each tenant's time so far, which never goes back; revision the revision
+	// of its last line that has one.
 	newest   map[ledger.Tenant]time.Time
 	revision map[ledger.Tenant]uint64
 	// seen counts identical lines, so that each has a request id of its own.
@@ -354,7 +354,7 @@ func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
 	return l, nil
 }
 
-// reason tells of a JSON error in the log's words instead of Go's.
+// reason describes a JSON error in the log's terms instead of Go's.
 func reason(err error) error {
 	var mistyped *json.SemanticError
 	if !errors.As(err, &mistyped) {
@@ -363,7 +363,7 @@ func reason(err error) error {
 	at := cmp.Or(string(mistyped.JSONPointer), "the line")
 	switch {
 	case errors.Is(err, json.ErrUnknownName):
-		return fmt.Errorf("%s is no field of a change log", at)
+		return fmt.Errorf("%s is not a field of a change log", at)
 	case mistyped.Err != nil:
 		return fmt.Errorf("%s: %w", at, mistyped.Err)
 	}
@@ -387,7 +387,7 @@ func (r *Reader) requestID(text []byte) string {
 	return id
 }
 
-// counter counts what was read from the file.
+// counter counts the bytes read from the file.
 type counter struct {
 	r io.Reader
 	n int64

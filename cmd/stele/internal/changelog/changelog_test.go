@@ -90,7 +90,7 @@ func TestABadLineIsNamedAndTheGoodOnesBeforeItAreRead(t *testing.T) {
 	for bad, want := range map[string]string{
 		"not json":                                 "invalid",
 		one[:40]:                                   "EOF",
-		edit(`"author":"ann"`, `"autor":"ann"`):    "/autor is no field of a change log",
+		edit(`"author":"ann"`, `"autor":"ann"`):    "/autor is not a field of a change log",
 		edit(`"author":"ann",`, ``):                "author is missing",
 		edit(`"ann"`, `"ann","author":"bob"`):      "duplicate",
 		edit(`2022-10-10T`, `2021-10-10T`):         "is before 2022-10-10T10:40:23Z of test's line before it",
@@ -233,7 +233,7 @@ func TestNext_ReadsWhatExportAndLogWrite(t *testing.T) {
 		"the newest first": {second + first, "line 2: revision 1 comes after 2: .*--reverse"},
 		"a partial commit": {strings.Replace(first, `"message"`, `"partial":true,"message"`, 1), "line 1: the commit is not whole"},
 		"a masked value":   {strings.Replace(first, `"value":1`, `"value":"***"`, 1), "line 1: .*stands for a secret"},
-		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is no field"},
+		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is not a field"},
 	} {
 		_, err := all(t, c.data)
 		if err == nil || !regexp.MustCompile(c.want).MatchString(err.Error()) {

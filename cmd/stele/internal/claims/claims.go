@@ -1,5 +1,5 @@
-// Package claims reads what a token says, for showing it. It verifies nothing:
-// only the gateway does.
+// Package claims reads a token's claims, to show them. It verifies nothing: only the
+// gateway does.
 package claims
 
 import (
@@ -25,11 +25,11 @@ type Claims struct {
 func Read(token string) (Claims, error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return Claims{}, fmt.Errorf("the token is no JWT: it has %d parts, not 3", len(parts))
+		return Claims{}, fmt.Errorf("the token is not a JWT: it has %d parts, not 3", len(parts))
 	}
 	data, err := base64.RawURLEncoding.DecodeString(parts[1])
 	if err != nil {
-		return Claims{}, fmt.Errorf("the token is no JWT: %w", err)
+		return Claims{}, fmt.Errorf("the token is not a JWT: %w", err)
 	}
 	var c struct {
 		Subject  string  `json:"sub"`
@@ -39,7 +39,7 @@ func Read(token string) (Claims, error) {
 		Expires  float64 `json:"exp"`
 	}
 	if err := json.Unmarshal(data, &c); err != nil {
-		return Claims{}, fmt.Errorf("the token is no JWT: %w", err)
+		return Claims{}, fmt.Errorf("the token is not a JWT: %w", err)
 	}
 	if c.Tenant == "" {
 		c.Tenant = c.TenantID

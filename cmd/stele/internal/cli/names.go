@@ -42,8 +42,8 @@ var elsewhere = map[string]string{
 	"start":   "stele up",
 }
 
-// friendly has the errors of arguments say which argument is missing, and those of
-// unknown commands what to use.
+// friendly makes the errors of arguments name the missing argument, and errors about
+// unknown commands an alternative.
 func friendly(root *cobra.Command) {
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) == 0 {

@@ -121,7 +121,7 @@ func update(path string, change func(*File) error) error {
 }
 
 // NameFor is the name for the context of a server on this machine, which a token file
-// identifies: that of the context with this token file, or else usual, or, if that is the
+// identifies: the name of the context with this token file, or else usual, or, if that is the
 // context of another server, usual with a number.
 func (f File) NameFor(tokenFile, usual string) string {
 	for name, c := range f.Contexts {
@@ -138,7 +138,7 @@ func (f File) NameFor(tokenFile, usual string) string {
 	}
 }
 
-// replace writes the file beside the old one and renames it, so that a reader
+// replace writes the file next to the old one and renames it, so that a reader
 // sees the old or the new one. Only its owner may read it.
 func replace(path string, data []byte) error {
 	dir := filepath.Dir(path)

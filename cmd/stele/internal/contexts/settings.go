@@ -31,9 +31,9 @@ type Settings struct {
 	TenantChosen bool
 }
 
-// Resolve settles the settings from the choice, STELE_CONTEXT, STELE_ADDRESS,
+// Resolve resolves the settings from the choice, STELE_CONTEXT, STELE_ADDRESS,
 // STELE_TOKEN, STELE_TOKEN_FILE, STELE_TENANT, STELE_TLS_CA, STELE_TLS_CERT,
-// STELE_TLS_KEY and the context file. A setting that nobody made stays empty.
+// STELE_TLS_KEY and the context file. A setting without a source stays empty.
 func Resolve(choice Choice) (Settings, error) {
 	var s Settings
 	var err error
@@ -48,7 +48,7 @@ func Resolve(choice Choice) (Settings, error) {
 	s.Context = cmp.Or(chosen, file.Current)
 	c, found := file.Contexts[s.Context]
 	if !found && s.Context != "" {
-		return s, fmt.Errorf("there is no context %q in %s", s.Context, s.Path)
+		return s, fmt.Errorf("%[2]s does not have a context %[1]q", s.Context, s.Path)
 	}
 	s.Address = cmp.Or(choice.Address, os.Getenv("STELE_ADDRESS"), c.Address)
 	s.Tenant = cmp.Or(choice.Tenant, os.Getenv("STELE_TENANT"))
@@ -68,8 +68,8 @@ func Resolve(choice Choice) (Settings, error) {
 	return s, nil
 }
 
-// ReadToken returns the token, read anew from its file each time: a token that
-// was renewed is used at once. Empty when there is none.
+// ReadToken returns the token, read from its file each time: a renewed token is used at
+// once. Empty if there is none.
 func (s Settings) ReadToken() (string, error) {
 	if s.TokenFile == "" {
 		return s.Token, nil

@@ -11,11 +11,10 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// Variables names and writes the settings below a prefix, sorted, as NAME=value.
-// The name is the rest of the key in upper case, with "_" for what a name cannot
-// have; a JSON string is given bare, all else as JSON. Two keys of one name are
-// an error, and so are a string with a zero byte and a name that changes how programs
-// load or run, unless it is allowed.
+// Variables names and writes the settings below a prefix, sorted, as NAME=value. The
+// name is the rest of the key in upper case, with "_" for characters that a name cannot
+// have; a JSON string is written without quotes, anything else as JSON. Two keys with
+// the same name are an error, and so is a string with a zero byte.
 func (n Names) Variables(prefix string, settings map[ledger.Key]ledger.Value) ([]string, error) {
 	keys := make([]string, 0, len(settings))
 	for k := range settings {

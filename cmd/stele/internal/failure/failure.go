@@ -1,4 +1,4 @@
-// Package failure tells people what went wrong, and scripts by an exit code.
+// Package failure reports errors to users, and to scripts by an exit code.
 package failure
 
 import (
@@ -24,11 +24,11 @@ const (
 	Invalid  = 6
 	// Unverified: a proof fails, or the ledger's history is not the one that was seen.
 	Unverified = 7
-	// Interrupted is what a shell says of a program that Ctrl-C has ended.
+	// Interrupted is the exit code that shells use for a program that Ctrl-C has ended.
 	Interrupted = 130
 )
 
-// Error is a failure with its exit code and, where there is one, what to try.
+// Error is a failure with its exit code and, if known, what to try.
 type Error struct {
 	Code int
 	Err  error
@@ -49,8 +49,7 @@ func Try(err error, format string, args ...any) error {
 	return &Error{Code: Code(err), Err: err, Try: fmt.Sprintf(format, args...)}
 }
 
-// Exit ends the program with a code and without a word: somebody else has said
-// what there was to say.
+// Exit ends the program with a code and without a message: it was printed already.
 type Exit int
 
 func (e Exit) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
@@ -91,9 +90,8 @@ func Code(err error) int {
 	return Other
 }
 
-// Lines is what to tell of an error: what went wrong, then its details, then
-// what to try. It is empty without an error, for an
-// Exit and for what the caller has interrupted.
+// Lines is the message of an error: what went wrong, then its details, then what to
+// try. It is empty without an error, for an Exit and for an interruption by the user.
 func Lines(err error) []string {
 	if err == nil || errors.As(err, new(Exit)) || Code(err) == Interrupted {
 		return nil
@@ -201,8 +199,8 @@ func LimitDelay(err error) time.Duration {
 	return 0
 }
 
-// statusOf finds the gateway's answer behind an error; code OK where there is
-// none. status.FromError would put what wraps the answer into its message.
+// statusOf finds the gateway's status behind an error; code OK if there is none.
+// status.FromError would put the wrapping errors into its message.
 func statusOf(err error) *status.Status {
 	var answered interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &answered) {

@@ -26,7 +26,7 @@ type allFollower struct {
 	// ahead counts the commits after position After that were received: a record may
 	// come in several responses.
 	ahead int
-	// skip counts those of them that a new stream is to send again.
+	// skip counts the commits that a new stream will repeat.
 	skip int
 }
 

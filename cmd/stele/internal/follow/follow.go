@@ -1,6 +1,6 @@
-// Package follow watches keys and prefixes for as long as its caller wants: a
-// watch that breaks is made again from the revision after the last one seen, so
-// nothing is missed and nothing comes twice.
+// Package follow watches keys and prefixes until its caller stops it: a broken watch is
+// created again from the revision after the last one seen, so nothing is missed and
+// nothing is repeated.
 package follow
 
 import (
@@ -17,24 +17,24 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Config says what to watch and whom to tell.
+// Config is what to watch, and the functions to call.
 type Config struct {
 	Client stelev1.ConfigClient
 	// Keys and Prefixes select; the empty prefix is everything.
 	Keys, Prefixes []string
-	// From is the first revision to tell of; 0 for what comes after the head.
+	// From is the first revision to report; 0 for revisions after the head.
 	From ledger.Revision
 	// AfterID is the id of the commit before From, if it is known.
 	AfterID []byte
 	// Initial asks for the state at head first; From is then 0.
 	Initial bool
 
-	// State is told of the whole state at a revision.
+	// State is called with the whole state at a revision.
 	State func(ledger.Revision, []*stelev1.Entry) error
-	// Commit is told of one commit, with the changes that are watched.
+	// Commit is called with one commit, and its watched changes.
 	Commit func(*stelev1.WatchCommit) error
-	// Lost is told that the connection was lost, and from which revision it will
-	// go on; 0 while nothing was seen.
+	// Lost is called when the connection is lost, with the revision that it will resume
+	// from; 0 while nothing was seen.
 	Lost func(err error, next ledger.Revision)
 }
 
@@ -92,8 +92,8 @@ func repeat(ctx context.Context, once func(context.Context) (created bool, err e
 	}
 }
 
-// mayPass says whether trying again may help. A token that has just ended may
-// have been renewed, and another gateway may be behind what was seen.
+// mayPass reports whether a retry may help. A token that has just expired may have been
+// renewed, and another gateway may be behind.
 func (f *follower) mayPass(err error, created bool) bool {
 	return mayPass(err, created) || status.Code(err) == codes.OutOfRange && f.next > f.From
 }
@@ -163,7 +163,7 @@ func (f *follower) take(resp *stelev1.WatchResponse) error {
 		f.seen(e.Progress.Snapshot.GetRevision(), e.Progress.Snapshot.GetId())
 	case *stelev1.WatchResponse_Canceled:
 		if resume := ledger.Revision(e.Canceled.ResumeRevision); resume > 0 {
-			return status.Error(codes.Unavailable, fmt.Sprintf("the watch fell behind; it goes on from %s", max(resume, f.next)))
+			return status.Error(codes.Unavailable, fmt.Sprintf("the watch fell behind; it resumes from %s", max(resume, f.next)))
 		}
 		return status.ErrorProto(e.Canceled.Status)
 	}

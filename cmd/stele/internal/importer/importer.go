@@ -1,11 +1,10 @@
-// Package importer writes a change log into the ledger: every line once, in the
-// order of its tenant, however often it is interrupted and run again.
+// Package importer writes a change log into the ledger: every line once, in the order
+// of its tenant, however often it is interrupted and run again.
 //
-// One stream a tenant keeps a window of change sets in flight. Every change set
-// carries a request id made from its line, so what was sent and not acknowledged
-// is sent again without being written twice. A line that cannot be read, or that
-// the ledger refuses, stops the reading; what was read before it is sent and
-// acknowledged first.
+// One stream per tenant keeps a window of change sets in flight. Every change set
+// carries a request id made from its line, so lines that were sent and not acknowledged
+// are sent again without being written twice. A line that is invalid, or that the
+// ledger rejects, stops the reading; earlier lines are sent and acknowledged first.
 package importer
 
 import (
@@ -23,7 +22,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Config is what an import needs.
+// Config has the dependencies of an import.
 type Config struct {
 	Client stelev1.LedgerClient
 	// ForTenant makes the context of a stream that acts for the tenant.
@@ -43,7 +42,7 @@ type Config struct {
 	Drain time.Duration
 }
 
-// Log is what an import reads: lines, and io.EOF after the last one. Each tenant's
+// Log is the input of an import: lines, and io.EOF after the last one. Each tenant's
 // are in order, and their numbers grow.
 type Log interface {
 	Next() (*changelog.Line, error)
@@ -64,7 +63,7 @@ type Tally struct {
 // LineError is a line that was not written, and why.
 type LineError struct {
 	Number int
-	// Step is the line's, empty for that of a change log.
+	// Step is the line's, empty for a change log.
 	Step string
 	Err  error
 }
@@ -94,10 +93,10 @@ type importer struct {
 	failed  []error
 }
 
-// Run imports the log until its end, its first bad line, or until ctx is done;
-// then it waits for what is in flight. The tallies, sorted by tenant, are what
-// was acknowledged, also beside an error. The error is a LineError where a line
-// is to blame, the one with the lowest number, and ctx's where it was interrupted.
+// Run imports the log until its end, its first bad line, or until ctx is done; then it
+// waits for lines in flight. The tallies, sorted by tenant, are the acknowledged lines,
+// also with an error. The error is a LineError for an invalid line, the one with the
+// lowest number, and ctx's after an interruption.
 func Run(ctx context.Context, cfg Config, log Log) ([]Tally, error) {
 	if cfg.GiveUp == 0 {
 		cfg.GiveUp = time.Minute
@@ -107,7 +106,7 @@ func Run(ctx context.Context, cfg Config, log Log) ([]Tally, error) {
 	}
 	im := &importer{Config: cfg, lanes: make(map[ledger.Tenant]*lane), tallies: make(map[ledger.Tenant]*Tally)}
 
-	// reading ends on an interrupt and on a lane's failure; sending goes on.
+	// reading ends on an interrupt and on a lane's failure; sending continues.
 	reading, stop := context.WithCancel(ctx)
 	defer stop()
 	sending, abort := context.WithCancel(context.WithoutCancel(ctx))
@@ -219,8 +218,8 @@ func (im *importer) result() []Tally {
 	return tallies
 }
 
-// firstOf picks the error to tell of: that of the lowest line, and an error
-// without a line where there is no other.
+// firstOf picks the error to report: the error of the lowest line, or an error without
+// a line if there is no other.
 func firstOf(errs []error) error {
 	var first error
 	lowest := math.MaxInt

@@ -82,12 +82,13 @@ func (ln *lane) finish() {
 	<-ln.done
 }
 
-// Waits between attempts to reach a gateway that is away, or refuses more for now.
+// Waits between attempts to reach an unreachable gateway, or one that is overloaded.
 const (
 	shortestWait = 50 * time.Millisecond
 	longestWait  = 5 * time.Second
-	// limitWait is that of a tenant over its limits, unless it is asked for more: in a
-	// second there is room for many lines, when there is room for one much sooner.
+	// limitWait is the wait of a tenant over its limits, unless the gateway asks for
+	// more: after a second there is room for many lines, although there is room for one
+	// much sooner.
 	limitWait = time.Second
 )
 

@@ -30,7 +30,7 @@ const (
 	// cgroupShare leaves room for the pages of the replica's mapped file and for socket
 	// buffers, which count towards the cgroup's limit and not towards Go's.
 	cgroupShare = 0.75
-	// machineShare leaves room for the other processes of the machine, too.
+	// machineShare also leaves room for the other processes of the machine.
 	machineShare = 0.5
 )
 

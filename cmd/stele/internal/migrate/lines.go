@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// unknownAuthor is whoever a source that keeps authors does not name.
+// unknownAuthor is the author if a source that keeps authors does not name one.
 const unknownAuthor = "unknown"
 
 // lines makes a tenant's changes of a step into a line, or several where they are
@@ -71,8 +71,8 @@ func (r *Reader) message(t ledger.Tenant, step Step) string {
 	return clip(r.route(t)+": "+step.ID, ledger.MaxMessage)
 }
 
-// requestID is the same whenever the step is read again. A difference is another
-// one from each head of the tenant on, so its lines are named after that, too.
+// requestID is the same whenever the step is read again. A difference depends on the
+// head of the tenant, so its lines also contain the head.
 func (r *Reader) requestID(t *tenant, step Step, part int) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %q %d", r.route(t.name), step.ID, part)

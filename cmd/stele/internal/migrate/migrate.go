@@ -1,16 +1,16 @@
 // Package migrate reads configurations that are kept elsewhere as lines for the
 // importer.
 //
-// A Source yields steps, oldest first: what changed together there, when, and who
-// did it. A Reader gives each name its place in the ledger by a Mapping and makes a
-// line of every tenant's part of a step. What the ledger would not take (a name, a
-// value) is told with its reason before anything is written: whoever imports reads
-// the source once for that, and a second time for the lines, so a Source yields the
-// same steps each time.
+// A Source yields steps, oldest first: the changes that were made together, with their
+// time and author. A Reader maps each name to a key of the ledger by a Mapping and
+// makes a line of every tenant's part of a step. Names and values that the ledger would
+// reject are reported with the reason before anything is written: an import reads the
+// source once for that, and a second time for the lines, so a Source yields the same
+// steps each time.
 //
-// Nothing is written twice. A step's lines have request ids made from the source's
-// name and the step's id; a step that is a state becomes the difference to what the
-// ledger holds.
+// Nothing is written twice. A step's lines have request ids made from the source's name
+// and the step's id; a step that is a state becomes the difference to the ledger's
+// state.
 package migrate
 
 import (
@@ -23,8 +23,8 @@ import (
 
 // Source is a history, or a state, that is kept elsewhere.
 type Source interface {
-	// Name tells this source from all others, wherever it is read; it is in the
-	// message of commits whose step has none.
+	// Name identifies this source, wherever it is read; it is in the message of commits
+	// whose step does not have one.
 	Name() string
 	// Steps yields the steps, oldest first, and the same ones each time: what comes
 	// in meanwhile is left for the next import. An error ends it.
@@ -33,7 +33,7 @@ type Source interface {
 
 // Step is what changed at one time in a source.
 type Step struct {
-	// ID names the step within its source, for ever: "revision 42".
+	// ID names the step within its source permanently: "revision 42".
 	ID string
 	// Number is the step's, in a source that counts them and forgets the oldest; 0
 	// elsewhere. Of such a source only steps are imported that come after the
@@ -61,8 +61,8 @@ type Item struct {
 	// JSON says that the source's values are JSON, and Value is one.
 	JSON   bool
 	Delete bool
-	// Secret says that the source keeps the value encrypted: it is not written in
-	// plain into a ledger that keeps it for ever.
+	// Secret reports that the source keeps the value encrypted: it is not written in
+	// plain text into a ledger that keeps it permanently.
 	Secret bool
 	// Fault is why the source could not read the value; nil when it could.
 	Fault error

@@ -289,7 +289,7 @@ func TestAStateBecomesWhatMakesTheLedgerEqualToIt(t *testing.T) {
 	if lines, _, _ := read(t, cfg); len(lines) != 0 {
 		t.Errorf("again, it is %d lines", len(lines))
 	}
-	// What was once said and is said again is no repetition.
+	// A value that is set again is not a repetition.
 	w.entries["c/other"] = "1"
 	w.entries["c/gone"] = "1"
 	delete(w.entries, "c/new")

@@ -45,7 +45,7 @@ type Note struct {
 	Kind NoteKind
 	// Step is the step's id.
 	Step, Name string
-	// What is written: a key, a time, or a description of the value.
+	// The remark: a key, a time, or a description of the value.
 	What string
 }
 
@@ -82,8 +82,8 @@ type Reader struct {
 // Final is what a source holds of one tenant at its end.
 type Final struct {
 	Values map[ledger.Key]ledger.Value
-	// Unfit are the names whose newest value the ledger would not take, and why. A name
-	// may be that of a document with many keys.
+	// Unfit are the names whose newest value the ledger would reject, and why. A name
+	// may belong to a document with many keys.
 	Unfit map[string]error
 }
 
@@ -159,7 +159,7 @@ func (r *Reader) Next() (*changelog.Line, error) {
 func (r *Reader) read(step Step) error {
 	parts := r.place(step)
 	if step.State && !r.Mapping.inName {
-		// Nothing being left is a state, too.
+		// An empty state is also a state.
 		if parts[r.Mapping.tenant] == nil {
 			parts[r.Mapping.tenant] = []ledger.Change{}
 		}
@@ -235,8 +235,8 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 	return parts
 }
 
-// value is an item's value. What is stored in another way than the source has it is
-// noted.
+// value is an item's value. A value that is stored differently than in the source is
+// reported.
 func (r *Reader) value(step Step, item Item) (ledger.Value, error) {
 	if item.JSON {
 		return ledger.ParseValue(item.Value)

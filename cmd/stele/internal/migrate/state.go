@@ -7,8 +7,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// difference is what makes the ledger's keys below the mapping's prefix those of a
-// state: deletions first, then what is new or means something else.
+// difference is the changes that make the ledger's keys below the mapping's prefix
+// equal to a state: deletions first, then keys that are new or differ in meaning.
 func (r *Reader) difference(t *tenant, state []ledger.Change) ([]ledger.Change, error) {
 	has, err := r.Ledger.Entries(r.ctx, t.name, r.Mapping.into)
 	if err != nil {

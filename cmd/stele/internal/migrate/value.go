@@ -5,11 +5,11 @@ import (
 	"strings"
 )
 
-// errBinary is a value that is no text.
+// errBinary is the error for a value that is not text.
 var errBinary = errors.New("the value is binary, neither JSON nor UTF-8 text: keep it where it is, or store it as text")
 
 // errPlain is a secret that the ledger would keep in plain.
-var errPlain = errors.New("it is encrypted there, and no route makes its key secret here, so it would stay readable for ever (docs/secrets.md)")
+var errPlain = errors.New("it is encrypted there, and no route makes its key secret here, so it would stay readable permanently (docs/secrets.md)")
 
 // clip keeps a text within so many bytes.
 func clip(text string, most int) string {

@@ -55,7 +55,7 @@ func (f *fallback) open(ctx context.Context) (*dynamodb.Reader, error) {
 	return r, nil
 }
 
-// close is for when nobody calls any more.
+// close must be called after the last call.
 func (f *fallback) close() {
 	if f.reader != nil {
 		f.reader.Close()

@@ -179,14 +179,14 @@ func rename(m protoreflect.Message, key string) (named bool) {
 
 var digits = regexp.MustCompile(`\d+(\.\d+)?`)
 
-// shape is what an answer tells but for numbers, which time changes.
+// shape is an answer without numbers, which change with time.
 func shape(resp proto.Message, err error) string {
 	text := prototext.MarshalOptions{}.Format(resp) + prototext.MarshalOptions{}.Format(status.Convert(err).Proto())
 	text = digits.ReplaceAllString(text, "N")
 	return strings.Join(strings.Fields(text), " ") // prototext varies its blanks
 }
 
-// stream sends some requests and takes what comes back for a while.
+// stream sends some requests and collects the answers for a while.
 func (c *call) stream(ctx context.Context) {
 	desc := &grpc.StreamDesc{ClientStreams: c.method.desc.IsStreamingClient(), ServerStreams: c.method.desc.IsStreamingServer()}
 	most := 8

@@ -17,7 +17,8 @@ type pool struct {
 // knownKeys are keys of the victim that one could guess.
 var knownKeys = []string{"tenantconfig/checkout/timeout_ms", "paramconfig/db/password", openPrefix + "known", openPrefix + "other", "private/known", sampleKey}
 
-// sampleKey is one that the interface of the AWS reference implementation knows, too.
+// sampleKey is a key that the interface of the AWS reference implementation also
+// supports.
 const sampleKey = "param_config_known"
 
 func newPool() *pool {
@@ -43,8 +44,8 @@ func newPool() *pool {
 type generator struct {
 	*rand.Rand
 	pool *pool
-	// writes is set for what is kept, and comes back later: the victims' names are not
-	// in it, so that it is known where it comes from.
+	// writes is set for values that are stored, and returned later: the victims' names
+	// are not in it, so that their source is known.
 	writes bool
 }
 

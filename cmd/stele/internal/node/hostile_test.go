@@ -21,14 +21,15 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// TestNothingOfAnotherTenantIsTold calls every method that is served with whatever
-// may find a way around: callers of one tenant who are after another's data, and
-// callers with prefixes who are after the rest of their own. Whatever comes back,
-// also in errors and in what streams send later, is searched for what they must not
-// learn. That a key is set is asked for in pairs of calls, which must not differ.
+// TestNothingOfAnotherTenantIsTold calls every method that is served with anything that
+// may find a way around: callers of one tenant who try to read another's data, and
+// callers with prefixes who try to read the rest of their own. Everything in the
+// answers, including errors and later messages of streams, is searched for data that
+// they must not see. Whether a key is set is asked in pairs of calls, which must not
+// differ.
 //
-// STELE_HOSTILE_CALLS says how many calls (4,000), and STELE_HOSTILE_SEED repeats
-// what chance chose.
+// STELE_HOSTILE_CALLS is the number of calls (4,000), and STELE_HOSTILE_SEED repeats
+// the random choices.
 func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 	calls := number(t, "STELE_HOSTILE_CALLS", 4_000)
 	seed := number(t, "STELE_HOSTILE_SEED", 1)
@@ -76,8 +77,8 @@ var deniedToAll = []string{
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
 
-// tellNothing are the methods that answer with nothing that is searched for; of
-// drift, because nobody edits a sink here.
+// tellNothing are the methods whose answers contain none of the searched data; of
+// drift, because no sink is edited here.
 var tellNothing = []string{
 	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits",
@@ -118,7 +119,7 @@ type siege struct {
 	mu       sync.Mutex // guards what follows
 	called   map[string]int
 	answered map[string]int // without an error
-	found    map[string]int // answers with something that must not be told
+	found    map[string]int // answers with data that must not be in them
 	leaks    []string
 	pairs    int
 }
@@ -175,7 +176,7 @@ func (s *siege) paired(c *call, set, unset string) {
 	}
 }
 
-// untouched fails when somebody else has written to the victim.
+// untouched fails if another caller has written to the victim.
 func (w *world) untouched(t *testing.T, victim ledger.Tenant) {
 	t.Helper()
 	authors := make(map[string]int)

@@ -56,7 +56,7 @@ const (
 	insiderName = "insider"
 )
 
-// twins are two keys, of which the victim has set one. Nobody else sets them.
+// twins are two keys, of which the victim has set one. No other caller sets them.
 var twins = [2]string{"private/twin/there", "private/twin/never"}
 
 func startWorld(t *testing.T) *world {
@@ -195,11 +195,11 @@ func hiddenCommit(i int) *stelev1.CommitRequest {
 	return req
 }
 
-// first is how many of them there are before anybody else calls.
+// first is how many of them exist before the first call.
 const first = 20
 
-// setPolicies makes grants for one of the victims, has some reads recorded, and lets
-// the thieves have something of their own to be told.
+// setPolicies makes grants for one of the victims, has some reads recorded, and gives
+// the attackers data of their own.
 func (w *world) setPolicies(t *testing.T) {
 	t.Helper()
 	operator := w.as(t, identity.Claims{Subject: "operator", Tenant: ledger.System, Roles: []identity.Role{identity.Operator}})
@@ -290,7 +290,7 @@ func (w *world) harvest(t *testing.T, victim ledger.Tenant) {
 	}
 }
 
-// attacker is somebody who calls, and what they must not learn.
+// attacker is a caller, and the data that it must not see.
 type attacker struct {
 	name    string
 	ctx     context.Context
@@ -319,7 +319,7 @@ func (w *world) thieves(t *testing.T) (all []*attacker) {
 	return all
 }
 
-// owners are callers who may learn all of it.
+// owners are callers with access to all of it.
 func (w *world) owners() (all []*attacker) {
 	for _, v := range victims {
 		all = append(all, &attacker{"the owner of " + string(v), w.owner[v], []string{hidden, closed}, nil})
@@ -327,8 +327,8 @@ func (w *world) owners() (all []*attacker) {
 	return all
 }
 
-// search finds what must not be told in what came back, unless it was sent. The
-// proofs are made of the ids of all commits, which are hashes.
+// search finds forbidden data in the answers, unless it was in the request. The proofs
+// are made of the ids of all commits, which are hashes.
 func (a *attacker) search(m *method, sent, came [][]byte) string {
 	in := func(all [][]byte, what []byte) bool {
 		return slices.ContainsFunc(all, func(b []byte) bool { return bytes.Contains(b, what) })

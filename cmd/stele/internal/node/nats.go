@@ -33,7 +33,7 @@ func (n *Node) connect() (*nats.Conn, error) {
 	return n.cfg.NATS.Connect()
 }
 
-// Connect makes a connection, which then reconnects by itself for ever.
+// Connect makes a connection, which then reconnects without end.
 func (c NATS) Connect() (*nats.Conn, error) {
 	servers, err := c.servers()
 	if err != nil {
@@ -63,7 +63,7 @@ func (c NATS) servers() ([]*url.URL, error) {
 		}
 		u, err := url.Parse(server)
 		if err != nil { // its text has the URL, which may have a password
-			return nil, errors.New("one of the servers is no URL: write nats://HOST:PORT,nats://HOST:PORT")
+			return nil, errors.New("a server address is not a URL: write nats://HOST:PORT,nats://HOST:PORT")
 		}
 		servers = append(servers, u)
 	}

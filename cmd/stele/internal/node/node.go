@@ -37,7 +37,7 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// What a process does.
+// The roles of a process.
 const (
 	RoleLedger    = "ledger"    // takes writes
 	RoleGateway   = "gateway"   // serves reads and watches
@@ -52,14 +52,15 @@ var Roles = []string{RoleLedger, RoleGateway, RoleSigner, RoleProjector}
 type Config struct {
 	// Data is the folder of everything that the process keeps.
 	Data string
-	// Listen is the gRPC address, HTTP that of metrics and health, and Web that of the
-	// console and the REST API, which the role gateway serves; empty for none.
+	// Listen is the gRPC address, HTTP the address of metrics and health, and Web the
+	// address of the console and the REST API, which the role gateway serves; empty for
+	// none.
 	Listen, HTTP, Web string
 	// AllowedHosts are names that HTTP and Web answer to; see checkHost.
 	AllowedHosts []string
 	// TLS is how to speak gRPC, and HTTPTLS the rest; nil is without TLS.
 	TLS, HTTPTLS *tls.Config
-	// Connections limits those of gRPC callers.
+	// Connections limits the connections of gRPC callers.
 	Connections conn.Config
 	// Console says how visitors of the console log in.
 	Console Console
@@ -72,15 +73,14 @@ type Config struct {
 	// Environment is part of parameters' names for callers of the AWS reference
 	// implementation; see gateway.Config.
 	Environment string
-	// NATS says how to reach servers that someone else runs; nil embeds one, but for an
-	// edge.
+	// NATS is the connection to external servers; nil embeds one, except for an edge.
 	NATS *NATS
 	// StaleAfter is the age of the data above which answers are marked stale; 0 for never.
 	StaleAfter time.Duration
 	// Journal says how to open it; Embedded and Log are filled in.
 	Journal journal.Config
-	// CheckpointKey is the file of the key that the signer signs with; it is made
-	// when missing, with its public half beside it. See PublicKey.
+	// CheckpointKey is the file of the signer's key; it is created if missing, with its
+	// public half next to it. See PublicKey.
 	CheckpointKey string
 	// WitnessURLs are asked to cosign checkpoints, and Witnesses their keys. For an edge,
 	// Witnesses must have cosigned the upstream's checkpoints.
@@ -90,8 +90,7 @@ type Config struct {
 	// encrypted with, made when missing, or the name of a key of AWS KMS; empty for
 	// none. See secret.ErrNoKEK.
 	SecretsKey string
-	// Routes are in force for as long as the ledger has none of its own; nil for
-	// none.
+	// Routes are in force until the ledger has its own; nil for none.
 	Routes *routes.Table
 	// Destinations says where sinks may send data, and which may receive secrets. Local
 	// is filled in.
@@ -122,11 +121,11 @@ type Node struct {
 	tree        *proof.Tree         // nil without the role
 	cosigned    *witness.Collector  // nil without witnesses
 	fallback    *fallback           // nil without one
-	upstream    *replication.Client // nil but for an edge
+	upstream    *replication.Client // nil except for an edge
 	gateway     *gateway.Gateway
 	grpc        net.Listener
 	http        net.Listener
-	web         web // empty where there is none
+	web         web // empty without one
 	endTraces   func(context.Context) error
 
 	// What needs the journal: nil until it was reached.
@@ -139,8 +138,8 @@ type attached struct {
 	ledger    *ledger.Ledger       // nil without the role
 	projector *projector.Projector // nil without the role
 	adopts    *ledger.Ledger       // the projector's, where it has no other
-	reads     beside[journal.Side]
-	keys      beside[journal.Notes]
+	reads     lazyStream[journal.AuxStream]
+	keys      lazyStream[journal.Bucket]
 }
 
 // Start builds a node. With an embedded journal it is ready when Start returns;
@@ -231,7 +230,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	return n, nil
 }
 
-// maxHTTPConnections bounds who may ask for health and metrics at a time.
+// maxHTTPConnections bounds the connections for health and metrics.
 const maxHTTPConnections = 256
 
 // held are the tenants that the replica holds: what is served, and the ledger's
@@ -254,7 +253,7 @@ func shareProcessors() {
 }
 
 // GRPC, HTTP and Web are the addresses that the node listens on; the last is empty
-// where there is none.
+// without one.
 func (n *Node) GRPC() string { return n.grpc.Addr().String() }
 func (n *Node) HTTP() string { return n.http.Addr().String() }
 func (n *Node) Web() string {
@@ -382,7 +381,8 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	if a.journal, err = journal.Open(ctx, a.conn, cfg); err != nil {
 		return err
 	}
-	// What may fail because the journal is away comes before what is done once.
+	// Steps that fail while the journal is unreachable come before steps that are done
+	// once.
 	var sign func() error
 	if n.tree != nil {
 		if sign, err = n.signing(ctx, a.journal); err != nil {
@@ -409,8 +409,8 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	return nil
 }
 
-// close ends what attach began, but for the replica and the tree, which follow
-// until they are closed themselves.
+// close ends what attach began, except the replica and the tree, which follow until
+// they are closed themselves.
 func (a *attached) close() {
 	a.stop()
 	if a.journal != nil {

@@ -300,7 +300,7 @@ func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
 	until(t, "a gateway that is current in spite of that", fresh)
 }
 
-// attempt is a request that somebody may not make.
+// attempt is a request that must be denied.
 type attempt struct{ what, subject, body string }
 
 // refuses makes the requests, and returns how many the server says that it refused.

@@ -57,8 +57,7 @@ var Kinds = slices.Sorted(maps.Keys(sinkKinds))
 func (n *Node) project(ctx context.Context, a *attached) error {
 	l := a.ledger
 	if l == nil {
-		// What is adopted from a sink is committed by this process, which takes no
-		// other writes.
+		// This process commits adopted values; it accepts no other writes.
 		a.adopts = n.newLedger(a)
 		l = a.adopts
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/stelehq/stele/ledger/secret"
 )
 
-// openKEK opens the key-encryption key of secrets: a file, which is made when it is
-// missing, or a key of AWS KMS; nil where none is named.
+// openKEK opens the key-encryption key of secrets: a file, which is created if missing,
+// or a key of AWS KMS; nil without a name.
 func openKEK(ctx context.Context, name string) (secret.KEK, error) {
 	if name == "" {
 		return nil, nil

@@ -19,14 +19,14 @@ import (
 	"github.com/stelehq/stele/witness"
 )
 
-// signing opens the key and the stream of checkpoints. What it returns has the
+// signing opens the key and the stream of checkpoints. The returned function has the
 // tree follow the journal, and signs.
 func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, error) {
 	key, err := openKey(n.cfg.CheckpointKey, j.Epoch())
 	if err != nil {
 		return nil, err
 	}
-	side, err := j.OpenSide(ctx, journal.Checkpoints)
+	side, err := j.OpenAuxStream(ctx, journal.Checkpoints)
 	if err != nil {
 		return nil, err
 	}

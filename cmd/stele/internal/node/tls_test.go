@@ -123,7 +123,7 @@ func TestEverythingSpeaksTLSWithCertificatesOnBothSides(t *testing.T) {
 		}
 		cc.Close()
 	}
-	// A certificate is no token.
+	// A certificate does not replace a token.
 	cc, err := conn.Dial(p.grpc, p.tls, func() (string, error) { return "", nil })
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +149,7 @@ func TestEverythingSpeaksTLSWithCertificatesOnBothSides(t *testing.T) {
 	}
 }
 
-// strangers are the files of somebody with a certificate of an own CA.
+// strangers are the files of a client with a certificate of its own CA.
 func strangers(t *testing.T, trusted string) certs.Files {
 	t.Helper()
 	dir := t.TempDir()
@@ -230,7 +230,7 @@ func TestNATSElsewhereIsReachedByTLSOnly(t *testing.T) {
 	if got := complaint(t, node.NATS{URL: elsewhere}); !strings.Contains(got, "--plaintext") {
 		t.Errorf("%s: %s", elsewhere, got)
 	}
-	// Somebody who says so does; this one has no JetStream.
+	// With Plaintext it connects; this server has no JetStream.
 	if got := complaint(t, node.NATS{URL: elsewhere, Plaintext: true}); !strings.Contains(got, "jetstream") && !strings.Contains(got, "JetStream") {
 		t.Errorf("%s: %s", elsewhere, got)
 	}

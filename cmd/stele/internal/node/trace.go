@@ -14,8 +14,8 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// tracing sends a span a call to where OpenTelemetry's standard variables say;
-// without one of them, calls are not traced and cost nothing more.
+// tracing sends one span per call to the address in OpenTelemetry's standard variables;
+// without one of them, calls are not traced, without any cost.
 func tracing(ctx context.Context, version string) (stats.Handler, func(context.Context) error, error) {
 	if os.Getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && os.Getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" {
 		return nil, nil, nil

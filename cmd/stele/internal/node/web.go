@@ -28,8 +28,8 @@ type Console struct {
 	Link     *login.Link
 }
 
-// web is what people and programs reach over HTTP: a server in front of the gateway,
-// whose calls it makes in their names.
+// web is the HTTP server for users and programs, in front of the gateway: it calls the
+// gateway with their tokens.
 type web struct {
 	listener net.Listener
 	conn     *grpc.ClientConn
@@ -84,8 +84,8 @@ func untimed(h http.Handler) http.Handler {
 	})
 }
 
-// webWriteTimeout is how long an answer may take, but for one that sets its own time,
-// and webCloseTimeout how long answers that are under way may go on.
+// webWriteTimeout is how long an answer may take, unless it sets its own time, and
+// webCloseTimeout how long running answers may continue after Close.
 const webWriteTimeout, webCloseTimeout = time.Minute, 2 * time.Second
 
 func (w *web) close() {

@@ -1,5 +1,5 @@
-// Package output writes results: aligned and coloured for people, one JSON
-// object a line or one YAML document each for programs.
+// Package output writes results: aligned and colored for users, one JSON object per
+// line or one YAML document each for programs.
 package output
 
 import (
@@ -33,10 +33,10 @@ func ParseFormat(s string) (Format, error) {
 	case Text, JSON, YAML:
 		return f, nil
 	}
-	return "", fmt.Errorf("there is no output format %q: use text, json or yaml", s)
+	return "", fmt.Errorf("unknown output format %q: use text, json or yaml", s)
 }
 
-// Styles of what people read; colours appear on a terminal only.
+// Styles of text for users; colors appear on a terminal only.
 var (
 	Revision = lipgloss.NewStyle().Foreground(lipgloss.Yellow)
 	Faint    = lipgloss.NewStyle().Faint(true)
@@ -49,10 +49,10 @@ var (
 type Printer struct {
 	Format Format
 
-	// text takes what people read, and leaves colours out where w shows none;
-	// raw is w itself.
+	// text gets the text for users, and leaves colors out if w shows none; raw is w
+	// itself.
 	text, raw io.Writer
-	// width of the terminal; 0 where there is none.
+	// width of the terminal; 0 without one.
 	width     int
 	documents int
 }
@@ -68,10 +68,10 @@ func NewPrinter(w io.Writer, f Format) *Printer {
 	return p
 }
 
-// Terminal says whether people read along.
+// Terminal reports whether the output is a terminal.
 func (p *Printer) Terminal() bool { return p.width > 0 }
 
-// Printf writes text for people.
+// Printf writes text for users.
 func (p *Printer) Printf(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.text, format, args...)
 	return err
@@ -164,7 +164,7 @@ func (t *Table) Write(rows [][]string) error {
 	return err
 }
 
-// What the columns of a table keep as long as others can give way.
+// The columns of a table keep this much as long as others can shrink.
 const (
 	leastClip   = 16
 	leastColumn = 12

@@ -14,7 +14,7 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// Account is that of the ledger's processes.
+// Account is the account of the ledger's processes.
 const Account = "STELE"
 
 // inbox is where answers arrive. All users of the account share it.
@@ -29,10 +29,10 @@ const (
 
 // Plan says who there is.
 type Plan struct {
-	// Users are processes of the ledger's own, each with its roles: those of
-	// serve, Install and Backup.
+	// Users are processes of the ledger's own, each with its roles: the roles of serve,
+	// Install and Backup.
 	Users [][]string
-	// Create lets processes that write commits make the streams, too.
+	// Create also lets processes that write commits create the streams.
 	Create bool
 }
 
@@ -125,8 +125,8 @@ func (p Plan) grant(u *User, role string) {
 	case node.RoleProjector:
 		write()
 		ask()
-		publish(journal.Sinks.RightsToAppend(), journal.Parked.RightsToAppend(), journal.Parked.RightsToRemove(), []string{projector.BeatSubjects})
-		u.Subscribe.Allow = append(u.Subscribe.Allow, projector.OrderSubjects, projector.BeatSubjects)
+		publish(journal.Sinks.RightsToAppend(), journal.Parked.RightsToAppend(), journal.Parked.RightsToRemove(), []string{projector.HeartbeatSubjects})
+		u.Subscribe.Allow = append(u.Subscribe.Allow, projector.OrderSubjects, projector.HeartbeatSubjects)
 		u.Responses = &Response{Max: 1, Expires: fmt.Sprintf("%.0fh", checksLast.Hours())}
 	default:
 		panic("permissions: no role " + role)

@@ -1,5 +1,5 @@
-// Package porttest finds addresses for the tests of programs that must be told theirs
-// before they listen.
+// Package porttest finds addresses for the tests of programs that need theirs before
+// they listen.
 package porttest
 
 import (
@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Free are n different addresses on this machine that nobody listens on.
+// Free are n different unused addresses on this machine.
 func Free(t testing.TB, n int) (addresses []string) {
 	t.Helper()
 	for range n {

@@ -29,7 +29,7 @@ func FromJSONLines(data []byte) ([]*yaml.Node, error) {
 	r := newReader(data)
 	var all []*yaml.Node
 	for {
-		// The kind before a value is that of an error at the end.
+		// The kind before a value is the kind of an error at the end.
 		if r.dec.PeekKind() == 0 {
 			if _, err := r.dec.ReadToken(); err == io.EOF {
 				return all, nil
@@ -61,7 +61,7 @@ type reader struct {
 	newlines []int64
 }
 
-// line is that of the last token's end.
+// line is the line of the last token's end.
 func (r *reader) line() int {
 	at := r.dec.InputOffset()
 	return 1 + sort.Search(len(r.newlines), func(i int) bool { return r.newlines[i] >= at })

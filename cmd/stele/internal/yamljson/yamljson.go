@@ -21,7 +21,7 @@ const maxExpanded = 16 << 20
 // Parse reads one document, JSON or YAML, and returns its root.
 func Parse(data []byte) (*yaml.Node, error) {
 	if t := bytes.TrimLeft(data, " \t\r\n"); len(t) > 0 && (t[0] == '{' || t[0] == '[') {
-		// YAML is no superset of JSON where it hurts: "\ud83d\ude00" is one.
+		// YAML is not a superset of JSON where it hurts: "\ud83d\ude00" is an example.
 		if n, err := FromJSON(data); err == nil {
 			return n, nil
 		}

@@ -1,5 +1,5 @@
-// Package oidctest is a small OpenID Connect provider for tests, with one user who
-// needs no password. It holds clients to what the specifications want of them.
+// Package oidctest is a small OpenID Connect provider for tests, with one user without
+// a password. It enforces the specifications on clients.
 package oidctest
 
 import (
@@ -29,8 +29,8 @@ type Provider struct {
 	// ClientID and ClientSecret are the one client's, and RedirectURL is where its
 	// users are sent back to. Set it before the first login.
 	ClientID, ClientSecret, RedirectURL string
-	// Claims are in the tokens beside those that every token has, of the access token
-	// and of the ID token.
+	// Claims are in the access token and the ID token, in addition to the claims of
+	// every token.
 	Claims map[string]any
 	// TTL is how long tokens are good.
 	TTL time.Duration
@@ -43,7 +43,7 @@ type Provider struct {
 	codes map[string]login
 }
 
-// login is what an authorization was asked with.
+// login holds the parameters of an authorization request.
 type login struct{ nonce, challenge string }
 
 // Start starts a provider.

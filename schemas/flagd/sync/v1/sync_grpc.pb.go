@@ -36,7 +36,7 @@ type FlagSyncServiceClient interface {
 	SyncFlags(ctx context.Context, in *SyncFlagsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncFlagsResponse], error)
 	// FetchAllFlags returns all flags.
 	FetchAllFlags(ctx context.Context, in *FetchAllFlagsRequest, opts ...grpc.CallOption) (*FetchAllFlagsResponse, error)
-	// GetMetadata returns nothing: there is no context that all evaluations share.
+	// GetMetadata returns nothing: evaluations have no common context.
 	GetMetadata(ctx context.Context, in *GetMetadataRequest, opts ...grpc.CallOption) (*GetMetadataResponse, error)
 }
 
@@ -95,7 +95,7 @@ type FlagSyncServiceServer interface {
 	SyncFlags(*SyncFlagsRequest, grpc.ServerStreamingServer[SyncFlagsResponse]) error
 	// FetchAllFlags returns all flags.
 	FetchAllFlags(context.Context, *FetchAllFlagsRequest) (*FetchAllFlagsResponse, error)
-	// GetMetadata returns nothing: there is no context that all evaluations share.
+	// GetMetadata returns nothing: evaluations have no common context.
 	GetMetadata(context.Context, *GetMetadataRequest) (*GetMetadataResponse, error)
 	mustEmbedUnimplementedFlagSyncServiceServer()
 }

@@ -39,8 +39,8 @@ func New(tb testing.TB, dir string) *Authority {
 	return a
 }
 
-// Issue makes a certificate of that name, or makes its files anew, and gives its
-// files and serial number.
+// Issue makes or replaces a certificate of that name, and returns its files and serial
+// number.
 func (a *Authority) Issue(tb testing.TB, dir, name string) (certs.Files, string) {
 	tb.Helper()
 	template := &x509.Certificate{
@@ -53,7 +53,7 @@ func (a *Authority) Issue(tb testing.TB, dir, name string) (certs.Files, string)
 		tb.Fatal(err)
 	}
 	files := certs.Files{Cert: filepath.Join(dir, name+".pem"), Key: filepath.Join(dir, name+".key")}
-	// One after the other, as people do it: for a moment they do not fit together.
+	// One after the other, as administrators do: for a moment they do not match.
 	write(tb, files.Cert, &pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
 	write(tb, files.Key, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	return files, cert.SerialNumber.String()
@@ -69,7 +69,7 @@ func sign(tb testing.TB, template, parent *x509.Certificate, by *ecdsa.PrivateKe
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		tb.Fatal(err)
 	}
-	// Good in the bubbles of testing/synctest, too, where it is the year 2000.
+	// Also valid in the bubbles of testing/synctest, where it is the year 2000.
 	template.NotBefore, template.NotAfter = time.Unix(0, 0), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
 	if parent == nil {
 		parent, by = template, key

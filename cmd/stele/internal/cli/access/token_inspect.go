@@ -157,7 +157,7 @@ func printExamination(p *output.Printer, token string, e identity.Examination) e
 	return printRows(p, rows)
 }
 
-// printRows prints names and what they are.
+// printRows prints names and values.
 func printRows(p *output.Printer, rows [][2]string) error {
 	for _, row := range rows {
 		if err := p.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-7s", row[0])), row[1]); err != nil {

@@ -16,8 +16,8 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// identityDir is the folder given, else that of the "stele up" whose token is in
-// use.
+// identityDir is the given folder, or otherwise the folder of the "stele up" whose
+// token is in use.
 func identityDir(c *session.Flags, flag string) (string, error) {
 	if flag != "" {
 		return flag, nil
@@ -77,7 +77,7 @@ the token is that subject until it expires or is revoked (policy/revoked in _sys
 			return err
 		}
 		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && !create {
-			return failure.Try(failure.Usagef("there is no identity in %s", dir), "--identity DIR, or --create to make one there; stele up makes its own")
+			return failure.Try(failure.Usagef("%s does not contain an identity", dir), "--identity DIR, or --create to make one there; stele up makes its own")
 		}
 		signer, err := identity.OpenSigner(dir)
 		if err != nil {
@@ -99,6 +99,6 @@ the token is that subject until it expires or is revoked (policy/revoked in _sys
 	f.StringSliceVar(&claims.Replicates, "replicates", nil, "tenants that an edge gateway with the token is allowed to replicate, or '*' for all")
 	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "how long the token is good")
 	f.StringVar(&dir, "identity", "", "folder with the key (default that of the stele up whose token is in use)")
-	f.BoolVar(&create, "create", false, "make the key where there is none")
+	f.BoolVar(&create, "create", false, "create the key if it does not exist")
 	return cmd
 }

@@ -73,8 +73,8 @@ func (o *keyOptions) given() (*proof.Verifier, error) {
 	return &key, nil
 }
 
-// checkpointKey is the one given, else that of the ledger on this machine that the token is
-// of. Nil when there is neither.
+// checkpointKey is the configured key, or otherwise the key of the ledger on this
+// machine that the token belongs to. Nil without either.
 func (o *keyOptions) checkpointKey(s *session.Session) (*proof.Verifier, error) {
 	key, err := o.given()
 	if key != nil || err != nil || s.Settings.TokenFile == "" {
@@ -83,7 +83,7 @@ func (o *keyOptions) checkpointKey(s *session.Session) (*proof.Verifier, error) 
 	return localKey(filepath.Dir(s.Settings.TokenFile))
 }
 
-// localKey reads the public key in a data folder; nil where there is none.
+// localKey reads the public key in a data folder; nil if it does not exist.
 func localKey(data string) (*proof.Verifier, error) {
 	text, err := os.ReadFile(filepath.Join(data, "identity", "checkpoint.pub"))
 	if errors.Is(err, fs.ErrNotExist) {

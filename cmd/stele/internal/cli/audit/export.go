@@ -48,7 +48,7 @@ What is written is verified while it is written.`,
 	return cmd
 }
 
-// auditExport writes the file, and says on standard error what is in it.
+// auditExport writes the file, and describes its content on standard error.
 func auditExport(ctx context.Context, s *session.Session, file *os.File, key keyOptions, from, to ledger.Revision) error {
 	a, err := newAuditor(s, key)
 	if err != nil {
@@ -103,7 +103,7 @@ func auditRange(ctx context.Context, s *session.Session, since, until string) (f
 	return from, to, nil
 }
 
-// replaceFile writes a file beside its place, and puts it there when it is whole.
+// replaceFile writes a file next to its target, and renames it when it is complete.
 func replaceFile(name string, write func(*os.File) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {

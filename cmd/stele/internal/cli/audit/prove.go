@@ -53,7 +53,7 @@ verifies the receipt before it prints it.`,
 	return cmd
 }
 
-// newAuditor verifies what the gateway proves of the tenant.
+// newAuditor verifies the gateway's proofs about the tenant.
 func newAuditor(s *session.Session, o keyOptions) (*auditor.Auditor, error) {
 	key, err := o.checkpointKey(s)
 	if err != nil {
@@ -69,7 +69,7 @@ func newAuditor(s *session.Session, o keyOptions) (*auditor.Auditor, error) {
 	}, nil
 }
 
-// revision is that of the commit which made the state at a moment.
+// revision is the revision of the commit that made the state.
 func revision(ctx context.Context, s *session.Session, text string) (ledger.Revision, error) {
 	at, err := s.At(ctx, text)
 	if err != nil {

@@ -102,7 +102,7 @@ func newestReads(ctx context.Context, s *session.Session, req *stelev1.ListReads
 	}
 }
 
-// asked is what was read as people write it: keys, and prefixes with a star.
+// asked is the requested keys and prefixes in the usual notation, prefixes with a star.
 func asked(r *stelev1.ReadRecord) []string {
 	what := r.Keys
 	for _, p := range r.Prefixes {

@@ -21,7 +21,7 @@ import (
 // verifyData verifies a ledger that is stopped.
 func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	if _, err := os.Stat(o.data); errors.Is(err, fs.ErrNotExist) {
-		return failure.With(failure.NotFound, fmt.Errorf("there is no folder %s: name the one that \"stele up\" keeps its data in", o.data))
+		return failure.With(failure.NotFound, fmt.Errorf("folder %s does not exist: name the data folder of \"stele up\"", o.data))
 	}
 	key, err := o.key.given()
 	if err != nil {
@@ -43,7 +43,7 @@ func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	case own != nil:
 		cfg.Key = *own
 	default:
-		return failure.Try(failure.Usagef("there is no key in %s", filepath.Join(o.data, "identity", "checkpoint.pub")), "--key")
+		return failure.Try(failure.Usagef("%s does not contain a key", filepath.Join(o.data, "identity", "checkpoint.pub")), "--key")
 	}
 	if cfg.From, err = openCheckpoints(o.from, cfg.Key); err != nil {
 		return err
@@ -113,12 +113,12 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 	if given {
 		return p.Printf("%s  %s\n", output.Faint.Render("key"), cfg.Key.Fingerprint())
 	}
-	return p.Printf("%s  %s\nThe key is the one in the folder. Whoever can write there can sign, too: compare its\nfingerprint with the one that you know, or give --key.\n", output.Faint.Render("key"), cfg.Key.Fingerprint())
+	return p.Printf("%s  %s\nThe key is the one in the folder. Anyone who can write there can also sign: compare its\nfingerprint with the one that you know, or pass --key.\n", output.Faint.Render("key"), cfg.Key.Fingerprint())
 }
 
-// countBar counts on a terminal what has no known end.
+// countBar counts items without a known total on a terminal.
 type countBar struct {
-	mu  sync.Mutex // the bar is told by many
+	mu  sync.Mutex // the bar is updated by several goroutines
 	bar *progressbar.ProgressBar
 }
 

@@ -18,8 +18,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// verifyFiles verifies each file by itself, and goes on after one that does not
-// verify.
+// verifyFiles verifies each file by itself, and continues after one that fails.
 func verifyFiles(c *session.Flags, names []string, o keyOptions) error {
 	key, err := o.given()
 	if err != nil {
@@ -82,7 +81,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 		return verifyReceipt(p, string(text), *key)
 	}
 	if !strings.HasPrefix(string(start), "stele/") {
-		return failure.With(failure.Unverified, fmt.Errorf("it is no receipt, audit file or checkpoint: its first line is that of none of them"))
+		return failure.With(failure.Unverified, fmt.Errorf("its first line is not the beginning of a receipt, an audit file or a checkpoint"))
 	}
 	cp, err := proof.Open(string(text), *key)
 	if err != nil {
@@ -91,7 +90,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 	return tellCheckpoint(p, cp, string(text), *key)
 }
 
-// provenBy is what every object of verify tells.
+// provenBy is the common part of every object of verify.
 type provenBy struct {
 	Verified    string `json:"verified"`
 	Ledger      string `json:"ledger"`
@@ -99,7 +98,7 @@ type provenBy struct {
 	Root        string `json:"root"`
 	Key         string `json:"key"`
 	Fingerprint string `json:"fingerprint"`
-	// KeyGiven is false when the key came with what it verifies.
+	// KeyGiven is false if the key came with the data that it verifies.
 	KeyGiven bool `json:"key_given"`
 	// Cosignatures are those of the witnesses that were required.
 	Cosignatures []cosigned `json:"cosignatures,omitempty"`
@@ -129,7 +128,7 @@ func cosignatures(key proof.Verifier, signed string) []cosigned {
 	return out
 }
 
-// tellProven ends what verify tells people.
+// tellProven prints the end of verify's output for users.
 func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, signed string, key proof.Verifier, given bool) error {
 	for _, w := range cosignatures(key, signed) {
 		rows = append(rows, [2]string{"witness", w.Witness + " at " + w.Time})

@@ -17,7 +17,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// verifyTenant verifies what the gateway serves of the tenant.
+// verifyTenant verifies the gateway's answers about the tenant.
 func verifyTenant(ctx context.Context, s *session.Session, o verifyOptions) error {
 	a, err := newAuditor(s, o.key)
 	if err != nil {

@@ -31,7 +31,7 @@ func DoctorCommand(c *session.Flags) *cobra.Command {
 	return cmd
 }
 
-// finding is a check's result: what was found, or what to do.
+// finding is the result of a check: what was found, or what to do.
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
@@ -42,7 +42,7 @@ type finding struct {
 // errSkipped marks a check that cannot be made because one before it failed.
 var errSkipped = errors.New("not checked: a check before it failed")
 
-// patient is what the checks look at and leave to the ones after them.
+// patient is the subject of the checks, with results that later ones use.
 type patient struct {
 	cli      *session.Flags
 	settings contexts.Settings
@@ -51,7 +51,7 @@ type patient struct {
 	status   *stelev1.GetStatusResponse
 }
 
-// check says what it found, or an error and what to try.
+// check returns its finding, or an error and what to try.
 type check struct {
 	name string
 	run  func(context.Context, *patient) (found, try string, err error)
@@ -102,7 +102,7 @@ func (f finding) print(out *output.Printer) error {
 func checkContext(_ context.Context, p *patient) (string, string, error) {
 	var err error
 	if p.settings, err = contexts.Resolve(p.cli.Choice); err != nil {
-		return "", "mend the file, or choose another context with --context", err
+		return "", "correct the file, or choose another context with --context", err
 	}
 	switch {
 	case p.settings.Context != "":
@@ -110,13 +110,13 @@ func checkContext(_ context.Context, p *patient) (string, string, error) {
 	case p.settings.Address != "":
 		return "none; flags and the environment say where to go", "", nil
 	}
-	return "", "stele up, which writes one, or --address HOST:PORT", fmt.Errorf("there is none in %s", p.settings.Path)
+	return "", "stele up, which writes one, or --address HOST:PORT", fmt.Errorf("%s does not have one", p.settings.Path)
 }
 
 func checkToken(_ context.Context, p *patient) (string, string, error) {
 	token, err := p.settings.ReadToken()
 	if err == nil && token == "" {
-		err = fmt.Errorf("there is none")
+		err = fmt.Errorf("it is not set")
 	}
 	if err != nil {
 		return "", "--token-file FILE, or a token in $STELE_TOKEN; stele up makes one for this machine", err
@@ -152,7 +152,7 @@ func checkTokenFile(_ context.Context, p *patient) (string, string, error) {
 
 func checkAddress(ctx context.Context, p *patient) (string, string, error) {
 	if p.settings.Address == "" {
-		return "", "--address HOST:PORT", fmt.Errorf("there is none")
+		return "", "--address HOST:PORT", fmt.Errorf("it is not set")
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := dialer.DialContext(ctx, "tcp", p.settings.Address)

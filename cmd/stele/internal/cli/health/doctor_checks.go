@@ -94,8 +94,7 @@ func checkWrites(_ context.Context, p *patient) (string, string, error) {
 	return "taken", "", nil
 }
 
-// checkSinks finds what keeps a sink from having what it should. What to try is
-// for the first of them.
+// checkSinks finds problems of the sinks. The advice is for the first of them.
 func checkSinks(ctx context.Context, p *patient) (found, try string, err error) {
 	const late = time.Minute
 	if p.status == nil {

@@ -82,7 +82,7 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 	return printUpstreams(s, st.Upstreams)
 }
 
-// printUpstreams shows what an edge replicates from.
+// printUpstreams shows the upstreams of an edge.
 func printUpstreams(s *session.Session, all []*stelev1.UpstreamStatus) error {
 	if len(all) == 0 {
 		return nil
@@ -125,7 +125,7 @@ func memoryLine(st *stelev1.GetStatusResponse) string {
 	return used + " of " + memory.Format(int64(st.MemoryLimit))
 }
 
-// unrouted tells of keys that go to no sink.
+// unrouted describes keys that go to no sink.
 func unrouted(st *stelev1.GetStatusResponse) string {
 	what := output.Count(int(st.Unrouted), "key") + " without a route"
 	if len(st.UnroutedKeys) > 0 {

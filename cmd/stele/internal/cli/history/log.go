@@ -86,8 +86,8 @@ each tenant listed.`,
 		return err
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&l.author, "author", "", "only commits whose author's name holds this text, whatever its case")
-	flags.StringVar(&l.grep, "grep", "", "only commits whose message holds this text, whatever its case")
+	flags.StringVar(&l.author, "author", "", "only commits whose author's name contains this text, in any case")
+	flags.StringVar(&l.grep, "grep", "", "only commits whose message contains this text, in any case")
 	flags.StringVar(&l.since, "since", "", "only commits not before this revision or time")
 	flags.StringVar(&l.until, "until", "", "only commits not after this revision or time")
 	flags.IntVarP(&l.most, "number", "n", 20, "how many at most; 0 for all")
@@ -182,7 +182,7 @@ func oldestFirst(ctx context.Context, s *session.Session, req *stelev1.ListCommi
 	return err
 }
 
-// signs counts what was set and deleted: +2 -1.
+// signs counts sets and deletes: +2 -1.
 func signs(changes []*stelev1.Change) string {
 	set, deleted := 0, 0
 	for _, ch := range changes {

@@ -33,7 +33,7 @@ later commit that is not taken back has changed one of their keys.`,
 			case err != nil:
 				return err
 			case at.GetTime() != nil || at == nil:
-				return failure.Usagef("revert takes revisions, e.g. @42; %q is none", arg)
+				return failure.Usagef("%q is not a revision: revert takes revisions, e.g. @42", arg)
 			case at.GetRevision() == 0:
 				return errNoCommit
 			}
@@ -44,7 +44,7 @@ later commit that is not taken back has changed one of their keys.`,
 		}
 		return revert(ctx, s, cmd, req)
 	})
-	cmd.Flags().StringVarP(&message, "message", "m", "", "why, for whoever reads the history")
+	cmd.Flags().StringVarP(&message, "message", "m", "", "reason for the change, shown in the history")
 	cmd.Flags().BoolVar(&allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; show what would change")
 	return cmd
@@ -99,8 +99,7 @@ func printChanges(ctx context.Context, s *session.Session, head uint64, changes 
 	return nil
 }
 
-// seeLog tells what to do where a gateway that went away left the outcome of a
-// rollback or revert unknown.
+// seeLog says what to do if the outcome of a rollback or revert is unknown.
 func seeLog(err error) error {
 	if session.OutcomeUnknown(err) {
 		return failure.Try(err, "stele log -n 3, to see whether it was written, and if not, the same again")

@@ -52,7 +52,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 			case len(r.tenants) > 0 && r.allTenants:
 				return fmt.Errorf("roll back either --tenants or --all-tenants")
 			case r.bulk() && c.Choice.Tenant != "":
-				return fmt.Errorf("--tenant is for one tenant: leave it out beside --tenants and --all-tenants")
+				return fmt.Errorf("--tenant cannot be combined with --tenants or --all-tenants")
 			}
 			return nil
 		},
@@ -64,7 +64,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 			return err
 		}
 		if !r.dryRun && !r.yes && !s.CanAsk() {
-			return failure.Try(failure.Usagef("there is nobody to ask whether to roll back"), "--dry-run, to see what would change, or --yes")
+			return failure.Try(failure.Usagef("cannot ask for confirmation: standard input is not a terminal"), "--dry-run, to see what would change, or --yes")
 		}
 		req := &stelev1.RollbackRequest{Prefix: session.FirstArg(args), Message: r.message, AllowInvalid: r.allowInvalid}
 		if r.bulk() {
@@ -75,7 +75,7 @@ keep the others from being rolled back, and make the exit code 4.`,
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&r.to, "to", "", "revision or time to go back to")
-	flags.StringVarP(&r.message, "message", "m", "", "why, for whoever reads the history")
+	flags.StringVarP(&r.message, "message", "m", "", "reason for the change, shown in the history")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "write nothing; show what would change")
 	flags.BoolVar(&r.allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
@@ -120,7 +120,7 @@ func rollback(ctx context.Context, s *session.Session, cmd *cobra.Command, r *ro
 	return s.PrintCommitted(cmd, resp.Commit, render.Tally(int(resp.Sets), int(resp.Deletes)))
 }
 
-// rollbackPlan is what a rollback would do to a tenant.
+// rollbackPlan is the effect of a rollback on a tenant.
 type rollbackPlan struct {
 	req *stelev1.RollbackRequest
 	// to is the revision to go back to, head the one to go back from.
@@ -130,7 +130,7 @@ type rollbackPlan struct {
 
 func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
 
-// planRollback asks what the rollback would do; req is not changed.
+// planRollback asks for the effect of the rollback; req is not changed.
 func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req *stelev1.RollbackRequest) (*rollbackPlan, error) {
 	at, err := s.Resolve(ctx, to)
 	if err != nil {
@@ -153,7 +153,7 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 	}, nil
 }
 
-// previewRollback shows what would change, from what is to what was.
+// previewRollback shows the changes, from the current to the restored values.
 func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) error {
 	req := &stelev1.DiffRequest{From: p.req.To, To: session.AtRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
 	_, err := eachDiff(ctx, s, req, func(d *stelev1.KeyDiff) error { return render.WriteDiff(s.Printer, render.Backwards(d)) })
@@ -163,7 +163,7 @@ func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) e
 	return s.Printf("%s back to %s: %s\n", render.Revision(s.Name(p.head)), render.Revision(s.Name(p.to)), render.Tally(p.sets, p.deletes))
 }
 
-// rollBack does what was planned, unless the head has moved.
+// rollBack executes the plan, unless the head has moved.
 func rollBack(ctx context.Context, s *session.Session, p *rollbackPlan) (*stelev1.RollbackResponse, error) {
 	return session.RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.RollbackResponse, error) { return s.Ledger.Rollback(ctx, p.req) })
 }

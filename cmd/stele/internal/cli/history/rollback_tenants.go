@@ -177,7 +177,7 @@ func printResults(s *session.Session, cmd *cobra.Command, all []*tenantRollback)
 	return s.Table([]string{"TENANT", "RESULT", "UNDO"}, rows, -1)
 }
 
-// tenantResult is what was, or would be, done to one tenant, for programs.
+// tenantResult is the result, or the preview, for one tenant, for programs.
 type tenantResult struct {
 	Tenant  ledger.Tenant `json:"tenant"`
 	Head    uint64        `json:"head,omitempty"`

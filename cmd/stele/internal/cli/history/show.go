@@ -67,7 +67,7 @@ func commitAt(ctx context.Context, s *session.Session, at *stelev1.At) (*stelev1
 	return resp.Info, s.Recall(ctx, resp.Info)
 }
 
-// showCommit tells all of a commit; info holds the values that it replaced.
+// showCommit prints all of a commit; info holds the values that it replaced.
 func showCommit(s *session.Session, info *stelev1.CommitInfo) error {
 	if s.Format != "text" {
 		return s.Object(render.CommitObject(info))
@@ -79,7 +79,7 @@ func showCommit(s *session.Session, info *stelev1.CommitInfo) error {
 		{"author", render.Author(c)},
 	}
 	if info.Partial {
-		rows = append(rows, [2]string{"partial", "it changed other keys, too, which you may not read"})
+		rows = append(rows, [2]string{"partial", "it also changed keys that you may not read"})
 	}
 	if c.Message != "" {
 		rows = append(rows, output.Message(c.Message)...)

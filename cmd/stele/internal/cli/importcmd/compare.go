@@ -31,7 +31,7 @@ type agreement struct {
 	Pruned []ledger.Key `json:"pruned,omitempty"`
 }
 
-// comparison compares the ledger with what a source holds at its end.
+// comparison compares the ledger with the final state of a source.
 type comparison struct {
 	*session.Session
 	options importOptions
@@ -84,7 +84,7 @@ func (c *comparison) delete(ctx context.Context, t ledger.Tenant, keys []ledger.
 	return nil
 }
 
-// tellAgreements lists what is not as in the source.
+// tellAgreements lists differences from the source.
 func tellAgreements(all map[ledger.Tenant]*agreement) {
 	list := func(header string, keys []string) {
 		if len(keys) == 0 {

@@ -54,7 +54,7 @@ func (o *importOptions) addFlags(cmd *cobra.Command) {
 	f.StringVar(&o.from, "from", "", strings.Join(kindsOfSource, ", ")+" (default a change log)")
 	f.StringVar(&o.prefix, "prefix", "", "what names begin with there; {tenant} stands for the tenant (default all, of parameterstore the path)")
 	f.StringVar(&o.into, "into", "", "what keys begin with here, in its place")
-	f.BoolVar(&o.dryRun, "dry-run", false, "only tell what would be imported")
+	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would be imported")
 	f.BoolVar(&o.skipUnfit, "skip-unfit", false, "import the rest where some names or values do not fit")
 	f.BoolVar(&o.prune, "prune", false, "delete keys that begin with --into and are not in the source (consul, git, and what etcd has compacted)")
 	f.StringArrayVar(&o.renames, "rename", nil, "rule for names, for example s/,/-/g; may be repeated; --dry-run shows the outcome")
@@ -106,7 +106,7 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	case err != nil:
 		return failure.With(failure.Usage, err)
 	case !mapping.TenantInName() && s.Tenant == "":
-		return failure.Usagef("whose is it? -t TENANT, or {tenant} in --prefix")
+		return failure.Usagef("no tenant: pass -t TENANT, or {tenant} in --prefix")
 	}
 	source, end, err := openSource(ctx, o, name, mapping.Root())
 	if err != nil {
@@ -148,7 +148,7 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	defer lines.Close()
 	c := &comparison{Session: s, options: o, lines: lines}
 	return importLog(ctx, s, lines, -1, c.compare, func(at *importer.LineError) error {
-		fmt.Fprintln(os.Stderr, "all before it is imported; run it again to go on from there, nothing is written twice")
+		fmt.Fprintln(os.Stderr, "everything before it is imported; run the import again to continue, nothing is written twice")
 		return blame(at.Step, at)
 	})
 }
@@ -205,7 +205,7 @@ func openSource(ctx context.Context, o importOptions, name, root string) (migrat
 	return s, nothing, err
 }
 
-// routesInForce are the gateway's, which tells them to operators.
+// routesInForce are the gateway's, which only operators can read.
 func routesInForce(ctx context.Context, s *session.Session) (*routes.Table, error) {
 	resp, err := s.Sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{})
 	if status.Code(err) == codes.PermissionDenied {
@@ -217,7 +217,7 @@ func routesInForce(ctx context.Context, s *session.Session) (*routes.Table, erro
 	return routefile.FromGateway(resp)
 }
 
-// imported is what the ledger holds, as an import asks for it.
+// imported is the ledger's state, as an import needs it.
 type imported session.Session
 
 func (i *imported) as(ctx context.Context, t ledger.Tenant) context.Context {

@@ -88,14 +88,14 @@ func importFile(ctx context.Context, s *session.Session, name string) error {
 		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
 	}
 	return importLog(ctx, s, log, size, nil, func(at *importer.LineError) error {
-		fmt.Fprintln(os.Stderr, "all lines before it are imported; run it again to go on from there, nothing is written twice")
+		fmt.Fprintln(os.Stderr, "all lines before it are imported; run the import again to continue, nothing is written twice")
 		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
 	})
 }
 
-// importLog writes the lines, and reports what it has written. The size is how much
-// there is to read, -1 if that is not known. Once all is written, compare, if there is
-// one, compares the ledger with the source. A line that is to blame is reported by bad.
+// importLog writes the lines, and reports the result. The size is the number of bytes
+// to read, -1 if unknown. Once all is written, compare, if set, compares the ledger
+// with the source. An invalid line is reported by bad.
 func importLog(ctx context.Context, s *session.Session, log importer.Log, size int64, compare func(context.Context) (map[ledger.Tenant]*agreement, error), bad func(*importer.LineError) error) error {
 	own := s.TokenTenant()
 	cfg := importer.Config{Client: s.Ledger, ForTenant: func(ctx context.Context, t ledger.Tenant) context.Context {
@@ -125,7 +125,7 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 	case err == nil:
 		return disagreement(agreements)
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "interrupted: run it again to go on from here; nothing is written twice")
+		fmt.Fprintln(os.Stderr, "interrupted: run the import again to continue; nothing is written twice")
 	case errors.As(err, &at):
 		return bad(at)
 	}
@@ -144,8 +144,8 @@ func (i *imported) present(ctx context.Context, l *changelog.Line) (bool, error)
 	return false, err
 }
 
-// blame is the failure of a line at a place, with the exit code of what the gateway
-// said, or that of an invalid value where the line cannot even be read.
+// blame is the failure of a line at a place, with the exit code of the gateway's error,
+// or the exit code for an invalid value if the line cannot be read.
 func blame(place string, at *importer.LineError) error {
 	code := failure.Code(at.Err)
 	if code == failure.Other {
@@ -162,7 +162,7 @@ func blame(place string, at *importer.LineError) error {
 	return failure.With(code, err)
 }
 
-// tellImport prints what was imported, a tenant a line.
+// tellImport prints the result, one tenant per line.
 func tellImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
 	if s.Format != "text" {
 		for t := range agreements { // also of tenants of which nothing was to be written
@@ -226,7 +226,7 @@ func (p *progress) acknowledged(changeSets int, offset int64) {
 	}
 	p.drawn = time.Now()
 	p.bar.Describe(fmt.Sprintf("%d change sets, %.0f/s", changeSets, float64(changeSets)/time.Since(p.started).Seconds()))
-	// A bar that cannot be drawn is no reason to stop.
+	// A failure to draw the bar does not stop the import.
 	_ = p.bar.Set64(offset)
 }
 

@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// plan is what an import would write.
+// plan is the effect of an import.
 type plan struct {
 	*session.Session
 	tenants map[ledger.Tenant]*planned
@@ -43,7 +43,7 @@ type planned struct {
 	Deleted    int           `json:"deleted"`
 }
 
-// mostMisfits are told one by one.
+// mostMisfits are listed one by one.
 const mostMisfits = 50
 
 func (p *plan) unfit(u migrate.Unfit) {
@@ -100,8 +100,8 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
 	}
 }
 
-// tell says what does not fit, which is an error unless it is to be left out, and
-// with --dry-run what would be written.
+// tell lists names and values that cannot be imported, which is an error unless they
+// are to be left out, and with --dry-run the effect of the import.
 func (p *plan) tell(o importOptions) error {
 	for _, u := range p.misfits {
 		more := ""
@@ -129,7 +129,7 @@ func (p *plan) tell(o importOptions) error {
 		"correct them in the source, --rename 's/,/-/g' for names, or --skip-unfit to leave them out")
 }
 
-// tellNotes lists what is written in another way than the source has it.
+// tellNotes lists values that are stored differently than in the source.
 func (p *plan) tellNotes(o importOptions) {
 	for _, kind := range []struct {
 		kind         migrate.NoteKind

@@ -85,7 +85,7 @@ shows the plan and asks; it is refused if another user has written since.`,
 	return cmd
 }
 
-// read reads the file, and what the flags add to it.
+// read reads the file, and applies the flags.
 func (a *applyFlags) read(s *session.Session) (*ledger.ChangeSet, error) {
 	data, err := input.Read(a.file)
 	if err != nil {

@@ -15,8 +15,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// plan shows what the change set would do, and what its prune would delete, which it
-// adds to the change set together with the head that it was planned at.
+// plan shows the effect of the change set, and the keys that its prune would delete,
+// which it adds to the change set together with the head of the plan.
 func plan(ctx context.Context, s *session.Session, a *applyFlags, cs *ledger.ChangeSet) (*stelev1.PlanResponse, error) {
 	if a.prunes {
 		if err := addPruned(ctx, s, a.prune, cs); err != nil {
@@ -65,7 +65,7 @@ func addPruned(ctx context.Context, s *session.Session, prefix string, cs *ledge
 		head = resp.Snapshot // of all pages
 		for _, e := range resp.Entries {
 			k := ledger.Key(e.Key)
-			// Schemas and the like are under the empty prefix, and nobody means them.
+			// The empty prefix includes schemas and the like, which must not be pruned.
 			if !named[k] && (!k.Reserved() || ledger.Key(prefix).Reserved()) {
 				cs.Changes = append(cs.Changes, ledger.Change{Key: k, Delete: true})
 			}
@@ -79,10 +79,10 @@ func addPruned(ctx context.Context, s *session.Session, prefix string, cs *ledge
 	return nil
 }
 
-// prune applies the change set once somebody has seen what it deletes.
+// prune applies the change set once the user has confirmed its deletions.
 func prune(ctx context.Context, s *session.Session, cmd *cobra.Command, a *applyFlags, cs *ledger.ChangeSet) error {
 	if !a.yes && (!s.CanAsk() || a.file == "-") {
-		return failure.Try(failure.Usagef("there is nobody to ask whether to prune"), "--plan, to see what would change, or --yes")
+		return failure.Try(failure.Usagef("cannot ask for confirmation: standard input is not a terminal"), "--plan, to see what would change, or --yes")
 	}
 	resp, err := plan(ctx, s, a, cs)
 	if err != nil {

@@ -14,7 +14,7 @@ func DeleteCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "delete KEY...",
 		Short:             "Delete keys, all together",
-		Example:           `  stele delete tenantconfig/checkout/beta -m "everybody has it now"`,
+		Example:           `  stele delete tenantconfig/checkout/beta -m "enabled for all tenants"`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.CompleteKey,
 	}

@@ -60,7 +60,7 @@ reveal) and is recorded.`,
 }
 
 func exec(ctx context.Context, s *session.Session, names environ.Names, prefix string, argv []string, restart, allowEmpty bool) error {
-	// Signals are the command's: it ends when it wants to, and stele with it.
+	// Signals are sent to the command: it decides when it ends, and stele ends with it.
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	signals, ours := make(chan os.Signal, 8), make(chan os.Signal, 1)
@@ -113,7 +113,7 @@ func exec(ctx context.Context, s *session.Session, names environ.Names, prefix s
 }
 
 // watchVariables sends the variables after each commit that changes settings.
-// Settings that cannot be variables are told, and the command keeps what it has.
+// Settings that cannot be variables are reported, and the command keeps what it has.
 func watchVariables(ctx context.Context, s *session.Session, names environ.Names, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
 		Client: s.Config, Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
@@ -143,8 +143,8 @@ func watchVariables(ctx context.Context, s *session.Session, names environ.Names
 	})
 }
 
-// update puts a commit's changes into settings. What is shown of a secret may also be
-// a string of someone's, so that is asked.
+// update applies a commit's changes to settings. The mask of a secret may also be an
+// ordinary string, so the gateway is asked.
 func update(ctx context.Context, s *session.Session, settings map[ledger.Key]ledger.Value, w *stelev1.WatchCommit) error {
 	var masked, secrets []string
 	for _, ch := range w.Changes {
@@ -173,7 +173,7 @@ func update(ctx context.Context, s *session.Session, settings map[ledger.Key]led
 // forwarded are the signals that the command gets from us. On a terminal, Ctrl-C
 // and Ctrl-\ reach it without our help, and ours would be a second one.
 func forwarded() []os.Signal {
-	signals := []os.Signal{syscall.SIGTERM, syscall.SIGHUP, syscall.SIGUSR1, syscall.SIGUSR2}
+	signals := append([]os.Signal{syscall.SIGTERM, syscall.SIGHUP}, userSignals...)
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		signals = append(signals, syscall.SIGINT, syscall.SIGQUIT)
 	}

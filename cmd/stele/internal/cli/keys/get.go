@@ -155,8 +155,8 @@ func isOrAre(n int) string {
 	return "are"
 }
 
-// nearKeys suggests what a key that is not set was meant to be: keys below it, or keys
-// whose spelling is close. Empty if there is nothing to suggest.
+// nearKeys suggests keys for one that is not set: keys below it, or keys whose spelling
+// is close. Empty if there is nothing to suggest.
 func nearKeys(ctx context.Context, s *session.Session, key string, at *stelev1.At) string {
 	below, err := s.Config.List(ctx, &stelev1.ListRequest{Prefix: key + "/", At: at, KeysOnly: true, PageSize: 1})
 	if err == nil && len(below.Entries) > 0 {

@@ -120,5 +120,5 @@ func tellLost(err error, next ledger.Revision) {
 	if next > 0 {
 		goes = fmt.Sprintf(" from %s", next)
 	}
-	fmt.Fprintf(os.Stderr, "%s: going on%s\n", failure.Message(err), goes)
+	fmt.Fprintf(os.Stderr, "%s: continuing%s\n", failure.Message(err), goes)
 }

@@ -42,12 +42,12 @@ type Commit struct {
 	// Recorded and Importer are those of an import.
 	Recorded string `json:"recorded,omitempty"`
 	Importer string `json:"importer,omitempty"`
-	// Rollback is what a rollback went back to.
+	// Rollback is the target of a rollback.
 	Rollback *rollbackOrigin `json:"rollback,omitempty"`
 	// Reverts are the commits that a revert took back.
 	Reverts []uint64 `json:"reverts,omitempty"`
 	Changes []change `json:"changes"`
-	// Partial says that it changed other keys, too, which the caller may not read.
+	// Partial reports that it also changed keys which the caller may not read.
 	Partial bool `json:"partial,omitempty"`
 }
 
@@ -77,8 +77,8 @@ func CommitObject(info *stelev1.CommitInfo) Commit {
 	return o
 }
 
-// Author says who made a commit, and when that was none of the tenant's. The author
-// of what was imported is the source's, whoever imported it.
+// Author names the author of a commit, and marks operators from outside the tenant. The
+// author of an imported commit is the source's, not the importer.
 func Author(c *stelev1.Commit) string {
 	if c.ByOperator && c.Origin.GetImport() == nil {
 		return output.Plain(c.Author) + " (operator)"

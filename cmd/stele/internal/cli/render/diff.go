@@ -37,9 +37,8 @@ func Backwards(d *stelev1.KeyDiff) *stelev1.KeyDiff {
 	}
 }
 
-// PrintDiff tells people what became of a key: in a line, and for an array or an
-// object that is one still in a line a place inside of it. The note ends the
-// first line.
+// PrintDiff prints the change of a key for users: in a line, and for an array or an
+// object with one line per changed place inside of it. The note ends the first line.
 func PrintDiff(s *output.Printer, d *stelev1.KeyDiff, indent, note string) error {
 	lines, err := diffLines(d)
 	if err != nil {
@@ -82,7 +81,7 @@ func diffLines(d *stelev1.KeyDiff) ([]string, error) {
 	return lines, nil
 }
 
-// placeLine tells what became of a key, or of a place in its value.
+// placeLine prints the change of a key, or of a place in its value.
 func placeLine(name, from, to string) string {
 	switch {
 	case from == "":
@@ -95,8 +94,8 @@ func placeLine(name, from, to string) string {
 	return fmt.Sprintf("%s %s = %s -> %s", output.Revision.Render("~"), name, from, to)
 }
 
-// span is the revisions that last touched a key in two states, for people: that
-// of one state alone where the other knows no commit of the key.
+// span is the revisions that last touched a key in two states, for users: only one if
+// the other state knows no commit of the key.
 func span(d *stelev1.KeyDiff) string {
 	from, to := ledger.Revision(d.FromRevision).String(), ledger.Revision(d.ToRevision).String()
 	switch {
@@ -117,8 +116,8 @@ type keyDiff struct {
 	Patch []patch.Operation `json:"patch,omitempty"`
 }
 
-// keyState is a key in one state: the revision that last set or deleted it, 0
-// when nobody had, and its value unless it is not set.
+// keyState is a key in one state: the revision that last set or deleted it, 0 if there
+// is none, and its value unless it is not set.
 type keyState struct {
 	Revision uint64          `json:"revision"`
 	Value    json.RawMessage `json:"value,omitempty"`

@@ -20,7 +20,7 @@ func RFC3339(t *timestamppb.Timestamp) string {
 	return t.AsTime().Format(time.RFC3339Nano)
 }
 
-// Clock is a time for people; fractions of a second are for programs.
+// Clock is a time for users; fractions of a second are for programs.
 func Clock(t *timestamppb.Timestamp) string { return t.AsTime().Format(time.RFC3339) }
 
 // Revision renders text in the color of revisions.

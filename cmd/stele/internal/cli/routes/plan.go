@@ -7,7 +7,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// sinkPlanLine says what other routes mean for a sink; empty for nothing that matters.
+// sinkPlanLine describes the effect of new routes on a sink; empty without one.
 func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {
 	var line string
 	add := func(n uint64, what string) {

@@ -33,7 +33,7 @@ The routes are the value of a key of the ledger's own tenant, _system, so that t
 have a history and a way back; without it, the gateway's configuration counts. They
 are for operators.`,
 		Example: `  stele routes -o yaml > routes.yaml
-  stele routes set -f routes.yaml -m "flags go to the bus, too"
+  stele routes set -f routes.yaml -m "also send flags to the bus"
   stele routes test tenantconfig/checkout/timeout_ms
   stele -t _system log projector/routes`,
 		Args: cobra.NoArgs,
@@ -158,9 +158,9 @@ func testRoute(s *session.Session, t *routes.Table, key ledger.Key) error {
 	r := t.Route(key)
 	switch {
 	case r == nil && t.Strict:
-		return failure.With(failure.NotFound, fmt.Errorf("no route wants %s, and the routes are strict: it cannot be set", key))
+		return failure.With(failure.NotFound, fmt.Errorf("%s has no route, and the routes are strict: it cannot be set", key))
 	case r == nil:
-		return failure.With(failure.NotFound, fmt.Errorf("no route wants %s: it goes to no sink, and is kept and served like any other key", key))
+		return failure.With(failure.NotFound, fmt.Errorf("%s has no route: it goes to no sink, and is stored and served like any other key", key))
 	case s.Format == output.Text:
 		return s.Printf("%s goes by the route of %s to %s\n", key, cmp.Or(string(r.Prefix), "*"), sinksOf(r))
 	}

@@ -81,8 +81,7 @@ type setRoutesOptions struct {
 	prune, yes bool
 }
 
-// setRoutes commits the routes, unless somebody has changed them since it has
-// shown what changes.
+// setRoutes commits the routes, unless they have changed since the preview.
 func setRoutes(ctx context.Context, s *session.Session, cmd *cobra.Command, t *routes.Table, o setRoutesOptions) error {
 	now, err := s.Sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{})
 	if err != nil {
@@ -119,8 +118,8 @@ func setRoutes(ctx context.Context, s *session.Session, cmd *cobra.Command, t *r
 	return pruneSinks(cmd.Context(), s, prune, now.Revision)
 }
 
-// planRoutes shows what the routes mean for the items of each sink, asks where items are
-// left behind, and returns the sinks to prune.
+// planRoutes shows the effect of the routes on the items of each sink, asks if items
+// are left behind, and returns the sinks to prune.
 func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setRoutesOptions) (prune []string, agreed bool, err error) {
 	plan, err := s.Sinks.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: t.String()})
 	if err != nil {

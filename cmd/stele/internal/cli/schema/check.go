@@ -112,7 +112,7 @@ func readSchema(file string, args []string) (ledger.Value, error) {
 	return v, nil
 }
 
-// printChecked tells what came of a value.
+// printChecked prints the result for a value.
 func printChecked(s *session.Session, key string, resp *stelev1.CheckValueResponse) error {
 	for _, v := range resp.Violations {
 		if err := printViolation(s, v, ""); err != nil {
@@ -128,7 +128,7 @@ func printChecked(s *session.Session, key string, resp *stelev1.CheckValueRespon
 	return render.Nothing(s.Printer, fmt.Sprintf("%s: fine, by %s", key, output.Count(int(resp.Schemas), "schema")))
 }
 
-// violated is a place in a value that is not as a schema wants it, for programs.
+// violated is a place in a value that violates a schema, for programs.
 type violated struct {
 	Pointer string `json:"pointer"`
 	Keyword string `json:"keyword"`
@@ -155,7 +155,7 @@ func printViolation(s *session.Session, v *stelev1.SchemaViolation, indent strin
 	return s.Printf("%s%s  %s\n", indent, output.Plain(line), output.Faint.Render(output.Plain(v.Schema)))
 }
 
-// brokenValue is a live value that is not as its schemas want it, for programs.
+// brokenValue is an existing value that violates its schemas, for programs.
 type brokenValue struct {
 	Tenant     ledger.Tenant `json:"tenant,omitempty"`
 	Key        string        `json:"key"`
@@ -163,7 +163,7 @@ type brokenValue struct {
 	Violations []violated    `json:"violations"`
 }
 
-// printBroken tells of live values that are not as schemas want them.
+// printBroken lists existing values that violate their schemas.
 func printBroken(s *session.Session, b *stelev1.BrokenValues) error {
 	for _, v := range b.First {
 		of := s.Tenant
@@ -185,7 +185,7 @@ func printBroken(s *session.Session, b *stelev1.BrokenValues) error {
 	if n := int(b.Count) - len(b.First); n > 0 {
 		more = fmt.Sprintf(", and %d of them are not shown", n)
 	}
-	return failure.With(failure.Invalid, fmt.Errorf("%d of %s not as schemas want them%s%s", b.Count, output.Count(int(b.Checked), "live value"), more, skipped))
+	return failure.With(failure.Invalid, fmt.Errorf("%d of %s violate their schemas%s%s", b.Count, output.Count(int(b.Checked), "live value"), more, skipped))
 }
 
 func printBrokenValue(s *session.Session, of ledger.Tenant, v *stelev1.BrokenValue) error {

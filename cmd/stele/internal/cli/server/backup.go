@@ -19,8 +19,8 @@ import (
 	"github.com/stelehq/stele/ledger/journal"
 )
 
-// journalOptions are the flags of what reaches a journal itself: that of a "stele up"
-// on this machine, or one on NATS servers.
+// journalOptions are the flags of commands that access a journal directly: the journal
+// of a "stele up" on this machine, or one on NATS servers.
 type journalOptions struct {
 	data      string
 	nats      natsOptions
@@ -31,7 +31,7 @@ func (o *journalOptions) addFlags(cmd *cobra.Command, data string) {
 	f := cmd.Flags()
 	f.StringVar(&o.data, "data", "stele-data", data)
 	o.nats.addConnection(f)
-	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with NATS servers on other machines, too")
+	f.BoolVar(&o.plaintext, "plaintext", false, "allow plaintext to NATS servers on other machines")
 	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) }
 }
 
@@ -87,16 +87,16 @@ func (o *journalOptions) connect() (*nats.Conn, error) {
 		return o.nats.nats.Connect()
 	}
 	if _, err := os.Stat(journalDir(o.data)); err != nil {
-		return nil, failure.Try(failure.With(failure.NotFound, fmt.Errorf("there is no ledger in %s", o.data)), "--data DIR, or --nats-url for NATS servers")
+		return nil, failure.Try(failure.With(failure.NotFound, fmt.Errorf("%s does not contain a ledger", o.data)), "--data DIR, or --nats-url for NATS servers")
 	}
 	nc, err := journal.ConnectSocket(journalDir(o.data))
 	if err != nil {
-		return nil, failure.Try(fmt.Errorf("no stele up runs on %s: %w", o.data, err), "start it, or copy the folder: of a ledger that is stopped that is a backup, too")
+		return nil, failure.Try(fmt.Errorf("no stele up runs on %s: %w", o.data, err), "start it, or copy the folder of the stopped ledger, which is also a valid backup")
 	}
 	return nc, nil
 }
 
-// tellBackup says what a backup holds.
+// tellBackup describes the content of a backup.
 func tellBackup(p *output.Printer, b *journal.Backup, where string, took time.Duration) error {
 	if p.Format != output.Text {
 		return p.Object(b)

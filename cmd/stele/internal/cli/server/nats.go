@@ -6,7 +6,7 @@ import (
 	"github.com/stelehq/stele/ledger/journal"
 )
 
-// natsOptions are the flags of what uses NATS servers that someone else runs.
+// natsOptions are the flags of commands that use external NATS servers.
 type natsOptions struct {
 	nats        node.NATS
 	natsMonitor []string
@@ -21,7 +21,7 @@ func (o *natsOptions) addFlags(f *pflag.FlagSet) {
 	f.IntVar(&o.replicas, "replicas", 3, "servers that hold each stream")
 }
 
-// addConnection adds those that say where the servers are, and who asks.
+// addConnection adds the flags for the servers' addresses and the credentials.
 func (o *natsOptions) addConnection(f *pflag.FlagSet) {
 	f.StringVar(&o.nats.URL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
 	f.StringVar(&o.nats.Creds, "nats-creds", "", "NATS credentials file")

@@ -38,7 +38,7 @@ docs/nats.md explains each step.`,
 			for _, user := range plan.Users {
 				for _, role := range user {
 					if role != permissions.Install && role != permissions.Backup && !slices.Contains(node.Roles, role) {
-						return failure.Usagef("--roles: there is no role %q: use %s, %s, %s", role, strings.Join(node.Roles, ", "), permissions.Install, permissions.Backup)
+						return failure.Usagef("--roles: unknown role %q: use %s, %s, %s", role, strings.Join(node.Roles, ", "), permissions.Install, permissions.Backup)
 					}
 				}
 			}

@@ -39,7 +39,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
 	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
 	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web answer to; listeners on this machine answer to localhost and its addresses (the host of --console-url is allowed)")
-	f.BoolVar(&o.plaintext, "plaintext", false, "speak without TLS with other machines, too, because something between does it")
+	f.BoolVar(&o.plaintext, "plaintext", false, "allow plaintext from other machines (a proxy terminates TLS)")
 	o.connections.addFlags(f)
 	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint; those in the routes file are allowed")
 	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes may write to, next to the data folder")

@@ -12,10 +12,10 @@ import (
 	"github.com/stelehq/stele/ledger/routes"
 )
 
-// defaultConfig is read where it is there and --config names no other.
+// defaultConfig is read if it exists and --config names no other.
 const defaultConfig = "stele.yaml"
 
-// configuredRoutes are those of the configuration file; usual where there is none.
+// configuredRoutes are those of the configuration file; usual without one.
 func (o *serverOptions) configuredRoutes(usual *routes.Table) (*routes.Table, error) {
 	file := o.config
 	if file == "" {

@@ -39,7 +39,7 @@ type serveOptions struct {
 	fallback    string
 	environment string
 
-	// tls is what is shown to callers, and with which CA's certificate they may.
+	// tls is the certificate for callers, and the CA of their certificates.
 	tls certs.Files
 
 	natsOptions
@@ -101,9 +101,9 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
 	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
 	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
-	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must show, beside their tokens")
+	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must present in addition to their tokens")
 	o.natsOptions.addFlags(f)
-	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file of the key that the signer signs with, FILE.key; made when missing, with FILE.pub beside it")
+	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file with the signer's key, FILE.key; created if missing, with FILE.pub next to it")
 	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
 	o.trust.AddFlags(f)
 	o.console.addFlags(f)
@@ -153,7 +153,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	}
 	for _, r := range o.roles {
 		if !slices.Contains(node.Roles, r) {
-			return failure.Usagef("--roles: there is no role %q: use %s", r, strings.Join(node.Roles, ", "))
+			return failure.Usagef("--roles: unknown role %q: use %s", r, strings.Join(node.Roles, ", "))
 		}
 	}
 	if slices.Contains(o.roles, node.RoleSigner) && o.checkpointKey == "" {
@@ -304,15 +304,15 @@ func parseHistory(text string) (replica.History, error) {
 	return replica.History{For: d}, nil
 }
 
-// openTLS reads the certificates of the two listeners. Whoever looks after health
-// and metrics shows none: the CA of the callers is for gRPC.
+// openTLS reads the certificates of the two listeners. Health and metrics require no
+// client certificate: the CA of the callers is for gRPC.
 func (o *serveOptions) openTLS(log *slog.Logger) (grpc, http *tls.Config, err error) {
 	if o.tls.Cert == "" {
 		if o.tls != (certs.Files{}) {
 			return nil, nil, failure.Usagef("--tls-key and --client-ca need --tls-cert")
 		}
 		if address := o.exposed(); address != "" {
-			return nil, nil, failure.Try(failure.Usagef("%s is for other machines, too, and those are spoken to with TLS", address),
+			return nil, nil, failure.Try(failure.Usagef("%s is reachable from other machines and requires TLS", address),
 				"--tls-cert FILE --tls-key FILE, or --plaintext where something between speaks TLS")
 		}
 		return nil, nil, nil

@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// The local token lives as long as nobody minds on a developer's machine; it
-	// is made anew at every start.
+	// The local token's lifetime is for a developer's machine; it is replaced at every
+	// start.
 	localTokenTTL = 365 * 24 * time.Hour
 	// sessionTTL is how long a visitor of the console is logged in by the link.
 	sessionTTL   = 12 * time.Hour
@@ -61,7 +61,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	}
 	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
 	if address := o.exposed(); address != "" {
-		return failure.Try(failure.Usagef("%s is for other machines, too, and stele up speaks without TLS", address),
+		return failure.Try(failure.Usagef("%s is reachable from other machines, and stele up does not use TLS", address),
 			"stele serve with --tls-cert and --tls-key, or --plaintext where something between speaks TLS")
 	}
 	routes, err := o.configuredRoutes(node.LocalRoutes())

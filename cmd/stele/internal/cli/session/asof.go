@@ -13,8 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// FirstSince is the first revision that is not before what the flag means; it may
-// be one after the head.
+// FirstSince is the first revision that is not before the flag's revision or time; it
+// may be one after the head.
 func (s *Session) FirstSince(ctx context.Context, since string) (ledger.Revision, error) {
 	if since == "" {
 		return 1, nil
@@ -41,7 +41,7 @@ func (s *Session) FirstSince(ctx context.Context, since string) (ledger.Revision
 	return ledger.Revision(last.Info.Commit.Revision) + 1, nil
 }
 
-// TimeFlag reads a flag that is a time; nil where it is not given.
+// TimeFlag reads a flag that is a time; nil if it is not set.
 func TimeFlag(name, text string) (*timestamppb.Timestamp, error) {
 	if text == "" {
 		return nil, nil

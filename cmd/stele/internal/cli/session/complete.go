@@ -12,8 +12,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// WithSession connects for as long as a shell waits. That is no place to tell of
-// errors: without a connection there is nothing to complete with.
+// WithSession connects for as long as a shell waits. It reports no errors: without a
+// connection there is nothing to complete with.
 func (c *Flags) WithSession(cmd *cobra.Command, ask func(context.Context, *Session)) {
 	s, err := c.Connect()
 	if err != nil {
@@ -30,7 +30,7 @@ func (c *Flags) CompleteKey(cmd *cobra.Command, _ []string, toComplete string) (
 	found := make(map[string]bool)
 	c.WithSession(cmd, func(ctx context.Context, s *Session) {
 		req := &stelev1.ListRequest{Prefix: toComplete + "*", KeysOnly: true, PageSize: 10_000}
-		// What came before an error or the end of the time is as good as it gets.
+		// The results before an error or the timeout are used.
 		_ = s.Entries(ctx, req, func(es []*stelev1.Entry) error {
 			for _, e := range es {
 				found[segment(e.Key, toComplete)] = true

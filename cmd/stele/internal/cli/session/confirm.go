@@ -12,7 +12,7 @@ import (
 	"golang.org/x/term"
 )
 
-// CanAsk says whether somebody is there to answer.
+// CanAsk reports whether a user can answer.
 func (s *Session) CanAsk() bool {
 	return s.Format == output.Text && term.IsTerminal(int(os.Stdin.Fd()))
 }
@@ -27,7 +27,7 @@ func Confirmed(ctx context.Context, yes bool, question string) (bool, error) {
 	return answer == "y" || answer == "yes", err
 }
 
-// Ask puts a question to whoever sits at the terminal.
+// Ask asks the user at the terminal.
 func Ask(ctx context.Context, question string) (string, error) {
 	fmt.Fprint(os.Stderr, question)
 	answer := make(chan string, 1)

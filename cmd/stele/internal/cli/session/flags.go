@@ -15,7 +15,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// Flags is what the global flags say.
+// Flags are the global flags.
 type Flags struct {
 	Choice contexts.Choice
 	Format string
@@ -26,8 +26,8 @@ type Flags struct {
 	Timeout time.Duration
 }
 
-// Connected makes a command's RunE from what it does with a session. Calls with
-// its context act for the tenant.
+// Connected makes a command's RunE from a function that uses a session. Calls with its
+// context act for the tenant.
 func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		s, err := c.Connect()

@@ -35,8 +35,8 @@ type Session struct {
 	Timeout time.Duration
 }
 
-// TokenTenant is the tenant that the token is bound to. What is wrong with the
-// token, the gateway says.
+// TokenTenant is the tenant that the token is bound to. The gateway reports problems of
+// the token.
 func (s *Session) TokenTenant() ledger.Tenant {
 	token, err := s.Settings.ReadToken()
 	if err != nil {
@@ -57,7 +57,7 @@ func (s *Session) ActFor(ctx context.Context) context.Context {
 	return conn.AsTenant(ctx, s.Tenant)
 }
 
-// Name writes a state as people do: acme@42.
+// Name writes a state in the usual notation: acme@42.
 func (s *Session) Name(revision uint64) string {
 	return fmt.Sprintf("%s%s", s.Tenant, ledger.Revision(revision))
 }

@@ -48,7 +48,7 @@ func (s *Session) Tenants(ctx context.Context) ([]*stelev1.TenantHead, error) {
 }
 
 // Absent is the error of a read that found nothing because the tenant has no commit:
-// its name may be misspelt. It is nil if the tenant has one.
+// its name may be misspelled. It is nil if the tenant has one.
 func (s *Session) Absent(ctx context.Context) error {
 	head, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 	if err != nil || head.Snapshot.GetHead() > 0 {
@@ -56,7 +56,7 @@ func (s *Session) Absent(ctx context.Context) error {
 	}
 	err = failure.With(failure.NotFound, fmt.Errorf("tenant %s has no commits", s.Tenant))
 	tenants, listErr := s.Tenants(ctx)
-	if listErr != nil { // of a caller who may not list them
+	if listErr != nil { // the caller may not list them
 		return err
 	}
 	if len(tenants) == 0 {

@@ -33,14 +33,14 @@ type WriteFlags struct {
 // Add defines the flags of a command.
 func (w *WriteFlags) Add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVarP(&w.message, "message", "m", "", "why, for whoever reads the history")
+	flags.StringVarP(&w.message, "message", "m", "", "reason for the change, shown in the history")
 	flags.StringArrayVar(&w.expect, "expect", nil, "KEY=REV: only if REV last set the key; KEY=absent: only if it is not set")
 	flags.BoolVar(&w.allowInvalid, "allow-invalid", false, "set schemas that live values break, and leave those as they are")
 	flags.BoolVar(&w.allowEmpty, "allow-empty", false, "write a commit even if it changes nothing")
 	flags.StringVar(&w.requestID, "request-id", "", "name of this request: repeated, it gets the first one's outcome")
 }
 
-// Into puts what the flags say into a change set.
+// Into applies the flags to a change set.
 func (w *WriteFlags) Into(cs *ledger.ChangeSet) error {
 	if w.message != "" {
 		cs.Message = w.message
@@ -64,7 +64,7 @@ func (w *WriteFlags) Into(cs *ledger.ChangeSet) error {
 	return nil
 }
 
-// Commit writes the change set and tells its revision and how to undo it.
+// Commit writes the change set and prints its revision and how to undo it.
 func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.ChangeSet) error {
 	if cs.RequestID == "" {
 		var err error
@@ -75,7 +75,7 @@ func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.Cha
 	req := wire.CommitRequest(cs)
 	resp, err := RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.CommitResponse, error) { return s.Ledger.Commit(ctx, req) })
 	if OutcomeUnknown(err) {
-		return failure.Try(err, "the same again with --request-id %s: it is written once, whatever became of it", cs.RequestID)
+		return failure.Try(err, "retry with --request-id %s: it is written once, whatever the first outcome was", cs.RequestID)
 	}
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func ResultOf(t ledger.Tenant, resp *stelev1.CommitResponse, flags string) Commi
 	return CommitResult{t, resp.Revision, hex.EncodeToString(resp.Id), render.RFC3339(resp.Time), resp.RepeatedRequest, resp.Unchanged, undo}
 }
 
-// PrintCommitted tells of a commit, and of what it did.
+// PrintCommitted prints a commit, and its effect.
 func (s *Session) PrintCommitted(cmd *cobra.Command, resp *stelev1.CommitResponse, what string) error {
 	o := ResultOf(s.Tenant, resp, GlobalFlags(cmd))
 	if s.Format != "text" {

@@ -93,7 +93,8 @@ something has, or where not everything could be compared.`,
 	return cmd
 }
 
-// TellUncompared lists what could not be compared, so that nobody takes it for equal.
+// TellUncompared lists items that could not be compared, so that they do not count as
+// equal.
 func TellUncompared(s *session.Session, all []*stelev1.Uncompared) error {
 	for _, u := range all {
 		if s.Format != output.Text {

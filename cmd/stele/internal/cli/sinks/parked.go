@@ -66,7 +66,7 @@ func thereAreMore(s *session.Session, more bool) error {
 	if !more {
 		return nil
 	}
-	return s.Printf("%s\n", output.Faint.Render("there are more than a sink tells of"))
+	return s.Printf("%s\n", output.Faint.Render("more keys are parked than the list contains"))
 }
 
 func sinksRetryCommand(c *session.Flags) *cobra.Command {
@@ -103,7 +103,7 @@ it is. First it shows them, and asks.`,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
 		if !yes && !s.CanAsk() {
-			return failure.Try(failure.Usagef("there is nobody to ask whether to give keys up"), "stele sinks parked %s, to see them, or --yes", args[0])
+			return failure.Try(failure.Usagef("cannot ask for confirmation: standard input is not a terminal"), "stele sinks parked %s, to see them, or --yes", args[0])
 		}
 		return skip(ctx, s, args[0], session.FirstArg(args[1:]), yes)
 	})

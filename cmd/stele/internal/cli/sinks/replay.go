@@ -48,7 +48,7 @@ It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.
 		started := time.Now()
 		if !noWait {
 			if err := follow(ctx, s, args[0], resp.LagRevisions); err != nil {
-				return failure.Try(err, "stele sinks, to see how far it is: the replay goes on")
+				return failure.Try(err, "stele sinks, to see the progress: the replay continues")
 			}
 		}
 		switch {
@@ -57,7 +57,7 @@ It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.
 				Revisions uint64 `json:"revisions"`
 			}{resp.LagRevisions})
 		case noWait:
-			return s.Printf("%s before %s; stele sinks tells how far it is\n", output.Count(int(resp.LagRevisions), "revision"), args[0])
+			return s.Printf("%s before %s; stele sinks shows the progress\n", output.Count(int(resp.LagRevisions), "revision"), args[0])
 		}
 		return s.Printf("%s written again in %s\n", output.Count(int(resp.LagRevisions), "revision"), time.Since(started).Round(time.Millisecond))
 	})
@@ -80,7 +80,7 @@ func follow(ctx context.Context, s *session.Session, sink string, total uint64) 
 		lag, err := lag(ctx, s, sink)
 		switch {
 		case ctx.Err() != nil:
-			fmt.Fprintln(os.Stderr, "interrupted: the replay goes on; stele sinks tells how far it is")
+			fmt.Fprintln(os.Stderr, "interrupted: the replay continues; stele sinks shows the progress")
 			return ctx.Err()
 		case err != nil || lag == 0:
 			return err

@@ -61,7 +61,8 @@ that others have put there stay. It lists what was last found, and asks.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete them from the sink?", "deleted")
 }
 
-// adoptable selects drift that can be adopted or repaired, prunable what can be pruned.
+// adoptable selects drift that can be adopted or repaired, prunable drift that can be
+// pruned.
 func adoptable(d *stelev1.Drift) bool { return d.Action == stelev1.Drift_ACTION_REPORTED }
 
 func prunable(d *stelev1.Drift) bool { return d.Kind == stelev1.Drift_KIND_UNROUTED }
@@ -89,7 +90,7 @@ func resolveCommand(c *session.Flags, cmd *cobra.Command, how stelev1.ResolveDri
 	return cmd
 }
 
-// previewDrift lists what was last found and is selected, and returns how much that is.
+// previewDrift lists the selected findings of the last sweep, and returns their number.
 func previewDrift(ctx context.Context, s *session.Session, sink string, of func(*stelev1.Drift) bool) (int, error) {
 	resp, err := s.Sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: sink})
 	if err != nil {

@@ -113,8 +113,8 @@ func timeLeft(st *stelev1.SinkStatus) string {
 	return st.TimeLeft.AsDuration().Round(time.Second).String()
 }
 
-// lagTime is how long the oldest change has waited; nobody knows of a sink that no
-// process has open.
+// lagTime is how long the oldest change has waited; unknown for a sink that no process
+// has open.
 func lagTime(st *stelev1.SinkStatus) string {
 	if st.Lag == nil {
 		return "-"

@@ -29,7 +29,7 @@ func shredCommand(c *session.Flags) *cobra.Command {
 	var yes string
 	cmd := &cobra.Command{
 		Use:   "shred TENANT",
-		Short: "Destroy a tenant's secrets for good",
+		Short: "Permanently destroy a tenant's secrets",
 		Long: `Destroy the key that a tenant's secrets are encrypted with. No secret that it has
 now, or ever had, can be read any more, by nobody and from no backup of the journal;
 all other settings stay, and the whole history still verifies. A secret that is set
@@ -58,9 +58,9 @@ It asks for the tenant's name; --yes NAME answers.`,
 func shred(ctx context.Context, s *session.Session, t ledger.Tenant, name string) (err error) {
 	if name == "" {
 		if !s.CanAsk() {
-			return failure.Try(failure.Usagef("there is nobody to ask whether to shred %s", t), "--yes %s", t)
+			return failure.Try(failure.Usagef("cannot ask for confirmation to shred %s: standard input is not a terminal", t), "--yes %s", t)
 		}
-		question := fmt.Sprintf("All secrets of %s, past and present, will be unreadable for good. Type its name to go on: ", t)
+		question := fmt.Sprintf("All secrets of %s, past and present, will be permanently unreadable. Type its name to continue: ", t)
 		if name, err = session.Ask(ctx, question); err != nil {
 			return err
 		}

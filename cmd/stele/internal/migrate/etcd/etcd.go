@@ -1,9 +1,9 @@
-// Package etcd reads an etcd's keys with their history: each revision that changed
-// any is a step, from the oldest one that is not compacted. What was compacted is
-// one first step, the state that was left of it.
+// Package etcd reads an etcd's keys with their history: each revision that changed any
+// is a step, from the oldest one that is not compacted. The state that is left of
+// compacted revisions is one first step.
 //
-// etcd keeps neither times nor authors, and its leases have no counterpart: a key
-// that expires is one that is deleted.
+// etcd keeps neither times nor authors, and its leases have no counterpart: a key that
+// expires is deleted.
 package etcd
 
 import (
@@ -97,7 +97,7 @@ func (s *Source) bounds(ctx context.Context) error {
 	if !errors.Is(err, rpctypes.ErrCompacted) {
 		return err
 	}
-	// Only a watch is told how far it was compacted.
+	// Only a watch reports the compacted revision.
 	for resp := range s.client.Watch(ctx, s.first(), s.all(clientv3.WithRev(1))...) {
 		if s.base = resp.CompactRevision; s.base > 0 {
 			return nil

@@ -78,7 +78,7 @@ func TestEachRevisionIsAStepAndWhatIsCompactedOne(t *testing.T) {
 	if d := cmp.Diff(all, steps(t, s)); d != "" || s.Compacted() != 0 {
 		t.Errorf("(-want +got):\n%s", d)
 	}
-	// What comes after it was opened is left for the next time.
+	// Later revisions are left for the next import.
 	must(client.Put(t.Context(), "/config/a", "4")) // revision 10
 	if d := cmp.Diff(all, steps(t, s)); d != "" {
 		t.Errorf("read again (-want +got):\n%s", d)

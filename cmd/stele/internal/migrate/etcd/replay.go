@@ -12,7 +12,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
-// errStopped says that nobody wants more steps.
+// errStopped ends the iteration when the caller stops it.
 var errStopped = errors.New("stopped")
 
 // replay goes through the history once.
@@ -25,8 +25,8 @@ type replay struct {
 	step migrate.Step
 }
 
-// page is how many keys are asked for at a time; those of the largest size make
-// some hundred megabytes.
+// page is how many keys are requested at a time; keys of the largest size make a few
+// hundred megabytes.
 const page = 256
 
 // pages calls f for every key at a revision.
@@ -149,7 +149,7 @@ func (r *replay) compare(ctx context.Context) error {
 		delete(r.keys, string(kv.Key))
 	}, clientv3.WithKeysOnly())
 	if differ += len(r.keys); err == nil && differ > 0 {
-		err = fmt.Errorf("what it told up to revision %d is not all: %d keys are others than it has: import again", r.end, differ)
+		err = fmt.Errorf("incomplete history up to revision %d: %d keys differ from etcd's current state; run the import again", r.end, differ)
 	}
 	return err
 }

@@ -15,7 +15,7 @@ type file struct {
 	blob string
 }
 
-// changes tells what each commit changed against its first parent.
+// changes lists the changes of each commit against its first parent.
 type changes struct{ *talk }
 
 func (s *Source) openChanges(ctx context.Context) (*changes, error) {
@@ -84,8 +84,8 @@ const (
 	executable = "100755"
 )
 
-// file reads ":oldmode newmode oldid newid status" and a path; nil when neither
-// what was there nor what is there is a file.
+// file reads ":oldmode newmode oldid newid status" and a path; nil if neither the old
+// nor the new entry is a file.
 func (c *changes) file() (*file, error) {
 	text, err := c.token()
 	if err != nil {
@@ -97,7 +97,7 @@ func (c *changes) file() (*file, error) {
 	}
 	f := strings.Fields(strings.TrimPrefix(text, ":"))
 	if len(f) != 5 || !strings.HasPrefix(text, ":") {
-		return nil, fmt.Errorf("git tells of a change what cannot be read: %.80q", text)
+		return nil, fmt.Errorf("cannot parse git's output for a change: %.80q", text)
 	}
 	isFile := func(mode string) bool { return mode == plain || mode == executable }
 	switch {

@@ -1,11 +1,11 @@
-// Package git reads YAML and JSON files of a git repository with their history:
-// each commit that changed one is a step, with its time, author and message. The
-// history is that of the first parents, so a merge is one step, as it came onto the
-// branch. Files of .properties and .env are read, too. Symbolic links, submodules and
-// files with other names are left out, and counted.
+// Package git reads YAML and JSON files of a git repository with their history: each
+// commit that changed one is a step, with its time, author and message. The history
+// follows first parents, so a merge is one step, as it came onto the branch. Files of
+// .properties and .env are read as well. Symbolic links, submodules and files with
+// other names are left out, and counted.
 //
-// The repository may be anybody's: git runs nothing that its configuration names,
-// no hook, filter or helper, fetches nothing, and no file of it is checked out.
+// The repository need not be trusted: git runs nothing that its configuration names, no
+// hook, filter or helper, fetches nothing, and no file of it is checked out.
 package git
 
 import (
@@ -33,8 +33,8 @@ type Source struct {
 type commit struct {
 	id, parent string
 	time       time.Time
-	// claimed is the commit's own time, if that does not fit between those of its
-	// neighbors; zero otherwise.
+	// claimed is the commit's own time, if that does not fit between its neighbors'
+	// times; zero otherwise.
 	claimed         time.Time
 	author, message string
 }
@@ -92,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 func parse(text string) (commit, error) {
 	f := strings.SplitN(text, "\n", 5)
 	if len(f) < 5 {
-		return commit{}, fmt.Errorf("git tells of a commit what cannot be read: %.80q", text)
+		return commit{}, fmt.Errorf("cannot parse git's output for a commit: %.80q", text)
 	}
 	seconds, err := strconv.ParseInt(f[2], 10, 64)
 	if err != nil {

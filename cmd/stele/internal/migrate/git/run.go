@@ -23,7 +23,7 @@ func (s *Source) command(ctx context.Context, args ...string) *exec.Cmd {
 		"-c", "log.showSignature=false", "-c", "log.follow=false", "-c", "core.quotePath=false",
 	}
 	cmd := exec.CommandContext(ctx, "git", append(safe, args...)...)
-	// What the caller's shell has set for another repository does not count.
+	// Variables of the caller's shell for another repository are dropped.
 	cmd.Env = append(slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "GIT_") }),
 		"LC_ALL=C", "GIT_TERMINAL_PROMPT=0", "GIT_NO_LAZY_FETCH=1")
 	return cmd
@@ -73,7 +73,7 @@ func (s *Source) talk(ctx context.Context, args ...string) (*talk, error) {
 
 func (t *talk) close() {
 	t.in.Close()
-	// It may have more to say that nobody waits for.
+	// The rest of its output is not needed.
 	t.cmd.Process.Kill()
 	t.cmd.Wait()
 }

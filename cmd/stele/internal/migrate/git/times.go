@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// arrange gives each commit a time that is not before that of the commit before it, and
-// not after now. As many commits as possible keep their own times: those of a longest
-// sequence whose times do not decrease. Any other has a clock that was wrong; it gets
-// the time of the commit before it, and its own is kept as claimed.
+// arrange gives each commit a time that is not before the time of the previous commit,
+// and not in the future. As many commits as possible keep their own times: the commits
+// of a longest sequence whose times do not decrease. Any other has a clock that was
+// wrong; it gets the time of the commit before it, and its own is kept as claimed.
 func arrange(commits []commit, now time.Time) {
 	keep := make([]bool, len(commits))
 	// From the last commit to the first, so that of two equally long sequences the one

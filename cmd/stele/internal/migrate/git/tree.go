@@ -23,8 +23,8 @@ type tree struct {
 	unread map[string]string
 }
 
-// apply goes on to the next commit, and returns what that changes. A document that
-// cannot be read keeps what it said.
+// apply advances to the next commit, and returns the changes. A document that cannot be
+// read keeps its previous values.
 func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	items := make(map[string]migrate.Item)
 	var faults []migrate.Item
@@ -54,7 +54,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 		said[f.path] = values
 	}
 	paths := slices.Sorted(maps.Keys(said))
-	// What is gone comes first: another file may say it from now on.
+	// Deletions come first: another file may define the name from now on.
 	for _, path := range paths {
 		for name := range t.files[path] {
 			if _, stays := said[path][name]; !stays {
@@ -115,8 +115,8 @@ func (t *tree) read(f file, name string) (values map[string]string, fault, err e
 	return values, leaves(root, name, values), nil
 }
 
-// leaves gives every value that is no object, or an empty one, a name of its own:
-// the document's with the fields' after it.
+// leaves gives every value other than a non-empty object a name: the document's with
+// the fields' after it.
 func leaves(n *yaml.Node, name string, into map[string]string) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias

@@ -1,6 +1,6 @@
-// Package parameterstore reads parameters of AWS Systems Manager with their
-// history: each version that AWS still has, the newest 100 of a parameter, is a
-// step, with its time and who made it. What was deleted there has no history.
+// Package parameterstore reads parameters of AWS Systems Manager with their history:
+// each version that AWS still has, the newest 100 of a parameter, is a step, with its
+// time and author. Deleted parameters have no history.
 package parameterstore
 
 import (

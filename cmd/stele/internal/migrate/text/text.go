@@ -226,7 +226,7 @@ func StripComments(data []byte) (plain []byte, changed bool) {
 		}
 		changed = true
 	}
-	comma := -1 // the last one, with nothing but space after it
+	comma := -1 // the last one, followed only by space
 	for i := 0; i < len(data); i++ {
 		switch c := data[i]; {
 		case c == '"':

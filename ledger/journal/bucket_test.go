@@ -11,25 +11,25 @@ import (
 	"github.com/stelehq/stele/ledger/ledgertest"
 )
 
-// Notes keep the newest message of a name, and let one writer of two win.
+// Bucket keep the newest message of a name, and let one writer of two win.
 func TestNotes(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	ctx := t.Context()
-	notes, err := node.Journal.OpenNotes(ctx, journal.Parked)
+	notes, err := node.Journal.OpenBucket(ctx, journal.Parked)
 	if err != nil {
 		t.Fatal(err)
 	}
-	put := func(name, body string, expected journal.Note) journal.Note {
+	put := func(name, body string, expected journal.Entry) journal.Entry {
 		t.Helper()
 		seq, err := notes.Put(ctx, name, expected.Sequence, []byte(body))
 		if err != nil {
 			t.Fatal(err)
 		}
-		return journal.Note{Name: name, Sequence: seq, Body: []byte(body)}
+		return journal.Entry{Name: name, Sequence: seq, Body: []byte(body)}
 	}
 	all := func(prefix string) (found []string) {
 		t.Helper()
-		err := notes.All(ctx, prefix, func(n journal.Note) error {
+		err := notes.All(ctx, prefix, func(n journal.Entry) error {
 			found = append(found, n.Name+"="+string(n.Body))
 			return nil
 		})
@@ -44,9 +44,9 @@ func TestNotes(t *testing.T) {
 	if got := all(""); len(got) != 0 {
 		t.Fatalf("a new stream holds %v", got)
 	}
-	first := put("bus.acme", "1", journal.Note{})
-	put("files.acme", "1", journal.Note{})
-	put("bus.globex", "1", journal.Note{})
+	first := put("bus.acme", "1", journal.Entry{})
+	put("files.acme", "1", journal.Entry{})
+	put("bus.globex", "1", journal.Entry{})
 	second := put("bus.acme", "2", first)
 	if _, err := notes.Put(ctx, "bus.acme", first.Sequence, []byte("3")); !errors.Is(err, journal.ErrConflict) {
 		t.Errorf("a writer who has not seen the newest note gets %v, not a conflict", err)
@@ -65,17 +65,17 @@ func TestNotes(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	put("bus.acme", "4", journal.Note{})
+	put("bus.acme", "4", journal.Entry{})
 	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=4"}; !slices.Equal(got, want) {
 		t.Errorf("after one was removed, those of bus are %v, want %v", got, want)
 	}
 }
 
-// Notes that are removed while they are read are missing, and nothing waits for
+// Bucket that are removed while they are read are missing, and nothing waits for
 // them.
 func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
-	notes, err := node.Journal.OpenNotes(t.Context(), journal.Parked)
+	notes, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 		}
 	}
 	found := 0
-	err = notes.All(t.Context(), "files", func(journal.Note) error {
+	err = notes.All(t.Context(), "files", func(journal.Entry) error {
 		if found++; found > 1 {
 			return nil
 		}

@@ -7,13 +7,13 @@ import (
 	"github.com/stelehq/stele/projector"
 )
 
-// What somebody writes by hand, and what it is as a value.
+// Manual edits, and the values that they are read as.
 const (
 	byHand      = "by hand"
 	byHandValue = ledger.Value(`"by hand"`)
 )
 
-// changed checks that what was written was seen to be no more.
+// changed checks that the item was seen to have changed.
 func (s *stand) changed(w projector.Write) projector.Item {
 	s.Helper()
 	scanned, ok := s.scan(w.Tenant)[s.name(w)]
@@ -65,10 +65,10 @@ func deletedByHand(t *testing.T, s *stand) {
 	s.must(w, kept)
 	s.Delete(t, s.name(w))
 	if item, ok := s.read(w); ok && s.store.Same(item, w) {
-		t.Error("what somebody has deleted is the same as what was written")
+		t.Error("a deleted item is the same as the written one")
 	}
 	if item, ok := s.scan(acme)[s.name(w)]; ok && s.store.Same(item, w) {
-		t.Error("what somebody has deleted is the same as what was written, when scanned")
+		t.Error("a deleted item is the same as the written one, when scanned")
 	}
 	s.must(w)
 	s.holds(w, kept)
@@ -82,10 +82,10 @@ func (s *stand) plant() projector.Item {
 	s.Put(s.T, name, byHand)
 	item, ok := s.scan(acme)[name]
 	if !ok {
-		s.Fatal("what somebody has added is not scanned")
+		s.Fatal("an added item is not scanned")
 	}
 	if item.Key != "tenantconfig/planted" || item.Revision != 0 || !item.Value.Equal(byHandValue) {
-		s.Errorf("what somebody has added is %s%s with %q", item.Key, item.Revision, item.Value)
+		s.Errorf("an added item is %s%s with %q", item.Key, item.Revision, item.Value)
 	}
 	return item
 }
@@ -144,7 +144,7 @@ func ownRemoved(t *testing.T, s *stand) {
 	s.holds(next, kept)
 }
 
-// otherEpoch: a ledger that was made anew counts from 1 again.
+// otherEpoch: a new ledger counts from 1 again.
 func otherEpoch(t *testing.T, s *stand) {
 	left := []projector.Write{write(41, "a", `"x"`), write(42, "b", ""), write(42, "c", `"y"`)}
 	s.must(write(40, "b", `"x"`))

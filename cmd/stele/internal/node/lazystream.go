@@ -12,9 +12,9 @@ import (
 	"github.com/stelehq/stele/ledger/secret"
 )
 
-// beside is a stream beside the journal that most ledgers never need. It is opened,
-// and made where there is none, when it is first asked for.
-type beside[Stream any] struct {
+// lazyStream is an auxiliary stream that most ledgers never need. It is opened, and
+// created if it does not exist, when it is first used.
+type lazyStream[Stream any] struct {
 	mu     sync.Mutex // guards the fields below
 	stream *Stream    // nil until it is open
 	failed error      // why it was not, at the last try
@@ -23,17 +23,17 @@ type beside[Stream any] struct {
 
 // open returns the stream. After a failure, callers get the same one for a
 // while, so that they do not queue up to wait for a server that does not answer.
-func (b *beside[Stream]) open(what journal.SideKind, open func(context.Context, journal.SideKind) (*Stream, error)) (*Stream, error) {
+func (b *lazyStream[Stream]) open(what journal.AuxKind, open func(context.Context, journal.AuxKind) (*Stream, error)) (*Stream, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stream == nil && time.Since(b.tried) > retryAfter {
-		ctx, cancel := context.WithTimeout(context.Background(), attachTimeout) // not the caller's: others wait, too
+		ctx, cancel := context.WithTimeout(context.Background(), attachTimeout) // not the caller's: others wait as well
 		b.stream, b.failed = open(ctx, what)
 		cancel()
 		b.tried = time.Now()
 	}
 	if b.stream == nil {
-		return nil, fmt.Errorf("%w: open what is kept beside the journal: %w", ledger.ErrUnavailable, b.failed)
+		return nil, fmt.Errorf("%w: open an auxiliary stream: %w", ledger.ErrUnavailable, b.failed)
 	}
 	return b.stream, nil
 }
@@ -47,7 +47,7 @@ func (n *Node) readLog() (policy.ReadLog, error) {
 	if a == nil {
 		return nil, errNotReached
 	}
-	return a.reads.open(journal.Reads, a.journal.OpenSide)
+	return a.reads.open(journal.Reads, a.journal.OpenAuxStream)
 }
 
 // keys is the keyring's way to the tenants' keys.
@@ -59,5 +59,5 @@ func (n *Node) keys() (secret.Keys, error) {
 	if a == nil {
 		return nil, errNotReached
 	}
-	return a.keys.open(journal.Keys, a.journal.OpenNotes)
+	return a.keys.open(journal.Keys, a.journal.OpenBucket)
 }

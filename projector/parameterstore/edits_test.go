@@ -50,7 +50,7 @@ func TestAScanSeesWhatChangesMeanwhile(t *testing.T) {
 }
 
 // A value and a description that are read together are of the same version, whatever
-// somebody does between the two requests.
+// edits happen between the two requests.
 func TestValueAndDescriptionBelongTogether(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
@@ -89,8 +89,8 @@ func TestValueAndDescriptionBelongTogether(t *testing.T) {
 	}
 }
 
-// A change by hand that nobody has seen yet gives way to the ledger's next one, and
-// the log says so.
+// A manual change that was not detected yet is overwritten by the ledger's next one,
+// and the log records it.
 func TestAnOverwrittenEditIsLogged(t *testing.T) {
 	aws := start(t)
 	var log bytes.Buffer

@@ -13,32 +13,32 @@ import (
 )
 
 var (
-	// Sinks holds who writes to which sink, and how far that has come.
-	Sinks = SideKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
-	// Parked is the dead letters: what a sink would not take.
-	Parked = SideKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
+	// Sinks holds the lease and the positions of each sink.
+	Sinks = AuxKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
+	// Parked holds the dead letters: keys that a sink does not accept.
+	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
 	// Keys holds the encrypted keys of secrets, named by their tenant.
-	Keys = SideKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
+	Keys = AuxKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
 )
 
-// Notes is an auxiliary stream that keeps the newest message of each name:
-// what processes tell each other, and themselves after a restart. It proves
-// nothing. Names may have several tokens, a.b.c.
-type Notes struct {
+// Bucket is an auxiliary stream that keeps the newest message of each name: state that
+// processes share, and that survives restarts. It is not part of the history. Names may
+// have several tokens, a.b.c.
+type Bucket struct {
 	stream stream
 	j      *Journal
-	kind   SideKind
+	kind   AuxKind
 }
 
-// Note is one of the messages.
-type Note struct {
+// Entry is one of the messages.
+type Entry struct {
 	Name     string
 	Sequence ledger.Sequence
 	Body     []byte
 }
 
-// OpenNotes finds the stream, or creates it. It works until the journal is closed.
-func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) {
+// OpenBucket finds the stream, or creates it. It works until the journal is closed.
+func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error) {
 	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 		Replicas:          j.replicas,
 		Metadata:          map[string]string{metaEpoch: j.epoch.String()},
 	}
-	n := &Notes{stream: stream{want: want}, j: j, kind: kind}
+	n := &Bucket{stream: stream{want: want}, j: j, kind: kind}
 	var err error
 	if n.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
 		return nil, err
@@ -65,23 +65,23 @@ func (j *Journal) OpenNotes(ctx context.Context, kind SideKind) (*Notes, error) 
 // MakeSides makes every auxiliary stream that is missing, so that no other process
 // needs the permission to.
 func (j *Journal) MakeSides(ctx context.Context) error {
-	for _, kind := range []SideKind{Checkpoints, Reads} {
-		if _, err := j.OpenSide(ctx, kind); err != nil {
+	for _, kind := range []AuxKind{Checkpoints, Reads} {
+		if _, err := j.OpenAuxStream(ctx, kind); err != nil {
 			return err
 		}
 	}
-	for _, kind := range []SideKind{Sinks, Parked, Keys} {
-		if _, err := j.OpenNotes(ctx, kind); err != nil {
+	for _, kind := range []AuxKind{Sinks, Parked, Keys} {
+		if _, err := j.OpenBucket(ctx, kind); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// Put makes the body durable as the newest message of the name, on the condition
-// that the newest one has the sequence expected (0: there is none), else
+// Put makes the body durable as the newest message of the name, on the condition that
+// the newest one has the sequence expected (0: it does not exist), otherwise
 // ErrConflict. The errors are those of Journal.Append.
-func (n *Notes) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
+func (n *Bucket) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
 	if err := connected(n.j.nc); err != nil {
 		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
 	}
@@ -96,28 +96,28 @@ func (n *Notes) Put(ctx context.Context, name string, expected ledger.Sequence, 
 
 // Get asks the leader for the newest message of the name; its sequence is 0 when
 // there is none.
-func (n *Notes) Get(ctx context.Context, name string) (Note, error) {
+func (n *Bucket) Get(ctx context.Context, name string) (Entry, error) {
 	m, err := n.stream.GetLastMsgForSubject(ctx, n.kind.subject+name)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return Note{Name: name}, nil
+		return Entry{Name: name}, nil
 	case err != nil:
-		return Note{}, fmt.Errorf("get %s%s: %w: %w", n.kind.subject, name, ledger.ErrUnavailable, err)
+		return Entry{}, fmt.Errorf("get %s%s: %w: %w", n.kind.subject, name, ledger.ErrUnavailable, err)
 	}
-	return Note{name, ledger.Sequence(m.Sequence), m.Data}, nil
+	return Entry{name, ledger.Sequence(m.Sequence), m.Data}, nil
 }
 
 // Remove takes a message out; it may be gone already.
-func (n *Notes) Remove(ctx context.Context, seq ledger.Sequence) error {
+func (n *Bucket) Remove(ctx context.Context, seq ledger.Sequence) error {
 	return n.without(ctx, seq, n.stream.DeleteMsg)
 }
 
-// Erase is Remove, and the servers write over what they had stored of the message.
-func (n *Notes) Erase(ctx context.Context, seq ledger.Sequence) error {
+// Erase is Remove, and the servers also overwrite the stored message.
+func (n *Bucket) Erase(ctx context.Context, seq ledger.Sequence) error {
 	return n.without(ctx, seq, n.stream.SecureDeleteMsg)
 }
 
-func (n *Notes) without(ctx context.Context, seq ledger.Sequence, remove func(context.Context, uint64) error) error {
+func (n *Bucket) without(ctx context.Context, seq ledger.Sequence, remove func(context.Context, uint64) error) error {
 	err := remove(ctx, uint64(seq))
 	if err != nil { // the server has no code for what is gone
 		if _, gone := n.stream.GetMsg(ctx, uint64(seq)); errors.Is(gone, jetstream.ErrMsgNotFound) {
@@ -130,7 +130,7 @@ func (n *Notes) without(ctx context.Context, seq ledger.Sequence, remove func(co
 
 // All hands over the messages whose names begin with the tokens of prefix, "" for
 // all, in the order in which they were put.
-func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) error {
+func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error) error {
 	if err := connected(n.j.nc); err != nil {
 		return fmt.Errorf("read %s: %w", n.kind.stream, err)
 	}
@@ -161,7 +161,7 @@ func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) 
 		if err != nil {
 			return fmt.Errorf("read %s: %w", n.kind.stream, err)
 		}
-		if err := yield(Note{strings.TrimPrefix(m.Subject(), n.kind.subject), ledger.Sequence(meta.Sequence.Stream), m.Data()}); err != nil {
+		if err := yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), ledger.Sequence(meta.Sequence.Stream), m.Data()}); err != nil {
 			return err
 		}
 	}
@@ -171,7 +171,7 @@ func (n *Notes) All(ctx context.Context, prefix string, yield func(Note) error) 
 // nextNote is next for messages that may be removed while they are read: then nil,
 // when no more will come.
 func nextNote(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
-	const quiet = 100 * time.Millisecond // somebody waits for the list
+	const quiet = 100 * time.Millisecond // a caller waits for the list
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(quiet))
 		if !errors.Is(err, nats.ErrTimeout) {

@@ -2,8 +2,8 @@ package main
 
 import "google.golang.org/protobuf/reflect/protoreflect"
 
-// besides are the paths that no method alone answers.
-func besides(s *schemas, a *api) object {
+// extraPaths are the paths that are not generated from a single method.
+func extraPaths(s *schemas, a *api) object {
 	message := func(service, method string, input bool) protoreflect.MessageDescriptor {
 		for _, svc := range a.services {
 			for _, m := range svc.methods {
@@ -33,7 +33,7 @@ func besides(s *schemas, a *api) object {
 			"description": summary + " It is a change set of one change; POST /v1/commits takes more.\n\nNeeds: write, and with a condition read.",
 			"parameters": []object{
 				tenant, parameter("path", "key", "The key; its slashes may be escaped.", text),
-				parameter("query", "message", "Why, for whoever reads the history.", object{"type": "string", "maxLength": 4096}),
+				parameter("query", "message", "The reason, for readers of the history.", object{"type": "string", "maxLength": 4096}),
 				parameter("query", "request_id", "The caller's own name for this change: a repeated request gets the first one's outcome.", object{"type": "string", "maxLength": 128}),
 				parameter("header", "If-Match", "The entity tag that a GET has answered: that commit must still be the last to have set the key.", text),
 				parameter("header", "If-None-Match", "*: the key must not be set.", text),
@@ -59,7 +59,7 @@ func besides(s *schemas, a *api) object {
 		"/v1/watch": object{"get": object{
 			"operationId": "watch", "tags": []string{"Config"}, "summary": "Follows changes as server-sent events.",
 			"description": "Events are created, state, commit, progress, canceled, which is the last, and error, after which the stream ends; the data of each is JSON. " +
-				"Their id is the revision up to which the reader has everything: sent back in Last-Event-ID, it goes on after it.\n\nNeeds: read.",
+				"Their id is the revision up to which the reader has everything: in Last-Event-ID, it resumes the stream after it.\n\nNeeds: read.",
 			"parameters": []object{
 				tenant,
 				parameter("query", "prefix", "Keys that begin with it; without it and key, all.", list),
@@ -67,7 +67,7 @@ func besides(s *schemas, a *api) object {
 				parameter("query", "from_revision", about("from_revision"), object{"type": "integer", "minimum": 0}),
 				parameter("query", "initial_state", about("initial_state"), flag),
 				parameter("query", "newest_only_when_slow", about("newest_only_when_slow"), flag),
-				parameter("header", "Last-Event-ID", "Go on after this revision, whatever the query says.", object{"type": "integer"}),
+				parameter("header", "Last-Event-ID", "Resume after this revision, whatever the query says.", object{"type": "integer"}),
 			},
 			"responses": object{
 				"200":     object{"description": "The stream", "content": object{"text/event-stream": object{"schema": text, "x-events": events}}},

@@ -11,36 +11,36 @@ import (
 	"github.com/stelehq/stele/ledger"
 )
 
-// SideKind is one of the auxiliary streams.
-type SideKind struct{ stream, subject, what string }
+// AuxKind is one of the auxiliary streams.
+type AuxKind struct{ stream, subject, what string }
 
 var (
 	// Checkpoints holds the signed checkpoints, all with the name "tree".
-	Checkpoints = SideKind{"STELE-CHECKPOINTS", "stele.checkpoints.v1.", "Signed checkpoints"}
+	Checkpoints = AuxKind{"STELE-CHECKPOINTS", "stele.checkpoints.v1.", "Signed checkpoints"}
 	// Reads holds the records of reads, named by their tenant.
-	Reads = SideKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
+	Reads = AuxKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
 )
 
-// Side is an auxiliary stream: it holds data about commits. It promises what the
-// journal does, and its guard stops writes to it alone. Its messages have names,
-// the last token of their subject.
-type Side struct {
+// AuxStream is an auxiliary stream: it holds data about commits, with the same
+// guarantees as the journal. Its guard stops writes to this stream only. Its messages
+// have names, the last token of their subject.
+type AuxStream struct {
 	stream stream
 	j      *Journal
-	kind   SideKind
+	kind   AuxKind
 	// stopped holds the reason once the guard has found a difference.
 	stopped atomic.Pointer[error]
 }
 
-// OpenSide finds the stream, or creates it: a ledger that is older than the kind
-// has none. It works until the journal is closed. Whoever remembers what was in
-// it compares that with Last.
-func (j *Journal) OpenSide(ctx context.Context, kind SideKind) (*Side, error) {
+// OpenAuxStream finds the stream, or creates it: a ledger from before this kind existed
+// does not have it. It works until the journal is closed. A caller that remembers its
+// content compares that with Last.
+func (j *Journal) OpenAuxStream(ctx context.Context, kind AuxKind) (*AuxStream, error) {
 	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, j.replicas, j.epoch)
-	s := &Side{stream: stream{want: want}, j: j, kind: kind}
+	s := &AuxStream{stream: stream{want: want}, j: j, kind: kind}
 	var err error
 	if s.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
 		return nil, err
@@ -62,21 +62,21 @@ func (j *Journal) auxiliary(ctx context.Context, want jetstream.StreamConfig) (j
 	return s, wrapStream(want.Name, err)
 }
 
-// Append makes the body durable as the newest message of the name, and returns
-// its sequence. The errors are those of Journal.Append.
-func (s *Side) Append(ctx context.Context, name string, body []byte) (ledger.Sequence, error) {
+// Append makes the body durable as the newest message of the name, and returns its
+// sequence. The errors are those of Journal.Append.
+func (s *AuxStream) Append(ctx context.Context, name string, body []byte) (ledger.Sequence, error) {
 	m := nats.NewMsg(s.kind.subject + name)
 	m.Data = body
 	return s.append(ctx, m)
 }
 
-// AppendAfter is Append on the condition that the newest message of the name has
-// the sequence expected (0: there is none), else ErrConflict.
-func (s *Side) AppendAfter(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
+// AppendAfter is Append on the condition that the newest message of the name has the
+// sequence expected (0: there is none), otherwise ErrConflict.
+func (s *AuxStream) AppendAfter(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
 	return s.append(ctx, message(s.kind.subject+name, expected, body))
 }
 
-func (s *Side) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, error) {
+func (s *AuxStream) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, error) {
 	if p := s.stopped.Load(); p != nil {
 		return 0, *p
 	}
@@ -95,7 +95,7 @@ func (s *Side) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, error)
 
 // Last asks the leader for the newest message of the name; its sequence is 0
 // when there is none.
-func (s *Side) Last(ctx context.Context, name string) (seq ledger.Sequence, body []byte, err error) {
+func (s *AuxStream) Last(ctx context.Context, name string) (seq ledger.Sequence, body []byte, err error) {
 	m, err := s.stream.GetLastMsgForSubject(ctx, s.kind.subject+name)
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):

@@ -13,7 +13,7 @@ import (
 func TestSide(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	mustAppend(t, j, 0, "x") // the ledger is used before the stream is there
-	side, err := j.OpenSide(t.Context(), Checkpoints)
+	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func TestSide(t *testing.T) {
 			t.Errorf("append after %s: %v", name, err)
 		}
 	}
-	again, err := j.OpenSide(t.Context(), Checkpoints)
+	again, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range processes {
 		j := openTest(t, s, Config{})
-		all.Go(func() { _, errs[i] = j.OpenSide(t.Context(), Checkpoints) })
+		all.Go(func() { _, errs[i] = j.OpenAuxStream(t.Context(), Checkpoints) })
 	}
 	all.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -63,20 +63,20 @@ func TestProcessesThatOpenASideTogetherShareIt(t *testing.T) {
 	}
 }
 
-func TestOpenSide_RefusesAnotherLedgersStream(t *testing.T) {
+func TestOpenAuxStream_RefusesAnotherLedgersStream(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	if _, err := j.js.CreateStream(t.Context(), keepAll(Checkpoints.stream, Checkpoints.subject+"*", Checkpoints.what, 1, ledger.Epoch{1})); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := j.OpenSide(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "epoch is 0100000000000000") {
+	if _, err := j.OpenAuxStream(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "epoch is 0100000000000000") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// What is done to an auxiliary stream stops writes to it, and no commit.
+// Tampering with an auxiliary stream stops writes to it, but not commits.
 func TestGuardOfASide(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{guardInterval: time.Millisecond})
-	side, err := j.OpenSide(t.Context(), Checkpoints)
+	side, err := j.OpenAuxStream(t.Context(), Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestGuardOfASide(t *testing.T) {
 		t.Errorf("append: %v", err)
 	}
 	mustAppend(t, j, 0, "x")
-	if _, err := j.OpenSide(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "MaxAge is 1h0m0s") {
+	if _, err := j.OpenAuxStream(t.Context(), Checkpoints); err == nil || !strings.Contains(err.Error(), "MaxAge is 1h0m0s") {
 		t.Errorf("open again: %v", err)
 	}
 }
