@@ -130,30 +130,62 @@ func (n *Bucket) without(ctx context.Context, seq ledger.Sequence, remove func(c
 
 // All hands over the messages whose names begin with the tokens of prefix, "" for
 // all, in the order in which they were put.
+//
+// A reader that is slow can lose deliveries: the client drops them when its buffer is
+// full. All then reads again, and skips what it has handed over.
 func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error) error {
 	if err := connected(n.j.nc); err != nil {
 		return fmt.Errorf("read %s: %w", n.kind.stream, err)
 	}
-	subject := n.kind.subject
+	r := bucketRead{subject: n.kind.subject, yield: yield}
 	if prefix != "" {
-		subject += prefix + "."
+		r.subject += prefix + "."
 	}
+	for tries := 1; ; tries++ {
+		before := r.last
+		err := n.read(ctx, &r)
+		if r.last > before {
+			tries = 1
+		}
+		var lost *lostError
+		if !errors.As(err, &lost) {
+			return err
+		}
+		if tries == readTries || ctx.Err() != nil {
+			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+		}
+	}
+}
+
+// readTries is how often in a row All reads again without getting any further.
+const readTries = 3
+
+// bucketRead is one call of All.
+type bucketRead struct {
+	subject string
+	yield   func(Entry) error
+	last    ledger.Sequence // that was handed over
+}
+
+// read reads with one consumer, after the last message that was handed over. A
+// *lostError is the loss of the consumer, or of a delivery.
+func (n *Bucket) read(ctx context.Context, r *bucketRead) error {
 	consumer, messages, err := n.stream.pull(ctx, n.j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-		FilterSubject:     subject + ">",
+		FilterSubject:     r.subject + ">",
 		InactiveThreshold: answerTimeout,
 	})
 	if err != nil {
-		return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+		return &lostError{err}
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
-	there := consumer.CachedInfo().NumPending
-	for delivery := uint64(1); delivery <= there; delivery++ {
-		m, err := nextNote(ctx, consumer, messages, delivery)
+	pending := consumer.CachedInfo().NumPending
+	for delivery := uint64(1); delivery <= pending; delivery++ {
+		m, err := nextEntry(ctx, consumer, messages, delivery)
 		switch {
 		case err != nil:
-			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+			return &lostError{err}
 		case m == nil:
 			return nil
 		}
@@ -161,16 +193,24 @@ func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error
 		if err != nil {
 			return fmt.Errorf("read %s: %w", n.kind.stream, err)
 		}
-		if err := yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), ledger.Sequence(meta.Sequence.Stream), m.Data()}); err != nil {
+		if meta.Sequence.Consumer != delivery {
+			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivery-1)}
+		}
+		seq := ledger.Sequence(meta.Sequence.Stream)
+		if seq <= r.last {
+			continue
+		}
+		if err := r.yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), seq, m.Data()}); err != nil {
 			return err
 		}
+		r.last = seq
 	}
 	return nil
 }
 
-// nextNote is next for messages that may be removed while they are read: then nil,
+// nextEntry is next for messages that may be removed while they are read: then nil,
 // when no more will come.
-func nextNote(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
+func nextEntry(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
 	const quiet = 100 * time.Millisecond // a caller waits for the list
 	for {
 		m, err := messages.Next(jetstream.NextMaxWait(quiet))
