@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/client"
-	"github.com/stelehq/stele/gateway"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 )
 
 // serve starts a gateway for a node, read-only for one without a ledger, and returns its address and how to stop it.

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stelehq/stele/client"
 	"github.com/stelehq/stele/client/clienttest"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 )
 
 func TestACommitFailsWithAReason(t *testing.T) {

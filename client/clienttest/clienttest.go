@@ -17,11 +17,11 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/client"
-	"github.com/stelehq/stele/gateway"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
-	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/replica"
 )
 
 // Server is a ledger and its gateways. Its files are in a folder.

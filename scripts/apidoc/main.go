@@ -15,7 +15,7 @@ import (
 
 func main() {
 	descriptors := flag.String("descriptors", "", "file of the schema's descriptors, with comments")
-	bindings := flag.String("bindings", "gateway/rest/bindings.yaml", "file that says which method answers which path")
+	bindings := flag.String("bindings", "internal/gateway/rest/bindings.yaml", "file that says which method answers which path")
 	out := flag.String("out", ".", "folder that schemas/openapi/stele.v1.json and docs/api.md are written to")
 	flag.Parse()
 	if err := run(*descriptors, *bindings, *out); err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	"github.com/stelehq/stele/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/policy"
 	"go.yaml.in/yaml/v3"
 	_ "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
@@ -82,7 +82,7 @@ func (a *api) add(registry *protoregistry.Files, file string, rules map[string][
 			m := d.Methods().Get(j)
 			row := policy.Methods[fmt.Sprintf("/%s/%s", d.FullName(), m.Name())]
 			if row == nil {
-				return fmt.Errorf("%s has no row in gateway/policy/methods.go", m.FullName())
+				return fmt.Errorf("%s has no row in internal/gateway/policy/methods.go", m.FullName())
 			}
 			s.methods = append(s.methods, method{m, comment(m), row.Needs.String(), rules[string(m.FullName())]})
 		}

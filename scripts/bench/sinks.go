@@ -12,8 +12,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/stelehq/stele/projector/dynamotest"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/dynamotest"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	"github.com/stelehq/stele/scripts/bench/peer"
 	"golang.org/x/sync/errgroup"
 )

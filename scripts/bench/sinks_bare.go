@@ -15,7 +15,7 @@ import (
 	dynamotypes "github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	eventtypes "github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 const (

@@ -22,7 +22,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/encoding"

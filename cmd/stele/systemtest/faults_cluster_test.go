@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
 )

@@ -10,8 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"

@@ -18,8 +18,8 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"

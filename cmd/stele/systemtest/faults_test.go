@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // number is a setting of these tests in the environment.

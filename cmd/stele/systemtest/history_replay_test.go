@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // replay answers by itself what a tenant's settings were: it plays the changes

@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // sourceLine is a line of the change log, read without any code of the import.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/etcd/etcdtest"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"

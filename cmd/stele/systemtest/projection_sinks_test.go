@@ -26,9 +26,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/projector/dynamotest"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector/dynamotest"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 // sinks are what a projector writes to in a test, and a way to look at each that is

@@ -24,8 +24,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
 	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )

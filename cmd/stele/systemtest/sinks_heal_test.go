@@ -24,9 +24,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/projector/dynamotest"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector/dynamotest"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/mod/sumdb/note"
 	"google.golang.org/protobuf/proto"

@@ -10,8 +10,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )

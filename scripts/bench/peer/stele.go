@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

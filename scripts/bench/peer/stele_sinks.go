@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )

@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
-	"github.com/stelehq/stele/projector"
-	"github.com/stelehq/stele/projector/eventbridge"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/eventbridge"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 	"go.yaml.in/yaml/v3"
 )
 

@@ -14,10 +14,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge/types"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/projector"
-	sink "github.com/stelehq/stele/projector/eventbridge"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector"
+	sink "github.com/stelehq/stele/internal/projector/eventbridge"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 // The whole way: a change becomes an event, a rule sends it to the function, and

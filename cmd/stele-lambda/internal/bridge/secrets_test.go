@@ -4,7 +4,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 // Secrets are read from where their IDs say.

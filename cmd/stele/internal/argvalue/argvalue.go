@@ -8,7 +8,7 @@ import (
 	"os"
 	"strings"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // Reader reads VALUE arguments. An argument is the value's text, @FILE for the

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 func TestValue(t *testing.T) {

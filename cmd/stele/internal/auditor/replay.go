@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/status"

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 const (

@@ -23,8 +23,8 @@ import (
 
 	text8 "github.com/stelehq/stele/cmd/stele/internal/migrate/text"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	"go.yaml.in/yaml/v3"
 )
 

@@ -20,8 +20,8 @@ import (
 	"github.com/google/uuid"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/text"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
 // maxLine is the longest line, in bytes: a change set of the ledger's largest

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 const one = `{"time":"2022-10-10T10:40:23Z","author":"ann","message":"m","source":"f46f","tenant":"test","changes":[{"key":"a/b","value":{"n": 1.0}},{"key":"a/c","delete":true}]}`

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/internal/netaddr"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"

@@ -8,7 +8,7 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // Variables names and writes the settings below a prefix, sorted, as NAME=value. The

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // unknownAuthor is the author if a source that keeps authors does not name one.

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // tenantMark stands in a prefix where names have the tenant.

@@ -18,7 +18,7 @@ import (
 	"iter"
 	"time"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // Source is a history, or a state, that is kept elsewhere.

@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	"pgregory.net/rapid"
 )
 

@@ -13,7 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // Config says what to read and how.

@@ -4,7 +4,7 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // difference is the changes that make the ledger's keys below the mapping's prefix

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

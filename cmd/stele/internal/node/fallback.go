@@ -6,12 +6,12 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/stelehq/stele/gateway"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/replica"
-	"github.com/stelehq/stele/ledger/routes"
-	"github.com/stelehq/stele/projector"
-	"github.com/stelehq/stele/projector/dynamodb"
+	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/dynamodb"
 )
 
 // fallback reads a sink for the gateway, of the settings that the routes have for it.

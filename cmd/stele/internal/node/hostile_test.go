@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stelehq/stele/gateway/policy"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 )

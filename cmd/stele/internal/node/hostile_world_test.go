@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"

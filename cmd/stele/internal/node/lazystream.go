@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/stelehq/stele/gateway/policy"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
 // lazyStream is an auxiliary stream that most ledgers never need. It is opened, and

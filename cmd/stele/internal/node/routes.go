@@ -3,7 +3,7 @@ package node
 import (
 	"fmt"
 
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/routes"
 )
 
 // LocalRoutes have every key written to files on this machine.

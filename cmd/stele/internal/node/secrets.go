@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
 // openKEK opens the key-encryption key of secrets: a file, which is created if missing,

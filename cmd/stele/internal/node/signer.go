@@ -12,11 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
-	"github.com/stelehq/stele/ledger/proof"
-	"github.com/stelehq/stele/witness"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/proof"
+	"github.com/stelehq/stele/internal/witness"
 )
 
 // signing opens the key and the stream of checkpoints. The returned function has the

@@ -10,10 +10,10 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/gateway/policy"
-	"github.com/stelehq/stele/gateway/replication"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/replica"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 )

@@ -9,9 +9,9 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/stelehq/stele/gateway/console"
-	"github.com/stelehq/stele/gateway/console/login"
-	"github.com/stelehq/stele/gateway/rest"
+	"github.com/stelehq/stele/internal/gateway/console"
+	"github.com/stelehq/stele/internal/gateway/console/login"
+	"github.com/stelehq/stele/internal/gateway/rest"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 )

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/ledger/journal"
-	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/projector"
 )
 
 // Account is the account of the ledger's processes.

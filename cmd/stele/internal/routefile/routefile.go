@@ -6,7 +6,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

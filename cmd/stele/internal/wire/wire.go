@@ -2,7 +2,7 @@
 package wire
 
 import (
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )

@@ -19,7 +19,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
 func tokenInspectCommand(c *session.Flags) *cobra.Command {

@@ -12,8 +12,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // identityDir is the given folder, or otherwise the folder of the "stele up" whose

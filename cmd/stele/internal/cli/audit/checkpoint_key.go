@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger/proof"
 )
 
 // keyOptions are the flags that say which keys to trust.

@@ -12,8 +12,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/proof"
 )
 
 func auditExportCommand(c *session.Flags) *cobra.Command {

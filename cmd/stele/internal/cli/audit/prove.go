@@ -9,8 +9,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/auditor"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -14,8 +14,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger/proof"
-	"github.com/stelehq/stele/ledger/verify"
+	"github.com/stelehq/stele/internal/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger/verify"
 )
 
 // verifyData verifies a ledger that is stopped.

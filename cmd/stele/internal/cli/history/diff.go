@@ -8,7 +8,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

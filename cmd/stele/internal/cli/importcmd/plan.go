@@ -13,7 +13,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // plan is the effect of an import.

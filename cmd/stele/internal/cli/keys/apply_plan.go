@@ -11,7 +11,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/wire"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -14,8 +14,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/environ"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/follow"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/term"
 )

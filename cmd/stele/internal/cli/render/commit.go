@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

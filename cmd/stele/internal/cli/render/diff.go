@@ -5,9 +5,9 @@ import (
 	"fmt"
 
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/patch"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/patch"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
 // RotateCommand is the group of commands.

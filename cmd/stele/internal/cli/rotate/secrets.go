@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger/secret"
+	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
 func secretsKeyCommand() *cobra.Command {

@@ -16,8 +16,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/routefile"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

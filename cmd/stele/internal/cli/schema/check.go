@@ -13,7 +13,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/input"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

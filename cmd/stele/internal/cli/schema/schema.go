@@ -11,8 +11,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/schema"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/schema"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

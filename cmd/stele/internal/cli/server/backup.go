@@ -15,8 +15,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
 // journalOptions are the flags of commands that access a journal directly: the journal

@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/conn"
 )
 
 // connectionOptions are the flags for the connections of gRPC callers.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/stelehq/stele/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/conn"
 )
 
 func TestConnectionOptions(t *testing.T) {

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/gateway/console/login"
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/console/login"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/netaddr"
 )
 

@@ -3,7 +3,7 @@ package server
 import (
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
-	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
 // natsOptions are the flags of commands that use external NATS servers.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
 // installTimeout is how long all of nats-install may take.

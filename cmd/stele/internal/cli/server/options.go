@@ -12,7 +12,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/internal/netaddr"
-	"github.com/stelehq/stele/projector"
+	"github.com/stelehq/stele/internal/projector"
 )
 
 // serverOptions are the flags that every server has.

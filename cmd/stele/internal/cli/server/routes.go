@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/routefile"
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/routes"
 )
 
 // defaultConfig is read if it exists and --config names no other.

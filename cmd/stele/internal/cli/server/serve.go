@@ -21,11 +21,11 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/version"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/proof"
-	"github.com/stelehq/stele/ledger/replica"
-	"github.com/stelehq/stele/ledger/routes"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/routes"
 )
 
 // serveOptions are the flags of "stele serve".

@@ -16,9 +16,9 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/version"
-	"github.com/stelehq/stele/gateway/console/login"
-	"github.com/stelehq/stele/gateway/identity"
-	"github.com/stelehq/stele/ledger/journal"
+	"github.com/stelehq/stele/internal/gateway/console/login"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
 const (

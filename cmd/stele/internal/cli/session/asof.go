@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger"
-	"github.com/stelehq/stele/ledger/moment"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )

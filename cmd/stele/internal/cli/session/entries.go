@@ -5,7 +5,7 @@ import (
 	"slices"
 
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

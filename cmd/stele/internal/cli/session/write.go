@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/version"
 	"github.com/stelehq/stele/cmd/stele/internal/wire"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"

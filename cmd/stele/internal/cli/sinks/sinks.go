@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/ledger"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 

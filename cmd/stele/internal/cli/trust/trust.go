@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
 // Options are the flags that say whose tokens are good.

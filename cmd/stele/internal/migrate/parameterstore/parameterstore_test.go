@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/stelehq/stele/projector/fakeaws"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {

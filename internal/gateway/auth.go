@@ -1,0 +1,279 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/replication"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// Caller is who a call comes from, and which tenant it is for.
+type Caller = policy.Caller
+
+// authorize identifies the caller and checks its permission.
+func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
+	m := policy.Methods[method]
+	if m == nil {
+		return nil, Caller{}, policy.Denied("unknown method %s", method)
+	}
+	if m.Needs == policy.Public {
+		return m, Caller{}, nil
+	}
+	principal, err := g.verify(ctx)
+	if err != nil {
+		return nil, Caller{}, err
+	}
+	conn.FromContext(ctx).Authenticated()
+	if g.cfg.Upstream != nil {
+		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
+			return nil, Caller{}, err
+		}
+	}
+	c := Caller{Principal: principal, Tenant: principal.Tenant}
+	if as := metadata.ValueFromIncomingContext(ctx, policy.TenantHeader); len(as) > 0 {
+		if c.Tenant, err = actAs(principal, as); err != nil {
+			return nil, Caller{}, err
+		}
+	}
+	if c.Tenant != principal.Tenant && !c.Has(identity.Operator) && m.Needs != policy.Authenticated {
+		// A token that names tenants to replicate has no roles in them.
+		return nil, Caller{}, policy.Denied("%s may not act for another tenant: that needs the role operator", c.Subject)
+	}
+	if c.Tenant != "" && !g.serves(c.Tenant) && !g.fallsBack(m, c.Tenant) {
+		return nil, Caller{}, fmt.Errorf("%w: %s; ask another gateway", apierror.ErrNotServed, c.Tenant)
+	}
+	return m, c, g.policy.MayCall(c, m)
+}
+
+// verify returns who holds the token of a call.
+func (g *Gateway) verify(ctx context.Context) (*identity.Principal, error) {
+	header := metadata.ValueFromIncomingContext(ctx, "authorization")
+	if len(header) != 1 {
+		return nil, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	scheme, token, _ := strings.Cut(header[0], " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return nil, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	return g.cfg.Verifier.Verify(token)
+}
+
+// actAs lets an operator act for any tenant, and other callers for their own.
+func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
+	if len(header) != 1 {
+		return "", ledger.Invalid(policy.TenantHeader, "name one tenant")
+	}
+	t, err := ledger.ParseTenant(header[0])
+	if err != nil {
+		return "", ledger.Invalid(policy.TenantHeader, err.Error())
+	}
+	if t != p.Tenant && !p.Has(identity.Operator) && !p.MayReplicate(t) {
+		return "", policy.Denied("%s may not act for another tenant: that needs the role operator", p.Subject)
+	}
+	return t, nil
+}
+
+func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	begun := time.Now()
+	resp, err := g.handle(ctx, req, call.FullMethod, handle)
+	if ctx.Err() == nil {
+		conn.FromContext(ctx).Answered()
+	}
+	if err != nil {
+		err = apierror.StatusOf(g.cfg.Log, call.FullMethod, err)
+	}
+	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
+	return resp, err
+}
+
+func (g *Gateway) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
+	defer catch(&err)
+	m, c, err := g.authorize(ctx, method)
+	if err != nil {
+		return nil, err
+	}
+	if c.Principal == nil {
+		return handle(ctx, req)
+	}
+	message := req.(proto.Message)
+	if err := g.check(message); err != nil {
+		return nil, err
+	}
+	ctx = policy.WithCaller(ctx, c)
+	if !m.AdmittedByHandler {
+		if err := g.policy.Admit(ctx, c, m, message); err != nil {
+			return nil, err
+		}
+	}
+	if g.forwarder.Forwards(m) {
+		return g.forwarder.Call(ctx, m, req) // recorded there
+	}
+	resp, err := handle(ctx, req)
+	// Here, so that no handler can forget it; an answer that must be recorded and is not
+	// never leaves.
+	answer, _ := resp.(proto.Message)
+	if lost := g.policy.RecordRead(ctx, c, m, message, answer); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
+		return nil, lost
+	}
+	return g.counted(c, resp), err
+}
+
+// check validates a request against the constraints in the schema, except those on the
+// items of lists and on a change (to set or to delete): they are run as expressions,
+// which took a third of a batch's time. The handlers check the same.
+func (g *Gateway) check(req proto.Message) error {
+	return g.validate.Validate(req, rulesOfRequests...)
+}
+
+var (
+	change    = (*stelev1.Change)(nil).ProtoReflect().Descriptor()
+	batchKeys = (*stelev1.BatchGetRequest)(nil).ProtoReflect().Descriptor().Fields().ByName("keys")
+	readKeys  = (*stelev1.ReadRequest)(nil).ProtoReflect().Descriptor().Fields().ByName("keys")
+
+	// rulesOfRequests is made once, because every call passes it.
+	rulesOfRequests = []protovalidate.ValidationOption{
+		protovalidate.WithFilter(protovalidate.FilterFunc(func(_ protoreflect.Message, d protoreflect.Descriptor) bool {
+			return d != change && d != batchKeys && d != readKeys
+		})),
+	}
+)
+
+// catch keeps a bug in one call from ending the others.
+func catch(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("panic: %v\n%s", p, stack())
+	}
+}
+
+// recheckToken is how often a stream's token is verified again. One that was verified before
+// costs half a microsecond.
+const recheckToken = 2 * time.Second
+
+// stream ends when its handler does, when the caller's token expires, is revoked or loses
+// its key, when what the caller may do changes, or when the gateway closes. The handler may still be
+// blocked on the stream in all cases but the first: returning is what unblocks it,
+// and Close waits for it.
+func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	begun := time.Now()
+	err := apierror.StatusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
+	if ss.Context().Err() == nil {
+		conn.FromContext(ss.Context()).Answered()
+	}
+	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
+	return err
+}
+
+func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
+	m, c, err := g.authorize(ss.Context(), method)
+	if err != nil {
+		return err
+	}
+	if c.Principal == nil {
+		return handle(srv, ss)
+	}
+	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)
+	defer cancel()
+	if err := g.policy.Spend(ss.Context(), c, m, nil); err != nil {
+		return err
+	}
+	changed := g.policy.Changed()
+	begun, err := g.policy.Scopes(c)
+	if err != nil {
+		return err
+	}
+	if !m.AdmittedByHandler && c.Visits(c.Tenant) {
+		if err := g.policy.Record(ctx, c, m, c.Tenant, policy.Asked{}, 0); err != nil {
+			return err
+		}
+	}
+	done := make(chan error, 1)
+	g.running.Go(func() {
+		var err error
+		defer func() { done <- err }()
+		defer catch(&err)
+		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m})
+	})
+	recheck := time.NewTicker(recheckToken)
+	defer recheck.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-recheck.C:
+			// As for a new call: its key may have been removed.
+			if _, err := g.verify(ss.Context()); err != nil {
+				return err
+			}
+		case <-g.closing.Done():
+			return fmt.Errorf("%w: the gateway is shutting down; connect again", ledger.ErrUnavailable)
+		case <-changed:
+			changed = g.policy.Changed()
+			if err := g.unchanged(c, m, begun); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			if ss.Context().Err() == nil {
+				return fmt.Errorf("%w: the token has expired; the stream ends with it", identity.ErrUnauthenticated)
+			}
+			return <-done
+		}
+	}
+}
+
+// unchanged is nil while the caller has the permissions that it had when its stream
+// began. A stream that has lost only a part also ends: it continues with the rest when
+// the client reconnects.
+func (g *Gateway) unchanged(c Caller, m *policy.Method, begun []policy.Scope) error {
+	if err := g.policy.MayCall(c, m); err != nil {
+		return err
+	}
+	now, err := g.policy.Scopes(c)
+	if err == nil && !slices.EqualFunc(begun, now, slices.Equal[policy.Scope]) {
+		err = fmt.Errorf("%w: what %s may do in %s has changed; connect again", ledger.ErrUnavailable, c.Subject, c.Tenant)
+	}
+	return err
+}
+
+// checkedStream checks every request that comes in on it.
+type checkedStream struct {
+	grpc.ServerStream
+	ctx    context.Context
+	g      *Gateway
+	method *policy.Method
+}
+
+func (s *checkedStream) Context() context.Context { return s.ctx }
+
+func (s *checkedStream) RecvMsg(m any) error {
+	if err := s.ServerStream.RecvMsg(m); err != nil {
+		return err
+	}
+	req := m.(proto.Message)
+	if err := s.g.check(req); err != nil || s.method.AdmittedByHandler {
+		return err
+	}
+	return s.g.policy.Admit(s.ctx, policy.CallerOf(s.ctx), s.method, req)
+}
+
+func (s *checkedStream) SendMsg(m any) error {
+	return s.ServerStream.SendMsg(s.g.counted(policy.CallerOf(s.ctx), m))
+}
+
+func stack() string { return string(debug.Stack()) }

@@ -1,0 +1,221 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/status"
+)
+
+// configService reads configuration.
+type configService struct {
+	stelev1.UnimplementedConfigServer
+	g *Gateway
+}
+
+// Get returns one key.
+func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stelev1.GetResponse, error) {
+	if _, err := ledger.ParseKey(req.Key); err != nil {
+		return nil, ledger.Invalid("key", err.Error())
+	}
+	if t := policy.CallerOf(ctx).Tenant; !s.g.serves(t) {
+		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, MinId: req.MinId, Reveal: req.Reveal})
+		if err != nil {
+			return nil, err
+		}
+		if len(entries) == 0 {
+			return nil, ledger.NotFound("%s of %s is not set in %s", req.Key, t, s.g.cfg.FallbackSink)
+		}
+		return &stelev1.GetResponse{Entry: entries[0], Snapshot: snapshot}, nil
+	}
+	at, err := view.AsOf(req.At)
+	if err != nil {
+		return nil, err
+	}
+	redact, err := s.g.redaction.For(ctx, req.Reveal)
+	if err != nil {
+		return nil, err
+	}
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	e, ok, err := v.Get(req.Key)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, policy.CallerOf(ctx).Tenant, v.State().Revision)
+	}
+	var answer struct { // one allocation for all
+		response stelev1.GetResponse
+		entry    stelev1.Entry
+		snapshot view.Snapshot
+		id       ledger.CommitID
+	}
+	if answer.id, err = v.ID(e.Revision); err != nil {
+		return nil, err
+	}
+	if err := redact.Into(&answer.entry, e); err != nil {
+		return nil, err
+	}
+	answer.response.Entry, answer.response.Snapshot, answer.response.CommitId = &answer.entry, answer.snapshot.Of(v), answer.id[:]
+	return &answer.response, nil
+}
+
+// BatchGet returns many keys of one revision.
+func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
+	entries, missing, snapshot, err := s.g.batch(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.BatchGetResponse{Entries: entries, Missing: missing, Snapshot: snapshot}, nil
+}
+
+// maxKeys is how many keys one request may ask for.
+const maxKeys = 1000
+
+// batchRequest is a *stelev1.BatchGetRequest or a *stelev1.ReadRequest.
+type batchRequest interface {
+	GetKeys() []string
+	GetAt() *stelev1.At
+	GetMinRevision() uint64
+	GetMinId() []byte
+	GetReveal() bool
+}
+
+func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+	keys := req.GetKeys()
+	if n := len(keys); n == 0 || n > maxKeys {
+		return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("%d keys: ask for 1 to %d", n, maxKeys))
+	}
+	for i, k := range keys {
+		if _, err := ledger.ParseKey(k); err != nil {
+			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())
+		}
+	}
+	if !g.serves(policy.CallerOf(ctx).Tenant) {
+		return g.fallback(ctx, req)
+	}
+	at, err := view.AsOf(req.GetAt())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	redact, err := g.redaction.For(ctx, req.GetReveal())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	v, err := g.views.Open(ctx, at, view.SeenBy(req))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	defer v.Close()
+	found := make([]stelev1.Entry, len(keys)) // one allocation for all
+	entries := make([]*stelev1.Entry, 0, len(keys))
+	var missing []string
+	size := 0
+	for i, k := range keys {
+		e, ok, err := v.Get(k)
+		switch {
+		case err != nil:
+			return nil, nil, nil, err
+		case !ok:
+			missing = append(missing, k)
+			continue
+		}
+		if err := redact.Into(&found[i], e); err != nil {
+			return nil, nil, nil, err
+		}
+		if size += len(found[i].Value) + len(e.Key); size > conn.MaxMessage {
+			return nil, nil, nil, apierror.ErrManyBytes
+		}
+		entries = append(entries, &found[i])
+	}
+	return entries, missing, view.SnapshotOf(v), nil
+}
+
+// List returns the keys that a prefix selects.
+func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*stelev1.ListResponse, error) {
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	redact, err := s.g.redaction.For(ctx, req.Reveal)
+	if err != nil {
+		return nil, err
+	}
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.ListResponse{Snapshot: view.SnapshotOf(v)}
+	list := v.List
+	if req.KeysOnly {
+		list = v.Keys
+	}
+	size := 0
+	var failed error
+	err = list(pattern.Range(), from, func(e replica.Entry) bool {
+		if !pattern.Match(ledger.Key(e.Key)) {
+			return true
+		}
+		if len(resp.Entries) == limit || size > view.MaxPageBytes {
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
+			return false
+		}
+		var shown *stelev1.Entry
+		shown, failed = redact.Entry(e)
+		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
+		resp.Entries = append(resp.Entries, shown)
+		return failed == nil
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+var readMethod = policy.Methods[stelev1.Config_Read_FullMethodName]
+
+// Read answers reads in the order in which they arrive. A read that fails is answered
+// with its error, and the stream continues.
+func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest, stelev1.ReadResponse]) error {
+	ctx := stream.Context()
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		resp := &stelev1.ReadResponse{Id: req.Id}
+		if err = s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req); err == nil {
+			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
+		}
+		if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
+			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
+		}
+		if err != nil {
+			st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
+			resp.Error = st.Proto()
+		}
+		if err := stream.Send(resp); err != nil {
+			return err
+		}
+	}
+}

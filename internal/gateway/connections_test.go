@@ -1,0 +1,47 @@
+package gateway_test
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/net/http2"
+	"google.golang.org/grpc/metadata"
+)
+
+func TestConnection_LargeHeadersEndOneCall(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme", identity.Writer)
+	f.commit(t, ctx, set("a", "1"))
+	for _, size := range []int{1 << 10, 30 << 10, 100 << 10, 5 << 20} {
+		_, err := f.config.Get(metadata.AppendToOutgoingContext(ctx, "x-large", strings.Repeat("x", size)), &stelev1.GetRequest{Key: "a"})
+		if refused := err != nil; refused != (size > 64<<10) {
+			t.Errorf("headers of %d bytes: %v", size, err)
+		}
+	}
+	if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"}); err != nil {
+		t.Errorf("the next call: %v", err)
+	}
+}
+
+// Clients that do not speak HTTP/2 are disconnected.
+func TestConnection_WithoutHTTP2IsClosed(t *testing.T) {
+	f := start(t)
+	for _, say := range []string{"GET / HTTP/1.1\r\n\r\n" + strings.Repeat("x", 100), strings.Repeat("\x00", 100), http2.ClientPreface + strings.Repeat("\xff", 100)} {
+		c, err := net.Dial("tcp", f.conn.Target())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		fmt.Fprint(c, say)
+		c.SetReadDeadline(time.Now().Add(30 * time.Second))
+		if _, err := io.Copy(io.Discard, c); err != nil && strings.Contains(err.Error(), "timeout") {
+			t.Errorf("after %q: %v", say[:10], err)
+		}
+	}
+}

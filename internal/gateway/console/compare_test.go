@@ -1,0 +1,86 @@
+package console_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+)
+
+func TestCompareMoments(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme")
+	f.set(t, ctx, "first", "a/same", "1", "a/changed", `{"x":1,"y":[1,2]}`, "a/gone", "1")
+	f.set(t, ctx, "second", "a/changed", `{"x":1,"y":[1,3]}`, "a/gone", "", "b/new", "1")
+	v := f.writer(t, "acme")
+	a := v.get(t, "/acme/compare?from=@1")
+	main := a.main()
+	for _, part := range []string{"acme@1", "acme@2", "a/changed", "/y/1", "a/gone", "b/new", "1 set, 1 changed, 1 deleted"} {
+		if !strings.Contains(main, part) {
+			t.Errorf("it does not tell %q: %s", part, main)
+		}
+	}
+	if strings.Contains(main, "a/same") {
+		t.Errorf("it tells what is the same: %s", main)
+	}
+	if !strings.Contains(a.text(), "stele -t acme diff @1") {
+		t.Error("it does not tell the command")
+	}
+	if part := v.get(t, "/acme/compare?from=@1&to=@2&prefix=b/").main(); strings.Contains(part, "a/changed") || !strings.Contains(part, "b/new") {
+		t.Errorf("a part: %s", part)
+	}
+	if none := v.get(t, "/acme/compare?from=@1&prefix=c/").main(); !strings.Contains(none, "no difference") {
+		t.Errorf("where nothing has changed: %s", none)
+	}
+	for _, bad := range []string{"from=@9", "from=x", "from=@1&to=x", "from=@2&to=@1", "from=@1&prefix=a%20b", "with=NO"} {
+		if a := v.get(t, "/acme/compare?"+bad); a.code != http.StatusBadRequest {
+			t.Errorf("%s: %d", bad, a.code)
+		}
+	}
+}
+
+func TestCompareTenants(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "first", "a/same", "1", "a/equal", `{"x":1,"y":2}`, "a/other", "1", "a/only", "1")
+	f.set(t, f.as(t, "globex"), "first", "a/same", "1", "a/equal", `{"y":2,"x":1}`, "a/other", "2", "z/theirs", `"theirs"`)
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
+	main := operator.get(t, "/acme/compare?with=globex").main()
+	if !strings.Contains(main, "acme@1 → globex@1") || !strings.Contains(main, "1 set, 1 changed, 1 deleted") {
+		t.Errorf("the comparison: %s", main)
+	}
+	for _, same := range []string{"a/same", "a/equal"} {
+		if strings.Contains(main, same) {
+			t.Errorf("%s does not differ: %s", same, main)
+		}
+	}
+	if a := f.writer(t, "acme").get(t, "/acme/compare?with=globex"); a.code != http.StatusForbidden || strings.Contains(a.main(), "theirs") {
+		t.Errorf("for somebody of one tenant: %d %s", a.code, a.main())
+	}
+}
+
+// More keys than a page of the listing, and more differences than a page has.
+func TestCompareLargeTenants(t *testing.T) {
+	f := start(t)
+	var ours, theirs []string
+	for i := range 6000 {
+		ours = append(ours, fmt.Sprintf("a/%04d", i), "1")
+		theirs = append(theirs, fmt.Sprintf("a/%04d", i), fmt.Sprint(1+i/5950))
+	}
+	f.set(t, f.as(t, "acme"), "first", ours...)
+	f.set(t, f.as(t, "globex"), "first", theirs...)
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
+	if main := operator.get(t, "/acme/compare?with=globex").main(); !strings.Contains(main, "50 changed") || !strings.Contains(main, "a/5999") {
+		t.Errorf("50 at the end: %.300s", main)
+	}
+	f.set(t, f.as(t, "globex"), "second", func() (all []string) {
+		for i := range 200 {
+			all = append(all, fmt.Sprintf("a/%04d", i), "3")
+		}
+		return all
+	}()...)
+	if main := operator.get(t, "/acme/compare?with=globex").main(); !strings.Contains(main, "More differs") || strings.Contains(main, "a/0150") {
+		t.Errorf("250: %.300s", main)
+	}
+}

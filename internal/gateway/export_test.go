@@ -1,0 +1,48 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+
+	"github.com/stelehq/stele/internal/gateway/policy"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+)
+
+// Methods are those that the gateway serves and that need a token.
+func (g *Gateway) Methods() []string {
+	return slices.DeleteFunc(g.Registered(), func(name string) bool { return policy.Methods[name].Needs == policy.Public })
+}
+
+// Registered are all methods that the gateway serves.
+func (g *Gateway) Registered() []string {
+	var methods []string
+	for service, info := range g.server.GetServiceInfo() {
+		for _, m := range info.Methods {
+			methods = append(methods, "/"+service+"/"+m.Name)
+		}
+	}
+	slices.Sort(methods)
+	return methods
+}
+
+// HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
+// answer, without a connection. It returns the size of the answer in bytes.
+func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
+	answer, err := g.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
+		return configService{g: g}.Get(ctx, req.(*stelev1.GetRequest))
+	})
+	if err != nil {
+		return 0, err
+	}
+	encoded, err := newCodec().Marshal(answer)
+	defer encoded.Free()
+	return encoded.Len(), err
+}
+
+var getInfo = &grpc.UnaryServerInfo{FullMethod: stelev1.Config_Get_FullMethodName}
+
+// TakeCheck takes a place for a check of values against schemas.
+func (g *Gateway) TakeCheck(tenant, subject string) (release func(), ok bool) {
+	return g.checks.Take(tenant, subject)
+}

@@ -1,0 +1,347 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/redact"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// GetCommit returns one commit, as much of it as the caller may see.
+func (s ledgerService) GetCommit(ctx context.Context, req *stelev1.GetCommitRequest) (*stelev1.GetCommitResponse, error) {
+	var at replica.At
+	if by, ok := req.Commit.(*stelev1.GetCommitRequest_Time); ok {
+		var err error
+		if at.Time, err = view.Time(by.Time, "time"); err != nil {
+			return nil, err
+		}
+	}
+	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	rev := v.State().Revision
+	switch by := req.Commit.(type) {
+	case *stelev1.GetCommitRequest_Revision:
+		rev = ledger.Revision(by.Revision)
+	case *stelev1.GetCommitRequest_Id:
+		if rev, err = v.FindID(by.Id); err != nil {
+			return nil, err
+		}
+	}
+	c, err := v.Commit(rev)
+	if err != nil {
+		return nil, err
+	}
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
+	if err != nil {
+		return nil, err
+	}
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	changes, _ := sees.Pick(c.Changes)
+	if len(changes) == 0 {
+		return nil, policy.Denied("%s%s changed only keys that %s may not read", c.Tenant, c.Revision, policy.CallerOf(ctx).Subject)
+	}
+	info, err := infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded)
+	if err != nil {
+		return nil, err
+	}
+	return &stelev1.GetCommitResponse{Info: info, Snapshot: view.SnapshotOf(v)}, nil
+}
+
+// infoOf is a commit with some of its changes, and the requested fields. Fields that
+// may reveal changes which the caller may not see are left out.
+func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redact.Redactor, changes []ledger.Change, previous, encoded bool) (*stelev1.CommitInfo, error) {
+	shown, whole := sees.Commit(c)
+	shown.Changes = redact.Changes(changes)
+	info := &stelev1.CommitInfo{Id: c.ID[:], Commit: shown.Proto(), Partial: !whole}
+	if encoded && whole {
+		info.Encoded = c.Encoded
+	}
+	if !previous {
+		return info, nil
+	}
+	info.PreviousValues = make([]string, len(changes))
+	size := 0
+	for i, ch := range changes {
+		if ch.Previous == 0 {
+			continue
+		}
+		was, err := v.Version(ch.Key, c.Revision-1)
+		if err != nil {
+			return nil, err
+		}
+		shown := redact.Hide(ch.Key, was.Value)
+		if size += len(shown); size > conn.MaxMessage { // a commit can delete more than it could set
+			return nil, fmt.Errorf("%w: the values that %s%s replaced have more than %d bytes: read its keys at %s", apierror.ErrTooLarge, c.Tenant, c.Revision, conn.MaxMessage, c.Revision-1)
+		}
+		info.PreviousValues[i] = string(shown)
+	}
+	return info, nil
+}
+
+const defaultCommits = 50
+
+// ListCommits returns the commits that the request selects, newest first. A page
+// that took long to find may be short, or empty, and still not be the last.
+func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommitsRequest) (*stelev1.ListCommitsResponse, error) {
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	q, selects, err := s.queryOf(ctx, v, req)
+	if err != nil {
+		return nil, err
+	}
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(cmp.Or(req.PageSize, defaultCommits))
+	resp := &stelev1.ListCommitsResponse{Snapshot: view.SnapshotOf(v)}
+	size := 0
+	var failed error
+	next, err := v.Log(q, func(c *ledger.Commit) bool {
+		if len(resp.Commits) == limit || size > view.MaxPageBytes {
+			return false
+		}
+		asked := func(ch ledger.Change) bool { return q.Match(ch) && selects.Match(ch.Key) }
+		if !slices.ContainsFunc(c.Changes, asked) {
+			return true
+		}
+		changes, whole := sees.Pick(c.Changes)
+		if len(changes) == 0 || q.Grep != "" && !whole { // a match in a hidden message would reveal it
+			return true
+		}
+		if req.OnlyMatchingChanges {
+			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
+		}
+		var info *stelev1.CommitInfo
+		if info, failed = infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded); failed != nil {
+			return false
+		}
+		if req.OmitValues {
+			for _, ch := range info.Commit.Changes {
+				ch.Value = ""
+			}
+		}
+		size += proto.Size(info)
+		resp.Commits = append(resp.Commits, info)
+		return true
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	if next > 0 {
+		resp.NextPageToken, err = view.NewPageToken(v, 0, next, "")
+		return resp, err
+	}
+	// Earlier commits may match, and are not kept here.
+	start, err := historyStart(v)
+	if start != nil && uint64(q.To) < start.Revision {
+		resp.HistoryStart = start
+	}
+	return resp, err
+}
+
+// historyStart is where the history that this gateway keeps of the tenant begins; nil if
+// it keeps all.
+func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
+	rev, at, ok, err := v.HistoryStart()
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
+}
+
+// queryOf reads the selection of the request: commits that the query selects, and that
+// changed a key of the pattern.
+func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
+	q = replica.Query{Author: req.Author, Grep: req.Grep}
+	switch by := req.Keys.(type) {
+	case *stelev1.ListCommitsRequest_Key:
+		if q.Key, err = ledger.ParseKey(by.Key); err != nil {
+			return q, "", ledger.Invalid("key", err.Error())
+		}
+	case *stelev1.ListCommitsRequest_Prefix:
+		if selects, err = ledger.ParsePattern(by.Prefix); err != nil {
+			return q, "", ledger.Invalid("prefix", err.Error())
+		}
+		q.Prefix = selects.Range()
+	}
+	if q.From, err = view.RevisionOf(v, req.Until, "until"); err != nil {
+		return q, "", err
+	}
+	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
+		at, err := view.Time(by.Time, "since.time")
+		if err != nil {
+			return q, "", err
+		}
+		if q.To, err = v.Since(at); err != nil {
+			return q, "", err
+		}
+	} else if req.Since != nil {
+		if q.To, err = view.RevisionOf(v, req.Since, "since"); err != nil {
+			return q, "", err
+		}
+	}
+	if q.To > q.From && req.Since != nil && req.Until != nil {
+		return q, "", ledger.Invalid("since", "it is later than until: the range is empty")
+	}
+	if req.PageToken != "" {
+		token, err := view.ParsePageToken(req.PageToken)
+		if err != nil {
+			return q, "", err
+		}
+		if err := s.g.views.SameHistory(ctx, token); err != nil {
+			return q, "", err
+		}
+		q.From = min(q.From, token.To.Revision)
+	}
+	return q, selects, nil
+}
+
+// Diff returns the keys that differ between two states.
+func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*stelev1.DiffResponse, error) {
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	at, err := s.rangeOf(ctx, v, req)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.DiffResponse{FromRevision: uint64(at.From.Revision), ToRevision: uint64(at.To.Revision), Snapshot: view.SnapshotOf(v)}
+	size := 0
+	var failed error
+	err = v.Diff(at.From.Revision, at.To.Revision, pattern.Range(), at.Key, func(d ledger.KeyDiff) bool {
+		if !pattern.Match(d.Key) {
+			return true
+		}
+		if len(resp.Diffs) == limit || size > view.MaxPageBytes {
+			resp.NextPageToken, failed = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
+			return false
+		}
+		shown := &stelev1.KeyDiff{
+			Key:       string(d.Key),
+			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
+			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+		}
+		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
+		resp.Diffs = append(resp.Diffs, shown)
+		return true
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// rangeOf reads the two states of a diff, or those that its first page was of.
+func (s ledgerService) rangeOf(ctx context.Context, v *replica.View, req *stelev1.DiffRequest) (t view.PageToken, err error) {
+	if req.PageToken != "" {
+		if t, err = view.ParsePageToken(req.PageToken); err == nil {
+			err = s.g.views.SameHistory(ctx, t)
+		}
+		return t, err
+	}
+	from, err := view.RevisionOf(v, req.From, "from")
+	if err != nil {
+		return view.PageToken{}, err
+	}
+	to, err := view.RevisionOf(v, req.To, "to")
+	switch {
+	case err != nil:
+		return view.PageToken{}, err
+	case from > to:
+		return view.PageToken{}, ledger.Invalid("from", fmt.Sprintf("%s is later than %s: name the older state first", from, to))
+	}
+	return view.PageToken{From: view.Seen{Revision: from}, To: view.Seen{Revision: to}}, nil
+}
+
+// Blame returns the commit that last set each key.
+func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*stelev1.BlameResponse, error) {
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
+	if err != nil {
+		return nil, err
+	}
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.BlameResponse{Snapshot: view.SnapshotOf(v)}
+	var failed error
+	err = v.List(pattern.Range(), from, func(e replica.Entry) bool {
+		if !pattern.Match(ledger.Key(e.Key)) {
+			return true
+		}
+		if len(resp.Entries) == limit {
+			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
+			return false
+		}
+		var c ledger.Summary
+		var id ledger.CommitID
+		if c, id, failed = summaryOf(v, e.Revision, sees); failed != nil {
+			return false
+		}
+		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
+			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message,
+		})
+		return true
+	})
+	if err := errors.Join(failed, err); err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// summaryOf is a commit without its changes, and without its message where the
+// caller does not see them all.
+func summaryOf(v *replica.View, rev ledger.Revision, sees policy.Scope) (ledger.Summary, ledger.CommitID, error) {
+	if sees.Everywhere() {
+		return v.Summary(rev)
+	}
+	c, err := v.Commit(rev)
+	if err != nil {
+		return ledger.Summary{}, ledger.CommitID{}, err
+	}
+	shown, _ := sees.Commit(c)
+	return shown.Summary(), c.ID, nil
+}

@@ -1,0 +1,332 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// ledgerService writes configuration and returns its history.
+type ledgerService struct {
+	stelev1.UnimplementedLedgerServer
+	g *Gateway
+}
+
+var errNoLedger = fmt.Errorf("%w: this gateway takes no writes; send them to one that runs the role ledger", ledger.ErrReadOnly)
+
+// changeSet reads a request. Everything that is wrong with its keys and values
+// is in the error.
+func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (ledger.ChangeSet, error) {
+	cs := ledger.ChangeSet{
+		Author:     c.Subject,
+		ByOperator: c.Visits(c.Tenant),
+		Message:    req.Message,
+		RequestID:  req.RequestId,
+		Viewer:     viewer,
+		Changes:    make([]ledger.Change, len(req.Changes)),
+	}
+	var wrong ledger.InvalidError
+	note := func(err error, field string, index ...any) {
+		if err != nil {
+			wrong.Violations = append(wrong.Violations, ledger.Violation{Field: fmt.Sprintf(field, index...), Description: err.Error()})
+		}
+	}
+	for i, ch := range req.Changes {
+		if len(wrong.Violations) >= ledger.MaxViolations {
+			break
+		}
+		key, err := ledger.ParseKey(ch.Key)
+		note(err, "changes[%d].key", i)
+		cs.Changes[i] = ledger.Change{Key: key, Delete: ch.Delete}
+		if ch.Value != "" {
+			cs.Changes[i].Value, err = ledger.ParseValue(ch.Value)
+			note(err, "changes[%d].value", i)
+		}
+	}
+	for i, p := range req.Preconditions {
+		if len(wrong.Violations) >= ledger.MaxViolations {
+			break
+		}
+		key, err := ledger.ParseKey(p.Key)
+		note(err, "preconditions[%d].key", i)
+		cs.Preconditions = append(cs.Preconditions, ledger.Precondition{Key: key, Revision: ledger.Revision(p.Revision), ID: p.CommitId})
+	}
+	cs.ExpectedHead, cs.ExpectedHeadID = revision(req.ExpectedHead), req.ExpectedHeadId
+	cs.AllowInvalid, cs.AllowEmpty = req.AllowInvalid, req.AllowEmpty
+	if in := req.Import; in != nil {
+		note(in.Time.CheckValid(), "import.time")
+		cs.Author = in.Author
+		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
+	}
+	if len(wrong.Violations) > 0 {
+		return cs, &wrong
+	}
+	return cs, nil
+}
+
+func resultOf(r ledger.Result) *stelev1.CommitResponse {
+	resp := &stelev1.CommitResponse{Revision: uint64(r.Revision), RepeatedRequest: r.Repeated, Unchanged: r.Unchanged}
+	if r.Revision > 0 { // else nothing was written to a tenant without a commit
+		resp.Id, resp.Time = r.ID[:], timestamppb.New(r.Time)
+	}
+	return resp
+}
+
+// Commit applies one change set.
+func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (*stelev1.CommitResponse, error) {
+	p, err := s.submit(ctx, stelev1.Ledger_Commit_FullMethodName, req, nil)
+	if err != nil {
+		return nil, err
+	}
+	return p.wait(ctx)
+}
+
+// submitted is a change set that is on its way, or one that was refused at once.
+type submitted struct {
+	*ledger.Pending
+	tenant  ledger.Tenant
+	changes []ledger.Change
+	viewer  *policy.Viewer
+}
+
+// submit hands a change set to the ledger.
+func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.CommitRequest, after *ledger.Pending) (submitted, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return submitted{}, err
+	}
+	c := policy.CallerOf(ctx)
+	sub := submitted{viewer: s.g.policy.View(c, policy.Methods[method])}
+	cs, err := changeSet(c, sub.viewer, req)
+	if err != nil {
+		return sub, err
+	}
+	sub.tenant, sub.changes = c.Tenant, cs.Changes
+	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
+		return sub, recorded(ctx, sub.viewer, false, err)
+	}
+	return sub, nil
+}
+
+// wait returns the outcome, once the reads of its check are recorded.
+func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
+	result, err := s.Wait(ctx)
+	if result.Unchanged {
+		s.viewer.Unchanged(s.tenant, s.changes)
+	}
+	if err := recorded(ctx, s.viewer, err == nil && !result.Unchanged, err); err != nil {
+		return nil, err
+	}
+	resp := resultOf(result)
+	resp.NotChecked = s.viewer.NotChecked()
+	return resp, nil
+}
+
+// recorded records the reads of the check of a change set, and returns the answer. If
+// they cannot be recorded, the outcome stays unknown to the caller, who asks for it
+// again with the same request id.
+func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err error) error {
+	if errors.Is(err, ledger.ErrUnknownOutcome) || ctx.Err() != nil {
+		return err // it says nothing of any value
+	}
+	lost := viewer.Record(ctx, 0)
+	switch {
+	case lost == nil:
+		return err
+	case committed:
+		return fmt.Errorf("%w: the values that it was checked against cannot be recorded as read: %v", ledger.ErrUnknownOutcome, lost)
+	}
+	return lost
+}
+
+// window is how many change sets of a stream may be on their way.
+const window = 512
+
+// CommitStream keeps many change sets on their way, so that the ledger can put
+// them into few records, and answers them in order.
+func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.CommitStreamRequest, stelev1.CommitStreamResponse]) error {
+	if s.g.cfg.Upstream != nil && s.g.cfg.ForwardWrites {
+		return s.g.forwarder.CommitStream(stream)
+	}
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	type item struct {
+		submitted
+		err error
+	}
+	items := make(chan item, window)
+	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
+		defer close(items)
+		var last *ledger.Pending
+		for {
+			req, err := stream.Recv()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			it := item{err: err}
+			if err == nil {
+				it.submitted, it.err = s.submit(ctx, stelev1.Ledger_CommitStream_FullMethodName, req.Commit, last)
+				last = it.Pending
+			}
+			select {
+			case items <- it:
+			case <-ctx.Done():
+				return
+			}
+			if it.err != nil {
+				return // nothing after the first failure is applied
+			}
+		}
+	})
+	for i := 0; ; i++ {
+		it, more := <-items
+		if !more {
+			return ctx.Err()
+		}
+		var made *stelev1.CommitResponse
+		err := it.err
+		if err == nil {
+			made, err = it.wait(ctx)
+		}
+		if err != nil {
+			return apierror.Indexed(apierror.StatusOf(s.g.cfg.Log, "/stele.v1.Ledger/CommitStream", err), i)
+		}
+		if err := stream.Send(&stelev1.CommitStreamResponse{Commit: made}); err != nil {
+			return err
+		}
+	}
+}
+
+// GetHead returns the newest commit's place.
+func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
+	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	resp := &stelev1.GetHeadResponse{Snapshot: view.SnapshotOf(v)}
+	if head := v.Head(); head.Revision > 0 {
+		resp.Id = head.ID[:]
+		resp.Time = timestamppb.New(time.Unix(0, head.Time))
+	}
+	resp.HistoryStart, err = historyStart(v)
+	return resp, err
+}
+
+// ListTenants returns the tenants that have a commit, and that this gateway
+// serves.
+func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRequest) (*stelev1.ListTenantsResponse, error) {
+	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
+	resp := &stelev1.ListTenantsResponse{}
+	for _, h := range s.g.cfg.Replica.Heads(ledger.Tenant(req.PageToken)) {
+		if !s.g.serves(h.Tenant) {
+			continue
+		}
+		if len(resp.Tenants) == limit {
+			resp.NextPageToken = string(h.Tenant)
+			break
+		}
+		resp.Tenants = append(resp.Tenants, &stelev1.TenantHead{
+			Tenant: string(h.Tenant), Head: uint64(h.Head.Revision), Time: timestamppb.New(time.Unix(0, h.Head.Time)),
+		})
+	}
+	return resp, nil
+}
+
+// GetStatus returns the status of this process.
+func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
+	g, c := s.g, policy.CallerOf(ctx)
+	epoch := g.cfg.Replica.Epoch()
+	resp := &stelev1.GetStatusResponse{
+		Version: g.cfg.Version,
+		Roles:   g.cfg.Roles,
+		Epoch:   epoch[:],
+		Started: timestamppb.New(g.started),
+		Principal: &stelev1.Principal{
+			Subject: c.Subject,
+			Tenant:  string(c.Tenant),
+			Expires: timestamppb.New(c.Expires),
+		},
+	}
+	for _, r := range c.Roles {
+		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
+	}
+	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
+	if c.Has(identity.Operator) { // the number of tenants is for operators only
+		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
+	}
+	if p, ok := g.cfg.Replica.Progress(); ok {
+		resp.Journal = &stelev1.JournalStatus{Position: uint64(p.Position), LastSequence: uint64(p.Last)}
+		if !p.Current.IsZero() {
+			resp.Journal.Age = durationpb.New(time.Since(p.Current))
+		}
+	}
+	if g.cfg.Upstream != nil {
+		resp.Upstreams = g.cfg.Upstream.Status()
+	}
+	if c.Tenant != "" {
+		// The journal's age shows that the replica is being built, and any other call
+		// reports grants that cannot be read.
+		if err := g.tellTenant(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, policy.ErrDenied) {
+			return nil, err
+		}
+	}
+	if err := g.cfg.Replica.Stopped(); err != nil {
+		resp.Stopped = err.Error()
+	}
+	if _, err := g.ledger(); err != nil {
+		resp.ReadOnly = err.Error()
+	}
+	return resp, nil
+}
+
+// tellTenant adds the caller's tenant to the status.
+func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusResponse) error {
+	c := policy.CallerOf(ctx)
+	scopes, err := g.policy.Scopes(c)
+	if err != nil {
+		return err
+	}
+	for i, s := range scopes {
+		if len(s) > 0 {
+			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(policy.Operations[i]), Prefixes: s.Strings()})
+		}
+	}
+	if resp.Unrouted, resp.UnroutedKeys, err = g.unrouted(c); err != nil || !c.Visits(c.Tenant) {
+		return err
+	}
+	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {
+		resp.UnroutedKeys = nil // the rest is always returned, because it shows why nothing can be recorded
+	}
+	return nil
+}
+
+// ledger is the write path, or why writes are refused here.
+func (g *Gateway) ledger() (*ledger.Ledger, error) {
+	if g.cfg.Ledger == nil {
+		if g.cfg.Upstream == nil {
+			return nil, errNoLedger
+		}
+		_, address, _ := g.cfg.Upstream.Conn() // the address is known whether it can be reached or not
+		return nil, &apierror.NoWritesError{WriteTo: address}
+	}
+	if err := g.cfg.Replica.Stopped(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
+	}
+	return g.cfg.Ledger()
+}

@@ -1,0 +1,128 @@
+package gateway_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// visitor is a context of an operator who acts for a tenant that is not its own.
+func (f *fixture) visitor(t testing.TB) context.Context {
+	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}), "as-tenant", "acme")
+}
+
+// Everything that an operator does for a tenant is in that tenant's own log, without a
+// policy, except calls that reveal nothing of it, and commits, which are their own
+// record.
+func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
+	f := startRecorded(t)
+	visitor, auditor := f.visitor(t), f.as(t, "acme", identity.Auditor)
+	f.twoCommits(t, f.as(t, "acme", identity.Writer))
+	before := len(f.recorded(t, auditor))
+	for _, tc := range f.recordCases(t) {
+		err := tc.call(visitor) // failures are also recorded
+		var got []string
+		all := f.recorded(t, auditor)
+		for _, r := range all[before:] {
+			got = append(got, r.Subject+" "+r.Method)
+		}
+		before = len(all)
+		want := []string{"olga " + tc.full()}
+		switch tc.method {
+		case "Ledger/Commit", "Ledger/GetStatus", "Ledger/CheckAccess", "Ledger/ListTenants", "Sinks/GetRoutes", "Sinks/PlanRoutes":
+			want = nil
+		case "Ledger/Rollback", "Ledger/Revert":
+			if tc.what == "done" {
+				want = nil
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s of %s, answered with %v (-want +got):\n%s", tc.method, tc.what, err, diff)
+		}
+	}
+	if got := f.recorded(t, auditor)[0]; tellRead(got) != "Get secrets/a @1" || !slices.Equal(got.Roles, []string{"operator"}) {
+		t.Errorf("the first record is %v", got)
+	}
+}
+
+// A commit records that an operator made it, whatever the method; a commit of the
+// tenant's own callers does not, not even of one who is an operator elsewhere.
+func TestACommitSaysThatAnOperatorMadeIt(t *testing.T) {
+	f := startRecorded(t)
+	visitor := f.visitor(t)
+	stream := func(ctx context.Context) {
+		s, err := f.ledger.CommitStream(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&stelev1.CommitStreamRequest{Commit: set("a", "3")}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	f.commit(t, f.as(t, "acme", identity.Operator), set("a", "1.5"))
+	f.commit(t, visitor, set("a", "2"))
+	stream(visitor)
+	if _, err := f.ledger.Rollback(visitor, &stelev1.RollbackRequest{To: atRevision(1)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.ledger.Revert(visitor, &stelev1.RevertRequest{Revisions: []uint64{5}}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := f.ledger.ListCommits(f.as(t, "acme", identity.Reader), &stelev1.ListCommitsRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Reverse(list.Commits)
+	var got []string
+	for _, info := range list.Commits {
+		if who := info.Commit.Author; info.Commit.ByOperator {
+			got = append(got, who+" (operator)")
+		} else {
+			got = append(got, who)
+		}
+	}
+	if diff := cmp.Diff([]string{"alice", "alice", "olga (operator)", "olga (operator)", "olga (operator)", "olga (operator)"}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without its journal a gateway cannot record, and so does nothing for an operator;
+// the tenant's own callers read on.
+func TestAnOperatorIsRefusedWhereItCannotBeRecorded(t *testing.T) {
+	f := startRecorded(t)
+	acme := f.as(t, "acme", identity.Writer)
+	f.commit(t, acme, set("a", "1"))
+	f.node.Conn.Close()
+	visitor := f.visitor(t)
+	get := func(ctx context.Context) error {
+		_, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"})
+		return err
+	}
+	if err := get(visitor); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
+		t.Errorf("Get by an operator: %v", err)
+	}
+	stream, err := f.ledger.CommitStream(visitor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "must be recorded") {
+		t.Errorf("CommitStream by an operator: %v", err)
+	}
+	if err := get(acme); err != nil {
+		t.Errorf("Get by the tenant's own: %v", err)
+	}
+	if _, err := f.ledger.GetStatus(visitor, &stelev1.GetStatusRequest{}); err != nil {
+		t.Errorf("GetStatus by an operator: %v", err)
+	}
+}

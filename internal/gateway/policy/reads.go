@@ -1,0 +1,173 @@
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// ReadLog keeps the records of reads, a stream of messages per tenant.
+type ReadLog interface {
+	// Append returns when the record is durable.
+	Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error)
+	// Scan yields the tenant's records, oldest first, from a sequence on or, if that is
+	// 0, from a time on, until yield returns false.
+	Scan(ctx context.Context, tenant string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, record []byte) bool) error
+}
+
+// ErrNotRecorded: a call is refused, because it could not be recorded.
+var ErrNotRecorded = errors.New("this call must be recorded, and no record can be written now")
+
+// Asked is what an answer depends on: values of keys, or which keys are set.
+type Asked struct {
+	Keys     []string
+	Prefixes []string
+	// Revealed says that secrets were to be revealed.
+	Revealed bool
+}
+
+// asked is the reads of a request.
+func (m *Method) asked(req proto.Message) Asked {
+	var k Keys
+	switch m.Records {
+	case RecordsReads:
+		k = m.touches(req).Reads
+	case RecordsOther:
+		k = m.touches(req).Recorded
+	case RecordsEverything:
+		k = everyKey
+	}
+	return Asked{Keys: k.list(), Prefixes: k.Prefixes, Revealed: reveals(req)}
+}
+
+// Under is the part that concerns keys under one of the prefixes.
+func (a Asked) Under(record Scope) Asked {
+	var out Asked
+	for _, k := range a.Keys {
+		if record.Key(k) {
+			out.Keys = append(out.Keys, k)
+		}
+	}
+	for _, q := range a.Prefixes {
+		if len(record.Within([]ledger.Pattern{ledger.Pattern(q)})) > 0 {
+			out.Prefixes = append(out.Prefixes, q)
+		}
+	}
+	return out
+}
+
+// Nothing reports whether it names no key and no prefix.
+func (a Asked) Nothing() bool { return len(a.Keys)+len(a.Prefixes) == 0 }
+
+// RecordRead makes the record of a read durable if the tenant's policy requires one, or it
+// reveals secrets, or the caller is an operator who acts for the tenant: then also that of
+// any other call that makes no commit, which would be its record.
+//
+// Call it when the answer exists and before it leaves. If it fails, nothing may be answered
+// but its error. A read that has failed is also recorded, with revision 0: that a key is
+// not set is an answer.
+func (e *Enforcer) RecordRead(ctx context.Context, c Caller, m *Method, req, answer proto.Message) error {
+	prefixes, err := e.Recorded(c, c.Tenant)
+	if err == nil && len(prefixes) == 0 && !reveals(req) || committed(answer) || m.Records == RecordedByHandler {
+		return nil // before the request is looked at, which most calls need not pay for
+	}
+	return e.Record(ctx, c, m, c.Tenant, m.asked(req), answerRevision(answer))
+}
+
+// Recorded are the prefixes under which a caller's reads of a tenant are recorded.
+func (e *Enforcer) Recorded(c Caller, t ledger.Tenant) (Scope, error) {
+	if c.Visits(t) {
+		return everywhere, nil
+	}
+	return e.RecordedBy(t)
+}
+
+// reveals reports whether a request asks for secrets.
+func reveals(req proto.Message) bool {
+	r, may := req.(interface{ GetReveal() bool })
+	return may && r.GetReveal()
+}
+
+// Record makes the record of a read of a tenant durable, if one is required.
+func (e *Enforcer) Record(ctx context.Context, c Caller, m *Method, t ledger.Tenant, a Asked, revision uint64) error {
+	always := c.Visits(t) && !m.OfNoTenant
+	prefixes, err := e.Recorded(c, t)
+	switch {
+	case a.Nothing() && !always:
+		return nil
+	case err != nil:
+		return err
+	}
+	if !a.Revealed {
+		if a = a.Under(prefixes); a.Nothing() && !always {
+			return nil
+		}
+	}
+	record := &stelev1.ReadRecord{
+		Tenant: string(t), Time: timestamppb.Now(), Subject: c.Subject, Method: m.Name,
+		Keys: a.Keys, Prefixes: a.Prefixes, Revision: revision, Revealed: a.Revealed,
+	}
+	for _, r := range c.Roles {
+		record.Roles = append(record.Roles, string(r))
+	}
+	body, err := proto.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("encode the record of a read: %w", err)
+	}
+	log, err := e.ReadLog()
+	if err == nil {
+		_, err = log.Append(ctx, string(t), body)
+	}
+	switch {
+	case errors.Is(err, ledger.ErrUnknownOutcome): // a record too many does no harm
+		return fmt.Errorf("%w: the journal does not answer", ErrNotRecorded)
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrNotRecorded, err)
+	}
+	return nil
+}
+
+// ReadLog is where reads are recorded, or why that cannot be reached.
+func (e *Enforcer) ReadLog() (ReadLog, error) {
+	if e.cfg.ReadLog == nil {
+		return nil, fmt.Errorf("%w: this gateway has no journal", ledger.ErrUnavailable)
+	}
+	return e.cfg.ReadLog()
+}
+
+// CommitOf is the part of an answer that describes a commit; nil if it has none.
+func CommitOf(answer any) *stelev1.CommitResponse {
+	switch a := answer.(type) {
+	case *stelev1.CommitResponse:
+		return a
+	case interface {
+		GetCommit() *stelev1.CommitResponse
+	}:
+		return a.GetCommit()
+	}
+	return nil
+}
+
+// committed reports whether an answer describes a commit that the call has made, or that
+// its change set changes nothing, which the handler has recorded.
+func committed(answer proto.Message) bool {
+	made := CommitOf(answer)
+	return made != nil && !made.RepeatedRequest
+}
+
+// answerRevision is the revision of the state that an answer describes, 0 if it names none.
+func answerRevision(answer proto.Message) uint64 {
+	switch a := answer.(type) {
+	case interface{ GetSnapshot() *stelev1.Snapshot }:
+		return a.GetSnapshot().GetRevision()
+	case interface{ GetHead() uint64 }: // of a preview of a rollback or revert
+		return a.GetHead()
+	}
+	return 0
+}

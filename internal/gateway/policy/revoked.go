@@ -1,0 +1,93 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// revocations are tokens that are no longer accepted although they have not expired, the
+// value of policy/revoked:
+//
+//	{"revoked":[
+//	  {"jti":"1c9d9f0e"},
+//	  {"subject":"ann","before":"2026-12-02T10:00:00Z"}
+//	]}
+//
+// They bind operators too.
+type revocations struct {
+	ids map[string]bool
+	// subjects have the time before which their tokens were issued; the zero time is
+	// for all.
+	subjects map[string]time.Time
+}
+
+// maxRevoked bounds what every gateway keeps in memory.
+const maxRevoked = 10_000
+
+// parseRevocations reads the list. What it does not know is an error: it may be a name
+// that was misspelt.
+func parseRevocations(value string) (revocations, error) {
+	r := revocations{ids: make(map[string]bool), subjects: make(map[string]time.Time)}
+	var doc struct {
+		Revoked *[]struct {
+			ID      string    `json:"jti"`
+			Subject string    `json:"subject"`
+			Before  time.Time `json:"before"`
+		} `json:"revoked"`
+	}
+	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
+		return r, err
+	}
+	switch {
+	case doc.Revoked == nil:
+		return r, errors.New(`it has no "revoked"`)
+	case len(*doc.Revoked) > maxRevoked:
+		return r, fmt.Errorf("%d entries are more than %d: remove those whose tokens have expired", len(*doc.Revoked), maxRevoked)
+	}
+	for i, entry := range *doc.Revoked {
+		switch {
+		case (entry.ID == "") == (entry.Subject == ""):
+			return r, fmt.Errorf(`revoked[%d]: name a "jti" or a "subject"`, i)
+		case entry.ID != "" && !entry.Before.IsZero():
+			return r, fmt.Errorf(`revoked[%d]: "before" is for a subject`, i)
+		case entry.ID != "":
+			r.ids[entry.ID] = true
+		default:
+			before, twice := r.subjects[entry.Subject]
+			if !twice || !before.IsZero() && (entry.Before.IsZero() || entry.Before.After(before)) {
+				r.subjects[entry.Subject] = entry.Before
+			}
+		}
+	}
+	return r, nil
+}
+
+// has reports whether the principal's token is revoked. One that does not say when it was
+// issued counts as issued before any time.
+func (r *revocations) has(p *identity.Principal) bool {
+	if p.ID != "" && r.ids[p.ID] {
+		return true
+	}
+	before, named := r.subjects[p.Subject]
+	return named && (before.IsZero() || p.Issued.Before(before))
+}
+
+// notRevoked is nil unless the caller's token is revoked. While the policies cannot be read,
+// only methods that every authenticated caller may call are answered.
+func (e *Enforcer) notRevoked(c Caller, m *Method) error {
+	set, err := e.current()
+	switch {
+	case err != nil && m.Needs == Authenticated:
+		return nil
+	case err != nil:
+		return err
+	case set.revoked.has(c.Principal):
+		return fmt.Errorf("%w: the token of %s was revoked: get a new one, or ask an operator (%s in %s)", identity.ErrUnauthenticated, c.Subject, revokedPolicy, ledger.System)
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+package gateway_test
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// TestEveryReasonIsInTheDocumentation holds that callers can look up what an error
+// wants of them.
+func TestEveryReasonIsInTheDocumentation(t *testing.T) {
+	source, err := os.ReadFile("apierror/apierror.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile("../../docs/api.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`info\("([A-Z_]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(reasons) < 10 {
+		t.Fatalf("%d reasons were found", len(reasons))
+	}
+	for _, r := range reasons {
+		if !strings.Contains(string(page), "`"+r[1]+"`") {
+			t.Errorf("docs/api.md does not say what %s is: see scripts/apidoc/after.md", r[1])
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+)
+
+// follow starts to replicate tenants, and returns the first response.
+func (f *fixture) follow(ctx context.Context, tenants ...string) (proto.Message, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := stelev1.NewReplicationClient(f.conn).Follow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	start := &stelev1.FollowStart{Tenants: tenants, AllTenants: len(tenants) == 0}
+	if err := stream.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Start{Start: start}}); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return stream.Recv() // it also reports why nothing could be sent
+}
+
+// edge is a context of an edge gateway whose token names the tenants.
+func (f *fixture) edge(t testing.TB, tenants ...string) context.Context {
+	t.Helper()
+	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "edge-1", Replicates: tenants}))
+}
+
+func TestFollow_WhoMayReplicateWhat(t *testing.T) {
+	f := startRecorded(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	f.commit(t, f.as(t, "globex", identity.Writer), set("a", "1"))
+	f.setGrants(t, "globex", `{"grants":[{"subjects":["edge-1"],"operations":["replicate"]},{"roles":["reader"]}]}`)
+	f.setGrants(t, "initech", `{"grants":[{"subjects":["edge-2"],"operations":["replicate"]}]}`)
+	for _, tc := range []struct {
+		name    string
+		ctx     context.Context
+		tenants []string
+		want    codes.Code
+	}{
+		{"its tenant", f.edge(t, "acme"), []string{"acme"}, codes.OK},
+		{"two of its tenants", f.edge(t, "acme", "globex"), []string{"acme", "globex"}, codes.OK},
+		{"a tenant that the token does not name", f.edge(t, "acme"), []string{"acme", "globex"}, codes.PermissionDenied},
+		{"a tenant whose grants leave it out", f.edge(t, "*"), []string{"initech"}, codes.PermissionDenied},
+		{"all tenants without the token's word", f.edge(t, "acme", "globex"), nil, codes.PermissionDenied},
+		{"all tenants", f.edge(t, "*"), nil, codes.OK},
+		{"the ledger's own tenant", f.edge(t, "*"), []string{"_system"}, codes.InvalidArgument},
+		{"a name that is not a tenant's", f.edge(t, "*"), []string{"A b"}, codes.InvalidArgument},
+		{"a reader", f.as(t, "acme", identity.Reader, identity.Admin), []string{"acme"}, codes.PermissionDenied},
+		{"an operator", f.visitor(t), []string{"acme", "initech"}, codes.OK},
+		{"no token", t.Context(), []string{"acme"}, codes.Unauthenticated},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := f.follow(tc.ctx, tc.tenants...); status.Code(err) != tc.want {
+				t.Errorf("%v, want %s", err, tc.want)
+			}
+		})
+	}
+	// The same token is good for nothing else.
+	for name, err := range map[string]error{
+		"Get":        failure(f.config.Get(f.edge(t, "acme"), &stelev1.GetRequest{Key: "a"})),
+		"ListSinks":  failure(stelev1.NewSinksClient(f.conn).ListSinks(f.edge(t, "acme"), &stelev1.ListSinksRequest{})),
+		"as-tenant":  failure(f.config.Get(bearer(t.Context(), f.token(t, identity.Claims{Subject: "edge-1", Replicates: []string{"acme"}}), "as-tenant", "acme"), &stelev1.GetRequest{Key: "a"})),
+		"all tenant": failure(f.ledger.ListAllCommits(f.edge(t, "*"), &stelev1.ListAllCommitsRequest{})),
+	} {
+		if err == nil {
+			t.Errorf("%s with an edge's token was answered", name)
+		}
+	}
+}
+
+func failure[T any](_ T, err error) error { return err }
+
+// A tenant's policy says whether its replication is recorded; an operator's always is.
+func TestFollow_IsRecorded(t *testing.T) {
+	f := startRecorded(t)
+	auditor := f.as(t, "acme", identity.Auditor)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	count := func() (n int) {
+		for _, r := range f.recorded(t, auditor) {
+			if r.Method == stelev1.Replication_Follow_FullMethodName {
+				n++
+			}
+		}
+		return n
+	}
+	follow := func(ctx context.Context, want int) {
+		t.Helper()
+		if _, err := f.follow(ctx, "acme"); err != nil {
+			t.Fatal(err)
+		}
+		if got := count(); got != want {
+			t.Errorf("%d records, want %d", got, want)
+		}
+	}
+	follow(f.edge(t, "acme"), 0)
+	f.setPolicy(t, "acme", `{"record":["secrets/"]}`)
+	follow(f.edge(t, "acme"), 1)
+	follow(f.visitor(t), 2)
+	for _, r := range f.recorded(t, auditor) {
+		if len(r.Prefixes) != 1 || r.Tenant != "acme" {
+			t.Errorf("the record is of %v in %s, want one prefix in acme", r.Prefixes, r.Tenant)
+		}
+	}
+}

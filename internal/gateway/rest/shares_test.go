@@ -1,0 +1,51 @@
+package rest_test
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+)
+
+// A caller that opens as many watches as it can leaves places to its tenant, and its
+// tenant to the others.
+func TestWatch_SharesOfPlaces(t *testing.T) {
+	w := start(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	open := func(token string) bool {
+		t.Helper()
+		req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer "+token)
+		resp, err := w.server.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { resp.Body.Close() })
+		return resp.StatusCode == http.StatusOK
+	}
+	fill := func(token string) (n int) {
+		for open(token) {
+			n++
+		}
+		return n
+	}
+	ann, colleague := w.as("acme", identity.Reader), w.token(identity.Claims{Subject: "ben", Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	if n := fill(ann); n != 300 {
+		t.Errorf("one caller gets %d of 900 watches, want 300", n)
+	}
+	if !open(colleague) {
+		t.Error("another caller of the tenant gets none")
+	}
+	if !open(w.as("globex", identity.Reader)) {
+		t.Error("another tenant gets none")
+	}
+	if refused := w.do("GET", "/v1/watch", ann, ""); refused.status != http.StatusServiceUnavailable || !strings.Contains(refused.body, "all tenants share") {
+		t.Errorf("%d %s", refused.status, refused.body)
+	}
+}

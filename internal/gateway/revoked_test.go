@@ -1,0 +1,120 @@
+package gateway_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// endsWith waits for a stream to end, however many answers come before, and checks why.
+func endsWith(t *testing.T, what string, s interface{ RecvMsg(any) error }, reason string) {
+	t.Helper()
+	for {
+		if err := s.RecvMsg(&stelev1.WatchResponse{}); err != nil {
+			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reason) {
+				t.Errorf("%s ends with %v, want %q", what, err, reason)
+			}
+			return
+		}
+	}
+}
+
+// A revoked token is refused, its streams end, and others of the tenant go on; also an
+// operator's.
+func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	bob := bearer(t.Context(), f.token(t, identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Writer}}))
+	root := bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}, Tenant: "acme"}))
+	alice := f.as(t, "acme", identity.Writer)
+	others := f.watch(t, alice, &stelev1.CreateWatch{Id: 1, Prefixes: []string{"b"}})
+	recv(t, others)
+	watch := func(ctx context.Context) watchClient {
+		w := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}})
+		recv(t, w)
+		return w
+	}
+	streams := map[string]watchClient{"bob": watch(bob), "olga": watch(root)}
+	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[{"subject":"bob"},{"subject":"olga","before":"2999-01-01T00:00:00Z"}]}`))
+	for who, s := range streams {
+		endsWith(t, who, s, "was revoked")
+	}
+	for _, ctx := range []context.Context{bob, root} {
+		if _, err := f.config.Get(ctx, &stelev1.GetRequest{Key: "a"}); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("a call with a revoked token: %v", err)
+		}
+		if _, err := f.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("GetStatus with a revoked token: %v", err)
+		}
+	}
+	f.commit(t, alice, set("b", "1"))
+	if got := recv(t, others); got.GetCommit() == nil {
+		t.Errorf("the stream of another: %v", got)
+	}
+	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[]}`))
+	if _, err := f.config.Get(bob, &stelev1.GetRequest{Key: "a"}); err != nil {
+		t.Errorf("after the revocation was taken back: %v", err)
+	}
+}
+
+// A list that cannot be read does not get in.
+func TestRevocation_InvalidListIsRefused(t *testing.T) {
+	for value, ok := range map[ledger.Value]bool{`{"revoked":[{"sub":"bob"}]}`: false, `{"revoked":[{"subject":"bob"}]}`: true} {
+		err := policy.Check(ledger.System, []ledger.Change{{Key: "policy/revoked", Value: value}})
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", value, err)
+		}
+	}
+}
+
+// A stream ends when its key is removed from the file of keys, however long the token is
+// still good.
+func TestStream_EndsWithItsKey(t *testing.T) {
+	t.Parallel()
+	dir, other := t.TempDir(), t.TempDir()
+	signer, err := identity.OpenSigner(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := identity.OpenSigner(other); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "jwks.json")
+	keys, err := identity.OpenKeyring(t.Context(), identity.KeyringConfig{Location: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	verifier, err := identity.NewVerifier(identity.Config{Keys: keys, Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := start(t, func(c *gateway.Config) { c.Verifier = verifier })
+	token, err := signer.Mint(identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Writer}, TTL: 1000 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	bob := bearer(t.Context(), token)
+	f.commit(t, bob, set("a", "1"))
+	watch := f.watch(t, bob, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}})
+	recv(t, watch)
+	doc, err := os.ReadFile(filepath.Join(other, "jwks.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := identity.Publish(file, doc); err != nil {
+		t.Fatal(err)
+	}
+	endsWith(t, "the stream", watch, "key")
+}

@@ -1,0 +1,116 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Rollback makes a part of the state equal to an earlier one.
+func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackRequest) (*stelev1.RollbackResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	pattern, err := ledger.ParsePattern(req.Prefix)
+	if err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	c := policy.CallerOf(ctx)
+	to, err := s.goal(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
+	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+	}})
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
+	}
+	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
+	return resp, err
+}
+
+// goal is the revision to go back to, once the replica holds the head that the
+// caller has seen.
+func (s ledgerService) goal(ctx context.Context, req *stelev1.RollbackRequest) (ledger.Revision, error) {
+	v, err := s.g.views.Open(ctx, replica.At{}, previewed(req))
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	return view.RevisionOf(v, req.To, "to")
+}
+
+// Revert takes single commits back.
+func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (*stelev1.RevertResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	c := policy.CallerOf(ctx)
+	if err := s.g.views.Wait(ctx, c.Tenant, previewed(req)); err != nil {
+		return nil, err
+	}
+	revisions := make([]ledger.Revision, len(req.Revisions))
+	for i, r := range req.Revisions {
+		revisions[i] = ledger.Revision(r)
+	}
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
+	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
+	}})
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
+	}
+	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
+	return resp, err
+}
+
+// previewed is the newest commit that the caller has seen, which may be the head of a
+// preview.
+func previewed(req interface {
+	GetMinRevision() uint64
+	GetMinId() []byte
+	GetExpectedHead() uint64
+	GetExpectedHeadId() []byte
+}) view.Seen {
+	if req.GetExpectedHead() > req.GetMinRevision() {
+		return view.Seen{Revision: ledger.Revision(req.GetExpectedHead()), ID: req.GetExpectedHeadId()}
+	}
+	return view.SeenBy(req)
+}
+
+func revision(r *uint64) *ledger.Revision {
+	if r == nil {
+		return nil
+	}
+	rev := ledger.Revision(*r)
+	return &rev
+}
+
+// restored is the result for a response: the changes only if they are not in a commit.
+func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change, err error) {
+	for _, ch := range r.Changes {
+		if ch.Delete {
+			deletes++
+		} else {
+			sets++
+		}
+	}
+	if r.Result != nil {
+		return resultOf(*r.Result), sets, deletes, nil, nil
+	}
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return nil, 0, 0, nil, err
+	}
+	return nil, sets, deletes, ledger.ChangesProto(redact.Changes(r.Changes)), nil
+}

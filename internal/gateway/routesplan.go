@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/routes"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// PlanRoutes counts the keys of each sink that other routes concern. It looks at every
+// key of every tenant that this gateway holds.
+func (s sinksService) PlanRoutes(ctx context.Context, req *stelev1.PlanRoutesRequest) (*stelev1.PlanRoutesResponse, error) {
+	now, rev, err := s.g.routes()
+	if err != nil {
+		return nil, err
+	}
+	next, err := routes.Parse([]byte(req.Routes))
+	if err != nil {
+		return nil, ledger.Invalid("routes", err.Error())
+	}
+	p := newRoutesPlan(now, next)
+	for _, h := range s.g.cfg.Replica.Heads("") {
+		if h.Tenant.Reserved() {
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if err := p.count(s.g.cfg.Replica, h.Tenant); err != nil {
+			return nil, fmt.Errorf("plan the routes for %s: %w", h.Tenant, err)
+		}
+	}
+	return &stelev1.PlanRoutesResponse{Sinks: p.changed(), Revision: uint64(rev)}, nil
+}
+
+// routesPlan compares the routes in force with others.
+type routesPlan struct {
+	now, next *routes.Table
+	sinks     map[string]*stelev1.SinkPlan
+	// rewritten are the sinks whose settings or routes differ: they are written again.
+	rewritten map[string]bool
+}
+
+func newRoutesPlan(now, next *routes.Table) *routesPlan {
+	p := &routesPlan{now: now, next: next, sinks: make(map[string]*stelev1.SinkPlan), rewritten: make(map[string]bool)}
+	for name, sink := range now.Sinks {
+		_, stays := next.Sinks[name]
+		p.sinks[name] = &stelev1.SinkPlan{Sink: name, Kind: sink.Kind, Removed: !stays}
+		p.rewritten[name] = stays && now.Routing(name) != next.Routing(name)
+	}
+	for name, sink := range next.Sinks {
+		if p.sinks[name] == nil {
+			p.sinks[name] = &stelev1.SinkPlan{Sink: name, Kind: sink.Kind}
+		}
+	}
+	return p
+}
+
+// count adds the tenant's keys.
+func (p *routesPlan) count(r *replica.Replica, t ledger.Tenant) error {
+	v, err := r.View(t, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return v.Keys("", "", func(e replica.Entry) bool {
+		was, will := p.now.Route(ledger.Key(e.Key)), p.next.Route(ledger.Key(e.Key))
+		if was != nil {
+			for _, name := range was.Sinks {
+				switch {
+				case !will.Wants(name):
+					p.sinks[name].Unrouted++
+				case p.rewritten[name]:
+					p.sinks[name].Rewritten++
+				}
+			}
+		}
+		if will != nil {
+			for _, name := range will.Sinks {
+				if !was.Wants(name) {
+					p.sinks[name].Added++
+				}
+			}
+		}
+		return true
+	})
+}
+
+// changed are the sinks that differ, by name.
+func (p *routesPlan) changed() (out []*stelev1.SinkPlan) {
+	for _, name := range slices.Sorted(maps.Keys(p.sinks)) {
+		if s := p.sinks[name]; s.Removed || s.Added+s.Unrouted+s.Rewritten > 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}

@@ -1,0 +1,184 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/gateway/watch"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+var watchMethod = policy.Methods[stelev1.Config_Watch_FullMethodName]
+
+// Watch carries watches until the client or its token goes.
+func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	q := s.g.policy.QuotaOf(policy.CallerOf(ctx))
+	if q != nil {
+		q.Join()
+		defer q.Leave()
+	}
+	ws := watch.NewStream(policy.CallerOf(ctx).Tenant, q)
+	defer ws.LeaveAll(s.g.hub)
+	s.g.metrics.watchStreams.Inc()
+	defer s.g.metrics.watchStreams.Dec()
+
+	sent := make(chan error, 1)
+	go func() {
+		err := ws.Send(ctx, stream)
+		cancel()
+		sent <- err
+	}()
+	err := s.receive(ctx, ws, stream)
+	if errors.Is(err, io.EOF) { // the client asks for nothing more, and listens
+		<-ctx.Done()
+		err = ctx.Err()
+	}
+	cancel()
+	return errors.Join(err, ignoreCanceled(<-sent))
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (s configService) receive(ctx context.Context, ws *watch.Stream, stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
+	for {
+		// A client that does not take its answers is not asked for more requests.
+		if err := ws.Wait(ctx, watch.MaxWaiting, math.MaxInt); err != nil {
+			return err
+		}
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch r := req.Request.(type) {
+		case *stelev1.WatchRequest_Create:
+			if err := s.create(ctx, ws, req); err != nil {
+				return err
+			}
+		case *stelev1.WatchRequest_Cancel:
+			if w := ws.Forget(r.Cancel.Id); w != nil {
+				s.g.hub.Leave(w)
+				ws.Canceled(w.ID, status.New(codes.OK, ""), nil)
+			}
+		case *stelev1.WatchRequest_Progress:
+			if err := s.g.policy.Spend(ctx, policy.CallerOf(ctx), watchMethod, req); err != nil {
+				return err
+			}
+			s.g.hub.Progress(ws)
+		}
+	}
+}
+
+// create starts a watch: it sends the requested past first, then joins the hub. An
+// error ends the stream; an error of this watch alone cancels it.
+func (s configService) create(ctx context.Context, ws *watch.Stream, create *stelev1.WatchRequest) error {
+	req := create.GetCreate()
+	w := &watch.Watch{ID: req.Id, Stream: ws, NewestOnly: req.NewestOnlyWhenSlow}
+	if err := ws.Add(w); err != nil {
+		return err
+	}
+	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), watchMethod, create)
+	if err == nil {
+		err = ws.Count(w)
+	}
+	if err == nil {
+		w.Selector.Sees, err = s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
+	}
+	if err == nil {
+		err = w.Choose(req)
+	}
+	if err == nil {
+		err = s.start(ctx, ws, w, create)
+	}
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	ws.Forget(w.ID)
+	st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
+	ws.Canceled(w.ID, st, nil)
+	return nil
+}
+
+func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Watch, create *stelev1.WatchRequest) error {
+	req := create.GetCreate()
+	if len(req.AfterId) > 0 {
+		if req.FromRevision < 2 {
+			return ledger.Invalid("create.after_id", "it is the id of the commit before from_revision: name that")
+		}
+		if err := s.g.views.Wait(ctx, ws.Tenant, view.Seen{Revision: ledger.Revision(req.FromRevision - 1), ID: req.AfterId}); err != nil {
+			return err
+		}
+	}
+	v, err := s.g.cfg.Replica.View(ws.Tenant, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer func() { v.Close() }()
+	after := v.State().Head
+	if from := ledger.Revision(req.FromRevision); from > after+1 {
+		return &ledger.RangeError{Tenant: ws.Tenant, Revision: from, Head: after}
+	} else if from > 0 {
+		if err := v.CheckKept(from); err != nil {
+			return err
+		}
+		after = from - 1
+	}
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return err
+	}
+	created := &stelev1.WatchCreated{Snapshot: view.SnapshotOf(v)}
+	if err := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), watchMethod, create, created); err != nil {
+		return err
+	}
+	ws.Event(&stelev1.WatchResponse{Ids: []uint64{w.ID}, Event: &stelev1.WatchResponse_Created{Created: created}})
+	if req.InitialState {
+		if err := ws.State(ctx, v, redact, w); err != nil {
+			return err
+		}
+	}
+	sent := time.Now()
+	for {
+		for ; after < v.State().Head; after++ {
+			c, err := v.Commit(after + 1)
+			if err != nil {
+				return err
+			}
+			if len(w.Selector.Pick(c.Changes)) > 0 {
+				if err := ws.PushWait(ctx, watch.Frame{Head: watch.EncodeIDs([]*watch.Watch{w}), Body: w.Selector.Encode(redact.Commit(c))}); err != nil {
+					return err
+				}
+				sent = time.Now()
+			} else if time.Since(sent) > watch.ProgressInterval/2 { // a client must not take the search for silence
+				at := view.SnapshotOf(v)
+				at.Revision, at.Id = uint64(c.Revision), c.ID[:]
+				ws.Event(&stelev1.WatchResponse{Ids: []uint64{w.ID}, Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: at}}})
+				sent = time.Now()
+			}
+		}
+		if s.g.hub.Join(w, after) {
+			return nil
+		}
+		v.Close()
+		if v, err = s.g.cfg.Replica.View(ws.Tenant, replica.At{}); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,75 @@
+package watch
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// Selector is what a watch selects.
+type Selector struct {
+	keys     []ledger.Key
+	prefixes []ledger.Prefix
+	// sees is what the caller may read; all that is selected lies in it.
+	Sees policy.Scope
+}
+
+func (s Selector) String() string {
+	var b strings.Builder
+	for _, k := range s.keys {
+		b.WriteString("=" + string(k) + "\n")
+	}
+	for _, p := range s.prefixes {
+		b.WriteString("^" + string(p) + "\n")
+	}
+	if !s.Sees.Everywhere() {
+		for _, p := range s.Sees {
+			b.WriteString("<" + string(p) + "\n")
+		}
+	}
+	return b.String()
+}
+
+func (s Selector) match(k ledger.Key) bool {
+	if _, ok := slices.BinarySearch(s.keys, k); ok {
+		return true
+	}
+	return slices.ContainsFunc(s.prefixes, func(p ledger.Prefix) bool { return p.Match(k) })
+}
+
+// Pick returns the changes that the selector selects.
+func (s Selector) Pick(changes []ledger.Change) []ledger.Change {
+	if slices.Contains(s.prefixes, "") {
+		return changes
+	}
+	var out []ledger.Change
+	for _, ch := range changes {
+		if s.match(ch.Key) {
+			out = append(out, ch)
+		}
+	}
+	return out
+}
+
+// Encode is the part of a WatchResponse that holds what is selected of a commit.
+func (s Selector) Encode(c *ledger.Commit) []byte {
+	shown, _ := s.Sees.Commit(c)
+	return encodeCommit(&shown, s.Pick(shown.Changes))
+}
+
+// tidy sorts what is selected and drops what another prefix selects already, so
+// that equal selections are one group and nothing is listed twice.
+func (s *Selector) tidy() {
+	slices.Sort(s.keys)
+	s.keys = slices.Compact(s.keys)
+	slices.Sort(s.prefixes)
+	var kept []ledger.Prefix
+	for _, p := range s.prefixes {
+		if len(kept) == 0 || !kept[len(kept)-1].Match(ledger.Key(p)) {
+			kept = append(kept, p)
+		}
+	}
+	s.prefixes = kept
+}

@@ -1,0 +1,342 @@
+package watch
+
+import (
+	"context"
+	"sync"
+
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// A stream's backlog: messages that its client has not received yet.
+const (
+	maxBacklogFrames = 4096
+	maxBacklogBytes  = 16 << 20
+	// maxWaiting is up to how many bytes a backlog is filled with messages that can
+	// wait until there is room: two pages of state.
+	MaxWaiting = 2 * view.MaxPageBytes
+)
+
+// Stream is one client's stream. One goroutine receives, one sends.
+type Stream struct {
+	Tenant ledger.Tenant
+	quota  *policy.Quota // nil: its watches are not counted
+
+	mu      sync.Mutex
+	backlog []Frame
+	bytes   int // of the backlog and of what is being sent
+	watches map[uint64]*Watch
+	// skipped holds, for each watch that fell behind and wants only the newest
+	// state, what changed since.
+	skipped map[*Watch]*skipped
+	wake    chan struct{} // holds one token while there is something to send
+	room    chan struct{} // holds one token after something was sent
+}
+
+// skipped is the part that a watch has missed.
+type skipped struct {
+	revision ledger.Revision
+	id       ledger.CommitID
+	keys     map[ledger.Key]skippedKey
+}
+
+type skippedKey struct {
+	value    ledger.Value // empty: deleted
+	revision ledger.Revision
+}
+
+// NewStream makes the stream of a caller of a tenant. A nil quota counts nothing.
+func NewStream(t ledger.Tenant, q *policy.Quota) *Stream {
+	return &Stream{
+		Tenant:  t,
+		quota:   q,
+		watches: make(map[uint64]*Watch),
+		skipped: make(map[*Watch]*skipped),
+		wake:    make(chan struct{}, 1),
+		room:    make(chan struct{}, 1),
+	}
+}
+
+// Add records a new watch. The error ends the stream: to cancel the new watch would
+// tell the client that the one with its id is gone.
+func (ws *Stream) Add(w *Watch) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.watches[w.ID] != nil {
+		return status.Errorf(codes.AlreadyExists, "create.id: a watch with the id %d is open on this stream: choose another", w.ID)
+	}
+	if len(ws.watches) >= maxWatches {
+		return status.Errorf(codes.ResourceExhausted, "a stream carries at most %d watches: open another stream", maxWatches)
+	}
+	ws.watches[w.ID] = w
+	return nil
+}
+
+// Forget removes a watch from the stream, with its skipped changes.
+func (ws *Stream) Forget(id uint64) *Watch {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	w := ws.watches[id]
+	delete(ws.watches, id)
+	delete(ws.skipped, w)
+	ws.discount(w)
+	return w
+}
+
+// Count counts a watch as one of its tenant's, if there may be one more.
+func (ws *Stream) Count(w *Watch) error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.quota == nil {
+		return nil
+	}
+	err := ws.quota.Watch()
+	w.counted = err == nil
+	return err
+}
+
+// discount must be called with ws.mu held.
+func (ws *Stream) discount(w *Watch) {
+	if w != nil && w.counted {
+		w.counted = false
+		ws.quota.Unwatch()
+	}
+}
+
+// LeaveAll takes all of the stream's watches out of the hub.
+func (ws *Stream) LeaveAll(h *Hub) {
+	ws.mu.Lock()
+	all := ws.watches
+	ws.watches = nil
+	for _, w := range all {
+		ws.discount(w)
+	}
+	ws.mu.Unlock()
+	for _, w := range all {
+		h.Leave(w)
+	}
+}
+
+// hasRoom must be called with ws.mu held.
+func (ws *Stream) hasRoom() bool {
+	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
+}
+
+// enqueue must be called with ws.mu held.
+func (ws *Stream) enqueue(f Frame) {
+	ws.backlog = append(ws.backlog, f)
+	ws.bytes += f.size()
+	notify(ws.wake)
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Event queues a message whatever the size of the backlog: a few per watch, each small.
+func (ws *Stream) Event(m *stelev1.WatchResponse) {
+	f := encodeEvent(m)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.enqueue(f)
+}
+
+// Canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
+func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit) {
+	end := &stelev1.WatchCanceled{Status: why.Proto()}
+	if missed != nil {
+		end.ResumeRevision, end.ResumeAfterId = uint64(missed.Revision), view.IDBytes(missed.Revision-1, missed.Parent)
+	}
+	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
+}
+
+// cancelSlow tells a watch that it is out, and where to resume.
+func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit) {
+	ws.Forget(w.ID)
+	ws.mu.Lock()
+	messages, size := len(ws.backlog), ws.bytes
+	ws.mu.Unlock()
+	ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
+}
+
+// PushWait queues a frame as soon as there is room.
+func (ws *Stream) PushWait(ctx context.Context, f Frame) error {
+	if err := ws.Wait(ctx, MaxWaiting, maxBacklogFrames); err != nil {
+		return err
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.enqueue(f)
+	return nil
+}
+
+// Wait waits until the backlog is smaller than both. Only one goroutine may: the one
+// that receives.
+func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
+	for {
+		ws.mu.Lock()
+		room := ws.bytes < bytes && len(ws.backlog) < frames
+		ws.mu.Unlock()
+		if room {
+			return nil
+		}
+		select {
+		case <-ws.room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// deliver queues a commit for the stream's watches of one group, without waiting. It
+// returns the watches without room for it.
+func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow []*Watch) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	room := ws.hasRoom()
+	if room && m.until < c.Revision && len(ws.skipped) == 0 {
+		if m.head == nil {
+			m.head = EncodeIDs(m.watches)
+		}
+		ws.enqueue(Frame{m.head, body})
+		return nil
+	}
+	var now []*Watch
+	for _, w := range m.watches {
+		switch {
+		case w.after >= c.Revision: // it has got this commit from the replica
+		case ws.skipped[w] != nil, !room && w.NewestOnly:
+			ws.skip(w, c)
+		case room:
+			now = append(now, w)
+		default:
+			tooSlow = append(tooSlow, w)
+		}
+	}
+	if len(now) > 0 {
+		ws.enqueue(Frame{EncodeIDs(now), body})
+	}
+	return tooSlow
+}
+
+// skip records a commit of which a watch will get only the outcome. ws.mu must be held.
+func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
+	s := ws.skipped[w]
+	if s == nil {
+		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
+		ws.skipped[w] = s
+	}
+	s.revision, s.id = c.Revision, c.ID
+	for _, ch := range w.Selector.Pick(c.Changes) {
+		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
+	}
+	notify(ws.wake)
+}
+
+// progress notifies the live watches that everything up to head was queued. The hub's
+// lock is held.
+func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
+	v, err := r.View(ws.Tenant, replica.At{})
+	if err != nil {
+		return // nothing is known that could be promised
+	}
+	snapshot := view.SnapshotOf(v)
+	id, err := v.ID(head)
+	v.Close()
+	if err != nil {
+		return
+	}
+	snapshot.Revision, snapshot.Id = uint64(head), view.IDBytes(head, id)
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	m := &stelev1.WatchResponse{Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: snapshot}}}
+	for id, w := range ws.watches {
+		if w.group != nil && w.after <= head && ws.skipped[w] == nil {
+			m.Ids = append(m.Ids, id)
+		}
+	}
+	if len(m.Ids) > 0 && ws.hasRoom() {
+		ws.enqueue(encodeEvent(m))
+	}
+}
+
+// Send writes queued messages to the client until ctx ends.
+func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
+	for {
+		frames := ws.take()
+		if len(frames) == 0 {
+			select {
+			case <-ws.wake:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		for _, f := range frames {
+			if err := stream.SendMsg(f); err != nil {
+				return err
+			}
+			ws.sent(f)
+		}
+	}
+}
+
+func (ws *Stream) sent(f Frame) {
+	ws.mu.Lock()
+	ws.bytes -= f.size()
+	ws.mu.Unlock()
+	notify(ws.room)
+}
+
+// take empties the backlog. Once it is empty, the watches that have skipped
+// commits get the state that these have led to.
+func (ws *Stream) take() []Frame {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	frames := ws.backlog
+	ws.backlog = nil
+	if len(frames) > 0 {
+		return frames
+	}
+	for w, s := range ws.skipped {
+		frames = append(frames, s.frames(w.ID)...)
+		delete(ws.skipped, w)
+	}
+	for _, f := range frames {
+		ws.bytes += f.size()
+	}
+	return frames
+}
+
+// frames are the state of skipped keys, in pages.
+func (s *skipped) frames(id uint64) []Frame {
+	var out []Frame
+	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
+	for k, v := range s.keys {
+		if size > view.MaxPageBytes {
+			page.More = true
+			out = append(out, stateFrame(id, page))
+			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
+		}
+		size += len(k) + len(v.value)
+		if v.value == "" {
+			page.Deleted = append(page.Deleted, string(k))
+		} else {
+			page.Entries = append(page.Entries, &stelev1.Entry{Key: string(k), Value: string(v.value), Revision: uint64(v.revision)})
+		}
+	}
+	return append(out, stateFrame(id, page))
+}
+
+func stateFrame(id uint64, page *stelev1.WatchState) Frame {
+	return encodeEvent(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_State{State: page}})
+}

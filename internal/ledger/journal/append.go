@@ -1,0 +1,63 @@
+package journal
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// answerTimeout is how long a request may wait for the server.
+const answerTimeout = 5 * time.Second
+
+// Append makes the record durable as the journal's next message, if its last one has
+// the sequence expected (0: it is empty), and returns the new sequence, which is
+// expected+1. It waits for the acknowledgment until ctx ends, at most 5 seconds.
+//
+// ErrConflict: the last message is another, or one is in flight. ledger.ErrReadOnly:
+// the guard has stopped writes. ledger.ErrUnavailable: certainly not written.
+// ledger.ErrUnknownOutcome: it may or may not be written.
+func (j *Journal) Append(ctx context.Context, expected ledger.Sequence, record []byte) (ledger.Sequence, error) {
+	seq, err := j.append(ctx, expected, record)
+	if err != nil {
+		return 0, fmt.Errorf("append after message %d: %w", expected, err)
+	}
+	return seq, nil
+}
+
+func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record []byte) (ledger.Sequence, error) {
+	if err := j.Guard(); err != nil {
+		return 0, err
+	}
+	if len(record) > j.MaxRecord() {
+		return 0, fmt.Errorf("record has %d bytes, more than %d", len(record), j.MaxRecord())
+	}
+	if j.ctx.Err() != nil { // the guard watches no longer
+		return 0, fmt.Errorf("%w: the journal is closed", ledger.ErrUnavailable)
+	}
+	if err := connected(j.nc); err != nil {
+		return 0, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
+	}
+	seq, err := publish(ctx, j.nc, message(subject, expected, record))
+	if err != nil {
+		return 0, err
+	}
+	j.stream.saw(seq)
+	return seq, nil
+}
+
+// connected keeps a message from waiting for a connection that may recover long
+// after its sender has given up.
+func connected(nc *nats.Conn) error {
+	if status := nc.Status(); status != nats.CONNECTED {
+		return fmt.Errorf("%w: connection is %s", ledger.ErrUnavailable, status)
+	}
+	return nil
+}

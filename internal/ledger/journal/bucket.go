@@ -1,0 +1,230 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+var (
+	// Sinks holds the lease and the positions of each sink.
+	Sinks = AuxKind{"STELE-SINKS", "stele.sinks.v1.", "Claims and positions of the sinks"}
+	// Parked holds the dead letters: keys that a sink does not accept.
+	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
+	// Keys holds the encrypted keys of secrets, named by their tenant.
+	Keys = AuxKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
+)
+
+// Bucket is an auxiliary stream that keeps the newest message of each name: state that
+// processes share, and that survives restarts. It is not part of the history. Names may
+// have several tokens, a.b.c.
+type Bucket struct {
+	stream stream
+	j      *Journal
+	kind   AuxKind
+}
+
+// Entry is one of the messages.
+type Entry struct {
+	Name     string
+	Sequence ledger.Sequence
+	Body     []byte
+}
+
+// OpenBucket finds the stream, or creates it. It works until the journal is closed.
+func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error) {
+	if err := connected(j.nc); err != nil {
+		return nil, err
+	}
+	want := jetstream.StreamConfig{
+		Name:              kind.stream,
+		Description:       kind.what + " of a Stele ledger.",
+		Subjects:          []string{kind.subject + ">"},
+		MaxMsgsPerSubject: 1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          j.replicas,
+		Metadata:          map[string]string{metaEpoch: j.epoch.String()},
+	}
+	n := &Bucket{stream: stream{want: want}, j: j, kind: kind}
+	var err error
+	if n.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
+		return nil, err
+	}
+	if got := n.stream.CachedInfo().Config.Metadata[metaEpoch]; got != want.Metadata[metaEpoch] {
+		return nil, fmt.Errorf("%s is of the ledger %s: delete it to begin with this one's", want.Name, got)
+	}
+	return n, nil
+}
+
+// MakeSides makes every auxiliary stream that is missing, so that no other process
+// needs the permission to.
+func (j *Journal) MakeSides(ctx context.Context) error {
+	for _, kind := range []AuxKind{Checkpoints, Reads} {
+		if _, err := j.OpenAuxStream(ctx, kind); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []AuxKind{Sinks, Parked, Keys} {
+		if _, err := j.OpenBucket(ctx, kind); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Put makes the body durable as the newest message of the name, on the condition that
+// the newest one has the sequence expected (0: it does not exist), otherwise
+// ErrConflict. The errors are those of Journal.Append.
+func (n *Bucket) Put(ctx context.Context, name string, expected ledger.Sequence, body []byte) (ledger.Sequence, error) {
+	if err := connected(n.j.nc); err != nil {
+		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	seq, err := publish(ctx, n.j.nc, message(n.kind.subject+name, expected, body))
+	if err != nil {
+		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
+	}
+	return seq, nil
+}
+
+// Get asks the leader for the newest message of the name; its sequence is 0 when
+// there is none.
+func (n *Bucket) Get(ctx context.Context, name string) (Entry, error) {
+	m, err := n.stream.GetLastMsgForSubject(ctx, n.kind.subject+name)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Entry{Name: name}, nil
+	case err != nil:
+		return Entry{}, fmt.Errorf("get %s%s: %w: %w", n.kind.subject, name, ledger.ErrUnavailable, err)
+	}
+	return Entry{name, ledger.Sequence(m.Sequence), m.Data}, nil
+}
+
+// Remove takes a message out; it may be gone already.
+func (n *Bucket) Remove(ctx context.Context, seq ledger.Sequence) error {
+	return n.without(ctx, seq, n.stream.DeleteMsg)
+}
+
+// Erase is Remove, and the servers also overwrite the stored message.
+func (n *Bucket) Erase(ctx context.Context, seq ledger.Sequence) error {
+	return n.without(ctx, seq, n.stream.SecureDeleteMsg)
+}
+
+func (n *Bucket) without(ctx context.Context, seq ledger.Sequence, remove func(context.Context, uint64) error) error {
+	err := remove(ctx, uint64(seq))
+	if err != nil { // the server has no code for what is gone
+		if _, gone := n.stream.GetMsg(ctx, uint64(seq)); errors.Is(gone, jetstream.ErrMsgNotFound) {
+			return nil
+		}
+		return fmt.Errorf("remove %s/%d: %w: %w", n.kind.stream, seq, ledger.ErrUnavailable, err)
+	}
+	return nil
+}
+
+// All hands over the messages whose names begin with the tokens of prefix, "" for
+// all, in the order in which they were put.
+//
+// A reader that is slow can lose deliveries: the client drops them when its buffer is
+// full. All then reads again, and skips what it has handed over.
+func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error) error {
+	if err := connected(n.j.nc); err != nil {
+		return fmt.Errorf("read %s: %w", n.kind.stream, err)
+	}
+	r := bucketRead{subject: n.kind.subject, yield: yield}
+	if prefix != "" {
+		r.subject += prefix + "."
+	}
+	for tries := 1; ; tries++ {
+		before := r.last
+		err := n.read(ctx, &r)
+		if r.last > before {
+			tries = 1
+		}
+		var lost *lostError
+		if !errors.As(err, &lost) {
+			return err
+		}
+		if tries == readTries || ctx.Err() != nil {
+			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
+		}
+	}
+}
+
+// readTries is how often in a row All reads again without getting any further.
+const readTries = 3
+
+// bucketRead is one call of All.
+type bucketRead struct {
+	subject string
+	yield   func(Entry) error
+	last    ledger.Sequence // that was handed over
+}
+
+// read reads with one consumer, after the last message that was handed over. A
+// *lostError is the loss of the consumer, or of a delivery.
+func (n *Bucket) read(ctx context.Context, r *bucketRead) error {
+	consumer, messages, err := n.stream.pull(ctx, n.j.nc, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
+		FilterSubject:     r.subject + ">",
+		InactiveThreshold: answerTimeout,
+	})
+	if err != nil {
+		return &lostError{err}
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	pending := consumer.CachedInfo().NumPending
+	for delivery := uint64(1); delivery <= pending; delivery++ {
+		m, err := nextEntry(ctx, consumer, messages, delivery)
+		switch {
+		case err != nil:
+			return &lostError{err}
+		case m == nil:
+			return nil
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return fmt.Errorf("read %s: %w", n.kind.stream, err)
+		}
+		if meta.Sequence.Consumer != delivery {
+			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivery-1)}
+		}
+		seq := ledger.Sequence(meta.Sequence.Stream)
+		if seq <= r.last {
+			continue
+		}
+		if err := r.yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), seq, m.Data()}); err != nil {
+			return err
+		}
+		r.last = seq
+	}
+	return nil
+}
+
+// nextEntry is next for messages that may be removed while they are read: then nil,
+// when no more will come.
+func nextEntry(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
+	const quiet = 100 * time.Millisecond // a caller waits for the list
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(quiet))
+		if !errors.Is(err, nats.ErrTimeout) {
+			return m, err
+		}
+		info, err := consumer.Info(ctx)
+		switch {
+		case err != nil:
+			return nil, err
+		case info.Delivered.Consumer >= delivery: // it is on its way, or lost
+			return next(ctx, consumer, messages, delivery)
+		case info.NumPending == 0:
+			return nil, nil
+		}
+	}
+}

@@ -1,0 +1,104 @@
+package journal_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
+)
+
+// Bucket keep the newest message of a name, and let one writer of two win.
+func TestNotes(t *testing.T) {
+	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	ctx := t.Context()
+	notes, err := node.Journal.OpenBucket(ctx, journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(name, body string, expected journal.Entry) journal.Entry {
+		t.Helper()
+		seq, err := notes.Put(ctx, name, expected.Sequence, []byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return journal.Entry{Name: name, Sequence: seq, Body: []byte(body)}
+	}
+	all := func(prefix string) (found []string) {
+		t.Helper()
+		err := notes.All(ctx, prefix, func(n journal.Entry) error {
+			found = append(found, n.Name+"="+string(n.Body))
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return found
+	}
+	if n, err := notes.Get(ctx, "bus.acme"); err != nil || n.Sequence != 0 {
+		t.Fatalf("a note that nobody has put is %v, %v", n, err)
+	}
+	if got := all(""); len(got) != 0 {
+		t.Fatalf("a new stream holds %v", got)
+	}
+	first := put("bus.acme", "1", journal.Entry{})
+	put("files.acme", "1", journal.Entry{})
+	put("bus.globex", "1", journal.Entry{})
+	second := put("bus.acme", "2", first)
+	if _, err := notes.Put(ctx, "bus.acme", first.Sequence, []byte("3")); !errors.Is(err, journal.ErrConflict) {
+		t.Errorf("a writer who has not seen the newest note gets %v, not a conflict", err)
+	}
+	if n, err := notes.Get(ctx, "bus.acme"); err != nil || string(n.Body) != "2" || n.Sequence != second.Sequence {
+		t.Errorf("the newest note is %v, %v", n, err)
+	}
+	if got, want := all(""), []string{"files.acme=1", "bus.globex=1", "bus.acme=2"}; !slices.Equal(got, want) {
+		t.Errorf("all are %v, want %v", got, want)
+	}
+	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=2"}; !slices.Equal(got, want) {
+		t.Errorf("those of bus are %v, want %v", got, want)
+	}
+	for range 2 { // it may be gone already
+		if err := notes.Remove(ctx, second.Sequence); err != nil {
+			t.Error(err)
+		}
+	}
+	put("bus.acme", "4", journal.Entry{})
+	if got, want := all("bus"), []string{"bus.globex=1", "bus.acme=4"}; !slices.Equal(got, want) {
+		t.Errorf("after one was removed, those of bus are %v, want %v", got, want)
+	}
+}
+
+// Bucket that are removed while they are read are missing, and nothing waits for
+// them.
+func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
+	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	notes, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total, kept = 1500, 1200 // more than are sent ahead
+	seqs := make([]ledger.Sequence, total)
+	for i := range seqs {
+		if seqs[i], err = notes.Put(t.Context(), fmt.Sprint("files.", i), 0, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	found := 0
+	err = notes.All(t.Context(), "files", func(journal.Entry) error {
+		if found++; found > 1 {
+			return nil
+		}
+		for _, seq := range seqs[kept:] {
+			if err := notes.Remove(t.Context(), seq); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil || found != kept {
+		t.Errorf("%d notes are found, %v; want %d", found, err, kept)
+	}
+}

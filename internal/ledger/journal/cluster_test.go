@@ -1,0 +1,138 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// startCluster runs three servers that replicate to each other.
+func startCluster(t *testing.T) []*Server {
+	t.Helper()
+	// A cluster's member must know the others before they run.
+	var ports [3]int
+	var routes []*url.URL
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ports[i] = l.Addr().(*net.TCPAddr).Port
+		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
+		l.Close()
+	}
+	var servers []*Server
+	for i, port := range ports {
+		s, err := StartServer(ServerConfig{Dir: t.TempDir(), listen: func(o *server.Options) {
+			o.ServerName = fmt.Sprintf("node-%d", i)
+			o.DontListen, o.Host, o.Port = false, "127.0.0.1", -1
+			o.Cluster = server.ClusterOpts{Name: "stele", Host: "127.0.0.1", Port: port}
+			o.Routes = routes
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		servers = append(servers, s)
+	}
+	return servers
+}
+
+func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
+	servers := startCluster(t)
+	urls := ""
+	for _, s := range servers {
+		urls += s.server.ClientURL() + ","
+	}
+	nc, err := nats.Connect(urls, nats.MaxReconnects(-1), nats.ReconnectWait(retryFirst))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+
+	var j *Journal
+	for j == nil {
+		// The servers elect a leader first.
+		j, err = Open(t.Context(), nc, Config{Replicas: 3, Embedded: servers[0]})
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+	}
+	defer j.Close()
+
+	const before, total = 50, 100
+	kill := make(chan struct{})
+	written := make(chan struct{})
+	var last ledger.Sequence
+	go func() {
+		defer close(written)
+		for n := 1; n <= total; n++ {
+			last = appendUntilWritten(t, j, last, fmt.Sprint(n))
+			if n == before {
+				close(kill)
+			}
+		}
+	}()
+	n := 0
+	enough := errors.New("enough")
+	followed := make(chan error, 1)
+	go func() {
+		followed <- j.Follow(t.Context(), 0, func(m Message) error {
+			if n++; string(m.Record) != fmt.Sprint(n) {
+				return fmt.Errorf("message %d holds %q, want %d", m.Sequence, m.Record, n)
+			}
+			if n == total {
+				return enough
+			}
+			return nil
+		})
+	}()
+
+	<-kill
+	info, err := j.stream.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range servers {
+		if s.server.Name() == info.Cluster.Leader {
+			s.Close()
+		}
+	}
+	<-written
+	if err := <-followed; err != enough {
+		t.Fatal(err)
+	}
+	if err := j.inspect(&j.stream); err != nil {
+		t.Error(err)
+	}
+}
+
+// appendUntilWritten appends as a ledger does: what surely was not written is
+// sent again, and what may have been is looked for.
+func appendUntilWritten(t *testing.T, j *Journal, last ledger.Sequence, record string) ledger.Sequence {
+	for {
+		seq, err := j.Append(t.Context(), last, []byte(record))
+		switch {
+		case err == nil:
+			return seq
+		case t.Context().Err() != nil:
+			t.Error(err)
+			return last
+		case errors.Is(err, ErrConflict), errors.Is(err, ledger.ErrUnknownOutcome):
+			if now, err := j.Last(t.Context()); err == nil && now > last {
+				return now
+			}
+		case !errors.Is(err, ledger.ErrUnavailable):
+			t.Error(err)
+			return last
+		}
+		time.Sleep(retryFirst)
+	}
+}

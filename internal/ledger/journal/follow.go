@@ -1,0 +1,173 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+const (
+	// followBatch bounds the messages that are on their way to handle. So does the
+	// longest message, of which there is room for one: all followers of a process share
+	// a connection, and a server drops a client to which it cannot send as fast as it
+	// reads.
+	followBatch = 500
+	// heartbeat is how often an idle consumer says that it lives; after two that
+	// did not come it is replaced.
+	heartbeat = 500 * time.Millisecond
+	// retryFirst and retryMost are the waits before a consumer is made again.
+	retryFirst = 20 * time.Millisecond
+	retryMost  = time.Second
+)
+
+// quiet is how long nothing may come before the server is asked whether it has
+// sent something that got lost.
+var quiet = 5 * time.Second
+
+// GapError is a journal that does not hold the messages that it must: the one that
+// was expected next did not come.
+type GapError struct {
+	// Want is the sequence that had to come next, Got the one that came.
+	Want, Got ledger.Sequence
+}
+
+func (e *GapError) Error() string {
+	return fmt.Sprintf("stream %s lost messages: after %d comes %d", streamName, e.Want-1, e.Got)
+}
+
+// Follow delivers every message after the given sequence to handle, in order and
+// once each, until ctx ends or handle fails; it returns that error. A missing
+// message is a *GapError. While the stream ends before the given sequence, which a
+// newly elected leader may report, Follow waits: a caller that knows what was seen
+// compares it with Last. A lost connection or consumer is replaced; only a closed
+// connection ends Follow.
+func (j *Journal) Follow(ctx context.Context, after ledger.Sequence, handle func(Message) error) error {
+	f := follower{j: j, last: after, handle: handle}
+	return f.follow(ctx)
+}
+
+// follower is one call of Follow; last is the newest sequence handled.
+type follower struct {
+	j      *Journal
+	handle func(Message) error
+	last   ledger.Sequence
+}
+
+// follow makes a new consumer whenever one is lost.
+func (f *follower) follow(ctx context.Context) error {
+	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
+		before := f.last
+		err := f.run(ctx)
+		var lost *lostError
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !errors.As(err, &lost):
+			return err
+		case f.j.nc.IsClosed():
+			return fmt.Errorf("follow %s: %w: %w", streamName, ledger.ErrUnavailable, err)
+		}
+		if f.last > before {
+			wait = retryFirst
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(wait):
+		}
+	}
+}
+
+// lostError is the loss of the consumer or of the connection: a new consumer continues.
+type lostError struct{ error }
+
+func (e *lostError) Unwrap() error { return e.error }
+
+// run follows with one consumer until that is lost.
+func (f *follower) run(ctx context.Context) error {
+	consumer, messages, err := f.j.consume(ctx, f.last)
+	if err != nil {
+		return &lostError{err}
+	}
+	defer messages.Stop()
+	defer context.AfterFunc(ctx, messages.Stop)()
+	for delivered := uint64(1); ; delivered++ {
+		m, err := next(ctx, consumer, messages, delivered)
+		if err != nil {
+			return &lostError{err}
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return &lostError{err}
+		}
+		seq := ledger.Sequence(meta.Sequence.Stream)
+		switch {
+		case meta.Sequence.Consumer != delivered:
+			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
+		case seq != f.last+1:
+			return &GapError{Want: f.last + 1, Got: seq}
+		}
+		if err := f.handle(Message{Sequence: seq, Time: meta.Timestamp, Record: m.Data()}); err != nil {
+			return err
+		}
+		f.last = seq
+		f.j.stream.saw(seq)
+	}
+}
+
+// next waits for a message, the consumer's delivery of that number. A message that was
+// lost with a connection is not sent again. If no later message arrives, the loss is
+// detected by asking the server.
+func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
+	for {
+		m, err := messages.Next(jetstream.NextMaxWait(quiet))
+		if !errors.Is(err, nats.ErrTimeout) {
+			return m, err
+		}
+		info, err := consumer.Info(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if sent := info.Delivered.Consumer; sent >= delivery {
+			return nil, fmt.Errorf("%d deliveries were sent, and %d came", sent, delivery-1)
+		}
+	}
+}
+
+// consume makes a consumer that continues after a message. The server removes the
+// previous one once it has been idle for a while.
+func (j *Journal) consume(ctx context.Context, after ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
+	// A consumer that starts beyond the stream's end would wait in silence.
+	last, err := j.Last(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if last < after {
+		return nil, nil, fmt.Errorf("stream %s ends at message %d, but message %d was seen", streamName, last, after)
+	}
+	return j.stream.pull(ctx, j.nc, jetstream.ConsumerConfig{
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       uint64(after) + 1,
+		InactiveThreshold: time.Minute,
+	})
+}
+
+// pull makes a consumer that says where to begin and what to leave out, and asks
+// for its messages. It is not replicated: a reader knows by itself how far it is.
+func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig) (jetstream.Consumer, jetstream.MessagesContext, error) {
+	cfg.AckPolicy, cfg.Replicas, cfg.MemoryStorage = jetstream.AckNonePolicy, 1, true
+	consumer, err := s.CreateConsumer(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	// One of the longest messages may be sent ahead, with the bytes that the server
+	// counts in addition to its payload.
+	ahead := int(nc.MaxPayload()) + headerRoom
+	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	return consumer, messages, err
+}

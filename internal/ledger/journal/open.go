@@ -1,0 +1,146 @@
+package journal
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// metaEpoch is where the streams' metadata hold the ledger's identity.
+const metaEpoch = "stele.epoch"
+
+// oldStream is the first of the streams of the layout before this one, which had a
+// stream per shard.
+const oldStream = "STELE-0"
+
+// errOldLayout: the streams were written by a version whose layout this one cannot
+// read.
+var errOldLayout = errors.New("the journal has the layout of an earlier version (stream " + oldStream + "), which this version cannot read: " +
+	"export the tenants with the version that wrote it, start this version with a new data folder or new NATS account, and import them there")
+
+// Open finds the ledger's stream, or creates it, and verifies that it meets the
+// requirements of a journal. Processes that open a new ledger at the same time end up
+// with the same one: the stream carries the epoch, and a process that loses the race to
+// create it uses the existing epoch.
+func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
+	if err := proveSync(ctx, cfg); err != nil {
+		return nil, err
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	j := &Journal{nc: nc, js: js, log: cfg.Log, replicas: max(cfg.Replicas, 1), guardInterval: cfg.guardInterval}
+	if j.log == nil {
+		j.log = slog.Default()
+	}
+	if j.guardInterval == 0 {
+		j.guardInterval = time.Minute
+	}
+	if err := j.open(ctx); err != nil {
+		return nil, fmt.Errorf("open journal: %w", err)
+	}
+	j.ctx, j.cancel = context.WithCancel(context.Background())
+	j.running.Go(func() { j.guard("the journal takes no more writes", &j.stopped, &j.stream) })
+	return j, nil
+}
+
+func (j *Journal) open(ctx context.Context) error {
+	found, err := j.findOrCreate(ctx)
+	if err != nil {
+		return err
+	}
+	if j.epoch, err = ledger.ParseEpoch(found.CachedInfo().Config.Metadata[metaEpoch]); err != nil {
+		return fmt.Errorf("stream %s does not belong to a ledger: %w", streamName, err)
+	}
+	j.stream.Stream, j.stream.want = found, streamConfig(j.replicas, j.epoch)
+	return j.stream.check(found.CachedInfo(), 0)
+}
+
+// findOrCreate never recreates a stream that a ledger in use has lost: its history
+// would silently be gone.
+func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
+	s, err := j.js.Stream(ctx, streamName)
+	if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		return s, wrapStream(streamName, err)
+	}
+	switch _, err := j.js.Stream(ctx, oldStream); {
+	case err == nil:
+		return nil, errOldLayout
+	case !errors.Is(err, jetstream.ErrStreamNotFound):
+		return nil, wrapStream(oldStream, err)
+	}
+	// Every process that writes checkpoints or keys found the journal first.
+	for _, kind := range []AuxKind{Checkpoints, Reads, Keys} {
+		switch _, err := j.js.Stream(ctx, kind.stream); {
+		case err == nil:
+			return j.stillMissing(ctx, kind)
+		case !errors.Is(err, jetstream.ErrStreamNotFound):
+			return nil, wrapStream(kind.stream, err)
+		}
+	}
+	var epoch ledger.Epoch
+	rand.Read(epoch[:])
+	return j.create(ctx, streamConfig(j.replicas, epoch))
+}
+
+// stillMissing looks for the journal again: another process may just have created
+// both.
+func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Stream, error) {
+	s, err := j.js.Stream(ctx, streamName)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup", streamName, kind.stream)
+	}
+	return s, wrapStream(streamName, err)
+}
+
+// create makes a stream, or finds the one that another process has just made.
+func (j *Journal) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	s, err := j.js.CreateStream(ctx, want)
+	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
+		s, err = j.js.Stream(ctx, want.Name)
+	}
+	return s, wrapStream(want.Name, err)
+}
+
+func wrapStream(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("stream %s: %w", name, err)
+}
+
+// streamConfig is the required configuration of the journal's stream.
+func streamConfig(replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	return keepAll(streamName, subject, "Commits", replicas, epoch)
+}
+
+// keepAll is the part of the configuration that every stream of a ledger must have:
+// nothing is ever removed.
+func keepAll(name, subjects, what string, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              name,
+		Description:       what + " of a Stele ledger. Never change or delete.",
+		Subjects:          []string{subjects},
+		Retention:         jetstream.LimitsPolicy,
+		MaxConsumers:      -1,
+		MaxMsgs:           -1,
+		MaxBytes:          -1,
+		MaxMsgsPerSubject: -1,
+		MaxMsgSize:        -1,
+		Discard:           jetstream.DiscardNew,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		DenyDelete:        true,
+		DenyPurge:         true,
+		Compression:       jetstream.NoCompression,
+		Metadata:          map[string]string{metaEpoch: epoch.String()},
+	}
+}

@@ -1,0 +1,40 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// Last asks the leader for the journal's last sequence, 0 if it is empty.
+func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
+	info, err := j.stream.Info(ctx)
+	if err == nil && leaderless(info) {
+		err = errors.New("it has no leader")
+	}
+	if err != nil {
+		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName, ledger.ErrUnavailable, err)
+	}
+	return ledger.Sequence(info.State.LastSeq), nil
+}
+
+// leaderless reports whether the answer comes from a member that knows no leader and
+// reports its own state, which may be less than what was acknowledged.
+func leaderless(info *jetstream.StreamInfo) bool {
+	return info.Config.Replicas > 1 && (info.Cluster == nil || info.Cluster.Leader == "")
+}
+
+// Read asks the leader for one message; ErrNoMessage if it does not exist.
+func (j *Journal) Read(ctx context.Context, seq ledger.Sequence) (Message, error) {
+	m, err := j.stream.GetMsg(ctx, uint64(seq))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return Message{}, fmt.Errorf("read message %d of %s: %w", seq, streamName, ErrNoMessage)
+	case err != nil:
+		return Message{}, fmt.Errorf("read message %d of %s: %w: %w", seq, streamName, ledger.ErrUnavailable, err)
+	}
+	return Message{Sequence: seq, Time: m.Time, Record: m.Data}, nil
+}

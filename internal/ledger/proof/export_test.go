@@ -1,0 +1,25 @@
+package proof
+
+import (
+	"errors"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger/internal/follower"
+)
+
+// SetPace makes everything that waits for time wait less.
+func SetPace(every, patience time.Duration) { interval, rewindPatience = every, patience }
+
+// Root is the tree's root as the file holds it.
+func (t *Tree) Root() (size int64, root string, err error) {
+	err = t.read(func(s *store) error {
+		state, e := s.state()
+		size, root = state.size, state.root.String()
+		return e
+	})
+	return size, root, err
+}
+
+// IsContradiction says whether an error means that the journal or a checkpoint
+// contradicts what was seen.
+func IsContradiction(err error) bool { return errors.Is(err, follower.ErrContradiction) }

@@ -1,0 +1,239 @@
+package replica
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/stelehq/stele/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// scrub reads the whole file once after it was opened, in the background: bbolt has
+// no checksums of its own, and a key that a flipped bit has renamed otherwise just
+// seems to be missing.
+func (s *store) scrub(ctx context.Context) error {
+	if err := s.check(ctx); err != nil && ctx.Err() == nil {
+		return err
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// check verifies that the file matches its commits: every tenant's chain leads without
+// a gap from where its kept history begins to its head, every change of it has its
+// version, and every version its commit. Earlier commits are exactly those that some
+// version points to.
+func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) }
+
+// checkInto is check, and shows m all that it comes to.
+func (s *store) checkInto(ctx context.Context, m *made) (err error) {
+	defer kind.Catch(&err)()
+	return s.db.View(func(tx *bolt.Tx) error {
+		if err := kind.CheckPages(tx, true); err != nil {
+			return err
+		}
+		err := tx.Bucket(bucketTenants).ForEach(func(k, b []byte) error {
+			rec, err := parseTenantRecord(k, b)
+			if err != nil {
+				return err
+			}
+			return checkTenant(ctx, tx, ledger.Tenant(k), rec, m)
+		})
+		if err != nil {
+			return err
+		}
+		return checkTenants(tx)
+	})
+}
+
+// checkTenants looks for commits of a tenant that is missing.
+func checkTenants(tx *bolt.Tx) error {
+	tenants := tx.Bucket(bucketTenants)
+	c := tx.Bucket(bucketCommits).Cursor()
+	for k, _ := c.First(); k != nil; {
+		t, _, _ := bytes.Cut(k, []byte{0})
+		if tenants.Get(t) == nil {
+			return damaged("there are commits of %q, which is missing", t)
+		}
+		k, _ = c.Seek(append(bytes.Clone(t), 1)) // after all that begin with t and 0
+	}
+	return nil
+}
+
+func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, m *made) error {
+	var head ledger.Head
+	var changes uint64
+	before := make(map[ledger.Revision]uint64) // how many versions point into each commit before kept
+	bases := tx.Bucket(bucketBases)
+	prefix := tenantKey(t)
+	c := tx.Bucket(bucketCommits).Cursor()
+	ids := tx.Bucket(bucketIDs)
+	var known []byte // the block of ids that the commit is in
+	knownBlock := ^uint64(0)
+	requests := tx.Bucket(bucketRequests)
+	runs := runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m}
+	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		stored, err := wholeCommit(k, b)
+		if err != nil {
+			return err
+		}
+		commit, err := ledger.DecodeCommit(stored.encoded)
+		if err != nil {
+			return damaged("%v", err)
+		}
+		if commit.ID != stored.id {
+			return damaged("commit %s%s has the id %s, and is kept as %s", t, commit.Revision, commit.ID, stored.id)
+		}
+		if !bytes.Equal(k, commitKey(t, commit.Revision)) {
+			return damaged("commit %s%s stands at %q", commit.Tenant, commit.Revision, k)
+		}
+		block, at := idBlock(commit.Revision)
+		if block != knownBlock {
+			key := idBlockKey(t, block)
+			if known, err = unseal(bucketIDs, key, ids.Get(key)); err != nil {
+				return err
+			}
+			knownBlock = block
+			m.idBlock()
+		}
+		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
+			return damaged("the id of %s%s is not found", t, commit.Revision)
+		}
+		if name := commit.RequestName(); name != "" && !bytes.Equal(requests.Get(nameKey(t, string(name))), revisionValue(commit.Revision)) {
+			return damaged("the request id of %s%s is not found", t, commit.Revision)
+		}
+		if err := m.commit(commit, stored, rec.kept); err != nil {
+			return err
+		}
+		if commit.Revision < rec.kept {
+			if before[commit.Revision], err = parseBase(k, bases.Get(k)); err != nil {
+				return err
+			}
+			continue
+		}
+		if commit.Revision == rec.kept && rec.kept > 1 {
+			head = ledger.Head{Revision: rec.kept - 1, ID: commit.Parent}
+		}
+		if err := commit.Follows(head); err != nil {
+			return damaged("%v", err)
+		}
+		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
+			return err
+		}
+		head = commit.Head(stored.sequence)
+		changes += uint64(len(commit.Changes))
+	}
+	if err := runs.end(); err != nil {
+		return err
+	}
+	if head != rec.head {
+		return damaged("the commits of %s lead to %s, and its head is %s", t, head.Revision, rec.head.Revision)
+	}
+	versions := &keyCheck{tenant: t, kept: rec.kept, commits: tx.Bucket(bucketCommits), made: m, points: make(map[ledger.Revision]uint64)}
+	if err := versions.keys(ctx, tx); err != nil {
+		return err
+	}
+	if versions.found != changes || !maps.Equal(versions.points, before) {
+		return damaged("%s has %d versions since %s and its commits %d changes; %d commits before that have versions, and %d should",
+			t, versions.found, rec.kept, changes, len(versions.points), len(before))
+	}
+	for _, n := range before {
+		changes += n
+	}
+	if changes != rec.versions {
+		return damaged("%s has %d versions, and should have %d", t, changes, rec.versions)
+	}
+	return nil
+}
+
+// keys walks a tenant's keys and their blocks of older versions side by side.
+func (c *keyCheck) keys(ctx context.Context, tx *bolt.Tx) error {
+	prefix := tenantKey(c.tenant)
+	keys := tx.Bucket(bucketKeys).Cursor()
+	versions := tx.Bucket(bucketVersions).Cursor()
+	of, block := versions.Seek(prefix)
+	for k, b := keys.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = keys.Next() {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		e, err := parseKey(k, b)
+		if err != nil {
+			return err
+		}
+		c.before = 0
+		c.made.key(e.blocks)
+		if _, err := c.list(k, e.newest); err != nil {
+			return err
+		}
+		for i := range e.blocks {
+			key, oldest, ok := splitVersion(of)
+			if !ok || !bytes.Equal(key, k) {
+				return damaged("the versions after those of %q are %q", k, of)
+			}
+			older, err := unseal(bucketVersions, of, block)
+			if err != nil {
+				return err
+			}
+			// The last block lacks the versions that pruning has dropped.
+			n, err := c.list(k, older)
+			if short := i == e.blocks-1 && c.kept > 1 && 0 < n && n < blockSize; err != nil || n != blockSize && !short || c.before != oldest {
+				return errors.Join(err, damaged("versions %q are %d up to %s", of, n, c.before))
+			}
+			of, block = versions.Next()
+		}
+	}
+	if bytes.HasPrefix(of, prefix) {
+		return damaged("versions %q have no key", of)
+	}
+	return nil
+}
+
+// keyCheck compares versions with the commits that they point into.
+type keyCheck struct {
+	tenant  ledger.Tenant
+	kept    ledger.Revision
+	commits *bolt.Bucket
+	made    *made
+	found   uint64                     // versions since kept
+	points  map[ledger.Revision]uint64 // those before it, by the commit that they point into
+	before  ledger.Revision            // the last of the key's versions so far; 0 for none
+}
+
+func (c *keyCheck) list(key []byte, list pointers) (n int, err error) {
+	for r := (pointerReader{rest: list}); ; n++ {
+		p, ok, err := r.next()
+		if err != nil || !ok {
+			return n, err
+		}
+		if c.before > 0 && p.revision >= c.before {
+			return n, damaged("version %s of %q stands after %s", p.revision, key, c.before)
+		}
+		at := commitKey(c.tenant, p.revision)
+		stored := c.commits.Get(at)
+		if stored == nil {
+			return n, damaged("version %s of %q has no commit", p.revision, key)
+		}
+		commit, err := splitCommit(at, stored)
+		if err != nil {
+			return n, err
+		}
+		if _, err := p.cut(key, commit.encoded); err != nil {
+			return n, err
+		}
+		switch {
+		case p.revision >= c.kept:
+			c.made.version(key, p)
+			c.found++
+		case c.before > 0 && c.before < c.kept || p.length == 0:
+			return n, damaged("version %s of %q should have been dropped: history is kept since %s", p.revision, key, c.kept)
+		default:
+			c.points[p.revision]++
+		}
+		c.before = p.revision
+	}
+}

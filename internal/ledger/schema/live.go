@@ -1,0 +1,194 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/routes"
+)
+
+// Broken are existing values that violate their schemas.
+type Broken struct {
+	// Count of the values that were looked at, and of those that are broken.
+	Checked, Count int
+	// First of them.
+	First []BrokenValue
+	// NotChecked counts the secrets that the viewer may not reveal.
+	NotChecked int
+}
+
+// BrokenValue is one of them.
+type BrokenValue struct {
+	Tenant     ledger.Tenant
+	Key        ledger.Key
+	Revision   ledger.Revision
+	Violations []Violation
+}
+
+func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found []Violation, checked bool) {
+	if !checked {
+		b.NotChecked++
+		return
+	}
+	b.Checked++
+	if len(found) == 0 {
+		return
+	}
+	if b.Count++; len(b.First) < maxReport {
+		b.First = append(b.First, BrokenValue{t, k, rev, found})
+	}
+}
+
+// refusal is the error for a change set whose schemas existing values violate. It does
+// not reveal the values.
+func (b *Broken) refusal(field string) error {
+	if b.Count == 0 {
+		return nil
+	}
+	var wrong report
+	for i, v := range b.First {
+		text := fmt.Sprintf("%s%s of %s: %s", v.Key, v.Revision, v.Tenant, v.Violations[0].withoutValue())
+		if i == 0 {
+			text = fmt.Sprintf("%s would break it; change them first, or have them left as they are (allow_invalid, --allow-invalid): %s", many(b.Count, "live value"), text)
+		}
+		wrong.add(field, text)
+	}
+	return wrong.orNil()
+}
+
+func (v Violation) withoutValue() Violation {
+	v.Found = ""
+	return v
+}
+
+// live checks the existing values under the prefixes as the change set leaves them,
+// except those that it sets, and those that the viewer may not read.
+func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.Viewer, under []ledger.Prefix, plain []ledger.Change) (b Broken, err error) {
+	staged := make(map[ledger.Key]ledger.Value) // empty: deleted
+	for _, changes := range f.added {
+		for _, c := range changes {
+			staged[c.Key] = c.Value
+		}
+	}
+	skip := make(map[ledger.Key]bool)
+	for _, c := range plain {
+		skip[c.Key] = true
+	}
+	look := func(p ledger.Prefix, k ledger.Key, rev ledger.Revision, v ledger.Value) bool {
+		if viewer != nil && !viewer.Reads(f.tenant, k) {
+			return true
+		}
+		if viewer != nil {
+			viewer.Looked(f.tenant, p)
+		}
+		var found []Violation
+		var checked bool
+		if found, checked, err = f.source.violations(ctx, table, viewer, f.tenant, k, v, f.next); err == nil {
+			b.add(f.tenant, k, rev, found, checked)
+			err = ctx.Err()
+		}
+		return err == nil
+	}
+	for _, p := range under {
+		failed := f.state.Diff(0, f.state.Head().Revision, p, "", func(d ledger.KeyDiff) bool {
+			if _, moved := staged[d.Key]; moved || skip[d.Key] || !covers(p, d.Key) {
+				return true
+			}
+			return look(p, d.Key, d.To.Revision, d.To.Value)
+		})
+		if err = errors.Join(err, failed); err != nil {
+			return b, err
+		}
+	}
+	for k, v := range staged {
+		for _, p := range under {
+			if v == "" || skip[k] || !covers(p, k) {
+				continue
+			}
+			if !look(p, k, f.state.Head().Revision+1, v) {
+				return b, err
+			}
+		}
+	}
+	return b, nil
+}
+
+// Admit looks at the values of all tenants that the process holds before the platform's
+// schemas change. A value that is written meanwhile is not seen.
+func (s *Source) Admit(ctx context.Context, t ledger.Tenant, cs *ledger.ChangeSet) error {
+	if t != ledger.System || cs.AllowInvalid {
+		return nil
+	}
+	f := &inForce{source: s, tenant: t}
+	var wrong report
+	changed, fields := f.documents(&wrong, cs, cs.Changes)
+	if len(changed) == 0 || wrong.any() {
+		return nil // the lane says so
+	}
+	platform, err := s.Platform()
+	if err != nil {
+		return err
+	}
+	next, seen := platform.with(t, changed), platform.seenBy(cs.Viewer).with(t, changed)
+	if err := readable(&wrong, next, seen, changed, fields); err != nil {
+		return err
+	}
+	broken, err := s.everywhere(ctx, cs.Viewer, next, seen.touched(prefixes(changed)))
+	if err != nil {
+		return err
+	}
+	return broken.refusal(fields[changed[0].Prefix])
+}
+
+// everywhere looks at the values of all tenants.
+func (s *Source) everywhere(ctx context.Context, viewer ledger.Viewer, set *Set, under []ledger.Prefix) (b Broken, err error) {
+	for _, h := range s.replica.Heads("") {
+		if err := s.within(ctx, viewer, &b, h.Tenant, under, set); err != nil {
+			return b, err
+		}
+	}
+	return b, nil
+}
+
+// within looks at the live values of a tenant under some prefixes, each as a
+// ledger.Pattern, that the viewer may read.
+func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t ledger.Tenant, under []ledger.Prefix, sets ...*Set) error {
+	table, _, err := s.routes.Table()
+	if err != nil {
+		return fmt.Errorf("find out which keys are secret: %w", err)
+	}
+	v, err := s.replica.View(t, replica.At{})
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	for _, p := range under {
+		var failed error
+		err := v.List(ledger.Pattern(p).Range(), "", func(e replica.Entry) bool {
+			k := ledger.Key(e.Key)
+			if k.Reserved() || !covers(p, k) {
+				return true
+			}
+			if viewer != nil {
+				if !viewer.Reads(t, k) {
+					return true
+				}
+				viewer.Looked(t, p)
+			}
+			var found []Violation
+			var checked bool
+			if found, checked, failed = s.violations(ctx, table, viewer, t, k, ledger.Value(e.Value), sets...); failed == nil {
+				b.add(t, k, e.Revision, found, checked)
+				failed = ctx.Err()
+			}
+			return failed == nil
+		})
+		if err := errors.Join(failed, err); err != nil {
+			return err
+		}
+	}
+	return nil
+}

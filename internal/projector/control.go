@@ -1,0 +1,120 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Control asks the processes that write to sinks, wherever they run.
+type Control struct {
+	Conn    *nats.Conn
+	Journal *journal.Journal
+	Replica *replica.Replica
+}
+
+// Ask sends an order to the process that writes to the sink, and returns its
+// answer, which may be an error. The error is ledger.ErrUnavailable when no process
+// does, or when it does not answer before ctx ends.
+func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
+	body, err := proto.Marshal(order)
+	if err != nil {
+		return nil, fmt.Errorf("encode an order for sink %s: %w", sink, err)
+	}
+	m, err := c.Conn.RequestWithContext(ctx, orderSubject(sink), body)
+	switch {
+	case errors.Is(err, nats.ErrNoResponders):
+		return nil, fmt.Errorf("%w: no process writes to sink %s now: run one with the role projector", ledger.ErrUnavailable, sink)
+	case err != nil:
+		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
+	}
+	reply := &stelev1.SinkReply{}
+	if err := proto.Unmarshal(m.Data, reply); err != nil {
+		return nil, fmt.Errorf("decode the answer of sink %s: %w", sink, err)
+	}
+	return reply, nil
+}
+
+// readTimeout bounds reads of the auxiliary streams.
+const readTimeout = 5 * time.Second
+
+// Left is the state that the last owner of a sink without one has left, for a tenant or
+// for all: its progress, and the number of parked keys.
+func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	notes, err := c.Journal.OpenBucket(ctx, journal.Sinks)
+	if err != nil {
+		return nil, err
+	}
+	st := &stelev1.SinkStatus{Name: sink}
+	at := make(map[ledger.Tenant]ledger.Revision)
+	for part := range positionParts {
+		kept, _, err := readPositions(ctx, notes, sink, part)
+		if err != nil {
+			return nil, err
+		}
+		for name, rev := range kept.Revisions {
+			at[ledger.Tenant(name)] = ledger.Revision(rev)
+		}
+	}
+	for _, h := range c.Replica.Heads("") {
+		if t != "" && h.Tenant != t {
+			continue
+		}
+		head := h.Head.Revision
+		st.LagRevisions += uint64(head - min(head, at[h.Tenant]))
+		if h.Tenant == t {
+			st.Position, st.Head = uint64(at[t]), uint64(head)
+		}
+	}
+	stop, _, err := readStop(ctx, notes, sink)
+	if err != nil {
+		return nil, err
+	}
+	st.Stopped = stop.Reason
+	letters, err := c.letters(ctx, sink, t)
+	st.Parked = waiting(letters)
+	return st, err
+}
+
+// Parked lists the dead letters of a sink, of a tenant or of all.
+func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.ListParkedResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	letters, err := c.letters(ctx, sink, t)
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.ListParkedResponse{}
+	if len(letters) > maxListed {
+		letters, resp.More = letters[:maxListed], true
+	}
+	for _, l := range letters {
+		resp.Parked = append(resp.Parked, l.proto())
+	}
+	return resp, nil
+}
+
+func (c *Control) letters(ctx context.Context, sink string, t ledger.Tenant) ([]letter, error) {
+	notes, err := c.Journal.OpenBucket(ctx, journal.Parked)
+	if err != nil {
+		return nil, err
+	}
+	var letters []letter
+	err = readLetters(ctx, notes, sink, func(l letter, _ ledger.Sequence) {
+		if t == "" || l.Tenant == t {
+			letters = append(letters, l)
+		}
+	})
+	sortLetters(letters)
+	return letters, err
+}

@@ -1,0 +1,168 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// A lease is held for as long as its record names the process. The holder checks the
+// record every heartbeat, and notifies the others. A check is valid for leaseValid,
+// counted from before it; the others wait longer than that before they take over the
+// lease of a silent process. So no two processes ever believe that they hold it, as
+// long as their clocks run equally fast: no process compares the time with another's.
+const (
+	heartbeat   = 500 * time.Millisecond
+	leaseValid  = 2 * time.Second
+	leaseSilent = 3 * time.Second
+)
+
+// errLost: another process has taken the lease.
+var errLost = errors.New("another process writes to the sink now")
+
+// lease is the exclusive permission to write to a sink, stored in an auxiliary stream.
+type lease struct {
+	p    *Projector
+	sink string
+
+	// Set while it is held.
+	note journal.Entry
+	// held ends when the lease can no longer be relied on.
+	held   context.Context
+	lose   context.CancelCauseFunc
+	lapses *time.Timer
+}
+
+func leaseName(sink string) string { return "lease." + sink }
+
+func heartbeatSubject(sink string) string { return strings.TrimSuffix(HeartbeatSubjects, "*") + sink }
+
+func decodeLease(n journal.Entry) (*stelev1.SinkClaim, error) {
+	c := &stelev1.SinkClaim{}
+	if err := proto.Unmarshal(n.Body, c); err != nil {
+		return nil, fmt.Errorf("decode the lease %s: %w", n.Name, err)
+	}
+	return c, nil
+}
+
+// acquire waits until no other process holds the lease, and takes it.
+func (l *lease) acquire(ctx context.Context) error {
+	heartbeats := make(chan *nats.Msg, 16)
+	sub, err := l.p.cfg.Conn.ChanSubscribe(heartbeatSubject(l.sink), heartbeats)
+	if err != nil {
+		return fmt.Errorf("listen for the lease of %s: %w", l.sink, err)
+	}
+	defer sub.Unsubscribe()
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	heard, from := time.Now(), "" // the time of the last heartbeat, and its sender
+	for {
+		began := time.Now()
+		note, err := l.p.notes.Get(ctx, leaseName(l.sink))
+		if err != nil {
+			return err
+		}
+		is, err := decodeLease(note)
+		if err != nil {
+			return err
+		}
+		if is.Owner != from {
+			heard, from = time.Now(), is.Owner
+		}
+		if is.Owner == "" || l.p.cfg.Alone || time.Since(heard) > leaseSilent {
+			return l.take(ctx, note, began)
+		}
+		select {
+		case m := <-heartbeats:
+			if string(m.Data) == from {
+				heard = time.Now()
+			}
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lease) take(ctx context.Context, before journal.Entry, began time.Time) error {
+	body, err := proto.Marshal(&stelev1.SinkClaim{Owner: l.p.owner, Host: l.p.host, Since: timestamppb.Now()})
+	if err != nil {
+		return fmt.Errorf("encode the lease of %s: %w", l.sink, err)
+	}
+	seq, err := l.p.notes.Put(ctx, leaseName(l.sink), before.Sequence, body)
+	if err != nil {
+		return fmt.Errorf("take the lease of sink %s: %w", l.sink, err)
+	}
+	l.note = journal.Entry{Name: leaseName(l.sink), Sequence: seq, Body: body}
+	l.held, l.lose = context.WithCancelCause(ctx)
+	l.lapses = time.AfterFunc(time.Until(began.Add(leaseValid)), func() {
+		l.lose(fmt.Errorf("the lease of sink %s could not be confirmed for %s", l.sink, leaseValid))
+	})
+	return nil
+}
+
+// keep confirms the lease until it is lost or held ends.
+func (l *lease) keep() {
+	tick := time.NewTicker(heartbeat)
+	defer tick.Stop()
+	for {
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(l.held, leaseValid)
+		note, err := l.p.notes.Get(ctx, l.note.Name)
+		cancel()
+		switch {
+		case err == nil && note.Sequence != l.note.Sequence:
+			l.lose(errLost)
+			return
+		case err == nil:
+			// Not after it has lapsed: then others may have relied on that.
+			if !l.lapses.Stop() {
+				return
+			}
+			l.lapses.Reset(time.Until(began.Add(leaseValid)))
+			_ = l.p.cfg.Conn.Publish(heartbeatSubject(l.sink), []byte(l.p.owner)) // if it is not sent, others take the lease over
+		}
+		select {
+		case <-tick.C:
+		case <-l.held.Done():
+			return
+		}
+	}
+}
+
+// release lets others take the lease at once, unless it is lost already.
+func (l *lease) release() {
+	l.lapses.Stop()
+	l.lose(context.Canceled)
+	ctx, cancel := context.WithTimeout(context.Background(), leaseValid)
+	defer cancel()
+	if _, err := l.p.notes.Put(ctx, l.note.Name, l.note.Sequence, nil); err != nil && !errors.Is(err, journal.ErrConflict) {
+		l.p.cfg.Log.Warn("release the lease of a sink", "sink", l.sink, "error", err)
+	}
+}
+
+// hold runs work while the lease is held. work must return when its context ends.
+func (l *lease) hold(ctx context.Context, work func(context.Context) error) error {
+	if err := l.acquire(ctx); err != nil {
+		return err
+	}
+	var keeping sync.WaitGroup
+	keeping.Go(l.keep)
+	err := work(l.held)
+	lost := context.Cause(l.held)
+	l.release()
+	keeping.Wait()
+	if ctx.Err() == nil && lost != nil {
+		return lost
+	}
+	return err
+}

@@ -1,0 +1,135 @@
+package projector
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"strconv"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// positions is the progress of a sink with each tenant, stored in a few entries of a
+// bucket, each with the positions of some tenants, so that a change writes a part of
+// them. An entry is written on the condition that no other process has written it, so a
+// process whose lease was taken over cannot.
+type positions struct {
+	notes   *journal.Bucket
+	sink    string
+	owner   string
+	routing string
+
+	parts [positionParts]somePositions
+}
+
+// positionParts is how many notes there are. It is part of the format.
+const positionParts = 8
+
+// partOf is the note that holds the tenant's position.
+func partOf(t ledger.Tenant) int {
+	h := fnv.New32a()
+	io.WriteString(h, string(t))
+	return int(h.Sum32() % positionParts)
+}
+
+type somePositions struct {
+	seq   ledger.Sequence
+	at    map[ledger.Tenant]place
+	dirty bool
+}
+
+// place is how far a sink has come with one tenant. A revision alone does not identify the
+// state: a ledger that was restored from a backup gives it to another commit.
+type place struct {
+	revision ledger.Revision
+	id       [idBytes]byte // the beginning of the commit's id
+}
+
+const idBytes = 8
+
+func placeOf(rev ledger.Revision, id ledger.CommitID) place {
+	return place{rev, [idBytes]byte(id[:idBytes])}
+}
+
+func positionName(sink string, part int) string {
+	return "position." + sink + "." + strconv.Itoa(part)
+}
+
+// readPositions reads the stored positions of a sink.
+func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+	note, err := notes.Get(ctx, positionName(sink, part))
+	if err != nil {
+		return nil, 0, err
+	}
+	kept := &stelev1.SinkPositions{}
+	if err := proto.Unmarshal(note.Body, kept); err != nil {
+		return nil, 0, fmt.Errorf("decode the positions %s: %w", note.Name, err)
+	}
+	return kept, note.Sequence, nil
+}
+
+// load reads the positions, and writes them again in the owner's name, so that the
+// owner before can no longer. It says whether the routing has changed since.
+func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
+	for i := range p.parts {
+		kept, seq, err := readPositions(ctx, p.notes, p.sink, i)
+		if err != nil {
+			return false, err
+		}
+		s := somePositions{seq: seq, at: make(map[ledger.Tenant]place), dirty: seq > 0}
+		for name, rev := range kept.Revisions {
+			at := place{revision: ledger.Revision(rev)}
+			copy(at.id[:], kept.Ids[name])
+			s.at[ledger.Tenant(name)] = at
+		}
+		rerouted = rerouted || seq > 0 && kept.Routing != p.routing
+		p.parts[i] = s
+	}
+	return rerouted, p.save(ctx)
+}
+
+func (p *positions) get(t ledger.Tenant) place {
+	return p.parts[partOf(t)].at[t]
+}
+
+func (p *positions) set(t ledger.Tenant, at place) {
+	s := &p.parts[partOf(t)]
+	if s.at[t] != at {
+		s.at[t], s.dirty = at, true
+	}
+}
+
+// reset forgets them all: the sink is written from the beginning.
+func (p *positions) reset() {
+	for i := range p.parts {
+		clear(p.parts[i].at)
+		p.parts[i].dirty = true
+	}
+}
+
+// save makes changed positions durable.
+func (p *positions) save(ctx context.Context) error {
+	for i := range p.parts {
+		s := &p.parts[i]
+		if !s.dirty {
+			continue
+		}
+		keep := &stelev1.SinkPositions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at)), Ids: make(map[string][]byte, len(s.at))}
+		for t, at := range s.at {
+			keep.Revisions[string(t)], keep.Ids[string(t)] = uint64(at.revision), at.id[:]
+		}
+		body, err := proto.Marshal(keep)
+		if err != nil {
+			return fmt.Errorf("encode the positions of sink %s: %w", p.sink, err)
+		}
+		if s.seq, err = p.notes.Put(ctx, positionName(p.sink, i), s.seq, body); err != nil {
+			return fmt.Errorf("save the positions of sink %s: %w", p.sink, err)
+		}
+		s.dirty = false
+	}
+	return nil
+}

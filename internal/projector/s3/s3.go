@@ -1,0 +1,188 @@
+// Package s3 is the sink that keeps a bucket of S3 equal to the ledger: one object per
+// key, PREFIX/TENANT/KEY.
+//
+// An object's body is the value: a string as it is, anything else as JSON. Its metadata
+// has a mark: the ledger, the revision that it was written for, and how to read the body
+// (package mark). The object of a deleted key is deleted; a versioned bucket keeps what
+// it was.
+//
+// Every write is conditional: it looks at the object, and replaces or deletes it only if
+// it is still the one that was seen. An object that carries a newer revision stays. A
+// request that arrives late, or of a process that has lost the sink, therefore changes
+// nothing, except that it creates an object again that was deleted meanwhile; the next
+// sweep finds that one.
+package s3
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/internal/awssdk"
+	"github.com/stelehq/stele/internal/projector/internal/items"
+	"golang.org/x/time/rate"
+)
+
+// settings of a sink in the routes.
+type settings struct {
+	awssdk.Account
+	Bucket string `json:"bucket"`
+	naming
+	// Tags are put on every object; "{tenant}" in a value stands for the tenant.
+	Tags awssdk.Tags `json:"tags,omitzero"`
+	// Reads is the most objects a second that a sweep reads; 0 means 200.
+	Reads float64 `json:"reads,omitzero"`
+}
+
+const (
+	defaultReads = 200
+	// A call writes its objects one after the other, and several calls run at once:
+	// 16 at 50 ms per object are 320 per second. S3 accepts 3,500 per second and prefix.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html
+	batch    = 8
+	parallel = 16
+	// maxTags is how many tags an object has at most.
+	maxTags = 10
+	// maxBackoff is the longest wait before the SDK tries a request again: to wait
+	// longer is the projector's business.
+	maxBackoff = 200 * time.Millisecond
+)
+
+// Store is the sink.
+type Store struct {
+	client    *s3.Client
+	transport *http.Transport
+	bucket    string
+	layout    layout
+	tags      awssdk.Tags
+	epoch     ledger.Epoch
+	log       *slog.Logger
+	reads     *rate.Limiter
+	cache     items.Cache
+
+	mu      sync.Mutex // guards the fields below
+	checked time.Time  // when the bucket's versioning was last looked at
+	warning string
+}
+
+// Open requires what is needed to call S3, and calls nothing.
+func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
+	set, layout, err := read(cfg)
+	if err != nil {
+		return nil, err
+	}
+	account, err := set.Account.Load(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	reads := cmp.Or(set.Reads, defaultReads)
+	s := &Store{
+		bucket: set.Bucket, layout: layout, tags: set.Tags, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		transport: awshttp.NewBuildableClient().GetTransport(), reads: rate.NewLimiter(rate.Limit(reads), max(1, int(reads))),
+	}
+	s.transport.MaxIdleConnsPerHost = parallel
+	s.client = s3.NewFromConfig(account, func(o *s3.Options) {
+		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.UsePathStyle = set.Endpoint != "" // other servers seldom have a host name per bucket
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+	})
+	return s, nil
+}
+
+func read(cfg projector.Settings) (set settings, l layout, err error) {
+	if err := cfg.Decode(&set); err != nil {
+		return set, l, err
+	}
+	switch l, err = newLayout(set.naming); {
+	case err != nil:
+	case set.Bucket == "" || strings.Contains(set.Bucket, "/"):
+		err = fmt.Errorf("bucket is %q: set the bucket's name or ARN of an access point", set.Bucket)
+	case set.Reads < 0:
+		err = fmt.Errorf("reads is %v: it is objects a second", set.Reads)
+	default:
+		err = set.Tags.Check(maxTags)
+	}
+	if err != nil {
+		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
+	}
+	return set, l, err
+}
+
+// Fit reports which writes such a sink would not take.
+func Fit(cfg projector.Settings) (projector.Fit, error) {
+	_, layout, err := read(cfg)
+	if err != nil {
+		return projector.Fit{}, err
+	}
+	return projector.Fit{Refuses: func(w projector.Write) error {
+		_, err := intend(layout, cfg.Epoch, w)
+		return err
+	}}, nil
+}
+
+// Limits say that the sink keeps no secrets: buckets are read by many.
+func (s *Store) Limits() projector.Limits { return projector.Limits{Batch: batch, Parallel: parallel} }
+
+// Close closes the connections.
+func (s *Store) Close() error {
+	s.transport.CloseIdleConnections()
+	return nil
+}
+
+// Name is the object's key in the bucket.
+func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) { return s.layout.name(t, key) }
+
+// recheck is how often the bucket's versioning is looked at.
+const recheck = 10 * time.Minute
+
+// checkVersioning finds out whether the bucket keeps old versions. Whether a policy
+// denies that makes no difference to writes.
+func (s *Store) checkVersioning(ctx context.Context) {
+	s.mu.Lock()
+	due := time.Since(s.checked) >= recheck
+	if due {
+		s.checked = time.Now()
+	}
+	s.mu.Unlock()
+	if !due {
+		return
+	}
+	out, err := s.client.GetBucketVersioning(ctx, &s3.GetBucketVersioningInput{Bucket: &s.bucket})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case awssdk.Denied(err):
+		s.warning = fmt.Sprintf("it may not call s3:GetBucketVersioning on %s, so it cannot find out whether the bucket keeps old versions", s.bucket)
+	case errors.Is(err, context.Canceled):
+		s.checked = time.Time{}
+	case err != nil: // a write will say why
+	case out.Status != "Enabled":
+		s.warning = fmt.Sprintf("the bucket %s keeps no old versions: enable versioning, so that what others overwrite or delete can be restored", s.bucket)
+	default:
+		s.warning = ""
+	}
+}
+
+// Warnings reports a bucket that keeps no old versions.
+func (s *Store) Warnings() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.warning == "" {
+		return nil
+	}
+	return []string{s.warning}
+}

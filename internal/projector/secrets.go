@@ -1,0 +1,95 @@
+package projector
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/secret"
+)
+
+// Secrets opens encrypted values: a secret.Keyring.
+type Secrets interface {
+	Reveal(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error)
+}
+
+// disclose replaces a secret by the value for the sink: the secret itself if the sink
+// and the route keep secrets, otherwise secret.Mask. A secret whose key was destroyed
+// is deleted: nothing is left to write. The error is a *RefusedError for one that this
+// ledger cannot decrypt.
+func (r *runner) disclose(ctx context.Context, w *Write) error {
+	sealed := secret.Sealed(w.Value)
+	switch {
+	case w.Deleted() || w.Route == nil || !sealed && !w.Route.Secret:
+		return nil
+	case !r.limits.Secrets || !w.Route.Secure:
+		w.Value = secret.Mask
+		return nil
+	case !r.p.cfg.Destinations.secrets(r.spec):
+		// Not the mask: it would replace the secret that an earlier run has written.
+		return Refuse("this process does not allow sink %s to receive secrets: start it with --sink-secrets %s, or take the secret route out", r.name, r.name)
+	case !sealed: // it was written before its key was secret
+		return nil
+	case r.p.cfg.Secrets == nil:
+		return Refuse("%v", secret.ErrNoKEK)
+	}
+	v, err := r.p.cfg.Secrets.Reveal(ctx, w.Tenant, w.Key, w.Value)
+	switch {
+	case errors.Is(err, secret.ErrDestroyed):
+		v, err = "", nil
+	case errors.Is(err, secret.ErrNoKEK), errors.Is(err, secret.ErrAltered):
+		err = Refuse("%v", err)
+	}
+	w.Value = v
+	return err
+}
+
+// deliver writes to the sink, except values that cannot be disclosed.
+func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
+	errs := make([]error, len(writes))
+	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
+	var disclosed []ledger.Value // secrets that the sink gets
+	for i, w := range writes {
+		was := w.Value
+		if errs[i] = r.disclose(ctx, &w); errs[i] != nil {
+			continue
+		}
+		open, at = append(open, w), append(at, i)
+		if secret.Sealed(was) && w.Value != secret.Mask {
+			disclosed = append(disclosed, w.Value)
+		}
+	}
+	if len(open) == 0 {
+		return errs, nil
+	}
+	written, err := r.sink.Write(ctx, open)
+	if err != nil || len(written) != len(open) {
+		return written, withhold(err, disclosed)
+	}
+	for i, err := range written {
+		errs[at[i]] = withhold(err, disclosed)
+	}
+	return errs, nil
+}
+
+// withhold replaces an error that repeats a secret: errors are logged, shown and
+// stored, and services like to quote invalid input.
+func withhold(err error, secrets []ledger.Value) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	for _, v := range secrets {
+		text := strings.Trim(string(v), `"`)
+		if text == "" || !strings.Contains(err.Error(), text) {
+			continue
+		}
+		const why = "the sink's error message repeats the secret, so it is not shown here"
+		var refused *RefusedError
+		if errors.As(err, &refused) {
+			return &RefusedError{Reason: why, Other: refused.Other}
+		}
+		return errors.New(why)
+	}
+	return err
+}
