@@ -17,8 +17,8 @@ import (
 // It is empty without an id.
 type RequestName string
 
-// requestName keeps apart the authors of imports, whom the importer names, and operators,
-// who may be called what a tenant's own author is called.
+// requestName separates three kinds of authors that can have the same name: a tenant's own,
+// operators, and the authors of imports, which the importer names.
 func requestName(author string, byOperator, imported bool, id string) RequestName {
 	kind := "own"
 	switch {
