@@ -78,7 +78,7 @@ func (cfg *Config) check() error {
 		return errors.New("say where tokens come from")
 	}
 	if cfg.File != "" && cfg.Tenant == "" {
-		return errors.New("File requires Tenant, to check that the file belongs to the tenant")
+		return errors.New("config: File requires Tenant, to check that the file belongs to the tenant")
 	}
 	cfg.Addresses = slices.Compact(slices.Sorted(slices.Values(cfg.Addresses)))
 	cfg.Prefixes = tidy(cfg.Prefixes)

@@ -36,7 +36,7 @@ type answer struct {
 	quota   unsent
 }
 
-// counted has the codec count an answer, where its tenant's are counted.
+// counted makes the codec count an answer if the answers of its tenant are counted.
 func (g *Gateway) counted(c Caller, message any) any {
 	if c.Principal == nil {
 		return message
@@ -47,12 +47,12 @@ func (g *Gateway) counted(c Caller, message any) any {
 	return message
 }
 
-// unsent counts answers on a tenant's quota until they have left.
+// unsent counts answers on a tenant's quota until they have been sent.
 type unsent struct{ *policy.Quota }
 
-// hold counts the bytes of an answer, those of its larger parts until they have
-// left. Of parts up to a kilobyte nobody says when they have; what there may be of
-// them, the bound on a connection's calls bounds.
+// hold charges the bytes of an answer, and counts its larger parts until they have
+// been sent. gRPC does not report when it has sent parts of up to a kilobyte; the limit
+// on a connection's calls bounds their total.
 func (q unsent) hold(b mem.BufferSlice) {
 	q.Charge(b.Len())
 	for i, part := range b {

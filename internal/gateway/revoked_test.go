@@ -30,8 +30,8 @@ func endsWith(t *testing.T, what string, s interface{ RecvMsg(any) error }, reas
 	}
 }
 
-// A revoked token is refused, its streams end, and others of the tenant go on; also an
-// operator's.
+// A revoked token is rejected and its streams end, also an operator's; other streams of the
+// tenant continue.
 func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
 	f := start(t)
 	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
@@ -68,7 +68,7 @@ func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
 	}
 }
 
-// A list that cannot be read does not get in.
+// A list that cannot be parsed is rejected when it is written.
 func TestRevocation_InvalidListIsRefused(t *testing.T) {
 	for value, ok := range map[ledger.Value]bool{`{"revoked":[{"sub":"bob"}]}`: false, `{"revoked":[{"subject":"bob"}]}`: true} {
 		err := policy.Check(ledger.System, []ledger.Change{{Key: "policy/revoked", Value: value}})

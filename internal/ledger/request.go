@@ -17,8 +17,8 @@ import (
 // It is empty without an id.
 type RequestName string
 
-// requestName keeps apart the authors of imports, whom the importer names, and operators,
-// who may be called what a tenant's own author is called.
+// requestName separates three kinds of authors that can have the same name: a tenant's own,
+// operators, and the authors of imports, which the importer names.
 func requestName(author string, byOperator, imported bool, id string) RequestName {
 	kind := "own"
 	switch {
@@ -55,16 +55,12 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("the request id %q was used for another change set, which is %s%s: use a new id", e.RequestID, e.Tenant, e.Revision)
 }
 
-// requestHash is the hash of what a change set asks for: message, changes, and time if it
-// is an import. Conditions are not part of it: a caller that retries may have read newer
+// requestHash is the hash of what a change set asks for: message and changes. Conditions are not part of it: a caller that retries may have read newer
 // revisions meanwhile. Neither are secrets, since the hash is in the journal, where a
 // guess could be checked against it; see sameSecrets.
 func (p *Pending) requestHash() []byte {
 	h := sha256.New()
 	hashText(h, "changes", p.set.Message)
-	if in := p.set.Import; in != nil {
-		hashText(h, "import", in.Time.UTC().Format("2006-01-02T15:04:05.999999999Z"))
-	}
 	for i, ch := range p.plain {
 		switch {
 		case ch.Delete:
@@ -100,8 +96,12 @@ func hashText(h hash.Hash, texts ...string) {
 }
 
 // repeats is nil if the commit is what the pending change set asks for, and else a
-// *RequestError.
+// *RequestError. The request id of an import is the identity of a change in its source,
+// so an import that runs again repeats it, even if other changes would now lead there.
 func (p *Pending) repeats(ctx context.Context, cfg *Config, c *Commit) error {
+	if p.set.Import != nil {
+		return nil
+	}
 	same := bytes.Equal(c.RequestHash, p.set.requestHash)
 	if same {
 		var err error

@@ -63,7 +63,7 @@ func TestCommit_RequestIDIsBoundToItsContent(t *testing.T) {
 }
 
 // Authors do not share request ids, and neither do imports, operators and the tenant's
-// own: nobody can take another's.
+// own authors: no caller can use up another caller's id.
 func TestCommit_RequestIDsAreTheirAuthors(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	imported := &ledger.Import{Time: time.Unix(1, 0), Importer: "olga"}

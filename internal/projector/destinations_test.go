@@ -107,8 +107,8 @@ func TestDestinations_Validate(t *testing.T) {
 }
 
 // A secret goes to a store only if the process's own configuration says so, whatever
-// the ledger's routes say. Where it does not, the key is parked, and what an earlier
-// run has written stays.
+// the ledger's routes say. Otherwise the key is parked, and the item that an earlier run
+// has written stays.
 func TestDestinations_Secrets(t *testing.T) {
 	const settings = `{"rate": 5}`
 	own, err := routes.Parse([]byte(secretRoutes))

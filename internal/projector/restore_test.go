@@ -44,8 +44,8 @@ func copyDir(t *testing.T, from, to string) {
 }
 
 // TestRestore_StoreFollowsTheRestoredLedger restores a backup under a store that has later
-// commits. What it has of them is written again, and never adopted, also if the positions
-// are newer than the backup.
+// commits. Items of these commits are written again, and never adopted, also if the
+// positions are newer than the backup.
 func TestRestore_StoreFollowsTheRestoredLedger(t *testing.T) {
 	for _, newerPositions := range []bool{false, true} {
 		t.Run(fmt.Sprintf("newer positions %t", newerPositions), func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestRestore_StoreFollowsTheRestoredLedger(t *testing.T) {
 	}
 }
 
-// copyPositions puts the positions of sinks of one journal in the place of those of another.
+// copyPositions replaces the sink positions of the journal to with the ones of the journal from.
 func copyPositions(t *testing.T, from, to string) {
 	t.Helper()
 	const stream = "STELE-SINKS"

@@ -464,8 +464,9 @@ func (r *runner) caughtUp(ctx context.Context, at time.Time) bool {
 // catchUpTime is how long caughtUp waits. The journal is asked twice a second.
 const catchUpTime = 5 * time.Second
 
-// confirm looks at an item again, while nobody writes to it, and notes it when it has
-// drifted. Its revision is set if it is newer than what a replica has that has caught up.
+// confirm reads an item again while no write to it is pending, and records it if it has
+// drifted. seen.Revision is set if it is newer than the revision in a replica that has
+// caught up.
 func (r *runner) confirm(ctx context.Context, seen Item) (*finding, error) {
 	before, ok, quiet, err := r.expected(ctx, seen.Tenant, seen.Key)
 	if err != nil || !quiet {

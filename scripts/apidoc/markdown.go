@@ -20,17 +20,26 @@ var (
 // page is docs/api.md as it is written.
 type page struct {
 	strings.Builder
-	told  map[protoreflect.FullName]bool
-	later []protoreflect.MessageDescriptor // listed under Messages
+	told map[protoreflect.FullName]bool
+	// anchors are the methods' sections that list their requests and answers.
+	anchors map[protoreflect.FullName]string
+	later   []protoreflect.MessageDescriptor // listed under Messages
 }
 
 func (p *page) say(format string, args ...any) { fmt.Fprintf(&p.Builder, format, args...) }
 
 // markdown is docs/api.md.
 func (a *api) markdown() []byte {
-	p := &page{told: make(map[protoreflect.FullName]bool)}
+	p := &page{told: make(map[protoreflect.FullName]bool), anchors: make(map[protoreflect.FullName]string)}
 	p.say("%s", before)
 	for _, s := range a.services {
+		for _, m := range s.methods {
+			for _, d := range []protoreflect.MessageDescriptor{m.Input(), m.Output()} {
+				if p.anchors[d.FullName()] == "" {
+					p.anchors[d.FullName()] = anchor(s, m)
+				}
+			}
+		}
 		p.say("\n**[%s](#%s)**\n\n| method | REST | needs | |\n| --- | --- | --- | --- |\n", s.name, strings.ToLower(s.name))
 		for _, m := range s.methods {
 			p.say("| [%s](#%s) | %s | %s | %s |\n", m.Name(), anchor(s, m), paths(m, "<br>"), m.needs, strings.TrimPrefix(summary(m.comment), string(m.Name())+" "))
@@ -69,7 +78,6 @@ func (p *page) method(s service, m method) {
 		if side.stream {
 			what = map[string]string{"Request": "Each request", "Answer": "Each answer"}[what]
 		}
-		p.told[side.m.FullName()] = true
 		if side.m.Fields().Len() == 0 {
 			p.say("- %s: empty\n", what)
 			continue
@@ -107,11 +115,15 @@ func (p *page) kind(f protoreflect.FieldDescriptor) string {
 		kind = string(f.Message().Name())
 	case f.Message() != nil:
 		m := f.Message()
-		if !p.told[m.FullName()] {
-			p.told[m.FullName()] = true
-			p.later = append(p.later, m)
+		section, ofMethod := p.anchors[m.FullName()]
+		if !ofMethod {
+			section = strings.ToLower(string(m.Name()))
+			if !p.told[m.FullName()] {
+				p.told[m.FullName()] = true
+				p.later = append(p.later, m)
+			}
 		}
-		kind = fmt.Sprintf("[%s](#%s)", m.Name(), strings.ToLower(string(m.Name())))
+		kind = fmt.Sprintf("[%s](#%s)", m.Name(), section)
 	case f.Enum() != nil:
 		var names []string
 		for i := range f.Enum().Values().Len() {

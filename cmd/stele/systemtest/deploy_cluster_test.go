@@ -148,7 +148,7 @@ func TestTheComposedLedgerWorks(t *testing.T) {
 	if err := os.WriteFile(edgeToken, []byte(mint("edge", "--roles", "", "--replicates", "acme")), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.replace = strings.NewReplacer(append(c.pairs, "core:7070", strings.TrimPrefix(core.conn.Target(), "passthrough:///"), "/etc/stele/edge.token", edgeToken)...)
+	c.replace = strings.NewReplacer(append(c.pairs, "core:7070", strings.TrimPrefix(core.conn.Target(), "gateways:///"), "/etc/stele/edge.token", edgeToken)...)
 	edge := serving(t, c.start(t, "edge"), token)
 	got := patient(t, ctx, edge.config.Get, &stelev1.GetRequest{Key: "tenantconfig/a", MinRevision: commit.Revision})
 	if got.Entry.GetValue() != "1" {

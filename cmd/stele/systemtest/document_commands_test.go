@@ -73,7 +73,7 @@ func TestCommandsOfTheDocumentsAreOnes(t *testing.T) {
 // Every metric that a document tells to look at is one.
 func TestMetricsOfTheDocumentsAreOnes(t *testing.T) {
 	var sources strings.Builder
-	for _, file := range []string{"../../../gateway/metrics.go", "../../../gateway/memory.go", "../../../gateway/conn/metrics.go", "../../../projector/metrics.go"} {
+	for _, file := range []string{"../../../internal/gateway/metrics.go", "../../../internal/gateway/memory.go", "../../../internal/gateway/conn/metrics.go", "../../../internal/projector/metrics.go"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -86,7 +86,7 @@ func joinEdge(t *testing.T, upstream *member) *member {
 	m := &member{data: filepath.Join(dir, "data"), contexts: filepath.Join(dir, "config.yaml"), token: upstream.token}
 	m.args = []string{
 		"serve", "--data", m.data, "--roles", "gateway", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--web", "127.0.0.1:0",
-		"--upstream", strings.TrimPrefix(upstream.conn.Target(), "passthrough:///"), "--token-file", file, "--tenants", string(acme),
+		"--upstream", strings.TrimPrefix(upstream.conn.Target(), "gateways:///"), "--token-file", file, "--tenants", string(acme),
 		"--jwks", filepath.Join(keys, "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
 	}
 	m.start(t)

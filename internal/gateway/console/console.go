@@ -40,7 +40,7 @@ type Console struct {
 	sinks   stelev1.SinksClient
 	schemas stelev1.SchemasClient
 	assets  *assets
-	lives   *share.Places // for pages that are told of new commits
+	lives   *share.Places // for pages that are notified of new commits
 	// rendering has room for the pages that are made at a time.
 	rendering chan struct{}
 	handler   http.Handler

@@ -29,8 +29,8 @@ type revocations struct {
 // maxRevoked bounds what every gateway keeps in memory.
 const maxRevoked = 10_000
 
-// parseRevocations reads the list. What it does not know is an error: it may be a name
-// that was misspelt.
+// parseRevocations parses the list. An unknown member is an error: it may be a misspelled
+// name.
 func parseRevocations(value string) (revocations, error) {
 	r := revocations{ids: make(map[string]bool), subjects: make(map[string]time.Time)}
 	var doc struct {

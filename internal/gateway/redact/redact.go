@@ -94,7 +94,7 @@ func (s Redactor) Hide(k ledger.Key, v ledger.Value) ledger.Value {
 	return v
 }
 
-// Changes are changes as they are shown; the same ones, where none is a secret's.
+// Changes returns the changes as they are shown: the same slice if no change is of a secret.
 func (s Redactor) Changes(changes []ledger.Change) []ledger.Change {
 	at := slices.IndexFunc(changes, func(c ledger.Change) bool { return s.Secret(c.Key, c.Value) })
 	if at < 0 {

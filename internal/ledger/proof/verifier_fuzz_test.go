@@ -6,7 +6,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/proof"
 )
 
-// FuzzParseVerifier reads lists of keys. What is read is written in one way.
+// FuzzParseVerifier parses lists of keys. Every list that parses has exactly one encoding.
 func FuzzParseVerifier(f *testing.F) {
 	f.Add("stele/0102030405060708+807ebd89+AW5FQRZbrB0jd1MHPEElWeg2O8pT47isDa/g3VyZif3J\n")
 	f.Add("stele/0102030405060708+807ebd89+AW5FQRZbrB0jd1MHPEElWeg2O8pT47isDa/g3VyZif3J\n\nstele/0102030405060708\n1\n" +

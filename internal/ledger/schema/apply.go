@@ -59,7 +59,7 @@ var errSteps = errors.New("takes too long to check: make the value or the schema
 // errCanceled ends a check whose context has ended.
 var errCanceled = errors.New("the check was canceled")
 
-// apply holds a value against a schema of a tenant. The error is that of the context.
+// apply checks a value against a schema of a tenant. The error is the context's error.
 func apply(ctx context.Context, c *compiled, of ledger.Tenant, v ledger.Value, hidden bool) (found []Violation, more int, err error) {
 	k := &check{ctx: ctx, of: " of " + string(of), hidden: hidden, looks: c.unevaluated, steps: maxSteps}
 	defer func() {
@@ -127,7 +127,7 @@ func (k *check) spend(steps int) {
 	}
 }
 
-// reports says whether a violation will be kept: where it is not, its text is not built.
+// reports says whether a violation will be kept: if not, its text is not built.
 func (k *check) reports() bool { return k.quiet == 0 && len(k.found) < maxReport }
 
 // failLater is fail with a text that takes long to build.

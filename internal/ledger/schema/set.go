@@ -90,16 +90,16 @@ func (s *Set) compile(p ledger.Prefix) *compiled {
 	return c
 }
 
-// Check holds a value against the schema that is in force for its key. hidden says that
-// it is a secret. more counts violations that are not named. The error is that of the
-// context, which is looked at within a value.
+// Check checks a value against the schema that is in force for its key. hidden says that
+// the value is a secret. more counts the violations that found does not list. The error is
+// the context's error; the context is also checked in the middle of a value.
 func (s *Set) Check(ctx context.Context, k ledger.Key, v ledger.Value, hidden bool) (found []Violation, more int, err error) {
 	d, ok := s.For(k)
 	if !ok {
 		return nil, 0, nil
 	}
 	c := s.compile(d.Prefix)
-	if c.err != nil { // it was good for whoever set it: a newer version, or an older one
+	if c.err != nil { // it was valid for the version of Stele that set it, a newer or an older one
 		return []Violation{{Schema: Tag + string(d.Prefix) + " of " + string(s.tenant), Why: "cannot be checked, because its schema cannot be read: " + c.err.Error()}}, 0, nil
 	}
 	return apply(ctx, c, s.tenant, v, hidden)

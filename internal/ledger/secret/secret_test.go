@@ -481,8 +481,8 @@ func BenchmarkKeyring(b *testing.B) {
 	})
 }
 
-// A request that sets secrets can be repeated, with the same ones only, and nothing in
-// the journal tells what they are.
+// A request that sets secrets can be repeated, with the same secrets only, and nothing in
+// the journal reveals them.
 func TestCommit_RequestIDWithSecrets(t *testing.T) {
 	p := start(t, ledgertest.Server(t), newKEK(t))
 	request := func(secret ledger.Value) (ledger.Result, error) {

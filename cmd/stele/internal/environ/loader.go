@@ -9,7 +9,7 @@ import (
 )
 
 // The names of variables that change which code programs load or run, or where they send
-// what they know. Whoever may write a setting must not get code to run that way.
+// their data. Permission to write a setting must not become a way to run code.
 var (
 	loaderNames = []string{
 		// shells and the commands that they find
@@ -51,7 +51,7 @@ type Names struct {
 	Allowed []string
 }
 
-// Validate refuses a prefix that is no beginning of a variable's name.
+// Validate rejects a prefix that a variable's name cannot begin with.
 func (n Names) Validate() error {
 	for i, c := range n.Prefix {
 		if c != '_' && (c < 'A' || c > 'Z') && (c < 'a' || c > 'z') && (i == 0 || c < '0' || c > '9') {

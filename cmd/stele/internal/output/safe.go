@@ -20,7 +20,7 @@ func steers(r rune) bool {
 	return r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
 }
 
-// visible writes what steers as JSON escapes it, but for what keep reports.
+// visible escapes the characters that steer as JSON does, except those that keep reports.
 func visible(s string, keep func(rune) bool) string {
 	hidden := func(r rune) bool { return steers(r) && !keep(r) }
 	if !strings.ContainsFunc(s, hidden) {
@@ -37,7 +37,7 @@ func visible(s string, keep func(rune) bool) string {
 	return b.String()
 }
 
-// Plain is a text of somebody else's in one line that cannot steer a terminal.
+// Plain returns another user's text as one line that cannot steer a terminal.
 func Plain(s string) string {
 	s = visible(s, func(rune) bool { return false })
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What somebody wrote cannot steer a terminal, in any command's output.
+// Text of other users cannot steer a terminal, in any command's output.
 func TestPlain(t *testing.T) {
 	for text, want := range map[string]string{
 		"alice":                "alice",

@@ -31,7 +31,7 @@ func TestCache(t *testing.T) {
 	}
 }
 
-// What has no room is not held, and what was held before stays right.
+// A full cache does not add items, and the items that it already holds stay correct.
 func TestCache_Full(t *testing.T) {
 	var c Cache
 	big := ledger.Value(`"` + strings.Repeat("x", 1<<20) + `"`)

@@ -39,7 +39,7 @@ func TestADiffNamesKeysAndThePlacesInTheirValues(t *testing.T) {
 			"- a/b, was not set  @1..@2\n",
 			`{"key":"a/b","from":{"revision":1},"to":{"revision":2}}`},
 		{"places", &stelev1.KeyDiff{Key: "a/b", FromValue: `{"hosts":["a","b"],"max":10,"old":true}`, FromRevision: 1, ToValue: `{"hosts":["a","b","<c>"],"max":1e1,"\u001b":null}`, ToRevision: 2},
-			"~ a/b  @1..@2\n    + /\ufffd = null\n    + /hosts/2 = \"<c>\"\n    ~ /max = 10 -> 1e1\n    - /old = true\n",
+			"~ a/b  @1..@2\n    + /\\u001b = null\n    + /hosts/2 = \"<c>\"\n    ~ /max = 10 -> 1e1\n    - /old = true\n",
 			`{"key":"a/b","from":{"revision":1,"value":{"hosts":["a","b"],"max":10,"old":true}},"to":{"revision":2,"value":{"hosts":["a","b","<c>"],"max":1e1,"\u001b":null}},` +
 				`"patch":[{"op":"add","path":"/\u001b","value":null},{"op":"add","path":"/hosts/2","value":"<c>"},{"op":"replace","path":"/max","value":1e1},{"op":"remove","path":"/old"}]}`},
 	} {
