@@ -234,10 +234,13 @@ func TestAClientNeverGoesBack(t *testing.T) {
 	stopA()
 	eventually(t, "the gateway that is behind was asked", func() bool {
 		err := both.Status().Err
-		return err != nil && strings.Contains(err.Error(), b) && strings.Contains(err.Error(), "in the future")
+		return err != nil && strings.Contains(err.Error(), b) && strings.Contains(err.Error(), "the gateway is behind: it holds acme@1 and has waited for @2")
 	})
 	if e, _ := both.Get("a/b"); e.Value != "2" || both.Status().Revision != done.Revision {
 		t.Errorf("it has %+v at %d", e, both.Status().Revision)
+	}
+	if at := both.Status().HistoryChanged; !at.IsZero() {
+		t.Errorf("the client reports a changed history at %s", at)
 	}
 }
 

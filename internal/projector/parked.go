@@ -125,6 +125,13 @@ func (p *parked) triedAgain(l letter, now time.Time) bool {
 	return true
 }
 
+// skippedSince reports whether the letter's key was given up after the rejected attempt
+// was queued.
+func (p *parked) skippedSince(l letter, queued time.Time) bool {
+	is, ok := p.letters[p.slot(l.Tenant, l.Key, l.Revision)]
+	return ok && is.Skipped && is.Revision == l.Revision && is.tried.After(queued)
+}
+
 // due returns letters that were last tried before a time, at most so many, and notes
 // that they are tried now.
 func (p *parked) due(before time.Time, most int) []letter {

@@ -219,13 +219,16 @@ func TestDrift(t *testing.T) {
 			}
 			w := newWorld(t, fmt.Sprintf(`{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"],"drift":%q%s}]}`, policy, adopts))
 			w.start(w.node, true)
-			w.commit("acme", map[ledger.Key]string{"a/edited": "1", "a/deleted": "2", "a/fine": "3", "a/back": "4"})
+			w.commit("acme", map[ledger.Key]string{"a/edited": "1", "a/deleted": "2", "a/fine": "3", "a/back": "4", "a/lost": "5"})
 			w.commit("acme", map[ledger.Key]string{"a/back": ""})
 			w.equal("a/", "acme")
 			w.store.edit(func(items map[string]projector.Item) {
 				edited := items["acme:a/edited"]
-				edited.Value, edited.Revision = `"by hand"`, 99
+				edited.Value = `"by hand"`
 				items["acme:a/edited"] = edited
+				lost := items["acme:a/lost"]
+				lost.Value, lost.Revision = `"of a lost commit"`, 99
+				items["acme:a/lost"] = lost
 				delete(items, "acme:a/deleted")
 				items["acme:a/foreign"] = projector.Item{Tenant: "acme", Key: "a/foreign", Name: "acme:a/foreign", Value: "7", State: true}
 				items["acme:a/back"] = projector.Item{Tenant: "acme", Key: "a/back", Name: "acme:a/back", Value: "8", State: true}
@@ -234,7 +237,7 @@ func TestDrift(t *testing.T) {
 			check := func() []*stelev1.Drift {
 				return w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
 			}
-			if found := check(); len(found) != 5 {
+			if found := check(); len(found) != 6 {
 				t.Errorf("it finds %v", found)
 			}
 			listed := func() map[string]stelev1.Drift_Action {
@@ -253,7 +256,13 @@ func TestDrift(t *testing.T) {
 			for _, key := range []string{"a/edited", "a/deleted", "a/foreign", "a/back"} {
 				until(t, func() bool { return listed()[key] == want }, func() string { return fmt.Sprint(key, listed()) })
 			}
-			if got := listed(); got[""] != stelev1.Drift_ACTION_REPORTED || len(got) != 5 {
+			// An item with a revision that the ledger does not have is of a lost commit. It is
+			// written again, even if its route only reports or adopts drift.
+			until(t, func() bool { return listed()["a/lost"] == stelev1.Drift_ACTION_REPAIRED }, func() string { return fmt.Sprint(listed()) })
+			if v := w.store.values()["acme:a/lost"]; v != "5" {
+				t.Errorf("the item of a lost commit is %s after its repair", v)
+			}
+			if got := listed(); got[""] != stelev1.Drift_ACTION_REPORTED || len(got) != 6 {
 				t.Errorf("listed are %v", got)
 			}
 			w.store.edit(func(items map[string]projector.Item) { delete(items, "acme:?") })

@@ -369,7 +369,7 @@ func (r *runner) settleOne(ctx context.Context, e *entry, w Write, failure error
 		if refused != nil {
 			l.Other = refused.Other
 		}
-		if !r.parked.triedAgain(l, now) {
+		if !r.parked.skippedSince(l, e.queued) && !r.parked.triedAgain(l, now) {
 			r.fail(fmt.Errorf("%s of %s is parked: %w", w.Key, w.Tenant, failure))
 			if err := r.parked.put(ctx, l, now); err != nil {
 				return err

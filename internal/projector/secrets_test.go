@@ -126,7 +126,7 @@ func TestSecretsThatAreNotTaken(t *testing.T) {
 	w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: &stelev1.RetryRequest{}}})
 	until(t, func() bool {
 		r := reasons()
-		return len(r) == 1 && strings.Contains(r[0], "kept/bad: the sink says why")
+		return len(r) == 1 && strings.Contains(r[0], "kept/bad: the sink's error message repeats the secret")
 	}, func() string {
 		return strings.Join(reasons(), "; ")
 	})

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/schemas/openapi"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"

@@ -171,9 +171,11 @@ type bucketRead struct {
 // *lostError is the loss of the consumer, or of a delivery.
 func (n *Bucket) read(ctx context.Context, r *bucketRead) error {
 	consumer, messages, err := n.stream.pull(ctx, n.j.nc, jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverLastPerSubjectPolicy,
-		FilterSubject:     r.subject + ">",
-		InactiveThreshold: answerTimeout,
+		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
+		FilterSubject: r.subject + ">",
+		// A server allows 1,000 consumers on a stream, and a list is read often. A caller
+		// that is slower than this loses the consumer, and All reads again.
+		InactiveThreshold: time.Second,
 	})
 	if err != nil {
 		return &lostError{err}

@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/text"
 )
 
 // dialect is the only one that documents may be written in.

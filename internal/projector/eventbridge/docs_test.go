@@ -89,9 +89,12 @@ func TestDocumentedEvent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "## The event")
+	_, rest, _ := strings.Cut(string(text), "\n## Event format\n")
 	_, rest, _ = strings.Cut(rest, "```json\n")
-	detail, _, _ := strings.Cut(rest, "```")
+	detail, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("docs/eventbridge.md has no JSON block under the heading Event format")
+	}
 	if _, err := events.ParseConfigurationChanged([]byte(detail)); err != nil {
 		t.Error(err)
 	}

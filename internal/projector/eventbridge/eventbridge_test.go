@@ -108,7 +108,7 @@ func TestSettings(t *testing.T) {
 func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 	server, sink := start(t, `{"bus":"stele"}`)
 	writes := []projector.Write{write(0, "1", quiet)}
-	if _, err := sink.Write(t.Context(), writes); err == nil || !strings.Contains(err.Error(), `no event bus "stele" in us-east-1`) {
+	if _, err := sink.Write(t.Context(), writes); err == nil || !strings.Contains(err.Error(), `event bus "stele" does not exist in us-east-1`) {
 		t.Fatalf("%v", err)
 	}
 	if server.Calls("PutEvents") != 0 {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
-	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/netaddr"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"

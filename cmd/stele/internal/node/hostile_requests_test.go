@@ -82,7 +82,7 @@ func (g *generator) fill(m protoreflect.Message, depth int) {
 			continue
 		case f.HasOptionalKeyword(), f.Name() == "import", f.Name() == "preconditions", f.Name() == "reveal":
 			likely = 10 // most of those are refused, and then nothing else happens
-		case f.Name() == "sink", f.Name() == "operation", f.Name() == "changes", f.Name() == "tree_size", strings.HasSuffix(string(f.Name()), "_revision"):
+		case f.Name() == "sink", f.Name() == "operation", f.Name() == "changes", f.Name() == "revisions", f.Name() == "tree_size", strings.HasSuffix(string(f.Name()), "_revision"):
 			likely = 95
 		}
 		if g.IntN(100) < likely {
@@ -133,6 +133,9 @@ func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 		}
 		return protoreflect.ValueOfString(strings.ToValidUTF8(g.text(string(f.Name())), ""))
 	case protoreflect.BytesKind:
+		if strings.HasSuffix(string(f.Name()), "_id") && g.IntN(10) > 1 { // a wrong one is refused at once
+			return protoreflect.ValueOfBytes(nil)
+		}
 		return protoreflect.ValueOfBytes(g.pool.bytes[g.IntN(len(g.pool.bytes))])
 	case protoreflect.BoolKind:
 		return protoreflect.ValueOfBool(g.IntN(2) == 0 || f.Name() == "dry_run" && g.IntN(4) > 0)
@@ -197,6 +200,8 @@ func (g *generator) number(name string) uint64 {
 			return 0
 		}
 		return g.Uint64N(5)
+	case name == "revisions": // later commits are rarely in the way of the newest ones
+		return 1 + g.Uint64N(150)
 	case name == "from_revision":
 		return g.Uint64N(6)
 	case name == "page_size":

@@ -43,7 +43,10 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 		t.Error(l)
 	}
 	for _, m := range w.methods {
-		const enough = 50
+		enough := 50
+		if m.name == stelev1.Ledger_Revert_FullMethodName {
+			enough = 2_000 // of a commit that has changed only keys of the caller's, and no commit since
+		}
 		if thieves.called[m.name] > enough && thieves.answered[m.name] == 0 && !slices.Contains(deniedToAll, m.name) {
 			t.Errorf("%s: none of %d calls was answered: they cannot have found anything", m.name, thieves.called[m.name])
 		}
@@ -60,7 +63,10 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 		calls, len(w.methods), total(thieves.answered), thieves.pairs, took, seed, len(thieves.leaks))
 
 	// What would have leaked is there to be found: its owner finds it.
-	owner := &siege{world: w, callers: w.owners(), seed: uint64(seed), left: 5_000}
+	// It only reads at first: its own writes may take away what a method would find.
+	owner := &siege{world: w, callers: w.owners(), seed: uint64(seed), readsOnly: true, left: 5_000}
+	owner.run(t)
+	owner.readsOnly, owner.left = false, 5_000
 	owner.run(t)
 	for _, m := range w.methods {
 		if found := owner.found[m.name] > 0; found == slices.Contains(tellNothing, m.name) {
@@ -115,6 +121,8 @@ type siege struct {
 	callers []*attacker
 	seed    uint64
 	left    int64 // calls, counted down
+	// readsOnly leaves out the methods that change something.
+	readsOnly bool
 
 	mu       sync.Mutex // guards what follows
 	called   map[string]int
@@ -127,13 +135,18 @@ type siege struct {
 const workers = 16
 
 func (s *siege) run(t *testing.T) {
-	s.called, s.answered, s.found = make(map[string]int), make(map[string]int), make(map[string]int)
+	if s.called == nil {
+		s.called, s.answered, s.found = make(map[string]int), make(map[string]int), make(map[string]int)
+	}
 	var running sync.WaitGroup
 	for i := range workers {
 		g := &generator{Rand: rand.New(rand.NewPCG(s.seed, uint64(i))), pool: s.world.pool}
 		running.Go(func() {
 			for t.Context().Err() == nil {
 				m := s.world.methods[g.weighted(s.world.weights)]
+				if s.readsOnly && !reads(m) {
+					continue
+				}
 				if atomic.AddInt64(&s.left, -1) < 0 {
 					return
 				}
@@ -143,6 +156,12 @@ func (s *siege) run(t *testing.T) {
 		})
 	}
 	running.Wait()
+}
+
+// reads reports whether a method changes nothing.
+func reads(m *method) bool {
+	row := policy.Methods[m.name]
+	return row == nil || !row.Writes && row.Needs != policy.OperatorAdmin && row.Needs != policy.OperatorOnly
 }
 
 // note counts a call, and searches all that came back.

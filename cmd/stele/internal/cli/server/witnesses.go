@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/internal/ledger/proof"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // witnessOptions are the flags of a process that asks witnesses for cosignatures, or of an
