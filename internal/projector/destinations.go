@@ -26,6 +26,8 @@ type Destinations struct {
 	Endpoints []string
 	// Directories are absolute paths. A sink may write to one of them and below it.
 	Directories []string
+	// Roles are the AWS roles that a sink may assume, as it names them.
+	Roles []string
 	// Secrets are the names of the sinks that may receive secrets in the clear.
 	Secrets []string
 	// Local are the process's own routes; nil for none.
@@ -104,6 +106,15 @@ func (s Settings) Endpoint(text string) error {
 		return nil
 	}
 	return fmt.Errorf("settings of sink %s: endpoint %s is not allowed by this process: start it with --sink-endpoints %s, or name the sink in its own routes file", s.Name, to, to)
+}
+
+// Role checks the AWS role that a sink's settings name: a role of another account
+// sends the data there. An empty one is the process's own.
+func (s Settings) Role(arn string) error {
+	if arn == "" || s.Local || slices.Contains(s.Destinations.Roles, arn) {
+		return nil
+	}
+	return fmt.Errorf("settings of sink %s: role %s is not allowed by this process: start it with --sink-roles %s, or name the sink in its own routes file", s.Name, arn, arn)
 }
 
 // Directory resolves the path that a sink's settings name: a relative one is below

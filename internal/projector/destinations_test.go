@@ -152,3 +152,24 @@ func TestDestinations_Secrets(t *testing.T) {
 		})
 	}
 }
+
+func TestSettings_Role(t *testing.T) {
+	const role = "arn:aws:iam::123456789012:role/stele"
+	for _, tc := range []struct {
+		role    string
+		allowed []string
+		local   bool
+		want    bool
+	}{
+		{role: "", want: true},
+		{role: role},
+		{role: role, allowed: []string{role}, want: true},
+		{role: role + "-{tenant}", allowed: []string{role}},
+		{role: role, local: true, want: true},
+	} {
+		s := projector.Settings{Name: "s", Local: tc.local, Destinations: projector.Destinations{Roles: tc.allowed}}
+		if err := s.Role(tc.role); (err == nil) != tc.want {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}

@@ -136,7 +136,7 @@ type Settings struct {
 	JSON []byte
 	// Dir is a folder for local sinks.
 	Dir string
-	// Destinations are what Endpoint and Directory check against. Local says that the
+	// Destinations are what Endpoint, Role and Directory check against. Local says that the
 	// settings are the process's own, which may name any place.
 	Destinations Destinations
 	Local        bool

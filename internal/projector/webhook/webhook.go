@@ -86,10 +86,17 @@ func read(s projector.Settings) (set settings, timeout time.Duration, err error)
 	return set, timeout, nil
 }
 
-// Open requires the sink's keys, and calls nothing.
+// Open requires the sink's keys and a host that the process allows, and calls nothing.
 func Open(_ context.Context, s projector.Settings) (projector.Sink, error) {
 	set, timeout, err := read(s)
 	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(set.URL)
+	if err != nil {
+		return nil, fmt.Errorf("settings of sink %s: %w", s.Name, err)
+	}
+	if err := s.Endpoint(u.Scheme + "://" + u.Host); err != nil {
 		return nil, err
 	}
 	k := &sink{url: set.URL, source: set.Source, keys: s.KeyFile(), log: cmp.Or(s.Log, slog.New(slog.DiscardHandler))}

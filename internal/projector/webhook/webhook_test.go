@@ -81,7 +81,7 @@ func (r *receiver) got() []request {
 
 func settings(t *testing.T, url string) projector.Settings {
 	t.Helper()
-	s := projector.Settings{Name: "hook", JSON: fmt.Appendf(nil, `{"url": %q}`, url), Keys: t.TempDir(), PrivateAddresses: true}
+	s := projector.Settings{Name: "hook", Local: true, JSON: fmt.Appendf(nil, `{"url": %q}`, url), Keys: t.TempDir(), PrivateAddresses: true}
 	write(t, s, key+"\n")
 	return s
 }
@@ -326,7 +326,7 @@ func TestSettings(t *testing.T) {
 		`{"url":"https://example.com","timeout":"soon"}`:   "timeout",
 		`{"url":"https://example.com","secret":"whsec_x"}`: "secret",
 	} {
-		sink, err := webhook.Open(t.Context(), projector.Settings{Name: "hook", JSON: []byte(text), Keys: keys})
+		sink, err := webhook.Open(t.Context(), projector.Settings{Name: "hook", Local: true, JSON: []byte(text), Keys: keys})
 		if err == nil {
 			sink.Close()
 		}
@@ -334,7 +334,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
-	_, err := webhook.Open(t.Context(), projector.Settings{Name: "other", JSON: []byte(`{"url":"https://example.com"}`), Keys: keys})
+	_, err := webhook.Open(t.Context(), projector.Settings{Name: "other", Local: true, JSON: []byte(`{"url":"https://example.com"}`), Keys: keys})
 	if err == nil || !strings.Contains(err.Error(), filepath.Join(keys, "other")) {
 		t.Errorf("without a key: %v", err)
 	}

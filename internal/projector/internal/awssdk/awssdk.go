@@ -35,13 +35,16 @@ type Account struct {
 // region is what a name of a region may be: it becomes part of a host name.
 var region = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 
-// Load reads credentials and region. An endpoint that the process does not allow is an
-// error.
+// Load reads credentials and region. An endpoint or role that the process does not allow
+// is an error.
 func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, error) {
 	if err := a.check(); err != nil {
 		return aws.Config{}, err
 	}
 	if err := s.Endpoint(a.Endpoint); err != nil {
+		return aws.Config{}, err
+	}
+	if err := s.Role(a.RoleARN); err != nil {
 		return aws.Config{}, err
 	}
 	if a.Region != "" && !region.MatchString(a.Region) {

@@ -19,8 +19,8 @@ var operations = []string{"read", "write", "audit", "administer", "reveal", "rep
 func CanCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "can OPERATION [KEY|PREFIX]",
-		Short: "Tell whether you may do something, and why",
-		Long: `Tell whether the token in use may do something with a key, or with all keys that
+		Short: "Check whether you have a permission, and why",
+		Long: `Check whether the token in use may do something with a key, or with all keys that
 begin with a prefix, which ends in "/"; without either, with all of the tenant's.
 It does not matter, and is not told, whether a key is set.
 

@@ -17,9 +17,9 @@ func TokenCommand(c *session.Flags) *cobra.Command {
 	var raw bool
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Print what the token in use says",
-		Long: `Print what the token in use says. Nothing is verified here: "stele whoami" tells
-what the gateway makes of it, "stele token inspect" why it is refused.`,
+		Short: "Print the claims of the current token",
+		Long: `Print the claims of the current token. Nothing is verified here: "stele whoami" shows
+how the gateway reads it, "stele token inspect" why it is rejected.`,
 		Example: `  curl -H "Authorization: Bearer $(stele token --raw)" ...`,
 		Args:    cobra.NoArgs,
 	}

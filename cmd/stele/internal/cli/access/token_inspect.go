@@ -27,7 +27,7 @@ func tokenInspectCommand(c *session.Flags) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
 		Use:   "inspect [FILE]",
-		Short: "Say what a token holds, and all that is wrong with it",
+		Short: "Show the claims of a token and the reasons why it is invalid",
 		Long: `Say what a token holds and all that is wrong with it, for a gateway with the same
 flags; without any, for the "stele up" whose token is in use. The token is that in the file,
 - for standard input, or else the one in use. Its signature is checked, never

@@ -18,7 +18,7 @@ import (
 func WhoamiCommand(c *session.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "whoami",
-		Short: "Tell who the gateway takes you for",
+		Short: "Show your identity at the gateway",
 		Args:  cobra.NoArgs,
 		RunE: c.Connected(func(ctx context.Context, s *session.Session, _ []string) error {
 			st, err := s.Ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})

@@ -9,7 +9,7 @@ import (
 func AuditCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "audit",
-		Short: "What auditors ask for",
+		Short: "Export commits and list recorded reads",
 	}
 	cmd.AddCommand(auditExportCommand(c), auditReadsCommand(c))
 	return cmd

@@ -21,7 +21,7 @@ func auditExportCommand(c *session.Flags) *cobra.Command {
 	var since, until, file string
 	cmd := &cobra.Command{
 		Use:   "export",
-		Short: "Write a tenant's commits of some time with their proofs into one file",
+		Short: "Export a tenant's commits with their proofs to a file",
 		Long: `Write a tenant's commits with their proofs into one self-contained file, which
 "stele verify FILE" verifies on another machine, without a network. --since and
 --until take a revision or a time, both included; without them it is everything.

@@ -18,7 +18,7 @@ func ProveCommand(c *session.Flags) *cobra.Command {
 	var key keyOptions
 	cmd := &cobra.Command{
 		Use:   "prove REV",
-		Short: "Print a commit's receipt, which proves it without a network",
+		Short: "Print a receipt that proves a commit offline",
 		Long: `Print a commit's receipt: the commit, its place in the ledger's tree, and a signed
 checkpoint of that. Whoever has the ledger's public key can verify it anywhere, at
 any time, with "stele verify". It waits until a checkpoint covers the commit, and

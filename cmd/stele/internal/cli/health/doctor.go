@@ -20,7 +20,7 @@ import (
 func DoctorCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Check what the command line needs, and say what to do",
+		Short: "Diagnose the command line's set-up and suggest fixes",
 		Args:  cobra.NoArgs,
 	}
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

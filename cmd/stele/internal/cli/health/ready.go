@@ -18,7 +18,7 @@ const readyTimeout = 3 * time.Second
 func ReadyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ready [URL]",
-		Short: "Ask a server on this machine whether it is ready",
+		Short: "Check whether a server on this machine is ready",
 		Long: `Ask /readyz of a server, by default at http://127.0.0.1:7071. The exit code is 0 when
 it serves and its replica has caught up, and 1 otherwise: for health checks of
 containers, which have no other program in them.`,

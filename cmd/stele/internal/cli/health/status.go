@@ -21,7 +21,7 @@ import (
 func StatusCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Tell how the gateway is, and who you are there",
+		Short: "Show gateway status and your identity",
 		Args:  cobra.NoArgs,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, _ []string) error {

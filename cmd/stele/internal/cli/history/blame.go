@@ -16,7 +16,7 @@ func BlameCommand(c *session.Flags) *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use:   "blame [PREFIX]",
-		Short: "Tell of every key who last set it, when and why",
+		Short: "Show who last set each key, when and why",
 		Example: `  stele blame tenantconfig/checkout/
   stele blame --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),

@@ -16,7 +16,7 @@ func RevertCommand(c *session.Flags) *cobra.Command {
 	var dryRun, allowInvalid bool
 	cmd := &cobra.Command{
 		Use:   "revert REV...",
-		Short: "Take single commits back by a new one",
+		Short: "Undo single commits with a new one",
 		Long: `Take single commits back, all together, by a new commit that gives their keys the
 values that they had before. It is refused, with the keys and the commits, where a
 later commit that is not taken back has changed one of their keys.`,

@@ -32,7 +32,7 @@ func RollbackCommand(c *session.Flags) *cobra.Command {
 	var r rollbackFlags
 	cmd := &cobra.Command{
 		Use:   "rollback --to REV|TIME [PREFIX]",
-		Short: "Make the settings what they were, by a new commit",
+		Short: "Restore earlier values with a new commit",
 		Long: `Make the settings, or those whose keys begin with a prefix, what they were at an
 earlier moment, by a new commit. First it shows what would change, and asks. It is
 refused, with what changed meanwhile, where somebody has written since.

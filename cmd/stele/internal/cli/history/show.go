@@ -19,7 +19,7 @@ import (
 func ShowCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show REV",
-		Short: "Show a commit: who, when, why, and what was before",
+		Short: "Show a commit: author, time, message and previous values",
 		Example: `  stele show @HEAD
   stele show @2025-03-04T08:00Z`,
 		Args:              cobra.ExactArgs(1),

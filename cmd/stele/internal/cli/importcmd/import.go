@@ -31,7 +31,7 @@ func ImportCommand(c *session.Flags) *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use:   "import FILE | --from KIND SOURCE",
-		Short: "Import a history or an export; also from etcd, Consul, Parameter Store, git",
+		Short: "Import a history or an export, or from etcd, Consul, Parameter Store or git",
 		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
 input), with each change set's time and author. It requires the admin role. The output
 of "stele log --reverse -n 0 -o json" is such a log. The output of "stele export" is

@@ -13,7 +13,7 @@ func DeleteCommand(c *session.Flags) *cobra.Command {
 	var w session.WriteFlags
 	cmd := &cobra.Command{
 		Use:               "delete KEY...",
-		Short:             "Delete keys, all together",
+		Short:             "Delete keys in one commit",
 		Example:           `  stele delete tenantconfig/checkout/beta -m "enabled for all tenants"`,
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: c.CompleteKey,

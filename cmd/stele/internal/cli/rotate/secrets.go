@@ -12,7 +12,7 @@ func secretsKeyCommand() *cobra.Command {
 	var add, promote, prune bool
 	cmd := &cobra.Command{
 		Use:   "secrets-key FILE (--add | --promote | --prune)",
-		Short: "Rotate the key that tenants' keys are encrypted with",
+		Short: "Rotate the key that encrypts tenants' keys",
 		Long: `Change the file of the secrets key (--secrets-key), in three steps. After each, copy FILE to
 all processes and restart them before you take the next step:
 

@@ -19,7 +19,7 @@ func tenantKeyCommand(c *session.Flags) *cobra.Command {
 	var all, newKey bool
 	cmd := &cobra.Command{
 		Use:   "tenant-key (TENANT... | --all)",
-		Short: "Encrypt tenants' keys for secrets again, or replace them (operators only)",
+		Short: "Re-encrypt or replace tenants' keys for secrets (operators only)",
 		Long: `Encrypt the keys of tenants' secrets again, with the secrets key that the gateway encrypts
 with now. With --new-key, each tenant also gets a new key, which encrypts the secrets that
 are set from then on; older secrets stay readable with the keys that they were encrypted

@@ -130,8 +130,8 @@ func routeOptions(r *routes.Route) string {
 func routesTestCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test KEY",
-		Short: "Tell which route a key takes",
-		Long: `Tell which of the routes in force decides about a key, and to which sinks it goes.
+		Short: "Show the route of a key",
+		Long: `Show which of the routes in force decides about a key, and to which sinks it goes.
 The exit code is 3 where no route wants it.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteKey,

@@ -26,7 +26,7 @@ func routesSetCommand(c *session.Flags) *cobra.Command {
 	var o setRoutesOptions
 	cmd := &cobra.Command{
 		Use:   "set -f FILE",
-		Short: "Replace the routes, by a commit",
+		Short: "Replace the routes",
 		Long: `Replace the routes by those of a file, YAML or JSON, "-" for standard input. They
 become the value of the key projector/routes of the ledger's own tenant, _system:
 

@@ -20,7 +20,7 @@ import (
 func schemaCheckCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [PREFIX]",
-		Short: "Find live values that break their schemas",
+		Short: "Find current values that violate their schemas",
 		Long: `Hold the live values, or those whose keys begin with a prefix, against the schemas in
 force. With -t _system it is the platform's schemas and the values of all tenants. The
 exit code is 6 where one is broken.`,
@@ -42,7 +42,7 @@ func schemaTestCommand(c *session.Flags) *cobra.Command {
 	var asString, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "test KEY VALUE | test PREFIX --schema FILE",
-		Short: "Try a value, or a schema, without writing",
+		Short: "Test a value or a schema without writing",
 		Long: `Hold a value against the schemas in force for a key; or hold the live values below a
 prefix against a schema that is not set yet. Nothing is written. The exit code is 6
 if something would be refused. VALUE is read as "stele set" reads it.`,

@@ -19,7 +19,7 @@ import (
 func SchemaCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
-		Short: "Say what values may be, by JSON Schemas",
+		Short: "Manage the JSON Schemas that define valid values",
 		Long: `A JSON Schema (2020-12) says what the value of a key, and of all keys below it, may
 be. It is the value of the key _schema/PREFIX, so it has a history and a way back like
 every setting; what would break it is refused. With -t _system it holds for every
@@ -45,7 +45,7 @@ func schemaGetCommand(c *session.Flags) *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use:               "get PREFIX",
-		Short:             "Print a prefix's own schema",
+		Short:             "Print the schema of a prefix",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: schemaPrefixes(c),
 	}
@@ -75,8 +75,8 @@ func schemaListCommand(c *session.Flags) *cobra.Command {
 	var at string
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
-		Short: "List the schemas that hold for a tenant's keys",
-		Long: `List the schemas that hold for a tenant's keys, or for those that begin with a prefix:
+		Short: "List the schemas that apply to a tenant's keys",
+		Long: `List the schemas that apply to a tenant's keys, or for those that begin with a prefix:
 its own, and the platform's, which are those of _system.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: schemaPrefixes(c),
@@ -126,7 +126,7 @@ func schemaSetCommand(c *session.Flags) *cobra.Command {
 	var file string
 	cmd := &cobra.Command{
 		Use:   "set PREFIX -f FILE|SCHEMA",
-		Short: "Set a prefix's schema, by a commit",
+		Short: "Set the schema of a prefix",
 		Long: `Set the schema of a prefix: a JSON text, or a file in YAML or JSON, "-" for standard
 input. It holds for the key PREFIX and for all below it, unless a longer prefix has one.
 
@@ -167,7 +167,7 @@ func schemaDeleteCommand(c *session.Flags) *cobra.Command {
 	var w session.WriteFlags
 	cmd := &cobra.Command{
 		Use:               "delete PREFIX",
-		Short:             "Delete a prefix's schema, by a commit",
+		Short:             "Delete the schema of a prefix",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: schemaPrefixes(c),
 	}

@@ -42,7 +42,7 @@ func BackupCommand(c *session.Flags) *cobra.Command {
 	var o journalOptions
 	cmd := &cobra.Command{
 		Use:   "backup DIR",
-		Short: "Write all of a ledger that runs into a new folder",
+		Short: "Back up a running ledger to a new directory",
 		Long: `Write a ledger's streams into a new folder, while it goes on taking writes: commits,
 checkpoints, recorded reads, the encrypted keys of secrets, and how far the sinks
 are. What is acknowledged before it begins is in it.
@@ -113,7 +113,7 @@ func RestoreCommand(c *session.Flags) *cobra.Command {
 	var replicas int
 	cmd := &cobra.Command{
 		Use:   "restore DIR",
-		Short: "Make a ledger of a backup",
+		Short: "Restore a ledger from a backup",
 		Long: `Make a ledger of what "stele backup" has written: in the new folder --data, for
 "stele up", or on the NATS servers of --nats-url. There must be no ledger there yet.
 That is also the way from one to the other.

@@ -53,7 +53,7 @@ func ServeCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
 		Use:   "serve (--nats-url URL | --upstream HOST:PORT) --issuer ISS --audience AUD",
-		Short: "Run some roles of a ledger on your own NATS servers, or an edge gateway",
+		Short: "Run roles of a ledger on your own NATS servers, or an edge gateway",
 		Long: `Run roles of a ledger against NATS servers that you run, or an edge gateway that
 replicates from other gateways.
 

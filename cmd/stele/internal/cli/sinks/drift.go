@@ -17,7 +17,7 @@ import (
 func sinksDriftCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drift SINK",
-		Short: "List what a sink holds that the ledger does not say",
+		Short: "List items of a sink that differ from the ledger",
 		Long: `List what a sink was last found to hold that the ledger does not say: items that
 somebody has edited, deleted or added by hand. The key's route says whether that is
 only reported, repaired, or adopted as a commit.`,

@@ -15,8 +15,8 @@ import (
 func sinksParkedCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "parked SINK",
-		Short: "List the keys that a sink would not take, and why",
-		Long: `List the keys that a sink would not take, and why. No other key waits for them. A
+		Short: "List the keys that a sink has rejected, and why",
+		Long: `List the keys that a sink has rejected, and why. No other key waits for them. A
 parked key is tried again when it changes, or by "stele sinks retry"; "stele sinks
 skip" gives it up until it changes.`,
 		Args:              cobra.ExactArgs(1),
@@ -72,7 +72,7 @@ func thereAreMore(s *session.Session, more bool) error {
 func sinksRetryCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:               "retry SINK [KEY]",
-		Short:             "Try parked keys again",
+		Short:             "Retry parked keys",
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSinkAndKey,
 	}
@@ -95,8 +95,8 @@ func sinksSkipCommand(c *session.Flags) *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:   "skip SINK [KEY]",
-		Short: "Give parked keys up until they change again",
-		Long: `Give parked keys up until they change again: what the sink holds for them stays as
+		Short: "Skip parked keys until they change again",
+		Long: `Skip parked keys until they change again: what the sink holds for them stays as
 it is. First it shows them, and asks.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSinkAndKey,

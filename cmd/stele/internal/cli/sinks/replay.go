@@ -20,8 +20,8 @@ func sinksReplayCommand(c *session.Flags) *cobra.Command {
 	var noWait bool
 	cmd := &cobra.Command{
 		Use:   "replay SINK [--from REV]",
-		Short: "Have a sink written again",
-		Long: `Have a sink written again, all of it or what has changed from a revision on. A store
+		Short: "Write the keys of a sink again",
+		Long: `Write the keys of a sink again, all of it or what has changed from a revision on. A store
 takes what it has already as it is; a sink of events gets every change once more.
 
 It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.`,

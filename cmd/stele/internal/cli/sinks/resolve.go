@@ -44,7 +44,7 @@ Without --confirm it only lists what was last found.`,
 func sinksRepairCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "repair SINK",
-		Short: "Write a sink again where it has drifted",
+		Short: "Overwrite the items of a sink that have drifted",
 		Long: `Write what the ledger says to every item of a sink that has drifted, whatever its
 routes say. Items that the ledger never had stay, unless their route's drift is repair.
 A sink that has stopped because it exceeded its drift limit starts again. It lists what
@@ -55,7 +55,7 @@ was last found, and asks.`,
 func sinksPruneCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "prune SINK",
-		Short: "Delete the items of a sink that no route sends there any more",
+		Short: "Delete the items of a sink that no route sends to it any more",
 		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items
 that others have put there stay. It lists what was last found, and asks.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete them from the sink?", "deleted")

@@ -17,8 +17,8 @@ import (
 func SinksCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sinks",
-		Short: "Tell how far the sinks have followed the ledger",
-		Long: `Tell of each sink that the routes name (stele routes) how far it has followed the
+		Short: "Show the state of the sinks",
+		Long: `Show for each sink that the routes name (stele routes) how far it has followed the
 ledger: the revision up to which everything is in it or parked, how many revisions
 are before it and for how long, and the process that writes to it. It tells of one
 tenant, or, to an operator who names none, of all.

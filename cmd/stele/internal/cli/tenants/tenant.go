@@ -19,7 +19,7 @@ import (
 func TenantCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tenant",
-		Short: "What operators do to a whole tenant",
+		Short: "Manage a tenant (operators only)",
 	}
 	cmd.AddCommand(shredCommand(c))
 	return cmd
