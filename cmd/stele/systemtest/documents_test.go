@@ -163,7 +163,7 @@ var volatile = []struct {
 	{regexp.MustCompile(`[\w.-]+/\d+\b`), "PROCESS"},
 	{regexp.MustCompile(`(signed .* at) \d+ commits?`), "$1 COMMITS"}, // a checkpoint covers the commits at its time
 	{regexp.MustCompile(`(extends   the checkpoint at) \d+ commits?`), "$1 COMMITS"},
-	{regexp.MustCompile(`(directory +@\d+ +0 +-) +\d+`), "$1 WRITES"}, // how many depends on how fast the changes came
+	{regexp.MustCompile(`(directory +@\d+ +0 +- +0 +-) +\d+`), "$1 WRITES"}, // how many depends on how fast the changes came
 	{regexp.MustCompile(`\b\d+/s\b`), "RATE"},
 	{regexp.MustCompile(`id: \S+\nevent: progress\ndata: .*\n\n`), ""}, // comes when it is time for one
 	{regexp.MustCompile(`\s+`), ""},                                    // columns are as wide as what is in them, and JSON is shown on several lines
