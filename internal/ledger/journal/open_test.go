@@ -63,7 +63,9 @@ func TestOpen_Refuses(t *testing.T) {
 		}
 	}
 	lost := func(stream string) func(*testing.T, jetstream.JetStream) {
-		return func(t *testing.T, js jetstream.JetStream) { remove(t, js); create(t, js, stream) }
+		// Created first: the server removes the directory of its streams with the last one,
+		// and can remove it from under a new one.
+		return func(t *testing.T, js jetstream.JetStream) { create(t, js, stream); remove(t, js) }
 	}
 	for name, c := range map[string]struct {
 		spoil func(t *testing.T, js jetstream.JetStream)
