@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
 )
@@ -130,103 +129,21 @@ func (n *Bucket) without(ctx context.Context, seq ledger.Sequence, remove func(c
 
 // All hands over the messages whose names begin with the tokens of prefix, "" for
 // all, in the order in which they were put.
-//
-// A reader that is slow can lose deliveries: the client drops them when its buffer is
-// full. All then reads again, and skips what it has handed over.
 func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error) error {
 	if err := connected(n.j.nc); err != nil {
 		return fmt.Errorf("read %s: %w", n.kind.stream, err)
 	}
-	r := bucketRead{subject: n.kind.subject, yield: yield}
+	subject := n.kind.subject
 	if prefix != "" {
-		r.subject += prefix + "."
+		subject += prefix + "."
 	}
-	for tries := 1; ; tries++ {
-		before := r.last
-		err := n.read(ctx, &r)
-		if r.last > before {
-			tries = 1
-		}
-		var lost *lostError
-		if !errors.As(err, &lost) {
-			return err
-		}
-		if tries == readTries || ctx.Err() != nil {
-			return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err)
-		}
+	err := n.stream.current(ctx, n.j.nc, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: subject + ">"},
+		func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
+			return yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), seq, m.Data()})
+		})
+	var lost *lostError
+	if errors.As(err, &lost) {
+		return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, lost.error)
 	}
-}
-
-// readTries is how often in a row All reads again without getting any further.
-const readTries = 3
-
-// bucketRead is one call of All.
-type bucketRead struct {
-	subject string
-	yield   func(Entry) error
-	last    ledger.Sequence // that was handed over
-}
-
-// read reads with one consumer, after the last message that was handed over. A
-// *lostError is the loss of the consumer, or of a delivery.
-func (n *Bucket) read(ctx context.Context, r *bucketRead) error {
-	consumer, messages, err := n.stream.pull(ctx, n.j.nc, jetstream.ConsumerConfig{
-		DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy,
-		FilterSubject: r.subject + ">",
-		// A server allows 1,000 consumers on a stream, and a list is read often. A caller
-		// that is slower than this loses the consumer, and All reads again.
-		InactiveThreshold: time.Second,
-	})
-	if err != nil {
-		return &lostError{err}
-	}
-	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
-	pending := consumer.CachedInfo().NumPending
-	for delivery := uint64(1); delivery <= pending; delivery++ {
-		m, err := nextEntry(ctx, consumer, messages, delivery)
-		switch {
-		case err != nil:
-			return &lostError{err}
-		case m == nil:
-			return nil
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return fmt.Errorf("read %s: %w", n.kind.stream, err)
-		}
-		if meta.Sequence.Consumer != delivery {
-			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivery-1)}
-		}
-		seq := ledger.Sequence(meta.Sequence.Stream)
-		if seq <= r.last {
-			continue
-		}
-		if err := r.yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), seq, m.Data()}); err != nil {
-			return err
-		}
-		r.last = seq
-	}
-	return nil
-}
-
-// nextEntry is next for messages that may be removed while they are read: then nil,
-// when no more will come.
-func nextEntry(ctx context.Context, consumer jetstream.Consumer, messages jetstream.MessagesContext, delivery uint64) (jetstream.Msg, error) {
-	const quiet = 100 * time.Millisecond // a caller waits for the list
-	for {
-		m, err := messages.Next(jetstream.NextMaxWait(quiet))
-		if !errors.Is(err, nats.ErrTimeout) {
-			return m, err
-		}
-		info, err := consumer.Info(ctx)
-		switch {
-		case err != nil:
-			return nil, err
-		case info.Delivered.Consumer >= delivery: // it is on its way, or lost
-			return next(ctx, consumer, messages, delivery)
-		case info.NumPending == 0:
-			return nil, nil
-		}
-	}
+	return err
 }

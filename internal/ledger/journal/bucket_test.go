@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 )
 
-// Bucket keep the newest message of a name, and let one writer of two win.
+// A bucket keeps the newest message of a name, and lets one writer of two win.
 func TestNotes(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	ctx := t.Context()
@@ -100,5 +101,35 @@ func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 	})
 	if err != nil || found != kept {
 		t.Errorf("%d notes are found, %v; want %d", found, err, kept)
+	}
+}
+
+// A slow caller loses the consumer, and perhaps deliveries. All reads again, and hands over
+// each message once.
+func TestBucketAll_SlowCaller(t *testing.T) {
+	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	b, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const total = 1200 // more than are sent ahead
+	var want []string
+	for i := range total {
+		name := fmt.Sprint("files.", i)
+		if _, err := b.Put(t.Context(), name, 0, []byte("1")); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, name)
+	}
+	var got []string
+	err = b.All(t.Context(), "files", func(e journal.Entry) error {
+		if len(got)%500 == 10 {
+			time.Sleep(2500 * time.Millisecond) // longer than the server keeps an idle consumer
+		}
+		got = append(got, e.Name)
+		return nil
+	})
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%d of %d entries, %v", len(got), total, err)
 	}
 }

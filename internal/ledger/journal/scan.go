@@ -2,6 +2,7 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,43 +18,25 @@ func (s *AuxStream) Scan(ctx context.Context, name string, from ledger.Sequence,
 	if err := connected(s.j.nc); err != nil {
 		return fmt.Errorf("read %s%s: %w", s.kind.subject, name, err)
 	}
-	if err := s.scan(ctx, name, from, since, yield); err != nil {
-		return fmt.Errorf("read %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, err)
-	}
-	return nil
-}
-
-func (s *AuxStream) scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(ledger.Sequence, time.Time, []byte) bool) error {
-	cfg := jetstream.ConsumerConfig{
-		DeliverPolicy:     jetstream.DeliverAllPolicy,
-		FilterSubject:     s.kind.subject + name,
-		InactiveThreshold: answerTimeout, // then the server removes it
-	}
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, FilterSubject: s.kind.subject + name}
 	switch {
 	case from > 0:
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, uint64(from)
 	case !since.IsZero():
 		cfg.DeliverPolicy, cfg.OptStartTime = jetstream.DeliverByStartTimePolicy, &since
 	}
-	consumer, messages, err := s.stream.pull(ctx, s.j.nc, cfg)
-	if err != nil {
-		return err
+	err := s.stream.current(ctx, s.j.nc, cfg, func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
+		if !yield(seq, stored, m.Data()) {
+			return errEnough
+		}
+		return nil
+	})
+	var lost *lostError
+	if errors.As(err, &lost) {
+		return fmt.Errorf("read %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, lost.error)
 	}
-	defer messages.Stop()
-	defer context.AfterFunc(ctx, messages.Stop)()
-	there := consumer.CachedInfo().NumPending
-	for delivery := uint64(1); delivery <= there; delivery++ {
-		m, err := next(ctx, consumer, messages, delivery)
-		if err != nil {
-			return err
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		if !yield(ledger.Sequence(meta.Sequence.Stream), meta.Timestamp, m.Data()) {
-			return nil
-		}
-	}
-	return nil
+	return nil // all was read, or enough
 }
+
+// errEnough ends a Scan whose caller has what it was looking for.
+var errEnough = errors.New("enough was read")
