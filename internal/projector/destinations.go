@@ -3,7 +3,6 @@ package projector
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/netaddr"
 )
 
 // Destinations says where sinks may send data and read it from. The caller that starts
@@ -77,16 +77,11 @@ func (d Destinations) parseEndpoint(text string) (string, error) {
 	case err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "", fmt.Errorf("endpoint %q: use a URL such as https://HOST:PORT", text)
 	case u.Scheme == "https":
-	case u.Scheme == "http" && (d.Plaintext || loopback(u.Hostname())):
+	case u.Scheme == "http" && (d.Plaintext || netaddr.IsLoopback(u.Hostname())):
 	default:
 		return "", fmt.Errorf("endpoint %q: use https: only this machine is reachable by http (or start the process with --plaintext)", text)
 	}
 	return strings.ToLower(u.Scheme + "://" + u.Host), nil
-}
-
-func loopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
 }
 
 // Endpoint checks the endpoint that a sink's settings name. An empty one is the

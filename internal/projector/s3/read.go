@@ -71,7 +71,7 @@ func (s *Store) object(ctx context.Context, name string) (projector.Item, bool, 
 func (s *Store) item(name, body string, metadata map[string]string, etag string, sse types.ServerSideEncryption) projector.Item {
 	m, _ := mark.Parse(metadata[markName])
 	item := projector.Item{Name: name, Value: mark.Value(body, m.IsString), State: state{etag: etag, kms: sse == types.ServerSideEncryptionAwsKms}}
-	item.Tenant, item.Key, _ = s.layout.parse(name)
+	item.Tenant, item.Key, _ = s.layout.Parse(name)
 	if m.Epoch == s.epoch {
 		item.Revision = m.Revision
 	}
@@ -88,9 +88,9 @@ func (s *Store) Same(item projector.Item, w projector.Write) bool {
 
 // Read makes one request.
 func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	t, key, ok := s.layout.parse(name)
+	t, key, ok := s.layout.Parse(name)
 	if !ok {
-		return projector.Item{}, false, projector.Refuse("%q is not an object of this sink: its names are like %sKEY", name, s.layout.base("TENANT"))
+		return projector.Item{}, false, projector.Refuse("%q is not an object of this sink: its names are like %sKEY", name, s.layout.Base("TENANT"))
 	}
 	item, there, err := s.object(awssdk.As(ctx, t), name)
 	if err == nil && !there {
@@ -103,7 +103,7 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 // are now.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	ctx = awssdk.As(ctx, t)
-	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.layout.base(t))})
+	pages := s3.NewListObjectsV2Paginator(s.client, &s3.ListObjectsV2Input{Bucket: &s.bucket, Prefix: aws.String(s.layout.Base(t))})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
@@ -116,7 +116,7 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			}
 			if err != nil {
 				item, ok = projector.Item{Name: aws.ToString(o.Key), Err: err}, true
-				item.Tenant, item.Key, _ = s.layout.parse(item.Name)
+				item.Tenant, item.Key, _ = s.layout.Parse(item.Name)
 			}
 			if !ok {
 				continue

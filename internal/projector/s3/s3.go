@@ -32,6 +32,7 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 	"github.com/stelehq/stele/internal/projector/internal/items"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 	"golang.org/x/time/rate"
 )
 
@@ -39,7 +40,7 @@ import (
 type settings struct {
 	awssdk.Account
 	Bucket string `json:"bucket"`
-	naming
+	naming.Settings
 	// Tags are put on every object; "{tenant}" in a value stands for the tenant.
 	Tags awssdk.Tags `json:"tags,omitzero"`
 	// Reads is the most objects a second that a sweep reads; 0 means 200.
@@ -65,7 +66,7 @@ type Store struct {
 	client    *s3.Client
 	transport *http.Transport
 	bucket    string
-	layout    layout
+	layout    naming.Layout
 	tags      awssdk.Tags
 	epoch     ledger.Epoch
 	log       *slog.Logger
@@ -103,11 +104,11 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	return s, nil
 }
 
-func read(cfg projector.Settings) (set settings, l layout, err error) {
+func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	if err := cfg.Decode(&set); err != nil {
 		return set, l, err
 	}
-	switch l, err = newLayout(set.naming); {
+	switch l, err = naming.New(set.Settings); {
 	case err != nil:
 	case set.Bucket == "" || strings.Contains(set.Bucket, "/"):
 		err = fmt.Errorf("bucket is %q: set the bucket's name or ARN of an access point", set.Bucket)
@@ -144,7 +145,9 @@ func (s *Store) Close() error {
 }
 
 // Name is the object's key in the bucket.
-func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) { return s.layout.name(t, key) }
+func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) {
+	return nameOf(s.layout, t, key)
+}
 
 // recheck is how often the bucket's versioning is looked at.
 const recheck = 10 * time.Minute

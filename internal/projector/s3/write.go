@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 	"github.com/stelehq/stele/internal/projector/internal/mark"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 )
 
 // intent is what a write comes to.
@@ -23,10 +24,10 @@ type intent struct {
 	mark mark.Mark
 }
 
-func intend(l layout, epoch ledger.Epoch, w projector.Write) (intent, error) {
+func intend(l naming.Layout, epoch ledger.Epoch, w projector.Write) (intent, error) {
 	in := intent{Write: w, mark: mark.Mark{Epoch: epoch, Revision: w.Revision}}
 	var err error
-	if in.name, err = l.name(w.Tenant, w.Key); err != nil || w.Deleted() {
+	if in.name, err = nameOf(l, w.Tenant, w.Key); err != nil || w.Deleted() {
 		return in, err
 	}
 	in.body, in.mark.IsString, err = mark.Text(w.Value)

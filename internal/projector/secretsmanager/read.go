@@ -39,7 +39,7 @@ func (s *Store) get(ctx context.Context, name string) (item projector.Item, foun
 	id := aws.ToString(out.VersionId)
 	v, ours := parseVersion(id)
 	item = projector.Item{Name: name, Secret: true, State: state{version: id}}
-	item.Tenant, item.Key, _ = s.layout.parse(name)
+	item.Tenant, item.Key, _ = s.layout.Parse(name)
 	if out.SecretString == nil {
 		return item, live, fmt.Errorf("read %s: its current version is binary, and no value: set the secret to text, or delete it", name)
 	}
@@ -59,9 +59,9 @@ func (s *Store) Same(item projector.Item, w projector.Write) bool {
 
 // Read makes one request.
 func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	t, key, ok := s.layout.parse(name)
+	t, key, ok := s.layout.Parse(name)
 	if !ok {
-		return projector.Item{}, false, projector.Refuse("%q is not a secret of this sink: its names are like %sKEY", name, s.layout.base("TENANT"))
+		return projector.Item{}, false, projector.Refuse("%q is not a secret of this sink: its names are like %sKEY", name, s.layout.Base("TENANT"))
 	}
 	item, found, err := s.get(awssdk.As(ctx, t), name)
 	if err == nil && found != live {
@@ -74,7 +74,7 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 // last. AWS may list a change only after some minutes.
 func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.Item) error) error {
 	ctx = awssdk.As(ctx, t)
-	base := s.layout.base(t)
+	base := s.layout.Base(t)
 	pages := sdk.NewListSecretsPaginator(s.client, &sdk.ListSecretsInput{
 		Filters: []types.Filter{{Key: types.FilterNameStringTypeName, Values: []string{base}}}, MaxResults: aws.Int32(100),
 	})
@@ -85,7 +85,7 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 		}
 		for _, entry := range page.SecretList {
 			name := aws.ToString(entry.Name)
-			if of, _, ok := s.layout.parse(name); !ok || of != t { // the filter's case does not count
+			if of, _, ok := s.layout.Parse(name); !ok || of != t { // the filter's case does not count
 				continue
 			}
 			item, there, err := s.listed(ctx, entry)
@@ -94,7 +94,7 @@ func (s *Store) Scan(ctx context.Context, t ledger.Tenant, yield func(projector.
 			}
 			if err != nil {
 				item, there = projector.Item{Name: name, Err: err}, true
-				item.Tenant, item.Key, _ = s.layout.parse(name)
+				item.Tenant, item.Key, _ = s.layout.Parse(name)
 			}
 			if !there {
 				continue

@@ -31,13 +31,14 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 	"github.com/stelehq/stele/internal/projector/internal/items"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 	"golang.org/x/time/rate"
 )
 
 // settings of a sink in the routes.
 type settings struct {
 	awssdk.Account
-	naming
+	naming.Settings
 	// RecoveryDays is how long the secret of a deleted key can be restored, from 7 to
 	// 30; 0 means 30.
 	RecoveryDays int `json:"recovery_days,omitzero"`
@@ -68,7 +69,7 @@ const (
 type Store struct {
 	client        *sdk.Client
 	transport     *http.Transport
-	layout        layout
+	layout        naming.Layout
 	recovery      int64
 	tags          awssdk.Tags
 	epoch         ledger.Epoch
@@ -102,11 +103,11 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	return s, nil
 }
 
-func read(cfg projector.Settings) (set settings, l layout, err error) {
+func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	if err := cfg.Decode(&set); err != nil {
 		return set, l, err
 	}
-	switch l, err = newLayout(set.naming); {
+	switch l, err = naming.New(set.Settings); {
 	case err != nil:
 	case set.RecoveryDays != 0 && (set.RecoveryDays < minRecovery || set.RecoveryDays > maxRecovery):
 		err = fmt.Errorf("recovery_days is %d: AWS allows %d to %d", set.RecoveryDays, minRecovery, maxRecovery)
@@ -145,4 +146,6 @@ func (s *Store) Close() error {
 }
 
 // Name is the secret's.
-func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) { return s.layout.name(t, key) }
+func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) {
+	return nameOf(s.layout, t, key)
+}

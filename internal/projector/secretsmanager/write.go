@@ -12,7 +12,11 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 	"github.com/stelehq/stele/internal/projector/internal/mark"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 )
+
+// maxValue is how many bytes a secret has at most.
+const maxValue = 65536
 
 // intent is what a write comes to.
 type intent struct {
@@ -22,10 +26,10 @@ type intent struct {
 	version version
 }
 
-func intend(l layout, epoch ledger.Epoch, w projector.Write) (intent, error) {
+func intend(l naming.Layout, epoch ledger.Epoch, w projector.Write) (intent, error) {
 	in := intent{Write: w, version: version{epoch: epoch, revision: w.Revision}}
 	var err error
-	if in.name, err = l.name(w.Tenant, w.Key); err != nil || w.Deleted() {
+	if in.name, err = nameOf(l, w.Tenant, w.Key); err != nil || w.Deleted() {
 		return in, err
 	}
 	if in.text, in.version.text, err = mark.Text(w.Value); err != nil {

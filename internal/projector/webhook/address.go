@@ -6,11 +6,6 @@ import (
 	"syscall"
 )
 
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.Unmap().IsLoopback()
-}
-
 // reserved are networks that are not the public internet's, next to those that netip
 // has methods for.
 var reserved = []netip.Prefix{

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stelehq/stele/internal/netaddr"
 	"github.com/stelehq/stele/internal/projector"
 )
 
@@ -56,63 +57,67 @@ type sink struct {
 
 // Fit reports which writes such a sink would not take: none.
 func Fit(s projector.Settings) (projector.Fit, error) {
-	_, _, err := read(s)
+	_, err := read(s)
 	return projector.Fit{Refuses: func(projector.Write) error { return nil }}, err
 }
 
-func read(s projector.Settings) (set settings, timeout time.Duration, err error) {
-	set.Source = "stele"
-	if err := s.Decode(&set); err != nil {
-		return set, 0, err
+// target is what the settings say, parsed.
+type target struct {
+	settings
+	url     *url.URL
+	timeout time.Duration
+}
+
+func read(s projector.Settings) (t target, err error) {
+	t.Source = "stele"
+	if err := s.Decode(&t.settings); err != nil {
+		return t, err
 	}
-	wrong := func(format string, args ...any) (settings, time.Duration, error) {
-		return set, 0, fmt.Errorf("settings of sink %s: %w", s.Name, fmt.Errorf(format, args...))
+	wrong := func(format string, args ...any) (target, error) {
+		return t, fmt.Errorf("settings of sink %s: %w", s.Name, fmt.Errorf(format, args...))
 	}
-	u, err := url.Parse(set.URL)
+	t.url, err = url.Parse(t.URL)
+	u := t.url
 	switch {
 	case err != nil || u.Hostname() == "" || u.Fragment != "":
-		return wrong("url is %q: it is like https://example.com/hooks/stele", set.URL)
+		return wrong("url is %q: it is like https://example.com/hooks/stele", t.URL)
 	case u.User != nil:
 		return wrong("url has a password in it, and the routes are no secret: requests are signed, so leave it out")
-	case u.Scheme != "https" && !(u.Scheme == "http" && isLoopback(u.Hostname())):
-		return wrong("url is %s: use https; only this machine's own addresses are allowed without TLS", set.URL)
-	case set.Source == "":
+	case u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
+		return wrong("url is %s: use https; only this machine's own addresses are allowed without TLS", t.URL)
+	case t.Source == "":
 		return wrong("source is empty: it tells receivers which ledger an event is from")
 	}
-	timeout, err = time.ParseDuration(cmp.Or(set.Timeout, defaultTimeout.String()))
-	if err != nil || timeout <= 0 || timeout > maxTimeout {
-		return wrong("timeout is %q: it is a time of at most %s, e.g. \"5s\"", set.Timeout, maxTimeout)
+	t.timeout, err = time.ParseDuration(cmp.Or(t.Timeout, defaultTimeout.String()))
+	if err != nil || t.timeout <= 0 || t.timeout > maxTimeout {
+		return wrong("timeout is %q: it is a time of at most %s, e.g. \"5s\"", t.Timeout, maxTimeout)
 	}
-	return set, timeout, nil
+	return t, nil
 }
 
 // Open requires the sink's keys and a host that the process allows, and calls nothing.
 func Open(_ context.Context, s projector.Settings) (projector.Sink, error) {
-	set, timeout, err := read(s)
+	t, err := read(s)
 	if err != nil {
 		return nil, err
 	}
-	u, err := url.Parse(set.URL)
-	if err != nil {
-		return nil, fmt.Errorf("settings of sink %s: %w", s.Name, err)
-	}
-	if err := s.Endpoint(u.Scheme + "://" + u.Host); err != nil {
+	if err := s.Endpoint(t.url.Scheme + "://" + t.url.Host); err != nil {
 		return nil, err
 	}
-	k := &sink{url: set.URL, source: set.Source, keys: s.KeyFile(), log: cmp.Or(s.Log, slog.New(slog.DiscardHandler))}
+	k := &sink{url: t.URL, source: t.Source, keys: s.KeyFile(), log: cmp.Or(s.Log, slog.New(slog.DiscardHandler))}
 	if _, err := k.readKeys(); err != nil {
 		return nil, fmt.Errorf("sink %s: %w", s.Name, err)
 	}
-	dialer := &net.Dialer{Timeout: timeout}
+	dialer := &net.Dialer{Timeout: t.timeout}
 	if !s.PrivateAddresses {
 		dialer.Control = refusePrivate
 	}
 	k.client = &http.Client{
-		Timeout: timeout,
+		Timeout: t.timeout,
 		// No proxy: it would look up the address, and may reach private ones.
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
-			TLSHandshakeTimeout: timeout, MaxIdleConnsPerHost: parallel, IdleConnTimeout: 90 * time.Second,
+			TLSHandshakeTimeout: t.timeout, MaxIdleConnsPerHost: parallel, IdleConnTimeout: 90 * time.Second,
 		},
 		// The signature is for this URL alone.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
