@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger/proof"
 )
@@ -29,30 +30,7 @@ func (o *keyOptions) addFlags(f *pflag.FlagSet) {
 
 // required are the witnesses whose cosignatures are required.
 func (o *keyOptions) required() (proof.Witnesses, error) {
-	keys := make([]string, len(o.witnesses))
-	for i, text := range o.witnesses {
-		var err error
-		if keys[i], err = textOrFile(text); err != nil {
-			return proof.Witnesses{}, failure.With(failure.Usage, err)
-		}
-	}
-	w, err := proof.ParseWitnesses(keys, o.quorum)
-	if err != nil {
-		return w, failure.Usagef("--witness-key: %w", err)
-	}
-	return w, nil
-}
-
-// textOrFile is a key, or what a file holds.
-func textOrFile(text string) (string, error) {
-	data, err := os.ReadFile(text)
-	switch {
-	case err == nil:
-		return strings.TrimSpace(string(data)), nil
-	case !strings.Contains(text, "+"):
-		return "", err
-	}
-	return text, nil
+	return trust.Witnesses(o.witnesses, o.quorum)
 }
 
 // given reads the ledger's public key: from the flag, else from $STELE_CHECKPOINT_KEY, each
@@ -62,9 +40,9 @@ func (o *keyOptions) given() (*proof.Verifier, error) {
 	if text == "" {
 		return nil, nil
 	}
-	text, err := textOrFile(text)
+	text, err := trust.Key(text)
 	if err != nil {
-		return nil, failure.With(failure.Usage, err)
+		return nil, err
 	}
 	key, err := proof.ParseVerifier(text)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger/proof"
@@ -123,10 +124,9 @@ func (o *witnessServerOptions) logKeys() (logs []note.Verifier, err error) {
 		return nil, failure.Usagef("--log-key is needed: the public key of the ledger, which \"stele up\" keeps in identity/checkpoint.pub")
 	}
 	for _, text := range o.logs {
-		if data, err := os.ReadFile(text); err == nil {
-			text = strings.TrimSpace(string(data))
-		} else if !strings.Contains(text, "+") {
-			return nil, failure.With(failure.Usage, err)
+		text, err := trust.Key(text)
+		if err != nil {
+			return nil, err
 		}
 		if strings.HasPrefix(text, "stele/") {
 			keys, err := proof.ParseVerifier(text)

@@ -2,10 +2,9 @@ package server
 
 import (
 	"net/url"
-	"os"
-	"strings"
 
 	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/netaddr"
@@ -23,7 +22,7 @@ func (o *witnessOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.keys, "witness-key", nil, "public key of a witness, or a file with it; repeat for each witness")
 }
 
-// open checks the flags. Keys in files may be written over several lines.
+// open checks the flags.
 func (o *witnessOptions) open(plaintext bool) (proof.Witnesses, error) {
 	for _, text := range o.urls {
 		u, err := url.Parse(text)
@@ -37,18 +36,5 @@ func (o *witnessOptions) open(plaintext bool) (proof.Witnesses, error) {
 	if len(o.urls) > 0 && len(o.keys) == 0 {
 		return proof.Witnesses{}, failure.Usagef("--witness requires --witness-key: cosignatures of unknown keys are dropped")
 	}
-	keys := make([]string, len(o.keys))
-	for i, text := range o.keys {
-		keys[i] = text
-		if data, err := os.ReadFile(text); err == nil {
-			keys[i] = strings.TrimSpace(string(data))
-		} else if !strings.Contains(text, "+") {
-			return proof.Witnesses{}, failure.With(failure.Usage, err)
-		}
-	}
-	w, err := proof.ParseWitnesses(keys, o.quorum)
-	if err != nil {
-		return w, failure.Usagef("--witness-key: %w", err)
-	}
-	return w, nil
+	return trust.Witnesses(o.keys, o.quorum)
 }

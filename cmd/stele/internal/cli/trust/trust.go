@@ -1,4 +1,4 @@
-// Package trust holds the flags that say which tokens are accepted.
+// Package trust holds the flags that say which tokens and public keys are accepted.
 package trust
 
 import (
