@@ -16,32 +16,8 @@ const (
 )
 
 // visible escapes invisible characters and those that change the direction of the text
-// around them, as JSON does: control characters, direction marks, and characters
-// without width. In a JSON string that does not change the meaning.
-func visible(s string) string {
-	if !strings.ContainsFunc(s, hidden) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if hidden(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-func hidden(r rune) bool {
-	switch {
-	case r == '\n' || r == '\t':
-		return false
-	case r < ' ', r >= 0x7f && r < 0xa0, r == 0xad, r == 0x61c, r == 0xfeff:
-		return true
-	}
-	return r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
-}
+// around them. In a JSON string that does not change the meaning.
+func visible(s string) string { return text.Escape(s, text.Hidden) }
 
 // short is a value for a row of a table.
 func short(value string) string {

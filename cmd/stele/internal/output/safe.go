@@ -1,45 +1,15 @@
 package output
 
 import (
-	"fmt"
 	"io"
 	"strings"
-	"unicode"
+
+	"github.com/stelehq/stele/internal/text"
 )
-
-// steers reports whether a character acts on a terminal or on the text around it instead of
-// being shown: controls of C0 and C1, marks of direction, and characters without width. Line
-// breaks and tabs are text.
-func steers(r rune) bool {
-	switch {
-	case r == '\n' || r == '\t':
-		return false
-	case unicode.IsControl(r), r == 0xad, r == 0x61c, r == 0x180e, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
-		return true
-	}
-	return r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
-}
-
-// visible escapes the characters that steer as JSON does, except those that keep reports.
-func visible(s string, keep func(rune) bool) string {
-	hidden := func(r rune) bool { return steers(r) && !keep(r) }
-	if !strings.ContainsFunc(s, hidden) {
-		return s
-	}
-	var b strings.Builder
-	for _, r := range s {
-		if hidden(r) {
-			fmt.Fprintf(&b, `\u%04x`, r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
 
 // Plain returns another user's text as one line that cannot steer a terminal.
 func Plain(s string) string {
-	s = visible(s, func(rune) bool { return false })
+	s = text.Escape(s, text.Hidden)
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
 }
 
@@ -52,6 +22,8 @@ type terminal struct {
 }
 
 func (t terminal) Write(p []byte) (int, error) {
-	_, err := io.WriteString(t.w, visible(string(p), func(r rune) bool { return r == '\r' || t.styled && r == '\x1b' }))
+	_, err := io.WriteString(t.w, text.Escape(string(p), func(r rune) bool {
+		return text.Hidden(r) && r != '\r' && (r != '\x1b' || !t.styled)
+	}))
 	return len(p), err
 }
