@@ -16,9 +16,9 @@ import (
 // A record is appended only if the journal's last sequence is still the one that its
 // drafts were checked against. This compare-and-set orders all writes of all tenants,
 // whichever process they come from, and an appended record proves that every draft in
-// it, rejections included, was checked against the newest state. There is no leader
-// election: a process that loses the race applies the winner's record, sends back the
-// drafts whose tenants that record changed, and appends the others again unchanged.
+// it, rejections included, was checked against the newest state. Processes elect
+// no leader: one that loses the race applies the winner's record, sends back the drafts
+// whose tenants that record changed, and appends the others again unchanged.
 type committer struct {
 	journal Journal
 	replica Replica

@@ -198,7 +198,7 @@ type Pending struct {
 
 // Submit queues a change set. A change set with a predecessor is applied after it, and
 // fails with ErrAborted if the predecessor fails: a stream of change sets is applied up
-// to the first that fails. A change set that a lane has taken is no longer withdrawn;
+// to the first that fails. A change set that a lane has taken cannot be withdrawn;
 // ctx applies to the call only.
 func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
 	if err := cs.validate(); err != nil {

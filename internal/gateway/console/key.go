@@ -179,7 +179,7 @@ func (c *Console) sinksOf(ctx context.Context, key string) []sinkOfKey {
 }
 
 // sinksIn are the sinks that a document of routes names for a key, in the route with
-// the longest prefix. False if there is no such document.
+// the longest prefix. False if no document was found.
 func sinksIn(document, key string) (names []string, known bool) {
 	var d struct {
 		Routes []struct {

@@ -31,7 +31,7 @@ type limits struct {
 // nothing: each takes about a kilobyte.
 const maxTenantWatches = 100_000
 
-// maxLimit is the largest limit, in its own unit: more is no limit.
+// maxLimit is the largest limit, in its own unit: a larger number would limit nothing.
 const maxLimit = 1e12
 
 // parseLimits reads the limits. Unknown fields are errors, because they may be

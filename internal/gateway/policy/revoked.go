@@ -10,7 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// revocations are tokens that are no longer accepted although they have not expired, the
+// revocations are tokens that are rejected although they have not expired, the
 // value of policy/revoked:
 //
 //	{"revoked":[

@@ -60,7 +60,7 @@ func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View
 	return vs.Replica.View(t, at)
 }
 
-// page opens the state that a listing is of, and returns the key to continue from:
+// Page opens the state that a listing is of, and returns the key to continue from:
 // its pages are all of the revision of the first, whatever is written meanwhile.
 func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from string, err error) {
 	at, err := AsOf(point)
@@ -197,7 +197,7 @@ func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 	return v.State().Head, nil
 }
 
-// pageToken is where a listing continues: at which commit, or between which two, and from
+// PageToken is where a listing continues: at which commit, or between which two, and from
 // which key.
 type PageToken struct {
 	From, To Seen
@@ -207,7 +207,7 @@ type PageToken struct {
 // ShortID is how many bytes of a commit's id are in tokens.
 const ShortID = 8
 
-// token makes the token of a page that continues at a revision, or between two, and from a
+// NewPageToken makes the token of a page that continues at a revision, or between two, and from a
 // key.
 func NewPageToken(v *replica.View, from, to ledger.Revision, key string) (string, error) {
 	var text [2]string

@@ -26,7 +26,7 @@ type Set struct {
 	compiled map[ledger.Prefix]*compiled
 }
 
-// With is the set with some documents replaced; one without a text is taken away. What
+// with is the set with some documents replaced; one without a text is taken away. What
 // is compiled already, and has nothing to do with these, is not compiled again.
 func (s *Set) with(t ledger.Tenant, changed []Document) *Set {
 	next := &Set{tenant: t, documents: make(map[ledger.Prefix]Document), compiled: make(map[ledger.Prefix]*compiled)}

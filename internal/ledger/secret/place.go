@@ -39,7 +39,7 @@ func (k *Keyring) find(ctx context.Context, keys Keys, t ledger.Tenant) (s store
 	}
 	slices.SortFunc(notes, func(a, b journal.Entry) int { return int(b.Sequence) - int(a.Sequence) })
 	if err := json.Unmarshal(notes[0].Body, &s); err != nil || slices.ContainsFunc(s.ids(), func(id string) bool { return !validID(id) }) {
-		return s, notes, fmt.Errorf("the keys of %s beside the journal (message %d of STELE-KEYS) cannot be read", t, notes[0].Sequence)
+		return s, notes, fmt.Errorf("the keys of %s next to the journal (message %d of STELE-KEYS) cannot be read", t, notes[0].Sequence)
 	}
 	return s, notes, nil
 }

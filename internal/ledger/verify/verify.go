@@ -108,7 +108,7 @@ type verifier struct {
 	cfg      Config
 	report   *Report
 	evidence *journal.Evidence
-	// tree and content of the replica; nil if there is no file to compare with.
+	// tree and content of the replica; nil without a file to compare with.
 	tree    *proof.Stored
 	replica *replicated
 	// checkpoints in their order.

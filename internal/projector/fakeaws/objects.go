@@ -34,7 +34,7 @@ type bucket struct {
 	objects   map[string][]*Object // the versions of each key, the oldest first
 }
 
-// newest is nil if there is no object of the key.
+// newest is nil if the key does not have an object.
 func (b *bucket) newest(key string) *Object {
 	versions := b.objects[key]
 	if len(versions) == 0 || versions[len(versions)-1].Deleted {

@@ -54,7 +54,7 @@ func explain(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-// missing reports whether an error says that there is no object. A HEAD of S3 answers
+// missing reports whether an error says that the object does not exist. A HEAD of S3 answers
 // without a code.
 func missing(err error) bool {
 	api, ok := errors.AsType[smithy.APIError](err)

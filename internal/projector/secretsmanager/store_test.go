@@ -77,7 +77,7 @@ func secret(t testing.TB, server *fakeaws.Server, name string) fakeaws.Secret {
 	t.Helper()
 	is, ok := server.Secret(name)
 	if !ok {
-		t.Fatalf("there is no secret %s", name)
+		t.Fatalf("secret %s does not exist", name)
 	}
 	return is
 }

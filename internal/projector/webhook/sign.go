@@ -28,7 +28,7 @@ const (
 func (k *sink) readKeys() ([][]byte, error) {
 	text, err := os.ReadFile(k.keys)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no key to sign requests with: run  printf 'whsec_%%s\\n' \"$(openssl rand -base64 32)\" > %s  and give the receiver the same line", k.keys)
+		return nil, fmt.Errorf("no key was found to sign requests with: run  printf 'whsec_%%s\\n' \"$(openssl rand -base64 32)\" > %s  and give the receiver the same line", k.keys)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the keys that sign requests: %w", err)

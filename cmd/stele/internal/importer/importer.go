@@ -218,8 +218,8 @@ func (im *importer) result() []Tally {
 	return tallies
 }
 
-// firstOf picks the error to report: the error of the lowest line, or an error without
-// a line if there is no other.
+// firstOf picks the error to report: the error of the lowest line, or otherwise one
+// without a line.
 func firstOf(errs []error) error {
 	var first error
 	lowest := math.MaxInt

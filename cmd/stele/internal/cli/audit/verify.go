@@ -22,26 +22,27 @@ func VerifyCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [FILE...]",
 		Short: "Verify a receipt, an audit file, a tenant or a whole ledger",
-		Long: `Verify that nothing was changed, with nothing but the ledger's public key.
+		Long: `Verify that history is unchanged, with only the ledger's public key.
 
-With FILEs, which "stele prove" and "stele audit export" have written, or with bare
-checkpoints: without a network and a context.
+With FILEs: receipts of "stele prove", audit files of "stele audit export", or bare
+checkpoints. They are verified without a network and without a context.
 
-Without, the tenant at the gateway: the newest checkpoint, every commit's hash, its
-place in the chain and in the tree, and that what the gateway reads is what the
-commits lead to. --save keeps the checkpoint; the next time, --from proves that the
-ledger still is an extension of it.
+Without FILEs: the tenant at the gateway, that is the newest checkpoint, the hash of
+every commit, its place in the chain and in the tree, and that the state which the
+gateway serves is the result of these commits. --save keeps the checkpoint; --from
+proves later that the ledger extends it.
 
-With --data, the folder of a ledger that is stopped: every stream of the journal, all
-tenants' chains, the tree, every checkpoint, and the files that are made from them. Nothing in the folder is changed. --restored is for what "stele restore"
-has made and nobody has started yet: those files are not there then.
+With --data: the folder of a stopped ledger, that is every stream of the journal, the
+chains of all tenants, the tree, every checkpoint, and the files that are derived from
+them. Nothing in the folder is changed. --restored is for a folder that "stele restore"
+has made and that was not started yet: it does not have the derived files.
 
-With --witness-key, only a checkpoint that a quorum of these witnesses has cosigned
-verifies: then nobody can have shown you another history than others, not even the
-holder of the ledger's key. The newest checkpoint of each ledger is kept beside the
-context file and compared with what this and other gateways show later.
+With --witness-key, a checkpoint verifies only if a quorum of these witnesses has
+cosigned it. Then not even the holder of the ledger's key can show different histories
+to different users. The newest checkpoint of each ledger is kept next to the context
+file and compared with the checkpoints that this and other gateways show later.
 
-What does not verify ends with exit code 7. docs/proof.md describes the formats.`,
+The exit code is 7 if something does not verify. docs/proof.md describes the formats.`,
 		Example: `  stele verify receipt --key checkpoint.pub
   stele -t acme verify --save today.checkpoint
   stele -t acme verify --from today.checkpoint

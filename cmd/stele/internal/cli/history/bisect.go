@@ -27,10 +27,10 @@ func BisectCommand(c *session.Flags) *cobra.Command {
 		Short: "Find the first revision at which a command fails",
 		Long: `Find the first revision at which a command fails, by halves: between a good
 revision, at which it exits with 0, and a later bad one, at which it does not. It
-is run by sh, with the settings below PREFIX as they were in its environment (named
-as "stele exec" does, and refused as there), and STELE_TENANT and STELE_REVISION, which "stele get KEY
---at $STELE_REVISION" can use. What it prints goes to standard error. An exit code
-from 126 on, or a signal, ends the search: then the command itself is at fault.`,
+is run by sh. Its environment has the settings below PREFIX as they were, with the
+names and the refusals of "stele exec", and STELE_TENANT and STELE_REVISION, which
+"stele get KEY --at $STELE_REVISION" can use. Its output goes to standard error. An
+exit code from 126 on, or a signal, ends the search: the command itself is at fault.`,
 		Example: `  stele bisect tenantconfig/checkout --run 'test "$TIMEOUT_MS" -lt 5000'
   stele bisect --run ./check.sh --good @2025-03-04 --bad @HEAD~10`,
 		Args: func(_ *cobra.Command, args []string) error {
