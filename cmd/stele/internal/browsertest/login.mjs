@@ -49,7 +49,7 @@ export const logins = {
 		same(page.url(), world.URL + '/', 'the link once more, by the same visitor')
 		const other = await s.visitor()
 		await other.goto(world.Link)
-		check((await other.innerText('[role=alert]')).includes('logged somebody in before'), 'it does not say why')
+		check((await other.innerText('[role=alert]')).includes('was used before'), 'it does not say why')
 		same((await cookiesOf(other)).length, 0, 'cookies of somebody else')
 	},
 

@@ -117,7 +117,7 @@ func TestParse_ReadsACommitOfTheLog(t *testing.T) {
 	}
 }
 
-// diff compares all but the hash of the request, which the ledger computes.
+// diff ignores the hash of the request, which the ledger computes.
 func diff(want, got any) string {
 	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(ledger.ChangeSet{}))
 }
