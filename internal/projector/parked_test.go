@@ -11,10 +11,8 @@ import (
 // what the sink refuses is parked.
 func TestSettle_ErrorsThatAreNoRefusalNeverPark(t *testing.T) {
 	now := time.Now()
-	r := &runner{
-		p: &Projector{metrics: NewMetrics()}, name: "params", log: slog.New(slog.DiscardHandler),
-		queue: newQueue(false, false), parked: &parked{letters: make(map[slot]parkedLetter)},
-	}
+	sink := &target{p: &Projector{metrics: NewMetrics()}, name: "params", log: slog.New(slog.DiscardHandler)}
+	r := &writer{builder: &builder{target: sink}, queue: newQueue(false, false), parked: &parked{letters: make(map[slot]parkedLetter)}}
 	l := r.queue.line("acme")
 	l.read, l.head = 1, 1
 	r.queue.add(l, "a", change{revision: 1}, now)

@@ -164,7 +164,7 @@ func (p *Projector) route(ctx context.Context, t *routes.Table) {
 			r.table.Store(t)
 			continue
 		}
-		r := &runner{p: p, name: name, spec: spec, routing: routing(t, name), log: p.cfg.Log.With("sink", name), calls: make(chan func())}
+		r := &runner{target: &target{p: p, name: name, spec: spec, routing: routing(t, name), log: p.cfg.Log.With("sink", name)}}
 		r.table.Store(t)
 		ctx, cancel := context.WithCancel(ctx)
 		var done sync.WaitGroup

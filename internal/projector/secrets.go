@@ -18,23 +18,23 @@ type Secrets interface {
 // and the route keep secrets, otherwise secret.Mask. A secret whose key was destroyed
 // is deleted: nothing is left to write. The error is a *RefusedError for one that this
 // ledger cannot decrypt.
-func (r *runner) disclose(ctx context.Context, w *Write) error {
+func (b *builder) disclose(ctx context.Context, w *Write) error {
 	sealed := secret.Sealed(w.Value)
 	switch {
 	case w.Deleted() || w.Route == nil || !sealed && !w.Route.Secret:
 		return nil
-	case !r.limits.Secrets || !w.Route.Secure:
+	case !b.limits.Secrets || !w.Route.Secure:
 		w.Value = secret.Mask
 		return nil
-	case !r.p.cfg.Destinations.secrets(r.spec):
+	case !b.p.cfg.Destinations.secrets(b.spec):
 		// Not the mask: it would replace the secret that an earlier run has written.
-		return Refuse("this process does not allow sink %s to receive secrets: start it with --sink-secrets %s, or take the secret route out", r.name, r.name)
+		return Refuse("this process does not allow sink %s to receive secrets: start it with --sink-secrets %s, or take the secret route out", b.name, b.name)
 	case !sealed: // it was written before its key was secret
 		return nil
-	case r.p.cfg.Secrets == nil:
+	case b.p.cfg.Secrets == nil:
 		return Refuse("%v", secret.ErrNoKEK)
 	}
-	v, err := r.p.cfg.Secrets.Reveal(ctx, w.Tenant, w.Key, w.Value)
+	v, err := b.p.cfg.Secrets.Reveal(ctx, w.Tenant, w.Key, w.Value)
 	switch {
 	case errors.Is(err, secret.ErrDestroyed):
 		v, err = "", nil
@@ -46,13 +46,13 @@ func (r *runner) disclose(ctx context.Context, w *Write) error {
 }
 
 // deliver writes to the sink, except values that cannot be disclosed.
-func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
+func (wr *writer) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	errs := make([]error, len(writes))
 	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
 	var disclosed []ledger.Value // secrets that the sink gets
 	for i, w := range writes {
 		was := w.Value
-		if errs[i] = r.disclose(ctx, &w); errs[i] != nil {
+		if errs[i] = wr.disclose(ctx, &w); errs[i] != nil {
 			continue
 		}
 		open, at = append(open, w), append(at, i)
@@ -63,7 +63,7 @@ func (r *runner) deliver(ctx context.Context, writes []Write) ([]error, error) {
 	if len(open) == 0 {
 		return errs, nil
 	}
-	written, err := r.sink.Write(ctx, open)
+	written, err := wr.sink.Write(ctx, open)
 	if err != nil || len(written) != len(open) {
 		return written, withhold(err, disclosed)
 	}

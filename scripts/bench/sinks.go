@@ -211,7 +211,7 @@ func measureEventBridge(ctx context.Context, s *session) error {
 	if err := s.projecting(ctx, p, sink); err != nil {
 		return err
 	}
-	before := len(server.Events())
+	before := len(server.Buses.Events())
 	sm, err := s.into(ctx, sink, d)
 	name := fmt.Sprintf("EventBridge, %d events", n)
 	s.report.rate(sec, name, s.peer, sm, "", err)
@@ -221,7 +221,7 @@ func measureEventBridge(ctx context.Context, s *session) error {
 	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
 		return err
 	}
-	sm, err = putEvents(ctx, server, server.Events()[before:])
+	sm, err = putEvents(ctx, server, server.Buses.Events()[before:])
 	s.report.rate(sec, name, bareClient, sm, "", err)
 	return err
 }

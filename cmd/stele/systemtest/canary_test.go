@@ -73,14 +73,14 @@ func TestACanaryIsFoundNowhere(t *testing.T) {
 	g := start()
 	useCanary(t, g, &seen)
 	await(t, "the sinks", func() bool {
-		names := amazon.Names()
-		if len(names) != 1 || len(amazon.Events()) < 9 {
+		names := amazon.Parameters.Names()
+		if len(names) != 1 || len(amazon.Buses.Events()) < 9 {
 			return false
 		}
-		v, _ := amazon.Parameter(names[0]) // the one place where it belongs
+		v, _ := amazon.Parameters.Get(names[0]) // the one place where it belongs
 		return v.Type == fakeaws.SecureString && strings.Contains(v.Value, canary)
 	})
-	seen.text("events", fmt.Sprint(amazon.Events()))
+	seen.text("events", fmt.Sprint(amazon.Buses.Events()))
 	seen.text("metrics", fetch(t, g))
 	runCanary(t, config, &seen)
 	await(t, "traces", func() bool { return bytes.Contains(traces.got(), []byte("stele.v1.Config/Get")) })

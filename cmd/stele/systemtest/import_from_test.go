@@ -102,7 +102,7 @@ func TestParametersAreImportedAndSecretsStaySecret(t *testing.T) {
 	}
 	defer aws.Close()
 	for _, p := range [][3]string{{"/acme/prod/db/pool", "10", ""}, {"/acme/prod/db/pool", "20", ""}, {"/acme/prod/db/password", "hunter2", "secure"}} {
-		if err := aws.Edit(p[0], func(v *fakeaws.Version) {
+		if err := aws.Parameters.Edit(p[0], func(v *fakeaws.Version) {
 			if v.Value = p[1]; p[2] != "" {
 				v.Type = fakeaws.SecureString
 			}

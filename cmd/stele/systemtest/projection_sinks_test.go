@@ -194,9 +194,9 @@ func (s *sinks) inParameterStore(t *testing.T, tenant ledger.Tenant) held {
 	t.Helper()
 	out := make(held)
 	prefix := "/stele/" + string(tenant) + "/"
-	for _, name := range s.aws.Names() {
+	for _, name := range s.aws.Parameters.Names() {
 		if key, ok := strings.CutPrefix(name, prefix); ok {
-			v, _ := s.aws.Parameter(name)
+			v, _ := s.aws.Parameters.Get(name)
 			out[key] = v.Value
 		}
 	}
@@ -227,9 +227,9 @@ func (s *sinks) wentBack(t *testing.T) []string {
 	s.proxy.mu.Lock()
 	back := append([]string(nil), s.proxy.back...)
 	s.proxy.mu.Unlock()
-	for _, name := range s.aws.Names() {
+	for _, name := range s.aws.Parameters.Names() {
 		newest := uint64(0)
-		for _, c := range s.aws.Changes(name) {
+		for _, c := range s.aws.Parameters.Changes(name) {
 			if c.ByHand || c.Deleted {
 				continue
 			}

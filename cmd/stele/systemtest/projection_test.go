@@ -286,7 +286,7 @@ func checkEvents(t *testing.T, s *source, to *sinks) {
 	}
 	arrived := make(map[id]int)
 	newest := make(map[string]uint64) // first arrivals of a key come in order
-	events := to.aws.Events()
+	events := to.aws.Buses.Events()
 	for _, e := range events {
 		var d struct {
 			id
@@ -412,7 +412,7 @@ func (s *sinks) editItem(t *testing.T, random *rand.Rand, tenant ledger.Tenant, 
 func (s *sinks) editParameter(t *testing.T, random *rand.Rand, tenant ledger.Tenant, n int) (key, value string) {
 	t.Helper()
 	prefix := "/stele/" + string(tenant) + "/"
-	names := slices.DeleteFunc(s.aws.Names(), func(name string) bool { return !strings.HasPrefix(name, prefix) || s.touched["parameter "+name] })
+	names := slices.DeleteFunc(s.aws.Parameters.Names(), func(name string) bool { return !strings.HasPrefix(name, prefix) || s.touched["parameter "+name] })
 	how := random.IntN(3)
 	name := fmt.Sprintf("%sparamconfig/foreign/%d", prefix, n)
 	if how < 2 && len(names) > 0 {
@@ -423,11 +423,11 @@ func (s *sinks) editParameter(t *testing.T, random *rand.Rand, tenant ledger.Ten
 	s.first("parameter", "", name)
 	key = strings.TrimPrefix(name, prefix)
 	if how == 1 {
-		s.aws.Remove(name)
+		s.aws.Parameters.Remove(name)
 		return key, ""
 	}
 	text := fmt.Sprintf("by hand %d", n)
-	if err := s.aws.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
+	if err := s.aws.Parameters.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
 		t.Fatal(err)
 	}
 	return key, strconv.Quote(text)

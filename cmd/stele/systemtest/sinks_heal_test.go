@@ -195,7 +195,7 @@ func startHealing(t *testing.T, file string) *healing {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.aws.Close)
-	h.aws.MakeBucket("config", true)
+	h.aws.Objects.MakeBucket("config", true)
 	t.Setenv("AWS_ACCESS_KEY_ID", "fake")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "fake")
 	dir := t.TempDir()
@@ -216,7 +216,7 @@ func startHealing(t *testing.T, file string) *healing {
 	imported := time.Since(begun)
 	h.settled(t, 15*time.Minute)
 	fmt.Printf("import of %d change sets: %s, all sinks equal after %s; parameters %d, secrets %d, objects %d, events %d, webhooks %d\n", lines, imported.Round(time.Second), time.Since(begun).Round(time.Second),
-		len(h.aws.Names()), len(h.aws.SecretNames()), len(h.aws.ObjectKeys("config")), len(h.aws.Events()), len(h.hook.events))
+		len(h.aws.Parameters.Names()), len(h.aws.Secrets.Names()), len(h.aws.Objects.Keys("config")), len(h.aws.Buses.Events()), len(h.hook.events))
 	return h
 }
 
@@ -280,13 +280,13 @@ func text(value string) (text string, parameter bool) {
 // differs compares every store, and what the webhook was sent, with the ledger.
 func (h *healing) differs() string {
 	parameters, secrets, objects := make(map[string]bool), make(map[string]bool), make(map[string]bool)
-	for _, n := range h.aws.Names() {
+	for _, n := range h.aws.Parameters.Names() {
 		parameters[n] = true
 	}
-	for _, n := range h.aws.SecretNames() {
+	for _, n := range h.aws.Secrets.Names() {
 		secrets[n] = true
 	}
-	for _, n := range h.aws.ObjectKeys("config") {
+	for _, n := range h.aws.Objects.Keys("config") {
 		objects[n] = true
 	}
 	for tenant, keys := range h.want {
@@ -294,16 +294,16 @@ func (h *healing) differs() string {
 			say, parameter := text(value)
 			name := "stele/" + string(tenant) + "/" + key
 			if strings.HasPrefix(key, "tenantconfig/") {
-				if o, ok := h.aws.Object("config", name); !ok || string(o.Body) != say {
+				if o, ok := h.aws.Objects.Get("config", name); !ok || string(o.Body) != say {
 					return fmt.Sprintf("object %s is %.80q, %v, not %.80q", name, o.Body, ok, say)
 				}
 				delete(objects, name)
 				continue
 			}
-			if v, ok := h.aws.Parameter("/" + name); parameter && (!ok || v.Value != say) {
+			if v, ok := h.aws.Parameters.Get("/" + name); parameter && (!ok || v.Value != say) {
 				return fmt.Sprintf("parameter %s is %.80q, %v, not %.80q", name, v.Value, ok, say)
 			}
-			if is, ok := h.aws.Secret(name); say != "" && (!ok || is.Value(fakeaws.Current) != say) {
+			if is, ok := h.aws.Secrets.Get(name); say != "" && (!ok || is.Value(fakeaws.Current) != say) {
 				return fmt.Sprintf("secret %s is %.80q, %v, not %.80q", name, is.Value(fakeaws.Current), ok, say)
 			}
 			delete(parameters, "/"+name)
@@ -406,15 +406,15 @@ func (h *healing) outage(t *testing.T, what string, lasts time.Duration, faults 
 // those whose routes adopt stop and wait for a decision.
 func (h *healing) empty(t *testing.T) {
 	t.Helper()
-	parameters, secrets, objects := h.aws.Names(), h.aws.SecretNames(), h.aws.ObjectKeys("config")
+	parameters, secrets, objects := h.aws.Parameters.Names(), h.aws.Secrets.Names(), h.aws.Objects.Keys("config")
 	for _, n := range parameters {
-		h.aws.Remove(n)
+		h.aws.Parameters.Remove(n)
 	}
 	for _, n := range secrets {
-		h.aws.RemoveSecret(n)
+		h.aws.Secrets.Remove(n)
 	}
 	for _, n := range objects {
-		h.aws.RemoveObject("config", n)
+		h.aws.Objects.Remove("config", n)
 	}
 	begun := time.Now()
 	var stopped time.Duration

@@ -58,7 +58,7 @@ func TestDocumentedPatterns(t *testing.T) {
 			continue
 		}
 		var got []int
-		for i, e := range server.Events() {
+		for i, e := range server.Buses.Events() {
 			matches := func() bool {
 				text, err := json.Marshal(e)
 				if err != nil {

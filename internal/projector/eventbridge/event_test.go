@@ -30,7 +30,7 @@ func TestTheEvent(t *testing.T) {
 			`","position":0,` + time + `,"author":"ann","message":"why"}`,
 	}
 	schema := schemaOf(t)
-	for i, e := range server.Events() {
+	for i, e := range server.Buses.Events() {
 		if i < len(want) && string(e.Detail) != want[i] {
 			t.Errorf("the detail is\n%s, not\n%s", e.Detail, want[i])
 		}
@@ -116,11 +116,11 @@ func TestValuesThatAreLeftOut(t *testing.T) {
 			t.Errorf("%s: the value came as %.80s", tc.name, v)
 		}
 	}
-	for _, e := range server.Events() {
+	for _, e := range server.Buses.Events() {
 		schema(e.Detail)
 	}
-	if len(server.Events()) != len(cases) {
-		t.Errorf("%d events came for %d changes", len(server.Events()), len(cases))
+	if len(server.Buses.Events()) != len(cases) {
+		t.Errorf("%d events came for %d changes", len(server.Buses.Events()), len(cases))
 	}
 }
 
@@ -148,7 +148,7 @@ func TestTheTimeIsTheCommits(t *testing.T) {
 		w := write(i, "1", quiet)
 		w.Time = at
 		all(t, sink, w)
-		if e := server.Events()[i]; !e.Time.Equal(at.Truncate(time.Second)) || !details(t, server)[string(w.Key)].Time.Equal(at) {
+		if e := server.Buses.Events()[i]; !e.Time.Equal(at.Truncate(time.Second)) || !details(t, server)[string(w.Key)].Time.Equal(at) {
 			t.Errorf("the event of %s is %s: %s", at, e.Time, e.Detail)
 		}
 	}

@@ -78,7 +78,7 @@ func all(t *testing.T, sink projector.Sink, writes ...projector.Write) {
 func details(t *testing.T, aws *fakeaws.Server) map[string]events.ConfigurationChanged {
 	t.Helper()
 	out := make(map[string]events.ConfigurationChanged)
-	for _, e := range aws.Events() {
+	for _, e := range aws.Buses.Events() {
 		d, err := events.ParseConfigurationChanged(e.Detail)
 		if err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ func TestABusThatIsNotThereGetsNothing(t *testing.T) {
 	}
 	all(t, sink, writes...)
 	all(t, sink, writes...)
-	if e := server.Events(); len(e) != 2 || e[0].Bus != "stele" {
+	if e := server.Buses.Events(); len(e) != 2 || e[0].Bus != "stele" {
 		t.Errorf("%v came", e)
 	}
 	if n := server.Calls("DescribeEventBus"); n != 2 {
@@ -154,7 +154,7 @@ func TestDescribeEventBusIsOptional(t *testing.T) {
 		t.Errorf("before it was tried: %v", w)
 	}
 	all(t, sink, write(0, "1", quiet), write(1, "1", quiet))
-	if e := server.Events(); len(e) != 2 {
+	if e := server.Buses.Events(); len(e) != 2 {
 		t.Errorf("%d events came", len(e))
 	}
 	if w := warnings(); len(w) != 1 || !strings.Contains(w[0], "events:DescribeEventBus on bus "+bus) {

@@ -64,7 +64,7 @@ func TestWhatIsPoisonAndWhatIsNot(t *testing.T) {
 			t.Errorf("%s: %v, refused %t", code, got, refused)
 		}
 	}
-	if n := len(server.Events()); n != len(writes)-len(codes) {
+	if n := len(server.Buses.Events()); n != len(writes)-len(codes) {
 		t.Errorf("%d events came", n)
 	}
 }
@@ -86,8 +86,8 @@ func TestPoisonOfAWholeRequestIsFound(t *testing.T) {
 		}
 	}
 	came := details(t, server)
-	if len(came) != 9 || len(server.Events()) != 9 || came[string(writes[7].Key)].ValueOmitted != events.Refused {
-		t.Errorf("%d events came, of which one without its value: %+v", len(server.Events()), came[string(writes[7].Key)])
+	if len(came) != 9 || len(server.Buses.Events()) != 9 || came[string(writes[7].Key)].ValueOmitted != events.Refused {
+		t.Errorf("%d events came, of which one without its value: %+v", len(server.Buses.Events()), came[string(writes[7].Key)])
 	}
 }
 
@@ -109,7 +109,7 @@ func TestABusThatDoesNotAnswer(t *testing.T) {
 			}
 		})
 	}
-	if n := len(server.Events()); n != 10 { // of the request whose answer was lost
+	if n := len(server.Buses.Events()); n != 10 { // of the request whose answer was lost
 		t.Errorf("%d events came", n)
 	}
 	server.SetFaults(fakeaws.Faults{})
@@ -142,7 +142,7 @@ func TestABusThatStopsAnswering(t *testing.T) {
 	}
 	server.SetFaults(fakeaws.Faults{})
 	all(t, sink, again...)
-	if a, k := len(server.Events()), len(details(t, server)); a != 25 || k != 25 {
+	if a, k := len(server.Buses.Events()), len(details(t, server)); a != 25 || k != 25 {
 		t.Errorf("%d events of %d keys came", a, k)
 	}
 }
@@ -186,5 +186,5 @@ func TestEveryChangeArrives(t *testing.T) {
 	if came := len(details(t, server)); came != n-len(codes) || parked != len(codes) {
 		t.Errorf("of %d changes %d came and %d are parked, of which %d are poison", n, came, parked, len(codes))
 	}
-	t.Logf("%d changes took %d events in %d requests", n, len(server.Events()), server.Calls("PutEvents"))
+	t.Logf("%d changes took %d events in %d requests", n, len(server.Buses.Events()), server.Calls("PutEvents"))
 }

@@ -5,6 +5,33 @@ import (
 	"regexp"
 )
 
+// Buses is EventBridge.
+type Buses struct {
+	*account
+	wake chan struct{} // of capacity 1: the queue has something to deliver
+
+	// Guarded by mu.
+	buses       map[string]bool // by name
+	rules       map[ruleID]*rule
+	events      []Event
+	queue       []delivery
+	undelivered int
+}
+
+func newBuses(a *account) *Buses {
+	return &Buses{account: a, wake: make(chan struct{}, 1), buses: map[string]bool{"default": true}, rules: make(map[ruleID]*rule)}
+}
+
+func (s *Buses) operations() map[string]handler {
+	return map[string]handler{
+		"AWSEvents.PutEvents":        operation(s.account, s.putEvents),
+		"AWSEvents.CreateEventBus":   operation(s.account, s.createEventBus),
+		"AWSEvents.DescribeEventBus": operation(s.account, s.describeEventBus),
+		"AWSEvents.PutRule":          operation(s.account, s.putRule),
+		"AWSEvents.PutTargets":       operation(s.account, s.putTargets),
+	}
+}
+
 type createEventBusIn struct{ Name string }
 
 type createEventBusOut struct {
@@ -13,7 +40,7 @@ type createEventBusOut struct {
 
 var newBusName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,256}$`)
 
-func (s *Server) createEventBus(in createEventBusIn) (*createEventBusOut, error) {
+func (s *Buses) createEventBus(in createEventBusIn) (*createEventBusOut, error) {
 	switch {
 	case !newBusName.MatchString(in.Name):
 		return nil, invalid("1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: [/\\.\\-_A-Za-z0-9]+", in.Name)
@@ -30,7 +57,7 @@ type describeEventBusOut struct {
 	Name, Arn string
 }
 
-func (s *Server) describeEventBus(in describeEventBusIn) (*describeEventBusOut, error) {
+func (s *Buses) describeEventBus(in describeEventBusIn) (*describeEventBusOut, error) {
 	name := busName(in.Name)
 	if !s.buses[name] {
 		return nil, noBus(name)

@@ -38,7 +38,7 @@ func TestBuses(t *testing.T) {
 	if _, err := c.PutRule(t.Context(), &eventbridge.PutRuleInput{Name: aws.String("r"), EventBusName: aws.String("bus"), EventPattern: aws.String(`{"source":["a"]}`)}); code(err) != "ResourceNotFoundException" {
 		t.Errorf("a rule of a bus that is not there: %v (%s)", err, apiPutRule)
 	}
-	if put(); len(s.Events()) != 0 {
+	if put(); len(s.Buses.Events()) != 0 {
 		t.Error("an event came to a bus that is not there")
 	}
 	for name, want := range map[string]string{"bus": "", "a b": "ValidationException", "": "ValidationException"} {
@@ -52,7 +52,7 @@ func TestBuses(t *testing.T) {
 	if got := describe("arn:aws:events:us-east-1:123456789012:event-bus/bus"); got != "" {
 		t.Errorf("the bus: %s", got)
 	}
-	if put(); len(s.Events()) != 1 {
-		t.Errorf("%d events came to the bus", len(s.Events()))
+	if put(); len(s.Buses.Events()) != 1 {
+		t.Errorf("%d events came to the bus", len(s.Buses.Events()))
 	}
 }

@@ -17,22 +17,22 @@ type Change struct {
 }
 
 // Names are the names of all parameters, in order.
-func (s *Server) Names() []string {
+func (s *Parameters) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
-	for _, p := range s.parameters {
+	for _, p := range s.byName {
 		names = append(names, p.newest().Name)
 	}
 	slices.Sort(names)
 	return names
 }
 
-// Parameter is the newest version of one; ok is false when it is not there.
-func (s *Server) Parameter(name string) (v Version, ok bool) {
+// Get returns the newest version of a parameter; ok is false when it is not there.
+func (s *Parameters) Get(name string) (v Version, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.parameters[canonical(name)]
+	p := s.byName[canonical(name)]
 	if p == nil {
 		return Version{}, false
 	}
@@ -41,17 +41,17 @@ func (s *Server) Parameter(name string) (v Version, ok bool) {
 
 // Changes is the history of a parameter, oldest first, including deletions and later
 // changes.
-func (s *Server) Changes(name string) []Change {
+func (s *Parameters) Changes(name string) []Change {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.changes[canonical(name)])
 }
 
 // Tags of a parameter.
-func (s *Server) Tags(name string) map[string]string {
+func (s *Parameters) Tags(name string) map[string]string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.parameters[canonical(name)]; p != nil {
+	if p := s.byName[canonical(name)]; p != nil {
 		return maps.Clone(p.tags)
 	}
 	return nil
@@ -60,11 +60,11 @@ func (s *Server) Tags(name string) map[string]string {
 // Edit changes a parameter by hand, as a user does in the AWS console: it becomes a new
 // version, in which edit may change the value, description and anything else. A missing
 // parameter is created, of the type String and the standard tier.
-func (s *Server) Edit(name string, edit func(*Version)) error {
+func (s *Parameters) Edit(name string, edit func(*Version)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := Version{Name: name, Type: String, Tier: Standard, DataType: "text"}
-	old := s.parameters[canonical(name)]
+	old := s.byName[canonical(name)]
 	if old != nil {
 		v = old.newest()
 	} else if err := checkName(name); err != nil {
@@ -82,25 +82,18 @@ func (s *Server) Edit(name string, edit func(*Version)) error {
 	return nil
 }
 
-// AddKey makes a key of KMS, by its ID, ARN or alias.
-func (s *Server) AddKey(id string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[id] = true
-}
-
 // Remove deletes a parameter by hand and says whether it was there.
-func (s *Server) Remove(name string) bool {
+func (s *Parameters) Remove(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.delete(name, true)
 }
 
 // Label attaches a label to a version of a parameter, and says whether that exists.
-func (s *Server) Label(name string, version int64, label string) bool {
+func (s *Parameters) Label(name string, version int64, label string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.parameters[canonical(name)]
+	p := s.byName[canonical(name)]
 	if p == nil {
 		return false
 	}

@@ -49,7 +49,7 @@ type describeOut struct {
 	NextToken  string `json:",omitempty"`
 }
 
-func (s *Server) describeParameters(in describeIn) (*describeOut, error) {
+func (s *Parameters) describeParameters(in describeIn) (*describeOut, error) {
 	if in.Filters != nil || in.Shared {
 		return nil, fail("UnsupportedOperationException", "the fake knows ParameterFilters alone, and shares nothing")
 	}
@@ -166,9 +166,9 @@ func under(path, name string, recursive bool) bool {
 
 // describable are the parameters that DescribeParameters returns: an older state when
 // it is stale.
-func (s *Server) describable() map[string]*parameter {
+func (s *Parameters) describable() map[string]*parameter {
 	if s.faults.Stale == 0 {
-		return s.parameters
+		return s.byName
 	}
 	then := time.Now().Add(-s.faults.Stale)
 	known := make(map[string]*parameter)
@@ -186,7 +186,7 @@ func (s *Server) describable() map[string]*parameter {
 		if len(p.versions) == 0 {
 			continue
 		}
-		if is := s.parameters[name]; is != nil {
+		if is := s.byName[name]; is != nil {
 			p.tags = is.tags
 		}
 		known[name] = p
@@ -208,7 +208,7 @@ type byPathOut struct {
 	NextToken  string `json:",omitempty"`
 }
 
-func (s *Server) getParametersByPath(in byPathIn) (*byPathOut, error) {
+func (s *Parameters) getParametersByPath(in byPathIn) (*byPathOut, error) {
 	if !strings.HasPrefix(in.Path, "/") || strings.Contains(in.Path, "//") {
 		return nil, invalid("The parameter doesn't meet the parameter name requirements. The parameter name must begin with a forward slash \"/\". It can't be prefixed with \"aws\" or \"ssm\" (case-insensitive).")
 	}
@@ -240,11 +240,11 @@ func (s *Server) getParametersByPath(in byPathIn) (*byPathOut, error) {
 
 // page finds parameters in the order of their names, at most as many as asked for,
 // and the token that the next page begins with.
-func (s *Server) page(size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
-	return s.pageOf(s.parameters, size, most, token, wanted)
+func (s *Parameters) page(size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
+	return s.pageOf(s.byName, size, most, token, wanted)
 }
 
-func (s *Server) pageOf(all map[string]*parameter, size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
+func (s *Parameters) pageOf(all map[string]*parameter, size *int, most int, token string, wanted func(*parameter) bool) (found []Version, next string, err error) {
 	limit := most
 	if size != nil {
 		limit = *size

@@ -39,7 +39,7 @@ type Event struct {
 // Events are all accepted events, in order of arrival. Events for a bus that does not
 // exist are not among them: AWS accepts and drops them
 // (https://github.com/aws/aws-sdk/issues/186).
-func (s *Server) Events() []Event {
+func (s *Buses) Events() []Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.events)
@@ -100,7 +100,7 @@ type putEventsOut struct {
 	Entries          []eventResult
 }
 
-func (s *Server) putEvents(in putEventsIn) (*putEventsOut, error) {
+func (s *Buses) putEvents(in putEventsIn) (*putEventsOut, error) {
 	if len(in.Entries) < 1 || len(in.Entries) > maxEntries {
 		return nil, invalid("1 validation error detected: Value at 'entries' failed to satisfy constraint: Member must have length between 1 and %d, and has %d", maxEntries, len(in.Entries))
 	}
@@ -134,7 +134,7 @@ func (s *Server) putEvents(in putEventsIn) (*putEventsOut, error) {
 	return out, nil
 }
 
-func (s *Server) accept(e eventEntry) (Event, eventResult) {
+func (s *Buses) accept(e eventEntry) (Event, eventResult) {
 	refuse := func(code, format string, args ...any) (Event, eventResult) {
 		return Event{}, eventResult{ErrorCode: code, ErrorMessage: fmt.Sprintf(format, args...)}
 	}

@@ -61,7 +61,7 @@ func TestPutEventsWhole(t *testing.T) {
 			t.Errorf("%s: %v, want %q (%s)", what, err, c2.want, c2.source)
 		}
 	}
-	if n := len(s.Events()); n != 12 {
+	if n := len(s.Buses.Events()); n != 12 {
 		t.Errorf("%d events came", n)
 	}
 }
@@ -110,7 +110,7 @@ func TestPutEventsEntries(t *testing.T) {
 			t.Errorf("%s: %+v, want %q (%s)", what, out.Entries, c2.want, c2.source)
 		}
 	}
-	first := s.Events()[0]
+	first := s.Buses.Events()[0]
 	if first.Source != "src" || first.DetailType != "type" || string(first.Detail) != "{}" || first.Bus != "default" {
 		t.Errorf("the first event is %+v", first)
 	}
@@ -151,7 +151,7 @@ func TestEventFaults(t *testing.T) {
 			t.Fatalf("%d entries failed, %d were counted", failed, out.FailedEntryCount)
 		}
 	}
-	if n := len(s.Events()); n != 100 {
+	if n := len(s.Buses.Events()); n != 100 {
 		t.Errorf("%d events came", n)
 	}
 }
@@ -231,7 +231,7 @@ func TestUndelivered(t *testing.T) {
 	if _, err := c.PutEvents(t.Context(), &eventbridge.PutEventsInput{Entries: []types.PutEventsRequestEntry{entry(`{}`)}}); err != nil {
 		t.Fatal(err)
 	}
-	for s.Undelivered() == 0 && t.Context().Err() == nil {
+	for s.Buses.Undelivered() == 0 && t.Context().Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	if n := attempts.Load(); n != 6 {

@@ -61,12 +61,12 @@ type Faults struct {
 }
 
 // SetFaults replaces the injected faults.
-func (s *Server) SetFaults(f Faults) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.faults = faults{Faults: f, limiters: make(map[string]*rate.Limiter)}
+func (a *account) SetFaults(f Faults) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.faults = faults{Faults: f, limiters: make(map[string]*rate.Limiter)}
 	for operation, r := range f.Rates {
-		s.faults.limiters[operation] = rate.NewLimiter(rate.Limit(r), max(1, int(math.Ceil(r))))
+		a.faults.limiters[operation] = rate.NewLimiter(rate.Limit(r), max(1, int(math.Ceil(r))))
 	}
 }
 
@@ -83,17 +83,17 @@ type fate struct {
 }
 
 // arrive counts a call and decides its fate.
-func (s *Server) arrive(operation string, by Caller, request []byte) fate {
-	s.mu.Lock()
-	before := s.faults.Before
-	s.mu.Unlock()
+func (a *account) arrive(operation string, by Caller, request []byte) fate {
+	a.mu.Lock()
+	before := a.faults.Before
+	a.mu.Unlock()
 	if before != nil {
 		before(operation)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.calls[operation]++
-	f := &s.faults
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.calls[operation]++
+	f := &a.faults
 	if l := f.limiters[operation]; l != nil && !l.Allow() {
 		return fate{err: fail("ThrottlingException", "Rate exceeded")}
 	}
@@ -114,11 +114,11 @@ func (s *Server) arrive(operation string, by Caller, request []byte) fate {
 }
 
 // checkKey checks a key for encryption or decryption.
-func (s *Server) checkKey(v Version) error {
-	if v.Type == SecureString && s.faults.UnknownKeys && v.KeyID != defaultKey && !s.keys[v.KeyID] {
+func (a *account) checkKey(v Version) error {
+	if v.Type == SecureString && a.faults.UnknownKeys && v.KeyID != defaultKey && !a.keys[v.KeyID] {
 		return fail("InvalidKeyId", "Invalid keyId %s", v.KeyID)
 	}
-	if v.Type == SecureString && slices.Contains(s.faults.DeadKeys, v.KeyID) {
+	if v.Type == SecureString && slices.Contains(a.faults.DeadKeys, v.KeyID) {
 		return fail("InvalidKeyId", "%s is disabled.", v.KeyID)
 	}
 	return nil

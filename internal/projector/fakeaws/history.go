@@ -23,8 +23,8 @@ type historyOut struct {
 	NextToken  string `json:",omitempty"`
 }
 
-func (s *Server) getParameterHistory(in historyIn) (*historyOut, error) {
-	p := s.parameters[canonical(in.Name)]
+func (s *Parameters) getParameterHistory(in historyIn) (*historyOut, error) {
+	p := s.byName[canonical(in.Name)]
 	if p == nil {
 		return nil, fail("ParameterNotFound", "Parameter %s not found.", in.Name)
 	}

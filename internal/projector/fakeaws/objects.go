@@ -61,7 +61,17 @@ const (
 	metadataPrefix = "X-Amz-Meta-"
 )
 
-func (s *Server) bucket(name string) (*bucket, error) {
+// Objects is S3.
+type Objects struct {
+	*account
+	buckets map[string]*bucket // guarded by mu
+}
+
+func newObjects(a *account) *Objects {
+	return &Objects{account: a, buckets: make(map[string]*bucket)}
+}
+
+func (s *Objects) find(name string) (*bucket, error) {
 	if b := s.buckets[name]; b != nil {
 		return b, nil
 	}
@@ -90,8 +100,8 @@ func (o *Object) check(h http.Header) error {
 	return nil
 }
 
-func (s *Server) putObject(c s3Call, h http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) putObject(c s3Call, h http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -150,15 +160,15 @@ func (o *Object) headers(h http.Header) {
 }
 
 // checkObjectKey refuses keys of KMS that a fault has disabled.
-func (s *Server) checkObjectKey(id string) error {
+func (s *Objects) checkObjectKey(id string) error {
 	if slices.Contains(s.faults.DeadKeys, id) {
 		return fail("KMS.DisabledException", "%s is disabled.", id)
 	}
 	return nil
 }
 
-func (s *Server) getObject(c s3Call, h http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) getObject(c s3Call, h http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -182,8 +192,8 @@ func (s *Server) getObject(c s3Call, h http.Header) (any, error) {
 
 // deleteObject makes a delete marker in a versioned bucket.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
-func (s *Server) deleteObject(c s3Call, _ http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) deleteObject(c s3Call, _ http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -195,22 +205,22 @@ func (s *Server) deleteObject(c s3Call, _ http.Header) (any, error) {
 }
 
 // MakeBucket makes an empty bucket.
-func (s *Server) MakeBucket(name string, versioned bool) {
+func (s *Objects) MakeBucket(name string, versioned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buckets[name] = &bucket{versioned: versioned, objects: make(map[string][]*Object)}
 }
 
-// ObjectKeys are those of a bucket's objects, in order.
-func (s *Server) ObjectKeys(bucket string) []string {
+// Keys lists the keys of a bucket's objects, in order.
+func (s *Objects) Keys(bucket string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := s.buckets[bucket]
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(b.objects)), func(key string) bool { return b.newest(key) == nil })
 }
 
-// Object is the newest version of an object; ok is false if there is none.
-func (s *Server) Object(bucket, key string) (o Object, ok bool) {
+// Get returns the newest version of an object; ok is false if there is none.
+func (s *Objects) Get(bucket, key string) (o Object, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if newest := s.buckets[bucket].newest(key); newest != nil {
@@ -220,7 +230,7 @@ func (s *Server) Object(bucket, key string) (o Object, ok bool) {
 }
 
 // Versions are all versions of an object, the oldest first, with delete markers.
-func (s *Server) Versions(bucket, key string) (all []Object) {
+func (s *Objects) Versions(bucket, key string) (all []Object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, o := range s.buckets[bucket].objects[key] {
@@ -229,8 +239,8 @@ func (s *Server) Versions(bucket, key string) (all []Object) {
 	return all
 }
 
-// EditObject changes an object by hand: its body, and nothing else of it.
-func (s *Server) EditObject(bucket, key string, body []byte) {
+// Edit changes an object by hand: its body, and nothing else of it.
+func (s *Objects) Edit(bucket, key string, body []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := Object{ContentType: "binary/octet-stream"}
@@ -242,8 +252,8 @@ func (s *Server) EditObject(bucket, key string, body []byte) {
 	s.buckets[bucket].put(key, &o)
 }
 
-// RemoveObject deletes an object by hand.
-func (s *Server) RemoveObject(bucket, key string) {
+// Remove deletes an object by hand.
+func (s *Objects) Remove(bucket, key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buckets[bucket].put(key, &Object{Deleted: true, Modified: time.Now()})

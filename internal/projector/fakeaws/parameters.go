@@ -72,12 +72,38 @@ type putParameterOut struct {
 // nested is what AWS takes for a reference to another parameter.
 var nested = regexp.MustCompile(`(?s)\{\{.*\}\}`)
 
-func (s *Server) putParameter(in putParameterIn) (*putParameterOut, error) {
+// Parameters is Systems Manager Parameter Store.
+type Parameters struct {
+	*account
+	// Guarded by mu.
+	byName  map[string]*parameter
+	changes map[string][]Change
+}
+
+func newParameters(a *account) *Parameters {
+	return &Parameters{account: a, byName: make(map[string]*parameter), changes: make(map[string][]Change)}
+}
+
+func (s *Parameters) operations() map[string]handler {
+	return map[string]handler{
+		"AmazonSSM.PutParameter":        operation(s.account, s.putParameter),
+		"AmazonSSM.GetParameter":        operation(s.account, s.getParameter),
+		"AmazonSSM.GetParameters":       operation(s.account, s.getParameters),
+		"AmazonSSM.GetParametersByPath": operation(s.account, s.getParametersByPath),
+		"AmazonSSM.GetParameterHistory": operation(s.account, s.getParameterHistory),
+		"AmazonSSM.DescribeParameters":  operation(s.account, s.describeParameters),
+		"AmazonSSM.DeleteParameter":     operation(s.account, s.deleteParameter),
+		"AmazonSSM.DeleteParameters":    operation(s.account, s.deleteParameters),
+		"AmazonSSM.AddTagsToResource":   operation(s.account, s.addTagsToResource),
+	}
+}
+
+func (s *Parameters) putParameter(in putParameterIn) (*putParameterOut, error) {
 	name := strings.Trim(in.Name, " ")
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
-	old := s.parameters[canonical(name)]
+	old := s.byName[canonical(name)]
 	if old != nil && in.Overwrite && in.Type != "" && in.Type != old.newest().Type {
 		return nil, fail("HierarchyTypeMismatchException", "Parameter Store doesn't support changing a parameter type in a hierarchy: %s is a %s", name, old.newest().Type)
 	}
@@ -125,7 +151,7 @@ func (s *Server) putParameter(in putParameterIn) (*putParameterOut, error) {
 // chooseTier is Intelligent-Tiering: the standard tier, unless the value or the account
 // needs the advanced one, or the parameter has it already.
 // https://docs.aws.amazon.com/systems-manager/latest/userguide/ps-default-tier.html
-func (s *Server) chooseTier(v Version, old *parameter) string {
+func (s *Parameters) chooseTier(v Version, old *parameter) string {
 	switch {
 	case len(v.Value) > maxStandard, old != nil && old.newest().Tier == Advanced:
 		return Advanced
@@ -136,13 +162,13 @@ func (s *Server) chooseTier(v Version, old *parameter) string {
 }
 
 // full says whether the account has no room for another parameter of the tier.
-func (s *Server) full(tier string) bool {
+func (s *Parameters) full(tier string) bool {
 	limit := cmp.Or(s.limits.Standard, 10_000)
 	if tier == Advanced {
 		limit = cmp.Or(s.limits.Advanced, 100_000)
 	}
 	n := 0
-	for _, p := range s.parameters {
+	for _, p := range s.byName {
 		if p.newest().Tier == tier {
 			n++
 		}
@@ -194,7 +220,7 @@ func checkVersion(v *Version) error {
 }
 
 // checkPut checks a version against the earlier ones; old is nil if there are none.
-func (s *Server) checkPut(v Version, old *parameter) error {
+func (s *Parameters) checkPut(v Version, old *parameter) error {
 	if (old == nil || old.newest().Tier != v.Tier) && s.full(v.Tier) {
 		return fail("ParameterLimitExceeded", "You have exceeded the number of parameters for this Amazon Web Services account. Delete one or more parameters and try again.")
 	}
@@ -212,12 +238,12 @@ func (s *Server) checkPut(v Version, old *parameter) error {
 }
 
 // put makes v the newest version of its parameter.
-func (s *Server) put(v Version, byHand bool) *parameter {
+func (s *Parameters) put(v Version, byHand bool) *parameter {
 	name := canonical(v.Name)
-	p := s.parameters[name]
+	p := s.byName[name]
 	if p == nil {
 		p = &parameter{tags: make(map[string]string)}
-		s.parameters[name] = p
+		s.byName[name] = p
 	}
 	p.versions = append(p.versions, v)
 	if n := len(p.versions) - maxVersions; n > 0 {
@@ -228,13 +254,13 @@ func (s *Server) put(v Version, byHand bool) *parameter {
 }
 
 // delete says whether the parameter was there.
-func (s *Server) delete(name string, byHand bool) bool {
+func (s *Parameters) delete(name string, byHand bool) bool {
 	name = canonical(name)
-	p := s.parameters[name]
+	p := s.byName[name]
 	if p == nil {
 		return false
 	}
-	delete(s.parameters, name)
+	delete(s.byName, name)
 	s.changes[name] = append(s.changes[name], Change{Version: p.newest(), ByHand: byHand, Deleted: true, at: time.Now()})
 	return true
 }
@@ -251,7 +277,7 @@ type parameterOut struct {
 }
 
 // show is the version as reads return it.
-func (s *Server) show(v Version, selector string, decrypt bool) (parameterOut, error) {
+func (s *Parameters) show(v Version, selector string, decrypt bool) (parameterOut, error) {
 	if decrypt {
 		if err := s.checkKey(v); err != nil {
 			return parameterOut{}, err
@@ -276,9 +302,9 @@ func (v Version) reveal(decrypt bool) string {
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
 // find resolves name, name:version and name:label.
-func (s *Server) find(reference string) (v Version, selector string, err error) {
+func (s *Parameters) find(reference string) (v Version, selector string, err error) {
 	name, selector, selected := strings.Cut(reference, ":")
-	p := s.parameters[canonical(name)]
+	p := s.byName[canonical(name)]
 	if p == nil {
 		return v, "", fail("ParameterNotFound", "Parameter %s not found.", name)
 	}
@@ -300,7 +326,7 @@ type getParameterIn struct {
 
 type getParameterOut struct{ Parameter parameterOut }
 
-func (s *Server) getParameter(in getParameterIn) (*getParameterOut, error) {
+func (s *Parameters) getParameter(in getParameterIn) (*getParameterOut, error) {
 	v, selector, err := s.find(in.Name)
 	if err != nil {
 		return nil, err
@@ -319,7 +345,7 @@ type getParametersOut struct {
 	InvalidParameters []string
 }
 
-func (s *Server) getParameters(in getParametersIn) (*getParametersOut, error) {
+func (s *Parameters) getParameters(in getParametersIn) (*getParametersOut, error) {
 	if err := checkNames(in.Names); err != nil {
 		return nil, err
 	}
@@ -349,7 +375,7 @@ func checkNames(names []string) error {
 
 type deleteParameterIn struct{ Name string }
 
-func (s *Server) deleteParameter(in deleteParameterIn) (struct{}, error) {
+func (s *Parameters) deleteParameter(in deleteParameterIn) (struct{}, error) {
 	if !s.delete(in.Name, false) {
 		return struct{}{}, fail("ParameterNotFound", "Parameter %s not found.", in.Name)
 	}
@@ -360,7 +386,7 @@ type deleteParametersIn struct{ Names []string }
 
 type deleteParametersOut struct{ DeletedParameters, InvalidParameters []string }
 
-func (s *Server) deleteParameters(in deleteParametersIn) (*deleteParametersOut, error) {
+func (s *Parameters) deleteParameters(in deleteParametersIn) (*deleteParametersOut, error) {
 	if err := checkNames(in.Names); err != nil {
 		return nil, err
 	}
@@ -381,11 +407,11 @@ type addTagsIn struct {
 	Tags         []tag
 }
 
-func (s *Server) addTagsToResource(in addTagsIn) (struct{}, error) {
+func (s *Parameters) addTagsToResource(in addTagsIn) (struct{}, error) {
 	if in.ResourceType != "Parameter" {
 		return struct{}{}, fail("InvalidResourceType", "the fake has only parameters, no %s", in.ResourceType)
 	}
-	p := s.parameters[canonical(in.ResourceID)]
+	p := s.byName[canonical(in.ResourceID)]
 	if p == nil {
 		return struct{}{}, fail("InvalidResourceId", "The resource ID isn't valid: %s", in.ResourceID)
 	}

@@ -208,17 +208,17 @@ func TestVersions(t *testing.T) {
 	if len(got) != 100 || got[0] != 21 || got[99] != 120 || !slices.IsSorted(got) {
 		t.Fatalf("the history has the versions %v", got)
 	}
-	if !s.Label("/a", 21, "kept") || s.Label("/a", 20, "gone") || s.Label("/b", 1, "none") {
+	if !s.Parameters.Label("/a", 21, "kept") || s.Parameters.Label("/a", 20, "gone") || s.Parameters.Label("/b", 1, "none") {
 		t.Fatal("the wrong versions can be labeled")
 	}
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); code(err) != "ParameterMaxVersionLimitExceeded" {
 		t.Fatalf("put over a labeled version: %v", err)
 	}
-	s.Label("/a", 120, "kept") // moves it
+	s.Parameters.Label("/a", 120, "kept") // moves it
 	if _, err := c.PutParameter(t.Context(), overwrite(put("/a", "v"))); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(s.Changes("/a")); n != 121 {
+	if n := len(s.Parameters.Changes("/a")); n != 121 {
 		t.Fatalf("%d changes are known", n)
 	}
 }
@@ -244,7 +244,7 @@ func TestReads(t *testing.T) {
 	if v, _ := get("/s", false); v == "" || strings.Contains(v, "hidden") {
 		t.Errorf("not decrypted, the secret is %q (%s)", v, apiGet)
 	}
-	s.Label("/s", 1, "first")
+	s.Parameters.Label("/s", 1, "first")
 	for _, name := range []string{"/s:1", "/s:first", "/plain", "plain"} {
 		if _, got := get(name, false); got != "" {
 			t.Errorf("%s: %s (%s)", name, got, apiGet)
@@ -288,7 +288,7 @@ func TestByPath(t *testing.T) {
 	}
 	all = append(all, "/p/top")
 	for _, name := range append([]string{"/p", "/pp/x", "p.x"}, all...) {
-		if err := s.Edit(name, func(v *fakeaws.Version) { v.Value = "v" }); err != nil {
+		if err := s.Parameters.Edit(name, func(v *fakeaws.Version) { v.Value = "v" }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -345,7 +345,7 @@ func TestDescribe(t *testing.T) {
 	if _, err := c.AddTagsToResource(t.Context(), tags); err != nil {
 		t.Fatal(err)
 	}
-	if tags := s.Tags("/q/c"); tags["env"] != "prod" {
+	if tags := s.Parameters.Tags("/q/c"); tags["env"] != "prod" {
 		t.Errorf("the tags are %v", tags)
 	}
 	tags.ResourceId = aws.String("/no")
@@ -422,7 +422,7 @@ func TestDelete(t *testing.T) {
 	if _, err := c.DeleteParameters(t.Context(), &ssm.DeleteParametersInput{Names: slices.Repeat([]string{"/a"}, 11)}); code(err) != "ValidationException" {
 		t.Errorf("eleven names: %v (%s)", err, apiDeletes)
 	}
-	if changes := s.Changes("/a"); len(changes) != 2 || !changes[1].Deleted || len(s.Names()) != 0 {
+	if changes := s.Parameters.Changes("/a"); len(changes) != 2 || !changes[1].Deleted || len(s.Parameters.Names()) != 0 {
 		t.Errorf("of /a it is known: %+v", changes)
 	}
 }
@@ -435,19 +435,19 @@ func TestEditByHand(t *testing.T) {
 	if _, err := c.PutParameter(t.Context(), in); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Edit("/a", func(v *fakeaws.Version) { v.Value = "w" }); err != nil {
+	if err := s.Parameters.Edit("/a", func(v *fakeaws.Version) { v.Value = "w" }); err != nil {
 		t.Fatal(err)
 	}
-	if v, _ := s.Parameter("/a"); v.Version != 2 || v.Value != "w" || v.Description != "mine" {
+	if v, _ := s.Parameters.Get("/a"); v.Version != 2 || v.Value != "w" || v.Description != "mine" {
 		t.Errorf("after the edit it is %+v", v)
 	}
-	if err := s.Edit("/aws/a", func(v *fakeaws.Version) { v.Value = "w" }); err == nil {
+	if err := s.Parameters.Edit("/aws/a", func(v *fakeaws.Version) { v.Value = "w" }); err == nil {
 		t.Error("a hand can create what AWS reserves")
 	}
-	if !s.Remove("/a") || s.Remove("/a") {
+	if !s.Parameters.Remove("/a") || s.Parameters.Remove("/a") {
 		t.Error("it can be removed twice, or not at all")
 	}
-	changes := s.Changes("/a")
+	changes := s.Parameters.Changes("/a")
 	if len(changes) != 3 || changes[0].ByHand || !changes[1].ByHand || !changes[2].ByHand || !changes[2].Deleted {
 		t.Errorf("the changes are %+v", changes)
 	}
@@ -475,12 +475,12 @@ func TestFaults(t *testing.T) {
 	if got := do(); got != "" {
 		t.Errorf("an operation without faults: %s", got)
 	}
-	before, _ := s.Parameter("/a")
+	before, _ := s.Parameters.Get("/a")
 	s.SetFaults(fakeaws.Faults{Lost: 1})
 	if got := do(); got == "" {
 		t.Error("a lost answer came")
 	}
-	if after, _ := s.Parameter("/a"); after.Version != before.Version+1 {
+	if after, _ := s.Parameters.Get("/a"); after.Version != before.Version+1 {
 		t.Errorf("a call whose answer was lost made version %d of %d", after.Version, before.Version)
 	}
 	if n := s.Calls("PutParameter"); n != 6 {
@@ -524,7 +524,7 @@ func TestFaultsOfParameters(t *testing.T) {
 		t.Errorf("an hour ago there were %v", got)
 	}
 	s.SetFaults(fakeaws.Faults{Stale: time.Nanosecond})
-	s.Remove("/s")
+	s.Parameters.Remove("/s")
 	if got := describe(); len(got) != 0 {
 		t.Errorf("after the deletion there are %v", got)
 	}

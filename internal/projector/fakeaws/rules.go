@@ -48,7 +48,7 @@ type putRuleOut struct{ RuleArn string }
 
 var ruleName = regexp.MustCompile(`^[.\-_A-Za-z0-9]{1,64}$`)
 
-func (s *Server) putRule(in putRuleIn) (*putRuleOut, error) {
+func (s *Buses) putRule(in putRuleIn) (*putRuleOut, error) {
 	switch {
 	case !ruleName.MatchString(in.Name):
 		return nil, invalid("1 validation error detected: Value '%s' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: [\\.\\-_A-Za-z0-9]+", in.Name)
@@ -88,7 +88,7 @@ type putTargetsOut struct {
 }
 
 // putTargets requires targets whose ARN is a URL: events are posted there.
-func (s *Server) putTargets(in putTargetsIn) (*putTargetsOut, error) {
+func (s *Buses) putTargets(in putTargetsIn) (*putTargetsOut, error) {
 	id := ruleID{busName(in.EventBusName), in.Rule}
 	r := s.rules[id]
 	if r == nil {
@@ -122,7 +122,7 @@ type delivery struct {
 }
 
 // route queues the event for the targets of the rules that match it.
-func (s *Server) route(e Event) {
+func (s *Buses) route(e Event) {
 	var body []byte
 	for id, r := range s.rules {
 		if id.bus != e.Bus || !r.enabled {
@@ -149,14 +149,14 @@ func (s *Server) route(e Event) {
 
 // Undelivered is how many deliveries were given up, because the target had not
 // answered with a 2xx in six attempts.
-func (s *Server) Undelivered() int {
+func (s *Buses) Undelivered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.undelivered
 }
 
 // deliver posts queued events until the server closes.
-func (s *Server) deliver() {
+func (s *Buses) deliver() {
 	client := &http.Client{Timeout: attemptTime, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	for {
@@ -183,7 +183,7 @@ func (s *Server) deliver() {
 	}
 }
 
-func (s *Server) post(client *http.Client, d delivery) bool {
+func (s *Buses) post(client *http.Client, d delivery) bool {
 	pause := firstPause
 	for attempt := range attempts {
 		if attempt > 0 {

@@ -39,19 +39,19 @@ func (c s3Call) operation() string {
 }
 
 // s3Operations answer with headers, and a body that is bytes or becomes XML.
-var s3Operations = map[string]func(*Server, s3Call, http.Header) (any, error){
-	"CreateBucket":        (*Server).createBucket,
-	"GetBucketVersioning": (*Server).getBucketVersioning,
-	"PutBucketVersioning": (*Server).putBucketVersioning,
-	"ListObjectsV2":       (*Server).listObjects,
-	"PutObject":           (*Server).putObject,
-	"GetObject":           (*Server).getObject,
-	"HeadObject":          (*Server).getObject,
-	"DeleteObject":        (*Server).deleteObject,
+var s3Operations = map[string]func(*Objects, s3Call, http.Header) (any, error){
+	"CreateBucket":        (*Objects).createBucket,
+	"GetBucketVersioning": (*Objects).getBucketVersioning,
+	"PutBucketVersioning": (*Objects).putBucketVersioning,
+	"ListObjectsV2":       (*Objects).listObjects,
+	"PutObject":           (*Objects).putObject,
+	"GetObject":           (*Objects).getObject,
+	"HeadObject":          (*Objects).getObject,
+	"DeleteObject":        (*Objects).deleteObject,
 }
 
-// serveS3 answers a call in the protocol restXml.
-func (s *Server) serveS3(w http.ResponseWriter, r *http.Request) {
+// serve answers a call in the protocol restXml.
+func (s *Objects) serve(w http.ResponseWriter, r *http.Request, by Caller) {
 	call := s3Call{Request: r}
 	call.bucket, call.key, _ = strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	body, err := io.ReadAll(r.Body)
@@ -63,7 +63,7 @@ func (s *Server) serveS3(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	operation := call.operation()
-	f := s.arrive(operation, s.caller(r), []byte(r.URL.String()))
+	f := s.arrive(operation, by, []byte(r.URL.String()))
 	s.wait(r.Context(), f.delay)
 	header := w.Header()
 	var out any
@@ -133,7 +133,7 @@ func s3Fault(err error) error {
 	return err
 }
 
-func (s *Server) createBucket(c s3Call, _ http.Header) (any, error) {
+func (s *Objects) createBucket(c s3Call, _ http.Header) (any, error) {
 	if s.buckets[c.bucket] != nil {
 		return nil, &apiError{"BucketAlreadyOwnedByYou", "Your previous request to create the named bucket succeeded and you already own it.", http.StatusConflict}
 	}
@@ -146,8 +146,8 @@ type versioningConfiguration struct {
 	Status  string   `xml:",omitempty"`
 }
 
-func (s *Server) getBucketVersioning(c s3Call, _ http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) getBucketVersioning(c s3Call, _ http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -158,8 +158,8 @@ func (s *Server) getBucketVersioning(c s3Call, _ http.Header) (any, error) {
 	return out, nil
 }
 
-func (s *Server) putBucketVersioning(c s3Call, _ http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) putBucketVersioning(c s3Call, _ http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}
@@ -189,8 +189,8 @@ const maxListed = 1000
 
 // listObjects lists in the order of the keys' bytes.
 // https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
-func (s *Server) listObjects(c s3Call, _ http.Header) (any, error) {
-	b, err := s.bucket(c.bucket)
+func (s *Objects) listObjects(c s3Call, _ http.Header) (any, error) {
+	b, err := s.find(c.bucket)
 	if err != nil {
 		return nil, err
 	}

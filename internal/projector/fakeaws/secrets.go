@@ -120,19 +120,43 @@ const secretSuffix = "-AbCdEf"
 
 const secretARN = "arn:aws:secretsmanager:" + Region + ":" + Account + ":secret:"
 
-func (s *Server) secret(id string) (*Secret, error) {
+// Secrets is Secrets Manager.
+type Secrets struct {
+	*account
+	byName map[string]*Secret // guarded by mu
+}
+
+func newSecrets(a *account) *Secrets {
+	return &Secrets{account: a, byName: make(map[string]*Secret)}
+}
+
+func (s *Secrets) operations() map[string]handler {
+	return map[string]handler{
+		"secretsmanager.CreateSecret":             operation(s.account, s.createSecret),
+		"secretsmanager.GetSecretValue":           operation(s.account, s.getSecretValue),
+		"secretsmanager.DescribeSecret":           operation(s.account, s.describeSecret),
+		"secretsmanager.PutSecretValue":           operation(s.account, s.putSecretValue),
+		"secretsmanager.UpdateSecret":             operation(s.account, s.updateSecret),
+		"secretsmanager.UpdateSecretVersionStage": operation(s.account, s.updateStage),
+		"secretsmanager.DeleteSecret":             operation(s.account, s.deleteSecret),
+		"secretsmanager.RestoreSecret":            operation(s.account, s.restoreSecret),
+		"secretsmanager.ListSecrets":              operation(s.account, s.listSecrets),
+	}
+}
+
+func (s *Secrets) secret(id string) (*Secret, error) {
 	name := id
 	if rest, ok := strings.CutPrefix(id, secretARN); ok && len(rest) > len(secretSuffix) {
 		name = rest[:len(rest)-len(secretSuffix)]
 	}
-	if is := s.secrets[name]; is != nil {
+	if is := s.byName[name]; is != nil {
 		return is, nil
 	}
 	return nil, fail("ResourceNotFoundException", "Secrets Manager can't find the specified secret.")
 }
 
 // live is for operations that a secret scheduled for deletion does not allow.
-func (s *Server) live(id string) (*Secret, error) {
+func (s *Secrets) live(id string) (*Secret, error) {
 	is, err := s.secret(id)
 	if err == nil && !is.Deleted.IsZero() {
 		return nil, fail("InvalidRequestException", "You can't perform this operation on the secret because it was marked for deletion.")
@@ -145,8 +169,8 @@ func (s *Secret) out(version string) *secretOut {
 }
 
 // createSecret is idempotent for a token and a value.
-func (s *Server) createSecret(in secretIn) (*secretOut, error) {
-	if old := s.secrets[in.Name]; old != nil {
+func (s *Secrets) createSecret(in secretIn) (*secretOut, error) {
+	if old := s.byName[in.Name]; old != nil {
 		if was, ok := old.Versions[in.ClientRequestToken]; ok && was == in.SecretString && old.Deleted.IsZero() {
 			return old.out(in.ClientRequestToken), nil
 		}
@@ -173,7 +197,7 @@ func (s *Server) createSecret(in secretIn) (*secretOut, error) {
 	id := cmp.Or(in.ClientRequestToken, newID())
 	is.add(id, in.SecretString)
 	is.move(Current, id)
-	s.secrets[in.Name] = is
+	s.byName[in.Name] = is
 	return is.out(id), nil
 }
 
@@ -189,7 +213,7 @@ func checkSecret(in secretIn) error {
 	return nil
 }
 
-func (s *Server) getSecretValue(in secretIn) (*secretOut, error) {
+func (s *Secrets) getSecretValue(in secretIn) (*secretOut, error) {
 	is, err := s.live(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -207,7 +231,7 @@ func (s *Server) getSecretValue(in secretIn) (*secretOut, error) {
 	return out, nil
 }
 
-func (s *Server) describeSecret(in secretIn) (*secretOut, error) {
+func (s *Secrets) describeSecret(in secretIn) (*secretOut, error) {
 	is, err := s.secret(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -229,7 +253,7 @@ func labelled(stages map[string][]string) map[string][]string {
 
 // putSecretValue is idempotent for a token: the same value again does nothing.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_PutSecretValue.html
-func (s *Server) putSecretValue(in secretIn) (*secretOut, error) {
+func (s *Secrets) putSecretValue(in secretIn) (*secretOut, error) {
 	is, err := s.live(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -258,7 +282,7 @@ func (s *Server) putSecretValue(in secretIn) (*secretOut, error) {
 	return is.out(id), nil
 }
 
-func (s *Server) updateSecret(in secretIn) (*secretOut, error) {
+func (s *Secrets) updateSecret(in secretIn) (*secretOut, error) {
 	is, err := s.live(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -273,7 +297,7 @@ func (s *Server) updateSecret(in secretIn) (*secretOut, error) {
 
 // updateStage moves a label, if it is where the caller says.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_UpdateSecretVersionStage.html
-func (s *Server) updateStage(in secretIn) (*secretOut, error) {
+func (s *Secrets) updateStage(in secretIn) (*secretOut, error) {
 	is, err := s.live(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -300,7 +324,7 @@ func (s *Server) updateStage(in secretIn) (*secretOut, error) {
 	return is.out(""), nil
 }
 
-func (s *Server) deleteSecret(in secretIn) (*secretOut, error) {
+func (s *Secrets) deleteSecret(in secretIn) (*secretOut, error) {
 	is, err := s.live(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -313,14 +337,14 @@ func (s *Server) deleteSecret(in secretIn) (*secretOut, error) {
 		return nil, fail("InvalidParameterException", "The RecoveryWindowInDays value must be between 7 and 30 days (inclusive).")
 	}
 	if is.Deleted = time.Now().AddDate(0, 0, days); in.Force {
-		delete(s.secrets, is.Name)
+		delete(s.byName, is.Name)
 	}
 	out := is.out("")
 	out.DeletedDate = seconds(is.Deleted)
 	return out, nil
 }
 
-func (s *Server) restoreSecret(in secretIn) (*secretOut, error) {
+func (s *Secrets) restoreSecret(in secretIn) (*secretOut, error) {
 	is, err := s.secret(in.SecretID)
 	if err != nil {
 		return nil, err
@@ -337,7 +361,7 @@ type listSecretsOut struct {
 // listSecrets leaves out what is scheduled for deletion. With Faults.Stale it does not
 // know of recent changes: it is only eventually consistent.
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_ListSecrets.html
-func (s *Server) listSecrets(in secretIn) (*listSecretsOut, error) {
+func (s *Secrets) listSecrets(in secretIn) (*listSecretsOut, error) {
 	prefix := ""
 	for _, f := range in.Filters {
 		if f.Key != "name" || len(f.Values) != 1 {
@@ -354,8 +378,8 @@ func (s *Server) listSecrets(in secretIn) (*listSecretsOut, error) {
 		return nil, err
 	}
 	out := &listSecretsOut{SecretList: []*secretOut{}}
-	for _, name := range slices.Sorted(maps.Keys(s.secrets)) {
-		is := s.secrets[name]
+	for _, name := range slices.Sorted(maps.Keys(s.byName)) {
+		is := s.byName[name]
 		if name <= after || !strings.HasPrefix(name, prefix) || !is.Deleted.IsZero() || time.Since(is.changed) < s.faults.Stale {
 			continue
 		}
@@ -370,26 +394,26 @@ func (s *Server) listSecrets(in secretIn) (*listSecretsOut, error) {
 	return out, nil
 }
 
-// SetSecret makes a secret, or a new version of it that becomes AWSCURRENT, as the
+// Set makes a secret, or a new version of it that becomes AWSCURRENT, as the
 // console and rotation do.
-func (s *Server) SetSecret(name, value string) {
+func (s *Secrets) Set(name, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	is := s.secrets[name]
+	is := s.byName[name]
 	if is == nil || !is.Deleted.IsZero() {
 		is = &Secret{Name: name, Tags: make(map[string]string), Versions: make(map[string]string), Stages: make(map[string][]string)}
-		s.secrets[name] = is
+		s.byName[name] = is
 	}
 	id := newID()
 	is.add(id, value)
 	is.move(Current, id)
 }
 
-// Secret is a secret as it is now; ok is false if there is none.
-func (s *Server) Secret(name string) (is Secret, ok bool) {
+// Get returns a secret as it is now; ok is false if there is none.
+func (s *Secrets) Get(name string) (is Secret, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if p := s.secrets[name]; p != nil {
+	if p := s.byName[name]; p != nil {
 		is = *p
 		is.Versions, is.Stages = maps.Clone(p.Versions), labelled(p.Stages)
 		return is, true
@@ -403,16 +427,16 @@ func (s Secret) Value(stage string) string { return s.Versions[s.at(stage)] }
 // At is the ID of the version with a label.
 func (s Secret) At(stage string) string { return s.at(stage) }
 
-// SecretNames are those of all secrets that are not scheduled for deletion, in order.
-func (s *Server) SecretNames() []string {
+// Names lists all secrets that are not scheduled for deletion, in order.
+func (s *Secrets) Names() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.secrets)), func(n string) bool { return !s.secrets[n].Deleted.IsZero() })
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(s.byName)), func(n string) bool { return !s.byName[n].Deleted.IsZero() })
 }
 
-// RemoveSecret deletes a secret by hand, without a recovery window.
-func (s *Server) RemoveSecret(name string) {
+// Remove deletes a secret by hand, without a recovery window.
+func (s *Secrets) Remove(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.secrets, name)
+	delete(s.byName, name)
 }

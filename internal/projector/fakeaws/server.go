@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -33,43 +34,23 @@ const (
 	Region  = "us-east-1"
 )
 
-// Server is all services at one address. Its methods may be called at any time.
+// Server is all services at one address. Its methods and those of its services may be
+// called at any time.
 type Server struct {
 	// URL is http://127.0.0.1:port.
 	URL string
 
-	http    http.Server
-	ctx     context.Context // ends when the server closes
-	cancel  context.CancelFunc
-	workers sync.WaitGroup
-	wake    chan struct{} // of capacity 1: the queue has something to deliver
+	Parameters *Parameters
+	Secrets    *Secrets
+	Objects    *Objects
+	Buses      *Buses
 
-	mu          sync.Mutex // guards all below
-	limits      Limits
-	faults      faults
-	calls       map[string]int
-	parameters  map[string]*parameter
-	changes     map[string][]Change
-	events      []Event
-	buses       map[string]bool // by name
-	keys        map[string]bool // of KMS, by ID or alias
-	secrets     map[string]*Secret
-	buckets     map[string]*bucket // of S3, by name
-	sessions    map[string]Caller  // of assumed roles, by access key
-	rules       map[ruleID]*rule
-	queue       []delivery
-	undelivered int
-}
-
-// Limits are those that AWS may have another figure for in another account, or had
-// in another year.
-type Limits struct {
-	// Standard and Advanced are the most parameters of each tier; 0 means 10,000
-	// and 100,000.
-	Standard, Advanced int
-	// EventBytes is the exclusive upper limit of the entries of a PutEvents; 0 means 1
-	// MiB.
-	EventBytes int
+	*account
+	sts        *sts
+	operations map[string]handler // by the header X-Amz-Target
+	http       http.Server
+	cancel     context.CancelFunc
+	workers    sync.WaitGroup
 }
 
 // Start listens on a port of its own.
@@ -78,23 +59,18 @@ func Start() (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the fake of AWS: %w", err)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	a := &account{ctx: ctx, calls: make(map[string]int), keys: make(map[string]bool)}
 	s := &Server{
-		URL:        "http://" + listener.Addr().String(),
-		wake:       make(chan struct{}, 1),
-		calls:      make(map[string]int),
-		parameters: make(map[string]*parameter),
-		changes:    make(map[string][]Change),
-		buses:      map[string]bool{"default": true},
-		keys:       make(map[string]bool),
-		secrets:    make(map[string]*Secret),
-		buckets:    make(map[string]*bucket),
-		sessions:   make(map[string]Caller),
-		rules:      make(map[ruleID]*rule),
+		URL: "http://" + listener.Addr().String(), account: a, cancel: cancel, operations: make(map[string]handler),
+		Parameters: newParameters(a), Secrets: newSecrets(a), Objects: newObjects(a), Buses: newBuses(a), sts: newSTS(a),
 	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
+	for _, of := range []map[string]handler{s.Parameters.operations(), s.Secrets.operations(), s.Buses.operations()} {
+		maps.Copy(s.operations, of)
+	}
 	s.http.Handler = s
 	s.workers.Go(func() { s.http.Serve(listener) })
-	s.workers.Go(s.deliver)
+	s.workers.Go(s.Buses.deliver)
 	return s, nil
 }
 
@@ -107,20 +83,6 @@ func (s *Server) Close() {
 		s.http.Close()
 	}
 	s.workers.Wait()
-}
-
-// SetLimits replaces the limits.
-func (s *Server) SetLimits(l Limits) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.limits = l
-}
-
-// Calls is how often an operation was called, e.g. PutParameter, whatever its outcome.
-func (s *Server) Calls(operation string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.calls[operation]
 }
 
 // Config is the configuration of a client of the fake. Its client does not retry, so
@@ -151,53 +113,13 @@ func (s *Server) Environ() []string {
 	}
 }
 
-// operations by the header X-Amz-Target.
-var operations = map[string]func(*Server, []byte) (any, error){
-	"AmazonSSM.PutParameter":                  operation((*Server).putParameter),
-	"AmazonSSM.GetParameter":                  operation((*Server).getParameter),
-	"AmazonSSM.GetParameters":                 operation((*Server).getParameters),
-	"AmazonSSM.GetParametersByPath":           operation((*Server).getParametersByPath),
-	"AmazonSSM.GetParameterHistory":           operation((*Server).getParameterHistory),
-	"AmazonSSM.DescribeParameters":            operation((*Server).describeParameters),
-	"AmazonSSM.DeleteParameter":               operation((*Server).deleteParameter),
-	"AmazonSSM.DeleteParameters":              operation((*Server).deleteParameters),
-	"AmazonSSM.AddTagsToResource":             operation((*Server).addTagsToResource),
-	"secretsmanager.CreateSecret":             operation((*Server).createSecret),
-	"secretsmanager.GetSecretValue":           operation((*Server).getSecretValue),
-	"secretsmanager.DescribeSecret":           operation((*Server).describeSecret),
-	"secretsmanager.PutSecretValue":           operation((*Server).putSecretValue),
-	"secretsmanager.UpdateSecret":             operation((*Server).updateSecret),
-	"secretsmanager.UpdateSecretVersionStage": operation((*Server).updateStage),
-	"secretsmanager.DeleteSecret":             operation((*Server).deleteSecret),
-	"secretsmanager.RestoreSecret":            operation((*Server).restoreSecret),
-	"secretsmanager.ListSecrets":              operation((*Server).listSecrets),
-	"AWSEvents.PutEvents":                     operation((*Server).putEvents),
-	"AWSEvents.CreateEventBus":                operation((*Server).createEventBus),
-	"AWSEvents.DescribeEventBus":              operation((*Server).describeEventBus),
-	"AWSEvents.PutRule":                       operation((*Server).putRule),
-	"AWSEvents.PutTargets":                    operation((*Server).putTargets),
-}
-
-// operation reads a request and runs f on it under the server's lock.
-func operation[In, Out any](f func(*Server, In) (Out, error)) func(*Server, []byte) (any, error) {
-	return func(s *Server, body []byte) (any, error) {
-		var in In
-		if err := json.Unmarshal(body, &in); err != nil {
-			return nil, fail("SerializationException", "%v", err)
-		}
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return f(s, in)
-	}
-}
-
 // ServeHTTP answers a call in the protocol of the service that it is signed for.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch service(r) {
 	case "s3":
-		s.serveS3(w, r)
+		s.Objects.serve(w, r, s.sts.caller(r))
 	case "sts":
-		s.serveSTS(w, r)
+		s.sts.serve(w, r)
 	default:
 		s.serveJSON(w, r)
 	}
@@ -214,18 +136,6 @@ func service(r *http.Request) string {
 	return parts[3]
 }
 
-// wait makes a call slow.
-func (s *Server) wait(ctx context.Context, delay time.Duration) {
-	if delay <= 0 {
-		return
-	}
-	select {
-	case <-time.After(delay):
-	case <-ctx.Done():
-	case <-s.ctx.Done():
-	}
-}
-
 // serveJSON answers a call in the protocol awsJson1.1.
 func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
@@ -234,16 +144,16 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request) {
 	}
 	target := r.Header.Get("X-Amz-Target")
 	_, name, _ := strings.Cut(target, ".")
-	f := s.arrive(name, s.caller(r), body)
+	f := s.arrive(name, s.sts.caller(r), body)
 	s.wait(r.Context(), f.delay)
 	var out any
-	switch run, ok := operations[target]; {
+	switch run, ok := s.operations[target]; {
 	case !ok:
 		err = fail("UnknownOperationException", "the fake does not do %q", target)
 	case f.err != nil:
 		err = f.err
 	default:
-		out, err = run(s, body)
+		out, err = run(body)
 	}
 	if f.lose {
 		panic(http.ErrAbortHandler) // closes the connection without an answer

@@ -19,8 +19,18 @@ type Caller struct {
 	Tags                      map[string]string
 }
 
+// sts is the Security Token Service.
+type sts struct {
+	*account
+	sessions map[string]Caller // of assumed roles, by access key; guarded by mu
+}
+
+func newSTS(a *account) *sts {
+	return &sts{account: a, sessions: make(map[string]Caller)}
+}
+
 // caller finds whose key a call is signed with.
-func (s *Server) caller(r *http.Request) Caller {
+func (s *sts) caller(r *http.Request) Caller {
 	_, key, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
 	key, _, _ = strings.Cut(key, "/")
 	s.mu.Lock()
@@ -44,9 +54,9 @@ type stsError struct {
 	Error   struct{ Type, Code, Message string }
 }
 
-// serveSTS answers AssumeRole in the protocol awsQuery.
+// serve answers AssumeRole in the protocol awsQuery.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
-func (s *Server) serveSTS(w http.ResponseWriter, r *http.Request) {
+func (s *sts) serve(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client has gone

@@ -24,11 +24,11 @@ func TestAScanSeesWhatChangesMeanwhile(t *testing.T) {
 	seen := make(map[ledger.Key]projector.Item)
 	err := s.Scan(t.Context(), "acme", func(i projector.Item) error {
 		if len(seen) == 0 {
-			aws.Remove("/stele/acme/last/removed")
-			if err := aws.Edit("/stele/acme/last/edited", func(v *fakeaws.Version) { v.Value, v.Description = "text", "mine" }); err != nil {
+			aws.Parameters.Remove("/stele/acme/last/removed")
+			if err := aws.Parameters.Edit("/stele/acme/last/edited", func(v *fakeaws.Version) { v.Value, v.Description = "text", "mine" }); err != nil {
 				return err
 			}
-			if err := aws.Edit("/stele/acme/last/new", func(v *fakeaws.Version) { v.Value = "new" }); err != nil {
+			if err := aws.Parameters.Edit("/stele/acme/last/new", func(v *fakeaws.Version) { v.Value = "new" }); err != nil {
 				return err
 			}
 		}
@@ -69,7 +69,7 @@ func TestValueAndDescriptionBelongTogether(t *testing.T) {
 			edit := func(v *fakeaws.Version) {
 				v.Value, v.Description = fmt.Sprint(rev), fmt.Sprintf("stele %s/%d json", epoch, rev)
 			}
-			if err := aws.Edit("/stele/acme/a", edit); err != nil {
+			if err := aws.Parameters.Edit("/stele/acme/a", edit); err != nil {
 				t.Error(err)
 				return
 			}
@@ -107,7 +107,7 @@ func TestAnOverwrittenEditIsLogged(t *testing.T) {
 	if log.Len() > 0 {
 		t.Errorf("without an edit the log says %s", &log)
 	}
-	if err := aws.Edit("/stele/acme/a", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
+	if err := aws.Parameters.Edit("/stele/acme/a", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
 		t.Fatal(err)
 	}
 	must(t, s, write(3, "a", `3`))

@@ -43,10 +43,10 @@ func TestAdoption(t *testing.T) {
 	}
 	// A parameter with another revision or content, or a missing one, is written.
 	third := open(t, aws, "")
-	if err := aws.Edit("/stele/acme/k0", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
+	if err := aws.Parameters.Edit("/stele/acme/k0", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
 		t.Fatal(err)
 	}
-	aws.Remove("/stele/acme/k1")
+	aws.Parameters.Remove("/stele/acme/k1")
 	again := keys(10, 2)
 	again[2].Value, again[2].Revision = "", 3
 	again[3].Revision = 3
@@ -56,7 +56,7 @@ func TestAdoption(t *testing.T) {
 			t.Errorf("%s was put %d times, want %d", name, n, want)
 		}
 	}
-	if _, ok := aws.Parameter("/stele/acme/k2"); ok {
+	if _, ok := aws.Parameters.Get("/stele/acme/k2"); ok {
 		t.Error("a deleted key's parameter is still there")
 	}
 }
@@ -69,19 +69,19 @@ func TestReplay(t *testing.T) {
 	all := append(keys(5, 1), write(2, "k5", ""))
 	must(t, s, write(1, "k5", `1`))
 	must(t, s, all...)
-	aws.Remove("/stele/acme/k0")
+	aws.Parameters.Remove("/stele/acme/k0")
 	puts, deletes := aws.Calls("PutParameter"), aws.Calls("DeleteParameter")
 	must(t, s, all...)
 	must(t, s, all...)
 	if p, d := aws.Calls("PutParameter")-puts, aws.Calls("DeleteParameter")-deletes; p != 1 || d != 0 {
 		t.Errorf("a replay made %d PutParameter and %d DeleteParameter", p, d)
 	}
-	if _, ok := aws.Parameter("/stele/acme/k0"); !ok {
+	if _, ok := aws.Parameters.Get("/stele/acme/k0"); !ok {
 		t.Error("what was missing is not there")
 	}
 	must(t, s, keys(1, 2)...)
 	must(t, s, keys(1, 1)...) // which comes late
-	if v, _ := aws.Parameter("/stele/acme/k0"); v.Value != "0 of 2" {
+	if v, _ := aws.Parameters.Get("/stele/acme/k0"); v.Value != "0 of 2" {
 		t.Errorf("the newer became %q", v.Value)
 	}
 }
@@ -94,7 +94,7 @@ func TestNewerIsKept(t *testing.T) {
 	must(t, open(t, aws, ""), old)
 	gone := write(4, "a", "")
 	must(t, open(t, aws, ""), gone)
-	if v, _ := aws.Parameter("/stele/acme/a"); v.Version != 1 || v.Value != "new" {
+	if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Version != 1 || v.Value != "new" {
 		t.Errorf("the newer became %+v", v)
 	}
 	s := open(t, aws, "")
@@ -104,7 +104,7 @@ func TestNewerIsKept(t *testing.T) {
 	}
 	old.Replace = &item
 	must(t, s, old)
-	if v, _ := aws.Parameter("/stele/acme/a"); v.Value != "old" {
+	if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Value != "old" {
 		t.Errorf("what shall be replaced is still %q", v.Value)
 	}
 }
@@ -167,7 +167,7 @@ func TestManyFaults(t *testing.T) {
 			t.Errorf("%s is of revision %d", i.Name, i.Revision)
 		}
 		last := ""
-		for _, c := range aws.Changes(i.Name) {
+		for _, c := range aws.Parameters.Changes(i.Name) {
 			if d := fmt.Sprintf("%3s", strings.Split(strings.Split(c.Version.Description, "/")[1], " ")[0]); d < last {
 				t.Errorf("%s went from revision %s to %s", i.Name, last, d)
 			} else {
@@ -262,7 +262,7 @@ func TestLabelledVersions(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, "")
 	must(t, s, write(1, "a", `1`))
-	aws.Label("/stele/acme/a", 1, "prod")
+	aws.Parameters.Label("/stele/acme/a", 1, "prod")
 	for rev := ledger.Revision(2); rev <= 100; rev++ {
 		must(t, s, write(rev, "a", ledger.Value(fmt.Sprint(rev))))
 	}
@@ -274,7 +274,7 @@ func TestLabelledVersions(t *testing.T) {
 	if errs[0] != nil || !strings.Contains(refusal(t, errs[1]), "move the label") {
 		t.Errorf("behind a label: %v", errs)
 	}
-	aws.Label("/stele/acme/a", 100, "prod")
+	aws.Parameters.Label("/stele/acme/a", 100, "prod")
 	must(t, s, w)
 }
 

@@ -60,7 +60,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	aws := start(t)
 	const base = "/config-service/acme-corp/dev/"
 	for name, secure := range map[string]bool{"payment-service/timeout": false, "payment-service/api-key": true, "order-service/token": true} {
-		err := aws.Edit(base+name, func(v *fakeaws.Version) {
+		err := aws.Parameters.Edit(base+name, func(v *fakeaws.Version) {
 			if v.Value = "canary " + name; secure {
 				v.Type, v.KeyID = fakeaws.SecureString, "alias/theirs"
 			}
@@ -144,7 +144,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"payment-service/timeout", "payment-service/api-key", "order-service/token"} {
-		p, _ := aws.Parameter(base + name)
+		p, _ := aws.Parameters.Get(base + name)
 		secure := name != "payment-service/timeout"
 		if p.Value != "canary "+name || secure != (p.Type == fakeaws.SecureString) || secure && p.KeyID != "alias/theirs" {
 			t.Errorf("%s has become %+v", name, p)

@@ -95,7 +95,7 @@ func refusal(t testing.TB, err error) string {
 // puts is how many versions clients have made of a parameter.
 func puts(aws *fakeaws.Server, name string) int {
 	n := 0
-	for _, c := range aws.Changes(name) {
+	for _, c := range aws.Parameters.Changes(name) {
 		if !c.Deleted && !c.ByHand {
 			n++
 		}
@@ -123,12 +123,12 @@ func TestStore(t *testing.T) {
 					},
 					Fit: func(e ledger.Epoch) (projector.Fit, error) { return parameterstore.Fit(settings(aws, e, more)) },
 					Put: func(t testing.TB, name, text string) {
-						if err := aws.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
+						if err := aws.Parameters.Edit(name, func(v *fakeaws.Version) { v.Value = text }); err != nil {
 							t.Fatal(err)
 						}
 					},
 					Delete: func(t testing.TB, name string) {
-						if !aws.Remove(name) {
+						if !aws.Parameters.Remove(name) {
 							t.Fatalf("%s is not there", name)
 						}
 					},
@@ -156,7 +156,7 @@ func TestWhatIsWritten(t *testing.T) {
 		"/stele/acme/paramconfig/k":   {Type: "SecureString", Tier: "Standard", Value: "1", KeyID: "alias/mine", Description: "stele 0102030405060708/4 json"},
 		"/stele/acme/paramconfig/big": {Type: "String", Tier: "Advanced", Value: strings.Repeat("x", 4097), Description: "stele 0102030405060708/5 string"},
 	} {
-		got, _ := aws.Parameter(name)
+		got, _ := aws.Parameters.Get(name)
 		want.Name, want.Version, want.DataType, want.Modified = name, 1, "text", got.Modified
 		if fmt.Sprint(got) != fmt.Sprint(want) {
 			t.Errorf("%s is\n%.200v, want\n%.200v", name, got, want)
@@ -178,7 +178,7 @@ func TestSecureStrings(t *testing.T) {
 		t.Error("it is the same under another type or key")
 	}
 	must(t, s, secret(write(2, "s", `"hidden"`), "alias/other"))
-	if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/other" {
+	if v, _ := aws.Parameters.Get("/stele/acme/s"); v.KeyID != "alias/other" {
 		t.Errorf("under another key of the route it is encrypted with %s", v.KeyID)
 	}
 	// A parameter cannot become another type; when it was deleted, it can.
@@ -191,9 +191,9 @@ func TestSecureStrings(t *testing.T) {
 			t.Errorf("a secret made plain: %v", err)
 		}
 	}
-	aws.Remove("/stele/acme/s")
+	aws.Parameters.Remove("/stele/acme/s")
 	must(t, s, plain)
-	if v, _ := aws.Parameter("/stele/acme/s"); v.Type != "String" {
+	if v, _ := aws.Parameters.Get("/stele/acme/s"); v.Type != "String" {
 		t.Errorf("after that it is a %s", v.Type)
 	}
 }
@@ -211,7 +211,7 @@ func TestADeadKey(t *testing.T) {
 	if errs[1] != nil || !strings.Contains(retried(t, errs[0]), "kms_key") || !strings.Contains(retried(t, errs[2]), "kms_key") {
 		t.Errorf("with a dead key: %v", errs)
 	}
-	if v, _ := aws.Parameter("/stele/acme/a"); v.Value != "2" {
+	if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Value != "2" {
 		t.Errorf("beside it stands %s", v.Value)
 	}
 	// A sweep also continues past it.
@@ -282,7 +282,7 @@ func TestStaleDescriptions(t *testing.T) {
 	const stale = time.Second
 	time.Sleep(stale)
 	aws.SetFaults(fakeaws.Faults{Stale: stale})
-	if err := aws.Edit("/stele/acme/k1", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
+	if err := aws.Parameters.Edit("/stele/acme/k1", func(v *fakeaws.Version) { v.Value = "by hand" }); err != nil {
 		t.Fatal(err)
 	}
 	s := open(t, aws, "")
@@ -298,7 +298,7 @@ func TestStaleDescriptions(t *testing.T) {
 // A SecureString keeps the key that it was found with, unless the route names one.
 func TestTheKeyThatWasFoundIsKept(t *testing.T) {
 	aws := start(t)
-	if err := aws.Edit("/stele/acme/s", func(v *fakeaws.Version) {
+	if err := aws.Parameters.Edit("/stele/acme/s", func(v *fakeaws.Version) {
 		v.Type, v.KeyID, v.Value = fakeaws.SecureString, "alias/theirs", "hidden"
 	}); err != nil {
 		t.Fatal(err)
@@ -316,7 +316,7 @@ func TestTheKeyThatWasFoundIsKept(t *testing.T) {
 			s = open(t, aws, "")
 		}
 		must(t, s, w)
-		if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/theirs" || v.Version != int64(rev)+2 {
+		if v, _ := aws.Parameters.Get("/stele/acme/s"); v.KeyID != "alias/theirs" || v.Version != int64(rev)+2 {
 			t.Errorf("version %d is encrypted with %s", v.Version, v.KeyID)
 		}
 		w.Replace = nil
@@ -327,7 +327,7 @@ func TestTheKeyThatWasFoundIsKept(t *testing.T) {
 	}
 	w.Route.KMSKey, w.Revision = "alias/ours", 4
 	must(t, s, w)
-	if v, _ := aws.Parameter("/stele/acme/s"); v.KeyID != "alias/ours" {
+	if v, _ := aws.Parameters.Get("/stele/acme/s"); v.KeyID != "alias/ours" {
 		t.Errorf("by a route that names a key it is %s", v.KeyID)
 	}
 }
@@ -340,7 +340,7 @@ func TestTiers(t *testing.T) {
 	big, small := ledger.Value(`"`+strings.Repeat("x", 8192)+`"`), ledger.Value(`"x"`)
 	tier := func(want string) {
 		t.Helper()
-		if v, _ := aws.Parameter("/stele/acme/a"); v.Tier != want {
+		if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Tier != want {
 			t.Fatalf("version %d is of the tier %s, want %s", v.Version, v.Tier, want)
 		}
 	}
@@ -356,7 +356,7 @@ func TestTiers(t *testing.T) {
 	must(t, s, write(7, "a", small))
 	tier("Standard")
 	// A hand makes it advanced, which the sink learns from the refusal.
-	if err := aws.Edit("/stele/acme/a", func(v *fakeaws.Version) { v.Tier = "Advanced" }); err != nil {
+	if err := aws.Parameters.Edit("/stele/acme/a", func(v *fakeaws.Version) { v.Tier = "Advanced" }); err != nil {
 		t.Fatal(err)
 	}
 	w := write(8, "a", `"z"`)
@@ -383,7 +383,7 @@ func TestTierSetting(t *testing.T) {
 			t.Errorf("%s: %v", tier, err)
 		}
 		for i, name := range []string{"/stele/acme/a", "/stele/acme/b"} {
-			if v, _ := aws.Parameter(name); v.Tier != want[i] {
+			if v, _ := aws.Parameters.Get(name); v.Tier != want[i] {
 				t.Errorf("%s: %s is of the tier %q, want %q", tier, name, v.Tier, want[i])
 			}
 		}
@@ -395,7 +395,7 @@ func TestTierSetting(t *testing.T) {
 	w := write(1, "a", `1`)
 	must(t, open(t, aws, ""), w)
 	must(t, open(t, aws, `, "tier": "advanced"`), w)
-	if v, _ := aws.Parameter("/stele/acme/a"); v.Tier != fakeaws.Advanced {
+	if v, _ := aws.Parameters.Get("/stele/acme/a"); v.Tier != fakeaws.Advanced {
 		t.Errorf("it is %s", v.Tier)
 	}
 }
@@ -412,7 +412,7 @@ func TestWarnings(t *testing.T) {
 	}
 	fill := func(tenant string, from, to int) {
 		for i := from; i < to; i++ {
-			if err := aws.Edit(fmt.Sprintf("/stele/%s/%d", tenant, i), func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
+			if err := aws.Parameters.Edit(fmt.Sprintf("/stele/%s/%d", tenant, i), func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -536,7 +536,7 @@ func TestAWSSample(t *testing.T) {
 	must(t, open(t, aws, `, "preset": "aws-sample"`), write(1, "paramconfig/payments/timeout", `"30"`))
 	must(t, open(t, aws, `, "preset": "aws-sample", "env": "prod", "strip": "param_config_"`), write(1, "param_config_payments/timeout", `"40"`))
 	for name, want := range map[string]string{"/config-service/acme/dev/payments/timeout": "30", "/config-service/acme/prod/payments/timeout": "40"} {
-		if v, _ := aws.Parameter(name); v.Value != want {
+		if v, _ := aws.Parameters.Get(name); v.Value != want {
 			t.Errorf("%s is %q, want %q", name, v.Value, want)
 		}
 	}
@@ -547,7 +547,7 @@ func TestForeignNames(t *testing.T) {
 	aws := start(t)
 	s := open(t, aws, `, "preset": "aws-sample"`)
 	for _, name := range []string{"/config-service/acme/dev/constructor", "/config-service/acme/dev/a/.."} {
-		if err := aws.Edit(name, func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
+		if err := aws.Parameters.Edit(name, func(v *fakeaws.Version) { v.Value = "x" }); err != nil {
 			t.Fatal(err)
 		}
 		n := 0
@@ -561,7 +561,7 @@ func TestForeignNames(t *testing.T) {
 		if err != nil || n != 1 {
 			t.Fatalf("%d items are scanned: %v", n, err)
 		}
-		if _, ok := aws.Parameter(name); ok {
+		if _, ok := aws.Parameters.Get(name); ok {
 			t.Errorf("%s was not removed", name)
 		}
 	}
@@ -611,14 +611,14 @@ func TestWrite_Tags(t *testing.T) {
 	s := open(t, server, `, "tags": {"tenant": "{tenant}", "team": "platform"}`)
 	must(t, s, write(1, "a", `"x"`))
 	must(t, s, write(2, "a", `"y"`))
-	if tags := server.Tags("/stele/acme/a"); len(tags) != 2 || tags["tenant"] != "acme" || tags["team"] != "platform" {
+	if tags := server.Parameters.Tags("/stele/acme/a"); len(tags) != 2 || tags["tenant"] != "acme" || tags["team"] != "platform" {
 		t.Errorf("the tags are %v", tags)
 	}
 	edited := false
 	server.SetFaults(fakeaws.Faults{Before: func(operation string) {
 		if operation == "PutParameter" && !edited {
 			edited = true
-			if err := server.Edit("/stele/acme/b", func(v *fakeaws.Version) { v.Value = "mine" }); err != nil {
+			if err := server.Parameters.Edit("/stele/acme/b", func(v *fakeaws.Version) { v.Value = "mine" }); err != nil {
 				t.Error(err)
 			}
 		}
@@ -628,7 +628,7 @@ func TestWrite_Tags(t *testing.T) {
 		t.Errorf("a parameter that exists by now is created: %v", err)
 	}
 	must(t, s, w)
-	if v, _ := server.Parameter("/stele/acme/b"); v.Value != "ours" {
+	if v, _ := server.Parameters.Get("/stele/acme/b"); v.Value != "ours" {
 		t.Errorf("after another try it is %q", v.Value)
 	}
 }

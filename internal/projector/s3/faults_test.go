@@ -46,13 +46,13 @@ func TestWrite_Faults(t *testing.T) {
 			}
 			server.SetFaults(fakeaws.Faults{})
 			must(t, s, writes...)
-			if o, _ := server.Object(bucket, "stele/acme/a"); string(o.Body) != "x" {
+			if o, _ := server.Objects.Get(bucket, "stele/acme/a"); string(o.Body) != "x" {
 				t.Errorf("after the fault the object is %q", o.Body)
 			}
-			if v := server.Versions(bucket, "stele/acme/a"); len(v) != 1 {
+			if v := server.Objects.Versions(bucket, "stele/acme/a"); len(v) != 1 {
 				t.Errorf("the object has %d versions", len(v))
 			}
-			if _, ok := server.Object(bucket, "stele/acme/gone"); ok {
+			if _, ok := server.Objects.Get(bucket, "stele/acme/gone"); ok {
 				t.Error("the deleted key's object exists")
 			}
 		})
@@ -72,7 +72,7 @@ func TestWrite_MissingBucket(t *testing.T) {
 	if _, err := other.Write(t.Context(), []projector.Write{write(1, "a", `1`)}); err == nil || !strings.Contains(err.Error(), "no such bucket") {
 		t.Fatalf("%v", err)
 	}
-	server.MakeBucket("other", false)
+	server.Objects.MakeBucket("other", false)
 	must(t, other, write(1, "a", `1`))
 	if w := other.(projector.Warner).Warnings(); len(w) != 0 {
 		t.Errorf("it warns before it looks again: %v", w)

@@ -35,7 +35,7 @@ func start(t testing.TB, versioned bool) *fakeaws.Server {
 		t.Fatal(err)
 	}
 	t.Cleanup(server.Close)
-	server.MakeBucket(bucket, versioned)
+	server.Objects.MakeBucket(bucket, versioned)
 	return server
 }
 
@@ -100,8 +100,8 @@ func TestStore(t *testing.T) {
 						return s.(projector.Store), nil
 					},
 					Fit:     func(e ledger.Epoch) (projector.Fit, error) { return s3.Fit(settings(server, e, more)) },
-					Put:     func(t testing.TB, name, text string) { server.EditObject(bucket, name, []byte(text)) },
-					Delete:  func(t testing.TB, name string) { server.RemoveObject(bucket, name) },
+					Put:     func(t testing.TB, name, text string) { server.Objects.Edit(bucket, name, []byte(text)) },
+					Delete:  func(t testing.TB, name string) { server.Objects.Remove(bucket, name) },
 					Refused: write(1, ledger.Key(strings.Repeat("k", ledger.MaxKey)), `1`),
 				}
 			})
@@ -121,7 +121,7 @@ func TestWrite_WhatObjectsHave(t *testing.T) {
 		{"stele/acme/flags", `{"a":[1.0,9007199254740993]}`, "application/json", "stele 0102030405060708/2 json", ""},
 		{"stele/acme/keys", "1", "application/json", "stele 0102030405060708/3 json", "alias/config"},
 	} {
-		o, ok := server.Object(bucket, c.name)
+		o, ok := server.Objects.Get(bucket, c.name)
 		if !ok || string(o.Body) != c.body || o.ContentType != c.kind || o.Metadata["stele"] != c.mark || o.KMSKey != c.key {
 			t.Errorf("%s is %q with %+v", c.name, o.Body, o)
 		}
@@ -146,12 +146,12 @@ func TestWrite_AgainMakesNoVersion(t *testing.T) {
 	must(t, s, w)
 	older := write(2, "a", `"old"`)
 	must(t, s, older)
-	if v := server.Versions(bucket, "stele/acme/a"); len(v) != 1 || string(v[0].Body) != "x" {
+	if v := server.Objects.Versions(bucket, "stele/acme/a"); len(v) != 1 || string(v[0].Body) != "x" {
 		t.Errorf("the object has %d versions: %+v", len(v), v)
 	}
 	must(t, s, write(4, "a", ""))
 	must(t, s, write(4, "a", ""))
-	if v := server.Versions(bucket, "stele/acme/a"); len(v) != 2 || !v[1].Deleted {
+	if v := server.Objects.Versions(bucket, "stele/acme/a"); len(v) != 2 || !v[1].Deleted {
 		t.Errorf("a deletion leaves %+v, not one delete marker", v)
 	}
 }
@@ -163,10 +163,10 @@ func TestWrite_ChangedBetweenLookAndPut(t *testing.T) {
 		edit        func(*fakeaws.Server)
 		body        string
 	}{
-		"Put":    {write(1, "a", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.EditObject(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
-		"Delete": {write(1, "a", `1`), write(2, "a", ""), func(s *fakeaws.Server) { s.EditObject(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
-		"Create": {write(1, "b", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.EditObject(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
-		"Gone":   {write(1, "a", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.RemoveObject(bucket, "stele/acme/a") }, ""},
+		"Put":    {write(1, "a", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.Objects.Edit(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
+		"Delete": {write(1, "a", `1`), write(2, "a", ""), func(s *fakeaws.Server) { s.Objects.Edit(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
+		"Create": {write(1, "b", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.Objects.Edit(bucket, "stele/acme/a", []byte("mine")) }, "mine"},
+		"Gone":   {write(1, "a", `1`), write(2, "a", `2`), func(s *fakeaws.Server) { s.Objects.Remove(bucket, "stele/acme/a") }, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := start(t, true)
@@ -184,12 +184,12 @@ func TestWrite_ChangedBetweenLookAndPut(t *testing.T) {
 			if _, refused := errors.AsType[*projector.RefusedError](err); refused {
 				t.Error("a write that met a change counts as refused")
 			}
-			if o, _ := server.Object(bucket, "stele/acme/a"); string(o.Body) != c.body {
+			if o, _ := server.Objects.Get(bucket, "stele/acme/a"); string(o.Body) != c.body {
 				t.Errorf("the object is %q, not what was written by hand", o.Body)
 			}
 			server.SetFaults(fakeaws.Faults{})
 			must(t, s, c.then)
-			if o, ok := server.Object(bucket, "stele/acme/a"); ok == c.then.Deleted() || string(o.Body) != string(c.then.Value) {
+			if o, ok := server.Objects.Get(bucket, "stele/acme/a"); ok == c.then.Deleted() || string(o.Body) != string(c.then.Value) {
 				t.Errorf("after another try the object is %q", o.Body)
 			}
 		})
@@ -219,7 +219,7 @@ func TestScan_ReadsChangedObjectsOnly(t *testing.T) {
 	if v, n := scan(); len(v) != 30 || n != 0 {
 		t.Errorf("the second scan yields %d objects after %d reads", len(v), n)
 	}
-	server.EditObject(bucket, "stele/acme/k/7", []byte("mine"))
+	server.Objects.Edit(bucket, "stele/acme/k/7", []byte("mine"))
 	if v, n := scan(); v["stele/acme/k/7"] != `"mine"` || n != 1 {
 		t.Errorf("after an edit a scan finds %s after %d reads", v["stele/acme/k/7"], n)
 	}

@@ -75,7 +75,7 @@ func must(t testing.TB, s projector.Store, writes ...projector.Write) {
 
 func secret(t testing.TB, server *fakeaws.Server, name string) fakeaws.Secret {
 	t.Helper()
-	is, ok := server.Secret(name)
+	is, ok := server.Secrets.Get(name)
 	if !ok {
 		t.Fatalf("secret %s does not exist", name)
 	}
@@ -97,8 +97,8 @@ func TestStore(t *testing.T) {
 						return s.(projector.Store), nil
 					},
 					Fit:     func(e ledger.Epoch) (projector.Fit, error) { return secretsmanager.Fit(settings(server, e, more)) },
-					Put:     func(t testing.TB, name, text string) { server.SetSecret(name, text) },
-					Delete:  func(t testing.TB, name string) { server.RemoveSecret(name) },
+					Put:     func(t testing.TB, name, text string) { server.Secrets.Set(name, text) },
+					Delete:  func(t testing.TB, name string) { server.Secrets.Remove(name) },
 					Refused: write(1, "tenantconfig/empty", `""`),
 				}
 			})
@@ -136,7 +136,7 @@ func TestScan_RotationIsDrift(t *testing.T) {
 	s := open(t, server, "")
 	w := write(3, "db", `"before"`)
 	must(t, s, w)
-	server.SetSecret("stele/acme/db", "rotated")
+	server.Secrets.Set("stele/acme/db", "rotated")
 	var found projector.Item
 	if err := s.Scan(t.Context(), "acme", func(i projector.Item) error { found = i; return nil }); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestScan_RotationIsDrift(t *testing.T) {
 		t.Errorf("a repair leaves %+v", is)
 	}
 	adopted := write(4, "db", `"rotated"`)
-	server.SetSecret("stele/acme/db", "rotated")
+	server.Secrets.Set("stele/acme/db", "rotated")
 	must(t, s, adopted)
 	if is := secret(t, server, "stele/acme/db"); is.Value(fakeaws.Current) != "rotated" || is.At(fakeaws.Current) != "stele-0102030405060708-00000000000000000004-string" {
 		t.Errorf("an adoption leaves %+v", is)
@@ -165,7 +165,7 @@ func TestWrite_ChangedMeanwhile(t *testing.T) {
 	must(t, s, write(1, "db", `"one"`))
 	server.SetFaults(fakeaws.Faults{Before: func(operation string) {
 		if operation == "UpdateSecretVersionStage" {
-			server.SetSecret("stele/acme/db", "rotated")
+			server.Secrets.Set("stele/acme/db", "rotated")
 		}
 	}})
 	next := write(2, "db", `"two"`)

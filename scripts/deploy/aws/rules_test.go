@@ -79,7 +79,7 @@ func TestRules(t *testing.T) {
 	if _, err := sink.Write(t.Context(), []projector.Write{{Tenant: "acme", Key: "tenantconfig/a", Value: "1", Revision: 1, Time: time.Now()}}); err != nil {
 		t.Fatal(err)
 	}
-	changed, err := json.Marshal(server.Events()[0])
+	changed, err := json.Marshal(server.Buses.Events()[0])
 	if err != nil {
 		t.Fatal(err)
 	}

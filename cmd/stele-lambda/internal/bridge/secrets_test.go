@@ -18,11 +18,11 @@ func TestReadSecret(t *testing.T) {
 		name, value, _ := strings.Cut(setting, "=")
 		t.Setenv(name, value)
 	}
-	err = server.Edit("/stele/token", func(v *fakeaws.Version) { v.Type, v.Value = fakeaws.SecureString, "of a parameter" })
+	err = server.Parameters.Edit("/stele/token", func(v *fakeaws.Version) { v.Type, v.Value = fakeaws.SecureString, "of a parameter" })
 	if err != nil {
 		t.Fatal(err)
 	}
-	server.SetSecret("stele/refresh", "of a secret")
+	server.Secrets.Set("stele/refresh", "of a secret")
 	for id, want := range map[string]string{
 		"/stele/token":  "of a parameter",
 		"stele/refresh": "of a secret",

@@ -35,7 +35,7 @@ func start(t *testing.T) *fakeaws.Server {
 		name, value, _ := strings.Cut(setting, "=")
 		t.Setenv(name, value)
 	}
-	server.MakeBucket("config", true)
+	server.Objects.MakeBucket("config", true)
 	return server
 }
 

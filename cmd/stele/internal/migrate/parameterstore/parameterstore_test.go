@@ -23,7 +23,7 @@ func TestEveryVersionIsAStepInTheOrderOfTime(t *testing.T) {
 	now := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
 	put := func(name, value string, more ...func(*fakeaws.Version)) {
 		t.Helper()
-		if err := aws.Edit(name, func(v *fakeaws.Version) {
+		if err := aws.Parameters.Edit(name, func(v *fakeaws.Version) {
 			now = now.Add(time.Second)
 			v.Value, v.Modified = value, now
 			for _, f := range more {

@@ -1,0 +1,84 @@
+package projector
+
+import (
+	"fmt"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/replica"
+)
+
+// builder makes the writes of a sink from the ledger.
+type builder struct {
+	*target
+	limits Limits
+}
+
+// write is the write for a key in a store, from the view. ok is false if the key was
+// never set or does not belong to the sink.
+func (b *builder) write(v *replica.View, t ledger.Tenant, key ledger.Key) (w Write, ok bool, err error) {
+	is, err := v.Version(key, v.State().Revision)
+	if err != nil {
+		return Write{Tenant: t, Key: key}, false, err
+	}
+	return b.writeOf(v, t, key, is)
+}
+
+// writeOf is write if the value in force for the key is known.
+func (b *builder) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is ledger.Version) (w Write, ok bool, err error) {
+	w = Write{Tenant: t, Key: key, Route: b.table.Load().Route(key)}
+	if is.Revision == 0 || !w.Route.Wants(b.name) {
+		return w, false, nil
+	}
+	c, id, err := v.Summary(is.Revision)
+	w.Value, w.Revision, w.Commit = is.Value, is.Revision, id
+	w.Author, w.Message, w.Time = c.Author, c.Message, c.Time
+	return w, err == nil, err
+}
+
+// event is the change for a sink that gets every change.
+func (b *builder) event(c *ledger.Commit, at change) (w Write, ok bool) {
+	ch := c.Changes[at.position]
+	route := b.table.Load().Route(ch.Key)
+	return Write{
+		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Revision: c.Revision, Previous: ch.Previous, Position: at.position, Route: route,
+		Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
+	}, route.Wants(b.name)
+}
+
+// source is the view of the tenant, and its commit, that was read last.
+type source struct {
+	view   *replica.View
+	tenant ledger.Tenant
+	last   *ledger.Commit
+}
+
+func (s *source) open(r *replica.Replica, t ledger.Tenant) error {
+	if s.view != nil && s.tenant == t {
+		return nil
+	}
+	s.close()
+	v, err := r.View(t, replica.At{})
+	if err != nil {
+		return fmt.Errorf("read %s: %w", t, err)
+	}
+	s.view, s.tenant, s.last = v, t, nil
+	return nil
+}
+
+func (s *source) commit(rev ledger.Revision) (*ledger.Commit, error) {
+	if s.last != nil && s.last.Revision == rev {
+		return s.last, nil
+	}
+	c, err := s.view.Commit(rev)
+	if err == nil {
+		s.last = c
+	}
+	return c, err
+}
+
+func (s *source) close() {
+	if s.view != nil {
+		s.view.Close()
+		s.view = nil
+	}
+}
