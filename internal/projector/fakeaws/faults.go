@@ -52,6 +52,9 @@ type Faults struct {
 	// Stale is how long DescribeParameters does not know of a change, or of a
 	// deletion: it is only eventually consistent.
 	Stale time.Duration
+	// Baking keeps deployments of AppConfig that begin under it in the state BAKING, until
+	// the faults are replaced.
+	Baking bool
 	// Before is called before an operation is done, e.g. to change by hand what it is
 	// about; nil for nothing.
 	Before func(operation string)

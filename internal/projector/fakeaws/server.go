@@ -1,7 +1,7 @@
 // Package fakeaws is a fake of the AWS services that sinks write to, for tests and
-// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge and S3. The
-// unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature, and
-// knows one account in one region.
+// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge, S3 and AppConfig.
+// The unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature,
+// and knows one account in one region.
 //
 // It enforces the limits that AWS documents, so that anything that works here is not
 // rejected there: its own tests name the page for each. It can inject the faults of AWS
@@ -44,6 +44,7 @@ type Server struct {
 	Secrets    *Secrets
 	Objects    *Objects
 	Buses      *Buses
+	AppConfig  *AppConfig
 
 	*account
 	sts        *sts
@@ -63,7 +64,7 @@ func Start() (*Server, error) {
 	a := &account{ctx: ctx, calls: make(map[string]int), keys: make(map[string]bool)}
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), account: a, cancel: cancel, operations: make(map[string]handler),
-		Parameters: newParameters(a), Secrets: newSecrets(a), Objects: newObjects(a), Buses: newBuses(a), sts: newSTS(a),
+		Parameters: newParameters(a), Secrets: newSecrets(a), Objects: newObjects(a), Buses: newBuses(a), AppConfig: newAppConfig(a), sts: newSTS(a),
 	}
 	for _, of := range []map[string]handler{s.Parameters.operations(), s.Secrets.operations(), s.Buses.operations()} {
 		maps.Copy(s.operations, of)
@@ -106,6 +107,7 @@ func (s *Server) Environ() []string {
 		"AWS_ENDPOINT_URL_EVENTBRIDGE=" + s.URL,
 		"AWS_ENDPOINT_URL_SECRETS_MANAGER=" + s.URL,
 		"AWS_ENDPOINT_URL_S3=" + s.URL,
+		"AWS_ENDPOINT_URL_APPCONFIG=" + s.URL,
 		"AWS_ENDPOINT_URL_STS=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
@@ -118,6 +120,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch service(r) {
 	case "s3":
 		s.Objects.serve(w, r, s.sts.caller(r))
+	case "appconfig":
+		s.AppConfig.serve(w, r, s.sts.caller(r))
 	case "sts":
 		s.sts.serve(w, r)
 	default:

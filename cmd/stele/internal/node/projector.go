@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/appconfig"
 	"github.com/stelehq/stele/internal/projector/directory"
 	"github.com/stelehq/stele/internal/projector/dynamodb"
 	"github.com/stelehq/stele/internal/projector/eventbridge"
@@ -25,6 +26,7 @@ import (
 
 // sinkKinds are the kinds of sinks that there are: a new one is a line here.
 var sinkKinds = map[string]projector.Kind{
+	"appconfig":      appconfig.Open,
 	"directory":      directory.Open,
 	"dynamodb":       dynamodb.Open,
 	"eventbridge":    eventbridge.Open,
@@ -36,6 +38,7 @@ var sinkKinds = map[string]projector.Kind{
 
 // sinkFits say what sinks of each kind would not take.
 var sinkFits = map[string]projector.FitKind{
+	"appconfig":      appconfig.Fit,
 	"directory":      directory.Fit,
 	"dynamodb":       dynamodb.Fit,
 	"eventbridge":    eventbridge.Fit,

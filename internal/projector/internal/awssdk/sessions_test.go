@@ -11,6 +11,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/appconfig"
 	"github.com/stelehq/stele/internal/projector/eventbridge"
 	"github.com/stelehq/stele/internal/projector/fakeaws"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
@@ -44,6 +45,7 @@ var kinds = map[string]struct {
 	open projector.Kind
 	more string
 }{
+	"AppConfig":      {appconfig.Open, ``},
 	"ParameterStore": {parameterstore.Open, `, "rate": 1000, "reads": 1000`},
 	"S3":             {s3.Open, `, "bucket": "config"`},
 	"SecretsManager": {secretsmanager.Open, ``},

@@ -1,0 +1,78 @@
+package appconfig
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector"
+)
+
+// maxName is how long the names of applications, environments and profiles may be.
+// https://docs.aws.amazon.com/appconfig/2019-10-09/APIReference/API_CreateApplication.html
+const maxName = 64
+
+// layout names a tenant's application, and the members of its document.
+type layout struct {
+	before, after string // of the tenant, in the name of its application
+	strip         string
+}
+
+const placeholder = "{tenant}"
+
+func newLayout(application, strip string) (l layout, err error) {
+	before, after, ok := strings.Cut(application, placeholder)
+	switch {
+	case !ok || strings.Contains(after, placeholder):
+		return l, fmt.Errorf("application is %q: it has {tenant} in it once, so that each tenant has an application of its own", application)
+	case strings.Contains(application, ":"):
+		return l, fmt.Errorf("application is %q: it has no colon", application)
+	}
+	if _, err := ledger.ParsePrefix(strip); err != nil {
+		return l, fmt.Errorf("strip: %w", err)
+	}
+	return layout{before, after, strip}, nil
+}
+
+func (l layout) application(t ledger.Tenant) string { return l.before + string(t) + l.after }
+
+// member is the name of a key in its tenant's document, and a *projector.RefusedError for
+// a key or tenant that has none.
+func (l layout) member(t ledger.Tenant, key ledger.Key) (string, error) {
+	name, ok := strings.CutPrefix(string(key), l.strip)
+	switch {
+	case !ok || name == "":
+		return "", projector.Refuse("%s: the sink holds keys that begin with %s: route it to another sink", key, l.strip)
+	case len(l.application(t)) > maxName:
+		return "", projector.Refuse("the application's name would have %d characters, and AppConfig allows %d: use a shorter \"application\" in the sink's settings", len(l.application(t)), maxName)
+	}
+	return name, nil
+}
+
+// item is the sink's name of a member.
+func (l layout) item(t ledger.Tenant, member string) string { return l.application(t) + ":" + member }
+
+// parse reads an item's name; ok is false if it names no member of a tenant's document.
+// The key is empty if the member is not of a key.
+func (l layout) parse(item string) (t ledger.Tenant, member string, key ledger.Key, ok bool) {
+	application, member, ok := strings.Cut(item, ":")
+	tenant, begins := strings.CutPrefix(application, l.before)
+	tenant, ends := strings.CutSuffix(tenant, l.after)
+	if !ok || !begins || !ends || member == "" {
+		return "", "", "", false
+	}
+	t, err := ledger.ParseTenant(tenant)
+	if err != nil {
+		return "", "", "", false
+	}
+	return t, member, l.key(member), true
+}
+
+// key is the key of a member; empty if it is not of a key.
+func (l layout) key(member string) ledger.Key {
+	key, err := ledger.ParseKey(l.strip + member)
+	if err != nil {
+		return ""
+	}
+	return key
+}

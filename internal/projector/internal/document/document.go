@@ -1,0 +1,100 @@
+// Package document is how sinks that hold one text per tenant keep its settings: a JSON
+// object with a member per key.
+//
+//	{
+//	"checkout/timeout_ms": 250,
+//	"ui/theme": "dark",
+//	"$stele": {"epoch":"14c55d3897916f93","revisions":{"checkout/timeout_ms":41,"ui/theme":42}}
+//	}
+//
+// The member $stele says which ledger wrote the members, and for which revisions. Keys
+// cannot have that name.
+package document
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// Document has the settings of a tenant, by their names in the document.
+type Document map[string]Setting
+
+// Setting is a member of a document.
+type Setting struct {
+	Value ledger.Value
+	// Revision that this ledger wrote it for; 0 if another writer did.
+	Revision ledger.Revision
+}
+
+const markName = "$stele"
+
+type mark struct {
+	Epoch     string                     `json:"epoch"`
+	Revisions map[string]ledger.Revision `json:"revisions"`
+}
+
+// Parse reads a document. The revisions of another ledger count as another writer's.
+func Parse(content []byte, epoch ledger.Epoch) (Document, error) {
+	var members map[string]jsontext.Value
+	if err := json.Unmarshal(content, &members); err != nil {
+		return nil, fmt.Errorf("the document is not a JSON object: %w", err)
+	}
+	var m mark
+	if text, ok := members[markName]; ok {
+		if json.Unmarshal(text, &m) != nil || m.Epoch != epoch.String() {
+			m = mark{} // edited, or another ledger's
+		}
+		delete(members, markName)
+	}
+	d := make(Document, len(members))
+	for name, text := range members {
+		v, err := ledger.ParseValue(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("the document's member %q: %w", name, err)
+		}
+		d[name] = Setting{v, m.Revisions[name]}
+	}
+	return d, nil
+}
+
+// Encode writes the document, one line per member, in the order of their names. Values
+// are written byte for byte.
+func (d Document) Encode(epoch ledger.Epoch) []byte {
+	var b, revisions bytes.Buffer
+	b.WriteString("{\n")
+	for _, name := range slices.Sorted(maps.Keys(d)) {
+		is := d[name]
+		quoted, _ := jsontext.AppendQuote(nil, name) // invalid UTF-8 becomes U+FFFD
+		fmt.Fprintf(&b, "%s: %s,\n", quoted, is.Value)
+		if is.Revision > 0 {
+			if revisions.Len() > 0 {
+				revisions.WriteByte(',')
+			}
+			revisions.Write(quoted)
+			revisions.WriteByte(':')
+			revisions.WriteString(strconv.FormatUint(uint64(is.Revision), 10))
+		}
+	}
+	fmt.Fprintf(&b, "%q: {\"epoch\":%q,\"revisions\":{%s}}\n}\n", markName, epoch.String(), &revisions)
+	return b.Bytes()
+}
+
+// Size is the number of bytes that a member adds to an encoded document.
+func Size(name string, s Setting) int {
+	quoted, _ := jsontext.AppendQuote(nil, name)
+	n := len(quoted) + len(": ,\n") + len(s.Value)
+	if s.Revision > 0 {
+		n += len(quoted) + len(":,") + len(strconv.FormatUint(uint64(s.Revision), 10))
+	}
+	return n
+}
+
+// Overhead is the number of bytes of an encoded document without members.
+var Overhead = len(Document{}.Encode(ledger.Epoch{}))
