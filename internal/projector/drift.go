@@ -36,9 +36,9 @@ type driftKey struct {
 type drifted struct {
 	*stelev1.Drift
 	seen time.Time // last
-	// repairing is set while the item is being written again: a sweep does not find it
-	// then, and what became of it is not known yet.
-	repairing bool
+	// handling is set while the item is being adopted or written again: until the outcome
+	// is known it is a pending write, and not drift.
+	handling bool
 }
 
 const (
@@ -73,12 +73,15 @@ func resolved(f *stelev1.Drift) bool {
 	return f.Action != stelev1.Drift_ACTION_REPORTED
 }
 
-// repairing notes that a finding is being written again.
-func (d *drifts) repairing(t ledger.Tenant, name string) {
+// open reports whether the finding still needs a decision.
+func (f *drifted) open() bool { return !f.handling && !resolved(f.Drift) }
+
+// handling records that a finding is being adopted or written again.
+func (d *drifts) handling(t ledger.Tenant, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f := d.items[driftKey{t, name}]; f != nil {
-		f.repairing = true
+		f.handling = true
 	}
 }
 
@@ -90,7 +93,7 @@ func (d *drifts) acted(t ledger.Tenant, name string, action stelev1.Drift_Action
 	if f == nil {
 		return
 	}
-	f.repairing = false
+	f.handling = false
 	if failure != nil {
 		f.Failure = failure.Error()
 		return
@@ -120,7 +123,7 @@ func (d *drifts) outcome(ctx context.Context, f *stelev1.Drift) *stelev1.Drift {
 func (d *drifts) gone(t ledger.Tenant, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if k := (driftKey{t, name}); d.items[k] != nil && !resolved(d.items[k].Drift) {
+	if k := (driftKey{t, name}); d.items[k] != nil && d.items[k].open() {
 		delete(d.items, k)
 	}
 }
@@ -136,7 +139,7 @@ func (d *drifts) swept(began time.Time, s *sweep) {
 		missed[driftKey{ledger.Tenant(u.Tenant), u.Name}] = true
 	}
 	for k, f := range d.items {
-		if !concerns(k.tenant) || !f.seen.Before(began) || f.repairing && time.Since(f.seen) < repairKept || missed[k] || missed[driftKey{tenant: k.tenant}] {
+		if !concerns(k.tenant) || !f.seen.Before(began) || f.handling && time.Since(f.seen) < repairKept || missed[k] || missed[driftKey{tenant: k.tenant}] {
 			continue
 		}
 		if f.Action == stelev1.Drift_ACTION_KEPT || !resolved(f.Drift) || time.Since(f.seen) > remembered {
@@ -210,7 +213,7 @@ func (d *drifts) count(t ledger.Tenant) int {
 	defer d.mu.Unlock()
 	n := 0
 	for k, f := range d.items {
-		if (t == "" || k.tenant == t) && !resolved(f.Drift) {
+		if (t == "" || k.tenant == t) && f.open() {
 			n++
 		}
 	}
@@ -223,7 +226,7 @@ func (d *drifts) of(t ledger.Tenant) *stelev1.ListDriftResponse {
 	defer d.mu.Unlock()
 	resp := &stelev1.ListDriftResponse{}
 	for k, f := range d.items {
-		if t == "" || k.tenant == t {
+		if (t == "" || k.tenant == t) && !f.handling {
 			resp.Drift = append(resp.Drift, proto.CloneOf(f.Drift))
 		}
 	}

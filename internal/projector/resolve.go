@@ -38,7 +38,7 @@ func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*st
 	return resp, nil
 }
 
-// repairTime is how long a check waits for the repair of its findings.
+// repairTime is how long a check or resolution waits for the repair of its findings.
 const repairTime = 5 * time.Second
 
 // compare compares one item.
@@ -157,8 +157,13 @@ func (sw *sweeper) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Re
 	if err := sw.act(ctx, s); err != nil {
 		return nil, err
 	}
+	waiting, cancel := context.WithTimeout(ctx, repairTime)
+	defer cancel()
 	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)]}
 	for _, f := range s.found {
+		if f.do == routes.Repair && !sw.stop.stopped() {
+			f.Drift = sw.drift.outcome(waiting, f.Drift)
+		}
 		if (f.prune || f.do != routes.Report) && f.Failure == "" {
 			resp.Resolved++
 		}
@@ -178,9 +183,10 @@ func (sw *sweeper) act(ctx context.Context, s *sweep) error {
 		case f.prune:
 			action, err = stelev1.Drift_ACTION_PRUNED, sw.store.Remove(ctx, f.item)
 		case f.do == routes.Adopt:
+			sw.drift.handling(f.write.Tenant, f.Name)
 			action, err = stelev1.Drift_ACTION_ADOPTED, sw.adopt(ctx, f)
 		case f.do == routes.Repair && f.write.Revision > 0:
-			sw.drift.repairing(f.write.Tenant, f.Name)
+			sw.drift.handling(f.write.Tenant, f.Name)
 			if err := sw.rewrite(ctx, f.write, &f.item); err != nil { // reported when the write is done
 				return err
 			}

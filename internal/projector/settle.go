@@ -72,6 +72,7 @@ func (wr *writer) settleOne(ctx context.Context, e *entry, w Write, failure erro
 		wr.p.metrics.wrote(wr.name, now.Sub(e.queued))
 		wr.health.count()
 		wr.repaired(w, nil)
+		wr.superseded(w)
 		if err := wr.parked.remove(ctx, wr.parked.slot(w.Tenant, w.Key, w.Revision)); err != nil {
 			return err
 		}
@@ -106,6 +107,16 @@ func (wr *writer) settleOne(ctx context.Context, e *entry, w Write, failure erro
 func (wr *writer) repaired(w Write, failure error) {
 	if w.Replace != nil {
 		wr.drift.acted(w.Tenant, w.Replace.Name, stelev1.Drift_ACTION_REPAIRED, failure)
+	}
+}
+
+// superseded removes the finding about an item that a write of its key has replaced.
+func (wr *writer) superseded(w Write) {
+	if wr.store == nil || w.Replace != nil {
+		return
+	}
+	if name, err := wr.store.Name(w.Tenant, w.Key); err == nil {
+		wr.drift.gone(w.Tenant, name)
 	}
 }
 

@@ -189,6 +189,9 @@ func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (sus
 			}
 		}
 		// The store cannot hold a key without a name; it is parked.
+		if unnamed == nil && !there && !w.Deleted() {
+			s.compared++
+		}
 		if unnamed == nil && (sw.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision) {
 			suspect := Item{Tenant: t, Key: key, Name: name}
 			if item.Revision > w.Revision {

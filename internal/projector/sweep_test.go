@@ -68,8 +68,8 @@ func TestDriftLimit_StoreEmptied(t *testing.T) {
 				}
 			})
 			const want = "34 of 36 items are missing or changed, 34 of them missing; the drift limit is 10 items and 5 %"
-			if c := w.check("store"); len(c.Drift) != 34 || c.Stopped != want {
-				t.Fatalf("it finds %d, and has stopped: %q", len(c.Drift), c.Stopped)
+			if c := w.check("store"); len(c.Drift) != 34 || c.Compared != 36 || c.Stopped != want {
+				t.Fatalf("it finds %d of %d, and has stopped: %q", len(c.Drift), c.Compared, c.Stopped)
 			}
 			w.commit("acme", map[ledger.Key]string{"a/035": `"newer"`})
 			p.Close()
@@ -197,6 +197,49 @@ func TestDriftLimit_SingleChecks(t *testing.T) {
 	if n := w.head("acme") - before; n != 1 {
 		t.Errorf("the sweep makes %d commits of it", n)
 	}
+}
+
+// A finding is listed for as long as it needs a decision: not once its key was written
+// again, and not while it is being repaired, until the outcome is known.
+func TestDrift_ListsWhatNeedsADecision(t *testing.T) {
+	w := newWorld(t, `{"sinks":{"store":{}},"routes":[{"prefix":"a/","sinks":["store"],"drift":"report"}]}`)
+	w.start(w.node, true)
+	w.fill("acme", 2)
+	w.store.edit(func(items map[string]projector.Item) {
+		item := items["acme:a/000"]
+		item.Value = `"by hand"`
+		items["acme:a/000"] = item
+		delete(items, "acme:a/001")
+	})
+	listed := func(want ...string) {
+		t.Helper()
+		var got []string
+		for _, d := range w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: &stelev1.ListDriftRequest{}}}).Drift.Drift {
+			got = append(got, d.Key+" "+d.Action.String())
+		}
+		open := 0
+		for _, line := range want {
+			if strings.HasSuffix(line, "REPORTED") {
+				open++
+			}
+		}
+		if !slices.Equal(got, want) || int(w.status("store", "").Drifted) != open {
+			t.Errorf("listed are %q, %d open, want %q", got, w.status("store", "").Drifted, want)
+		}
+	}
+	w.check("store")
+	listed("a/000 ACTION_REPORTED", "a/001 ACTION_REPORTED")
+	// a/001 is still missing: only the write of a/000 is waited for.
+	w.commit("acme", map[ledger.Key]string{"a/000": `"newer"`})
+	until(t, func() bool { return w.store.values()["acme:a/000"] == `"newer"` && w.status("store", "").Pending == 0 }, func() string { return "the newer value is written" })
+	listed("a/001 ACTION_REPORTED")
+	w.store.set(func() { w.store.fail = func() error { return errors.New("the store is down") } })
+	w.resolve("store", stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, false)
+	listed()
+	w.store.set(func() { w.store.fail = nil })
+	w.equal("a/", "acme")
+	until(t, func() bool { return w.status("store", "").Pending == 0 }, func() string { return "the repair is over" })
+	listed("a/001 ACTION_REPAIRED")
 }
 
 // To repair a store does not delete what the ledger never had, and could not bring

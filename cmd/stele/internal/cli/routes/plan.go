@@ -26,7 +26,7 @@ func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {
 	add(p.Rewritten, "%s written again")
 	switch {
 	case p.Removed:
-		add(p.Unrouted, "%s stay there: the sink itself is removed")
+		add(p.Unrouted, "%s kept: the routes no longer have the sink")
 	case prune:
 		add(p.Unrouted, "%s would be deleted")
 	default:

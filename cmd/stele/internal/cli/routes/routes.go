@@ -25,13 +25,13 @@ func RoutesCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "routes",
 		Short: "Show which keys go to which sinks",
-		Long: `Show the routes in force: which keys go to which sinks. The route with the longest
-prefix that a key begins with decides about the key. With -o json or yaml it is the
-document, as "stele routes set" takes it.
+		Long: `Show the routes in force: which keys go to which sinks. For each key, the route with the
+longest matching prefix applies. With -o json or yaml the output is the document that
+"stele routes set" accepts.
 
-The routes are the value of a key of the ledger's own tenant, _system, so that they
-have a history and a way back; without it, the gateway's configuration counts. They
-are for operators.`,
+The routes are the value of the key projector/routes in the ledger's own tenant,
+_system, so you can query their history and roll them back. Until that key is set, the
+gateway's configuration applies. Only operators can read them.`,
 		Example: `  stele routes -o yaml > routes.yaml
   stele routes set -f routes.yaml -m "also send flags to the bus"
   stele routes test tenantconfig/checkout/timeout_ms
@@ -61,7 +61,7 @@ func printRoutes(s *session.Session, resp *stelev1.GetRoutesResponse) error {
 		return err
 	}
 	if t.Strict {
-		if err := s.Printf("%s  a key without a route is refused\n", output.Faint.Render("strict")); err != nil {
+		if err := s.Printf("%s  keys without a route are rejected\n", output.Faint.Render("strict")); err != nil {
 			return err
 		}
 	}
@@ -79,7 +79,7 @@ func printRoutes(s *session.Session, resp *stelev1.GetRoutesResponse) error {
 	return section(s.Printer, []string{"SINK", "KIND", "SETTINGS"}, rows)
 }
 
-// section is a table after an empty line; nothing without rows.
+// section prints a table after an empty line, or nothing if it has no rows.
 func section(s *output.Printer, header []string, rows [][]string) error {
 	if len(rows) == 0 {
 		return nil
@@ -92,7 +92,7 @@ func section(s *output.Printer, header []string, rows [][]string) error {
 
 func whereFrom(resp *stelev1.GetRoutesResponse) string {
 	if resp.Revision == 0 {
-		return "the gateway's configuration: the ledger has none"
+		return "the gateway's configuration (the ledger has no routes)"
 	}
 	return render.Revision(fmt.Sprintf("%s%s", ledger.System, ledger.Revision(resp.Revision)))
 }
@@ -131,8 +131,8 @@ func routesTestCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test KEY",
 		Short: "Show the route of a key",
-		Long: `Show which of the routes in force decides about a key, and to which sinks it goes.
-The exit code is 3 where no route wants it.`,
+		Long: `Show the route that applies to a key, and the sinks that the key goes to. The exit code
+is 3 if no route matches.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteKey,
 	}
@@ -158,11 +158,11 @@ func testRoute(s *session.Session, t *routes.Table, key ledger.Key) error {
 	r := t.Route(key)
 	switch {
 	case r == nil && t.Strict:
-		return failure.With(failure.NotFound, fmt.Errorf("%s has no route, and the routes are strict: it cannot be set", key))
+		return failure.With(failure.NotFound, fmt.Errorf("%s has no route and the routes are strict, so it cannot be set", key))
 	case r == nil:
-		return failure.With(failure.NotFound, fmt.Errorf("%s has no route: it goes to no sink, and is stored and served like any other key", key))
+		return failure.With(failure.NotFound, fmt.Errorf("%s has no route: it is stored and served, but goes to no sink", key))
 	case s.Format == output.Text:
-		return s.Printf("%s goes by the route of %s to %s\n", key, cmp.Or(string(r.Prefix), "*"), sinksOf(r))
+		return s.Printf("%s matches the route %s and goes to %s\n", key, cmp.Or(string(r.Prefix), "*"), sinksOf(r))
 	}
 	return s.Object(struct {
 		Key    ledger.Key     `json:"key"`

@@ -27,10 +27,10 @@ func routesSetCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set -f FILE",
 		Short: "Replace the routes",
-		Long: `Replace the routes by those of a file, YAML or JSON, "-" for standard input. They
-become the value of the key projector/routes of the ledger's own tenant, _system:
+		Long: `Replace the routes with those in a file, YAML or JSON, "-" for standard input. They
+become the value of the key projector/routes in the ledger's own tenant, _system:
 
-  strict: false                  # true: a key without a route is refused
+  strict: false                  # true: reject keys without a route
   sinks:
     files: {kind: directory}
     dynamodb: {table: stele}
@@ -38,16 +38,16 @@ become the value of the key projector/routes of the ledger's own tenant, _system
     - {prefix: tenantconfig/, sinks: [dynamodb, files], drift: repair}
     - {prefix: paramconfig/, sinks: [files]}
 
-It shows what changes, and how many items of each sink that concerns. Items that no
-route sends to their sink any more are kept there and left alone, unless --prune is set:
-then they are deleted once the routes are in force. It asks before it leaves items
-behind or deletes them. docs/sinks.md describes the fields.`,
+The command shows the difference, and how many items of each sink it affects. Items
+whose keys are no longer routed to their sink are kept there; with --prune they are
+deleted once the routes are in force. In both cases the command asks for confirmation.
+docs/sinks.md describes the fields.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file == "" || len(args) > 0:
-				return errors.New("set takes -f FILE and nothing else")
+				return errors.New("set requires -f FILE and takes no arguments")
 			case c.Choice.Tenant != "":
-				return errors.New("the routes are those of all tenants: leave --tenant out")
+				return errors.New("routes apply to all tenants: leave --tenant out")
 			}
 			return nil
 		},
@@ -70,9 +70,9 @@ behind or deletes them. docs/sinks.md describes the fields.`,
 		})(cmd, nil)
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the routes, "-" for standard input`)
-	cmd.Flags().StringVarP(&o.message, "message", "m", "", "commit message: why the routes change")
-	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete the items that no route sends to their sink any more")
-	cmd.Flags().BoolVar(&o.yes, "yes", false, "do not ask")
+	cmd.Flags().StringVarP(&o.message, "message", "m", "", "commit message")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete items whose keys are no longer routed to their sink")
+	cmd.Flags().BoolVar(&o.yes, "yes", false, "skip the confirmation")
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func setRoutes(ctx context.Context, s *session.Session, cmd *cobra.Command, t *r
 		return failure.With(failure.Invalid, fmt.Errorf("the routes: %w", err))
 	}
 	if now.Revision > 0 && value.Equal(ledger.Value(now.Routes)) {
-		return render.Nothing(s.Printer, "they are the routes in force: there is nothing to change")
+		return render.Nothing(s.Printer, "no changes: these routes are already in force")
 	}
 	if s.Format == output.Text {
 		d := &stelev1.KeyDiff{Key: string(routes.Key), FromValue: now.Routes, FromRevision: now.Revision, ToValue: string(value)}
@@ -110,7 +110,7 @@ func setRoutes(ctx context.Context, s *session.Session, cmd *cobra.Command, t *r
 		Preconditions: []ledger.Precondition{{Key: routes.Key, Revision: ledger.Revision(now.Revision)}},
 	})
 	if status.Code(err) == codes.FailedPrecondition {
-		return failure.Try(err, "the same again, to see what it would change now")
+		return failure.Try(err, "the command again, to see the current difference")
 	}
 	if err != nil || len(prune) == 0 {
 		return err
@@ -140,7 +140,7 @@ func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setR
 		case p.Unrouted == 0:
 			continue
 		case o.prune && p.Removed:
-			return nil, false, failure.Try(failure.Usagef("cannot prune sink %s: the new routes do not name it, so no process writes to it", p.Sink), "routes that name it and send it nothing, with --prune; and then these")
+			return nil, false, failure.Try(failure.Usagef("cannot prune sink %s: the new routes do not have it, so no process writes to it", p.Sink), "routes that keep the sink without keys, with --prune; then these routes")
 		case o.prune:
 			prune = append(prune, p.Sink)
 		}
@@ -155,7 +155,7 @@ func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setR
 		}
 		return nil, true, nil // nothing is lost
 	}
-	question := "Change the routes and leave these items where they are?"
+	question := "Change the routes and keep these items in their sinks?"
 	if o.prune {
 		question = "Change the routes and delete these items?"
 	}
@@ -172,7 +172,7 @@ func pruneSinks(ctx context.Context, s *session.Session, names []string, after u
 	waiting, cancel := context.WithTimeout(ctx, pruneTimeout)
 	defer cancel()
 	try := func(err error) error {
-		return failure.Try(err, "stele sinks prune %s: the new routes are in force, and the items are still there", names[0])
+		return failure.Try(err, "stele sinks prune %s: the new routes are in force, but the items are not deleted yet", names[0])
 	}
 	var rev uint64
 	for rev <= after {
@@ -199,7 +199,7 @@ func pruneSinks(ctx context.Context, s *session.Session, names []string, after u
 				return err
 			}
 		}
-		if err := sinks.TellUncompared(s, resp.Uncompared); err != nil {
+		if err := sinks.PrintUncompared(s, resp.Uncompared); err != nil {
 			return err
 		}
 	}

@@ -18,9 +18,10 @@ func sinksDriftCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drift SINK",
 		Short: "List items of a sink that differ from the ledger",
-		Long: `List what a sink was last found to hold that the ledger does not say: items that
-somebody has edited, deleted or added by hand. The key's route says whether that is
-only reported, repaired, or adopted as a commit.`,
+		Long: `List the items that the last sweep found to differ from the ledger: items that were
+edited, deleted or added in the sink. The route of a key determines whether drift is
+only reported, repaired, or adopted as a commit. Repaired and adopted items are listed
+for an hour.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteSink,
 	}
@@ -31,19 +32,19 @@ only reported, repaired, or adopted as a commit.`,
 		}
 		switch {
 		case len(resp.Drift)+len(resp.Uncompared) == 0 && resp.Checked == nil:
-			return render.Nothing(s.Printer, fmt.Sprintf("%s has not been compared with the ledger yet; stele sinks check %s does so", args[0], args[0]))
+			return render.Nothing(s.Printer, fmt.Sprintf("%s has not been compared with the ledger yet; run stele sinks check %s", args[0], args[0]))
 		case len(resp.Drift)+len(resp.Uncompared) == 0:
-			return render.Nothing(s.Printer, "nothing has drifted")
+			return render.Nothing(s.Printer, "no drift")
 		}
-		if err := tellDrift(s, resp.Drift); err != nil {
+		if err := printDrift(s, resp.Drift, false); err != nil {
 			return err
 		}
 		if s.Format == output.Text {
-			if err := thereAreMore(s, resp.More); err != nil {
+			if err := printMore(s, resp.More, "items have drifted"); err != nil {
 				return err
 			}
 		}
-		return TellUncompared(s, resp.Uncompared)
+		return PrintUncompared(s, resp.Uncompared)
 	})
 	return cmd
 }
@@ -52,9 +53,10 @@ func sinksCheckCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check SINK [NAME]",
 		Short: "Compare a sink, or one of its items, with the ledger now",
-		Long: `Compare a sink with the ledger now, or one of its items, named as the sink names
-it, and do about what has drifted what its route says. The exit code is 7 where
-something has, or where not everything could be compared.`,
+		Long: `Compare a sink, or the item NAME of it, with the ledger now, and handle any drift as
+the key's route specifies. On a stopped sink drift is only reported.
+
+The exit code is 7 if items have drifted or could not be compared.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSink,
 	}
@@ -63,7 +65,7 @@ something has, or where not everything could be compared.`,
 		if err != nil {
 			return err
 		}
-		if err := tellDrift(s, resp.Drift); err != nil {
+		if err := printDrift(s, resp.Drift, resp.Stopped != ""); err != nil {
 			return err
 		}
 		drifted := 0
@@ -77,12 +79,12 @@ something has, or where not everything could be compared.`,
 				return err
 			}
 			if resp.Stopped != "" {
-				if err := s.Printf("%s has stopped: %s\n", args[0], output.Bad.Render(output.Plain(resp.Stopped))); err != nil {
+				if err := s.Printf("%s is stopped, so nothing was done: %s; run stele sinks adopt %s or stele sinks repair %s\n", args[0], output.Bad.Render(output.Plain(resp.Stopped)), args[0], args[0]); err != nil {
 					return err
 				}
 			}
 		}
-		if err := TellUncompared(s, resp.Uncompared); err != nil {
+		if err := PrintUncompared(s, resp.Uncompared); err != nil {
 			return err
 		}
 		if drifted+len(resp.Uncompared) > 0 {
@@ -93,9 +95,9 @@ something has, or where not everything could be compared.`,
 	return cmd
 }
 
-// TellUncompared lists items that could not be compared, so that they do not count as
+// PrintUncompared lists items that could not be compared, so that they do not count as
 // equal.
-func TellUncompared(s *session.Session, all []*stelev1.Uncompared) error {
+func PrintUncompared(s *session.Session, all []*stelev1.Uncompared) error {
 	for _, u := range all {
 		if s.Format != output.Text {
 			err := s.Object(struct {
@@ -120,7 +122,8 @@ func TellUncompared(s *session.Session, all []*stelev1.Uncompared) error {
 	return nil
 }
 
-func tellDrift(s *session.Session, drift []*stelev1.Drift) error {
+// printDrift lists findings. Nothing is done about those of a stopped sink.
+func printDrift(s *session.Session, drift []*stelev1.Drift, stopped bool) error {
 	var rows [][]string
 	for _, d := range drift {
 		o := driftObject(d)
@@ -131,6 +134,9 @@ func tellDrift(s *session.Session, drift []*stelev1.Drift) error {
 			continue
 		}
 		done := o.Action
+		if stopped && d.Action == stelev1.Drift_ACTION_REPORTED {
+			done = "nothing (stopped)"
+		}
 		if o.Failure != "" {
 			done += output.Bad.Render(", failed: " + output.Plain(o.Failure))
 		}
@@ -148,7 +154,7 @@ func tellDrift(s *session.Session, drift []*stelev1.Drift) error {
 	return s.Table([]string{"REVISION", "KEY", "ITEM", "WAS", "FOUND", "DONE"}, rows, -1)
 }
 
-// drifted is an item that has drifted, for programs.
+// drifted is an item that has drifted, as JSON.
 type drifted struct {
 	Tenant   string `json:"tenant"`
 	Key      string `json:"key,omitempty"`

@@ -21,10 +21,11 @@ func sinksReplayCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay SINK [--from REV]",
 		Short: "Write the keys of a sink again",
-		Long: `Write the keys of a sink again, all of it or what has changed from a revision on. A store
-takes what it has already as it is; a sink of events gets every change once more.
+		Long: `Write all keys of a sink again, or those that have changed since a revision. In a store,
+items that are already correct do not change. A bus or webhook gets every event again.
 
-It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.`,
+The command waits until the sink has everything. Ctrl-C stops waiting; the replay
+continues.`,
 		Example: `  stele sinks replay files
   stele sinks replay bus --from @120 --no-wait`,
 		Args:              cobra.ExactArgs(1),
@@ -37,7 +38,7 @@ It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.
 		} else if at != nil {
 			rev, ok := at.Point.(*stelev1.At_Revision)
 			if !ok {
-				return failure.Usagef("--from %s: write a revision, @42 or @HEAD~1", from)
+				return failure.Usagef("--from %s is not a revision: use a revision such as @42 or @HEAD~1", from)
 			}
 			req.FromRevision = rev.Revision
 		}
@@ -48,7 +49,7 @@ It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.
 		started := time.Now()
 		if !noWait {
 			if err := follow(ctx, s, args[0], resp.LagRevisions); err != nil {
-				return failure.Try(err, "stele sinks, to see the progress: the replay continues")
+				return failure.Try(err, "stele sinks to show the progress: the replay continues")
 			}
 		}
 		switch {
@@ -57,17 +58,16 @@ It waits until the sink has everything. Ctrl-C ends the waiting, not the replay.
 				Revisions uint64 `json:"revisions"`
 			}{resp.LagRevisions})
 		case noWait:
-			return s.Printf("%s before %s; stele sinks shows the progress\n", output.Count(int(resp.LagRevisions), "revision"), args[0])
+			return s.Printf("%s to write to %s; stele sinks shows the progress\n", output.Count(int(resp.LagRevisions), "revision"), args[0])
 		}
 		return s.Printf("%s written again in %s\n", output.Count(int(resp.LagRevisions), "revision"), time.Since(started).Round(time.Millisecond))
 	})
-	cmd.Flags().StringVar(&from, "from", "", "first revision that is written again, of every tenant (default all)")
-	cmd.Flags().BoolVar(&noWait, "no-wait", false, "do not wait until the sink has everything")
+	cmd.Flags().StringVar(&from, "from", "", "first revision to write again, of every tenant (default: all)")
+	cmd.Flags().BoolVar(&noWait, "no-wait", false, "return without waiting for the sink")
 	return cmd
 }
 
-// follow waits until nothing is before the sink, which had so many revisions
-// before it.
+// follow waits until the sink has no lag. total is its lag at the beginning.
 func follow(ctx context.Context, s *session.Session, sink string, total uint64) error {
 	const often = 200 * time.Millisecond
 	bar := render.NewBar(int64(total), progressbar.OptionShowCount(), progressbar.OptionSetItsString("revisions"), progressbar.OptionShowIts())
@@ -95,7 +95,7 @@ func follow(ctx context.Context, s *session.Session, sink string, total uint64) 
 	}
 }
 
-// lag is how many revisions are before a sink.
+// lag returns the number of revisions that are not yet in a sink.
 func lag(ctx context.Context, s *session.Session, sink string) (uint64, error) {
 	resp, err := s.Sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
 	if err != nil {
@@ -106,5 +106,5 @@ func lag(ctx context.Context, s *session.Session, sink string) (uint64, error) {
 			return st.LagRevisions, nil
 		}
 	}
-	return 0, failure.With(failure.NotFound, fmt.Errorf("the routes name the sink %s no longer", sink))
+	return 0, failure.With(failure.NotFound, fmt.Errorf("sink %s is no longer in the routes", sink))
 }

@@ -16,11 +16,11 @@ func sinksAdoptCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "adopt SINK",
 		Short: "Adopt the drift of a sink as commits",
-		Long: `Adopt the drift of a sink as commits, whatever its routes say. Items that are missing
-are written again, unless --deletions is set: then their keys are deleted. A sink that
-has stopped because it exceeded its drift limit starts again.
+		Long: `Adopt the drift of a sink as commits, regardless of its routes. Missing items are
+written again; with --deletions their keys are deleted. A sink that stopped because it
+exceeded its drift limit resumes.
 
-Without --confirm it only lists what was last found.`,
+Without --confirm, the command only lists the drift that the last sweep found.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteSink,
 	}
@@ -36,7 +36,7 @@ Without --confirm it only lists what was last found.`,
 			Sink: args[0], Resolution: stelev1.ResolveDriftRequest_RESOLUTION_ADOPT, AdoptDeletions: deletions,
 		}, "adopted or written again")
 	})
-	cmd.Flags().BoolVar(&confirm, "confirm", false, "adopt, and do not only list")
+	cmd.Flags().BoolVar(&confirm, "confirm", false, "adopt the drift instead of only listing it")
 	cmd.Flags().BoolVar(&deletions, "deletions", false, "delete the keys of missing items")
 	return cmd
 }
@@ -44,21 +44,22 @@ Without --confirm it only lists what was last found.`,
 func sinksRepairCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "repair SINK",
-		Short: "Overwrite the items of a sink that have drifted",
-		Long: `Write what the ledger says to every item of a sink that has drifted, whatever its
-routes say. Items that the ledger never had stay, unless their route's drift is repair.
-A sink that has stopped because it exceeded its drift limit starts again. It lists what
-was last found, and asks.`,
-	}, stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, adoptable, "Repair them?", "repaired")
+		Short: "Overwrite drifted items with the ledger's values",
+		Long: `Overwrite every drifted item of a sink with the ledger's value, regardless of its
+routes. Items that the ledger never had are kept, unless their route has drift: repair.
+A sink that stopped because it exceeded its drift limit resumes. The command lists the
+drift that the last sweep found and asks for confirmation.`,
+	}, stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, adoptable, "Repair these items?", "repaired")
 }
 
 func sinksPruneCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "prune SINK",
-		Short: "Delete the items of a sink that no route sends to it any more",
-		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items
-that others have put there stay. It lists what was last found, and asks.`,
-	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete them from the sink?", "deleted")
+		Short: "Delete items whose keys are no longer routed to the sink",
+		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items of
+other writers are kept. The command lists the items that the last sweep found and asks
+for confirmation.`,
+	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete these items from the sink?", "deleted")
 }
 
 // adoptable selects drift that can be adopted or repaired, prunable drift that can be
@@ -86,7 +87,7 @@ func resolveCommand(c *session.Flags, cmd *cobra.Command, how stelev1.ResolveDri
 		}
 		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{Sink: args[0], Resolution: how}, done)
 	})
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().BoolVar(&yes, "yes", false, "skip the confirmation")
 	return cmd
 }
 
@@ -103,19 +104,19 @@ func previewDrift(ctx context.Context, s *session.Session, sink string, of func(
 		}
 	}
 	if len(found) == 0 {
-		if err := render.Nothing(s.Printer, "the last sweep found nothing to resolve; the sink is compared again first"); err != nil {
+		if err := render.Nothing(s.Printer, "the last sweep found nothing to resolve; the sink is compared again before anything is done"); err != nil {
 			return 0, err
 		}
 	}
-	if err := tellDrift(s, found); err != nil {
+	if err := printDrift(s, found, false); err != nil {
 		return 0, err
 	}
 	if s.Format == output.Text {
-		if err := thereAreMore(s, resp.More); err != nil {
+		if err := printMore(s, resp.More, "items have drifted"); err != nil {
 			return 0, err
 		}
 	}
-	return len(found), TellUncompared(s, resp.Uncompared)
+	return len(found), PrintUncompared(s, resp.Uncompared)
 }
 
 func resolveDrift(ctx context.Context, s *session.Session, req *stelev1.ResolveDriftRequest, done string) error {
@@ -138,7 +139,7 @@ func resolveDrift(ctx context.Context, s *session.Session, req *stelev1.ResolveD
 			return err
 		}
 	}
-	if err := TellUncompared(s, resp.Uncompared); err != nil {
+	if err := PrintUncompared(s, resp.Uncompared); err != nil {
 		return err
 	}
 	return s.Printf("%s compared, %d %s\n", output.Count(int(resp.Compared), "item"), resp.Resolved, done)

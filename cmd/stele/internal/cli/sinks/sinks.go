@@ -18,12 +18,12 @@ func SinksCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sinks",
 		Short: "Show the state of the sinks",
-		Long: `Show for each sink that the routes name (stele routes) how far it has followed the
-ledger: the revision up to which everything is in it or parked, how many revisions
-are before it and for how long, and the process that writes to it. It tells of one
-tenant, or, to an operator who names none, of all.
+		Long: `Show the state of each sink in the routes: the position (the revision up to which every
+change is in the sink or parked), the lag in revisions and its age, pending keys, parked
+keys, drift, and the owner (the process that holds the sink's lease). It shows one
+tenant, or, for operators who select none, all tenants.
 
-Writes and failures are counted since that process took the sink over.`,
+Writes and failures are counted since the owner took over the sink.`,
 		Example: `  stele sinks
   stele sinks parked files
   stele sinks replay files --from @120`,
@@ -53,7 +53,7 @@ Writes and failures are counted since that process took the sink over.`,
 
 func printSinks(s *session.Session, sinks []*stelev1.SinkStatus) error {
 	if len(sinks) == 0 {
-		return render.Nothing(s.Printer, "the routes name no sink")
+		return render.Nothing(s.Printer, "the routes have no sinks")
 	}
 	rows := make([][]string, len(sinks))
 	for i, st := range sinks {
@@ -82,22 +82,22 @@ func printSinks(s *session.Session, sinks []*stelev1.SinkStatus) error {
 	return nil
 }
 
-// conditions are a sink's states that a user should know of.
+// conditions lists the conditions of a sink that need attention.
 func conditions(st *stelev1.SinkStatus) (lines []string) {
 	bad := func(text string) string { return output.Bad.Render(output.Plain(text)) }
 	if st.Stopped != "" {
-		lines = append(lines, fmt.Sprintf("has stopped: %s; run stele sinks drift %s, and then stele sinks adopt or stele sinks repair", bad(st.Stopped), st.Name))
+		lines = append(lines, fmt.Sprintf("is stopped: %s; run stele sinks drift %s, then stele sinks adopt or stele sinks repair", bad(st.Stopped), st.Name))
 	}
 	switch {
 	case st.Failing != "":
-		lines = append(lines, fmt.Sprintf("has failed since %s and is retried: %s", render.Clock(st.FailingSince), bad(st.Failing)))
+		lines = append(lines, fmt.Sprintf("failing since %s, retrying: %s", render.Clock(st.FailingSince), bad(st.Failing)))
 	case st.FailingSince != nil:
-		lines = append(lines, fmt.Sprintf("has failed since %s and is retried; operators see why", render.Clock(st.FailingSince)))
+		lines = append(lines, fmt.Sprintf("failing since %s, retrying; operators can see the reason", render.Clock(st.FailingSince)))
 	case st.LastError != "":
-		lines = append(lines, fmt.Sprintf("failed at %s: %s", render.Clock(st.Failed), bad(st.LastError)))
+		lines = append(lines, fmt.Sprintf("last failed at %s: %s", render.Clock(st.Failed), bad(st.LastError)))
 	}
 	if st.Uncompared > 0 {
-		lines = append(lines, fmt.Sprintf("could not be compared with the ledger in %d tenants or items; run stele sinks drift %s", st.Uncompared, st.Name))
+		lines = append(lines, fmt.Sprintf("%d tenants or items could not be compared with the ledger; run stele sinks drift %s", st.Uncompared, st.Name))
 	}
 	for _, w := range st.Warnings {
 		lines = append(lines, "warning: "+output.Plain(w))
@@ -105,7 +105,7 @@ func conditions(st *stelev1.SinkStatus) (lines []string) {
 	return lines
 }
 
-// timeLeft is how long the pending keys take; unknown while nothing is written.
+// timeLeft estimates how long the pending keys take; "-" while nothing is written.
 func timeLeft(st *stelev1.SinkStatus) string {
 	if st.TimeLeft == nil {
 		return "-"
