@@ -14,14 +14,7 @@ import (
 // check compares the store with the ledger now: all of it, one tenant's part, or one
 // item. It handles drift as the route specifies.
 func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
-	compare := func() (*sweep, error) { return sw.sweep(ctx, t) }
-	if name != "" {
-		compare = func() (*sweep, error) { return sw.compare(ctx, t, name) }
-	}
-	s, err := compare()
-	if err == nil {
-		err = sw.enforce(ctx, s)
-	}
+	s, err := sw.compareAndEnforce(ctx, t, name)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +29,25 @@ func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*st
 		resp.Drift = append(resp.Drift, d)
 	}
 	return resp, nil
+}
+
+// compareAndEnforce compares one item, or a tenant's or all items if it has no name, and
+// handles the findings. A single item does not wait for a running sweep.
+func (sw *sweeper) compareAndEnforce(ctx context.Context, t ledger.Tenant, name string) (s *sweep, err error) {
+	if name != "" {
+		s, err = sw.compare(ctx, t, name)
+	} else {
+		end, turnErr := sw.takeTurn(ctx)
+		if turnErr != nil {
+			return nil, turnErr
+		}
+		defer end()
+		s, err = sw.sweep(ctx, t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s, sw.enforce(ctx, s)
 }
 
 // repairTime is how long a check or resolution waits for the repair of its findings.
@@ -136,6 +148,11 @@ func (sw *sweeper) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Re
 	case uint64(rev) < req.RoutesRevision || table != sw.table.Load():
 		return nil, fmt.Errorf("%w: the process that writes to the sink does not use the new routes yet; try again", ledger.ErrUnavailable)
 	}
+	end, err := sw.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	s, err := sw.sweep(ctx, t)
 	if err != nil {
 		return nil, err

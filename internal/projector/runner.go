@@ -72,7 +72,7 @@ func (r *runner) work(ctx context.Context) (err error) {
 	defer sweeping.Wait()
 	defer cancel()
 	if w.store != nil {
-		parts.sweeper = &sweeper{builder: w.builder, store: w.store, writer: w}
+		parts.sweeper = &sweeper{builder: w.builder, store: w.store, writer: w, turn: make(chan struct{}, 1)}
 		sweeping.Go(func() { parts.sweeper.run(ctx) })
 	}
 	r.opened.Store(parts)

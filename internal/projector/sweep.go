@@ -19,6 +19,21 @@ type sweeper struct {
 	*builder
 	store  Store
 	writer *writer
+
+	// turn has one element while a comparison of the store runs, until its findings are
+	// handled. Otherwise a sweep could stop the sink because of findings that an operator
+	// has had repaired since.
+	turn chan struct{}
+}
+
+// takeTurn waits for its turn to compare the store. The returned function ends it.
+func (sw *sweeper) takeTurn(ctx context.Context) (end func(), err error) {
+	select {
+	case sw.turn <- struct{}{}:
+		return func() { <-sw.turn }, nil
+	case <-ctx.Done():
+		return nil, errNotHeld
+	}
 }
 
 // sweepPause is the time from the end of one sweep of a store to the next: with it
@@ -32,10 +47,15 @@ func (sw *sweeper) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
+		end, err := sw.takeTurn(ctx)
+		if err != nil {
+			return
+		}
 		s, err := sw.sweep(ctx, "")
 		if err == nil {
 			err = sw.enforce(ctx, s)
 		}
+		end()
 		if n := len(s.uncompared); err == nil && n > 0 {
 			err = fmt.Errorf("%d tenants or items could not be compared, for example %s", n, describe(s.uncompared[0]))
 		}

@@ -6,7 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/secret"
@@ -196,6 +198,50 @@ func TestDriftLimit_SingleChecks(t *testing.T) {
 	w.check("store")
 	if n := w.head("acme") - before; n != 1 {
 		t.Errorf("the sweep makes %d commits of it", n)
+	}
+}
+
+// A sweep that began before a repair does not stop the sink again because of what it saw
+// then.
+func TestDriftLimit_RepairDuringASweep(t *testing.T) {
+	w := newWorld(t, adopting("", ""))
+	w.start(w.node, true)
+	w.fill("acme", 20)
+	w.store.edit(func(items map[string]projector.Item) {
+		for i := range 15 {
+			delete(items, fmt.Sprintf("acme:a/%03d", i))
+		}
+	})
+	if c := w.check("store"); c.Stopped == "" {
+		t.Fatal("the emptied store does not stop")
+	}
+	// The second sweep has seen 14 missing items when it comes to the last one.
+	reached, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	w.store.set(func() {
+		w.store.reading = func(name string) {
+			if name == "acme:a/014" {
+				once.Do(func() { close(reached); <-release })
+			}
+		}
+	})
+	var both sync.WaitGroup
+	both.Go(func() { w.check("store") })
+	<-reached
+	resolved := make(chan struct{})
+	both.Go(func() {
+		defer close(resolved)
+		w.resolve("store", stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, false)
+	})
+	select {
+	case <-resolved: // it did not wait for the sweep
+	case <-time.After(time.Second):
+	}
+	close(release)
+	both.Wait()
+	w.equal("a/", "acme")
+	if st := w.status("store", ""); st.Stopped != "" {
+		t.Errorf("it has stopped again: %s", st.Stopped)
 	}
 }
 

@@ -169,12 +169,14 @@ type store struct {
 	items  map[string]projector.Item // by name
 	refuse func(projector.Write) error
 	fail   func() error
-	newest map[string]ledger.Revision // that was ever written
-	put    int                        // writes that changed an item, or made one
-	faults []string
-	order  []string // names, as they were written
-	whole  bool
-	keeps  bool // secrets
+	// reading is called before an item is read; nil for nothing.
+	reading func(name string)
+	newest  map[string]ledger.Revision // that was ever written
+	put     int                        // writes that changed an item, or made one
+	faults  []string
+	order   []string // names, as they were written
+	whole   bool
+	keeps   bool // secrets
 	// unreadable, when set, is why a tenant's items (name is empty) or one item cannot
 	// be read.
 	unreadable func(t ledger.Tenant, name string) error
@@ -260,6 +262,12 @@ func (s *store) Scan(_ context.Context, t ledger.Tenant, yield func(projector.It
 }
 
 func (s *store) Read(_ context.Context, n string) (projector.Item, bool, error) {
+	s.mu.Lock()
+	reading := s.reading
+	s.mu.Unlock()
+	if reading != nil {
+		reading(n)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	item, ok := s.items[n]
