@@ -132,8 +132,9 @@ func newReceiver(t *testing.T) *receiver {
 }
 
 // TestSinksHeal imports the history in $STELE_HISTORY into a sink of every kind. Then each
-// service fails for $STELE_FAULTS_OUTAGE seconds, its policies deny writes, and stores are
-// emptied by mistake. The same process reports each, and heals.
+// service fails for $STELE_FAULTS_OUTAGE seconds, its policies deny writes, stores are
+// emptied by mistake, and routes change with a prune. The same process reports each, and
+// heals.
 func TestSinksHeal(t *testing.T) {
 	outage := time.Duration(number(t, "STELE_FAULTS_OUTAGE", 120)) * time.Second
 	h := startHealing(t, filepath.Join(os.Getenv("STELE_HISTORY"), "data", "govuk-settings.jsonl.gz"))
@@ -141,9 +142,34 @@ func TestSinksHeal(t *testing.T) {
 	h.outage(t, "policies deny writes", outage/4, fakeaws.Faults{Denied: []string{"PutParameter", "PutObject", "PutSecretValue", "CreateSecret", "PutEvents"}}, false)
 	h.outage(t, "services throttle", outage/4, fakeaws.Faults{Throttled: 0.9}, false)
 	h.empty(t)
+	h.reroute(t)
 	if h.hook.back > 0 {
 		t.Errorf("%d events of a key came after newer ones", h.hook.back)
 	}
+}
+
+// reroute takes Secrets Manager and S3 out of the routes, with --prune: their items are
+// deleted, those of other sinks stay. Then the first routes fill both again.
+func (h *healing) reroute(t *testing.T) {
+	t.Helper()
+	before := filepath.Join(t.TempDir(), "before.json")
+	after := filepath.Join(t.TempDir(), "after.json")
+	fewer := strings.NewReplacer(`"dynamodb", "s3",`, `"dynamodb",`, `"parameterstore", "secretsmanager",`, `"parameterstore",`).Replace(h.routes())
+	for path, text := range map[string]string{before: h.routes(), after: fewer} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	secrets, objects, parameters := len(h.aws.Secrets.Names()), len(h.aws.Objects.Keys("config")), len(h.aws.Parameters.Names())
+	begun := time.Now()
+	fmt.Printf("%s", h.cli.run(t, "routes", "set", "-f", after, "--prune", "--yes"))
+	pruned := time.Since(begun)
+	if s, o, p := len(h.aws.Secrets.Names()), len(h.aws.Objects.Keys("config")), len(h.aws.Parameters.Names()); s != 0 || o != 0 || p != parameters {
+		t.Errorf("after a prune there are %d secrets, %d objects and %d parameters of %d", s, o, p, parameters)
+	}
+	h.cli.run(t, "routes", "set", "-f", before, "--yes")
+	h.settled(t, 5*time.Minute)
+	fmt.Printf("pruned %d secrets and %d objects in %s; filled again after %s\n", secrets, objects, pruned.Round(100*time.Millisecond), time.Since(begun).Round(100*time.Millisecond))
 }
 
 // read copies the history's first lines, as many as $STELE_FAULTS_LINES says, and
