@@ -259,8 +259,8 @@ func withoutSweeps(m proto.Message) {
 	}
 }
 
-// What a checkpoint says of the ledger itself differs: its name, keys, roots and signatures.
-// Sizes stay.
+// ledgerOwn are the parts of a checkpoint that differ between any two ledgers: name, keys, roots
+// and signatures. Sizes stay.
 var ledgerOwn = []struct {
 	of *regexp.Regexp
 	to string

@@ -41,8 +41,8 @@ func openMemory(path string) (*memory, error) {
 	return m, nil
 }
 
-// size is that of the newest checkpoint that one of the witnesses has cosigned at the URL, 0
-// if there is none. Cosignatures of other keys are of a witness that was replaced.
+// size is the size of the newest checkpoint that one of the witnesses has cosigned at the URL, 0
+// without one. Cosignatures of other keys are of a witness that was replaced.
 func (m *memory) size(url string, keys proof.Witnesses) int64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
