@@ -9,7 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-func TestCompareMoments(t *testing.T) {
+func TestCompare_TwoStates(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "a/same", "1", "a/changed", `{"x":1,"y":[1,2]}`, "a/gone", "1")
@@ -19,14 +19,14 @@ func TestCompareMoments(t *testing.T) {
 	main := a.main()
 	for _, part := range []string{"acme@1", "acme@2", "a/changed", "/y/1", "a/gone", "b/new", "1 set, 1 changed, 1 deleted"} {
 		if !strings.Contains(main, part) {
-			t.Errorf("it does not tell %q: %s", part, main)
+			t.Errorf("the page lacks %q: %s", part, main)
 		}
 	}
 	if strings.Contains(main, "a/same") {
-		t.Errorf("it tells what is the same: %s", main)
+		t.Errorf("the page shows a key that is the same: %s", main)
 	}
 	if !strings.Contains(a.text(), "stele -t acme diff @1") {
-		t.Error("it does not tell the command")
+		t.Error("the page lacks the command")
 	}
 	if part := v.get(t, "/acme/compare?from=@1&to=@2&prefix=b/").main(); strings.Contains(part, "a/changed") || !strings.Contains(part, "b/new") {
 		t.Errorf("a part: %s", part)
@@ -41,7 +41,7 @@ func TestCompareMoments(t *testing.T) {
 	}
 }
 
-func TestCompareTenants(t *testing.T) {
+func TestCompare_Tenants(t *testing.T) {
 	f := start(t)
 	f.set(t, f.as(t, "acme"), "first", "a/same", "1", "a/equal", `{"x":1,"y":2}`, "a/other", "1", "a/only", "1")
 	f.set(t, f.as(t, "globex"), "first", "a/same", "1", "a/equal", `{"y":2,"x":1}`, "a/other", "2", "z/theirs", `"theirs"`)
@@ -56,12 +56,12 @@ func TestCompareTenants(t *testing.T) {
 		}
 	}
 	if a := f.writer(t, "acme").get(t, "/acme/compare?with=globex"); a.code != http.StatusForbidden || strings.Contains(a.main(), "theirs") {
-		t.Errorf("for somebody of one tenant: %d %s", a.code, a.main())
+		t.Errorf("for a user of one tenant: %d %s", a.code, a.main())
 	}
 }
 
 // More keys than a page of the listing, and more differences than a page has.
-func TestCompareLargeTenants(t *testing.T) {
+func TestCompare_LargeTenants(t *testing.T) {
 	f := start(t)
 	var ours, theirs []string
 	for i := range 6000 {

@@ -70,7 +70,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// TestConflict: who was slower sees both versions, and decides.
+// The slower of two users sees both versions, and decides.
 func TestConflict(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -86,7 +86,7 @@ func TestConflict(t *testing.T) {
 	wellMade(t, a)
 	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Write mine over it"} {
 		if !strings.Contains(a.main(), part) {
-			t.Errorf("the conflict does not tell %q: %s", part, brief(a.main()))
+			t.Errorf("the conflict lacks %q: %s", part, brief(a.main()))
 		}
 	}
 	again := a.form(t, "/acme/keys/"+timeoutKey)
@@ -101,8 +101,8 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// TestConflictWithDeletion: the key is gone, and writing it means to set it again.
-func TestConflictWithDeletion(t *testing.T) {
+// The key is gone, and writing it means to set it again.
+func TestConflict_WithDeletion(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")
@@ -148,14 +148,14 @@ func TestWrongForms(t *testing.T) {
 					t.Errorf("the form has lost its %s", name)
 				}
 			}
-			told := false
+			shown := false
 			for n := range a.doc.Descendants() {
 				if attr(n, "aria-invalid") == "true" {
-					told = attr(n, "name") == c.field
+					shown = attr(n, "name") == c.field
 				}
 			}
-			if !told || !strings.Contains(a.main(), c.says) {
-				t.Errorf("%q is not told at the field %s: %s", c.says, c.field, brief(a.main()))
+			if !shown || !strings.Contains(a.main(), c.says) {
+				t.Errorf("%q is not shown at the field %s: %s", c.says, c.field, brief(a.main()))
 			}
 		})
 	}
