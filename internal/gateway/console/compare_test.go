@@ -3,6 +3,7 @@ package console_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -80,7 +81,51 @@ func TestCompare_LargeTenants(t *testing.T) {
 		}
 		return all
 	}()...)
-	if main := operator.get(t, "/acme/compare?with=globex").main(); !strings.Contains(main, "More differs") || strings.Contains(main, "a/0150") {
-		t.Errorf("250: %.300s", main)
+	seen := map[string]bool{}
+	pages := 0
+	for path := "/acme/compare?with=globex"; path != ""; pages++ {
+		a := operator.get(t, path)
+		path = ""
+		for _, n := range a.all("a") {
+			if key, ok := strings.CutPrefix(attr(n, "href"), "/globex/keys/"); ok {
+				seen[key] = true
+			}
+			if attr(n, "rel") == "next" {
+				path = attr(n, "href")
+			}
+		}
+	}
+	if pages != 3 || len(seen) != 250 {
+		t.Errorf("%d pages show %d of 250 differences", pages, len(seen))
+	}
+}
+
+func TestCompare_TenantThatDoesNotExist(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
+	a := operator.get(t, "/acme/compare?with=globbex")
+	if a.code != http.StatusBadRequest || !strings.Contains(a.main(), "the tenant globbex does not exist") || strings.Contains(a.main(), "deleted") {
+		t.Errorf("%d %s", a.code, brief(a.main()))
+	}
+}
+
+// Pages take the revisions and times that the command line takes.
+func TestAsOf_IsTheCommandLines(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	for _, text := range []string{"@1", "1", "@HEAD~2", "HEAD~2"} {
+		for _, path := range []string{"/acme/compare?from=", "/acme/rollback?to=", "/acme/history?until="} {
+			if a := v.get(t, path+url.QueryEscape(text)); a.code != http.StatusOK || !strings.Contains(a.main(), "@1") {
+				t.Errorf("%s%s: %d %s", path, text, a.code, brief(a.main()))
+			}
+		}
+	}
+	for _, text := range []string{"@1d", "2h ago", "yesterday", "@HEAD~9"} { // before the first commit
+		a := v.get(t, "/acme/rollback?to="+url.QueryEscape(text))
+		if strings.Contains(a.main(), "not a revision or time") {
+			t.Errorf("%s: %d %s", text, a.code, brief(a.main()))
+		}
 	}
 }

@@ -1,9 +1,9 @@
 package console
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/a-h/templ"
 	"github.com/stelehq/stele/internal/gateway/console/page"
@@ -51,20 +51,20 @@ func fail(v *page.View, err error) {
 
 // whyDenied is the page that explains why this view was denied.
 func whyDenied(v *page.View) string {
-	operation, what := "read", strings.TrimSpace(v.R.FormValue("prefix"))
+	operation, what := "read", v.Query("prefix")
 	switch {
 	case v.Page == "projections":
 		operation, what = "administer", ""
 	case v.Page == "reveal":
 		operation, what = "reveal", v.Rest
-	case v.R.Method == http.MethodPost || v.Page == "delete":
+	case v.R.Method == http.MethodPost || v.Page == "delete" || v.Page == "new":
 		operation = "write"
 	}
 	switch v.Page {
 	case "keys", "delete":
 		what = v.Rest
 	case "new":
-		what = strings.TrimSpace(v.R.FormValue("key"))
+		what = cmp.Or(v.Query("key"), v.Rest)
 	}
 	return page.AccessPath(v.Tenant, operation, what)
 }

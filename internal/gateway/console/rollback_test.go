@@ -144,3 +144,27 @@ func TestRollback_Rejected(t *testing.T) {
 		t.Errorf("the reason: %s", a.main())
 	}
 }
+
+func TestRollback_Prefix(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	for path, want := range map[string]string{
+		"/acme@1/keys/tenantconfig/checkout/":           "/acme@1/rollback?prefix=tenantconfig%2Fcheckout%2F",
+		"/acme@1/keys/tenantconfig/checkout/timeout_ms": "/acme@1/rollback?prefix=tenantconfig%2Fcheckout%2Ftimeout_ms",
+		"/acme/history?prefix=tenantconfig/":            "/acme/rollback?prefix=tenantconfig%2F",
+		"/acme/keys/":                                   "/acme/rollback",
+	} {
+		links := map[string]bool{}
+		for _, n := range v.get(t, path).all("a") {
+			links[attr(n, "href")] = true
+		}
+		if !links[want] {
+			t.Errorf("%s has no link to %s", path, want)
+		}
+	}
+	a := v.get(t, "/acme/rollback?to=@1&prefix=tenantcnfig/")
+	if a.code != http.StatusBadRequest || strings.Contains(a.main(), "nothing to roll back") || !strings.Contains(a.main(), "no key is set under") {
+		t.Errorf("a mistyped prefix: %d %s", a.code, brief(a.main()))
+	}
+}

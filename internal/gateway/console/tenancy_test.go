@@ -79,8 +79,10 @@ func TestOperators(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.code, brief(a.text()))
 		}
 	}
-	if a := v.get(t, "/umbrella/"); a.code != http.StatusOK || !strings.Contains(a.main(), "No key is set yet") {
-		t.Errorf("a tenant to be: %d %s", a.code, brief(a.main()))
+	for _, path := range []string{"/umbrella/", "/umbrella/new/"} {
+		if a := v.get(t, path); a.code != http.StatusNotFound || strings.Contains(a.main(), "New key") || !strings.Contains(words(a), "umbrella does not exist") {
+			t.Errorf("%s, a tenant that does not exist: %d %s", path, a.code, brief(a.main()))
+		}
 	}
 	if a := f.writer(t, "acme").get(t, "/"); a.code != http.StatusSeeOther || a.header.Get("Location") != "/acme/" {
 		t.Errorf("a tenant's own users are redirected to %d %s", a.code, a.header.Get("Location"))

@@ -25,7 +25,7 @@ type comparison struct {
 	// The revisions of the two states, once they are known.
 	fromRevision, toRevision uint64
 	next                     string // the next page's query; empty on the last
-	more                     bool   // more differs than is shown
+	more                     bool   // not all keys were compared
 	problem                  string
 }
 
@@ -126,5 +126,5 @@ func emptyFrom(q *comparison) string {
 	if q.with != "" {
 		return "the newest"
 	}
-	return "@42 or 2026-01-31T17:45"
+	return "@42, 2h ago or 2026-01-31"
 }

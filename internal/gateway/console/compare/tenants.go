@@ -2,6 +2,7 @@ package compare
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/page"
@@ -25,12 +26,19 @@ func (q *comparison) compareTenants(ctx context.Context, v *page.View) error {
 		return err
 	}
 	theirs := page.WithToken(v.R.Context(), v.Cookies.Token(v.R), other)
+	if head, err := v.Ledger.GetHead(theirs, &stelev1.GetHeadRequest{}); err != nil {
+		return err
+	} else if head.Snapshot.GetHead() == 0 {
+		return status.Errorf(codes.NotFound, "with: the tenant %s does not exist: it has no commit", other)
+	}
 	to, err := v.ParseAsOf(theirs, "to", q.to)
 	if err != nil {
 		return err
 	}
 	a := &keyWalk{config: v.Config, ctx: ctx, req: &stelev1.ListRequest{Prefix: q.prefix, At: from, PageSize: 5000}}
 	b := &keyWalk{config: v.Config, ctx: theirs, req: &stelev1.ListRequest{Prefix: q.prefix, At: to, PageSize: 5000}}
+	skip := max(v.QueryInt("skip"), 0) // differences on earlier pages
+	found := 0
 	for {
 		x, err := a.peek()
 		if err != nil {
@@ -44,7 +52,7 @@ func (q *comparison) compareTenants(ctx context.Context, v *page.View) error {
 		switch {
 		case x == nil && y == nil:
 			return nil
-		case a.passed >= maxCompared || b.passed >= maxCompared || len(q.differences) >= differencesOnPage:
+		case a.passed >= maxCompared || b.passed >= maxCompared:
 			q.more = true
 			return nil
 		}
@@ -64,7 +72,16 @@ func (q *comparison) compareTenants(ctx context.Context, v *page.View) error {
 			}
 			d = difference{diff.Of(x.Key, x.Value, y.Value), x.Revision, y.Revision}
 		}
-		if !d.Same {
+		if d.Same {
+			continue
+		}
+		if found++; found > skip+differencesOnPage {
+			form := v.R.URL.Query()
+			form.Set("skip", strconv.Itoa(skip+differencesOnPage))
+			q.next = v.R.URL.Path + "?" + form.Encode()
+			return nil
+		}
+		if found > skip {
 			q.differences = append(q.differences, d)
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // ShowDelete asks for confirmation of a deletion.
@@ -19,6 +21,9 @@ func askDelete(v *page.View, code int, problem string) error {
 	k := &keyView{key: v.Rest}
 	if err := v.Load(readKey(v, k, false)); err != nil {
 		return err
+	}
+	if !v.May("write", k.key) {
+		return status.Error(codes.PermissionDenied, "to delete this key, you need the permission write")
 	}
 	if k.entry == nil {
 		return page.ErrNotFound
@@ -43,6 +48,8 @@ func Delete(v *page.View) error {
 	code, shown := f.explain(err)
 	switch {
 	case !shown:
+		return err
+	case status.Code(err) == codes.PermissionDenied:
 		return err
 	case page.Reason(err) == "PRECONDITION_FAILED":
 		return askDelete(v, code, "Nothing was deleted: the key has changed meanwhile. This is its value now.")

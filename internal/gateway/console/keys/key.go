@@ -42,6 +42,9 @@ func (k *keyView) last() *stelev1.CommitInfo {
 	return k.history[0]
 }
 
+// changed is the revision that last set or deleted the key; 0 for not known.
+func (k *keyView) changed() uint64 { return k.last().GetCommit().GetRevision() }
+
 // revision is that which last set the key; 0 when it is not set.
 func (k *keyView) revision() uint64 { return k.entry.GetRevision() }
 
@@ -49,6 +52,9 @@ func (k *keyView) revision() uint64 { return k.entry.GetRevision() }
 func showKey(v *page.View) error {
 	if _, err := ledger.ParseKey(v.Rest); err != nil {
 		return page.ErrNotFound
+	}
+	if v.R.FormValue("part") == "sinks" {
+		return v.Render(http.StatusOK, keySinks(v, v.Rest, uint64(max(v.QueryInt("changed"), 0)), sinksOf(v.Ctx, v, v.Rest)))
 	}
 	k := &keyView{key: v.Rest, written: v.R.FormValue("written")}
 	if err := v.Load(readKey(v, k, false)); err != nil {

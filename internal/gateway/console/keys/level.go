@@ -62,6 +62,9 @@ func Show(v *page.View) error {
 	if err != nil {
 		return err
 	}
+	if l.total == 0 && v.Head.GetSnapshot().GetHead() == 0 && v.Operator() {
+		return v.Show(http.StatusNotFound, "No such tenant", nil, noTenantPage(v))
+	}
 	title := "Keys"
 	if l.prefix != "" {
 		title = l.prefix

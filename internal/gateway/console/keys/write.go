@@ -23,6 +23,12 @@ func ShowNew(v *page.View) error {
 	if err := v.Load(); err != nil {
 		return err
 	}
+	if v.Head.GetSnapshot().GetHead() == 0 && v.Operator() {
+		return v.Show(http.StatusNotFound, "No such tenant", nil, noTenantPage(v))
+	}
+	if !v.MayUnder("write", v.Rest) {
+		return status.Error(codes.PermissionDenied, "to set a key here, you need the permission write")
+	}
 	f := writeForm{Write: form.Write{Key: v.Rest, Name: form.NewName()}}
 	return v.Show(http.StatusOK, "New key", v.ReadCommand(setWords...), newKeyPage(v, f))
 }
@@ -54,12 +60,22 @@ type writeForm struct {
 	form.Write
 
 	keyProblem, valueProblem, messageProblem, problem string
+	why                                               string // the page that explains a denial
 	conflict                                          *conflict
+}
+
+// rejected reports whether the form holds text that was not written.
+func (f writeForm) rejected() bool {
+	return f.keyProblem+f.valueProblem+f.messageProblem+f.problem != "" || f.conflict != nil
 }
 
 // write commits the content of a form, and redirects to the key. Errors are shown in
 // the form, with all input.
 func write(v *page.View, f writeForm, isNew bool) error {
+	if !isNew && unchanged(v, f) {
+		f.valueProblem = sameValue
+		return showForm(v, http.StatusOK, f, false)
+	}
 	resp, err := v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
 		Preconditions: []*stelev1.Precondition{f.Precondition()},
@@ -73,10 +89,33 @@ func write(v *page.View, f writeForm, isNew bool) error {
 			return err
 		}
 	case resp.Unchanged:
-		f.valueProblem = "The key has this value already: nothing was written."
+		f.valueProblem = sameValue
 	default:
 		return v.Redirect(page.Address{Tenant: v.Tenant, Page: "keys", Rest: f.Key}.String() + "?written=" + format.Number(resp.Revision))
 	}
+	if status.Code(err) == codes.PermissionDenied {
+		f.why = page.AccessPath(v.Tenant, "write", f.Key)
+	}
+	if movedOn(err) {
+		if err := findConflict(v, &f); err != nil {
+			return err
+		}
+	}
+	return showForm(v, code, f, isNew)
+}
+
+const sameValue = "The key has this value already: nothing was written."
+
+// unchanged reports whether the form has the value that it was loaded with. The ledger
+// keeps values as they were written, so that it would take another layout of the same
+// JSON for a change.
+func unchanged(v *page.View, f writeForm) bool {
+	got, err := v.Config.Get(v.Ctx, &stelev1.GetRequest{Key: f.Key})
+	return err == nil && got.Entry.Revision == f.Expected && format.Compact(got.Entry.Value) == f.JSON()
+}
+
+// showForm shows the form again, with its errors and all input.
+func showForm(v *page.View, code int, f writeForm, isNew bool) error {
 	k := &keyView{key: f.Key}
 	load := []func(context.Context) error{}
 	if _, bad := ledger.ParseKey(f.Key); bad == nil && !isNew {
@@ -84,11 +123,6 @@ func write(v *page.View, f writeForm, isNew bool) error {
 	}
 	if err := v.Load(load...); err != nil {
 		return err
-	}
-	if movedOn(err) {
-		if err := findConflict(v, &f); err != nil {
-			return err
-		}
 	}
 	if isNew {
 		return v.Show(code, "New key", v.ReadCommand(setWords...), newKeyPage(v, f))
@@ -119,6 +153,9 @@ func (f *writeForm) explain(err error) (code int, shown bool) {
 			f.problem = page.Message(err)
 		}
 		return http.StatusUnprocessableEntity, true
+	case codes.PermissionDenied:
+		f.problem = page.Message(err)
+		return http.StatusForbidden, true
 	case codes.FailedPrecondition:
 		if page.Reason(err) != "PRECONDITION_FAILED" {
 			f.problem = page.Message(err)

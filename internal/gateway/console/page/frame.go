@@ -1,6 +1,7 @@
 package page
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -14,24 +15,42 @@ import (
 type section struct {
 	page, title string
 	timeless    bool // it has no past states
+	prefixed    bool // it can show the keys under a prefix only
 }
 
 var sections = []section{
 	{page: "keys", title: "Keys"},
-	{page: "history", title: "History"},
-	{page: "compare", title: "Compare", timeless: true},
-	{page: "rollback", title: "Roll back"},
+	{page: "history", title: "History", prefixed: true},
+	{page: "compare", title: "Compare", timeless: true, prefixed: true},
+	{page: "rollback", title: "Roll back", prefixed: true},
 	{page: "projections", title: "Projections", timeless: true},
 	{page: "schemas", title: "Schemas"},
 	{page: "access", title: "Access", timeless: true},
 }
 
-// section is the path of a section, in the same state if it has past states.
-func (a Address) section(s section) templ.SafeURL {
+// section is the path of a section: in the same state if it has past states, and of the
+// same keys if it can show a part of them.
+func (v *View) section(s section) templ.SafeURL {
+	a := v.Address
 	if s.timeless {
 		a.At = 0
 	}
-	return templ.SafeURL(a.To(s.page, ""))
+	path := a.To(s.page, "")
+	if prefix := v.prefix(); s.prefixed && prefix != "" {
+		path += "?prefix=" + url.QueryEscape(prefix)
+	}
+	return templ.SafeURL(path)
+}
+
+// prefix is the prefix of the keys that the page is about; empty for all.
+func (v *View) prefix() string {
+	switch v.Page {
+	case "keys", "reveal", "new", "delete":
+		return v.Rest // a key is also the prefix of itself and the keys below it
+	case "history", "compare", "rollback":
+		return v.Query("prefix")
+	}
+	return ""
 }
 
 // sliderPage is the part of the view's own URL after the tenant and the revision: the

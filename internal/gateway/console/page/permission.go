@@ -18,6 +18,14 @@ func (v *View) May(operation, prefix string) bool {
 	})
 }
 
+// MayUnder reports whether the user has a permission on some keys under a prefix, or on
+// the key.
+func (v *View) MayUnder(operation, prefix string) bool {
+	return slices.ContainsFunc(v.Allowed(operation), func(p string) bool {
+		return ledger.Pattern(p).Covers(ledger.Pattern(prefix)) || ledger.Pattern(prefix).Covers(ledger.Pattern(p))
+	})
+}
+
 // Allowed returns the prefixes on which the user has a permission.
 func (v *View) Allowed(operation string) []string {
 	for _, a := range v.Principal.GetAllowed() {

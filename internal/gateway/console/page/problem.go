@@ -88,5 +88,5 @@ func Reason(err error) string {
 // to the form, with the input kept.
 func BadField(err error) bool {
 	code := status.Code(err)
-	return code == codes.InvalidArgument || code == codes.OutOfRange
+	return code == codes.InvalidArgument || code == codes.OutOfRange || code == codes.NotFound
 }

@@ -29,13 +29,14 @@ func New() *Pages { return &Pages{} }
 
 // Show shows all sinks, or one.
 func (p *Pages) Show(v *page.View) error {
+	sink, action, decides := strings.Cut(v.Rest, "/")
 	switch {
-	case v.Rest == "":
+	case sink == "":
 		return p.showAll(v)
-	case !strings.Contains(v.Rest, "/"):
-		return showOne(v, v.Rest, http.StatusOK, "")
+	case decides:
+		return showConfirm(v, sink, action)
 	}
-	return page.ErrNotFound
+	return showOne(v, sink, http.StatusOK, "")
 }
 
 // showAll shows the progress of each sink.

@@ -1,4 +1,4 @@
-// Reading, changing and taking back.
+// Reading, editing, reverting and rolling back.
 import {check, same, world} from './harness.mjs'
 
 const key = '/acme/keys/tenantconfig/checkout/timeout_ms'
@@ -12,8 +12,8 @@ async function write(page, value, reason) {
 }
 
 export const changes = {
-	'a change arrives live in another window': async s => {
-		const one = await s.visitor({token: world.Tokens.writer}), two = await s.visitor({token: world.Tokens.reader})
+	'a change appears live in another window': async s => {
+		const one = await s.user({token: world.Tokens.writer}), two = await s.user({token: world.Tokens.reader})
 		await two.goto(key)
 		const listening = two.waitForResponse(r => r.url().includes('/live'))
 		await two.reload()
@@ -25,33 +25,33 @@ export const changes = {
 	},
 
 	'back in time with the slider': async s => {
-		const page = await s.visitor({token: world.Tokens.reader})
+		const page = await s.user({token: world.Tokens.reader})
 		await page.goto(key)
 		await page.focus('#time input[type=range]')
 		await page.$eval('#time input[type=range]', e => { e.value = 20; e.dispatchEvent(new Event('input', {bubbles: true})) })
 		await page.waitForURL('**/acme@20/keys/tenantconfig/checkout/timeout_ms')
-		check((await page.innerText('main')).includes('440'), 'it is not the value of then')
-		check((await page.innerText('main')).includes('You are looking at acme@20'), 'it does not say when')
+		check((await page.innerText('main')).includes('440'), 'it is not the value at that revision')
+		check((await page.innerText('main')).includes('You are looking at acme@20'), 'the banner is missing')
 		check(await page.locator('form.write').count() === 0, 'the past can be edited')
 		await page.click('#newest')
 		await page.waitForURL('**' + key)
 	},
 
 	'back in time without scripts': async s => {
-		const page = await s.visitor({scripts: false, token: world.Tokens.reader})
+		const page = await s.user({scripts: false, token: world.Tokens.reader})
 		await page.goto(key)
 		await page.focus('#time input[type=range]')
 		await page.keyboard.press('Home')
 		await page.click('#time button:has-text("Show")')
 		same(new URL(page.url()).pathname, '/acme@1/keys/tenantconfig/checkout/timeout_ms', 'the first revision')
-		check((await page.innerText('main')).includes('250'), 'it is not the value of then')
+		check((await page.innerText('main')).includes('250'), 'it is not the value at that revision')
 		await page.fill('input[name=time]', new Date(Date.now() - 10 * 86400e3).toISOString().slice(0, 19))
 		await page.click('text=Go to time')
 		check(/^\/acme@3\d\//.test(new URL(page.url()).pathname), `ten days ago is ${page.url()}`)
 	},
 
-	'all of it without scripts': async s => {
-		const page = await s.visitor({scripts: false, token: world.Tokens.writer})
+	'creating and reverting without scripts': async s => {
+		const page = await s.user({scripts: false, token: world.Tokens.writer})
 		await page.goto('/acme/new/')
 		await page.fill('input[name=key]', 'tenantconfig/plain/one')
 		await page.fill('textarea[name=value]', '{"a": 1}')
@@ -65,22 +65,22 @@ export const changes = {
 		check((await page.innerText('main')).includes('made without scripts'), 'the history')
 	},
 
-	'a bad value is told at its field': async s => {
+	'an invalid value is reported at its field': async s => {
 		s.allowed.push('422')
-		const page = await s.visitor({token: world.Tokens.writer})
+		const page = await s.user({token: world.Tokens.writer})
 		await page.goto(key + '?edit=1')
 		await page.fill('textarea[name=value]', '{"a": ')
 		await page.fill('form.write input[name=message]', 'broken')
 		await page.click('form.write button:has-text("Commit")')
-		same(await page.getAttribute('textarea[name=value]', 'aria-invalid'), 'true', 'the field')
+		await page.waitForSelector('textarea[name=value][aria-invalid=true]')
 		same(await page.inputValue('textarea[name=value]'), '{"a": ', 'what was typed')
 	},
 
-	'rolling back, and undoing it, without scripts': async s => {
-		const page = await s.visitor({scripts: false, token: world.Tokens.operator})
+	'a rollback, and its revert, without scripts': async s => {
+		const page = await s.user({scripts: false, token: world.Tokens.operator})
 		await page.goto('/rolled@1/rollback')
 		check((await page.innerText('main')).includes('would set 1 key and delete 1 key'), 'the preview')
-		await page.fill('input[name=message]', 'the release is taken back')
+		await page.fill('input[name=message]', 'the release is rolled back')
 		await page.click('button:has-text("Roll back 2 keys")')
 		check((await page.innerText('main')).includes('rolled@3 is what rolled@1 was'), 'the result')
 		await page.goto('/rolled/keys/a/one')
@@ -92,12 +92,12 @@ export const changes = {
 		check((await page.innerText('main')).includes('"second"'), 'the value after the undoing')
 	},
 
-	'a rollback that is late says what came between': async s => {
+	'a late rollback lists the commits in between': async s => {
 		s.allowed.push('409')
-		const page = await s.visitor({scripts: false, token: world.Tokens.operator})
+		const page = await s.user({scripts: false, token: world.Tokens.operator})
 		await page.goto('/raced/rollback?to=@1')
 		await page.fill('input[name=message]', 'late')
-		const other = await s.visitor({scripts: false, token: world.Tokens.operator})
+		const other = await s.user({scripts: false, token: world.Tokens.operator})
 		await other.goto('/raced/keys/a/one?edit=1')
 		await other.fill('textarea[name=value]', '"between"')
 		await other.fill('form.write input[name=message]', 'I was faster')
@@ -110,8 +110,8 @@ export const changes = {
 		check((await page.innerText('main')).includes('raced@5 is what raced@1 was'), 'the second try')
 	},
 
-	'comparing two moments, and two tenants': async s => {
-		const page = await s.visitor({token: world.Tokens.operator})
+	'comparing two states, and two tenants': async s => {
+		const page = await s.user({token: world.Tokens.operator})
 		await page.goto('/acme/compare')
 		await page.fill('input[name=from]', '@20')
 		await page.fill('main input[name=to]', '@24')
@@ -123,9 +123,9 @@ export const changes = {
 		check((await page.innerText('main')).includes('/hosts'), 'the difference inside of the value')
 	},
 
-	'a reader is offered nothing to write, and refused': async s => {
+	'a reader is offered no form, and denied': async s => {
 		s.allowed.push('403')
-		const page = await s.visitor({scripts: false, token: world.Tokens.reader})
+		const page = await s.user({scripts: false, token: world.Tokens.reader})
 		for (const path of [key, '/acme/rollback?to=@20', '/acme/projections/files', '/acme/commits/60']) {
 			await page.goto(path)
 			const buttons = await page.locator('main form[method=post]').count()
@@ -144,30 +144,32 @@ export const changes = {
 		check((await page.innerText('main')).includes('No, you may not write'), 'the reason')
 	},
 
-	'another tenant is not there': async s => {
+	'another tenant looks like none': async s => {
 		s.allowed.push('404', '403')
-		const page = await s.visitor({token: world.Tokens.writer})
+		const page = await s.user({token: world.Tokens.writer})
 		for (const path of ['/globex/', '/nosuchtenant/', '/globex/keys/tenantconfig/shop/setting_1', '/globex/access', '/globex/compare', '/globex/rollback', '/globex/projections']) {
 			same((await page.goto(path)).status(), 404, path)
-			check(!(await page.innerText('body')).includes('globex'), `${path} tells of it`)
+			check(!(await page.innerText('body')).includes('globex'), `${path} names it`)
 		}
 		const compared = await page.goto('/acme/compare?with=globex')
 		same(compared.status(), 403, 'a comparison with another tenant')
 	},
 
-	'a sink is decided about': async s => {
-		const page = await s.visitor({scripts: false, token: world.Tokens.operator})
+	'comparing and replaying a sink': async s => {
+		const page = await s.user({scripts: false, token: world.Tokens.operator})
 		await page.goto('/acme/projections')
 		await page.click('a:has-text("files")')
 		await page.click('button:has-text("Compare all of it now")')
 		check(/compared with the ledger/.test(await page.innerText('[role=status]')), 'the comparison')
 		await page.click('button:has-text("Replay")')
+		same(await page.locator('[role=status]').count(), 0, 'a replay without confirmation')
+		await page.click('button.danger:has-text("Replay")')
 		check(/is being written again/.test(await page.innerText('[role=status]')), 'the replay')
 	},
 
-	'a schema is tried, and set, without scripts': async s => {
+	'a schema is tested, and set, without scripts': async s => {
 		s.allowed.push('400')
-		const page = await s.visitor({scripts: false, token: world.Tokens.writer})
+		const page = await s.user({scripts: false, token: world.Tokens.writer})
 		await page.goto('/acme/schemas')
 		await page.fill('main input[name=prefix]', 'tenantconfig/mail')
 		await page.click('button:has-text("See or set it")')
@@ -181,8 +183,8 @@ export const changes = {
 		check((await page.innerText('main')).includes('and in force'), 'the result')
 	},
 
-	'the lags are drawn': async s => {
-		const page = await s.visitor({token: world.Tokens.operator})
+	'the chart of lags': async s => {
+		const page = await s.user({token: world.Tokens.operator})
 		await page.goto('/acme/projections')
 		await page.waitForSelector('#lag-chart canvas')
 		await page.waitForFunction(() => JSON.parse(document.getElementById('sinks').dataset.lags).times.length >= 2)

@@ -1,25 +1,25 @@
-// What keeps people out who cannot see, point, or run scripts.
+// Accessibility: axe-core, narrow screens, and the keyboard.
 import {check, same, world} from './harness.mjs'
 import {pages} from './pages.mjs'
 
-export const barriers = {}
+export const accessibility = {}
 
 for (const theme of ['light', 'dark']) {
-	barriers[`no barrier on any page, ${theme}`] = async s => {
+	accessibility[`axe finds nothing on any page, ${theme}`] = async s => {
 		s.allowed.push('404', '400', '401', '409')
-		const known = await s.visitor({theme, token: world.Tokens.operator})
-		const stranger = await s.visitor({theme})
+		const known = await s.user({theme, token: world.Tokens.operator})
+		const anonymous = await s.user({theme})
 		for (const [name, path] of Object.entries(pages)) {
-			const page = path.startsWith('/login') ? stranger : known
+			const page = path.startsWith('/login') ? anonymous : known
 			await page.goto(path)
-			await s.barriers(page, `${name}, ${theme}`)
+			await s.axe(page, `${name}, ${theme}`)
 		}
 	}
 }
 
-barriers['no page is wider than a phone'] = async s => {
+accessibility['no page is wider than a phone'] = async s => {
 	s.allowed.push('404', '400', '401', '409')
-	const page = await s.visitor({width: 400, token: world.Tokens.operator})
+	const page = await s.user({width: 400, token: world.Tokens.operator})
 	for (const [name, path] of Object.entries(pages)) {
 		if (path === '/login') continue
 		await page.goto(path)
@@ -28,14 +28,14 @@ barriers['no page is wider than a phone'] = async s => {
 	}
 }
 
-barriers['with the keyboard only'] = async s => {
-	const page = await s.visitor({token: world.Tokens.writer})
+accessibility['editing with the keyboard only'] = async s => {
+	const page = await s.user({token: world.Tokens.writer})
 	await page.goto('/acme/keys/tenantconfig/checkout/timeout_ms?edit=1')
 	await page.keyboard.press('Tab')
 	same(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content', 'the first stop')
 	await page.keyboard.press('Enter')
 	await page.waitForFunction(() => document.activeElement.id === 'page')
-	// Where the focus is, shows.
+	// The focus is visible.
 	for (let i = 0; i < 40; i++) {
 		await page.keyboard.press('Tab')
 		const at = await page.evaluate(() => {
@@ -44,7 +44,7 @@ barriers['with the keyboard only'] = async s => {
 			return {shown, name: e.name ?? '', what: e.outerHTML.slice(0, 80)}
 		})
 		if (at.what.startsWith('<body')) break
-		check(at.shown, `the focus does not show on ${at.what}`)
+		check(at.shown, `the focus is not visible on ${at.what}`)
 		if (at.name === 'value') break
 	}
 	same(await page.evaluate(() => document.activeElement.name), 'value', 'the field of the value')
