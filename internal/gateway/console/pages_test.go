@@ -140,7 +140,7 @@ func labeled(n *html.Node) bool {
 	return false
 }
 
-// What a page costs the gateway does not grow with what the tenant
+// The calls of a page do not grow with the number of keys that the tenant
 // has, and no page has a row for each of ten thousand keys.
 func TestPages_BoundedCalls(t *testing.T) {
 	f := start(t)

@@ -28,7 +28,7 @@ const hostile = `"><img src=x onerror="document.title='pwned'"><script>document.
 
 // world is a whole process with its console, and an identity provider of another site.
 type world struct {
-	// URL is the address of the console, and Issuer that of the provider.
+	// URL is the address of the console, and Issuer the address of the provider.
 	URL, Issuer string
 	// Link logs a user in once.
 	Link string

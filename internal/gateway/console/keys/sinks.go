@@ -61,7 +61,7 @@ func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
 	return out
 }
 
-// ask asks the sink for the parked key and its drift. What it cannot find out stays
+// ask asks the sink for the parked key and its drift. An answer that fails stays
 // empty.
 func (s *sinkOfKey) ask(ctx context.Context, v *page.View, key string) {
 	if s.Parked > 0 {
