@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,8 @@ become the value of the key projector/routes in the ledger's own tenant, _system
 The command shows the difference, and how many items of each sink it affects. Items
 whose keys are no longer routed to their sink are kept there; with --prune they are
 deleted once the routes are in force. In both cases the command asks for confirmation.
-docs/sinks.md describes the fields.`,
+If keys that already have values become secret, it warns that the existing values stay
+in plain text in the journal. docs/sinks.md describes the fields.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file == "" || len(args) > 0:
@@ -124,6 +126,9 @@ func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setR
 	plan, err := s.Sinks.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: t.String()})
 	if err != nil {
 		return nil, false, err
+	}
+	if plan.ExposedValues > 0 {
+		fmt.Fprintln(os.Stderr, exposedWarning(plan))
 	}
 	ask := false
 	for _, p := range plan.Sinks {
