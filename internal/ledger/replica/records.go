@@ -11,66 +11,8 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 )
-
-// run is the commits of one tenant that stand next to each other in a record.
-type run struct {
-	first ledger.Revision
-	count uint64
-}
-
-func runKey(seq ledger.Sequence, t ledger.Tenant) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(t)), uint64(seq)), t...)
-}
-
-func (r run) value(key []byte) []byte {
-	return boltfile.Seal(key, binary.AppendUvarint(binary.AppendUvarint(nil, uint64(r.first)), r.count))
-}
-
-func parseRun(key, sealed []byte) (seq ledger.Sequence, t ledger.Tenant, r run, err error) {
-	b, err := unseal(bucketRecords, key, sealed)
-	if err != nil {
-		return 0, "", r, err
-	}
-	first, n := binary.Uvarint(b)
-	count, m := binary.Uvarint(b[max(n, 0):])
-	if len(key) < 9 || n <= 0 || m <= 0 || n+m != len(b) || first == 0 || count == 0 {
-		return 0, "", r, damaged("record %x is cut", key)
-	}
-	return ledger.Sequence(binary.BigEndian.Uint64(key)), ledger.Tenant(key[8:]), run{ledger.Revision(first), count}, nil
-}
-
-// runEntries are the tenant's entries of the records that hold the commits. The first of
-// these may continue a run that was flushed before, as a replica with an upstream gets
-// commits one by one.
-func runEntries(t ledger.Tenant, commits []tailCommit, stored func(key []byte) []byte) ([]entry, error) {
-	var out []entry
-	for len(commits) > 0 {
-		seq := commits[0].sequence
-		n := 1
-		for n < len(commits) && commits[n].sequence == seq {
-			n++
-		}
-		r := run{commits[0].Revision, uint64(n)}
-		key := runKey(seq, t)
-		if out == nil {
-			if b := stored(key); b != nil {
-				_, _, begun, err := parseRun(key, b)
-				if err != nil {
-					return nil, err
-				}
-				if begun.first < r.first {
-					r = run{begun.first, uint64(r.first-begun.first) + r.count}
-				}
-			}
-		}
-		out = append(out, entry{key, r.value(key)})
-		commits = commits[n:]
-	}
-	return out, nil
-}
 
 // Recorded is a commit with its place in the journal.
 type Recorded struct {
@@ -129,9 +71,8 @@ func (r *Replica) records(after ledger.Sequence, wanted func(ledger.Tenant) bool
 	if wanted == nil {
 		wanted = func(ledger.Tenant) bool { return true }
 	}
-	v := &View{r: r, s: s, faults: debug.SetPanicOnFault(true)}
-	defer debug.SetPanicOnFault(v.faults)
-	defer v.guard(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer (&snapshot{r: r, store: s}).guard(&err)
 	c := &recordCursor{wanted: wanted, filed: make(map[ledger.Tenant]ledger.Revision)}
 	s.mu.RLock()
 	c.position = s.position
@@ -275,43 +216,6 @@ func (c *recordCursor) stored(seq ledger.Sequence, t ledger.Tenant, rev ledger.R
 	return yield(Recorded{Sequence: seq, Tenant: t, Revision: rev, Encoded: bytes.Clone(found.encoded)}), nil
 }
 
-// runCheck compares the records with a tenant's commits, which come in their order.
-type runCheck struct {
-	tenant ledger.Tenant
-	bucket *bolt.Bucket
-	made   *made
-	at     ledger.Sequence
-	run    run // of the commits that came with at
-}
-
-func (c *runCheck) commit(rev ledger.Revision, seq ledger.Sequence) error {
-	if seq == c.at {
-		c.run.count++
-		return nil
-	}
-	if err := c.end(); err != nil {
-		return err
-	}
-	if seq < c.at {
-		return damaged("%s%s is in message %d, and the commit before it in message %d", c.tenant, rev, seq, c.at)
-	}
-	c.at, c.run = seq, run{rev, 1}
-	return nil
-}
-
-// end compares the entry of the run that is complete.
-func (c *runCheck) end() error {
-	if c.run.count == 0 {
-		return nil
-	}
-	key := runKey(c.at, c.tenant)
-	if !bytes.Equal(c.bucket.Get(key), c.run.value(key)) {
-		return damaged("record %d does not lead to %s%s", c.at, c.tenant, c.run.first)
-	}
-	c.made.record()
-	return nil
-}
-
 // TenantRecords yields a tenant's commits after a revision, in their order, until yield
 // returns false. The error is a *ledger.HistoryError if some of them are not kept.
 func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield func(Recorded) bool) (err error) {
@@ -319,13 +223,13 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 	if s == nil {
 		return errNotBuilt
 	}
-	v := &View{r: r, s: s, faults: debug.SetPanicOnFault(true)}
-	defer debug.SetPanicOnFault(v.faults)
-	defer v.guard(&err)
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	snap := &snapshot{r: r, store: s, tenant: t}
+	defer snap.guard(&err)
 	s.mu.RLock()
+	snap.active, snap.frozen = s.active, s.frozen
 	if ts := s.tenants[t]; ts != nil {
-		v.tenant, v.kept = t, ts.start
-		v.active, v.frozen = s.active, s.frozen
+		snap.kept = ts.start
 	}
 	var tails []tailCommit
 	for _, tail := range []*tail{s.frozen, s.active} {
@@ -333,18 +237,17 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 			tails = append(tails, tail.tenants[t].commits...)
 		}
 	}
-	tx, err := s.db.Begin(false)
+	snap.tx, err = s.db.Begin(false)
 	s.mu.RUnlock()
 	if err != nil {
 		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
 	}
-	defer tx.Rollback()
-	if after+1 < v.kept {
-		v.tx = tx // ended above
-		return v.notKept(after+1, time.Time{})
+	defer snap.close()
+	if after+1 < snap.kept {
+		return snap.notKept(after+1, time.Time{})
 	}
 	prefix := tenantKey(t)
-	commits := tx.Bucket(bucketCommits).Cursor()
+	commits := snap.tx.Bucket(bucketCommits).Cursor()
 	for k, b := commits.Seek(commitKey(t, after+1)); bytes.HasPrefix(k, prefix); k, b = commits.Next() {
 		rev := ledger.Revision(binary.BigEndian.Uint64(k[len(prefix):]))
 		found, err := checkedCommit(t, rev, k, b)
@@ -365,23 +268,4 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield fu
 		}
 	}
 	return nil
-}
-
-// Moved returns a channel that is closed once the position is after the given one.
-func (r *Replica) Moved(after ledger.Sequence) <-chan struct{} {
-	s := r.store.Load()
-	if s == nil {
-		return nil // it is looked at again after a while
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.position > after {
-		moved := make(chan struct{})
-		close(moved)
-		return moved
-	}
-	if s.moved == nil {
-		s.moved = make(chan struct{})
-	}
-	return s.moved
 }
