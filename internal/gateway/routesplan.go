@@ -68,7 +68,10 @@ func (p *routesPlan) count(r *replica.Replica, t ledger.Tenant) error {
 		return err
 	}
 	defer v.Close()
-	return v.Keys("", "", func(e replica.Entry) bool {
+	for e, err := range v.Keys("", "") {
+		if err != nil {
+			return err
+		}
 		was, will := p.now.Route(ledger.Key(e.Key)), p.next.Route(ledger.Key(e.Key))
 		if was != nil {
 			for _, name := range was.Sinks {
@@ -87,8 +90,8 @@ func (p *routesPlan) count(r *replica.Replica, t ledger.Tenant) error {
 				}
 			}
 		}
-		return true
-	})
+	}
+	return nil
 }
 
 // changed are the sinks that differ, by name.

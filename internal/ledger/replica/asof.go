@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"sort"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -37,8 +36,11 @@ func (cs *Commits) revisionAt(at time.Time) (ledger.Revision, error) {
 		return 0, &ledger.RangeError{Tenant: cs.snap.tenant, Time: at}
 	}
 	after, err := cs.firstAfter(at)
-	if err != nil || after > cs.snap.kept {
-		return after - 1, err
+	if err != nil {
+		return 0, err
+	}
+	if after > cs.snap.kept {
+		return after - 1, nil
 	}
 	if cs.snap.kept > 1 {
 		return 0, cs.snap.notKept(0, at)
@@ -59,7 +61,7 @@ func (cs *Commits) Since(at time.Time) (rev ledger.Revision, err error) {
 		return 0, err
 	}
 	rev, err = cs.firstAfter(at.Add(-1))
-	if rev == cs.snap.kept && cs.snap.kept > 1 {
+	if err == nil && rev == cs.snap.kept && cs.snap.kept > 1 {
 		rev--
 	}
 	return rev, err
@@ -81,18 +83,29 @@ func (cs *Commits) firstAfter(at time.Time) (ledger.Revision, error) {
 	if at.Unix() >= 0 {
 		nanos = at.UnixNano()
 	}
-	var failed error
 	if cs.snap.head == 0 {
 		return 1, nil
 	}
-	notAfter := sort.Search(int(cs.snap.head-cs.snap.kept)+1, func(i int) bool {
-		t, err := cs.snap.timeOf(cs.snap.kept + ledger.Revision(i))
-		if err != nil {
-			failed = err
+	return firstLater(cs.snap.kept, cs.snap.head, nanos, cs.snap.timeOf)
+}
+
+// firstLater finds the first of some commits that is later than a time, by binary search;
+// the one after the last when none is.
+func firstLater(first, last ledger.Revision, nanos int64, timeOf func(ledger.Revision) (int64, error)) (ledger.Revision, error) {
+	end := last + 1
+	for first < end {
+		mid := first + (end-first)/2
+		t, err := timeOf(mid)
+		switch {
+		case err != nil:
+			return 0, err
+		case t > nanos:
+			end = mid
+		default:
+			first = mid + 1
 		}
-		return t > nanos
-	})
-	return cs.snap.kept + ledger.Revision(notAfter), failed
+	}
+	return first, nil
 }
 
 // HistoryStart is the first revision whose history the replica keeps, and its time; ok is

@@ -50,17 +50,11 @@ func BenchmarkView(b *testing.B) {
 		{"Commit", func() error { _, err := v.Commit(100); return err }},
 		{"Summary", func() error { _, _, err := v.Summary(100); return err }},
 		{"ID", func() error { _, err := v.ID(100); return err }},
-		{"List", func() error { return v.List("k/", "", func(replica.Entry) bool { return true }) }},
-		{"Keys", func() error { return v.Keys("k/", "", func(replica.Entry) bool { return true }) }},
-		{"Diff", func() error { return v.Diff(500, 1900, "k/", "", func(ledger.KeyDiff) bool { return true }) }},
-		{"Log", func() error {
-			_, err := v.Log(replica.Query{Key: "k/0100", From: 2 * keys}, func(*ledger.Commit) bool { return true })
-			return err
-		}},
-		{"Records", func() error {
-			_, err := n.Records(0, nil, func(replica.Recorded) bool { return true })
-			return err
-		}},
+		{"List", func() error { return drain(v.List("k/", "")) }},
+		{"Keys", func() error { return drain(v.Keys("k/", "")) }},
+		{"Diff", func() error { return drain(v.Diff(500, 1900, "k/", "")) }},
+		{"Log", func() error { return drain(v.Log(replica.Query{Key: "k/0100", From: 2 * keys}).All()) }},
+		{"Records", func() error { return drain(n.Records(0, nil).All()) }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -1,68 +1,106 @@
 package replica
 
 import (
+	"iter"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
 )
 
 // Diff yields the keys under the prefix whose values differ in meaning between two
-// revisions, in the order of their keys, from the first at or after start, until yield
-// returns false. Either revision may be the later.
+// revisions, in the order of their keys, from the first at or after start. Either revision
+// may be the later.
 //
 // Only keys that have changed since the older revision are looked up; the newest entry
 // of each identifies them.
-func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string, yield func(ledger.KeyDiff) bool) (err error) {
+func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string) iter.Seq2[ledger.KeyDiff, error] {
+	return func(yield func(ledger.KeyDiff, error) bool) {
+		older := min(from, to)
+		keys, err := v.scanDiff(from, to, prefix, start)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.revision <= older {
+				continue
+			}
+			d, failed := v.compare(kv, from, to)
+			if err = failed; err == nil && !d.From.Value.Equal(d.To.Value) && !yield(d, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(ledger.KeyDiff{}, err)
+		}
+	}
+}
+
+// scanDiff begins to read the keys that may differ.
+func (v *View) scanDiff(from, to ledger.Revision, prefix ledger.Prefix, start string) (c *scan, err error) {
 	defer v.snap.guard(&err)
-	older, newer := min(from, to), max(from, to)
-	if newer > v.snap.head {
+	if err := v.comparable(from, to); err != nil {
+		return nil, err
+	}
+	return v.snap.scan(prefix, start, v.snap.head, min(from, to), true)
+}
+
+// comparable checks that the states of two revisions are known; the one before any commit
+// always is.
+func (v *View) comparable(from, to ledger.Revision) error {
+	if newer := max(from, to); newer > v.snap.head {
 		return &ledger.RangeError{Tenant: v.snap.tenant, Revision: newer, Head: v.snap.head}
 	}
-	for _, r := range []ledger.Revision{older, newer} { // the state before any commit is known: it is empty
+	for _, r := range []ledger.Revision{min(from, to), max(from, to)} {
 		if r > 0 && r < v.snap.kept {
 			return v.snap.notKept(r, time.Time{})
 		}
 	}
-	var failed error
-	err = v.snap.walk(prefix, start, v.snap.head, older, true, func(kv keyVersion) bool {
-		if kv.revision <= older {
-			return true
-		}
-		var was version
-		is := kv.version
-		if was, _, failed = v.snap.versionAt(kv.key, older); failed == nil && kv.revision > newer {
-			is, _, failed = v.snap.versionAt(kv.key, newer)
-		}
-		d := ledger.KeyDiff{
-			Key:  ledger.Key(kv.key),
-			From: ledger.Version{Revision: was.revision, Value: ledger.Value(was.value)},
-			To:   ledger.Version{Revision: is.revision, Value: ledger.Value(is.value)},
-		}
-		switch {
-		case failed != nil:
-			return false
-		case d.From.Value.Equal(d.To.Value):
-			return true
-		case from > to:
-			d.From, d.To = d.To, d.From
-		}
-		return yield(d)
-	})
-	if failed != nil {
-		return failed
+	return nil
+}
+
+// compare is a key at two revisions; newest is its version at the head.
+func (v *View) compare(newest keyVersion, from, to ledger.Revision) (d ledger.KeyDiff, err error) {
+	defer v.snap.guard(&err)
+	older, newer := min(from, to), max(from, to)
+	was, _, err := v.snap.versionAt(newest.key, older)
+	is := newest.version
+	if err == nil && is.revision > newer {
+		is, _, err = v.snap.versionAt(newest.key, newer)
 	}
-	return err
+	d = ledger.KeyDiff{Key: ledger.Key(newest.key), From: was.exported(), To: is.exported()}
+	if from > to {
+		d.From, d.To = d.To, d.From
+	}
+	return d, err
 }
 
 // Changed yields the keys that were set or deleted after a revision, each with its
 // value in force at the view's revision, in the order of the keys, from the first at or
-// after start, until yield returns false.
-func (v *View) Changed(since ledger.Revision, start string, yield func(ledger.Key, ledger.Version) bool) (err error) {
+// after start.
+func (v *View) Changed(since ledger.Revision, start string) iter.Seq2[ledger.KeyVersion, error] {
+	return func(yield func(ledger.KeyVersion, error) bool) {
+		keys, err := v.scanChanged(since, start)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.revision > since && !yield(ledger.KeyVersion{Key: ledger.Key(kv.key), Version: kv.exported()}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(ledger.KeyVersion{}, err)
+		}
+	}
+}
+
+// scanChanged begins to read the keys that may have changed.
+func (v *View) scanChanged(since ledger.Revision, start string) (c *scan, err error) {
 	defer v.snap.guard(&err)
 	if since > 0 && since < v.snap.kept {
-		return v.snap.notKept(since, time.Time{})
+		return nil, v.snap.notKept(since, time.Time{})
 	}
-	return v.snap.walk("", start, v.rev, since, true, func(kv keyVersion) bool {
-		return kv.revision <= since || yield(ledger.Key(kv.key), ledger.Version{Revision: kv.revision, Value: ledger.Value(kv.value)})
-	})
+	return v.snap.scan("", start, v.rev, since, true)
 }

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"container/heap"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -39,34 +40,67 @@ func (q Query) matches(s ledger.Summary) bool {
 // few of many answers in parts.
 const scanBudget = 20_000
 
-// Log yields the commits that the query selects, newest first, until yield returns
-// false. It returns the revision to continue from, 0 at the end. It ends at
-// HistoryStart; the error is a *ledger.HistoryError if it would begin before that.
-func (cs *Commits) Log(q Query, yield func(*ledger.Commit) bool) (next ledger.Revision, err error) {
+// Log is a part of the commits that a query selects.
+type Log struct {
+	commits   *Commits
+	query     Query
+	revisions revisions
+	budget    int
+	next      ledger.Revision
+}
+
+// Log selects commits.
+func (cs *Commits) Log(q Query) *Log { return &Log{commits: cs, query: q, budget: scanBudget} }
+
+// Next is the revision to continue from after the loop over All: the commit that the loop
+// was left at, or the one at which the call had looked at enough; 0 at the end.
+func (l *Log) Next() ledger.Revision { return l.next }
+
+// All yields the commits, newest first. It ends at HistoryStart; the error is a
+// *ledger.HistoryError if it would begin before that.
+func (l *Log) All() iter.Seq2[*ledger.Commit, error] {
+	return func(yield func(*ledger.Commit, error) bool) {
+		for {
+			c, err := l.read()
+			if c == nil && err == nil {
+				return
+			}
+			if !yield(c, err) || err != nil {
+				if err == nil {
+					l.next = c.Revision
+				}
+				return
+			}
+		}
+	}
+}
+
+// read finds the next commit, nil at the end.
+func (l *Log) read() (c *ledger.Commit, err error) {
+	cs, q := l.commits, l.query
 	defer cs.snap.guard(&err)
-	if q.From > 0 && q.From < cs.snap.kept {
-		return 0, cs.snap.notKept(q.From, time.Time{})
+	if l.revisions == nil {
+		if q.From > 0 && q.From < cs.snap.kept {
+			return nil, cs.snap.notKept(q.From, time.Time{})
+		}
+		if l.revisions, err = cs.candidates(q); err != nil {
+			return nil, err
+		}
 	}
-	revisions, err := cs.candidates(q)
-	if err != nil {
-		return 0, err
-	}
-	for budget := scanBudget; ; budget-- {
-		rev, ok, err := revisions.next()
+	for ; c == nil; l.budget-- {
+		rev, ok, err := l.revisions.next()
 		switch {
 		case err != nil || !ok || rev < max(q.To, cs.snap.kept):
-			return 0, err
-		case budget == 0:
-			return rev, nil
+			return nil, err
+		case l.budget == 0:
+			l.next = rev
+			return nil, nil
 		}
-		c, err := cs.selected(q, rev)
-		if err != nil {
-			return 0, err
-		}
-		if c != nil && !yield(c) {
-			return rev, nil
+		if c, err = cs.selected(q, rev); err != nil {
+			return nil, err
 		}
 	}
+	return c, nil
 }
 
 // selected is the commit, or nil when the query does not select it. A stored one
@@ -124,12 +158,22 @@ func (cs *Commits) candidates(q Query) (revisions, error) {
 		return &everyRevision{q.From}, nil
 	}
 	var keys []string
-	err := cs.snap.walk(q.Prefix, "", cs.snap.head, 0, false, func(kv keyVersion) bool {
+	scan, err := cs.snap.scan(q.Prefix, "", cs.snap.head, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		kv, ok, err := scan.next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		if len(keys) == fewKeys {
+			return &everyRevision{q.From}, nil
+		}
 		keys = append(keys, kv.key)
-		return len(keys) <= fewKeys
-	})
-	if err != nil || len(keys) > fewKeys {
-		return &everyRevision{q.From}, err
 	}
 	merged := &mergedLog{}
 	for _, key := range keys {

@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"fmt"
-	"sort"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -104,17 +103,15 @@ func (h History) horizon(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, now tim
 	}
 	since := now.Add(-h.For).UnixNano()
 	commits := tx.Bucket(bucketCommits)
-	var failed error
-	later := sort.Search(int(rec.head.Revision-rec.kept+1), func(i int) bool {
-		r := rec.kept + ledger.Revision(i)
+	later, err := firstLater(rec.kept, rec.head.Revision, since, func(r ledger.Revision) (int64, error) {
 		key := commitKey(t, r)
 		c, err := checkedCommit(t, r, key, commits.Get(key))
-		if err != nil {
-			failed = err
-		}
-		return c.time > since
+		return c.time, err
 	})
-	return max(rec.kept+ledger.Revision(later)-1, rec.kept), failed
+	if err != nil {
+		return 0, err
+	}
+	return max(later-1, rec.kept), nil
 }
 
 // drop drops a part of the history, in one transaction, and returns the rest. After it the file has, for each tenant that it has touched, everything that a

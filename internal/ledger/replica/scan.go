@@ -7,41 +7,48 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// walk yields the value in force at a revision for every key under the prefix that was
-// ever set, from the first at or after from, until yield returns false. It may omit
-// keys that have not changed after since. Without values it may yield unread for a
-// value that is not empty: each value in the file costs a lookup of its commit.
-func (s *snapshot) walk(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool, yield func(keyVersion) bool) error {
-	if from < string(prefix) {
-		from = string(prefix)
-	}
-	file := s.newFileScan(prefix, from, r, since, values)
-	tails := []*tailScan{{s: s, tail: s.active, live: true, prefix: prefix, rev: r, next: from, more: true}}
+// scan reads, for every key under a prefix that was ever set, the value in force at a
+// revision.
+type scan struct {
+	s     *snapshot
+	file  fileScan
+	tails [2]tailScan // the active one, and the frozen one if there is one
+	used  int         // of tails
+}
+
+// scan begins at the first key at or after from. It may omit keys that have not changed
+// after since. Without values it may yield unread for a value that is not empty: each
+// value in the file costs a lookup of its commit.
+func (s *snapshot) scan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) (c *scan, err error) {
+	defer s.guard(&err)
+	from = max(from, string(prefix))
+	c = &scan{s: s, file: s.newFileScan(prefix, from, r, since, values), used: 1}
+	c.tails[0] = tailScan{s: s, tail: s.active, live: true, prefix: prefix, rev: r, next: from, more: true}
 	if s.frozen != nil {
-		tails = append(tails, &tailScan{s: s, tail: s.frozen, prefix: prefix, rev: r, next: from, more: true})
+		c.tails[1] = tailScan{s: s, tail: s.frozen, prefix: prefix, rev: r, next: from, more: true}
+		c.used++
 	}
-	for {
-		// The smallest key wins; of equal ones, the newest: active, frozen, file.
-		best, ok, err := file.peek()
-		if err != nil {
-			return err
-		}
-		for i := len(tails) - 1; i >= 0; i-- {
-			if kv, more := tails[i].peek(); more && (!ok || kv.key <= best.key) {
-				best, ok = kv, true
-			}
-		}
-		if !ok {
-			return nil
-		}
-		file.skip(best.key)
-		for _, t := range tails {
-			t.skip(best.key)
-		}
-		if !yield(best) {
-			return nil
+	return c, nil
+}
+
+// next returns the next key; ok is false at the end. The smallest key wins; of equal ones,
+// the newest: active, frozen, file.
+func (c *scan) next() (best keyVersion, ok bool, err error) {
+	defer c.s.guard(&err)
+	if best, ok, err = c.file.peek(); err != nil {
+		return best, false, err
+	}
+	tails := c.tails[:c.used]
+	for i := len(tails) - 1; i >= 0; i-- {
+		if kv, more := tails[i].peek(); more && (!ok || kv.key <= best.key) {
+			best, ok = kv, true
 		}
 	}
+	c.file.skip(best.key)
+	for i := range tails {
+		tails[i].skip(best.key)
+	}
+	return best, ok, nil
 }
 
 // unread stands for a value that was not asked for.
@@ -96,8 +103,8 @@ type fileScan struct {
 	ready      bool // at is what peek returns
 }
 
-func (s *snapshot) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) *fileScan {
-	f := &fileScan{s: s, rev: r, since: since, values: values, prefix: nameKey(s.tenant, string(prefix)), cursor: s.tx.Bucket(bucketKeys).Cursor()}
+func (s *snapshot) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) fileScan {
+	f := fileScan{s: s, rev: r, since: since, values: values, prefix: nameKey(s.tenant, string(prefix)), cursor: s.tx.Bucket(bucketKeys).Cursor()}
 	f.k, f.b = f.cursor.Seek(nameKey(s.tenant, from))
 	return f
 }

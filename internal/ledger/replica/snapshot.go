@@ -44,6 +44,12 @@ func (s *snapshot) open() error {
 		s.head = ts.head.Revision
 		s.kept = ts.start
 	}
+	return s.begin()
+}
+
+// begin begins the transaction. The store's mu is held, so that its tails are of the same
+// moment.
+func (s *snapshot) begin() error {
 	tx, err := s.store.db.Begin(false)
 	if err != nil {
 		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
@@ -63,7 +69,8 @@ func (s *snapshot) close() bool {
 }
 
 // guard turns damage, found by a checksum or by a panic of bbolt, into
-// ErrUnavailable, and has the file rebuilt.
+// ErrUnavailable, and has the file rebuilt. An iterator guards each step, so that a panic in
+// the loop over it stays the caller's.
 func (s *snapshot) guard(err *error) {
 	if p := recover(); p != nil {
 		*err = damaged("%v\n%s", p, debug.Stack())

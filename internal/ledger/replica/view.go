@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"iter"
 	"runtime/debug"
 	"time"
 
@@ -123,20 +124,38 @@ func (v *View) Get(key string) (e Entry, ok bool, err error) {
 }
 
 // List yields the entries under the prefix in the order of their keys, from the
-// first key at or after from, until yield returns false.
-func (v *View) List(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
-	defer v.snap.guard(&err)
-	return v.snap.walk(prefix, from, v.rev, 0, true, func(kv keyVersion) bool {
-		return kv.value == "" || yield(Entry{kv.key, kv.value, kv.revision})
-	})
+// first key at or after from.
+func (v *View) List(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+	return v.list(prefix, from, true)
 }
 
 // Keys is List without the values, which it need not read.
-func (v *View) Keys(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
-	defer v.snap.guard(&err)
-	return v.snap.walk(prefix, from, v.rev, 0, false, func(kv keyVersion) bool {
-		return kv.value == "" || yield(Entry{Key: kv.key, Revision: kv.revision})
-	})
+func (v *View) Keys(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+	return v.list(prefix, from, false)
+}
+
+func (v *View) list(prefix ledger.Prefix, from string, values bool) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		keys, err := v.snap.scan(prefix, from, v.rev, 0, values)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.value == "" {
+				continue
+			}
+			if !values {
+				kv.value = ""
+			}
+			if !yield(Entry{kv.key, kv.value, kv.revision}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(Entry{}, err)
+		}
+	}
 }
 
 // Version returns the value in force for a key at a revision; the zero Version if the
@@ -151,7 +170,7 @@ func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version
 		return found, v.snap.notKept(at, time.Time{})
 	}
 	got, _, err := v.snap.versionAt(string(key), at)
-	return ledger.Version{Revision: got.revision, Value: ledger.Value(got.value)}, err
+	return got.exported(), err
 }
 
 // Newest returns the revision that last set or deleted the key (0 if there is none) and
