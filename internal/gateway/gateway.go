@@ -135,7 +135,7 @@ type Gateway struct {
 	policy    *policy.Enforcer
 	metrics   *metrics
 	limiter   *conn.Limiter
-	checks    *share.Places // for checks of values against schemas
+	checks    *share.Places // for searches, and checks of values against schemas
 	started   time.Time
 
 	closing context.Context // ends when Close begins

@@ -139,6 +139,8 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Config/BatchGet", "keys inside", of(f.config.BatchGet, &stelev1.BatchGetRequest{Keys: []string{"open/a", "open/b"}}), 0},
 		{"Config/BatchGet", "one outside", of(f.config.BatchGet, &stelev1.BatchGetRequest{Keys: []string{"open/a", "closed/hidden"}}), denied},
 		{"Config/List", "inside", of(f.config.List, &stelev1.ListRequest{Prefix: "open/"}), 0},
+		{"Config/Search", "inside", of(f.config.Search, &stelev1.SearchRequest{Pattern: ".", Prefix: "open/"}), 0},
+		{"Config/Search", "everything", of(f.config.Search, &stelev1.SearchRequest{Pattern: "."}), denied},
 		{"Config/List", "a page that begins outside", of(f.config.List, &stelev1.ListRequest{Prefix: "open/", PageToken: "MCw0OmNsb3NlZC9o"}), 0},
 		{"Config/List", "everything", of(f.config.List, &stelev1.ListRequest{}), denied},
 		{"Config/List", "a little more", of(f.config.List, &stelev1.ListRequest{Prefix: "open", KeysOnly: true}), denied},

@@ -45,29 +45,35 @@ func startProving(t testing.TB) *proving {
 		c.Tree = tree
 	})
 	p.proof = stelev1.NewProofClient(p.conn)
-	secret, public, err := proof.GenerateKey(p.node.Journal.Epoch())
+	p.secret, p.key = p.sign(t, tree)
+	return p
+}
+
+// sign has the tree follow the journal and be signed with a new key.
+func (f *fixture) sign(t testing.TB, tree *proof.Tree) (secret string, public proof.Verifier) {
+	t.Helper()
+	secret, text, err := proof.GenerateKey(f.node.Journal.Epoch())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.secret = secret
-	if p.key, err = proof.ParseVerifier(public); err != nil {
+	if public, err = proof.ParseVerifier(text); err != nil {
 		t.Fatal(err)
 	}
 	key, err := proof.ParseKey(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	side, err := p.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
+	side, err := f.node.Journal.OpenAuxStream(t.Context(), journal.Checkpoints)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tree.Follow(p.node.Journal); err != nil {
+	if err := tree.Follow(f.node.Journal); err != nil {
 		t.Fatal(err)
 	}
 	if err := tree.Sign(side, key); err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return secret, public
 }
 
 // checkpoint is one that covers the revision, verified.

@@ -141,6 +141,12 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Config/List", "another prefix", func(ctx context.Context) error {
 			return call(f.config.List(ctx, &stelev1.ListRequest{Prefix: "secretz/"}))
 		}, ""},
+		{"Config/Search", "everything", func(ctx context.Context) error {
+			return call(f.config.Search(ctx, &stelev1.SearchRequest{Pattern: "a"}))
+		}, "Search * @2"},
+		{"Config/Search", "another prefix", func(ctx context.Context) error {
+			return call(f.config.Search(ctx, &stelev1.SearchRequest{Pattern: "a", Prefix: "public/"}))
+		}, ""},
 		{"Config/Read", "a key", func(ctx context.Context) error {
 			return status.ErrorProto(f.read(t, ctx, &stelev1.ReadRequest{Keys: []string{"secrets/a", "public/a"}})[0].Error)
 		}, "Read secrets/a @2"},

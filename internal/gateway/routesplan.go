@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,11 +10,13 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// PlanRoutes counts the keys of each sink that other routes concern. It looks at every
-// key of every tenant that this gateway holds.
+// PlanRoutes counts the keys of each sink that other routes concern, and the values in plain
+// text of keys that they make secret. It looks at every key of every tenant that this gateway
+// holds, and at the history of keys under prefixes that become secret.
 func (s sinksService) PlanRoutes(ctx context.Context, req *stelev1.PlanRoutesRequest) (*stelev1.PlanRoutesResponse, error) {
 	now, rev, err := s.g.routes()
 	if err != nil {
@@ -31,11 +34,13 @@ func (s sinksService) PlanRoutes(ctx context.Context, req *stelev1.PlanRoutesReq
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if err := p.count(s.g.cfg.Replica, h.Tenant); err != nil {
+		if err := p.count(ctx, s.g.cfg.Replica, h.Tenant); err != nil {
 			return nil, fmt.Errorf("plan the routes for %s: %w", h.Tenant, err)
 		}
 	}
-	return &stelev1.PlanRoutesResponse{Sinks: p.changed(), Revision: uint64(rev)}, nil
+	return &stelev1.PlanRoutesResponse{
+		Sinks: p.changed(), Revision: uint64(rev), ExposedKeys: p.exposedKeys, ExposedValues: p.exposedValues,
+	}, nil
 }
 
 // routesPlan compares the routes in force with others.
@@ -44,6 +49,8 @@ type routesPlan struct {
 	sinks     map[string]*stelev1.SinkPlan
 	// rewritten are the sinks whose settings or routes differ: they are written again.
 	rewritten map[string]bool
+	// exposedKeys become secret, and exposedValues of them are in plain text.
+	exposedKeys, exposedValues uint64
 }
 
 func newRoutesPlan(now, next *routes.Table) *routesPlan {
@@ -62,12 +69,15 @@ func newRoutesPlan(now, next *routes.Table) *routesPlan {
 }
 
 // count adds the tenant's keys.
-func (p *routesPlan) count(r *replica.Replica, t ledger.Tenant) error {
+func (p *routesPlan) count(ctx context.Context, r *replica.Replica, t ledger.Tenant) error {
 	v, err := r.View(t, replica.At{})
 	if err != nil {
 		return err
 	}
 	defer v.Close()
+	if err := p.countExposed(ctx, v); err != nil {
+		return err
+	}
 	for e, err := range v.Keys("", "") {
 		if err != nil {
 			return err
@@ -90,6 +100,44 @@ func (p *routesPlan) count(r *replica.Replica, t ledger.Tenant) error {
 				}
 			}
 		}
+	}
+	return nil
+}
+
+// countExposed adds the values in plain text of keys that become secret.
+func (p *routesPlan) countExposed(ctx context.Context, v *replica.View) error {
+	same := func(a, b *routes.Route) bool { return a.Prefix == b.Prefix && a.Secret == b.Secret }
+	if slices.EqualFunc(p.now.Routes(), p.next.Routes(), same) {
+		return nil // before any history is read
+	}
+	for _, r := range p.next.Routes() {
+		if !r.Secret {
+			continue
+		}
+		key, below := r.Prefix.Split()
+		queries := []replica.Query{{Prefix: below}}
+		if key != "" {
+			queries = append(queries, replica.Query{Key: key})
+		}
+		keys := make(map[ledger.Key]bool)
+		for _, q := range queries {
+			for q.From = v.Head().Revision; q.From > 0; {
+				log := v.Log(q)
+				for c, err := range log.All() {
+					if err := errors.Join(err, ctx.Err()); err != nil {
+						return err
+					}
+					for _, ch := range c.Changes {
+						if q.Match(ch) && !ch.Delete && !secret.Sealed(ch.Value) && p.next.Route(ch.Key) == r && !p.now.Secret(ch.Key) {
+							keys[ch.Key] = true
+							p.exposedValues++
+						}
+					}
+				}
+				q.From = log.Next()
+			}
+		}
+		p.exposedKeys += uint64(len(keys))
 	}
 	return nil
 }

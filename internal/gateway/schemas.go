@@ -105,7 +105,7 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	if err != nil {
 		return nil, ledger.Invalid("value", err.Error())
 	}
-	release, err := s.turn(ctx)
+	release, err := s.g.turn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,15 +122,15 @@ func (s schemasService) CheckValue(ctx context.Context, req *stelev1.CheckValueR
 	return &stelev1.CheckValueResponse{Violations: violationsOf(found), Schemas: uint32(n), Snapshot: view.SnapshotOf(v)}, nil
 }
 
-// maxChecks run at a time: each may take a processor.
+// maxChecks is how many checks and searches run at a time: each may take a processor.
 const maxChecks = 8
 
-// turn takes one of the places for checks.
-func (s schemasService) turn(ctx context.Context) (release func(), err error) {
+// turn takes one of the places for checks and searches.
+func (g *Gateway) turn(ctx context.Context) (release func(), err error) {
 	c := policy.CallerOf(ctx)
-	release, ok := s.g.checks.Take(string(c.Tenant), c.Subject)
+	release, ok := g.checks.Take(string(c.Tenant), c.Subject)
 	if !ok {
-		return nil, &policy.OverLimitError{Tenant: c.Tenant, Limit: "schema_checks", Of: "checks at a time on this gateway", Wait: time.Second}
+		return nil, &policy.OverLimitError{Tenant: c.Tenant, Limit: "checks", Of: "checks and searches at a time on this gateway", Wait: time.Second}
 	}
 	return release, nil
 }
@@ -186,7 +186,7 @@ func (s schemasService) CheckLive(ctx context.Context, req *stelev1.CheckLiveReq
 // check reads existing values, and records that as a read of them: of the requested
 // prefix, also if there are none, and of each tenant whose values were read.
 func (s schemasService) check(ctx context.Context, method string, v *replica.View, asked ledger.Prefix, look func(context.Context, *policy.Viewer) (schema.Broken, error)) (*stelev1.BrokenValues, error) {
-	release, err := s.turn(ctx)
+	release, err := s.g.turn(ctx)
 	if err != nil {
 		return nil, err
 	}

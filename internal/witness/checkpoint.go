@@ -26,10 +26,20 @@ func parseCheckpoint(text string) (c checkpoint, err error) {
 	if c.size, err = parseSize(lines[1]); err != nil {
 		return c, err
 	}
-	if c.root, err = tlog.ParseHash(lines[2]); err != nil {
+	if c.root, err = parseHash(lines[2]); err != nil {
 		return c, errors.New("the root is not a hash of 32 bytes in base64")
 	}
 	return c, nil
+}
+
+// parseHash reads a hash that is written in the one way there is: ParseHash ignores unused
+// bits and line breaks.
+func parseHash(text string) (tlog.Hash, error) {
+	h, err := tlog.ParseHash(text)
+	if err == nil && h.String() != text {
+		err = errors.New("it is not in canonical base64")
+	}
+	return h, err
 }
 
 // parseSize reads a decimal number without leading zeros.
@@ -69,7 +79,7 @@ func parseRequest(body string) (r request, err error) {
 		return r, fmt.Errorf("the consistency proof has %d lines; at most %d are allowed", len(lines)-1, maxProof)
 	}
 	for i, line := range lines[1:] {
-		h, err := tlog.ParseHash(line)
+		h, err := parseHash(line)
 		if err != nil {
 			return r, fmt.Errorf("line %d of the consistency proof is not a hash of 32 bytes in base64", i+1)
 		}

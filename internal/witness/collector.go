@@ -28,6 +28,9 @@ type CollectorConfig struct {
 	Tree Tree
 	Log  *slog.Logger
 	HTTP *http.Client
+	// Memory is a file that keeps the newest cosignature of each witness when the process
+	// ends; empty to keep none.
+	Memory string
 	// Retry is the time until a witness that failed is asked again; 0 for 10 seconds.
 	Retry time.Duration
 }
@@ -43,6 +46,7 @@ var ErrRolledBack = errors.New("the witness has forgotten what it has cosigned")
 // it but those who ask for cosigned checkpoints: a witness that does not answer delays no write.
 type Collector struct {
 	cfg    CollectorConfig
+	memory *memory
 	cancel context.CancelFunc
 	done   sync.WaitGroup
 
@@ -55,18 +59,23 @@ type Collector struct {
 	changed chan struct{}
 }
 
-// Collect starts asking.
-func Collect(cfg CollectorConfig) *Collector {
+// Collect starts asking. The error reports that the memory cannot be read.
+func Collect(cfg CollectorConfig) (*Collector, error) {
+	m, err := openMemory(cfg.Memory)
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Retry == 0 {
 		cfg.Retry = 10 * time.Second
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &Collector{cfg: cfg, cancel: cancel, newest: make([]proof.Signed, len(cfg.Keys.Keys)), changed: make(chan struct{})}
+	c := &Collector{cfg: cfg, memory: m, cancel: cancel, newest: make([]proof.Signed, len(cfg.Keys.Keys)), changed: make(chan struct{})}
 	for _, url := range cfg.URLs {
-		a := &asked{c: c, client: Client{url, cfg.HTTP}}
+		size := m.size(url, cfg.Keys)
+		a := &asked{c: c, client: Client{url, cfg.HTTP}, size: size, cosigned: size}
 		c.done.Go(func() { a.run(ctx) })
 	}
-	return c
+	return c, nil
 }
 
 // Close stops asking.
@@ -199,6 +208,9 @@ func (a *asked) cosign(at proof.Signed, lines string) error {
 	got, err := a.c.cfg.Keys.Cosignatures(at.Note + lines)
 	if err != nil || len(got) == 0 {
 		return fmt.Errorf("the witness %s has not cosigned with a key of --witness-key: %.200q: %w", a.client.URL, lines, errors.Join(err, errNoCosignature))
+	}
+	if err := a.c.memory.keep(a.client.URL, at.Note+lines); err != nil {
+		return err
 	}
 	a.size, a.cosigned = at.Size, at.Size
 	a.c.add(at, got)

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -103,13 +105,23 @@ func (l *lines) has(text string) bool {
 
 func collect(t *testing.T, s *signing, log io.Writer, urls []string, keys ...string) *witness.Collector {
 	t.Helper()
+	return collectWith(t, s, log, "", urls, keys...)
+}
+
+// collectWith keeps cosignatures in a file.
+func collectWith(t *testing.T, s *signing, log io.Writer, memory string, urls []string, keys ...string) *witness.Collector {
+	t.Helper()
 	w, err := proof.ParseWitnesses(keys, 1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := witness.Collect(witness.CollectorConfig{
+	c, err := witness.Collect(witness.CollectorConfig{
 		URLs: urls, Keys: w, Tree: s, Log: slog.New(slog.NewTextHandler(log, nil)), HTTP: &http.Client{Transport: &http.Transport{}}, Retry: 10 * time.Millisecond,
+		Memory: memory,
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(c.Close)
 	return c
 }
@@ -197,6 +209,20 @@ func TestCollector_SplitView(t *testing.T) {
 
 // A witness whose state was put back to an earlier one is reported, and not asked to
 // cosign from there.
+// rollBack gives the witness its state from before its first checkpoint.
+func (w *running) rollBack(t *testing.T, l *tree) {
+	t.Helper()
+	w.Server.CloseClientConnections()
+	back := start(t, "witness.example/w1", logKey(t, l))
+	back.cosigner = w.cosigner
+	back.witness.Close()
+	back.path = t.TempDir() + "/witness.db"
+	back.open(t, true, logKey(t, l))
+	old := w.witness
+	w.witness = back.witness
+	t.Cleanup(func() { old.Close() })
+}
+
 func TestCollector_WitnessIsRolledBack(t *testing.T) {
 	l := newTree(t)
 	l.grow(t, 3, "commit")
@@ -205,15 +231,7 @@ func TestCollector_WitnessIsRolledBack(t *testing.T) {
 	var log lines
 	c := collect(t, s, &log, []string{w.URL}, w.key)
 	eventually(t, "3 commits are cosigned", func() bool { return cosigned(c, 1) == 3 })
-	w.Server.CloseClientConnections()
-	back := start(t, "witness.example/w1", logKey(t, l)) // its state, from before
-	back.cosigner = w.cosigner
-	back.witness.Close()
-	back.path = t.TempDir() + "/witness.db"
-	back.open(t, true, logKey(t, l))
-	old := w.witness
-	w.witness = back.witness
-	t.Cleanup(func() { old.Close() })
+	w.rollBack(t, l)
 	s.extend(2)
 	eventually(t, "it is reported", func() bool { return log.has("has forgotten what it has cosigned") })
 	if cosigned(c, 1) != 3 {
@@ -222,6 +240,46 @@ func TestCollector_WitnessIsRolledBack(t *testing.T) {
 }
 
 // Two processes sign with one key and ask the same witness: it cosigns for both.
+// A signer that restarts remembers what a witness has cosigned: one that was rolled back in
+// the meantime, even to no state at all, cosigns nothing for it.
+func TestCollector_WitnessIsRolledBackWhileTheSignerIsDown(t *testing.T) {
+	l := newTree(t)
+	l.grow(t, 3, "commit")
+	s := newSigning(t, l)
+	w := start(t, "witness.example/w1", logKey(t, l))
+	memory := filepath.Join(t.TempDir(), "cosignatures.json")
+	var log lines
+	c := collectWith(t, s, &log, memory, []string{w.URL}, w.key)
+	eventually(t, "3 commits are cosigned", func() bool { return cosigned(c, 1) == 3 })
+	c.Close()
+	c = collectWith(t, s, &log, memory, []string{w.URL}, w.key)
+	eventually(t, "the same witness cosigns after a restart", func() bool { return cosigned(c, 1) == 3 })
+	c.Close()
+
+	w.rollBack(t, l)
+	s.extend(2)
+	c = collectWith(t, s, &log, memory, []string{w.URL}, w.key)
+	eventually(t, "it is reported", func() bool { return log.has("has forgotten what it has cosigned") })
+	if cosigned(c, 1) != 0 {
+		t.Errorf("%d commits are cosigned by a witness that was rolled back", cosigned(c, 1))
+	}
+	c.Close()
+
+	// A witness that replaces it has a key of its own.
+	other := start(t, "witness.example/w2", logKey(t, l))
+	w.witness, other.witness = other.witness, w.witness
+	c = collectWith(t, s, &log, memory, []string{w.URL}, other.key)
+	eventually(t, "another witness cosigns", func() bool { return cosigned(c, 1) == 5 })
+	c.Close()
+
+	if err := os.WriteFile(memory, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := witness.Collect(witness.CollectorConfig{Memory: memory}); err == nil || !strings.Contains(err.Error(), memory) {
+		t.Errorf("a file that was cut: %v", err)
+	}
+}
+
 func TestCollector_TwoSigners(t *testing.T) {
 	l := newTree(t)
 	l.grow(t, 3, "commit")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"time"
 
 	"buf.build/go/protovalidate"
@@ -59,7 +60,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &reused):
 		return build(codes.AlreadyExists, err.Error(), info("REQUEST_ID_REUSED", "request_id", reused.RequestID, "revision", strconv.FormatUint(uint64(reused.Revision), 10)))
 	case errors.As(err, &later):
-		return build(codes.FailedPrecondition, err.Error(), laterCommits(later), info("CHANGED_SINCE"))
+		return build(codes.FailedPrecondition, err.Error(), laterCommits(later), info("CHANGED_SINCE", "later", laterRevisions(later)))
 	case errors.As(err, &outside):
 		return build(codes.OutOfRange, err.Error(), info("NO_SUCH_MOMENT", "head", strconv.FormatUint(uint64(outside.Head), 10)))
 	case errors.As(err, &notKept):
@@ -216,6 +217,15 @@ func laterCommits(e *ledger.RevertError) *errdetails.PreconditionFailure {
 		f.Violations = append(f.Violations, &errdetails.PreconditionFailure_Violation{Type: "LATER_COMMIT", Subject: string(c.Key), Description: c.String()})
 	}
 	return f
+}
+
+// laterRevisions are the commits that block a revert, one for each violation.
+func laterRevisions(e *ledger.RevertError) string {
+	revisions := make([]string, len(e.Conflicts))
+	for i, c := range e.Conflicts {
+		revisions[i] = strconv.FormatUint(uint64(c.Later), 10)
+	}
+	return strings.Join(revisions, ",")
 }
 
 // Indexed names which change set of a stream an error is about, from 0.

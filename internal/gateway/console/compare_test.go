@@ -3,13 +3,14 @@ package console_test
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
-func TestCompareMoments(t *testing.T) {
+func TestCompare_TwoStates(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "a/same", "1", "a/changed", `{"x":1,"y":[1,2]}`, "a/gone", "1")
@@ -19,14 +20,14 @@ func TestCompareMoments(t *testing.T) {
 	main := a.main()
 	for _, part := range []string{"acme@1", "acme@2", "a/changed", "/y/1", "a/gone", "b/new", "1 set, 1 changed, 1 deleted"} {
 		if !strings.Contains(main, part) {
-			t.Errorf("it does not tell %q: %s", part, main)
+			t.Errorf("the page lacks %q: %s", part, main)
 		}
 	}
 	if strings.Contains(main, "a/same") {
-		t.Errorf("it tells what is the same: %s", main)
+		t.Errorf("the page shows a key that is the same: %s", main)
 	}
 	if !strings.Contains(a.text(), "stele -t acme diff @1") {
-		t.Error("it does not tell the command")
+		t.Error("the page lacks the command")
 	}
 	if part := v.get(t, "/acme/compare?from=@1&to=@2&prefix=b/").main(); strings.Contains(part, "a/changed") || !strings.Contains(part, "b/new") {
 		t.Errorf("a part: %s", part)
@@ -41,7 +42,7 @@ func TestCompareMoments(t *testing.T) {
 	}
 }
 
-func TestCompareTenants(t *testing.T) {
+func TestCompare_Tenants(t *testing.T) {
 	f := start(t)
 	f.set(t, f.as(t, "acme"), "first", "a/same", "1", "a/equal", `{"x":1,"y":2}`, "a/other", "1", "a/only", "1")
 	f.set(t, f.as(t, "globex"), "first", "a/same", "1", "a/equal", `{"y":2,"x":1}`, "a/other", "2", "z/theirs", `"theirs"`)
@@ -56,12 +57,12 @@ func TestCompareTenants(t *testing.T) {
 		}
 	}
 	if a := f.writer(t, "acme").get(t, "/acme/compare?with=globex"); a.code != http.StatusForbidden || strings.Contains(a.main(), "theirs") {
-		t.Errorf("for somebody of one tenant: %d %s", a.code, a.main())
+		t.Errorf("for a user of one tenant: %d %s", a.code, a.main())
 	}
 }
 
 // More keys than a page of the listing, and more differences than a page has.
-func TestCompareLargeTenants(t *testing.T) {
+func TestCompare_LargeTenants(t *testing.T) {
 	f := start(t)
 	var ours, theirs []string
 	for i := range 6000 {
@@ -80,7 +81,51 @@ func TestCompareLargeTenants(t *testing.T) {
 		}
 		return all
 	}()...)
-	if main := operator.get(t, "/acme/compare?with=globex").main(); !strings.Contains(main, "More differs") || strings.Contains(main, "a/0150") {
-		t.Errorf("250: %.300s", main)
+	seen := map[string]bool{}
+	pages := 0
+	for path := "/acme/compare?with=globex"; path != ""; pages++ {
+		a := operator.get(t, path)
+		path = ""
+		for _, n := range a.all("a") {
+			if key, ok := strings.CutPrefix(attr(n, "href"), "/globex/keys/"); ok {
+				seen[key] = true
+			}
+			if attr(n, "rel") == "next" {
+				path = attr(n, "href")
+			}
+		}
+	}
+	if pages != 3 || len(seen) != 250 {
+		t.Errorf("%d pages show %d of 250 differences", pages, len(seen))
+	}
+}
+
+func TestCompare_TenantThatDoesNotExist(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
+	a := operator.get(t, "/acme/compare?with=globbex")
+	if a.code != http.StatusBadRequest || !strings.Contains(a.main(), "the tenant globbex does not exist") || strings.Contains(a.main(), "deleted") {
+		t.Errorf("%d %s", a.code, brief(a.main()))
+	}
+}
+
+// Pages take the revisions and times that the command line takes.
+func TestAsOf_IsTheCommandLines(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	for _, text := range []string{"@1", "1", "@HEAD~2", "HEAD~2"} {
+		for _, path := range []string{"/acme/compare?from=", "/acme/rollback?to=", "/acme/history?until="} {
+			if a := v.get(t, path+url.QueryEscape(text)); a.code != http.StatusOK || !strings.Contains(a.main(), "@1") {
+				t.Errorf("%s%s: %d %s", path, text, a.code, brief(a.main()))
+			}
+		}
+	}
+	for _, text := range []string{"@1d", "2h ago", "yesterday", "@HEAD~9"} { // before the first commit
+		a := v.get(t, "/acme/rollback?to="+url.QueryEscape(text))
+		if strings.Contains(a.main(), "not a revision or time") {
+			t.Errorf("%s: %d %s", text, a.code, brief(a.main()))
+		}
 	}
 }

@@ -5,6 +5,9 @@
 // A URL names the content of a page, with its revision: /acme/keys/tenantconfig/ is the
 // newest state, and /acme@42/keys/tenantconfig/ the one after revision 42. Every page
 // works without scripts; with them it is live.
+//
+// This package routes requests. The pages are in one package each, named as in their
+// URLs; page is what they share.
 package console
 
 import (
@@ -12,60 +15,45 @@ import (
 	"net/http"
 
 	"github.com/stelehq/stele/internal/gateway/console/login"
-	"github.com/stelehq/stele/internal/gateway/share"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"github.com/stelehq/stele/internal/gateway/console/page"
 	"google.golang.org/grpc"
 )
 
 // Config has the dependencies of a console.
 type Config struct {
-	// Conn is the connection to the gateway. The console adds each visitor's token.
+	// Conn is the connection to the gateway. The console adds each user's token.
 	Conn grpc.ClientConnInterface
-	// Secure: visitors come over TLS, here or in front of it, so that their cookies
-	// may be kept from anything else.
+	// Secure: users connect over TLS, here or to a proxy, so that their cookies are
+	// sent over TLS only.
 	Secure bool
-	// Provider is where visitors log in; nil lets them only paste a token.
+	// Provider is the identity provider for logins; nil lets users only paste a token.
 	Provider *login.Provider
-	// Link logs its first visitor in; nil for none.
+	// Link logs its first user in; nil for none.
 	Link *login.Link
 	Log  *slog.Logger
 }
 
 // Console serves the pages.
 type Console struct {
-	cfg     Config
-	config  stelev1.ConfigClient
-	ledger  stelev1.LedgerClient
-	proof   stelev1.ProofClient
-	sinks   stelev1.SinksClient
-	schemas stelev1.SchemasClient
-	assets  *assets
-	lives   *share.Places // for pages that are notified of new commits
-	// rendering has room for the pages that are made at a time.
-	rendering chan struct{}
-	handler   http.Handler
-
-	tries login.Tries
-	lags  lags
+	site    *page.Site
+	own     map[string]route // pages that belong to no tenant, by path
+	tenant  map[string]route // pages of a tenant, by the word after it
+	handler http.Handler
 }
 
 // New returns the console of a gateway.
 func New(cfg Config) (*Console, error) {
-	a, err := loadAssets()
-	if err != nil {
-		return nil, err
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Console{
-		cfg: cfg, assets: a, lives: share.New(maxLive), rendering: make(chan struct{}, maxRendering),
-		config: stelev1.NewConfigClient(cfg.Conn), ledger: stelev1.NewLedgerClient(cfg.Conn),
-		proof: stelev1.NewProofClient(cfg.Conn), sinks: stelev1.NewSinksClient(cfg.Conn), schemas: stelev1.NewSchemasClient(cfg.Conn),
+	site, err := page.NewSite(cfg.Conn, login.Cookies{Secure: cfg.Secure}, cfg.Log)
+	if err != nil {
+		return nil, err
 	}
+	c := &Console{site: site, own: ownPages(cfg), tenant: tenantPages()}
 	c.handler = secured(http.HandlerFunc(c.route))
 	return c, nil
 }
 
-// ServeHTTP answers with a page.
+// ServeHTTP responds with a page.
 func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) }

@@ -80,7 +80,7 @@ func (c *calls) NewStream(ctx context.Context, desc *grpc.StreamDesc, method str
 	return c.ClientConnInterface.NewStream(ctx, desc, method, opts...)
 }
 
-// since forgets the calls until now, and what it returns tells those after.
+// since forgets the calls until now, and returns a function that lists those after.
 func (c *calls) since() func() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -114,14 +114,14 @@ func (f *fixture) set(t testing.TB, ctx context.Context, message string, kv ...s
 	return resp.Revision
 }
 
-// visitor is a browser without scripts, which keeps cookies and follows no redirect.
-type visitor struct {
+// browser is a browser without scripts, which keeps cookies and follows no redirect.
+type browser struct {
 	web    *httptest.Server
 	client *http.Client
 }
 
-// login is a visitor who has logged in with a token.
-func (f *fixture) login(t testing.TB, c identity.Claims) *visitor {
+// login is the browser of a user who has logged in with a token.
+func (f *fixture) login(t testing.TB, c identity.Claims) *browser {
 	t.Helper()
 	v := f.anonymous()
 	answer := v.post(t, "/login", url.Values{"token": {f.token(t, c)}})
@@ -131,12 +131,12 @@ func (f *fixture) login(t testing.TB, c identity.Claims) *visitor {
 	return v
 }
 
-func (f *fixture) writer(t testing.TB, tenant ledger.Tenant) *visitor {
+func (f *fixture) writer(t testing.TB, tenant ledger.Tenant) *browser {
 	return f.login(t, identity.Claims{Tenant: tenant, Roles: []identity.Role{identity.Writer}})
 }
 
-func (f *fixture) anonymous() *visitor {
-	return &visitor{f.web, &http.Client{
+func (f *fixture) anonymous() *browser {
+	return &browser{f.web, &http.Client{
 		Jar: &jar{}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -162,7 +162,7 @@ func (j *jar) Cookies(*url.URL) (out []*http.Cookie) {
 	return out
 }
 
-func (v *visitor) get(t testing.TB, path string) *answer {
+func (v *browser) get(t testing.TB, path string) *answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, v.web.URL+path, nil)
 	if err != nil {
@@ -171,7 +171,7 @@ func (v *visitor) get(t testing.TB, path string) *answer {
 	return v.do(t, req)
 }
 
-func (v *visitor) post(t testing.TB, path string, form url.Values) *answer {
+func (v *browser) post(t testing.TB, path string, form url.Values) *answer {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, v.web.URL+path, strings.NewReader(form.Encode()))
 	if err != nil {
@@ -182,7 +182,7 @@ func (v *visitor) post(t testing.TB, path string, form url.Values) *answer {
 	return v.do(t, req)
 }
 
-func (v *visitor) do(t testing.TB, req *http.Request) *answer {
+func (v *browser) do(t testing.TB, req *http.Request) *answer {
 	t.Helper()
 	resp, err := v.client.Do(req)
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 // events listens to a page's news.
-func (v *visitor) events(t testing.TB, ctx context.Context, path, last string) (*bufio.Scanner, *http.Response) {
+func (v *browser) events(t testing.TB, ctx context.Context, path, last string) (*bufio.Scanner, *http.Response) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, v.web.URL+path, nil)
 	if err != nil {
@@ -43,7 +43,7 @@ func next(t testing.TB, s *bufio.Scanner) string {
 	return ""
 }
 
-// TestLive: a page hears of commits after what it shows, also of those that came
+// TestLive: a page is notified of commits after the one it shows, and of those made
 // while it did not listen, and its stream ends with it.
 func TestLive(t *testing.T) {
 	f := start(t)

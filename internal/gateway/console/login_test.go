@@ -26,7 +26,7 @@ func (f *fixture) with(t testing.TB, cfg console.Config) *fixture {
 	return &other
 }
 
-func TestALinkLogsItsFirstVisitorIn(t *testing.T) {
+func TestLink_LogsItsFirstUserIn(t *testing.T) {
 	f := start(t)
 	token := f.token(t, identity.Claims{Subject: "operator", Roles: []identity.Role{identity.Operator}})
 	link := login.NewLink(func() (string, error) { return token, nil })
@@ -55,7 +55,7 @@ func TestALinkLogsItsFirstVisitorIn(t *testing.T) {
 		t.Errorf("once more: %d to %q", a.code, a.header.Get("Location"))
 	}
 	if a := f.anonymous().get(t, path); a.code != http.StatusUnauthorized || !strings.Contains(a.text(), "before") {
-		t.Errorf("somebody else: %d %s", a.code, a.text())
+		t.Errorf("another user: %d %s", a.code, a.text())
 	}
 	if a := f.anonymous().get(t, "/login?code=x"); a.code != http.StatusUnauthorized {
 		t.Errorf("another code: %d", a.code)
@@ -94,7 +94,7 @@ func TestWhatIsNoToken(t *testing.T) {
 // redirects to itself first. Then the session is found, or the login page is shown.
 func TestALinkOfAnotherSite(t *testing.T) {
 	f := start(t)
-	visit := func(v *visitor, site string) *answer {
+	visit := func(v *browser, site string) *answer {
 		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, f.web.URL+"/acme@3/keys/a?b=%22c", nil)
 		req.Header.Set("Sec-Fetch-Site", site)
 		req.Header.Set("Sec-Fetch-Dest", "document")

@@ -34,14 +34,14 @@ var pages = []struct {
 	{"the question before a key goes", "/acme/delete/tenantconfig/checkout/card", 200, "Its history stays", "stele -t acme delete tenantconfig/checkout/card -m REASON"},
 	{"the history", "/acme/history", 200, "because it was too short", "stele -t acme log"},
 	{"the history up to a revision", "/acme@1/history", 200, "the beginning", "stele -t acme log --until @1"},
-	{"the history of an author", "/acme/history?author=nobody", 200, "No commit is as you ask for.", "stele -t acme log --author nobody"},
+	{"the history of an author", "/acme/history?author=nobody", 200, "No commit matches.", "stele -t acme log --author nobody"},
 	{"the history since a time that is none", "/acme/history?since=soon", 400, "since:", "stele -t acme log --since soon"},
-	{"the history with words for a shell", "/acme/history?text=it's+%24HOME", 200, "No commit", `stele -t acme log --grep 'it'\''s $HOME'`},
+	{"the history with words for a shell", "/acme/history?text=it's+%24HOME", 200, "No commit matches", `stele -t acme log --grep 'it'\''s $HOME'`},
 	{"a commit", "/acme/commits/2", 200, "9007199254740993", ""},
 	{"a commit's command", "/acme/commits/2", 200, "because it was too short", "stele -t acme show @2"},
 	{"a revert", "/acme/commits/3/revert", 200, "1 deleted", "stele -t acme revert @3"},
 	{"a revert that is refused", "/acme/commits/1/revert", 409, "@2 changed it after @1", "stele -t acme revert @1"},
-	{"a revision that is not there", "/acme@99/keys/", 404, "No such moment", ""},
+	{"a revision that is not there", "/acme@99/keys/", 404, "No such revision or time", ""},
 	{"a commit that is not there", "/acme/commits/99", 404, "", ""},
 	{"no page", "/acme/nowhere", 404, "No such page", ""},
 	{"a key that cannot be", "/acme/keys/a//b", 404, "No such page", ""},
@@ -80,7 +80,7 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// wellMade holds a page to what all pages promise.
+// wellMade checks what all pages have in common.
 func wellMade(t *testing.T, a *answer) {
 	t.Helper()
 	for name, part := range map[string]string{
@@ -140,9 +140,9 @@ func labeled(n *html.Node) bool {
 	return false
 }
 
-// TestHowManyCalls: what a page costs the gateway does not grow with what the tenant
+// The calls of a page do not grow with the number of keys that the tenant
 // has, and no page has a row for each of ten thousand keys.
-func TestHowManyCalls(t *testing.T) {
+func TestPages_BoundedCalls(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	for i := range 10 {
@@ -173,8 +173,8 @@ func TestHowManyCalls(t *testing.T) {
 	}
 }
 
-// TestAllKeysAreReached: the pages of a level together have every key once.
-func TestAllKeysAreReached(t *testing.T) {
+// The pages of a level together have every key once.
+func TestLevel_PagesHaveEveryKeyOnce(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	req := &stelev1.CommitRequest{}
@@ -210,8 +210,8 @@ func TestAllKeysAreReached(t *testing.T) {
 	}
 }
 
-// TestTheSliderWithoutScripts leads to the same page at another moment.
-func TestTheSliderWithoutScripts(t *testing.T) {
+// Without scripts, the slider opens the same page at another revision or time.
+func TestSlider_WithoutScripts(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")
@@ -241,8 +241,8 @@ func TestTheSliderWithoutScripts(t *testing.T) {
 	}
 }
 
-// TestWhatIsOffered: a reader's pages have no buttons that the gateway would refuse.
-func TestWhatIsOffered(t *testing.T) {
+// A reader's pages have no buttons that the gateway would refuse.
+func TestPages_OfferWhatIsAllowed(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	reader := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
@@ -256,8 +256,8 @@ func TestWhatIsOffered(t *testing.T) {
 	}
 }
 
-// TestPartOfTheKeys: whose token is limited to prefixes sees where those are.
-func TestPartOfTheKeys(t *testing.T) {
+// A user whose token is limited to prefixes sees where those are.
+func TestLevel_PartOfTheKeys(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "all", "a/mine", "1", "b/others", "2")
@@ -271,7 +271,7 @@ func TestPartOfTheKeys(t *testing.T) {
 	if a := v.get(t, "/acme/keys/b/"); a.code != http.StatusForbidden || strings.Contains(a.main(), "others") {
 		t.Errorf("another prefix: %d %s", a.code, brief(a.main()))
 	}
-	if a := v.get(t, "/acme/commits/1"); a.code != http.StatusOK || strings.Contains(a.main(), "others") || !strings.Contains(a.main(), "not yours to see") {
+	if a := v.get(t, "/acme/commits/1"); a.code != http.StatusOK || strings.Contains(a.main(), "others") || !strings.Contains(a.main(), "that you may not read") {
 		t.Errorf("a commit of more keys: %d %s", a.code, brief(a.main()))
 	}
 }

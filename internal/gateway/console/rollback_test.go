@@ -20,7 +20,7 @@ func TestRollback(t *testing.T) {
 	a := v.get(t, page)
 	for _, part := range []string{"would set 2 keys and delete 1 key", "a/one", "a/two", "b/one"} {
 		if !strings.Contains(a.main(), part) {
-			t.Errorf("the preview does not tell %q: %s", part, a.main())
+			t.Errorf("the preview lacks %q: %s", part, a.main())
 		}
 	}
 	part := v.get(t, page+"?prefix=a/")
@@ -53,7 +53,7 @@ func TestRollback(t *testing.T) {
 	}
 }
 
-func TestALateRollback(t *testing.T) {
+func TestRollback_Late(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "a/one", "1")
@@ -61,9 +61,9 @@ func TestALateRollback(t *testing.T) {
 	v := f.writer(t, "acme")
 	form := v.get(t, "/acme@1/rollback").form(t, "/acme/rollback")
 	form.Set("message", "back")
-	f.set(t, ctx, "somebody was <faster>", "a/one", "3")
+	f.set(t, ctx, "another user was <faster>", "a/one", "3")
 	late := v.post(t, "/acme/rollback", form)
-	if late.code != http.StatusConflict || !strings.Contains(late.main(), "somebody was <faster>") || f.value(t, "a/one") != "3" {
+	if late.code != http.StatusConflict || !strings.Contains(late.main(), "another user was <faster>") || f.value(t, "a/one") != "3" {
 		t.Fatalf("a late rollback: %d %s", late.code, late.main())
 	}
 	again := late.form(t, "/acme/rollback")
@@ -75,7 +75,7 @@ func TestALateRollback(t *testing.T) {
 	}
 }
 
-func TestAHugeRollbackIsPaged(t *testing.T) {
+func TestRollback_HasPages(t *testing.T) {
 	f := start(t)
 	ctx := f.as(t, "acme")
 	f.set(t, ctx, "first", "a/one", "1")
@@ -106,7 +106,7 @@ func TestAHugeRollbackIsPaged(t *testing.T) {
 	}
 }
 
-func TestRollbacksThatCannotBe(t *testing.T) {
+func TestRollback_Rejected(t *testing.T) {
 	f := start(t)
 	f.set(t, f.as(t, "acme"), "first", "a/one", "1")
 	f.set(t, f.as(t, "acme"), "second", "a/one", "2")
@@ -142,5 +142,29 @@ func TestRollbacksThatCannotBe(t *testing.T) {
 	}
 	if a := reader.get(t, strings.TrimSuffix(why, "#ask")); !strings.Contains(words(a), "No, you may not write a/") {
 		t.Errorf("the reason: %s", a.main())
+	}
+}
+
+func TestRollback_Prefix(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	for path, want := range map[string]string{
+		"/acme@1/keys/tenantconfig/checkout/":           "/acme@1/rollback?prefix=tenantconfig%2Fcheckout%2F",
+		"/acme@1/keys/tenantconfig/checkout/timeout_ms": "/acme@1/rollback?prefix=tenantconfig%2Fcheckout%2Ftimeout_ms",
+		"/acme/history?prefix=tenantconfig/":            "/acme/rollback?prefix=tenantconfig%2F",
+		"/acme/keys/":                                   "/acme/rollback",
+	} {
+		links := map[string]bool{}
+		for _, n := range v.get(t, path).all("a") {
+			links[attr(n, "href")] = true
+		}
+		if !links[want] {
+			t.Errorf("%s has no link to %s", path, want)
+		}
+	}
+	a := v.get(t, "/acme/rollback?to=@1&prefix=tenantcnfig/")
+	if a.code != http.StatusBadRequest || strings.Contains(a.main(), "nothing to roll back") || !strings.Contains(a.main(), "no key is set under") {
+		t.Errorf("a mistyped prefix: %d %s", a.code, brief(a.main()))
 	}
 }

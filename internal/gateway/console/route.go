@@ -3,104 +3,121 @@ package console
 import (
 	"net/http"
 	"strings"
+
+	"github.com/stelehq/stele/internal/gateway/console/access"
+	"github.com/stelehq/stele/internal/gateway/console/assets"
+	"github.com/stelehq/stele/internal/gateway/console/compare"
+	"github.com/stelehq/stele/internal/gateway/console/history"
+	"github.com/stelehq/stele/internal/gateway/console/keys"
+	"github.com/stelehq/stele/internal/gateway/console/live"
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/projections"
+	"github.com/stelehq/stele/internal/gateway/console/rollback"
+	"github.com/stelehq/stele/internal/gateway/console/schemas"
+	"github.com/stelehq/stele/internal/gateway/console/session"
+	"github.com/stelehq/stele/internal/gateway/console/tenants"
+	"github.com/stelehq/stele/internal/gateway/console/timeline"
 )
 
-// handler answers a visit. Its error is shown as a page.
-type handler func(*Console, *visit) error
-
-// methods are the handlers of a page; nil if it does not accept the method.
-type methods struct {
-	get, post handler
-	// newest: the page has no past states, and /acme@42/... is not a valid address of
+// route has the handlers of a page; nil if it does not accept the method.
+type route struct {
+	get, post page.Handler
+	// timeless: the page has no past states, and /acme@42/... is not a valid address of
 	// it.
-	newest bool
-	// open to visitors who have not logged in.
+	timeless bool
+	// open to users who have not logged in.
 	open bool
 }
 
 // ownPages belong to no tenant.
-var ownPages = map[string]methods{
-	"":               {get: (*Console).showTenants},
-	"login":          {get: (*Console).showLogin, post: (*Console).login, open: true},
-	"logout":         {post: (*Console).logout, open: true},
-	"login/provider": {get: (*Console).beginLogin, open: true},
-	"login/callback": {get: (*Console).endLogin, open: true},
-	"access":         {get: (*Console).showAccess},
-	"-/theme":        {post: (*Console).setTheme, open: true},
+func ownPages(cfg Config) map[string]route {
+	s := session.New(cfg.Provider, cfg.Link)
+	return map[string]route{
+		"":               {get: tenants.Show},
+		"login":          {get: s.ShowLogin, post: s.LogIn, open: true},
+		"logout":         {post: session.LogOut, open: true},
+		"login/provider": {get: s.BeginAtProvider, open: true},
+		"login/callback": {get: s.EndAtProvider, open: true},
+		"access":         {get: access.Show},
+		"-/theme":        {post: page.SetTheme, open: true},
+	}
 }
 
 // tenantPages are those of a tenant, by the word after it.
-var tenantPages = map[string]methods{
-	"":            {get: (*Console).showFirst},
-	"keys":        {get: (*Console).showKeys, post: (*Console).save},
-	"raw":         {get: (*Console).raw},
-	"reveal":      {post: (*Console).reveal},
-	"new":         {get: (*Console).showNew, post: (*Console).create, newest: true},
-	"delete":      {get: (*Console).showDelete, post: (*Console).remove, newest: true},
-	"history":     {get: (*Console).showHistory},
-	"commits":     {get: (*Console).commits, post: (*Console).commits, newest: true},
-	"compare":     {get: (*Console).showCompare, newest: true},
-	"rollback":    {get: (*Console).showRollback, post: (*Console).rollBack},
-	"projections": {get: (*Console).projections, post: (*Console).projections, newest: true},
-	"schemas":     {get: (*Console).schemasPages, post: (*Console).schemasPages},
-	"access":      {get: (*Console).showAccess, newest: true},
-	"at":          {get: (*Console).goToMoment, newest: true},
-	"ticks":       {get: (*Console).showTicks, newest: true},
-	"live":        {get: (*Console).live, newest: true},
+func tenantPages() map[string]route {
+	sinks, updates := projections.New(), live.New()
+	return map[string]route{
+		"":            {get: keys.ShowFirst},
+		"keys":        {get: keys.Show, post: keys.Save},
+		"raw":         {get: keys.Raw},
+		"reveal":      {post: keys.Reveal},
+		"new":         {get: keys.ShowNew, post: keys.Create, timeless: true},
+		"delete":      {get: keys.ShowDelete, post: keys.Delete, timeless: true},
+		"history":     {get: history.Show},
+		"commits":     {get: history.ShowCommit, post: history.PostCommit, timeless: true},
+		"compare":     {get: compare.Show, timeless: true},
+		"rollback":    {get: rollback.Show, post: rollback.RollBack},
+		"projections": {get: sinks.Show, post: sinks.Decide, timeless: true},
+		"schemas":     {get: schemas.Show, post: schemas.Set},
+		"access":      {get: access.Show, timeless: true},
+		"at":          {get: timeline.GoTo, timeless: true},
+		"ticks":       {get: timeline.ShowTicks, timeless: true},
+		"live":        {get: updates.Stream, timeless: true},
+	}
 }
 
-// route finds the page of a request and answers with it.
+// route finds the page of a request and responds with it.
 func (c *Console) route(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
-	if name, ok := strings.CutPrefix(path, assetRoot); ok {
-		c.assets.serve(w, r, name)
+	if name, ok := strings.CutPrefix(path, assets.Root); ok {
+		c.site.Assets.Serve(w, r, name)
 		return
 	}
 	if path == "/favicon.ico" {
-		http.Redirect(w, r, c.assets.url("stele.svg"), http.StatusSeeOther)
+		http.Redirect(w, r, c.site.Assets.URL("stele.svg"), http.StatusSeeOther)
 		return
 	}
-	v := &visit{Console: c, w: w, r: r, ctx: r.Context()}
-	if err := c.answer(v, path); err != nil {
-		v.fail(err)
+	v := c.site.NewView(w, r)
+	if err := c.respond(v, path); err != nil {
+		fail(v, err)
 	}
 }
 
-func (c *Console) answer(v *visit, path string) error {
-	if m, ok := ownPages[strings.TrimPrefix(path, "/")]; ok {
-		if !m.open && !v.enter("") {
-			return v.askToLogIn()
+func (c *Console) respond(v *page.View, path string) error {
+	if r, ok := c.own[strings.TrimPrefix(path, "/")]; ok {
+		if !r.open && !v.Authenticate("") {
+			return v.AskToLogIn()
 		}
-		return m.call(v)
+		return r.call(v)
 	}
 	if !strings.Contains(strings.TrimPrefix(path, "/"), "/") {
-		p, err := parsePlace(path + "/")
+		a, err := page.ParseAddress(path + "/")
 		if err != nil {
 			return err
 		}
-		return v.redirect(p.root())
+		return v.Redirect(a.Root())
 	}
-	p, err := parsePlace(path)
+	a, err := page.ParseAddress(path)
 	if err != nil {
 		return err
 	}
-	m, ok := tenantPages[p.page]
-	if !ok || m.newest && p.at != 0 {
-		return errNoPlace
+	r, ok := c.tenant[a.Page]
+	if !ok || r.timeless && a.At != 0 {
+		return page.ErrNotFound
 	}
-	v.place, v.pastless = p, m.newest
-	if !v.enter(p.tenant) {
-		return v.askToLogIn()
+	v.Address, v.Timeless = a, r.timeless
+	if !v.Authenticate(a.Tenant) {
+		return v.AskToLogIn()
 	}
-	return m.call(v)
+	return r.call(v)
 }
 
-func (m methods) call(v *visit) error {
+func (r route) call(v *page.View) error {
 	switch {
-	case (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) && m.get != nil:
-		return m.get(v.Console, v)
-	case v.r.Method == http.MethodPost && m.post != nil:
-		return m.post(v.Console, v)
+	case (v.R.Method == http.MethodGet || v.R.Method == http.MethodHead) && r.get != nil:
+		return r.get(v)
+	case v.R.Method == http.MethodPost && r.post != nil:
+		return r.post(v)
 	}
-	return errMethod
+	return page.ErrMethod
 }

@@ -19,18 +19,18 @@ func TestOtherTenants(t *testing.T) {
 	v := f.writer(t, "globex")
 	for _, c := range pages {
 		theirs := v.get(t, c.path)
-		nobodys := v.get(t, strings.Replace(c.path, "/acme", "/umbrella", 1))
-		if theirs.code != http.StatusNotFound || nobodys.code != http.StatusNotFound {
-			t.Errorf("%s: %d, and of nobody %d", c.path, theirs.code, nobodys.code)
+		missing := v.get(t, strings.Replace(c.path, "/acme", "/umbrella", 1))
+		if theirs.code != http.StatusNotFound || missing.code != http.StatusNotFound {
+			t.Errorf("%s: %d, and for a tenant that does not exist %d", c.path, theirs.code, missing.code)
 		}
-		if a, b := theirs.text(), nobodys.text(); a != b {
-			t.Errorf("%s tells\n%s\nand of nobody\n%s", c.path, a, b)
+		if a, b := theirs.text(), missing.text(); a != b {
+			t.Errorf("%s shows\n%s\nand for a tenant that does not exist\n%s", c.path, a, b)
 		}
 	}
 	for _, path := range []string{"/acme/keys/tenantconfig/checkout/card", "/acme/delete/tenantconfig/checkout/card", "/acme/commits/3/revert", "/acme/reveal/tenantconfig/checkout/card", "/acme/new"} {
 		form := url.Values{"key": {"a/b"}, "value": {"1"}, "message": {"mine"}, "expected": {"3"}}
-		theirs, nobodys := v.post(t, path, form), v.post(t, strings.Replace(path, "/acme", "/umbrella", 1), form)
-		if theirs.code != http.StatusNotFound || theirs.text() != nobodys.text() {
+		theirs, missing := v.post(t, path, form), v.post(t, strings.Replace(path, "/acme", "/umbrella", 1), form)
+		if theirs.code != http.StatusNotFound || theirs.text() != missing.text() {
 			t.Errorf("a form to %s: %d %s", path, theirs.code, theirs.text())
 		}
 	}
@@ -79,11 +79,13 @@ func TestOperators(t *testing.T) {
 			t.Errorf("%s: %d %s", path, a.code, brief(a.text()))
 		}
 	}
-	if a := v.get(t, "/umbrella/"); a.code != http.StatusOK || !strings.Contains(a.main(), "No key is set yet") {
-		t.Errorf("a tenant to be: %d %s", a.code, brief(a.main()))
+	for _, path := range []string{"/umbrella/", "/umbrella/new/"} {
+		if a := v.get(t, path); a.code != http.StatusNotFound || strings.Contains(a.main(), "New key") || !strings.Contains(words(a), "umbrella does not exist") {
+			t.Errorf("%s, a tenant that does not exist: %d %s", path, a.code, brief(a.main()))
+		}
 	}
 	if a := f.writer(t, "acme").get(t, "/"); a.code != http.StatusSeeOther || a.header.Get("Location") != "/acme/" {
-		t.Errorf("a tenant's own people are led to %d %s", a.code, a.header.Get("Location"))
+		t.Errorf("a tenant's own users are redirected to %d %s", a.code, a.header.Get("Location"))
 	}
 }
 

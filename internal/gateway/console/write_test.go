@@ -70,7 +70,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// TestConflict: who was slower sees both versions, and decides.
+// The slower of two users sees both versions, and decides.
 func TestConflict(t *testing.T) {
 	f := start(t)
 	setup(t, f)
@@ -86,7 +86,7 @@ func TestConflict(t *testing.T) {
 	wellMade(t, a)
 	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Write mine over it"} {
 		if !strings.Contains(a.main(), part) {
-			t.Errorf("the conflict does not tell %q: %s", part, brief(a.main()))
+			t.Errorf("the conflict lacks %q: %s", part, brief(a.main()))
 		}
 	}
 	again := a.form(t, "/acme/keys/"+timeoutKey)
@@ -101,8 +101,8 @@ func TestConflict(t *testing.T) {
 	}
 }
 
-// TestConflictWithDeletion: the key is gone, and writing it means to set it again.
-func TestConflictWithDeletion(t *testing.T) {
+// The key is gone, and writing it means to set it again.
+func TestConflict_WithDeletion(t *testing.T) {
 	f := start(t)
 	setup(t, f)
 	v := f.writer(t, "acme")
@@ -148,14 +148,14 @@ func TestWrongForms(t *testing.T) {
 					t.Errorf("the form has lost its %s", name)
 				}
 			}
-			told := false
+			shown := false
 			for n := range a.doc.Descendants() {
 				if attr(n, "aria-invalid") == "true" {
-					told = attr(n, "name") == c.field
+					shown = attr(n, "name") == c.field
 				}
 			}
-			if !told || !strings.Contains(a.main(), c.says) {
-				t.Errorf("%q is not told at the field %s: %s", c.says, c.field, brief(a.main()))
+			if !shown || !strings.Contains(a.main(), c.says) {
+				t.Errorf("%q is not shown at the field %s: %s", c.says, c.field, brief(a.main()))
 			}
 		})
 	}
@@ -293,5 +293,62 @@ func TestReadOnly(t *testing.T) {
 	}
 	if a := v.get(t, "/acme/"); a.code != http.StatusOK {
 		t.Errorf("reads: %d", a.code)
+	}
+}
+
+// A form that is saved as it was loaded writes nothing, whatever layout the value was
+// written in.
+func TestEdit_Unchanged(t *testing.T) {
+	f := start(t)
+	const key = "a/spaced"
+	f.set(t, f.as(t, "acme"), "with a layout of its own", key, "{ \"a\":1,\n\"b\": [1, 2] }")
+	v := f.writer(t, "acme")
+	form := v.get(t, "/acme/keys/"+key+"?edit=1").form(t, "/acme/keys/"+key)
+	form.Set("message", "nothing to see")
+	a := v.post(t, "/acme/keys/"+key, form)
+	if a.code != http.StatusOK || !strings.Contains(a.main(), "nothing was written") || f.head(t) != 1 {
+		t.Errorf("%d, the head is @%d: %s", a.code, f.head(t), brief(a.main()))
+	}
+}
+
+// A large value is pretty-printed in its form, which makes it larger than a value may be.
+func TestEdit_LargeValue(t *testing.T) {
+	f := start(t)
+	value := `{"list":[` + strings.TrimSuffix(strings.Repeat(`"x",`, 110_000), ",") + `],"n":1}`
+	f.set(t, f.as(t, "acme"), "large", "a/large", value)
+	v := f.writer(t, "acme")
+	form := v.get(t, "/acme/keys/a/large?edit=1").form(t, "/acme/keys/a/large")
+	if len(form.Get("value")) < ledger.MaxValue {
+		t.Fatalf("the form has only %d bytes", len(form.Get("value")))
+	}
+	form.Set("value", strings.Replace(form.Get("value"), `"n": 1`, `"n": 2`, 1))
+	form.Set("message", "one number")
+	if a := v.post(t, "/acme/keys/a/large", form); a.code != http.StatusSeeOther {
+		t.Fatalf("%d %s", a.code, brief(a.text()))
+	}
+	if got := f.value(t, "a/large"); got != strings.Replace(value, `"n":1`, `"n":2`, 1) {
+		t.Errorf("%d bytes were written", len(got))
+	}
+}
+
+// A reader gets no form that would be rejected, and a writer who is denied keeps the
+// text.
+func TestWrite_Denied(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	reader := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	for _, path := range []string{"/acme/new/", "/acme/delete/" + timeoutKey} {
+		if a := reader.get(t, path); a.code != http.StatusForbidden || len(a.all("textarea")) > 0 || !strings.Contains(a.main(), "permission write") {
+			t.Errorf("%s: %d %s", path, a.code, brief(a.main()))
+		}
+	}
+	limited := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: prefixes("tenantconfig/")})
+	form := limited.get(t, "/acme/new/").form(t, "/acme/new")
+	form.Set("key", "other/key")
+	form.Set("value", "12345")
+	form.Set("message", "typed with care")
+	a := limited.post(t, "/acme/new", form)
+	if kept := a.form(t, "/acme/new"); a.code != http.StatusForbidden || kept.Get("value") != "12345" || kept.Get("message") != "typed with care" || !strings.Contains(a.main(), "Why was that denied?") {
+		t.Errorf("%d %s", a.code, brief(a.main()))
 	}
 }

@@ -159,6 +159,8 @@ var Methods = index(
 		func(r *stelev1.BatchGetRequest) Touched { return Touched{Reads: Keys{Keys: r.Keys}, Reveals: r.Reveal} }),
 	row(stelev1.Config_List_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
 		func(r *stelev1.ListRequest) Touched { return Touched{Reads: under(r.Prefix), Reveals: r.Reveal} }),
+	row(stelev1.Config_Search_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
+		func(r *stelev1.SearchRequest) Touched { return Touched{Reads: under(r.Prefix)} }),
 	row(stelev1.Config_Read_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads, Stream: true, AdmittedByHandler: true},
 		func(r *stelev1.ReadRequest) Touched { return Touched{Reads: Keys{Keys: r.Keys}, Reveals: r.Reveal} }),
 	row(stelev1.Config_Watch_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads, Stream: true, AdmittedByHandler: true},

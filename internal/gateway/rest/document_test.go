@@ -58,6 +58,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"GET", "/v1/schemas:explain?key=a/b", ""},
 		{"POST", "/v1/schemas:checkValue", `{"key":"a/b","value":[1,2]}`},
 		{"POST", "/v1/schemas:checkSchema", `{"prefix":"a","document":{"type":"object"}}`},
+		{"GET", "/v1/config:search?pattern=a&where=value%20%3D%3D%201&ignore_case=true&page_size=1", ""},
 		{"GET", "/v1/schemas:checkLive?prefix=a", ""},
 		{"GET", "/v1/checkpoint", ""},
 		{"GET", "/v1/proofs/inclusion?tree_size=1&from_revision=1&to_revision=1", ""},

@@ -133,7 +133,10 @@ func VerifyAudit(r io.Reader, key *Verifier) (*Audit, error) {
 	return nil, &InvalidError{"audit file", f.number, err}
 }
 
-var errRead = errors.New("cannot be read")
+var (
+	errRead = errors.New("cannot be read")
+	errCut  = errors.New("the file ends here: it was cut")
+)
 
 type auditReader struct {
 	in *bufio.Reader
@@ -156,7 +159,7 @@ func (f *auditReader) next(v any) error {
 		case errors.Is(err, bufio.ErrBufferFull):
 			return fmt.Errorf("it has more than %d bytes", maxAuditLine)
 		case err == io.EOF:
-			return errors.New("the file ends here: it was cut")
+			return errCut
 		default:
 			return fmt.Errorf("%w: %w", errRead, err)
 		}
@@ -213,7 +216,9 @@ func (f *auditReader) commits(a *Audit) error {
 	chain := NewChain(a.Checkpoint, a.Tenant, a.From)
 	for rev := a.From; ; rev++ {
 		var in auditCommit
-		if err := f.next(&in); err != nil {
+		if err := f.next(&in); errors.Is(err, errCut) {
+			return fmt.Errorf("%w; its first line lists %s%s to %s, and %s and later are missing", err, a.Tenant, a.From, a.To, rev)
+		} else if err != nil {
 			return err
 		}
 		if in.Path == nil {

@@ -30,37 +30,96 @@ func refused(err *error) {
 	}
 }
 
-type secondCheckpoint struct {
-	epoch []byte
-	size  uint64
-	root  []byte
+// secondKey is one of a ledger's keys, which signs from a size on.
+type secondKey struct {
+	text, name   string
+	hash, public []byte
+	from         uint64
 }
 
-func secondOpen(signed, key string) (c secondCheckpoint) {
-	parts := strings.SplitN(key, "+", 3)
+func secondParseKey(text string) secondKey {
+	parts := strings.SplitN(text, "+", 3)
 	must(len(parts) == 3)
 	public := unbase64(parts[2])
 	must(len(public) == 1+ed25519.PublicKeySize && public[0] == 1)
 	hash := sha256.Sum256(append([]byte(parts[0]+"\n"), public...))
 	must(parts[1] == hex.EncodeToString(hash[:4]))
+	return secondKey{text: text, name: parts[0], hash: hash[:4], public: public[1:]}
+}
 
-	lines := strings.Split(signed, "\n")
-	must(len(lines) == 6 && lines[3] == "" && lines[5] == "")
-	encoded, ok := strings.CutPrefix(lines[4], "— "+parts[0]+" ")
+// secondKeys reads a ledger's keys: the first one, and each handover after an empty line.
+func secondKeys(text string) []secondKey {
+	blocks := strings.Split(strings.TrimSuffix(text, "\n"), "\n\n")
+	must(len(blocks)%2 == 1)
+	keys := []secondKey{secondParseKey(blocks[0])}
+	for i := 1; i < len(blocks); i += 2 {
+		c := secondOpen(blocks[i]+"\n\n"+blocks[i+1]+"\n", keys)
+		must(c.successor != nil && c.signer.text == keys[len(keys)-1].text)
+		c.successor.from = c.size
+		keys = append(keys, *c.successor)
+	}
+	return keys
+}
+
+// signs checks a signature line.
+func (k secondKey) signs(line, text string) bool {
+	encoded, ok := strings.CutPrefix(line, "— "+k.name+" ")
 	must(ok)
 	sig := unbase64(encoded)
-	must(len(sig) == 4+ed25519.SignatureSize && bytes.Equal(sig[:4], hash[:4]))
-	must(ed25519.Verify(public[1:], []byte(strings.Join(lines[:3], "\n")+"\n"), sig[4:]))
+	must(len(sig) == 4+ed25519.SignatureSize)
+	return bytes.Equal(sig[:4], k.hash) && ed25519.Verify(k.public, []byte(text), sig[4:])
+}
 
+type secondCheckpoint struct {
+	epoch []byte
+	size  uint64
+	root  []byte
+	// signer is the key that made the first signature, and successor the one that a
+	// handover names.
+	signer    secondKey
+	successor *secondKey
+}
+
+func secondOpen(signed string, keys []secondKey) (c secondCheckpoint) {
+	text, signatures, ok := strings.Cut(signed, "\n\n")
+	must(ok)
+	text += "\n"
+	lines, sigs := strings.Split(text, "\n"), strings.Split(signatures, "\n")
+	must(sigs[len(sigs)-1] == "")
+	sigs = sigs[:len(sigs)-1]
+	switch len(lines) {
+	case 4:
+		must(len(sigs) == 1)
+	case 5:
+		successor, ok := strings.CutPrefix(lines[3], "successor ")
+		must(ok && len(sigs) == 2)
+		next := secondParseKey(successor)
+		must(next.name == keys[0].name && next.signs(sigs[1], text))
+		c.successor = &next
+	default:
+		panic(errSecond)
+	}
 	name := strings.TrimPrefix(lines[0], "stele/")
-	must(lines[0] == parts[0] && lines[0] != name)
+	must(lines[0] == keys[0].name && lines[0] != name)
 	var err error
 	c.epoch, err = hex.DecodeString(name)
 	must(err == nil && len(c.epoch) == 8)
 	c.size = number(lines[1])
 	c.root = unbase64(lines[2])
 	must(len(c.root) == 32)
-	return c
+
+	for i, k := range keys {
+		if !k.signs(sigs[0], text) {
+			continue
+		}
+		must(c.size >= k.from)
+		if i+1 < len(keys) {
+			must(c.size <= keys[i+1].from && (c.successor == nil || c.successor.text == keys[i+1].text))
+		}
+		c.signer = k
+		return c
+	}
+	panic(errSecond)
 }
 
 func unbase64(s string) []byte {
@@ -144,12 +203,12 @@ func (c secondCheckpoint) included(leaf []byte, index uint64, path [][]byte) {
 	must(sn == 0 && bytes.Equal(r, c.root))
 }
 
-// secondReceipt verifies a receipt.
+// secondReceipt verifies a receipt with a ledger's key or keys.
 func secondReceipt(text, key string) (err error) {
 	defer refused(&err)
 	head, signed, ok := strings.Cut(text, "\n\n")
 	must(ok)
-	c := secondOpen(signed, key)
+	c := secondOpen(signed, secondKeys(key))
 	lines := strings.Split(head, "\n")
 	must(len(lines) >= 3 && lines[0] == "c2sp.org/tlog-proof@v1" && strings.HasPrefix(lines[1], "extra ") && strings.HasPrefix(lines[2], "index "))
 	var path [][]byte
@@ -175,9 +234,10 @@ func secondAudit(file, key string) (err error) {
 		Checkpoint string `json:"checkpoint"`
 	}
 	strict(lines[0], &head)
-	must(head.Format == "stele-audit-1" && head.Key == key && 1 <= head.From && head.From <= head.To)
+	must(head.Format == "stele-audit-1" && 1 <= head.From && head.From <= head.To)
 	must(uint64(len(lines)) == head.To-head.From+3 && lines[len(lines)-1] == "")
-	c := secondOpen(head.Checkpoint, key)
+	c := secondOpen(head.Checkpoint, secondKeys(key))
+	must(head.Key == c.signer.text)
 	var before secondCommit
 	var last uint64
 	for i, l := range lines[1 : len(lines)-1] {

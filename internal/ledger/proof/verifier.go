@@ -48,8 +48,12 @@ func ParseVerifier(text string) (Verifier, error) {
 		var body, signatures string
 		body, rest, _ = strings.Cut(rest, "\n\n")
 		signatures, rest, more = strings.Cut(rest, "\n\n")
+		before := len(v.keys)
 		if v, err = v.Succeed(body + "\n\n" + signatures + "\n"); err != nil {
-			return Verifier{}, fmt.Errorf("key %d of %s: %w", len(v.keys)+1, key.Name(), err)
+			return Verifier{}, fmt.Errorf("key %d of %s: %w", before+1, key.Name(), err)
+		}
+		if len(v.keys) == before {
+			return Verifier{}, fmt.Errorf("key %d of %s: the handover is to a key that is listed before", before+1, key.Name())
 		}
 	}
 	return v, nil

@@ -1,10 +1,14 @@
 package replica
 
 import (
+	"bytes"
+	"encoding/binary"
 	"iter"
 	"runtime/debug"
+	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	bolt "go.etcd.io/bbolt"
 )
 
 // Recorded is a commit with its place in the journal.
@@ -90,4 +94,94 @@ func (r *Replica) RecordsBefore(before ledger.Sequence, wanted func(ledger.Tenan
 		}
 		yield(Recorded{}, err)
 	}
+}
+
+// TenantRecords yields a tenant's commits after a revision, in their order. The error is a
+// *ledger.HistoryError if some of them are not kept.
+func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		c := &tenantCursor{snap: snapshot{r: r, store: r.store.Load(), tenant: t}, last: after}
+		defer c.snap.close()
+		for err := c.open(); ; {
+			var rec Recorded
+			var ok bool
+			if err == nil {
+				rec, ok, err = c.next()
+			}
+			if err != nil {
+				yield(Recorded{}, err)
+				return
+			}
+			if !ok || !yield(rec, nil) {
+				return
+			}
+		}
+	}
+}
+
+// tenantCursor reads a tenant's commits: those in the file, then those in the tails.
+type tenantCursor struct {
+	snap   snapshot
+	last   ledger.Revision // that was read
+	tails  []tailCommit
+	prefix []byte
+	file   *bolt.Cursor
+	k, b   []byte // under file
+}
+
+// open opens the snapshot, also while the replica is not complete yet.
+func (c *tenantCursor) open() (err error) {
+	s := &c.snap
+	defer s.guard(&err)
+	if s.store == nil {
+		return errNotBuilt
+	}
+	if err := c.begin(); err != nil {
+		return err
+	}
+	if c.last+1 < s.kept {
+		return s.notKept(c.last+1, time.Time{})
+	}
+	c.prefix = tenantKey(s.tenant)
+	c.file = s.tx.Bucket(bucketCommits).Cursor()
+	c.k, c.b = c.file.Seek(commitKey(s.tenant, c.last+1))
+	return nil
+}
+
+func (c *tenantCursor) begin() error {
+	s := &c.snap
+	s.store.mu.RLock()
+	defer s.store.mu.RUnlock()
+	s.active, s.frozen = s.store.active, s.store.frozen
+	if ts := s.store.tenants[s.tenant]; ts != nil {
+		s.kept = ts.start
+	}
+	for _, tail := range []*tail{s.frozen, s.active} {
+		if tail != nil && tail.tenants[s.tenant] != nil {
+			c.tails = append(c.tails, tail.tenants[s.tenant].commits...)
+		}
+	}
+	return s.begin()
+}
+
+func (c *tenantCursor) next() (rec Recorded, ok bool, err error) {
+	t := c.snap.tenant
+	defer c.snap.guard(&err)
+	if bytes.HasPrefix(c.k, c.prefix) {
+		c.last = ledger.Revision(binary.BigEndian.Uint64(c.k[len(c.prefix):]))
+		found, err := checkedCommit(t, c.last, c.k, c.b)
+		if err != nil {
+			return rec, false, err
+		}
+		c.k, c.b = c.file.Next()
+		return Recorded{Sequence: found.sequence, Tenant: t, Revision: c.last, Encoded: bytes.Clone(found.encoded)}, true, nil
+	}
+	for len(c.tails) > 0 {
+		commit := c.tails[0]
+		if c.tails = c.tails[1:]; commit.Revision > c.last { // else it is also in the file
+			return Recorded{commit.sequence, t, commit.Revision, commit.Encoded, commit.Commit}, true, nil
+		}
+	}
+	return rec, false, nil
 }

@@ -96,3 +96,97 @@ func readCommit(tx *bolt.Tx, t ledger.Tenant, r ledger.Revision) (*ledger.Commit
 	}
 	return c, nil
 }
+
+// run is the commits of one tenant that stand next to each other in a record.
+type run struct {
+	first ledger.Revision
+	count uint64
+}
+
+func runKey(seq ledger.Sequence, t ledger.Tenant) []byte {
+	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(t)), uint64(seq)), t...)
+}
+
+func (r run) value(key []byte) []byte {
+	return boltfile.Seal(key, binary.AppendUvarint(binary.AppendUvarint(nil, uint64(r.first)), r.count))
+}
+
+func parseRun(key, sealed []byte) (seq ledger.Sequence, t ledger.Tenant, r run, err error) {
+	b, err := unseal(bucketRecords, key, sealed)
+	if err != nil {
+		return 0, "", r, err
+	}
+	first, n := binary.Uvarint(b)
+	count, m := binary.Uvarint(b[max(n, 0):])
+	if len(key) < 9 || n <= 0 || m <= 0 || n+m != len(b) || first == 0 || count == 0 {
+		return 0, "", r, damaged("record %x is cut", key)
+	}
+	return ledger.Sequence(binary.BigEndian.Uint64(key)), ledger.Tenant(key[8:]), run{ledger.Revision(first), count}, nil
+}
+
+// runEntries are the tenant's entries of the records that hold the commits. The first of
+// these may continue a run that was flushed before, as a replica with an upstream gets
+// commits one by one.
+func runEntries(t ledger.Tenant, commits []tailCommit, stored func(key []byte) []byte) ([]entry, error) {
+	var out []entry
+	for len(commits) > 0 {
+		seq := commits[0].sequence
+		n := 1
+		for n < len(commits) && commits[n].sequence == seq {
+			n++
+		}
+		r := run{commits[0].Revision, uint64(n)}
+		key := runKey(seq, t)
+		if out == nil {
+			if b := stored(key); b != nil {
+				_, _, begun, err := parseRun(key, b)
+				if err != nil {
+					return nil, err
+				}
+				if begun.first < r.first {
+					r = run{begun.first, uint64(r.first-begun.first) + r.count}
+				}
+			}
+		}
+		out = append(out, entry{key, r.value(key)})
+		commits = commits[n:]
+	}
+	return out, nil
+}
+
+// runCheck compares the records with a tenant's commits, which come in their order.
+type runCheck struct {
+	tenant ledger.Tenant
+	bucket *bolt.Bucket
+	made   *made
+	at     ledger.Sequence
+	run    run // of the commits that came with at
+}
+
+func (c *runCheck) commit(rev ledger.Revision, seq ledger.Sequence) error {
+	if seq == c.at {
+		c.run.count++
+		return nil
+	}
+	if err := c.end(); err != nil {
+		return err
+	}
+	if seq < c.at {
+		return damaged("%s%s is in message %d, and the commit before it in message %d", c.tenant, rev, seq, c.at)
+	}
+	c.at, c.run = seq, run{rev, 1}
+	return nil
+}
+
+// end compares the entry of the run that is complete.
+func (c *runCheck) end() error {
+	if c.run.count == 0 {
+		return nil
+	}
+	key := runKey(c.at, c.tenant)
+	if !bytes.Equal(c.bucket.Get(key), c.run.value(key)) {
+		return damaged("record %d does not lead to %s%s", c.at, c.tenant, c.run.first)
+	}
+	c.made.record()
+	return nil
+}

@@ -94,28 +94,34 @@ func patterns() jsonschema.RegexpEngine {
 		if p, ok := known[text]; ok {
 			return p, nil
 		}
-		if len(text) > maxPattern {
-			return nil, fmt.Errorf("it has %d bytes, more than %d", len(text), maxPattern)
-		}
-		tree, err := syntax.Parse(text, syntax.Perl)
+		re, size, err := CompilePattern(text)
 		if err != nil {
 			return nil, err
 		}
-		program, err := syntax.Compile(tree.Simplify())
-		if err != nil {
-			return nil, err
-		}
-		size := len(program.Inst)
 		if left -= size; size > maxProgram || left < 0 {
-			return nil, errors.New("it is too large when its repetitions are written out")
-		}
-		re, err := regexp.Compile(text)
-		if err != nil {
-			return nil, err
+			return nil, errors.New("it is too large when its repetitions are expanded")
 		}
 		known[text] = pattern{re, size}
 		return known[text], nil
 	}
+}
+
+// CompilePattern compiles a regular expression, and returns its size in instructions
+// after repetitions are expanded. It is at most 1,024 bytes long.
+func CompilePattern(text string) (*regexp.Regexp, int, error) {
+	if len(text) > maxPattern {
+		return nil, 0, fmt.Errorf("it has %d bytes, more than %d", len(text), maxPattern)
+	}
+	tree, err := syntax.Parse(text, syntax.Perl)
+	if err != nil {
+		return nil, 0, err
+	}
+	program, err := syntax.Compile(tree.Simplify())
+	if err != nil {
+		return nil, 0, err
+	}
+	re, err := regexp.Compile(text)
+	return re, len(program.Inst), err
 }
 
 func escape(token string) string {

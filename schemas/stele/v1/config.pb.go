@@ -25,6 +25,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SearchRequest_In int32
+
+const (
+	// Names and values; with a path, only the member.
+	SearchRequest_IN_UNSPECIFIED SearchRequest_In = 0
+	SearchRequest_IN_KEYS        SearchRequest_In = 1
+	SearchRequest_IN_VALUES      SearchRequest_In = 2
+)
+
+// Enum value maps for SearchRequest_In.
+var (
+	SearchRequest_In_name = map[int32]string{
+		0: "IN_UNSPECIFIED",
+		1: "IN_KEYS",
+		2: "IN_VALUES",
+	}
+	SearchRequest_In_value = map[string]int32{
+		"IN_UNSPECIFIED": 0,
+		"IN_KEYS":        1,
+		"IN_VALUES":      2,
+	}
+)
+
+func (x SearchRequest_In) Enum() *SearchRequest_In {
+	p := new(SearchRequest_In)
+	*p = x
+	return p
+}
+
+func (x SearchRequest_In) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SearchRequest_In) Descriptor() protoreflect.EnumDescriptor {
+	return file_stele_v1_config_proto_enumTypes[0].Descriptor()
+}
+
+func (SearchRequest_In) Type() protoreflect.EnumType {
+	return &file_stele_v1_config_proto_enumTypes[0]
+}
+
+func (x SearchRequest_In) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SearchRequest_In.Descriptor instead.
+func (SearchRequest_In) EnumDescriptor() ([]byte, []int) {
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{9, 0}
+}
+
 // At names a moment of the tenant's history.
 type At struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -724,6 +774,295 @@ func (x *ListResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+type SearchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The keys to search, see ListRequest.prefix.
+	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// A regular expression in the syntax of RE2, found anywhere in the text: "^a$" matches
+	// only "a". A string is searched without its quotation marks, all other values as JSON
+	// text. At most 500 instructions after repetitions are expanded.
+	Pattern string `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	// Ignore the case of letters.
+	IgnoreCase bool `protobuf:"varint,3,opt,name=ignore_case,json=ignoreCase,proto3" json:"ignore_case,omitempty"`
+	// Whether keys, values or both are searched for the pattern.
+	In SearchRequest_In `protobuf:"varint,4,opt,name=in,proto3,enum=stele.v1.SearchRequest_In" json:"in,omitempty"`
+	// A JSON Pointer (RFC 6901): search only this member of the values. Keys without it do
+	// not match.
+	Path string `protobuf:"bytes,5,opt,name=path,proto3" json:"path,omitempty"`
+	// A condition in CEL (https://cel.dev) that also has to be true. Its variables are key,
+	// a string, and value, the value or the member at path. Example: value > 5000.
+	Where       string `protobuf:"bytes,6,opt,name=where,proto3" json:"where,omitempty"`
+	At          *At    `protobuf:"bytes,7,opt,name=at,proto3" json:"at,omitempty"`
+	MinRevision uint64 `protobuf:"varint,8,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId []byte `protobuf:"bytes,9,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
+	// At most 1,000; 0 means 100. A page may hold fewer.
+	PageSize      uint32 `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchRequest) Reset() {
+	*x = SearchRequest{}
+	mi := &file_stele_v1_config_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchRequest) ProtoMessage() {}
+
+func (x *SearchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_config_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
+func (*SearchRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SearchRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetIgnoreCase() bool {
+	if x != nil {
+		return x.IgnoreCase
+	}
+	return false
+}
+
+func (x *SearchRequest) GetIn() SearchRequest_In {
+	if x != nil {
+		return x.In
+	}
+	return SearchRequest_IN_UNSPECIFIED
+}
+
+func (x *SearchRequest) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetWhere() string {
+	if x != nil {
+		return x.Where
+	}
+	return ""
+}
+
+func (x *SearchRequest) GetAt() *At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
+func (x *SearchRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *SearchRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type SearchResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Matches []*SearchMatch         `protobuf:"bytes,1,rep,name=matches,proto3" json:"matches,omitempty"`
+	// Empty on the last page.
+	NextPageToken string    `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// How many keys this call has looked at.
+	Searched uint32 `protobuf:"varint,4,opt,name=searched,proto3" json:"searched,omitempty"`
+	// Of those, the secrets whose values were not searched.
+	SecretsSkipped uint32 `protobuf:"varint,5,opt,name=secrets_skipped,json=secretsSkipped,proto3" json:"secrets_skipped,omitempty"`
+	// Of those, the keys that the condition does not apply to, for example because it
+	// compares a number with text. They do not match.
+	NotComparable uint32 `protobuf:"varint,6,opt,name=not_comparable,json=notComparable,proto3" json:"not_comparable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchResponse) Reset() {
+	*x = SearchResponse{}
+	mi := &file_stele_v1_config_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchResponse) ProtoMessage() {}
+
+func (x *SearchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_config_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
+func (*SearchResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SearchResponse) GetMatches() []*SearchMatch {
+	if x != nil {
+		return x.Matches
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *SearchResponse) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *SearchResponse) GetSearched() uint32 {
+	if x != nil {
+		return x.Searched
+	}
+	return 0
+}
+
+func (x *SearchResponse) GetSecretsSkipped() uint32 {
+	if x != nil {
+		return x.SecretsSkipped
+	}
+	return 0
+}
+
+func (x *SearchResponse) GetNotComparable() uint32 {
+	if x != nil {
+		return x.NotComparable
+	}
+	return 0
+}
+
+type SearchMatch struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The revision that last set the key.
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The key, value or member that matched; a long one is cut to at most 200 bytes around
+	// the match. "***" for a secret, whose name matched.
+	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SearchMatch) Reset() {
+	*x = SearchMatch{}
+	mi := &file_stele_v1_config_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SearchMatch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SearchMatch) ProtoMessage() {}
+
+func (x *SearchMatch) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_config_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SearchMatch.ProtoReflect.Descriptor instead.
+func (*SearchMatch) Descriptor() ([]byte, []int) {
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SearchMatch) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *SearchMatch) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SearchMatch) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ReadRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Returned in the answer.
@@ -742,7 +1081,7 @@ type ReadRequest struct {
 
 func (x *ReadRequest) Reset() {
 	*x = ReadRequest{}
-	mi := &file_stele_v1_config_proto_msgTypes[9]
+	mi := &file_stele_v1_config_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -754,7 +1093,7 @@ func (x *ReadRequest) String() string {
 func (*ReadRequest) ProtoMessage() {}
 
 func (x *ReadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[9]
+	mi := &file_stele_v1_config_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -767,7 +1106,7 @@ func (x *ReadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRequest.ProtoReflect.Descriptor instead.
 func (*ReadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{9}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadRequest) GetId() uint64 {
@@ -826,7 +1165,7 @@ type ReadResponse struct {
 
 func (x *ReadResponse) Reset() {
 	*x = ReadResponse{}
-	mi := &file_stele_v1_config_proto_msgTypes[10]
+	mi := &file_stele_v1_config_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1177,7 @@ func (x *ReadResponse) String() string {
 func (*ReadResponse) ProtoMessage() {}
 
 func (x *ReadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[10]
+	mi := &file_stele_v1_config_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1190,7 @@ func (x *ReadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResponse.ProtoReflect.Descriptor instead.
 func (*ReadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{10}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReadResponse) GetId() uint64 {
@@ -903,7 +1242,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_stele_v1_config_proto_msgTypes[11]
+	mi := &file_stele_v1_config_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -915,7 +1254,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[11]
+	mi := &file_stele_v1_config_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -928,7 +1267,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{11}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchRequest) GetRequest() isWatchRequest_Request {
@@ -1013,7 +1352,7 @@ type CreateWatch struct {
 
 func (x *CreateWatch) Reset() {
 	*x = CreateWatch{}
-	mi := &file_stele_v1_config_proto_msgTypes[12]
+	mi := &file_stele_v1_config_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1364,7 @@ func (x *CreateWatch) String() string {
 func (*CreateWatch) ProtoMessage() {}
 
 func (x *CreateWatch) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[12]
+	mi := &file_stele_v1_config_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1377,7 @@ func (x *CreateWatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateWatch.ProtoReflect.Descriptor instead.
 func (*CreateWatch) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{12}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateWatch) GetId() uint64 {
@@ -1099,7 +1438,7 @@ type CancelWatch struct {
 
 func (x *CancelWatch) Reset() {
 	*x = CancelWatch{}
-	mi := &file_stele_v1_config_proto_msgTypes[13]
+	mi := &file_stele_v1_config_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1111,7 +1450,7 @@ func (x *CancelWatch) String() string {
 func (*CancelWatch) ProtoMessage() {}
 
 func (x *CancelWatch) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[13]
+	mi := &file_stele_v1_config_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1463,7 @@ func (x *CancelWatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelWatch.ProtoReflect.Descriptor instead.
 func (*CancelWatch) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{13}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CancelWatch) GetId() uint64 {
@@ -1142,7 +1481,7 @@ type RequestProgress struct {
 
 func (x *RequestProgress) Reset() {
 	*x = RequestProgress{}
-	mi := &file_stele_v1_config_proto_msgTypes[14]
+	mi := &file_stele_v1_config_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1154,7 +1493,7 @@ func (x *RequestProgress) String() string {
 func (*RequestProgress) ProtoMessage() {}
 
 func (x *RequestProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[14]
+	mi := &file_stele_v1_config_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1167,7 +1506,7 @@ func (x *RequestProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestProgress.ProtoReflect.Descriptor instead.
 func (*RequestProgress) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{17}
 }
 
 // WatchResponse is one thing that happened, for all the watches of this stream
@@ -1189,7 +1528,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_stele_v1_config_proto_msgTypes[15]
+	mi := &file_stele_v1_config_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1540,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[15]
+	mi := &file_stele_v1_config_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1553,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *WatchResponse) GetIds() []uint64 {
@@ -1321,7 +1660,7 @@ type WatchCreated struct {
 
 func (x *WatchCreated) Reset() {
 	*x = WatchCreated{}
-	mi := &file_stele_v1_config_proto_msgTypes[16]
+	mi := &file_stele_v1_config_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1333,7 +1672,7 @@ func (x *WatchCreated) String() string {
 func (*WatchCreated) ProtoMessage() {}
 
 func (x *WatchCreated) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[16]
+	mi := &file_stele_v1_config_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1346,7 +1685,7 @@ func (x *WatchCreated) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchCreated.ProtoReflect.Descriptor instead.
 func (*WatchCreated) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WatchCreated) GetSnapshot() *Snapshot {
@@ -1373,7 +1712,7 @@ type WatchState struct {
 
 func (x *WatchState) Reset() {
 	*x = WatchState{}
-	mi := &file_stele_v1_config_proto_msgTypes[17]
+	mi := &file_stele_v1_config_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1724,7 @@ func (x *WatchState) String() string {
 func (*WatchState) ProtoMessage() {}
 
 func (x *WatchState) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[17]
+	mi := &file_stele_v1_config_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1737,7 @@ func (x *WatchState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchState.ProtoReflect.Descriptor instead.
 func (*WatchState) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{17}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *WatchState) GetRevision() uint64 {
@@ -1451,7 +1790,7 @@ type WatchCommit struct {
 
 func (x *WatchCommit) Reset() {
 	*x = WatchCommit{}
-	mi := &file_stele_v1_config_proto_msgTypes[18]
+	mi := &file_stele_v1_config_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +1802,7 @@ func (x *WatchCommit) String() string {
 func (*WatchCommit) ProtoMessage() {}
 
 func (x *WatchCommit) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[18]
+	mi := &file_stele_v1_config_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +1815,7 @@ func (x *WatchCommit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchCommit.ProtoReflect.Descriptor instead.
 func (*WatchCommit) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{18}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchCommit) GetRevision() uint64 {
@@ -1532,7 +1871,7 @@ type WatchProgress struct {
 
 func (x *WatchProgress) Reset() {
 	*x = WatchProgress{}
-	mi := &file_stele_v1_config_proto_msgTypes[19]
+	mi := &file_stele_v1_config_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1883,7 @@ func (x *WatchProgress) String() string {
 func (*WatchProgress) ProtoMessage() {}
 
 func (x *WatchProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[19]
+	mi := &file_stele_v1_config_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1896,7 @@ func (x *WatchProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchProgress.ProtoReflect.Descriptor instead.
 func (*WatchProgress) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchProgress) GetSnapshot() *Snapshot {
@@ -1583,7 +1922,7 @@ type WatchCanceled struct {
 
 func (x *WatchCanceled) Reset() {
 	*x = WatchCanceled{}
-	mi := &file_stele_v1_config_proto_msgTypes[20]
+	mi := &file_stele_v1_config_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1595,7 +1934,7 @@ func (x *WatchCanceled) String() string {
 func (*WatchCanceled) ProtoMessage() {}
 
 func (x *WatchCanceled) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_config_proto_msgTypes[20]
+	mi := &file_stele_v1_config_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1608,7 +1947,7 @@ func (x *WatchCanceled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchCanceled.ProtoReflect.Descriptor instead.
 func (*WatchCanceled) Descriptor() ([]byte, []int) {
-	return file_stele_v1_config_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_config_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *WatchCanceled) GetStatus() *status.Status {
@@ -1687,7 +2026,38 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\fListResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xc0\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb5\x04\n" +
+	"\rSearchRequest\x12 \n" +
+	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
+	"\apattern\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\apattern\x12\x1f\n" +
+	"\vignore_case\x18\x03 \x01(\bR\n" +
+	"ignoreCase\x124\n" +
+	"\x02in\x18\x04 \x01(\x0e2\x1a.stele.v1.SearchRequest.InB\b\xbaH\x05\x82\x01\x02\x10\x01R\x02in\x12\x1c\n" +
+	"\x04path\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x04path\x12\x1e\n" +
+	"\x05where\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x05where\x12\x1c\n" +
+	"\x02at\x18\a \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
+	"\fmin_revision\x18\b \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12%\n" +
+	"\tpage_size\x18\n" +
+	" \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"4\n" +
+	"\x02In\x12\x12\n" +
+	"\x0eIN_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aIN_KEYS\x10\x01\x12\r\n" +
+	"\tIN_VALUES\x10\x02:b\xbaH_\x1a]\n" +
+	"\x14search.for_something\x12\x1dname a pattern or a condition\x1a&this.pattern != '' || this.where != ''\"\x85\x02\n" +
+	"\x0eSearchResponse\x12/\n" +
+	"\amatches\x18\x01 \x03(\v2\x15.stele.v1.SearchMatchR\amatches\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x1a\n" +
+	"\bsearched\x18\x04 \x01(\rR\bsearched\x12'\n" +
+	"\x0fsecrets_skipped\x18\x05 \x01(\rR\x0esecretsSkipped\x12%\n" +
+	"\x0enot_comparable\x18\x06 \x01(\rR\rnotComparable\"O\n" +
+	"\vSearchMatch\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xc0\x01\n" +
 	"\vReadRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12(\n" +
 	"\x04keys\x18\x02 \x03(\tB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10\xe8\a\"\ar\x05\x10\x01(\x80\x04R\x04keys\x12\x1c\n" +
@@ -1747,11 +2117,12 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\rWatchCanceled\x12*\n" +
 	"\x06status\x18\x01 \x01(\v2\x12.google.rpc.StatusR\x06status\x12'\n" +
 	"\x0fresume_revision\x18\x02 \x01(\x04R\x0eresumeRevision\x12&\n" +
-	"\x0fresume_after_id\x18\x03 \x01(\fR\rresumeAfterId2\xaf\x02\n" +
+	"\x0fresume_after_id\x18\x03 \x01(\fR\rresumeAfterId2\xec\x02\n" +
 	"\x06Config\x122\n" +
 	"\x03Get\x12\x14.stele.v1.GetRequest\x1a\x15.stele.v1.GetResponse\x12A\n" +
 	"\bBatchGet\x12\x19.stele.v1.BatchGetRequest\x1a\x1a.stele.v1.BatchGetResponse\x125\n" +
-	"\x04List\x12\x15.stele.v1.ListRequest\x1a\x16.stele.v1.ListResponse\x129\n" +
+	"\x04List\x12\x15.stele.v1.ListRequest\x1a\x16.stele.v1.ListResponse\x12;\n" +
+	"\x06Search\x12\x17.stele.v1.SearchRequest\x1a\x18.stele.v1.SearchResponse\x129\n" +
 	"\x04Read\x12\x15.stele.v1.ReadRequest\x1a\x16.stele.v1.ReadResponse(\x010\x01\x12<\n" +
 	"\x05Watch\x12\x16.stele.v1.WatchRequest\x1a\x17.stele.v1.WatchResponse(\x010\x01B3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
@@ -1767,79 +2138,90 @@ func file_stele_v1_config_proto_rawDescGZIP() []byte {
 	return file_stele_v1_config_proto_rawDescData
 }
 
-var file_stele_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_stele_v1_config_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_stele_v1_config_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_stele_v1_config_proto_goTypes = []any{
-	(*At)(nil),                    // 0: stele.v1.At
-	(*Snapshot)(nil),              // 1: stele.v1.Snapshot
-	(*Entry)(nil),                 // 2: stele.v1.Entry
-	(*GetRequest)(nil),            // 3: stele.v1.GetRequest
-	(*GetResponse)(nil),           // 4: stele.v1.GetResponse
-	(*BatchGetRequest)(nil),       // 5: stele.v1.BatchGetRequest
-	(*BatchGetResponse)(nil),      // 6: stele.v1.BatchGetResponse
-	(*ListRequest)(nil),           // 7: stele.v1.ListRequest
-	(*ListResponse)(nil),          // 8: stele.v1.ListResponse
-	(*ReadRequest)(nil),           // 9: stele.v1.ReadRequest
-	(*ReadResponse)(nil),          // 10: stele.v1.ReadResponse
-	(*WatchRequest)(nil),          // 11: stele.v1.WatchRequest
-	(*CreateWatch)(nil),           // 12: stele.v1.CreateWatch
-	(*CancelWatch)(nil),           // 13: stele.v1.CancelWatch
-	(*RequestProgress)(nil),       // 14: stele.v1.RequestProgress
-	(*WatchResponse)(nil),         // 15: stele.v1.WatchResponse
-	(*WatchCreated)(nil),          // 16: stele.v1.WatchCreated
-	(*WatchState)(nil),            // 17: stele.v1.WatchState
-	(*WatchCommit)(nil),           // 18: stele.v1.WatchCommit
-	(*WatchProgress)(nil),         // 19: stele.v1.WatchProgress
-	(*WatchCanceled)(nil),         // 20: stele.v1.WatchCanceled
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 22: google.protobuf.Duration
-	(*status.Status)(nil),         // 23: google.rpc.Status
-	(*Change)(nil),                // 24: stele.v1.Change
+	(SearchRequest_In)(0),         // 0: stele.v1.SearchRequest.In
+	(*At)(nil),                    // 1: stele.v1.At
+	(*Snapshot)(nil),              // 2: stele.v1.Snapshot
+	(*Entry)(nil),                 // 3: stele.v1.Entry
+	(*GetRequest)(nil),            // 4: stele.v1.GetRequest
+	(*GetResponse)(nil),           // 5: stele.v1.GetResponse
+	(*BatchGetRequest)(nil),       // 6: stele.v1.BatchGetRequest
+	(*BatchGetResponse)(nil),      // 7: stele.v1.BatchGetResponse
+	(*ListRequest)(nil),           // 8: stele.v1.ListRequest
+	(*ListResponse)(nil),          // 9: stele.v1.ListResponse
+	(*SearchRequest)(nil),         // 10: stele.v1.SearchRequest
+	(*SearchResponse)(nil),        // 11: stele.v1.SearchResponse
+	(*SearchMatch)(nil),           // 12: stele.v1.SearchMatch
+	(*ReadRequest)(nil),           // 13: stele.v1.ReadRequest
+	(*ReadResponse)(nil),          // 14: stele.v1.ReadResponse
+	(*WatchRequest)(nil),          // 15: stele.v1.WatchRequest
+	(*CreateWatch)(nil),           // 16: stele.v1.CreateWatch
+	(*CancelWatch)(nil),           // 17: stele.v1.CancelWatch
+	(*RequestProgress)(nil),       // 18: stele.v1.RequestProgress
+	(*WatchResponse)(nil),         // 19: stele.v1.WatchResponse
+	(*WatchCreated)(nil),          // 20: stele.v1.WatchCreated
+	(*WatchState)(nil),            // 21: stele.v1.WatchState
+	(*WatchCommit)(nil),           // 22: stele.v1.WatchCommit
+	(*WatchProgress)(nil),         // 23: stele.v1.WatchProgress
+	(*WatchCanceled)(nil),         // 24: stele.v1.WatchCanceled
+	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
+	(*status.Status)(nil),         // 27: google.rpc.Status
+	(*Change)(nil),                // 28: stele.v1.Change
 }
 var file_stele_v1_config_proto_depIdxs = []int32{
-	21, // 0: stele.v1.At.time:type_name -> google.protobuf.Timestamp
-	22, // 1: stele.v1.Snapshot.age:type_name -> google.protobuf.Duration
-	0,  // 2: stele.v1.GetRequest.at:type_name -> stele.v1.At
-	2,  // 3: stele.v1.GetResponse.entry:type_name -> stele.v1.Entry
-	1,  // 4: stele.v1.GetResponse.snapshot:type_name -> stele.v1.Snapshot
-	0,  // 5: stele.v1.BatchGetRequest.at:type_name -> stele.v1.At
-	2,  // 6: stele.v1.BatchGetResponse.entries:type_name -> stele.v1.Entry
-	1,  // 7: stele.v1.BatchGetResponse.snapshot:type_name -> stele.v1.Snapshot
-	0,  // 8: stele.v1.ListRequest.at:type_name -> stele.v1.At
-	2,  // 9: stele.v1.ListResponse.entries:type_name -> stele.v1.Entry
-	1,  // 10: stele.v1.ListResponse.snapshot:type_name -> stele.v1.Snapshot
-	0,  // 11: stele.v1.ReadRequest.at:type_name -> stele.v1.At
-	2,  // 12: stele.v1.ReadResponse.entries:type_name -> stele.v1.Entry
-	1,  // 13: stele.v1.ReadResponse.snapshot:type_name -> stele.v1.Snapshot
-	23, // 14: stele.v1.ReadResponse.error:type_name -> google.rpc.Status
-	12, // 15: stele.v1.WatchRequest.create:type_name -> stele.v1.CreateWatch
-	13, // 16: stele.v1.WatchRequest.cancel:type_name -> stele.v1.CancelWatch
-	14, // 17: stele.v1.WatchRequest.progress:type_name -> stele.v1.RequestProgress
-	16, // 18: stele.v1.WatchResponse.created:type_name -> stele.v1.WatchCreated
-	17, // 19: stele.v1.WatchResponse.state:type_name -> stele.v1.WatchState
-	18, // 20: stele.v1.WatchResponse.commit:type_name -> stele.v1.WatchCommit
-	19, // 21: stele.v1.WatchResponse.progress:type_name -> stele.v1.WatchProgress
-	20, // 22: stele.v1.WatchResponse.canceled:type_name -> stele.v1.WatchCanceled
-	1,  // 23: stele.v1.WatchCreated.snapshot:type_name -> stele.v1.Snapshot
-	2,  // 24: stele.v1.WatchState.entries:type_name -> stele.v1.Entry
-	21, // 25: stele.v1.WatchCommit.time:type_name -> google.protobuf.Timestamp
-	24, // 26: stele.v1.WatchCommit.changes:type_name -> stele.v1.Change
-	1,  // 27: stele.v1.WatchProgress.snapshot:type_name -> stele.v1.Snapshot
-	23, // 28: stele.v1.WatchCanceled.status:type_name -> google.rpc.Status
-	3,  // 29: stele.v1.Config.Get:input_type -> stele.v1.GetRequest
-	5,  // 30: stele.v1.Config.BatchGet:input_type -> stele.v1.BatchGetRequest
-	7,  // 31: stele.v1.Config.List:input_type -> stele.v1.ListRequest
-	9,  // 32: stele.v1.Config.Read:input_type -> stele.v1.ReadRequest
-	11, // 33: stele.v1.Config.Watch:input_type -> stele.v1.WatchRequest
-	4,  // 34: stele.v1.Config.Get:output_type -> stele.v1.GetResponse
-	6,  // 35: stele.v1.Config.BatchGet:output_type -> stele.v1.BatchGetResponse
-	8,  // 36: stele.v1.Config.List:output_type -> stele.v1.ListResponse
-	10, // 37: stele.v1.Config.Read:output_type -> stele.v1.ReadResponse
-	15, // 38: stele.v1.Config.Watch:output_type -> stele.v1.WatchResponse
-	34, // [34:39] is the sub-list for method output_type
-	29, // [29:34] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	25, // 0: stele.v1.At.time:type_name -> google.protobuf.Timestamp
+	26, // 1: stele.v1.Snapshot.age:type_name -> google.protobuf.Duration
+	1,  // 2: stele.v1.GetRequest.at:type_name -> stele.v1.At
+	3,  // 3: stele.v1.GetResponse.entry:type_name -> stele.v1.Entry
+	2,  // 4: stele.v1.GetResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 5: stele.v1.BatchGetRequest.at:type_name -> stele.v1.At
+	3,  // 6: stele.v1.BatchGetResponse.entries:type_name -> stele.v1.Entry
+	2,  // 7: stele.v1.BatchGetResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 8: stele.v1.ListRequest.at:type_name -> stele.v1.At
+	3,  // 9: stele.v1.ListResponse.entries:type_name -> stele.v1.Entry
+	2,  // 10: stele.v1.ListResponse.snapshot:type_name -> stele.v1.Snapshot
+	0,  // 11: stele.v1.SearchRequest.in:type_name -> stele.v1.SearchRequest.In
+	1,  // 12: stele.v1.SearchRequest.at:type_name -> stele.v1.At
+	12, // 13: stele.v1.SearchResponse.matches:type_name -> stele.v1.SearchMatch
+	2,  // 14: stele.v1.SearchResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 15: stele.v1.ReadRequest.at:type_name -> stele.v1.At
+	3,  // 16: stele.v1.ReadResponse.entries:type_name -> stele.v1.Entry
+	2,  // 17: stele.v1.ReadResponse.snapshot:type_name -> stele.v1.Snapshot
+	27, // 18: stele.v1.ReadResponse.error:type_name -> google.rpc.Status
+	16, // 19: stele.v1.WatchRequest.create:type_name -> stele.v1.CreateWatch
+	17, // 20: stele.v1.WatchRequest.cancel:type_name -> stele.v1.CancelWatch
+	18, // 21: stele.v1.WatchRequest.progress:type_name -> stele.v1.RequestProgress
+	20, // 22: stele.v1.WatchResponse.created:type_name -> stele.v1.WatchCreated
+	21, // 23: stele.v1.WatchResponse.state:type_name -> stele.v1.WatchState
+	22, // 24: stele.v1.WatchResponse.commit:type_name -> stele.v1.WatchCommit
+	23, // 25: stele.v1.WatchResponse.progress:type_name -> stele.v1.WatchProgress
+	24, // 26: stele.v1.WatchResponse.canceled:type_name -> stele.v1.WatchCanceled
+	2,  // 27: stele.v1.WatchCreated.snapshot:type_name -> stele.v1.Snapshot
+	3,  // 28: stele.v1.WatchState.entries:type_name -> stele.v1.Entry
+	25, // 29: stele.v1.WatchCommit.time:type_name -> google.protobuf.Timestamp
+	28, // 30: stele.v1.WatchCommit.changes:type_name -> stele.v1.Change
+	2,  // 31: stele.v1.WatchProgress.snapshot:type_name -> stele.v1.Snapshot
+	27, // 32: stele.v1.WatchCanceled.status:type_name -> google.rpc.Status
+	4,  // 33: stele.v1.Config.Get:input_type -> stele.v1.GetRequest
+	6,  // 34: stele.v1.Config.BatchGet:input_type -> stele.v1.BatchGetRequest
+	8,  // 35: stele.v1.Config.List:input_type -> stele.v1.ListRequest
+	10, // 36: stele.v1.Config.Search:input_type -> stele.v1.SearchRequest
+	13, // 37: stele.v1.Config.Read:input_type -> stele.v1.ReadRequest
+	15, // 38: stele.v1.Config.Watch:input_type -> stele.v1.WatchRequest
+	5,  // 39: stele.v1.Config.Get:output_type -> stele.v1.GetResponse
+	7,  // 40: stele.v1.Config.BatchGet:output_type -> stele.v1.BatchGetResponse
+	9,  // 41: stele.v1.Config.List:output_type -> stele.v1.ListResponse
+	11, // 42: stele.v1.Config.Search:output_type -> stele.v1.SearchResponse
+	14, // 43: stele.v1.Config.Read:output_type -> stele.v1.ReadResponse
+	19, // 44: stele.v1.Config.Watch:output_type -> stele.v1.WatchResponse
+	39, // [39:45] is the sub-list for method output_type
+	33, // [33:39] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_config_proto_init() }
@@ -1852,12 +2234,12 @@ func file_stele_v1_config_proto_init() {
 		(*At_Revision)(nil),
 		(*At_Time)(nil),
 	}
-	file_stele_v1_config_proto_msgTypes[11].OneofWrappers = []any{
+	file_stele_v1_config_proto_msgTypes[14].OneofWrappers = []any{
 		(*WatchRequest_Create)(nil),
 		(*WatchRequest_Cancel)(nil),
 		(*WatchRequest_Progress)(nil),
 	}
-	file_stele_v1_config_proto_msgTypes[15].OneofWrappers = []any{
+	file_stele_v1_config_proto_msgTypes[18].OneofWrappers = []any{
 		(*WatchResponse_Created)(nil),
 		(*WatchResponse_State)(nil),
 		(*WatchResponse_Commit)(nil),
@@ -1869,13 +2251,14 @@ func file_stele_v1_config_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_config_proto_rawDesc), len(file_stele_v1_config_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   21,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_stele_v1_config_proto_goTypes,
 		DependencyIndexes: file_stele_v1_config_proto_depIdxs,
+		EnumInfos:         file_stele_v1_config_proto_enumTypes,
 		MessageInfos:      file_stele_v1_config_proto_msgTypes,
 	}.Build()
 	File_stele_v1_config_proto = out.File

@@ -22,6 +22,7 @@ const (
 	Config_Get_FullMethodName      = "/stele.v1.Config/Get"
 	Config_BatchGet_FullMethodName = "/stele.v1.Config/BatchGet"
 	Config_List_FullMethodName     = "/stele.v1.Config/List"
+	Config_Search_FullMethodName   = "/stele.v1.Config/Search"
 	Config_Read_FullMethodName     = "/stele.v1.Config/Read"
 	Config_Watch_FullMethodName    = "/stele.v1.Config/Watch"
 )
@@ -42,6 +43,11 @@ type ConfigClient interface {
 	// List returns the keys under a prefix, sorted by key, all pages of the same
 	// revision.
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
+	// Search returns the keys whose name, value or member of a value matches, sorted by key,
+	// all pages of the same revision. A call looks at a limited number of values, so a page
+	// can be short or empty and still not be the last one. Values of secrets are never
+	// searched.
+	Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error)
 	// Read pipelines reads: send without waiting, answers come in the order of
 	// the requests.
 	Read(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReadRequest, ReadResponse], error)
@@ -90,6 +96,16 @@ func (c *configClient) List(ctx context.Context, in *ListRequest, opts ...grpc.C
 	return out, nil
 }
 
+func (c *configClient) Search(ctx context.Context, in *SearchRequest, opts ...grpc.CallOption) (*SearchResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SearchResponse)
+	err := c.cc.Invoke(ctx, Config_Search_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *configClient) Read(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReadRequest, ReadResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Config_ServiceDesc.Streams[0], Config_Read_FullMethodName, cOpts...)
@@ -132,6 +148,11 @@ type ConfigServer interface {
 	// List returns the keys under a prefix, sorted by key, all pages of the same
 	// revision.
 	List(context.Context, *ListRequest) (*ListResponse, error)
+	// Search returns the keys whose name, value or member of a value matches, sorted by key,
+	// all pages of the same revision. A call looks at a limited number of values, so a page
+	// can be short or empty and still not be the last one. Values of secrets are never
+	// searched.
+	Search(context.Context, *SearchRequest) (*SearchResponse, error)
 	// Read pipelines reads: send without waiting, answers come in the order of
 	// the requests.
 	Read(grpc.BidiStreamingServer[ReadRequest, ReadResponse]) error
@@ -158,6 +179,9 @@ func (UnimplementedConfigServer) BatchGet(context.Context, *BatchGetRequest) (*B
 }
 func (UnimplementedConfigServer) List(context.Context, *ListRequest) (*ListResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method List not implemented")
+}
+func (UnimplementedConfigServer) Search(context.Context, *SearchRequest) (*SearchResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Search not implemented")
 }
 func (UnimplementedConfigServer) Read(grpc.BidiStreamingServer[ReadRequest, ReadResponse]) error {
 	return status.Error(codes.Unimplemented, "method Read not implemented")
@@ -240,6 +264,24 @@ func _Config_List_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Config_Search_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SearchRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ConfigServer).Search(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Config_Search_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ConfigServer).Search(ctx, req.(*SearchRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Config_Read_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(ConfigServer).Read(&grpc.GenericServerStream[ReadRequest, ReadResponse]{ServerStream: stream})
 }
@@ -272,6 +314,10 @@ var Config_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "List",
 			Handler:    _Config_List_Handler,
+		},
+		{
+			MethodName: "Search",
+			Handler:    _Config_Search_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

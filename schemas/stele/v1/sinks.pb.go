@@ -1701,7 +1701,11 @@ type PlanRoutesResponse struct {
 	Sinks []*SinkPlan `protobuf:"bytes,1,rep,name=sinks,proto3" json:"sinks,omitempty"`
 	// The revision of _system whose routes the plan compares with, as in
 	// GetRoutesResponse.
-	Revision      uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Keys, set or deleted, that the routes make secret, and their values in history that
+	// were written before. Those stay in the journal in plain text.
+	ExposedKeys   uint64 `protobuf:"varint,3,opt,name=exposed_keys,json=exposedKeys,proto3" json:"exposed_keys,omitempty"`
+	ExposedValues uint64 `protobuf:"varint,4,opt,name=exposed_values,json=exposedValues,proto3" json:"exposed_values,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1746,6 +1750,20 @@ func (x *PlanRoutesResponse) GetSinks() []*SinkPlan {
 func (x *PlanRoutesResponse) GetRevision() uint64 {
 	if x != nil {
 		return x.Revision
+	}
+	return 0
+}
+
+func (x *PlanRoutesResponse) GetExposedKeys() uint64 {
+	if x != nil {
+		return x.ExposedKeys
+	}
+	return 0
+}
+
+func (x *PlanRoutesResponse) GetExposedValues() uint64 {
+	if x != nil {
+		return x.ExposedValues
 	}
 	return 0
 }
@@ -2448,10 +2466,12 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06routes\x18\x01 \x01(\tR\x06routes\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\"8\n" +
 	"\x11PlanRoutesRequest\x12#\n" +
-	"\x06routes\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\x06routes\"Z\n" +
+	"\x06routes\x18\x01 \x01(\tB\v\xbaH\br\x06\x10\x01(\x80\x80@R\x06routes\"\xa4\x01\n" +
 	"\x12PlanRoutesResponse\x12(\n" +
 	"\x05sinks\x18\x01 \x03(\v2\x12.stele.v1.SinkPlanR\x05sinks\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x04R\brevision\"\x9c\x01\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12!\n" +
+	"\fexposed_keys\x18\x03 \x01(\x04R\vexposedKeys\x12%\n" +
+	"\x0eexposed_values\x18\x04 \x01(\x04R\rexposedValues\"\x9c\x01\n" +
 	"\bSinkPlan\x12\x12\n" +
 	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x14\n" +

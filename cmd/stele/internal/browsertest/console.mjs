@@ -1,7 +1,9 @@
 import {run} from './harness.mjs'
-import {changes} from './change.mjs'
+import {accessibility} from './accessibility.mjs'
+import {changes} from './changes.mjs'
 import {hostilities} from './hostile.mjs'
-import {logins} from './login.mjs'
-import {barriers} from './barriers.mjs'
+import {logins} from './logins.mjs'
+import {states} from './states.mjs'
+import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...hostilities, ...barriers})
+await run({...logins, ...changes, ...unsaved, ...states, ...hostilities, ...accessibility})

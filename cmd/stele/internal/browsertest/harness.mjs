@@ -1,12 +1,11 @@
-// What all scenarios share: one browser, a visitor each, and the rules that no page
-// may break.
+// Shared by all scenarios: one browser, a context per user, and the rules for every page.
 import {createRequire} from 'node:module'
 import {readFileSync} from 'node:fs'
 import {join} from 'node:path'
 
 const require = createRequire(join(process.env.MODULES, 'index.js'))
 const {chromium} = require('playwright-core')
-const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
+const axeScript = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8')
 
 export const input = JSON.parse(process.env.INPUT)
 export const world = input.world
@@ -19,23 +18,23 @@ export function same(got, want, what) {
 	check(got === want, `${what}: ${JSON.stringify(got)}, not ${JSON.stringify(want)}`)
 }
 
-// Scenario is one story. Its visitors' pages may load nothing from elsewhere, log no
-// error, and break no policy.
+// Scenario is one test. Its pages must not load anything from other sites, log an error,
+// or violate the content security policy.
 class Scenario {
 	log = []
 	broken = []
-	allowed = [] // parts of messages that the story is about
+	allowed = [] // parts of messages that the scenario expects
 	contexts = []
 	constructor(browser) {
 		this.browser = browser
 	}
 
-	// visitor is somebody with a browser of their own.
-	async visitor({scripts = true, theme = 'light', width = 1280, height = 900, token = ''} = {}) {
+	// user opens a page in a browser context of its own, logged in if there is a token.
+	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = ''} = {}) {
 		const context = await this.browser.newContext({
 			javaScriptEnabled: scripts, colorScheme: theme, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: world.URL,
 		})
-		context.setDefaultTimeout(15000)
+		context.setDefaultTimeout(60000) // the machine may be under load
 		this.contexts.push(context)
 		const origins = [world.URL, world.Issuer]
 		context.on('request', r => {
@@ -57,9 +56,9 @@ class Scenario {
 		if (!this.allowed.some(a => what.includes(a))) this.broken.push(what)
 	}
 
-	// barriers fails for what axe-core finds serious, whoever cannot see or point.
-	async barriers(page, where) {
-		await page.evaluate(axe)
+	// axe fails for serious violations that axe-core finds.
+	async axe(page, where) {
+		await page.evaluate(axeScript)
 		const found = await page.evaluate(async () => {
 			const {violations} = await window.axe.run(document, {resultTypes: ['violations']})
 			return violations.filter(v => v.impact === 'serious' || v.impact === 'critical')
@@ -74,7 +73,7 @@ class Scenario {
 	}
 }
 
-// login logs a visitor in with a token, as somebody without scripts does.
+// login logs a user in with a token, with or without scripts.
 export async function login(page, token) {
 	await page.goto('/login')
 	const more = page.locator('summary', {hasText: 'With a token'})
@@ -84,7 +83,7 @@ export async function login(page, token) {
 	await page.waitForURL(u => !u.pathname.startsWith('/login'))
 }
 
-// run tells each scenario, and prints what became of it.
+// run runs each scenario, and prints its outcome.
 export async function run(scenarios, {rules = true} = {}) {
 	const only = process.env.SCENARIO
 	const browser = await chromium.launch({
@@ -92,12 +91,12 @@ export async function run(scenarios, {rules = true} = {}) {
 		args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
 			'--disable-sync', '--disable-quic', '--disable-dev-shm-usage'],
 	})
-	for (const [name, story] of Object.entries(scenarios)) {
-		if (only && !name.includes(only)) continue
+	for (const [name, scenario] of Object.entries(scenarios)) {
+		if (only && !new RegExp(only).test(name)) continue
 		const s = new Scenario(browser), begun = Date.now()
 		let failure = ''
 		try {
-			await story(s)
+			await scenario(s)
 		} catch (e) {
 			failure = String(e.stack ?? e)
 			for (const c of s.contexts) {

@@ -1,10 +1,10 @@
-// What somebody has written must never become a part of a page.
+// User text must never become markup.
 import {check, same, world} from './harness.mjs'
 
 export const hostilities = {
 	'markup in values, reasons and names stays text': async s => {
 		s.allowed.push('409')
-		const writer = await s.visitor({token: world.Tokens.hostile})
+		const writer = await s.user({token: world.Tokens.hostile})
 		await writer.goto('/acme/keys/tenantconfig/hostile?edit=1')
 		await writer.fill('form.write input[name=message]', world.Hostile)
 		await writer.fill('textarea[name=value]', JSON.stringify({[world.Hostile]: world.Hostile}))
@@ -12,7 +12,7 @@ export const hostilities = {
 		await writer.waitForURL('**written=*')
 		const at = new URL(writer.url()).searchParams.get('written')
 		for (const scripts of [true, false]) {
-			const page = await s.visitor({scripts, token: world.Tokens.hostile})
+			const page = await s.user({scripts, token: world.Tokens.hostile})
 			page.on('dialog', d => { s.broken.push(`a dialog: ${d.message()}`); d.dismiss() })
 			for (const path of [
 				'/acme/keys/tenantconfig/', '/acme/keys/tenantconfig/hostile', '/acme/history/', `/acme/commits/${at}`, `/acme/commits/${at}/revert`,

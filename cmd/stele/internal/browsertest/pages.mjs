@@ -1,4 +1,4 @@
-// Every page of the console, by a name for its picture.
+// Every page of the console, by the name of its screenshot.
 export const pages = {
 	'login': '/login',
 	'tenants': '/',
@@ -16,6 +16,9 @@ export const pages = {
 	'compare-tenants': '/acme/compare?with=globex',
 	'rollback': '/acme@20/rollback',
 	'rollback-choose': '/acme/rollback',
+	'history-none': '/acme/history/?author=nobody',
+	'no-tenant': '/nope/',
+	'projection-skip': '/acme/projections/files/skip',
 	'projections': '/acme/projections',
 	'projection': '/acme/projections/files',
 	'schemas': '/acme/schemas',

@@ -18,22 +18,25 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/login/oidctest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// hostile is what tries to become a part of a page.
+// hostile is text that tries to become markup.
 const hostile = `"><img src=x onerror="document.title='pwned'"><script>document.title='pwned'</script>'--${{<svg/onload=alert(1)>`
 
 // world is a whole process with its console, and an identity provider of another site.
 type world struct {
-	// URL is where browsers find the console, and Issuer the provider.
+	// URL is the address of the console, and Issuer the address of the provider.
 	URL, Issuer string
-	// Link logs in once.
+	// Link logs a user in once.
 	Link string
-	// Hostile is what tries to become a part of a page.
+	// Hostile is text that tries to become markup.
 	Hostile string
-	// Tokens by who holds them: reader and writer of acme, limited writes under one
+	// Files is the folder of the sink "files".
+	Files string
+	// Tokens by user: reader and writer of acme, limited writes under one
 	// prefix only, operator acts for every tenant.
 	Tokens map[string]string
 
@@ -41,16 +44,16 @@ type world struct {
 	ledger   stelev1.LedgerClient
 }
 
-// newWorld starts one; over TLS, which browsers are to take as it is, or without.
+// newWorld starts a world, with or without TLS.
 func newWorld(t *testing.T, secure bool) *world {
 	t.Helper()
 	p := oidctest.Start(t)
-	web := porttest.Free(t, 1)[0] // what a login leads back to must be known before the process runs
+	web := porttest.Free(t, 1)[0] // the redirect URL of a login must be known before the process runs
 	_, port, _ := net.SplitHostPort(web)
-	w := &world{URL: "http://localhost:" + port, Issuer: p.URL, Hostile: hostile, provider: p, Tokens: make(map[string]string)}
+	w := &world{URL: "http://localhost:" + port, Issuer: p.URL, Hostile: hostile, provider: p, Files: t.TempDir(), Tokens: make(map[string]string)}
 	cfg := node.Config{
 		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Web: web, Roles: node.Roles, Log: slog.New(slog.DiscardHandler),
-		Routes: node.LocalRoutes(), Version: "test",
+		Routes: localRoutes(t, w.Files), Version: "test",
 	}
 	cfg.CheckpointKey, cfg.SecretsKey = cfg.Data+"/checkpoint.key", cfg.Data+"/secrets.key"
 	if secure {
@@ -124,7 +127,7 @@ func (w *world) run(t *testing.T, cfg node.Config) {
 	w.ledger = stelev1.NewLedgerClient(cc)
 }
 
-// commit writes keys and values by turns; an empty value deletes.
+// commit writes pairs of key and value; an empty value deletes.
 func (w *world) commit(t *testing.T, tenant ledger.Tenant, message string, pairs ...string) {
 	t.Helper()
 	req := &stelev1.CommitRequest{Message: message}
@@ -136,7 +139,7 @@ func (w *world) commit(t *testing.T, tenant ledger.Tenant, message string, pairs
 	}
 }
 
-// fill gives acme, and globex, a history of some weeks.
+// fill gives acme and globex a history of some weeks.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	begun := time.Now().Add(-21 * 24 * time.Hour)
@@ -165,4 +168,17 @@ func (w *world) fill(t *testing.T) {
 		w.commit(t, "globex", "set up", fmt.Sprintf("tenantconfig/shop/setting_%d", i), fmt.Sprint(i))
 	}
 	w.commit(t, "globex", "the same pool as acme", "paramconfig/db/pool", `{"min":2,"max":20}`)
+}
+
+// localRoutes send every key to a folder, except those below "unrouted/".
+func localRoutes(t *testing.T, folder string) *routes.Table {
+	t.Helper()
+	table, err := routes.Parse(fmt.Appendf(nil, `{
+		"sinks": {"files": {"kind": "directory", "path": %q}},
+		"routes": [{"prefix": "", "sinks": ["files"]}, {"prefix": "unrouted/", "sinks": []}]
+	}`, folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
 }

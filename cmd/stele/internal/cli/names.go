@@ -18,6 +18,7 @@ func known(root *cobra.Command) {
 		"log":     {"history"},
 		"tenants": {"namespaces"},
 		"mv":      {"rename", "move"},
+		"grep":    {"search", "find"},
 		"context": {"contexts", "config"},
 	} {
 		of, _, err := root.Find([]string{name})
@@ -31,9 +32,6 @@ func known(root *cobra.Command) {
 // elsewhere says what to use for names that have no command of their own.
 var elsewhere = map[string]string{
 	"cp":      "stele get KEY --raw | stele set NEW -",
-	"search":  "stele list PREFIX, or stele log --grep TEXT for messages of commits",
-	"find":    "stele list PREFIX",
-	"grep":    "stele export | grep TEXT, or stele log --grep TEXT for messages of commits",
 	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
 	"reset":   "stele rollback --to REV",
 	"restart": "stele exec PREFIX --restart -- CMD",

@@ -59,7 +59,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		commands  []*cobra.Command
 	}{
 		{"read", "Read:", []*cobra.Command{
-			keys.GetCommand(c), keys.ListCommand(c), keys.WatchCommand(c), keys.ExportCommand(c), keys.ExecCommand(c),
+			keys.GetCommand(c), keys.ListCommand(c), keys.GrepCommand(c), keys.WatchCommand(c), keys.ExportCommand(c), keys.ExecCommand(c),
 		}},
 		{"write", "Write:", []*cobra.Command{
 			keys.SetCommand(c), keys.EditCommand(c), keys.MoveCommand(c), keys.DeleteCommand(c), keys.ApplyCommand(c), importcmd.ImportCommand(c),

@@ -63,13 +63,21 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 		calls, len(w.methods), total(thieves.answered), thieves.pairs, took, seed, len(thieves.leaks))
 
 	// What would have leaked is there to be found: its owner finds it.
-	// It only reads at first: its own writes may take away what a method would find.
+	// It only reads at first: its own writes may take away what a method would find. Few of the
+	// requests of some methods find anything, so it makes calls until each has.
 	owner := &siege{world: w, callers: w.owners(), seed: uint64(seed), readsOnly: true, left: 5_000}
 	owner.run(t)
-	owner.readsOnly, owner.left = false, 5_000
-	owner.run(t)
+	owner.readsOnly = false
+	searched := func(m *method) bool { return owner.found[m.name] > 0 == !slices.Contains(tellNothing, m.name) }
+	for range 20 {
+		owner.seed, owner.left = owner.seed+1, 5_000
+		owner.run(t)
+		if !slices.ContainsFunc(w.methods, func(m *method) bool { return !searched(m) }) {
+			break
+		}
+	}
 	for _, m := range w.methods {
-		if found := owner.found[m.name] > 0; found == slices.Contains(tellNothing, m.name) {
+		if !searched(m) {
 			t.Errorf("%s: the owner's own data came back in %d of %d answers; the search for it or the requests are too weak",
 				m.name, owner.found[m.name], owner.answered[m.name])
 		}

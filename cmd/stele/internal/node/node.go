@@ -177,7 +177,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log, Keys: cfg.publishKeys}); err != nil {
 			return n, err
 		}
-		n.collect()
+		if err := n.collect(); err != nil {
+			return n, err
+		}
 	}
 	var traces stats.Handler
 	if traces, n.endTraces, err = tracing(ctx, cfg.Version); err != nil {

@@ -39,16 +39,18 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 }
 
 // collect starts asking witnesses to cosign checkpoints.
-func (n *Node) collect() {
+func (n *Node) collect() (err error) {
 	if len(n.cfg.WitnessURLs) == 0 {
-		return
+		return nil
 	}
-	n.cosigned = witness.Collect(witness.CollectorConfig{
+	n.cosigned, err = witness.Collect(witness.CollectorConfig{
 		URLs: n.cfg.WitnessURLs, Keys: n.cfg.Witnesses, Tree: n.tree, Log: n.cfg.Log,
+		Memory: filepath.Join(n.cfg.Data, "cosignatures.json"),
 		HTTP: &http.Client{Transport: &http.Transport{
 			Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS13}, IdleConnTimeout: time.Minute,
 		}},
 	})
+	return err
 }
 
 // publishKeys keeps the file of the public key up to date when the key has a successor.

@@ -1,12 +1,12 @@
-// What makes the pages live. All of them work without it.
+// Makes the pages live. All of them work without it.
 "use strict";
 
 document.documentElement.classList.add("js");
 
 const say = (text) => { document.getElementById("said").textContent = text; };
 
-// show puts what another URL of the console has in place of what depends on the
-// moment: everything that is marked with data-swap and has the same id there.
+// show replaces the parts of the page that depend on the revision with those of another
+// URL: the elements that are marked with data-swap and have the same id there.
 let showing;
 async function show(url, push) {
   showing?.abort();
@@ -38,8 +38,8 @@ async function show(url, push) {
   }
 }
 
-// reopen opens the branches that were open, from the root on: those inside of others
-// come when the others have.
+// reopen opens the branches that were open, from the root on: nested ones after
+// those around them.
 function reopen(prefixes) {
   const next = () => {
     for (const branch of document.querySelectorAll("details.branch:not([open])")) if (prefixes.includes(branch.dataset.prefix)) branch.open = true;
@@ -55,8 +55,9 @@ function setMoment(revision) {
   time.querySelector("output").textContent = "@" + revision;
 }
 
-// The slider leads to the same page at another moment.
+// The slider opens the same page at another revision.
 function goTo(revision, push) {
+  if (!mayLeave()) { setMoment(document.getElementById("time").elements.revision.defaultValue); return; }
   const time = document.getElementById("time"), max = Number(time.elements.revision.max);
   const at = Math.min(Math.max(revision, 1), max);
   setMoment(at);
@@ -106,13 +107,13 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => { button.textContent = was; }, 1500);
 });
 
-// A menu closes when one goes elsewhere.
+// A menu closes on a click outside.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
-// News of commits. Only a page that can be seen listens: browsers open few
-// connections to one server.
+// Notices of new commits. Only a visible page listens: browsers open few connections to
+// one server.
 let source;
 function listen() {
   const time = document.getElementById("time");
@@ -141,12 +142,47 @@ function hear(news) {
   }
 }
 
-// A page that somebody is working on does not change under their hands.
+// A page that its user is working on is not replaced by live updates.
 function busy() {
   const page = document.getElementById("page");
-  if (page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select")) return true;
-  return [...page.querySelectorAll("[data-edit] textarea, [data-edit] input")].some((field) => field.value !== field.defaultValue);
+  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") || edited();
 }
+
+// edited reports whether the page has text that was typed and not written.
+function edited() {
+  if (document.querySelector("[data-edit][data-unsaved]")) return true;
+  return [...document.querySelectorAll("[data-edit] textarea, [data-edit] input:not([type=hidden])")].some((field) => field.type === "checkbox" ? field.checked !== field.defaultChecked : field.value !== field.defaultValue);
+}
+
+// Typed text is lost only if the user agrees, or discards it with the form's own link.
+let leaving = false;
+function mayLeave() { return !edited() || confirm("Discard what you typed?"); }
+window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) event.preventDefault(); });
+document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
+window.addEventListener("pageshow", () => { leaving = false; });
+
+// A form is sent only while the gateway can be reached: the browser's own error page
+// would replace the form and its text.
+document.addEventListener("submit", async (event) => {
+  const form = event.target, button = event.submitter;
+  if (!form.matches("[data-edit]")) return;
+  if (leaving) return;
+  event.preventDefault();
+  form.querySelector("[data-unreachable]")?.remove();
+  try {
+    await fetch(document.querySelector("link[rel=icon]").href, { method: "HEAD", cache: "no-store" });
+  } catch {
+    const note = document.createElement("p");
+    note.className = "note bad";
+    note.role = "alert";
+    note.dataset.unreachable = "";
+    note.textContent = "The gateway cannot be reached. Nothing was written, and your text is still here: try again.";
+    form.prepend(note);
+    return;
+  }
+  leaving = true;
+  form.requestSubmit(button);
+});
 
 document.addEventListener("click", (event) => {
   if (event.target.id === "news") { document.activeElement.blur(); goTo(Number(document.getElementById("time").elements.revision.max), true); }

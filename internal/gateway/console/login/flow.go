@@ -18,7 +18,7 @@ type flow struct {
 	state    string // returned by the provider
 	nonce    string // returned in the ID token
 	verifier string // PKCE's: only the browser that began has it
-	to       string // where the visitor goes after that
+	to       string // the page to redirect to after the login
 	until    time.Time
 }
 

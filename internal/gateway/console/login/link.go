@@ -13,7 +13,7 @@ type Link struct {
 	mint func() (string, error) // nil when it was used
 }
 
-// NewLink makes a link that logs its visitor in with a token that is made then, so that
+// NewLink makes a link that logs its user in with a token that is minted then, so that
 // a session is not longer than it must be.
 func NewLink(mint func() (string, error)) *Link { return &Link{code: rand.Text(), mint: mint} }
 

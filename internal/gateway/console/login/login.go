@@ -26,12 +26,12 @@ const maxChunks = (identity.MaxToken + chunk - 1) / chunk
 // Cookies are the console's cookies. No script can read them, and no other site makes a
 // browser send them.
 type Cookies struct {
-	// Secure: visitors come by TLS. Their cookies then go back by TLS only, and to
-	// the very host that has set them.
+	// Secure: users connect over TLS. Their cookies are then sent over TLS only, and to
+	// the host that set them only.
 	Secure bool
 }
 
-// Token is the visitor's; empty for those who have not logged in.
+// Token is the user's token; empty for users who have not logged in.
 func (c Cookies) Token(r *http.Request) string {
 	var token strings.Builder
 	for i := range maxChunks {

@@ -60,7 +60,7 @@ func TestTokensOfAnyLengthAreKept(t *testing.T) {
 	})
 }
 
-func TestConsolesOfOneMachineAreToldApart(t *testing.T) {
+func TestCookies_OfConsolesOnOneMachine(t *testing.T) {
 	c := Cookies{}
 	one, two := httptest.NewRequest(http.MethodGet, "http://127.0.0.1:7072/", nil), httptest.NewRequest(http.MethodGet, "http://127.0.0.1:7082/", nil)
 	w1, w2 := httptest.NewRecorder(), httptest.NewRecorder()

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/oauth2"
 )
 
-// Callback is the path that the identity provider sends visitors back to.
+// Callback is the path that the identity provider redirects users to.
 const Callback = "/login/callback"
 
 // answerTimeout bounds one exchange with the provider, and maxAnswer its response, in
@@ -28,7 +28,7 @@ const (
 	maxAnswer     = 1 << 20
 )
 
-// ProviderConfig says how visitors log in at an OpenID Connect provider.
+// ProviderConfig configures logins at an OpenID Connect provider.
 type ProviderConfig struct {
 	// Issuer is the provider, as its tokens and its discovery document name it.
 	Issuer string
@@ -45,7 +45,7 @@ type ProviderConfig struct {
 	Client *http.Client
 }
 
-// Provider logs visitors in by the authorization code flow with PKCE. It asks for no
+// Provider logs users in by the authorization code flow with PKCE. It asks for no
 // refresh token: when a token ends, the provider gives the next one, most often
 // without asking its user anything.
 type Provider struct {
@@ -63,7 +63,7 @@ type discovered struct {
 }
 
 // NewProvider checks the settings. The provider is first asked for anything when the
-// first visitor comes.
+// first user logs in.
 func NewProvider(cfg ProviderConfig) (*Provider, error) {
 	u, err := url.Parse(cfg.URL)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
@@ -84,7 +84,7 @@ func (p *Provider) Host() string {
 	return p.cfg.Issuer
 }
 
-// discover asks the provider for its addresses. Visitors who come at once wait for
+// discover asks the provider for its addresses. Concurrent logins wait for
 // one answer.
 func (p *Provider) discover(ctx context.Context) (*discovered, error) {
 	p.mu.Lock()
@@ -126,7 +126,7 @@ var (
 	// ErrNotBegun: a callback from the provider for a login that did not begin in this
 	// browser, or too long ago.
 	ErrNotBegun = errors.New("this login was not begun here, or more than ten minutes ago, or in another tab after that")
-	// ErrRefused: the provider has not logged the visitor in.
+	// ErrRefused: the provider has not logged the user in.
 	ErrRefused = errors.New("the identity provider has not logged you in")
 )
 

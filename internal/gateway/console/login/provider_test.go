@@ -63,7 +63,7 @@ func consent(t *testing.T, at, answer string) string {
 			t.Fatalf("the provider answers %s", resp.Status)
 		}
 	}
-	t.Fatal("the provider sends nobody back")
+	t.Fatal("the provider does not redirect back")
 	return ""
 }
 
@@ -76,7 +76,7 @@ func end(provider *login.Provider, back string, cookie *http.Cookie) (token, to 
 	return provider.End(cookies, httptest.NewRecorder(), r)
 }
 
-func TestALoginAtTheProvider(t *testing.T) {
+func TestProvider_LogsIn(t *testing.T) {
 	for use, idToken := range map[string]bool{"access": false, "id": true} {
 		p := oidctest.Start(t)
 		provider, cookie, at := begin(t, p, idToken)
@@ -96,7 +96,7 @@ func TestALoginAtTheProvider(t *testing.T) {
 	}
 }
 
-func TestALoginThatIsNotTheVisitorsOwn(t *testing.T) {
+func TestEnd_LoginOfAnotherUser(t *testing.T) {
 	p := oidctest.Start(t)
 	provider, cookie, at := begin(t, p, false)
 	_, theirs, _ := begin(t, p, false)
@@ -119,7 +119,7 @@ func TestALoginThatIsNotTheVisitorsOwn(t *testing.T) {
 	}
 }
 
-func TestWhatAProviderMayAnswer(t *testing.T) {
+func TestEnd_AnswersOfTheProvider(t *testing.T) {
 	p := oidctest.Start(t)
 	provider, cookie, at := begin(t, p, false)
 	if _, to, err := end(provider, consent(t, at, "no"), cookie); !errors.Is(err, login.ErrRefused) || to != "/acme@42/" {
@@ -136,7 +136,7 @@ func TestWhatAProviderMayAnswer(t *testing.T) {
 	}
 }
 
-func TestAProviderThatLiesOrIsAway(t *testing.T) {
+func TestProvider_WrongOrUnreachable(t *testing.T) {
 	for name, doc := range map[string]string{
 		"another issuer":          `{"issuer":"https://evil.example","authorization_endpoint":"https://a.example","token_endpoint":"https://a.example","jwks_uri":"https://a.example"}`,
 		"a token by http":         `{"issuer":"ISSUER","authorization_endpoint":"https://a.example","token_endpoint":"http://a.example/","jwks_uri":"https://a.example"}`,

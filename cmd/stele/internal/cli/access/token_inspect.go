@@ -148,11 +148,11 @@ func printExamination(p *output.Printer, token string, e identity.Examination) e
 		rows = append(rows, [2]string{"wrong", output.Bad.Render(output.Plain(reason))})
 	}
 	if who := e.Principal; who != nil {
-		text := output.Plain(who.Subject)
+		rows = append(rows, [2]string{"good", output.Good.Render("the gateway would accept it")}, [2]string{"subject", output.Plain(who.Subject)})
 		if who.Tenant != "" {
-			text += " for " + string(who.Tenant)
+			rows = append(rows, [2]string{"tenant", string(who.Tenant)})
 		}
-		rows = append(rows, [2]string{"good", output.Good.Render(fmt.Sprintf("%s, %v", text, who.Roles))})
+		rows = append(rows, [2]string{"roles", fmt.Sprint(who.Roles)})
 	}
 	return printRows(p, rows)
 }

@@ -38,15 +38,16 @@ func WhoamiCommand(c *session.Flags) *cobra.Command {
 }
 
 func printWho(s *session.Session, p *stelev1.Principal) error {
-	if err := s.Printf("%s\n", render.Principal(p)); err != nil {
-		return err
-	}
+	rows := render.Principal(p)
 	for _, a := range p.Allowed {
 		where := "everything"
 		if !slices.Contains(a.Prefixes, "") {
 			where = "keys under " + strings.Join(a.Prefixes, ", ")
 		}
-		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-10s", a.Operation)), where); err != nil {
+		rows = append(rows, [2]string{a.Operation, where})
+	}
+	for _, row := range rows {
+		if err := s.Printf("%s  %s\n", output.Faint.Render(fmt.Sprintf("%-10s", row[0])), row[1]); err != nil {
 			return err
 		}
 	}

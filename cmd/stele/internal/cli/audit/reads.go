@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"slices"
@@ -63,13 +64,13 @@ next read on:
 				method += " --reveal"
 			}
 			rows = append(rows, []string{
-				output.Faint.Render(render.Clock(r.Time)), output.Plain(r.Subject), method, revision, output.Plain(strings.Join(asked(r), " ")),
+				output.Faint.Render(render.Clock(r.Time)), roles(r), output.Plain(r.Subject), method, revision, output.Plain(strings.Join(asked(r), " ")),
 			})
 		}
 		if len(rows) == 0 {
 			return nil
 		}
-		if err := s.Table([]string{"TIME", "WHO", "METHOD", "REVISION", "WHAT"}, rows, 4); err != nil || !more {
+		if err := s.Table([]string{"TIME", "ROLES", "SUBJECT", "METHOD", "REVISION", "WHAT"}, rows, 5); err != nil || !more {
 			return err
 		}
 		return s.Printf("%s\n", output.Faint.Render("there are older ones: --until an earlier time, or -n 0 for all"))
@@ -100,6 +101,12 @@ func newestReads(ctx context.Context, s *session.Session, req *stelev1.ListReads
 			return newest, more, nil
 		}
 	}
+}
+
+// roles are the roles that the caller had. They come before the subject, which can
+// contain any text.
+func roles(r *stelev1.ReadRecord) string {
+	return cmp.Or(output.Plain(strings.Join(r.Roles, ",")), "-")
 }
 
 // asked is the requested keys and prefixes in the usual notation, prefixes with a star.

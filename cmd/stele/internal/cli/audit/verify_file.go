@@ -166,7 +166,8 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 	if err := p.Printf("%s is in the ledger\n", render.Revision(string(commit.Tenant)+commit.Revision.String())); err != nil {
 		return err
 	}
-	rows := [][2]string{{"id", object.ID}, {"time", object.Time}, {"author", output.Plain(commit.Author)}}
+	rows := [][2]string{{"id", object.ID}, {"time", object.Time}}
+	rows = append(rows, render.Authorship(commit.Proto())...)
 	if commit.Message != "" {
 		rows = append(rows, output.Message(commit.Message)...)
 	}
@@ -205,6 +206,7 @@ func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
 	return tellProven(p, [][2]string{
 		{"first", a.First.Time.Format(time.RFC3339) + "  " + a.First.ID.String()},
 		{"last", a.Last.Time.Format(time.RFC3339) + "  " + a.Last.ID.String()},
+		{"later", fmt.Sprintf("the file proves nothing about commits of %s after %s", a.Tenant, a.To)},
 	}, a.Checkpoint, a.Signed, a.Key, given)
 }
 

@@ -126,7 +126,7 @@ func checkToken(_ context.Context, p *patient) (string, string, error) {
 		return "", "another token", err
 	}
 	p.claims = &cl
-	found := "of " + output.Plain(cl.Subject)
+	found := fmt.Sprintf("of %q", cl.Subject)
 	switch {
 	case cl.Expires.IsZero():
 		return found, "", nil

@@ -23,7 +23,7 @@ func checkGateway(ctx context.Context, p *patient) (string, string, error) {
 	if p.status, err = p.session.Ledger.GetStatus(p.session.ActFor(ctx), &stelev1.GetStatusRequest{}); err != nil {
 		return "", "the address of the gRPC listener, and a token that the gateway trusts", err
 	}
-	return fmt.Sprintf("version %s knows you as %s", p.status.Version, render.Principal(p.status.Principal)), "", nil
+	return fmt.Sprintf("version %s knows you as %q, roles %v", p.status.Version, p.status.Principal.GetSubject(), p.status.Principal.GetRoles()), "", nil
 }
 
 func checkTenant(ctx context.Context, p *patient) (string, string, error) {

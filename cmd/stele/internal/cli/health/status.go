@@ -54,8 +54,8 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 		{"started", render.Clock(st.Started)},
 		{"tenants", fmt.Sprint(st.Tenants)},
 		{"journal", journalLine(st.Journal)},
-		{"you", render.Principal(st.Principal)},
 	}
+	rows = append(rows, render.Principal(st.Principal)...)
 	if st.MemoryUsed > 0 {
 		rows = append(rows, [2]string{"memory", memoryLine(st)})
 	}

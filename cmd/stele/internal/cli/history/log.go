@@ -145,7 +145,7 @@ func printLog(ctx context.Context, s *session.Session, req *stelev1.ListCommitsR
 		switch {
 		case s.Format == "text" && !l.changes:
 			rows = append(rows, []string{
-				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.Clock(c.Time)), render.Author(c), signs(c.Changes), output.Subject(c.Message),
+				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.Clock(c.Time)), render.Role(c), output.Plain(c.Author), signs(c.Changes), output.Subject(c.Message),
 			})
 			return nil
 		case s.Format == "text" && printed > 1:
@@ -163,7 +163,7 @@ func printLog(ctx context.Context, s *session.Session, req *stelev1.ListCommitsR
 	if err != nil || len(rows) == 0 {
 		return printed, err
 	}
-	return printed, s.Table([]string{"REVISION", "TIME", "AUTHOR", "CHANGES", "MESSAGE"}, rows, 4)
+	return printed, s.Table([]string{"REVISION", "TIME", "ROLE", "AUTHOR", "CHANGES", "MESSAGE"}, rows, 5)
 }
 
 // oldestFirst calls f for the commits that the request selects, the oldest first. All of

@@ -76,8 +76,8 @@ func showCommit(s *session.Session, info *stelev1.CommitInfo) error {
 	rows := [][2]string{
 		{"id", hex.EncodeToString(info.Id)},
 		{"time", c.Time.AsTime().Format(time.RFC3339Nano)},
-		{"author", render.Author(c)},
 	}
+	rows = append(rows, render.Authorship(c)...)
 	if info.Partial {
 		rows = append(rows, [2]string{"partial", "it also changed keys that you may not read"})
 	}

@@ -33,7 +33,7 @@ func printPlaced(s *session.Session, placed *stelev1.PlacedCommit) error {
 		return render.WritePlaced(s.Printer, placed)
 	}
 	c := placed.Info.Commit
-	if err := s.Printf("%s  %s  %s  %s\n", output.Faint.Render(render.Clock(c.Time)), render.PlacedName(c), render.Author(c), output.Subject(c.Message)); err != nil {
+	if err := s.Printf("%s  %s  %-8s  %s  %s\n", output.Faint.Render(render.Clock(c.Time)), render.PlacedName(c), render.Role(c), output.Plain(c.Author), output.Subject(c.Message)); err != nil {
 		return err
 	}
 	return render.WriteChanges(s.Printer, c.Changes)

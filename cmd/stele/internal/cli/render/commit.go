@@ -77,13 +77,23 @@ func CommitObject(info *stelev1.CommitInfo) Commit {
 	return o
 }
 
-// Author names the author of a commit, and marks operators from outside the tenant. The
-// author of an imported commit is the source's, not the importer.
-func Author(c *stelev1.Commit) string {
+// Role is "operator" if the author of a commit was an operator from outside the tenant, and
+// "-" otherwise. It is printed before the author's name, in a column of its own, because a
+// name can contain any text. The author of an imported commit is the source's, not the importer.
+func Role(c *stelev1.Commit) string {
 	if c.ByOperator && c.Origin.GetImport() == nil {
-		return output.Plain(c.Author) + " (operator)"
+		return "operator"
 	}
-	return output.Plain(c.Author)
+	return "-"
+}
+
+// Authorship returns the rows of a commit's author and role.
+func Authorship(c *stelev1.Commit) [][2]string {
+	rows := [][2]string{{"author", output.Plain(c.Author)}}
+	if role := Role(c); role != "-" {
+		rows = append(rows, [2]string{"role", role})
+	}
+	return rows
 }
 
 // Origin says where a commit came from; nothing of an ordinary write.

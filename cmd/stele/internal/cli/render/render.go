@@ -35,22 +35,23 @@ func Nothing(s *output.Printer, why string) error {
 	return s.Printf("%s\n", why)
 }
 
-// Principal describes a caller in one line.
-func Principal(p *stelev1.Principal) string {
-	who := output.Plain(p.GetSubject())
+// Principal returns the rows that describe a caller. Each part has a row of its own, because
+// a subject can contain any text, for example the name of a role.
+func Principal(p *stelev1.Principal) [][2]string {
+	rows := [][2]string{{"subject", output.Plain(p.GetSubject())}}
 	if p.GetTenant() != "" {
-		who += " for " + p.Tenant
+		rows = append(rows, [2]string{"tenant", p.Tenant})
 	}
 	if len(p.GetRoles()) > 0 {
-		who += ", " + strings.Join(p.Roles, " and ")
+		rows = append(rows, [2]string{"roles", strings.Join(p.Roles, ", ")})
 	}
 	if len(p.GetPrefixes()) > 0 {
-		who += ", limited to " + strings.Join(p.Prefixes, " ")
+		rows = append(rows, [2]string{"prefixes", strings.Join(p.Prefixes, ", ")})
 	}
 	if p.GetExpires() != nil {
-		who += ", until " + Clock(p.Expires)
+		rows = append(rows, [2]string{"expires", Clock(p.Expires)})
 	}
-	return who
+	return rows
 }
 
 // Tally says in words how many keys are set and deleted.

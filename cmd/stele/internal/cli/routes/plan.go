@@ -3,9 +3,17 @@ package routes
 import (
 	"fmt"
 
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/text"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
+
+// exposedWarning says how many values stay readable though their keys become secret.
+func exposedWarning(p *stelev1.PlanRoutesResponse) string {
+	return fmt.Sprintf("warning: %s of %s that become secret stay in plain text in the journal, its backups, receipts and audit files:\n"+
+		"replace these secrets by new ones once the routes are in force; tenant shred does not reach values from before",
+		output.Count(int(p.ExposedValues), "value"), output.Count(int(p.ExposedKeys), "key"))
+}
 
 // sinkPlanLine describes the effect of new routes on a sink; empty without one.
 func sinkPlanLine(p *stelev1.SinkPlan, prune bool) string {

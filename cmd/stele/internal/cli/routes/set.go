@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,8 @@ become the value of the key projector/routes of the ledger's own tenant, _system
 It shows what changes, and how many items of each sink that concerns. Items that no
 route sends to their sink any more are kept there and left alone, unless --prune is set:
 then they are deleted once the routes are in force. It asks before it leaves items
-behind or deletes them. docs/sinks.md describes the fields.`,
+behind or deletes them. If keys become secret that have values already, it warns that
+those stay in plain text in the journal. docs/sinks.md describes the fields.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file == "" || len(args) > 0:
@@ -124,6 +126,9 @@ func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setR
 	plan, err := s.Sinks.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: t.String()})
 	if err != nil {
 		return nil, false, err
+	}
+	if plan.ExposedValues > 0 {
+		fmt.Fprintln(os.Stderr, exposedWarning(plan))
 	}
 	ask := false
 	for _, p := range plan.Sinks {

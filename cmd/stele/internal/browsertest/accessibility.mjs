@@ -1,0 +1,62 @@
+// Accessibility: axe-core, narrow screens, and the keyboard.
+import {check, same, world} from './harness.mjs'
+import {pages} from './pages.mjs'
+
+export const accessibility = {}
+
+for (const theme of ['light', 'dark']) {
+	accessibility[`axe finds nothing on any page, ${theme}`] = async s => {
+		s.allowed.push('404', '400', '401', '409')
+		const known = await s.user({theme, token: world.Tokens.operator})
+		const anonymous = await s.user({theme})
+		for (const [name, path] of Object.entries(pages)) {
+			const page = path.startsWith('/login') ? anonymous : known
+			await page.goto(path)
+			await s.axe(page, `${name}, ${theme}`)
+		}
+	}
+}
+
+accessibility['no page is wider than a phone'] = async s => {
+	s.allowed.push('404', '400', '401', '409')
+	const page = await s.user({width: 400, token: world.Tokens.operator})
+	for (const [name, path] of Object.entries(pages)) {
+		if (path === '/login') continue
+		await page.goto(path)
+		const wide = await page.evaluate(() => document.documentElement.scrollWidth)
+		if (wide > 400) s.broken.push(`${name} is ${wide} px wide`)
+	}
+}
+
+accessibility['editing with the keyboard only'] = async s => {
+	const page = await s.user({token: world.Tokens.writer})
+	await page.goto('/acme/keys/tenantconfig/checkout/timeout_ms?edit=1')
+	await page.keyboard.press('Tab')
+	same(await page.evaluate(() => document.activeElement.textContent), 'Skip to the content', 'the first stop')
+	await page.keyboard.press('Enter')
+	await page.waitForFunction(() => document.activeElement.id === 'page')
+	// The focus is visible.
+	for (let i = 0; i < 40; i++) {
+		await page.keyboard.press('Tab')
+		const at = await page.evaluate(() => {
+			const e = document.activeElement, style = getComputedStyle(e)
+			const shown = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== 'none' || style.boxShadow !== 'none'
+			return {shown, name: e.name ?? '', what: e.outerHTML.slice(0, 80)}
+		})
+		if (at.what.startsWith('<body')) break
+		check(at.shown, `the focus is not visible on ${at.what}`)
+		if (at.name === 'value') break
+	}
+	same(await page.evaluate(() => document.activeElement.name), 'value', 'the field of the value')
+	await page.keyboard.press('Control+A')
+	await page.keyboard.type('4711')
+	await page.keyboard.press('Tab')
+	await page.keyboard.type('with the keyboard')
+	await page.keyboard.press('Enter')
+	await page.waitForURL('**written=*')
+	check((await page.innerText('main')).includes('4711'), 'the value is not shown')
+	await page.keyboard.press('[')
+	await page.waitForURL(/acme@\d+/)
+	await page.keyboard.press('n')
+	await page.waitForURL(u => u.pathname.startsWith('/acme/'))
+}

@@ -1,0 +1,108 @@
+// Text that was typed is never lost without a warning.
+import {check, same, world} from './harness.mjs'
+
+const key = '/acme/keys/paramconfig/db/pool'
+
+// edit types a value into the form of a key, and dismisses dialogs from then on.
+async function edit(page) {
+	const dialogs = []
+	page.on('dialog', d => { dialogs.push(d.type()); d.dismiss() })
+	await page.goto(key + '?edit=1')
+	await page.fill('textarea[name=value]', '{"typed": true}')
+	return dialogs
+}
+
+async function kept(page, dialogs, what) {
+	for (let i = 0; i < 1200 && dialogs.length === 0; i++) await page.waitForTimeout(50)
+	same(dialogs.length, 1, `warnings before ${what}`)
+	same(await page.inputValue('textarea[name=value]'), '{"typed": true}', `the text after ${what}`)
+	dialogs.length = 0
+}
+
+export const unsaved = {
+	'links, shortcuts and the theme button warn before typed text is lost': async s => {
+		const page = await s.user({token: world.Tokens.writer})
+		const dialogs = await edit(page)
+		await page.click('nav a:has-text("History")', {noWaitAfter: true})
+		await kept(page, dialogs, 'a link')
+		await page.evaluate(() => document.activeElement.blur())
+		await page.keyboard.press('[')
+		await kept(page, dialogs, 'the shortcut [')
+		await page.click('form.theme button:visible', {noWaitAfter: true})
+		await kept(page, dialogs, 'the theme button')
+	},
+
+	'the form that discards its text does not warn': async s => {
+		const page = await s.user({token: world.Tokens.writer})
+		const dialogs = await edit(page)
+		await page.click('form.write a:has-text("Leave it")')
+		await page.waitForURL(u => u.pathname === key && !u.search)
+		same(dialogs.length, 0, 'warnings')
+	},
+
+	'text that was rejected warns before it is lost': async s => {
+		s.allowed.push('422')
+		const page = await s.user({token: world.Tokens.writer})
+		const dialogs = await edit(page)
+		await page.fill('textarea[name=value]', '{"typed": ')
+		await page.fill('form.write input[name=message]', 'broken')
+		await page.click('form.write button:has-text("Commit")')
+		await page.waitForSelector('#value-problem')
+		await page.fill('textarea[name=value]', '{"typed": true}')
+		await page.click('nav a:has-text("History")', {noWaitAfter: true})
+		await kept(page, dialogs, 'a link')
+	},
+
+	'a gateway that cannot be reached leaves the form and its text': async s => {
+		s.allowed.push('ERR_INTERNET_DISCONNECTED', 'ERR_FAILED')
+		const page = await s.user({token: world.Tokens.writer})
+		await page.goto('/acme/new/')
+		await page.fill('input[name=key]', 'tenantconfig/unreachable')
+		await page.fill('textarea[name=value]', '"typed with care"')
+		await page.fill('form.write input[name=message]', 'offline')
+		await page.context().setOffline(true)
+		await page.click('form.write button:has-text("Commit")')
+		await page.waitForSelector('form.write [role=alert]:has-text("cannot be reached")')
+		same(await page.inputValue('textarea[name=value]'), '"typed with care"', 'the text')
+		await page.context().setOffline(false)
+		await page.click('form.write button:has-text("Commit")')
+		await page.waitForURL('**written=*')
+		check((await page.innerText('main')).includes('typed with care'), 'the value was not written')
+	},
+
+	'a user without the permission gets no form, or keeps the text': async s => {
+		s.allowed.push('403')
+		const reader = await s.user({token: world.Tokens.reader})
+		same((await reader.goto('/acme/new/')).status(), 403, 'the form of a reader')
+		same(await reader.locator('textarea').count(), 0, 'fields of a reader')
+		const limited = await s.user({token: world.Tokens.limited})
+		await limited.goto('/acme/new/')
+		await limited.fill('input[name=key]', 'paramconfig/not/mine')
+		await limited.fill('textarea[name=value]', '"typed with care"')
+		await limited.fill('form.write input[name=message]', 'denied')
+		await limited.click('form.write button:has-text("Commit")')
+		await limited.waitForSelector('form.write a:has-text("Why was that denied?")')
+		same(await limited.inputValue('textarea[name=value]'), '"typed with care"', 'the text')
+	},
+
+	'a value of 445 KiB can be saved': async s => {
+		const page = await s.user({token: world.Tokens.operator})
+		await page.goto('/large/keys/a/value?edit=1')
+		const text = await page.inputValue('textarea[name=value]')
+		check(text.length > 700_000, `the form has ${text.length} characters`)
+		await page.$eval('textarea[name=value]', e => { e.value = e.value.replace('"n": 1', '"n": 2') })
+		await page.fill('form.write input[name=message]', 'one number')
+		await page.click('form.write button:has-text("Commit")')
+		await page.waitForURL('**written=2')
+	},
+
+	'an unchanged value makes no commit': async s => {
+		const page = await s.user({token: world.Tokens.operator})
+		await page.goto('/layout/keys/a/value?edit=1')
+		await page.fill('form.write input[name=message]', 'nothing has changed')
+		await page.click('form.write button:has-text("Commit")')
+		await page.waitForSelector('#value-problem:has-text("nothing was written")')
+		await page.goto('/layout/history/')
+		same(await page.locator('tr[data-revision]').count(), 1, 'commits')
+	},
+}

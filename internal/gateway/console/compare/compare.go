@@ -1,0 +1,130 @@
+// Package compare has the page that compares two states of a tenant, or two tenants.
+package compare
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/stelehq/stele/internal/gateway/console/diff"
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// differencesOnPage is how many differences of two states a page shows.
+const differencesOnPage = 100
+
+// comparison is two states, and what differs.
+type comparison struct {
+	// As the form has them; with is another tenant, whose state is the newer side.
+	from, to, prefix, with string
+
+	differences []difference
+	// The revisions of the two states, once they are known.
+	fromRevision, toRevision uint64
+	next                     string // the next page's query; empty on the last
+	more                     bool   // not all keys were compared
+	problem                  string
+}
+
+// difference is one key in the two states, and the revisions that made it so.
+type difference struct {
+	diff.Change
+	fromRevision, toRevision uint64
+}
+
+// asked reports whether there is something to compare.
+func (q *comparison) asked() bool { return q.from != "" || q.with != "" }
+
+// newer is the tenant of the newer state.
+func (q *comparison) newer(v *page.View) ledger.Tenant {
+	return cmp.Or(ledger.Tenant(q.with), v.Tenant)
+}
+
+// Show shows the differences between two states of a tenant, or between two tenants,
+// for users with access to both.
+func Show(v *page.View) error {
+	q := &comparison{from: v.Query("from"), to: v.Query("to"), prefix: v.Query("prefix"), with: v.Query("with")}
+	if q.with == string(v.Tenant) {
+		q.with = ""
+	}
+	err := v.Load(func(ctx context.Context) (err error) {
+		switch {
+		case q.with != "":
+			err = q.compareTenants(ctx, v)
+		case q.asked():
+			err = q.compareStates(ctx, v)
+		}
+		if page.BadField(err) {
+			q.problem, err = page.Message(err), nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	code := http.StatusOK
+	if q.problem != "" {
+		code = http.StatusBadRequest
+	}
+	return v.Show(code, "Compare", q.command(v), comparePage(v, q))
+}
+
+// command is the equivalent on the command line.
+func (q *comparison) command(v *page.View) page.Command {
+	if q.with != "" {
+		return nil // no single command compares tenants
+	}
+	return v.Command("diff", cmp.Or(commandAsOf(q.from), "@1"), commandAsOf(q.to), q.prefix)
+}
+
+// commandAsOf is a revision or time as an argument of the command line.
+func commandAsOf(s string) string {
+	if s == "" || strings.HasPrefix(s, "@") {
+		return s
+	}
+	return "@" + s
+}
+
+func (q *comparison) compareStates(ctx context.Context, v *page.View) error {
+	req := &stelev1.DiffRequest{Prefix: q.prefix, PageSize: differencesOnPage, PageToken: v.R.FormValue("page")}
+	var err error
+	if req.From, err = v.ParseAsOf(ctx, "from", q.from); err != nil {
+		return err
+	}
+	if req.To, err = v.ParseAsOf(ctx, "to", q.to); err != nil {
+		return err
+	}
+	resp, err := v.Ledger.Diff(ctx, req)
+	if err != nil {
+		return err
+	}
+	q.fromRevision, q.toRevision = resp.FromRevision, resp.ToRevision
+	for _, d := range resp.Diffs {
+		q.differences = append(q.differences, difference{diff.Of(d.Key, d.FromValue, d.ToValue), d.FromRevision, d.ToRevision})
+	}
+	if resp.NextPageToken != "" {
+		form := v.R.URL.Query()
+		form.Set("page", resp.NextPageToken)
+		q.next = v.R.URL.Path + "?" + form.Encode()
+	}
+	return nil
+}
+
+// changes are the differences without their revisions.
+func changes(list []difference) []diff.Change {
+	out := make([]diff.Change, len(list))
+	for i, d := range list {
+		out[i] = d.Change
+	}
+	return out
+}
+
+func emptyFrom(q *comparison) string {
+	if q.with != "" {
+		return "the newest"
+	}
+	return "@42, 2h ago or 2026-01-31"
+}

@@ -1,0 +1,151 @@
+package keys
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/stelehq/stele/internal/gateway/console/form"
+	"github.com/stelehq/stele/internal/gateway/console/format"
+	"github.com/stelehq/stele/internal/gateway/console/history"
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// commitsOfKey is how many of a key's newest commits its page shows.
+const commitsOfKey = 10
+
+// keyView is a key at a revision.
+type keyView struct {
+	key     string
+	commit  []byte         // the id of the commit that last set the key
+	entry   *stelev1.Entry // nil when it is not set
+	history []*stelev1.CommitInfo
+	older   bool // the history has more
+	sinks   []sinkOfKey
+	schemas []*stelev1.Schema
+	form    writeForm
+	// editing: the page has the form in the place of the value.
+	editing bool
+	// revealed: the value is a secret itself.
+	revealed bool
+	written  string // the revision that the user has just written
+}
+
+// last is the commit that last touched the key; nil when none is known.
+func (k *keyView) last() *stelev1.CommitInfo {
+	if len(k.history) == 0 {
+		return nil
+	}
+	return k.history[0]
+}
+
+// changed is the revision that last set or deleted the key; 0 for not known.
+func (k *keyView) changed() uint64 { return k.last().GetCommit().GetRevision() }
+
+// revision is that which last set the key; 0 when it is not set.
+func (k *keyView) revision() uint64 { return k.entry.GetRevision() }
+
+// showKey shows a key: its value, author, history and sinks.
+func showKey(v *page.View) error {
+	if _, err := ledger.ParseKey(v.Rest); err != nil {
+		return page.ErrNotFound
+	}
+	if v.R.FormValue("part") == "sinks" {
+		return v.Render(http.StatusOK, keySinks(v, v.Rest, uint64(max(v.QueryInt("changed"), 0)), sinksOf(v.Ctx, v, v.Rest)))
+	}
+	k := &keyView{key: v.Rest, written: v.R.FormValue("written")}
+	if err := v.Load(readKey(v, k, false)); err != nil {
+		return err
+	}
+	k.form = k.newForm()
+	k.editing = v.At == 0 && k.entry != nil && v.R.FormValue("edit") != "" && v.May("write", k.key)
+	return showKeyView(v, http.StatusOK, k)
+}
+
+// Reveal shows the key with its secret. That is recorded, so it requires a POST.
+func Reveal(v *page.View) error {
+	if _, err := ledger.ParseKey(v.Rest); err != nil {
+		return page.ErrNotFound
+	}
+	v.Page = "keys" // whose page it is
+	k := &keyView{key: v.Rest, revealed: true}
+	if err := v.Load(readKey(v, k, true)); err != nil {
+		return err
+	}
+	k.form = k.newForm()
+	return showKeyView(v, http.StatusOK, k)
+}
+
+func showKeyView(v *page.View, code int, k *keyView) error {
+	words := []string{"get", k.key}
+	if k.revealed {
+		words = append(words, "--reveal")
+	}
+	command := v.ReadCommand(words...)
+	if k.entry == nil && len(k.history) == 0 {
+		command = history.Filters{Key: k.key}.Command(v)
+	}
+	if k.entry == nil && code == http.StatusOK {
+		code = http.StatusNotFound
+	}
+	return v.Show(code, k.key, command, keyPage(v, k))
+}
+
+// readKey makes the calls for a key's page.
+func readKey(v *page.View, k *keyView, reveal bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return page.Together(ctx, func(ctx context.Context) error {
+			got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: k.key, At: v.AsOf(), Reveal: reveal})
+			if status.Code(err) == codes.NotFound {
+				return nil
+			}
+			k.entry, k.commit = got.GetEntry(), got.GetCommitId()
+			return err
+		}, func(ctx context.Context) error {
+			list, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
+				Keys: &stelev1.ListCommitsRequest_Key{Key: k.key}, Until: v.AsOf(),
+				OnlyMatchingChanges: true, PreviousValues: true, PageSize: commitsOfKey,
+			})
+			k.history, k.older = list.GetCommits(), list.GetNextPageToken() != ""
+			return err
+		}, func(ctx context.Context) error {
+			if v.At == 0 { // sinks have no past states
+				k.sinks = sinksOf(ctx, v, k.key)
+			}
+			return nil
+		}, func(ctx context.Context) error {
+			if v.At == 0 { // the API returns only the current ones
+				explained, _ := v.Schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: k.key}) // the page is still correct without it
+				k.schemas = explained.GetSchemas()
+			}
+			return nil
+		})
+	}
+}
+
+func (k *keyView) newForm() writeForm {
+	return writeForm{Write: form.Write{Key: k.key, Value: formValue(k.entry.GetValue()), Expected: k.revision(), Commit: k.commit, Name: form.NewName()}}
+}
+
+// formValue is a value to edit.
+func formValue(value string) string {
+	if value == "" || format.IsMask(value) {
+		return ""
+	}
+	return format.Pretty(value)
+}
+
+// longValue is how much of a value its page shows, in bytes.
+const longValue = 16 << 10
+
+// wholeValue is a value on its own page, or the beginning of a long one.
+func wholeValue(value string) string {
+	s, cut := format.Begin(format.Pretty(value), longValue)
+	if cut {
+		s += "\n…\n" + format.Size(len(value)) + " in all: download it for the rest"
+	}
+	return s
+}

@@ -1,0 +1,112 @@
+package keys
+
+import (
+	"context"
+
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/routes"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+)
+
+// sinkOfKey is how far a sink is with a key.
+type sinkOfKey struct {
+	*stelev1.SinkStatus
+	// routed: the key's route names the sink; false if the user may not see the routes.
+	routed bool
+	parked *stelev1.Parked // nil when it is not
+	drift  *stelev1.Drift  // nil when the sink was not found to differ
+}
+
+// has reports whether the sink has everything up to a revision.
+func (s sinkOfKey) has(revision uint64) bool { return s.Position >= revision }
+
+// maxAsked is how many sinks are asked whether they have parked a key, or whether it has
+// drifted there.
+const maxAsked = 3
+
+// sinksOf returns the progress of the sinks: those in the key's route, or all of them
+// if the user may not see the routes. A page is still correct without them, so an error
+// leaves them out.
+func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
+	var list *stelev1.ListSinksResponse
+	var routing *stelev1.GetRoutesResponse
+	err := page.Together(ctx, func(ctx context.Context) (err error) {
+		list, err = v.Sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
+		return err
+	}, func(ctx context.Context) error {
+		routing, _ = v.Sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}) // for operators
+		return nil
+	})
+	if err != nil {
+		return nil
+	}
+	route, known := routeOf(routing.GetRoutes(), key)
+	var out []sinkOfKey
+	for _, s := range list.Sinks {
+		if !known || route.Wants(s.Name) {
+			out = append(out, sinkOfKey{SinkStatus: s, routed: known})
+		}
+	}
+	var group errgroup.Group
+	asked := 0
+	for i := range out {
+		if s := &out[i]; s.Parked+s.Drifted > 0 && asked < maxAsked {
+			asked++
+			group.Go(func() error { s.ask(ctx, v, key); return nil })
+		}
+	}
+	group.Wait()
+	return out
+}
+
+// ask asks the sink for the parked key and its drift. An answer that fails stays
+// empty.
+func (s *sinkOfKey) ask(ctx context.Context, v *page.View, key string) {
+	if s.Parked > 0 {
+		list, _ := v.Sinks.ListParked(ctx, &stelev1.ListParkedRequest{Sink: s.Name})
+		for _, p := range list.GetParked() {
+			if p.Key == key && p.Tenant == string(v.Tenant) {
+				s.parked = p
+			}
+		}
+	}
+	if s.Drifted > 0 {
+		list, _ := v.Sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: s.Name})
+		for _, d := range list.GetDrift() {
+			if d.Key == key && d.Tenant == string(v.Tenant) && remains(d) {
+				s.drift = d
+			}
+		}
+	}
+}
+
+// remains reports whether drift was only reported: the sink still differs.
+func remains(d *stelev1.Drift) bool {
+	return d.Failure != "" || d.Action == stelev1.Drift_ACTION_REPORTED || d.Action == stelev1.Drift_ACTION_KEPT
+}
+
+// refreshInterval is how often the key's page asks for its sinks again: often while one
+// of them is behind.
+func refreshInterval(sinks []sinkOfKey, revision uint64) string {
+	for _, s := range sinks {
+		if !s.has(revision) {
+			return "every 1s"
+		}
+	}
+	return "every 10s"
+}
+
+// routeOf returns the key's route, nil for none. It reports false without a document of
+// routes.
+func routeOf(document, key string) (route *routes.Route, known bool) {
+	if document == "" {
+		return nil, false
+	}
+	table, err := routes.Parse([]byte(document))
+	if err != nil {
+		return nil, false
+	}
+	return table.Route(ledger.Key(key)), true
+}

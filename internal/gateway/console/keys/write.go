@@ -1,0 +1,189 @@
+package keys
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/stelehq/stele/internal/gateway/console/form"
+	"github.com/stelehq/stele/internal/gateway/console/format"
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// setWords are the equivalent command of the form.
+var setWords = []string{"set", "KEY", "VALUE", "-m", "REASON"}
+
+// ShowNew is the form of a key that is not set.
+func ShowNew(v *page.View) error {
+	if err := v.Load(); err != nil {
+		return err
+	}
+	if v.Head.GetSnapshot().GetHead() == 0 && v.Operator() {
+		return v.Show(http.StatusNotFound, "No such tenant", nil, noTenantPage(v))
+	}
+	if !v.MayUnder("write", v.Rest) {
+		return status.Error(codes.PermissionDenied, "to set a key here, you need the permission write")
+	}
+	f := writeForm{Write: form.Write{Key: v.Rest, Name: form.NewName()}}
+	return v.Show(http.StatusOK, "New key", v.ReadCommand(setWords...), newKeyPage(v, f))
+}
+
+// Create sets a key that is not set.
+func Create(v *page.View) error {
+	f := writeForm{Write: form.Parse(v.R)}
+	f.Key = v.Query("key")
+	return write(v, f, true)
+}
+
+// Save sets a key to another value.
+func Save(v *page.View) error {
+	f := writeForm{Write: form.Parse(v.R)}
+	f.Key = v.Rest
+	return write(v, f, false)
+}
+
+// action is the address that the form is submitted to.
+func (f writeForm) action(t ledger.Tenant, isNew bool) string {
+	if isNew {
+		return page.Address{Tenant: t}.To("new", "")
+	}
+	return page.Address{Tenant: t}.To("keys", f.Key)
+}
+
+// writeForm is a form that writes a key, and its errors.
+type writeForm struct {
+	form.Write
+
+	keyProblem, valueProblem, messageProblem, problem string
+	why                                               string // the page that explains a denial
+	conflict                                          *conflict
+}
+
+// rejected reports whether the form holds text that was not written.
+func (f writeForm) rejected() bool {
+	return f.keyProblem+f.valueProblem+f.messageProblem+f.problem != "" || f.conflict != nil
+}
+
+// write commits the content of a form, and redirects to the key. Errors are shown in
+// the form, with all input.
+func write(v *page.View, f writeForm, isNew bool) error {
+	if !isNew && unchanged(v, f) {
+		f.valueProblem = sameValue
+		return showForm(v, http.StatusOK, f, false)
+	}
+	resp, err := v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
+		Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
+		Preconditions: []*stelev1.Precondition{f.Precondition()},
+		Message:       f.Message, RequestId: f.RequestID("set"),
+	})
+	code := http.StatusOK
+	switch {
+	case err != nil:
+		var shown bool
+		if code, shown = f.explain(err); !shown {
+			return err
+		}
+	case resp.Unchanged:
+		f.valueProblem = sameValue
+	default:
+		return v.Redirect(page.Address{Tenant: v.Tenant, Page: "keys", Rest: f.Key}.String() + "?written=" + format.Number(resp.Revision))
+	}
+	if status.Code(err) == codes.PermissionDenied {
+		f.why = page.AccessPath(v.Tenant, "write", f.Key)
+	}
+	if movedOn(err) {
+		if err := findConflict(v, &f); err != nil {
+			return err
+		}
+	}
+	return showForm(v, code, f, isNew)
+}
+
+const sameValue = "The key has this value already: nothing was written."
+
+// unchanged reports whether the form has the value that it was loaded with. The ledger
+// keeps values as they were written, so that it would take another layout of the same
+// JSON for a change.
+func unchanged(v *page.View, f writeForm) bool {
+	got, err := v.Config.Get(v.Ctx, &stelev1.GetRequest{Key: f.Key})
+	return err == nil && got.Entry.Revision == f.Expected && format.Compact(got.Entry.Value) == f.JSON()
+}
+
+// showForm shows the form again, with its errors and all input.
+func showForm(v *page.View, code int, f writeForm, isNew bool) error {
+	k := &keyView{key: f.Key}
+	load := []func(context.Context) error{}
+	if _, bad := ledger.ParseKey(f.Key); bad == nil && !isNew {
+		load = append(load, readKey(v, k, false))
+	}
+	if err := v.Load(load...); err != nil {
+		return err
+	}
+	if isNew {
+		return v.Show(code, "New key", v.ReadCommand(setWords...), newKeyPage(v, f))
+	}
+	k.form, k.editing = f, true
+	return showKeyView(v, code, k)
+}
+
+// explain puts the gateway's errors next to their fields in the form. It reports false
+// for an error that is not about the form.
+func (f *writeForm) explain(err error) (code int, shown bool) {
+	switch status.Code(err) {
+	case codes.InvalidArgument:
+		bad, _ := page.Detail[*errdetails.BadRequest](err)
+		for _, v := range bad.GetFieldViolations() {
+			switch {
+			case strings.HasSuffix(v.Field, ".key"):
+				f.keyProblem = also(f.keyProblem, v.Description)
+			case strings.HasSuffix(v.Field, ".value") || v.Field == "changes[0]":
+				f.valueProblem = also(f.valueProblem, strings.TrimPrefix(v.Description, f.Key+": "))
+			case v.Field == "message":
+				f.messageProblem = also(f.messageProblem, v.Description)
+			default:
+				f.problem = also(f.problem, v.Field+": "+v.Description)
+			}
+		}
+		if len(bad.GetFieldViolations()) == 0 {
+			f.problem = page.Message(err)
+		}
+		return http.StatusUnprocessableEntity, true
+	case codes.PermissionDenied:
+		f.problem = page.Message(err)
+		return http.StatusForbidden, true
+	case codes.FailedPrecondition:
+		if page.Reason(err) != "PRECONDITION_FAILED" {
+			f.problem = page.Message(err)
+		}
+		return http.StatusConflict, true
+	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
+		f.problem = page.Message(err) + ". Send it again: it is never written twice."
+		return page.ProblemOf(err).Status, true
+	}
+	return 0, false
+}
+
+// also appends an error to earlier ones, on a line of its own.
+func also(problem, next string) string {
+	if problem == "" {
+		return next
+	}
+	return problem + "\n" + next
+}
+
+// Raw downloads a key's value as it was written.
+func Raw(v *page.View) error {
+	if _, err := ledger.ParseKey(v.Rest); err != nil {
+		return page.ErrNotFound
+	}
+	got, err := v.Config.Get(v.Ctx, &stelev1.GetRequest{Key: v.Rest, At: v.AsOf()})
+	if err != nil {
+		return err
+	}
+	return v.Download(lastPart(v.Rest)+".json", "application/json", got.Entry.Value)
+}

@@ -1,0 +1,59 @@
+package page
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/moment"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// AsOf is the revision that reads for this address are as of; nil for the newest.
+func (v *View) AsOf() *stelev1.At {
+	if v.At == 0 {
+		return nil
+	}
+	return Revision(uint64(v.At))
+}
+
+// Revision is a revision as requests carry it.
+func Revision(n uint64) *stelev1.At {
+	return &stelev1.At{Point: &stelev1.At_Revision{Revision: n}}
+}
+
+// ParseAsOf reads a revision or time as the command line does; nil for an empty text.
+// The context is of the tenant whose history it is in. Errors name the field.
+func (v *View) ParseAsOf(ctx context.Context, field, text string) (*stelev1.At, error) {
+	if text == "" {
+		return nil, nil
+	}
+	m, err := moment.Parse(text, time.Now())
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "%s: %v", field, err)
+	}
+	at, err := m.At(func() (ledger.Revision, error) {
+		head, err := v.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+		return ledger.Revision(head.GetSnapshot().GetHead()), err
+	})
+	var before *moment.BeforeFirstError
+	if errors.As(err, &before) {
+		return nil, status.Errorf(codes.OutOfRange, "%s: %v", field, err)
+	}
+	return at, err
+}
+
+// CommitAt is the newest commit at a revision or time, without its values.
+func (v *View) CommitAt(ctx context.Context, at *stelev1.At) (*stelev1.CommitInfo, error) {
+	list, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{PageSize: 1, OmitValues: true, Until: at})
+	if err != nil {
+		return nil, err
+	}
+	if len(list.Commits) == 0 {
+		return nil, status.Error(codes.OutOfRange, "the tenant has no commit at that time")
+	}
+	return list.Commits[0], nil
+}

@@ -1,0 +1,116 @@
+package page
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/a-h/templ"
+	"github.com/stelehq/stele/internal/gateway/console/format"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// section is a page that the navigation links to.
+type section struct {
+	page, title string
+	timeless    bool // it has no past states
+	prefixed    bool // it can show the keys under a prefix only
+}
+
+var sections = []section{
+	{page: "keys", title: "Keys"},
+	{page: "history", title: "History", prefixed: true},
+	{page: "compare", title: "Compare", timeless: true, prefixed: true},
+	{page: "rollback", title: "Roll back", prefixed: true},
+	{page: "projections", title: "Projections", timeless: true},
+	{page: "schemas", title: "Schemas"},
+	{page: "access", title: "Access", timeless: true},
+}
+
+// section is the path of a section: in the same state if it has past states, and of the
+// same keys if it can show a part of them.
+func (v *View) section(s section) templ.SafeURL {
+	a := v.Address
+	if s.timeless {
+		a.At = 0
+	}
+	path := a.To(s.page, "")
+	if prefix := v.prefix(); s.prefixed && prefix != "" {
+		path += "?prefix=" + url.QueryEscape(prefix)
+	}
+	return templ.SafeURL(path)
+}
+
+// prefix is the prefix of the keys that the page is about; empty for all.
+func (v *View) prefix() string {
+	switch v.Page {
+	case "keys", "reveal", "new", "delete":
+		return v.Rest // a key is also the prefix of itself and the keys below it
+	case "history", "compare", "rollback":
+		return v.Query("prefix")
+	}
+	return ""
+}
+
+// sliderPage is the part of the view's own URL after the tenant and the revision: the
+// time slider stays on it.
+func (v *View) sliderPage() string {
+	switch {
+	case v.Page == "commits": // the slider steps from commit to commit
+		return "commits"
+	case v.Timeless:
+		return "keys/"
+	}
+	a := Address{Tenant: v.Tenant, Page: v.Page, Rest: v.Rest}
+	path := strings.TrimPrefix(a.String(), a.Root())
+	if v.R.URL.RawQuery != "" {
+		path += "?" + v.R.URL.RawQuery
+	}
+	return path
+}
+
+// newestPath is the page at the newest state.
+func (v *View) newestPath() string {
+	if v.Page == "commits" {
+		return v.To("commits", format.Number(v.Head.GetSnapshot().GetHead()))
+	}
+	return Address{Tenant: v.Tenant}.Root() + v.sliderPage()
+}
+
+// sliderRevision is the position of the time slider.
+func (v *View) sliderRevision() uint64 {
+	head := v.Head.GetSnapshot().GetHead()
+	if v.Page == "commits" {
+		number, _, _ := strings.Cut(v.Rest, "/")
+		if n, err := strconv.ParseUint(number, 10, 64); err == nil {
+			return min(n, head)
+		}
+	}
+	if v.At != 0 {
+		return min(uint64(v.At), head)
+	}
+	return head
+}
+
+func pageTitle(v *View, title string) string {
+	if v.Tenant == "" {
+		return title
+	}
+	return title + " · " + v.State()
+}
+
+// late is how old a gateway's data may be before the pages warn of it: it hears from
+// the journal every second or two.
+const late = 10 * time.Second
+
+// lateBy is how long the gateway has not heard from the journal, if that deserves a
+// warning.
+func lateBy(head *stelev1.GetHeadResponse) string {
+	s := head.GetSnapshot()
+	age := s.GetAge().AsDuration()
+	if !s.GetStale() && age < late {
+		return ""
+	}
+	return format.Duration(age)
+}

@@ -1,0 +1,102 @@
+package page
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// View is one request: its user, its address, and the response.
+type View struct {
+	*Site
+	Address
+	W http.ResponseWriter
+	R *http.Request
+	// Timeless: the page has no past states.
+	Timeless bool
+	// Ctx carries the user's token and, for an operator, the tenant.
+	Ctx context.Context
+
+	// Set by Load; zero if the call failed.
+	Head      *stelev1.GetHeadResponse
+	Principal *stelev1.Principal
+	Status    *stelev1.GetStatusResponse
+	shown     *timestamppb.Timestamp // the past state's time
+}
+
+// NewView returns the view of a request. Its address is not set yet.
+func (s *Site) NewView(w http.ResponseWriter, r *http.Request) *View {
+	return &View{Site: s, W: w, R: r, Ctx: r.Context()}
+}
+
+// Authenticate adds the user's token to the calls of the view, for a tenant unless
+// that is empty. It reports whether the user has logged in.
+func (v *View) Authenticate(t ledger.Tenant) bool {
+	token := v.Cookies.Token(v.R)
+	if token != "" {
+		v.Ctx = WithToken(v.R.Context(), token, t)
+	}
+	return token != ""
+}
+
+// WithToken makes calls with a token, for a tenant unless it is empty.
+func WithToken(ctx context.Context, token string, t ledger.Tenant) context.Context {
+	kv := []string{"authorization", "Bearer " + token}
+	if t != "" {
+		kv = append(kv, "as-tenant", string(t))
+	}
+	return metadata.AppendToOutgoingContext(ctx, kv...)
+}
+
+// Load makes calls concurrently, including those that the layout of every page needs.
+// The first error cancels the page's own calls; the layout's are also for the page of
+// an error.
+func (v *View) Load(calls ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(v.Ctx)
+	group.Go(func() (err error) {
+		if v.Status, err = v.Ledger.GetStatus(v.Ctx, &stelev1.GetStatusRequest{}); err == nil {
+			v.Principal = v.Status.Principal
+		}
+		return err
+	})
+	if v.Tenant != "" {
+		group.Go(func() (err error) {
+			v.Head, err = v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{})
+			return err
+		})
+	}
+	if v.At != 0 {
+		group.Go(func() error {
+			commit, err := v.CommitAt(ctx, v.AsOf())
+			if err == nil {
+				v.shown = commit.Commit.Time
+			}
+			return err
+		})
+	}
+	for _, call := range calls {
+		group.Go(func() error { return call(ctx) })
+	}
+	return group.Wait()
+}
+
+// Together makes calls concurrently. The first error cancels the others.
+func Together(ctx context.Context, calls ...func(context.Context) error) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, call := range calls {
+		group.Go(func() error { return call(ctx) })
+	}
+	return group.Wait()
+}
+
+// AtRevision is the view with links to the state at a revision.
+func (v *View) AtRevision(revision uint64) *View {
+	then := *v
+	then.At = ledger.Revision(revision)
+	return &then
+}

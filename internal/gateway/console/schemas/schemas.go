@@ -1,0 +1,148 @@
+// Package schemas has the pages of schemas: all of them, and the form that tests and sets
+// one.
+package schemas
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/stelehq/stele/internal/gateway/console/form"
+	"github.com/stelehq/stele/internal/gateway/console/format"
+	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// schemaRoot begins the keys of schemas.
+const schemaRoot = "_schema/"
+
+// schemaView is the schema of a prefix, and the values that a candidate for it would
+// violate.
+type schemaView struct {
+	prefix        string
+	own, platform *stelev1.Schema       // nil without one
+	live          *stelev1.BrokenValues // existing values that violate their schemas; nil if not checked
+	candidate     *stelev1.BrokenValues // those that the candidate would break; nil before it is checked
+	form          form.Write
+	problem       string
+	allow         bool // the candidate is set although live values break it
+}
+
+func (s *schemaView) revision() uint64 { return s.own.GetRevision() }
+
+// Show shows all schemas, or the schema of a prefix.
+func Show(v *page.View) error {
+	switch {
+	case v.Rest != "":
+		return showSchema(v, http.StatusOK, &schemaView{form: form.Write{Name: form.NewName()}})
+	case v.R.FormValue("prefix") != "":
+		prefix := strings.Trim(v.R.FormValue("prefix"), "/ ")
+		if _, err := ledger.ParseKey(schemaRoot + prefix); err != nil {
+			return status.Error(codes.InvalidArgument, "prefix: "+err.Error())
+		}
+		return v.Redirect(v.ToNewest("schemas", prefix))
+	}
+	return showSchemas(v)
+}
+
+func showSchemas(v *page.View) error {
+	list := &stelev1.ListSchemasResponse{}
+	live := &stelev1.CheckLiveResponse{}
+	err := v.Load(func(ctx context.Context) (err error) {
+		list, err = v.Schemas.ListSchemas(ctx, &stelev1.ListSchemasRequest{At: v.AsOf()})
+		return err
+	}, func(ctx context.Context) (err error) {
+		if live, err = v.Schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{}); status.Code(err) == codes.PermissionDenied {
+			err = nil // a user with access to a part only does not get the whole
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return v.Show(http.StatusOK, "Schemas", v.ReadCommand("schema", "list"), schemasPage(v, list.Schemas, live.GetBroken()))
+}
+
+// showSchema shows a prefix's schema, and the form that sets it.
+func showSchema(v *page.View, code int, s *schemaView) error {
+	s.prefix = v.Rest
+	if _, err := ledger.ParseKey(schemaRoot + s.prefix); err != nil {
+		return page.ErrNotFound
+	}
+	err := v.Load(func(ctx context.Context) error {
+		list, err := v.Schemas.ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: s.prefix, At: v.AsOf()})
+		for _, found := range list.GetSchemas() {
+			if found.Prefix == s.prefix && found.Platform {
+				s.platform = found
+			} else if found.Prefix == s.prefix {
+				s.own = found
+			}
+		}
+		return err
+	}, func(ctx context.Context) error {
+		live, err := v.Schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{Prefix: s.prefix})
+		s.live = live.GetBroken()
+		if status.Code(err) == codes.PermissionDenied {
+			err = nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if s.form.Value == "" {
+		s.form.Value, s.form.Expected = format.Pretty(cmp.Or(s.own.GetDocument(), "{}")), s.revision()
+	}
+	return v.Show(code, "Schema of "+s.prefix, v.ReadCommand("schema", "set", s.prefix, "-f", "FILE"), schemaPage(v, s))
+}
+
+// Set checks the existing values against a candidate, or sets it.
+func Set(v *page.View) error {
+	if v.Rest == "" {
+		return page.ErrNotFound
+	}
+	f := form.Parse(v.R)
+	f.Key = schemaRoot + v.Rest
+	s := &schemaView{form: f, allow: v.R.PostFormValue("allow") != ""}
+	var err error
+	if v.R.PostFormValue("do") == "check" {
+		var got *stelev1.CheckSchemaResponse
+		if got, err = v.Schemas.CheckSchema(v.Ctx, &stelev1.CheckSchemaRequest{Prefix: v.Rest, Document: f.JSON()}); err == nil {
+			s.candidate = got.Broken
+			return showSchema(v, http.StatusOK, s)
+		}
+	} else {
+		var done *stelev1.CommitResponse
+		done, err = v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
+			Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
+			Preconditions: []*stelev1.Precondition{f.Precondition()},
+			Message:       f.Message, AllowInvalid: s.allow, RequestId: f.RequestID("schema " + strconv.FormatBool(s.allow)),
+		})
+		if err == nil {
+			return v.Redirect(v.ToNewest("schemas", v.Rest) + "?written=" + format.Number(done.Revision))
+		}
+	}
+	switch status.Code(err) {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unavailable, codes.DeadlineExceeded:
+		s.problem = page.Message(err)
+		return showSchema(v, page.ProblemOf(err).Status, s)
+	}
+	return err
+}
+
+// brokenPlaces are the violations in a value.
+func brokenPlaces(b *stelev1.BrokenValue) []string {
+	out := make([]string, len(b.Violations))
+	for i, w := range b.Violations {
+		out[i] = w.Description
+		if w.Pointer != "" {
+			out[i] = "at " + w.Pointer + " " + w.Description
+		}
+	}
+	return out
+}
