@@ -70,27 +70,31 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 		return nil, err
 	}
 	limit, scanned, more := int(cmp.Or(req.PageSize, defaultCommits)), 0, false
-	var failed error
-	_, err = s.g.cfg.Replica.RecordsBefore(before, s.g.serves, func(rec replica.Recorded) bool {
+	for rec, err := range s.g.cfg.Replica.RecordsBefore(before, s.g.serves) {
+		if err != nil {
+			return nil, err
+		}
 		if !page.moveTo(rec) {
-			return true
+			continue
 		}
 		if scanned == maxScanned || len(page.commits) == limit || page.full(rec) || ctx.Err() != nil {
 			more = true
-			return false
+			break
 		}
 		scanned++
-		var c *ledger.Commit
-		if c, failed = rec.Commit(); failed != nil || filter.ends(c) {
-			return false
+		c, err := rec.Commit()
+		if err != nil {
+			return nil, err
+		}
+		if filter.ends(c) {
+			break
 		}
 		if filter.matches(c) {
 			page.add(rec, c)
 		}
 		page.at.passed++
-		return true
-	})
-	if err := errors.Join(failed, err, ctx.Err()); err != nil {
+	}
+	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	if err := s.recordCommits(ctx, stelev1.Ledger_ListAllCommits_FullMethodName, page.commits, make(map[ledger.Tenant]bool)); err != nil {
@@ -173,16 +177,18 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 }
 
 // lastCommit is the last commit at or before a position; nil if there is none.
-func (g *Gateway) lastCommit(position ledger.Sequence) (last *stelev1.CommitRef, err error) {
-	var failed error
-	_, err = g.cfg.Replica.RecordsBefore(position+1, g.serves, func(rec replica.Recorded) bool {
-		var c *ledger.Commit
-		if c, failed = rec.Commit(); failed == nil {
-			last = &stelev1.CommitRef{Tenant: string(c.Tenant), Revision: uint64(c.Revision), Id: c.ID[:]}
+func (g *Gateway) lastCommit(position ledger.Sequence) (*stelev1.CommitRef, error) {
+	for rec, err := range g.cfg.Replica.RecordsBefore(position+1, g.serves) {
+		if err != nil {
+			return nil, err
 		}
-		return false
-	})
-	return last, errors.Join(failed, err)
+		c, err := rec.Commit()
+		if err != nil {
+			return nil, err
+		}
+		return &stelev1.CommitRef{Tenant: string(c.Tenant), Revision: uint64(c.Revision), Id: c.ID[:]}, nil
+	}
+	return nil, nil
 }
 
 // lastID is the short id of lastCommit.
@@ -205,26 +211,28 @@ func (s ledgerService) commitsFrom(ctx context.Context, from place, omitValues b
 		return nil, 0, err
 	}
 	more := false
-	var failed error
-	position, err = s.g.cfg.Replica.Records(from.record-1, s.g.serves, func(rec replica.Recorded) bool {
+	records := s.g.cfg.Replica.Records(from.record-1, s.g.serves)
+	for rec, err := range records.All() {
+		if err != nil {
+			return nil, 0, err
+		}
 		if !page.moveTo(rec) {
-			return true
+			continue
 		}
 		if more = page.full(rec); more {
-			return false
+			break
 		}
-		var c *ledger.Commit
-		if c, failed = rec.Commit(); failed != nil {
-			return false
+		c, err := rec.Commit()
+		if err != nil {
+			return nil, 0, err
 		}
 		page.add(rec, c)
 		page.at.passed++
-		return true
-	})
-	if !more {
-		page.at = place{record: position + 1}
 	}
-	return page, position, errors.Join(failed, err)
+	if !more {
+		page.at = place{record: records.Position() + 1}
+	}
+	return page, records.Position(), nil
 }
 
 // epoch is the identity of the ledger that the replica is of.

@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
@@ -168,23 +167,23 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		list = v.Keys
 	}
 	size := 0
-	var failed error
-	err = list(pattern.Range(), from, func(e replica.Entry) bool {
+	for e, err := range list(pattern.Range(), from) {
+		if err != nil {
+			return nil, err
+		}
 		if !pattern.Match(ledger.Key(e.Key)) {
-			return true
+			continue
 		}
 		if len(resp.Entries) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
-			return false
+			resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key)
+			return resp, err
 		}
-		var shown *stelev1.Entry
-		shown, failed = redact.Entry(e)
+		shown, err := redact.Entry(e)
+		if err != nil {
+			return nil, err
+		}
 		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
 		resp.Entries = append(resp.Entries, shown)
-		return failed == nil
-	})
-	if err := errors.Join(failed, err); err != nil {
-		return nil, err
 	}
 	return resp, nil
 }

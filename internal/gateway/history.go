@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -121,25 +120,28 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	limit := int(cmp.Or(req.PageSize, defaultCommits))
 	resp := &stelev1.ListCommitsResponse{Snapshot: view.SnapshotOf(v)}
 	size := 0
-	var failed error
-	next, err := v.Log(q, func(c *ledger.Commit) bool {
+	log := v.Log(q)
+	for c, err := range log.All() {
+		if err != nil {
+			return nil, err
+		}
 		if len(resp.Commits) == limit || size > view.MaxPageBytes {
-			return false
+			break
 		}
 		asked := func(ch ledger.Change) bool { return q.Match(ch) && selects.Match(ch.Key) }
 		if !slices.ContainsFunc(c.Changes, asked) {
-			return true
+			continue
 		}
 		changes, whole := sees.Pick(c.Changes)
 		if len(changes) == 0 || q.Grep != "" && !whole { // a match in a hidden message would reveal it
-			return true
+			continue
 		}
 		if req.OnlyMatchingChanges {
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
 		}
-		var info *stelev1.CommitInfo
-		if info, failed = infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded); failed != nil {
-			return false
+		info, err := infoOf(v, c, sees, redact, changes, req.PreviousValues, req.Encoded)
+		if err != nil {
+			return nil, err
 		}
 		if req.OmitValues {
 			for _, ch := range info.Commit.Changes {
@@ -148,12 +150,8 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		}
 		size += proto.Size(info)
 		resp.Commits = append(resp.Commits, info)
-		return true
-	})
-	if err := errors.Join(failed, err); err != nil {
-		return nil, err
 	}
-	if next > 0 {
+	if next := log.Next(); next > 0 {
 		resp.NextPageToken, err = view.NewPageToken(v, 0, next, "")
 		return resp, err
 	}
@@ -244,14 +242,16 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
 	resp := &stelev1.DiffResponse{FromRevision: uint64(at.From.Revision), ToRevision: uint64(at.To.Revision), Snapshot: view.SnapshotOf(v)}
 	size := 0
-	var failed error
-	err = v.Diff(at.From.Revision, at.To.Revision, pattern.Range(), at.Key, func(d ledger.KeyDiff) bool {
+	for d, err := range v.Diff(at.From.Revision, at.To.Revision, pattern.Range(), at.Key) {
+		if err != nil {
+			return nil, err
+		}
 		if !pattern.Match(d.Key) {
-			return true
+			continue
 		}
 		if len(resp.Diffs) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken, failed = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
-			return false
+			resp.NextPageToken, err = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
+			return resp, err
 		}
 		shown := &stelev1.KeyDiff{
 			Key:       string(d.Key),
@@ -260,10 +260,6 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 		}
 		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
 		resp.Diffs = append(resp.Diffs, shown)
-		return true
-	})
-	if err := errors.Join(failed, err); err != nil {
-		return nil, err
 	}
 	return resp, nil
 }
@@ -307,27 +303,24 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	}
 	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
 	resp := &stelev1.BlameResponse{Snapshot: view.SnapshotOf(v)}
-	var failed error
-	err = v.List(pattern.Range(), from, func(e replica.Entry) bool {
+	for e, err := range v.List(pattern.Range(), from) {
+		if err != nil {
+			return nil, err
+		}
 		if !pattern.Match(ledger.Key(e.Key)) {
-			return true
+			continue
 		}
 		if len(resp.Entries) == limit {
-			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
-			return false
+			resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key)
+			return resp, err
 		}
-		var c ledger.Summary
-		var id ledger.CommitID
-		if c, id, failed = summaryOf(v, e.Revision, sees); failed != nil {
-			return false
+		c, id, err := summaryOf(v, e.Revision, sees)
+		if err != nil {
+			return nil, err
 		}
 		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
 			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message,
 		})
-		return true
-	})
-	if err := errors.Join(failed, err); err != nil {
-		return nil, err
 	}
 	return resp, nil
 }

@@ -148,7 +148,7 @@ func recorded(ctx context.Context, viewer *policy.Viewer, committed bool, err er
 	case lost == nil:
 		return err
 	case committed:
-		return fmt.Errorf("%w: the values that it was checked against cannot be recorded as read: %v", ledger.ErrUnknownOutcome, lost)
+		return fmt.Errorf("%w: the values that it was checked against cannot be recorded as read: %w", ledger.ErrUnknownOutcome, lost)
 	}
 	return lost
 }

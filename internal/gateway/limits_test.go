@@ -387,7 +387,7 @@ func TestAnswersThatAreNotTakenAreBounded(t *testing.T) {
 		return err == nil
 	})
 	w := httptest.NewRecorder()
-	f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `stele_over_limit_total{limit="unsent_bytes"}`) {
 		t.Error("the metrics do not tell of it")
 	}

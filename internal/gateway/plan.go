@@ -73,9 +73,14 @@ func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer
 	}
 	defer v.Close()
 	return s.g.cfg.Refusals(table, p.Commit, func(prefix ledger.Prefix, yield func(ledger.Key) bool) error {
-		return v.Keys(prefix, "", func(e replica.Entry) bool {
-			k := ledger.Key(e.Key)
-			return !viewer.Reads(p.Commit.Tenant, k) || yield(k)
-		})
+		for e, err := range v.Keys(prefix, "") {
+			if err != nil {
+				return err
+			}
+			if k := ledger.Key(e.Key); viewer.Reads(p.Commit.Tenant, k) && !yield(k) {
+				break
+			}
+		}
+		return nil
 	})
 }

@@ -147,26 +147,21 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 	tenant := policy.CallerOf(ctx).Tenant
 	resp := &stelev1.ProveInclusionResponse{}
 	size := 0
-	var failed error
-	err = tree.Inclusions(tenant, treeSize(req.TreeSize), from, to, func(in proof.Inclusion) bool {
-		if size > view.MaxPageBytes {
-			return false
+	for rev := from; rev <= to && size <= view.MaxPageBytes; rev++ {
+		in, err := tree.Inclusion(tenant, treeSize(req.TreeSize), rev)
+		if err != nil {
+			return nil, err
 		}
-		var c *ledger.Commit
-		if c, failed = v.Commit(in.Revision); failed != nil {
-			return false
+		c, err := v.Commit(rev)
+		if err != nil {
+			return nil, err
 		}
 		if c.ID != ledger.CommitID(in.Leaf) {
-			failed = fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", apierror.ErrDiffers, tenant, in.Revision, c.ID, in.Index, ledger.CommitID(in.Leaf))
-			return false
+			return nil, fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", apierror.ErrDiffers, tenant, rev, c.ID, in.Index, ledger.CommitID(in.Leaf))
 		}
 		p := &stelev1.InclusionProof{Revision: uint64(in.Revision), Commit: c.Encoded, Index: uint64(in.Index), Hashes: hashesOf(in.Path)}
 		size += len(p.Commit) + len(p.Hashes)*tlog.HashSize
 		resp.Proofs = append(resp.Proofs, p)
-		return true
-	})
-	if err := errors.Join(err, failed); err != nil {
-		return nil, err
 	}
 	return resp, nil
 }

@@ -280,7 +280,7 @@ func TestMetricsOfTheTree(t *testing.T) {
 	p.commit(t, ctx, set("a", "1"))
 	p.checkpoint(t, ctx, 1)
 	w := httptest.NewRecorder()
-	p.gateway.HTTP().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	p.gateway.HTTP().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body, err := io.ReadAll(w.Body)
 	if err != nil {
 		t.Fatal(err)

@@ -78,7 +78,10 @@ func (p *routesPlan) count(ctx context.Context, r *replica.Replica, t ledger.Ten
 	if err := p.countExposed(ctx, v); err != nil {
 		return err
 	}
-	return v.Keys("", "", func(e replica.Entry) bool {
+	for e, err := range v.Keys("", "") {
+		if err != nil {
+			return err
+		}
 		was, will := p.now.Route(ledger.Key(e.Key)), p.next.Route(ledger.Key(e.Key))
 		if was != nil {
 			for _, name := range was.Sinks {
@@ -97,8 +100,8 @@ func (p *routesPlan) count(ctx context.Context, r *replica.Replica, t ledger.Ten
 				}
 			}
 		}
-		return true
-	})
+	}
+	return nil
 }
 
 // countExposed adds the values in plain text of keys that become secret.
@@ -119,19 +122,19 @@ func (p *routesPlan) countExposed(ctx context.Context, v *replica.View) error {
 		keys := make(map[ledger.Key]bool)
 		for _, q := range queries {
 			for q.From = v.Head().Revision; q.From > 0; {
-				var err error
-				q.From, err = v.Log(q, func(c *ledger.Commit) bool {
+				log := v.Log(q)
+				for c, err := range log.All() {
+					if err := errors.Join(err, ctx.Err()); err != nil {
+						return err
+					}
 					for _, ch := range c.Changes {
 						if q.Match(ch) && !ch.Delete && !secret.Sealed(ch.Value) && p.next.Route(ch.Key) == r && !p.now.Secret(ch.Key) {
 							keys[ch.Key] = true
 							p.exposedValues++
 						}
 					}
-					return ctx.Err() == nil
-				})
-				if err := errors.Join(err, ctx.Err()); err != nil {
-					return err
 				}
+				q.From = log.Next()
 			}
 		}
 		p.exposedKeys += uint64(len(keys))

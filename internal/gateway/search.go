@@ -8,7 +8,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/search"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -47,25 +46,26 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 	defer v.Close()
 	limit := int(cmp.Or(req.PageSize, defaultMatches))
 	resp := &stelev1.SearchResponse{Snapshot: view.SnapshotOf(v)}
-	var failed error
-	err = v.List(pattern.Range(), from, func(e replica.Entry) bool {
+	for e, err := range v.List(pattern.Range(), from) {
+		if err != nil {
+			return nil, err
+		}
 		key, value := ledger.Key(e.Key), ledger.Value(e.Value)
 		if !pattern.Match(key) {
-			return true
+			continue
 		}
 		if redact.Secret(key, value) {
 			value = "" // neither the outcome nor the cost depends on a secret
 		}
 		if len(resp.Matches) == limit || resp.Searched == searchKeys || query.Steps() > searchSteps {
-			resp.NextPageToken, failed = view.NewPageToken(v, 0, v.State().Revision, e.Key)
-			return false
+			resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key)
+			return resp, err
 		}
 		resp.Searched++
-		var (
-			text    string
-			outcome search.Outcome
-		)
-		text, outcome, failed = query.Test(ctx, key, value)
+		text, outcome, err := query.Test(ctx, key, value)
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return nil, err
+		}
 		switch outcome {
 		case search.Match:
 			resp.Matches = append(resp.Matches, &stelev1.SearchMatch{Key: e.Key, Revision: uint64(e.Revision), Text: text})
@@ -75,10 +75,6 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 			resp.NotComparable++
 		case search.NoMatch:
 		}
-		return failed == nil && ctx.Err() == nil
-	})
-	if err := errors.Join(failed, err, ctx.Err()); err != nil {
-		return nil, err
 	}
 	return resp, nil
 }

@@ -35,25 +35,24 @@ func (g *Gateway) unrouted(c Caller) (n uint64, first []string, err error) {
 	defer v.Close()
 	for from, more := "", true; more; {
 		more = false
-		err := v.Keys("", from, func(e replica.Entry) bool {
+		for e, err := range v.Keys("", from) {
+			if err != nil {
+				return 0, nil, fmt.Errorf("look for keys without a route: %w", err)
+			}
 			if r := table.Route(ledger.Key(e.Key)); r != nil {
 				key, below := r.Prefix.Split()
 				if e.Key == string(key) {
-					return true
+					continue
 				}
 				from, more = string(below)+"\x7f", true // no byte of a key is as large
-				return false
+				break
 			}
 			if ledger.Key(e.Key).Reserved() || !sees.Key(e.Key) {
-				return true
+				continue
 			}
 			if n++; len(first) < maxUnrouted && (policy.Asked{Keys: []string{e.Key}}).Under(recorded).Nothing() {
 				first = append(first, e.Key)
 			}
-			return true
-		})
-		if err != nil {
-			return 0, nil, fmt.Errorf("look for keys without a route: %w", err)
 		}
 	}
 	return n, first, nil

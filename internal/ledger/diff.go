@@ -18,3 +18,9 @@ type KeyDiff struct {
 func (d KeyDiff) Change() Change {
 	return Change{Key: d.Key, Value: d.To.Value, Delete: d.To.Value == ""}
 }
+
+// KeyVersion is a key and its version.
+type KeyVersion struct {
+	Key Key
+	Version
+}

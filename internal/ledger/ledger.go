@@ -17,6 +17,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"sync"
 	"time"
@@ -62,9 +63,9 @@ type State interface {
 	Version(key Key, at Revision) (Version, error)
 	// Diff yields the keys under the prefix whose values differ in meaning
 	// between two revisions, in the order of their keys, from the first at or
-	// after start, until yield returns false. Either revision may be the later; 0
-	// is the state before the first commit.
-	Diff(from, to Revision, prefix Prefix, start string, yield func(KeyDiff) bool) error
+	// after start. Either revision may be the later; 0 is the state before the first
+	// commit.
+	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
 	// Newest returns the revision that last set or deleted the key, 0 if there is none,
 	// and whether it is set.
 	Newest(key Key) (rev Revision, set bool, err error)

@@ -73,14 +73,13 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 			return nil, "", &RangeError{Tenant: t, Revision: r.To, Head: head}
 		}
 		var changes []Change
-		err := s.Diff(s.Head().Revision, r.To, within, "", func(d KeyDiff) bool {
+		for d, err := range s.Diff(s.Head().Revision, r.To, within, "") {
+			if err != nil {
+				return nil, "", err
+			}
 			if r.Keys.Match(d.Key) && r.Prefix.Match(d.Key) {
 				changes = append(changes, d.Change())
 			}
-			return true
-		})
-		if err != nil {
-			return nil, "", err
 		}
 		what := "Roll back"
 		if asked := cmp.Or(Prefix(r.Keys), r.Prefix); asked != "" {
@@ -206,15 +205,17 @@ func movedSince(t Tenant, s State, expected Revision, viewer Viewer) error {
 	if expected > head {
 		return e
 	}
-	err := s.Diff(expected, head, "", "", func(d KeyDiff) bool {
+	for d, err := range s.Diff(expected, head, "", "") {
+		if err != nil {
+			return err
+		}
 		if viewer != nil && !viewer.Reads(t, d.Key) {
-			return true
+			continue
 		}
 		e.Conflicts = append(e.Conflicts, Conflict{Key: d.Key, Expected: d.From.setBy(), Actual: d.To.setBy()})
-		return len(e.Conflicts) <= maxMoved
-	})
-	if err != nil {
-		return err
+		if len(e.Conflicts) > maxMoved {
+			break
+		}
 	}
 	return e
 }

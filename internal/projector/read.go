@@ -86,35 +86,33 @@ func (rd *reader) readCommits(l *line, v *replica.View, table *routes.Table, now
 func (rd *reader) readKeys(l *line, v *replica.View, table *routes.Table, now time.Time) error {
 	if l.walk == 0 {
 		l.walk, l.next, l.unwalked = v.State().Head, "", 0
-		err := v.Changed(l.read, "", func(key ledger.Key, _ ledger.Version) bool {
-			if table.Route(key).Wants(rd.name) {
+		for is, err := range v.Changed(l.read, "") {
+			if err != nil {
+				l.walk = 0
+				return err
+			}
+			if table.Route(is.Key).Wants(rd.name) {
 				l.unwalked++
 			}
-			return true
-		})
-		if err != nil {
-			l.walk = 0
-			return err
 		}
 	}
-	more := false
-	err := v.Changed(l.read, l.next, func(key ledger.Key, is ledger.Version) bool {
+	for is, err := range v.Changed(l.read, l.next) {
+		if err != nil {
+			return err
+		}
 		if rd.queue.full(l) {
-			l.next, more = string(key), true
-			return false
+			l.next = string(is.Key)
+			return nil
 		}
 		// A key that was deleted before a sink ever had it needs no tombstone there;
 		// whether it had is not known.
-		if table.Route(key).Wants(rd.name) {
-			rd.queue.add(l, key, change{revision: is.Revision}, now)
+		if table.Route(is.Key).Wants(rd.name) {
+			rd.queue.add(l, is.Key, change{revision: is.Revision}, now)
 			l.unwalked -= min(l.unwalked, 1)
 		}
-		return true
-	})
-	if err == nil && !more {
-		l.read, l.walk, l.next, l.unwalked = l.walk, 0, "", 0
 	}
-	return err
+	l.read, l.walk, l.next, l.unwalked = l.walk, 0, "", 0
+	return nil
 }
 
 // build turns entries into writes. Entries of keys that no longer belong to the sink

@@ -176,32 +176,34 @@ func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (sus
 	}
 	defer v.Close()
 	expected := expectation{}
-	var failed error
-	err = v.Changed(0, "", func(key ledger.Key, is ledger.Version) bool {
+	for is, err := range v.Changed(0, "") {
+		if err != nil {
+			return nil, err
+		}
+		key := is.Key
 		item, there := found[key]
-		var w Write
-		var ok bool
-		if w, ok, failed = sw.writeOf(v, t, key, is); failed != nil {
-			return false
+		w, ok, err := sw.writeOf(v, t, key, is.Version)
+		if err != nil {
+			return nil, err
 		}
 		if !ok {
-			return true // an item of it does not belong there
+			continue // an item of it does not belong there
 		}
 		delete(found, key)
 		if item.Err != nil {
-			return true
+			continue
 		}
 		name, unnamed := sw.store.Name(t, key)
 		var refused *RefusedError
 		switch err := sw.disclose(ctx, &w); {
 		case errors.As(err, &refused): // it is parked
-			return true
+			continue
 		case err != nil:
 			s.missed(t, name, err)
-			return true
+			continue
 		}
 		if is.Revision > settled || parked[key] {
-			return true
+			continue
 		}
 		if !w.Deleted() && w.Route.Drift == routes.Adopt {
 			if expected.adopts++; w.Route.AdoptDeletions {
@@ -219,10 +221,6 @@ func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (sus
 			}
 			suspects = append(suspects, suspect)
 		}
-		return true
-	})
-	if err = errors.Join(err, failed); err != nil {
-		return nil, err
 	}
 	for _, item := range found {
 		if item.Err == nil {

@@ -105,14 +105,13 @@ func (w *world) equal(prefix ledger.Prefix, tenants ...ledger.Tenant) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			err = v.List(prefix, "", func(e replica.Entry) bool {
+			for e, err := range v.List(prefix, "") {
+				if err != nil {
+					w.t.Fatal(err)
+				}
 				want[ledger.Key(e.Key)] = projector.Item{Value: ledger.Value(e.Value), Revision: e.Revision}
-				return true
-			})
-			v.Close()
-			if err != nil {
-				w.t.Fatal(err)
 			}
+			v.Close()
 			if diff := w.store.differ(t, want); diff != "" {
 				missing = fmt.Sprintf("%s: %s", t, diff)
 			}

@@ -182,18 +182,13 @@ func (r *read) first(keys []string) (e replica.Entry, ok bool, err error) {
 func (r *read) search(services []ledger.Prefix, name string) (replica.Entry, bool, error) {
 	for _, p := range services {
 		r.Prefixes = append(r.Prefixes, string(p))
-		found := ""
-		err := r.view.Keys(p, "", func(e replica.Entry) bool {
-			if path.Base(e.Key) == name && r.sees.Key(e.Key) {
-				found = e.Key
+		for e, err := range r.view.Keys(p, "") {
+			if err != nil {
+				return replica.Entry{}, false, err
 			}
-			return found == ""
-		})
-		if err != nil {
-			return replica.Entry{}, false, err
-		}
-		if found != "" {
-			return r.view.Get(found)
+			if path.Base(e.Key) == name && r.sees.Key(e.Key) {
+				return r.view.Get(e.Key)
+			}
 		}
 	}
 	return replica.Entry{}, false, nil
@@ -203,27 +198,23 @@ func (r *read) search(services []ledger.Prefix, name string) (replica.Entry, boo
 func (r *read) parameters(service string, prefixes []ledger.Prefix) (*configuration.TenantParamConfig, error) {
 	all := &configuration.TenantParamConfig{}
 	size := 0
-	var failed error
 	for _, p := range prefixes {
 		r.Prefixes = append(r.Prefixes, string(p))
-		err := r.view.List(p, "", func(e replica.Entry) bool {
+		for e, err := range r.view.List(p, "") {
+			if err != nil {
+				return nil, err
+			}
 			if !r.sees.Key(e.Key) {
-				return true
+				continue
 			}
-			var value string
-			if value, _, failed = r.show(e); failed == nil {
-				size += len(e.Key) + len(value)
-				all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(value)})
+			value, _, err := r.show(e)
+			if err != nil {
+				return nil, err
 			}
-			return failed == nil && size <= conn.MaxMessage
-		})
-		switch {
-		case err != nil:
-			return nil, err
-		case failed != nil:
-			return nil, failed
-		case size > conn.MaxMessage:
-			return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", apierror.ErrTooLarge, service, conn.MaxMessage)
+			if size += len(e.Key) + len(value); size > conn.MaxMessage {
+				return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", apierror.ErrTooLarge, service, conn.MaxMessage)
+			}
+			all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(value)})
 		}
 	}
 	if len(all.Parameters) == 0 {

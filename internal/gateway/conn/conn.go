@@ -3,6 +3,7 @@ package conn
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -156,9 +157,9 @@ func (s limitedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	}
 	a, err := s.l.admit(c.RemoteAddr(), c.stop)
 	switch {
-	case err == errAddressFull:
+	case errors.Is(err, errAddressFull):
 		return nil, nil, s.refuse(c, reasonAddressFull, err)
-	case err == errNoTurn:
+	case errors.Is(err, errNoTurn):
 		return nil, nil, s.refuse(c, reasonNoTurn, err)
 	case err != nil: // the server stops
 		return nil, nil, err

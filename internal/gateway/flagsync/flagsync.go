@@ -157,16 +157,18 @@ func (s service) document(ctx context.Context, v *replica.View, prefix ledger.Pr
 		return "", err
 	}
 	doc := flagd.New(prefix)
-	err = v.List(prefix, "", func(e replica.Entry) bool {
+	for e, err := range v.List(prefix, "") {
+		if err != nil {
+			return "", err
+		}
 		if shown := redact.Hidden(e); !shown.Secret {
 			doc.Add(shown.Key, shown.Value)
 		}
-		return doc.Len() <= conn.MaxMessage
-	})
-	if err == nil && doc.Len() > conn.MaxMessage {
-		err = fmt.Errorf("%w: the flags under %s have more than %d bytes: select fewer", apierror.ErrTooLarge, strings.TrimSuffix(string(prefix), "/"), conn.MaxMessage)
+		if doc.Len() > conn.MaxMessage {
+			return "", fmt.Errorf("%w: the flags under %s have more than %d bytes: select fewer", apierror.ErrTooLarge, strings.TrimSuffix(string(prefix), "/"), conn.MaxMessage)
+		}
 	}
-	return doc.String(), err
+	return doc.String(), nil
 }
 
 // record records that the flags are read, where that must be.

@@ -155,12 +155,11 @@ func (e *Enforcer) load() (*policySet, error) {
 		before = &policySet{}
 	}
 	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant]Scope), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
-	err = v.List(policyPrefix, "", func(entry replica.Entry) bool {
+	for entry, err := range v.List(policyPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
 		e.read(set, before, entry)
-		return true
-	})
-	if err != nil {
-		return nil, err
 	}
 	e.loaded.Store(set)
 	return set, nil

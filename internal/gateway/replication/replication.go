@@ -90,10 +90,11 @@ const viaHeader = "stele-via"
 // Via adds the gateway to the edges that the call has passed. The result is for calls to
 // an upstream on behalf of ctx's caller.
 func Via(ctx context.Context, self *stelev1.GatewayID) context.Context {
+	var pairs []string
 	for _, id := range append(metadata.ValueFromIncomingContext(ctx, viaHeader), hex.EncodeToString(self.GetId())) {
-		ctx = metadata.AppendToOutgoingContext(ctx, viaHeader, id)
+		pairs = append(pairs, viaHeader, id)
 	}
-	return ctx
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
 // CheckVia returns ErrCycle if the call has passed this gateway before.

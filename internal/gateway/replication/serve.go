@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -166,13 +165,16 @@ func (f *feed) backlog(ctx context.Context) error {
 		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
 			continue
 		}
-		var failed error
-		err := f.Replica.TenantRecords(h.Tenant, f.sent[h.Tenant], func(r replica.Recorded) bool {
-			failed = f.add(r)
-			return failed == nil && ctx.Err() == nil
-		})
-		if err := cmp.Or(failed, err, ctx.Err()); err != nil {
-			return err
+		for r, err := range f.Replica.TenantRecords(h.Tenant, f.sent[h.Tenant]) {
+			if err != nil {
+				return err
+			}
+			if err := f.add(r); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 		}
 	}
 	f.position = position
@@ -212,30 +214,32 @@ func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 // replica that is an edge itself may get commits late, when it changes its upstream:
 // then they are found by revision.
 func (f *feed) records(ctx context.Context) (sent bool, err error) {
-	missed := f.Replica.Disordered() != f.disordered
-	if !missed {
-		var failed error
-		position, err := f.Replica.Records(f.position, f.wants, func(r replica.Recorded) bool {
-			switch last := f.sent[r.Tenant]; {
-			case r.Revision <= last:
-				return true
-			case r.Revision > last+1:
-				missed = true
-				return false
-			}
-			sent = true
-			failed = f.add(r)
-			return failed == nil
-		})
-		if err := cmp.Or(failed, err); err != nil {
+	if f.Replica.Disordered() != f.disordered {
+		return true, f.backlog(ctx)
+	}
+	missed := false
+	records := f.Replica.Records(f.position, f.wants)
+	for r, err := range records.All() {
+		if err != nil {
 			return sent, err
 		}
-		if !missed {
-			f.position = position
-			return sent, f.flush()
+		last := f.sent[r.Tenant]
+		if r.Revision <= last {
+			continue
+		}
+		if missed = r.Revision > last+1; missed {
+			break
+		}
+		sent = true
+		if err := f.add(r); err != nil {
+			return sent, err
 		}
 	}
-	return true, f.backlog(ctx)
+	if missed {
+		return true, f.backlog(ctx)
+	}
+	f.position = records.Position()
+	return sent, f.flush()
 }
 
 // recheck ends the stream of an edge that has lost its permission.

@@ -257,11 +257,13 @@ func Prove(tree *proof.Tree, newest proof.Signed, req *stelev1.ProveRequest) (*s
 
 func proveOne(tree *proof.Tree, size int64, h *stelev1.ReplicatedHead, cp *stelev1.CommitProof) error {
 	rev := ledger.Revision(h.Revision)
-	return tree.Inclusions(ledger.Tenant(h.Tenant), size, rev, rev, func(in proof.Inclusion) bool {
-		cp.Covered, cp.Index = true, uint64(in.Index)
-		for _, hash := range in.Path {
-			cp.Hashes = append(cp.Hashes, hash[:])
-		}
-		return true
-	})
+	in, err := tree.Inclusion(ledger.Tenant(h.Tenant), size, rev)
+	if err != nil {
+		return err
+	}
+	cp.Covered, cp.Index = true, uint64(in.Index)
+	for _, hash := range in.Path {
+		cp.Hashes = append(cp.Hashes, hash[:])
+	}
+	return nil
 }

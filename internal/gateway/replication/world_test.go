@@ -248,19 +248,23 @@ func (w *world) fill(t *testing.T, n int, tenants ...ledger.Tenant) {
 
 // history is the ids of a tenant's commits.
 func history(r *replica.Replica, tenant ledger.Tenant) (ids []ledger.CommitID) {
-	_ = r.TenantRecords(tenant, 0, func(rec replica.Recorded) bool {
+	for rec, err := range r.TenantRecords(tenant, 0) {
+		if err != nil {
+			break // while the replica is being built
+		}
 		ids = append(ids, ledger.IDOf(rec.Encoded))
-		return true
-	})
+	}
 	return ids
 }
 
 // raw is a tenant's commits as they travel.
 func (w *world) raw(tenant ledger.Tenant) (all []*stelev1.ReplicatedCommit) {
-	_ = w.node.Replica.TenantRecords(tenant, 0, func(rec replica.Recorded) bool {
+	for rec, err := range w.node.Replica.TenantRecords(tenant, 0) {
+		if err != nil {
+			break // while the replica is being built
+		}
 		all = append(all, &stelev1.ReplicatedCommit{Position: uint64(rec.Sequence), Commit: rec.Encoded})
-		return true
-	})
+	}
 	return all
 }
 

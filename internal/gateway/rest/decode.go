@@ -14,7 +14,6 @@ import (
 	"github.com/stelehq/stele/internal/ledger/moment"
 	"github.com/stelehq/stele/internal/text"
 	"github.com/stelehq/stele/schemas/openapi"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -204,7 +203,7 @@ func momentIn(f protoreflect.FieldDescriptor, text, at string) (none protoreflec
 	if err != nil {
 		return none, err
 	}
-	return protoreflect.ValueOfMessage((*stelev1.At)(read).ProtoReflect()), nil
+	return protoreflect.ValueOfMessage(read.ProtoReflect()), nil
 }
 
 func wrong(at, format string, args ...any) error {

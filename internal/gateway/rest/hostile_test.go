@@ -77,7 +77,7 @@ func FuzzHandler(f *testing.F) {
 		if err != nil || u.Path == "/v1/watch" { // which does not end
 			return
 		}
-		r := httptest.NewRequest("GET", "/", strings.NewReader(body))
+		r := httptest.NewRequest(http.MethodGet, "/", strings.NewReader(body))
 		r.Method, r.URL = method, u
 		r.Header = http.Header{"Authorization": {"Bearer " + ann}, "If-Match": {etag}, "If-None-Match": {etag}}
 		if tenant != "" {

@@ -17,7 +17,7 @@ func TestWatch_SharesOfPlaces(t *testing.T) {
 	defer cancel()
 	open := func(token string) bool {
 		t.Helper()
-		req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+"/v1/watch", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ func (w *world) stream(path, token string, headers ...string) *stream {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	w.t.Cleanup(cancel)
-	req, err := http.NewRequestWithContext(ctx, "GET", w.server.URL+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+path, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -46,7 +46,7 @@ func (w *world) stream(path, token string, headers ...string) *stream {
 		w.t.Fatal(err)
 	}
 	w.t.Cleanup(func() { resp.Body.Close() })
-	if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/event-stream" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 		body, _ := io.ReadAll(resp.Body)
 		w.t.Fatalf("%s: %d %s", path, resp.StatusCode, body)
 	}
@@ -143,7 +143,7 @@ func TestWatchesThatCannotBe(t *testing.T) {
 		"?prefix=a/&from_revision=1&initial_state=true": 400, "?key=": 400, "?key=a//b": 400,
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		req, _ := http.NewRequestWithContext(ctx, "GET", w.server.URL+"/v1/watch"+query, nil)
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, w.server.URL+"/v1/watch"+query, nil)
 		req.Header.Set("Authorization", "Bearer "+bob)
 		resp, err := w.server.Client().Do(req)
 		if err != nil {

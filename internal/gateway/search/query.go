@@ -152,7 +152,7 @@ func (q *Query) find(key ledger.Key, v ledger.Value) (string, bool) {
 	return "", false
 }
 
-// plain is the text of a value: that of a string is without quotation marks.
+// plain is the text of a value, without the quotation marks of a string.
 func plain(v ledger.Value) string {
 	if !strings.HasPrefix(string(v), `"`) {
 		return string(v)

@@ -2,7 +2,6 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -41,15 +40,16 @@ func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Reda
 		page.Entries, size = nil, 0
 		return err
 	}
-	var failed error
-	add := func(e replica.Entry) bool {
+	add := func(e replica.Entry) error {
 		if size > view.MaxPageBytes {
-			failed = flush(true)
+			if err := flush(true); err != nil {
+				return err
+			}
 		}
 		shown := redact.Hidden(e)
 		size += len(shown.Key) + len(shown.Value)
 		page.Entries = append(page.Entries, shown)
-		return failed == nil
+		return nil
 	}
 	for _, k := range w.Selector.keys {
 		if slices.ContainsFunc(w.Selector.prefixes, func(p ledger.Prefix) bool { return p.Match(k) }) {
@@ -60,12 +60,19 @@ func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Reda
 			return err
 		}
 		if ok {
-			add(e)
+			if err := add(e); err != nil {
+				return err
+			}
 		}
 	}
 	for _, p := range w.Selector.prefixes {
-		if err := errors.Join(v.List(p, "", add), failed); err != nil {
-			return err
+		for e, err := range v.List(p, "") {
+			if err != nil {
+				return err
+			}
+			if err := add(e); err != nil {
+				return err
+			}
 		}
 	}
 	return flush(false)

@@ -65,35 +65,28 @@ func (t *Tree) Covered(tenant ledger.Tenant, size int64) (rev ledger.Revision, e
 	return rev, err
 }
 
-// Inclusions yields proofs for the tenant's commits from one revision to another in
-// the tree of that size, until yield returns false. The error wraps ErrNoSuchSize,
+// Inclusion proves a commit in the tree of that size. The error wraps ErrNoSuchSize,
 // ErrNotCovered, or ledger.ErrUnavailable.
-func (t *Tree) Inclusions(tenant ledger.Tenant, size int64, from, to ledger.Revision, yield func(Inclusion) bool) error {
-	return t.readTx(func(tx *bolt.Tx, s *store) error {
+func (t *Tree) Inclusion(tenant ledger.Tenant, size int64, rev ledger.Revision) (in Inclusion, err error) {
+	err = t.readTx(func(tx *bolt.Tx, s *store) error {
 		if err := reached(tx, size); err != nil {
 			return err
 		}
-		for rev := from; rev <= to; rev++ {
-			leaf, ok, err := findLeaf(tx, tenant, rev)
-			switch {
-			case err != nil:
-				return err
-			case !ok || leaf >= size:
-				return fmt.Errorf("%w: %s%s is not in the tree of size %d: take a newer checkpoint", ErrNotCovered, tenant, rev, size)
-			}
-			in := Inclusion{Revision: rev, Index: leaf}
-			if in.Leaf, err = leafAt(hashes{tx}, leaf); err != nil {
-				return err
-			}
-			if in.Path, err = tlog.ProveRecord(size, leaf, hashes{tx}); err != nil {
-				return err
-			}
-			if !yield(in) {
-				return nil
-			}
+		leaf, ok, err := findLeaf(tx, tenant, rev)
+		switch {
+		case err != nil:
+			return err
+		case !ok || leaf >= size:
+			return fmt.Errorf("%w: %s%s is not in the tree of size %d: take a newer checkpoint", ErrNotCovered, tenant, rev, size)
 		}
-		return nil
+		in = Inclusion{Revision: rev, Index: leaf}
+		if in.Leaf, err = leafAt(hashes{tx}, leaf); err != nil {
+			return err
+		}
+		in.Path, err = tlog.ProveRecord(size, leaf, hashes{tx})
+		return err
 	})
+	return in, err
 }
 
 // Consistency proves that the tree of the old size is the beginning of the tree of the

@@ -13,8 +13,8 @@ import (
 // scrub reads the whole file once after it was opened, in the background: bbolt has
 // no checksums of its own, and a key that a flipped bit has renamed otherwise just
 // seems to be missing.
-func (s *store) scrub(ctx context.Context) error {
-	if err := s.check(ctx); err != nil && ctx.Err() == nil {
+func scrub(ctx context.Context, db *bolt.DB) error {
+	if err := check(ctx, db, nil); err != nil && ctx.Err() == nil {
 		return err
 	}
 	<-ctx.Done()
@@ -24,13 +24,10 @@ func (s *store) scrub(ctx context.Context) error {
 // check verifies that the file matches its commits: every tenant's chain leads without
 // a gap from where its kept history begins to its head, every change of it has its
 // version, and every version its commit. Earlier commits are exactly those that some
-// version points to.
-func (s *store) check(ctx context.Context) error { return s.checkInto(ctx, nil) }
-
-// checkInto is check, and shows m all that it comes to.
-func (s *store) checkInto(ctx context.Context, m *made) (err error) {
+// version points to. It shows m everything that it comes to.
+func check(ctx context.Context, db *bolt.DB, m *made) (err error) {
 	defer kind.Catch(&err)()
-	return s.db.View(func(tx *bolt.Tx) error {
+	return db.View(func(tx *bolt.Tx) error {
 		if err := kind.CheckPages(tx, true); err != nil {
 			return err
 		}

@@ -273,3 +273,29 @@ func compareSample(r *replica.Replica, histories map[ledger.Tenant]*history, rng
 	}
 	return nil
 }
+
+// TestView_PanicInLoop checks that a panic in the loop over a listing reaches its caller,
+// and does not count as damage.
+func TestView_PanicInLoop(t *testing.T) {
+	n := start(t, filepath.Join(t.TempDir(), "replica"), newFakeJournal())
+	defer n.close(t)
+	if _, err := n.ledger.Commit(t.Context(), "acme", ledger.ChangeSet{Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	v, err := n.View("acme", replica.At{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	defer func() {
+		if p := recover(); p != "of the caller" {
+			t.Errorf("the caller's panic became %v", p)
+		}
+		if _, _, err := v.Get("a/b"); err != nil {
+			t.Errorf("read after the panic: %v", err)
+		}
+	}()
+	for range v.List("", "") {
+		panic("of the caller")
+	}
+}

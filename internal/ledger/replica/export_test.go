@@ -25,18 +25,17 @@ func (r *Replica) Check(ctx context.Context) (current bool, err error) {
 	if s == nil {
 		return false, errNotBuilt
 	}
-	err = s.check(ctx)
+	err = check(ctx, s.db, nil)
 	return r.store.Load() == s, err
 }
 
 // Prune drops history as it is at a time, in transactions of about so many changes, and
 // calls after with how many tenants are left after each of them.
 func (r *Replica) Prune(now time.Time, changes int, after func(left int)) error {
-	s := r.store.Load()
-	s.pruneChanges = changes
-	todo, err := s.announce(now)
+	p := pruner{r.store.Load(), changes}
+	todo, err := p.announce(now)
 	for err == nil && len(todo) > 0 {
-		if todo, err = s.pruneSome(todo); err == nil {
+		if todo, err = p.drop(todo); err == nil {
 			after(len(todo))
 		}
 	}

@@ -3,6 +3,7 @@ package replica_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -218,4 +219,25 @@ func eventually(t failer, what string, holds func() bool) {
 			t.Fatalf("not in time: %s", what)
 		}
 	}
+}
+
+// collect reads all, up to an error.
+func collect[T any](all iter.Seq2[T, error]) (out []T, err error) {
+	for v, err := range all {
+		if err != nil {
+			return out, err
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+// drain reads to the end, or up to an error.
+func drain[T any](all iter.Seq2[T, error]) error {
+	for _, err := range all {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

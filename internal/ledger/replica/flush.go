@@ -48,6 +48,13 @@ func (s *store) flush() (err error) {
 	return nil
 }
 
+// pending reports whether something waits to be flushed.
+func (s *store) pending() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.active.bytes > 0 || s.frozen != nil
+}
+
 // recordAt is the tenant's record when last was its head: the one in memory without the
 // additions of the active tail.
 func (s *store) recordAt(t ledger.Tenant, last tailCommit) tenantRecord {

@@ -81,13 +81,13 @@ func (r *Replica) reportDamage(s *store, err error) {
 
 // followed is a store that the journal is replayed into.
 type followed struct {
-	r *Replica
-	*store
+	r     *Replica
+	store *store
 }
 
 func (f *followed) Position() (ledger.Sequence, error) { return f.store.followed().position, nil }
 
-func (f *followed) Ended(last ledger.Sequence, asked time.Time) { f.observe(last, asked) }
+func (f *followed) Ended(last ledger.Sequence, asked time.Time) { f.store.observe(last, asked) }
 
 // Same checks a message that was applied before.
 func (f *followed) Same(m journal.Message) error {
@@ -95,15 +95,15 @@ func (f *followed) Same(m journal.Message) error {
 	if err != nil {
 		return err
 	}
-	f.mu.RLock()
-	defer f.mu.RUnlock()
-	return f.same(commits)
+	f.store.mu.RLock()
+	defer f.store.mu.RUnlock()
+	return f.store.same(commits)
 }
 
 // Handle applies a message. Ordinarily this process has applied it when it appended
 // it; then the bytes are compared, which costs less than decoding them.
 func (f *followed) Handle(_ context.Context, m journal.Message) error {
-	if f.holds(m) {
+	if f.store.holds(m) {
 		return nil
 	}
 	commits, err := decode(m)
@@ -124,8 +124,8 @@ func decode(m journal.Message) ([]*ledger.Commit, error) {
 // Run flushes, and reads the file once.
 func (f *followed) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return f.flushLoop(ctx) })
-	group.Go(func() error { return f.scrub(ctx) })
+	group.Go(func() error { return f.store.flushLoop(ctx) })
+	group.Go(func() error { return scrub(ctx, f.store.db) })
 	group.Go(func() error {
 		for {
 			select {
@@ -174,7 +174,7 @@ func (s *store) flushLoop(ctx context.Context) error {
 		}
 		now := time.Now()
 		if s.history.limited() && (flushed && s.history.HeadOnly || now.Sub(pruned) >= pruneInterval) {
-			if err := s.prune(ctx, now); err != nil {
+			if err := (pruner{s, maxPruneChanges}).prune(ctx, now); err != nil {
 				return err
 			}
 			pruned = now

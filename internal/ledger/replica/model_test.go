@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
 	"strings"
@@ -144,16 +145,15 @@ func (h *history) compareView(v *replica.View, want ledger.Revision, keys, prefi
 			expected := all[:min(page, len(all))]
 			var got []replica.Entry
 			more = false
-			err := v.List(ledger.Prefix(prefix), from, func(e replica.Entry) bool {
+			for e, err := range v.List(ledger.Prefix(prefix), from) {
+				if err != nil {
+					return fmt.Errorf("list %q of %s%s: %w", prefix, h.tenant, want, err)
+				}
 				if len(got) == page {
 					more, from = true, e.Key // where the next page begins
-					return false
+					break
 				}
 				got = append(got, e)
-				return true
-			})
-			if err != nil {
-				return fmt.Errorf("list %q of %s%s: %w", prefix, h.tenant, want, err)
 			}
 			if !slices.Equal(got, expected) || more != (len(all) > page) {
 				return fmt.Errorf("list %q of %s%s = %v (more: %v), want the first %d of %v", prefix, h.tenant, want, got, more, page, all)
@@ -171,12 +171,8 @@ func (h *history) listsRight(r *replica.Replica, rev ledger.Revision) error {
 	}
 	defer v.Close()
 	want := h.selected(rev, "", "")
-	for _, list := range []func(ledger.Prefix, string, func(replica.Entry) bool) error{v.List, v.Keys} {
-		var got []replica.Entry
-		err := list("", "", func(e replica.Entry) bool {
-			got = append(got, e)
-			return true
-		})
+	for _, list := range []func(ledger.Prefix, string) iter.Seq2[replica.Entry, error]{v.List, v.Keys} {
+		got, err := collect(list("", ""))
 		if err != nil {
 			return fmt.Errorf("list %s%s: %w", h.tenant, rev, err)
 		}

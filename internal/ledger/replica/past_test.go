@@ -172,18 +172,18 @@ func (h *history) compareLog(v *replica.View, q replica.Query, page int) error {
 	}
 	for pages := q; ; {
 		n := 0
-		next, err := v.Log(pages, func(c *ledger.Commit) bool {
+		log := v.Log(pages)
+		for c, err := range log.All() {
+			if err != nil {
+				return fmt.Errorf("log of %s by %+v: %w", h.tenant, q, err)
+			}
 			if n == page {
-				return false
+				break
 			}
 			n++
 			got = append(got, c.Revision)
-			return true
-		})
-		if err != nil {
-			return fmt.Errorf("log of %s by %+v: %w", h.tenant, q, err)
 		}
-		if pages.From = next; next == 0 {
+		if pages.From = log.Next(); pages.From == 0 {
 			break
 		}
 	}
@@ -199,10 +199,13 @@ func (h *history) compareDiff(v *replica.View, from, to ledger.Revision, prefix 
 	for start, more := "", true; more; {
 		n := 0
 		more = false
-		err := v.Diff(from, to, prefix, start, func(d ledger.KeyDiff) bool {
+		for d, err := range v.Diff(from, to, prefix, start) {
+			if err != nil {
+				return fmt.Errorf("diff of %s%s and %s: %w", h.tenant, from, to, err)
+			}
 			if n == 2 {
 				start, more = string(d.Key), true
-				return false
+				break
 			}
 			n++
 			if was := h.states[from][string(d.Key)]; was.Value != string(d.From.Value) || was.Value != "" && was.Revision != d.From.Revision {
@@ -212,10 +215,6 @@ func (h *history) compareDiff(v *replica.View, from, to ledger.Revision, prefix 
 				got = append(got, ledger.Change{Key: "the new revision of " + d.Key})
 			}
 			got = append(got, d.Change())
-			return true
-		})
-		if err != nil {
-			return fmt.Errorf("diff of %s%s and %s: %w", h.tenant, from, to, err)
 		}
 	}
 	if want := h.differences(from, to, prefix); !slices.Equal(got, want) {

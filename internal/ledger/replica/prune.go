@@ -1,18 +1,11 @@
 package replica
 
 import (
-	"bytes"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"maps"
-	"math"
-	"slices"
-	"sort"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -53,12 +46,19 @@ type horizon struct {
 	keep   ledger.Revision
 }
 
+// pruner drops the history that a store need not keep.
+type pruner struct {
+	store *store
+	// changes is about how many changes' commits one transaction drops.
+	changes int
+}
+
 // prune drops the history in the file that need not be kept at a time, in transactions
 // of bounded size. The file is consistent after each of them.
-func (s *store) prune(ctx context.Context, now time.Time) error {
-	todo, err := s.announce(now)
+func (p pruner) prune(ctx context.Context, now time.Time) error {
+	todo, err := p.announce(now)
 	for err == nil && len(todo) > 0 && ctx.Err() == nil {
-		todo, err = s.pruneSome(todo)
+		todo, err = p.drop(todo)
 	}
 	return err
 }
@@ -66,7 +66,8 @@ func (s *store) prune(ctx context.Context, now time.Time) error {
 // announce finds what to drop, and has new readers refuse it. A reader takes start and its
 // transaction under one lock, so one that may still ask for more has opened its
 // transaction before anything was dropped.
-func (s *store) announce(now time.Time) (todo []horizon, err error) {
+func (p pruner) announce(now time.Time) (todo []horizon, err error) {
+	s := p.store
 	defer kind.Catch(&err)()
 	err = s.db.View(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketTenants).ForEach(func(k, b []byte) error {
@@ -102,30 +103,28 @@ func (h History) horizon(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, now tim
 	}
 	since := now.Add(-h.For).UnixNano()
 	commits := tx.Bucket(bucketCommits)
-	var failed error
-	later := sort.Search(int(rec.head.Revision-rec.kept+1), func(i int) bool {
-		r := rec.kept + ledger.Revision(i)
+	later, err := firstLater(rec.kept, rec.head.Revision, since, func(r ledger.Revision) (int64, error) {
 		key := commitKey(t, r)
 		c, err := checkedCommit(t, r, key, commits.Get(key))
-		if err != nil {
-			failed = err
-		}
-		return c.time > since
+		return c.time, err
 	})
-	return max(rec.kept+ledger.Revision(later)-1, rec.kept), failed
+	if err != nil {
+		return 0, err
+	}
+	return max(later-1, rec.kept), nil
 }
 
-// pruneSome drops a part of the history to drop, in one transaction, and returns the
-// rest. After it the file has, for each tenant that it has touched, everything that a
+// drop drops a part of the history, in one transaction, and returns the rest. After it the file has, for each tenant that it has touched, everything that a
 // record with a later kept implies, so a crash costs only the rest of the work.
-func (s *store) pruneSome(todo []horizon) (left []horizon, err error) {
+func (p pruner) drop(todo []horizon) (left []horizon, err error) {
+	s := p.store
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
 	defer kind.Catch(&err)()
 	var done map[ledger.Tenant]*pruning
 	err = s.db.Update(func(tx *bolt.Tx) error {
 		done = make(map[ledger.Tenant]*pruning)
-		budget := s.pruneChanges
+		budget := p.changes
 		tenants := tx.Bucket(bucketTenants)
 		for left = todo; len(left) > 0 && budget > 0; left = left[1:] {
 			h := left[0]
@@ -134,16 +133,16 @@ func (s *store) pruneSome(todo []horizon) (left []horizon, err error) {
 			if err != nil {
 				return err
 			}
-			p := newPruning(tx, h.tenant, rec, budget)
-			if err := p.run(h.keep); err != nil {
+			part := newPruning(tx, h.tenant, rec, budget)
+			if err := part.run(h.keep); err != nil {
 				return err
 			}
-			budget = p.budget
-			done[h.tenant] = p
-			if err := tenants.Put(key, p.rec.bytes(key)); err != nil {
+			budget = part.budget
+			done[h.tenant] = part
+			if err := tenants.Put(key, part.rec.bytes(key)); err != nil {
 				return err
 			}
-			if p.rec.kept < h.keep {
+			if part.rec.kept < h.keep {
 				return nil // the budget is spent, and this tenant's rest is left
 			}
 		}
@@ -154,269 +153,10 @@ func (s *store) pruneSome(todo []horizon) (left []horizon, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for t, p := range done {
+	for t, part := range done {
 		ts := s.tenants[t]
-		ts.kept = p.rec.kept
-		ts.versions -= p.gone // includes those in the tail
+		ts.kept = part.rec.kept
+		ts.versions -= part.gone // includes those in the tail
 	}
 	return left, nil
-}
-
-// pruning drops some history of one tenant.
-type pruning struct {
-	commits, keys, versions, ids, requests, runs, bases *bolt.Bucket
-	tenant                                              ledger.Tenant
-	rec                                                 tenantRecord
-	budget                                              int // of changes
-
-	// live is how many versions that stay point into each commit that is now before
-	// kept, and lost how many no longer point into one that was before it already.
-	live, lost map[ledger.Revision]uint64
-	gone       uint64          // versions
-	blocks     map[uint64]bool // of ids that have lost a commit
-}
-
-func newPruning(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, budget int) *pruning {
-	return &pruning{
-		tenant: t, rec: rec, budget: budget,
-		commits: tx.Bucket(bucketCommits), keys: tx.Bucket(bucketKeys), versions: tx.Bucket(bucketVersions), ids: tx.Bucket(bucketIDs),
-		requests: tx.Bucket(bucketRequests), runs: tx.Bucket(bucketRecords), bases: tx.Bucket(bucketBases),
-		live: make(map[ledger.Revision]uint64), lost: make(map[ledger.Revision]uint64), blocks: make(map[uint64]bool),
-	}
-}
-
-// run moves kept forward, at most to keep, by one commit at least.
-func (p *pruning) run(keep ledger.Revision) error {
-	var all []*ledger.Commit // without their changes
-	changed := make(map[string]bool)
-	sequences := make(map[ledger.Sequence]bool)
-	to := p.rec.kept
-	for ; to < keep && p.budget > 0; to++ {
-		c, seq, err := p.commit(to)
-		if err != nil {
-			return err
-		}
-		for _, ch := range c.Changes {
-			changed[string(ch.Key)] = true
-		}
-		p.budget -= 1 + len(c.Changes)
-		sequences[seq] = true
-		all = append(all, &ledger.Commit{Revision: c.Revision, Author: c.Author, ByOperator: c.ByOperator, Origin: c.Origin, RequestID: c.RequestID})
-	}
-	for _, key := range slices.Sorted(maps.Keys(changed)) {
-		if err := p.trim(nameKey(p.tenant, key), to); err != nil {
-			return err
-		}
-	}
-	for _, c := range all {
-		if err := p.settle(c, p.live[c.Revision]); err != nil {
-			return err
-		}
-	}
-	for _, r := range slices.Sorted(maps.Keys(p.lost)) {
-		if err := p.loosen(r, p.lost[r]); err != nil {
-			return err
-		}
-	}
-	for _, seq := range slices.Sorted(maps.Keys(sequences)) {
-		if err := p.shorten(seq, to); err != nil {
-			return err
-		}
-	}
-	for block := range p.blocks {
-		if err := p.dropIDs(block); err != nil {
-			return err
-		}
-	}
-	p.rec.kept, p.rec.versions = to, p.rec.versions-p.gone
-	return nil
-}
-
-func (p *pruning) commit(r ledger.Revision) (*ledger.Commit, ledger.Sequence, error) {
-	key := commitKey(p.tenant, r)
-	stored, err := checkedCommit(p.tenant, r, key, p.commits.Get(key))
-	if err != nil {
-		return nil, 0, err
-	}
-	c, err := ledger.DecodeCommit(stored.encoded)
-	if err != nil {
-		return nil, 0, damaged("%v", err)
-	}
-	return c, stored.sequence, nil
-}
-
-// trim drops a key's versions before to, except the one that was in force just before
-// it, unless the key was not set then.
-func (p *pruning) trim(key []byte, to ledger.Revision) error {
-	sealed := p.keys.Get(key)
-	if sealed == nil {
-		return damaged("key %q, which a commit has changed, is missing", key)
-	}
-	e, err := parseKey(key, sealed)
-	if err != nil {
-		return err
-	}
-	newest, err := e.newest.appendTo(nil)
-	if err != nil {
-		return err
-	}
-	stay, found := p.split(newest, to)
-	type block struct{ at, sealed []byte }
-	var blocks []block // from the one that holds the version on
-	if e.blocks > 0 {
-		from := to - 1
-		if found {
-			from = math.MaxInt64 // all of them are older
-		}
-		c := p.versions.Cursor()
-		for k, b := c.Seek(versionKey(key, from)); k != nil; k, b = c.Next() {
-			if of, _, ok := splitVersion(k); !ok || !bytes.Equal(of, key) {
-				break
-			}
-			blocks = append(blocks, block{k, b})
-		}
-	}
-	for _, b := range blocks {
-		sealed, err := unseal(bucketVersions, b.at, b.sealed)
-		if err != nil {
-			return err
-		}
-		list, err := pointers(sealed).appendTo(nil)
-		if err != nil {
-			return err
-		}
-		var rest []pointer
-		if found {
-			p.forget(list)
-		} else {
-			rest, found = p.split(list, to)
-		}
-		if err := p.versions.Delete(b.at); err != nil {
-			return err
-		}
-		if len(rest) == 0 {
-			e.blocks--
-			continue
-		}
-		at := versionKey(key, rest[len(rest)-1].revision) // it is named by its oldest
-		if err := p.versions.Put(at, sealPointers(at, nil, rest)); err != nil {
-			return err
-		}
-	}
-	if len(stay) == 0 {
-		return p.keys.Delete(key)
-	}
-	return p.keys.Put(key, sealKey(key, e.blocks, stay))
-}
-
-// split returns the versions to keep, newest first, and whether the one that was in
-// force just before to is among them.
-func (p *pruning) split(list []pointer, to ledger.Revision) (stay []pointer, found bool) {
-	i := slices.IndexFunc(list, func(v pointer) bool { return v.revision < to })
-	if i < 0 {
-		return list, false
-	}
-	if base := list[i]; base.length > 0 {
-		if base.revision >= p.rec.kept {
-			p.live[base.revision]++
-		}
-		i++
-	}
-	p.forget(list[i:])
-	return list[:i], true
-}
-
-// forget counts versions that are dropped.
-func (p *pruning) forget(list []pointer) {
-	p.gone += uint64(len(list))
-	for _, v := range list {
-		if v.revision < p.rec.kept {
-			p.lost[v.revision]++
-		}
-	}
-}
-
-// settle drops a commit that no version points into, or notes how many do.
-func (p *pruning) settle(c *ledger.Commit, live uint64) error {
-	at := commitKey(p.tenant, c.Revision)
-	if live > 0 {
-		return p.bases.Put(at, baseValue(at, live))
-	}
-	block, _ := idBlock(c.Revision)
-	p.blocks[block] = true
-	if name := c.RequestName(); name != "" {
-		if err := p.requests.Delete(nameKey(p.tenant, string(name))); err != nil {
-			return err
-		}
-	}
-	return p.commits.Delete(at)
-}
-
-// loosen takes versions off a commit that stayed for them.
-func (p *pruning) loosen(r ledger.Revision, lost uint64) error {
-	at := commitKey(p.tenant, r)
-	n, err := parseBase(at, p.bases.Get(at))
-	if err != nil {
-		return err
-	}
-	if n < lost {
-		return damaged("%d versions point into %s%s, and %d were dropped", n, p.tenant, r, lost)
-	}
-	if n > lost {
-		return p.bases.Put(at, baseValue(at, n-lost))
-	}
-	c, _, err := p.commit(r)
-	if err != nil {
-		return err
-	}
-	if err := p.bases.Delete(at); err != nil {
-		return err
-	}
-	return p.settle(c, 0)
-}
-
-// shorten takes the commits before to out of a run.
-func (p *pruning) shorten(seq ledger.Sequence, to ledger.Revision) error {
-	key := runKey(seq, p.tenant)
-	sealed := p.runs.Get(key)
-	if sealed == nil {
-		return damaged("record %x is missing", key)
-	}
-	_, _, r, err := parseRun(key, sealed)
-	if err != nil {
-		return err
-	}
-	end := r.first + ledger.Revision(r.count)
-	if end <= to {
-		return p.runs.Delete(key)
-	}
-	return p.runs.Put(key, run{to, uint64(end - to)}.value(key))
-}
-
-// dropIDs drops a block of ids when no commit is left of which it has the id.
-func (p *pruning) dropIDs(block uint64) error {
-	prefix := tenantKey(p.tenant)
-	k, _ := p.commits.Cursor().Seek(commitKey(p.tenant, ledger.Revision(block*idsBlock+1)))
-	if bytes.HasPrefix(k, prefix) {
-		if next, _ := idBlock(ledger.Revision(binary.BigEndian.Uint64(k[len(prefix):]))); next == block {
-			return nil
-		}
-	}
-	return p.ids.Delete(idBlockKey(p.tenant, block))
-}
-
-func baseValue(key []byte, n uint64) []byte {
-	return boltfile.Seal(key, binary.AppendUvarint(nil, n))
-}
-
-func parseBase(key, sealed []byte) (uint64, error) {
-	b, err := unseal(bucketBases, key, sealed)
-	if err != nil {
-		return 0, err
-	}
-	n, size := binary.Uvarint(b)
-	if size != len(b) || n == 0 {
-		return 0, damaged("base %q is cut", key)
-	}
-	return n, nil
 }

@@ -55,16 +55,12 @@ func (e *edge) pull(t failer, core *replica.Replica, batch int) {
 	heads, position := core.AllHeads()
 	for _, h := range heads {
 		var all []replica.Replicated
-		err := core.TenantRecords(h.Tenant, e.Head(h.Tenant).Revision, func(rec replica.Recorded) bool {
-			c, err := rec.Commit()
-			if err != nil {
+		for rec, err := range core.TenantRecords(h.Tenant, e.Head(h.Tenant).Revision) {
+			c, decodeErr := rec.Commit()
+			if err := errors.Join(err, decodeErr); err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, replica.Replicated{Sequence: rec.Sequence, Commit: c})
-			return true
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 		for part := range slices.Chunk(all, batch) {
 			if _, err := e.to.Apply(part); err != nil {
@@ -181,10 +177,10 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 				want = append(want, rev)
 			}
 		}
-		_, err := v.Log(q, func(c *ledger.Commit) bool {
+		commits, err := collect(v.Log(q).All())
+		for _, c := range commits {
 			got = append(got, c.Revision)
-			return true
-		})
+		}
 		if err != nil || !slices.Equal(got, want) {
 			return fmt.Errorf("log %v of %s: %v, %v; want %v", q, h.tenant, got, err, want)
 		}
@@ -192,18 +188,18 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 	pick := func() ledger.Revision { return kept + ledger.Revision(rng.IntN(int(head-kept)+1)) }
 	for _, p := range [][2]ledger.Revision{{pick(), pick()}, {0, pick()}, {pick(), head}} {
 		var got []ledger.Change
-		err := v.Diff(p[0], p[1], "", "", func(d ledger.KeyDiff) bool {
-			got = append(got, ledger.Change{Key: d.Key, Value: d.To.Value, Delete: d.To.Value == ""})
-			return true
-		})
+		diffs, err := collect(v.Diff(p[0], p[1], "", ""))
+		for _, d := range diffs {
+			got = append(got, d.Change())
+		}
 		if want := h.differences(p[0], p[1], ""); err != nil || !slices.Equal(got, want) {
 			return fmt.Errorf("diff %v of %s: %v, %v; want %v", p, h.tenant, got, err, want)
 		}
 	}
 	if kept > 1 {
-		_, logErr := v.Log(replica.Query{From: kept - 1}, func(*ledger.Commit) bool { return true })
-		diffErr := v.Diff(kept-1, head, "", "", func(ledger.KeyDiff) bool { return true })
-		recordsErr := r.TenantRecords(h.tenant, kept-2, func(replica.Recorded) bool { return true })
+		logErr := drain(v.Log(replica.Query{From: kept - 1}).All())
+		diffErr := drain(v.Diff(kept-1, head, "", ""))
+		recordsErr := drain(r.TenantRecords(h.tenant, kept-2))
 		if err := errors.Join(refused(logErr), refused(diffErr), refused(recordsErr)); err != nil {
 			return err
 		}
@@ -213,12 +209,7 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 
 // compareRecords compares the commits that children get.
 func (h *history) compareRecords(r *replica.Replica, kept ledger.Revision) error {
-	var got []replica.Recorded
-	collect := func(rec replica.Recorded) bool {
-		got = append(got, rec)
-		return true
-	}
-	compare := func(err error) error {
+	compare := func(got []replica.Recorded, err error) error {
 		if err != nil || len(got) != len(h.commits)-int(kept)+1 {
 			return fmt.Errorf("%d records of %s since %s up to %s: %w", len(got), h.tenant, kept, h.head(), err)
 		}
@@ -227,20 +218,18 @@ func (h *history) compareRecords(r *replica.Replica, kept ledger.Revision) error
 				return fmt.Errorf("record %d of %s is %s, want %s", i, h.tenant, rec.Revision, want.Revision)
 			}
 		}
-		got = nil
 		return nil
 	}
 	only := func(t ledger.Tenant) bool { return t == h.tenant }
-	if err := compare(r.TenantRecords(h.tenant, kept-1, collect)); err != nil {
+	if err := compare(collect(r.TenantRecords(h.tenant, kept-1))); err != nil {
 		return err
 	}
-	_, err := r.Records(0, only, collect)
-	if err := compare(err); err != nil {
+	if err := compare(collect(r.Records(0, only).All())); err != nil {
 		return err
 	}
-	_, err = r.RecordsBefore(0, only, collect)
+	got, err := collect(r.RecordsBefore(0, only))
 	slices.Reverse(got)
-	return compare(err)
+	return compare(got, err)
 }
 
 // drawSet is a change set over a few keys, so that many versions pile up.
@@ -566,16 +555,14 @@ func TestPrune_LessAndMoreHistory(t *testing.T) {
 		}
 		// Commits that the upstream sends again are not compared with dropped ones.
 		var all []replica.Replicated
-		err := core.TenantRecords("acme", 0, func(rec replica.Recorded) bool {
-			c, err := rec.Commit()
-			if err != nil {
+		for rec, err := range core.TenantRecords("acme", 0) {
+			c, decodeErr := rec.Commit()
+			if err := errors.Join(err, decodeErr); err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, replica.Replicated{Sequence: rec.Sequence, Commit: c})
-			return true
-		})
-		_, applied := e.to.Apply(all)
-		if err := errors.Join(err, applied); err != nil {
+		}
+		if _, err := e.to.Apply(all); err != nil {
 			t.Fatal(err)
 		}
 		e.close(t)

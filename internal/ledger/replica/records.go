@@ -2,75 +2,14 @@ package replica
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
-	"fmt"
+	"iter"
 	"runtime/debug"
-	"slices"
-	"sort"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
 	bolt "go.etcd.io/bbolt"
 )
-
-// run is the commits of one tenant that stand next to each other in a record.
-type run struct {
-	first ledger.Revision
-	count uint64
-}
-
-func runKey(seq ledger.Sequence, t ledger.Tenant) []byte {
-	return append(binary.BigEndian.AppendUint64(make([]byte, 0, 8+len(t)), uint64(seq)), t...)
-}
-
-func (r run) value(key []byte) []byte {
-	return boltfile.Seal(key, binary.AppendUvarint(binary.AppendUvarint(nil, uint64(r.first)), r.count))
-}
-
-func parseRun(key, sealed []byte) (seq ledger.Sequence, t ledger.Tenant, r run, err error) {
-	b, err := unseal(bucketRecords, key, sealed)
-	if err != nil {
-		return 0, "", r, err
-	}
-	first, n := binary.Uvarint(b)
-	count, m := binary.Uvarint(b[max(n, 0):])
-	if len(key) < 9 || n <= 0 || m <= 0 || n+m != len(b) || first == 0 || count == 0 {
-		return 0, "", r, damaged("record %x is cut", key)
-	}
-	return ledger.Sequence(binary.BigEndian.Uint64(key)), ledger.Tenant(key[8:]), run{ledger.Revision(first), count}, nil
-}
-
-// runEntries are the tenant's entries of the records that hold the commits. The first of
-// these may continue a run that was flushed before, as a replica with an upstream gets
-// commits one by one.
-func runEntries(t ledger.Tenant, commits []tailCommit, stored func(key []byte) []byte) ([]entry, error) {
-	var out []entry
-	for len(commits) > 0 {
-		seq := commits[0].sequence
-		n := 1
-		for n < len(commits) && commits[n].sequence == seq {
-			n++
-		}
-		r := run{commits[0].Revision, uint64(n)}
-		key := runKey(seq, t)
-		if out == nil {
-			if b := stored(key); b != nil {
-				_, _, begun, err := parseRun(key, b)
-				if err != nil {
-					return nil, err
-				}
-				if begun.first < r.first {
-					r = run{begun.first, uint64(r.first-begun.first) + r.count}
-				}
-			}
-		}
-		out = append(out, entry{key, r.value(key)})
-		commits = commits[n:]
-	}
-	return out, nil
-}
 
 // Recorded is a commit with its place in the journal.
 type Recorded struct {
@@ -91,297 +30,158 @@ func (r *Recorded) Commit() (*ledger.Commit, error) {
 	return ledger.DecodeCommit(r.Encoded)
 }
 
-// Records yields the commits of all records after a position, in the order of the
-// journal, until yield returns false. The commits of one record, which has no order
-// between tenants, are sorted by tenant. Those before the history that is kept are left
-// out. Commits of tenants that are not wanted are not
-// read; a nil wanted selects all. It returns the position up to which everything was
-// yielded, from which a caller can continue.
-func (r *Replica) Records(after ledger.Sequence, wanted func(ledger.Tenant) bool, yield func(Recorded) bool) (ledger.Sequence, error) {
-	return r.records(after, wanted, func(c *recordCursor) (ledger.Sequence, error) { return c.forward(after, yield) })
+// Records reads the commits of the records after a position, in the order of the journal.
+type Records struct {
+	r        *Replica
+	after    ledger.Sequence
+	wanted   func(ledger.Tenant) bool
+	position ledger.Sequence
+	cursor   recordCursor
+}
+
+// Records selects the commits of all records after a position. Commits of tenants that are
+// not wanted are not read; a nil wanted selects all.
+func (r *Replica) Records(after ledger.Sequence, wanted func(ledger.Tenant) bool) *Records {
+	return &Records{r: r, after: after, wanted: wanted}
+}
+
+// Position is the one up to which everything was yielded, from which a caller can continue
+// after the loop over All.
+func (rs *Records) Position() ledger.Sequence { return rs.position }
+
+// All yields the commits. Those of one record, which has no order between tenants, are
+// sorted by tenant. Those before the history that is kept are left out.
+func (rs *Records) All() iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		c := &rs.cursor
+		err := c.open(rs.r, rs.after, rs.wanted)
+		defer c.snap.close()
+		for err == nil {
+			rec, ok, failed := c.next()
+			if err = failed; err != nil {
+				break
+			}
+			if !ok {
+				rs.position = max(rs.after, c.position)
+				return
+			}
+			if !yield(rec, nil) {
+				rs.position = rec.Sequence - 1
+				return
+			}
+		}
+		yield(Recorded{}, err)
+	}
 }
 
 // RecordsBefore yields the commits of all records before a position, 0 for the end, the
-// newest first, until yield returns false. It returns the position from which on
-// everything was yielded; 0 at the beginning of the journal.
-func (r *Replica) RecordsBefore(before ledger.Sequence, wanted func(ledger.Tenant) bool, yield func(Recorded) bool) (ledger.Sequence, error) {
-	if before == 0 {
-		before = ^ledger.Sequence(0)
-	}
-	return r.records(0, wanted, func(c *recordCursor) (ledger.Sequence, error) { return c.backward(before, yield) })
-}
-
-// recordCursor reads the records that there were when it was opened. A tenant's commits
-// up to its head in the file are in the file, the others in the tails.
-type recordCursor struct {
-	tx       *bolt.Tx
-	position ledger.Sequence
-	tails    []tailRecord // in the order of the journal
-	filed    map[ledger.Tenant]ledger.Revision
-	wanted   func(ledger.Tenant) bool
-}
-
-func (r *Replica) records(after ledger.Sequence, wanted func(ledger.Tenant) bool, read func(*recordCursor) (ledger.Sequence, error)) (seq ledger.Sequence, err error) {
-	s := r.store.Load()
-	if s == nil {
-		return 0, errNotBuilt
-	}
-	if wanted == nil {
-		wanted = func(ledger.Tenant) bool { return true }
-	}
-	v := &View{r: r, s: s, faults: debug.SetPanicOnFault(true)}
-	defer debug.SetPanicOnFault(v.faults)
-	defer v.guard(&err)
-	c := &recordCursor{wanted: wanted, filed: make(map[ledger.Tenant]ledger.Revision)}
-	s.mu.RLock()
-	c.position = s.position
-	if s.frozen != nil {
-		c.tails = s.frozen.recordsAfter(after)
-	}
-	c.tails = append(c.tails[:len(c.tails):len(c.tails)], s.active.recordsAfter(after)...)
-	ordered := s.active.ordered && (s.frozen == nil || s.frozen.ordered)
-	c.tx, err = s.db.Begin(false)
-	s.mu.RUnlock()
-	if err != nil {
-		return 0, fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
-	}
-	defer c.tx.Rollback()
-	if !ordered {
-		slices.SortStableFunc(c.tails, func(a, b tailRecord) int { return cmp.Compare(a.sequence, b.sequence) })
-	}
-	return read(c)
-}
-
-// recordsAfter are the records of the tail after a position.
-func (t *tail) recordsAfter(after ledger.Sequence) []tailRecord {
-	if t.ordered {
-		i := sort.Search(len(t.records), func(i int) bool { return t.records[i].sequence > after })
-		return t.records[i:]
-	}
-	var out []tailRecord
-	for _, r := range t.records {
-		if r.sequence > after {
-			out = append(out, r)
+// newest first. wanted is that of Records.
+func (r *Replica) RecordsBefore(before ledger.Sequence, wanted func(ledger.Tenant) bool) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		c := new(recordCursor)
+		err := c.open(r, 0, wanted)
+		defer c.snap.close()
+		if err == nil {
+			err = c.turn(before)
 		}
-	}
-	return out
-}
-
-// byTenant are the record's commits in the order in which the file holds them: a record's
-// tenants are sorted by name. A reader that stops in the middle of a record can so
-// continue after a flush.
-func (r tailRecord) byTenant() []*ledger.Commit {
-	order := func(a, b *ledger.Commit) int { return cmp.Compare(a.Tenant, b.Tenant) }
-	if slices.IsSortedFunc(r.commits, order) {
-		return r.commits
-	}
-	commits := slices.Clone(r.commits)
-	slices.SortStableFunc(commits, order)
-	return commits
-}
-
-func (c *recordCursor) forward(after ledger.Sequence, yield func(Recorded) bool) (ledger.Sequence, error) {
-	runs := c.tx.Bucket(bucketRecords).Cursor()
-	k, b := runs.Seek(runKey(after+1, ""))
-	tails := c.tails
-	for k != nil || len(tails) > 0 {
-		if len(tails) > 0 && (k == nil || tails[0].sequence < ledger.Sequence(binary.BigEndian.Uint64(k))) {
-			for _, commit := range tails[0].byTenant() {
-				if ok, err := c.tailed(tails[0].sequence, commit, yield); !ok || err != nil {
-					return tails[0].sequence - 1, err
-				}
-			}
-			tails = tails[1:]
-			continue
-		}
-		seq, t, r, err := parseRun(k, b)
-		if err != nil {
-			return after, err
-		}
-		for i := range r.count {
-			if ok, err := c.stored(seq, t, r.first+ledger.Revision(i), yield); !ok || err != nil {
-				return seq - 1, err
+		for err == nil {
+			rec, ok, failed := c.next()
+			if err = failed; err == nil && (!ok || !yield(rec, nil)) {
+				return
 			}
 		}
-		k, b = runs.Next()
+		yield(Recorded{}, err)
 	}
-	return max(after, c.position), nil
 }
 
-func (c *recordCursor) backward(before ledger.Sequence, yield func(Recorded) bool) (ledger.Sequence, error) {
-	runs := c.tx.Bucket(bucketRecords).Cursor()
-	previous := runs.Prev
-	if at, _ := runs.Seek(runKey(before, "")); at == nil {
-		previous = runs.Last
-	}
-	k, b := previous()
-	n := sort.Search(len(c.tails), func(i int) bool { return c.tails[i].sequence >= before })
-	tails := c.tails[:n]
-	for k != nil || len(tails) > 0 {
-		if last := len(tails) - 1; last >= 0 && (k == nil || tails[last].sequence >= ledger.Sequence(binary.BigEndian.Uint64(k))) {
-			for _, commit := range slices.Backward(tails[last].byTenant()) {
-				if ok, err := c.tailed(tails[last].sequence, commit, yield); !ok || err != nil {
-					return tails[last].sequence + 1, err
-				}
+// TenantRecords yields a tenant's commits after a revision, in their order. The error is a
+// *ledger.HistoryError if some of them are not kept.
+func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision) iter.Seq2[Recorded, error] {
+	return func(yield func(Recorded, error) bool) {
+		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+		c := &tenantCursor{snap: snapshot{r: r, store: r.store.Load(), tenant: t}, last: after}
+		defer c.snap.close()
+		for err := c.open(); ; {
+			var rec Recorded
+			var ok bool
+			if err == nil {
+				rec, ok, err = c.next()
 			}
-			tails = tails[:last]
-			continue
-		}
-		seq, t, r, err := parseRun(k, b)
-		if err != nil {
-			return before, err
-		}
-		for i := r.count; i > 0; i-- {
-			if ok, err := c.stored(seq, t, r.first+ledger.Revision(i-1), yield); !ok || err != nil {
-				return seq + 1, err
-			}
-		}
-		k, b = runs.Prev()
-	}
-	return 0, nil
-}
-
-// tailed yields a commit of a tail, unless it is in the file too.
-func (c *recordCursor) tailed(seq ledger.Sequence, commit *ledger.Commit, yield func(Recorded) bool) (bool, error) {
-	if !c.wanted(commit.Tenant) {
-		return true, nil
-	}
-	filed, known := c.filed[commit.Tenant]
-	if !known {
-		key := []byte(commit.Tenant)
-		if b := c.tx.Bucket(bucketTenants).Get(key); b != nil {
-			rec, err := parseTenantRecord(key, b)
 			if err != nil {
-				return false, err
+				yield(Recorded{}, err)
+				return
 			}
-			filed = rec.head.Revision
+			if !ok || !yield(rec, nil) {
+				return
+			}
 		}
-		c.filed[commit.Tenant] = filed
 	}
-	return commit.Revision <= filed || yield(Recorded{seq, commit.Tenant, commit.Revision, commit.Encoded, commit}), nil
 }
 
-// stored yields a commit of the file. Its bytes are copied, because they must outlive the
-// transaction.
-func (c *recordCursor) stored(seq ledger.Sequence, t ledger.Tenant, rev ledger.Revision, yield func(Recorded) bool) (bool, error) {
-	if !c.wanted(t) {
-		return true, nil
-	}
-	key := commitKey(t, rev)
-	found, err := checkedCommit(t, rev, key, c.tx.Bucket(bucketCommits).Get(key))
-	if err != nil {
-		return false, err
-	}
-	return yield(Recorded{Sequence: seq, Tenant: t, Revision: rev, Encoded: bytes.Clone(found.encoded)}), nil
+// tenantCursor reads a tenant's commits: those in the file, then those in the tails.
+type tenantCursor struct {
+	snap   snapshot
+	last   ledger.Revision // that was read
+	tails  []tailCommit
+	prefix []byte
+	file   *bolt.Cursor
+	k, b   []byte // under file
 }
 
-// runCheck compares the records with a tenant's commits, which come in their order.
-type runCheck struct {
-	tenant ledger.Tenant
-	bucket *bolt.Bucket
-	made   *made
-	at     ledger.Sequence
-	run    run // of the commits that came with at
-}
-
-func (c *runCheck) commit(rev ledger.Revision, seq ledger.Sequence) error {
-	if seq == c.at {
-		c.run.count++
-		return nil
-	}
-	if err := c.end(); err != nil {
-		return err
-	}
-	if seq < c.at {
-		return damaged("%s%s is in message %d, and the commit before it in message %d", c.tenant, rev, seq, c.at)
-	}
-	c.at, c.run = seq, run{rev, 1}
-	return nil
-}
-
-// end compares the entry of the run that is complete.
-func (c *runCheck) end() error {
-	if c.run.count == 0 {
-		return nil
-	}
-	key := runKey(c.at, c.tenant)
-	if !bytes.Equal(c.bucket.Get(key), c.run.value(key)) {
-		return damaged("record %d does not lead to %s%s", c.at, c.tenant, c.run.first)
-	}
-	c.made.record()
-	return nil
-}
-
-// TenantRecords yields a tenant's commits after a revision, in their order, until yield
-// returns false. The error is a *ledger.HistoryError if some of them are not kept.
-func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision, yield func(Recorded) bool) (err error) {
-	s := r.store.Load()
-	if s == nil {
+// open opens the snapshot, also while the replica is not complete yet.
+func (c *tenantCursor) open() (err error) {
+	s := &c.snap
+	defer s.guard(&err)
+	if s.store == nil {
 		return errNotBuilt
 	}
-	v := &View{r: r, s: s, faults: debug.SetPanicOnFault(true)}
-	defer debug.SetPanicOnFault(v.faults)
-	defer v.guard(&err)
-	s.mu.RLock()
-	if ts := s.tenants[t]; ts != nil {
-		v.tenant, v.kept = t, ts.start
-		v.active, v.frozen = s.active, s.frozen
+	if err := c.begin(); err != nil {
+		return err
 	}
-	var tails []tailCommit
-	for _, tail := range []*tail{s.frozen, s.active} {
-		if tail != nil && tail.tenants[t] != nil {
-			tails = append(tails, tail.tenants[t].commits...)
-		}
+	if c.last+1 < s.kept {
+		return s.notKept(c.last+1, time.Time{})
 	}
-	tx, err := s.db.Begin(false)
-	s.mu.RUnlock()
-	if err != nil {
-		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
-	}
-	defer tx.Rollback()
-	if after+1 < v.kept {
-		v.tx = tx // ended above
-		return v.notKept(after+1, time.Time{})
-	}
-	prefix := tenantKey(t)
-	commits := tx.Bucket(bucketCommits).Cursor()
-	for k, b := commits.Seek(commitKey(t, after+1)); bytes.HasPrefix(k, prefix); k, b = commits.Next() {
-		rev := ledger.Revision(binary.BigEndian.Uint64(k[len(prefix):]))
-		found, err := checkedCommit(t, rev, k, b)
-		if err != nil {
-			return err
-		}
-		after = rev
-		if !yield(Recorded{Sequence: found.sequence, Tenant: t, Revision: rev, Encoded: bytes.Clone(found.encoded)}) {
-			return nil
-		}
-	}
-	for _, c := range tails {
-		if c.Revision <= after {
-			continue // it is also in the file
-		}
-		if !yield(Recorded{c.sequence, t, c.Revision, c.Encoded, c.Commit}) {
-			return nil
-		}
-	}
+	c.prefix = tenantKey(s.tenant)
+	c.file = s.tx.Bucket(bucketCommits).Cursor()
+	c.k, c.b = c.file.Seek(commitKey(s.tenant, c.last+1))
 	return nil
 }
 
-// Moved returns a channel that is closed once the position is after the given one.
-func (r *Replica) Moved(after ledger.Sequence) <-chan struct{} {
-	s := r.store.Load()
-	if s == nil {
-		return nil // it is looked at again after a while
+func (c *tenantCursor) begin() error {
+	s := &c.snap
+	s.store.mu.RLock()
+	defer s.store.mu.RUnlock()
+	s.active, s.frozen = s.store.active, s.store.frozen
+	if ts := s.store.tenants[s.tenant]; ts != nil {
+		s.kept = ts.start
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.position > after {
-		moved := make(chan struct{})
-		close(moved)
-		return moved
+	for _, tail := range []*tail{s.frozen, s.active} {
+		if tail != nil && tail.tenants[s.tenant] != nil {
+			c.tails = append(c.tails, tail.tenants[s.tenant].commits...)
+		}
 	}
-	if s.moved == nil {
-		s.moved = make(chan struct{})
+	return s.begin()
+}
+
+func (c *tenantCursor) next() (rec Recorded, ok bool, err error) {
+	t := c.snap.tenant
+	defer c.snap.guard(&err)
+	if bytes.HasPrefix(c.k, c.prefix) {
+		c.last = ledger.Revision(binary.BigEndian.Uint64(c.k[len(c.prefix):]))
+		found, err := checkedCommit(t, c.last, c.k, c.b)
+		if err != nil {
+			return rec, false, err
+		}
+		c.k, c.b = c.file.Next()
+		return Recorded{Sequence: found.sequence, Tenant: t, Revision: c.last, Encoded: bytes.Clone(found.encoded)}, true, nil
 	}
-	return s.moved
+	for len(c.tails) > 0 {
+		commit := c.tails[0]
+		if c.tails = c.tails[1:]; commit.Revision > c.last { // else it is also in the file
+			return Recorded{commit.sequence, t, commit.Revision, commit.Encoded, commit.Commit}, true, nil
+		}
+	}
+	return rec, false, nil
 }

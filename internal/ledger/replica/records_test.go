@@ -3,6 +3,7 @@ package replica_test
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 
@@ -78,10 +79,13 @@ func TestRecords_EqualTheJournal(t *testing.T) {
 		hidden := rapid.SampledFrom(append(tenants, "none")).Draw(rt, "hidden tenant")
 		wanted := func(t ledger.Tenant) bool { return t != hidden }
 		most := rapid.IntRange(1, len(model)+1).Draw(rt, "most")
-		collect := func(got *[]placed) func(replica.Recorded) bool {
-			return func(r replica.Recorded) bool {
-				if len(*got) == most {
-					return false
+		first := func(all iter.Seq2[replica.Recorded, error]) (got []placed) {
+			for r, err := range all {
+				if err != nil {
+					rt.Fatal(err)
+				}
+				if len(got) == most {
+					break
 				}
 				c, err := r.Commit()
 				if err != nil {
@@ -90,9 +94,9 @@ func TestRecords_EqualTheJournal(t *testing.T) {
 				if c.Tenant != r.Tenant || c.Revision != r.Revision || ledger.IDOf(r.Encoded) != c.ID {
 					rt.Fatalf("%s%s stands for %s%s", r.Tenant, r.Revision, c.Tenant, c.Revision)
 				}
-				*got = append(*got, placed{r.Sequence, r.Tenant, r.Revision, c.ID})
-				return true
+				got = append(got, placed{r.Sequence, r.Tenant, r.Revision, c.ID})
 			}
+			return got
 		}
 		selected := func(in func(placed) bool) (out []placed) {
 			for _, p := range model {
@@ -109,23 +113,17 @@ func TestRecords_EqualTheJournal(t *testing.T) {
 		if len(want) > most {
 			wantPosition, want = want[most].sequence-1, want[:most]
 		}
-		var got []placed
-		position, err := n.Replica.Records(after, wanted, collect(&got))
-		if err != nil || position != wantPosition || !slices.Equal(got, want) {
-			rt.Fatalf("records after %d = %v up to %d, %v\nwant %v up to %d", after, got, position, err, want, wantPosition)
+		records := n.Replica.Records(after, wanted)
+		if got := first(records.All()); records.Position() != wantPosition || !slices.Equal(got, want) {
+			rt.Fatalf("records after %d = %v up to %d\nwant %v up to %d", after, got, records.Position(), want, wantPosition)
 		}
 
 		before := ledger.Sequence(rapid.Uint64Range(0, uint64(last)+1).Draw(rt, "before"))
 		want = selected(func(p placed) bool { return before == 0 || p.sequence < before })
 		slices.Reverse(want)
-		wantPosition = 0
-		if len(want) > most {
-			wantPosition, want = want[most].sequence+1, want[:most]
-		}
-		got = nil
-		position, err = n.Replica.RecordsBefore(before, wanted, collect(&got))
-		if err != nil || position != wantPosition || !slices.Equal(got, want) {
-			rt.Fatalf("records before %d = %v down to %d, %v\nwant %v down to %d", before, got, position, err, want, wantPosition)
+		want = want[:min(most, len(want))]
+		if got := first(n.Replica.RecordsBefore(before, wanted)); !slices.Equal(got, want) {
+			rt.Fatalf("records before %d = %v\nwant %v", before, got, want)
 		}
 	})
 	if unsorted == 0 {

@@ -10,6 +10,9 @@
 // Data goes journal -> tail (in memory, visible to readers at once) -> file (in large
 // transactions, each with one fsync). Nothing between the journal and a reader waits
 // for the disk: after a crash the journal has the commits that the file lacks.
+//
+// A View is a tenant's state at a revision, and its Commits are the history that led
+// there. Both read a snapshot: a transaction of the file and the tails of that moment.
 package replica
 
 import (

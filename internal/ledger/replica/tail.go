@@ -51,6 +51,10 @@ type version struct {
 	value    string // empty: deleted
 }
 
+func (v version) exported() ledger.Version {
+	return ledger.Version{Revision: v.revision, Value: ledger.Value(v.value)}
+}
+
 // holds reports whether the message is, byte for byte, one that was applied.
 func (t *tail) holds(m journal.Message) bool {
 	i, found := slices.BinarySearchFunc(t.records, m.Sequence, func(r tailRecord, seq ledger.Sequence) int {
@@ -181,4 +185,32 @@ func (t *tail) scan(tenant ledger.Tenant, prefix ledger.Prefix, from string, r l
 		return true
 	})
 	return out, next
+}
+
+// recordsAfter are the records of the tail after a position.
+func (t *tail) recordsAfter(after ledger.Sequence) []tailRecord {
+	if t.ordered {
+		i := sort.Search(len(t.records), func(i int) bool { return t.records[i].sequence > after })
+		return t.records[i:]
+	}
+	var out []tailRecord
+	for _, r := range t.records {
+		if r.sequence > after {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// byTenant are the record's commits in the order in which the file holds them: a record's
+// tenants are sorted by name. A reader that stops in the middle of a record can so
+// continue after a flush.
+func (r tailRecord) byTenant() []*ledger.Commit {
+	order := func(a, b *ledger.Commit) int { return cmp.Compare(a.Tenant, b.Tenant) }
+	if slices.IsSortedFunc(r.commits, order) {
+		return r.commits
+	}
+	commits := slices.Clone(r.commits)
+	slices.SortStableFunc(commits, order)
+	return commits
 }

@@ -93,7 +93,7 @@ func (t *Target) Apply(commits []Replicated) (int, error) {
 	s.waitRoom(r.ctx.Done())
 	r.feeds.mu.Lock() // as for commits from the journal
 	defer r.feeds.mu.Unlock()
-	fresh, err := s.replicate(commits, r.cfg.Tenants)
+	fresh, err := t.replicate(commits)
 	if err != nil {
 		return 0, err
 	}
@@ -123,7 +123,8 @@ func (t *Target) Progress(position, last ledger.Sequence, current time.Time) {
 
 // replicate applies commits that continue the existing chains. Only the histories of
 // their tenants are without gaps: the records of other tenants are not sent.
-func (s *store) replicate(commits []Replicated, held []ledger.Tenant) ([]*ledger.Commit, error) {
+func (t *Target) replicate(commits []Replicated) ([]*ledger.Commit, error) {
+	s, held := t.s, t.r.cfg.Tenants
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	heads := make(map[ledger.Tenant]ledger.Head)

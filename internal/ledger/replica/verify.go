@@ -36,14 +36,14 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 		return nil, err
 	}
 	m := &made{entries: make(map[string]int), visit: visit}
-	if err := s.checkInto(ctx, m); err != nil {
+	if err := check(ctx, db, m); err != nil {
 		return nil, err
 	}
 	c = &Content{Epoch: s.epoch, Position: s.position, Heads: make(map[ledger.Tenant]ledger.Head)}
 	for t, ts := range s.tenants {
 		c.Heads[t] = ts.head
 	}
-	return c, db.View(func(tx *bolt.Tx) error { return s.checkNothingMore(tx, m) })
+	return c, db.View(func(tx *bolt.Tx) error { return m.nothingMore(tx, s.tenants) })
 }
 
 // IsDamage reports whether an error means that the file differs from what was written.
@@ -126,18 +126,18 @@ func (m *made) version(key []byte, p pointer) {
 	}
 }
 
-// checkNothingMore compares the versions and counts the entries that there are.
+// nothingMore compares the versions and counts the entries that there are.
 // Meta holds three, and a position once something was applied.
-func (s *store) checkNothingMore(tx *bolt.Tx, m *made) error {
+func (m *made) nothingMore(tx *bolt.Tx, tenants map[ledger.Tenant]*tenantState) error {
 	if m.versions != 0 {
 		return damaged("the versions of its keys are not those that its commits make")
 	}
-	m.entries[string(bucketTenants)] = len(s.tenants)
+	m.entries[string(bucketTenants)] = len(tenants)
 	m.entries[string(bucketMeta)] = 3
 	if tx.Bucket(bucketMeta).Get(metaPosition) != nil {
 		m.entries[string(bucketMeta)]++
 	}
-	for t, ts := range s.tenants {
+	for t, ts := range tenants {
 		block, at := idBlock(ts.head.Revision)
 		if ids := tx.Bucket(bucketIDs).Get(idBlockKey(t, block)); len(ids) != 4+(at+1)*idBytes {
 			return damaged("the last ids of %s have %d bytes", t, len(ids))

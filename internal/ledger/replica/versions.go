@@ -150,9 +150,34 @@ func splitVersion(b []byte) (key []byte, oldest ledger.Revision, ok bool) {
 	return b[:len(b)-9], ledger.Revision(^binary.BigEndian.Uint64(b[len(b)-8:])), true
 }
 
+// versionAt finds the value in force for a key at a revision that is not after the
+// head; the value is empty if the key was deleted, and ok is false if it was never set.
+func (s *snapshot) versionAt(key string, r ledger.Revision) (version, bool, error) {
+	if found, ok := s.tailVersion(key, r); ok {
+		return found, true, nil
+	}
+	k := nameKey(s.tenant, key)
+	p, ok, err := s.storedVersion(k, r)
+	if err != nil || !ok {
+		return version{}, false, err
+	}
+	value, err := s.valueOf(k, p)
+	return version{revision: p.revision, value: value}, true, err
+}
+
+func (s *snapshot) tailVersion(key string, r ledger.Revision) (version, bool) {
+	s.store.mu.RLock()
+	found, ok := s.active.at(s.tenant, key, r)
+	s.store.mu.RUnlock()
+	if !ok && s.frozen != nil {
+		found, ok = s.frozen.at(s.tenant, key, r)
+	}
+	return found, ok
+}
+
 // storedVersion finds the version in force at a revision in the file.
-func (v *View) storedVersion(key []byte, r ledger.Revision) (pointer, bool, error) {
-	b := v.lookup(&v.keys, bucketKeys, key)
+func (s *snapshot) storedVersion(key []byte, r ledger.Revision) (pointer, bool, error) {
+	b := s.lookup(&s.keys, bucketKeys, key)
 	if b == nil {
 		return pointer{}, false, nil
 	}
@@ -160,15 +185,15 @@ func (v *View) storedVersion(key []byte, r ledger.Revision) (pointer, bool, erro
 	if err != nil {
 		return pointer{}, false, err
 	}
-	return v.inForce(key, e, r)
+	return s.inForce(key, e, r)
 }
 
-func (v *View) inForce(key []byte, e keyEntry, r ledger.Revision) (pointer, bool, error) {
+func (s *snapshot) inForce(key []byte, e keyEntry, r ledger.Revision) (pointer, bool, error) {
 	p, ok, err := e.newest.inForce(r)
 	if ok || err != nil || e.blocks == 0 {
 		return p, ok, err
 	}
-	older, err := v.block(key, r)
+	older, err := s.block(key, r)
 	if err != nil {
 		return pointer{}, false, err
 	}
@@ -177,8 +202,8 @@ func (v *View) inForce(key []byte, e keyEntry, r ledger.Revision) (pointer, bool
 
 // block finds the block with the value in force at a revision; it is empty if the key
 // had none.
-func (v *View) block(key []byte, r ledger.Revision) (pointers, error) {
-	k, b := v.cursor(&v.versions, bucketVersions).Seek(versionKey(key, r))
+func (s *snapshot) block(key []byte, r ledger.Revision) (pointers, error) {
+	k, b := s.cursor(&s.versions, bucketVersions).Seek(versionKey(key, r))
 	if of, _, ok := splitVersion(k); !ok || !bytes.Equal(of, key) {
 		return nil, nil
 	}
@@ -186,8 +211,8 @@ func (v *View) block(key []byte, r ledger.Revision) (pointers, error) {
 }
 
 // valueOf reads a version's value; it is empty for a deletion.
-func (v *View) valueOf(key []byte, p pointer) (string, error) {
-	c, err := v.stored(p.revision)
+func (s *snapshot) valueOf(key []byte, p pointer) (string, error) {
+	c, err := s.stored(p.revision)
 	if err != nil {
 		return "", err
 	}

@@ -1,14 +1,46 @@
 package replica
 
 import (
-	"errors"
 	"fmt"
+	"iter"
 	"runtime/debug"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
 )
+
+// State describes the state that an answer was read from.
+type State struct {
+	// Revision that the answer is the state of, and its commit.
+	Revision ledger.Revision
+	ID       ledger.CommitID
+	// Head is the newest revision that the replica holds.
+	Head ledger.Revision
+	// Age is the time since the replica was known to hold everything; negative
+	// while that was never known.
+	Age time.Duration
+	// Stale is set when the replica has stopped following the journal.
+	Stale bool
+}
+
+// Entry is a key that is set.
+type Entry struct {
+	Key      string
+	Value    string
+	Revision ledger.Revision
+}
+
+// View is a tenant's state at one revision, and its commits up to the head that it had
+// when the view was opened. It stays the same for as long as it is open, and belongs to
+// the goroutine that opened it.
+type View struct {
+	Commits
+	// rev is the revision that is read, and id that of its commit.
+	rev ledger.Revision
+	id  ledger.CommitID
+	// faults is what SetPanicOnFault was before.
+	faults bool
+}
 
 // Newest opens the tenant's state at its head, for writers.
 func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
@@ -29,11 +61,12 @@ func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
 	if s == nil {
 		return nil, errNotBuilt
 	}
-	v = &View{r: r, s: s, tenant: t, faults: debug.SetPanicOnFault(true)}
-	defer v.guard(&err)
-	if err := v.open(); err != nil {
+	v = &View{Commits: Commits{snapshot{r: r, store: s, tenant: t}}, faults: debug.SetPanicOnFault(true)}
+	defer v.snap.guard(&err)
+	if err := v.snap.open(); err != nil {
 		return nil, err
 	}
+	v.rev, v.id = v.snap.head, v.snap.newest.ID
 	if err := v.moveTo(at); err != nil {
 		v.Close()
 		return nil, err
@@ -43,33 +76,9 @@ func (r *Replica) View(t ledger.Tenant, at At) (v *View, err error) {
 
 var errNotBuilt = fmt.Errorf("%w: the replica is still being built from the journal; try again", ledger.ErrUnavailable)
 
-func (v *View) open() error {
-	v.s.mu.RLock()
-	defer v.s.mu.RUnlock()
-	if v.s.current.IsZero() {
-		return errNotBuilt
-	}
-	v.current = v.s.current
-	v.active, v.frozen = v.s.active, v.s.frozen
-	if ts := v.s.tenants[v.tenant]; ts != nil {
-		v.newest = ts.head
-		v.head = ts.head.Revision
-		v.kept = ts.start
-		v.rev, v.id = v.head, ts.head.ID
-	}
-	tx, err := v.s.db.Begin(false)
-	if err != nil {
-		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
-	}
-	v.tx = tx
-	return nil
-}
-
 // Close ends the view. It may be called more than once.
 func (v *View) Close() {
-	if v.tx != nil {
-		_ = v.tx.Rollback() // of a read transaction: only "already closed"
-		v.tx = nil
+	if v.snap.close() {
 		debug.SetPanicOnFault(v.faults)
 	}
 }
@@ -90,111 +99,185 @@ func (v *View) moveTo(at At) error {
 
 // State describes the state that the view's answers are from.
 func (v *View) State() State {
-	age := time.Since(v.current)
-	old := v.r.cfg.StaleAfter > 0 && age > v.r.cfg.StaleAfter
+	age := time.Since(v.snap.current)
+	old := v.snap.r.cfg.StaleAfter > 0 && age > v.snap.r.cfg.StaleAfter
 	return State{
 		Revision: v.rev,
 		ID:       v.id,
-		Head:     v.head,
+		Head:     v.snap.head,
 		Age:      age,
-		Stale:    old || v.r.Stopped() != nil,
+		Stale:    old || v.snap.r.Stopped() != nil,
 	}
 }
 
 // Head is the tenant's newest commit when the view was opened.
-func (v *View) Head() ledger.Head { return v.newest }
+func (v *View) Head() ledger.Head { return v.snap.newest }
 
 // Get returns a key's entry; ok is false when it is not set.
 func (v *View) Get(key string) (e Entry, ok bool, err error) {
-	defer v.guard(&err)
-	return v.get(key)
+	defer v.snap.guard(&err)
+	found, ok, err := v.snap.versionAt(key, v.rev)
+	if err != nil || !ok || found.value == "" {
+		return Entry{}, false, err
+	}
+	return Entry{key, found.value, found.revision}, true, nil
 }
 
 // List yields the entries under the prefix in the order of their keys, from the
-// first key at or after from, until yield returns false.
-func (v *View) List(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
-	defer v.guard(&err)
-	return v.list(prefix, from, yield)
+// first key at or after from.
+func (v *View) List(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+	return v.list(prefix, from, true)
 }
 
 // Keys is List without the values, which it need not read.
-func (v *View) Keys(prefix ledger.Prefix, from string, yield func(Entry) bool) (err error) {
-	defer v.guard(&err)
-	return v.listKeys(prefix, from, yield)
+func (v *View) Keys(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+	return v.list(prefix, from, false)
 }
 
-// HistoryStart is the first revision whose history the replica keeps, and its time; ok is
-// false if it keeps all.
-func (v *View) HistoryStart() (rev ledger.Revision, at time.Time, ok bool, err error) {
-	defer v.guard(&err)
-	if v.kept <= 1 {
-		return 0, at, false, nil
+func (v *View) list(prefix ledger.Prefix, from string, values bool) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		keys, err := v.snap.scan(prefix, from, v.rev, 0, values)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.value == "" {
+				continue
+			}
+			if !values {
+				kv.value = ""
+			}
+			if !yield(Entry{kv.key, kv.value, kv.revision}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(Entry{}, err)
+		}
 	}
-	nanos, err := v.timeOf(v.kept)
-	return v.kept, time.Unix(0, nanos), err == nil, err
 }
 
-// CheckKept returns a *ledger.HistoryError if some commit from a revision on is not kept.
-func (v *View) CheckKept(from ledger.Revision) (err error) {
-	defer v.guard(&err)
-	if from >= v.kept {
-		return nil
+// Version returns the value in force for a key at a revision; the zero Version if the
+// key had never been set. The error is a *ledger.HistoryError for a revision before the
+// one that the kept history begins after.
+func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, err error) {
+	defer v.snap.guard(&err)
+	if at > v.snap.head {
+		return found, &ledger.RangeError{Tenant: v.snap.tenant, Revision: at, Head: v.snap.head}
 	}
-	return v.notKept(from, time.Time{})
-}
-
-// notKept is the error about a revision or a time before the kept history.
-func (v *View) notKept(rev ledger.Revision, at time.Time) error {
-	first, err := v.timeOf(v.kept)
-	if err != nil {
-		return err
+	if at > 0 && at+1 < v.snap.kept { // the state just before kept is known, because its commit replaced it
+		return found, v.snap.notKept(at, time.Time{})
 	}
-	return &ledger.HistoryError{Tenant: v.tenant, Revision: rev, Time: at, First: v.kept, FirstTime: time.Unix(0, first), Upstream: v.r.cfg.Upstream}
-}
-
-// Commit returns one commit. The error is a *ledger.RangeError when the view's
-// head is older, and a *ledger.HistoryError when the commit is not kept. A commit before
-// the history that is kept is there as long as it has set a value that is in force.
-func (v *View) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {
-	defer v.guard(&err)
-	return v.commit(rev)
-}
-
-// FindID finds a commit by the first bytes of its id, at least four.
-func (v *View) FindID(id []byte) (rev ledger.Revision, err error) {
-	defer v.guard(&err)
-	if len(id) < idBytes {
-		return 0, ledger.Invalid("id", fmt.Sprintf("give at least %d bytes of it", idBytes))
-	}
-	return v.findID(id)
-}
-
-// Request finds the commit that a request made. One that is not kept is not found;
-// that does no harm, because a replica that drops history takes no writes.
-func (v *View) Request(name ledger.RequestName) (rev ledger.Revision, ok bool, err error) {
-	defer v.guard(&err)
-	return v.request(name)
+	got, _, err := v.snap.versionAt(string(key), at)
+	return got.exported(), err
 }
 
 // Newest returns the revision that last set or deleted the key (0 if there is none) and
 // whether it is set.
 func (v *View) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
-	defer v.guard(&err)
-	if found, ok := v.tailVersion(string(key), v.rev); ok {
+	defer v.snap.guard(&err)
+	if found, ok := v.snap.tailVersion(string(key), v.rev); ok {
 		return found.revision, found.value != "", nil
 	}
-	p, ok, err := v.storedVersion(nameKey(v.tenant, string(key)), v.rev)
+	p, ok, err := v.snap.storedVersion(nameKey(v.snap.tenant, string(key)), v.rev)
 	return p.revision, ok && p.length > 0, err
 }
 
-// guard turns damage, found by a checksum or by a panic of bbolt, into
-// ErrUnavailable, and has the file rebuilt.
-func (v *View) guard(err *error) {
-	if p := recover(); p != nil {
-		*err = damaged("%v\n%s", p, debug.Stack())
+// Diff yields the keys under the prefix whose values differ in meaning between two
+// revisions, in the order of their keys, from the first at or after start. Either revision
+// may be the later.
+//
+// Only keys that have changed since the older revision are looked up; the newest entry
+// of each identifies them.
+func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string) iter.Seq2[ledger.KeyDiff, error] {
+	return func(yield func(ledger.KeyDiff, error) bool) {
+		older := min(from, to)
+		keys, err := v.scanDiff(from, to, prefix, start)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.revision <= older {
+				continue
+			}
+			d, failed := v.compare(kv, from, to)
+			if err = failed; err == nil && !d.From.Value.Equal(d.To.Value) && !yield(d, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(ledger.KeyDiff{}, err)
+		}
 	}
-	if errors.Is(*err, boltfile.ErrDamaged) {
-		v.r.reportDamage(v.s, *err)
-		*err = fmt.Errorf("%w: the replica's file is damaged and is being rebuilt from the journal; try again", ledger.ErrUnavailable)
+}
+
+// scanDiff begins to read the keys that may differ.
+func (v *View) scanDiff(from, to ledger.Revision, prefix ledger.Prefix, start string) (c *scan, err error) {
+	defer v.snap.guard(&err)
+	if err := v.comparable(from, to); err != nil {
+		return nil, err
 	}
+	return v.snap.scan(prefix, start, v.snap.head, min(from, to), true)
+}
+
+// comparable checks that the states of two revisions are known; the one before any commit
+// always is.
+func (v *View) comparable(from, to ledger.Revision) error {
+	if newer := max(from, to); newer > v.snap.head {
+		return &ledger.RangeError{Tenant: v.snap.tenant, Revision: newer, Head: v.snap.head}
+	}
+	for _, r := range []ledger.Revision{min(from, to), max(from, to)} {
+		if r > 0 && r < v.snap.kept {
+			return v.snap.notKept(r, time.Time{})
+		}
+	}
+	return nil
+}
+
+// compare is a key at two revisions; newest is its version at the head.
+func (v *View) compare(newest keyVersion, from, to ledger.Revision) (d ledger.KeyDiff, err error) {
+	defer v.snap.guard(&err)
+	older, newer := min(from, to), max(from, to)
+	was, _, err := v.snap.versionAt(newest.key, older)
+	is := newest.version
+	if err == nil && is.revision > newer {
+		is, _, err = v.snap.versionAt(newest.key, newer)
+	}
+	d = ledger.KeyDiff{Key: ledger.Key(newest.key), From: was.exported(), To: is.exported()}
+	if from > to {
+		d.From, d.To = d.To, d.From
+	}
+	return d, err
+}
+
+// Changed yields the keys that were set or deleted after a revision, each with its
+// value in force at the view's revision, in the order of the keys, from the first at or
+// after start.
+func (v *View) Changed(since ledger.Revision, start string) iter.Seq2[ledger.KeyVersion, error] {
+	return func(yield func(ledger.KeyVersion, error) bool) {
+		keys, err := v.scanChanged(since, start)
+		for err == nil {
+			kv, ok, failed := keys.next()
+			if err = failed; err != nil || !ok {
+				break
+			}
+			if kv.revision > since && !yield(ledger.KeyVersion{Key: ledger.Key(kv.key), Version: kv.exported()}, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(ledger.KeyVersion{}, err)
+		}
+	}
+}
+
+// scanChanged begins to read the keys that may have changed.
+func (v *View) scanChanged(since ledger.Revision, start string) (c *scan, err error) {
+	defer v.snap.guard(&err)
+	if since > 0 && since < v.snap.kept {
+		return nil, v.snap.notKept(since, time.Time{})
+	}
+	return v.snap.scan("", start, v.rev, since, true)
 }

@@ -2,7 +2,6 @@ package schema
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -77,30 +76,31 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.V
 	for _, c := range plain {
 		skip[c.Key] = true
 	}
-	look := func(p ledger.Prefix, k ledger.Key, rev ledger.Revision, v ledger.Value) bool {
+	look := func(p ledger.Prefix, k ledger.Key, rev ledger.Revision, v ledger.Value) error {
 		if viewer != nil && !viewer.Reads(f.tenant, k) {
-			return true
+			return nil
 		}
 		if viewer != nil {
 			viewer.Looked(f.tenant, p)
 		}
-		var found []Violation
-		var checked bool
-		if found, checked, err = f.source.violations(ctx, table, viewer, f.tenant, k, v, f.next); err == nil {
-			b.add(f.tenant, k, rev, found, checked)
-			err = ctx.Err()
+		found, checked, err := f.source.violations(ctx, table, viewer, f.tenant, k, v, f.next)
+		if err != nil {
+			return err
 		}
-		return err == nil
+		b.add(f.tenant, k, rev, found, checked)
+		return ctx.Err()
 	}
 	for _, p := range under {
-		failed := f.state.Diff(0, f.state.Head().Revision, p, "", func(d ledger.KeyDiff) bool {
-			if _, moved := staged[d.Key]; moved || skip[d.Key] || !covers(p, d.Key) {
-				return true
+		for d, err := range f.state.Diff(0, f.state.Head().Revision, p, "") {
+			if err != nil {
+				return b, err
 			}
-			return look(p, d.Key, d.To.Revision, d.To.Value)
-		})
-		if err = errors.Join(err, failed); err != nil {
-			return b, err
+			if _, moved := staged[d.Key]; moved || skip[d.Key] || !covers(p, d.Key) {
+				continue
+			}
+			if err := look(p, d.Key, d.To.Revision, d.To.Value); err != nil {
+				return b, err
+			}
 		}
 	}
 	for k, v := range staged {
@@ -108,7 +108,7 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.V
 			if v == "" || skip[k] || !covers(p, k) {
 				continue
 			}
-			if !look(p, k, f.state.Head().Revision+1, v) {
+			if err := look(p, k, f.state.Head().Revision+1, v); err != nil {
 				return b, err
 			}
 		}
@@ -166,28 +166,28 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 	}
 	defer v.Close()
 	for _, p := range under {
-		var failed error
-		err := v.List(ledger.Pattern(p).Range(), "", func(e replica.Entry) bool {
+		for e, err := range v.List(ledger.Pattern(p).Range(), "") {
+			if err != nil {
+				return err
+			}
 			k := ledger.Key(e.Key)
 			if k.Reserved() || !covers(p, k) {
-				return true
+				continue
 			}
 			if viewer != nil {
 				if !viewer.Reads(t, k) {
-					return true
+					continue
 				}
 				viewer.Looked(t, p)
 			}
-			var found []Violation
-			var checked bool
-			if found, checked, failed = s.violations(ctx, table, viewer, t, k, ledger.Value(e.Value), sets...); failed == nil {
-				b.add(t, k, e.Revision, found, checked)
-				failed = ctx.Err()
+			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Value(e.Value), sets...)
+			if err != nil {
+				return err
 			}
-			return failed == nil
-		})
-		if err := errors.Join(failed, err); err != nil {
-			return err
+			b.add(t, k, e.Revision, found, checked)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -73,18 +73,10 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 	case was.head > head: // another caller has a newer one, or the journal is another
 		was = known{}
 	}
-	var changed []Document
-	diff := func() error {
-		return state.Diff(was.head, head, Tag, "", func(d ledger.KeyDiff) bool {
-			p, _ := PrefixOf(d.Key)
-			changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
-			return true
-		})
-	}
-	err := diff()
+	changed, err := changedSchemas(state, was.head)
 	if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
 		was = known{} // all that there are now
-		err = diff()
+		changed, err = changedSchemas(state, 0)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
@@ -99,16 +91,27 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 	return is.set, nil
 }
 
+// changedSchemas are the schemas that have changed since a revision.
+func changedSchemas(state ledger.State, since ledger.Revision) (changed []Document, err error) {
+	for d, err := range state.Diff(since, state.Head().Revision, Tag, "") {
+		if err != nil {
+			return nil, err
+		}
+		p, _ := PrefixOf(d.Key)
+		changed = append(changed, Document{Prefix: p, Text: d.To.Value, Revision: d.To.Revision})
+	}
+	return changed, nil
+}
+
 // At are a tenant's own schemas in a view of any moment.
 func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 	var all []Document
-	err := v.List(Tag, "", func(e replica.Entry) bool {
+	for e, err := range v.List(Tag, "") {
+		if err != nil {
+			return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
+		}
 		p, _ := PrefixOf(ledger.Key(e.Key))
 		all = append(all, Document{Prefix: p, Text: ledger.Value(e.Value), Revision: e.Revision})
-		return true
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
 	}
 	return (*Set)(nil).with(t, all), nil
 }

@@ -153,7 +153,10 @@ func (s *shredded) load() (*shreds, error) {
 		return is, nil
 	}
 	is := &shreds{head: v.State().Head, keys: make(map[ledger.Tenant]map[string]Record)}
-	err = v.List(shredPrefix, "", func(e replica.Entry) bool {
+	for e, err := range v.List(shredPrefix, "") {
+		if err != nil {
+			return nil, err
+		}
 		tenant, id, _ := strings.Cut(strings.TrimPrefix(e.Key, shredPrefix), "/")
 		t := ledger.Tenant(tenant)
 		if is.keys[t] == nil {
@@ -162,10 +165,6 @@ func (s *shredded) load() (*shreds, error) {
 		var r Record
 		_ = json.Unmarshal([]byte(e.Value), &r) // by whatever hand: the key is refused
 		is.keys[t][id] = r
-		return true
-	})
-	if err != nil {
-		return nil, err
 	}
 	s.loaded.Store(is)
 	return is, nil

@@ -38,7 +38,7 @@ func TestCheckHost(t *testing.T) {
 		{open, []string{"metrics.internal"}, "192.0.2.1:7071", true},
 		{open, []string{"metrics.internal"}, "rebound.example:7071", false},
 	} {
-		r := httptest.NewRequest("GET", "/metrics", nil)
+		r := httptest.NewRequest(http.MethodGet, "/metrics", nil)
 		r.Host = tc.host
 		w := httptest.NewRecorder()
 		checkHost(tc.listener, tc.allowed, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})).ServeHTTP(w, r)

@@ -57,7 +57,7 @@ type Printer struct {
 	documents int
 }
 
-// NewPrinter prints to w. Colours are left out, and nothing is clipped, unless w
+// NewPrinter prints to w. Colors are left out, and nothing is clipped, unless w
 // is a terminal.
 func NewPrinter(w io.Writer, f Format) *Printer {
 	p := &Printer{Format: f, text: colorprofile.NewWriter(w, os.Environ()), raw: w}

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -60,7 +61,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 	defer file.Close()
 	in := bufio.NewReaderSize(file, 1<<20)
 	start, err := in.Peek(len(proof.ReceiptHeader))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	if strings.HasPrefix(string(start), "{") {

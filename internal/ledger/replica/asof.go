@@ -1,0 +1,129 @@
+package replica
+
+import (
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// At names a moment of a tenant's history; the zero At is the head.
+type At struct {
+	Revision ledger.Revision
+	Time     time.Time
+}
+
+// Resolve finds the revision of a moment.
+func (cs *Commits) Resolve(at At) (rev ledger.Revision, err error) {
+	defer cs.snap.guard(&err)
+	switch {
+	case !at.Time.IsZero():
+		return cs.revisionAt(at.Time)
+	case at.Revision > cs.snap.head:
+		return 0, &ledger.RangeError{Tenant: cs.snap.tenant, Revision: at.Revision, Head: cs.snap.head}
+	case at.Revision > 0 && at.Revision < cs.snap.kept:
+		return 0, cs.snap.notKept(at.Revision, time.Time{})
+	}
+	return at.Revision, nil
+}
+
+// revisionAt finds the newest commit that is not later. Times never go back along
+// a chain, so it is a binary search.
+func (cs *Commits) revisionAt(at time.Time) (ledger.Revision, error) {
+	if err := cs.notInFuture(at); err != nil {
+		return 0, err
+	}
+	if cs.snap.head == 0 {
+		return 0, &ledger.RangeError{Tenant: cs.snap.tenant, Time: at}
+	}
+	after, err := cs.firstAfter(at)
+	if err != nil {
+		return 0, err
+	}
+	if after > cs.snap.kept {
+		return after - 1, nil
+	}
+	if cs.snap.kept > 1 {
+		return 0, cs.snap.notKept(0, at)
+	}
+	first, err := cs.snap.timeOf(1)
+	if err != nil {
+		return 0, err
+	}
+	return 0, &ledger.RangeError{Tenant: cs.snap.tenant, Time: at, Head: cs.snap.head, First: time.Unix(0, first)}
+}
+
+// Since finds the first commit that is not earlier than a time; the one after the
+// head when all are. If that may be one whose history is not kept, it is the last of
+// these.
+func (cs *Commits) Since(at time.Time) (rev ledger.Revision, err error) {
+	defer cs.snap.guard(&err)
+	if err := cs.notInFuture(at); err != nil {
+		return 0, err
+	}
+	rev, err = cs.firstAfter(at.Add(-1))
+	if err == nil && rev == cs.snap.kept && cs.snap.kept > 1 {
+		rev--
+	}
+	return rev, err
+}
+
+// notInFuture rejects a time in the future, because the state at that time is not known
+// yet.
+func (cs *Commits) notInFuture(at time.Time) error {
+	if at.After(time.Now()) {
+		return &ledger.RangeError{Tenant: cs.snap.tenant, Time: at, Head: cs.snap.head, Future: true}
+	}
+	return nil
+}
+
+// firstAfter finds the first commit that is later, among those whose history is kept; the
+// one after the head when none is.
+func (cs *Commits) firstAfter(at time.Time) (ledger.Revision, error) {
+	nanos := int64(-1) // no commit is before 1970
+	if at.Unix() >= 0 {
+		nanos = at.UnixNano()
+	}
+	if cs.snap.head == 0 {
+		return 1, nil
+	}
+	return firstLater(cs.snap.kept, cs.snap.head, nanos, cs.snap.timeOf)
+}
+
+// firstLater finds the first of some commits that is later than a time, by binary search;
+// the one after the last when none is.
+func firstLater(first, last ledger.Revision, nanos int64, timeOf func(ledger.Revision) (int64, error)) (ledger.Revision, error) {
+	end := last + 1
+	for first < end {
+		mid := first + (end-first)/2
+		t, err := timeOf(mid)
+		switch {
+		case err != nil:
+			return 0, err
+		case t > nanos:
+			end = mid
+		default:
+			first = mid + 1
+		}
+	}
+	return first, nil
+}
+
+// HistoryStart is the first revision whose history the replica keeps, and its time; ok is
+// false if it keeps all.
+func (cs *Commits) HistoryStart() (rev ledger.Revision, at time.Time, ok bool, err error) {
+	defer cs.snap.guard(&err)
+	if cs.snap.kept <= 1 {
+		return 0, at, false, nil
+	}
+	nanos, err := cs.snap.timeOf(cs.snap.kept)
+	return cs.snap.kept, time.Unix(0, nanos), err == nil, err
+}
+
+// CheckKept returns a *ledger.HistoryError if some commit from a revision on is not kept.
+func (cs *Commits) CheckKept(from ledger.Revision) (err error) {
+	defer cs.snap.guard(&err)
+	if from >= cs.snap.kept {
+		return nil
+	}
+	return cs.snap.notKept(from, time.Time{})
+}

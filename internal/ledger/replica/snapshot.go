@@ -1,0 +1,148 @@
+package replica
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
+	bolt "go.etcd.io/bbolt"
+)
+
+// snapshot is what a replica holds of a tenant at one moment, its commits and the versions
+// of its keys, in the file and in the tails. It stays the same for as long as it is open.
+type snapshot struct {
+	r      *Replica
+	store  *store
+	tenant ledger.Tenant
+	// newest is the head when it was opened, and head its revision.
+	newest ledger.Head
+	head   ledger.Revision
+	// kept is the first revision whose history the replica keeps; 0 without a head.
+	kept           ledger.Revision
+	active, frozen *tail
+	tx             *bolt.Tx
+	// Of the buckets that were read: opening one costs as much as a read.
+	commits, keys, versions *bolt.Cursor
+	// current is when the replica was last known to hold everything.
+	current time.Time
+}
+
+func (s *snapshot) open() error {
+	s.store.mu.RLock()
+	defer s.store.mu.RUnlock()
+	if s.store.current.IsZero() {
+		return errNotBuilt
+	}
+	s.current = s.store.current
+	s.active, s.frozen = s.store.active, s.store.frozen
+	if ts := s.store.tenants[s.tenant]; ts != nil {
+		s.newest = ts.head
+		s.head = ts.head.Revision
+		s.kept = ts.start
+	}
+	return s.begin()
+}
+
+// begin begins the transaction. The store's mu is held, so that its tails are of the same
+// moment.
+func (s *snapshot) begin() error {
+	tx, err := s.store.db.Begin(false)
+	if err != nil {
+		return fmt.Errorf("%w: read replica: %w", ledger.ErrUnavailable, err)
+	}
+	s.tx = tx
+	return nil
+}
+
+// close ends the transaction. It reports whether it was open.
+func (s *snapshot) close() bool {
+	if s.tx == nil {
+		return false
+	}
+	_ = s.tx.Rollback() // of a read transaction: only "already closed"
+	s.tx = nil
+	return true
+}
+
+// guard turns damage, found by a checksum or by a panic of bbolt, into
+// ErrUnavailable, and has the file rebuilt. An iterator guards each step, so that a panic in
+// the loop over it stays the caller's.
+func (s *snapshot) guard(err *error) {
+	if p := recover(); p != nil {
+		*err = damaged("%v\n%s", p, debug.Stack())
+	}
+	if errors.Is(*err, boltfile.ErrDamaged) {
+		s.r.reportDamage(s.store, *err)
+		*err = fmt.Errorf("%w: the replica's file is damaged and is being rebuilt from the journal; try again", ledger.ErrUnavailable)
+	}
+}
+
+// cursor opens a bucket once in the life of the snapshot.
+func (s *snapshot) cursor(c **bolt.Cursor, bucket []byte) *bolt.Cursor {
+	if *c == nil {
+		*c = s.tx.Bucket(bucket).Cursor()
+	}
+	return *c
+}
+
+func (s *snapshot) lookup(c **bolt.Cursor, bucket, key []byte) []byte {
+	if k, b := s.cursor(c, bucket).Seek(key); bytes.Equal(k, key) {
+		return b
+	}
+	return nil
+}
+
+func (s *snapshot) tailCommit(r ledger.Revision) (tailCommit, bool) {
+	s.store.mu.RLock()
+	c, ok := s.active.commit(s.tenant, r)
+	s.store.mu.RUnlock()
+	if !ok && s.frozen != nil {
+		c, ok = s.frozen.commit(s.tenant, r)
+	}
+	return c, ok
+}
+
+func (s *snapshot) stored(r ledger.Revision) (storedCommit, error) {
+	key := commitKey(s.tenant, r)
+	b := s.lookup(&s.commits, bucketCommits, key)
+	if b == nil {
+		return storedCommit{}, damaged("commit %s%s is missing", s.tenant, r)
+	}
+	return splitCommit(key, b)
+}
+
+// summary reads a stored commit without its changes.
+func (s *snapshot) summary(rev ledger.Revision) (storedCommit, error) {
+	key := commitKey(s.tenant, rev)
+	b := s.lookup(&s.commits, bucketCommits, key)
+	if b == nil {
+		return storedCommit{}, damaged("commit %s%s is missing", s.tenant, rev)
+	}
+	return summarized(key, b)
+}
+
+// dropped reports whether a commit is gone with the history that is not kept.
+func (s *snapshot) dropped(rev ledger.Revision) bool {
+	return rev < s.kept && s.lookup(&s.commits, bucketCommits, commitKey(s.tenant, rev)) == nil
+}
+
+func (s *snapshot) timeOf(r ledger.Revision) (int64, error) {
+	if c, ok := s.tailCommit(r); ok {
+		return c.Time.UnixNano(), nil
+	}
+	c, err := s.stored(r)
+	return c.time, err
+}
+
+// notKept is the error about a revision or a time before the kept history.
+func (s *snapshot) notKept(rev ledger.Revision, at time.Time) error {
+	first, err := s.timeOf(s.kept)
+	if err != nil {
+		return err
+	}
+	return &ledger.HistoryError{Tenant: s.tenant, Revision: rev, Time: at, First: s.kept, FirstTime: time.Unix(0, first), Upstream: s.r.cfg.Upstream}
+}
