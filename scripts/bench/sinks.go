@@ -40,16 +40,25 @@ const (
 	noSinks    column = "stele without sinks"
 )
 
+// sinkSession is a session of Stele whose keys go to one sink.
+type sinkSession struct {
+	*session
+	sink string
+}
+
 func measureSinks(ctx context.Context, s *session) error {
-	for _, measure := range []func(context.Context, *session) error{measureDynamoDB, measureEventBridge, measureFiles} {
-		if err := measure(ctx, s); err != nil {
+	for _, m := range []struct {
+		sink    string
+		measure func(context.Context, sinkSession) error
+	}{{"dynamodb", measureDynamoDB}, {"eventbridge", measureEventBridge}, {"files", measureFiles}} {
+		if err := m.measure(ctx, sinkSession{s, m.sink}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (s *session) sinkSection() section {
+func (s sinkSession) section() section {
 	return section{
 		"Into sinks, " + tenancy(len(s.data.tenants)),
 		"Keys and events that were committed in sets of 100 as fast as it goes, from the first commit until the sink has all, and a sink that was emptied, from the order to rebuild it. The bare client is AWS's SDK alone: it sends what the sink was sent to the same endpoint (dynalite; a server of EventBridge's protocol in the load's process), as many requests at a time, on a machine where Stele does not run.",
@@ -57,24 +66,24 @@ func (s *session) sinkSection() section {
 }
 
 // stele is Stele with one sink, which gets the keys that begin with its name.
-func (s *session) stele(sink, settings string, env []string) (peer.Stele, error) {
+func (s sinkSession) stele(settings string, env []string) (peer.Stele, error) {
 	p := s.peer.(peer.Stele)
 	p.Env, p.Routes = env, s.dir+"-routes.json"
-	routes := fmt.Sprintf(`{"sinks": {%q: %s}, "routes": [{"prefix": "%[1]s/", "sinks": [%[1]q]}]}`, sink, settings)
+	routes := fmt.Sprintf(`{"sinks": {%q: %s}, "routes": [{"prefix": "%[1]s/", "sinks": [%[1]q]}]}`, s.sink, settings)
 	return p, os.WriteFile(p.Routes, []byte(routes), 0o600)
 }
 
 // projecting runs the peer in the place of the one that runs, and waits until the
 // sink has what there is.
-func (s *session) projecting(ctx context.Context, p peer.Peer, sink string) error {
+func (s sinkSession) projecting(ctx context.Context, p peer.Peer) error {
 	if err := s.instead(ctx, p); err != nil {
 		return err
 	}
-	return s.awaitSink(ctx, sink, 0)
+	return s.awaitAll(ctx, 0)
 }
 
 // awaitSink returns when so much was written and everything is there.
-func (s *session) awaitSink(ctx context.Context, sink string, want uint64) error {
+func (s sinkSession) awaitAll(ctx context.Context, want uint64) error {
 	c, err := s.dial(ctx, 1)
 	if err != nil {
 		return err
@@ -83,58 +92,58 @@ func (s *session) awaitSink(ctx context.Context, sink string, want uint64) error
 	ctx, cancel := context.WithTimeout(ctx, settled)
 	defer cancel()
 	for {
-		written, behind, err := c.(peer.Projecting).Sink(ctx, sink)
+		written, behind, err := c.(peer.Projecting).Sink(ctx, s.sink)
 		if err == nil && behind == 0 && written >= want {
 			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("sink %s has %d of %d and is %d revisions behind: %w", sink, written, want, behind, errors.Join(ctx.Err(), err))
+			return fmt.Errorf("sink %s has %d of %d and is %d revisions behind: %w", s.sink, written, want, behind, errors.Join(ctx.Err(), err))
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
 }
 
 // sinkData is so many keys that go to a sink, and no others do.
-func (s *session) sinkData(sink string, keys int) dataset {
+func (s sinkSession) keys(keys int) dataset {
 	d := newDataset(keys, len(s.data.tenants))
 	for i, k := range d.keys {
-		d.keys[i] = sink + strings.TrimPrefix(k, "tenantconfig")
+		d.keys[i] = s.sink + strings.TrimPrefix(k, "tenantconfig")
 	}
 	return d
 }
 
 // into measures how fast new keys come into a sink.
-func (s *session) into(ctx context.Context, sink string, d dataset) (sample, error) {
+func (s sinkSession) into(ctx context.Context, d dataset) (sample, error) {
 	begun := time.Now()
 	if _, err := s.fill(ctx, d); err != nil {
 		return sample{}, err
 	}
 	n := len(d.keys) * len(d.tenants)
-	err := s.awaitSink(ctx, sink, uint64(n))
+	err := s.awaitAll(ctx, uint64(n))
 	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
 }
 
 // rebuilt measures how fast an empty sink has all of n keys again.
-func (s *session) rebuilt(ctx context.Context, sink string, n int) (sample, error) {
+func (s sinkSession) rebuilt(ctx context.Context, n int) (sample, error) {
 	c, err := s.dial(ctx, 1)
 	if err != nil {
 		return sample{}, err
 	}
 	defer c.Close()
-	before, _, err := c.(peer.Projecting).Sink(ctx, sink)
+	before, _, err := c.(peer.Projecting).Sink(ctx, s.sink)
 	if err != nil {
 		return sample{}, err
 	}
 	begun := time.Now()
-	if err := c.(peer.Projecting).Rebuild(ctx, sink); err != nil {
+	if err := c.(peer.Projecting).Rebuild(ctx, s.sink); err != nil {
 		return sample{}, err
 	}
-	err = s.awaitSink(ctx, sink, before+uint64(n))
+	err = s.awaitAll(ctx, before+uint64(n))
 	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
 }
 
-func measureDynamoDB(ctx context.Context, s *session) (err error) {
+func measureDynamoDB(ctx context.Context, s sinkSession) (err error) {
 	server, err := dynamotest.Run()
 	if errors.Is(err, dynamotest.ErrMissing) {
 		log.Printf("sinks: DynamoDB is skipped: %v", err)
@@ -144,22 +153,21 @@ func measureDynamoDB(ctx context.Context, s *session) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	const sink = "dynamodb"
-	sec, d := s.sinkSection(), s.sinkData(sink, sinkKeys)
+	sec, d := s.section(), s.keys(sinkKeys)
 	n := len(d.keys) * len(d.tenants)
-	if err := s.tapped(ctx, "DynamoDB", sink, server.Endpoint, `{"create": true, "table": "lag", "endpoint": %q}`, dynamotest.Environment); err != nil {
+	if err := s.tapped(ctx, "DynamoDB", server.Endpoint, `{"create": true, "table": "lag", "endpoint": %q}`, dynamotest.Environment); err != nil {
 		return err
 	}
-	p, err := s.stele(sink, fmt.Sprintf(`{"create": true, "table": "sink", "endpoint": %q}`, server.Endpoint), dynamotest.Environment)
+	p, err := s.stele(fmt.Sprintf(`{"create": true, "table": "sink", "endpoint": %q}`, server.Endpoint), dynamotest.Environment)
 	if err != nil {
 		return err
 	}
 	bare := newBareDynamo(server.Endpoint)
 	defer bare.close()
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
-	sm, err := s.into(ctx, sink, d)
+	sm, err := s.into(ctx, d)
 	s.report.rate(sec, fmt.Sprintf("DynamoDB, %d new keys", n), s.peer, sm, "", err)
 	if err != nil {
 		return err
@@ -175,11 +183,11 @@ func measureDynamoDB(ctx context.Context, s *session) (err error) {
 	if err := bare.drop(ctx, "sink"); err != nil {
 		return err
 	}
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
 	name := fmt.Sprintf("DynamoDB, rebuild of %d keys", n)
-	sm, err = s.rebuilt(ctx, sink, n)
+	sm, err = s.rebuilt(ctx, n)
 	s.report.rate(sec, name, s.peer, sm, "", err)
 	if err != nil {
 		return err
@@ -192,27 +200,26 @@ func measureDynamoDB(ctx context.Context, s *session) (err error) {
 	return err
 }
 
-func measureEventBridge(ctx context.Context, s *session) error {
+func measureEventBridge(ctx context.Context, s sinkSession) error {
 	server, err := fakeaws.Start()
 	if err != nil {
 		return err
 	}
 	defer server.Close()
-	const sink = "eventbridge"
-	sec, d := s.sinkSection(), s.sinkData(sink, 2*sinkKeys)
+	sec, d := s.section(), s.keys(2*sinkKeys)
 	n := len(d.keys) * len(d.tenants)
-	if err := s.tapped(ctx, "EventBridge", sink, server.URL, `{"bus": "default", "endpoint": %q}`, server.Environ()); err != nil {
+	if err := s.tapped(ctx, "EventBridge", server.URL, `{"bus": "default", "endpoint": %q}`, server.Environ()); err != nil {
 		return err
 	}
-	p, err := s.stele(sink, `{"bus": "default"}`, server.Environ())
+	p, err := s.stele(`{"bus": "default"}`, server.Environ())
 	if err != nil {
 		return err
 	}
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
 	before := len(server.Events())
-	sm, err := s.into(ctx, sink, d)
+	sm, err := s.into(ctx, d)
 	name := fmt.Sprintf("EventBridge, %d events", n)
 	s.report.rate(sec, name, s.peer, sm, "", err)
 	if err != nil {
@@ -227,24 +234,23 @@ func measureEventBridge(ctx context.Context, s *session) error {
 }
 
 // measureFiles is about the sink that `stele up` has where nothing else is said.
-func measureFiles(ctx context.Context, s *session) error {
-	const sink = "files"
+func measureFiles(ctx context.Context, s sinkSession) error {
 	p := s.peer.(peer.Stele)
 	p.Routes = ""
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
-	if err := s.fileLag(ctx, sink); err != nil {
+	if err := s.fileLag(ctx); err != nil {
 		return err
 	}
-	d := s.sinkData(sink, fileKeys)
+	d := s.keys(fileKeys)
 	n := len(d.keys) * len(d.tenants)
-	sm, err := s.into(ctx, sink, d)
-	s.report.rate(s.sinkSection(), fmt.Sprintf("files, %d new keys", n), s.peer, sm, "", err)
+	sm, err := s.into(ctx, d)
+	s.report.rate(s.section(), fmt.Sprintf("files, %d new keys", n), s.peer, sm, "", err)
 	if err != nil {
 		return err
 	}
-	if err := s.writersCost(ctx, p, sink, d); err != nil {
+	if err := s.writersCost(ctx, p, d); err != nil {
 		return err
 	}
 	if err := s.proc.Stop(syscall.SIGTERM); err != nil {
@@ -253,17 +259,17 @@ func measureFiles(ctx context.Context, s *session) error {
 	if err := os.RemoveAll(filepath.Join(s.dir, "materialized")); err != nil {
 		return err
 	}
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
-	sm, err = s.rebuilt(ctx, sink, n)
-	s.report.rate(s.sinkSection(), fmt.Sprintf("files, rebuild of %d keys", n), s.peer, sm, "", err)
+	sm, err = s.rebuilt(ctx, n)
+	s.report.rate(s.section(), fmt.Sprintf("files, rebuild of %d keys", n), s.peer, sm, "", err)
 	return err
 }
 
 // writersCost measures what the files cost those who write. Runs with and without
 // take turns, so that a machine that slows down does so for both.
-func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string, d dataset) error {
+func (s sinkSession) writersCost(ctx context.Context, files peer.Peer, d dataset) error {
 	sec := section{
 		"Writes with the files sink, " + tenancy(len(s.data.tenants)),
 		fmt.Sprintf("Durable writes of one of %d keys, as `stele up` takes them, every key of which goes to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
@@ -279,7 +285,7 @@ func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string,
 				return err
 			}
 			if m.files {
-				if err := s.awaitSink(ctx, sink, 0); err != nil {
+				if err := s.awaitAll(ctx, 0); err != nil {
 					return err
 				}
 			}
@@ -299,7 +305,7 @@ func (s *session) writersCost(ctx context.Context, files peer.Peer, sink string,
 		s.report.rate(sec, name, s.peer, mean(with), "", nil)
 		s.report.rate(sec, name, noSinks, mean(bare), "", nil)
 	}
-	return s.awaitSink(ctx, sink, 0)
+	return s.awaitAll(ctx, 0)
 }
 
 const loadedCallers = 64

@@ -76,7 +76,7 @@ func (a *arrivals) done() bool { return len(a.waiting()) == 0 }
 
 // commitPaced commits new keys of the tenants' in turn at a steady pace, then waits
 // until all are in the sink.
-func (s *session) commitPaced(ctx context.Context, sink string, a *arrivals) error {
+func (s sinkSession) commitPaced(ctx context.Context, a *arrivals) error {
 	c, err := s.dial(ctx, loaders)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (s *session) commitPaced(ctx context.Context, sink string, a *arrivals) err
 	defer tick.Stop()
 	for i := range int(s.opts.duration.Seconds() * paced) {
 		tenant := s.data.tenants[i%len(s.data.tenants)]
-		key, value := fmt.Sprintf("%s/lag/%06d", sink, i), randomValue(rng)
+		key, value := fmt.Sprintf("%s/lag/%06d", s.sink, i), randomValue(rng)
 		g.Go(func() error {
 			err := w.Write(callCtx, tenant, peer.Entry{Key: key, Value: value})
 			a.commit(tenant + "/" + key)
@@ -104,7 +104,7 @@ func (s *session) commitPaced(ctx context.Context, sink string, a *arrivals) err
 	for !a.done() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d keys never came into sink %s", len(a.waiting()), sink)
+			return fmt.Errorf("%d keys never came into sink %s", len(a.waiting()), s.sink)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -112,21 +112,21 @@ func (s *session) commitPaced(ctx context.Context, sink string, a *arrivals) err
 }
 
 // tapped measures the lag of a sink on AWS.
-func (s *session) tapped(ctx context.Context, name, sink, endpoint, settings string, env []string) error {
+func (s sinkSession) tapped(ctx context.Context, name, endpoint, settings string, env []string) error {
 	a := newArrivals()
 	tap, err := newTap(endpoint, a)
 	if err != nil {
 		return err
 	}
 	defer tap.Close()
-	p, err := s.stele(sink, fmt.Sprintf(settings, tap.URL), env)
+	p, err := s.stele(fmt.Sprintf(settings, tap.URL), env)
 	if err != nil {
 		return err
 	}
-	if err := s.projecting(ctx, p, sink); err != nil {
+	if err := s.projecting(ctx, p); err != nil {
 		return err
 	}
-	err = s.commitPaced(ctx, sink, a)
+	err = s.commitPaced(ctx, a)
 	s.report.latency(sinkLag, name+", "+tenancy(len(s.data.tenants)), s.peer, sampleOf(a.lags, s.opts.duration), err)
 	return err
 }
@@ -161,14 +161,14 @@ func newTap(endpoint string, a *arrivals) (*httptest.Server, error) {
 }
 
 // fileLag measures the lag of the sink of files.
-func (s *session) fileLag(ctx context.Context, sink string) error {
+func (s sinkSession) fileLag(ctx context.Context) error {
 	a := newArrivals()
 	g, ctx := errgroup.WithContext(ctx)
 	looking, stop := context.WithCancel(ctx)
 	g.Go(func() error {
 		for looking.Err() == nil {
 			for _, key := range a.waiting() {
-				if _, err := os.Stat(filepath.Join(s.dir, "materialized", sink, key)); err == nil {
+				if _, err := os.Stat(filepath.Join(s.dir, "materialized", s.sink, key)); err == nil {
 					a.arrive(key)
 				}
 			}
@@ -178,7 +178,7 @@ func (s *session) fileLag(ctx context.Context, sink string) error {
 	})
 	g.Go(func() error {
 		defer stop()
-		return s.commitPaced(ctx, sink, a)
+		return s.commitPaced(ctx, a)
 	})
 	err := g.Wait()
 	s.report.latency(sinkLag, "files, "+tenancy(len(s.data.tenants)), s.peer, sampleOf(a.lags, s.opts.duration), err)
