@@ -29,5 +29,8 @@ func Run() int {
 	for _, line := range failure.Lines(err) {
 		fmt.Fprintln(os.Stderr, line)
 	}
+	if hint := c.ContextHint(err); hint != "" {
+		fmt.Fprintln(os.Stderr, hint)
+	}
 	return failure.Code(err)
 }

@@ -17,7 +17,7 @@ const unknownAuthor = "unknown"
 // more than fit a commit. Only the last one has the step's message: what was
 // interrupted before it is not taken for all of the step.
 func (r *Reader) lines(t *tenant, step Step, changes []ledger.Change) {
-	parts := split(changes)
+	parts := Split(changes)
 	for i, part := range parts {
 		r.number++
 		l := &changelog.Line{Number: r.number, Step: step.ID, Tenant: t.name}
@@ -82,8 +82,8 @@ func (r *Reader) requestID(t *tenant, step Step, part int) string {
 	return "import:" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
-// split divides changes into what fits a commit each.
-func split(changes []ledger.Change) [][]ledger.Change {
+// Split divides changes into parts that each fit a commit.
+func Split(changes []ledger.Change) [][]ledger.Change {
 	var parts [][]ledger.Change
 	start, size := 0, 0
 	for i, c := range changes {

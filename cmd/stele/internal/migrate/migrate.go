@@ -66,6 +66,9 @@ type Item struct {
 	Secret bool
 	// Fault is why the source could not read the value; nil when it could.
 	Fault error
+	// Remark only describes how the source has read the name's values, if that is not
+	// certain.
+	Remark string
 	// Repaired means only that the source can again read an item that had a Fault.
 	Repaired bool
 }

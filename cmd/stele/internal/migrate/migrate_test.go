@@ -356,7 +356,7 @@ func TestEveryPartOfAStateFitsACommit(t *testing.T) {
 		for i := range rapid.IntRange(0, 20).Draw(t, "heavy") {
 			changes = append(changes, ledger.Change{Key: ledger.Key(fmt.Sprint("heavy", i)), Value: heavy})
 		}
-		parts := split(changes)
+		parts := Split(changes)
 		for _, p := range parts {
 			size := 0
 			for _, c := range p {

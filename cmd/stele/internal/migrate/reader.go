@@ -57,6 +57,7 @@ const (
 	NoteRenamed NoteKind = "renamed" // the name
 	NoteBytes   NoteKind = "bytes"   // the value's bytes, or their meaning
 	NoteTime    NoteKind = "time"    // the time
+	NoteReading NoteKind = "reading" // a file that other programs could read differently
 )
 
 // Unfit is an item that the ledger would not take.
@@ -194,6 +195,10 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 	for _, item := range step.Items {
 		t, key, ok, err := r.Mapping.Place(item.Name)
 		if !ok || err == nil && r.Only != "" && t != r.Only {
+			continue
+		}
+		if item.Remark != "" {
+			r.Noted(Note{NoteReading, step.ID, item.Name, item.Remark})
 			continue
 		}
 		r.taken++

@@ -8,7 +8,8 @@ import (
 )
 
 // difference is the changes that make the ledger's keys below the mapping's prefix
-// equal to a state: deletions first, then keys that are new or differ in meaning.
+// equal to a state: keys that are new or differ in meaning, then deletions. Nothing is
+// deleted if some names of the state do not fit, because the state then lacks their keys.
 func (r *Reader) difference(t *tenant, state []ledger.Change) ([]ledger.Change, error) {
 	has, err := r.Ledger.Entries(r.ctx, t.name, r.Mapping.into)
 	if err != nil {
@@ -21,8 +22,12 @@ func (r *Reader) difference(t *tenant, state []ledger.Change) ([]ledger.Change, 
 		}
 		delete(has, c.Key)
 	}
+	prune := r.Prune && len(r.finalOf(t.name).Unfit) == 0
 	for _, key := range slices.Sorted(maps.Keys(has)) {
-		if !r.Prune {
+		if !r.Mapping.Covers(key) {
+			continue
+		}
+		if !prune {
 			r.Kept(t.name, key)
 			continue
 		}

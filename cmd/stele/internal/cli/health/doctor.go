@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,15 +36,20 @@ func DoctorCommand(c *session.Flags) *cobra.Command {
 type finding struct {
 	Check string `json:"check"`
 	OK    bool   `json:"ok"`
-	Found string `json:"found,omitempty"`
-	Try   string `json:"try,omitempty"`
+	// Skipped is set if the check could not be made; OK is then false.
+	Skipped bool   `json:"skipped,omitempty"`
+	Found   string `json:"found,omitempty"`
+	Try     string `json:"try,omitempty"`
 }
 
 // errSkipped marks a check that cannot be made because one before it failed.
 var errSkipped = errors.New("not checked: a check before it failed")
 
-// patient is the subject of the checks, with results that later ones use.
-type patient struct {
+// errDenied marks a check that cannot be made with the caller's permissions.
+var errDenied = errors.New("not checked: your token lacks the permission")
+
+// subject is what is checked, with results that later checks use.
+type subject struct {
 	cli      *session.Flags
 	settings contexts.Settings
 	claims   *claims.Claims
@@ -54,11 +60,11 @@ type patient struct {
 // check returns its finding, or an error and what to try.
 type check struct {
 	name string
-	run  func(context.Context, *patient) (found, try string, err error)
+	run  func(context.Context, *subject) (found, try string, err error)
 }
 
 func examine(ctx context.Context, c *session.Flags) error {
-	p := &patient{cli: c}
+	p := &subject{cli: c}
 	defer func() {
 		if p.session != nil {
 			p.session.Conn.Close()
@@ -71,9 +77,11 @@ func examine(ctx context.Context, c *session.Flags) error {
 		{"sinks", checkSinks},
 	} {
 		found, try, err := ch.run(ctx, p)
-		f := finding{ch.name, err == nil, found, try}
+		f := finding{Check: ch.name, OK: err == nil, Found: found, Try: try}
 		if err != nil {
-			failed, f.Found = true, failure.Message(err)
+			f.Skipped = err == errSkipped || err == errDenied
+			f.Found = failure.Message(err)
+			failed = failed || err != errDenied
 		}
 		if err := f.print(out); err != nil {
 			return err
@@ -90,7 +98,10 @@ func (f finding) print(out *output.Printer) error {
 		return out.Object(f)
 	}
 	mark := output.Good.Render("ok  ")
-	if !f.OK {
+	switch {
+	case f.Skipped:
+		mark = output.Faint.Render("--  ")
+	case !f.OK:
 		mark = output.Bad.Render("FAIL")
 	}
 	if err := out.Printf("%s  %-10s  %s\n", mark, f.Check, f.Found); err != nil || f.Try == "" {
@@ -99,7 +110,7 @@ func (f finding) print(out *output.Printer) error {
 	return out.Printf("      try: %s\n", f.Try)
 }
 
-func checkContext(_ context.Context, p *patient) (string, string, error) {
+func checkContext(_ context.Context, p *subject) (string, string, error) {
 	var err error
 	if p.settings, err = contexts.Resolve(p.cli.Choice); err != nil {
 		return "", "correct the file, or choose another context with --context", err
@@ -113,7 +124,7 @@ func checkContext(_ context.Context, p *patient) (string, string, error) {
 	return "", "stele up, which writes one, or --address HOST:PORT", fmt.Errorf("%s does not have one", p.settings.Path)
 }
 
-func checkToken(_ context.Context, p *patient) (string, string, error) {
+func checkToken(_ context.Context, p *subject) (string, string, error) {
 	token, err := p.settings.ReadToken()
 	if err == nil && token == "" {
 		err = fmt.Errorf("it is not set")
@@ -136,7 +147,7 @@ func checkToken(_ context.Context, p *patient) (string, string, error) {
 	return fmt.Sprintf("%s, until %s", found, cl.Expires.UTC().Format(time.RFC3339)), "", nil
 }
 
-func checkTokenFile(_ context.Context, p *patient) (string, string, error) {
+func checkTokenFile(_ context.Context, p *subject) (string, string, error) {
 	if p.settings.TokenFile == "" {
 		return "none is used", "", nil
 	}
@@ -150,15 +161,30 @@ func checkTokenFile(_ context.Context, p *patient) (string, string, error) {
 	return p.settings.TokenFile, "", nil
 }
 
-func checkAddress(ctx context.Context, p *patient) (string, string, error) {
+func checkAddress(ctx context.Context, p *subject) (string, string, error) {
 	if p.settings.Address == "" {
 		return "", "--address HOST:PORT", fmt.Errorf("it is not set")
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	conn, err := dialer.DialContext(ctx, "tcp", p.settings.Address)
-	if err != nil {
-		return "", "start the gateway (stele up), or another --address", err
+	var reached []string
+	var failed error
+	for address := range strings.SplitSeq(p.settings.Address, ",") {
+		conn, err := dialer.DialContext(ctx, "tcp", strings.TrimSpace(address))
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		conn.Close()
+		reached = append(reached, strings.TrimSpace(address))
 	}
-	conn.Close()
-	return p.settings.Address + " answers", "", nil
+	found := strings.Join(reached, " and ") + " accepts connections"
+	switch {
+	case failed == nil:
+		return found, "", nil
+	case len(reached) > 0: // commands use the others
+		return "", "start the gateway, or remove the address", fmt.Errorf("%s; %s", oneLine(failed), found)
+	}
+	return "", "start the gateway (stele up), or another --address", errors.New(oneLine(failed))
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

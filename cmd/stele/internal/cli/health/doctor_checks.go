@@ -11,11 +11,13 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // The checks of doctor that ask the gateway.
 
-func checkGateway(ctx context.Context, p *patient) (string, string, error) {
+func checkGateway(ctx context.Context, p *subject) (string, string, error) {
 	var err error
 	if p.session, err = p.cli.Connect(); err != nil {
 		return "", "", errSkipped
@@ -26,7 +28,7 @@ func checkGateway(ctx context.Context, p *patient) (string, string, error) {
 	return fmt.Sprintf("version %s knows you as %q, roles %v", p.status.Version, p.status.Principal.GetSubject(), p.status.Principal.GetRoles()), "", nil
 }
 
-func checkTenant(ctx context.Context, p *patient) (string, string, error) {
+func checkTenant(ctx context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
 		return "", "", errSkipped
 	}
@@ -35,6 +37,9 @@ func checkTenant(ctx context.Context, p *patient) (string, string, error) {
 		return "", "-t TENANT, $STELE_TENANT, or a tenant in the context", errors.New("none is chosen")
 	}
 	head, err := p.session.Ledger.GetHead(p.session.ActFor(ctx), &stelev1.GetHeadRequest{})
+	if status.Code(err) == codes.PermissionDenied {
+		return "", "", errDenied
+	}
 	if err != nil {
 		return "", "a tenant that you may read", err
 	}
@@ -43,7 +48,7 @@ func checkTenant(ctx context.Context, p *patient) (string, string, error) {
 
 // checkClock compares this machine's clock with the times that the gateway and
 // the token's issuer have written.
-func checkClock(_ context.Context, p *patient) (string, string, error) {
+func checkClock(_ context.Context, p *subject) (string, string, error) {
 	const tolerance = 5 * time.Second
 	const try = "set the clocks by NTP"
 	if p.status == nil {
@@ -62,11 +67,13 @@ func checkClock(_ context.Context, p *patient) (string, string, error) {
 	if p.claims != nil && !p.claims.Expires.IsZero() && now.After(p.claims.Expires) {
 		return "", try, errors.New("the gateway takes a token that has expired by this machine's")
 	}
-	return "no skew to be seen", "", nil
+	return "not behind the gateway's start and the token (a clock that is ahead is not detected)", "", nil
 }
 
-func checkReplica(_ context.Context, p *patient) (string, string, error) {
-	const tooOld = 10 * time.Second
+// tooOld is the age of the gateway's data above which its way to the journal is a problem.
+const tooOld = 10 * time.Second
+
+func checkReplica(_ context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
 		return "", "", errSkipped
 	}
@@ -84,25 +91,32 @@ func checkReplica(_ context.Context, p *patient) (string, string, error) {
 	}
 }
 
-func checkWrites(_ context.Context, p *patient) (string, string, error) {
+// checkWrites reports what the gateway knows; it does not write.
+func checkWrites(_ context.Context, p *subject) (string, string, error) {
 	switch {
 	case p.status == nil:
 		return "", "", errSkipped
 	case p.status.ReadOnly != "":
-		return "", "stele status", fmt.Errorf("they are refused: %s", p.status.ReadOnly)
+		return "", "stele status", fmt.Errorf("the gateway rejects them: %s", output.Plain(p.status.ReadOnly))
 	}
-	return "taken", "", nil
+	if j := p.status.Journal; j.GetAge() == nil || j.Age.AsDuration() > tooOld {
+		return "", "the gateway's connection to the journal", errors.New("unknown: the gateway does not reach the journal")
+	}
+	return "the gateway accepts them (no write was tried; stele can write KEY checks your permission)", "", nil
 }
 
 // checkSinks finds problems of the sinks. The advice is for the first of them.
-func checkSinks(ctx context.Context, p *patient) (found, try string, err error) {
+func checkSinks(ctx context.Context, p *subject) (found, try string, err error) {
 	const late = time.Minute
 	if p.status == nil {
 		return "", "", errSkipped
 	}
 	resp, err := p.session.Sinks.ListSinks(p.session.ActFor(ctx), &stelev1.ListSinksRequest{})
+	if status.Code(err) == codes.PermissionDenied {
+		return "", "", errDenied
+	}
 	if err != nil {
-		return "", "the gateway's way to the journal", err
+		return "", "the gateway's connection to the journal", err
 	}
 	var names, wrong []string
 	warnings := ""

@@ -27,8 +27,12 @@ type agreement struct {
 	Unfit map[string]string `json:"unfit,omitempty"`
 	// Kept lists keys that the source does not have.
 	Kept []ledger.Key `json:"kept,omitempty"`
-	// Pruned are keys that the source does not have and that were deleted.
+	// Pruned are keys that the source does not have and that --prune has deleted.
 	Pruned []ledger.Key `json:"pruned,omitempty"`
+	// Reset are keys that had another value and that --prune has set.
+	Reset []ledger.Key `json:"reset,omitempty"`
+	// head is the revision of the commit that --prune wrote; 0 without one.
+	head ledger.Revision
 }
 
 // comparison compares the ledger with the final state of a source.
@@ -52,11 +56,13 @@ func (c *comparison) compare(ctx context.Context) (map[ledger.Tenant]*agreement,
 			}
 			delete(has, key)
 		}
-		if a.Kept = slices.Sorted(maps.Keys(has)); c.options.prune && len(a.Kept) > 0 {
-			if err := c.delete(ctx, t, a.Kept); err != nil {
+		maps.DeleteFunc(has, func(k ledger.Key, _ ledger.Value) bool { return !c.lines.Mapping.Covers(k) })
+		a.Kept = slices.Sorted(maps.Keys(has))
+		// What does not fit is absent from the values, although the source has it.
+		if c.options.prune && len(final.Unfit) == 0 {
+			if err := c.equalize(ctx, t, a, final); err != nil {
 				return nil, fmt.Errorf("prune %s: %w", t, err)
 			}
-			a.Pruned, a.Kept = a.Kept, nil
 		}
 		for name, err := range final.Unfit {
 			if a.Unfit == nil {
@@ -70,17 +76,25 @@ func (c *comparison) compare(ctx context.Context) (map[ledger.Tenant]*agreement,
 	return all, nil
 }
 
-// delete deletes keys that the source does not have.
-func (c *comparison) delete(ctx context.Context, t ledger.Tenant, keys []ledger.Key) error {
-	for some := range slices.Chunk(keys, ledger.MaxChanges) {
-		cs := &ledger.ChangeSet{Message: "Delete what is not in the source of the import"}
-		for _, k := range some {
-			cs.Changes = append(cs.Changes, ledger.Change{Key: k, Delete: true})
-		}
-		if _, err := c.Ledger.Commit((*imported)(c.Session).as(ctx, t), wire.CommitRequest(cs)); err != nil {
+// equalize makes the ledger's keys equal to the source: it deletes those that the source
+// does not have, and sets those that differ.
+func (c *comparison) equalize(ctx context.Context, t ledger.Tenant, a *agreement, final *migrate.Final) error {
+	var changes []ledger.Change
+	for _, k := range a.Kept {
+		changes = append(changes, ledger.Change{Key: k, Delete: true})
+	}
+	for _, k := range a.Differs {
+		changes = append(changes, ledger.Change{Key: k, Value: final.Values[k]})
+	}
+	for _, part := range migrate.Split(changes) {
+		cs := &ledger.ChangeSet{Message: "Make the keys equal to the source of the import", Changes: part}
+		done, err := c.Ledger.Commit((*imported)(c.Session).as(ctx, t), wire.CommitRequest(cs))
+		if err != nil {
 			return err
 		}
+		a.head = ledger.Revision(done.Revision)
 	}
+	a.Pruned, a.Kept, a.Reset, a.Differs = a.Kept, nil, a.Differs, nil
 	return nil
 }
 
@@ -100,13 +114,14 @@ func tellAgreements(all map[ledger.Tenant]*agreement) {
 	}
 	for _, t := range slices.Sorted(maps.Keys(all)) {
 		a := all[t]
-		list(fmt.Sprintf("keys of %s that differ from the source", t), texts(a.Differs))
+		list(fmt.Sprintf("keys of %s that differ from the source (--prune sets them)", t), texts(a.Differs))
 		var unfit []string
 		for _, name := range slices.Sorted(maps.Keys(a.Unfit)) {
 			unfit = append(unfit, name+": "+a.Unfit[name])
 		}
 		list(fmt.Sprintf("names that %s does not have as the source has them now", t), unfit)
 		list(fmt.Sprintf("keys of %s that the source does not have (--prune deletes them)", t), texts(a.Kept))
+		list(fmt.Sprintf("keys of %s set to the value in the source", t), texts(a.Reset))
 		list(fmt.Sprintf("keys of %s deleted because the source does not have them", t), texts(a.Pruned))
 	}
 }
@@ -130,5 +145,5 @@ func disagreement(all map[ledger.Tenant]*agreement) error {
 	if wrong == 0 {
 		return nil
 	}
-	return failure.With(failure.Conflict, fmt.Errorf("%s not as the source is", output.Count(wrong, "tenant")))
+	return failure.With(failure.Conflict, fmt.Errorf("%s not equal to the source", output.Count(wrong, "tenant")))
 }

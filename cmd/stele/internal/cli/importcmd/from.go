@@ -1,6 +1,7 @@
 package importcmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,9 +20,12 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/input"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/consul"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/etcd"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/files"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/git"
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/parameterstore"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/cmd/stele/internal/routefile"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
@@ -36,9 +40,10 @@ const (
 	fromConsul         = "consul"
 	fromParameterStore = "parameterstore"
 	fromGit            = "git"
+	fromFiles          = "files"
 )
 
-var kindsOfSource = []string{fromEtcd, fromConsul, fromParameterStore, fromGit}
+var kindsOfSource = []string{fromEtcd, fromConsul, fromParameterStore, fromGit, fromFiles}
 
 // importOptions are the flags of "stele import".
 type importOptions struct {
@@ -51,24 +56,24 @@ type importOptions struct {
 
 func (o *importOptions) addFlags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&o.from, "from", "", strings.Join(kindsOfSource, ", ")+" (default a change log)")
-	f.StringVar(&o.prefix, "prefix", "", "what names begin with there; {tenant} stands for the tenant (default all, of parameterstore the path)")
-	f.StringVar(&o.into, "into", "", "what keys begin with here, in its place")
-	f.BoolVar(&o.dryRun, "dry-run", false, "only show what would be imported")
-	f.BoolVar(&o.skipUnfit, "skip-unfit", false, "import the rest where some names or values do not fit")
-	f.BoolVar(&o.prune, "prune", false, "delete keys that begin with --into and are not in the source (consul, git, and what etcd has compacted)")
-	f.StringArrayVar(&o.renames, "rename", nil, "rule for names, for example s/,/-/g; may be repeated; --dry-run shows the outcome")
-	f.StringArrayVar(&o.asStrings, "as-strings", nil, "take the values of names that begin with this as strings, byte by byte; without =PREFIX all")
+	f.StringVar(&o.from, "from", "", "kind of source: "+strings.Join(kindsOfSource, ", ")+" (default a change log)")
+	f.StringVar(&o.prefix, "prefix", "", "beginning of the names to import; {tenant} stands for the tenant (default all names; for parameterstore the path)")
+	f.StringVar(&o.into, "into", "", "beginning of the keys, in place of --prefix")
+	f.BoolVar(&o.dryRun, "dry-run", false, "show what would be imported, without writing")
+	f.BoolVar(&o.skipUnfit, "skip-unfit", false, "omit names and values that the ledger cannot accept")
+	f.BoolVar(&o.prune, "prune", false, "make the keys below --into equal to the source: delete keys that it does not have (not parameterstore; of etcd after a compaction)")
+	f.StringArrayVar(&o.renames, "rename", nil, "sed rule for names, for example s/,/-/g; can be repeated; --dry-run shows the result")
+	f.StringArrayVar(&o.asStrings, "as-strings", nil, "prefix of names whose values are imported as strings, byte for byte; without =PREFIX all (etcd, consul, parameterstore)")
 	f.Lookup("as-strings").NoOptDefVal = allNames
-	f.BoolVar(&o.flatten, "flatten", false, "make a key of each leaf of a document, not of the document (git)")
-	f.StringVar(&o.ref, "ref", "HEAD", "branch or commit to import (git)")
+	f.BoolVar(&o.flatten, "flatten", false, "make a key of each leaf of a document (git, files)")
+	f.StringVar(&o.ref, "ref", "HEAD", "branch or commit at which the import ends (git)")
 	session.CompleteFlag(cmd, "from", cobra.FixedCompletions(kindsOfSource, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // check refuses flags that the kind of source has no use for.
 func (o *importOptions) check(flags *pflag.FlagSet) error {
 	allowed := map[string]string{
-		"": "", fromEtcd: "prune as-strings", fromConsul: "prune as-strings", fromParameterStore: "as-strings", fromGit: "flatten ref prune",
+		"": "", fromEtcd: "prune as-strings", fromConsul: "prune as-strings", fromParameterStore: "as-strings", fromGit: "flatten ref prune", fromFiles: "flatten prune",
 	}
 	own, ok := allowed[o.from]
 	if !ok {
@@ -137,8 +142,8 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	if root := mapping.Root(); p.taken == 0 && root != "" && !cfg.Prune {
 		return failure.With(failure.NotFound, fmt.Errorf("no name in the source begins with %q", root))
 	}
-	if repository, ok := source.(*git.Source); ok {
-		tellSkipped(repository.Skipped())
+	if documents, ok := source.(interface{ Skipped() document.Skipped }); ok {
+		tellSkipped(documents.Skipped())
 	}
 	if err := p.tell(o); err != nil || o.dryRun {
 		return err
@@ -156,20 +161,27 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 // allNames is the value of --as-strings without a prefix.
 const allNames = "*"
 
-// tellSkipped lists the classes of files that are not read.
-func tellSkipped(skipped map[string]int) {
-	if len(skipped) == 0 {
+// tellSkipped lists files that are not read, by extension.
+func tellSkipped(skipped document.Skipped) {
+	total := 0
+	for _, class := range skipped {
+		total += class.Count
+	}
+	if total == 0 {
 		return
 	}
-	var classes []string
-	for _, ending := range slices.Sorted(maps.Keys(skipped)) {
-		name := ending
-		if name == "" {
-			name = "without an ending"
+	fmt.Fprintf(os.Stderr, "%s not read (read are %s):\n", output.Count(total, "file"), strings.Join(document.Extensions(), ", "))
+	for _, extension := range slices.Sorted(maps.Keys(skipped)) {
+		class := skipped[extension]
+		names := make([]string, len(class.Examples))
+		for i, name := range class.Examples {
+			names[i] = output.Plain(name)
 		}
-		classes = append(classes, fmt.Sprintf("%d %s", skipped[ending], name))
+		if class.Count > len(names) {
+			names = append(names, "...")
+		}
+		fmt.Fprintf(os.Stderr, "  %d %s: %s\n", class.Count, cmp.Or(output.Plain(extension), "without an extension"), strings.Join(names, ", "))
 	}
-	fmt.Fprintf(os.Stderr, "files that are not read: %s\n", strings.Join(classes, ", "))
 }
 
 // openSource opens what --from names, as far as names begin with the root.
@@ -199,6 +211,9 @@ func openSource(ctx context.Context, o importOptions, name, root string) (migrat
 		return s, nothing, err
 	case fromParameterStore:
 		s, err := parameterstore.Open(ctx, name)
+		return s, nothing, err
+	case fromFiles:
+		s, err := files.Open(ctx, files.Config{Path: name, Root: root, Flatten: o.flatten})
 		return s, nothing, err
 	}
 	s, err := git.Open(ctx, git.Config{Dir: name, Ref: o.ref, Root: root, Flatten: o.flatten})

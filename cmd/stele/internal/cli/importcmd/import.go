@@ -21,6 +21,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/importer"
 	"github.com/stelehq/stele/cmd/stele/internal/input"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -31,32 +32,35 @@ func ImportCommand(c *session.Flags) *cobra.Command {
 	var o importOptions
 	cmd := &cobra.Command{
 		Use:   "import FILE | --from KIND SOURCE",
-		Short: "Import a history or an export, or from etcd, Consul, Parameter Store or git",
-		Long: `Import a change log (JSON lines, also compressed with gzip; "-" for standard
-input), with each change set's time and author. It requires the admin role. The output
-of "stele log --reverse -n 0 -o json" is such a log. The output of "stele export" is
-imported as your own change of now.
+		Short: "Import a history or an export, or from etcd, Consul, Parameter Store, git or files",
+		Long: `Import a change log (JSON lines, optionally compressed with gzip; "-" for standard
+input) with the time and author of each change set. This requires the admin role. The
+output of "stele log --reverse -n 0 -o json" is a change log. The output of "stele
+export" is imported as your own change with the current time.
 
-Interrupted or stopped by a bad line, it can be run again: nothing is written
-twice. -t restricts it to one tenant's lines. docs/changelog-format.md describes
-the format.
+You can run an interrupted import again: nothing is written twice. -t imports only the
+lines of one tenant. docs/changelog-format.md describes the format.
 
-With --from it reads what is kept elsewhere (docs/migrate.md goes through each):
+--from imports from another system (see docs/migrate.md):
 
   etcd            endpoints; every revision that is not compacted becomes a commit
-  consul          what "consul kv export" has printed, or an agent's http://...
+  consul          a file written by "consul kv export", or an agent's http://...
   parameterstore  a path; every version of every parameter below it
-  git             a repository; every commit that changed a YAML or JSON file
+  git             a repository; every commit that changed a settings file
+  files           a directory or a file, without a history
 
-Names that begin with --prefix get --into in its place; {tenant} in the prefix
-takes the tenant from the name, otherwise -t says whose it is. All is read first:
-what the ledger would not take is listed, and then nothing is written.`,
+git and files read YAML, JSON (also with comments), TOML, .properties and .env.
+
+Names that begin with --prefix get --into in its place. {tenant} in the prefix takes the
+tenant from the name; otherwise -t sets it. The whole source is read first: if the
+ledger cannot accept some names or values, they are listed and nothing is written.`,
 		Example: `  stele import settings.jsonl.gz
   stele export > acme.jsonl && stele -t acme2 import acme.jsonl
   stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --into tenantconfig/ --dry-run
   stele import --from consul kv.json --prefix 'config/{tenant}/' --into tenantconfig/
   stele import --from parameterstore / --prefix '/{tenant}/prod/' --into paramconfig/
-  stele -t acme import --from git ../settings --prefix config/ --into tenantconfig/ --flatten`,
+  stele -t acme import --from git ../settings --prefix config/ --into tenantconfig/ --flatten
+  stele -t acme import --from files ./config --into tenantconfig/`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -164,13 +168,17 @@ func blame(place string, at *importer.LineError) error {
 
 // tellImport prints the result, one tenant per line.
 func tellImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
-	if s.Format != "text" {
-		for t := range agreements { // also of tenants of which nothing was to be written
-			if !slices.ContainsFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t }) {
-				tallies = append(tallies, importer.Tally{Tenant: t})
-			}
+	for t, a := range agreements {
+		i := slices.IndexFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t })
+		if i < 0 && (a.head > 0 || s.Format != output.Text) { // programs get an object of each tenant
+			i, tallies = len(tallies), append(tallies, importer.Tally{Tenant: t})
 		}
-		slices.SortFunc(tallies, func(a, b importer.Tally) int { return cmp.Compare(a.Tenant, b.Tenant) })
+		if i >= 0 {
+			tallies[i].Head = max(tallies[i].Head, a.head)
+		}
+	}
+	slices.SortFunc(tallies, func(a, b importer.Tally) int { return cmp.Compare(a.Tenant, b.Tenant) })
+	if s.Format != output.Text {
 		for _, t := range tallies {
 			if err := s.Object(struct {
 				Tenant  ledger.Tenant   `json:"tenant"`
@@ -203,6 +211,9 @@ func tellImport(s *session.Session, tallies []importer.Tally, agreements map[led
 		}
 	}
 	if total == 0 {
+		if len(rows) > 0 {
+			return nil
+		}
 		return s.Printf("nothing to import\n")
 	}
 	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())

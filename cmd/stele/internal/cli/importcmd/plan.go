@@ -27,6 +27,8 @@ type plan struct {
 	kept    int
 	taken   int // items that the mapping has taken
 	notes   map[migrate.NoteKind][]migrate.Note
+	// readings are the notes on files, which a history repeats.
+	readings map[migrate.Note]bool
 }
 
 // misfit is a name that does not fit, for one reason, in one or more steps.
@@ -62,10 +64,18 @@ func (p *plan) unfit(u migrate.Unfit) {
 	}
 }
 
-// note keeps the first note of each name and kind.
+// note keeps a note; a remark on a file is kept once, not for each step.
 func (p *plan) note(n migrate.Note) {
 	if p.notes == nil {
 		p.notes = make(map[migrate.NoteKind][]migrate.Note)
+		p.readings = make(map[migrate.Note]bool)
+	}
+	if n.Kind == migrate.NoteReading {
+		n.Step = ""
+		if p.readings[n] {
+			return
+		}
+		p.readings[n] = true
 	}
 	p.notes[n.Kind] = append(p.notes[n.Kind], n)
 }
@@ -138,6 +148,7 @@ func (p *plan) tellNotes(o importOptions) {
 	}{
 		{migrate.NoteRenamed, false, "  %s becomes %s\n", "%s renamed:\n"},
 		{migrate.NoteBytes, true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
+		{migrate.NoteReading, true, "  %s: %s\n", "%s on how files were read:\n"},
 		{migrate.NoteTime, true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
 	} {
 		notes := p.notes[kind.kind]
@@ -150,6 +161,8 @@ func (p *plan) tellNotes(o importOptions) {
 			what = "value"
 		case migrate.NoteTime:
 			what = "change"
+		case migrate.NoteReading:
+			what = "remark"
 		}
 		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), what))
 		for _, n := range notes[:min(len(notes), mostMisfits)] {

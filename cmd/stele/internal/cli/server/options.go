@@ -33,25 +33,25 @@ type serverOptions struct {
 }
 
 func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
-	f.StringVar(&o.data, "data", "stele-data", "folder for everything that is kept")
-	f.StringVar(&o.config, "config", "", "file with strict, sinks and routes (default stele.yaml where it is there)")
+	f.StringVar(&o.data, "data", "stele-data", "data directory")
+	f.StringVar(&o.config, "config", "", "routes file (default stele.yaml, if it exists)")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:7070", "gRPC address")
-	f.StringVar(&o.http, "http", "127.0.0.1:7071", "address of metrics and health")
-	f.StringVar(&o.web, "web", "127.0.0.1:7072", "address of the console and the REST API, which the role gateway serves; \"\" for none")
-	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web answer to; listeners on this machine answer to localhost and its addresses (the host of --console-url is allowed)")
+	f.StringVar(&o.http, "http", "127.0.0.1:7071", "HTTP address of metrics and health checks")
+	f.StringVar(&o.web, "web", "127.0.0.1:7072", "HTTP address of the console and the REST API, which the role gateway serves; \"\" for none")
+	f.StringSliceVar(&o.allowedHosts, "allowed-hosts", nil, "host names that --http and --web accept; loopback listeners accept localhost and loopback addresses (the host of --console-url is always accepted)")
 	f.BoolVar(&o.plaintext, "plaintext", false, "allow plaintext from other machines (a proxy terminates TLS)")
 	o.connections.addFlags(f)
-	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "URLs that sinks in the ledger's routes may have as endpoint, and hosts of webhooks as https://HOST; those in the routes file are allowed")
-	f.StringSliceVar(&o.destinations.Roles, "sink-roles", nil, "AWS roles that sinks in the ledger's routes may have as role_arn; those in the routes file are allowed")
-	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes may write to, next to the data folder")
-	f.StringSliceVar(&o.destinations.Secrets, "sink-secrets", nil, "names of sinks that may receive secrets; those with a secret and secure route in the routes file may")
-	f.StringVar(&o.sinkKeys, "sink-keys", "", "folder with a file of signing keys for each sink of the kind webhook (default sink-keys in the data folder)")
-	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "let webhooks go to loopback and private addresses")
-	f.BoolVar(&o.reflection, "reflection", false, "let tools like grpcurl read the schema without a token")
+	f.StringSliceVar(&o.destinations.Endpoints, "sink-endpoints", nil, "endpoint URLs, and webhook hosts as https://HOST, that sinks in the ledger's routes are allowed to use; those in the routes file are always allowed")
+	f.StringSliceVar(&o.destinations.Roles, "sink-roles", nil, "AWS roles that sinks in the ledger's routes are allowed to assume; those in the routes file are always allowed")
+	f.StringSliceVar(&o.destinations.Directories, "sink-directories", nil, "absolute directories that sinks in the ledger's routes are allowed to write to, in addition to the data directory")
+	f.StringSliceVar(&o.destinations.Secrets, "sink-secrets", nil, "names of sinks that are allowed to receive secrets; those with a secret and secure route in the routes file always are")
+	f.StringVar(&o.sinkKeys, "sink-keys", "", "directory with a file of signing keys for each webhook sink (default sink-keys in the data directory)")
+	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "allow webhooks to loopback and private addresses")
+	f.BoolVar(&o.reflection, "reflection", false, "enable gRPC reflection without a token, for example for grpcurl")
 	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
 	o.witnesses.addFlags(f)
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
-	f.StringVar(&o.logLevel, "log-level", level, "debug, info, warn or error")
+	f.StringVar(&o.logLevel, "log-level", level, "log level: debug, info, warn or error")
 }
 
 // exposed says which address other machines can reach; empty when none, or when

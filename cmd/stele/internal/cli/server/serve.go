@@ -57,28 +57,29 @@ func ServeCommand() *cobra.Command {
 		Long: `Run roles of a ledger against NATS servers that you run, or an edge gateway that
 replicates from other gateways.
 
-  ledger     takes writes; any number of processes may
-  gateway    serves reads and watches from a replica of its own
+  ledger     accepts writes; any number of processes can have this role
+  gateway    serves reads and watches from its own replica
   signer     keeps the tree of all commits, signs checkpoints, serves proofs
-  projector  writes to the sinks that the routes name; one of all processes that
-             have the role writes to a sink, and another takes over within seconds
+  projector  writes to the sinks in the routes; one of the processes with this role
+             holds the lease of each sink, and another takes over within seconds
 
 An edge gateway has no access to NATS: with --upstream it replicates the tenants of
---tenants (or '*') from one of the given gateways, which may be edges themselves, and
-fails over between them. It keeps serving while none can be reached, and reports how
-old its answers are. Its token (--token-file) names the tenants that it is allowed to
+--tenants (or '*') from one of the given gateways, which can be edges themselves, and
+fails over between them. It keeps serving while none is reachable, and reports how old
+its answers are. Its token (--token-file) names the tenants that it is allowed to
 replicate: see "stele token mint --replicates" and docs/edge.md.
 
-Tokens are checked with the keys of the issuer, an OIDC provider, or of --jwks;
-they are followed as they change. Other machines are spoken to with TLS 1.3 only.
+Tokens are verified with the keys of the issuer, an OIDC provider, or with --jwks. Key
+rotation is detected automatically. Connections to other machines use TLS 1.3 only.
 
-The servers must run "jetstream { sync_interval: always }" and a max_payload of
-8MB; --nats-monitor proves the first. Every flag but --config can be set in the
-environment: --nats-url is STELE_NATS_URL.
+The NATS servers require "jetstream { sync_interval: always }" and a max_payload of
+8MB; --nats-monitor verifies the first. Every flag except --config has an environment
+variable, for example STELE_NATS_URL for --nats-url.
 
-The routes are those in the ledger, else those of --config, else, for a process
-with the role projector or a fallback, those of AWS: tenantconfig/ goes to DynamoDB and
-paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same.`,
+The routes come from the ledger, otherwise from --config. Without either, a process with
+the role projector or a fallback uses the AWS defaults: tenantconfig/ goes to DynamoDB
+and paramconfig/ to Parameter Store (docs/sinks.md). Use the same routes in all
+processes.`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,24 +88,24 @@ paramconfig/ to the Parameter Store (docs/sinks.md). Give all processes the same
 	}
 	f := cmd.Flags()
 	o.serverOptions.addFlags(f, "info")
-	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "what to run: "+strings.Join(node.Roles, ", "))
-	f.StringSliceVar(&o.upstream.Addresses, "upstream", nil, "gateways to replicate from instead of NATS, HOST:PORT, tried in this order")
+	f.StringSliceVar(&o.roles, "roles", []string{node.RoleLedger, node.RoleGateway}, "roles to run: "+strings.Join(node.Roles, ", "))
+	f.StringSliceVar(&o.upstream.Addresses, "upstream", nil, "gateways to replicate from instead of NATS, HOST:PORT, in order of preference")
 	f.StringSliceVar(&o.tenants, "tenants", nil, "with --upstream: tenants to replicate and serve, or '*' for all")
 	f.StringVar(&o.upstream.TokenFile, "token-file", "", "with --upstream: file with this edge's token; read again for every connection")
 	f.StringVar(&o.upstream.TLS.CA, "upstream-ca", "", "file with the CA of the upstreams' certificates")
-	f.StringVar(&o.upstream.TLS.Cert, "upstream-cert", "", "file with the certificate that upstreams are shown; read again when it changes")
-	f.StringVar(&o.upstream.TLS.Key, "upstream-key", "", "file with its key")
-	f.BoolVar(&o.upstream.ForwardWrites, "forward-writes", false, "with --upstream: send writes there with the caller's token")
+	f.StringVar(&o.upstream.TLS.Cert, "upstream-cert", "", "client certificate for the upstreams; reloaded when it changes")
+	f.StringVar(&o.upstream.TLS.Key, "upstream-key", "", "private key of the certificate")
+	f.BoolVar(&o.upstream.ForwardWrites, "forward-writes", false, "with --upstream: forward writes to it with the caller's token")
 	f.StringVar(&o.history, "history", historyAll, "with --upstream: how much history to keep: all, none, or a duration, for example 30d")
 	f.IntVar(&o.witnesses.quorum, "witness-quorum", 0, "with --upstream: how many of the witnesses must have cosigned the upstream's checkpoints (default more than half of --witness-key)")
 	f.StringVar(&o.fallback, "fallback", "", "sink of the kind dynamodb that answers Get and BatchGet of tenants that --tenants leaves out")
-	f.StringVar(&o.environment, "environment", "dev", "what parameters' names have between tenant and service, for callers of the AWS reference implementation")
-	f.StringVar(&o.tls.Cert, "tls-cert", "", "file with the certificate that callers are shown, and its chain; read again when it changes")
-	f.StringVar(&o.tls.Key, "tls-key", "", "file with its key")
+	f.StringVar(&o.environment, "environment", "dev", "environment segment of parameter names, between tenant and service, for callers of the AWS reference implementation")
+	f.StringVar(&o.tls.Cert, "tls-cert", "", "server certificate with its chain; reloaded when it changes")
+	f.StringVar(&o.tls.Key, "tls-key", "", "private key of the certificate")
 	f.StringVar(&o.tls.CA, "client-ca", "", "file with the CA of the certificates that gRPC callers must present in addition to their tokens")
 	o.natsOptions.addFlags(f)
 	f.StringVar(&o.checkpointKey, "checkpoint-key", "", "file with the signer's key, FILE.key; created if missing, with FILE.pub next to it")
-	f.StringVar(&o.secretsKey, "secrets-key", "", "file of the key that secrets' keys are encrypted with, made when missing, or aws-kms://ARN; the same for all processes")
+	f.StringVar(&o.secretsKey, "secrets-key", "", "file with the key that encrypts the tenants' keys, created if missing, or aws-kms://ARN; the same for all processes")
 	o.trust.AddFlags(f)
 	o.console.addFlags(f)
 	return cmd

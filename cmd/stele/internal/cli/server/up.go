@@ -39,12 +39,13 @@ func UpCommand() *cobra.Command {
 the ledger, the gateway, a signer of checkpoints, a projector, and an identity that
 signs tokens for this machine only.
 
-The projector writes to the sinks that the routes name (docs/sinks.md): those in
-the ledger, else those of --config, else one that writes every key to a file.
+The projector writes to the sinks in the routes (docs/sinks.md). The routes come from
+the ledger, otherwise from --config. Without either, one sink writes every key to a
+file.
 
-It writes an operator's token into the data folder and a context for the command
-line, so that "stele -t acme set KEY VALUE" works at once. Ctrl-C stops it;
-started again on the same folder it has everything.`,
+The command writes an operator's token into the data directory and a context for the
+command line, so that "stele -t acme set KEY VALUE" works without configuration.
+Ctrl-C stops the server. Start it again with the same data directory to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return up(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)
@@ -62,7 +63,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
 	if address := o.exposed(); address != "" {
 		return failure.Try(failure.Usagef("%s is reachable from other machines, and stele up does not use TLS", address),
-			"stele serve with --tls-cert and --tls-key, or --plaintext where something between speaks TLS")
+			"stele serve with --tls-cert and --tls-key, or --plaintext if a proxy terminates TLS")
 	}
 	routes, err := o.configuredRoutes(node.LocalRoutes())
 	if err != nil {
@@ -122,7 +123,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err := n.Run(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(out, "stopped; everything is in", data)
+	fmt.Fprintln(out, "stopped; the data is in", data)
 	return nil
 }
 

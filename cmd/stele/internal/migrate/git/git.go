@@ -1,8 +1,7 @@
-// Package git reads YAML and JSON files of a git repository with their history: each
-// commit that changed one is a step, with its time, author and message. The history
-// follows first parents, so a merge is one step, as it came onto the branch. Files of
-// .properties and .env are read as well. Symbolic links, submodules and files with
-// other names are left out, and counted.
+// Package git reads the documents of a git repository with their history: each commit
+// that changed one is a step, with its time, author and message. The history follows
+// first parents, so a merge is one step, as it came onto the branch. Symbolic links and
+// submodules are not read; neither are files of other formats, which are counted.
 //
 // The repository need not be trusted: git runs nothing that its configuration names, no
 // hook, filter or helper, fetches nothing, and no file of it is checked out.
@@ -17,13 +16,14 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
 // Source is a repository up to a commit.
 type Source struct {
 	dir string
-	// skipped counts the files of the last commit that are not read, by their endings.
-	skipped map[string]int
+	// skipped are the files of the last commit that are not read.
+	skipped document.Skipped
 	// folder restricts it, empty for all.
 	folder  string
 	flatten bool
@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find %q in the repository %s: %w", cfg.Ref, cfg.Dir, err)
 	}
-	if s.skipped, err = s.countSkipped(ctx, strings.TrimSpace(tip), cfg.Root); err != nil {
+	if s.skipped, err = s.listSkipped(ctx, strings.TrimSpace(tip), cfg.Root); err != nil {
 		return nil, fmt.Errorf("list the files of %s: %w", cfg.Dir, err)
 	}
 	args := []string{

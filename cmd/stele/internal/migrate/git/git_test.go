@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
 // repository is a new one, in a world without other settings.
@@ -211,11 +212,11 @@ func TestTwoFilesOfOneNameAndWhatIsNoFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.commit("a link instead")
-	r.write("large.json", `"`+strings.Repeat("x", maxFile)+`"`)
+	r.write("large.json", `"`+strings.Repeat("x", document.MaxSize)+`"`)
 	r.commit("large")
 	want := []string{
 		"one: a=1", "two of a name: ?a(a.json has it, and so has a.yaml)", "one again: a=3", "a link instead: -a",
-		fmt.Sprintf("large: ?large(large.json: it has %d bytes, more than %d)", maxFile+2, maxFile),
+		fmt.Sprintf("large: ?large(large.json: the file has more than %d bytes)", document.MaxSize),
 	}
 	if d := cmp.Diff(want, r.steps(Config{})); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

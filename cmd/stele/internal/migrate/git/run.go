@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
 // command is git with everything off that the repository's own configuration could
@@ -90,10 +92,6 @@ func (t *talk) broken(err error) error {
 	return fmt.Errorf("git: %w", err)
 }
 
-// maxFile is the largest file that is read, in bytes; a value is smaller, but may
-// have much white space.
-const maxFile = 4 << 20
-
 // blobs reads files' contents.
 type blobs struct{ *talk }
 
@@ -104,7 +102,7 @@ func (s *Source) openBlobs(ctx context.Context) (*blobs, error) {
 
 // read returns a blob; of one that is too large only its size.
 func (b *blobs) read(id string) (data []byte, size int64, err error) {
-	if size, err = b.ask("info", id); err != nil || size > maxFile {
+	if size, err = b.ask("info", id); err != nil || size > document.MaxSize {
 		return nil, size, err
 	}
 	if size, err = b.ask("contents", id); err != nil {

@@ -2,13 +2,13 @@ package git
 
 import (
 	"context"
-	"path"
 	"strings"
+
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
-// countSkipped counts the files of a commit that begin with the root and are not read,
-// by the ending of their names; "" for files without one.
-func (s *Source) countSkipped(ctx context.Context, commit, root string) (map[string]int, error) {
+// listSkipped lists the files of a commit that begin with the root and are not read.
+func (s *Source) listSkipped(ctx context.Context, commit, root string) (document.Skipped, error) {
 	args := []string{"ls-tree", "-r", "-z", "--full-tree", "--name-only", commit}
 	if s.folder != "" {
 		args = append(args, "--", s.folder+"/")
@@ -17,15 +17,14 @@ func (s *Source) countSkipped(ctx context.Context, commit, root string) (map[str
 	if err != nil {
 		return nil, err
 	}
-	skipped := make(map[string]int)
+	skipped := make(document.Skipped)
 	for file := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
-		if _, read := document(file); file != "" && !read && strings.HasPrefix(file, root) {
-			skipped[path.Ext(file)]++
+		if _, read := document.Name(file); file != "" && !read && strings.HasPrefix(file, root) {
+			skipped.Add(file)
 		}
 	}
 	return skipped, nil
 }
 
-// Skipped returns how many files of the last commit are not read, by the ending of
-// their names; "" for files without one.
-func (s *Source) Skipped() map[string]int { return s.skipped }
+// Skipped returns the files of the last commit that are not read.
+func (s *Source) Skipped() document.Skipped { return s.skipped }

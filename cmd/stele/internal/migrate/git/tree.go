@@ -3,12 +3,10 @@ package git
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 
 	"github.com/stelehq/stele/cmd/stele/internal/migrate"
-	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
-	"go.yaml.in/yaml/v3"
+	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
 // tree is what the documents say after a commit.
@@ -27,29 +25,33 @@ type tree struct {
 // read keeps its previous values.
 func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	items := make(map[string]migrate.Item)
-	var faults []migrate.Item
+	var all, faults []migrate.Item
 	said := make(map[string]map[string]string)
 	for _, f := range files {
-		name, ok := document(f.path)
+		name, ok := document.Name(f.path)
 		if !ok {
 			continue
 		}
 		said[f.path] = nil
 		if unread := t.unread[f.path]; unread != "" {
-			faults = append(faults, migrate.Item{Name: unread, Repaired: true})
+			all = append(all, migrate.Item{Name: unread, Repaired: true})
 			delete(t.unread, f.path)
 		}
 		if f.blob == "" {
 			continue
 		}
-		values, fault, err := t.read(f, name)
+		doc, fault, err := t.read(f)
 		if err != nil {
 			return nil, err
 		}
+		values := doc.Values
 		if fault != nil {
 			faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", f.path, fault)})
 			t.unread[f.path] = name
 			values = t.files[f.path]
+		}
+		for _, remark := range doc.Remarks {
+			faults = append(faults, migrate.Item{Name: name, Remark: remark})
 		}
 		said[f.path] = values
 	}
@@ -81,66 +83,23 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 			items[name] = migrate.Item{Name: name, Value: value, JSON: true}
 		}
 	}
-	all := faults
 	for _, name := range slices.Sorted(maps.Keys(items)) {
 		all = append(all, items[name])
 	}
-	return all, nil
+	// Faults come last: a name is not repaired by another file of that name that is
+	// deleted in the same commit.
+	return append(all, faults...), nil
 }
 
-// read returns what a document says, or why it cannot be read.
-func (t *tree) read(f file, name string) (values map[string]string, fault, err error) {
+// read returns a document, or why it cannot be read.
+func (t *tree) read(f file) (doc document.Document, fault, err error) {
 	data, size, err := t.blobs.read(f.blob)
 	switch {
 	case err != nil:
-		return nil, nil, err
-	case size > maxFile:
-		return nil, fmt.Errorf("it has %d bytes, more than %d", size, maxFile), nil
+		return doc, nil, err
+	case size > document.MaxSize:
+		return doc, document.ErrTooLarge, nil
 	}
-	root, fault := parseDocument(path.Ext(f.path), data)
-	if fault != nil || root == nil {
-		return nil, fault, nil
-	}
-	values = make(map[string]string)
-	// ToJSON also sees cycles and what is multiplied beyond measure, before any
-	// leaf is looked for.
-	whole, fault := yamljson.ToJSON(root)
-	switch {
-	case fault != nil:
-		return nil, fault, nil
-	case !t.flatten:
-		values[name] = string(whole)
-		return values, nil, nil
-	}
-	return values, leaves(root, name, values), nil
-}
-
-// leaves gives every value other than a non-empty object a name: the document's with
-// the fields' after it.
-func leaves(n *yaml.Node, name string, into map[string]string) error {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
-	}
-	if n.Tag == documentsTag {
-		for i, doc := range n.Content {
-			if err := leaves(doc, fmt.Sprintf("%s/%d", name, i), into); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if n.Kind == yaml.MappingNode && len(n.Content) > 0 {
-		return yamljson.Fields(n, func(field string, _, value *yaml.Node) error {
-			return leaves(value, name+"/"+field, into)
-		})
-	}
-	value, err := yamljson.ToJSON(n)
-	if err != nil {
-		return err
-	}
-	if _, twice := into[name]; twice {
-		return fmt.Errorf("%s stands for two of its fields", name)
-	}
-	into[name] = string(value)
-	return nil
+	doc, fault = document.Read(f.path, data, t.flatten)
+	return doc, fault, nil
 }

@@ -1,0 +1,3 @@
+{{- if .Values.ingress.enabled }}
+kind: Ingress
+{{- end }}
