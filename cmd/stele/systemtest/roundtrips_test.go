@@ -133,7 +133,7 @@ func newTrips(t *testing.T) *trips {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.aws.Close)
-	w.aws.MakeBucket("config", true)
+	w.aws.Objects.MakeBucket("config", true)
 	for _, e := range w.aws.Environ() {
 		name, value, _ := strings.Cut(e, "=")
 		t.Setenv(name, value)
@@ -526,9 +526,9 @@ var reference = regexp.MustCompile(`(?s)\{\{.*\}\}`)
 func (w *trips) parameters(t *testing.T) {
 	w.eventually(t, "parameterstore", func() map[string]string {
 		got := make(map[string]string)
-		for _, name := range w.aws.Names() {
+		for _, name := range w.aws.Parameters.Names() {
 			if key, ok := strings.CutPrefix(name, "/stele/acme/"); ok {
-				v, _ := w.aws.Parameter(name)
+				v, _ := w.aws.Parameters.Get(name)
 				got[key] = v.Value
 			}
 		}
@@ -545,9 +545,9 @@ func (w *trips) parameters(t *testing.T) {
 func (w *trips) secrets(t *testing.T) {
 	w.eventually(t, "secretsmanager", func() map[string]string {
 		got := make(map[string]string)
-		for _, name := range w.aws.SecretNames() {
+		for _, name := range w.aws.Secrets.Names() {
 			if key, ok := strings.CutPrefix(name, "stele/acme/"); ok {
-				s, _ := w.aws.Secret(name)
+				s, _ := w.aws.Secrets.Get(name)
 				got[key] = s.Value("AWSCURRENT")
 			}
 		}
@@ -564,9 +564,9 @@ func (w *trips) secrets(t *testing.T) {
 func (w *trips) objects(t *testing.T) {
 	w.eventually(t, "s3", func() map[string]string {
 		got := make(map[string]string)
-		for _, name := range w.aws.ObjectKeys("config") {
+		for _, name := range w.aws.Objects.Keys("config") {
 			if key, ok := strings.CutPrefix(name, "stele/acme/"); ok {
-				o, _ := w.aws.Object("config", name)
+				o, _ := w.aws.Objects.Get("config", name)
 				got[key] = string(o.Body)
 			}
 		}

@@ -149,7 +149,7 @@ func TestSinksHeal(t *testing.T) {
 }
 
 // reroute takes Secrets Manager and S3 out of the routes, with --prune: their items are
-// deleted, those of other sinks stay. Then the first routes fill both again.
+// deleted, the items of other sinks stay. Then the first routes fill both again.
 func (h *healing) reroute(t *testing.T) {
 	t.Helper()
 	before := filepath.Join(t.TempDir(), "before.json")

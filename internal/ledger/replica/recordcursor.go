@@ -23,7 +23,7 @@ type recordCursor struct {
 	runs     *bolt.Cursor
 	k, b     []byte // under runs; nil if none is left
 
-	// What is left of the record that is read: commits of a tail, or a run in the file.
+	// The rest of the record that is read: commits of a tail, or a run in the file.
 	sequence ledger.Sequence
 	commits  []*ledger.Commit
 	tenant   ledger.Tenant

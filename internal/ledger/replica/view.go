@@ -35,7 +35,7 @@ type Entry struct {
 // the goroutine that opened it.
 type View struct {
 	Commits
-	// rev is the revision that is read, and id that of its commit.
+	// rev is the revision that is read, and id identifies its commit.
 	rev ledger.Revision
 	id  ledger.CommitID
 	// faults is what SetPanicOnFault was before.

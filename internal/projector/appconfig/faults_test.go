@@ -97,7 +97,7 @@ func TestScan_SeesWhatIsInEffect(t *testing.T) {
 	}
 }
 
-// What was edited between the read and the write is not overwritten unseen.
+// An edit between the read and the write is not overwritten unseen.
 func TestWrite_IsConditional(t *testing.T) {
 	for _, operation := range []string{"CreateHostedConfigurationVersion", "StartDeployment"} {
 		t.Run(operation, func(t *testing.T) {
@@ -213,7 +213,7 @@ func TestWrite_DocumentIsFull(t *testing.T) {
 	}
 }
 
-// Two applications of one name cannot be told apart, and a profile of another kind is not
+// Two applications of one name cannot be distinguished, and a profile of another kind is not
 // written to. Neither stops other tenants.
 func TestWrite_UnusablePlace(t *testing.T) {
 	server := start(t)

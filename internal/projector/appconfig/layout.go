@@ -37,7 +37,7 @@ func newLayout(application, strip string) (l layout, err error) {
 func (l layout) application(t ledger.Tenant) string { return l.before + string(t) + l.after }
 
 // member is the name of a key in its tenant's document, and a *projector.RefusedError for
-// a key or tenant that has none.
+// a key or tenant that it cannot hold.
 func (l layout) member(t ledger.Tenant, key ledger.Key) (string, error) {
 	name, ok := strings.CutPrefix(string(key), l.strip)
 	switch {

@@ -29,7 +29,7 @@ type deployed struct {
 // state is an item's State: the setting that was seen.
 type state document.Setting
 
-// deployed reads what is in effect. What cannot be read as a document, because another
+// deployed reads what is in effect. A version that is not a document, because another
 // writer put it there, has no settings: the next write replaces it.
 func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deployed, err error) {
 	pages := appconfig.NewListDeploymentsPaginator(s.client, &appconfig.ListDeploymentsInput{ApplicationId: &p.application, EnvironmentId: &p.environment})

@@ -132,7 +132,7 @@ func TestStore(t *testing.T) {
 	}
 }
 
-// What an agent gets: the keys of the tenant, and a mark that no key can collide with.
+// An agent gets the keys of the tenant, and a mark that no key can collide with.
 func TestDocument_IsWhatAgentsRead(t *testing.T) {
 	server := start(t)
 	s := open(t, server, `, "strip": "app/", "tags": {"team": "{tenant}s"}`)
@@ -159,7 +159,7 @@ func TestDocument_IsWhatAgentsRead(t *testing.T) {
 	}
 }
 
-// What is right already makes no deployment: a replay of everything deploys nothing.
+// Settings that are up to date make no deployment: a replay of everything deploys nothing.
 func TestWrite_OfWhatIsThereDeploysNothing(t *testing.T) {
 	server := start(t)
 	s := open(t, server, "")

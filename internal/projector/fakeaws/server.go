@@ -34,7 +34,7 @@ const (
 	Region  = "us-east-1"
 )
 
-// Server is all services at one address. Its methods and those of its services may be
+// Server is all services at one address. Its methods and its services may be
 // called at any time.
 type Server struct {
 	// URL is http://127.0.0.1:port.

@@ -12,7 +12,7 @@ import (
 )
 
 // ContextHint names the context that a command has used, if the gateway cannot be reached
-// or does not accept the token: the right gateway may be that of another context, which
+// or does not accept the token: the right gateway may be in another context, which
 // "stele up" writes without selecting it. Empty if no context was used or err has
 // another reason.
 func (c *Flags) ContextHint(err error) string {

@@ -122,7 +122,7 @@ func PrintUncompared(s *session.Session, all []*stelev1.Uncompared) error {
 	return nil
 }
 
-// printDrift lists findings. Nothing is done about those of a stopped sink.
+// printDrift lists findings. Nothing is done about the findings of a stopped sink.
 func printDrift(s *session.Session, drift []*stelev1.Drift, stopped bool) error {
 	var rows [][]string
 	for _, d := range drift {
