@@ -49,7 +49,7 @@ func (r *Replica) Records(after ledger.Sequence, wanted func(ledger.Tenant) bool
 // after the loop over All.
 func (rs *Records) Position() ledger.Sequence { return rs.position }
 
-// All yields the commits. Those of one record, which has no order between tenants, are
+// All yields the commits. The commits of one record, which has no order between tenants, are
 // sorted by tenant. Those before the history that is kept are left out.
 func (rs *Records) All() iter.Seq2[Recorded, error] {
 	return func(yield func(Recorded, error) bool) {

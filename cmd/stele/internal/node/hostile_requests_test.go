@@ -80,7 +80,7 @@ func (g *generator) fill(m protoreflect.Message, depth int) {
 		switch {
 		case f.ContainingOneof() != nil && !f.ContainingOneof().IsSynthetic():
 			continue
-		case f.HasOptionalKeyword(), f.Name() == "import", f.Name() == "preconditions", f.Name() == "reveal":
+		case f.HasOptionalKeyword(), f.Name() == "import", f.Name() == "preconditions", f.Name() == "reveal", f.Name() == "path":
 			likely = 10 // most of those are refused, and then nothing else happens
 		case f.Name() == "sink", f.Name() == "operation", f.Name() == "changes", f.Name() == "revisions", f.Name() == "tree_size", strings.HasSuffix(string(f.Name()), "_revision"):
 			likely = 95
@@ -177,6 +177,12 @@ func (g *generator) text(name string) string {
 			return ""
 		}
 		return g.one([]string{"owner", "hid", "closed", "thief-0", "insider-8", "mine"})
+	case "pattern":
+		return g.one([]string{".", victimName, "mine|hid", "["})
+	case "path":
+		return g.one([]string{"/type", "/0"})
+	case "where":
+		return g.one([]string{`key != ""`, `size(value) > 1`, `value == "mine"`, "value > 1", "valu"})
 	case "value", "document":
 		return g.one([]string{`"mine"`, "false", "{}", `{"type":"integer"}`, `{"$ref":"stele:///private/known"}`})
 	case "message", "request_id":
