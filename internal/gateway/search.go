@@ -3,7 +3,6 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"errors"
 
 	"github.com/stelehq/stele/internal/gateway/search"
 	"github.com/stelehq/stele/internal/gateway/view"
@@ -63,7 +62,7 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 		}
 		resp.Searched++
 		text, outcome, err := query.Test(ctx, key, value)
-		if err := errors.Join(err, ctx.Err()); err != nil {
+		if err := cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
 		switch outcome {

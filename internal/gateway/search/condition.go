@@ -55,11 +55,9 @@ func compile(text string) (*condition, error) {
 	return &condition{program}, nil
 }
 
-// notComparableError: the condition does not apply to a value, for example because it
+// errNotComparable: the condition does not apply to a value, for example because it
 // compares a number with text.
-type notComparableError struct{ err error }
-
-func (e *notComparableError) Error() string { return e.err.Error() }
+var errNotComparable = errors.New("the condition does not apply to the value")
 
 // holds evaluates the condition, and returns what that has cost.
 func (c *condition) holds(ctx context.Context, key ledger.Key, v ledger.Value) (yes bool, cost int, err error) {
@@ -75,11 +73,11 @@ func (c *condition) holds(ctx context.Context, key ledger.Key, v ledger.Value) (
 	case ctx.Err() != nil:
 		return false, cost, ctx.Err()
 	case err != nil:
-		return false, cost, &notComparableError{err}
+		return false, cost, errNotComparable
 	}
 	b, ok := out.(types.Bool)
 	if !ok {
-		return false, cost, &notComparableError{errors.New("the result is not true or false")}
+		return false, cost, errNotComparable // the result is not true or false
 	}
 	return bool(b), cost, nil
 }

@@ -92,7 +92,8 @@ func (q *Query) Steps() int { return q.steps }
 func (q *Query) Test(ctx context.Context, key ledger.Key, v ledger.Value) (text string, o Outcome, err error) {
 	q.steps += q.size * (len(key) + len(v))
 	if v == "" {
-		return q.testSecret(key)
+		text, o = q.testSecret(key)
+		return text, o, nil
 	}
 	if q.path != "" {
 		member, ok := memberOf(v, q.path)
@@ -110,9 +111,8 @@ func (q *Query) Test(ctx context.Context, key ledger.Key, v ledger.Value) (text 
 	}
 	yes, cost, err := q.where.holds(ctx, key, v)
 	q.steps += cost * stepsPerCost
-	var not *notComparableError
 	switch {
-	case errors.As(err, &not):
+	case errors.Is(err, errNotComparable):
 		return "", NotComparable, nil
 	case err != nil:
 		return "", NoMatch, err
@@ -123,16 +123,16 @@ func (q *Query) Test(ctx context.Context, key ledger.Key, v ledger.Value) (text 
 }
 
 // testSecret searches the name of a secret. The answer does not depend on the value.
-func (q *Query) testSecret(key ledger.Key) (string, Outcome, error) {
+func (q *Query) testSecret(key ledger.Key) (string, Outcome) {
 	switch {
 	case q.where != nil || q.path != "" || q.in == stelev1.SearchRequest_IN_VALUES:
-		return "", Skipped, nil
+		return "", Skipped
 	case q.pattern.MatchString(string(key)):
-		return string(secret.Mask), Match, nil
+		return string(secret.Mask), Match
 	case q.in == stelev1.SearchRequest_IN_KEYS:
-		return "", NoMatch, nil
+		return "", NoMatch
 	}
-	return "", Skipped, nil
+	return "", Skipped
 }
 
 // find looks for the pattern, and returns the text in which it is.

@@ -51,7 +51,7 @@ func TestQuery(t *testing.T) {
 		{"by key and value", &stelev1.SearchRequest{Where: `key.endsWith("/on") && !value`}, "a/on", `false`, Match, "false"},
 		{"an object's members", &stelev1.SearchRequest{Where: `has(value.a) && value.a.exists(x, x == "y")`}, "a", `{"a":["x","y"]}`, Match, `{"a":["x","y"]}`},
 		{"text and number", &stelev1.SearchRequest{Where: "value > 5000"}, "a", `"5001"`, NotComparable, ""},
-		{"a result that is no truth value", &stelev1.SearchRequest{Where: "value"}, "a", `1`, NotComparable, ""},
+		{"a result that is not true or false", &stelev1.SearchRequest{Where: "value"}, "a", `1`, NotComparable, ""},
 		{"a pattern and a condition", &stelev1.SearchRequest{Pattern: "7", Where: "value > 5000"}, "a", `7000`, Match, "7000"},
 		{"a pattern that is not there", &stelev1.SearchRequest{Pattern: "8", Where: "value > 5000"}, "a", `7000`, NoMatch, ""},
 		{"null", &stelev1.SearchRequest{Where: "value == null"}, "a", `null`, Match, "null"},

@@ -8,13 +8,11 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -46,11 +44,14 @@ func rollbackMany(ctx context.Context, s *session.Session, cmd *cobra.Command, r
 	for i, t := range tenants {
 		all[i] = &tenantRollback{tenant: t}
 	}
-	eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {
+	// Each tenant keeps its own error.
+	_ = session.EachTenant(ctx, tenants, func(ctx context.Context, i int) error {
+		t := all[i]
 		t.plan, t.err = planRollback(ctx, s, to, req)
 		if status.Code(t.err) == codes.OutOfRange && !to.Time.IsZero() && to.Time.Before(time.Now()) {
 			t.younger, t.err = true, nil
 		}
+		return nil
 	})
 	if s.Format == "text" {
 		if err := printPlans(s, all); err != nil {
@@ -62,10 +63,11 @@ func rollbackMany(ctx context.Context, s *session.Session, cmd *cobra.Command, r
 		if yes, err := session.Confirmed(ctx, r.yes, fmt.Sprintf("Roll back %s?", output.Count(todo, "tenant"))); !yes {
 			return err
 		}
-		eachTenant(ctx, all, func(ctx context.Context, t *tenantRollback) {
-			if t.pending() {
+		_ = session.EachTenant(ctx, tenants, func(ctx context.Context, i int) error {
+			if t := all[i]; t.pending() {
 				t.result, t.err = rollBack(ctx, s, t.plan)
 			}
+			return nil
 		})
 		if s.Format == "text" {
 			if err := printResults(s, cmd, all); err != nil {
@@ -120,21 +122,6 @@ func chosenTenants(ctx context.Context, s *session.Session, r *rollbackFlags) ([
 		tenants = append(tenants, ledger.Tenant(t.Tenant))
 	}
 	return tenants, err
-}
-
-// eachTenant does something for all tenants, some at a time, and returns when all
-// is done.
-func eachTenant(ctx context.Context, all []*tenantRollback, do func(context.Context, *tenantRollback)) {
-	const atOnce = 8
-	var g errgroup.Group
-	g.SetLimit(atOnce)
-	for _, t := range all {
-		g.Go(func() error {
-			do(conn.AsTenant(ctx, t.tenant), t)
-			return nil
-		})
-	}
-	_ = g.Wait() // each tenant keeps its own error
 }
 
 func printPlans(s *session.Session, all []*tenantRollback) error {

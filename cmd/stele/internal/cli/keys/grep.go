@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
-	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
 )
 
 // grepFlags are the flags of stele grep.
@@ -70,19 +70,18 @@ tenant is searched by a call of its own, which is recorded for that tenant.`,
 		case f.values:
 			req.In = stelev1.SearchRequest_IN_VALUES
 		}
-		tenants := []string{""}
-		if f.allTenants {
-			ctx = cmd.Context() // the session's context may act for a tenant
-			all, err := s.Tenants(ctx)
-			if err != nil {
-				return err
-			}
-			tenants = tenants[:0]
-			for _, t := range all {
-				tenants = append(tenants, t.Tenant)
-			}
+		at, err := grepMoment(f.at)
+		if err != nil {
+			return err
 		}
-		return grep(ctx, s, req, tenants, f.at)
+		if f.allTenants {
+			return grepAll(cmd.Context(), s, req, at) // the session's context may act for a tenant
+		}
+		r, err := grepTenant(ctx, s, req, at)
+		if err != nil {
+			return err
+		}
+		return printGrep(ctx, s, []grepResult{r}, false)
 	})
 	flags := cmd.Flags()
 	flags.StringVar(&f.at, "at", "", "revision or time to search")
@@ -98,78 +97,98 @@ tenant is searched by a call of its own, which is recorded for that tenant.`,
 // grepPage is how many matches a call returns.
 const grepPage = 1000
 
+// grepMoment reads the flag --at; nil is the head.
+func grepMoment(text string) (*moment.Moment, error) {
+	if text == "" {
+		return nil, nil
+	}
+	m, err := session.ParseMoment(text)
+	return &m, err
+}
+
 // grepResult is what a tenant's search has found.
 type grepResult struct {
+	tenant                 string // set if all are searched
 	matches                []*stelev1.SearchMatch
 	secrets, notComparable int
 }
 
-// grep searches the tenants, some at a time, and prints what it finds in their order. An
-// empty name is the caller's own tenant.
-func grep(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, tenants []string, at string) error {
-	const atOnce = 8
-	results := make([]grepResult, len(tenants))
-	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	for i, t := range tenants {
-		g.Go(func() error {
-			ctx := gctx
-			if t != "" {
-				ctx = conn.AsTenant(ctx, ledger.Tenant(t))
-			}
-			var err error
-			if results[i], err = grepTenant(ctx, s, req, at); err != nil && t != "" {
-				err = fmt.Errorf("search %s: %w", t, err)
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+// grepAll searches every tenant, and prints what it finds in their order.
+func grepAll(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *moment.Moment) error {
+	heads, err := s.Tenants(ctx)
+	if err != nil {
 		return err
 	}
-	var total grepResult
-	var rows [][]string
-	header := append([]string{"TENANT"}, entryHeader...)
-	for i, r := range results {
-		total.secrets += r.secrets
-		total.notComparable += r.notComparable
-		for _, m := range r.matches {
-			if s.Format != output.Text {
-				if err := s.Object(grepMatch{tenants[i], m.Key, m.Revision, m.Text}); err != nil {
-					return err
-				}
-			}
-			rows = append(rows, []string{tenants[i], m.Key, render.Revision(ledger.Revision(m.Revision).String()), m.Text})
-		}
+	tenants := make([]ledger.Tenant, len(heads))
+	for i, h := range heads {
+		tenants[i] = ledger.Tenant(h.Tenant)
 	}
-	if len(rows) == 0 {
+	results := make([]grepResult, len(tenants))
+	err = session.EachTenant(ctx, tenants, func(ctx context.Context, i int) (err error) {
+		if results[i], err = grepTenant(ctx, s, req, at); err != nil {
+			return fmt.Errorf("search %s: %w", tenants[i], err)
+		}
+		results[i].tenant = string(tenants[i])
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return printGrep(ctx, s, results, true)
+}
+
+// printGrep prints the matches, with a column for the tenant if all were searched. What
+// could not be searched goes to standard error.
+func printGrep(ctx context.Context, s *session.Session, results []grepResult, allTenants bool) error {
+	var all grepResult
+	for _, r := range results {
+		all.matches = append(all.matches, r.matches...)
+		all.secrets += r.secrets
+		all.notComparable += r.notComparable
+	}
+	if len(all.matches) == 0 {
 		if err := s.Absent(ctx); err != nil {
 			return err
 		}
-		return failure.With(failure.NotFound, fmt.Errorf("no key matches%s", total.unsearched(": ")))
+		return failure.With(failure.NotFound, fmt.Errorf("no key matches%s", all.unsearched(": ")))
 	}
-	if note := total.unsearched(""); note != "" {
+	if note := all.unsearched(""); note != "" {
 		defer fmt.Fprintln(os.Stderr, note)
 	}
 	if s.Format != output.Text {
+		for _, r := range results {
+			for _, m := range r.matches {
+				if err := s.Object(grepMatch{r.tenant, m.Key, m.Revision, m.Text}); err != nil {
+					return err
+				}
+			}
+		}
 		return nil
 	}
-	if len(tenants) == 1 && tenants[0] == "" {
-		header = entryHeader
-		for i := range rows {
-			rows[i] = rows[i][1:]
+	header := entryHeader
+	if allTenants {
+		header = append([]string{"TENANT"}, header...)
+	}
+	var rows [][]string
+	for _, r := range results {
+		for _, m := range r.matches {
+			row := []string{m.Key, render.Revision(ledger.Revision(m.Revision).String()), m.Text}
+			if allTenants {
+				row = append([]string{r.tenant}, row...)
+			}
+			rows = append(rows, row)
 		}
 	}
 	return s.Table(header, rows, len(header)-1)
 }
 
 // grepTenant searches one tenant: all pages, at the revision of the first.
-func grepTenant(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at string) (r grepResult, err error) {
-	page := &stelev1.SearchRequest{
-		Prefix: req.Prefix, Pattern: req.Pattern, IgnoreCase: req.IgnoreCase, In: req.In, Path: req.Path, Where: req.Where, PageSize: req.PageSize,
-	}
-	if page.At, err = s.At(ctx, at); err != nil {
-		return r, err
+func grepTenant(ctx context.Context, s *session.Session, req *stelev1.SearchRequest, at *moment.Moment) (r grepResult, err error) {
+	page := proto.CloneOf(req)
+	if at != nil {
+		if page.At, err = s.Resolve(ctx, *at); err != nil {
+			return r, err
+		}
 	}
 	for {
 		resp, err := s.Config.Search(ctx, page)

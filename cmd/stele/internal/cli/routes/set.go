@@ -40,7 +40,7 @@ become the value of the key projector/routes in the ledger's own tenant, _system
     - {prefix: paramconfig/, sinks: [files]}
 
 The command shows the difference, and how many items of each sink it affects. Items
-whose keys are no longer routed to their sink are kept there; with --prune they are
+whose keys are not routed to their sink anymore are kept there; with --prune they are
 deleted once the routes are in force. In both cases the command asks for confirmation.
 If keys that already have values become secret, it warns that the existing values stay
 in plain text in the journal. docs/sinks.md describes the fields.`,
@@ -73,7 +73,7 @@ in plain text in the journal. docs/sinks.md describes the fields.`,
 	}
 	cmd.Flags().StringVarP(&file, "file", "f", "", `file with the routes, "-" for standard input`)
 	cmd.Flags().StringVarP(&o.message, "message", "m", "", "commit message")
-	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete items whose keys are no longer routed to their sink")
+	cmd.Flags().BoolVar(&o.prune, "prune", false, "delete items whose keys are not routed to their sink anymore")
 	cmd.Flags().BoolVar(&o.yes, "yes", false, "skip the confirmation")
 	return cmd
 }

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/sync/errgroup"
 )
 
 // Distance is the number of characters to insert, remove or replace to make a of b.
@@ -45,6 +48,18 @@ func (s *Session) Tenants(ctx context.Context) ([]*stelev1.TenantHead, error) {
 			return all, nil
 		}
 	}
+}
+
+// EachTenant calls do for every tenant, some at a time, with a context that acts for it,
+// and returns when all have returned. The first error cancels the other calls.
+func EachTenant(ctx context.Context, tenants []ledger.Tenant, do func(ctx context.Context, i int) error) error {
+	const atOnce = 8
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for i, t := range tenants {
+		g.Go(func() error { return do(conn.AsTenant(ctx, t), i) })
+	}
+	return g.Wait()
 }
 
 // Absent is the error of a read that found nothing because the tenant has no commit:

@@ -106,5 +106,5 @@ func lag(ctx context.Context, s *session.Session, sink string) (uint64, error) {
 			return st.LagRevisions, nil
 		}
 	}
-	return 0, failure.With(failure.NotFound, fmt.Errorf("sink %s is no longer in the routes", sink))
+	return 0, failure.With(failure.NotFound, fmt.Errorf("sink %s is not in the routes anymore", sink))
 }

@@ -55,7 +55,7 @@ drift that the last sweep found and asks for confirmation.`,
 func sinksPruneCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "prune SINK",
-		Short: "Delete items whose keys are no longer routed to the sink",
+		Short: "Delete items whose keys are not routed to the sink anymore",
 		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items of
 other writers are kept. The command lists the items that the last sweep found and asks
 for confirmation.`,
