@@ -107,12 +107,15 @@ func (p *routesPlan) count(ctx context.Context, r *replica.Replica, t ledger.Ten
 // countExposed adds the values in plain text of keys that become secret.
 func (p *routesPlan) countExposed(ctx context.Context, v *replica.View) error {
 	same := func(a, b *routes.Route) bool { return a.Prefix == b.Prefix && a.Secret == b.Secret }
-	if slices.EqualFunc(p.now.Routes(), p.next.Routes(), same) {
-		return nil // before any history is read
-	}
 	for _, r := range p.next.Routes() {
-		if !r.Secret {
-			continue
+		// The routes that share keys with r decide about the keys of r.
+		near := func(t *routes.Table) []*routes.Route {
+			return slices.DeleteFunc(slices.Clone(t.Routes()), func(o *routes.Route) bool {
+				return !o.Prefix.Covers(r.Prefix) && !r.Prefix.Covers(o.Prefix)
+			})
+		}
+		if !r.Secret || slices.EqualFunc(near(p.now), near(p.next), same) {
+			continue // before any history is read
 		}
 		key, below := r.Prefix.Split()
 		queries := []replica.Query{{Prefix: below}}

@@ -98,6 +98,10 @@ func ParsePrefix(s string) (Prefix, error) {
 // Match says whether the key begins with the prefix.
 func (p Prefix) Match(k Key) bool { return strings.HasPrefix(string(k), string(p)) }
 
+// Covers says whether what is done to all keys of the prefix includes a key that begins
+// with it: the ledger's own settings, for example schemas, only if the prefix names them.
+func (p Prefix) Covers(k Key) bool { return !k.Reserved() || Key(p).Reserved() }
+
 func keyByte(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
 }

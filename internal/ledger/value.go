@@ -80,6 +80,15 @@ func StringValue(text string) (Value, error) {
 	return Value(quoted), nil
 }
 
+// Text returns a string without its quotation marks, and any other value as its JSON text.
+func (v Value) Text() string {
+	if jsontext.Value(v).Kind() != '"' {
+		return string(v)
+	}
+	text, _ := jsontext.AppendUnquote(nil, v) // a value is valid JSON
+	return string(text)
+}
+
 // TextValue returns the value of a text: valid JSON is used as JSON, any other text as
 // a string.
 func TextValue(text string) (Value, error) {

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/ledger/proof"
 )
 
@@ -67,25 +67,11 @@ func (m *memory) keep(url, note string) error {
 	notes[url] = note
 	text, err := json.Marshal(notes)
 	if err == nil {
-		err = replace(m.path, text)
+		err = durable.Replace(m.path, text)
 	}
 	if err != nil {
 		return fmt.Errorf("keep the cosignature of %s: %w", url, err)
 	}
 	m.notes = notes
 	return nil
-}
-
-// replace writes a file next to its target, and renames it when it is durable.
-func replace(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp.Name())
-	_, err = temp.Write(content)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(temp.Name(), path)
 }

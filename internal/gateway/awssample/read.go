@@ -104,7 +104,7 @@ func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, ser
 	case err != nil:
 		return nil, err
 	case param:
-		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: plainText(value)}}}, nil
+		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: ledger.Value(value).Text()}}}, nil
 	case hidden:
 		return nil, policy.Denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.Tenant, r.c.Subject)
 	}
@@ -153,7 +153,7 @@ func (r *read) retrieveAll(ctx context.Context, keys []string) (map[string]strin
 		if name, param := strings.CutPrefix(k, awsParamTag); param {
 			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.Tenant, r.cfg.Environment, name)
 		}
-		data[k] = plainText(value)
+		data[k] = ledger.Value(value).Text()
 	}
 	r.revision = uint64(r.view.State().Revision)
 	return data, nil
@@ -214,7 +214,7 @@ func (r *read) parameters(service string, prefixes []ledger.Prefix) (*configurat
 			if size += len(e.Key) + len(value); size > conn.MaxMessage {
 				return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", apierror.ErrTooLarge, service, conn.MaxMessage)
 			}
-			all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: plainText(value)})
+			all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: ledger.Value(value).Text()})
 		}
 	}
 	if len(all.Parameters) == 0 {

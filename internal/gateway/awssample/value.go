@@ -5,17 +5,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/schemas/configuration"
 )
-
-// plainText is a string as it is, and any other value as its JSON text.
-func plainText(value string) string {
-	if jsontext.Value(value).Kind() != '"' {
-		return value
-	}
-	text, _ := jsontext.AppendUnquote(nil, value) // a value of the ledger's is JSON
-	return string(text)
-}
 
 // parseConfigs reads a value as the list of Config that the interface has for
 // settings. An object is a list of one. Members that Config does not have are left
@@ -57,7 +49,7 @@ type text string
 func (t *text) UnmarshalJSON(b []byte) error {
 	*t = ""
 	if jsontext.Value(b).Kind() != 'n' {
-		*t = text(plainText(string(b)))
+		*t = text(ledger.Value(b).Text())
 	}
 	return nil
 }

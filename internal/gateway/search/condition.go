@@ -82,33 +82,37 @@ func (c *condition) holds(ctx context.Context, key ledger.Key, v ledger.Value) (
 	return bool(b), cost, nil
 }
 
-// decode reads a value for CEL: whole numbers exactly, as far as CEL's integers reach.
-func decode(v ledger.Value) (any, error) {
-	var out any
-	err := json.Unmarshal([]byte(v), &out, json.WithUnmarshalers(json.UnmarshalFromFunc(func(dec *jsontext.Decoder, to *any) error {
-		if dec.PeekKind() != '0' {
-			return errors.ErrUnsupported
-		}
-		number, err := dec.ReadValue()
-		if err != nil {
-			return err
-		}
-		if whole, err := strconv.ParseInt(string(number), 10, 64); err == nil {
-			*to = whole
-			return nil
-		}
-		if whole, err := strconv.ParseUint(string(number), 10, 64); err == nil {
-			*to = whole
-			return nil
-		}
-		*to, err = strconv.ParseFloat(string(number), 64)
-		if errors.Is(err, strconv.ErrRange) { // the largest or the smallest number of its type
-			err = nil
-		}
-		return err
-	})))
-	if err != nil {
+// exactNumbers decodes numbers with decodeNumber.
+var exactNumbers = json.WithUnmarshalers(json.UnmarshalFromFunc(decodeNumber))
+
+// decode reads a value for CEL.
+func decode(v ledger.Value) (out any, err error) {
+	if err := json.Unmarshal([]byte(v), &out, exactNumbers); err != nil {
 		return nil, fmt.Errorf("decode the value: %w", err)
 	}
 	return out, nil
+}
+
+// decodeNumber reads whole numbers exactly, as far as CEL's integers reach.
+func decodeNumber(dec *jsontext.Decoder, to *any) error {
+	if dec.PeekKind() != '0' {
+		return errors.ErrUnsupported
+	}
+	number, err := dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	if whole, err := strconv.ParseInt(string(number), 10, 64); err == nil {
+		*to = whole
+		return nil
+	}
+	if whole, err := strconv.ParseUint(string(number), 10, 64); err == nil {
+		*to = whole
+		return nil
+	}
+	*to, err = strconv.ParseFloat(string(number), 64)
+	if errors.Is(err, strconv.ErrRange) { // the largest or the smallest number of its type
+		err = nil
+	}
+	return err
 }

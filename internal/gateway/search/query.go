@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -137,31 +136,21 @@ func (q *Query) testSecret(key ledger.Key) (string, Outcome) {
 
 // find looks for the pattern, and returns the text in which it is.
 func (q *Query) find(key ledger.Key, v ledger.Value) (string, bool) {
-	value := plain(v)
-	switch {
-	case q.pattern == nil:
-		return around(value, 0, 0), true
-	case q.in != stelev1.SearchRequest_IN_KEYS:
-		if at := q.pattern.FindStringIndex(value); at != nil {
-			return around(value, at[0], at[1]), true
-		}
+	inKeys, inValues := q.path == "" && q.in != stelev1.SearchRequest_IN_VALUES, q.in != stelev1.SearchRequest_IN_KEYS
+	if q.pattern != nil && !inValues && !q.pattern.MatchString(string(key)) {
+		return "", false // the value costs nothing
 	}
-	if q.path == "" && q.in != stelev1.SearchRequest_IN_VALUES && q.pattern.MatchString(string(key)) {
+	value := v.Text()
+	if q.pattern == nil || !inValues {
+		return around(value, 0, 0), true
+	}
+	if at := q.pattern.FindStringIndex(value); at != nil {
+		return around(value, at[0], at[1]), true
+	}
+	if inKeys && q.pattern.MatchString(string(key)) {
 		return around(value, 0, 0), true
 	}
 	return "", false
-}
-
-// plain is the text of a value, without the quotation marks of a string.
-func plain(v ledger.Value) string {
-	if !strings.HasPrefix(string(v), `"`) {
-		return string(v)
-	}
-	text, err := jsontext.AppendUnquote(nil, string(v))
-	if err != nil { // a stored value is valid JSON
-		return string(v)
-	}
-	return string(text)
 }
 
 // around cuts a long text to what is around a match.

@@ -86,13 +86,7 @@ func (r *Replica) RecordsBefore(before ledger.Sequence, wanted func(ledger.Tenan
 		if err == nil {
 			err = c.turn(before)
 		}
-		for err == nil {
-			rec, ok, failed := c.next()
-			if err = failed; err == nil && (!ok || !yield(rec, nil)) {
-				return
-			}
-		}
-		yield(Recorded{}, err)
+		each(c.next, err, yield)
 	}
 }
 
@@ -103,20 +97,7 @@ func (r *Replica) TenantRecords(t ledger.Tenant, after ledger.Revision) iter.Seq
 		defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 		c := &tenantCursor{snap: snapshot{r: r, store: r.store.Load(), tenant: t}, last: after}
 		defer c.snap.close()
-		for err := c.open(); ; {
-			var rec Recorded
-			var ok bool
-			if err == nil {
-				rec, ok, err = c.next()
-			}
-			if err != nil {
-				yield(Recorded{}, err)
-				return
-			}
-			if !ok || !yield(rec, nil) {
-				return
-			}
-		}
+		each(c.next, c.open(), yield)
 	}
 }
 

@@ -137,25 +137,28 @@ func (v *View) Keys(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
 func (v *View) list(prefix ledger.Prefix, from string, values bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		keys, err := v.snap.scan(prefix, from, v.rev, 0, values)
-		for err == nil {
-			kv, ok, failed := keys.next()
-			if err = failed; err != nil || !ok {
-				break
-			}
-			if kv.value == "" {
-				continue
+		each(keys.next, err, func(kv keyVersion, err error) bool {
+			if err == nil && kv.value == "" {
+				return true
 			}
 			if !values {
 				kv.value = ""
 			}
-			if !yield(Entry{kv.key, kv.value, kv.revision}, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(Entry{}, err)
+			return yield(Entry{kv.key, kv.value, kv.revision}, err)
+		})
+	}
+}
+
+// each yields what next returns until ok is false, or the error that ends it.
+func each[T any](next func() (v T, ok bool, err error), err error, yield func(T, error) bool) {
+	for err == nil {
+		v, ok, failed := next()
+		if err = failed; err == nil && (!ok || !yield(v, nil)) {
+			return
 		}
 	}
+	var none T
+	yield(none, err)
 }
 
 // Version returns the value in force for a key at a revision; the zero Version if the
@@ -194,22 +197,20 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 	return func(yield func(ledger.KeyDiff, error) bool) {
 		older := min(from, to)
 		keys, err := v.scanDiff(from, to, prefix, start)
-		for err == nil {
-			kv, ok, failed := keys.next()
-			if err = failed; err != nil || !ok {
-				break
+		each(keys.next, err, func(kv keyVersion, err error) bool {
+			if err == nil && kv.revision <= older {
+				return true
 			}
-			if kv.revision <= older {
-				continue
+			var d ledger.KeyDiff
+			if err == nil {
+				d, err = v.compare(kv, from, to)
 			}
-			d, failed := v.compare(kv, from, to)
-			if err = failed; err == nil && !d.From.Value.Equal(d.To.Value) && !yield(d, nil) {
-				return
+			if err != nil {
+				yield(ledger.KeyDiff{}, err)
+				return false
 			}
-		}
-		if err != nil {
-			yield(ledger.KeyDiff{}, err)
-		}
+			return d.From.Value.Equal(d.To.Value) || yield(d, nil)
+		})
 	}
 }
 
@@ -258,18 +259,12 @@ func (v *View) compare(newest keyVersion, from, to ledger.Revision) (d ledger.Ke
 func (v *View) Changed(since ledger.Revision, start string) iter.Seq2[ledger.KeyVersion, error] {
 	return func(yield func(ledger.KeyVersion, error) bool) {
 		keys, err := v.scanChanged(since, start)
-		for err == nil {
-			kv, ok, failed := keys.next()
-			if err = failed; err != nil || !ok {
-				break
+		each(keys.next, err, func(kv keyVersion, err error) bool {
+			if err == nil && kv.revision <= since {
+				return true
 			}
-			if kv.revision > since && !yield(ledger.KeyVersion{Key: ledger.Key(kv.key), Version: kv.exported()}, nil) {
-				return
-			}
-		}
-		if err != nil {
-			yield(ledger.KeyVersion{}, err)
-		}
+			return yield(ledger.KeyVersion{Key: ledger.Key(kv.key), Version: kv.exported()}, err)
+		})
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/stelehq/stele/internal/durable"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -138,22 +139,11 @@ func (f File) NameFor(tokenFile, usual string) string {
 	}
 }
 
-// replace writes the file next to the old one and renames it, so that a reader
-// sees the old or the new one. Only its owner may read it.
+// replace writes the file, so that a reader sees the old one or the new one, in a folder
+// that it creates.
 func replace(path string, data []byte) error {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	// CreateTemp gives the file mode 0600.
-	tmp, err := os.CreateTemp(dir, ".config-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), path)
+	return durable.Replace(path, data)
 }

@@ -53,12 +53,6 @@ func (m Mapping) Root() string { return m.before }
 // Into is what keys begin with in the ledger.
 func (m Mapping) Into() ledger.Prefix { return m.into }
 
-// Covers reports whether a key that begins with Into can be missing in the source: the
-// ledger's own settings, for example schemas, only if Into names them.
-func (m Mapping) Covers(k ledger.Key) bool {
-	return !strings.HasPrefix(string(k), "_") || strings.HasPrefix(string(m.into), "_")
-}
-
 // TenantInName says whether names have the tenant.
 func (m Mapping) TenantInName() bool { return m.inName }
 

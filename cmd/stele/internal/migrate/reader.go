@@ -189,6 +189,13 @@ func (r *Reader) read(step Step) error {
 func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 	parts := make(map[ledger.Tenant][]ledger.Change)
 	names := make(map[ledger.Tenant]map[ledger.Key]string)
+	// Unfit names count last: another item of the same name does not make up for one.
+	type unfit struct {
+		tenant ledger.Tenant
+		name   string
+		err    error
+	}
+	var unfits []unfit
 	if step.State {
 		clear(r.final)
 	}
@@ -224,7 +231,7 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 		}
 		if err != nil {
 			r.Unfit(Unfit{step.ID, item.Name, err})
-			r.finalOf(t).Unfit[item.Name] = err
+			unfits = append(unfits, unfit{t, item.Name, err})
 			continue
 		}
 		if r.Mapping.Renamed(item.Name) {
@@ -236,6 +243,9 @@ func (r *Reader) place(step Step) map[ledger.Tenant][]ledger.Change {
 		}
 		names[t][key] = item.Name
 		parts[t] = append(parts[t], c)
+	}
+	for _, u := range unfits {
+		r.finalOf(u.tenant).Unfit[u.name] = u.err
 	}
 	return parts
 }

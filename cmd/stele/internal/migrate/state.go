@@ -24,7 +24,7 @@ func (r *Reader) difference(t *tenant, state []ledger.Change) ([]ledger.Change, 
 	}
 	prune := r.Prune && len(r.finalOf(t.name).Unfit) == 0
 	for _, key := range slices.Sorted(maps.Keys(has)) {
-		if !r.Mapping.Covers(key) {
+		if !r.Mapping.into.Covers(key) {
 			continue
 		}
 		if !prune {

@@ -166,25 +166,23 @@ func checkAddress(ctx context.Context, p *subject) (string, string, error) {
 		return "", "--address HOST:PORT", fmt.Errorf("it is not set")
 	}
 	dialer := net.Dialer{Timeout: 5 * time.Second}
-	var reached []string
-	var failed error
+	var reached, failed []string
 	for address := range strings.SplitSeq(p.settings.Address, ",") {
-		conn, err := dialer.DialContext(ctx, "tcp", strings.TrimSpace(address))
+		address = strings.TrimSpace(address)
+		conn, err := dialer.DialContext(ctx, "tcp", address)
 		if err != nil {
-			failed = errors.Join(failed, err)
+			failed = append(failed, err.Error())
 			continue
 		}
 		conn.Close()
-		reached = append(reached, strings.TrimSpace(address))
+		reached = append(reached, address)
 	}
 	found := strings.Join(reached, " and ") + " accepts connections"
 	switch {
-	case failed == nil:
+	case len(failed) == 0:
 		return found, "", nil
 	case len(reached) > 0: // commands use the others
-		return "", "start the gateway, or remove the address", fmt.Errorf("%s; %s", oneLine(failed), found)
+		return "", "start the gateway, or remove the address", fmt.Errorf("%s; %s", strings.Join(failed, "; "), found)
 	}
-	return "", "start the gateway (stele up), or another --address", errors.New(oneLine(failed))
+	return "", "start the gateway (stele up), or another --address", errors.New(strings.Join(failed, "; "))
 }
-
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

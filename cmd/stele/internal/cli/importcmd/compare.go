@@ -56,7 +56,7 @@ func (c *comparison) compare(ctx context.Context) (map[ledger.Tenant]*agreement,
 			}
 			delete(has, key)
 		}
-		maps.DeleteFunc(has, func(k ledger.Key, _ ledger.Value) bool { return !c.lines.Mapping.Covers(k) })
+		maps.DeleteFunc(has, func(k ledger.Key, _ ledger.Value) bool { return !c.lines.Mapping.Into().Covers(k) })
 		a.Kept = slices.Sorted(maps.Keys(has))
 		// What does not fit is absent from the values, although the source has it.
 		if c.options.prune && len(final.Unfit) == 0 {

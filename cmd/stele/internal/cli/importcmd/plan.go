@@ -143,28 +143,20 @@ func (p *plan) tell(o importOptions) error {
 func (p *plan) tellNotes(o importOptions) {
 	for _, kind := range []struct {
 		kind         migrate.NoteKind
+		what         string
 		always       bool // not only with --dry-run
 		line, header string
 	}{
-		{migrate.NoteRenamed, false, "  %s becomes %s\n", "%s renamed:\n"},
-		{migrate.NoteBytes, true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
-		{migrate.NoteReading, true, "  %s: %s\n", "%s on how files were read:\n"},
-		{migrate.NoteTime, true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
+		{migrate.NoteRenamed, "name", false, "  %s becomes %s\n", "%s renamed:\n"},
+		{migrate.NoteBytes, "value", true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
+		{migrate.NoteReading, "remark", true, "  %s: %s\n", "%s on how files were read:\n"},
+		{migrate.NoteTime, "change", true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
 	} {
 		notes := p.notes[kind.kind]
 		if len(notes) == 0 || !kind.always && !o.dryRun {
 			continue
 		}
-		what := "name"
-		switch kind.kind {
-		case migrate.NoteBytes:
-			what = "value"
-		case migrate.NoteTime:
-			what = "change"
-		case migrate.NoteReading:
-			what = "remark"
-		}
-		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), what))
+		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), kind.what))
 		for _, n := range notes[:min(len(notes), mostMisfits)] {
 			subject := n.Name
 			if kind.kind == migrate.NoteTime {

@@ -65,8 +65,7 @@ func addPruned(ctx context.Context, s *session.Session, prefix string, cs *ledge
 		head = resp.Snapshot // of all pages
 		for _, e := range resp.Entries {
 			k := ledger.Key(e.Key)
-			// The empty prefix includes schemas and the like, which must not be pruned.
-			if !named[k] && (!k.Reserved() || ledger.Key(prefix).Reserved()) {
+			if !named[k] && ledger.Prefix(prefix).Covers(k) {
 				cs.Changes = append(cs.Changes, ledger.Change{Key: k, Delete: true})
 			}
 		}

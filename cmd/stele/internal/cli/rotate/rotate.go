@@ -3,13 +3,11 @@ package rotate
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
@@ -37,21 +35,8 @@ func editSecret(path string, edit func([]byte) ([]byte, error)) error {
 	if bytes.Equal(old, next) {
 		return fmt.Errorf("%s: there is nothing to change", path)
 	}
-	if err := replace(path+".before", old); err != nil {
+	if err := durable.Replace(path+".before", old); err != nil {
 		return fmt.Errorf("keep the old %s: %w", path, err)
 	}
-	return replace(path, next)
-}
-
-// replace writes a file that only its owner can read.
-func replace(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = temp.Write(content)
-	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
-		return errors.Join(err, os.Remove(temp.Name()))
-	}
-	return os.Rename(temp.Name(), path)
+	return durable.Replace(path, next)
 }

@@ -102,17 +102,14 @@ func Read(file string, data []byte, flatten bool) (Document, error) {
 	if len(data) > MaxSize {
 		return doc, ErrTooLarge
 	}
-	if f.latin1 {
-		var latin1 bool
-		if data, latin1 = text.Latin1(data); latin1 {
-			doc.Remarks = append(doc.Remarks, "read as Latin-1, because it is not valid UTF-8")
-		}
-	}
-	data, err := text.UTF8(data)
+	plain, latin1, err := decode(f, data)
 	if err != nil {
 		return doc, err
 	}
-	root, remarks, err := f.parse(data)
+	if latin1 {
+		doc.Remarks = append(doc.Remarks, "read as Latin-1, because it is not valid UTF-8")
+	}
+	root, remarks, err := f.parse(plain)
 	if err != nil || root == nil {
 		return doc, err
 	}
@@ -129,6 +126,16 @@ func Read(file string, data []byte, flatten bool) (Document, error) {
 		return doc, nil
 	}
 	return doc, leaves(root, name, doc.Values)
+}
+
+// decode returns a file's text as UTF-8, and whether it was read as Latin-1.
+func decode(f format, data []byte) (plain []byte, latin1 bool, err error) {
+	if f.latin1 {
+		plain, latin1 = text.Latin1(data)
+		return plain, latin1, nil
+	}
+	plain, err = text.UTF8(data)
+	return plain, false, err
 }
 
 // ErrTooLarge is the error for a file of more than MaxSize bytes.

@@ -71,7 +71,7 @@ func Open(ctx context.Context, cfg Config) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read files in %s: %w", cfg.Path, err)
 	}
-	// Faults come last: another file of the same name does not make up for one.
+	// Faults are listed last.
 	r.items = append(r.items, r.faults...)
 	return &r.Source, nil
 }

@@ -25,7 +25,7 @@ type tree struct {
 // read keeps its previous values.
 func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	items := make(map[string]migrate.Item)
-	var all, faults []migrate.Item
+	var all []migrate.Item
 	said := make(map[string]map[string]string)
 	for _, f := range files {
 		name, ok := document.Name(f.path)
@@ -46,12 +46,12 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 		}
 		values := doc.Values
 		if fault != nil {
-			faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", f.path, fault)})
+			all = append(all, migrate.Item{Name: name, Fault: fmt.Errorf("%s: %w", f.path, fault)})
 			t.unread[f.path] = name
 			values = t.files[f.path]
 		}
 		for _, remark := range doc.Remarks {
-			faults = append(faults, migrate.Item{Name: name, Remark: remark})
+			all = append(all, migrate.Item{Name: name, Remark: remark})
 		}
 		said[f.path] = values
 	}
@@ -69,7 +69,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	for _, path := range paths {
 		for _, name := range slices.Sorted(maps.Keys(said[path])) {
 			if owner := t.owners[name]; owner != "" && owner != path {
-				faults = append(faults, migrate.Item{Name: name, Fault: fmt.Errorf("%s has it, and so has %s", path, owner)})
+				all = append(all, migrate.Item{Name: name, Fault: fmt.Errorf("%s has it, and so has %s", path, owner)})
 				continue
 			}
 			value := said[path][name]
@@ -86,9 +86,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	for _, name := range slices.Sorted(maps.Keys(items)) {
 		all = append(all, items[name])
 	}
-	// Faults come last: a name is not repaired by another file of that name that is
-	// deleted in the same commit.
-	return append(all, faults...), nil
+	return all, nil
 }
 
 // read returns a document, or why it cannot be read.
