@@ -83,36 +83,30 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) (err error) {
 	t := ledger.Tenant(order.Tenant)
 	is := r.opened.Load()
-	switch order.Order.(type) {
+	var failed error
+	var do func()
+	switch o := order.Order.(type) {
+	case *stelev1.SinkOrder_Drift:
+		reply.Drift = r.drift.of(t)
+		return nil
+	case *stelev1.SinkOrder_Check:
+		sw, err := r.comparing(is)
+		if err == nil {
+			reply.Check, err = sw.check(ctx, t, o.Check.Name)
+		}
+		return err
+	case *stelev1.SinkOrder_Resolve:
+		sw, err := r.comparing(is)
+		if err == nil {
+			reply.Resolve, err = sw.resolve(ctx, t, o.Resolve)
+		}
+		return err
 	case *stelev1.SinkOrder_Status:
 		if is == nil {
 			reply.Status, err = r.statusNotOpen(ctx, t)
 			return err
 		}
-	case *stelev1.SinkOrder_Drift:
-		reply.Drift = r.drift.of(t)
-		return nil
-	}
-	if is == nil {
-		return errNotOpen
-	}
-	var failed error
-	var do func()
-	switch o := order.Order.(type) {
-	case *stelev1.SinkOrder_Status:
 		do = func() { reply.Status = is.writer.status(t) }
-	case *stelev1.SinkOrder_Check:
-		if is.sweeper == nil {
-			return r.errNoItems()
-		}
-		reply.Check, err = is.sweeper.check(ctx, t, o.Check.Name)
-		return err
-	case *stelev1.SinkOrder_Resolve:
-		if is.sweeper == nil {
-			return r.errNoItems()
-		}
-		reply.Resolve, err = is.sweeper.resolve(ctx, t, o.Resolve)
-		return err
 	case *stelev1.SinkOrder_Replay:
 		do = func() { reply.Replay, failed = is.writer.replay(ctx, t, ledger.Revision(o.Replay.FromRevision)) }
 	case *stelev1.SinkOrder_Retry:
@@ -122,13 +116,22 @@ func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *st
 	default:
 		return ledger.Invalid("order", "this process does not know it: it may be older than the one that asks")
 	}
+	if is == nil {
+		return errNotOpen
+	}
 	if err := is.writer.call(ctx, do); err != nil {
 		return err
 	}
 	return failed
 }
 
-// errNoItems is the error for a bus: it cannot be compared with the ledger.
-func (r *runner) errNoItems() error {
-	return ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
+// comparing is what compares an open sink with the ledger. A bus cannot be compared.
+func (r *runner) comparing(is *opened) (*sweeper, error) {
+	switch {
+	case is == nil:
+		return nil, errNotOpen
+	case is.sweeper == nil:
+		return nil, ledger.Invalid("sink", fmt.Sprintf("%s gets events, and holds nothing that could drift", r.name))
+	}
+	return is.sweeper, nil
 }

@@ -19,16 +19,27 @@ func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*st
 		return nil, err
 	}
 	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)], Stopped: sw.stop.reason()}
-	ctx, cancel := context.WithTimeout(ctx, repairTime)
-	defer cancel()
-	for _, f := range s.found[:min(len(s.found), maxListed)] {
-		d := f.Drift
-		if resp.Stopped == "" && f.do == routes.Repair {
-			d = sw.drift.outcome(ctx, d)
-		}
-		resp.Drift = append(resp.Drift, d)
+	listed := s.found[:min(len(s.found), maxListed)]
+	sw.await(ctx, listed)
+	for _, f := range listed {
+		resp.Drift = append(resp.Drift, f.Drift)
 	}
 	return resp, nil
+}
+
+// await waits until the outcome of the repairs is known, for repairTime at most. A stopped
+// sink repairs nothing.
+func (sw *sweeper) await(ctx context.Context, found []*finding) {
+	if sw.stop.stopped() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, repairTime)
+	defer cancel()
+	for _, f := range found {
+		if f.do == routes.Repair {
+			f.Drift = sw.drift.outcome(ctx, f.Drift)
+		}
+	}
 }
 
 // compareAndEnforce compares one item, or a tenant's or all items if it has no name, and
@@ -174,13 +185,9 @@ func (sw *sweeper) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Re
 	if err := sw.act(ctx, s); err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, repairTime)
-	defer cancel()
+	sw.await(ctx, s.found)
 	resp := &stelev1.ResolveDriftResponse{Compared: s.compared, Uncompared: s.uncompared[:min(len(s.uncompared), maxListed)]}
 	for _, f := range s.found {
-		if f.do == routes.Repair && !sw.stop.stopped() {
-			f.Drift = sw.drift.outcome(waiting, f.Drift)
-		}
 		if (f.prune || f.do != routes.Report) && f.Failure == "" {
 			resp.Resolved++
 		}

@@ -47,17 +47,9 @@ func (sw *sweeper) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		end, err := sw.takeTurn(ctx)
-		if err != nil {
-			return
-		}
-		s, err := sw.sweep(ctx, "")
-		if err == nil {
-			err = sw.enforce(ctx, s)
-		}
-		end()
-		if n := len(s.uncompared); err == nil && n > 0 {
-			err = fmt.Errorf("%d tenants or items could not be compared, for example %s", n, describe(s.uncompared[0]))
+		s, err := sw.compareAndEnforce(ctx, "", "")
+		if err == nil && len(s.uncompared) > 0 {
+			err = fmt.Errorf("%d tenants or items could not be compared, for example %s", len(s.uncompared), describe(s.uncompared[0]))
 		}
 		if err != nil && ctx.Err() == nil {
 			sw.fail(fmt.Errorf("sweep: %w", err))
@@ -210,11 +202,13 @@ func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (sus
 				expected.deletes++
 			}
 		}
-		// The store cannot hold a key without a name; it is parked.
-		if unnamed == nil && !there && !w.Deleted() {
+		if unnamed != nil { // the store cannot hold the key; it is parked
+			continue
+		}
+		if !there && !w.Deleted() {
 			s.compared++
 		}
-		if unnamed == nil && (sw.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision) {
+		if sw.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision {
 			suspect := Item{Tenant: t, Key: key, Name: name}
 			if item.Revision > w.Revision {
 				suspect.Revision, ahead = item.Revision, true

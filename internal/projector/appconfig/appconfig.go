@@ -22,14 +22,13 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/appconfig"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 	"golang.org/x/time/rate"
 )
 
@@ -46,7 +45,7 @@ type settings struct {
 	// Strategy is the ID of the deployment strategy; empty means "AppConfig.AllAtOnce".
 	Strategy string `json:"strategy,omitzero"`
 	// Strip is a common prefix of all keys of the sink that the document leaves out.
-	Strip string `json:"strip,omitzero"`
+	Strip naming.Strip `json:"strip,omitzero"`
 	// MaxBytes is the quota of the account for hosted configurations; 0 means 1 MiB.
 	MaxBytes int `json:"max_bytes,omitzero"`
 	// Tags are put on what the sink creates; "{tenant}" in a value stands for the tenant.
@@ -62,9 +61,6 @@ const (
 	// parallel is how many tenants are written at once.
 	parallel = 8
 	maxTags  = 50
-	// maxBackoff is the longest wait before the SDK tries a request again: to wait
-	// longer is the projector's business.
-	maxBackoff = 200 * time.Millisecond
 )
 
 // Store is the sink.
@@ -94,13 +90,13 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	}
 	s := &Store{
 		layout: l, set: set, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		transport: awshttp.NewBuildableClient().GetTransport(), reads: rate.NewLimiter(rate.Limit(set.Reads), max(1, int(set.Reads))),
+		transport: awshttp.NewBuildableClient().GetTransport(), reads: awssdk.Limiter(set.Reads),
 		tenants: make(map[ledger.Tenant]tenant),
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = appconfig.NewFromConfig(account, func(o *appconfig.Options) {
 		o.HTTPClient = wholeAnswers{&http.Client{Transport: s.transport}}
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+		o.Retryer = awssdk.Retryer()
 	})
 	return s, nil
 }

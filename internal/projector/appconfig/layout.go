@@ -6,6 +6,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 )
 
 // maxName is how long the names of applications, environments and profiles may be.
@@ -15,12 +16,12 @@ const maxName = 64
 // layout names a tenant's application, and the members of its document.
 type layout struct {
 	before, after string // of the tenant, in the name of its application
-	strip         string
+	strip         naming.Strip
 }
 
 const placeholder = "{tenant}"
 
-func newLayout(application, strip string) (l layout, err error) {
+func newLayout(application string, strip naming.Strip) (l layout, err error) {
 	before, after, ok := strings.Cut(application, placeholder)
 	switch {
 	case !ok || strings.Contains(after, placeholder):
@@ -28,10 +29,7 @@ func newLayout(application, strip string) (l layout, err error) {
 	case strings.Contains(application, ":"):
 		return l, fmt.Errorf("application is %q: it has no colon", application)
 	}
-	if _, err := ledger.ParsePrefix(strip); err != nil {
-		return l, fmt.Errorf("strip: %w", err)
-	}
-	return layout{before, after, strip}, nil
+	return layout{before, after, strip}, strip.Check()
 }
 
 func (l layout) application(t ledger.Tenant) string { return l.before + string(t) + l.after }
@@ -39,12 +37,12 @@ func (l layout) application(t ledger.Tenant) string { return l.before + string(t
 // member is the name of a key in its tenant's document, and a *projector.RefusedError for
 // a key or tenant that it cannot hold.
 func (l layout) member(t ledger.Tenant, key ledger.Key) (string, error) {
-	name, ok := strings.CutPrefix(string(key), l.strip)
-	switch {
-	case !ok || name == "":
-		return "", projector.Refuse("%s: the sink holds keys that begin with %s: route it to another sink", key, l.strip)
-	case len(l.application(t)) > maxName:
-		return "", projector.Refuse("the application's name would have %d characters, and AppConfig allows %d: use a shorter \"application\" in the sink's settings", len(l.application(t)), maxName)
+	name, err := l.strip.Cut(key)
+	if err != nil {
+		return "", err
+	}
+	if n := len(l.application(t)); n > maxName {
+		return "", projector.Refuse("the application's name would have %d characters, and AppConfig allows %d: use a shorter \"application\" in the sink's settings", n, maxName)
 	}
 	return name, nil
 }
@@ -65,14 +63,5 @@ func (l layout) parse(item string) (t ledger.Tenant, member string, key ledger.K
 	if err != nil {
 		return "", "", "", false
 	}
-	return t, member, l.key(member), true
-}
-
-// key is the key of a member; empty if it is not of a key.
-func (l layout) key(member string) ledger.Key {
-	key, err := ledger.ParseKey(l.strip + member)
-	if err != nil {
-		return ""
-	}
-	return key
+	return t, member, l.strip.Key(member), true
 }

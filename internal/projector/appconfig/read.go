@@ -94,7 +94,7 @@ func (s *Store) current(ctx context.Context, t ledger.Tenant) (p place, d deploy
 
 func (s *Store) itemOf(t ledger.Tenant, member string, is document.Setting) projector.Item {
 	return projector.Item{
-		Tenant: t, Key: s.layout.key(member), Name: s.layout.item(t, member), Revision: is.Revision, Value: is.Value, State: state(is),
+		Tenant: t, Key: s.layout.strip.Key(member), Name: s.layout.item(t, member), Revision: is.Revision, Value: is.Value, State: state(is),
 	}
 }
 

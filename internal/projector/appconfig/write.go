@@ -17,22 +17,16 @@ import (
 	"github.com/stelehq/stele/internal/projector/internal/document"
 )
 
-// intent is the effect of a write on its tenant's document.
-type intent struct {
-	projector.Write
-	member string
-}
-
-// intend is a *projector.RefusedError for a write that no document has room for.
-func intend(l layout, maxBytes int, w projector.Write) (in intent, err error) {
-	in = intent{Write: w}
-	if in.member, err = l.member(w.Tenant, w.Key); err != nil || w.Deleted() {
-		return in, err
+// intend returns the member of a write, and a *projector.RefusedError for a write that no
+// document has room for.
+func intend(l layout, maxBytes int, w projector.Write) (member string, err error) {
+	if member, err = l.member(w.Tenant, w.Key); err != nil || w.Deleted() {
+		return member, err
 	}
-	if n := document.Overhead + document.Size(in.member, document.Setting{Value: w.Value, Revision: maxRevision}); n > maxBytes {
-		return in, projector.Refuse("a document with this key alone would have %d bytes, and the limit is %d: shorten the value, or route the key to another sink", n, maxBytes)
+	if n := document.Overhead + document.Size(member, document.Setting{Value: w.Value, Revision: maxRevision}); n > maxBytes {
+		return member, projector.Refuse("a document with this key alone would have %d bytes, and the limit is %d: shorten the value, or route the key to another sink", n, maxBytes)
 	}
-	return in, nil
+	return member, nil
 }
 
 // maxRevision stands for any revision, so that it makes no difference to what fits.
@@ -84,19 +78,19 @@ func (s *Store) apply(now document.Document, writes []projector.Write) (next doc
 		size += document.Size(member, is)
 	}
 	for i, w := range writes {
-		in, err := intend(s.layout, s.set.MaxBytes, w)
+		member, err := intend(s.layout, s.set.MaxBytes, w)
 		if err != nil {
 			errs[i] = err
 			continue
 		}
-		is, there := next[in.member]
+		is, there := next[member]
 		if there && w.Replace == nil && is.Revision > w.Revision {
 			continue
 		}
 		if w.Deleted() {
 			if there {
-				size -= document.Size(in.member, is)
-				delete(next, in.member)
+				size -= document.Size(member, is)
+				delete(next, member)
 				pending = append(pending, i)
 			}
 			continue
@@ -105,15 +99,15 @@ func (s *Store) apply(now document.Document, writes []projector.Write) (next doc
 		if there && is.Revision == set.Revision && is.Value.Equal(set.Value) {
 			continue
 		}
-		after := size + document.Size(in.member, set)
+		after := size + document.Size(member, set)
 		if there {
-			after -= document.Size(in.member, is)
+			after -= document.Size(member, is)
 		}
 		if after > s.set.MaxBytes {
 			errs[i] = projector.Refuse("the document of %s would have %d bytes with it, and the limit is %d: shorten values, route fewer keys to the sink, or raise max_bytes with the account's quota", w.Tenant, after, s.set.MaxBytes)
 			continue
 		}
-		next[in.member], size = set, after
+		next[member], size = set, after
 		pending = append(pending, i)
 	}
 	return next, errs, pending

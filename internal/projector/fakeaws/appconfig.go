@@ -61,7 +61,6 @@ type deployment struct {
 	profile     *profile
 	number      int
 	version     int
-	strategy    string
 	description string
 	// baking is set if it began under Faults.Baking, and rolledBack once it was rolled
 	// back.

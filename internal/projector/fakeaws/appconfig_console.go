@@ -1,5 +1,7 @@
 package fakeaws
 
+import "strconv"
+
 // find returns the first application, environment and profile of these names; nil for
 // missing ones.
 func (s *AppConfig) find(app, env, profileName string) (e *environment, p *profile) {
@@ -36,10 +38,8 @@ func (s *AppConfig) Deployed(app, env, profile string) (v HostedVersion, ok bool
 		if d.profile != p || d.rolledBack {
 			continue
 		}
-		for _, v := range p.versions {
-			if v.Number == d.version {
-				return v, true
-			}
+		if v, err := p.version(strconv.Itoa(d.version)); err == nil {
+			return v, true
 		}
 	}
 	return v, false
@@ -77,7 +77,7 @@ func (s *AppConfig) Deploy(app, env, profile string, content []byte) {
 		v = HostedVersion{Number: p.last + 1, Content: content, ContentType: "application/json", Description: "by hand"}
 		p.add(v)
 	}
-	s.deploy(e, p, v.Number, "AppConfig.AllAtOnce", "by hand")
+	s.deploy(e, p, v.Number, "by hand")
 }
 
 // RollBack rolls the newest deployment of an environment back, as an alarm does.

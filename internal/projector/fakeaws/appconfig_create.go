@@ -1,10 +1,10 @@
 package fakeaws
 
 type appConfigIn struct {
-	Name, Description string
-	LocationURI       string `json:"LocationUri"`
-	Type              string
-	Tags              map[string]string
+	Name        string
+	LocationURI string `json:"LocationUri"`
+	Type        string
+	Tags        map[string]string
 }
 
 type appConfigOut struct {
@@ -28,7 +28,6 @@ func (s *AppConfig) named(c appConfigCall) (in appConfigIn, n named, err error) 
 	if in.Name == "" || len(in.Name) > maxAppConfigName {
 		return in, n, badRequest("Name must have length between 1 and %d", maxAppConfigName)
 	}
-	c.header.Set("Content-Type", "application/json")
 	return in, named{id: s.newID(), name: in.Name, tags: in.Tags}, nil
 }
 

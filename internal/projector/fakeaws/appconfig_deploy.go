@@ -1,9 +1,9 @@
 package fakeaws
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode"
 )
 
@@ -48,7 +48,7 @@ func (s *AppConfig) createVersion(c appConfigCall) (any, error) {
 }
 
 func containsNonASCII(text string) bool {
-	return bytes.ContainsFunc([]byte(text), func(r rune) bool { return r > unicode.MaxASCII })
+	return strings.ContainsFunc(text, func(r rune) bool { return r > unicode.MaxASCII })
 }
 
 func (p *profile) add(v HostedVersion) {
@@ -162,12 +162,12 @@ func (s *AppConfig) startDeployment(c appConfigCall) (any, error) {
 	case latest > 0 && s.state(e.deployments[latest-1]) == "BAKING":
 		return nil, conflict("Deployment number %d is in progress", latest)
 	}
-	d := s.deploy(e, a.profiles[i], v.Number, in.StrategyID, in.Description)
+	d := s.deploy(e, a.profiles[i], v.Number, in.Description)
 	return s.deployment(d), nil
 }
 
-func (s *AppConfig) deploy(e *environment, p *profile, version int, strategy, description string) *deployment {
-	d := &deployment{profile: p, number: len(e.deployments) + 1, version: version, strategy: strategy, description: description, baking: s.faults.Baking}
+func (s *AppConfig) deploy(e *environment, p *profile, version int, description string) *deployment {
+	d := &deployment{profile: p, number: len(e.deployments) + 1, version: version, description: description, baking: s.faults.Baking}
 	e.deployments = append(e.deployments, d)
 	return d
 }

@@ -199,9 +199,8 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 		known:         make(map[string]known),
 		deleted:       make(map[string]time.Time),
 	}
-	s.writes = rate.NewLimiter(rate.Limit(s.rate), max(1, int(s.rate)))
-	reads := cmp.Or(set.Reads, defaultReads)
-	s.reads = rate.NewLimiter(rate.Limit(reads), max(1, int(reads)))
+	s.writes = awssdk.Limiter(s.rate)
+	s.reads = awssdk.Limiter(cmp.Or(set.Reads, defaultReads))
 	s.transport.MaxIdleConnsPerHost = maxConnections
 	s.client = ssm.NewFromConfig(account, func(o *ssm.Options) {
 		o.HTTPClient = &http.Client{Transport: s.transport}

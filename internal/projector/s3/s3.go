@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stelehq/stele/internal/ledger"
@@ -56,9 +55,6 @@ const (
 	parallel = 16
 	// maxTags is how many tags an object has at most.
 	maxTags = 10
-	// maxBackoff is the longest wait before the SDK tries a request again: to wait
-	// longer is the projector's business.
-	maxBackoff = 200 * time.Millisecond
 )
 
 // Store is the sink.
@@ -88,10 +84,9 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	reads := cmp.Or(set.Reads, defaultReads)
 	s := &Store{
 		bucket: set.Bucket, layout: layout, tags: set.Tags, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		transport: awshttp.NewBuildableClient().GetTransport(), reads: rate.NewLimiter(rate.Limit(reads), max(1, int(reads))),
+		transport: awshttp.NewBuildableClient().GetTransport(), reads: awssdk.Limiter(cmp.Or(set.Reads, defaultReads)),
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = s3.NewFromConfig(account, func(o *s3.Options) {
@@ -99,7 +94,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 		o.UsePathStyle = set.Endpoint != "" // other servers seldom have a host name per bucket
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+		o.Retryer = awssdk.Retryer()
 	})
 	return s, nil
 }

@@ -22,9 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	sdk "github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/stelehq/stele/internal/ledger"
@@ -60,9 +58,6 @@ const (
 	maxTags      = 50
 	minRecovery  = 7
 	maxRecovery  = 30
-	// maxBackoff is the longest wait before the SDK tries a request again: to wait
-	// longer is the projector's business.
-	maxBackoff = 200 * time.Millisecond
 )
 
 // Store is the sink.
@@ -88,17 +83,14 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	limiter := func(perSecond float64) *rate.Limiter {
-		return rate.NewLimiter(rate.Limit(perSecond), max(1, int(perSecond)))
-	}
 	s := &Store{
 		layout: layout, recovery: int64(cmp.Or(set.RecoveryDays, maxRecovery)), tags: set.Tags, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		transport: awshttp.NewBuildableClient().GetTransport(), writes: limiter(cmp.Or(set.Rate, defaultRate)), reads: limiter(cmp.Or(set.Reads, defaultReads)),
+		transport: awshttp.NewBuildableClient().GetTransport(), writes: awssdk.Limiter(cmp.Or(set.Rate, defaultRate)), reads: awssdk.Limiter(cmp.Or(set.Reads, defaultReads)),
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = sdk.NewFromConfig(account, func(o *sdk.Options) {
 		o.HTTPClient = &http.Client{Transport: s.transport}
-		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
+		o.Retryer = awssdk.Retryer()
 	})
 	return s, nil
 }

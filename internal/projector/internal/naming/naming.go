@@ -17,11 +17,44 @@ type Settings struct {
 	Prefix string `json:"prefix,omitzero"`
 	// Strip is a common prefix of all keys of the sink that names leave out. A key without
 	// it is refused, so that no two keys have the same name.
-	Strip string `json:"strip,omitzero"`
+	Strip Strip `json:"strip,omitzero"`
+}
+
+// Strip is a common prefix of all keys of a sink that names leave out.
+type Strip string
+
+// Check checks the setting.
+func (s Strip) Check() error {
+	if _, err := ledger.ParsePrefix(string(s)); err != nil {
+		return fmt.Errorf("strip: %w", err)
+	}
+	return nil
+}
+
+// Cut is the rest of a key, and a *projector.RefusedError for a key that does not begin with
+// the prefix.
+func (s Strip) Cut(key ledger.Key) (string, error) {
+	rest, ok := strings.CutPrefix(string(key), string(s))
+	if !ok || rest == "" {
+		return "", projector.Refuse("%s: the sink holds keys that begin with %s: route it to another sink", key, s)
+	}
+	return rest, nil
+}
+
+// Key is the key with this rest; empty if there is no such key.
+func (s Strip) Key(rest string) ledger.Key {
+	key, err := ledger.ParseKey(string(s) + rest)
+	if err != nil {
+		return ""
+	}
+	return key
 }
 
 // Layout makes names of keys.
-type Layout struct{ prefix, strip string }
+type Layout struct {
+	prefix string
+	strip  Strip
+}
 
 // New checks the settings. The prefix follows the rules of keys: names of such characters
 // are safe in every client.
@@ -33,10 +66,7 @@ func New(s Settings) (Layout, error) {
 		}
 		l.prefix = s.Prefix + "/"
 	}
-	if _, err := ledger.ParsePrefix(l.strip); err != nil {
-		return l, fmt.Errorf("strip: %w", err)
-	}
-	return l, nil
+	return l, l.strip.Check()
 }
 
 // Base begins the names of a tenant's items.
@@ -45,9 +75,9 @@ func (l Layout) Base(t ledger.Tenant) string { return l.prefix + string(t) + "/"
 // Name is the name of a key's item, and a *projector.RefusedError for a key that does not
 // begin with Settings.Strip.
 func (l Layout) Name(t ledger.Tenant, key ledger.Key) (string, error) {
-	path, ok := strings.CutPrefix(string(key), l.strip)
-	if !ok || path == "" {
-		return "", projector.Refuse("%s: the sink holds keys that begin with %s: route it to another sink", key, l.strip)
+	path, err := l.strip.Cut(key)
+	if err != nil {
+		return "", err
 	}
 	return l.Base(t) + path, nil
 }
@@ -67,8 +97,5 @@ func (l Layout) Parse(name string) (t ledger.Tenant, key ledger.Key, ok bool) {
 	if err != nil {
 		return "", "", false
 	}
-	if key, err = ledger.ParseKey(l.strip + path); err != nil {
-		return t, "", true
-	}
-	return t, key, true
+	return t, l.strip.Key(path), true
 }

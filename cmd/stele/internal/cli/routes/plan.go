@@ -10,7 +10,7 @@ import (
 
 // exposedWarning says how many values stay readable though their keys become secret.
 func exposedWarning(p *stelev1.PlanRoutesResponse) string {
-	return fmt.Sprintf("warning: %s of %s that become secret stay in plain text in the journal, its backups, receipts and audit files:\n"+
+	return fmt.Sprintf("%s of %s that become secret stay in plain text in the journal, its backups, receipts and audit files:\n"+
 		"replace these secrets by new ones once the routes are in force; tenant shred does not reach values from before",
 		output.Count(int(p.ExposedValues), "value"), output.Count(int(p.ExposedKeys), "key"))
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -128,7 +127,7 @@ func planRoutes(ctx context.Context, s *session.Session, t *routes.Table, o setR
 		return nil, false, err
 	}
 	if plan.ExposedValues > 0 {
-		fmt.Fprintln(os.Stderr, exposedWarning(plan))
+		output.Warn(exposedWarning(plan))
 	}
 	ask := false
 	for _, p := range plan.Sinks {

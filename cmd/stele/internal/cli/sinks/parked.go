@@ -119,7 +119,7 @@ func requireParked(ctx context.Context, s *session.Session, sink, key string) er
 		return failure.With(failure.NotFound, fmt.Errorf("%s is not parked in sink %s: no keys are parked", key, sink))
 	}
 	rest := ""
-	if n := len(resp.Parked) - len(others); n > 0 || resp.More {
+	if len(resp.Parked) > len(others) || resp.More {
 		rest = ", and more"
 	}
 	err = fmt.Errorf("%s is not parked in sink %s; parked are %s%s", key, sink, strings.Join(others, ", "), rest)
