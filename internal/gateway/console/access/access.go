@@ -70,10 +70,7 @@ func Show(v *page.View) error {
 		cmd = v.ReadCommand("whoami")
 	}
 	if asked {
-		cmd = v.ReadCommand("can", q.operation)
-		if q.what != "" {
-			cmd = append(cmd, q.what)
-		}
+		cmd = v.ReadCommand("can", q.operation, q.what)
 	}
 	code := http.StatusOK
 	if q.problem != "" {

@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"net/http"
-	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/page"
@@ -77,15 +76,7 @@ func (q *comparison) command(v *page.View) page.Command {
 	if q.with != "" {
 		return nil // no single command compares tenants
 	}
-	return v.Command("diff", cmp.Or(commandAsOf(q.from), "@1"), commandAsOf(q.to), q.prefix)
-}
-
-// commandAsOf is a revision or time as an argument of the command line.
-func commandAsOf(s string) string {
-	if s == "" || strings.HasPrefix(s, "@") {
-		return s
-	}
-	return "@" + s
+	return v.Command("diff", cmp.Or(page.CommandAsOf(q.from), "@1"), page.CommandAsOf(q.to), q.prefix)
 }
 
 func (q *comparison) compareStates(ctx context.Context, v *page.View) error {
@@ -106,11 +97,16 @@ func (q *comparison) compareStates(ctx context.Context, v *page.View) error {
 		q.differences = append(q.differences, difference{diff.Of(d.Key, d.FromValue, d.ToValue), d.FromRevision, d.ToRevision})
 	}
 	if resp.NextPageToken != "" {
-		form := v.R.URL.Query()
-		form.Set("page", resp.NextPageToken)
-		q.next = v.R.URL.Path + "?" + form.Encode()
+		q.nextPage(v, "page", resp.NextPageToken)
 	}
 	return nil
+}
+
+// nextPage sets the address of the next page: the one of this page, with another parameter.
+func (q *comparison) nextPage(v *page.View, name, value string) {
+	form := v.R.URL.Query()
+	form.Set(name, value)
+	q.next = v.R.URL.Path + "?" + form.Encode()
 }
 
 // changes are the differences without their revisions.

@@ -76,9 +76,7 @@ func (q *comparison) compareTenants(ctx context.Context, v *page.View) error {
 			continue
 		}
 		if found++; found > skip+differencesOnPage {
-			form := v.R.URL.Query()
-			form.Set("skip", strconv.Itoa(skip+differencesOnPage))
-			q.next = v.R.URL.Path + "?" + form.Encode()
+			q.nextPage(v, "skip", strconv.Itoa(skip+differencesOnPage))
 			return nil
 		}
 		if found > skip {

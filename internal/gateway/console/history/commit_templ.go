@@ -456,7 +456,7 @@ func commitPage(v *page.View, c *commitView) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = page.CommandLine(page.Command{"-t", string(v.Tenant), "prove", format.Revision(c.revision())}).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = page.CommandLine(v.Command("prove", format.Revision(c.revision()))).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -19,7 +19,7 @@ func askDelete(v *page.View, code int, problem string) error {
 		return page.ErrNotFound
 	}
 	k := &keyView{key: v.Rest}
-	if err := v.Load(readKey(v, k, false)); err != nil {
+	if err := v.Load(readEntry(v, k, false)); err != nil {
 		return err
 	}
 	if !v.May("write", k.key) {

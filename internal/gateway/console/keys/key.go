@@ -10,8 +10,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 // commitsOfKey is how many of a key's newest commits its page shows.
@@ -97,14 +95,7 @@ func showKeyView(v *page.View, code int, k *keyView) error {
 // readKey makes the calls for a key's page.
 func readKey(v *page.View, k *keyView, reveal bool) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return page.Together(ctx, func(ctx context.Context) error {
-			got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: k.key, At: v.AsOf(), Reveal: reveal})
-			if status.Code(err) == codes.NotFound {
-				return nil
-			}
-			k.entry, k.commit = got.GetEntry(), got.GetCommitId()
-			return err
-		}, func(ctx context.Context) error {
+		return page.Together(ctx, readEntry(v, k, reveal), func(ctx context.Context) error {
 			list, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
 				Keys: &stelev1.ListCommitsRequest_Key{Key: k.key}, Until: v.AsOf(),
 				OnlyMatchingChanges: true, PreviousValues: true, PageSize: commitsOfKey,
@@ -123,6 +114,15 @@ func readKey(v *page.View, k *keyView, reveal bool) func(context.Context) error 
 			}
 			return nil
 		})
+	}
+}
+
+// readEntry reads the key itself, if it is set.
+func readEntry(v *page.View, k *keyView, reveal bool) func(context.Context) error {
+	return func(ctx context.Context) error {
+		got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: k.key, At: v.AsOf(), Reveal: reveal})
+		k.entry, k.commit = got.GetEntry(), got.GetCommitId()
+		return unlessNotFound(err)
 	}
 }
 

@@ -301,7 +301,7 @@ func levelRows(v *page.View, l *level) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = page.CommandLine(page.Command{"-t", string(v.Tenant), "set", "tenantconfig/checkout/timeout_ms", "250"}).Render(ctx, templ_7745c5c3_Buffer)
+				templ_7745c5c3_Err = page.CommandLine(v.Command("set", "tenantconfig/checkout/timeout_ms", "250")).Render(ctx, templ_7745c5c3_Buffer)
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

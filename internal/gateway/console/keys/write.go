@@ -72,10 +72,6 @@ func (f writeForm) rejected() bool {
 // write commits the content of a form, and redirects to the key. Errors are shown in
 // the form, with all input.
 func write(v *page.View, f writeForm, isNew bool) error {
-	if !isNew && unchanged(v, f) {
-		f.valueProblem = sameValue
-		return showForm(v, http.StatusOK, f, false)
-	}
 	resp, err := v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
 		Preconditions: []*stelev1.Precondition{f.Precondition()},
@@ -89,9 +85,9 @@ func write(v *page.View, f writeForm, isNew bool) error {
 			return err
 		}
 	case resp.Unchanged:
-		f.valueProblem = sameValue
+		f.valueProblem = "The key has this value already: nothing was written."
 	default:
-		return v.Redirect(page.Address{Tenant: v.Tenant, Page: "keys", Rest: f.Key}.String() + "?written=" + format.Number(resp.Revision))
+		return v.Redirect(v.ToNewest("keys", f.Key) + "?written=" + format.Number(resp.Revision))
 	}
 	if status.Code(err) == codes.PermissionDenied {
 		f.why = page.AccessPath(v.Tenant, "write", f.Key)
@@ -102,16 +98,6 @@ func write(v *page.View, f writeForm, isNew bool) error {
 		}
 	}
 	return showForm(v, code, f, isNew)
-}
-
-const sameValue = "The key has this value already: nothing was written."
-
-// unchanged reports whether the form has the value that it was loaded with. The ledger
-// keeps values as they were written, so that it would take another layout of the same
-// JSON for a change.
-func unchanged(v *page.View, f writeForm) bool {
-	got, err := v.Config.Get(v.Ctx, &stelev1.GetRequest{Key: f.Key})
-	return err == nil && got.Entry.Revision == f.Expected && format.Compact(got.Entry.Value) == f.JSON()
 }
 
 // showForm shows the form again, with its errors and all input.

@@ -46,14 +46,14 @@ func (u *Updates) Stream(v *page.View) error {
 	if err != nil {
 		return err
 	}
-	user := status.GetPrincipal()
-	leave, ok := u.places.Take(user.GetTenant(), user.GetSubject())
+	v.Principal = status.GetPrincipal()
+	leave, ok := u.places.Take(v.Principal.GetTenant(), v.Principal.GetSubject())
 	if !ok {
 		v.W.WriteHeader(http.StatusServiceUnavailable)
 		return nil
 	}
 	defer leave()
-	stream, err := watch(ctx, v, user)
+	stream, err := watch(ctx, v)
 	if err != nil {
 		return err
 	}
@@ -86,17 +86,12 @@ func (u *Updates) Stream(v *page.View) error {
 }
 
 // watch starts after the revision that the page shows, or that it was last notified of.
-func watch(ctx context.Context, v *page.View, user *stelev1.Principal) (stelev1.Config_WatchClient, error) {
+func watch(ctx context.Context, v *page.View) (stelev1.Config_WatchClient, error) {
 	after, _ := strconv.ParseUint(v.R.FormValue("after"), 10, 64)
 	if last, err := strconv.ParseUint(v.R.Header.Get("Last-Event-ID"), 10, 64); err == nil {
 		after = last
 	}
-	create := &stelev1.CreateWatch{Id: 1, FromRevision: after + 1}
-	for _, a := range user.GetAllowed() {
-		if a.Operation == "read" {
-			create.Prefixes = a.Prefixes
-		}
-	}
+	create := &stelev1.CreateWatch{Id: 1, FromRevision: after + 1, Prefixes: v.Allowed("read")}
 	stream, err := v.Config.Watch(ctx)
 	if err != nil {
 		return nil, err

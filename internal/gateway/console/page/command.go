@@ -29,6 +29,14 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
+// CommandAsOf is a revision or time as an argument of the command line; empty for none.
+func CommandAsOf(s string) string {
+	if s == "" || strings.HasPrefix(s, "@") {
+		return s
+	}
+	return "@" + s
+}
+
 // Command is a command for the tenant, without its empty words.
 func (a Address) Command(words ...string) Command {
 	c := Command{"-t", string(a.Tenant)}

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/form"
@@ -62,8 +61,7 @@ func previewRollback(v *page.View, code int, r *view) error {
 		if err == nil {
 			r.preview, err = v.Ledger.Rollback(ctx, &stelev1.RollbackRequest{To: to, Prefix: r.prefix, DryRun: true})
 		}
-		switch status.Code(err) {
-		case codes.OK:
+		if err == nil {
 			r.from = min(max(r.from, 0), max(r.total()-1, 0)) / diff.OnPage * diff.OnPage
 			r.changes, err = diff.Preview(ctx, v, r.preview.Changes[r.from:min(r.from+diff.OnPage, r.total())], r.preview.Head)
 			if err == nil && r.total() == 0 {
@@ -102,11 +100,7 @@ func (r *view) checkPrefix(ctx context.Context, v *page.View) error {
 
 // command is the equivalent on the command line.
 func (r *view) command(v *page.View) page.Command {
-	to := cmp.Or(r.to, "@REVISION")
-	if !strings.HasPrefix(to, "@") {
-		to = "@" + to
-	}
-	return v.Command("rollback", "--to", to, r.prefix, "-m", cmp.Or(r.message, "REASON"))
+	return v.Command("rollback", "--to", cmp.Or(page.CommandAsOf(r.to), "@REVISION"), r.prefix, "-m", cmp.Or(r.message, "REASON"))
 }
 
 // RollBack rolls back, if the head is still the one of the preview.

@@ -59,12 +59,6 @@ func GoTo(v *page.View) error {
 // ticksShown is how many revisions have their time under the slider.
 const ticksShown = 5
 
-// tick is a revision with its time, somewhere along the slider.
-type tick struct {
-	revision uint64
-	time     *timestamppb.Timestamp
-}
-
 // ShowTicks responds with the times along the slider. They are loaded after the page.
 func ShowTicks(v *page.View) error {
 	head, err := v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{})
@@ -72,13 +66,13 @@ func ShowTicks(v *page.View) error {
 		return err
 	}
 	revisions := spread(head.Snapshot.Head)
-	ticks := make([]tick, len(revisions))
+	ticks := make([]*timestamppb.Timestamp, len(revisions))
 	group, ctx := errgroup.WithContext(v.Ctx)
 	for i, r := range revisions {
 		group.Go(func() error {
 			commit, err := v.CommitAt(ctx, page.Revision(r))
 			if err == nil {
-				ticks[i] = tick{r, commit.Commit.Time}
+				ticks[i] = commit.Commit.Time
 			}
 			return err
 		})
