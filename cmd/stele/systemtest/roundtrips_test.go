@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,15 +34,16 @@ import (
 // of white space, deep objects and large values; most are generated.
 func TestRoundTrips(t *testing.T) {
 	w := newTrips(t)
+	values := roundTripValues(t)
 	for way, write := range map[string]func(*testing.T, map[string]ledger.Value){
 		"set": w.set, "apply": w.apply, "import": w.importFile, "rest": w.putREST, "grpc": w.commit, "sdk": w.commitSDK, "consul": w.importConsul, "git": w.importGit,
 	} {
 		named := make(map[string]ledger.Value)
-		for i, v := range roundTripValues(t) {
-			named[fmt.Sprintf("%s/v%03d", group(v), i)] = v
+		for i, v := range values {
+			named[fmt.Sprintf("rt/%s/%s/v%03d", way, group(v), i)] = v
 		}
-		t.Run("in by "+way, func(t *testing.T) { write(t, under("rt/"+way+"/", named)) })
-		maps.Copy(w.want, under("rt/"+way+"/", named))
+		t.Run("in by "+way, func(t *testing.T) { write(t, named) })
+		maps.Copy(w.want, named)
 		w.ways = append(w.ways, way)
 	}
 	for way, check := range map[string]func(*testing.T){
@@ -108,14 +110,6 @@ func group(v ledger.Value) string {
 	return "env"
 }
 
-func under(prefix string, values map[string]ledger.Value) map[string]ledger.Value {
-	out := make(map[string]ledger.Value, len(values))
-	for name, v := range values {
-		out[prefix+name] = v
-	}
-	return out
-}
-
 // trips is a ledger with a sink of every kind of store.
 type trips struct {
 	*gateway
@@ -152,18 +146,13 @@ func newTrips(t *testing.T) *trips {
 	case !errors.Is(err, dynamotest.ErrMissing):
 		t.Fatal(err)
 	}
-	names := make([]string, 0, len(sinks))
-	for name := range sinks {
-		names = append(names, name)
-	}
+	names := slices.Collect(maps.Keys(sinks))
 	routes, err := json.Marshal(map[string]any{"sinks": sinks, "routes": []any{map[string]any{"prefix": "rt/", "sinks": names}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "stele.yaml")
-	if err := os.WriteFile(file, routes, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, file, routes)
 	w.gateway = startUp(t, w.data, w.config, "--config", file)
 	return w
 }
@@ -186,9 +175,7 @@ func (w *trips) stele(t *testing.T, args ...string) []byte {
 func (w *trips) file(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeFile(t, path, []byte(content))
 	return path
 }
 
@@ -197,9 +184,7 @@ func (w *trips) set(t *testing.T, values map[string]ledger.Value) {
 	dir := t.TempDir()
 	for key, v := range values {
 		path := filepath.Join(dir, strings.ReplaceAll(key, "/", "-"))
-		if err := os.WriteFile(path, []byte(v), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, path, []byte(v))
 		args = append(args, key, "@"+path)
 	}
 	w.stele(t, args...)
@@ -240,9 +225,7 @@ func (w *trips) importGit(t *testing.T, values map[string]ledger.Value) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(v), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writeFile(t, path, []byte(v))
 	}
 	for _, args := range [][]string{
 		{"init", "-q"}, {"add", "."}, {"-c", "user.name=ada", "-c", "user.email=ada@example.com", "commit", "-q", "-m", "values"},
