@@ -17,7 +17,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -95,23 +94,10 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = appconfig.NewFromConfig(account, func(o *appconfig.Options) {
-		o.HTTPClient = wholeAnswers{&http.Client{Transport: s.transport}}
+		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.Retryer = awssdk.Retryer()
 	})
 	return s, nil
-}
-
-// wholeAnswers is an HTTP client for answers that are as long as their requests. The SDK closes
-// a request's body as soon as the answer's headers are there, and its closed bodies fail
-// io.WriterTo with io.EOF; net/http then closes the connection, from which the SDK still
-// reads the answer. Without io.WriterTo a closed body is just at its end.
-type wholeAnswers struct{ *http.Client }
-
-func (c wholeAnswers) Do(r *http.Request) (*http.Response, error) {
-	if r.ContentLength > 0 {
-		r.Body = struct{ io.ReadCloser }{r.Body}
-	}
-	return c.Client.Do(r)
 }
 
 // read returns the settings with their defaults.

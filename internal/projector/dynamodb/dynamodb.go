@@ -125,7 +125,7 @@ func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, e
 	s.transport = awshttp.NewBuildableClient().GetTransport()
 	s.transport.MaxIdleConnsPerHost = batch * parallel
 	s.client = sdk.NewFromConfig(account, func(o *sdk.Options) {
-		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
 	})
 	return s, set.Create, nil

@@ -25,7 +25,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 )
 
 // The account and the region that everything belongs to.
@@ -95,7 +97,8 @@ func (s *Server) Config() aws.Config {
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "fake", SecretAccessKey: "fake"}, nil
 		}),
-		Retryer: func() aws.Retryer { return aws.NopRetryer{} },
+		HTTPClient: awssdk.HTTPClient(awshttp.NewBuildableClient().GetTransport()),
+		Retryer:    func() aws.Retryer { return aws.NopRetryer{} },
 	}
 }
 

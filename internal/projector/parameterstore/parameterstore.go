@@ -203,7 +203,7 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	s.reads = awssdk.Limiter(cmp.Or(set.Reads, defaultReads))
 	s.transport.MaxIdleConnsPerHost = maxConnections
 	s.client = ssm.NewFromConfig(account, func(o *ssm.Options) {
-		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = attempts, time.Second })
 	})
 	return s, nil

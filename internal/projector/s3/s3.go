@@ -90,7 +90,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = s3.NewFromConfig(account, func(o *s3.Options) {
-		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.UsePathStyle = set.Endpoint != "" // other servers seldom have a host name per bucket
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired

@@ -89,7 +89,7 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	}
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = sdk.NewFromConfig(account, func(o *sdk.Options) {
-		o.HTTPClient = &http.Client{Transport: s.transport}
+		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.Retryer = awssdk.Retryer()
 	})
 	return s, nil
