@@ -201,6 +201,7 @@ func New(cfg Config) (*Gateway, error) {
 	stelev1.RegisterProofServer(g.server, proofService{g: g})
 	stelev1.RegisterReplicationServer(g.server, replicationService{g: g})
 	stelev1.RegisterSchemasServer(g.server, schemasService{g: g})
+	stelev1.RegisterBasesServer(g.server, basesService{g: g})
 	stelev1.RegisterSinksServer(g.server, sinksService{g: g})
 	grpc_health_v1.RegisterHealthServer(g.server, g.health)
 	if cfg.Reflection {

@@ -79,7 +79,7 @@ func infoOf(v *replica.View, c *ledger.Commit, sees policy.Scope, redact redact.
 	info.PreviousValues = make([]string, len(changes))
 	size := 0
 	for i, ch := range changes {
-		if ch.Previous == 0 {
+		if ch.Previous == 0 && !v.Inherits() {
 			continue
 		}
 		was, err := v.Version(ch.Key, c.Revision-1)
@@ -257,6 +257,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 			Key:       string(d.Key),
 			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
 			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromBase: d.From.Base.Proto(), ToBase: d.To.Base.Proto(),
 		}
 		size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue)
 		resp.Diffs = append(resp.Diffs, shown)
@@ -314,24 +315,31 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key)
 			return resp, err
 		}
-		c, id, err := summaryOf(v, e.Revision, sees)
+		c, id, err := summaryOf(v, e, sees)
 		if err != nil {
 			return nil, err
 		}
 		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
-			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message,
+			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message, Base: e.Base.Proto(),
 		})
 	}
 	return resp, nil
 }
 
-// summaryOf is a commit without its changes, and without its message where the
-// caller does not see them all.
-func summaryOf(v *replica.View, rev ledger.Revision, sees policy.Scope) (ledger.Summary, ledger.CommitID, error) {
-	if sees.Everywhere() {
-		return v.Summary(rev)
+// summaryOf is the commit that set an entry, without its changes, and without its message
+// if the caller may not see all of them.
+func summaryOf(v *replica.View, e replica.Entry, sees policy.Scope) (ledger.Summary, ledger.CommitID, error) {
+	switch {
+	case e.Base.Inherited():
+		c, id, err := v.SourceSummary(e.Base)
+		if !sees.Everywhere() {
+			c.Message = ""
+		}
+		return c, id, err
+	case sees.Everywhere():
+		return v.Summary(e.Revision)
 	}
-	c, err := v.Commit(rev)
+	c, err := v.Commit(e.Revision)
 	if err != nil {
 		return ledger.Summary{}, ledger.CommitID{}, err
 	}

@@ -61,7 +61,7 @@ func of[Req, Resp proto.Message, O any](call func(context.Context, Req, ...O) (R
 }
 
 func (f *fixture) limitedCases(t *testing.T) []limitedCase {
-	schemas := stelev1.NewSchemasClient(f.conn)
+	schemas, bases := stelev1.NewSchemasClient(f.conn), stelev1.NewBasesClient(f.conn)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
 	replication := stelev1.NewReplicationClient(f.conn)
 	sample, flags := configuration.NewConfigServiceClient(f.conn), syncv1.NewFlagSyncServiceClient(f.conn)
@@ -184,6 +184,10 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Schemas/ListSchemas", "all", of(schemas.ListSchemas, &stelev1.ListSchemasRequest{}), denied},
 		{"Schemas/ExplainKey", "a key inside", of(schemas.ExplainKey, &stelev1.ExplainKeyRequest{Key: "open/a"}), 0},
 		{"Schemas/ExplainKey", "a key outside", of(schemas.ExplainKey, &stelev1.ExplainKeyRequest{Key: "closed/hidden"}), denied},
+		{"Bases/ListBases", "the list", of(bases.ListBases, &stelev1.ListBasesRequest{}), denied},
+		{"Bases/ExplainValue", "a key inside", of(bases.ExplainValue, &stelev1.ExplainValueRequest{Key: "open/a"}), 0},
+		{"Bases/ExplainValue", "a key outside", of(bases.ExplainValue, &stelev1.ExplainValueRequest{Key: "closed/hidden"}), denied},
+		{"Bases/PreviewBaseChange", "a change", of(bases.PreviewBaseChange, &stelev1.PreviewBaseChangeRequest{Changes: set("open/a", "1").Changes}), denied},
 		{"Schemas/CheckValue", "a key inside", of(schemas.CheckValue, &stelev1.CheckValueRequest{Key: "open/a", Value: "1"}), 0},
 		{"Schemas/CheckValue", "a key outside", of(schemas.CheckValue, &stelev1.CheckValueRequest{Key: "closed/hidden", Value: "1"}), denied},
 		{"Schemas/CheckSchema", "inside", of(schemas.CheckSchema, &stelev1.CheckSchemaRequest{Prefix: "open/a", Document: "false"}), 0},

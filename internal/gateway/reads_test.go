@@ -108,7 +108,7 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 	call := func(_ any, err error) error { return err }
 	at := atRevision(1)
 	proofs, sinks := stelev1.NewProofClient(f.conn), stelev1.NewSinksClient(f.conn)
-	schemas := stelev1.NewSchemasClient(f.conn)
+	schemas, bases := stelev1.NewSchemasClient(f.conn), stelev1.NewBasesClient(f.conn)
 	sample, flags := configuration.NewConfigServiceClient(f.conn), syncv1.NewFlagSyncServiceClient(f.conn)
 	return []recordCase{
 		{"Config/Get", "a key", func(ctx context.Context) error {
@@ -233,6 +233,15 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		}, ""},
 		{"Schemas/ExplainKey", "those of a key", func(ctx context.Context) error {
 			return call(schemas.ExplainKey(ctx, &stelev1.ExplainKeyRequest{Key: "secrets/a"}))
+		}, ""},
+		{"Bases/ListBases", "the list", func(ctx context.Context) error {
+			return call(bases.ListBases(ctx, &stelev1.ListBasesRequest{}))
+		}, ""},
+		{"Bases/ExplainValue", "a key that is recorded", func(ctx context.Context) error {
+			return call(bases.ExplainValue(ctx, &stelev1.ExplainValueRequest{Key: "secrets/a"}))
+		}, "ExplainValue secrets/a @2"},
+		{"Bases/PreviewBaseChange", "a base of no tenant", func(ctx context.Context) error {
+			return call(bases.PreviewBaseChange(ctx, &stelev1.PreviewBaseChangeRequest{Changes: set("secrets/a", "1").Changes}))
 		}, ""},
 		{"Schemas/CheckValue", "one's own value", func(ctx context.Context) error {
 			return call(schemas.CheckValue(ctx, &stelev1.CheckValueRequest{Key: "secrets/a", Value: "1"}))

@@ -77,7 +77,7 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	resp := &stelev1.ExplainKeyResponse{Snapshot: view.SnapshotOf(v)}
 	t := policy.CallerOf(ctx).Tenant
 	if t != ledger.System {
-		own, err := s.g.cfg.Schemas.Of(t, v)
+		own, err := s.g.cfg.Schemas.Of(t, v.Head().Revision, v)
 		if err != nil {
 			return nil, err
 		}

@@ -158,6 +158,9 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 	for {
 		for ; after < v.State().Head; after++ {
 			c, err := v.Commit(after + 1)
+			if err == nil {
+				c, err = v.EffectiveCommit(c)
+			}
 			if err != nil {
 				return err
 			}

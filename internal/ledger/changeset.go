@@ -23,6 +23,9 @@ type Change struct {
 	// Previous is the revision that last set or deleted the key, 0 if there is none.
 	// The ledger writes it.
 	Previous Revision
+	// Base is where readers of the tenant inherit the value from. It is set only in a
+	// commit as its readers see it, never in a stored one.
+	Base Source
 }
 
 // ChangeSet is a write request. It is applied atomically.

@@ -73,6 +73,7 @@ func ChangesProto(changes []Change) []*stelev1.Change {
 		all[i].Value = string(ch.Value)
 		all[i].Delete = ch.Delete
 		all[i].PreviousRevision = uint64(ch.Previous)
+		all[i].Base = ch.Base.Proto()
 		out[i] = &all[i]
 	}
 	return out

@@ -6,6 +6,9 @@ type Version struct {
 	Revision Revision
 	// Value that it set; empty when it deleted the key.
 	Value Value
+	// Base is where the value is inherited from. Revision is then the newest at which the
+	// tenant's list of bases was set or its own value deleted.
+	Base Source
 }
 
 // KeyDiff is one key in two states.

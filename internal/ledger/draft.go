@@ -106,7 +106,8 @@ func refusal(err error) bool {
 	var invalid *InvalidError
 	var conflict *ConflictError
 	var reused *RequestError
-	return errors.As(err, &reused) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
+	var attach *AttachError
+	return errors.As(err, &reused) || errors.As(err, &attach) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
 // settle answers the change sets.
@@ -158,6 +159,34 @@ func (s *staged) value(k Key) (Value, error) {
 	return v.Value, err
 }
 
+// inheritedSince is the revision for the precondition of a key that the tenant has not set
+// itself: 0 if no value is inherited, the expected revision if the inherited value was the
+// same at that revision, and otherwise the revision of the inherited value.
+func (s *staged) inheritedSince(pre Precondition) (Revision, error) {
+	if _, moved := s.keys[BasesKey]; moved {
+		return s.keys[BasesKey].revision, nil // the draft changes the bases: the caller has not seen them
+	}
+	head := s.state.Head().Revision
+	is, err := s.state.Effective().Version(pre.Key, head)
+	if err != nil || !is.Base.Inherited() {
+		return 0, err
+	}
+	if pre.Revision == 0 || pre.Revision > head {
+		return is.Revision, nil
+	}
+	was, err := s.state.Effective().Version(pre.Key, pre.Revision)
+	var notKept *HistoryError
+	switch {
+	case errors.As(err, &notKept):
+		return is.Revision, nil
+	case err != nil:
+		return 0, err
+	case was.Base == is.Base:
+		return pre.Revision, nil
+	}
+	return is.Revision, nil
+}
+
 func (s *staged) add(c *Commit, plain []Change) {
 	for _, ch := range c.Changes {
 		s.keys[ch.Key] = keyState{revision: c.Revision, set: !ch.Delete, value: ch.Value, id: c.ID}
@@ -193,6 +222,9 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 		}
 	}
 	if err := cfg.Check(t, cs.Changes); err != nil {
+		return nil, false, err
+	}
+	if err := s.checkBases(cfg, t, cs); err != nil {
 		return nil, false, err
 	}
 	if err := s.schemas.Check(ctx, cs, p.plain); err != nil {
@@ -271,7 +303,9 @@ func (s *staged) check(t Tenant, head Head, cs *ChangeSet) error {
 			return err
 		}
 		if !now.set {
-			now.revision = 0
+			if now.revision, err = s.inheritedSince(pre); err != nil {
+				return err
+			}
 		}
 		if now.revision != pre.Revision {
 			conflict.Conflicts = append(conflict.Conflicts, Conflict{Key: pre.Key, Expected: pre.Revision, Actual: now.revision})

@@ -53,19 +53,25 @@ type Replica interface {
 	Head(t Tenant) Head
 	// Newest opens the tenant's state at its head.
 	Newest(t Tenant) (State, error)
+	// Bases are the bases of a tenant at its head.
+	Bases(t Tenant) []Base
+	// Heirs are the tenants that have the tenant as a base at their heads, sorted.
+	Heirs(t Tenant) []Tenant
 }
 
-// State is a tenant's state at its head, and its history. It is a snapshot: later
-// writes do not change it.
+// State is a tenant's own state at its head, without what it inherits, and its history. It
+// is a snapshot: later writes do not change it.
 type State interface {
 	Head() Head
-	// Version returns the value in force for a key at a revision.
+	// Version returns the tenant's own value in force for a key at a revision.
 	Version(key Key, at Revision) (Version, error)
 	// Diff yields the keys under the prefix whose values differ in meaning
 	// between two revisions, in the order of their keys, from the first at or
 	// after start. Either revision may be the later; 0 is the state before the first
 	// commit.
 	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
+	// Effective is the state as readers see it, with the values that it inherits.
+	Effective() Effective
 	// Newest returns the revision that last set or deleted the key, 0 if there is none,
 	// and whether it is set.
 	Newest(key Key) (rev Revision, set bool, err error)
@@ -75,6 +81,17 @@ type State interface {
 	// ID is the id of the commit that led to a revision.
 	ID(rev Revision) (CommitID, error)
 	Close()
+}
+
+// Effective is a tenant's state with the values that it inherits from its bases.
+type Effective interface {
+	// Version is State.Version with inherited values.
+	Version(key Key, at Revision) (Version, error)
+	// Diff is State.Diff with inherited values.
+	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
+	// Inherited is the value that the key has at the head if the tenant has none of its own;
+	// the zero Version if there is none.
+	Inherited(key Key) (Version, error)
 }
 
 // Config has the parts of a Ledger.

@@ -8,7 +8,8 @@ import (
 )
 
 // Origin says where a commit came from when it was not an ordinary write: an
-// *ImportOrigin, a *RollbackOrigin, a *RevertOrigin or a *DriftOrigin.
+// *ImportOrigin, a *RollbackOrigin, a *RevertOrigin, a *DriftOrigin, a *BaseOrigin, a
+// *PromotionOrigin or a *CopyOrigin.
 type Origin interface {
 	proto() *stelev1.Origin
 }
@@ -42,6 +43,35 @@ type DriftOrigin struct {
 	Name string
 }
 
+// BaseOrigin is the commit of a base that a pin was moved to.
+type BaseOrigin struct {
+	Base Tenant
+	// From is the revision that the base was pinned at before.
+	From     Revision
+	Revision Revision
+	ID       CommitID
+	Author   string
+}
+
+// PromotionOrigin is the state of another tenant that values were taken over from.
+type PromotionOrigin struct {
+	Tenant   Tenant
+	Revision Revision
+	ID       CommitID
+	// Epoch is that of the tenant's ledger; zero if it is the same.
+	Epoch Epoch
+	// Prefix of the keys that were promoted.
+	Prefix Prefix
+}
+
+// CopyOrigin says which keys were copied or renamed. A name that ends with "/" stands for
+// the keys below it.
+type CopyOrigin struct {
+	From, To string
+	// Renamed reports that the commit deletes the old keys.
+	Renamed bool
+}
+
 func (o *ImportOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Import{Import: &stelev1.ImportOrigin{
 		Recorded: timestamppb.New(o.Recorded),
@@ -68,6 +98,24 @@ func (o *DriftOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Drift{Drift: &stelev1.DriftOrigin{Sink: o.Sink, Name: o.Name}}}
 }
 
+func (o *BaseOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Base{Base: &stelev1.BaseOrigin{
+		Tenant: string(o.Base), FromRevision: uint64(o.From), Revision: uint64(o.Revision), Id: o.ID[:], Author: o.Author,
+	}}}
+}
+
+func (o *PromotionOrigin) proto() *stelev1.Origin {
+	p := &stelev1.PromotionOrigin{Tenant: string(o.Tenant), Revision: uint64(o.Revision), Id: o.ID[:], Prefix: string(o.Prefix)}
+	if o.Epoch != (Epoch{}) {
+		p.Epoch = o.Epoch[:]
+	}
+	return &stelev1.Origin{Kind: &stelev1.Origin_Promotion{Promotion: p}}
+}
+
+func (o *CopyOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: o.From, To: o.To, Renamed: o.Renamed}}}
+}
+
 // restores says whether the changes of the origin are from the tenant's history.
 func restores(o Origin) bool {
 	switch o.(type) {
@@ -92,6 +140,17 @@ func originOf(p *stelev1.Origin) Origin {
 		return o
 	case *stelev1.Origin_Drift:
 		return &DriftOrigin{Sink: kind.Drift.Sink, Name: kind.Drift.Name}
+	case *stelev1.Origin_Base:
+		o := &BaseOrigin{Base: Tenant(kind.Base.Tenant), From: Revision(kind.Base.FromRevision), Revision: Revision(kind.Base.Revision), Author: kind.Base.Author}
+		copy(o.ID[:], kind.Base.Id)
+		return o
+	case *stelev1.Origin_Promotion:
+		o := &PromotionOrigin{Tenant: Tenant(kind.Promotion.Tenant), Revision: Revision(kind.Promotion.Revision), Prefix: Prefix(kind.Promotion.Prefix)}
+		copy(o.ID[:], kind.Promotion.Id)
+		copy(o.Epoch[:], kind.Promotion.Epoch)
+		return o
+	case *stelev1.Origin_Copy:
+		return &CopyOrigin{From: kind.Copy.From, To: kind.Copy.To, Renamed: kind.Copy.Renamed}
 	}
 	return nil
 }

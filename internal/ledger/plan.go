@@ -49,12 +49,18 @@ func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, e
 	if most := l.cfg.Journal.MaxRecord(); len(p.Commit.Encoded)+headRoom > most {
 		return p, tooLong(p.Commit, most)
 	}
+	effective := state.Effective()
 	for _, c := range p.Commit.Changes {
-		was, err := state.Version(c.Key, head.Revision)
+		d := KeyDiff{Key: c.Key, To: Version{Revision: p.Commit.Revision, Value: c.Value}}
+		d.From, err = effective.Version(c.Key, head.Revision)
+		if err == nil && c.Delete {
+			d.To, err = effective.Inherited(c.Key)
+			d.To.Revision = p.Commit.Revision
+		}
 		if err != nil {
 			return p, fmt.Errorf("plan for %s: %w", t, err)
 		}
-		p.Diffs = append(p.Diffs, KeyDiff{c.Key, was, Version{p.Commit.Revision, c.Value}})
+		p.Diffs = append(p.Diffs, d)
 	}
 	return p, nil
 }

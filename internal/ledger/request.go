@@ -17,15 +17,20 @@ import (
 // It is empty without an id.
 type RequestName string
 
-// requestName separates three kinds of authors that can have the same name: a tenant's own,
-// operators, and the authors of imports, which the importer names.
-func requestName(author string, byOperator, imported bool, id string) RequestName {
+// requestName separates kinds of authors that can have the same name: a tenant's own,
+// operators, the authors of imports, which the importer names, and the ledger itself, which
+// moves pins.
+func requestName(author string, byOperator bool, origin Origin, id string) RequestName {
 	kind := "own"
+	_, imported := origin.(*ImportOrigin)
+	_, pin := origin.(*BaseOrigin)
 	switch {
 	case id == "":
 		return ""
 	case imported:
 		kind = "import"
+	case pin:
+		kind = "base"
 	case byOperator:
 		kind = "operator"
 	}
@@ -34,12 +39,15 @@ func requestName(author string, byOperator, imported bool, id string) RequestNam
 
 // RequestName is the name of the request that made the commit.
 func (c *Commit) RequestName() RequestName {
-	_, imported := c.Origin.(*ImportOrigin)
-	return requestName(c.Author, c.ByOperator, imported, c.RequestID)
+	return requestName(c.Author, c.ByOperator, c.Origin, c.RequestID)
 }
 
 func (cs *ChangeSet) requestName() RequestName {
-	return requestName(cs.Author, cs.ByOperator, cs.Import != nil, cs.RequestID)
+	origin := cs.Origin
+	if cs.Import != nil {
+		origin = &ImportOrigin{}
+	}
+	return requestName(cs.Author, cs.ByOperator, origin, cs.RequestID)
 }
 
 // RequestError is a request id that its author has used before, for something else.

@@ -142,7 +142,7 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, asked []byte, or
 	}
 	defer s.Close()
 	done.Head, done.HeadID = s.Head().Revision, s.Head().ID
-	if name := requestName(r.Author, r.ByOperator, false, r.RequestID); name != "" {
+	if name := requestName(r.Author, r.ByOperator, origin, r.RequestID); name != "" {
 		rev, ok, err := s.Request(name)
 		if err != nil {
 			return done, "", err
@@ -170,10 +170,15 @@ func (l *Ledger) plan(ctx context.Context, t Tenant, r Request, asked []byte, or
 	if done.Changes, message, err = plan(s); err == nil {
 		err = l.wouldRefuse(ctx, t, s, &ChangeSet{Changes: done.Changes, Origin: origin, AllowInvalid: r.AllowInvalid, Viewer: r.Viewer})
 	}
+	return done, ClipMessage(message), err
+}
+
+// ClipMessage shortens a message to MaxMessage bytes.
+func ClipMessage(message string) string {
 	if len(message) > MaxMessage {
 		message = strings.ToValidUTF8(message[:MaxMessage], "")
 	}
-	return done, message, err
+	return message
 }
 
 // wouldRefuse says, in a preview, what will be refused.

@@ -40,6 +40,8 @@ type Viewer interface {
 	// Opens reports whether a stored secret may be opened for the viewer, and notes that it
 	// is, or that it is left unchecked.
 	Opens(t Tenant, k Key) bool
+	// Attaches reports whether the viewer may make base a base of t.
+	Attaches(t, base Tenant) bool
 }
 
 // noSchemas refuses nothing.

@@ -30,7 +30,7 @@ func (b *builder) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is l
 		return w, false, nil
 	}
 	c, id, err := v.Summary(is.Revision)
-	w.Value, w.Revision, w.Commit = is.Value, is.Revision, id
+	w.Value, w.Base, w.Revision, w.Commit = is.Value, is.Base, is.Revision, id
 	w.Author, w.Message, w.Time = c.Author, c.Message, c.Time
 	return w, err == nil, err
 }
@@ -40,7 +40,7 @@ func (b *builder) event(c *ledger.Commit, at change) (w Write, ok bool) {
 	ch := c.Changes[at.position]
 	route := b.table.Load().Route(ch.Key)
 	return Write{
-		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Revision: c.Revision, Previous: ch.Previous, Position: at.position, Route: route,
+		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Base: ch.Base, Revision: c.Revision, Previous: ch.Previous, Position: at.position, Route: route,
 		Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
 	}, route.Wants(b.name)
 }
@@ -70,6 +70,9 @@ func (s *source) commit(rev ledger.Revision) (*ledger.Commit, error) {
 		return s.last, nil
 	}
 	c, err := s.view.Commit(rev)
+	if err == nil {
+		c, err = s.view.EffectiveCommit(c)
+	}
 	if err == nil {
 		s.last = c
 	}

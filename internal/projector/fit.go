@@ -120,7 +120,7 @@ func inTheWay(fit Fit, table *routes.Table, sink string, c *ledger.Commit, live 
 func writeOf(c *ledger.Commit, i int, route *routes.Route) Write {
 	ch := c.Changes[i]
 	return Write{
-		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Revision: c.Revision, Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
+		Tenant: c.Tenant, Key: ch.Key, Value: ch.Value, Base: ch.Base, Revision: c.Revision, Commit: c.ID, Author: c.Author, Message: c.Message, Time: c.Time,
 		Previous: ch.Previous, Position: i, Route: route,
 	}
 }

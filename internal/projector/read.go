@@ -70,6 +70,9 @@ func (rd *reader) verifyStart(l *line, v *replica.View) error {
 func (rd *reader) readCommits(l *line, v *replica.View, table *routes.Table, now time.Time) error {
 	for l.read < v.State().Head && !rd.queue.full(l) {
 		c, err := v.Commit(l.read + 1)
+		if err == nil {
+			c, err = v.EffectiveCommit(c)
+		}
 		if err != nil {
 			return fmt.Errorf("read %s%s: %w", l.tenant, l.read+1, err)
 		}

@@ -34,7 +34,7 @@ func (b *builder) disclose(ctx context.Context, w *Write) error {
 	case b.p.cfg.Secrets == nil:
 		return Refuse("%v", secret.ErrNoKEK)
 	}
-	v, err := b.p.cfg.Secrets.Reveal(ctx, w.Tenant, w.Key, w.Value)
+	v, err := b.p.cfg.Secrets.Reveal(ctx, w.Base.Owner(w.Tenant), w.Key, w.Value)
 	switch {
 	case errors.Is(err, secret.ErrDestroyed):
 		v, err = "", nil

@@ -80,6 +80,8 @@ type Write struct {
 	Author   string
 	Message  string
 	Time     time.Time
+	// Base is where the tenant inherits the value from.
+	Base ledger.Source
 	// Previous revision that had set or deleted the key, 0 for none, and the
 	// change's place in its commit, counted from 0. A store does not get them.
 	Previous ledger.Revision

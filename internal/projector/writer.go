@@ -162,6 +162,10 @@ func (wr *writer) arrived(c *ledger.Commit) {
 	if l == nil || wr.store == nil || l.walk == 0 && l.read+1 >= c.Revision || len(l.lanes[fresh].order) > ahead {
 		return
 	}
+	c, err := wr.p.cfg.Replica.EffectiveCommit(c)
+	if err != nil {
+		return // the commit is read in its turn
+	}
 	table, now := wr.table.Load(), time.Now()
 	for i, ch := range c.Changes {
 		if table.Route(ch.Key).Wants(wr.name) {

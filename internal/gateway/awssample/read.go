@@ -233,6 +233,6 @@ func (r *read) show(e replica.Entry) (value string, hidden bool, err error) {
 		return string(secret.Mask), true, nil
 	}
 	r.Revealed = true
-	v, err = r.redact.Reveal(k, v)
+	v, err = r.redact.Reveal(e.Base, k, v)
 	return string(v), false, err
 }

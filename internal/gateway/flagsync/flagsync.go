@@ -134,6 +134,9 @@ func (s service) sync(ctx context.Context, stream grpc.ServerStreamingServer[syn
 func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool, error) {
 	for r := after + 1; r <= v.State().Head; r++ {
 		c, err := v.Commit(r)
+		if err == nil {
+			c, err = v.EffectiveCommit(c)
+		}
 		if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
 			return true, nil // it may have
 		}

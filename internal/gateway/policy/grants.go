@@ -28,7 +28,7 @@ type grant struct {
 	// Who holds it has one of the roles, where some are named, and is one of the
 	// subjects, where some are. A "*" at a subject's end stands for any ending.
 	roles    []identity.Role
-	subjects []string
+	subjects subjects
 	// prefixes are those of the keys.
 	prefixes Scope
 	// operations are the operations that it grants; empty for the operations of the
@@ -98,7 +98,7 @@ func parseGrant(text jsontext.Value) (g grant, err error) {
 	if doc.Roles == nil && doc.Subjects == nil {
 		return g, errors.New(`it says to nobody: name "roles" or "subjects"`)
 	}
-	g = grant{subjects: doc.Subjects, prefixes: everywhere, text: string(text)}
+	g = grant{subjects: subjects(doc.Subjects), prefixes: everywhere, text: string(text)}
 	for _, name := range doc.Roles {
 		r, err := identity.ParseRole(name)
 		if err != nil {
@@ -139,12 +139,7 @@ func (g *grant) holds(p *identity.Principal) bool {
 	if len(g.roles) > 0 && !slices.ContainsFunc(g.roles, p.Has) {
 		return false
 	}
-	return len(g.subjects) == 0 || slices.ContainsFunc(g.subjects, func(s string) bool {
-		if start, any := strings.CutSuffix(s, "*"); any {
-			return strings.HasPrefix(p.Subject, start)
-		}
-		return p.Subject == s
-	})
+	return len(g.subjects) == 0 || g.subjects.match(p.Subject)
 }
 
 // gives says whether the grant gives the principal the operation.

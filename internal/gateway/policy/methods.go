@@ -223,6 +223,12 @@ var Methods = index(
 	row(stelev1.Schemas_CheckLive_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordedByHandler},
 		func(r *stelev1.CheckLiveRequest) Touched { return Touched{Reads: under(r.Prefix)} }),
 
+	row(stelev1.Bases_ListBases_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
+		func(*stelev1.ListBasesRequest) Touched { return Touched{Reads: Keys{One: string(ledger.BasesKey)}} }),
+	row(stelev1.Bases_ExplainValue_FullMethodName, Method{Needs: Read, Limits: NamedKeys, Records: RecordsReads},
+		func(r *stelev1.ExplainValueRequest) Touched { return Touched{Reads: Keys{One: r.Key}} }),
+	row(stelev1.Bases_PreviewBaseChange_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordedByHandler}, nothing[*stelev1.PreviewBaseChangeRequest]),
+
 	row(stelev1.Sinks_ListSinks_FullMethodName, Method{Needs: OperatorRead, Limits: NoKeys, Records: RecordsNothing, Core: true}, nothing[*stelev1.ListSinksRequest]),
 	row(stelev1.Sinks_ListParked_FullMethodName, Method{Needs: OperatorRead, Limits: OwnPart, Records: RecordsEverything, Core: true}, nothing[*stelev1.ListParkedRequest]),
 	row(stelev1.Sinks_ListDrift_FullMethodName, Method{Needs: OperatorRead, Limits: OwnPart, Records: RecordsEverything, Core: true}, nothing[*stelev1.ListDriftRequest]),

@@ -61,6 +61,8 @@ type policySet struct {
 	// limits of the tenants that have some, and the default ones.
 	limits map[ledger.Tenant]limits
 	usual  limits
+	// attach are the tenants that may make a tenant one of their bases.
+	attach map[ledger.Tenant]subjects
 	// revoked are the tokens that are not accepted.
 	revoked revocations
 }
@@ -88,6 +90,7 @@ const (
 	readsPolicy  policyKind = "reads"
 	grantsPolicy policyKind = "grants"
 	limitsPolicy policyKind = "limits"
+	attachPolicy policyKind = "attach"
 )
 
 func (k policyKind) key(t ledger.Tenant) ledger.Key {
@@ -154,7 +157,7 @@ func (e *Enforcer) load() (*policySet, error) {
 	if before == nil {
 		before = &policySet{}
 	}
-	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant]Scope), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits)}
+	set := &policySet{revision: v.State().Head, record: make(map[ledger.Tenant]Scope), grants: make(map[ledger.Tenant]grants), limits: make(map[ledger.Tenant]limits), attach: make(map[ledger.Tenant]subjects)}
 	for entry, err := range v.List(policyPrefix, "") {
 		if err != nil {
 			return nil, err
@@ -205,6 +208,11 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 			e.cfg.Log.Error("cannot read a policy: the previous limits of its tenant stay in force until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
 			set.limits[t] = before.limitsOf(t)
 		}
+	case attachPolicy:
+		if set.attach[t], err = parseAttachPolicy(entry.Value); err != nil {
+			e.cfg.Log.Error("cannot read a policy: only operators can make its tenant a base of others until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
+			set.attach[t] = nil
+		}
 	}
 }
 
@@ -236,8 +244,12 @@ func checkPolicy(key, value string) error {
 		return err
 	case kind == readsPolicy:
 		_, err = parseReadsPolicy(value)
-	case kind != grantsPolicy && kind != limitsPolicy:
-		err = fmt.Errorf("unknown policy %q: use %s, %s or %s", kind, readsPolicy, grantsPolicy, limitsPolicy)
+	case kind != grantsPolicy && kind != limitsPolicy && kind != attachPolicy:
+		err = fmt.Errorf("unknown policy %q: use %s, %s, %s or %s", kind, readsPolicy, grantsPolicy, limitsPolicy, attachPolicy)
+	case kind == attachPolicy && t.Reserved():
+		err = fmt.Errorf("%s cannot be a base", t)
+	case kind == attachPolicy:
+		_, err = parseAttachPolicy(value)
 	case t.Reserved():
 		err = fmt.Errorf("only operators may act for it, and %s do not bind them", kind)
 	case kind == grantsPolicy:

@@ -20,7 +20,7 @@ import (
 // and is allowed to. A value is a secret when it is encrypted, or when its key is secret now.
 type Redactor struct {
 	Table  *routes.Table
-	Reveal func(ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
+	Reveal func(ledger.Source, ledger.Key, ledger.Value) (ledger.Value, error) // nil hides
 }
 
 // Source makes redactors from the routes in force, which say what is secret.
@@ -43,8 +43,8 @@ func (r Source) For(ctx context.Context, reveal bool) (Redactor, error) {
 		return Redactor{}, secret.ErrNoKEK
 	}
 	t := policy.CallerOf(ctx).Tenant
-	return Redactor{table, func(k ledger.Key, v ledger.Value) (ledger.Value, error) {
-		return r.Secrets.Reveal(ctx, t, k, v)
+	return Redactor{table, func(base ledger.Source, k ledger.Key, v ledger.Value) (ledger.Value, error) {
+		return r.Secrets.Reveal(ctx, base.Owner(t), k, v)
 	}}, nil
 }
 
@@ -68,10 +68,10 @@ func (s Redactor) Hidden(e replica.Entry) *stelev1.Entry {
 
 // Into fills out with an entry as it is shown.
 func (s Redactor) Into(out *stelev1.Entry, e replica.Entry) (err error) {
-	out.Key, out.Value, out.Revision = e.Key, e.Value, uint64(e.Revision)
+	out.Key, out.Value, out.Revision, out.Base = e.Key, e.Value, uint64(e.Revision), e.Base.Proto()
 	if k, v := ledger.Key(e.Key), ledger.Value(e.Value); s.Secret(k, v) {
 		out.Secret = true
-		if v, err = s.show(k, v); err == nil {
+		if v, err = s.show(e.Base, k, v); err == nil {
 			out.Value = string(v)
 		}
 	}
@@ -79,11 +79,11 @@ func (s Redactor) Into(out *stelev1.Entry, e replica.Entry) (err error) {
 }
 
 // show is what is shown of a secret.
-func (s Redactor) show(k ledger.Key, v ledger.Value) (ledger.Value, error) {
+func (s Redactor) show(base ledger.Source, k ledger.Key, v ledger.Value) (ledger.Value, error) {
 	if s.Reveal == nil {
 		return secret.Mask, nil
 	}
-	return s.Reveal(k, v)
+	return s.Reveal(base, k, v)
 }
 
 // Hide is a value as it is shown where nothing is revealed.

@@ -79,6 +79,7 @@ func New(cfg Config) (http.Handler, error) {
 		binding.RegisterLedgerHandlerClient(ctx, a.mux, a.ledger),
 		binding.RegisterSchemasHandlerClient(ctx, a.mux, stelev1.NewSchemasClient(calls)),
 		binding.RegisterProofHandlerClient(ctx, a.mux, stelev1.NewProofClient(calls)),
+		binding.RegisterBasesHandlerClient(ctx, a.mux, stelev1.NewBasesClient(calls)),
 		binding.RegisterSinksHandlerClient(ctx, a.mux, stelev1.NewSinksClient(calls)),
 	} {
 		if err != nil {

@@ -4,13 +4,17 @@ package watch
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // Hub hands every commit to the watches that select it.
@@ -219,7 +223,15 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 		return
 	}
 	t.head = c.Revision
-	c = h.shown(c)
+	seen, err := h.replica.EffectiveCommit(c)
+	if err == nil && size(seen.Changes) > conn.MaxMessage {
+		err = errTooLarge
+	}
+	if err != nil {
+		t.cancel(h, c, err)
+		return
+	}
+	c = h.shown(seen)
 	for g := range t.matches(c) {
 		body := g.selector.Encode(c)
 		for s, m := range g.streams {
@@ -227,6 +239,32 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 				h.Slow.Add(1)
 				h.remove(w)
 				s.cancelSlow(w, c)
+			}
+		}
+	}
+}
+
+// errTooLarge is for a commit that changes more of what the tenant inherits than one message
+// holds.
+var errTooLarge = fmt.Errorf("%w: the commit changes more inherited values than a message holds: create the watch again with its initial state", ledger.ErrUnavailable)
+
+func size(changes []ledger.Change) (n int) {
+	for _, ch := range changes {
+		n += len(ch.Key) + len(ch.Value)
+	}
+	return n
+}
+
+// cancel ends all watches of the topic at a commit that cannot be sent. h.mu is held.
+func (t *topic) cancel(h *Hub, c *ledger.Commit, err error) {
+	for _, g := range t.groups {
+		for s, m := range g.streams {
+			for _, w := range slices.Clone(m.watches) {
+				if w.after < c.Revision {
+					h.remove(w)
+					s.Forget(w.ID)
+					s.Canceled(w.ID, status.New(codes.Unavailable, err.Error()), c)
+				}
 			}
 		}
 	}

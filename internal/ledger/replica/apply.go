@@ -55,6 +55,7 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 		ts := s.tenant(c.Tenant)
 		s.active.add(c, seq)
 		ts.versions += uint64(len(c.Changes))
+		s.noteBases(c)
 		if i+1 < len(commits) && commits[i+1].Tenant == c.Tenant {
 			continue
 		}

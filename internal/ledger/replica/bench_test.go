@@ -32,6 +32,11 @@ func BenchmarkView(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer v.Close()
+	own, err := n.Newest("acme")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer own.Close()
 	for _, bench := range []struct {
 		name string
 		read func() error
@@ -46,7 +51,7 @@ func BenchmarkView(b *testing.B) {
 		{"GetMemory", func() error { _, _, err := v.Get("k/0900"); return err }},
 		{"GetFile", func() error { _, _, err := v.Get("k/0100"); return err }},
 		{"Version", func() error { _, err := v.Version("k/0100", 200); return err }},
-		{"Newest", func() error { _, _, err := v.Newest("k/0100"); return err }},
+		{"Newest", func() error { _, _, err := own.Newest("k/0100"); return err }},
 		{"Commit", func() error { _, err := v.Commit(100); return err }},
 		{"Summary", func() error { _, _, err := v.Summary(100); return err }},
 		{"ID", func() error { _, err := v.ID(100); return err }},

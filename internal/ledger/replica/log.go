@@ -42,15 +42,16 @@ const scanBudget = 20_000
 
 // Log is a part of the commits that a query selects.
 type Log struct {
-	commits   *Commits
+	view      *View
 	query     Query
 	revisions revisions
 	budget    int
 	next      ledger.Revision
 }
 
-// Log selects commits.
-func (cs *Commits) Log(q Query) *Log { return &Log{commits: cs, query: q, budget: scanBudget} }
+// Log selects commits. A query for keys also selects the commits that changed what the
+// tenant inherits for them, and its commits are as View.EffectiveCommit returns them.
+func (v *View) Log(q Query) *Log { return &Log{view: v, query: q, budget: scanBudget} }
 
 // Next is the revision to continue from after the loop over All: the commit that the loop
 // was left at, or the one at which the call had looked at enough; 0 at the end.
@@ -77,7 +78,7 @@ func (l *Log) All() iter.Seq2[*ledger.Commit, error] {
 
 // read finds the next commit, nil at the end.
 func (l *Log) read() (c *ledger.Commit, err error) {
-	cs, q := l.commits, l.query
+	cs, q := &l.view.Commits, l.query
 	defer cs.snap.guard(&err)
 	if l.revisions == nil {
 		if q.From > 0 && q.From < cs.snap.kept {
@@ -96,7 +97,7 @@ func (l *Log) read() (c *ledger.Commit, err error) {
 			l.next = rev
 			return nil, nil
 		}
-		if c, err = cs.selected(q, rev); err != nil {
+		if c, err = l.selected(rev); err != nil {
 			return nil, err
 		}
 	}
@@ -105,7 +106,8 @@ func (l *Log) read() (c *ledger.Commit, err error) {
 
 // selected is the commit, or nil when the query does not select it. A stored one
 // is decoded only when author and message are right.
-func (cs *Commits) selected(q Query, rev ledger.Revision) (*ledger.Commit, error) {
+func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
+	cs, q := &l.view.Commits, l.query
 	c, ok := cs.snap.tailCommit(rev)
 	if !ok {
 		var err error
@@ -121,10 +123,17 @@ func (cs *Commits) selected(q Query, rev ledger.Revision) (*ledger.Commit, error
 	} else if !q.matches(c.Summary()) {
 		return nil, nil
 	}
-	if !slices.ContainsFunc(c.Changes, q.Match) {
+	seen := c.Commit
+	if q.Key != "" || q.Prefix != "" {
+		var err error
+		if seen, err = l.view.EffectiveCommit(seen); err != nil {
+			return nil, err
+		}
+	}
+	if !slices.ContainsFunc(seen.Changes, q.Match) {
 		return nil, nil
 	}
-	return c.Commit, nil
+	return seen, nil
 }
 
 // summarize decodes a stored commit's summary.
@@ -151,29 +160,22 @@ const fewKeys = 256
 
 // candidates are the revisions that may be selected, from q.From on.
 func (cs *Commits) candidates(q Query) (revisions, error) {
-	if q.Key != "" {
+	based := cs.snap.bases.revision > 0
+	if q.Key != "" && !based {
 		return cs.snap.newKeyLog(string(q.Key), q.From), nil
 	}
-	if q.Prefix == "" {
+	if q.Key == "" && q.Prefix == "" {
 		return &everyRevision{q.From}, nil
 	}
-	var keys []string
-	scan, err := cs.snap.scan(q.Prefix, "", cs.snap.head, 0, false)
+	keys, err := cs.keysOf(q)
 	if err != nil {
 		return nil, err
 	}
-	for {
-		kv, ok, err := scan.next()
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			break
-		}
-		if len(keys) == fewKeys {
-			return &everyRevision{q.From}, nil
-		}
-		keys = append(keys, kv.key)
+	if len(keys) > fewKeys {
+		return &everyRevision{q.From}, nil
+	}
+	if based { // what is inherited changes with the list
+		keys = append(keys, string(ledger.BasesKey))
 	}
 	merged := &mergedLog{}
 	for _, key := range keys {
@@ -183,6 +185,28 @@ func (cs *Commits) candidates(q Query) (revisions, error) {
 	}
 	heap.Init(merged)
 	return merged, nil
+}
+
+// keysOf are the tenant's own keys that the query names, at most one more than fewKeys.
+func (cs *Commits) keysOf(q Query) (keys []string, err error) {
+	if q.Key != "" {
+		return []string{string(q.Key)}, nil
+	}
+	scan, err := cs.snap.scan(q.Prefix, "", cs.snap.head, 0, false)
+	if err != nil {
+		return nil, err
+	}
+	for len(keys) <= fewKeys {
+		kv, ok, err := scan.next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			break
+		}
+		keys = append(keys, kv.key)
+	}
+	return keys, nil
 }
 
 // everyRevision counts down.

@@ -21,6 +21,8 @@ type snapshot struct {
 	// newest is the head when it was opened, and head its revision.
 	newest ledger.Head
 	head   ledger.Revision
+	// bases are those of the head.
+	bases baseList
 	// kept is the first revision whose history the replica keeps; 0 without a head.
 	kept           ledger.Revision
 	active, frozen *tail
@@ -43,6 +45,7 @@ func (s *snapshot) open() error {
 		s.newest = ts.head
 		s.head = ts.head.Revision
 		s.kept = ts.start
+		s.bases = ts.bases
 	}
 	return s.begin()
 }

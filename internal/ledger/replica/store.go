@@ -34,8 +34,10 @@ type store struct {
 
 	mu      sync.RWMutex // guards everything below
 	tenants map[ledger.Tenant]*tenantState
-	active  *tail
-	frozen  *tail // nil unless a flush is running
+	// heirs are the tenants that have a tenant as a base, at their heads.
+	heirs  map[ledger.Tenant]map[ledger.Tenant]bool
+	active *tail
+	frozen *tail // nil unless a flush is running
 	progress
 	// disordered is what Disordered returns.
 	disordered uint64
@@ -55,6 +57,8 @@ type tenantState struct {
 	start ledger.Revision
 	// moved is closed when the head moves; nil while no reader waits.
 	moved chan struct{}
+	// bases are those of the head.
+	bases baseList
 }
 
 // A tail is flushed when it takes this much memory, in bytes. A second one may fill
@@ -85,6 +89,7 @@ func openStore(path string, tenants []ledger.Tenant, h History, created *ledger.
 		db:      db,
 		history: h, flushBytes: flushBytes,
 		tenants: make(map[ledger.Tenant]*tenantState),
+		heirs:   make(map[ledger.Tenant]map[ledger.Tenant]bool),
 		active:  newTail(),
 		room:    make(chan struct{}),
 		full:    make(chan struct{}, 1),
@@ -162,7 +167,7 @@ func (s *store) load(tenants []ledger.Tenant, created *ledger.Epoch) (err error)
 			if c.ID != rec.head.ID {
 				return damaged("the head of %s is %s, and its newest commit %s", t, rec.head.ID, c.ID)
 			}
-			return nil
+			return s.loadBases(tx, t, rec.head.Revision)
 		})
 	})
 }

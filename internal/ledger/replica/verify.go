@@ -29,7 +29,7 @@ func Verify(ctx context.Context, path string, visit func(ledger.Tenant, ledger.R
 	if err != nil {
 		return nil, err
 	}
-	s := &store{db: db, tenants: make(map[ledger.Tenant]*tenantState)}
+	s := &store{db: db, tenants: make(map[ledger.Tenant]*tenantState), heirs: make(map[ledger.Tenant]map[ledger.Tenant]bool)}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	defer kind.Catch(&err)() // before the file is closed
 	if err := s.load(nil, nil); err != nil {

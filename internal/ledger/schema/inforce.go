@@ -25,7 +25,7 @@ type inForce struct {
 
 // In are the schemas that are in force in a tenant's state at its head.
 func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error) {
-	own, err := s.Of(t, state)
+	own, err := s.Of(t, state.Head().Revision, state.Effective())
 	if err != nil {
 		return nil, err
 	}
@@ -105,6 +105,7 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 		}
 		p, is := PrefixOf(c.Key)
 		switch {
+		case c.Key == ledger.BasesKey: // the ledger checks it
 		case is && !strings.HasPrefix(string(p), "_"):
 			if fields == nil {
 				fields = make(map[ledger.Prefix]string)
@@ -113,7 +114,7 @@ func (f *inForce) documents(wrong *report, cs *ledger.ChangeSet, plain []ledger.
 			changed = append(changed, Document{Prefix: p, Text: c.Value})
 		case c.Delete || cs.Import != nil || cs.Restores():
 		default:
-			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own, and %sPREFIX is all that there is of them, for prefixes that do not: choose another tag", c.Key, Tag))
+			wrong.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s: tags that begin with \"_\" are the ledger's own; it has %sPREFIX, for prefixes without \"_\", and %s: choose another tag", c.Key, Tag, ledger.BasesKey))
 		}
 	}
 	return changed, fields
@@ -148,7 +149,7 @@ func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table,
 	if !cs.Restores() {
 		viewer = nil // the value is the author's own
 	}
-	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, c.Value, f.platform, f.next)
+	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, ledger.Version{Value: c.Value}, f.platform, f.next)
 	for _, v := range found {
 		wrong.add(field, fmt.Sprintf("%s: %s", c.Key, v))
 	}
@@ -157,8 +158,8 @@ func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table,
 
 // violations checks a value, which may be sealed, against the schemas of some sets. It is not
 // checked if it is a stored secret that the viewer may not reveal.
-func (s *Source) violations(ctx context.Context, table *routes.Table, viewer ledger.Viewer, t ledger.Tenant, k ledger.Key, v ledger.Value, sets ...*Set) (all []Violation, checked bool, err error) {
-	hidden := secret.Sealed(v) || !t.Reserved() && table.Secret(k)
+func (s *Source) violations(ctx context.Context, table *routes.Table, viewer ledger.Viewer, t ledger.Tenant, k ledger.Key, is ledger.Version, sets ...*Set) (all []Violation, checked bool, err error) {
+	hidden := secret.Sealed(is.Value) || !t.Reserved() && table.Secret(k)
 	opened := false
 	for _, set := range sets {
 		if _, ok := set.For(k); !ok {
@@ -168,7 +169,7 @@ func (s *Source) violations(ctx context.Context, table *routes.Table, viewer led
 			return nil, false, nil
 		}
 		opened = true
-		plain, ok, err := s.open(ctx, t, k, v)
+		plain, ok, err := s.open(ctx, is.Base.Owner(t), k, is.Value)
 		if err != nil || !ok {
 			return nil, true, err
 		}

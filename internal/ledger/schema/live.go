@@ -76,29 +76,29 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.V
 	for _, c := range plain {
 		skip[c.Key] = true
 	}
-	look := func(p ledger.Prefix, k ledger.Key, rev ledger.Revision, v ledger.Value) error {
+	look := func(p ledger.Prefix, k ledger.Key, is ledger.Version) error {
 		if viewer != nil && !viewer.Reads(f.tenant, k) {
 			return nil
 		}
 		if viewer != nil {
 			viewer.Looked(f.tenant, p)
 		}
-		found, checked, err := f.source.violations(ctx, table, viewer, f.tenant, k, v, f.next)
+		found, checked, err := f.source.violations(ctx, table, viewer, f.tenant, k, is, f.next)
 		if err != nil {
 			return err
 		}
-		b.add(f.tenant, k, rev, found, checked)
+		b.add(f.tenant, k, is.Revision, found, checked)
 		return ctx.Err()
 	}
 	for _, p := range under {
-		for d, err := range f.state.Diff(0, f.state.Head().Revision, p, "") {
+		for d, err := range f.state.Effective().Diff(0, f.state.Head().Revision, p, "") {
 			if err != nil {
 				return b, err
 			}
 			if _, moved := staged[d.Key]; moved || skip[d.Key] || !covers(p, d.Key) {
 				continue
 			}
-			if err := look(p, d.Key, d.To.Revision, d.To.Value); err != nil {
+			if err := look(p, d.Key, d.To); err != nil {
 				return b, err
 			}
 		}
@@ -108,7 +108,7 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.V
 			if v == "" || skip[k] || !covers(p, k) {
 				continue
 			}
-			if err := look(p, k, f.state.Head().Revision+1, v); err != nil {
+			if err := look(p, k, ledger.Version{Revision: f.state.Head().Revision + 1, Value: v}); err != nil {
 				return b, err
 			}
 		}
@@ -146,7 +146,7 @@ func (s *Source) Admit(ctx context.Context, t ledger.Tenant, cs *ledger.ChangeSe
 // everywhere looks at the values of all tenants.
 func (s *Source) everywhere(ctx context.Context, viewer ledger.Viewer, set *Set, under []ledger.Prefix) (b Broken, err error) {
 	for _, h := range s.replica.Heads("") {
-		if err := s.within(ctx, viewer, &b, h.Tenant, under, set); err != nil {
+		if err := s.within(ctx, viewer, &b, h.Tenant, true, under, set); err != nil {
 			return b, err
 		}
 	}
@@ -154,8 +154,9 @@ func (s *Source) everywhere(ctx context.Context, viewer ledger.Viewer, set *Set,
 }
 
 // within looks at the live values of a tenant under some prefixes, each as a
-// ledger.Pattern, that the viewer may read.
-func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t ledger.Tenant, under []ledger.Prefix, sets ...*Set) error {
+// ledger.Pattern, that the viewer may read. If all tenants are looked at, an inherited value
+// is looked at in its base only.
+func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t ledger.Tenant, all bool, under []ledger.Prefix, sets ...*Set) error {
 	table, _, err := s.routes.Table()
 	if err != nil {
 		return fmt.Errorf("find out which keys are secret: %w", err)
@@ -171,7 +172,7 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 				return err
 			}
 			k := ledger.Key(e.Key)
-			if k.Reserved() || !covers(p, k) {
+			if k.Reserved() || !covers(p, k) || all && e.Base.Inherited() {
 				continue
 			}
 			if viewer != nil {
@@ -180,7 +181,7 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 				}
 				viewer.Looked(t, p)
 			}
-			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Value(e.Value), sets...)
+			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Version{Value: ledger.Value(e.Value), Base: e.Base}, sets...)
 			if err != nil {
 				return err
 			}

@@ -37,7 +37,7 @@ func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k 
 // field document if it is not a valid schema. In the ledger's own tenant the values are
 // from all tenants that the process holds.
 func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
-	own, err := s.Of(t, v)
+	own, err := s.Of(t, v.Head().Revision, v)
 	if err != nil {
 		return Broken{}, err
 	}
@@ -52,7 +52,7 @@ func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.T
 		return s.everywhere(ctx, viewer, next, under)
 	}
 	var b Broken
-	return b, s.within(ctx, viewer, &b, t, under, next)
+	return b, s.within(ctx, viewer, &b, t, false, under, next)
 }
 
 // Live checks the existing values under a prefix against the schemas in force, as far
@@ -66,14 +66,14 @@ func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant
 	if t == ledger.System {
 		return s.everywhere(ctx, viewer, platform, []ledger.Prefix{ledger.Prefix(under)})
 	}
-	return b, s.within(ctx, viewer, &b, t, []ledger.Prefix{ledger.Prefix(under)}, platform, own)
+	return b, s.within(ctx, viewer, &b, t, false, []ledger.Prefix{ledger.Prefix(under)}, platform, own)
 }
 
 // both are a tenant's own schemas and the platform's; the ledger's own tenant has only
 // the latter.
 func (s *Source) both(t ledger.Tenant, v *replica.View) (own, platform *Set, err error) {
 	if t != ledger.System {
-		if own, err = s.Of(t, v); err != nil {
+		if own, err = s.Of(t, v.Head().Revision, v); err != nil {
 			return nil, nil, err
 		}
 	}

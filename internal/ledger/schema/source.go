@@ -51,7 +51,7 @@ func (s *Source) Platform() (*Set, error) {
 		}
 		defer v.Close()
 		next := known{head: v.Head().Revision}
-		if next.set, err = s.Of(ledger.System, v); err != nil {
+		if next.set, err = s.Of(ledger.System, v.Head().Revision, v); err != nil {
 			return nil, err
 		}
 		is = &next
@@ -60,10 +60,9 @@ func (s *Source) Platform() (*Set, error) {
 	return is.set, nil
 }
 
-// Of are a tenant's own schemas in a state at its head. It reads only what has changed
-// since the last call.
-func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
-	head := state.Head().Revision
+// Of are a tenant's schemas, with those that it inherits, in a state at its head. It reads
+// only what has changed since the last call.
+func (s *Source) Of(t ledger.Tenant, head ledger.Revision, state ledger.Effective) (*Set, error) {
 	s.mu.Lock()
 	was := s.ofTenants[t]
 	s.mu.Unlock()
@@ -73,10 +72,10 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 	case was.head > head: // another caller has a newer one, or the journal is another
 		was = known{}
 	}
-	changed, err := changedSchemas(state, was.head)
+	changed, err := changedSchemas(state, was.head, head)
 	if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
 		was = known{} // all that there are now
-		changed, err = changedSchemas(state, 0)
+		changed, err = changedSchemas(state, 0, head)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
@@ -92,8 +91,8 @@ func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
 }
 
 // changedSchemas are the schemas that have changed since a revision.
-func changedSchemas(state ledger.State, since ledger.Revision) (changed []Document, err error) {
-	for d, err := range state.Diff(since, state.Head().Revision, Tag, "") {
+func changedSchemas(state ledger.Effective, since, head ledger.Revision) (changed []Document, err error) {
+	for d, err := range state.Diff(since, head, Tag, "") {
 		if err != nil {
 			return nil, err
 		}

@@ -254,10 +254,13 @@ type Entry struct {
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// JSON text.
 	Value string `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
-	// The revision that last set the key.
+	// The revision that last set the key. For an inherited value it is the newest revision at
+	// which the tenant's list of bases was set or its own value deleted.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The value is a secret: "***" stands in its place, unless it was to be revealed.
-	Secret        bool `protobuf:"varint,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	Secret bool `protobuf:"varint,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	// Where the value is inherited from; absent if it is the tenant's own.
+	Base          *BaseRef `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,6 +321,13 @@ func (x *Entry) GetSecret() bool {
 		return x.Secret
 	}
 	return false
+}
+
+func (x *Entry) GetBase() *BaseRef {
+	if x != nil {
+		return x.Base
+	}
+	return nil
 }
 
 type GetRequest struct {
@@ -1985,12 +1995,13 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12+\n" +
 	"\x03age\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x14\n" +
 	"\x05stale\x18\x04 \x01(\bR\x05stale\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\fR\x02id\"c\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\"\x8a\x01\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x16\n" +
-	"\x06secret\x18\x04 \x01(\bR\x06secret\"\xa3\x01\n" +
+	"\x06secret\x18\x04 \x01(\bR\x06secret\x12%\n" +
+	"\x04base\x18\x05 \x01(\v2\x11.stele.v1.BaseRefR\x04base\"\xa3\x01\n" +
 	"\n" +
 	"GetRequest\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
@@ -2168,60 +2179,62 @@ var file_stele_v1_config_proto_goTypes = []any{
 	(*WatchCanceled)(nil),         // 24: stele.v1.WatchCanceled
 	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),   // 26: google.protobuf.Duration
-	(*status.Status)(nil),         // 27: google.rpc.Status
-	(*Change)(nil),                // 28: stele.v1.Change
+	(*BaseRef)(nil),               // 27: stele.v1.BaseRef
+	(*status.Status)(nil),         // 28: google.rpc.Status
+	(*Change)(nil),                // 29: stele.v1.Change
 }
 var file_stele_v1_config_proto_depIdxs = []int32{
 	25, // 0: stele.v1.At.time:type_name -> google.protobuf.Timestamp
 	26, // 1: stele.v1.Snapshot.age:type_name -> google.protobuf.Duration
-	1,  // 2: stele.v1.GetRequest.at:type_name -> stele.v1.At
-	3,  // 3: stele.v1.GetResponse.entry:type_name -> stele.v1.Entry
-	2,  // 4: stele.v1.GetResponse.snapshot:type_name -> stele.v1.Snapshot
-	1,  // 5: stele.v1.BatchGetRequest.at:type_name -> stele.v1.At
-	3,  // 6: stele.v1.BatchGetResponse.entries:type_name -> stele.v1.Entry
-	2,  // 7: stele.v1.BatchGetResponse.snapshot:type_name -> stele.v1.Snapshot
-	1,  // 8: stele.v1.ListRequest.at:type_name -> stele.v1.At
-	3,  // 9: stele.v1.ListResponse.entries:type_name -> stele.v1.Entry
-	2,  // 10: stele.v1.ListResponse.snapshot:type_name -> stele.v1.Snapshot
-	0,  // 11: stele.v1.SearchRequest.in:type_name -> stele.v1.SearchRequest.In
-	1,  // 12: stele.v1.SearchRequest.at:type_name -> stele.v1.At
-	12, // 13: stele.v1.SearchResponse.matches:type_name -> stele.v1.SearchMatch
-	2,  // 14: stele.v1.SearchResponse.snapshot:type_name -> stele.v1.Snapshot
-	1,  // 15: stele.v1.ReadRequest.at:type_name -> stele.v1.At
-	3,  // 16: stele.v1.ReadResponse.entries:type_name -> stele.v1.Entry
-	2,  // 17: stele.v1.ReadResponse.snapshot:type_name -> stele.v1.Snapshot
-	27, // 18: stele.v1.ReadResponse.error:type_name -> google.rpc.Status
-	16, // 19: stele.v1.WatchRequest.create:type_name -> stele.v1.CreateWatch
-	17, // 20: stele.v1.WatchRequest.cancel:type_name -> stele.v1.CancelWatch
-	18, // 21: stele.v1.WatchRequest.progress:type_name -> stele.v1.RequestProgress
-	20, // 22: stele.v1.WatchResponse.created:type_name -> stele.v1.WatchCreated
-	21, // 23: stele.v1.WatchResponse.state:type_name -> stele.v1.WatchState
-	22, // 24: stele.v1.WatchResponse.commit:type_name -> stele.v1.WatchCommit
-	23, // 25: stele.v1.WatchResponse.progress:type_name -> stele.v1.WatchProgress
-	24, // 26: stele.v1.WatchResponse.canceled:type_name -> stele.v1.WatchCanceled
-	2,  // 27: stele.v1.WatchCreated.snapshot:type_name -> stele.v1.Snapshot
-	3,  // 28: stele.v1.WatchState.entries:type_name -> stele.v1.Entry
-	25, // 29: stele.v1.WatchCommit.time:type_name -> google.protobuf.Timestamp
-	28, // 30: stele.v1.WatchCommit.changes:type_name -> stele.v1.Change
-	2,  // 31: stele.v1.WatchProgress.snapshot:type_name -> stele.v1.Snapshot
-	27, // 32: stele.v1.WatchCanceled.status:type_name -> google.rpc.Status
-	4,  // 33: stele.v1.Config.Get:input_type -> stele.v1.GetRequest
-	6,  // 34: stele.v1.Config.BatchGet:input_type -> stele.v1.BatchGetRequest
-	8,  // 35: stele.v1.Config.List:input_type -> stele.v1.ListRequest
-	10, // 36: stele.v1.Config.Search:input_type -> stele.v1.SearchRequest
-	13, // 37: stele.v1.Config.Read:input_type -> stele.v1.ReadRequest
-	15, // 38: stele.v1.Config.Watch:input_type -> stele.v1.WatchRequest
-	5,  // 39: stele.v1.Config.Get:output_type -> stele.v1.GetResponse
-	7,  // 40: stele.v1.Config.BatchGet:output_type -> stele.v1.BatchGetResponse
-	9,  // 41: stele.v1.Config.List:output_type -> stele.v1.ListResponse
-	11, // 42: stele.v1.Config.Search:output_type -> stele.v1.SearchResponse
-	14, // 43: stele.v1.Config.Read:output_type -> stele.v1.ReadResponse
-	19, // 44: stele.v1.Config.Watch:output_type -> stele.v1.WatchResponse
-	39, // [39:45] is the sub-list for method output_type
-	33, // [33:39] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	27, // 2: stele.v1.Entry.base:type_name -> stele.v1.BaseRef
+	1,  // 3: stele.v1.GetRequest.at:type_name -> stele.v1.At
+	3,  // 4: stele.v1.GetResponse.entry:type_name -> stele.v1.Entry
+	2,  // 5: stele.v1.GetResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 6: stele.v1.BatchGetRequest.at:type_name -> stele.v1.At
+	3,  // 7: stele.v1.BatchGetResponse.entries:type_name -> stele.v1.Entry
+	2,  // 8: stele.v1.BatchGetResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 9: stele.v1.ListRequest.at:type_name -> stele.v1.At
+	3,  // 10: stele.v1.ListResponse.entries:type_name -> stele.v1.Entry
+	2,  // 11: stele.v1.ListResponse.snapshot:type_name -> stele.v1.Snapshot
+	0,  // 12: stele.v1.SearchRequest.in:type_name -> stele.v1.SearchRequest.In
+	1,  // 13: stele.v1.SearchRequest.at:type_name -> stele.v1.At
+	12, // 14: stele.v1.SearchResponse.matches:type_name -> stele.v1.SearchMatch
+	2,  // 15: stele.v1.SearchResponse.snapshot:type_name -> stele.v1.Snapshot
+	1,  // 16: stele.v1.ReadRequest.at:type_name -> stele.v1.At
+	3,  // 17: stele.v1.ReadResponse.entries:type_name -> stele.v1.Entry
+	2,  // 18: stele.v1.ReadResponse.snapshot:type_name -> stele.v1.Snapshot
+	28, // 19: stele.v1.ReadResponse.error:type_name -> google.rpc.Status
+	16, // 20: stele.v1.WatchRequest.create:type_name -> stele.v1.CreateWatch
+	17, // 21: stele.v1.WatchRequest.cancel:type_name -> stele.v1.CancelWatch
+	18, // 22: stele.v1.WatchRequest.progress:type_name -> stele.v1.RequestProgress
+	20, // 23: stele.v1.WatchResponse.created:type_name -> stele.v1.WatchCreated
+	21, // 24: stele.v1.WatchResponse.state:type_name -> stele.v1.WatchState
+	22, // 25: stele.v1.WatchResponse.commit:type_name -> stele.v1.WatchCommit
+	23, // 26: stele.v1.WatchResponse.progress:type_name -> stele.v1.WatchProgress
+	24, // 27: stele.v1.WatchResponse.canceled:type_name -> stele.v1.WatchCanceled
+	2,  // 28: stele.v1.WatchCreated.snapshot:type_name -> stele.v1.Snapshot
+	3,  // 29: stele.v1.WatchState.entries:type_name -> stele.v1.Entry
+	25, // 30: stele.v1.WatchCommit.time:type_name -> google.protobuf.Timestamp
+	29, // 31: stele.v1.WatchCommit.changes:type_name -> stele.v1.Change
+	2,  // 32: stele.v1.WatchProgress.snapshot:type_name -> stele.v1.Snapshot
+	28, // 33: stele.v1.WatchCanceled.status:type_name -> google.rpc.Status
+	4,  // 34: stele.v1.Config.Get:input_type -> stele.v1.GetRequest
+	6,  // 35: stele.v1.Config.BatchGet:input_type -> stele.v1.BatchGetRequest
+	8,  // 36: stele.v1.Config.List:input_type -> stele.v1.ListRequest
+	10, // 37: stele.v1.Config.Search:input_type -> stele.v1.SearchRequest
+	13, // 38: stele.v1.Config.Read:input_type -> stele.v1.ReadRequest
+	15, // 39: stele.v1.Config.Watch:input_type -> stele.v1.WatchRequest
+	5,  // 40: stele.v1.Config.Get:output_type -> stele.v1.GetResponse
+	7,  // 41: stele.v1.Config.BatchGet:output_type -> stele.v1.BatchGetResponse
+	9,  // 42: stele.v1.Config.List:output_type -> stele.v1.ListResponse
+	11, // 43: stele.v1.Config.Search:output_type -> stele.v1.SearchResponse
+	14, // 44: stele.v1.Config.Read:output_type -> stele.v1.ReadResponse
+	19, // 45: stele.v1.Config.Watch:output_type -> stele.v1.WatchResponse
+	40, // [40:46] is the sub-list for method output_type
+	34, // [34:40] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_config_proto_init() }

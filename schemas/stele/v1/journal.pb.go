@@ -226,6 +226,9 @@ type Origin struct {
 	//	*Origin_Rollback
 	//	*Origin_Revert
 	//	*Origin_Drift
+	//	*Origin_Base
+	//	*Origin_Promotion
+	//	*Origin_Copy
 	Kind          isOrigin_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -304,6 +307,33 @@ func (x *Origin) GetDrift() *DriftOrigin {
 	return nil
 }
 
+func (x *Origin) GetBase() *BaseOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Base); ok {
+			return x.Base
+		}
+	}
+	return nil
+}
+
+func (x *Origin) GetPromotion() *PromotionOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Promotion); ok {
+			return x.Promotion
+		}
+	}
+	return nil
+}
+
+func (x *Origin) GetCopy() *CopyOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Copy); ok {
+			return x.Copy
+		}
+	}
+	return nil
+}
+
 type isOrigin_Kind interface {
 	isOrigin_Kind()
 }
@@ -328,6 +358,21 @@ type Origin_Drift struct {
 	Drift *DriftOrigin `protobuf:"bytes,4,opt,name=drift,proto3,oneof"`
 }
 
+type Origin_Base struct {
+	// The commit moved the pin of a base to a commit of the base.
+	Base *BaseOrigin `protobuf:"bytes,5,opt,name=base,proto3,oneof"`
+}
+
+type Origin_Promotion struct {
+	// The commit took values over from another tenant.
+	Promotion *PromotionOrigin `protobuf:"bytes,6,opt,name=promotion,proto3,oneof"`
+}
+
+type Origin_Copy struct {
+	// The commit copied or renamed keys.
+	Copy *CopyOrigin `protobuf:"bytes,7,opt,name=copy,proto3,oneof"`
+}
+
 func (*Origin_Import) isOrigin_Kind() {}
 
 func (*Origin_Rollback) isOrigin_Kind() {}
@@ -335,6 +380,12 @@ func (*Origin_Rollback) isOrigin_Kind() {}
 func (*Origin_Revert) isOrigin_Kind() {}
 
 func (*Origin_Drift) isOrigin_Kind() {}
+
+func (*Origin_Base) isOrigin_Kind() {}
+
+func (*Origin_Promotion) isOrigin_Kind() {}
+
+func (*Origin_Copy) isOrigin_Kind() {}
 
 // ImportOrigin marks a commit whose time and author an import has set.
 type ImportOrigin struct {
@@ -545,6 +596,281 @@ func (x *DriftOrigin) GetName() string {
 	return ""
 }
 
+// BaseOrigin is the commit of a base that a pin was moved to.
+type BaseOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The base, and the revision that it was pinned at before.
+	Tenant       string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	FromRevision uint64 `protobuf:"varint,2,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	// The base's commit: its revision, id and author.
+	Revision      uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Id            []byte `protobuf:"bytes,4,opt,name=id,proto3" json:"id,omitempty"`
+	Author        string `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BaseOrigin) Reset() {
+	*x = BaseOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BaseOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BaseOrigin) ProtoMessage() {}
+
+func (x *BaseOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BaseOrigin.ProtoReflect.Descriptor instead.
+func (*BaseOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *BaseOrigin) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *BaseOrigin) GetFromRevision() uint64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+func (x *BaseOrigin) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *BaseOrigin) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *BaseOrigin) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+// PromotionOrigin is the state of another tenant that values were taken over from.
+type PromotionOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The tenant, and the revision and id of the state.
+	Tenant   string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Revision uint64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Id       []byte `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	// The ledger of the tenant; empty if it is the same.
+	Epoch []byte `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The keys that were promoted begin with it; empty for all.
+	Prefix        string `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromotionOrigin) Reset() {
+	*x = PromotionOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromotionOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromotionOrigin) ProtoMessage() {}
+
+func (x *PromotionOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromotionOrigin.ProtoReflect.Descriptor instead.
+func (*PromotionOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PromotionOrigin) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *PromotionOrigin) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PromotionOrigin) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *PromotionOrigin) GetEpoch() []byte {
+	if x != nil {
+		return x.Epoch
+	}
+	return nil
+}
+
+func (x *PromotionOrigin) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+// CopyOrigin says which keys were copied or renamed. A prefix that ends with "/" stands for
+// the keys below it.
+type CopyOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// The keys were renamed: the old ones are deleted by the same commit.
+	Renamed       bool `protobuf:"varint,3,opt,name=renamed,proto3" json:"renamed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyOrigin) Reset() {
+	*x = CopyOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyOrigin) ProtoMessage() {}
+
+func (x *CopyOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyOrigin.ProtoReflect.Descriptor instead.
+func (*CopyOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *CopyOrigin) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CopyOrigin) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CopyOrigin) GetRenamed() bool {
+	if x != nil {
+		return x.Renamed
+	}
+	return false
+}
+
+// BaseRef is a commit of a base: the one that set an inherited value.
+type BaseRef struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BaseRef) Reset() {
+	*x = BaseRef{}
+	mi := &file_stele_v1_journal_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BaseRef) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BaseRef) ProtoMessage() {}
+
+func (x *BaseRef) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BaseRef.ProtoReflect.Descriptor instead.
+func (*BaseRef) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BaseRef) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *BaseRef) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // Change is one key set or deleted.
 type Change struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -559,13 +885,16 @@ type Change struct {
 	// The revision that last set or deleted the key; 0 if there is none. The ledger
 	// writes it; in a request it is ignored.
 	PreviousRevision uint64 `protobuf:"varint,4,opt,name=previous_revision,json=previousRevision,proto3" json:"previous_revision,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Where the value is inherited from. Set only in answers, if the commit changed what the
+	// tenant inherits; in a request it is ignored.
+	Base          *BaseRef `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	mi := &file_stele_v1_journal_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +906,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_journal_proto_msgTypes[7]
+	mi := &file_stele_v1_journal_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +919,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_stele_v1_journal_proto_rawDescGZIP(), []int{7}
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Change) GetKey() string {
@@ -621,6 +950,13 @@ func (x *Change) GetPreviousRevision() uint64 {
 	return 0
 }
 
+func (x *Change) GetBase() *BaseRef {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
 // ReadRecord is the body of one message in the stream of recorded reads: who
 // was answered, and what had been asked for.
 type ReadRecord struct {
@@ -648,7 +984,7 @@ type ReadRecord struct {
 
 func (x *ReadRecord) Reset() {
 	*x = ReadRecord{}
-	mi := &file_stele_v1_journal_proto_msgTypes[8]
+	mi := &file_stele_v1_journal_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -660,7 +996,7 @@ func (x *ReadRecord) String() string {
 func (*ReadRecord) ProtoMessage() {}
 
 func (x *ReadRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_journal_proto_msgTypes[8]
+	mi := &file_stele_v1_journal_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -673,7 +1009,7 @@ func (x *ReadRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadRecord.ProtoReflect.Descriptor instead.
 func (*ReadRecord) Descriptor() ([]byte, []int) {
-	return file_stele_v1_journal_proto_rawDescGZIP(), []int{8}
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReadRecord) GetTenant() string {
@@ -761,12 +1097,15 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	" \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vby_operator\x18\v \x01(\bR\n" +
 	"byOperator\x12!\n" +
-	"\frequest_hash\x18\f \x01(\fR\vrequestHash\"\xdb\x01\n" +
+	"\frequest_hash\x18\f \x01(\fR\vrequestHash\"\xee\x02\n" +
 	"\x06Origin\x120\n" +
 	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
 	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +
 	"\x06revert\x18\x03 \x01(\v2\x16.stele.v1.RevertOriginH\x00R\x06revert\x12-\n" +
-	"\x05drift\x18\x04 \x01(\v2\x15.stele.v1.DriftOriginH\x00R\x05driftB\x06\n" +
+	"\x05drift\x18\x04 \x01(\v2\x15.stele.v1.DriftOriginH\x00R\x05drift\x12*\n" +
+	"\x04base\x18\x05 \x01(\v2\x14.stele.v1.BaseOriginH\x00R\x04base\x129\n" +
+	"\tpromotion\x18\x06 \x01(\v2\x19.stele.v1.PromotionOriginH\x00R\tpromotion\x12*\n" +
+	"\x04copy\x18\a \x01(\v2\x14.stele.v1.CopyOriginH\x00R\x04copyB\x06\n" +
 	"\x04kind\"b\n" +
 	"\fImportOrigin\x126\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\brecorded\x12\x1a\n" +
@@ -778,13 +1117,35 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\trevisions\x18\x01 \x03(\x04R\trevisions\"5\n" +
 	"\vDriftOrigin\x12\x12\n" +
 	"\x04sink\x18\x01 \x01(\tR\x04sink\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"\xff\x01\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\"\x8d\x01\n" +
+	"\n" +
+	"BaseOrigin\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12#\n" +
+	"\rfrom_revision\x18\x02 \x01(\x04R\ffromRevision\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x0e\n" +
+	"\x02id\x18\x04 \x01(\fR\x02id\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\"\x83\x01\n" +
+	"\x0fPromotionOrigin\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\fR\x02id\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\fR\x05epoch\x12\x16\n" +
+	"\x06prefix\x18\x05 \x01(\tR\x06prefix\"J\n" +
+	"\n" +
+	"CopyOrigin\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\arenamed\x18\x03 \x01(\bR\arenamed\"=\n" +
+	"\aBaseRef\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\"\xa6\x02\n" +
 	"\x06Change\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x03key\x12\x1f\n" +
 	"\x05value\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80 R\x05value\x12\x16\n" +
 	"\x06delete\x18\x03 \x01(\bR\x06delete\x12+\n" +
-	"\x11previous_revision\x18\x04 \x01(\x04R\x10previousRevision:q\xbaHn\x1al\n" +
+	"\x11previous_revision\x18\x04 \x01(\x04R\x10previousRevision\x12%\n" +
+	"\x04base\x18\x05 \x01(\v2\x11.stele.v1.BaseRefR\x04base:q\xbaHn\x1al\n" +
 	"\x14change.set_or_delete\x12-set a value or delete the key, one of the two\x1a%this.delete != (size(this.value) > 0)\"\x84\x02\n" +
 	"\n" +
 	"ReadRecord\x12\x16\n" +
@@ -810,7 +1171,7 @@ func file_stele_v1_journal_proto_rawDescGZIP() []byte {
 	return file_stele_v1_journal_proto_rawDescData
 }
 
-var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_stele_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: stele.v1.Record
 	(*Commit)(nil),                // 1: stele.v1.Commit
@@ -819,25 +1180,33 @@ var file_stele_v1_journal_proto_goTypes = []any{
 	(*RollbackOrigin)(nil),        // 4: stele.v1.RollbackOrigin
 	(*RevertOrigin)(nil),          // 5: stele.v1.RevertOrigin
 	(*DriftOrigin)(nil),           // 6: stele.v1.DriftOrigin
-	(*Change)(nil),                // 7: stele.v1.Change
-	(*ReadRecord)(nil),            // 8: stele.v1.ReadRecord
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*BaseOrigin)(nil),            // 7: stele.v1.BaseOrigin
+	(*PromotionOrigin)(nil),       // 8: stele.v1.PromotionOrigin
+	(*CopyOrigin)(nil),            // 9: stele.v1.CopyOrigin
+	(*BaseRef)(nil),               // 10: stele.v1.BaseRef
+	(*Change)(nil),                // 11: stele.v1.Change
+	(*ReadRecord)(nil),            // 12: stele.v1.ReadRecord
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
 }
 var file_stele_v1_journal_proto_depIdxs = []int32{
-	9, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
-	2, // 1: stele.v1.Commit.origin:type_name -> stele.v1.Origin
-	7, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
-	3, // 3: stele.v1.Origin.import:type_name -> stele.v1.ImportOrigin
-	4, // 4: stele.v1.Origin.rollback:type_name -> stele.v1.RollbackOrigin
-	5, // 5: stele.v1.Origin.revert:type_name -> stele.v1.RevertOrigin
-	6, // 6: stele.v1.Origin.drift:type_name -> stele.v1.DriftOrigin
-	9, // 7: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
-	9, // 8: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	13, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
+	2,  // 1: stele.v1.Commit.origin:type_name -> stele.v1.Origin
+	11, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
+	3,  // 3: stele.v1.Origin.import:type_name -> stele.v1.ImportOrigin
+	4,  // 4: stele.v1.Origin.rollback:type_name -> stele.v1.RollbackOrigin
+	5,  // 5: stele.v1.Origin.revert:type_name -> stele.v1.RevertOrigin
+	6,  // 6: stele.v1.Origin.drift:type_name -> stele.v1.DriftOrigin
+	7,  // 7: stele.v1.Origin.base:type_name -> stele.v1.BaseOrigin
+	8,  // 8: stele.v1.Origin.promotion:type_name -> stele.v1.PromotionOrigin
+	9,  // 9: stele.v1.Origin.copy:type_name -> stele.v1.CopyOrigin
+	13, // 10: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
+	10, // 11: stele.v1.Change.base:type_name -> stele.v1.BaseRef
+	13, // 12: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
+	13, // [13:13] is the sub-list for method output_type
+	13, // [13:13] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_journal_proto_init() }
@@ -850,6 +1219,9 @@ func file_stele_v1_journal_proto_init() {
 		(*Origin_Rollback)(nil),
 		(*Origin_Revert)(nil),
 		(*Origin_Drift)(nil),
+		(*Origin_Base)(nil),
+		(*Origin_Promotion)(nil),
+		(*Origin_Copy)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -857,7 +1229,7 @@ func file_stele_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_journal_proto_rawDesc), len(file_stele_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1790,9 +1790,12 @@ type KeyDiff struct {
 	// JSON text; empty where the key was not set.
 	FromValue string `protobuf:"bytes,2,opt,name=from_value,json=fromValue,proto3" json:"from_value,omitempty"`
 	// The revision that had last set or deleted the key; 0 if there is none.
-	FromRevision  uint64 `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
-	ToValue       string `protobuf:"bytes,4,opt,name=to_value,json=toValue,proto3" json:"to_value,omitempty"`
-	ToRevision    uint64 `protobuf:"varint,5,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	FromRevision uint64 `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	ToValue      string `protobuf:"bytes,4,opt,name=to_value,json=toValue,proto3" json:"to_value,omitempty"`
+	ToRevision   uint64 `protobuf:"varint,5,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`
+	// Where the values are inherited from; absent if they are the tenant's own.
+	FromBase      *BaseRef `protobuf:"bytes,6,opt,name=from_base,json=fromBase,proto3" json:"from_base,omitempty"`
+	ToBase        *BaseRef `protobuf:"bytes,7,opt,name=to_base,json=toBase,proto3" json:"to_base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1860,6 +1863,20 @@ func (x *KeyDiff) GetToRevision() uint64 {
 		return x.ToRevision
 	}
 	return 0
+}
+
+func (x *KeyDiff) GetFromBase() *BaseRef {
+	if x != nil {
+		return x.FromBase
+	}
+	return nil
+}
+
+func (x *KeyDiff) GetToBase() *BaseRef {
+	if x != nil {
+		return x.ToBase
+	}
+	return nil
 }
 
 type BlameRequest struct {
@@ -2011,15 +2028,19 @@ func (x *BlameResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
-// BlameEntry is a key that is set and the commit that last set it.
+// BlameEntry is a key that is set and the commit that last set it. Of an inherited value it
+// is the commit of the base.
 type BlameEntry struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	CommitId      []byte                 `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
-	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
-	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The tenant's revision, as in Entry.
+	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	CommitId []byte                 `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Author   string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	Message  string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// Where the value is inherited from; absent if it is the tenant's own.
+	Base          *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2094,6 +2115,13 @@ func (x *BlameEntry) GetMessage() string {
 		return x.Message
 	}
 	return ""
+}
+
+func (x *BlameEntry) GetBase() *BaseRef {
+	if x != nil {
+		return x.Base
+	}
+	return nil
 }
 
 type RollbackRequest struct {
@@ -4009,7 +4037,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\vto_revision\x18\x03 \x01(\x04R\n" +
 	"toRevision\x12&\n" +
 	"\x0fnext_page_token\x18\x04 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x05 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x9b\x01\n" +
+	"\bsnapshot\x18\x05 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xf7\x01\n" +
 	"\aKeyDiff\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1d\n" +
 	"\n" +
@@ -4017,7 +4045,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rfrom_revision\x18\x03 \x01(\x04R\ffromRevision\x12\x19\n" +
 	"\bto_value\x18\x04 \x01(\tR\atoValue\x12\x1f\n" +
 	"\vto_revision\x18\x05 \x01(\x04R\n" +
-	"toRevision\"\xe1\x01\n" +
+	"toRevision\x12.\n" +
+	"\tfrom_base\x18\x06 \x01(\v2\x11.stele.v1.BaseRefR\bfromBase\x12*\n" +
+	"\ato_base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x06toBase\"\xe1\x01\n" +
 	"\fBlameRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
@@ -4029,7 +4059,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rBlameResponse\x12.\n" +
 	"\aentries\x18\x01 \x03(\v2\x14.stele.v1.BlameEntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb9\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xe0\x01\n" +
 	"\n" +
 	"BlameEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
@@ -4037,7 +4067,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage\"\x96\x03\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12%\n" +
+	"\x04base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x04base\"\x96\x03\n" +
 	"\x0fRollbackRequest\x12$\n" +
 	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
 	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
@@ -4267,7 +4298,8 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*Snapshot)(nil),                // 53: stele.v1.Snapshot
 	(*At)(nil),                      // 54: stele.v1.At
 	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
-	(*ReadRecord)(nil),              // 56: stele.v1.ReadRecord
+	(*BaseRef)(nil),                 // 56: stele.v1.BaseRef
+	(*ReadRecord)(nil),              // 57: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
 	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
@@ -4301,73 +4333,76 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	54, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
 	53, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	54, // 31: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	25, // 32: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	53, // 33: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 34: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	54, // 35: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 36: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 37: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 38: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 39: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	51, // 40: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 41: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	56, // 42: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	34, // 43: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	51, // 44: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	53, // 45: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 46: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	41, // 47: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 48: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	45, // 49: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	51, // 50: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 51: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	44, // 52: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	51, // 53: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	55, // 54: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	51, // 55: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	47, // 56: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 57: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 58: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 59: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 60: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 61: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 62: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 63: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	26, // 64: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	28, // 65: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	39, // 66: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	30, // 67: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 68: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 69: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	32, // 70: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	35, // 71: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	37, // 72: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	42, // 73: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	48, // 74: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 75: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 76: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 77: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 78: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 79: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 80: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 81: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	27, // 82: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	29, // 83: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	40, // 84: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	31, // 85: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 86: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 87: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	33, // 88: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	36, // 89: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	38, // 90: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	43, // 91: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	49, // 92: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	75, // [75:93] is the sub-list for method output_type
-	57, // [57:75] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	56, // 31: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	56, // 32: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	54, // 33: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25, // 34: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	53, // 35: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 36: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	56, // 37: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	54, // 38: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 39: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	50, // 40: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 41: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	50, // 42: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	51, // 43: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	51, // 44: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	57, // 45: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	34, // 46: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	51, // 47: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	53, // 48: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 49: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 50: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 51: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	45, // 52: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	51, // 53: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 54: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	44, // 55: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	51, // 56: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	55, // 57: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	51, // 58: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	47, // 59: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 60: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 61: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 62: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 63: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 64: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 65: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 66: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	26, // 67: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	28, // 68: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	39, // 69: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	30, // 70: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 71: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 72: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	32, // 73: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	35, // 74: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	37, // 75: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	42, // 76: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	48, // 77: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 78: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 79: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 80: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 81: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 82: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 83: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 84: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	27, // 85: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	29, // 86: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	40, // 87: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	31, // 88: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 89: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 90: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	33, // 91: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	36, // 92: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	38, // 93: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	43, // 94: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	49, // 95: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	78, // [78:96] is the sub-list for method output_type
+	60, // [60:78] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }

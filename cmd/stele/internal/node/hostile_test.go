@@ -87,7 +87,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 // deniedToAll are for operators and edges, or answer only for a sink that has stopped.
 var deniedToAll = []string{
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
-	"/stele.v1.Sinks/GetRoutes", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Sinks/ResolveDrift",
+	"/stele.v1.Sinks/GetRoutes", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Sinks/ResolveDrift", "/stele.v1.Bases/PreviewBaseChange",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
 
@@ -99,7 +99,7 @@ var tellNothing = []string{
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 	"/stele.v1.Sinks/ListSinks", "/stele.v1.Sinks/ListDrift", "/stele.v1.Sinks/CheckDrift", "/stele.v1.Sinks/Replay", "/stele.v1.Sinks/Retry", "/stele.v1.Sinks/Skip", "/stele.v1.Sinks/GetRoutes",
-	"/stele.v1.Sinks/ResolveDrift", "/stele.v1.Sinks/PlanRoutes",
+	"/stele.v1.Sinks/ResolveDrift", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Bases/ListBases", "/stele.v1.Bases/PreviewBaseChange",
 	"/flagd.sync.v1.FlagSyncService/GetMetadata", "/configuration.ConfigService/healthCheck", "/configuration.ConfigService/refreshConfig",
 }
 

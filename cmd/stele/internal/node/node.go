@@ -24,6 +24,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/bases"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -136,6 +137,7 @@ type attached struct {
 	conn      *nats.Conn
 	journal   *journal.Journal
 	ledger    *ledger.Ledger       // nil without the role
+	bases     *bases.Mover         // nil without the ledger's role
 	projector *projector.Projector // nil without the role
 	adopts    *ledger.Ledger       // the projector's, where it has no other
 	reads     lazyStream[journal.AuxStream]
@@ -401,6 +403,7 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) {
 		a.ledger = n.newLedger(a)
+		a.bases = bases.Start(n.replica, a.ledger, n.cfg.Log)
 	}
 	if slices.Contains(n.cfg.Roles, RoleProjector) {
 		if err := n.project(ctx, a); err != nil {
@@ -428,6 +431,9 @@ func (a *attached) close() {
 func (a *attached) stop() {
 	if a.projector != nil {
 		a.projector.Close()
+	}
+	if a.bases != nil {
+		a.bases.Close()
 	}
 	for _, l := range []*ledger.Ledger{a.ledger, a.adopts} {
 		if l != nil {

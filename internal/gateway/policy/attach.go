@@ -1,0 +1,64 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// subjects are names of subjects or tenants. A "*" at the end of a name stands for any
+// ending.
+type subjects []string
+
+func (s subjects) match(name string) bool {
+	return slices.ContainsFunc(s, func(pattern string) bool {
+		if start, any := strings.CutSuffix(pattern, "*"); any {
+			return strings.HasPrefix(name, start)
+		}
+		return name == pattern
+	})
+}
+
+// parseAttachPolicy reads the tenants that may make a tenant one of their bases, the value of
+// policy/<base>/attach:
+//
+//	{"tenants":["acme","team-*"]}
+func parseAttachPolicy(value string) (subjects, error) {
+	var policy struct {
+		Tenants names `json:"tenants"`
+	}
+	if err := json.Unmarshal([]byte(value), &policy, json.RejectUnknownMembers(true)); err != nil {
+		return nil, err
+	}
+	if policy.Tenants == nil {
+		return nil, errors.New(`it has no "tenants"`)
+	}
+	for _, name := range policy.Tenants {
+		if start, any := strings.CutSuffix(name, "*"); any && start == "" {
+			continue
+		} else if _, err := ledger.ParseTenant(start); err != nil {
+			return nil, fmt.Errorf("tenants: %w", err)
+		}
+	}
+	return subjects(policy.Tenants), nil
+}
+
+// Attaches implements ledger.Viewer.
+func (v *Viewer) Attaches(t, base ledger.Tenant) bool {
+	if v.c.Has(identity.Operator) {
+		return true
+	}
+	set, err := v.e.current()
+	if err != nil {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.err = errors.Join(v.err, err)
+		return false
+	}
+	return set.attach[base].match(string(t))
+}

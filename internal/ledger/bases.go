@@ -1,0 +1,155 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// BasesKey is the setting that lists a tenant's bases.
+const BasesKey Key = basesTag + "list"
+
+// basesTag is the tag of the settings about bases. They are never inherited.
+const basesTag = "_bases/"
+
+// MaxBases is the number of bases that a tenant may have.
+const MaxBases = 8
+
+// Base is a tenant whose keys another tenant inherits. The value of a key is the
+// tenant's own or, if it has none, that of the first base in its list that has one, at
+// the pinned revision. Bases are not transitive: only a base's own values are inherited.
+type Base struct {
+	Tenant Tenant `json:"tenant"`
+	// Revision is the pin: the state of the base that is inherited.
+	Revision Revision `json:"revision"`
+	// Follow moves the pin with every commit of the base.
+	Follow bool `json:"follow,omitzero"`
+}
+
+// Source is a base and its revision that set a value; the zero Source is the tenant itself.
+type Source struct {
+	Tenant   Tenant
+	Revision Revision
+}
+
+// Inherited reports whether the value is a base's.
+func (s Source) Inherited() bool { return s.Tenant != "" }
+
+// Owner is the tenant whose value it is; t is the tenant that reads it.
+func (s Source) Owner(t Tenant) Tenant {
+	if s.Inherited() {
+		return s.Tenant
+	}
+	return t
+}
+
+// Proto is the source as the API shows it; nil for the tenant itself.
+func (s Source) Proto() *stelev1.BaseRef {
+	if !s.Inherited() {
+		return nil
+	}
+	return &stelev1.BaseRef{Tenant: string(s.Tenant), Revision: uint64(s.Revision)}
+}
+
+// Inheritable reports whether tenants inherit the key from their bases: every key except the
+// list of bases itself.
+func (k Key) Inheritable() bool { return !strings.HasPrefix(string(k), basesTag) }
+
+// ParseBases reads the value of BasesKey. An empty value is an empty list.
+func ParseBases(v Value) ([]Base, error) {
+	if v == "" {
+		return nil, nil
+	}
+	var bases []Base
+	if err := json.Unmarshal([]byte(v), &bases, json.RejectUnknownMembers(true)); err != nil {
+		return nil, fmt.Errorf(`it is not a list like [{"tenant":"defaults","revision":17,"follow":true}]: %w`, err)
+	}
+	if len(bases) > MaxBases {
+		return nil, fmt.Errorf("%d bases are more than %d", len(bases), MaxBases)
+	}
+	for i, b := range bases {
+		if _, err := ParseTenant(string(b.Tenant)); err != nil {
+			return nil, fmt.Errorf("[%d].tenant: %w", i, err)
+		}
+		switch {
+		case b.Tenant.Reserved():
+			return nil, fmt.Errorf("[%d].tenant: %s is reserved and cannot be a base", i, b.Tenant)
+		case b.Revision == 0:
+			return nil, fmt.Errorf("[%d].revision: name the revision of %s that is inherited, for example its head", i, b.Tenant)
+		case slices.ContainsFunc(bases[:i], func(o Base) bool { return o.Tenant == b.Tenant }):
+			return nil, fmt.Errorf("[%d].tenant: %s is listed twice", i, b.Tenant)
+		}
+	}
+	return bases, nil
+}
+
+// BasesValue is the value of BasesKey for a list.
+func BasesValue(bases []Base) Value {
+	b, err := json.Marshal(bases, json.FormatNilSliceAsNull(false))
+	if err != nil {
+		panic(fmt.Sprintf("encode bases: %v", err)) // names, numbers and booleans only
+	}
+	return Value(b)
+}
+
+// AttachError is a base that the author of a change set may not attach to a tenant.
+type AttachError struct{ Tenant, Base Tenant }
+
+func (e *AttachError) Error() string {
+	return fmt.Sprintf("%s may not inherit from %s: an operator must attach it, or list %s in policy/%s/attach of %s", e.Tenant, e.Base, e.Tenant, e.Base, System)
+}
+
+// errNoBases is for the ledger's own tenants.
+var errNoBases = errors.New("a reserved tenant has no bases")
+
+// checkBases checks the list of bases that a change set leaves. What the list held before
+// is allowed to stay, in any order and at any revision; a base that is new is attached.
+func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
+	i := slices.IndexFunc(cs.Changes, func(c Change) bool { return c.Key == BasesKey && !c.Delete })
+	if i < 0 {
+		return nil
+	}
+	invalid := func(err error) error {
+		return Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("%s: %v", BasesKey, err))
+	}
+	next, err := ParseBases(cs.Changes[i].Value)
+	if err != nil {
+		return invalid(err)
+	}
+	if t.Reserved() {
+		return invalid(errNoBases)
+	}
+	was, err := s.value(BasesKey)
+	if err != nil {
+		return err
+	}
+	known, err := ParseBases(was)
+	if err != nil {
+		return fmt.Errorf("read the bases of %s: %w", t, err)
+	}
+	for n, b := range next {
+		switch head := cfg.Replica.Head(b.Tenant).Revision; {
+		case b.Tenant == t:
+			return invalid(fmt.Errorf("[%d].tenant: a tenant cannot be its own base", n))
+		case head == 0:
+			return invalid(fmt.Errorf("[%d].tenant: %s has no commit", n, b.Tenant))
+		case b.Revision > head:
+			return invalid(fmt.Errorf("[%d].revision: the head of %s is %s", n, b.Tenant, head))
+		case slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant }):
+		case cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
+			return &AttachError{t, b.Tenant}
+		case len(cfg.Replica.Bases(b.Tenant)) > 0:
+			return invalid(fmt.Errorf("[%d].tenant: %s has bases itself, and bases are not transitive: list its bases instead", n, b.Tenant))
+		}
+	}
+	if len(known) == 0 && len(next) > 0 {
+		if heirs := cfg.Replica.Heirs(t); len(heirs) > 0 {
+			return invalid(fmt.Errorf("%s is a base of %s, and a base has no bases itself", t, heirs[0]))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,281 @@
+package bases_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/bases"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func set(tb testing.TB, n *ledgertest.Node, t ledger.Tenant, key ledger.Key, value string) ledger.Result {
+	tb.Helper()
+	got, err := n.Ledger.Commit(context.Background(), t, ledger.ChangeSet{Author: "ann", Message: "because", Changes: []ledger.Change{{Key: key, Value: ledger.Value(value)}}})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return got
+}
+
+func follow(tb testing.TB, n *ledgertest.Node, t, base ledger.Tenant) {
+	tb.Helper()
+	set(tb, n, t, ledger.BasesKey, string(ledger.BasesValue([]ledger.Base{{Tenant: base, Revision: 1, Follow: true}})))
+}
+
+// waitPins waits until all tenants have the base's head.
+func waitPins(tb testing.TB, r *replica.Replica, base ledger.Tenant, tenants []ledger.Tenant) {
+	tb.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+		behind := 0
+		for _, t := range tenants {
+			if r.Bases(t)[0].Revision != r.Head(base).Revision {
+				behind++
+			}
+		}
+		if behind == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%d of %d pins are behind", behind, len(tenants))
+		}
+	}
+}
+
+// moves are the commits that moved the tenant's pin, by the base's revision.
+func moves(tb testing.TB, r *replica.Replica, t ledger.Tenant) map[ledger.Revision]int {
+	tb.Helper()
+	v, err := r.View(t, replica.At{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer v.Close()
+	count := make(map[ledger.Revision]int)
+	for rev := ledger.Revision(1); rev <= v.State().Head; rev++ {
+		c, err := v.Commit(rev)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if o, ok := c.Origin.(*ledger.BaseOrigin); ok {
+			count[o.Revision]++
+		}
+	}
+	return count
+}
+
+// TestMover_EveryTenantFollows writes to a base while two processes move the pins of 50
+// tenants: each tenant gets the last revision, and none twice.
+func TestMover_EveryTenantFollows(t *testing.T) {
+	s := ledgertest.Server(t)
+	a, b := ledgertest.Start(t, s, ledgertest.Config{}), ledgertest.Start(t, s, ledgertest.Config{})
+	for _, n := range []*ledgertest.Node{a, b} {
+		m := bases.Start(n.Replica, n.Ledger, slog.New(slog.DiscardHandler))
+		t.Cleanup(m.Close)
+	}
+	set(t, a, "defaults", "c/timeout", `1`)
+	var tenants []ledger.Tenant
+	for i := range 50 {
+		tenants = append(tenants, ledger.Tenant(fmt.Sprintf("t%02d", i)))
+		follow(t, a, tenants[i], "defaults")
+	}
+	for i := range 10 {
+		set(t, a, "defaults", "c/timeout", fmt.Sprint(i+2))
+		if i%3 == 0 {
+			waitPins(t, a.Replica, "defaults", tenants)
+		}
+	}
+	waitPins(t, a.Replica, "defaults", tenants)
+	for _, tenant := range tenants {
+		for rev, n := range moves(t, a.Replica, tenant) {
+			if n != 1 {
+				t.Errorf("%s was moved to %s %d times", tenant, rev, n)
+			}
+		}
+		v, err := a.Replica.View(tenant, replica.At{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _, err := v.Get("c/timeout")
+		v.Close()
+		if err != nil || e.Value != "11" || e.Base != (ledger.Source{Tenant: "defaults", Revision: 11}) {
+			t.Errorf("%s has %+v, %v", tenant, e, err)
+		}
+	}
+}
+
+// TestMover_RolledBackPinStays rolls a tenant back to before its base moved: the pin stays
+// there, also when another process starts, until the next commit of the base.
+func TestMover_RolledBackPinStays(t *testing.T) {
+	s := ledgertest.Server(t)
+	n := ledgertest.Start(t, s, ledgertest.Config{})
+	set(t, n, "defaults", "c/timeout", `1`)
+	follow(t, n, "acme", "defaults")
+	log := slog.New(slog.DiscardHandler)
+	m := bases.Start(n.Replica, n.Ledger, log)
+	set(t, n, "defaults", "c/timeout", `2`)
+	waitPins(t, n.Replica, "defaults", []ledger.Tenant{"acme"})
+	if _, err := n.Ledger.Rollback(context.Background(), "acme", ledger.Rollback{Request: ledger.Request{Author: "ann"}, To: 1}); err != nil {
+		t.Fatal(err)
+	}
+	m.Close()
+	// A mover that starts afterwards tries once, and finds that the revision was delivered.
+	tried := &counting{Ledger: n.Ledger}
+	m = bases.Start(n.Replica, tried, log)
+	t.Cleanup(m.Close)
+	tried.wait(t, 1)
+	if got := n.Replica.Bases("acme")[0].Revision; got != 1 {
+		t.Errorf("the pin moved from @1 to %s", got)
+	}
+	set(t, n, "defaults", "c/timeout", `3`)
+	waitPins(t, n.Replica, "defaults", []ledger.Tenant{"acme"})
+	if got := tried.wait(t, 2); got != 2 {
+		t.Errorf("%d attempts, want 2", got)
+	}
+}
+
+// counting counts the finished commits.
+type counting struct {
+	bases.Ledger
+	mu sync.Mutex // guards n
+	n  int
+}
+
+func (c *counting) Commit(ctx context.Context, t ledger.Tenant, cs ledger.ChangeSet) (ledger.Result, error) {
+	got, err := c.Ledger.Commit(ctx, t, cs)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.n++
+	return got, err
+}
+
+func (c *counting) wait(tb testing.TB, n int) int {
+	tb.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		got := c.n
+		c.mu.Unlock()
+		if got >= n {
+			return got
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%d attempts to move a pin, want %d", got, n)
+		}
+	}
+}
+
+// failing loses the outcome of every third commit, as a process that is killed does.
+type failing struct {
+	bases.Ledger
+	mu sync.Mutex // guards n
+	n  int
+}
+
+func (f *failing) Commit(ctx context.Context, t ledger.Tenant, cs ledger.ChangeSet) (ledger.Result, error) {
+	f.mu.Lock()
+	f.n++
+	n := f.n
+	f.mu.Unlock()
+	switch n % 3 {
+	case 0:
+		return ledger.Result{}, errors.New("killed before the commit")
+	case 1:
+		_, err := f.Ledger.Commit(ctx, t, cs)
+		return ledger.Result{}, errors.Join(errors.New("killed after the commit"), err)
+	}
+	return f.Ledger.Commit(ctx, t, cs)
+}
+
+// TestMover_ExactlyOnceAcrossFailures fails two of three moves, before or after they are
+// written.
+func TestMover_ExactlyOnceAcrossFailures(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	set(t, n, "defaults", "c/timeout", `1`)
+	var tenants []ledger.Tenant
+	for i := range 20 {
+		tenants = append(tenants, ledger.Tenant(fmt.Sprintf("t%02d", i)))
+		follow(t, n, tenants[i], "defaults")
+	}
+	m := bases.Start(n.Replica, &failing{Ledger: n.Ledger}, slog.New(slog.DiscardHandler))
+	t.Cleanup(m.Close)
+	for i := range 3 {
+		set(t, n, "defaults", "c/timeout", fmt.Sprint(i+2))
+		waitPins(t, n.Replica, "defaults", tenants)
+	}
+	for _, tenant := range tenants {
+		got := moves(t, n.Replica, tenant)
+		if got[4] != 1 {
+			t.Errorf("%s was moved to @4 %d times", tenant, got[4])
+		}
+		for rev, n := range got {
+			if n != 1 {
+				t.Errorf("%s was moved to %s %d times", tenant, rev, n)
+			}
+		}
+	}
+}
+
+// attaching is a viewer that may attach what it holds.
+type attaching map[ledger.Tenant]bool
+
+func (attaching) Reads(ledger.Tenant, ledger.Key) bool  { return true }
+func (attaching) Looked(ledger.Tenant, ledger.Prefix)   {}
+func (attaching) Opens(ledger.Tenant, ledger.Key) bool  { return true }
+func (a attaching) Attaches(_, base ledger.Tenant) bool { return a[base] }
+
+// TestLedger_Bases checks which lists are refused, and with which reason.
+func TestLedger_Bases(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	for _, tenant := range []ledger.Tenant{"defaults", "plan", "nested", "acme", "other"} {
+		set(t, n, tenant, "c/first", `1`)
+	}
+	follow(t, n, "nested", "defaults")
+	follow(t, n, "other", "plan")
+	many := make([]ledger.Base, 9)
+	for i := range many {
+		many[i] = ledger.Base{Tenant: ledger.Tenant(fmt.Sprintf("b%d", i)), Revision: 1}
+	}
+	for _, test := range []struct {
+		name   string
+		tenant ledger.Tenant
+		value  string
+		want   string
+	}{
+		{"a list", "acme", `[{"tenant":"plan","revision":1},{"tenant":"defaults","revision":1,"follow":true}]`, ""},
+		{"no list", "acme", `{}`, "it is not a list like"},
+		{"an unknown field", "acme", `[{"tenant":"plan","revison":1}]`, "revison"},
+		{"no revision", "acme", `[{"tenant":"plan"}]`, "name the revision of plan"},
+		{"a revision that does not exist", "acme", `[{"tenant":"plan","revision":9}]`, "the head of plan is @1"},
+		{"a tenant that does not exist", "acme", `[{"tenant":"plann","revision":1}]`, "plann has no commit"},
+		{"itself", "acme", `[{"tenant":"acme","revision":1}]`, "a tenant cannot be its own base"},
+		{"twice", "acme", `[{"tenant":"plan","revision":1},{"tenant":"plan","revision":1}]`, "plan is listed twice"},
+		{"too many", "acme", string(ledger.BasesValue(many)), "9 bases are more than 8"},
+		{"a tenant with bases", "acme", `[{"tenant":"nested","revision":1}]`, "nested has bases itself"},
+		{"for a base", "plan", `[{"tenant":"defaults","revision":1}]`, "plan is a base of "},
+		{"the ledger's own tenant", "acme", `[{"tenant":"_system","revision":1}]`, "_system is reserved"},
+		{"for the ledger's own tenant", "_system", `[{"tenant":"plan","revision":1}]`, "a reserved tenant has no bases"},
+		{"one that must not be attached", "acme", `[{"tenant":"other","revision":1}]`, "acme may not inherit from other"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := n.Ledger.Commit(context.Background(), test.tenant, ledger.ChangeSet{
+				Author: "ann", Changes: []ledger.Change{{Key: ledger.BasesKey, Value: ledger.Value(test.value)}},
+				Viewer: attaching{"plan": true, "defaults": true, "nested": true},
+			})
+			switch {
+			case test.want == "" && err != nil:
+				t.Fatal(err)
+			case test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)):
+				t.Fatalf("got %v, want an error with %q", err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,397 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	bolt "go.etcd.io/bbolt"
+)
+
+// baseList is a tenant's list of bases.
+type baseList struct {
+	// revision that set or deleted the list; 0 if the tenant never had one.
+	revision ledger.Revision
+	list     []ledger.Base
+}
+
+// Bases are the bases of a tenant at its head.
+func (r *Replica) Bases(t ledger.Tenant) []ledger.Base {
+	s := r.store.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if ts := s.tenants[t]; ts != nil {
+		return ts.bases.list
+	}
+	return nil
+}
+
+// inherits reports whether the tenant has, or once had, bases.
+func (r *Replica) inherits(t ledger.Tenant) bool {
+	s := r.store.Load()
+	if s == nil {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ts := s.tenants[t]
+	return ts != nil && ts.bases.revision > 0
+}
+
+// Inherits reports whether the tenant has, or once had, bases.
+func (v *View) Inherits() bool { return v.snap.bases.revision > 0 }
+
+// Heirs are the tenants that have the tenant as a base at their heads, sorted.
+func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
+	s := r.store.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return slices.Sorted(maps.Keys(s.heirs[t]))
+}
+
+// loadBases reads the list of a tenant from the file.
+func (s *store) loadBases(tx *bolt.Tx, t ledger.Tenant, head ledger.Revision) error {
+	file := snapshot{store: s, tenant: t, tx: tx}
+	key := nameKey(t, string(ledger.BasesKey))
+	p, ok, err := file.storedVersion(key, head)
+	if err != nil || !ok {
+		return err
+	}
+	value, err := file.valueOf(key, p)
+	if err == nil {
+		s.setBases(t, version{revision: p.revision, value: value})
+	}
+	return err
+}
+
+// noteBases takes over the list that a commit sets. s.mu is held.
+func (s *store) noteBases(c *ledger.Commit) {
+	for _, ch := range c.Changes {
+		if ch.Key == ledger.BasesKey {
+			s.setBases(c.Tenant, version{revision: c.Revision, value: string(ch.Value)})
+		}
+	}
+}
+
+// setBases sets the list of a tenant's head. s.mu is held, or the store is being opened.
+func (s *store) setBases(t ledger.Tenant, is version) {
+	ts := s.tenant(t)
+	for _, b := range ts.bases.list {
+		if delete(s.heirs[b.Tenant], t); len(s.heirs[b.Tenant]) == 0 {
+			delete(s.heirs, b.Tenant)
+		}
+	}
+	ts.bases = listOf(is)
+	for _, b := range ts.bases.list {
+		if s.heirs[b.Tenant] == nil {
+			s.heirs[b.Tenant] = make(map[ledger.Tenant]bool)
+		}
+		s.heirs[b.Tenant][t] = true
+	}
+}
+
+// listOf reads a list. The ledger accepts only valid ones; any other is no list.
+func listOf(is version) baseList {
+	list, err := ledger.ParseBases(ledger.Value(is.value))
+	if err != nil {
+		list = nil
+	}
+	return baseList{is.revision, list}
+}
+
+// bases are a tenant's bases at one of its revisions.
+type bases struct {
+	// revision that set the list; 0 if there was none before.
+	revision ledger.Revision
+	layers   []layer
+}
+
+// layer is the state of a base at the pinned revision.
+type layer struct {
+	snapshot
+	base ledger.Base
+}
+
+// effective is the version of a key as readers see it.
+type effective struct {
+	version
+	base ledger.Source
+}
+
+func (e effective) exported() ledger.Version {
+	v := e.version.exported()
+	v.Base = e.base
+	return v
+}
+
+// basesOf are the bases at the view's revision.
+func (v *View) basesOf(rev ledger.Revision) (*bases, error) {
+	if rev == v.rev && v.bases != nil {
+		return v.bases, nil
+	}
+	list := v.snap.bases
+	if rev < list.revision {
+		found, ok, err := v.snap.versionAt(string(ledger.BasesKey), rev)
+		if err != nil {
+			return nil, err
+		}
+		if list = (baseList{}); ok {
+			list = listOf(found)
+		}
+	}
+	b := &bases{revision: list.revision, layers: make([]layer, len(list.list))}
+	for i, base := range list.list {
+		var err error
+		if b.layers[i], err = v.snap.layer(base); err != nil {
+			return nil, err
+		}
+	}
+	if rev == v.rev {
+		v.bases = b
+	}
+	return b, nil
+}
+
+// layer is the state of a base in the snapshot. The ledger pins a base at a revision that
+// is before the pin in the journal, so a replica that follows the journal holds it.
+func (s *snapshot) layer(b ledger.Base) (layer, error) {
+	l := layer{snapshot: *s, base: b}
+	l.tenant, l.bases = b.Tenant, baseList{}
+	s.store.mu.RLock()
+	ts := s.store.tenants[b.Tenant]
+	if ts != nil {
+		l.newest, l.head, l.kept = ts.head, ts.head.Revision, ts.start
+	}
+	s.store.mu.RUnlock()
+	switch {
+	case b.Revision > l.head:
+		return l, fmt.Errorf("%w: %s inherits from %s%s, and this replica holds only %s of it; try again", ledger.ErrUnavailable, s.tenant, b.Tenant, b.Revision, l.head)
+	case b.Revision < l.kept:
+		return l, l.notKept(b.Revision, time.Time{})
+	}
+	return l, nil
+}
+
+// inherit completes the tenant's own version of a key, in which it is not set.
+func (b *bases) inherit(key string, own version) (effective, error) {
+	if !ledger.Key(key).Inheritable() {
+		return effective{version: own}, nil
+	}
+	for i := range b.layers {
+		l := &b.layers[i]
+		found, _, err := l.versionAt(key, l.base.Revision)
+		if err != nil {
+			return effective{}, err
+		}
+		if found.value != "" {
+			return effective{version{revision: max(own.revision, b.revision), value: found.value}, ledger.Source{Tenant: l.tenant, Revision: found.revision}}, nil
+		}
+	}
+	return effective{version: own}, nil
+}
+
+// effectiveAt is the version of a key at a revision, of which b are the bases.
+func (v *View) effectiveAt(key string, rev ledger.Revision, b *bases) (effective, error) {
+	is, _, err := v.snap.versionAt(key, rev)
+	if err != nil || is.value != "" || b.revision == 0 {
+		return effective{version: is}, err
+	}
+	return b.inherit(key, is)
+}
+
+// Version returns the value in force for a key at a revision, also one that is inherited;
+// the zero Version if it had never been set. The error is a *ledger.HistoryError for a
+// revision before the one that the kept history begins after.
+//
+// A key that was inherited until its base, or the list of bases, changed has a version
+// without a value of the revision at which that list was set.
+func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, err error) {
+	found, err = own{v}.Version(key, at)
+	if err != nil || found.Value != "" || v.snap.bases.revision == 0 || at == 0 {
+		return found, err
+	}
+	defer v.snap.guard(&err)
+	b, err := v.basesOf(at)
+	if err != nil {
+		return found, err
+	}
+	is, err := b.inherit(string(key), version{revision: found.Revision})
+	if err == nil && is.value == "" && b.revision > is.revision {
+		var lost bool
+		if lost, err = v.inheritedBefore(key, b); lost {
+			is.revision = b.revision
+		}
+	}
+	return is.exported(), err
+}
+
+// listsSearched is how many earlier lists of bases are searched for a key that is not
+// inherited any more.
+const listsSearched = 64
+
+// inheritedBefore reports whether the key was inherited under one of the lists before those
+// bases.
+func (v *View) inheritedBefore(key ledger.Key, now *bases) (bool, error) {
+	lists := v.snap.newKeyLog(string(ledger.BasesKey), now.revision-1)
+	for range listsSearched {
+		rev, ok, err := lists.next()
+		if err != nil || !ok || rev < v.snap.kept {
+			return false, err
+		}
+		b, err := v.basesOf(rev)
+		if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		is, err := b.inherit(string(key), version{})
+		if err != nil || is.value != "" {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// Inherited is the value that a key has at the view's revision if the tenant has none of
+// its own; the zero Version if there is none.
+func (v *View) Inherited(key ledger.Key) (found ledger.Version, err error) {
+	defer v.snap.guard(&err)
+	b, err := v.basesOf(v.rev)
+	if err != nil {
+		return found, err
+	}
+	is, err := b.inherit(string(key), version{})
+	return is.exported(), err
+}
+
+// Layer is what one of the tenant's bases has for a key.
+type Layer struct {
+	ledger.Base
+	// Head is the base's newest revision.
+	Head ledger.Revision
+	// Value, and the base's revision that set it; empty if the base does not have the key.
+	Value ledger.Value
+	Set   ledger.Revision
+	// Summary is of the commit that set it.
+	Summary ledger.Summary
+}
+
+// Layers are the bases at the view's revision, in their order, each with its value of the key.
+func (v *View) Layers(key ledger.Key) (out []Layer, err error) {
+	defer v.snap.guard(&err)
+	b, err := v.basesOf(v.rev)
+	if err != nil {
+		return nil, err
+	}
+	for i := range b.layers {
+		l := &b.layers[i]
+		is := Layer{Base: l.base, Head: l.head}
+		found, _, err := l.versionAt(string(key), l.base.Revision)
+		if err != nil {
+			return nil, err
+		}
+		if found.value != "" {
+			is.Value, is.Set = ledger.Value(found.value), found.revision
+			if is.Summary, _, err = l.summaryOf(found.revision); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, is)
+	}
+	return out, nil
+}
+
+// Hides reports whether the tenant sets the key itself, or inherits it from a base that comes
+// before the one named: a change of that base does not reach the tenant.
+func (v *View) Hides(key ledger.Key, base ledger.Tenant) (hides bool, err error) {
+	defer v.snap.guard(&err)
+	if !key.Inheritable() {
+		return true, nil
+	}
+	is, _, err := v.snap.versionAt(string(key), v.rev)
+	if err != nil || is.value != "" {
+		return err == nil, err
+	}
+	b, err := v.basesOf(v.rev)
+	if err != nil {
+		return false, err
+	}
+	for i := range b.layers {
+		l := &b.layers[i]
+		if l.tenant == base {
+			return false, nil
+		}
+		found, _, err := l.versionAt(string(key), l.base.Revision)
+		if err != nil || found.value != "" {
+			return err == nil, err
+		}
+	}
+	return false, nil
+}
+
+// Pin is a pin of a tenant that follows a base, and is behind the base's head.
+type Pin struct {
+	Tenant ledger.Tenant
+	Base   ledger.Base
+	// Head is the base's newest commit.
+	Head ledger.Head
+}
+
+// BehindBases are the pins of all tenants that are behind the bases that they follow.
+func (r *Replica) BehindBases() (behind []Pin) {
+	s := r.store.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for base, heirs := range s.heirs {
+		head := s.headLocked(base)
+		for t := range heirs {
+			for _, b := range s.tenants[t].bases.list {
+				if b.Tenant == base && b.Follow && b.Revision < head.Revision {
+					behind = append(behind, Pin{t, b, head})
+				}
+			}
+		}
+	}
+	return behind
+}
+
+// IsBase reports whether some tenant has the tenant as a base.
+func (r *Replica) IsBase(t ledger.Tenant) bool {
+	s := r.store.Load()
+	if s == nil {
+		return false
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.heirs[t]) > 0
+}
+
+// SourceSummary is the commit of a base that set an inherited value, without its changes.
+// The source must be one that this view has returned.
+func (v *View) SourceSummary(s ledger.Source) (sum ledger.Summary, id ledger.CommitID, err error) {
+	defer v.snap.guard(&err)
+	base := v.snap
+	base.tenant = s.Tenant
+	return base.summaryOf(s.Revision)
+}
+
+// summaryOf is a commit's summary and id.
+func (s *snapshot) summaryOf(rev ledger.Revision) (ledger.Summary, ledger.CommitID, error) {
+	if c, ok := s.tailCommit(rev); ok {
+		return c.Summary(), c.ID, nil
+	}
+	return (&Commits{*s}).summarize(rev)
+}
