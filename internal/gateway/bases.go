@@ -32,6 +32,17 @@ func (s basesService) ListBases(ctx context.Context, req *stelev1.ListBasesReque
 	}
 	defer v.Close()
 	resp := &stelev1.ListBasesResponse{Snapshot: view.SnapshotOf(v)}
+	if req.Attach != "" {
+		c, base := policy.CallerOf(ctx), ledger.Tenant(req.Attach)
+		may, err := s.g.policy.MayAttach(c, c.Tenant, base)
+		if err != nil {
+			return nil, err
+		}
+		if !may {
+			return nil, &ledger.AttachError{Tenant: c.Tenant, Base: base}
+		}
+		resp.AttachHead = uint64(s.g.cfg.Replica.Head(base).Revision)
+	}
 	list, set, err := v.Get(string(ledger.BasesKey))
 	if err != nil || !set {
 		return resp, err
@@ -42,9 +53,14 @@ func (s basesService) ListBases(ctx context.Context, req *stelev1.ListBasesReque
 		return nil, err
 	}
 	for _, l := range layers {
-		resp.Bases = append(resp.Bases, &stelev1.TenantBase{Tenant: string(l.Tenant), Revision: uint64(l.Revision), Follow: l.Follow, Head: uint64(l.Head)})
+		resp.Bases = append(resp.Bases, baseProto(l.Base, l.Head))
 	}
 	return resp, nil
+}
+
+// baseProto describes a base whose newest revision is head.
+func baseProto(b ledger.Base, head ledger.Revision) *stelev1.TenantBase {
+	return &stelev1.TenantBase{Tenant: string(b.Tenant), Revision: uint64(b.Revision), Follow: b.Follow, Head: uint64(head)}
 }
 
 // ExplainValue returns what the tenant and its bases have for a key.

@@ -20,8 +20,8 @@ const basesTag = "_bases/"
 const MaxBases = 8
 
 // Base is a tenant whose keys another tenant inherits. The value of a key is the
-// tenant's own or, if it has none, that of the first base in its list that has one, at
-// the pinned revision. Bases are not transitive: only a base's own values are inherited.
+// tenant's own or, without an own one, the value of the first base in its list that has the
+// key, at the pinned revision. Bases are not transitive: only a base's own values are inherited.
 type Base struct {
 	Tenant Tenant `json:"tenant"`
 	// Revision is the pin: the state of the base that is inherited.
@@ -106,8 +106,9 @@ func (e *AttachError) Error() string {
 // errNoBases is for the ledger's own tenants.
 var errNoBases = errors.New("a reserved tenant has no bases")
 
-// checkBases checks the list of bases that a change set leaves. What the list held before
-// is allowed to stay, in any order and at any revision; a base that is new is attached.
+// checkBases checks the list of bases that a change set leaves. A base that the list had
+// before may be moved and pinned to any revision; a new one is attached, which is a
+// permission.
 func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
 	i := slices.IndexFunc(cs.Changes, func(c Change) bool { return c.Key == BasesKey && !c.Delete })
 	if i < 0 {

@@ -89,8 +89,8 @@ type Effective interface {
 	Version(key Key, at Revision) (Version, error)
 	// Diff is State.Diff with inherited values.
 	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
-	// Inherited is the value that the key has at the head if the tenant has none of its own;
-	// the zero Version if there is none.
+	// Inherited is the value that the key has at the head without the tenant's own one; the
+	// zero Version if no base has the key.
 	Inherited(key Key) (Version, error)
 }
 

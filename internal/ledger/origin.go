@@ -58,7 +58,7 @@ type PromotionOrigin struct {
 	Tenant   Tenant
 	Revision Revision
 	ID       CommitID
-	// Epoch is that of the tenant's ledger; zero if it is the same.
+	// Epoch of the tenant's ledger; zero if it is the same ledger.
 	Epoch Epoch
 	// Prefix of the keys that were promoted.
 	Prefix Prefix

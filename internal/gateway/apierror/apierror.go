@@ -45,6 +45,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		changed  *ledger.HistoryChangedError
 		notKept  *ledger.HistoryError
 		reused   *ledger.RequestError
+		attach   *ledger.AttachError
 		edge     *NoWritesError
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
@@ -68,6 +69,8 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 			"first_time", notKept.FirstTime.UTC().Format(time.RFC3339Nano), "upstream", notKept.Upstream))
 	case errors.Is(err, identity.ErrUnauthenticated):
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
+	case errors.As(err, &attach):
+		return build(codes.PermissionDenied, err.Error(), info("BASE_NOT_ALLOWED", "base", string(attach.Base)))
 	case errors.Is(err, policy.ErrDenied):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, ErrNotServed):

@@ -50,15 +50,22 @@ func parseAttachPolicy(value string) (subjects, error) {
 
 // Attaches implements ledger.Viewer.
 func (v *Viewer) Attaches(t, base ledger.Tenant) bool {
-	if v.c.Has(identity.Operator) {
-		return true
+	may, err := v.e.MayAttach(v.c, t, base)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.err = errors.Join(v.err, err)
+	return may
+}
+
+// MayAttach reports whether the caller may make base a base of t: operators may, and others if
+// the policy of the base names t.
+func (e *Enforcer) MayAttach(c Caller, t, base ledger.Tenant) (bool, error) {
+	if c.Has(identity.Operator) {
+		return true, nil
 	}
-	set, err := v.e.current()
+	set, err := e.current()
 	if err != nil {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		v.err = errors.Join(v.err, err)
-		return false
+		return false, err
 	}
-	return set.attach[base].match(string(t))
+	return set.attach[base].match(string(t)), nil
 }

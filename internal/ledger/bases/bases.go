@@ -3,8 +3,8 @@
 // When a base gets a commit, every tenant that follows it gets a commit that moves its pin
 // to the base's head. The request id of that commit is the base and its revision, so each
 // revision is delivered at most once, by whichever process, also across crashes; a pin that
-// a rollback has moved back stays until the next commit of the base. What is left to do is
-// the difference between the pins and the heads in the replica: nothing else is stored.
+// a rollback has moved back stays until the next commit of the base. The work that is left
+// is the difference between the pins and the heads in the replica: nothing else is stored.
 //
 // A pin moves to the head at once: if a base gets commits faster than its tenants can
 // follow, a tenant may skip some of its revisions, but never the last.
@@ -157,7 +157,7 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 	list := slices.Clone(m.replica.Bases(p.Tenant))
 	i := slices.Index(list, p.Base)
 	if i < 0 {
-		return false, nil // it has moved, or is no base any more
+		return false, nil // it has moved, or was removed from the list
 	}
 	v, err := m.replica.View(p.Tenant, replica.At{})
 	if err != nil {

@@ -99,7 +99,7 @@ func (s *store) setBases(t ledger.Tenant, is version) {
 	}
 }
 
-// listOf reads a list. The ledger accepts only valid ones; any other is no list.
+// listOf reads a list. The ledger accepts only valid ones; any other is empty.
 func listOf(is version) baseList {
 	list, err := ledger.ParseBases(ledger.Value(is.value))
 	if err != nil {
@@ -262,8 +262,8 @@ func (v *View) inheritedBefore(key ledger.Key, now *bases) (bool, error) {
 	return false, nil
 }
 
-// Inherited is the value that a key has at the view's revision if the tenant has none of
-// its own; the zero Version if there is none.
+// Inherited is the value that a key has at the view's revision without the tenant's own one;
+// the zero Version if no base has the key.
 func (v *View) Inherited(key ledger.Key) (found ledger.Version, err error) {
 	defer v.snap.guard(&err)
 	b, err := v.basesOf(v.rev)

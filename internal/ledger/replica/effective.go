@@ -41,7 +41,7 @@ func (v *View) scan(prefix ledger.Prefix, from string, values bool) (c *layeredS
 }
 
 // layeredScan merges the scans of a tenant and of its bases: of equal keys the tenant's own
-// value wins, and then that of the first base.
+// value wins, and then the value of the first base.
 type layeredScan struct {
 	own       *scan
 	bases     *bases // nil if the tenant never had any
@@ -57,8 +57,8 @@ type pulled struct {
 	ended  bool
 }
 
-// peek reads the key that the scan is at; ok is false at the end. It skips what is not
-// inherited.
+// peek reads the key that the scan is at; ok is false at the end. The scan of a base skips
+// keys that are not inherited.
 func (p *pulled) peek(inherited bool) (ok bool, err error) {
 	for !p.loaded && !p.ended {
 		if p.at, ok, err = p.keys.next(); err != nil {
@@ -317,7 +317,7 @@ func (k *changedKeys) since(key string) (found ledger.Version, changed bool, err
 	if err != nil || was.base == is.base && was.value == is.value {
 		return is.exported(), false, err
 	}
-	is.revision = max(is.revision, k.is.revision) // a deletion, too, is as new as the list
+	is.revision = max(is.revision, k.is.revision) // also a deletion is as new as the list
 	return is.exported(), true, nil
 }
 

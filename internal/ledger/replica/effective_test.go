@@ -20,7 +20,7 @@ type ownStates []map[ledger.Key]ledger.Value
 func (h ownStates) head() ledger.Revision { return ledger.Revision(len(h) - 1) }
 
 // inheritance is a model of tenants that inherit from bases: a value is the tenant's own, or
-// that of the first base in its list that has one.
+// the value of the first base in its list that has the key.
 type inheritance map[ledger.Tenant]ownStates
 
 // at is the state that readers of a tenant see, with the source of each value.

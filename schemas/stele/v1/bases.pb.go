@@ -30,7 +30,9 @@ type ListBasesRequest struct {
 	MinRevision uint64 `protobuf:"varint,2,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
 	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
 	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
-	MinId         []byte `protobuf:"bytes,3,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
+	MinId []byte `protobuf:"bytes,3,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
+	// Also return the head of this tenant, to attach it. PERMISSION_DENIED if the caller may not.
+	Attach        string `protobuf:"bytes,4,opt,name=attach,proto3" json:"attach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -86,12 +88,21 @@ func (x *ListBasesRequest) GetMinId() []byte {
 	return nil
 }
 
+func (x *ListBasesRequest) GetAttach() string {
+	if x != nil {
+		return x.Attach
+	}
+	return ""
+}
+
 type ListBasesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Bases []*TenantBase          `protobuf:"bytes,1,rep,name=bases,proto3" json:"bases,omitempty"`
 	// The tenant's revision that set the list; 0 if there is none.
-	ListRevision  uint64    `protobuf:"varint,2,opt,name=list_revision,json=listRevision,proto3" json:"list_revision,omitempty"`
-	Snapshot      *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	ListRevision uint64    `protobuf:"varint,2,opt,name=list_revision,json=listRevision,proto3" json:"list_revision,omitempty"`
+	Snapshot     *Snapshot `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The head of the tenant that was named in attach.
+	AttachHead    uint64 `protobuf:"varint,4,opt,name=attach_head,json=attachHead,proto3" json:"attach_head,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -145,6 +156,13 @@ func (x *ListBasesResponse) GetSnapshot() *Snapshot {
 		return x.Snapshot
 	}
 	return nil
+}
+
+func (x *ListBasesResponse) GetAttachHead() uint64 {
+	if x != nil {
+		return x.AttachHead
+	}
+	return 0
 }
 
 // TenantBase is a base of a tenant.
@@ -294,7 +312,7 @@ type ExplainValueResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The value in force; absent if the key is not set and not inherited.
 	Entry *Entry `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
-	// The tenant's own value, and then that of each base in their order.
+	// The tenant's own value, and then the value of each base in their order.
 	Layers        []*ValueLayer `protobuf:"bytes,2,rep,name=layers,proto3" json:"layers,omitempty"`
 	Snapshot      *Snapshot     `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -692,15 +710,18 @@ var File_stele_v1_bases_proto protoreflect.FileDescriptor
 
 const file_stele_v1_bases_proto_rawDesc = "" +
 	"\n" +
-	"\x14stele/v1/bases.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"s\n" +
+	"\x14stele/v1/bases.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\x94\x01\n" +
 	"\x10ListBasesRequest\x12\x1c\n" +
 	"\x02at\x18\x01 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
 	"\fmin_revision\x18\x02 \x01(\x04R\vminRevision\x12\x1e\n" +
-	"\x06min_id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\x94\x01\n" +
+	"\x06min_id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12\x1f\n" +
+	"\x06attach\x18\x04 \x01(\tB\a\xbaH\x04r\x02(?R\x06attach\"\xb5\x01\n" +
 	"\x11ListBasesResponse\x12*\n" +
 	"\x05bases\x18\x01 \x03(\v2\x14.stele.v1.TenantBaseR\x05bases\x12#\n" +
 	"\rlist_revision\x18\x02 \x01(\x04R\flistRevision\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"l\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\x12\x1f\n" +
+	"\vattach_head\x18\x04 \x01(\x04R\n" +
+	"attachHead\"l\n" +
 	"\n" +
 	"TenantBase\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +

@@ -29,8 +29,8 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Bases describes what tenants inherit. A base is a tenant whose keys another tenant
-// inherits: the value of a key is the tenant's own or, if it has none, that of the first
-// base in its list that has one. The list is the setting _bases/list of the tenant; write it
+// inherits: the value of a key is the tenant's own or, without an own one, the value of the
+// first base in its list that has the key. The list is the setting _bases/list of the tenant; write it
 // with Ledger.Commit.
 type BasesClient interface {
 	// ListBases returns the tenant's bases in their order.
@@ -86,8 +86,8 @@ func (c *basesClient) PreviewBaseChange(ctx context.Context, in *PreviewBaseChan
 // for forward compatibility.
 //
 // Bases describes what tenants inherit. A base is a tenant whose keys another tenant
-// inherits: the value of a key is the tenant's own or, if it has none, that of the first
-// base in its list that has one. The list is the setting _bases/list of the tenant; write it
+// inherits: the value of a key is the tenant's own or, without an own one, the value of the
+// first base in its list that has the key. The list is the setting _bases/list of the tenant; write it
 // with Ledger.Commit.
 type BasesServer interface {
 	// ListBases returns the tenant's bases in their order.

@@ -2806,10 +2806,12 @@ func (x *ListTenantsResponse) GetNextPageToken() string {
 }
 
 type TenantHead struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Head          uint64                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Head   uint64                 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	Time   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// The tenant's bases, in their order.
+	Bases         []*TenantBase `protobuf:"bytes,4,rep,name=bases,proto3" json:"bases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2861,6 +2863,13 @@ func (x *TenantHead) GetHead() uint64 {
 func (x *TenantHead) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
+	}
+	return nil
+}
+
+func (x *TenantHead) GetBases() []*TenantBase {
+	if x != nil {
+		return x.Bases
 	}
 	return nil
 }
@@ -3894,7 +3903,7 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xbd\x03\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14stele/v1/bases.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xbd\x03\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
@@ -4130,12 +4139,13 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\"m\n" +
 	"\x13ListTenantsResponse\x12.\n" +
 	"\atenants\x18\x01 \x03(\v2\x14.stele.v1.TenantHeadR\atenants\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"h\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x94\x01\n" +
 	"\n" +
 	"TenantHead\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"9\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12*\n" +
+	"\x05bases\x18\x04 \x03(\v2\x14.stele.v1.TenantBaseR\x05bases\"9\n" +
 	"\x12ShredTenantRequest\x12#\n" +
 	"\aconfirm\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\aconfirm\"E\n" +
 	"\x13ShredTenantResponse\x12\x12\n" +
@@ -4300,6 +4310,7 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
 	(*BaseRef)(nil),                 // 56: stele.v1.BaseRef
 	(*ReadRecord)(nil),              // 57: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 58: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
 	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
@@ -4350,59 +4361,60 @@ var file_stele_v1_ledger_proto_depIdxs = []int32{
 	57, // 45: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	34, // 46: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
 	51, // 47: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	53, // 48: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 49: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	41, // 50: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 51: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	45, // 52: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	51, // 53: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 54: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	44, // 55: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	51, // 56: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	55, // 57: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	51, // 58: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	47, // 59: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 60: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 61: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 62: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 63: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 64: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 65: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 66: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	26, // 67: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	28, // 68: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	39, // 69: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	30, // 70: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 71: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 72: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	32, // 73: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	35, // 74: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	37, // 75: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	42, // 76: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	48, // 77: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 78: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 79: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 80: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 81: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 82: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 83: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 84: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	27, // 85: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	29, // 86: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	40, // 87: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	31, // 88: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 89: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 90: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	33, // 91: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	36, // 92: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	38, // 93: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	43, // 94: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	49, // 95: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	78, // [78:96] is the sub-list for method output_type
-	60, // [60:78] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	58, // 48: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	53, // 49: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	51, // 50: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	41, // 51: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	51, // 52: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	45, // 53: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	51, // 54: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	46, // 55: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	44, // 56: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	51, // 57: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	55, // 58: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	51, // 59: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	47, // 60: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 61: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 62: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 63: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 64: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 65: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 66: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 67: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	26, // 68: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	28, // 69: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	39, // 70: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	30, // 71: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 72: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 73: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	32, // 74: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	35, // 75: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	37, // 76: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	42, // 77: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	48, // 78: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 79: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 80: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 81: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 82: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 83: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 84: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 85: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	27, // 86: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	29, // 87: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	40, // 88: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	31, // 89: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 90: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 91: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	33, // 92: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	36, // 93: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	38, // 94: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	43, // 95: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	49, // 96: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	79, // [79:97] is the sub-list for method output_type
+	61, // [61:79] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4410,6 +4422,7 @@ func file_stele_v1_ledger_proto_init() {
 	if File_stele_v1_ledger_proto != nil {
 		return
 	}
+	file_stele_v1_bases_proto_init()
 	file_stele_v1_config_proto_init()
 	file_stele_v1_journal_proto_init()
 	file_stele_v1_ledger_proto_msgTypes[0].OneofWrappers = []any{}

@@ -17,6 +17,7 @@ func known(root *cobra.Command) {
 		"delete":  {"rm", "del", "unset"},
 		"log":     {"history"},
 		"tenants": {"namespaces"},
+		"base":    {"bases"},
 		"mv":      {"rename", "move"},
 		"grep":    {"search", "find"},
 		"context": {"contexts", "config"},

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/access"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/audit"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/bases"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/health"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/history"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/importcmd"
@@ -69,7 +70,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 		}},
 		{"operate", "Operate:", []*cobra.Command{
 			server.UpCommand(), server.ServeCommand(), server.WitnessCommand(), health.StatusCommand(c), health.DoctorCommand(c), health.ReadyCommand(), server.BackupCommand(c), server.RestoreCommand(c),
-			tenants.TenantsCommand(c), tenants.TenantCommand(c), routes.RoutesCommand(c), sinks.SinksCommand(c), schema.SchemaCommand(c), server.NatsPermissionsCommand(c), server.NatsInstallCommand(),
+			tenants.TenantsCommand(c), tenants.TenantCommand(c), bases.BaseCommand(c), routes.RoutesCommand(c), sinks.SinksCommand(c), schema.SchemaCommand(c), server.NatsPermissionsCommand(c), server.NatsInstallCommand(),
 		}},
 		{"security", "Security:", []*cobra.Command{
 			access.WhoamiCommand(c), access.CanCommand(c), access.TokenCommand(c), audit.AuditCommand(c), audit.ProveCommand(c), audit.VerifyCommand(c), rotate.RotateCommand(c),

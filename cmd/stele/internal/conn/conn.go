@@ -83,9 +83,15 @@ func dial(addresses string, creds credentials.TransportCredentials, token func()
 	)
 }
 
-// AsTenant makes calls act for the tenant, which takes an operator's token.
+// AsTenant makes calls act for the tenant, which takes an operator's token. It replaces the
+// tenant that the context acts for.
 func AsTenant(ctx context.Context, t ledger.Tenant) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "as-tenant", string(t))
+	md, _ := metadata.FromOutgoingContext(ctx) // a copy
+	if md == nil {
+		md = metadata.MD{}
+	}
+	md.Set("as-tenant", string(t))
+	return metadata.NewOutgoingContext(ctx, md)
 }
 
 // bearer puts the token on every call.

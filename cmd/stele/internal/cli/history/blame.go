@@ -8,7 +8,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -32,10 +31,10 @@ func BlameCommand(c *session.Flags) *cobra.Command {
 		err = blame(ctx, s, &stelev1.BlameRequest{Prefix: prefix, At: point, PageSize: 10_000}, func(e *stelev1.BlameEntry) error {
 			found = true
 			if s.Format != "text" {
-				return s.Object(blamed{e.Key, e.Revision, hex.EncodeToString(e.CommitId), render.RFC3339(e.Time), e.Author, e.Message})
+				return s.Object(blamed{e.Key, e.Revision, hex.EncodeToString(e.CommitId), render.RFC3339(e.Time), e.Author, e.Message, render.BaseObject(e.Base)})
 			}
 			rows = append(rows, []string{
-				e.Key, render.Revision(ledger.Revision(e.Revision).String()), output.Faint.Render(render.Clock(e.Time)), output.Plain(e.Author), output.Subject(e.Message),
+				e.Key, render.SetBy(e.Revision, e.Base), output.Faint.Render(render.Clock(e.Time)), output.Plain(e.Author), output.Subject(e.Message),
 			})
 			return nil
 		})
@@ -61,6 +60,8 @@ type blamed struct {
 	Time     string `json:"time"`
 	Author   string `json:"author"`
 	Message  string `json:"message"`
+	// Base is where the value is inherited from; the commit is then the base's.
+	Base *render.Base `json:"base,omitempty"`
 }
 
 // blame calls f for every key that is set.

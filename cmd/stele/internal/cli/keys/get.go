@@ -25,7 +25,7 @@ import (
 
 func GetCommand(c *session.Flags) *cobra.Command {
 	var at string
-	var asJSON, raw, reveal bool
+	var asJSON, raw, reveal, explain bool
 	var maxAge time.Duration
 	cmd := &cobra.Command{
 		Use:   "get KEY...",
@@ -35,15 +35,21 @@ any other value as JSON. Several keys are read from one revision and printed as 
 table. The exit code is 3 if a key is not set.
 
 --raw prints the bytes of one value and nothing after them. "***" stands for a secret;
---reveal prints it, which requires the reveal permission and is recorded.`,
+--reveal prints it, which requires the reveal permission and is recorded.
+
+--explain shows where a value comes from: the tenant's own value and the value in each
+of its bases, in their order.`,
 		Example: `  stele get tenantconfig/checkout/timeout_ms
   stele get tenantconfig/checkout/timeout_ms --at @2h
   stele get paramconfig/tls/key --raw > key.pem
-  stele get paramconfig/db/password --reveal`,
+  stele get paramconfig/db/password --reveal
+  stele get tenantconfig/checkout/timeout_ms --explain`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0:
 				return fmt.Errorf("KEY is missing")
+			case explain && len(args) > 1:
+				return fmt.Errorf("--explain explains one value, and %d keys are named", len(args))
 			case raw && len(args) > 1:
 				return fmt.Errorf("--raw prints one value, and %d keys are named", len(args))
 			}
@@ -64,6 +70,9 @@ table. The exit code is 3 if a key is not set.
 		point, err := s.At(ctx, at)
 		if err != nil {
 			return err
+		}
+		if explain {
+			return explainValue(ctx, s, args[0], point)
 		}
 		if len(args) > 1 {
 			return getSeveral(ctx, s, &stelev1.BatchGetRequest{Keys: args, At: point, Reveal: reveal}, maxAge)
@@ -96,10 +105,12 @@ table. The exit code is 3 if a key is not set.
 	})
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets")
+	cmd.Flags().BoolVar(&explain, "explain", false, "show the tenant's own value and the value in each of its bases")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print a string as JSON")
 	cmd.Flags().BoolVar(&raw, "raw", false, "print the bytes of the value, without a newline")
 	cmd.Flags().DurationVar(&maxAge, "max-age", 0, "fail if the gateway's data is older, for example 30s (default: warn above 5s)")
-	cmd.MarkFlagsMutuallyExclusive("json", "raw")
+	cmd.MarkFlagsMutuallyExclusive("json", "raw", "explain")
+	cmd.MarkFlagsMutuallyExclusive("reveal", "explain")
 	return cmd
 }
 

@@ -7,7 +7,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
-	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -67,7 +66,7 @@ func entryTable(s *output.Printer, entries []*stelev1.Entry) error {
 func entryRows(entries []*stelev1.Entry) [][]string {
 	rows := make([][]string, len(entries))
 	for i, e := range entries {
-		rows[i] = []string{e.Key, render.Revision(ledger.Revision(e.Revision).String()), e.Value}
+		rows[i] = []string{e.Key, render.SetBy(e.Revision, e.Base), e.Value}
 	}
 	return rows
 }

@@ -64,31 +64,37 @@ func (w *WriteFlags) Into(cs *ledger.ChangeSet) error {
 	return nil
 }
 
-// Commit writes the change set and prints its revision and how to undo it.
-func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.ChangeSet) error {
+// Submit writes the change set, and retries while its outcome is unknown.
+func (s *Session) Submit(ctx context.Context, cs *ledger.ChangeSet) (*stelev1.CommitResponse, error) {
 	if cs.RequestID == "" {
 		var err error
 		if cs.RequestID, err = NewRequestID(); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	req := wire.CommitRequest(cs)
 	resp, err := RetryUnknown(ctx, s.Timeout, func(ctx context.Context) (*stelev1.CommitResponse, error) { return s.Ledger.Commit(ctx, req) })
 	if OutcomeUnknown(err) {
-		return failure.Try(err, "retry with --request-id %s: it is written once, whatever the first outcome was", cs.RequestID)
+		return nil, failure.Try(err, "retry with --request-id %s: it is written once, whatever the first outcome was", cs.RequestID)
 	}
+	return resp, err
+}
+
+// Commit writes the change set and prints its revision and how to undo it.
+func (s *Session) Commit(ctx context.Context, cmd *cobra.Command, cs *ledger.ChangeSet) error {
+	resp, err := s.Submit(ctx, cs)
 	if err != nil {
 		return err
 	}
 	if resp.Unchanged {
 		return s.unchanged(cs, resp)
 	}
-	changes, same := req.Changes, 0
+	changes, same := wire.CommitRequest(cs).Changes, 0
 	if len(changes) > 1 { // those that change nothing are not in the commit
 		info, err := s.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: resp.Revision}, MinRevision: resp.Revision, MinId: resp.Id})
 		if err == nil && !info.Info.Partial { // else the caller may not read it
 			changes = info.Info.Commit.Changes
-			same = len(req.Changes) - len(changes)
+			same = len(cs.Changes) - len(changes)
 		}
 	}
 	deleted := 0
