@@ -105,11 +105,13 @@ var (
 	readOnlyDesc = prometheus.NewDesc("stele_read_only", "1 when this process takes no writes.", nil, nil)
 	upstreamDesc = prometheus.NewDesc("stele_upstream_following", "1 for the upstream that the replica follows, 0 for the others.", []string{"upstream"}, nil)
 	verifiedDesc = prometheus.NewDesc("stele_upstream_verified_timestamp_seconds", "When the upstream's commits were last proven to be in a signed checkpoint.", []string{"upstream"}, nil)
+	pinsDesc     = prometheus.NewDesc("stele_base_pins_behind", "Pins of tenants that follow a base and are behind its head.", nil, nil)
+	pinAgeDesc   = prometheus.NewDesc("stele_base_oldest_pin_seconds", "Age of the oldest commit of a base that a tenant that follows it lacks.", nil, nil)
 	tenantsDesc  = prometheus.NewDesc("stele_tenants", "Tenants that the replica holds.", nil, nil)
 )
 
 func (c *replicaCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc, upstreamDesc, verifiedDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc, pinsDesc, pinAgeDesc, upstreamDesc, verifiedDesc} {
 		ch <- d
 	}
 }
@@ -136,6 +138,14 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 	_, readOnly := c.g.ledger()
 	gauge(readOnlyDesc, bit(readOnly))
 	gauge(tenantsDesc, float64(r.Tenants()))
+	if pins, since, err := r.OldestPin(); err == nil {
+		gauge(pinsDesc, float64(pins))
+		age := 0.0
+		if pins > 0 {
+			age = time.Since(since).Seconds()
+		}
+		gauge(pinAgeDesc, age)
+	}
 	if c.g.cfg.Upstream == nil {
 		return
 	}

@@ -174,7 +174,8 @@ type HistoryError struct {
 	// Revision that was asked for, when Time is zero.
 	Revision Revision
 	Time     time.Time
-	// First is the first revision whose history is kept, and FirstTime its time.
+	// First is the first revision whose history is kept, and FirstTime its time; zero if this
+	// gateway keeps none of the tenant's.
 	First     Revision
 	FirstTime time.Time
 	// Upstream is the addresses of the gateways that this one replicates from, which
@@ -187,8 +188,10 @@ func (e *HistoryError) Error() string {
 	if !e.Time.IsZero() {
 		subject = fmt.Sprintf("the state of %s at %s", e.Tenant, e.Time.UTC().Format(time.RFC3339Nano))
 	}
-	text := fmt.Sprintf("%s is not kept here: this gateway keeps the history of %s since %s of %s",
-		subject, e.Tenant, e.First, e.FirstTime.UTC().Format(time.RFC3339Nano))
+	text := subject + " is not kept here"
+	if !e.FirstTime.IsZero() {
+		text += fmt.Sprintf(": this gateway keeps the history of %s since %s of %s", e.Tenant, e.First, e.FirstTime.UTC().Format(time.RFC3339Nano))
+	}
 	if e.Upstream != "" {
 		text += "; ask its upstream " + e.Upstream
 	}

@@ -1,9 +1,11 @@
 package replication
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -40,6 +42,8 @@ type feed struct {
 	Server
 	send   func(*stelev1.FollowResponse) error
 	wanted map[ledger.Tenant]bool // nil for all
+	// bases are those of the wanted tenants, which are sent as well.
+	bases map[ledger.Tenant]bool
 	// sent is the newest revision that each tenant's edge has.
 	sent map[ledger.Tenant]ledger.Revision
 	// position is up to where every record was sent, while the replica's Disordered is
@@ -61,7 +65,8 @@ func (s Server) Follow(ctx context.Context, tenants []ledger.Tenant, start *stel
 	if !s.Replica.Ready() {
 		return fmt.Errorf("%w: the upstream is still catching up", ledger.ErrUnavailable)
 	}
-	f := &feed{Server: s, send: send, wanted: held(tenants), sent: make(map[ledger.Tenant]ledger.Revision)}
+	f := &feed{Server: s, send: send, wanted: held(tenants), sent: make(map[ledger.Tenant]ledger.Revision), bases: make(map[ledger.Tenant]bool)}
+	f.findBases()
 	epoch := s.Replica.Epoch()
 	if len(start.Epoch) > 0 && string(start.Epoch) != string(epoch[:]) {
 		return fmt.Errorf("%w: it has commits of the ledger %x, and this is %s", ErrHistoryChanged, start.Epoch, epoch)
@@ -87,7 +92,19 @@ func pruned(err error) error {
 	return err
 }
 
-func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] }
+func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] || f.bases[t] }
+
+// findBases adds the bases of the wanted tenants, and reports whether there are new ones. A base
+// that was once added stays, because earlier states of a tenant may name it.
+func (f *feed) findBases() (found bool) {
+	for t := range f.wanted {
+		for _, b := range f.Replica.Bases(t) {
+			found = found || !f.bases[b.Tenant]
+			f.bases[b.Tenant] = true
+		}
+	}
+	return found
+}
 
 // compare checks that the edge's commits are a part of the replica's, and that the
 // replica keeps all commits that the edge lacks.
@@ -161,6 +178,7 @@ func idAt(v *replica.View, rev ledger.Revision) (ledger.CommitID, error) {
 func (f *feed) backlog(ctx context.Context) error {
 	f.disordered = f.Replica.Disordered()
 	heads, position := f.Replica.AllHeads()
+	slices.SortStableFunc(heads, func(a, b replica.TenantHead) int { return cmp.Compare(f.rank(a.Tenant), f.rank(b.Tenant)) })
 	for _, h := range heads {
 		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
 			continue
@@ -179,6 +197,19 @@ func (f *feed) backlog(ctx context.Context) error {
 	}
 	f.position = position
 	return f.flush()
+}
+
+// rank orders the tenants of a backlog. The commits of a base come before the pins that move to
+// them. A base that the edge does not have yet comes after the list that names it, because
+// the edge accepts no other tenant.
+func (f *feed) rank(t ledger.Tenant) int {
+	switch {
+	case f.wanted == nil && f.Replica.IsBase(t), f.bases[t] && f.sent[t] > 0:
+		return 0
+	case f.bases[t] && !f.wanted[t]:
+		return 2
+	}
+	return 1
 }
 
 // live sends records as they become visible.
@@ -214,7 +245,7 @@ func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 // replica that is an edge itself may get commits late, when it changes its upstream:
 // then they are found by revision.
 func (f *feed) records(ctx context.Context) (sent bool, err error) {
-	if f.Replica.Disordered() != f.disordered {
+	if f.findBases() || f.Replica.Disordered() != f.disordered {
 		return true, f.backlog(ctx)
 	}
 	missed := false

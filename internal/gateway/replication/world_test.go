@@ -147,6 +147,7 @@ type edgeConfig struct {
 	dir       string
 	address   string // none for any
 	forward   bool
+	history   replica.History
 	claims    *identity.Claims
 }
 
@@ -162,7 +163,7 @@ func (w *world) edge(t *testing.T, c edgeConfig) *gw {
 	}
 	g := &gw{dir: c.dir, address: c.address}
 	var err error
-	if g.replica, err = replica.Open(replica.Config{Path: filepath.Join(c.dir, "replica.db"), Tenants: held}); err != nil {
+	if g.replica, err = replica.Open(replica.Config{Path: filepath.Join(c.dir, "replica.db"), Tenants: held, History: c.history}); err != nil {
 		t.Fatal(err)
 	}
 	claims := identity.Claims{Subject: "edge", Replicates: []string{identity.AllTenants}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -278,4 +279,64 @@ func TestLedger_Bases(t *testing.T) {
 			}
 		})
 	}
+}
+
+// BenchmarkMover measures the time from the commit of a base until all of its tenants have it,
+// and the latency of an ordinary writer meanwhile and before, in milliseconds.
+func BenchmarkMover(b *testing.B) {
+	for _, tenants := range []int{10, 100, 1000, 10000} {
+		b.Run(fmt.Sprint(tenants), func(b *testing.B) {
+			n := ledgertest.Start(b, ledgertest.Server(b), ledgertest.Config{})
+			set(b, n, "defaults", "c/timeout", `0`)
+			names := make([]ledger.Tenant, tenants)
+			var group sync.WaitGroup
+			slots := make(chan struct{}, 256)
+			for i := range names {
+				names[i] = ledger.Tenant(fmt.Sprintf("t%05d", i))
+				slots <- struct{}{}
+				group.Go(func() { follow(b, n, names[i], "defaults"); <-slots })
+			}
+			group.Wait()
+			alone := latencies(b, n, 200*time.Millisecond, nil)
+			m := bases.Start(n.Replica, n.Ledger, slog.New(slog.DiscardHandler))
+			defer m.Close()
+			var meanwhile []time.Duration
+			b.ResetTimer()
+			for i := range b.N {
+				done := make(chan struct{})
+				set(b, n, "defaults", "c/timeout", fmt.Sprint(i+1))
+				var writer sync.WaitGroup
+				writer.Go(func() { meanwhile = append(meanwhile, latencies(b, n, time.Minute, done)...) })
+				waitPins(b, n.Replica, "defaults", names)
+				close(done)
+				writer.Wait()
+			}
+			b.StopTimer()
+			b.ReportMetric(p99(alone), "alone-p99-ms")
+			b.ReportMetric(p99(meanwhile), "meanwhile-p99-ms")
+		})
+	}
+}
+
+// latencies are those of a writer of its own tenant, for a while or until done.
+func latencies(b *testing.B, n *ledgertest.Node, while time.Duration, done <-chan struct{}) (all []time.Duration) {
+	for end := time.Now().Add(while); time.Now().Before(end); {
+		select {
+		case <-done:
+			return all
+		default:
+		}
+		begun := time.Now()
+		set(b, n, "writer", "c/k", fmt.Sprint(begun.UnixNano()))
+		all = append(all, time.Since(begun))
+	}
+	return all
+}
+
+func p99(all []time.Duration) float64 {
+	slices.Sort(all)
+	if len(all) == 0 {
+		return 0
+	}
+	return float64(all[len(all)*99/100]) / float64(time.Millisecond)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -56,6 +57,20 @@ func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return slices.Sorted(maps.Keys(s.heirs[t]))
+}
+
+// lowestPin is the first revision of a base that a tenant inherits at its head: its history is
+// kept from there on. s.mu is held.
+func (s *store) lowestPin(base ledger.Tenant) ledger.Revision {
+	lowest := ledger.Revision(math.MaxUint64)
+	for t := range s.heirs[base] {
+		for _, b := range s.tenants[t].bases.list {
+			if b.Tenant == base {
+				lowest = min(lowest, b.Revision)
+			}
+		}
+	}
+	return lowest
 }
 
 // loadBases reads the list of a tenant from the file.
@@ -151,7 +166,7 @@ func (v *View) basesOf(rev ledger.Revision) (*bases, error) {
 	b := &bases{revision: list.revision, layers: make([]layer, len(list.list))}
 	for i, base := range list.list {
 		var err error
-		if b.layers[i], err = v.snap.layer(base); err != nil {
+		if b.layers[i], err = v.snap.layer(base, rev < v.snap.bases.revision); err != nil {
 			return nil, err
 		}
 	}
@@ -162,8 +177,9 @@ func (v *View) basesOf(rev ledger.Revision) (*bases, error) {
 }
 
 // layer is the state of a base in the snapshot. The ledger pins a base at a revision that
-// is before the pin in the journal, so a replica that follows the journal holds it.
-func (s *snapshot) layer(b ledger.Base) (layer, error) {
+// is before the pin in the journal, so a replica that follows the journal holds it. A replica
+// of some tenants holds the bases of their heads, and may lack a base of a past list.
+func (s *snapshot) layer(b ledger.Base, past bool) (layer, error) {
 	l := layer{snapshot: *s, base: b}
 	l.tenant, l.bases = b.Tenant, baseList{}
 	s.store.mu.RLock()
@@ -173,6 +189,8 @@ func (s *snapshot) layer(b ledger.Base) (layer, error) {
 	}
 	s.store.mu.RUnlock()
 	switch {
+	case b.Revision > l.head && past && len(s.r.cfg.Tenants) > 0:
+		return l, &ledger.HistoryError{Tenant: b.Tenant, Revision: b.Revision, Upstream: s.r.cfg.Upstream}
 	case b.Revision > l.head:
 		return l, fmt.Errorf("%w: %s inherits from %s%s, and this replica holds only %s of it; try again", ledger.ErrUnavailable, s.tenant, b.Tenant, b.Revision, l.head)
 	case b.Revision < l.kept:
@@ -366,6 +384,33 @@ func (r *Replica) BehindBases() (behind []Pin) {
 		}
 	}
 	return behind
+}
+
+// OldestPin counts the pins that are behind, and returns the time of the oldest commit of a base
+// that one of their tenants lacks.
+func (r *Replica) OldestPin() (behind int, since time.Time, err error) {
+	lowest := make(map[ledger.Tenant]ledger.Revision)
+	for _, p := range r.BehindBases() {
+		behind++
+		if at, ok := lowest[p.Base.Tenant]; !ok || p.Base.Revision < at {
+			lowest[p.Base.Tenant] = p.Base.Revision
+		}
+	}
+	for base, pin := range lowest {
+		v, err := r.View(base, At{})
+		if err != nil {
+			return behind, since, err
+		}
+		c, _, err := v.Summary(pin + 1)
+		v.Close()
+		if err != nil {
+			return behind, since, err
+		}
+		if since.IsZero() || c.Time.Before(since) {
+			since = c.Time
+		}
+	}
+	return behind, since, nil
 }
 
 // IsBase reports whether some tenant has the tenant as a base.

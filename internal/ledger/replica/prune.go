@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -88,11 +89,12 @@ func (p pruner) announce(now time.Time) (todo []horizon, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, h := range todo {
+	for i, h := range todo {
+		todo[i].keep = min(h.keep, s.lowestPin(h.tenant))
 		ts := s.tenants[h.tenant]
-		ts.start = max(ts.start, h.keep)
+		ts.start = max(ts.start, todo[i].keep)
 	}
-	return todo, nil
+	return slices.DeleteFunc(todo, func(h horizon) bool { return h.keep <= s.tenants[h.tenant].kept }), nil
 }
 
 // horizon is the first revision to keep: the one that was in force at the beginning of

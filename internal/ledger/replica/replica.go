@@ -34,7 +34,7 @@ import (
 type Config struct {
 	// Path of the file; its folder must exist.
 	Path string
-	// Tenants to hold; empty for all.
+	// Tenants to hold, with their bases; empty for all.
 	Tenants []ledger.Tenant
 	// History is how much of it to keep. A replica that follows a journal keeps all.
 	History History

@@ -122,19 +122,29 @@ func (t *Target) Progress(position, last ledger.Sequence, current time.Time) {
 }
 
 // replicate applies commits that continue the existing chains. Only the histories of
-// their tenants are without gaps: the records of other tenants are not sent.
+// their tenants are without gaps: the records of other tenants are not sent. Commits of
+// other tenants than Config.Tenants are accepted if the list of one of these names them as
+// a base, or has named them.
 func (t *Target) replicate(commits []Replicated) ([]*ledger.Commit, error) {
 	s, held := t.s, t.r.cfg.Tenants
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	heads := make(map[ledger.Tenant]ledger.Head)
 	var fresh []Replicated
+	named := make(map[ledger.Tenant]bool) // bases in the lists of these commits
 	for _, rc := range commits {
 		c := rc.Commit
 		broken := func(format string, args ...any) error {
 			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: fmt.Sprintf(format, args...)}
 		}
-		if len(held) > 0 && !slices.Contains(held, c.Tenant) {
+		for _, ch := range c.Changes {
+			if ch.Key == ledger.BasesKey {
+				for _, b := range listOf(version{value: string(ch.Value)}).list {
+					named[b.Tenant] = true
+				}
+			}
+		}
+		if len(held) > 0 && !slices.Contains(held, c.Tenant) && s.tenants[c.Tenant] == nil && len(s.heirs[c.Tenant]) == 0 && !named[c.Tenant] {
 			return nil, broken("it was not asked for")
 		}
 		head, moved := heads[c.Tenant]
