@@ -118,7 +118,7 @@ func (f *follower) once(ctx context.Context) (created bool, err error) {
 	}
 	f.state = nil
 	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), AfterId: f.after, InitialState: f.Initial && f.next == 0}
-	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && err != io.EOF {
+	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	dog := newWatchdog(cancel)
