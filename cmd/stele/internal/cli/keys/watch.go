@@ -48,7 +48,7 @@ the commits after it are printed. The read is recorded for each tenant printed.`
 		if allTenants {
 			return watchAll(cmd.Context(), s, from)
 		}
-		cfg := follow.Config{Client: s.Config, Initial: initial, Lost: tellLost,
+		cfg := follow.Config{Client: s.Config, Gateways: s.Conn.Count(), Initial: initial, Lost: tellLost,
 			State:  func(rev ledger.Revision, entries []*stelev1.Entry) error { return printState(s, rev, entries) },
 			Commit: func(w *stelev1.WatchCommit) error { return printCommit(s, w) },
 		}
