@@ -116,7 +116,7 @@ func read(cfg projector.Settings) (set settings, l layout, err error) {
 	case set.Reads < 0:
 		err = fmt.Errorf("reads is %v: it is tenants per second", set.Reads)
 	default:
-		err = set.Tags.Check(maxTags)
+		err = cmp.Or(set.Account.Check(), set.Tags.Check(maxTags))
 	}
 	if err != nil {
 		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)

@@ -110,7 +110,7 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	case set.Reads < 0:
 		err = fmt.Errorf("reads is %v: it is objects a second", set.Reads)
 	default:
-		err = set.Tags.Check(maxTags)
+		err = cmp.Or(set.Account.Check(), set.Tags.Check(maxTags))
 	}
 	if err != nil {
 		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
