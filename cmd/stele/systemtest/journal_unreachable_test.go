@@ -23,9 +23,9 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// output runs a command in this process. It returns the exit code, and what was printed and
+// commandOutput runs a command in this process. It returns the exit code, and what was printed and
 // reported.
-func output(t *testing.T, args ...string) (int, string) {
+func commandOutput(t *testing.T, args ...string) (int, string) {
 	t.Helper()
 	file, err := os.Create(filepath.Join(t.TempDir(), "output"))
 	if err != nil {
@@ -112,7 +112,7 @@ func startSeparate(t *testing.T, staleAfter time.Duration) *separate {
 
 func (s *separate) run(t *testing.T, args ...string) (int, string) {
 	t.Helper()
-	return output(t, append([]string{"--address", s.address, "--token-file", s.token}, args...)...)
+	return commandOutput(t, append([]string{"--address", s.address, "--token-file", s.token}, args...)...)
 }
 
 // state describes the state that an answer is of.
@@ -185,7 +185,7 @@ func TestTimeout_SilentGateway(t *testing.T) {
 	defer l.Close()
 	for _, args := range [][]string{{"get", "a/b"}, {"list"}, {"set", "a/b", "1"}} {
 		began := time.Now()
-		code, out := output(t, append([]string{"--address", l.Addr().String(), "--timeout", "100ms"}, args...)...)
+		code, out := commandOutput(t, append([]string{"--address", l.Addr().String(), "--timeout", "100ms"}, args...)...)
 		if code != failure.Other || !strings.Contains(out, "deadline exceeded") {
 			t.Errorf("%v: exit code %d, %s", args, code, out)
 		}

@@ -31,7 +31,7 @@ func TestCheckRoutes_InvalidSettings(t *testing.T) {
 			{`"rate":-1`, "rate is -1"}, {`"tier":"gold"`, `tier is "gold"`}, {`"recreate_after":"soon"`, `recreate_after is "soon"`},
 			{`"layout":"/x"`, "layout /x"}, {`"tags":{"aws:x":"y"}`, "tags has the key"},
 		}},
-		{"s3", `"bucket":"b"`, []struct{ settings, want string }{{`"reads":-1`, "reads is -1"}, {`"prefix":"a b"`, "prefix"}, {`"strip":"a b"`, "strip"}}},
+		{"s3", `"bucket":"b"`, []struct{ settings, want string }{{`"reads":-1`, "reads is -1"}, {`"prefix":"a b"`, "prefix"}, {`"strip":"a b"`, "strip"}, {`"document":"all.json"`, "document is"}}},
 		{"secretsmanager", "", []struct{ settings, want string }{{`"recovery_days":1`, "recovery_days is 1"}, {`"rate":-1`, "rate is -1"}}},
 	} {
 		for _, tc := range append(kind.more, aws...) {
