@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"errors"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -128,21 +129,18 @@ var commits = map[string]bool{
 	stelev1.Ledger_Revert_FullMethodName:   true,
 }
 
-// orders are the other calls that have an effect.
-var orders = map[string]bool{
-	stelev1.Ledger_RotateTenantKey_FullMethodName: true,
-	stelev1.Ledger_ShredTenant_FullMethodName:     true,
-	stelev1.Sinks_Replay_FullMethodName:           true,
-	stelev1.Sinks_Retry_FullMethodName:            true,
-	stelev1.Sinks_Skip_FullMethodName:             true,
-	stelev1.Sinks_CheckDrift_FullMethodName:       true,
-	stelev1.Sinks_ResolveDrift_FullMethodName:     true,
-	stelev1.Replication_RecordRead_FullMethodName: true,
+// reads begin the names of methods that have no effect. Any other method is not repeated.
+var reads = []string{
+	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Prove", "Search",
 }
 
 // repeatable reports whether another gateway may carry out a call that got UNAVAILABLE.
 func repeatable(method string, err error) bool {
-	return !orders[method] && (!commits[method] || nothingWritten(err))
+	if commits[method] {
+		return nothingWritten(err)
+	}
+	name := path.Base(method)
+	return slices.ContainsFunc(reads, func(verb string) bool { return strings.HasPrefix(name, verb) })
 }
 
 // nothingWritten reports whether a gateway says that the change set was not written. If it

@@ -91,7 +91,7 @@ func printState(s *session.Session, rev ledger.Revision, entries []*stelev1.Entr
 		}
 		return s.Object(state)
 	}
-	if err := s.Printf("%s  state, %d keys\n", render.Revision(s.Name(uint64(rev))), len(entries)); err != nil {
+	if err := s.Printf("%s  state, %s\n", render.Revision(s.Name(uint64(rev))), output.Count(len(entries), "key")); err != nil {
 		return err
 	}
 	for _, e := range entries {
