@@ -165,3 +165,22 @@ func TestParseDigest(t *testing.T) {
 		}
 	}
 }
+
+// FuzzParseDigest: a digest that is read is written with the same meaning.
+func FuzzParseDigest(f *testing.F) {
+	f.Add(`{"count":1,"digest":"0000000000000000000000000000000000000000000000000000000000000000"}`)
+	f.Add(`{"count":18446744073709551615,"digest":""}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := readlog.ParseDigest(ledger.Value(text))
+		if err != nil {
+			return
+		}
+		v, err := d.Value()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := readlog.ParseDigest(v); err != nil || again != d {
+			t.Fatalf("%q is read as %v, written as %s, and read as %v: %v", text, d, v, again, err)
+		}
+	})
+}
