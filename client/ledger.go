@@ -28,7 +28,8 @@ type Ledger struct {
 
 	mu     sync.Mutex // guards the fields below
 	conns  map[string]*grpc.ClientConn
-	last   string // the address that has answered the last time
+	last   string // the address of the last attempt
+	failed bool   // it has failed
 	closed bool
 }
 
@@ -235,24 +236,26 @@ func (l *Ledger) attempt(ctx context.Context, address string, req *stelev1.Commi
 	resp, err := stelev1.NewLedgerClient(conn).Commit(ctx, req)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.last = address; err != nil {
-		l.last = ""
-	}
+	l.last, l.failed = address, err != nil
 	return resp, err
 }
 
-// choose returns the gateway that has answered the last time, or any other.
+// choose returns the gateway that has answered the last time, or any other: one that
+// has just failed only if no other takes writes.
 func (l *Ledger) choose(not map[string]bool) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.last != "" && !not[l.last] {
+	if l.last != "" && !l.failed && !not[l.last] {
 		return l.last
 	}
 	var others []string
 	for _, a := range l.client.cfg.Addresses {
-		if !not[a] {
+		if !not[a] && a != l.last {
 			others = append(others, a)
 		}
+	}
+	if len(others) == 0 {
+		return l.last
 	}
 	return others[rand.IntN(len(others))]
 }

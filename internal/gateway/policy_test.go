@@ -69,6 +69,18 @@ func TestPoliciesChangeAtRunTime(t *testing.T) {
 	}
 }
 
+// Only processes of the ledger set the digest of its recorded reads; tenants may use the
+// same key.
+func TestCommit_DigestOfReadsIsTheLedgersOwn(t *testing.T) {
+	f := startRecorded(t)
+	for _, req := range []*stelev1.CommitRequest{set("reads/digest", "1"), {Changes: []*stelev1.Change{{Key: "reads/digest", Delete: true}}}} {
+		if _, err := f.ledger.Commit(f.system(t), req); status.Code(err) != codes.InvalidArgument {
+			t.Errorf("%v: %v, want INVALID_ARGUMENT", req.Changes, err)
+		}
+	}
+	f.commit(t, f.as(t, "acme", identity.Writer), set("reads/digest", "1"))
+}
+
 // slowJournal is a journal that holds back the messages after one until it is opened.
 type slowJournal struct {
 	*journal.Journal

@@ -84,6 +84,12 @@ func (d Destinations) parseEndpoint(text string) (string, error) {
 	return strings.ToLower(u.Scheme + "://" + u.Host), nil
 }
 
+// CheckEndpoint checks the form of an endpoint in a sink's settings.
+func CheckEndpoint(text string) error {
+	_, err := Destinations{Plaintext: true}.parseEndpoint(text)
+	return err
+}
+
 // Endpoint checks the endpoint that a sink's settings name. An empty one is the
 // service's own.
 func (s Settings) Endpoint(text string) error {
@@ -112,14 +118,22 @@ func (s Settings) Role(arn string) error {
 	return fmt.Errorf("settings of sink %s: role %s is not allowed by this process: start it with --sink-roles %s, or name the sink in its own routes file", s.Name, arn, arn)
 }
 
+// CheckPath checks the form of a path in a sink's settings.
+func CheckPath(path string) error {
+	if filepath.IsLocal(path) || filepath.IsAbs(path) {
+		return nil
+	}
+	return fmt.Errorf("path %q leaves the data directory: use a relative path without \"..\", or an absolute one that --sink-directories allows", path)
+}
+
 // Directory resolves the path that a sink's settings name: a relative one is below
 // Dir, and an absolute one must be allowed. The result has no symbolic links.
 func (s Settings) Directory(path string) (string, error) {
 	if filepath.IsLocal(path) {
 		return s.inside(filepath.Join(s.Dir, path), []string{s.Dir})
 	}
-	if !filepath.IsAbs(path) {
-		return "", fmt.Errorf("settings of sink %s: path %q leaves the data directory: use a relative path without \"..\", or an absolute one that --sink-directories allows", s.Name, path)
+	if err := CheckPath(path); err != nil {
+		return "", fmt.Errorf("settings of sink %s: %w", s.Name, err)
 	}
 	if s.Local {
 		return s.inside(path, []string{path})

@@ -30,8 +30,26 @@ type Fit struct {
 // until yield returns false.
 type Live func(prefix ledger.Prefix, yield func(ledger.Key) bool) error
 
-// FitKind makes the Fit of a kind's sinks. Of the settings, Name and JSON count.
+// FitKind makes the Fit of a kind's sinks. Of the settings, Name, Epoch and JSON count. It
+// refuses settings that the Kind refuses without a call.
 type FitKind func(Settings) (Fit, error)
+
+// CheckSinks refuses a table with a sink of an unknown kind or with invalid settings. It
+// makes the checks that need no call: whether a process may use an endpoint, a role or a
+// directory, only that process knows.
+func CheckSinks(kinds map[string]FitKind, table *routes.Table) error {
+	for _, name := range slices.Sorted(maps.Keys(table.Sinks)) {
+		s := table.Sinks[name]
+		kind := kinds[s.Kind]
+		if kind == nil {
+			return fmt.Errorf("sink %s is of the kind %q: use one of %v", name, s.Kind, slices.Sorted(maps.Keys(kinds)))
+		}
+		if _, err := kind(Settings{Name: name, JSON: s.Settings}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // Refusals finds the changes that the sinks of a table would reject of a commit that is
 // not made yet, with its secrets in plain text, in the order of its changes. Invalid

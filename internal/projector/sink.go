@@ -156,7 +156,7 @@ func (s Settings) KeyFile() string { return filepath.Join(s.Keys, s.Name) }
 // Decode reads the settings into a struct. What that does not know is an error.
 func (s Settings) Decode(into any) error {
 	if err := json.Unmarshal(s.JSON, into, json.RejectUnknownMembers(true)); err != nil {
-		return fmt.Errorf("settings of sink %s: %w", s.Name, err)
+		return fmt.Errorf("settings of sink %s: %w", s.Name, routes.Misread(err, "they are an object"))
 	}
 	return nil
 }

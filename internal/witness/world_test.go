@@ -39,11 +39,18 @@ func (l *tree) ReadHashes(indexes []int64) ([]tlog.Hash, error) {
 
 func newTree(t *testing.T) *tree {
 	t.Helper()
-	l := &tree{epoch: ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}}
-	secret, public, err := proof.GenerateKey(l.epoch)
+	secret, public, err := proof.GenerateKey(treeEpoch)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newTreeOf(t, secret, public)
+}
+
+var treeEpoch = ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}
+
+func newTreeOf(t *testing.T, secret, public string) *tree {
+	t.Helper()
+	l, err := &tree{epoch: treeEpoch}, error(nil)
 	if l.key, err = proof.ParseVerifier(public); err != nil {
 		t.Fatal(err)
 	}
@@ -122,20 +129,27 @@ var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 
 func start(t *testing.T, name string, logs ...note.Verifier) *running {
 	t.Helper()
-	secret, public, err := proof.GenerateCosigner(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &running{key: public, path: filepath.Join(t.TempDir(), "witness.db")}
-	if r.cosigner, err = proof.ParseCosigner(secret); err != nil {
-		t.Fatal(err)
-	}
+	r := cosigner(t, name, filepath.Join(t.TempDir(), "witness.db"))
 	r.open(t, true, logs...)
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.witness.ServeHTTP(w, req) }))
 	t.Cleanup(func() {
 		r.Server.Close()
 		r.witness.Close()
 	})
+	return r
+}
+
+// cosigner is a witness with a new key that is not open.
+func cosigner(t *testing.T, name, path string) *running {
+	t.Helper()
+	secret, public, err := proof.GenerateCosigner(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &running{key: public, path: path}
+	if r.cosigner, err = proof.ParseCosigner(secret); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

@@ -49,11 +49,13 @@ const healingRoutes = `{
     "parameterstore": {"endpoint": %[2]q, "region": "us-east-1", "rate": 100000, "reads": 100000, "recreate_after": "0s"},
     "secretsmanager": {"endpoint": %[2]q, "region": "us-east-1", "rate": 100000, "reads": 100000},
     "s3": {"endpoint": %[2]q, "region": "us-east-1", "bucket": "config", "reads": 100000},
+    "documents": {"kind": "s3", "endpoint": %[2]q, "region": "us-east-1", "bucket": "documents", "document": "{tenant}.json", "reads": 100000},
+    "appconfig": {"endpoint": %[2]q, "region": "us-east-1", "max_bytes": 2097152, "reads": 100000},
     "eventbridge": {"endpoint": %[2]q, "region": "us-east-1"},
     "webhook": {"url": %[3]q}
   },
   "routes": [
-    {"prefix": "tenantconfig/", "sinks": ["dynamodb", "s3", "eventbridge", "webhook"], "drift": "repair", "values": true},
+    {"prefix": "tenantconfig/", "sinks": ["dynamodb", "s3", "documents", "appconfig", "eventbridge", "webhook"], "drift": "repair", "values": true},
     {"prefix": "paramconfig/", "sinks": ["parameterstore", "secretsmanager", "eventbridge", "webhook"], "drift": "adopt"}
   ]
 }`
@@ -139,7 +141,7 @@ func TestSinksHeal(t *testing.T) {
 	outage := time.Duration(number(t, "STELE_FAULTS_OUTAGE", 120)) * time.Second
 	h := startHealing(t, filepath.Join(os.Getenv("STELE_HISTORY"), "data", "govuk-settings.jsonl.gz"))
 	h.outage(t, "every service fails", outage, fakeaws.Faults{Broken: 1}, true)
-	h.outage(t, "policies deny writes", outage/4, fakeaws.Faults{Denied: []string{"PutParameter", "PutObject", "PutSecretValue", "CreateSecret", "PutEvents"}}, false)
+	h.outage(t, "policies deny writes", outage/4, fakeaws.Faults{Denied: []string{"PutParameter", "PutObject", "PutSecretValue", "CreateSecret", "PutEvents", "CreateHostedConfigurationVersion"}}, false)
 	h.outage(t, "services throttle", outage/4, fakeaws.Faults{Throttled: 0.9}, false)
 	h.empty(t)
 	h.reroute(t)
@@ -148,13 +150,13 @@ func TestSinksHeal(t *testing.T) {
 	}
 }
 
-// reroute takes Secrets Manager and S3 out of the routes, with --prune: their items are
+// reroute takes Secrets Manager, S3 and AppConfig out of the routes, with --prune: their items are
 // deleted, the items of other sinks stay. Then the first routes fill both again.
 func (h *healing) reroute(t *testing.T) {
 	t.Helper()
 	before := filepath.Join(t.TempDir(), "before.json")
 	after := filepath.Join(t.TempDir(), "after.json")
-	fewer := strings.NewReplacer(`"dynamodb", "s3",`, `"dynamodb",`, `"parameterstore", "secretsmanager",`, `"parameterstore",`).Replace(h.routes())
+	fewer := strings.NewReplacer(`"dynamodb", "s3", "documents", "appconfig",`, `"dynamodb",`, `"parameterstore", "secretsmanager",`, `"parameterstore",`).Replace(h.routes())
 	for path, text := range map[string]string{before: h.routes(), after: fewer} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -166,6 +168,14 @@ func (h *healing) reroute(t *testing.T) {
 	pruned := time.Since(begun)
 	if s, o, p := len(h.aws.Secrets.Names()), len(h.aws.Objects.Keys("config")), len(h.aws.Parameters.Names()); s != 0 || o != 0 || p != parameters {
 		t.Errorf("after a prune there are %d secrets, %d objects and %d parameters of %d", s, o, p, parameters)
+	}
+	for tenant := range h.want {
+		if n := len(h.documents(tenant)["appconfig"]); n > 0 {
+			t.Errorf("after a prune the configuration of %s has %d keys", tenant, n)
+		}
+	}
+	if left := h.aws.Objects.Keys("documents"); len(left) > 0 {
+		t.Errorf("after a prune there are the documents %v", left)
 	}
 	h.cli.run(t, "routes", "set", "-f", before, "--yes")
 	h.settled(t, 5*time.Minute)
@@ -222,6 +232,7 @@ func startHealing(t *testing.T, file string) *healing {
 	}
 	t.Cleanup(h.aws.Close)
 	h.aws.Objects.MakeBucket("config", true)
+	h.aws.Objects.MakeBucket("documents", true)
 	t.Setenv("AWS_ACCESS_KEY_ID", "fake")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "fake")
 	dir := t.TempDir()
@@ -303,6 +314,41 @@ func text(value string) (text string, parameter bool) {
 	return text, text != "" && len(text) <= 8192 && !(opens && strings.Contains(after, "}}"))
 }
 
+// documents are the settings in a tenant's documents, by sink. One that is not a document has
+// none.
+func (h *healing) documents(tenant ledger.Tenant) map[string]map[string]json.RawMessage {
+	object, _ := h.aws.Objects.Get("documents", string(tenant)+".json")
+	configuration, _ := h.aws.AppConfig.Deployed("stele-"+string(tenant), "live", "settings")
+	all := make(map[string]map[string]json.RawMessage)
+	for sink, text := range map[string][]byte{"documents": object.Body, "appconfig": configuration.Content} {
+		var settings map[string]json.RawMessage
+		_ = json.Unmarshal(text, &settings) // then it has none
+		delete(settings, "$stele")
+		all[sink] = settings
+	}
+	return all
+}
+
+// documentsDiffer compares a tenant's documents with the ledger.
+func (h *healing) documentsDiffer(tenant ledger.Tenant, keys map[string]string) string {
+	for sink, settings := range h.documents(tenant) {
+		for key, value := range keys {
+			if !strings.HasPrefix(key, "tenantconfig/") {
+				continue
+			}
+			var want, got bytes.Buffer
+			if json.Compact(&want, []byte(value)) != nil || json.Compact(&got, settings[key]) != nil || want.String() != got.String() {
+				return fmt.Sprintf("the document of %s in %s has for %s %.80q, not %.80q", tenant, sink, key, settings[key], value)
+			}
+			delete(settings, key)
+		}
+		if len(settings) > 0 {
+			return fmt.Sprintf("the document of %s in %s has %d keys that the ledger does not have", tenant, sink, len(settings))
+		}
+	}
+	return ""
+}
+
 // differs compares every store, and what the webhook was sent, with the ledger.
 func (h *healing) differs() string {
 	parameters, secrets, objects := make(map[string]bool), make(map[string]bool), make(map[string]bool)
@@ -316,6 +362,9 @@ func (h *healing) differs() string {
 		objects[n] = true
 	}
 	for tenant, keys := range h.want {
+		if why := h.documentsDiffer(tenant, keys); why != "" {
+			return why
+		}
 		for key, value := range keys {
 			say, parameter := text(value)
 			name := "stele/" + string(tenant) + "/" + key
@@ -441,6 +490,12 @@ func (h *healing) empty(t *testing.T) {
 	}
 	for _, n := range objects {
 		h.aws.Objects.Remove("config", n)
+	}
+	for _, n := range h.aws.Objects.Keys("documents") {
+		h.aws.Objects.Remove("documents", n)
+	}
+	for tenant := range h.want {
+		h.aws.AppConfig.RemoveApplication("stele-" + string(tenant))
 	}
 	begun := time.Now()
 	var stopped time.Duration

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -50,11 +51,7 @@ func (p Pin) read(name string) (string, error) {
 }
 
 func (p Pin) write(name, text string) error {
-	path := filepath.Join(string(p), name)
-	if err := os.WriteFile(path+".new", []byte(text+"\n"), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(filepath.Join(string(p), name), []byte(text+"\n"))
 }
 
 // verify checks the newest commits after the first progress, and then from time to time.

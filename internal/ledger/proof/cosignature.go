@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -182,7 +183,8 @@ func (w Witnesses) Cosignatures(signed string) ([]Cosignature, error) {
 		list[i] = k
 	}
 	n, err := note.Open([]byte(signed), note.VerifierList(list...))
-	if _, none := err.(*note.UnverifiedNoteError); none {
+	var none *note.UnverifiedNoteError
+	if errors.As(err, &none) {
 		return nil, nil
 	}
 	if err != nil {

@@ -33,7 +33,12 @@ func newBook(t testing.TB, epoch ledger.Epoch) *book {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &book{epoch: epoch}
+	return newBookOf(t, epoch, secret, public)
+}
+
+func newBookOf(t testing.TB, epoch ledger.Epoch, secret, public string) *book {
+	t.Helper()
+	b, err := &book{epoch: epoch}, error(nil)
 	if b.signer, err = note.NewSigner(secret); err != nil {
 		t.Fatal(err)
 	}
@@ -135,12 +140,26 @@ func (b *book) audit(t testing.TB, tenant ledger.Tenant, from, to ledger.Revisio
 // sample is a book of two tenants, acme's commits at the even leaves.
 func sample(t testing.TB, commits int) *book {
 	t.Helper()
-	b := newBook(t, ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8})
+	b := newBook(t, sampleEpoch)
+	b.fill(t, commits)
+	return b
+}
+
+var sampleEpoch = ledger.Epoch{1, 2, 3, 4, 5, 6, 7, 8}
+
+func (b *book) fill(t testing.TB, commits int) {
+	t.Helper()
 	for i := range commits {
 		b.write(t, []ledger.Tenant{"acme", "other"}[i%2], nil)
 	}
-	return b
 }
+
+// The key of a fuzz target is the same in all of its processes: an input that one of them
+// has found, signatures included, is good in the others.
+const (
+	fuzzSecret = "PRIVATE+KEY+stele/0102030405060708+6ec0a9bc+Af81JM8kdgHy0rZjSJzoD+Fc3xXBaKuN8Cf7lnCFVM6y"
+	fuzzPublic = "stele/0102030405060708+6ec0a9bc+AXB3orG4+/SQArQ7Lc8kUKk146jSZbiEL7JnufbPR3ET"
+)
 
 func verifyReceipt(text string, key proof.Verifier) error {
 	r, err := proof.ParseReceipt(text)
@@ -366,7 +385,8 @@ func FuzzParseReceipt(f *testing.F) {
 }
 
 func FuzzVerifyAudit(f *testing.F) {
-	b := sample(f, 5)
+	b := newBookOf(f, sampleEpoch, fuzzSecret, fuzzPublic)
+	b.fill(f, 5)
 	good := b.audit(f, "acme", 1, 3)
 	f.Add(good)
 	f.Fuzz(func(t *testing.T, text string) {

@@ -2,29 +2,17 @@ package routes
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// CheckKinds refuses sinks of a kind that is not among these.
-func (t *Table) CheckKinds(kinds []string) error {
-	for _, name := range slices.Sorted(maps.Keys(t.Sinks)) {
-		if kind := t.Sinks[name].Kind; !slices.Contains(kinds, kind) {
-			return fmt.Errorf("sink %s is of the kind %q: use one of %v", name, kind, kinds)
-		}
-	}
-	return nil
-}
-
-// Check makes a ledger's Config.Check: new routes must be valid, with sinks of these
-// kinds; and if the routes in force are strict, a key without a route cannot be set.
-func (s *Source) Check(kinds []string) func(ledger.Tenant, []ledger.Change) error {
+// Check makes a ledger's Config.Check: new routes must be valid, with sinks that valid
+// accepts; and if the routes in force are strict, a key without a route cannot be set.
+func (s *Source) Check(valid func(*Table) error) func(ledger.Tenant, []ledger.Change) error {
 	return func(t ledger.Tenant, changes []ledger.Change) error {
 		switch {
 		case t == ledger.System:
-			return checkRoutes(changes, kinds)
+			return checkRoutes(changes, valid)
 		case t.Reserved():
 			return nil
 		}
@@ -39,14 +27,14 @@ func (s *Source) Check(kinds []string) func(ledger.Tenant, []ledger.Change) erro
 	}
 }
 
-func checkRoutes(changes []ledger.Change, kinds []string) error {
+func checkRoutes(changes []ledger.Change, valid func(*Table) error) error {
 	for i, c := range changes {
 		if c.Key != Key || c.Delete {
 			continue
 		}
 		table, err := Parse([]byte(c.Value))
 		if err == nil {
-			err = table.CheckKinds(kinds)
+			err = valid(table)
 		}
 		if err != nil {
 			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("%s: %v", Key, err))

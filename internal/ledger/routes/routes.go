@@ -147,7 +147,7 @@ type route struct {
 func Parse(text []byte) (*Table, error) {
 	var d document
 	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("read the routes: %w", misread(err))
+		return nil, fmt.Errorf("read the routes: %w", Misread(err, "they are an object with sinks and routes"))
 	}
 	t := &Table{Strict: d.Strict, Sinks: make(map[string]Sink), text: jsontext.Value(slices.Clone(text))}
 	if err := t.text.Compact(); err != nil {
@@ -184,8 +184,9 @@ func Parse(text []byte) (*Table, error) {
 	return t, nil
 }
 
-// misread says what does not belong where it is, without Go's types.
-func misread(err error) error {
+// Misread says what does not belong where it is, without Go's types, and what the whole
+// document is if that is something else.
+func Misread(err error, whole string) error {
 	var e *json.SemanticError
 	switch {
 	case !errors.As(err, &e):
@@ -193,7 +194,7 @@ func misread(err error) error {
 	case errors.Is(e.Err, json.ErrUnknownName):
 		return fmt.Errorf("unknown field %q", e.JSONPointer)
 	case e.JSONPointer == "":
-		return errors.New("they are an object with sinks and routes")
+		return errors.New(whole)
 	}
 	return fmt.Errorf("%q is of the wrong type", e.JSONPointer)
 }

@@ -10,9 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/proof"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/mod/sumdb/tlog"
-	"google.golang.org/protobuf/proto"
 )
 
 const checkpointStream = "STELE-CHECKPOINTS"
@@ -93,22 +91,4 @@ func (v *verifier) claims() []claim {
 	}
 	slices.SortStableFunc(out, func(a, b claim) int { return cmp.Compare(a.Size, b.Size) })
 	return out
-}
-
-// readReads reads the recorded reads, if there are any: they are not signed, but none
-// may be missing between others.
-func (v *verifier) readReads(ctx context.Context) error {
-	_, err := v.evidence.AuxStream(ctx, journal.Reads, func(name string, seq ledger.Sequence, body []byte) error {
-		v.report.Reads++
-		var r stelev1.ReadRecord
-		if err := proto.Unmarshal(body, &r); err != nil || r.Tenant != name {
-			v.report.find(fmt.Sprintf("STELE-READS, message %d", seq), "it is not a record of a read of %s", name)
-		}
-		return nil
-	})
-	var missing *journal.EvidenceError
-	if errors.As(err, &missing) && missing.Missing {
-		return nil // no read was recorded or listed yet
-	}
-	return v.evident(err)
 }

@@ -3,8 +3,9 @@
 //
 // The journal is copied and read on the copy, message by message, from the first to the
 // last. Every tenant's commits must be one chain, the tree must have the roots that the
-// checkpoints state, and the files that are derived from the journal, the tree's and
-// the replica's, must match it. Nothing in the folder is changed.
+// checkpoints state, the recorded reads must have the digests that commits state, and
+// the files that are derived from the journal, the tree's and the replica's, must match
+// it. Nothing in the folder is changed.
 package verify
 
 import (
@@ -21,7 +22,6 @@ import (
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
-	"golang.org/x/sync/errgroup"
 )
 
 // Config says what to verify.
@@ -48,6 +48,8 @@ type Report struct {
 	Commits     int
 	Checkpoints int
 	Reads       int // recorded reads
+	// ReadsBound is how many of them, from the first on, the history has a digest of.
+	ReadsBound int
 	// Findings are what does not verify; none when all is well.
 	Findings []Finding
 
@@ -234,11 +236,11 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.readCheckpoints(ctx); err != nil {
 		return err
 	}
-	group, ctx := errgroup.WithContext(ctx)
 	w := v.newWalk()
-	group.Go(func() error { return v.walkJournal(ctx, w) })
-	group.Go(func() error { return v.readReads(ctx) })
-	if err := group.Wait(); err != nil {
+	if err := v.walkJournal(ctx, w); err != nil {
+		return err
+	}
+	if err := v.readReads(ctx, w.bound); err != nil {
 		return err
 	}
 	v.report.Messages, v.report.Commits, v.report.Tenants = w.messages, int(w.roots.Size()), len(w.tenants)

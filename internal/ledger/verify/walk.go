@@ -25,6 +25,8 @@ type walk struct {
 	messages int
 	run      run
 	stored   []tlog.Hash // of one leaf
+	// bound are the digests of recorded reads that commits state.
+	bound []boundReads
 	// whole says that the walk came to its end.
 	whole bool
 }
@@ -99,6 +101,11 @@ func (w *walk) record(m journal.Message) error {
 				return err
 			}
 			w.run.tenant, w.run.first = c.Tenant, c.Revision
+		}
+		if c.Tenant == ledger.System {
+			if err := w.readsBound(encoded); err != nil {
+				return stop(c.Tenant, c.Revision, "%v", err)
+			}
 		}
 		h.head = ledger.Head{Revision: c.Revision, ID: ledger.IDOf(encoded), Time: c.Time, Sequence: m.Sequence}
 		w.run.ids = append(w.run.ids, h.head.ID)

@@ -66,7 +66,7 @@ const (
 type Store struct {
 	client    *appconfig.Client
 	transport *http.Transport
-	layout    layout
+	layout    naming.PerTenant
 	set       settings
 	epoch     ledger.Epoch
 	log       *slog.Logger
@@ -101,13 +101,13 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 }
 
 // read returns the settings with their defaults.
-func read(cfg projector.Settings) (set settings, l layout, err error) {
+func read(cfg projector.Settings) (set settings, l naming.PerTenant, err error) {
 	if err := cfg.Decode(&set); err != nil {
 		return set, l, err
 	}
 	set.Environment, set.Profile = cmp.Or(set.Environment, "live"), cmp.Or(set.Profile, "settings")
 	set.Strategy, set.MaxBytes, set.Reads = cmp.Or(set.Strategy, "AppConfig.AllAtOnce"), cmp.Or(set.MaxBytes, defaultMaxBytes), cmp.Or(set.Reads, defaultReads)
-	switch l, err = newLayout(cmp.Or(set.Application, "stele-{tenant}"), set.Strip); {
+	switch l, err = naming.NewPerTenant("application", cmp.Or(set.Application, "stele-{tenant}"), set.Strip); {
 	case err != nil:
 	case len(set.Environment) > maxName || len(set.Profile) > maxName:
 		err = fmt.Errorf("environment and profile have at most %d characters", maxName)
@@ -116,7 +116,7 @@ func read(cfg projector.Settings) (set settings, l layout, err error) {
 	case set.Reads < 0:
 		err = fmt.Errorf("reads is %v: it is tenants per second", set.Reads)
 	default:
-		err = set.Tags.Check(maxTags)
+		err = cmp.Or(set.Account.Check(), set.Tags.Check(maxTags))
 	}
 	if err != nil {
 		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
@@ -149,8 +149,8 @@ func (s *Store) Close() error {
 
 // Name is APPLICATION:KEY.
 func (s *Store) Name(t ledger.Tenant, key ledger.Key) (string, error) {
-	name, err := s.layout.member(t, key)
-	return s.layout.item(t, name), err
+	name, err := memberOf(s.layout, t, key)
+	return s.layout.Item(t, name), err
 }
 
 // Warnings reports that old versions cannot be deleted.

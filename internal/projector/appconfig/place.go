@@ -50,7 +50,7 @@ func (s *Store) find(ctx context.Context, t ledger.Tenant) (p place, err error) 
 	if is := s.known(t); is.place.complete() {
 		return is.place, nil
 	}
-	name := s.layout.application(t)
+	name := s.layout.Container(t)
 	apps := appconfig.NewListApplicationsPaginator(s.client, &appconfig.ListApplicationsInput{})
 	for apps.HasMorePages() {
 		page, err := apps.NextPage(ctx)
@@ -118,7 +118,7 @@ const (
 
 // create creates what a place lacks.
 func (s *Store) create(ctx context.Context, t ledger.Tenant, p place) (place, error) {
-	name, tags := s.layout.application(t), s.set.Tags.Of(t)
+	name, tags := s.layout.Container(t), s.set.Tags.Of(t)
 	description := aws.String(strings.TrimSpace("written by stele for the tenant " + string(t)))
 	if p.application == "" {
 		out, err := s.client.CreateApplication(ctx, &appconfig.CreateApplicationInput{Name: &name, Description: description, Tags: tags})

@@ -36,21 +36,21 @@ func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deplo
 	for pages.HasMorePages() && d.version == 0 { // the newest first
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return d, s.explain(t, "list the deployments of "+s.layout.application(t), err)
+			return d, s.explain(t, "list the deployments of "+s.layout.Container(t), err)
 		}
 		for _, is := range page.Items {
 			if is.DeploymentNumber > d.deployment {
 				d.deployment = is.DeploymentNumber
 			}
 			if running(is.State) {
-				d.busy = fmt.Sprintf("deployment %d of the environment %s in %s is %s", is.DeploymentNumber, s.set.Environment, s.layout.application(t), is.State)
+				d.busy = fmt.Sprintf("deployment %d of the environment %s in %s is %s", is.DeploymentNumber, s.set.Environment, s.layout.Container(t), is.State)
 			}
 			if aws.ToString(is.ConfigurationProfileId) != p.profile || !inEffect(is.State) || d.version != 0 {
 				continue
 			}
 			n, err := strconv.ParseInt(aws.ToString(is.ConfigurationVersion), 10, 32)
 			if err != nil {
-				return d, fmt.Errorf("%w: deployment %d of %s has the version %q", errUnusable, is.DeploymentNumber, s.layout.application(t), aws.ToString(is.ConfigurationVersion))
+				return d, fmt.Errorf("%w: deployment %d of %s has the version %q", errUnusable, is.DeploymentNumber, s.layout.Container(t), aws.ToString(is.ConfigurationVersion))
 			}
 			d.version = int32(n)
 		}
@@ -67,7 +67,7 @@ func (s *Store) deployed(ctx context.Context, t ledger.Tenant, p place) (d deplo
 		return d, err
 	}
 	if d.document, err = document.Parse(content, s.epoch); err != nil {
-		s.log.Warn("a deployed configuration cannot be read, and counts as empty", "application", s.layout.application(t), "version", d.version, "error", err)
+		s.log.Warn("a deployed configuration cannot be read, and counts as empty", "application", s.layout.Container(t), "version", d.version, "error", err)
 	}
 	s.remember(t, tenant{p, d.version, d.document})
 	return d, nil
@@ -79,7 +79,7 @@ func (s *Store) content(ctx context.Context, t ledger.Tenant, p place, version i
 		ApplicationId: &p.application, ConfigurationProfileId: &p.profile, VersionNumber: &version,
 	})
 	if err != nil {
-		return nil, s.explain(t, fmt.Sprintf("read version %d of %s", version, s.layout.application(t)), err)
+		return nil, s.explain(t, fmt.Sprintf("read version %d of %s", version, s.layout.Container(t)), err)
 	}
 	return out.Content, nil
 }
@@ -94,7 +94,7 @@ func (s *Store) current(ctx context.Context, t ledger.Tenant) (p place, d deploy
 
 func (s *Store) itemOf(t ledger.Tenant, member string, is document.Setting) projector.Item {
 	return projector.Item{
-		Tenant: t, Key: s.layout.strip.Key(member), Name: s.layout.item(t, member), Revision: is.Revision, Value: is.Value, State: state(is),
+		Tenant: t, Key: s.layout.Key(member), Name: s.layout.Item(t, member), Revision: is.Revision, Value: is.Value, State: state(is),
 	}
 }
 
@@ -106,11 +106,11 @@ func (s *Store) Same(item projector.Item, w projector.Write) bool {
 
 // Read reads the tenant's document.
 func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	t, member, key, ok := s.layout.parse(name)
+	t, member, ok := s.layout.Parse(name)
 	if !ok {
-		return projector.Item{}, false, projector.Refuse("%q is not an item of this sink: its names are like %s", name, s.layout.item("TENANT", "KEY"))
+		return projector.Item{}, false, projector.Refuse("%q is not an item of this sink: its names are like %s", name, s.layout.Item("TENANT", "KEY"))
 	}
-	absent := projector.Item{Tenant: t, Key: key, Name: name}
+	absent := projector.Item{Tenant: t, Key: s.layout.Key(member), Name: name}
 	_, d, err := s.current(awssdk.As(ctx, t), t)
 	if err != nil {
 		return absent, false, err

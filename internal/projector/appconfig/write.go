@@ -15,22 +15,17 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/internal/awssdk"
 	"github.com/stelehq/stele/internal/projector/internal/document"
+	"github.com/stelehq/stele/internal/projector/internal/naming"
 )
 
 // intend returns the member of a write, and a *projector.RefusedError for a write that no
 // document has room for.
-func intend(l layout, maxBytes int, w projector.Write) (member string, err error) {
-	if member, err = l.member(w.Tenant, w.Key); err != nil || w.Deleted() {
+func intend(l naming.PerTenant, maxBytes int, w projector.Write) (member string, err error) {
+	if member, err = memberOf(l, w.Tenant, w.Key); err != nil || w.Deleted() {
 		return member, err
 	}
-	if n := document.Overhead + document.Size(member, document.Setting{Value: w.Value, Revision: maxRevision}); n > maxBytes {
-		return member, projector.Refuse("a document with this key alone would have %d bytes, and the limit is %d: shorten the value, or route the key to another sink", n, maxBytes)
-	}
-	return member, nil
+	return member, document.Alone(member, w.Value, maxBytes)
 }
-
-// maxRevision stands for any revision, so that it makes no difference to what fits.
-const maxRevision = 1<<63 - 1
 
 // Write deploys a document with the writes of one tenant.
 func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, error) {
@@ -40,7 +35,12 @@ func (s *Store) Write(ctx context.Context, writes []projector.Write) ([]error, e
 	if err != nil {
 		return fail(make([]error, len(writes)), err)
 	}
-	next, errs, pending := s.apply(now.document, writes)
+	next, errs, pending := now.document.Apply(writes, func(w projector.Write) (string, error) { return intend(s.layout, s.set.MaxBytes, w) }, func(size int) error {
+		if size <= s.set.MaxBytes {
+			return nil
+		}
+		return projector.Refuse("the document of %s would have %d bytes with it, and the limit is %d: shorten values, route fewer keys to the sink, or raise max_bytes with the account's quota", t, size, s.set.MaxBytes)
+	})
 	if len(pending) == 0 {
 		return errs, nil
 	}
@@ -64,53 +64,6 @@ func fail(errs []error, err error, some ...int) ([]error, error) {
 		errs[i] = err
 	}
 	return errs, nil
-}
-
-// apply returns the document after the writes, an error for each write that it has no
-// room for, and the places of the writes that change it.
-func (s *Store) apply(now document.Document, writes []projector.Write) (next document.Document, errs []error, pending []int) {
-	next, errs = maps.Clone(now), make([]error, len(writes))
-	if next == nil {
-		next = make(document.Document)
-	}
-	size := document.Overhead
-	for member, is := range next {
-		size += document.Size(member, is)
-	}
-	for i, w := range writes {
-		member, err := intend(s.layout, s.set.MaxBytes, w)
-		if err != nil {
-			errs[i] = err
-			continue
-		}
-		is, there := next[member]
-		if there && w.Replace == nil && is.Revision > w.Revision {
-			continue
-		}
-		if w.Deleted() {
-			if there {
-				size -= document.Size(member, is)
-				delete(next, member)
-				pending = append(pending, i)
-			}
-			continue
-		}
-		set := document.Setting{Value: w.Value, Revision: w.Revision}
-		if there && is.Revision == set.Revision && is.Value.Equal(set.Value) {
-			continue
-		}
-		after := size + document.Size(member, set)
-		if there {
-			after -= document.Size(member, is)
-		}
-		if after > s.set.MaxBytes {
-			errs[i] = projector.Refuse("the document of %s would have %d bytes with it, and the limit is %d: shorten values, route fewer keys to the sink, or raise max_bytes with the account's quota", w.Tenant, after, s.set.MaxBytes)
-			continue
-		}
-		next[member], size = set, after
-		pending = append(pending, i)
-	}
-	return next, errs, pending
 }
 
 // newest describes a version by the newest revision that it has. AppConfig allows only
@@ -151,7 +104,7 @@ func (s *Store) deploy(ctx context.Context, t ledger.Tenant, p place, now deploy
 		start.LatestDeploymentNumber = &now.deployment
 	}
 	if _, err := s.client.StartDeployment(ctx, start); err != nil {
-		return s.explain(t, fmt.Sprintf("deploy version %d of %s", version, s.layout.application(t)), err)
+		return s.explain(t, fmt.Sprintf("deploy version %d of %s", version, s.layout.Container(t)), err)
 	}
 	s.remember(t, tenant{p, version, next})
 	s.prune(ctx, t, p, versions, now.version, version)
@@ -166,7 +119,7 @@ func (s *Store) versions(ctx context.Context, t ledger.Tenant, p place) (all []i
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
-			return nil, s.explain(t, "list the versions of "+s.layout.application(t), err)
+			return nil, s.explain(t, "list the versions of "+s.layout.Container(t), err)
 		}
 		for _, v := range page.Items {
 			all = append(all, v.VersionNumber)
@@ -197,7 +150,7 @@ func (s *Store) put(ctx context.Context, t ledger.Tenant, p place, now deployed,
 	}
 	out, err := s.client.CreateHostedConfigurationVersion(ctx, in)
 	if err != nil {
-		return 0, s.explain(t, "create a version of "+s.layout.application(t), err)
+		return 0, s.explain(t, "create a version of "+s.layout.Container(t), err)
 	}
 	return out.VersionNumber, nil
 }
@@ -217,7 +170,7 @@ func (s *Store) prune(ctx context.Context, t ledger.Tenant, p place, versions []
 			ApplicationId: &p.application, ConfigurationProfileId: &p.profile, VersionNumber: &v,
 		})
 		if err != nil {
-			failed = explain(fmt.Sprintf("delete version %d of %s", v, s.layout.application(t)), err)
+			failed = explain(fmt.Sprintf("delete version %d of %s", v, s.layout.Container(t)), err)
 			break
 		}
 	}
@@ -232,7 +185,7 @@ func (s *Store) Remove(ctx context.Context, seen projector.Item) error {
 	if !ok {
 		return fmt.Errorf("remove %s: it was not read from this sink", seen.Name)
 	}
-	t, member, _, ok := s.layout.parse(seen.Name)
+	t, member, ok := s.layout.Parse(seen.Name)
 	if !ok {
 		return fmt.Errorf("remove %s: it is not an item of this sink", seen.Name)
 	}

@@ -47,6 +47,24 @@ func FuzzParseBook(f *testing.F) {
 	})
 }
 
+// FuzzParseName: a name that is read stays inside of its tenant's folder, and is written as
+// it was.
+func FuzzParseName(f *testing.F) {
+	f.Add("acme/tenantconfig/a")
+	f.Add("acme/../other/a")
+	f.Add("acme//a")
+	f.Fuzz(func(t *testing.T, name string) {
+		tenant, path, err := parse(name)
+		if err != nil {
+			return
+		}
+		inside, err := filepath.Rel(string(tenant), filepath.Join(string(tenant), path))
+		if err != nil || inside != path || hidden(path) || string(tenant)+"/"+path != name {
+			t.Fatalf("%q is read as %q of %s", name, path, tenant)
+		}
+	})
+}
+
 // A file that cannot be linked, here because it is on another file system, is copied.
 func TestAFileThatCannotBeLinkedIsCopied(t *testing.T) {
 	elsewhere, err := os.MkdirTemp("/dev/shm", "stele-*")

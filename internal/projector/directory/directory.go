@@ -105,6 +105,9 @@ func readSettings(s projector.Settings) (set settings, mode fs.FileMode, err err
 	if err != nil || mode&^0o666 != 0 || mode&0o600 != 0o600 {
 		return set, 0, fmt.Errorf("settings of sink %s: mode is %q: use 0600, 0640 or 0644", s.Name, set.Mode)
 	}
+	if err := projector.CheckPath(set.Path); err != nil {
+		return set, 0, fmt.Errorf("settings of sink %s: %w", s.Name, err)
+	}
 	return set, mode, nil
 }
 

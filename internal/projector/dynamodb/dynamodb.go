@@ -101,6 +101,9 @@ func read(cfg projector.Settings) (set settings, s *sink, err error) {
 	if err := cfg.Decode(&set); err != nil {
 		return set, nil, err
 	}
+	if err := set.Account.Check(); err != nil {
+		return set, nil, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
+	}
 	s = &sink{table: set.Table, layout: set.Layout, epoch: cfg.Epoch, log: cfg.Log, scans: rate.NewLimiter(scanRate, scanBurst)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

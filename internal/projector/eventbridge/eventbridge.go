@@ -89,6 +89,9 @@ func read(s projector.Settings) (settings, error) {
 	case set.Source == "" || strings.HasPrefix(set.Source, "aws."):
 		return set, fmt.Errorf("settings of sink %s: \"source\" is %q: it must not be empty, nor begin with \"aws.\", which is for AWS alone", s.Name, set.Source)
 	}
+	if err := set.Account.Check(); err != nil {
+		return set, fmt.Errorf("settings of sink %s: %w", s.Name, err)
+	}
 	return set, nil
 }
 

@@ -237,15 +237,15 @@ func (s *Secrets) describeSecret(in secretIn) (*secretOut, error) {
 		return nil, err
 	}
 	out := is.out("")
-	out.Stages, out.KMSKeyID, out.Description, out.LastChanged = labelled(is.Stages), is.KMSKey, is.Description, seconds(is.changed)
+	out.Stages, out.KMSKeyID, out.Description, out.LastChanged = labeled(is.Stages), is.KMSKey, is.Description, seconds(is.changed)
 	if !is.Deleted.IsZero() {
 		out.DeletedDate = seconds(is.Deleted)
 	}
 	return out, nil
 }
 
-// labelled are the versions that have a label: the others are deprecated, and not shown.
-func labelled(stages map[string][]string) map[string][]string {
+// labeled are the versions that have a label: the others are deprecated, and not shown.
+func labeled(stages map[string][]string) map[string][]string {
 	out := maps.Clone(stages)
 	maps.DeleteFunc(out, func(_ string, labels []string) bool { return len(labels) == 0 })
 	return out
@@ -388,7 +388,7 @@ func (s *Secrets) listSecrets(in secretIn) (*listSecretsOut, error) {
 			break
 		}
 		entry := is.out("")
-		entry.ListStages, entry.KMSKeyID, entry.LastChanged = labelled(is.Stages), is.KMSKey, seconds(is.changed)
+		entry.ListStages, entry.KMSKeyID, entry.LastChanged = labeled(is.Stages), is.KMSKey, seconds(is.changed)
 		out.SecretList = append(out.SecretList, entry)
 	}
 	return out, nil
@@ -415,7 +415,7 @@ func (s *Secrets) Get(name string) (is Secret, ok bool) {
 	defer s.mu.Unlock()
 	if p := s.byName[name]; p != nil {
 		is = *p
-		is.Versions, is.Stages = maps.Clone(p.Versions), labelled(p.Stages)
+		is.Versions, is.Stages = maps.Clone(p.Versions), labeled(p.Stages)
 		return is, true
 	}
 	return Secret{}, false

@@ -52,6 +52,8 @@ type settings struct {
 	Tags awssdk.Tags `json:"tags"`
 	// Tier is "standard", "advanced" or "intelligent"; empty means "standard".
 	Tier string `json:"tier"`
+
+	recreateAfter time.Duration // RecreateAfter, parsed
 }
 
 // tiers by their names in the settings. A standard tier's value of more than 4,096
@@ -127,14 +129,11 @@ const longestRegion = "ap-southeast-1"
 
 // Fit says which writes such a sink would not take.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
-	var set settings
-	if err := cfg.Decode(&set); err != nil {
+	set, err := read(cfg)
+	if err != nil {
 		return projector.Fit{}, err
 	}
 	layout, err := newLayout(set.naming, cmp.Or(set.Region, longestRegion))
-	if err == nil {
-		err = checkTier(set.Tier)
-	}
 	if err != nil {
 		return projector.Fit{}, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
 	}
@@ -149,33 +148,33 @@ func Fit(cfg projector.Settings) (projector.Fit, error) {
 	return fit, nil
 }
 
-func checkTier(tier string) error {
-	if _, ok := tiers[tier]; !ok {
-		return fmt.Errorf("tier is %q: use standard, advanced or intelligent", tier)
+// read returns the settings with their defaults.
+func read(cfg projector.Settings) (set settings, err error) {
+	if err := cfg.Decode(&set); err != nil {
+		return set, err
 	}
-	return nil
+	set.recreateAfter, err = time.ParseDuration(cmp.Or(set.RecreateAfter, defaultRecreateAfter))
+	_, known := tiers[set.Tier]
+	switch {
+	case err != nil || set.recreateAfter < 0:
+		err = fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter)
+	case set.Rate < 0 || set.Reads < 0:
+		err = fmt.Errorf("rate is %v and reads %v: they are requests a second", set.Rate, set.Reads)
+	case !known:
+		err = fmt.Errorf("tier is %q: use standard, advanced or intelligent", set.Tier)
+	default:
+		err = cmp.Or(set.Account.Check(), set.Tags.Check(maxTags))
+	}
+	if err != nil {
+		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
+	}
+	return set, err
 }
 
 func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
-	var set settings
-	if err := cfg.Decode(&set); err != nil {
+	set, err := read(cfg)
+	if err != nil {
 		return nil, err
-	}
-	wrong := func(err error) (*Store, error) {
-		return nil, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
-	}
-	if set.Rate < 0 || set.Reads < 0 {
-		return wrong(fmt.Errorf("rate is %v and reads %v: they are requests a second", set.Rate, set.Reads))
-	}
-	if err := checkTier(set.Tier); err != nil {
-		return wrong(err)
-	}
-	if err := set.Tags.Check(maxTags); err != nil {
-		return wrong(err)
-	}
-	recreateAfter, err := time.ParseDuration(cmp.Or(set.RecreateAfter, defaultRecreateAfter))
-	if err != nil || recreateAfter < 0 {
-		return wrong(fmt.Errorf("recreate_after is %q: it is a time, e.g. \"30s\"", set.RecreateAfter))
 	}
 	account, err := set.Account.Load(ctx, cfg)
 	if err != nil {
@@ -183,14 +182,14 @@ func open(ctx context.Context, cfg projector.Settings) (*Store, error) {
 	}
 	layout, err := newLayout(set.naming, account.Region)
 	if err != nil {
-		return wrong(err)
+		return nil, fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
 	}
 	s := &Store{
 		layout:        layout,
 		epoch:         cfg.Epoch,
 		log:           cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		rate:          cmp.Or(set.Rate, defaultRate),
-		recreateAfter: recreateAfter,
+		recreateAfter: set.recreateAfter,
 		tier:          tiers[set.Tier],
 		tags:          set.Tags,
 		perTenant:     set.PerTenant(),

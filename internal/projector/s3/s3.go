@@ -1,7 +1,7 @@
 // Package s3 is the sink that keeps a bucket of S3 equal to the ledger: one object per
-// key, PREFIX/TENANT/KEY.
+// key, PREFIX/TENANT/KEY, or one document per tenant (package document).
 //
-// An object's body is the value: a string as it is, anything else as JSON. Its metadata
+// The body of a key's object is the value: a string as it is, anything else as JSON. Its metadata
 // has a mark: the ledger, the revision that it was written for, and how to read the body
 // (package mark). The object of a deleted key is deleted; a versioned bucket keeps what
 // it was.
@@ -10,7 +10,7 @@
 // it is still the one that was seen. An object that carries a newer revision stays. A
 // request that arrives late, or of a process that has lost the sink, therefore changes
 // nothing, except that it creates an object again that was deleted meanwhile; the next
-// sweep finds that one.
+// sweep finds that one. Documents are written in the same way.
 package s3
 
 import (
@@ -40,6 +40,11 @@ type settings struct {
 	awssdk.Account
 	Bucket string `json:"bucket"`
 	naming.Settings
+	// Document is the name of a tenant's object, if it has one object with all keys;
+	// "{tenant}" in it stands for the tenant. Empty means an object per key.
+	Document string `json:"document,omitzero"`
+	// MaxBytes is the largest document; 0 means 32 MiB, which is also the most.
+	MaxBytes int `json:"max_bytes,omitzero"`
 	// Tags are put on every object; "{tenant}" in a value stands for the tenant.
 	Tags awssdk.Tags `json:"tags,omitzero"`
 	// Reads is the most objects a second that a sweep reads; 0 means 200.
@@ -57,17 +62,22 @@ const (
 	maxTags = 10
 )
 
-// Store is the sink.
+// Store is the sink with an object per key.
 type Store struct {
+	service
+	layout naming.Layout
+	cache  items.Cache
+}
+
+// service is the bucket.
+type service struct {
 	client    *s3.Client
 	transport *http.Transport
 	bucket    string
-	layout    naming.Layout
 	tags      awssdk.Tags
 	epoch     ledger.Epoch
 	log       *slog.Logger
 	reads     *rate.Limiter
-	cache     items.Cache
 
 	mu      sync.Mutex // guards the fields below
 	checked time.Time  // when the bucket's versioning was last looked at
@@ -84,10 +94,23 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{
-		bucket: set.Bucket, layout: layout, tags: set.Tags, epoch: cfg.Epoch, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		transport: awshttp.NewBuildableClient().GetTransport(), reads: awssdk.Limiter(cmp.Or(set.Reads, defaultReads)),
+	if set.Document != "" {
+		d := &documents{maxBytes: set.maxBytes()}
+		if d.place, err = set.place(); err != nil {
+			return nil, err
+		}
+		d.connect(account, set, cfg)
+		return d, nil
 	}
+	s := &Store{layout: layout}
+	s.connect(account, set, cfg)
+	return s, nil
+}
+
+// connect calls nothing.
+func (s *service) connect(account aws.Config, set settings, cfg projector.Settings) {
+	s.bucket, s.tags, s.epoch, s.log = set.Bucket, set.Tags, cfg.Epoch, cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
+	s.transport, s.reads = awshttp.NewBuildableClient().GetTransport(), awssdk.Limiter(cmp.Or(set.Reads, defaultReads))
 	s.transport.MaxIdleConnsPerHost = parallel
 	s.client = s3.NewFromConfig(account, func(o *s3.Options) {
 		o.HTTPClient = awssdk.HTTPClient(s.transport)
@@ -96,7 +119,6 @@ func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.Retryer = awssdk.Retryer()
 	})
-	return s, nil
 }
 
 func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
@@ -109,8 +131,15 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 		err = fmt.Errorf("bucket is %q: set the bucket's name or ARN of an access point", set.Bucket)
 	case set.Reads < 0:
 		err = fmt.Errorf("reads is %v: it is objects a second", set.Reads)
+	case set.MaxBytes < 0 || set.MaxBytes > maxDocument:
+		err = fmt.Errorf("max_bytes is %d: it is a number of bytes up to %d", set.MaxBytes, maxDocument)
+	case set.Document == "" && set.MaxBytes != 0:
+		err = fmt.Errorf("max_bytes is for documents: also set \"document\"")
+	case set.Document != "" && set.Prefix != "":
+		err = fmt.Errorf("document and prefix are both set: the name of a document has no prefix")
 	default:
-		err = set.Tags.Check(maxTags)
+		_, wrong := set.place()
+		err = cmp.Or(wrong, set.Account.Check(), set.Tags.Check(maxTags))
 	}
 	if err != nil {
 		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)
@@ -120,9 +149,16 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 
 // Fit reports which writes such a sink would not take.
 func Fit(cfg projector.Settings) (projector.Fit, error) {
-	_, layout, err := read(cfg)
+	set, layout, err := read(cfg)
 	if err != nil {
 		return projector.Fit{}, err
+	}
+	if set.Document != "" {
+		place, err := set.place()
+		return projector.Fit{Refuses: func(w projector.Write) error {
+			_, err := memberOf(place, set.maxBytes(), w)
+			return err
+		}}, err
 	}
 	return projector.Fit{Refuses: func(w projector.Write) error {
 		_, err := intend(layout, cfg.Epoch, w)
@@ -134,7 +170,7 @@ func Fit(cfg projector.Settings) (projector.Fit, error) {
 func (s *Store) Limits() projector.Limits { return projector.Limits{Batch: batch, Parallel: parallel} }
 
 // Close closes the connections.
-func (s *Store) Close() error {
+func (s *service) Close() error {
 	s.transport.CloseIdleConnections()
 	return nil
 }
@@ -149,7 +185,7 @@ const recheck = 10 * time.Minute
 
 // checkVersioning finds out whether the bucket keeps old versions. Whether a policy
 // denies that makes no difference to writes.
-func (s *Store) checkVersioning(ctx context.Context) {
+func (s *service) checkVersioning(ctx context.Context) {
 	s.mu.Lock()
 	due := time.Since(s.checked) >= recheck
 	if due {
@@ -176,7 +212,7 @@ func (s *Store) checkVersioning(ctx context.Context) {
 }
 
 // Warnings reports a bucket that keeps no old versions.
-func (s *Store) Warnings() []string {
+func (s *service) Warnings() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.warning == "" {

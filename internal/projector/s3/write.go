@@ -95,7 +95,7 @@ func (s *Store) is(item projector.Item, there bool, w projector.Write) bool {
 }
 
 // tagging is nil without tags.
-func (s *Store) tagging(t ledger.Tenant) *string {
+func (s *service) tagging(t ledger.Tenant) *string {
 	if len(s.tags) == 0 {
 		return nil
 	}
@@ -103,7 +103,7 @@ func (s *Store) tagging(t ledger.Tenant) *string {
 }
 
 // delete deletes an object if it is still the one that was seen.
-func (s *Store) delete(ctx context.Context, name, etag string) error {
+func (s *service) delete(ctx context.Context, name, etag string) error {
 	_, err := s.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &s.bucket, Key: &name, IfMatch: &etag})
 	if missing(err) {
 		return nil

@@ -106,7 +106,7 @@ func read(cfg projector.Settings) (set settings, l naming.Layout, err error) {
 	case set.Rate < 0 || set.Reads < 0:
 		err = fmt.Errorf("rate is %v and reads %v: they are secrets a second", set.Rate, set.Reads)
 	default:
-		err = set.Tags.Check(maxTags)
+		err = cmp.Or(set.Account.Check(), set.Tags.Check(maxTags))
 	}
 	if err != nil {
 		err = fmt.Errorf("settings of sink %s: %w", cfg.Name, err)

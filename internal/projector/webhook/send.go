@@ -131,7 +131,7 @@ func (k *sink) heed(resp *http.Response, now time.Time) {
 	var wait time.Duration
 	after := resp.Header.Get("Retry-After")
 	if seconds, err := strconv.Atoi(after); err == nil {
-		wait = min(time.Duration(seconds), maxWait/time.Second) * time.Second
+		wait = time.Duration(min(seconds, int(maxWait.Seconds()))) * time.Second
 	} else if at, err := http.ParseTime(after); err == nil {
 		wait = min(at.Sub(now), maxWait)
 	}

@@ -149,7 +149,7 @@ func newRequestID() (string, error) {
 func (r *Reader) Next() (*Line, error) {
 	for {
 		text, err := r.read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil, io.EOF
 		}
 		r.number++
@@ -259,7 +259,7 @@ func (r *Reader) entries(rec *record, size int) (*Line, error) {
 		l.Size += size
 		l.ChangeSet.Changes = append(l.ChangeSet.Changes, c)
 		text, err := r.read()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

@@ -130,6 +130,8 @@ func FuzzNext(f *testing.F) {
 	f.Add([]byte(one))
 	f.Add([]byte(one + "\n\n" + one + "\nx"))
 	f.Add([]byte{0x1f, 0x8b, 8})
+	f.Add([]byte("tenant: acme\ntime: 2025-01-01T00:00:00Z\nauthor: ann\nchanges:\n- {key: a/b, value: 1}\n---\nx\n"))
+	f.Add([]byte("\xff\xfe{\x00}\x00\n\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := NewReader(bytes.NewReader(data), "")
 		if err != nil {

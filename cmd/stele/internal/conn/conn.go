@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"strings"
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
@@ -25,14 +24,27 @@ import (
 // room to spare.
 const maxReceive = 16 << 20
 
-// Dial makes a connection to the first gateway that can be reached of a list, host:port
-// separated by commas; it is set up when first used, and moves to the next gateway when
-// one is lost. Only gateways on this machine are called without TLS, and only if no
-// files are given. token is called for every call.
-func Dial(addresses string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
+// Dial makes a connection to one gateway, host:port; it is set up when first used. Only
+// gateways on this machine are called without TLS, and only if no files are given. token
+// is called for every call.
+func Dial(address string, files certs.Files, token func() (string, error)) (*grpc.ClientConn, error) {
+	creds, err := credentialsFor([]string{address}, files)
+	if err != nil {
+		return nil, err
+	}
+	return dial([]string{address}, creds, token)
+}
+
+// DialPlaintext is Dial without TLS, for a network that something else encrypts.
+func DialPlaintext(address string, token func() (string, error)) (*grpc.ClientConn, error) {
+	return dial([]string{address}, insecure.NewCredentials(), token)
+}
+
+// credentialsFor are without TLS if all gateways are on this machine.
+func credentialsFor(addresses []string, files certs.Files) (credentials.TransportCredentials, error) {
 	creds := insecure.NewCredentials()
-	for address := range strings.SplitSeq(addresses, ",") {
-		host, _, err := net.SplitHostPort(strings.TrimSpace(address))
+	for _, address := range addresses {
+		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			return nil, fmt.Errorf("address %q: %w; write HOST:PORT, or several separated by commas", address, err)
 		}
@@ -44,12 +56,7 @@ func Dial(addresses string, files certs.Files, token func() (string, error)) (*g
 			creds = credentials.NewTLS(config)
 		}
 	}
-	return dial(addresses, creds, token)
-}
-
-// DialPlaintext is Dial without TLS, for a network that something else encrypts.
-func DialPlaintext(address string, token func() (string, error)) (*grpc.ClientConn, error) {
-	return dial(address, insecure.NewCredentials(), token)
+	return creds, nil
 }
 
 // A gateway that does not answer a ping is left: its connection is half open, or it is
@@ -62,16 +69,17 @@ var connects = grpc.ConnectParams{
 	Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 }
 
-func dial(addresses string, creds credentials.TransportCredentials, token func() (string, error)) (*grpc.ClientConn, error) {
+// dial connects to the first gateway that can be reached, and moves to the next one when
+// the connection is lost.
+func dial(addresses []string, creds credentials.TransportCredentials, token func() (string, error)) (*grpc.ClientConn, error) {
 	gateways := manual.NewBuilderWithScheme("gateways")
 	var state resolver.State
-	for address := range strings.SplitSeq(addresses, ",") {
-		address = strings.TrimSpace(address)
+	for _, address := range addresses {
 		// ServerName is what the certificate must be for.
 		state.Addresses = append(state.Addresses, resolver.Address{Addr: address, ServerName: address})
 	}
 	gateways.InitialState(state)
-	return grpc.NewClient("gateways:///"+state.Addresses[0].Addr,
+	return grpc.NewClient("gateways:///"+addresses[0],
 		grpc.WithResolvers(gateways),
 		grpc.WithTransportCredentials(creds),
 		grpc.WithPerRPCCredentials(bearer(token)),
@@ -79,7 +87,6 @@ func dial(addresses string, creds credentials.TransportCredentials, token func()
 		grpc.WithUserAgent("stele"),
 		grpc.WithKeepaliveParams(pings),
 		grpc.WithConnectParams(connects),
-		grpc.WithUnaryInterceptor(bounded),
 	)
 }
 

@@ -9,6 +9,8 @@ import (
 // AllConfig configures a watch of all tenants.
 type AllConfig struct {
 	Client stelev1.LedgerClient
+	// Gateways is that of Config.
+	Gateways int
 	// After is the position to begin after; nil for new commits only.
 	After *uint64
 
@@ -34,7 +36,7 @@ type allFollower struct {
 // resumes by itself after a lost connection, like Watch.
 func All(ctx context.Context, cfg AllConfig) error {
 	f := &allFollower{AllConfig: cfg}
-	return repeat(ctx, f.once, mayPass, func(err error) { f.Lost(err, f.After) })
+	return repeat(ctx, cfg.Gateways, f.once, mayPass, func(err error) { f.Lost(err, f.After) })
 }
 
 // once watches over one stream, until it ends.

@@ -20,6 +20,8 @@ import (
 // Config is what to watch, and the functions to call.
 type Config struct {
 	Client stelev1.ConfigClient
+	// Gateways is how many the client can call: until a watch is created, each is tried.
+	Gateways int
 	// Keys and Prefixes select; the empty prefix is everything.
 	Keys, Prefixes []string
 	// From is the first revision to report; 0 for revisions after the head.
@@ -53,20 +55,20 @@ type refused struct{ error }
 
 func (r refused) Unwrap() error { return r.error }
 
-// Watch watches until ctx is done, a callback fails or the gateway refuses. A
-// gateway that cannot be reached at first is an error; one that goes away later
-// is waited for.
+// Watch watches until ctx is done, a callback fails or the gateway refuses. If no
+// gateway is available at first, that is an error; one that becomes unavailable later is
+// waited for.
 func Watch(ctx context.Context, cfg Config) error {
 	f := &follower{Config: cfg, next: cfg.From, after: cfg.AfterID}
-	return repeat(ctx, f.once, f.mayPass, func(err error) { f.Lost(err, f.next) })
+	return repeat(ctx, cfg.Gateways, f.once, f.mayPass, func(err error) { f.Lost(err, f.next) })
 }
 
 // repeat makes streams until ctx is done, or until one ends with an error that does not
-// pass. The first stream must be created.
-func repeat(ctx context.Context, once func(context.Context) (created bool, err error), mayPass func(err error, created bool) bool, lost func(error)) error {
+// pass. One of the first streams, one per gateway, must be created.
+func repeat(ctx context.Context, gateways int, once func(context.Context) (created bool, err error), mayPass func(err error, created bool) bool, lost func(error)) error {
 	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
 	ever, wait := false, shortest
-	for {
+	for tries := 1; ; tries++ {
 		created, err := once(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -76,6 +78,9 @@ func repeat(ctx context.Context, once func(context.Context) (created bool, err e
 			return r.error
 		}
 		ever = ever || created
+		if !ever && tries < gateways && status.Code(err) == codes.Unavailable {
+			continue // the client has left that gateway
+		}
 		if !ever || !mayPass(err, created) {
 			return err
 		}
@@ -118,7 +123,7 @@ func (f *follower) once(ctx context.Context) (created bool, err error) {
 	}
 	f.state = nil
 	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), AfterId: f.after, InitialState: f.Initial && f.next == 0}
-	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && err != io.EOF {
+	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
 	}
 	dog := newWatchdog(cancel)

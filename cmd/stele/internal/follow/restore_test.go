@@ -255,8 +255,8 @@ func (w *restored) equal(ctx context.Context, name string, c *client.Client) {
 func (w *restored) rest(ctx context.Context, method, path, body, header string) (int, string) {
 	resp := w.request(ctx, method, path, body, header)
 	defer resp.Body.Close()
-	if resp.StatusCode == 200 && path == "/v1/watch" {
-		return 200, ""
+	if resp.StatusCode == http.StatusOK && path == "/v1/watch" {
+		return http.StatusOK, ""
 	}
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {

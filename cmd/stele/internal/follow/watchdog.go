@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"errors"
 	"io"
 	"sync/atomic"
 	"time"
@@ -33,7 +34,7 @@ func (w *watchdog) heard(err error) error {
 	switch {
 	case w.bit.Load():
 		return status.Errorf(codes.Unavailable, "the gateway has been silent for %s", silence)
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		return status.Error(codes.Unavailable, "the gateway ended the watch")
 	}
 	w.timer.Reset(silence)

@@ -131,7 +131,7 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 		line, err := log.Next()
 		var bad *changelog.LineError
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case errors.As(err, &bad):
 			return &LineError{Number: bad.Number, Err: bad.Err}

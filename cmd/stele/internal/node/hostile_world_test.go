@@ -88,11 +88,13 @@ func startWorld(t *testing.T) *world {
 	}
 	w.ledger, w.config = stelev1.NewLedgerClient(w.conn), stelev1.NewConfigClient(w.conn)
 	w.findMethods(t)
-	w.owner = make(map[ledger.Tenant]context.Context)
+	owner := func(v ledger.Tenant) context.Context {
+		return w.as(t, identity.Claims{Subject: ownerName, Tenant: v, Roles: []identity.Role{identity.Admin}})
+	}
+	w.owner = map[ledger.Tenant]context.Context{victims[0]: owner(victims[0]), victims[1]: owner(victims[1])}
 	w.pool = newPool()
 	w.setPolicies(t)
 	for _, v := range victims {
-		w.owner[v] = w.as(t, identity.Claims{Subject: ownerName, Tenant: v, Roles: []identity.Role{identity.Admin}})
 		w.fill(t, v)
 		w.harvest(t, v)
 	}

@@ -291,6 +291,12 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.upstream == nil {
 		group.Go(func() error { return n.seek(ctx) })
 	}
+	if slices.Contains(n.cfg.Roles, RoleLedger) && n.upstream == nil {
+		group.Go(func() error {
+			n.bindReads(ctx)
+			return nil
+		})
+	}
 	group.Go(func() error {
 		<-ctx.Done()
 		n.web.close()

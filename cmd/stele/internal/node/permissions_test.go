@@ -21,6 +21,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/readlog"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -200,6 +201,7 @@ func (p *process) has(t *testing.T, tenant ledger.Tenant, key, value string) fun
 
 // Each process works with the rights of its roles alone, and never asks for more.
 func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
+	node.BindReadsAtOnce(t)
 	c := newConfined(t)
 	kek := filepath.Join(t.TempDir(), "kek")
 	out := t.TempDir()
@@ -243,6 +245,10 @@ func TestEveryRoleWorksWithItsOwnRights(t *testing.T) {
 		reader.has(t, "acme", "recorded/a", "1")()
 		resp, err := reader.ledger.ListReads(acme, &stelev1.ListReadsRequest{})
 		return err == nil && len(resp.Reads) > 0
+	})
+	until(t, "a digest of the recorded reads", func() bool {
+		_, err := reader.config.Get(conn.AsTenant(t.Context(), ledger.System), &stelev1.GetRequest{Key: string(readlog.Key)})
+		return err == nil
 	})
 
 	// Secrets are encrypted, revealed and shredded.

@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
-	"slices"
 
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/policy"
@@ -53,8 +51,8 @@ func refusals(table *routes.Table, c *ledger.Commit, live func(ledger.Prefix, fu
 	return projector.Refusals(sinkFits, table, c, live)
 }
 
-// Kinds of sinks that there are.
-var Kinds = slices.Sorted(maps.Keys(sinkKinds))
+// CheckRoutes refuses sinks of unknown kinds and with invalid settings.
+func CheckRoutes(t *routes.Table) error { return projector.CheckSinks(sinkFits, t) }
 
 // project begins to write to the sinks.
 func (n *Node) project(ctx context.Context, a *attached) error {
@@ -90,7 +88,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
-		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(Kinds), policy.Check),
+		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(CheckRoutes), policy.Check),
 		Seal: n.secrets.Seal, SealedFrom: n.secrets.SealedFrom, Sealable: n.secrets.Sealable, Schemas: n.schemas,
 	})
 }

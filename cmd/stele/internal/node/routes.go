@@ -30,7 +30,7 @@ func AWSRoutes() *routes.Table {
 func table(text string) *routes.Table {
 	t, err := routes.Parse([]byte(text))
 	if err == nil {
-		err = t.CheckKinds(Kinds)
+		err = CheckRoutes(t)
 	}
 	if err != nil {
 		panic(fmt.Sprintf("routes of this program's own: %v", err))

@@ -2,6 +2,7 @@ package yamljson
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -18,7 +19,7 @@ func FromJSON(data []byte) (*yaml.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := r.dec.ReadToken(); err != io.EOF {
+	if _, err := r.dec.ReadToken(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("line %d: more follows the JSON value", r.line())
 	}
 	return n, nil
@@ -31,7 +32,7 @@ func FromJSONLines(data []byte) ([]*yaml.Node, error) {
 	for {
 		// The kind before a value is the kind of an error at the end.
 		if r.dec.PeekKind() == 0 {
-			if _, err := r.dec.ReadToken(); err == io.EOF {
+			if _, err := r.dec.ReadToken(); errors.Is(err, io.EOF) {
 				return all, nil
 			} else if err != nil {
 				return nil, err

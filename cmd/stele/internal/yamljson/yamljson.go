@@ -8,6 +8,7 @@ package yamljson
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -46,7 +47,7 @@ func ParseAll(data []byte) ([]*yaml.Node, error) {
 	for {
 		var doc yaml.Node
 		switch err := dec.Decode(&doc); {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return docs, nil
 		case err != nil:
 			return nil, err

@@ -68,11 +68,11 @@ func Reveal(v *page.View) error {
 	if _, err := ledger.ParseKey(v.Rest); err != nil {
 		return page.ErrNotFound
 	}
-	v.Page = "keys" // whose page it is
 	k := &keyView{key: v.Rest, revealed: true}
 	if err := v.Load(readKey(v, k, true)); err != nil {
-		return err
+		return err // of the page "reveal": its permission is another than that of "keys"
 	}
+	v.Page = "keys" // whose page it is
 	k.form = k.newForm()
 	return showKeyView(v, http.StatusOK, k)
 }

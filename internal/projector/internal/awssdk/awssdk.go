@@ -38,17 +38,14 @@ var region = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
 // Load reads credentials and region. An endpoint or role that the process does not allow
 // is an error.
 func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, error) {
-	if err := a.check(); err != nil {
-		return aws.Config{}, err
+	if err := a.Check(); err != nil {
+		return aws.Config{}, fmt.Errorf("settings of sink %s: %w", s.Name, err)
 	}
 	if err := s.Endpoint(a.Endpoint); err != nil {
 		return aws.Config{}, err
 	}
 	if err := s.Role(a.RoleARN); err != nil {
 		return aws.Config{}, err
-	}
-	if a.Region != "" && !region.MatchString(a.Region) {
-		return aws.Config{}, fmt.Errorf("settings of sink %s: %q is no AWS region: use a name such as eu-central-1", s.Name, a.Region)
 	}
 	var options []func(*config.LoadOptions) error
 	if a.Region != "" {
@@ -74,12 +71,17 @@ func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, er
 // may concern two of them.
 func (a Account) PerTenant() bool { return a.TenantSessions || a.roleOf("") != a.RoleARN }
 
-func (a Account) check() error {
+// Check checks what needs no call, and not the process's permission.
+func (a Account) Check() error {
 	switch {
+	case a.Region != "" && !region.MatchString(a.Region):
+		return fmt.Errorf("region is %q: use a name such as eu-central-1", a.Region)
 	case a.RoleARN == "" && (a.ExternalID != "" || a.TenantSessions):
 		return fmt.Errorf("external_id and tenant_sessions require role_arn")
 	case a.RoleARN != "" && !arn.IsARN(a.RoleARN):
 		return fmt.Errorf("role_arn is %q: it is like arn:aws:iam::123456789012:role/NAME", a.RoleARN)
+	case a.Endpoint != "":
+		return projector.CheckEndpoint(a.Endpoint)
 	}
 	return nil
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/projector"
 )
 
 // Document has the settings of a tenant, by their names in the document.
@@ -84,6 +85,65 @@ func (d Document) Encode(epoch ledger.Epoch) []byte {
 	}
 	fmt.Fprintf(&b, "%q: {\"epoch\":%q,\"revisions\":{%s}}\n}\n", markName, epoch.String(), &revisions)
 	return b.Bytes()
+}
+
+// Apply returns the document after writes of its tenant, an error for each write that it
+// has no room for, and the places of the writes that change it. member is the name of a
+// write's setting, or why there is none; fits refuses a document of so many bytes.
+func (d Document) Apply(writes []projector.Write, member func(projector.Write) (string, error), fits func(size int) error) (next Document, errs []error, pending []int) {
+	next, errs = maps.Clone(d), make([]error, len(writes))
+	if next == nil {
+		next = make(Document)
+	}
+	size := Overhead
+	for name, is := range next {
+		size += Size(name, is)
+	}
+	for i, w := range writes {
+		name, err := member(w)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		is, there := next[name]
+		if there && w.Replace == nil && is.Revision > w.Revision {
+			continue
+		}
+		if w.Deleted() {
+			if there {
+				size -= Size(name, is)
+				delete(next, name)
+				pending = append(pending, i)
+			}
+			continue
+		}
+		set := Setting{Value: w.Value, Revision: w.Revision}
+		if there && is.Revision == set.Revision && is.Value.Equal(set.Value) {
+			continue
+		}
+		after := size + Size(name, set)
+		if there {
+			after -= Size(name, is)
+		}
+		if errs[i] = fits(after); errs[i] != nil {
+			continue
+		}
+		next[name], size = set, after
+		pending = append(pending, i)
+	}
+	return next, errs, pending
+}
+
+// maxRevision stands for any revision, so that it makes no difference to what fits.
+const maxRevision = 1<<63 - 1
+
+// Alone is a *projector.RefusedError for a value that not even a document of so many bytes
+// with this member alone could hold.
+func Alone(name string, v ledger.Value, maxBytes int) error {
+	if n := Overhead + Size(name, Setting{Value: v, Revision: maxRevision}); n > maxBytes {
+		return projector.Refuse("a document with this key alone would have %d bytes, and the limit is %d: shorten the value, or route the key to another sink", n, maxBytes)
+	}
+	return nil
 }
 
 // Size is the number of bytes that a member adds to an encoded document.

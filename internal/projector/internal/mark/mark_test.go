@@ -58,6 +58,29 @@ func TestValues(t *testing.T) {
 	})
 }
 
+// FuzzValue: any text of an item is a value, which is written as the same value.
+func FuzzValue(f *testing.F) {
+	f.Add("250", false)
+	f.Add(`{"a":1,"a":2}`, false)
+	f.Add("by \xff hand", true)
+	f.Fuzz(func(t *testing.T, text string, isString bool) {
+		v := Value(text, isString)
+		if _, err := ledger.ParseValue(string(v)); err != nil {
+			if len(v) <= ledger.MaxValue {
+				t.Fatalf("%q is read as %s: %v", text, v, err)
+			}
+			return
+		}
+		again, kind, err := Text(v)
+		if err != nil {
+			t.Fatalf("%q is read as %s: %v", text, v, err)
+		}
+		if got := Value(again, kind); !got.Equal(v) || isString && !kind {
+			t.Fatalf("%q is read as %s, written as %q, and read as %s", text, v, again, got)
+		}
+	})
+}
+
 // A manual edit of a string is a string; elsewhere it is JSON if it is valid JSON.
 func TestValuesByHand(t *testing.T) {
 	for _, c := range []struct {

@@ -76,11 +76,12 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 			Commits     int              `json:"commits"`
 			Checkpoints int              `json:"checkpoints"`
 			Reads       int              `json:"reads"`
+			ReadsBound  int              `json:"reads_bound"`
 			Key         string           `json:"key"`
 			Fingerprint string           `json:"fingerprint"`
 			KeyGiven    bool             `json:"key_given"`
 			Findings    []verify.Finding `json:"findings"`
-		}{"ledger", r.Epoch.String(), r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads,
+		}{"ledger", r.Epoch.String(), r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads, r.ReadsBound,
 			cfg.Key.String(), cfg.Key.Fingerprint(), given, append([]verify.Finding{}, r.Findings...)})
 		if err != nil {
 			return err
@@ -104,6 +105,11 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 		output.Count(r.Checkpoints, "checkpoint"), files, took.Round(time.Millisecond), float64(r.Commits)/took.Seconds())
 	if err != nil {
 		return err
+	}
+	if r.Reads > 0 {
+		if err := p.Printf("%s, %d of them bound by the history\n", output.Count(r.Reads, "recorded read"), r.ReadsBound); err != nil {
+			return err
+		}
 	}
 	for _, old := range cfg.From {
 		if err := p.Printf("it extends the checkpoint at %s\n", output.Count(int(old.Size), "commit")); err != nil {

@@ -79,9 +79,9 @@ func examine(ctx context.Context, c *session.Flags) error {
 		found, try, err := ch.run(ctx, p)
 		f := finding{Check: ch.name, OK: err == nil, Found: found, Try: try}
 		if err != nil {
-			f.Skipped = err == errSkipped || err == errDenied
+			f.Skipped = errors.Is(err, errSkipped) || errors.Is(err, errDenied)
 			f.Found = failure.Message(err)
-			failed = failed || err != errDenied
+			failed = failed || !errors.Is(err, errDenied)
 		}
 		if err := f.print(out); err != nil {
 			return err

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -37,13 +39,16 @@ func checkTenant(ctx context.Context, p *subject) (string, string, error) {
 		return "", "-t TENANT, $STELE_TENANT, or a tenant in the context", errors.New("none is chosen")
 	}
 	head, err := p.session.Ledger.GetHead(p.session.ActFor(ctx), &stelev1.GetHeadRequest{})
-	if status.Code(err) == codes.PermissionDenied {
+	switch status.Code(err) {
+	case codes.OK:
+		return headLine(tenant, head), "", nil
+	case codes.PermissionDenied:
 		return "", "", errDenied
-	}
-	if err != nil {
+	case codes.Unavailable:
+		return "", tryJournal, err
+	default:
 		return "", "a tenant that you may read", err
 	}
-	return headLine(tenant, head), "", nil
 }
 
 // checkClock compares this machine's clock with the times that the gateway and
@@ -70,8 +75,12 @@ func checkClock(_ context.Context, p *subject) (string, string, error) {
 	return "not behind the gateway's start and the token (a clock that is ahead is not detected)", "", nil
 }
 
-// tooOld is the age of the gateway's data above which its way to the journal is a problem.
-const tooOld = 10 * time.Second
+// tooOld is the age of the gateway's data above which its way to the journal is a problem,
+// and tryJournal what to look at then.
+const (
+	tooOld     = 5 * time.Second
+	tryJournal = "the gateway's connection to the journal"
+)
 
 func checkReplica(_ context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
@@ -85,7 +94,7 @@ func checkReplica(_ context.Context, p *subject) (string, string, error) {
 	case j.GetAge() == nil:
 		return "", "stele status, until it has caught up", errors.New("it has not caught up with the journal yet")
 	case age > tooOld:
-		return "", "the gateway's connection to the journal", fmt.Errorf("it was last known to be current %s ago", age.Round(time.Second))
+		return "", tryJournal, fmt.Errorf("it was last known to be current %s ago", age.Round(time.Second))
 	default:
 		return fmt.Sprintf("current %s ago", age.Round(time.Millisecond)), "", nil
 	}
@@ -100,7 +109,11 @@ func checkWrites(_ context.Context, p *subject) (string, string, error) {
 		return "", "stele status", fmt.Errorf("the gateway rejects them: %s", output.Plain(p.status.ReadOnly))
 	}
 	if j := p.status.Journal; j.GetAge() == nil || j.Age.AsDuration() > tooOld {
-		return "", "the gateway's connection to the journal", errors.New("unknown: the gateway does not reach the journal")
+		return "", tryJournal, errors.New("unknown: the gateway does not reach the journal")
+	}
+	mayWrite := func(a *stelev1.Allowed) bool { return a.Operation == string(policy.ToWrite) }
+	if p.status.Principal.GetTenant() != "" && !slices.ContainsFunc(p.status.Principal.Allowed, mayWrite) {
+		return "", "", errDenied
 	}
 	return "the gateway accepts them (no write was tried; stele can write KEY checks your permission)", "", nil
 }
@@ -116,7 +129,7 @@ func checkSinks(ctx context.Context, p *subject) (found, try string, err error) 
 		return "", "", errDenied
 	}
 	if err != nil {
-		return "", "the gateway's connection to the journal", err
+		return "", tryJournal, err
 	}
 	var names, wrong []string
 	warnings := ""

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protojson"
 )
@@ -52,7 +54,7 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 		{"gateway", fmt.Sprintf("%s, version %s, %s", s.Settings.Address, st.Version, strings.Join(st.Roles, " and "))},
 		{"epoch", hex.EncodeToString(st.Epoch)},
 		{"started", render.Clock(st.Started)},
-		{"tenants", fmt.Sprint(st.Tenants)},
+		{"tenants", tenantsLine(st)},
 		{"journal", journalLine(st.Journal)},
 	}
 	rows = append(rows, render.Principal(st.Principal)...)
@@ -106,6 +108,14 @@ func printUpstreams(s *session.Session, all []*stelev1.UpstreamStatus) error {
 		rows = append(rows, []string{u.Address, verified, output.Plain(strings.Join(u.Path, " > ")), state})
 	}
 	return s.Table([]string{"UPSTREAM", "VERIFIED", "PATH", "STATE"}, rows, -1)
+}
+
+// tenantsLine is the number of tenants, which only operators get.
+func tenantsLine(st *stelev1.GetStatusResponse) string {
+	if !slices.Contains(st.Principal.GetRoles(), string(identity.Operator)) {
+		return fmt.Sprintf("not shown: requires the role %s", identity.Operator)
+	}
+	return fmt.Sprint(st.Tenants)
 }
 
 // journalLine says how far the gateway has followed the journal.

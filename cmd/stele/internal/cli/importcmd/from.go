@@ -173,9 +173,9 @@ func tellSkipped(skipped document.Skipped) {
 	fmt.Fprintf(os.Stderr, "%s not read (read are %s):\n", output.Count(total, "file"), strings.Join(document.Extensions(), ", "))
 	for _, extension := range slices.Sorted(maps.Keys(skipped)) {
 		class := skipped[extension]
-		names := make([]string, len(class.Examples))
-		for i, name := range class.Examples {
-			names[i] = output.Plain(name)
+		var names []string
+		for _, name := range class.Examples {
+			names = append(names, output.Plain(name))
 		}
 		if class.Count > len(names) {
 			names = append(names, "...")

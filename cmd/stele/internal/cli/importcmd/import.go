@@ -206,7 +206,7 @@ func tellImport(s *session.Session, tallies []importer.Tally, agreements map[led
 		}
 	}
 	if moved > 0 {
-		if err := s.Printf("%d have another time than in the source\n", moved); err != nil {
+		if err := s.Printf("%s written with another time than in the source\n", output.Count(moved, "change set")); err != nil {
 			return err
 		}
 	}
@@ -216,7 +216,7 @@ func tellImport(s *session.Session, tallies []importer.Tally, agreements map[led
 		}
 		return s.Printf("nothing to import\n")
 	}
-	return s.Printf("%d change sets in %s, %.0f/s\n", total, took.Round(time.Millisecond), float64(total)/took.Seconds())
+	return s.Printf("%s in %s, %.0f/s\n", output.Count(total, "change set"), took.Round(time.Millisecond), float64(total)/took.Seconds())
 }
 
 // progress draws a bar on a terminal, and nothing elsewhere.
@@ -236,7 +236,7 @@ func (p *progress) acknowledged(changeSets int, offset int64) {
 		return
 	}
 	p.drawn = time.Now()
-	p.bar.Describe(fmt.Sprintf("%d change sets, %.0f/s", changeSets, float64(changeSets)/time.Since(p.started).Seconds()))
+	p.bar.Describe(fmt.Sprintf("%s, %.0f/s", output.Count(changeSets, "change set"), float64(changeSets)/time.Since(p.started).Seconds()))
 	// A failure to draw the bar does not stop the import.
 	_ = p.bar.Set64(offset)
 }

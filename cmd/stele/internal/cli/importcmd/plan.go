@@ -125,7 +125,7 @@ func (p *plan) tell(o importOptions) error {
 	}
 	p.tellNotes(o)
 	if p.kept > 0 {
-		fmt.Fprintf(os.Stderr, "%d keys that begin with %q are not in the source and stay: --prune deletes them\n", p.kept, o.into)
+		fmt.Fprintf(os.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
 	}
 	if o.dryRun {
 		if err := p.print(); err != nil {

@@ -116,7 +116,7 @@ func exec(ctx context.Context, s *session.Session, names environ.Names, prefix s
 // Settings that cannot be variables are reported, and the command keeps what it has.
 func watchVariables(ctx context.Context, s *session.Session, names environ.Names, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
-		Client: s.Config, Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
+		Client: s.Config, Gateways: s.Conn.Count(), Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
 		Commit: func(w *stelev1.WatchCommit) error {
 			for err := update(ctx, s, settings, w); err != nil; err = update(ctx, s, settings, w) {
 				if !session.OutcomeUnknown(err) {

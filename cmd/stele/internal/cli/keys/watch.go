@@ -48,7 +48,7 @@ the commits after it are printed. The read is recorded for each tenant printed.`
 		if allTenants {
 			return watchAll(cmd.Context(), s, from)
 		}
-		cfg := follow.Config{Client: s.Config, Initial: initial, Lost: tellLost,
+		cfg := follow.Config{Client: s.Config, Gateways: s.Conn.Count(), Initial: initial, Lost: tellLost,
 			State:  func(rev ledger.Revision, entries []*stelev1.Entry) error { return printState(s, rev, entries) },
 			Commit: func(w *stelev1.WatchCommit) error { return printCommit(s, w) },
 		}
@@ -91,7 +91,7 @@ func printState(s *session.Session, rev ledger.Revision, entries []*stelev1.Entr
 		}
 		return s.Object(state)
 	}
-	if err := s.Printf("%s  state, %d keys\n", render.Revision(s.Name(uint64(rev))), len(entries)); err != nil {
+	if err := s.Printf("%s  state, %s\n", render.Revision(s.Name(uint64(rev))), output.Count(len(entries), "key")); err != nil {
 		return err
 	}
 	for _, e := range entries {

@@ -17,7 +17,7 @@ import (
 // watchAll prints the commits of all tenants after a position, or new ones only if from
 // is empty.
 func watchAll(ctx context.Context, s *session.Session, from string) error {
-	cfg := follow.AllConfig{Client: s.Ledger, Commit: func(c *stelev1.PlacedCommit) error { return printPlaced(s, c) }, Lost: reportLost}
+	cfg := follow.AllConfig{Client: s.Ledger, Gateways: s.Conn.Count(), Commit: func(c *stelev1.PlacedCommit) error { return printPlaced(s, c) }, Lost: reportLost}
 	if from != "" {
 		position, err := strconv.ParseUint(from, 10, 64)
 		if err != nil {

@@ -105,7 +105,7 @@ func tellBackup(p *output.Printer, b *journal.Backup, where string, took time.Du
 	for _, s := range b.Streams {
 		size += s.Bytes
 	}
-	return p.Printf("ledger %s %s: %d streams, %d messages, %d kB in %s\n", b.Ledger, where, len(b.Streams), b.Messages(), (size+999)/1000, took.Round(time.Millisecond))
+	return p.Printf("ledger %s %s: %s, %s, %d kB in %s\n", b.Ledger, where, output.Count(len(b.Streams), "stream"), output.Count(int(b.Messages()), "message"), (size+999)/1000, took.Round(time.Millisecond))
 }
 
 func RestoreCommand(c *session.Flags) *cobra.Command {

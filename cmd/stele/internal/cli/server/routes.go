@@ -32,7 +32,7 @@ func (o *serverOptions) configuredRoutes(usual *routes.Table) (*routes.Table, er
 	if err != nil {
 		return nil, err
 	}
-	if err := t.CheckKinds(node.Kinds); err != nil {
+	if err := node.CheckRoutes(t); err != nil {
 		return nil, failure.With(failure.Invalid, fmt.Errorf("%s: %w", file, err))
 	}
 	return t, nil

@@ -62,7 +62,7 @@ func (c *Flags) Connect() (*Session, error) {
 	if own := s.TokenTenant(); own != "" && !settings.TenantChosen {
 		s.Tenant = own
 	}
-	if s.Conn, err = conn.Dial(settings.Address, settings.TLS, settings.ReadToken); err != nil {
+	if s.Conn, err = conn.Open(settings.Address, settings.TLS, settings.ReadToken); err != nil {
 		return nil, failure.With(failure.Usage, err)
 	}
 	s.Config, s.Ledger, s.Sinks = stelev1.NewConfigClient(s.Conn), stelev1.NewLedgerClient(s.Conn), stelev1.NewSinksClient(s.Conn)

@@ -14,10 +14,9 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/grpc"
 )
 
-// Session is one command's connection to a gateway.
+// Session is one command's connection to its gateways.
 type Session struct {
 	*output.Printer
 	Config   stelev1.ConfigClient
@@ -30,7 +29,7 @@ type Session struct {
 	// HistoryStart is where the last Commits ended because the gateway keeps no
 	// earlier history; nil if it does not.
 	HistoryStart *stelev1.HistoryStart
-	Conn         *grpc.ClientConn
+	Conn         *conn.Gateways
 	// Timeout of a call, and of a write with its retries.
 	Timeout time.Duration
 }

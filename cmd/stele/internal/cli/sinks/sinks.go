@@ -97,7 +97,7 @@ func conditions(st *stelev1.SinkStatus) (lines []string) {
 		lines = append(lines, fmt.Sprintf("last failed at %s: %s", render.Clock(st.Failed), bad(st.LastError)))
 	}
 	if st.Uncompared > 0 {
-		lines = append(lines, fmt.Sprintf("%d tenants or items could not be compared with the ledger; run stele sinks drift %s", st.Uncompared, st.Name))
+		lines = append(lines, fmt.Sprintf("it could not be compared with the ledger in %s; run stele sinks drift %s", output.Count(int(st.Uncompared), "place"), st.Name))
 	}
 	for _, w := range st.Warnings {
 		lines = append(lines, "warning: "+output.Plain(w))

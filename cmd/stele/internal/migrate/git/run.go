@@ -82,7 +82,7 @@ func (t *talk) close() {
 
 // broken is an error of the conversation, with git's own words.
 func (t *talk) broken(err error) error {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	t.close()

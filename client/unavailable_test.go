@@ -1,0 +1,75 @@
+package client_test
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/internal/gateway"
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/ledger/replica"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/stats"
+)
+
+// methods counts the calls of each method that a gateway gets.
+type methods struct {
+	mu    sync.Mutex
+	calls map[string]int
+}
+
+func (m *methods) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.calls[info.FullMethodName]++
+	return ctx
+}
+
+func (m *methods) of(method string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.calls[method]
+}
+
+func (*methods) HandleRPC(context.Context, stats.RPCStats)                         {}
+func (*methods) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (*methods) HandleConn(context.Context, stats.ConnStats)                       {}
+
+// A client leaves a gateway that can be reached and answers UNAVAILABLE, and does not
+// send a change set to it twice in a row.
+func TestClient_UnavailableGatewayIsLeft(t *testing.T) {
+	t.Parallel()
+	works, got := gatewaytest.Start(t, nil), &methods{calls: make(map[string]int)}
+	broken := gatewaytest.Start(t, func(_ *ledgertest.Node, cfg *gateway.Config) {
+		empty, err := replica.Open(replica.Config{Path: filepath.Join(t.TempDir(), "replica.db")}) // it follows no journal
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { empty.Close() })
+		cfg.Replica, cfg.Verifier, cfg.Stats = empty, works.Verifier, got
+		cfg.Ledger = func() (*ledger.Ledger, error) { return nil, ledger.ErrUnavailable }
+	})
+	good := works.Dial(t).Target()
+	cfg := client.Config{
+		Addresses: []string{broken.Dial(t).Target(), good}, Tenant: "acme",
+		Token: client.StaticToken(works.Token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}})),
+	}
+	const clients = 12 // each chooses at random
+	for i := range clients {
+		c := open(t, cfg)
+		before := got.of(stelev1.Ledger_Commit_FullMethodName)
+		set(t, c, "a/b", i)
+		if n := got.of(stelev1.Ledger_Commit_FullMethodName) - before; n > 1 {
+			t.Errorf("client %d sent a change set %d times to the gateway that answers UNAVAILABLE", i, n)
+		}
+		eventually(t, "the gateway that works is followed", func() bool { e, _ := c.Get("a/b"); return c.Status().Gateway == good && e.Revision == uint64(i+1) })
+	}
+	if got.of(stelev1.Ledger_Commit_FullMethodName) == 0 {
+		t.Error("no client has tried the gateway that answers UNAVAILABLE")
+	}
+}

@@ -1,0 +1,155 @@
+package conn
+
+import (
+	"context"
+	"errors"
+	"path"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/stelehq/stele/cmd/stele/internal/certs"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// Gateways calls one gateway of a list. It leaves a gateway that cannot be reached, and
+// one that answers UNAVAILABLE: later calls and streams go to the next one. A call that
+// gets this answer is repeated there, unless it may have been carried out.
+type Gateways struct {
+	// conns has a connection for each address, which prefers it and then those after it.
+	conns []*grpc.ClientConn
+	// chosen counts how often a gateway was left: the connection in use is that number,
+	// modulo all.
+	chosen atomic.Uint32
+}
+
+// Open returns the gateways of a list, host:port separated by commas, as Dial does for
+// one. Nothing is connected until the first call.
+func Open(addresses string, files certs.Files, token func() (string, error)) (*Gateways, error) {
+	list := strings.Split(addresses, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	creds, err := credentialsFor(list, files)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateways{}
+	for i := range list {
+		c, err := dial(slices.Concat(list[i:], list[:i]), creds, token)
+		if err != nil {
+			return nil, errors.Join(err, g.Close())
+		}
+		g.conns = append(g.conns, c)
+	}
+	return g, nil
+}
+
+// Count is how many gateways the list has.
+func (g *Gateways) Count() int { return len(g.conns) }
+
+// Close ends all calls.
+func (g *Gateways) Close() error {
+	var errs []error
+	for _, c := range g.conns {
+		errs = append(errs, c.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (g *Gateways) current() (*grpc.ClientConn, uint32) {
+	n := g.chosen.Load()
+	return g.conns[int(n)%len(g.conns)], n
+}
+
+// leave moves on from the gateway that was chosen, unless another call already has.
+func (g *Gateways) leave(chosen uint32) { g.chosen.CompareAndSwap(chosen, chosen+1) }
+
+// Invoke implements grpc.ClientConnInterface.
+func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
+	return bounded(ctx, method, func(ctx context.Context) error {
+		for tries := 1; ; tries++ {
+			conn, chosen := g.current()
+			var from peer.Peer
+			err := conn.Invoke(ctx, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
+			if !unavailable(err, from) {
+				return err
+			}
+			g.leave(chosen)
+			if tries >= len(g.conns) || !repeatable(method, err) || ctx.Err() != nil {
+				return err
+			}
+		}
+	})
+}
+
+// NewStream implements grpc.ClientConnInterface. A stream that ends with UNAVAILABLE is
+// not repeated: its caller knows where to resume.
+func (g *Gateways) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	conn, chosen := g.current()
+	s, err := conn.NewStream(ctx, desc, method, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return &stream{s, func() { g.leave(chosen) }}, nil
+}
+
+// stream leaves its gateway when it, or a watch on it, ends with UNAVAILABLE.
+type stream struct {
+	grpc.ClientStream
+	leave func()
+}
+
+func (s *stream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	from, ok := peer.FromContext(s.Context())
+	watch, _ := m.(*stelev1.WatchResponse)
+	if ok && unavailable(err, *from) || err == nil && codes.Code(watch.GetCanceled().GetStatus().GetCode()) == codes.Unavailable {
+		s.leave()
+	}
+	return err
+}
+
+// unavailable reports whether a gateway that was reached has answered UNAVAILABLE, or the
+// connection to it was lost. Without a peer, no gateway of the list can be reached.
+func unavailable(err error, from peer.Peer) bool {
+	return status.Code(err) == codes.Unavailable && from.Addr != nil
+}
+
+// commits are the calls that the journal answers. Their answer says whether anything was
+// written.
+var commits = map[string]bool{
+	stelev1.Ledger_Commit_FullMethodName:   true,
+	stelev1.Ledger_Rollback_FullMethodName: true,
+	stelev1.Ledger_Revert_FullMethodName:   true,
+}
+
+// reads begin the names of methods that have no effect. Any other method is not repeated.
+var reads = []string{
+	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Prove", "Search",
+}
+
+// repeatable reports whether another gateway may carry out a call that got UNAVAILABLE.
+func repeatable(method string, err error) bool {
+	if commits[method] {
+		return nothingWritten(err)
+	}
+	name := path.Base(method)
+	return slices.ContainsFunc(reads, func(verb string) bool { return strings.HasPrefix(name, verb) })
+}
+
+// nothingWritten reports whether a gateway says that the change set was not written. If it
+// does not say so, the caller repeats the call with the same request id.
+func nothingWritten(err error) bool {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.Reason == "UNAVAILABLE"
+		}
+	}
+	return false
+}

@@ -1,0 +1,13 @@
+package node
+
+import (
+	"testing"
+	"time"
+)
+
+// BindReadsAtOnce applies to nodes that start and end during the test.
+func BindReadsAtOnce(t *testing.T) {
+	interval, age := bindInterval, bindAge
+	bindInterval, bindAge = 10*time.Millisecond, 0
+	t.Cleanup(func() { bindInterval, bindAge = interval, age })
+}
