@@ -40,12 +40,13 @@ func ownPages(cfg Config) map[string]route {
 		"login/callback": {get: s.EndAtProvider, open: true},
 		"access":         {get: access.Show},
 		"-/theme":        {post: page.SetTheme, open: true},
+		"-/live":         {get: live.New().Stream},
 	}
 }
 
 // tenantPages are those of a tenant, by the word after it.
 func tenantPages() map[string]route {
-	sinks, updates := projections.New(), live.New()
+	sinks := projections.New()
 	return map[string]route{
 		"":            {get: keys.ShowFirst},
 		"keys":        {get: keys.Show, post: keys.Save},
@@ -62,7 +63,6 @@ func tenantPages() map[string]route {
 		"access":      {get: access.Show, timeless: true},
 		"at":          {get: timeline.GoTo, timeless: true},
 		"ticks":       {get: timeline.ShowTicks, timeless: true},
-		"live":        {get: updates.Stream, timeless: true},
 	}
 }
 

@@ -110,6 +110,7 @@ func TestConsole(t *testing.T) {
 	w := newWorld(t, false)
 	w.fill(t)
 	w.commit(t, "acme", hostile, "tenantconfig/hostile", mustJSON(t, hostile))
+	w.commit(t, "acme", "first", "tenantconfig/live", `"first"`)
 	for _, tenant := range []ledger.Tenant{"rolled", "raced"} {
 		w.commit(t, tenant, "first", "a/one", `"first"`)
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", "2")

@@ -15,9 +15,6 @@ export const changes = {
 	'a change appears live in another window': async s => {
 		const one = await s.user({token: world.Tokens.writer}), two = await s.user({token: world.Tokens.reader})
 		await two.goto(key)
-		const listening = two.waitForResponse(r => r.url().includes('/live'))
-		await two.reload()
-		await listening
 		await one.goto(key + '?edit=1')
 		await write(one, '31337', 'seen elsewhere')
 		await two.waitForFunction(() => document.querySelector('main').innerText.includes('31337'))

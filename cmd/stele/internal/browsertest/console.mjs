@@ -2,8 +2,9 @@ import {run} from './harness.mjs'
 import {accessibility} from './accessibility.mjs'
 import {changes} from './changes.mjs'
 import {hostilities} from './hostile.mjs'
+import {live} from './live.mjs'
 import {logins} from './logins.mjs'
 import {states} from './states.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...unsaved, ...states, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})
