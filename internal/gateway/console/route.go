@@ -6,6 +6,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/access"
 	"github.com/stelehq/stele/internal/gateway/console/assets"
+	"github.com/stelehq/stele/internal/gateway/console/changes"
 	"github.com/stelehq/stele/internal/gateway/console/compare"
 	"github.com/stelehq/stele/internal/gateway/console/history"
 	"github.com/stelehq/stele/internal/gateway/console/keys"
@@ -54,6 +55,7 @@ func tenantPages() map[string]route {
 		"reveal":      {post: keys.Reveal},
 		"new":         {get: keys.ShowNew, post: keys.Create, timeless: true},
 		"delete":      {get: keys.ShowDelete, post: keys.Delete, timeless: true},
+		"changes":     {get: changes.Show, post: changes.Post, timeless: true},
 		"history":     {get: history.Show},
 		"commits":     {get: history.ShowCommit, post: history.PostCommit, timeless: true},
 		"compare":     {get: compare.Show, timeless: true},

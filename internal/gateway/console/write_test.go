@@ -84,7 +84,7 @@ func TestConflict(t *testing.T) {
 		t.Fatalf("%d %s", a.code, brief(a.text()))
 	}
 	wellMade(t, a)
-	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Write mine over it"} {
+	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Review mine over theirs"} {
 		if !strings.Contains(a.main(), part) {
 			t.Errorf("the conflict lacks %q: %s", part, brief(a.main()))
 		}

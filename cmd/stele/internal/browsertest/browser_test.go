@@ -116,6 +116,12 @@ func TestConsole(t *testing.T) {
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", "2")
 	}
 	w.commit(t, "raced", "third", "a/two", "")
+	w.commit(t, "reviewed", "first", "a/one", `"first"`, "_schema/a", `{"type":["string","number"]}`)
+	for _, theme := range []string{"light", "dark"} {
+		for _, width := range []string{"1280", "400"} {
+			w.commit(t, ledger.Tenant("collected-"+theme+"-"+width), "first", "a/one", "1", "a/two", "2")
+		}
+	}
 	// A value of 445 KiB, which takes about 900 KiB with a line for each member.
 	const depth = 20
 	member := `"` + strings.Repeat("x", 42) + `",`

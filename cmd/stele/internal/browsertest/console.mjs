@@ -4,7 +4,8 @@ import {changes} from './changes.mjs'
 import {hostilities} from './hostile.mjs'
 import {live} from './live.mjs'
 import {logins} from './logins.mjs'
+import {reviews} from './reviews.mjs'
 import {states} from './states.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})

@@ -83,6 +83,11 @@ class Scenario {
 		if (!this.allowed.some(a => what.includes(a))) this.broken.push(what)
 	}
 
+	// picture takes a screenshot if the test was asked for some.
+	async picture(page, name) {
+		if (process.env.STELE_SCREENSHOTS) await page.screenshot({path: join(process.env.STELE_SCREENSHOTS, name + '.png'), fullPage: true})
+	}
+
 	// axe fails for serious violations that axe-core finds.
 	async axe(page, where) {
 		await page.evaluate(axeScript)
@@ -109,6 +114,12 @@ export async function login(page, token) {
 	await page.fill('textarea[name=token]', token)
 	await page.click('form.panel button')
 	await page.waitForURL(u => !u.pathname.startsWith('/login'))
+}
+
+// commit reviews the form that is shown, and commits it.
+export async function commit(page) {
+	await page.click('form.write button:has-text("Review")')
+	await page.click('form.write button:has-text("Commit")')
 }
 
 // run runs each scenario, and prints its outcome.

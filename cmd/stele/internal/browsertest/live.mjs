@@ -1,5 +1,5 @@
 // Pages follow the gateway while they are open, and move through time.
-import {check, same, world} from './harness.mjs'
+import {check, commit, same, world} from './harness.mjs'
 
 const key = '/acme/keys/tenantconfig/live'
 const slider = '#time input[type=range]'
@@ -10,7 +10,7 @@ async function set(s, value) {
 	await page.goto(key + '?edit=1')
 	await page.fill('textarea[name=value]', value)
 	await page.fill('form.write input[name=message]', `now ${value}`)
-	await page.click('form.write button:has-text("Commit")')
+	await commit(page)
 	await page.waitForURL('**written=*')
 }
 

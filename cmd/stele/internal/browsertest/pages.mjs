@@ -8,6 +8,7 @@ export const pages = {
 	'key-past': '/acme@9/keys/paramconfig/db/pool',
 	'edit': '/acme/keys/paramconfig/db/pool?edit=1',
 	'new': '/acme/new/',
+	'changes': '/acme/changes',
 	'delete': '/acme/delete/paramconfig/db/pool',
 	'history': '/acme/history/',
 	'commit': '/acme/commits/57',

@@ -36,6 +36,7 @@ async function show(url, push) {
     say(`revision ${time.elements.revision.value}`);
     document.getElementById("news").textContent = "";
     advance();
+    document.dispatchEvent(new Event("stele:shown"));
     return true;
   } catch (error) {
     if (error instanceof TypeError) { setMoment(document.getElementById("time").elements.revision.defaultValue); setConnection("lost"); } // the page stays
@@ -221,7 +222,7 @@ function hear(news) {
 // A page that its user is working on is not replaced by live updates.
 function busy() {
   const page = document.getElementById("page");
-  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") || edited();
+  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") || edited() || document.querySelector("[data-collected]") !== null;
 }
 
 // edited reports whether the page has text that was typed and not written.
