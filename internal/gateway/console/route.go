@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/projections"
 	"github.com/stelehq/stele/internal/gateway/console/rollback"
 	"github.com/stelehq/stele/internal/gateway/console/schemas"
+	"github.com/stelehq/stele/internal/gateway/console/search"
 	"github.com/stelehq/stele/internal/gateway/console/session"
 	"github.com/stelehq/stele/internal/gateway/console/tenants"
 	"github.com/stelehq/stele/internal/gateway/console/timeline"
@@ -40,6 +41,8 @@ func ownPages(cfg Config) map[string]route {
 		"login/provider": {get: s.BeginAtProvider, open: true},
 		"login/callback": {get: s.EndAtProvider, open: true},
 		"access":         {get: access.Show},
+		"search":         {get: search.ShowAll},
+		"-/jump":         {get: search.Jump},
 		"-/theme":        {post: page.SetTheme, open: true},
 		"-/live":         {get: live.New().Stream},
 	}
@@ -60,6 +63,8 @@ func tenantPages() map[string]route {
 		"commits":     {get: history.ShowCommit, post: history.PostCommit, timeless: true},
 		"compare":     {get: compare.Show, timeless: true},
 		"rollback":    {get: rollback.Show, post: rollback.RollBack},
+		"search":      {get: search.Show},
+		"jump":        {get: search.Jump},
 		"projections": {get: sinks.Show, post: sinks.Decide, timeless: true},
 		"schemas":     {get: schemas.Show, post: schemas.Set},
 		"access":      {get: access.Show, timeless: true},

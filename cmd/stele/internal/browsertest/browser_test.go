@@ -116,6 +116,10 @@ func TestConsole(t *testing.T) {
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", "2")
 	}
 	w.commit(t, "raced", "third", "a/two", "")
+	for _, tenant := range []ledger.Tenant{"copied", "copied-plain"} {
+		w.commit(t, tenant, "first", "a/one", `"first"`, "a/two", `"first"`)
+		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", `"second"`)
+	}
 	w.commit(t, "reviewed", "first", "a/one", `"first"`, "_schema/a", `{"type":["string","number"]}`)
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []string{"1280", "400"} {

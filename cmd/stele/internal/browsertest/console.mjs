@@ -5,7 +5,8 @@ import {hostilities} from './hostile.mjs'
 import {live} from './live.mjs'
 import {logins} from './logins.mjs'
 import {reviews} from './reviews.mjs'
+import {search} from './search.mjs'
 import {states} from './states.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...reviews, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})

@@ -44,7 +44,10 @@ class Scenario {
 			const url = r.url()
 			if (!origins.some(o => url.startsWith(o + '/')) && !url.startsWith('data:') && url !== 'about:blank') this.broken.push(`a request to ${url}`)
 		})
-		context.on('weberror', e => this.broken.push(`an error in a script: ${e.error()}`))
+		context.on('weberror', e => {
+			if (/Transition was (aborted|skipped)/.test(e.error())) return // the browser's animation between two pages, not a script of ours
+			this.broken.push(`an error in a script: ${e.error()}`)
+		})
 		context.on('console', m => {
 			const at = m.location()?.url ?? ''
 			if (m.type() === 'error' && at.startsWith(origin)) this.note(`the browser's console: ${m.text()} ${at}`)

@@ -13,6 +13,8 @@ export const pages = {
 	'history': '/acme/history/',
 	'commit': '/acme/commits/57',
 	'revert': '/acme/commits/60/revert',
+	'search': '/acme/search?q=order',
+	'search-all': '/search?q=db-1',
 	'compare': '/acme/compare?from=@20&to=@57',
 	'compare-tenants': '/acme/compare?with=globex',
 	'rollback': '/acme@20/rollback',

@@ -162,6 +162,10 @@ async function copy(text) {
   return copied;
 }
 
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-choose-all]")) for (const box of event.target.form.elements) if (box.name === "key") box.checked = event.target.checked;
+});
+
 // A menu closes on a click outside.
 document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;

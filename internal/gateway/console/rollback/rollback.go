@@ -35,6 +35,11 @@ type view struct {
 
 func (r *view) total() int { return len(r.preview.GetChanges()) }
 
+// choosable reports whether some of the keys can be chosen.
+func (r *view) choosable(v *page.View) bool {
+	return r.preview.GetToRevision() > 0 && v.MayUnder("write", r.prefix)
+}
+
 // page is the same preview from a change on.
 func (r *view) page(v *page.View, from int) string {
 	q := url.Values{"to": {r.to}, "prefix": {r.prefix}, "from": {strconv.Itoa(from)}}
