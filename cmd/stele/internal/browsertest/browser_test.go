@@ -120,6 +120,9 @@ func TestConsole(t *testing.T) {
 		w.commit(t, tenant, "first", "a/one", `"first"`, "a/two", `"first"`)
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", `"second"`)
 	}
+	tall := strings.TrimSuffix(strings.Repeat(`"line",`, 60), ",")
+	w.commit(t, "long", "first", "a/tall", "["+tall+"]")
+	w.commit(t, "long", "second", "a/tall", "", "a/taller", `{"list":[`+tall+`]}`)
 	w.commit(t, "reviewed", "first", "a/one", `"first"`, "_schema/a", `{"type":["string","number"]}`)
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []string{"1280", "400"} {

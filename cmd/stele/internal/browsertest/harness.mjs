@@ -33,9 +33,9 @@ class Scenario {
 
 	// user opens a page in a browser context of its own, logged in if there is a token. The
 	// origin is another address of the console.
-	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = '', origin = world.URL} = {}) {
+	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = '', origin = world.URL, forcedColors = 'none'} = {}) {
 		const context = await this.browser.newContext({
-			javaScriptEnabled: scripts, colorScheme: theme, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: origin,
+			javaScriptEnabled: scripts, colorScheme: theme, forcedColors, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: origin,
 		})
 		context.setDefaultTimeout(60000) // the machine may be under load
 		this.contexts.push(context)
@@ -91,12 +91,12 @@ class Scenario {
 		if (process.env.STELE_SCREENSHOTS) await page.screenshot({path: join(process.env.STELE_SCREENSHOTS, name + '.png'), fullPage: true})
 	}
 
-	// axe fails for serious violations that axe-core finds.
+	// axe fails for all violations that axe-core finds.
 	async axe(page, where) {
 		await page.evaluate(axeScript)
 		const found = await page.evaluate(async () => {
 			const {violations} = await window.axe.run(document, {resultTypes: ['violations']})
-			return violations.filter(v => v.impact === 'serious' || v.impact === 'critical')
+			return violations
 				.map(v => `${v.id} (${v.impact}): ${v.nodes.slice(0, 3).map(n => n.target.join(' ') + ': ' + (n.any[0]?.message ?? n.failureSummary)).join('; ')}`)
 		})
 		for (const f of found) this.broken.push(`${where}: ${f}`)

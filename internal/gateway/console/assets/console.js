@@ -125,7 +125,7 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
   const range = document.querySelector("#time input[type=range]");
   switch (event.key) {
     case "/": {
@@ -135,6 +135,7 @@ document.addEventListener("keydown", (event) => {
     }
     case "[": step(-1); break;
     case "]": step(1); break;
+    case "?": document.getElementById("help")?.showModal(); break;
     case "n": if (range) goTo(Number(range.max), true); break;
   }
 });
@@ -164,6 +165,11 @@ async function copy(text) {
 
 document.addEventListener("change", (event) => {
   if (event.target.matches("[data-choose-all]")) for (const box of event.target.form.elements) if (box.name === "key") box.checked = event.target.checked;
+});
+
+document.addEventListener("click", (event) => {
+  const help = document.getElementById("help");
+  if (event.target.closest("#show-help")) help.showModal(); else if (event.target === help) help.close();
 });
 
 // A menu closes on a click outside.
