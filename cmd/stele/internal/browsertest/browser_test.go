@@ -123,6 +123,7 @@ func TestConsole(t *testing.T) {
 	tall := strings.TrimSuffix(strings.Repeat(`"line",`, 60), ",")
 	w.commit(t, "long", "first", "a/tall", "["+tall+"]")
 	w.commit(t, "long", "second", "a/tall", "", "a/taller", `{"list":[`+tall+`]}`)
+	w.commit(t, "edited", "first", "a/value", `{"big":12345678901234567890123,"exact":1.10,"on":true,"name":"text"}`)
 	w.commit(t, "reviewed", "first", "a/one", `"first"`, "_schema/a", `{"type":["string","number"]}`)
 	for _, theme := range []string{"light", "dark"} {
 		for _, width := range []string{"1280", "400"} {

@@ -1,6 +1,7 @@
 import {run} from './harness.mjs'
 import {accessibility} from './accessibility.mjs'
 import {changes} from './changes.mjs'
+import {editor} from './editor.mjs'
 import {hostilities} from './hostile.mjs'
 import {live} from './live.mjs'
 import {logins} from './logins.mjs'
@@ -9,4 +10,4 @@ import {search} from './search.mjs'
 import {states} from './states.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...states, ...live, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...live, ...hostilities, ...accessibility})

@@ -125,7 +125,7 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, .json-editor")) return;
   const range = document.querySelector("#time input[type=range]");
   switch (event.key) {
     case "/": {
@@ -232,7 +232,7 @@ function hear(news) {
 // A page that its user is working on is not replaced by live updates.
 function busy() {
   const page = document.getElementById("page");
-  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") || edited() || document.querySelector("[data-collected]") !== null;
+  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select, .json-editor") || edited() || document.querySelector("[data-collected]") !== null;
 }
 
 // edited reports whether the page has text that was typed and not written.
@@ -247,6 +247,15 @@ function mayLeave() { return !edited() || confirm("Discard what you typed?"); }
 window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) event.preventDefault(); });
 document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
 window.addEventListener("pageshow", () => { leaving = false; });
+
+// Ctrl+Enter submits the form, also from a field of several lines.
+const defaultButton = (form) => form.querySelector("button:not([type=button])");
+document.addEventListener("keydown", (event) => {
+  const form = event.target.closest("form[data-edit], form[data-collected]");
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !form || event.defaultPrevented) return;
+  event.preventDefault();
+  form.requestSubmit(defaultButton(form));
+});
 
 // A form is sent only while the gateway can be reached: the browser's own error page
 // would replace the form and its text.
