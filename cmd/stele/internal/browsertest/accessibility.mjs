@@ -53,7 +53,7 @@ accessibility['editing with the keyboard only'] = async s => {
 	await page.keyboard.press('Tab')
 	await page.keyboard.type('with the keyboard')
 	await page.keyboard.press('Enter')
-	await page.waitForSelector('h1:has-text("Review")')
+	await page.waitForSelector('h1:text-is("Review")')
 	await page.waitForFunction(() => document.activeElement.textContent === 'Commit')
 	await page.keyboard.press('Enter')
 	await page.waitForURL('**written=*')

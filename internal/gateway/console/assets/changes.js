@@ -94,6 +94,15 @@
   const committed = new URLSearchParams(location.search).get("committed");
   if (committed) keep(collected().filter((row) => row.sent !== committed));
 
+  // Values may be confidential, so that they do not stay after the session.
+  document.addEventListener("submit", (event) => {
+    if (event.target.getAttribute("action") !== "/logout") return;
+    const names = Object.keys(localStorage).filter((other) => other.startsWith(`stele changes of ${connection.dataset.user} in `));
+    const kept = names.some((other) => localStorage.getItem(other) !== "[]");
+    if (kept && !confirm("Log out and discard the change set?")) event.preventDefault();
+    else for (const other of names) localStorage.removeItem(other);
+  });
+
   if (page()?.dataset.collected === "sent") save();
   fill();
   document.addEventListener("stele:shown", fill);

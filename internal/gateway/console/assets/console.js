@@ -39,7 +39,7 @@ async function show(url, push) {
     document.dispatchEvent(new Event("stele:shown"));
     return true;
   } catch (error) {
-    if (error instanceof TypeError) { setMoment(document.getElementById("time").elements.revision.defaultValue); setConnection("lost"); } // the page stays
+    if (error instanceof TypeError) { setMoment(document.getElementById("time").elements.revision.defaultValue); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
     else if (error.name !== "AbortError") location.href = url;
     return false;
   }

@@ -9,7 +9,7 @@ const newest = new Map(); // the newest commit, by tenant
 let state = "live", stream, watched;
 
 // The server sends a line every ten seconds.
-const silence = 25000, retry = 2000, retryWhenFull = 30000;
+const silence = 25000, retry = 1000, retryLater = 30000;
 
 function join(port) {
   port.onmessage = ({ data }) => {
@@ -62,11 +62,12 @@ async function receive(replaced) {
     const after = tenants().map((t) => "after=" + encodeURIComponent(`${t}@${newest.get(t)?.revision ?? Math.min(...[...windows.values()].filter((w) => w.tenant === t).map((w) => w.after))}`));
     const answer = await fetch("/-/live?" + after.join("&"), { signal: attempt.signal, redirect: "manual", cache: "no-store" });
     if (answer.type === "opaqueredirect") { setState("ended"); return undefined; }
-    if (answer.status === 429) { setState("live"); return retryWhenFull; } // the pages stay as they were loaded
-    if (!answer.ok) { setState("lost"); return retry; }
+    if (answer.status === 429) { setState("live"); return retryLater; } // the pages stay as they were loaded
+    if (answer.status >= 500) { setState("lost"); return retry; }
+    if (!answer.ok) return retryLater; // a tenant that this gateway does not have
     setState("live");
     await read(answer.body, heard).catch(() => {}); // it is lost if the next attempt fails
-    return 0;
+    return retry;
   } catch {
     if (!replaced.aborted) setState("lost");
     return retry;
