@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,6 +68,54 @@ func TestEdit(t *testing.T) {
 	}
 	if f.head(t) != 4 {
 		t.Errorf("the head is @%d", f.head(t))
+	}
+}
+
+// A review shows the difference and writes nothing, and the form comes back from it with all
+// input.
+func TestEdit_Review(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	form := v.get(t, "/acme/keys/"+timeoutKey+"?edit=1").form(t, "/acme/keys/"+timeoutKey)
+	form.Set("value", `{"connect":300,"read":9007199254740993}`)
+	form.Set("message", "longer")
+	form.Set("do", "review")
+	a := v.post(t, "/acme/keys/"+timeoutKey, form)
+	if a.code != http.StatusOK || !strings.Contains(a.main(), "/connect was: 250 is: 300") || f.head(t) != 3 {
+		t.Fatalf("%d, the head is @%d: %s", a.code, f.head(t), brief(a.main()))
+	}
+	wellMade(t, a)
+	reviewed := a.form(t, "/acme/keys/"+timeoutKey)
+	reviewed.Set("do", "edit")
+	if back := v.post(t, "/acme/keys/"+timeoutKey, reviewed).form(t, "/acme/keys/"+timeoutKey); back.Get("value") != form.Get("value") || back.Get("message") != "longer" {
+		t.Errorf("the form came back with %v", back)
+	}
+	reviewed.Del("do")
+	if a := v.post(t, "/acme/keys/"+timeoutKey, reviewed); a.code != http.StatusSeeOther || f.head(t) != 4 {
+		t.Errorf("after the review: %d %s", a.code, brief(a.main()))
+	}
+	form.Set("value", `{"connect":`)
+	if a := v.post(t, "/acme/keys/"+timeoutKey, form); a.code != http.StatusUnprocessableEntity {
+		t.Errorf("a review of text that is not JSON: %d", a.code)
+	}
+}
+
+// The next version of a key is found however many commits are in between.
+func TestKey_LaterVersion(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme")
+	f.set(t, ctx, "first", "a/x", "1")
+	for i := range 600 {
+		f.set(t, ctx, "of another key", "b/y", strconv.Itoa(i))
+	}
+	f.set(t, ctx, "second", "a/x", "2")
+	f.set(t, ctx, "third", "a/x", "")
+	v := f.writer(t, "acme")
+	for path, want := range map[string]string{"/acme@1/": "/acme@602/", "/acme@300/": "/acme@602/", "/acme@602/": "/acme@603/", "/acme@603/": "/acme/"} {
+		if a := v.get(t, path+"keys/a/x?step=later"); a.header.Get("Location") != want+"keys/a/x" {
+			t.Errorf("after %s: %d %q", path, a.code, a.header.Get("Location"))
+		}
 	}
 }
 

@@ -130,7 +130,7 @@ func rejectWrite(v *page.View, f writeForm, isNew bool, err error) error {
 	if status.Code(err) == codes.PermissionDenied {
 		f.why = page.AccessPath(v.Tenant, "write", f.Key)
 	}
-	if movedOn(err) {
+	if page.MovedOn(err) {
 		if err := findConflict(v, &f); err != nil {
 			return err
 		}
