@@ -71,7 +71,7 @@ func TestEdit(t *testing.T) {
 	}
 }
 
-// A review shows the difference and writes nothing, and the form comes back from it with all
+// A review shows the difference and writes nothing, and leads back to the form with all
 // input.
 func TestEdit_Review(t *testing.T) {
 	f := start(t)
