@@ -6,7 +6,7 @@ package changes
 import (
 	"cmp"
 	"encoding/hex"
-	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,19 +26,19 @@ const maxRows = 1000
 
 // row is one change of the form.
 type row struct {
-	Key, Value string
-	Delete     bool
-	// Expected is the revision that the key must still have, as text; empty if the row was
+	key, value string
+	delete     bool
+	// expected is the revision that the key must still have, as text; empty if the row was
 	// typed, and then the revision at the review.
-	Expected string
-	Commit   string // the id of the commit Expected in hexadecimal; empty for not known
+	expected string
+	commit   string // the id of the commit expected in hexadecimal; empty for not known
 	problem  string
 }
 
 // set is a change set as its form has it.
 type set struct {
-	Rows    []row
-	Message string
+	rows    []row
+	message string
 	name    string // the form's own
 	// collected: the rows are those that the browser collected, and it forgets them once
 	// they are committed.
@@ -54,7 +54,7 @@ type set struct {
 
 // Show shows the form, which scripts fill with the rows that were collected.
 func Show(v *page.View) error {
-	return showForm(v, http.StatusOK, &set{name: form.NewName(), collected: true, kept: true, Rows: []row{{}}})
+	return showForm(v, http.StatusOK, &set{name: form.NewName(), collected: true, kept: true, rows: []row{{}}})
 }
 
 // Post does what the form's button says: it shows the form again, reviews the change set,
@@ -67,13 +67,13 @@ func Post(v *page.View) error {
 	if err != nil {
 		return err
 	}
-	if at, err := strconv.Atoi(v.R.PostFormValue("drop")); err == nil && at >= 0 && at < len(s.Rows) {
-		s.Rows = append(s.Rows[:at], s.Rows[at+1:]...)
+	if at, err := strconv.Atoi(v.R.PostFormValue("drop")); err == nil && at >= 0 && at < len(s.rows) {
+		s.rows = append(s.rows[:at], s.rows[at+1:]...)
 		return showForm(v, http.StatusOK, s)
 	}
 	switch v.R.PostFormValue("do") {
 	case "add":
-		s.Rows = append(s.Rows, row{})
+		s.rows = append(s.rows, row{})
 		return showForm(v, http.StatusOK, s)
 	case "edit":
 		return showForm(v, http.StatusOK, s)
@@ -89,7 +89,7 @@ func parse(v *page.View) (*set, error) {
 		return nil, status.Error(codes.InvalidArgument, "the form cannot be read")
 	}
 	f := v.R.PostForm
-	s := &set{Message: strings.TrimSpace(f.Get("message")), name: f.Get("form"), collected: f.Get("collected") != ""}
+	s := &set{message: strings.TrimSpace(f.Get("message")), name: f.Get("form"), collected: f.Get("collected") != ""}
 	if s.name == "" {
 		s.name = form.NewName()
 	}
@@ -101,14 +101,14 @@ func parse(v *page.View) (*set, error) {
 	}
 	for i, key := range f["key"] {
 		r := row{
-			Key: strings.TrimSpace(key), Value: strings.ReplaceAll(at("value", i), "\r\n", "\n"), Delete: at("action", i) == "delete",
-			Expected: at("expected", i), Commit: at("commit", i),
+			key: strings.TrimSpace(key), value: strings.ReplaceAll(at("value", i), "\r\n", "\n"), delete: at("action", i) == "delete",
+			expected: at("expected", i), commit: at("commit", i),
 		}
-		if r.Key != "" || r.Value != "" {
-			s.Rows = append(s.Rows, r)
+		if r.key != "" || r.value != "" {
+			s.rows = append(s.rows, r)
 		}
 	}
-	if len(s.Rows) > maxRows {
+	if len(s.rows) > maxRows {
 		return nil, status.Errorf(codes.InvalidArgument, "the change set has more than %d keys: commit it in parts", maxRows)
 	}
 	return s, nil
@@ -116,18 +116,20 @@ func parse(v *page.View) (*set, error) {
 
 // request is the change set.
 func (s *set) request() *stelev1.CommitRequest {
-	content, _ := json.Marshal(s) // strings and booleans
-	req := &stelev1.CommitRequest{Message: s.Message, RequestId: form.Write{Name: s.name, Value: string(content)}.RequestID("changes")}
-	for _, r := range s.Rows {
-		c := &stelev1.Change{Key: r.Key, Delete: r.Delete}
-		if !r.Delete {
-			c.Value = format.Compact(r.Value)
+	var content strings.Builder
+	req := &stelev1.CommitRequest{Message: s.message}
+	for _, r := range s.rows {
+		c := &stelev1.Change{Key: r.key, Delete: r.delete}
+		if !r.delete {
+			c.Value = format.Compact(r.value)
 		}
-		expected, _ := strconv.ParseUint(r.Expected, 10, 64)
-		id, _ := hex.DecodeString(r.Commit)
+		fmt.Fprintf(&content, "%q %q %t %s %s\n", r.key, r.value, r.delete, r.expected, r.commit)
+		expected, _ := strconv.ParseUint(r.expected, 10, 64)
+		id, _ := hex.DecodeString(r.commit)
 		req.Changes = append(req.Changes, c)
-		req.Preconditions = append(req.Preconditions, &stelev1.Precondition{Key: r.Key, Revision: expected, CommitId: id})
+		req.Preconditions = append(req.Preconditions, &stelev1.Precondition{Key: r.key, Revision: expected, CommitId: id})
 	}
+	req.RequestId = form.Write{Name: s.name, Value: content.String(), Message: s.message}.RequestID("changes")
 	return req
 }
 
@@ -140,5 +142,5 @@ func (s *set) show(v *page.View, code int, title string, content func(*page.View
 	if err := v.Load(); err != nil {
 		return err
 	}
-	return v.Show(code, title, v.Command("apply", "-f", "FILE", "-m", cmp.Or(s.Message, "REASON")), content(v, s))
+	return v.Show(code, title, v.Command("apply", "-f", "FILE", "-m", cmp.Or(s.message, "REASON")), content(v, s))
 }

@@ -19,7 +19,7 @@ import (
 
 // showReview shows what the change set would do.
 func showReview(v *page.View, s *set) error {
-	if len(s.Rows) == 0 {
+	if len(s.rows) == 0 {
 		s.problem = "The change set is empty: add a key."
 		return showForm(v, http.StatusUnprocessableEntity, s)
 	}
@@ -45,16 +45,16 @@ func showReview(v *page.View, s *set) error {
 	if len(s.moved) > 0 {
 		code = http.StatusConflict
 	}
-	return s.show(v, code, "Review "+format.Plural(len(s.Rows), "change"), reviewPage)
+	return s.show(v, code, "Review "+format.Plural(len(s.rows), "change"), reviewPage)
 }
 
 // expect sets the revisions that the keys must still have to their current ones: of rows
 // that were typed, or of all.
 func (s *set) expect(ctx context.Context, v *page.View, all bool) error {
 	req := &stelev1.BatchGetRequest{}
-	for _, r := range s.Rows {
-		if r.Key != "" && (all || r.Expected == "") {
-			req.Keys = append(req.Keys, r.Key)
+	for _, r := range s.rows {
+		if r.key != "" && (all || r.expected == "") {
+			req.Keys = append(req.Keys, r.key)
 		}
 	}
 	if len(req.Keys) == 0 {
@@ -71,20 +71,20 @@ func (s *set) expect(ctx context.Context, v *page.View, all bool) error {
 	for _, e := range got.Entries {
 		current[e.Key] = format.Number(e.Revision)
 	}
-	for i := range s.Rows {
-		r := &s.Rows[i]
-		now, set := current[r.Key]
-		if !set {
+	for i := range s.rows {
+		r := &s.rows[i]
+		now, found := current[r.key]
+		if !found {
 			now = "0"
 		}
 		switch {
-		case r.Expected == "":
-			r.Expected = now
-		case all && r.Expected != now:
-			s.moved = append(s.moved, r.Key)
-			r.Expected, r.Commit = now, ""
+		case r.expected == "":
+			r.expected = now
+		case all && r.expected != now:
+			s.moved = append(s.moved, r.key)
+			r.expected, r.commit = now, ""
 		case all:
-			r.Commit = ""
+			r.commit = ""
 		}
 	}
 	return nil
@@ -92,7 +92,7 @@ func (s *set) expect(ctx context.Context, v *page.View, all bool) error {
 
 // commit commits the change set, and redirects to its commit.
 func commit(v *page.View, s *set) error {
-	if len(s.Rows) == 0 {
+	if len(s.rows) == 0 {
 		return showReview(v, s)
 	}
 	resp, err := v.Ledger.Commit(v.Ctx, s.request())
@@ -123,8 +123,8 @@ func reject(v *page.View, s *set, err error) error {
 		for _, f := range bad.GetFieldViolations() {
 			text := f.Description
 			if m := ofRow.FindStringSubmatch(f.Field); m != nil {
-				if i, _ := strconv.Atoi(m[1]); i < len(s.Rows) {
-					s.Rows[i].problem = strings.TrimPrefix(s.Rows[i].problem+"\n"+strings.TrimPrefix(text, s.Rows[i].Key+": "), "\n")
+				if i, _ := strconv.Atoi(m[1]); i < len(s.rows) {
+					s.rows[i].problem = strings.TrimPrefix(s.rows[i].problem+"\n"+strings.TrimPrefix(text, s.rows[i].key+": "), "\n")
 					continue
 				}
 			}

@@ -7,7 +7,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
-	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -29,9 +28,9 @@ func copyRows(v *page.View) error {
 	if err != nil {
 		return err
 	}
-	s := &set{name: form.NewName(), Message: fmt.Sprintf("copy %s from %s", format.Plural(len(keys), "key"), from.State())}
+	s := &set{name: form.NewName(), message: fmt.Sprintf("copy %s from %s", format.Plural(len(keys), "key"), from.State())}
 	if from.Tenant == v.Tenant {
-		s.Message = fmt.Sprintf("set %s back to %s", format.Plural(len(keys), "key"), ledger.Revision(from.At))
+		s.message = fmt.Sprintf("set %s back to %s", format.Plural(len(keys), "key"), from.At)
 	}
 	secrets := 0
 	for _, e := range got.Entries {
@@ -39,10 +38,10 @@ func copyRows(v *page.View) error {
 			secrets++ // its value is hidden
 			continue
 		}
-		s.Rows = append(s.Rows, row{Key: e.Key, Value: e.Value})
+		s.rows = append(s.rows, row{key: e.Key, value: e.Value})
 	}
 	for _, key := range got.Missing {
-		s.Rows = append(s.Rows, row{Key: key, Delete: true})
+		s.rows = append(s.rows, row{key: key, delete: true})
 	}
 	s.note = "Keys as they are in " + from.State() + "."
 	if secrets > 0 {

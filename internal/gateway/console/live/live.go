@@ -175,9 +175,11 @@ func send(ctx context.Context, w http.ResponseWriter, commits <-chan update, end
 		case <-beat.C:
 			lines.WriteByte('\n')
 		case <-due:
-			encoder := json.NewEncoder(lines) // a buffer takes all
+			encoder := json.NewEncoder(lines)
 			for _, u := range next {
-				encoder.Encode(u)
+				if encoder.Encode(u) != nil {
+					return
+				}
 			}
 			clear(next)
 			due = nil
