@@ -39,7 +39,7 @@ export const live = {
 	},
 
 	'a page shows that the gateway cannot be reached, and recovers': async s => {
-		s.allowed.push('ERR_CONNECTION_REFUSED', 'ERR_CONNECTION_RESET', 'ERR_EMPTY_RESPONSE')
+		s.allowed.push('ERR_CONNECTION_REFUSED', 'ERR_CONNECTION_RESET', 'ERR_EMPTY_RESPONSE', 'htmx:') // the page asks for its sinks as well
 		const proxy = await s.proxy()
 		const page = await s.user({token: world.Tokens.reader, origin: proxy.origin}), other = await page.context().newPage()
 		await page.goto(key)

@@ -90,7 +90,7 @@ export const states = {
 			await page.goto(`/acme/projections/files/${action}`)
 			check((await main(page)).includes('?'), `the question before ${action}`)
 			await page.click(`button.danger:has-text("${title}")`)
-			await page.waitForSelector('[role=status], [role=alert]')
+			await page.waitForSelector('main [role=status], main [role=alert]')
 		}
 	},
 }
