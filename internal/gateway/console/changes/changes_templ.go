@@ -628,7 +628,7 @@ func reviewPage(v *page.View, s *set) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		}
-		templ_7745c5c3_Err = review.Reason(s.message).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = review.Reason(s.message, true).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

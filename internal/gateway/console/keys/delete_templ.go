@@ -102,7 +102,7 @@ func deletePage(v *page.View, k *keyView, plan *review.Review, problem string) t
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = review.Reason(k.form.Message).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = review.Reason(k.form.Message, true).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -583,7 +583,7 @@ func reviewPage(v *page.View, f writeForm, isNew bool, r *review.Review) templ.C
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = review.Reason(f.Message).Render(ctx, templ_7745c5c3_Buffer)
+		templ_7745c5c3_Err = review.Reason(f.Message, true).Render(ctx, templ_7745c5c3_Buffer)
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -471,7 +471,7 @@ func rollbackForm(v *page.View, r *view) templ.Component {
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = review.Reason(r.message).Render(ctx, templ_7745c5c3_Buffer)
+			templ_7745c5c3_Err = review.Reason(r.message, false).Render(ctx, templ_7745c5c3_Buffer)
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
