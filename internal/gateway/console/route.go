@@ -6,6 +6,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/access"
 	"github.com/stelehq/stele/internal/gateway/console/assets"
+	"github.com/stelehq/stele/internal/gateway/console/changes"
 	"github.com/stelehq/stele/internal/gateway/console/compare"
 	"github.com/stelehq/stele/internal/gateway/console/history"
 	"github.com/stelehq/stele/internal/gateway/console/keys"
@@ -14,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/projections"
 	"github.com/stelehq/stele/internal/gateway/console/rollback"
 	"github.com/stelehq/stele/internal/gateway/console/schemas"
+	"github.com/stelehq/stele/internal/gateway/console/search"
 	"github.com/stelehq/stele/internal/gateway/console/session"
 	"github.com/stelehq/stele/internal/gateway/console/tenants"
 	"github.com/stelehq/stele/internal/gateway/console/timeline"
@@ -39,13 +41,16 @@ func ownPages(cfg Config) map[string]route {
 		"login/provider": {get: s.BeginAtProvider, open: true},
 		"login/callback": {get: s.EndAtProvider, open: true},
 		"access":         {get: access.Show},
+		"search":         {get: search.ShowAll},
+		"-/jump":         {get: search.Jump},
 		"-/theme":        {post: page.SetTheme, open: true},
+		"-/live":         {get: live.New().Stream},
 	}
 }
 
 // tenantPages are those of a tenant, by the word after it.
 func tenantPages() map[string]route {
-	sinks, updates := projections.New(), live.New()
+	sinks := projections.New()
 	return map[string]route{
 		"":            {get: keys.ShowFirst},
 		"keys":        {get: keys.Show, post: keys.Save},
@@ -53,16 +58,18 @@ func tenantPages() map[string]route {
 		"reveal":      {post: keys.Reveal},
 		"new":         {get: keys.ShowNew, post: keys.Create, timeless: true},
 		"delete":      {get: keys.ShowDelete, post: keys.Delete, timeless: true},
+		"changes":     {get: changes.Show, post: changes.Post, timeless: true},
 		"history":     {get: history.Show},
 		"commits":     {get: history.ShowCommit, post: history.PostCommit, timeless: true},
 		"compare":     {get: compare.Show, timeless: true},
 		"rollback":    {get: rollback.Show, post: rollback.RollBack},
+		"search":      {get: search.Show},
+		"jump":        {get: search.Jump},
 		"projections": {get: sinks.Show, post: sinks.Decide, timeless: true},
 		"schemas":     {get: schemas.Show, post: schemas.Set},
 		"access":      {get: access.Show, timeless: true},
 		"at":          {get: timeline.GoTo, timeless: true},
 		"ticks":       {get: timeline.ShowTicks, timeless: true},
-		"live":        {get: updates.Stream, timeless: true},
 	}
 }
 

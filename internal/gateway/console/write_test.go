@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -70,6 +71,54 @@ func TestEdit(t *testing.T) {
 	}
 }
 
+// A review shows the difference and writes nothing, and leads back to the form with all
+// input.
+func TestEdit_Review(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	v := f.writer(t, "acme")
+	form := v.get(t, "/acme/keys/"+timeoutKey+"?edit=1").form(t, "/acme/keys/"+timeoutKey)
+	form.Set("value", `{"connect":300,"read":9007199254740993}`)
+	form.Set("message", "longer")
+	form.Set("do", "review")
+	a := v.post(t, "/acme/keys/"+timeoutKey, form)
+	if a.code != http.StatusOK || !strings.Contains(a.main(), "/connect was: 250 is: 300") || f.head(t) != 3 {
+		t.Fatalf("%d, the head is @%d: %s", a.code, f.head(t), brief(a.main()))
+	}
+	wellMade(t, a)
+	reviewed := a.form(t, "/acme/keys/"+timeoutKey)
+	reviewed.Set("do", "edit")
+	if back := v.post(t, "/acme/keys/"+timeoutKey, reviewed).form(t, "/acme/keys/"+timeoutKey); back.Get("value") != form.Get("value") || back.Get("message") != "longer" {
+		t.Errorf("the form came back with %v", back)
+	}
+	reviewed.Del("do")
+	if a := v.post(t, "/acme/keys/"+timeoutKey, reviewed); a.code != http.StatusSeeOther || f.head(t) != 4 {
+		t.Errorf("after the review: %d %s", a.code, brief(a.main()))
+	}
+	form.Set("value", `{"connect":`)
+	if a := v.post(t, "/acme/keys/"+timeoutKey, form); a.code != http.StatusUnprocessableEntity {
+		t.Errorf("a review of text that is not JSON: %d", a.code)
+	}
+}
+
+// The next version of a key is found however many commits are in between.
+func TestKey_LaterVersion(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme")
+	f.set(t, ctx, "first", "a/x", "1")
+	for i := range 600 {
+		f.set(t, ctx, "of another key", "b/y", strconv.Itoa(i))
+	}
+	f.set(t, ctx, "second", "a/x", "2")
+	f.set(t, ctx, "third", "a/x", "")
+	v := f.writer(t, "acme")
+	for path, want := range map[string]string{"/acme@1/": "/acme@602/", "/acme@300/": "/acme@602/", "/acme@602/": "/acme@603/", "/acme@603/": "/acme/"} {
+		if a := v.get(t, path+"keys/a/x?step=later"); a.header.Get("Location") != want+"keys/a/x" {
+			t.Errorf("after %s: %d %q", path, a.code, a.header.Get("Location"))
+		}
+	}
+}
+
 // The slower of two users sees both versions, and decides.
 func TestConflict(t *testing.T) {
 	f := start(t)
@@ -84,7 +133,7 @@ func TestConflict(t *testing.T) {
 		t.Fatalf("%d %s", a.code, brief(a.text()))
 	}
 	wellMade(t, a)
-	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Write mine over it"} {
+	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Review mine over theirs"} {
 		if !strings.Contains(a.main(), part) {
 			t.Errorf("the conflict lacks %q: %s", part, brief(a.main()))
 		}

@@ -41,17 +41,20 @@ accessibility['editing with the keyboard only'] = async s => {
 		const at = await page.evaluate(() => {
 			const e = document.activeElement, style = getComputedStyle(e)
 			const shown = parseFloat(style.outlineWidth) > 0 && style.outlineStyle !== 'none' || style.boxShadow !== 'none'
-			return {shown, name: e.name ?? '', what: e.outerHTML.slice(0, 80)}
+			return {shown: shown || e.shadowRoot?.querySelector('.cm-focused') !== undefined, name: e.name ?? e.className, what: e.outerHTML.slice(0, 80)}
 		})
 		if (at.what.startsWith('<body')) break
 		check(at.shown, `the focus is not visible on ${at.what}`)
-		if (at.name === 'value') break
+		if (at.name === 'json-editor') break
 	}
-	same(await page.evaluate(() => document.activeElement.name), 'value', 'the field of the value')
+	same(await page.evaluate(() => document.activeElement.className), 'json-editor', 'the field of the value')
 	await page.keyboard.press('Control+A')
 	await page.keyboard.type('4711')
 	await page.keyboard.press('Tab')
 	await page.keyboard.type('with the keyboard')
+	await page.keyboard.press('Enter')
+	await page.waitForSelector('h1:text-is("Review")')
+	await page.waitForFunction(() => document.activeElement.textContent === 'Commit')
 	await page.keyboard.press('Enter')
 	await page.waitForURL('**written=*')
 	check((await page.innerText('main')).includes('4711'), 'the value is not shown')
@@ -59,4 +62,67 @@ accessibility['editing with the keyboard only'] = async s => {
 	await page.waitForURL(/acme@\d+/)
 	await page.keyboard.press('n')
 	await page.waitForURL(u => u.pathname.startsWith('/acme/'))
+}
+
+accessibility['the navigation is a menu on a phone, with and without scripts'] = async s => {
+	for (const scripts of [true, false]) {
+		for (const theme of ['light', 'dark']) {
+			const page = await s.user({scripts, theme, width: 400, token: world.Tokens.operator})
+			await page.goto('/acme/keys/tenantconfig/checkout/')
+			check(!await page.isVisible('nav a:has-text("History")'), 'the menu is open')
+			if (scripts) await s.picture(page, `phone-${theme}`)
+			await page.click('button:has-text("Menu")')
+			await page.waitForSelector('nav a:has-text("History")')
+			if (scripts) {
+				await s.axe(page, 'the menu')
+				await s.picture(page, `menu-${theme}`)
+			}
+			await page.click('nav a:has-text("History")')
+			await page.waitForURL(u => u.pathname.startsWith('/acme/history'))
+			if (scripts) await s.picture(page, `history-phone-${theme}`)
+			const label = await page.$eval('td.who', e => getComputedStyle(e, '::before').content)
+			check(label.includes('By'), `the label of a card: ${label}`)
+		}
+	}
+}
+
+accessibility['regions that scroll take the focus'] = async s => {
+	const page = await s.user({width: 400, token: world.Tokens.operator})
+	for (const path of ['/acme/projections', '/long/compare?from=@1', '/long/commits/2']) {
+		await page.goto(path)
+		const fixed = await page.evaluate(() => [...document.querySelectorAll('main *')].filter(e => {
+			const style = getComputedStyle(e)
+			return /auto|scroll/.test(style.overflowX + style.overflowY) && (e.scrollHeight > e.clientHeight + 1 || e.scrollWidth > e.clientWidth + 1) && e.tabIndex < 0
+		}).map(e => e.outerHTML.slice(0, 80)))
+		same(fixed.join(), '', `regions of ${path} that the keyboard cannot scroll`)
+		await s.axe(page, path)
+	}
+}
+
+accessibility['the shortcuts are listed'] = async s => {
+	for (const theme of ['light', 'dark']) {
+		const page = await s.user({theme, token: world.Tokens.reader})
+		await page.goto('/acme/history/')
+		await page.keyboard.press('?')
+		await page.waitForSelector('#help:has-text("one version back")')
+		await s.axe(page, 'the shortcuts')
+		await s.picture(page, `help-${theme}`)
+		await page.keyboard.press('Escape')
+		await page.waitForSelector('#help', {state: 'hidden'})
+		await page.click('#show-help')
+		await page.waitForSelector('#help:has-text("one version back")')
+	}
+}
+
+accessibility['the colors of the system show the focus and the current page'] = async s => {
+	for (const theme of ['light', 'dark']) {
+		const page = await s.user({theme, forcedColors: 'active', token: world.Tokens.writer})
+		await page.goto('/acme/keys/paramconfig/db/pool?edit=1')
+		await page.focus('input[name=message]')
+		const outline = await page.$eval('input[name=message]', e => getComputedStyle(e).outlineStyle)
+		check(outline !== 'none', 'the focus is not visible')
+		const line = await page.$eval('nav a[aria-current]', e => getComputedStyle(e).textDecorationLine)
+		same(line, 'underline', 'the current page')
+		await s.picture(page, `forced-${theme}`)
+	}
 }

@@ -110,11 +110,24 @@ func TestConsole(t *testing.T) {
 	w := newWorld(t, false)
 	w.fill(t)
 	w.commit(t, "acme", hostile, "tenantconfig/hostile", mustJSON(t, hostile))
+	w.commit(t, "acme", "first", "tenantconfig/live", `"first"`)
 	for _, tenant := range []ledger.Tenant{"rolled", "raced"} {
 		w.commit(t, tenant, "first", "a/one", `"first"`)
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", "2")
 	}
 	w.commit(t, "raced", "third", "a/two", "")
+	for _, tenant := range []ledger.Tenant{"copied", "copied-plain"} {
+		w.commit(t, tenant, "first", "a/one", `"first"`, "a/two", `"first"`)
+		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", `"second"`)
+	}
+	tall := strings.TrimSuffix(strings.Repeat(`"line",`, 60), ",")
+	w.commit(t, "long", "first", "a/tall", "["+tall+"]")
+	w.commit(t, "long", "second", "a/tall", "", "a/taller", `{"list":[`+tall+`]}`)
+	w.commit(t, "edited", "first", "a/value", `{"big":12345678901234567890123,"exact":1.10,"on":true,"name":"text"}`)
+	w.commit(t, "reviewed", "first", "a/one", `"first"`, "_schema/a", `{"type":["string","number"]}`)
+	for _, tenant := range []ledger.Tenant{"collected-light-1280", "collected-dark-400"} {
+		w.commit(t, tenant, "first", "a/one", "1", "a/two", "2")
+	}
 	// A value of 445 KiB, which takes about 900 KiB with a line for each member.
 	const depth = 20
 	member := `"` + strings.Repeat("x", 42) + `",`

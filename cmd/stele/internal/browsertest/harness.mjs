@@ -1,6 +1,7 @@
 // Shared by all scenarios: one browser, a context per user, and the rules for every page.
 import {createRequire} from 'node:module'
 import {readFileSync} from 'node:fs'
+import {connect, createServer} from 'node:net'
 import {join} from 'node:path'
 
 const require = createRequire(join(process.env.MODULES, 'index.js'))
@@ -25,26 +26,31 @@ class Scenario {
 	broken = []
 	allowed = [] // parts of messages that the scenario expects
 	contexts = []
+	ends = []
 	constructor(browser) {
 		this.browser = browser
 	}
 
-	// user opens a page in a browser context of its own, logged in if there is a token.
-	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = ''} = {}) {
+	// user opens a page in a browser context of its own, logged in if there is a token. The
+	// origin is another address of the console.
+	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = '', origin = world.URL, forcedColors = 'none'} = {}) {
 		const context = await this.browser.newContext({
-			javaScriptEnabled: scripts, colorScheme: theme, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: world.URL,
+			javaScriptEnabled: scripts, colorScheme: theme, forcedColors, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: origin,
 		})
 		context.setDefaultTimeout(60000) // the machine may be under load
 		this.contexts.push(context)
-		const origins = [world.URL, world.Issuer]
+		const origins = [origin, world.Issuer]
 		context.on('request', r => {
 			const url = r.url()
 			if (!origins.some(o => url.startsWith(o + '/')) && !url.startsWith('data:') && url !== 'about:blank') this.broken.push(`a request to ${url}`)
 		})
-		context.on('weberror', e => this.broken.push(`an error in a script: ${e.error()}`))
+		context.on('weberror', e => {
+			if (/Transition was (aborted|skipped)/.test(e.error())) return // the browser's animation between two pages, not a script of ours
+			this.broken.push(`an error in a script: ${e.error()}`)
+		})
 		context.on('console', m => {
 			const at = m.location()?.url ?? ''
-			if (m.type() === 'error' && at.startsWith(world.URL)) this.note(`the browser's console: ${m.text()} ${at}`)
+			if (m.type() === 'error' && at.startsWith(origin)) this.note(`the browser's console: ${m.text()} ${at}`)
 			if (/Content.Security.Policy/i.test(m.text())) this.note(`the policy is broken: ${m.text()}`)
 		})
 		const page = await context.newPage()
@@ -52,16 +58,45 @@ class Scenario {
 		return page
 	}
 
+	// proxy is an address of the console that can be cut off.
+	async proxy() {
+		const open = new Set()
+		const server = createServer(client => {
+			const gateway = connect(new URL(world.URL).port, '127.0.0.1')
+			for (const [a, b] of [[client, gateway], [gateway, client]]) {
+				open.add(a)
+				a.pipe(b)
+				a.on('error', () => b.destroy())
+				a.on('close', () => { open.delete(a); b.destroy() })
+			}
+		})
+		const listen = port => new Promise(done => server.listen(port, '127.0.0.1', done))
+		await listen(0)
+		const {port} = server.address()
+		const cut = () => {
+			const closed = new Promise(done => server.close(done))
+			for (const socket of open) socket.destroy()
+			return closed
+		}
+		this.ends.push(cut)
+		return {origin: `http://localhost:${port}`, cut, restore: () => listen(port)}
+	}
+
 	note(what) {
 		if (!this.allowed.some(a => what.includes(a))) this.broken.push(what)
 	}
 
-	// axe fails for serious violations that axe-core finds.
+	// picture takes a screenshot if the test was asked for some.
+	async picture(page, name) {
+		if (process.env.STELE_SCREENSHOTS) await page.screenshot({path: join(process.env.STELE_SCREENSHOTS, name + '.png'), fullPage: true})
+	}
+
+	// axe fails for all violations that axe-core finds.
 	async axe(page, where) {
 		await page.evaluate(axeScript)
 		const found = await page.evaluate(async () => {
 			const {violations} = await window.axe.run(document, {resultTypes: ['violations']})
-			return violations.filter(v => v.impact === 'serious' || v.impact === 'critical')
+			return violations
 				.map(v => `${v.id} (${v.impact}): ${v.nodes.slice(0, 3).map(n => n.target.join(' ') + ': ' + (n.any[0]?.message ?? n.failureSummary)).join('; ')}`)
 		})
 		for (const f of found) this.broken.push(`${where}: ${f}`)
@@ -69,6 +104,7 @@ class Scenario {
 
 	async end() {
 		for (const c of this.contexts) await c.close()
+		for (const end of this.ends) await end()
 		check(this.broken.length === 0, this.broken.join('\n'))
 	}
 }
@@ -83,13 +119,19 @@ export async function login(page, token) {
 	await page.waitForURL(u => !u.pathname.startsWith('/login'))
 }
 
+// commit reviews the form that is shown, and commits it.
+export async function commit(page) {
+	await page.click('form.write button:has-text("Review")')
+	await page.click('form.write button:has-text("Commit")')
+}
+
 // run runs each scenario, and prints its outcome.
 export async function run(scenarios, {rules = true} = {}) {
 	const only = process.env.SCENARIO
 	const browser = await chromium.launch({
 		executablePath: input.chromium,
 		args: ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update',
-			'--disable-sync', '--disable-quic', '--disable-dev-shm-usage'],
+			'--disable-sync', '--disable-quic', '--disable-dev-shm-usage', '--host-resolver-rules=MAP stele.test 127.0.0.1'],
 	})
 	for (const [name, scenario] of Object.entries(scenarios)) {
 		if (only && !new RegExp(only).test(name)) continue

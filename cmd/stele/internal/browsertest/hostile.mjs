@@ -1,5 +1,5 @@
 // User text must never become markup.
-import {check, same, world} from './harness.mjs'
+import {check, commit, same, world} from './harness.mjs'
 
 export const hostilities = {
 	'markup in values, reasons and names stays text': async s => {
@@ -8,7 +8,7 @@ export const hostilities = {
 		await writer.goto('/acme/keys/tenantconfig/hostile?edit=1')
 		await writer.fill('form.write input[name=message]', world.Hostile)
 		await writer.fill('textarea[name=value]', JSON.stringify({[world.Hostile]: world.Hostile}))
-		await writer.click('form.write button:has-text("Commit")')
+		await commit(writer)
 		await writer.waitForURL('**written=*')
 		const at = new URL(writer.url()).searchParams.get('written')
 		for (const scripts of [true, false]) {

@@ -1,5 +1,5 @@
 // Pages never show a false state.
-import {check, same, world} from './harness.mjs'
+import {check, commit, same, world} from './harness.mjs'
 import {writeFile} from 'node:fs/promises'
 import {join} from 'node:path'
 
@@ -33,7 +33,7 @@ export const states = {
 		await page.goto('/drifted/keys/a/two?edit=1')
 		await page.fill('textarea[name=value]', '"again"')
 		await page.fill('form.write input[name=message]', 'one more')
-		await page.click('form.write button:has-text("Commit")')
+		await commit(page)
 		await page.waitForURL('**written=*')
 		await page.waitForSelector('#sinks .tag:has-text("up to date")')
 	},
@@ -90,7 +90,7 @@ export const states = {
 			await page.goto(`/acme/projections/files/${action}`)
 			check((await main(page)).includes('?'), `the question before ${action}`)
 			await page.click(`button.danger:has-text("${title}")`)
-			await page.waitForSelector('[role=status], [role=alert]')
+			await page.waitForSelector('main [role=status], main [role=alert]')
 		}
 	},
 }

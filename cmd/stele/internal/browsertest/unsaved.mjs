@@ -1,5 +1,5 @@
 // Text that was typed is never lost without a warning.
-import {check, same, world} from './harness.mjs'
+import {check, commit, same, world} from './harness.mjs'
 
 const key = '/acme/keys/paramconfig/db/pool'
 
@@ -46,7 +46,7 @@ export const unsaved = {
 		const dialogs = await edit(page)
 		await page.fill('textarea[name=value]', '{"typed": ')
 		await page.fill('form.write input[name=message]', 'broken')
-		await page.click('form.write button:has-text("Commit")')
+		await page.click('form.write button:has-text("Review")')
 		await page.waitForSelector('#value-problem')
 		await page.fill('textarea[name=value]', '{"typed": true}')
 		await page.click('nav a:has-text("History")', {noWaitAfter: true})
@@ -61,11 +61,11 @@ export const unsaved = {
 		await page.fill('textarea[name=value]', '"typed with care"')
 		await page.fill('form.write input[name=message]', 'offline')
 		await page.context().setOffline(true)
-		await page.click('form.write button:has-text("Commit")')
+		await page.click('form.write button:has-text("Review")')
 		await page.waitForSelector('form.write [role=alert]:has-text("cannot be reached")')
 		same(await page.inputValue('textarea[name=value]'), '"typed with care"', 'the text')
 		await page.context().setOffline(false)
-		await page.click('form.write button:has-text("Commit")')
+		await commit(page)
 		await page.waitForURL('**written=*')
 		check((await page.innerText('main')).includes('typed with care'), 'the value was not written')
 	},
@@ -80,7 +80,7 @@ export const unsaved = {
 		await limited.fill('input[name=key]', 'paramconfig/not/mine')
 		await limited.fill('textarea[name=value]', '"typed with care"')
 		await limited.fill('form.write input[name=message]', 'denied')
-		await limited.click('form.write button:has-text("Commit")')
+		await limited.click('form.write button:has-text("Review")')
 		await limited.waitForSelector('form.write a:has-text("Why was that denied?")')
 		same(await limited.inputValue('textarea[name=value]'), '"typed with care"', 'the text')
 	},
@@ -92,7 +92,7 @@ export const unsaved = {
 		check(text.length > 700_000, `the form has ${text.length} characters`)
 		await page.$eval('textarea[name=value]', e => { e.value = e.value.replace('"n": 1', '"n": 2') })
 		await page.fill('form.write input[name=message]', 'one number')
-		await page.click('form.write button:has-text("Commit")')
+		await commit(page)
 		await page.waitForURL('**written=2')
 	},
 
@@ -100,7 +100,7 @@ export const unsaved = {
 		const page = await s.user({token: world.Tokens.operator})
 		await page.goto('/layout/keys/a/value?edit=1')
 		await page.fill('form.write input[name=message]', 'nothing has changed')
-		await page.click('form.write button:has-text("Commit")')
+		await page.click('form.write button:has-text("Review")')
 		await page.waitForSelector('#value-problem:has-text("nothing was written")')
 		await page.goto('/layout/history/')
 		same(await page.locator('tr[data-revision]').count(), 1, 'commits')

@@ -53,7 +53,7 @@ func newWorld(t *testing.T, secure bool) *world {
 	w := &world{URL: "http://localhost:" + port, Issuer: p.URL, Hostile: hostile, provider: p, Files: t.TempDir(), Tokens: make(map[string]string)}
 	cfg := node.Config{
 		Data: t.TempDir(), Listen: "127.0.0.1:0", HTTP: "127.0.0.1:0", Web: web, Roles: node.Roles, Log: slog.New(slog.DiscardHandler),
-		Routes: localRoutes(t, w.Files), Version: "test",
+		Routes: localRoutes(t, w.Files), Version: "test", AllowedHosts: []string{"stele.test"},
 	}
 	cfg.CheckpointKey, cfg.SecretsKey = cfg.Data+"/checkpoint.key", cfg.Data+"/secrets.key"
 	if secure {

@@ -6,7 +6,8 @@ document.documentElement.classList.add("js");
 const say = (text) => { document.getElementById("said").textContent = text; };
 
 // show replaces the parts of the page that depend on the revision with those of another
-// URL: the elements that are marked with data-swap and have the same id there.
+// URL: the elements that are marked with data-swap and have the same id there. It reports
+// whether it did.
 let showing;
 async function show(url, push) {
   showing?.abort();
@@ -14,8 +15,8 @@ async function show(url, push) {
   try {
     const answer = await fetch(url, { signal: mine.signal, headers: { Accept: "text/html" } });
     const there = new DOMParser().parseFromString(await answer.text(), "text/html");
-    if (mine.signal.aborted) return;
-    if (!there.getElementById("time")) { location.href = url; return; }
+    if (mine.signal.aborted) return false;
+    if (!there.getElementById("time")) { location.href = url; return false; }
     const open = [...document.querySelectorAll("details.branch[open]")].map((branch) => branch.dataset.prefix);
     const newest = Math.max(0, ...[...document.querySelectorAll("tr[data-revision]")].map((row) => Number(row.dataset.revision)));
     for (const old of document.querySelectorAll("[data-swap]")) {
@@ -28,13 +29,19 @@ async function show(url, push) {
     reopen(open);
     const time = document.getElementById("time");
     time.elements.page.value = there.getElementById("time").elements.page.value;
-    setMoment(there.getElementById("time").elements.revision.value);
+    time.elements.revision.defaultValue = there.getElementById("time").elements.revision.value;
+    setMoment(time.elements.revision.defaultValue);
     document.title = there.title;
     if (push) history.pushState({ shown: true }, "", answer.url); else history.replaceState({ shown: true }, "", answer.url);
     say(`revision ${time.elements.revision.value}`);
     document.getElementById("news").textContent = "";
+    advance();
+    document.dispatchEvent(new Event("stele:shown"));
+    return true;
   } catch (error) {
-    if (error.name !== "AbortError") location.href = url;
+    if (error instanceof TypeError) { setMoment(document.getElementById("time").elements.revision.defaultValue); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
+    else if (error.name !== "AbortError") location.href = url;
+    return false;
   }
 }
 
@@ -48,6 +55,25 @@ function reopen(prefixes) {
   if (prefixes.length) document.getElementById("page").addEventListener("htmx:afterSettle", next);
 }
 
+// advance brings the relative times up to date, by the server's clock.
+const ahead = Number(document.body.dataset.now) - Date.now();
+const units = [[31536000, "year"], [2592000, "month"], [86400, "day"], [3600, "hour"], [60, "minute"]];
+function ago(seconds) {
+  if (seconds < 2) return "just now";
+  for (const [length, name] of units) {
+    const n = Math.floor(seconds / length);
+    if (n > 0) return `${n} ${name}${n > 1 ? "s" : ""} ago`;
+  }
+  return `${Math.floor(seconds)} s ago`;
+}
+function advance() {
+  for (const time of document.querySelectorAll("time[data-ago]")) {
+    const text = ago((Date.now() + ahead - Date.parse(time.dateTime)) / 1000);
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+setInterval(advance, 10000);
+
 function setMoment(revision) {
   const time = document.getElementById("time"), range = time.elements.revision;
   range.value = revision;
@@ -56,23 +82,39 @@ function setMoment(revision) {
 }
 
 // The slider opens the same page at another revision.
-function goTo(revision, push) {
-  if (!mayLeave()) { setMoment(document.getElementById("time").elements.revision.defaultValue); return; }
+async function goTo(revision, push) {
   const time = document.getElementById("time"), max = Number(time.elements.revision.max);
+  if (!mayLeave()) { setMoment(time.elements.revision.defaultValue); return false; }
   const at = Math.min(Math.max(revision, 1), max);
   setMoment(at);
-  if (time.elements.page.value === "commits") { show(`/${time.dataset.tenant}/commits/${at}`, push); return; }
+  if (time.elements.page.value === "commits") return show(`/${time.dataset.tenant}/commits/${at}`, push);
   const state = time.dataset.tenant + (at === max ? "" : "@" + at);
-  show(`/${state}/${time.elements.page.value}`, push);
+  return show(`/${state}/${time.elements.page.value}`, push);
 }
 
-let resting;
+// A move of the slider, from the first change of its value to its release, is one entry of
+// the browser's history.
+let resting, move;
 document.addEventListener("input", (event) => {
   if (!event.target.matches("#time input[type=range]")) return;
   setMoment(event.target.value);
+  const mine = move ??= { entered: false };
   clearTimeout(resting);
-  resting = setTimeout(() => goTo(Number(event.target.value), false), 90);
+  resting = setTimeout(async () => { if (await goTo(Number(event.target.value), !mine.entered)) mine.entered = true; }, 90);
 });
+document.addEventListener("change", (event) => { if (event.target.matches("#time input[type=range]")) move = undefined; });
+
+// step goes to the neighboring version if the page has some, or else to the neighboring
+// commit.
+function step(by) {
+  if (document.querySelector("[data-versions]")) {
+    const version = document.querySelector(by < 0 ? "[data-versions] [rel=prev]" : "[data-versions] [rel=next]");
+    if (version && mayLeave()) show(version.href, true);
+    return;
+  }
+  const range = document.querySelector("#time input[type=range]");
+  if (range) goTo(Number(range.value) + by, true);
+}
 
 window.addEventListener("popstate", (event) => { if (!event.state?.htmx && !location.hash) show(location.href, false); }); // a hash only leads to a part of the page
 
@@ -83,7 +125,7 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, .json-editor")) return;
   const range = document.querySelector("#time input[type=range]");
   switch (event.key) {
     case "/": {
@@ -91,8 +133,9 @@ document.addEventListener("keydown", (event) => {
       if (filter) { event.preventDefault(); filter.focus(); filter.select(); }
       break;
     }
-    case "[": if (range) goTo(Number(range.value) - 1, true); break;
-    case "]": if (range) goTo(Number(range.value) + 1, true); break;
+    case "[": step(-1); break;
+    case "]": step(1); break;
+    case "?": document.getElementById("help")?.showModal(); break;
     case "n": if (range) goTo(Number(range.max), true); break;
   }
 });
@@ -100,11 +143,33 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");
   if (!button) return;
-  await navigator.clipboard.writeText(button.dataset.copy);
-  const was = button.textContent;
-  button.textContent = "Copied";
-  say("copied");
+  const copied = await copy(button.dataset.copy), was = button.textContent;
+  button.textContent = copied ? "Copied" : "Not copied";
+  say(copied ? "copied" : "not copied: select the text and copy it");
   setTimeout(() => { button.textContent = was; }, 1500);
+});
+
+// copy also works without TLS, where browsers have no clipboard API.
+async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const focused = document.activeElement, field = document.createElement("textarea");
+  field.value = text;
+  field.className = "unseen";
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  focused?.focus();
+  return copied;
+}
+
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-choose-all]")) for (const box of event.target.form.elements) if (box.name === "key") box.checked = event.target.checked;
+});
+
+document.addEventListener("click", (event) => {
+  const help = document.getElementById("help");
+  if (event.target.closest("#show-help")) help.showModal(); else if (event.target === help) help.close();
 });
 
 // A menu closes on a click outside.
@@ -112,23 +177,44 @@ document.addEventListener("click", (event) => {
   for (const menu of document.querySelectorAll("details.menu[open]")) if (!menu.contains(event.target)) menu.open = false;
 });
 
-// Notices of new commits. Only a visible page listens: browsers open few connections to
-// one server.
-let source;
+// A worker that all windows share notifies them of new commits. Only a visible page
+// listens.
+const connection = document.getElementById("connection");
+let worker;
+function openWorker() {
+  const { worker: url, user } = connection.dataset;
+  const port = window.SharedWorker ? new SharedWorker(url, { name: user }).port : new Worker(url);
+  port.onmessage = ({ data }) => { if (data.state) setConnection(data.state); else hear(data.commit); };
+  return port;
+}
 function listen() {
-  const time = document.getElementById("time");
-  if (!time || document.hidden) { source?.close(); source = undefined; return; }
-  if (source) return;
-  source = new EventSource(`/${time.dataset.tenant}/live?after=${time.dataset.head}`);
-  source.addEventListener("commit", (event) => hear(JSON.parse(event.data)));
+  if (!connection) return;
+  if (document.hidden) { worker?.postMessage(null); return; }
+  const shown = document.getElementById("time")?.dataset;
+  worker ??= openWorker();
+  worker.postMessage({ tenant: shown?.tenant ?? "", after: Number(shown?.head ?? 0) });
 }
 document.addEventListener("visibilitychange", listen);
-window.addEventListener("pagehide", () => { source?.close(); source = undefined; });
+window.addEventListener("pagehide", () => worker?.postMessage(null));
 window.addEventListener("pageshow", listen);
+
+// setConnection shows whether the page can still be up to date.
+const states = {
+  lost: "The gateway cannot be reached. This page shows what it had before, and is updated when the gateway can be reached again.",
+  ended: "Your session has ended, so this page is no longer updated. Load it again to log in.",
+};
+function setConnection(state) {
+  connection.hidden = state === "live";
+  if (connection.textContent !== (states[state] ?? "")) connection.textContent = states[state] ?? "";
+  const newest = document.getElementById("newest"), range = document.querySelector("#time input[type=range]");
+  if (state !== "live") newest?.removeAttribute("aria-current");
+  else if (range?.value === range?.max && !document.getElementById("news")?.textContent) newest?.setAttribute("aria-current", "true");
+}
 
 let refreshing;
 function hear(news) {
   const time = document.getElementById("time"), range = time.elements.revision;
+  if (news.revision <= Number(time.dataset.head)) return;
   const following = range.value === range.max && time.elements.page.value !== "commits";
   range.max = time.dataset.head = news.revision;
   setMoment(following ? news.revision : range.value);
@@ -139,13 +225,14 @@ function hear(news) {
     refreshing = setTimeout(() => show(location.href, false), 200);
   } else {
     document.getElementById("news").textContent = `new: ${text}`;
+    document.getElementById("newest").removeAttribute("aria-current");
   }
 }
 
 // A page that its user is working on is not replaced by live updates.
 function busy() {
   const page = document.getElementById("page");
-  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select") || edited();
+  return page.contains(document.activeElement) && document.activeElement.matches("input, textarea, select, .json-editor") || edited() || document.querySelector("[data-collected]") !== null;
 }
 
 // edited reports whether the page has text that was typed and not written.
@@ -160,6 +247,15 @@ function mayLeave() { return !edited() || confirm("Discard what you typed?"); }
 window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) event.preventDefault(); });
 document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
 window.addEventListener("pageshow", () => { leaving = false; });
+
+// Ctrl+Enter submits the form, also from a field of several lines.
+const defaultButton = (form) => form.querySelector("button:not([type=button])");
+document.addEventListener("keydown", (event) => {
+  const form = event.target.closest("form[data-edit], form[data-collected]");
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || !form || event.defaultPrevented) return;
+  event.preventDefault();
+  form.requestSubmit(defaultButton(form));
+});
 
 // A form is sent only while the gateway can be reached: the browser's own error page
 // would replace the form and its text.

@@ -27,7 +27,7 @@
 
   draw();
   document.addEventListener("htmx:afterSettle", draw);
-  document.addEventListener("shown", draw);
+  document.addEventListener("stele:shown", draw);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   addEventListener("resize", () => plot?.setSize({ width: plot.root.parentElement.clientWidth, height: 220 }));
 })();

@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 
+	"github.com/stelehq/stele/internal/gateway/console/changes"
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
@@ -109,10 +110,39 @@ func (q *comparison) nextPage(v *page.View, name, value string) {
 	q.next = v.R.URL.Path + "?" + form.Encode()
 }
 
+// copyings are the change sets that the differences can be chosen for.
+func (q *comparison) copyings(v *page.View) (out []changes.Copying) {
+	older, newer := page.StateAt(v.Tenant, q.fromRevision), page.StateAt(q.newer(v), q.toRevision)
+	add := func(to ledger.Tenant, from page.Address) {
+		if from.At != 0 && (to != v.Tenant || v.MayUnder("write", q.prefix)) { // the gateway decides about the other tenant
+			out = append(out, changes.Copying{To: to, From: from})
+		}
+	}
+	switch {
+	case q.with != "":
+		add(v.Tenant, newer)
+		add(newer.Tenant, older)
+	case q.to != "":
+		add(v.Tenant, older)
+		add(v.Tenant, newer)
+	default:
+		add(v.Tenant, older)
+	}
+	return out
+}
+
+// chooser is the form that differences are chosen for; empty if they cannot be.
+func (q *comparison) chooser(v *page.View) string {
+	if len(q.differences) == 0 || len(q.copyings(v)) == 0 {
+		return ""
+	}
+	return changes.ChoiceForm
+}
+
 // changes are the differences without their revisions.
-func changes(list []difference) []diff.Change {
-	out := make([]diff.Change, len(list))
-	for i, d := range list {
+func (q *comparison) changes() []diff.Change {
+	out := make([]diff.Change, len(q.differences))
+	for i, d := range q.differences {
 		out[i] = d.Change
 	}
 	return out

@@ -20,6 +20,8 @@ type Change struct {
 	Same   bool
 }
 
+func (c Change) secret() bool { return format.IsMask(c.from) || format.IsMask(c.to) }
+
 // Mark is the command line's notation.
 func (c Change) Mark() string {
 	switch {

@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"strings"
 	"unicode/utf8"
 
 	"github.com/stelehq/stele/internal/gateway/console/format"
@@ -32,6 +33,10 @@ func sides(was, is string) (string, string) {
 	}
 	return excerpt(was, from), excerpt(is, from)
 }
+
+// scrolls reports whether a side may be higher than its place, which then takes the focus so
+// that the keyboard can scroll it.
+func scrolls(value string) bool { return strings.Count(value, "\n") > 10 || len(value) > 600 }
 
 // valueLayout is a value as a page shows it: in one line if it is short.
 func valueLayout(value string) string {

@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -20,6 +21,7 @@ import (
 type revertView struct {
 	revision uint64
 	changes  []diff.Change
+	effects  review.Effects
 	more     int        // changes that are not shown
 	form     form.Write // Expected is the head of the preview
 	problem  string
@@ -62,6 +64,7 @@ func showRevert(v *page.View, code int, revision uint64, problem string) error {
 			return err
 		}
 		view.form.Expected, view.form.Commit, view.more = preview.Head, preview.HeadId, max(len(preview.Changes)-diff.OnPage, 0)
+		view.effects = review.EffectsOf(ctx, v, preview.Changes, preview.NotChecked)
 		view.changes, err = diff.Preview(ctx, v, preview.Changes[:len(preview.Changes)-view.more], preview.Head)
 		return err
 	})

@@ -56,13 +56,6 @@ func findConflict(v *page.View, f *writeForm) error {
 	return nil
 }
 
-// movedOn reports whether something was committed since a form was made, or the ledger was
-// restored from a backup.
-func movedOn(err error) bool {
-	r := page.Reason(err)
-	return r == "PRECONDITION_FAILED" || r == "HISTORY_CHANGED"
-}
-
 func unlessNotFound(err error) error {
 	if status.Code(err) == codes.NotFound {
 		return nil

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -30,18 +31,27 @@ func askDelete(v *page.View, code int, problem string) error {
 	}
 	k.form = k.newForm()
 	k.form.Message = v.R.FormValue("message")
-	return v.Show(code, "Delete "+k.key, v.ReadCommand("delete", k.key, "-m", "REASON"), deletePage(v, k, problem))
+	plan, err := review.Plan(v.Ctx, v, deletion(k.form))
+	if _, shown := k.form.explain(err); err != nil && !shown {
+		return err
+	}
+	return v.Show(code, "Delete "+k.key, v.ReadCommand("delete", k.key, "-m", "REASON"), deletePage(v, k, plan, also(k.form.problem, problem)))
+}
+
+// deletion is the change set that deletes the form's key.
+func deletion(f writeForm) *stelev1.CommitRequest {
+	return &stelev1.CommitRequest{
+		Changes:       []*stelev1.Change{{Key: f.Key, Delete: true}},
+		Preconditions: []*stelev1.Precondition{f.Precondition()},
+		Message:       f.Message, RequestId: f.RequestID("delete"),
+	}
 }
 
 // Delete deletes a key.
 func Delete(v *page.View) error {
 	f := writeForm{Write: form.Parse(v.R)}
 	f.Key = v.Rest
-	resp, err := v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
-		Changes:       []*stelev1.Change{{Key: f.Key, Delete: true}},
-		Preconditions: []*stelev1.Precondition{f.Precondition()},
-		Message:       f.Message, RequestId: f.RequestID("delete"),
-	})
+	resp, err := v.Ledger.Commit(v.Ctx, deletion(f))
 	if err == nil {
 		return v.Redirect(page.CommitPath(v.Tenant, resp.Revision))
 	}

@@ -40,6 +40,14 @@ func (k *keyView) last() *stelev1.CommitInfo {
 	return k.history[0]
 }
 
+// earlier is the revision of the version before the one that is shown; 0 without one.
+func (k *keyView) earlier() uint64 {
+	if len(k.history) < 2 {
+		return 0
+	}
+	return k.history[1].Commit.Revision
+}
+
 // changed is the revision that last set or deleted the key; 0 for not known.
 func (k *keyView) changed() uint64 { return k.last().GetCommit().GetRevision() }
 
@@ -54,6 +62,9 @@ func showKey(v *page.View) error {
 	if v.R.FormValue("part") == "sinks" {
 		return v.Render(http.StatusOK, keySinks(v, v.Rest, uint64(max(v.QueryInt("changed"), 0)), sinksOf(v.Ctx, v, v.Rest)))
 	}
+	if v.At != 0 && v.R.FormValue("step") == "later" {
+		return goToLater(v)
+	}
 	k := &keyView{key: v.Rest, written: v.R.FormValue("written")}
 	if err := v.Load(readKey(v, k, false)); err != nil {
 		return err
@@ -61,6 +72,48 @@ func showKey(v *page.View) error {
 	k.form = k.newForm()
 	k.editing = v.At == 0 && k.entry != nil && v.R.FormValue("edit") != "" && v.May("write", k.key)
 	return showKeyView(v, http.StatusOK, k)
+}
+
+// goToLater redirects to the key's next version after the state of the view, or to the
+// newest state if there is none.
+func goToLater(v *page.View) error {
+	head, err := v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{})
+	if err != nil {
+		return err
+	}
+	// Commits are listed newest first, so the ranges grow until one has a version.
+	from, width, last := uint64(v.At)+1, uint64(500), head.Snapshot.GetHead()
+	for from <= last {
+		later, err := oldestVersion(v, from, min(from+width-1, last))
+		if err != nil {
+			return err
+		}
+		if later != 0 {
+			return v.Redirect(v.Then(ledger.Revision(later)))
+		}
+		from, width = from+width, 2*width
+	}
+	return v.Redirect(v.Then(0))
+}
+
+// oldestVersion is the first commit of a range that has changed the key; 0 if no commit has.
+func oldestVersion(v *page.View, since, until uint64) (oldest uint64, err error) {
+	req := &stelev1.ListCommitsRequest{
+		Keys:  &stelev1.ListCommitsRequest_Key{Key: v.Rest},
+		Since: page.Revision(since), Until: page.Revision(until), OmitValues: true, OnlyMatchingChanges: true, PageSize: 1000,
+	}
+	for {
+		list, err := v.Ledger.ListCommits(v.Ctx, req)
+		if err != nil {
+			return 0, err
+		}
+		if n := len(list.Commits); n > 0 {
+			oldest = list.Commits[n-1].Commit.Revision
+		}
+		if req.PageToken = list.NextPageToken; req.PageToken == "" {
+			return oldest, nil
+		}
+	}
 }
 
 // Reveal shows the key with its secret. That is recorded, so it requires a POST.

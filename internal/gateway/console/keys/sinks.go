@@ -4,8 +4,7 @@ import (
 	"context"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
-	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
 )
@@ -31,22 +30,21 @@ const maxAsked = 3
 // leaves them out.
 func sinksOf(ctx context.Context, v *page.View, key string) []sinkOfKey {
 	var list *stelev1.ListSinksResponse
-	var routing *stelev1.GetRoutesResponse
+	var routing review.Routing
 	err := page.Together(ctx, func(ctx context.Context) (err error) {
 		list, err = v.Sinks.ListSinks(ctx, &stelev1.ListSinksRequest{})
 		return err
 	}, func(ctx context.Context) error {
-		routing, _ = v.Sinks.GetRoutes(ctx, &stelev1.GetRoutesRequest{}) // for operators
+		routing = review.ReadRouting(ctx, v)
 		return nil
 	})
 	if err != nil {
 		return nil
 	}
-	route, known := routeOf(routing.GetRoutes(), key)
 	var out []sinkOfKey
 	for _, s := range list.Sinks {
-		if !known || route.Wants(s.Name) {
-			out = append(out, sinkOfKey{SinkStatus: s, routed: known})
+		if routing.Wants(key, s.Name) {
+			out = append(out, sinkOfKey{SinkStatus: s, routed: routing.Known()})
 		}
 	}
 	var group errgroup.Group
@@ -96,17 +94,4 @@ func refreshInterval(sinks []sinkOfKey, revision uint64) string {
 		}
 	}
 	return "every 10s"
-}
-
-// routeOf returns the key's route, nil for none. It reports false without a document of
-// routes.
-func routeOf(document, key string) (route *routes.Route, known bool) {
-	if document == "" {
-		return nil, false
-	}
-	table, err := routes.Parse([]byte(document))
-	if err != nil {
-		return nil, false
-	}
-	return table.Route(ledger.Key(key)), true
 }

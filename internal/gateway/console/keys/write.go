@@ -1,6 +1,7 @@
 package keys
 
 import (
+	"cmp"
 	"context"
 	"net/http"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -59,6 +61,7 @@ func (f writeForm) action(t ledger.Tenant, isNew bool) string {
 type writeForm struct {
 	form.Write
 
+	kept                                              bool // it came back from its review
 	keyProblem, valueProblem, messageProblem, problem string
 	why                                               string // the page that explains a denial
 	conflict                                          *conflict
@@ -66,33 +69,68 @@ type writeForm struct {
 
 // rejected reports whether the form holds text that was not written.
 func (f writeForm) rejected() bool {
-	return f.keyProblem+f.valueProblem+f.messageProblem+f.problem != "" || f.conflict != nil
+	return f.kept || f.keyProblem+f.valueProblem+f.messageProblem+f.problem != "" || f.conflict != nil
 }
 
-// write commits the content of a form, and redirects to the key. Errors are shown in
-// the form, with all input.
-func write(v *page.View, f writeForm, isNew bool) error {
-	resp, err := v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
+// request is the change set of the form.
+func (f writeForm) request() *stelev1.CommitRequest {
+	return &stelev1.CommitRequest{
 		Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
 		Preconditions: []*stelev1.Precondition{f.Precondition()},
 		Message:       f.Message, RequestId: f.RequestID("set"),
-	})
-	code := http.StatusOK
+	}
+}
+
+// write shows a form's review or commits its content, and then redirects to the key.
+// Errors are shown in the form, with all input.
+func write(v *page.View, f writeForm, isNew bool) error {
+	switch v.R.PostFormValue("do") {
+	case "review":
+		return reviewWrite(v, f, isNew)
+	case "edit":
+		f.kept = true
+		return showForm(v, http.StatusOK, f, isNew)
+	}
+	resp, err := v.Ledger.Commit(v.Ctx, f.request())
 	switch {
 	case err != nil:
-		var shown bool
-		if code, shown = f.explain(err); !shown {
-			return err
-		}
+		return rejectWrite(v, f, isNew, err)
 	case resp.Unchanged:
-		f.valueProblem = "The key has this value already: nothing was written."
-	default:
-		return v.Redirect(v.ToNewest("keys", f.Key) + "?written=" + format.Number(resp.Revision))
+		return showUnchanged(v, f, isNew)
+	}
+	return v.Redirect(v.ToNewest("keys", f.Key) + "?written=" + format.Number(resp.Revision))
+}
+
+// reviewWrite shows what the form would change.
+func reviewWrite(v *page.View, f writeForm, isNew bool) error {
+	plan, err := review.Plan(v.Ctx, v, f.request())
+	switch {
+	case err != nil:
+		return rejectWrite(v, f, isNew, err)
+	case plan.Total == 0:
+		return showUnchanged(v, f, isNew)
+	}
+	if err := v.Load(); err != nil {
+		return err
+	}
+	return v.Show(http.StatusOK, "Review "+f.Key, v.ReadCommand("set", f.Key, "VALUE", "-m", cmp.Or(f.Message, "REASON")), reviewPage(v, f, isNew, plan))
+}
+
+func showUnchanged(v *page.View, f writeForm, isNew bool) error {
+	f.valueProblem = "The key has this value already: nothing was written."
+	return showForm(v, http.StatusOK, f, isNew)
+}
+
+// rejectWrite shows the form with the error that it was rejected for.
+func rejectWrite(v *page.View, f writeForm, isNew bool, err error) error {
+	code, shown := f.explain(err)
+	if !shown {
+		return err
 	}
 	if status.Code(err) == codes.PermissionDenied {
 		f.why = page.AccessPath(v.Tenant, "write", f.Key)
 	}
-	if movedOn(err) {
+	if page.MovedOn(err) {
 		if err := findConflict(v, &f); err != nil {
 			return err
 		}

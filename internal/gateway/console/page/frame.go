@@ -47,7 +47,7 @@ func (v *View) prefix() string {
 	switch v.Page {
 	case "keys", "reveal", "new", "delete":
 		return v.Rest // a key is also the prefix of itself and the keys below it
-	case "history", "compare", "rollback":
+	case "history", "compare", "rollback", "search":
 		return v.Query("prefix")
 	}
 	return ""
@@ -66,6 +66,42 @@ func (v *View) sliderPage() string {
 	path := strings.TrimPrefix(a.String(), a.Root())
 	if v.R.URL.RawQuery != "" {
 		path += "?" + v.R.URL.RawQuery
+	}
+	return path
+}
+
+// keep are the parameters that make another tenant's pages keep this one: the page, and the
+// time of a past state.
+func (v *View) keep() string {
+	q := url.Values{}
+	if below := v.sliderPage(); v.Tenant != "" && below != "commits" {
+		q.Set("keep", below)
+	}
+	if v.shown != nil {
+		q.Set("time", v.shown.AsTime().Format(time.RFC3339Nano))
+	}
+	return q.Encode()
+}
+
+// switchPath is where operators choose another tenant.
+func (v *View) switchPath() string { return "/?" + v.keep() }
+
+// jumpPath is the list of the command palette.
+func (v *View) jumpPath() string {
+	if v.Tenant == "" {
+		return "/-/jump"
+	}
+	return v.To("jump", "") + "?" + v.keep()
+}
+
+// searchPath is the page that searches what the page shows.
+func (v *View) searchPath() string {
+	path := "/search"
+	if v.Tenant != "" {
+		path = v.To("search", "")
+		if prefix := v.prefix(); prefix != "" {
+			path += "?prefix=" + url.QueryEscape(prefix)
+		}
 	}
 	return path
 }

@@ -84,6 +84,13 @@ func Reason(err error) string {
 	return info.GetReason()
 }
 
+// MovedOn reports whether something was committed since a form was made, or the ledger was
+// restored from a backup.
+func MovedOn(err error) bool {
+	r := Reason(err)
+	return r == "PRECONDITION_FAILED" || r == "HISTORY_CHANGED"
+}
+
 // BadField reports whether an error is about what the user typed: the page shows it next
 // to the form, with the input kept.
 func BadField(err error) bool {

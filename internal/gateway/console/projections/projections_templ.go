@@ -102,7 +102,7 @@ func projectionsPage(v *page.View, sinks []*stelev1.SinkStatus, lags []lagSample
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "\"><div class=\"scroll\"><table><caption class=\"unseen\">Sinks, and how far each has followed the ledger</caption> <thead><tr><th scope=\"col\">Sink</th><th scope=\"col\">Kind</th><th scope=\"col\" class=\"number\">Position</th><th scope=\"col\" class=\"number\">Behind</th><th scope=\"col\" class=\"number\">For</th><th scope=\"col\" class=\"number\">Pending</th><th scope=\"col\" class=\"number\">Time left</th><th scope=\"col\" class=\"number\">Parked</th><th scope=\"col\" class=\"number\">Drifted</th>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 8, "\"><div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"Sinks\"><table><caption class=\"unseen\">Sinks, and how far each has followed the ledger</caption> <thead><tr><th scope=\"col\">Sink</th><th scope=\"col\">Kind</th><th scope=\"col\" class=\"number\">Position</th><th scope=\"col\" class=\"number\">Behind</th><th scope=\"col\" class=\"number\">For</th><th scope=\"col\" class=\"number\">Pending</th><th scope=\"col\" class=\"number\">Time left</th><th scope=\"col\" class=\"number\">Parked</th><th scope=\"col\" class=\"number\">Drifted</th>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -1013,7 +1013,7 @@ func lagTable(sinks []*stelev1.SinkStatus, samples []lagSample) templ.Component 
 			templ_7745c5c3_Var52 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "<div class=\"scroll\"><table><caption class=\"unseen\">Revisions behind, newest first</caption> <thead><tr><th scope=\"col\">Time, UTC</th>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 89, "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"The last samples\"><table><caption class=\"unseen\">Revisions behind, newest first</caption> <thead><tr><th scope=\"col\">Time, UTC</th>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

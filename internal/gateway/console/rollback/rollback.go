@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -24,7 +25,8 @@ type view struct {
 	form                string // names it: sent twice, it is written once
 
 	preview *stelev1.RollbackResponse // nil before a state is chosen
-	changes []diff.Change             // those on the page
+	effects review.Effects
+	changes []diff.Change // those on the page
 	from    int
 	problem string
 	since   []*stelev1.CommitInfo // what came after an earlier preview
@@ -32,6 +34,11 @@ type view struct {
 }
 
 func (r *view) total() int { return len(r.preview.GetChanges()) }
+
+// choosable reports whether some of the keys can be chosen.
+func (r *view) choosable(v *page.View) bool {
+	return r.preview.GetToRevision() > 0 && v.MayUnder("write", r.prefix)
+}
 
 // page is the same preview from a change on.
 func (r *view) page(v *page.View, from int) string {
@@ -63,6 +70,7 @@ func previewRollback(v *page.View, code int, r *view) error {
 		}
 		if err == nil {
 			r.from = min(max(r.from, 0), max(r.total()-1, 0)) / diff.OnPage * diff.OnPage
+			r.effects = review.EffectsOf(ctx, v, r.preview.Changes, r.preview.NotChecked)
 			r.changes, err = diff.Preview(ctx, v, r.preview.Changes[r.from:min(r.from+diff.OnPage, r.total())], r.preview.Head)
 			if err == nil && r.total() == 0 {
 				err = r.checkPrefix(ctx, v)

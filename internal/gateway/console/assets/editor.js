@@ -1,0 +1,88 @@
+// The JSON editor in the place of the fields that are marked with data-json. The field stays
+// and has the same text, so a form is the same with and without the editor. The editor is
+// in a shadow tree, where its styles are constructed sheets: the content security policy
+// needs no exception for them.
+"use strict";
+
+(() => {
+  const { EditorView, HighlightStyle, Annotation, tags } = CodeMirror;
+  const fromField = Annotation.define();
+
+  const theme = EditorView.theme({
+    "&": { color: "var(--ink)", backgroundColor: "var(--slab)", border: "1px solid var(--cut)", borderRadius: "3px", fontSize: ".93em" },
+    "&.cm-focused": { outline: "2px solid var(--verdigris)", outlineOffset: "1px" },
+    ".cm-scroller": { fontFamily: "var(--mono)", lineHeight: "1.5", minHeight: "5.5rem", maxHeight: "34rem", overflow: "auto" },
+    ".cm-content": { caretColor: "var(--ink)" },
+    ".cm-gutters": { color: "var(--worn)", backgroundColor: "var(--slab)", borderRight: "1px solid var(--cut-soft)" },
+    "&.cm-focused .cm-matchingBracket": { backgroundColor: "var(--verdigris-soft)" },
+    ".cm-tooltip": { color: "var(--ink)", backgroundColor: "var(--slab)", border: "1px solid var(--cut)" },
+    ".cm-diagnostic-error": { borderLeftColor: "var(--fallen)" },
+  });
+  const colors = HighlightStyle.define([
+    { tag: tags.propertyName, color: "var(--ink)" },
+    { tag: tags.string, color: "var(--grown)" },
+    { tag: tags.number, color: "var(--ochre)" },
+    { tag: [tags.bool, tags.null], color: "var(--verdigris)" },
+    { tag: [tags.separator, tags.squareBracket, tags.brace], color: "var(--worn)" },
+  ]);
+
+  function edit(field) {
+    const form = field.form, host = document.createElement("div"), note = document.createElement("p");
+    host.className = "json-editor";
+    note.className = "problem";
+    note.role = "status";
+    field.closest("label").after(host, note);
+
+    // where says at which line and column the text is not JSON.
+    function where(view) {
+      let text = "";
+      CodeMirror.forEachDiagnostic(view.state, (diagnostic, from) => {
+        const line = view.state.doc.lineAt(from);
+        text ||= `Line ${line.number}, column ${from - line.from + 1}: ${diagnostic.message.replace(/,? (in JSON )?at (position|line) .*/, "")}`;
+      });
+      if (note.textContent !== text) note.textContent = text;
+    }
+
+    const view = new EditorView({
+      doc: field.value,
+      root: host.attachShadow({ mode: "open", delegatesFocus: true }),
+      parent: host.shadowRoot,
+      extensions: [
+        CodeMirror.lineNumbers(), CodeMirror.history(), CodeMirror.bracketMatching(), CodeMirror.indentOnInput(), EditorView.lineWrapping,
+        CodeMirror.json(), CodeMirror.syntaxHighlighting(colors), theme,
+        CodeMirror.linter((view) => view.state.doc.toString().trim() ? CodeMirror.jsonParseLinter()(view) : [], { delay: 300 }), CodeMirror.lintGutter(),
+        CodeMirror.keymap.of([{ key: "Mod-Enter", run: () => { form.requestSubmit(defaultButton(form)); return true; } }, ...CodeMirror.defaultKeymap, ...CodeMirror.historyKeymap]),
+        EditorView.contentAttributes.of({ "aria-label": field.dataset.json, "aria-invalid": field.getAttribute("aria-invalid") ?? "false", spellcheck: "false", autocapitalize: "off" }),
+        // A browser keeps the color of a selection that is typed over with an inline style, which
+        // the content security policy blocks.
+        EditorView.domEventHandlers({ beforeinput: (event, view) => {
+          if (event.inputType !== "insertText" || !event.data || event.isComposing || view.state.selection.main.empty) return false;
+          event.preventDefault();
+          view.dispatch(view.state.replaceSelection(event.data), { userEvent: "input.type", scrollIntoView: true });
+          return true;
+        } }),
+        EditorView.updateListener.of((update) => {
+          if (update.docChanged && !update.transactions.some((change) => change.annotation(fromField))) {
+            field.value = update.state.doc.toString();
+            field.dispatchEvent(new Event("input", { bubbles: true }));
+          }
+          where(update.view);
+        }),
+      ],
+    });
+    field.classList.add("unseen");
+    field.tabIndex = -1;
+    field.ariaHidden = "true";
+    field.closest("label").addEventListener("click", (event) => { event.preventDefault(); view.focus(); });
+    field.addEventListener("input", () => {
+      if (field.value !== view.state.doc.toString()) view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: field.value }, annotations: fromField.of(true) });
+    });
+    if (field.getAttribute("aria-invalid") === "true") view.focus();
+  }
+
+  function editAll() {
+    for (const field of document.querySelectorAll("textarea[data-json]:not(.unseen)")) edit(field);
+  }
+  editAll();
+  document.addEventListener("stele:shown", editAll);
+})();

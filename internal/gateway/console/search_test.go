@@ -1,0 +1,79 @@
+package console_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+)
+
+func TestSearch(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "the first host", "a/api", `{"host":"db-1.internal","timeout":7000}`, "a/web", `{"host":"db-2.internal","timeout":300}`, "b/dbx", "1")
+	f.set(t, f.as(t, "globex"), "another db-1.internal", "a/api", `{"host":"db-1.internal"}`)
+	v := f.writer(t, "acme")
+	for _, c := range []struct{ query, with, without string }{
+		{"q=DB-1.INTERNAL", "a/api", "a/web"},
+		{"q=db-.%2Binternal", "No name and no value matches", "a/api"},
+		{"q=db-.%2Binternal&regex=1", "a/web", "No name"},
+		{"q=dbx", "b/dbx", "a/web"},
+		{"q=db&prefix=b/", "b/dbx", "a/web"},
+		{"where=value+>+5000&path=/timeout", "a/api", "a/web"},
+		{"q=first+host", "carol", "a/web"},
+	} {
+		a := v.get(t, "/acme/search?"+c.query)
+		if a.code != http.StatusOK || !strings.Contains(a.main(), c.with) || strings.Contains(a.main(), c.without) {
+			t.Errorf("%s: %d %s", c.query, a.code, brief(a.main()))
+		}
+		wellMade(t, a)
+	}
+	f.set(t, f.as(t, "acme"), "gone", "a/api", "")
+	if a := v.get(t, "/acme@1/search?q=db-1"); !strings.Contains(a.main(), "a/api") || !strings.Contains(a.body, `href="/acme@1/keys/a/api"`) {
+		t.Errorf("a past state: %s", brief(a.main()))
+	}
+	if a := v.get(t, "/acme/search?q=(&regex=1"); a.code != http.StatusBadRequest || !strings.Contains(a.body, `value="("`) {
+		t.Errorf("a bad expression: %d %s", a.code, brief(a.main()))
+	}
+	if a := v.get(t, "/search?q=db"); a.code == http.StatusOK || strings.Contains(a.body, "globex") {
+		t.Errorf("a writer searches all tenants: %d", a.code)
+	}
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Admin}})
+	a := operator.get(t, "/search?q=db-1.internal")
+	if a.code != http.StatusOK || !strings.Contains(a.main(), "in 2 tenants") || !strings.Contains(a.body, `href="/globex/keys/a/api"`) || !strings.Contains(a.main(), "another db-1.internal") {
+		t.Errorf("all tenants: %d %s", a.code, brief(a.main()))
+	}
+}
+
+// The palette lists tenants, keys and commits, and keeps the page and its time.
+func TestJump(t *testing.T) {
+	f := start(t)
+	setup(t, f)
+	f.set(t, f.as(t, "globex"), "first", "x/y", "1")
+	v := f.writer(t, "acme")
+	for query, want := range map[string]string{
+		"timeout": `href="/acme/keys/` + timeoutKey + `"`, "@2": `href="/acme/commits/2"`, "3": `href="/acme@3/keys/"`, "zzz": `href="/acme/search?q=zzz"`,
+	} {
+		if a := v.get(t, "/acme/jump?q="+url.QueryEscape(query)); a.code != http.StatusOK || !strings.Contains(a.body, want) {
+			t.Errorf("%s: %d %s", query, a.code, a.body)
+		}
+	}
+	if a := v.get(t, "/acme/jump?q=globex"); strings.Contains(a.body, "/globex/") {
+		t.Errorf("a writer's palette has another tenant: %s", a.body)
+	}
+	operator := f.login(t, identity.Claims{Roles: []identity.Role{identity.Operator, identity.Admin}})
+	if a := operator.get(t, "/acme/jump?q=glo&keep=keys/x/"); !strings.Contains(a.body, `href="/globex/keys/x/"`) {
+		t.Errorf("an operator's palette: %s", a.body)
+	}
+	past := operator.get(t, "/acme@2/keys/x/")
+	at := past.body[strings.Index(past.body, `id="switch"`):]
+	at = at[strings.Index(at, `href="`)+6:]
+	at = strings.ReplaceAll(at[:strings.Index(at, `"`)], "&amp;", "&")
+	list := operator.get(t, at)
+	link := list.body[strings.Index(list.body, `href="/globex/at?`)+6:]
+	link = strings.ReplaceAll(link[:strings.Index(link, `"`)], "&amp;", "&")
+	if a := operator.get(t, link); a.code != http.StatusNotFound && a.header.Get("Location") != "/globex@1/keys/x/" {
+		t.Errorf("%s leads to %d %s", link, a.code, a.header.Get("Location"))
+	}
+}
