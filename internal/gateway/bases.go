@@ -109,6 +109,9 @@ func (s basesService) ExplainValue(ctx context.Context, req *stelev1.ExplainValu
 		return nil, err
 	}
 	for _, l := range layers {
+		if e.Base.Tenant != l.Tenant && !sees.Key(string(ledger.BasesKey)) {
+			continue // the caller may not read the list
+		}
 		layer := &stelev1.ValueLayer{Tenant: string(l.Tenant), AtRevision: uint64(l.Revision), InForce: e.Base.Tenant == l.Tenant}
 		if l.Value != "" && key.Inheritable() {
 			if !sees.Everywhere() {

@@ -30,6 +30,21 @@ func (s replicationService) mayReplicate(c Caller, t ledger.Tenant) error {
 	return s.g.policy.MayOn(c.In(t), policy.ToReplicate, "")
 }
 
+// mayProve is nil if the caller is allowed to have commits of the tenant proven: if it may
+// replicate the tenant, or one that has the tenant as a base.
+func (s replicationService) mayProve(c Caller, t ledger.Tenant) error {
+	err := s.mayReplicate(c, t)
+	if err == nil {
+		return nil
+	}
+	for _, heir := range s.g.cfg.Replica.Heirs(t) {
+		if s.mayReplicate(c, heir) == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 // mayReplicateAll is nil if the caller is allowed to copy the commits of all tenants, also
 // of those that do not exist yet.
 func (s replicationService) mayReplicateAll(c Caller) error {
@@ -174,7 +189,7 @@ func (s replicationService) Prove(ctx context.Context, req *stelev1.ProveRequest
 			return nil, ledger.Invalid(fmt.Sprintf("commits[%d].revision", i), "must be at least 1")
 		}
 		if t := ledger.Tenant(h.Tenant); t != ledger.System {
-			if err := s.mayReplicate(c, t); err != nil {
+			if err := s.mayProve(c, t); err != nil {
 				return nil, err
 			}
 		}

@@ -164,6 +164,9 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 			if err != nil {
 				return err
 			}
+			if err := watch.Fits(c); err != nil {
+				return err
+			}
 			if len(w.Selector.Pick(c.Changes)) > 0 {
 				if err := ws.PushWait(ctx, watch.Frame{Head: watch.EncodeIDs([]*watch.Watch{w}), Body: w.Selector.Encode(redact.Commit(c))}); err != nil {
 					return err

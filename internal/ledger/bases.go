@@ -133,24 +133,60 @@ func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
 		return fmt.Errorf("read the bases of %s: %w", t, err)
 	}
 	for n, b := range next {
+		attached := slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant })
 		switch head := cfg.Replica.Head(b.Tenant).Revision; {
 		case b.Tenant == t:
 			return invalid(fmt.Errorf("[%d].tenant: a tenant cannot be its own base", n))
+		case !attached && cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
+			return &AttachError{t, b.Tenant} // before the error depends on the base
 		case head == 0:
 			return invalid(fmt.Errorf("[%d].tenant: %s has no commit", n, b.Tenant))
 		case b.Revision > head:
 			return invalid(fmt.Errorf("[%d].revision: the head of %s is %s", n, b.Tenant, head))
-		case slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant }):
-		case cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
-			return &AttachError{t, b.Tenant}
-		case len(cfg.Replica.Bases(b.Tenant)) > 0:
+		case !attached && len(cfg.Replica.Bases(b.Tenant)) > 0:
 			return invalid(fmt.Errorf("[%d].tenant: %s has bases itself, and bases are not transitive: list its bases instead", n, b.Tenant))
 		}
 	}
-	if len(known) == 0 && len(next) > 0 {
-		if heirs := cfg.Replica.Heirs(t); len(heirs) > 0 {
-			return invalid(fmt.Errorf("%s is a base of %s, and a base has no bases itself", t, heirs[0]))
+	if len(known) == 0 && len(next) > 0 && cfg.Replica.IsBase(t) {
+		return invalid(fmt.Errorf("%s is a base of other tenants, and a base has no bases itself", t))
+	}
+	for _, b := range next {
+		if !slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant }) {
+			s.attached = append(s.attached, b.Tenant)
 		}
 	}
 	return nil
+}
+
+// attachments are the bases that the drafts of a record attach. Each draft was checked without
+// the others.
+type attachments struct {
+	replica Replica
+	heirs   map[Tenant]bool
+	bases   map[Tenant]bool
+}
+
+// admit adds the attachments of a draft. It reports false if a base would have bases itself,
+// because of the replica's newest state or of the drafts before: the draft must be checked
+// again.
+func (a *attachments) admit(d *draft) bool {
+	if len(d.attached) == 0 {
+		return true
+	}
+	if a.bases[d.tenant] || a.replica.IsBase(d.tenant) {
+		return false
+	}
+	for _, b := range d.attached {
+		if a.heirs[b] || len(a.replica.Bases(b)) > 0 {
+			return false
+		}
+	}
+	if a.heirs == nil {
+		a.heirs, a.bases = make(map[Tenant]bool), make(map[Tenant]bool)
+	}
+	a.heirs[d.tenant] = true
+	for _, b := range d.attached {
+		a.bases[b] = true
+	}
+	return true
 }

@@ -153,12 +153,14 @@ func (c *committer) record(ctx context.Context, drafts []*draft) (wrote bool) {
 	}
 }
 
-// current finishes the drafts whose tenants have moved on, and returns the others.
+// current finishes the drafts whose tenants have moved on, and returns the others. Drafts
+// that would make a base of a tenant that has bases are finished as well.
 // Heads only grow, and a draft's was the newest before the record's position was read.
 // So it was also the newest at that position if it still is.
 func (c *committer) current(drafts []*draft) []*draft {
+	attached := attachments{replica: c.replica}
 	return slices.DeleteFunc(drafts, func(d *draft) bool {
-		stale := c.replica.Head(d.tenant) != d.head
+		stale := c.replica.Head(d.tenant) != d.head || !attached.admit(d)
 		if stale {
 			finish([]*draft{d}, errStale)
 		}

@@ -20,6 +20,8 @@ type draft struct {
 	// checked is set if some outcome depends on the head and not on a commit of the
 	// draft: a refusal, or that nothing changes.
 	checked bool
+	// attached are the bases that some change set gives the tenant.
+	attached []Tenant
 
 	// The committer sets err and closes done once the draft's outcome is known.
 	done chan struct{}
@@ -92,6 +94,7 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		}
 		d.outcomes = append(d.outcomes, o)
 	}
+	d.attached = s.attached
 	return d, nil
 }
 
@@ -132,6 +135,7 @@ type staged struct {
 	keys     map[Key]keyState
 	requests map[RequestName]*Commit
 	failed   map[*Pending]bool
+	attached []Tenant // bases that the tenant did not have before
 }
 
 type keyState struct {

@@ -55,8 +55,8 @@ type Replica interface {
 	Newest(t Tenant) (State, error)
 	// Bases are the bases of a tenant at its head.
 	Bases(t Tenant) []Base
-	// Heirs are the tenants that have the tenant as a base at their heads, sorted.
-	Heirs(t Tenant) []Tenant
+	// IsBase reports whether some tenant has the tenant as a base.
+	IsBase(t Tenant) bool
 }
 
 // State is a tenant's own state at its head, without what it inherits, and its history. It

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -72,14 +73,9 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 		if head := s.Head().Revision; r.To > head {
 			return nil, "", &RangeError{Tenant: t, Revision: r.To, Head: head}
 		}
-		var changes []Change
-		for d, err := range s.Diff(s.Head().Revision, r.To, within, "") {
-			if err != nil {
-				return nil, "", err
-			}
-			if r.Keys.Match(d.Key) && r.Prefix.Match(d.Key) {
-				changes = append(changes, d.Change())
-			}
+		changes, err := restored(t, s, r.To, within, func(k Key) bool { return r.Keys.Match(k) && r.Prefix.Match(k) })
+		if err != nil {
+			return nil, "", err
 		}
 		what := "Roll back"
 		if asked := cmp.Or(Prefix(r.Keys), r.Prefix); asked != "" {
@@ -87,6 +83,63 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 		}
 		return changes, fmt.Sprintf("%s to %s%s", what, t, r.To), fits("prefix", "roll back one prefix after the other", within, changes)
 	})
+}
+
+// restored are the changes that restore the selected keys. Without the list of bases, what is
+// inherited stays: a value that was inherited and has changed since is set.
+func restored(t Tenant, s State, to Revision, within Prefix, selected func(Key) bool) (changes []Change, err error) {
+	own := make(map[Key]Value) // after the rollback, of the keys that it changes
+	for d, err := range s.Diff(s.Head().Revision, to, within, "") {
+		if err != nil {
+			return nil, err
+		}
+		if selected(d.Key) {
+			own[d.Key] = d.To.Value
+			changes = append(changes, d.Change())
+		}
+	}
+	if selected(BasesKey) {
+		return changes, nil
+	}
+	effective := s.Effective()
+	for d, err := range effective.Diff(s.Head().Revision, to, within, "") {
+		if err != nil {
+			return nil, err
+		}
+		if !selected(d.Key) {
+			continue
+		}
+		is, changed := own[d.Key]
+		if !changed {
+			now, err := s.Version(d.Key, s.Head().Revision)
+			if err != nil {
+				return nil, err
+			}
+			is = now.Value
+		}
+		if is == "" {
+			inherited, err := effective.Inherited(d.Key)
+			if err != nil {
+				return nil, err
+			}
+			is = inherited.Value
+		}
+		switch {
+		case is.Equal(d.To.Value):
+			continue
+		case d.To.Value == "":
+			return nil, Invalid("prefix", fmt.Sprintf("%s was not set in %s%s, and is inherited now: roll back %s as well, or all keys", d.Key, t, to, BasesKey))
+		}
+		if d.To.Base.Inherited() && strings.HasPrefix(string(d.To.Value), `{"$secret":`) {
+			return nil, Invalid("prefix", fmt.Sprintf("%s was a secret of %s, which cannot be copied: roll back %s as well, or all keys", d.Key, d.To.Base.Tenant, BasesKey))
+		}
+		if changed {
+			changes = slices.DeleteFunc(changes, func(ch Change) bool { return ch.Key == d.Key })
+		}
+		changes = append(changes, Change{Key: d.Key, Value: d.To.Value})
+	}
+	slices.SortFunc(changes, func(a, b Change) int { return cmp.Compare(a.Key, b.Key) })
+	return changes, nil
 }
 
 // Revert undoes single commits.

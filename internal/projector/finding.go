@@ -57,6 +57,10 @@ func (f *finding) resolve(req *stelev1.ResolveDriftRequest) {
 // does not belong to the sink.
 func (sw *sweeper) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_Kind {
 	live := there && item.Value != ""
+	if w.Base.Inherited() && item.Revision > 0 && item.Revision < w.Revision {
+		// The pin has moved since without changing the value: it was not written again.
+		w.Revision = item.Revision
+	}
 	switch {
 	case !ok && live:
 		return stelev1.Drift_KIND_FOREIGN

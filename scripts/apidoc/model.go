@@ -42,7 +42,7 @@ type binding struct {
 }
 
 // files in the order in which their services are listed.
-var files = []string{"stele/v1/config.proto", "stele/v1/ledger.proto", "stele/v1/schemas.proto", "stele/v1/proof.proto", "stele/v1/sinks.proto"}
+var files = []string{"stele/v1/config.proto", "stele/v1/ledger.proto", "stele/v1/bases.proto", "stele/v1/schemas.proto", "stele/v1/proof.proto", "stele/v1/sinks.proto"}
 
 func load(descriptors, bindings string) (*api, error) {
 	raw, err := os.ReadFile(descriptors)

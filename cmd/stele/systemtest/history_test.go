@@ -157,4 +157,5 @@ func TestHistoryIsImportedAsItWas(t *testing.T) {
 		fmt.Printf("%s@%d: %d keys at head, %d lines in 1 + %d + %d + 1 exports (head, revisions, times, a commit's time) equal to the oracle's; %d commits have their line's time, author, message and changes\n",
 			tenant, len(of), keys, compared, moments, moments, commits)
 	}
+	s.compareHeirs(t, p, g, random, largest)
 }

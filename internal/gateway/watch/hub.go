@@ -4,12 +4,14 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -224,8 +226,8 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 	}
 	t.head = c.Revision
 	seen, err := h.replica.EffectiveCommit(c)
-	if err == nil && size(seen.Changes) > conn.MaxMessage {
-		err = errTooLarge
+	if err == nil {
+		err = Fits(seen)
 	}
 	if err != nil {
 		t.cancel(h, c, err)
@@ -244,15 +246,18 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 	}
 }
 
-// errTooLarge is for a commit that changes more of what the tenant inherits than one message
-// holds.
-var errTooLarge = fmt.Errorf("%w: the commit changes more inherited values than a message holds: create the watch again with its initial state", ledger.ErrUnavailable)
-
-func size(changes []ledger.Change) (n int) {
-	for _, ch := range changes {
+// Fits returns an error if the commit, as its readers see it, changes more inherited values
+// than a message can hold.
+func Fits(c *ledger.Commit) error {
+	n := 0
+	for _, ch := range c.Changes {
 		n += len(ch.Key) + len(ch.Value)
 	}
-	return n
+	if n <= conn.MaxMessage {
+		return nil
+	}
+	return fmt.Errorf("%w: %s%s changes %d bytes of inherited values, and a watch sends at most %d at once: watch from the revision after it, or with the initial state",
+		apierror.ErrTooLarge, c.Tenant, c.Revision, n, conn.MaxMessage)
 }
 
 // cancel ends all watches of the topic at a commit that cannot be sent. h.mu is held.
@@ -263,11 +268,19 @@ func (t *topic) cancel(h *Hub, c *ledger.Commit, err error) {
 				if w.after < c.Revision {
 					h.remove(w)
 					s.Forget(w.ID)
-					s.Canceled(w.ID, status.New(codes.Unavailable, err.Error()), c)
+					s.Canceled(w.ID, statusOf(err), nil)
 				}
 			}
 		}
 	}
+}
+
+// statusOf is the status of watches that end at a commit that cannot be sent.
+func statusOf(err error) *status.Status {
+	if errors.Is(err, apierror.ErrTooLarge) {
+		return status.New(codes.ResourceExhausted, err.Error())
+	}
+	return status.New(codes.Unavailable, err.Error())
 }
 
 // matches finds the groups that select some change of the commit.

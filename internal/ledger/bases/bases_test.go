@@ -256,7 +256,7 @@ func TestLedger_Bases(t *testing.T) {
 		{"an unknown field", "acme", `[{"tenant":"plan","revison":1}]`, "revison"},
 		{"no revision", "acme", `[{"tenant":"plan"}]`, "name the revision of plan"},
 		{"a revision that does not exist", "acme", `[{"tenant":"plan","revision":9}]`, "the head of plan is @1"},
-		{"a tenant that does not exist", "acme", `[{"tenant":"plann","revision":1}]`, "plann has no commit"},
+		{"a tenant that does not exist", "acme", `[{"tenant":"plann","revision":1}]`, "acme may not inherit from plann"},
 		{"itself", "acme", `[{"tenant":"acme","revision":1}]`, "a tenant cannot be its own base"},
 		{"twice", "acme", `[{"tenant":"plan","revision":1},{"tenant":"plan","revision":1}]`, "plan is listed twice"},
 		{"too many", "acme", string(ledger.BasesValue(many)), "9 bases are more than 8"},
@@ -278,6 +278,35 @@ func TestLedger_Bases(t *testing.T) {
 				t.Fatalf("got %v, want an error with %q", err, test.want)
 			}
 		})
+	}
+}
+
+// TestLedger_ConcurrentBases attaches tenants to each other at the same time, by two processes: at
+// most one of each pair is accepted.
+func TestLedger_ConcurrentBases(t *testing.T) {
+	s := ledgertest.Server(t)
+	nodes := []*ledgertest.Node{ledgertest.Start(t, s, ledgertest.Config{}), ledgertest.Start(t, s, ledgertest.Config{})}
+	for i := range 40 {
+		pair := []ledger.Tenant{ledger.Tenant(fmt.Sprintf("a%d", i)), ledger.Tenant(fmt.Sprintf("b%d", i))}
+		for _, tenant := range pair {
+			got := set(t, nodes[0], tenant, "c/first", `1`)
+			if err := nodes[1].Replica.Wait(t.Context(), tenant, got.Revision); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var group sync.WaitGroup
+		errs := make([]error, 2)
+		for j, tenant := range pair {
+			group.Go(func() {
+				list := ledger.BasesValue([]ledger.Base{{Tenant: pair[1-j], Revision: 1, Follow: true}})
+				_, errs[j] = nodes[(i+j*(i%2))%2].Ledger.Commit(context.Background(), tenant, ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: ledger.BasesKey, Value: list}}})
+			})
+		}
+		group.Wait()
+		var invalid *ledger.InvalidError
+		if (errs[0] == nil) == (errs[1] == nil) || !errors.As(errors.Join(errs...), &invalid) {
+			t.Fatalf("%v: %v and %v, want one accepted and one invalid", pair, errs[0], errs[1])
+		}
 	}
 }
 
@@ -339,4 +368,39 @@ func p99(all []time.Duration) float64 {
 		return 0
 	}
 	return float64(all[len(all)*99/100]) / float64(time.Millisecond)
+}
+
+// TestRollback_PrefixWithInheritedValues rolls back one key while the pin stays: the value that
+// was inherited is set.
+func TestRollback_PrefixWithInheritedValues(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	set(t, n, "defaults", "k/a", `1`)
+	set(t, n, "defaults", "k/b", `1`)
+	set(t, n, "acme", ledger.BasesKey, `[{"tenant":"defaults","revision":2}]`)
+	set(t, n, "defaults", "k/a", `2`)
+	set(t, n, "defaults", "k/new", `3`)
+	set(t, n, "acme", ledger.BasesKey, `[{"tenant":"defaults","revision":4}]`)
+	set(t, n, "acme", "k/b", `9`)
+	back := func(prefix ledger.Prefix) error {
+		_, err := n.Ledger.Rollback(context.Background(), "acme", ledger.Rollback{Request: ledger.Request{Author: "ann"}, To: 1, Prefix: prefix})
+		return err
+	}
+	var invalid *ledger.InvalidError
+	if err := back("k/"); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "k/new was not set in acme@1, and is inherited now") {
+		t.Errorf("a rollback that would have to unset an inherited value: %v", err)
+	}
+	for _, key := range []string{"k/a", "k/b"} {
+		if err := back(ledger.Prefix(key)); err != nil {
+			t.Fatal(err)
+		}
+		v, err := n.Replica.View("acme", replica.At{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, _, err := v.Get(key)
+		v.Close()
+		if err != nil || e.Value != "1" || e.Base.Inherited() != (key == "k/b") {
+			t.Errorf("%s is %+v after the rollback, %v", key, e, err)
+		}
+	}
 }

@@ -59,6 +59,22 @@ func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
 	return slices.Sorted(maps.Keys(s.heirs[t]))
 }
 
+// keepsPins returns an error that has the file rebuilt if a commit pins a base at a revision whose
+// history was dropped. s.mu is held.
+func (s *store) keepsPins(c *ledger.Commit) error {
+	for _, ch := range c.Changes {
+		if ch.Key != ledger.BasesKey {
+			continue
+		}
+		for _, b := range listOf(version{value: string(ch.Value)}).list {
+			if ts := s.tenants[b.Tenant]; ts != nil && b.Revision < ts.start {
+				return Discard(fmt.Errorf("%s%s inherits from %s%s, and the history before %s was dropped", c.Tenant, c.Revision, b.Tenant, b.Revision, ts.start))
+			}
+		}
+	}
+	return nil
+}
+
 // lowestPin is the first revision of a base that a tenant inherits at its head: its history is
 // kept from there on. s.mu is held.
 func (s *store) lowestPin(base ledger.Tenant) ledger.Revision {
@@ -99,13 +115,13 @@ func (s *store) noteBases(c *ledger.Commit) {
 
 // setBases sets the list of a tenant's head. s.mu is held, or the store is being opened.
 func (s *store) setBases(t ledger.Tenant, is version) {
-	ts := s.tenant(t)
+	ts, next := s.tenant(t), listOf(is)
 	for _, b := range ts.bases.list {
 		if delete(s.heirs[b.Tenant], t); len(s.heirs[b.Tenant]) == 0 {
 			delete(s.heirs, b.Tenant)
 		}
 	}
-	ts.bases = listOf(is)
+	ts.bases = next
 	for _, b := range ts.bases.list {
 		if s.heirs[b.Tenant] == nil {
 			s.heirs[b.Tenant] = make(map[ledger.Tenant]bool)
@@ -245,39 +261,68 @@ func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version
 	is, err := b.inherit(string(key), version{revision: found.Revision})
 	if err == nil && is.value == "" && b.revision > is.revision {
 		var lost bool
-		if lost, err = v.inheritedBefore(key, b); lost {
+		if lost, err = v.inheritedBefore(key); lost {
 			is.revision = b.revision
 		}
 	}
 	return is.exported(), err
 }
 
-// listsSearched is how many earlier lists of bases are searched for a key that is not
-// inherited any more.
-const listsSearched = 64
-
-// inheritedBefore reports whether the key was inherited under one of the lists before those
-// bases.
-func (v *View) inheritedBefore(key ledger.Key, now *bases) (bool, error) {
-	lists := v.snap.newKeyLog(string(ledger.BasesKey), now.revision-1)
-	for range listsSearched {
-		rev, ok, err := lists.next()
-		if err != nil || !ok || rev < v.snap.kept {
+// inheritedBefore reports whether the tenant may have inherited the key before: one of the
+// bases that it ever had once set it, at a revision that was pinned or before.
+func (v *View) inheritedBefore(key ledger.Key) (bool, error) {
+	if !key.Inheritable() {
+		return false, nil
+	}
+	if v.former == nil {
+		if err := v.findFormer(); err != nil {
 			return false, err
 		}
-		b, err := v.basesOf(rev)
-		if notKept := (*ledger.HistoryError)(nil); errors.As(err, &notKept) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
-		is, err := b.inherit(string(key), version{})
-		if err != nil || is.value != "" {
-			return err == nil, err
+	}
+	for i := range v.former {
+		l := &v.former[i]
+		_, ever, err := l.versionAt(string(key), l.base.Revision)
+		if err != nil || ever {
+			return ever, err
 		}
 	}
 	return false, nil
+}
+
+// findFormer reads the bases that the tenant ever had, each at the newest revision that was
+// pinned. It skips bases that the replica does not keep.
+func (v *View) findFormer() error {
+	newest := make(map[ledger.Tenant]ledger.Revision)
+	lists := v.snap.newKeyLog(string(ledger.BasesKey), v.snap.head)
+	for {
+		rev, ok, err := lists.next()
+		if err != nil {
+			return err
+		}
+		if !ok || rev < v.snap.kept {
+			break
+		}
+		found, _, err := v.snap.versionAt(string(ledger.BasesKey), rev)
+		if err != nil {
+			return err
+		}
+		for _, b := range listOf(found).list {
+			newest[b.Tenant] = max(newest[b.Tenant], b.Revision)
+		}
+	}
+	v.former = make([]layer, 0, len(newest))
+	for t, rev := range newest {
+		l, err := v.snap.layer(ledger.Base{Tenant: t, Revision: rev}, true)
+		var notKept *ledger.HistoryError
+		if errors.As(err, &notKept) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		v.former = append(v.former, l)
+	}
+	return nil
 }
 
 // Inherited is the value that a key has at the view's revision without the tenant's own one;
@@ -374,6 +419,9 @@ func (r *Replica) BehindBases() (behind []Pin) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for base, heirs := range s.heirs {
+		if ts := s.tenants[base]; ts == nil || len(ts.bases.list) > 0 {
+			continue // the ledger accepts no such list: in a cycle, pins would move forever
+		}
 		head := s.headLocked(base)
 		for t := range heirs {
 			for _, b := range s.tenants[t].bases.list {

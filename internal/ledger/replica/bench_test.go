@@ -71,3 +71,60 @@ func BenchmarkView(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkInheritance reads keys that a tenant sets itself, and the same keys inherited from
+// that tenant, of which 10 are overridden.
+func BenchmarkInheritance(b *testing.B) {
+	const keys = 2500
+	defer replica.NoFlushLoop()()
+	n := start(b, filepath.Join(b.TempDir(), "replica"), newFakeJournal())
+	defer n.close(b)
+	commit := func(t ledger.Tenant, changes ...ledger.Change) {
+		if _, err := n.ledger.Commit(b.Context(), t, ledger.ChangeSet{Author: "a", Message: "m", Changes: changes}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	all := make([]ledger.Change, keys)
+	for i := range all {
+		all[i] = ledger.Change{Key: ledger.Key(fmt.Sprintf("k/%04d", i)), Value: ledger.Value(fmt.Sprintf(`{"value":%d}`, i))}
+	}
+	commit("defaults", all...)
+	commit("heir", ledger.Change{Key: ledger.BasesKey, Value: `[{"tenant":"defaults","revision":1,"follow":true}]`})
+	commit("heir", all[:10]...)
+	if err := n.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	for _, t := range []ledger.Tenant{"defaults", "heir"} {
+		b.Run("Get/"+string(t), func(b *testing.B) {
+			for i := range b.N {
+				v, err := n.View(t, replica.At{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, ok, err := v.Get(string(all[10+i%(keys-10)].Key)); err != nil || !ok {
+					b.Fatal(ok, err)
+				}
+				v.Close()
+			}
+		})
+		b.Run("List/"+string(t), func(b *testing.B) {
+			for range b.N {
+				v, err := n.View(t, replica.At{})
+				if err != nil {
+					b.Fatal(err)
+				}
+				got := 0
+				for _, err := range v.List("k/", "") {
+					if err != nil {
+						b.Fatal(err)
+					}
+					got++
+				}
+				v.Close()
+				if got != keys {
+					b.Fatal(got)
+				}
+			}
+		})
+	}
+}

@@ -168,6 +168,11 @@ func (t *Target) replicate(commits []Replicated) ([]*ledger.Commit, error) {
 		heads[c.Tenant] = c.Head(rc.Sequence)
 		fresh = append(fresh, rc)
 	}
+	for _, rc := range fresh {
+		if err := s.keepsPins(rc.Commit); err != nil {
+			return nil, err
+		}
+	}
 	if slices.ContainsFunc(fresh, func(rc Replicated) bool { return rc.Sequence <= s.position }) {
 		defer s.disorder()
 	}

@@ -43,6 +43,8 @@ type View struct {
 	id  ledger.CommitID
 	// bases are those at rev, once they are read.
 	bases *bases
+	// former are the bases that the tenant ever had, once they are read.
+	former []layer
 	// faults is what SetPanicOnFault was before.
 	faults bool
 }

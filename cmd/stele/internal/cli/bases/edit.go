@@ -200,6 +200,9 @@ func (f *editFlags) each(ctx context.Context, s *session.Session, base ledger.Te
 	results, errs := make([]*stelev1.CommitResponse, len(tenants)), make([]error, len(tenants))
 	_ = session.EachTenant(ctx, tenants, func(ctx context.Context, i int) error {
 		var cs *ledger.ChangeSet
+		if errs[i] = exists(ctx, s, tenants[i]); errs[i] != nil {
+			return nil
+		}
 		if cs, errs[i] = changed(ctx, s, base, change, message); errs[i] == nil {
 			results[i], errs[i] = s.Submit(ctx, cs)
 		}
@@ -225,6 +228,15 @@ func (f *editFlags) each(ctx context.Context, s *session.Session, base ledger.Te
 		return failure.With(failure.Conflict, fmt.Errorf("the list of %d of %s was not changed", failed, output.Count(len(tenants), "tenant")))
 	}
 	return ctx.Err()
+}
+
+// exists returns an error if the tenant has no commit: its name may be misspelled.
+func exists(ctx context.Context, s *session.Session, t ledger.Tenant) error {
+	head, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+	if err == nil && head.Snapshot.GetHead() == 0 {
+		err = failure.With(failure.NotFound, fmt.Errorf("%s has no commit", t))
+	}
+	return err
 }
 
 // printFailed prints that a tenant's list was not changed.

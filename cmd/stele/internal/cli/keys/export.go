@@ -7,8 +7,10 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -21,7 +23,8 @@ func ExportCommand(c *session.Flags) *cobra.Command {
 		Long: `Print every key under a prefix, sorted, as one JSON object per line (or as YAML
 documents with -o yaml): {"key":...,"revision":N,"value":...}. All of it is of one
 revision. "stele apply -f" and "stele import" read it. "***" stands for secrets, which
-are marked "secret":true; --reveal prints them.`,
+are marked "secret":true; --reveal prints them. Values that are inherited from bases
+are printed like the tenant's own, and the list of bases is left out.`,
 		Example: `  stele export > acme.jsonl
   stele export tenantconfig/ --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -34,7 +37,13 @@ are marked "secret":true; --reveal prints them.`,
 		}
 		out := bufio.NewWriterSize(os.Stdout, 1<<20)
 		s.Printer = output.NewPrinter(out, s.Format)
-		found, err := objects(ctx, s, &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000, Reveal: reveal})
+		found, err := objects(ctx, s, &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: 10_000, Reveal: reveal}, func(e *stelev1.Entry) error {
+			if e.Key == string(ledger.BasesKey) {
+				return nil // what it gives is among the values
+			}
+			e.Base = nil
+			return s.Object(render.EntryObject(e))
+		})
 		if err == nil && !found {
 			err = s.NothingUnder(ctx, session.FirstArg(args))
 		}

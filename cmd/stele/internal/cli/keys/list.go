@@ -30,7 +30,7 @@ those below it, and "a/b*" all keys that begin with these characters. The exit c
 		}
 		req := &stelev1.ListRequest{Prefix: session.FirstArg(args), At: point, PageSize: session.FirstPage}
 		if s.Format != "text" {
-			found, err := objects(ctx, s, req)
+			found, err := objects(ctx, s, req, func(e *stelev1.Entry) error { return s.Object(render.EntryObject(e)) })
 			if err == nil && !found {
 				err = s.NothingUnder(ctx, req.Prefix)
 			}
@@ -72,11 +72,11 @@ func entryRows(entries []*stelev1.Entry) [][]string {
 }
 
 // objects prints the entries for programs, and reports whether there are any.
-func objects(ctx context.Context, s *session.Session, req *stelev1.ListRequest) (found bool, err error) {
+func objects(ctx context.Context, s *session.Session, req *stelev1.ListRequest, print func(*stelev1.Entry) error) (found bool, err error) {
 	err = s.Entries(ctx, req, func(es []*stelev1.Entry) error {
 		for _, e := range es {
 			found = true
-			if err := s.Object(render.EntryObject(e)); err != nil {
+			if err := print(e); err != nil {
 				return err
 			}
 		}
