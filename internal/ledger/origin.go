@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"strings"
 	"time"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -58,18 +59,26 @@ type PromotionOrigin struct {
 	Tenant   Tenant
 	Revision Revision
 	ID       CommitID
-	// Epoch is that of the tenant's ledger; zero if it is the same.
+	// Epoch identifies the tenant's ledger; zero if it is the same ledger.
 	Epoch Epoch
 	// Prefix of the keys that were promoted.
 	Prefix Prefix
 }
 
-// CopyOrigin says which keys were copied or renamed. A name that ends with "/" stands for
-// the keys below it.
+// CopyOrigin says which keys were copied or renamed: both names are keys, or both end with
+// "/".
 type CopyOrigin struct {
-	From, To string
+	From, To Name
 	// Renamed reports that the commit deletes the old keys.
 	Renamed bool
+}
+
+// OriginProto is the origin as the API shows it.
+func OriginProto(o Origin) *stelev1.Origin {
+	if o == nil {
+		return nil
+	}
+	return o.proto()
 }
 
 func (o *ImportOrigin) proto() *stelev1.Origin {
@@ -113,13 +122,27 @@ func (o *PromotionOrigin) proto() *stelev1.Origin {
 }
 
 func (o *CopyOrigin) proto() *stelev1.Origin {
-	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: o.From, To: o.To, Renamed: o.Renamed}}}
+	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: string(o.From), To: string(o.To), Renamed: o.Renamed}}}
 }
 
-// restores says whether the changes of the origin are from the tenant's history.
+// Earlier is the name that the keys of a name had before they were copied; empty if none of
+// them was.
+func (o *CopyOrigin) Earlier(n Name) Name {
+	rest, inside := strings.CutPrefix(string(n), string(o.To))
+	switch {
+	case o.To.IsKey() && n.Match(Key(o.To)), strings.HasPrefix(string(o.To), string(n.Range())) && !n.IsKey():
+		return o.From
+	case inside && !o.To.IsKey():
+		return o.From + Name(rest)
+	}
+	return ""
+}
+
+// restores says whether the changes of the origin are stored values, of which the secrets
+// are sealed already.
 func restores(o Origin) bool {
 	switch o.(type) {
-	case *RollbackOrigin, *RevertOrigin:
+	case *RollbackOrigin, *RevertOrigin, *CopyOrigin:
 		return true
 	}
 	return false
@@ -150,7 +173,7 @@ func originOf(p *stelev1.Origin) Origin {
 		copy(o.Epoch[:], kind.Promotion.Epoch)
 		return o
 	case *stelev1.Origin_Copy:
-		return &CopyOrigin{From: kind.Copy.From, To: kind.Copy.To, Renamed: kind.Copy.Renamed}
+		return &CopyOrigin{From: Name(kind.Copy.From), To: Name(kind.Copy.To), Renamed: kind.Copy.Renamed}
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		edge     *NoWritesError
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
+		reveal   *ledger.RevealError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -68,7 +69,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 			"first_time", notKept.FirstTime.UTC().Format(time.RFC3339Nano), "upstream", notKept.Upstream))
 	case errors.Is(err, identity.ErrUnauthenticated):
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
-	case errors.Is(err, policy.ErrDenied):
+	case errors.Is(err, policy.ErrDenied), errors.As(err, &reveal):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, ErrNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))

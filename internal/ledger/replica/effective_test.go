@@ -20,7 +20,7 @@ type ownStates []map[ledger.Key]ledger.Value
 func (h ownStates) head() ledger.Revision { return ledger.Revision(len(h) - 1) }
 
 // inheritance is a model of tenants that inherit from bases: a value is the tenant's own, or
-// that of the first base in its list that has one.
+// the value of the first base in its list that has one.
 type inheritance map[ledger.Tenant]ownStates
 
 // at is the state that readers of a tenant see, with the source of each value.
@@ -244,7 +244,7 @@ func checkRevision(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tena
 func checkLogs(rt *rapid.T, m inheritance, t ledger.Tenant, head *replica.View, keys []ledger.Key) {
 	for _, k := range keys {
 		var logged []ledger.Revision
-		log := head.Log(replica.Query{Key: k, From: m[t].head()})
+		log := head.Log(replica.Query{Names: []ledger.Name{ledger.Name(k)}, From: m[t].head()})
 		for c, err := range log.All() {
 			if err != nil {
 				rt.Fatal(err)

@@ -957,7 +957,11 @@ type ListCommitsRequest struct {
 	// Also return the values that the changes replaced.
 	PreviousValues bool `protobuf:"varint,12,opt,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
 	// Also return the stored bytes.
-	Encoded       bool `protobuf:"varint,13,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	Encoded bool `protobuf:"varint,13,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	// Do not continue with the commits that changed the keys under the names that they had
+	// before they were copied or renamed. Names that the caller may not read are never
+	// followed.
+	NoFollow      bool `protobuf:"varint,15,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1097,6 +1101,13 @@ func (x *ListCommitsRequest) GetPreviousValues() bool {
 func (x *ListCommitsRequest) GetEncoded() bool {
 	if x != nil {
 		return x.Encoded
+	}
+	return false
+}
+
+func (x *ListCommitsRequest) GetNoFollow() bool {
+	if x != nil {
+		return x.NoFollow
 	}
 	return false
 }
@@ -2040,7 +2051,13 @@ type BlameEntry struct {
 	Author   string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
 	Message  string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// Where the value is inherited from; absent if it is the tenant's own.
-	Base          *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
+	Base *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
+	// Where the commit came from; absent if it is an ordinary write, or also changed keys that
+	// the caller may not read.
+	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	// If the commit copied or renamed the key: the commit that set the value under the earliest
+	// name that the caller may read.
+	Source        *CopySource `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2124,6 +2141,106 @@ func (x *BlameEntry) GetBase() *BaseRef {
 	return nil
 }
 
+func (x *BlameEntry) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *BlameEntry) GetSource() *CopySource {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+// CopySource is the commit that set a value before it was copied or renamed.
+type CopySource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that the key had.
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	CommitId      []byte                 `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopySource) Reset() {
+	*x = CopySource{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopySource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopySource) ProtoMessage() {}
+
+func (x *CopySource) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopySource.ProtoReflect.Descriptor instead.
+func (*CopySource) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CopySource) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CopySource) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CopySource) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
+}
+
+func (x *CopySource) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *CopySource) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *CopySource) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type RollbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The state to go back to; revision 0 is the one before the first commit.
@@ -2152,7 +2269,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2281,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2294,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackRequest) GetTo() *At {
@@ -2275,7 +2392,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2404,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2417,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RollbackResponse) GetCommit() *CommitResponse {
@@ -2384,7 +2501,7 @@ type RevertRequest struct {
 
 func (x *RevertRequest) Reset() {
 	*x = RevertRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2513,7 @@ func (x *RevertRequest) String() string {
 func (*RevertRequest) ProtoMessage() {}
 
 func (x *RevertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2526,7 @@ func (x *RevertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
 func (*RevertRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RevertRequest) GetRevisions() []uint64 {
@@ -2498,7 +2615,7 @@ type RevertResponse struct {
 
 func (x *RevertResponse) Reset() {
 	*x = RevertResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2627,7 @@ func (x *RevertResponse) String() string {
 func (*RevertResponse) ProtoMessage() {}
 
 func (x *RevertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2640,7 @@ func (x *RevertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
 func (*RevertResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RevertResponse) GetCommit() *CommitResponse {
@@ -2575,6 +2692,229 @@ func (x *RevertResponse) GetNotChecked() uint64 {
 	return 0
 }
 
+type CopyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Two keys, or two prefixes that end with "/".
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Delete the old keys.
+	Rename bool `protobuf:"varint,3,opt,name=rename,proto3" json:"rename,omitempty"`
+	// The reason; empty for a message that names the keys.
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// The head of the preview. Absent: the current head.
+	ExpectedHead *uint64 `protobuf:"varint,5,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
+	// The head's id, or its first 4 or more bytes. The head must also be this commit.
+	ExpectedHeadId []byte `protobuf:"bytes,6,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
+	RequestId      string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Write nothing; return the changes.
+	DryRun      bool   `protobuf:"varint,8,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision uint64 `protobuf:"varint,9,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,10,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRequest) Reset() {
+	*x = CopyRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRequest) ProtoMessage() {}
+
+func (x *CopyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
+func (*CopyRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CopyRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetRename() bool {
+	if x != nil {
+		return x.Rename
+	}
+	return false
+}
+
+func (x *CopyRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetExpectedHead() uint64 {
+	if x != nil && x.ExpectedHead != nil {
+		return *x.ExpectedHead
+	}
+	return 0
+}
+
+func (x *CopyRequest) GetExpectedHeadId() []byte {
+	if x != nil {
+		return x.ExpectedHeadId
+	}
+	return nil
+}
+
+func (x *CopyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *CopyRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+func (x *CopyRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
+type CopyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent on a dry run.
+	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The head that the keys were copied at.
+	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	// The head's id, for expected_head_id; empty if the head is 0.
+	HeadId []byte `protobuf:"bytes,3,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
+	// How many keys it sets and deletes.
+	Sets    uint32 `protobuf:"varint,4,opt,name=sets,proto3" json:"sets,omitempty"`
+	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	// The changes, on a dry run.
+	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Secrets that were not checked against their schemas, because the caller may not reveal
+	// the new keys.
+	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyResponse) Reset() {
+	*x = CopyResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyResponse) ProtoMessage() {}
+
+func (x *CopyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
+func (*CopyResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CopyResponse) GetCommit() *CommitResponse {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetHeadId() []byte {
+	if x != nil {
+		return x.HeadId
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetDeletes() uint32 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
+}
+
 type ListReadsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only reads whose records were stored not before since, and before until.
@@ -2589,7 +2929,7 @@ type ListReadsRequest struct {
 
 func (x *ListReadsRequest) Reset() {
 	*x = ListReadsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2941,7 @@ func (x *ListReadsRequest) String() string {
 func (*ListReadsRequest) ProtoMessage() {}
 
 func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2954,7 @@ func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
@@ -2656,7 +2996,7 @@ type ListReadsResponse struct {
 
 func (x *ListReadsResponse) Reset() {
 	*x = ListReadsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +3008,7 @@ func (x *ListReadsResponse) String() string {
 func (*ListReadsResponse) ProtoMessage() {}
 
 func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +3021,7 @@ func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListReadsResponse) GetReads() []*ReadRecord {
@@ -2709,7 +3049,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +3061,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +3074,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListTenantsRequest) GetPageSize() uint32 {
@@ -2763,7 +3103,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3115,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3128,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*TenantHead {
@@ -2816,7 +3156,7 @@ type TenantHead struct {
 
 func (x *TenantHead) Reset() {
 	*x = TenantHead{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2828,7 +3168,7 @@ func (x *TenantHead) String() string {
 func (*TenantHead) ProtoMessage() {}
 
 func (x *TenantHead) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2841,7 +3181,7 @@ func (x *TenantHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
 func (*TenantHead) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TenantHead) GetTenant() string {
@@ -2875,7 +3215,7 @@ type ShredTenantRequest struct {
 
 func (x *ShredTenantRequest) Reset() {
 	*x = ShredTenantRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2887,7 +3227,7 @@ func (x *ShredTenantRequest) String() string {
 func (*ShredTenantRequest) ProtoMessage() {}
 
 func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2900,7 +3240,7 @@ func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
 func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ShredTenantRequest) GetConfirm() string {
@@ -2922,7 +3262,7 @@ type ShredTenantResponse struct {
 
 func (x *ShredTenantResponse) Reset() {
 	*x = ShredTenantResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3274,7 @@ func (x *ShredTenantResponse) String() string {
 func (*ShredTenantResponse) ProtoMessage() {}
 
 func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3287,7 @@ func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
 func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ShredTenantResponse) GetKeys() []string {
@@ -2974,7 +3314,7 @@ type RotateTenantKeyRequest struct {
 
 func (x *RotateTenantKeyRequest) Reset() {
 	*x = RotateTenantKeyRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2986,7 +3326,7 @@ func (x *RotateTenantKeyRequest) String() string {
 func (*RotateTenantKeyRequest) ProtoMessage() {}
 
 func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2999,7 +3339,7 @@ func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTenantKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateTenantKeyRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateTenantKeyRequest) GetNewKey() bool {
@@ -3021,7 +3361,7 @@ type RotateTenantKeyResponse struct {
 
 func (x *RotateTenantKeyResponse) Reset() {
 	*x = RotateTenantKeyResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3033,7 +3373,7 @@ func (x *RotateTenantKeyResponse) String() string {
 func (*RotateTenantKeyResponse) ProtoMessage() {}
 
 func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3046,7 +3386,7 @@ func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTenantKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateTenantKeyResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RotateTenantKeyResponse) GetKey() string {
@@ -3075,7 +3415,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3087,7 +3427,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3100,7 +3440,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3132,7 +3472,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3484,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3497,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3200,7 +3540,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3212,7 +3552,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3225,7 +3565,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3250,7 +3590,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3262,7 +3602,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3275,7 +3615,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 type GetStatusResponse struct {
@@ -3312,7 +3652,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3324,7 +3664,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3337,7 +3677,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3459,7 +3799,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3811,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3824,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3544,7 +3884,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3896,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3909,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3612,7 +3952,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3964,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3977,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3694,7 +4034,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3706,7 +4046,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3719,7 +4059,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3750,7 +4090,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3762,7 +4102,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3775,7 +4115,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3841,7 +4181,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3853,7 +4193,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3866,7 +4206,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3963,11 +4303,11 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06commit\x12\x05\xbaH\x02\b\x01\"m\n" +
 	"\x11GetCommitResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x93\x04\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb0\x04\n" +
 	"\x12ListCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1f\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\tpageToken\x12\x1f\n" +
 	"\vomit_values\x18\x03 \x01(\bR\n" +
 	"omitValues\x12!\n" +
 	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x1e\n" +
@@ -3982,7 +4322,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	" \x01(\v2\f.stele.v1.AtR\x05until\x122\n" +
 	"\x15only_matching_changes\x18\v \x01(\bR\x13onlyMatchingChanges\x12'\n" +
 	"\x0fprevious_values\x18\f \x01(\bR\x0epreviousValues\x12\x18\n" +
-	"\aencoded\x18\r \x01(\bR\aencodedB\x06\n" +
+	"\aencoded\x18\r \x01(\bR\aencoded\x12\x1b\n" +
+	"\tno_follow\x18\x0f \x01(\bR\bnoFollowB\x06\n" +
 	"\x04keys\"\xda\x01\n" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
@@ -4059,7 +4400,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rBlameResponse\x12.\n" +
 	"\aentries\x18\x01 \x03(\v2\x14.stele.v1.BlameEntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xe0\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb8\x02\n" +
 	"\n" +
 	"BlameEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
@@ -4068,7 +4409,17 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12%\n" +
-	"\x04base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x04base\"\x96\x03\n" +
+	"\x04base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x04base\x12(\n" +
+	"\x06origin\x18\b \x01(\v2\x10.stele.v1.OriginR\x06origin\x12,\n" +
+	"\x06source\x18\t \x01(\v2\x14.stele.v1.CopySourceR\x06source\"\xb9\x01\n" +
+	"\n" +
+	"CopySource\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x96\x03\n" +
 	"\x0fRollbackRequest\x12$\n" +
 	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
 	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
@@ -4114,6 +4465,31 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\x06 \x01(\x04R\n" +
+	"notChecked\"\xf9\x02\n" +
+	"\vCopyRequest\x12\x1e\n" +
+	"\x04from\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x04from\x12\x1a\n" +
+	"\x02to\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x02to\x12\x16\n" +
+	"\x06rename\x18\x03 \x01(\bR\x06rename\x12\"\n" +
+	"\amessage\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
+	"\rexpected_head\x18\x05 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x121\n" +
+	"\x10expected_head_id\x18\x06 \x01(\fB\a\xbaH\x04z\x02\x18 R\x0eexpectedHeadId\x12'\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
+	"\adry_run\x18\b \x01(\bR\x06dryRun\x12!\n" +
+	"\fmin_revision\x18\t \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minIdB\x10\n" +
+	"\x0e_expected_head\"\xe8\x01\n" +
+	"\fCopyResponse\x120\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
+	"\ahead_id\x18\x03 \x01(\fR\x06headId\x12\x12\n" +
+	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
+	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
+	"\vnot_checked\x18\a \x01(\x04R\n" +
 	"notChecked\"\xc6\x01\n" +
 	"\x10ListReadsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
@@ -4206,7 +4582,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\x89\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xc0\n" +
 	"\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
@@ -4217,7 +4593,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04Diff\x12\x15.stele.v1.DiffRequest\x1a\x16.stele.v1.DiffResponse\x128\n" +
 	"\x05Blame\x12\x16.stele.v1.BlameRequest\x1a\x17.stele.v1.BlameResponse\x12A\n" +
 	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
-	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x12>\n" +
+	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x125\n" +
+	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12S\n" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
@@ -4240,7 +4617,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4268,141 +4645,152 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*BlameRequest)(nil),            // 23: stele.v1.BlameRequest
 	(*BlameResponse)(nil),           // 24: stele.v1.BlameResponse
 	(*BlameEntry)(nil),              // 25: stele.v1.BlameEntry
-	(*RollbackRequest)(nil),         // 26: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 27: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),           // 28: stele.v1.RevertRequest
-	(*RevertResponse)(nil),          // 29: stele.v1.RevertResponse
-	(*ListReadsRequest)(nil),        // 30: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),       // 31: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),      // 32: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),     // 33: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),              // 34: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),      // 35: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),     // 36: stele.v1.ShredTenantResponse
-	(*RotateTenantKeyRequest)(nil),  // 37: stele.v1.RotateTenantKeyRequest
-	(*RotateTenantKeyResponse)(nil), // 38: stele.v1.RotateTenantKeyResponse
-	(*GetHeadRequest)(nil),          // 39: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 40: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 41: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 42: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 43: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 44: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 45: stele.v1.JournalStatus
-	(*Principal)(nil),               // 46: stele.v1.Principal
-	(*Allowed)(nil),                 // 47: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 48: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 49: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 50: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 51: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 52: stele.v1.Commit
-	(*Snapshot)(nil),                // 53: stele.v1.Snapshot
-	(*At)(nil),                      // 54: stele.v1.At
-	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 56: stele.v1.BaseRef
-	(*ReadRecord)(nil),              // 57: stele.v1.ReadRecord
+	(*CopySource)(nil),              // 26: stele.v1.CopySource
+	(*RollbackRequest)(nil),         // 27: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 28: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),           // 29: stele.v1.RevertRequest
+	(*RevertResponse)(nil),          // 30: stele.v1.RevertResponse
+	(*CopyRequest)(nil),             // 31: stele.v1.CopyRequest
+	(*CopyResponse)(nil),            // 32: stele.v1.CopyResponse
+	(*ListReadsRequest)(nil),        // 33: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),       // 34: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),      // 35: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),     // 36: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),              // 37: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),      // 38: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),     // 39: stele.v1.ShredTenantResponse
+	(*RotateTenantKeyRequest)(nil),  // 40: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil), // 41: stele.v1.RotateTenantKeyResponse
+	(*GetHeadRequest)(nil),          // 42: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 43: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 44: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 45: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 46: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 47: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 48: stele.v1.JournalStatus
+	(*Principal)(nil),               // 49: stele.v1.Principal
+	(*Allowed)(nil),                 // 50: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 51: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 52: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 53: stele.v1.Change
+	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 55: stele.v1.Commit
+	(*Snapshot)(nil),                // 56: stele.v1.Snapshot
+	(*At)(nil),                      // 57: stele.v1.At
+	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 59: stele.v1.BaseRef
+	(*Origin)(nil),                  // 60: stele.v1.Origin
+	(*ReadRecord)(nil),              // 61: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	53, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	51, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	51, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	54, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	54, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	52, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	51, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	55, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	54, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	53, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	54, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	54, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	56, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	57, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	57, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	53, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	56, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	54, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	54, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	19, // 23: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
 	16, // 24: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	55, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	58, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
 	19, // 26: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	54, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	54, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	57, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	57, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	53, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	56, // 31: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	56, // 32: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	54, // 33: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	56, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	59, // 31: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	59, // 32: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	57, // 33: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	25, // 34: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	53, // 35: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 36: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	56, // 37: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	54, // 38: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 39: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 40: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 41: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 42: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	51, // 43: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 44: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	57, // 45: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	34, // 46: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	51, // 47: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	53, // 48: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 49: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	41, // 50: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 51: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	45, // 52: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	51, // 53: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 54: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	44, // 55: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	51, // 56: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	55, // 57: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	51, // 58: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	47, // 59: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 60: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 61: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 62: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 63: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 64: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 65: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 66: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	26, // 67: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	28, // 68: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	39, // 69: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	30, // 70: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 71: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 72: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	32, // 73: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	35, // 74: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	37, // 75: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	42, // 76: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	48, // 77: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 78: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 79: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 80: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 81: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 82: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 83: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 84: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	27, // 85: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	29, // 86: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	40, // 87: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	31, // 88: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 89: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 90: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	33, // 91: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	36, // 92: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	38, // 93: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	43, // 94: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	49, // 95: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	78, // [78:96] is the sub-list for method output_type
-	60, // [60:78] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	56, // 35: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 36: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	59, // 37: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	60, // 38: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	26, // 39: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
+	54, // 40: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	57, // 41: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 42: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 43: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 44: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 45: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	3,  // 46: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 47: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	54, // 48: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	54, // 49: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	61, // 50: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37, // 51: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	54, // 52: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	56, // 53: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	54, // 54: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	44, // 55: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	54, // 56: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	48, // 57: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	54, // 58: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	49, // 59: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	47, // 60: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	54, // 61: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	58, // 62: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	54, // 63: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	50, // 64: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 65: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 66: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 67: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 68: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 69: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 70: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 71: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27, // 72: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29, // 73: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 74: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42, // 75: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33, // 76: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 77: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 78: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35, // 79: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38, // 80: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40, // 81: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	45, // 82: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	51, // 83: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 84: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 85: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 86: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 87: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 88: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 89: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 90: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28, // 91: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30, // 92: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 93: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43, // 94: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34, // 95: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 96: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 97: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36, // 98: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39, // 99: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41, // 100: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	46, // 101: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	52, // 102: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	84, // [84:103] is the sub-list for method output_type
+	65, // [65:84] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4423,9 +4811,10 @@ func file_stele_v1_ledger_proto_init() {
 		(*ListCommitsRequest_Prefix)(nil),
 	}
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[26].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[28].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[51].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4435,7 +4824,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

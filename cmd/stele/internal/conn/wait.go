@@ -31,6 +31,7 @@ var writes = map[string]bool{
 	stelev1.Ledger_Commit_FullMethodName:   true,
 	stelev1.Ledger_Rollback_FullMethodName: true,
 	stelev1.Ledger_Revert_FullMethodName:   true,
+	stelev1.Ledger_Copy_FullMethodName:     true,
 }
 
 func bounded(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
