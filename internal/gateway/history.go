@@ -137,8 +137,8 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if !slices.ContainsFunc(changes, asked) {
 			continue
 		}
-		if q.Grep != "" {
-			if _, whole := sees.Commit(c); !whole { // a match in a hidden message would reveal it
+		if q.Grep != "" || q.PromotedFrom != "" {
+			if _, whole := sees.Commit(c); !whole { // a match of what is hidden would reveal it
 				continue
 			}
 		}
@@ -234,7 +234,7 @@ func parseNamesToken(token string, reads func(ledger.Name) bool) ([]ledger.Name,
 
 // queryOf reads the selection of the request.
 func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest, sees policy.Scope) (q replica.Query, err error) {
-	q = replica.Query{Author: req.Author, Grep: req.Grep}
+	q = replica.Query{Author: req.Author, Grep: req.Grep, PromotedFrom: ledger.Tenant(req.PromotedFrom)}
 	if !req.NoFollow {
 		q.Follow = sees.Name
 	}

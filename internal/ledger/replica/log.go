@@ -22,6 +22,8 @@ type Query struct {
 	// Author and Grep are texts that the author's name and the message contain, in any
 	// case.
 	Author, Grep string
+	// PromotedFrom is the tenant whose values a commit must have promoted.
+	PromotedFrom ledger.Tenant
 	// From is the newest revision that is selected, To the oldest.
 	From, To ledger.Revision
 }
@@ -31,9 +33,14 @@ func (q Query) Match(c ledger.Change) bool {
 	return len(q.Names) == 0 || slices.ContainsFunc(q.Names, func(n ledger.Name) bool { return n.Match(c.Key) })
 }
 
-// matches reports whether author and message contain the texts of the query.
+// matches reports whether author, message and origin are what the query asks for.
 func (q Query) matches(s ledger.Summary) bool {
 	contains := func(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
+	if q.PromotedFrom != "" {
+		if o, ok := s.Origin.(*ledger.PromotionOrigin); !ok || o.Tenant != q.PromotedFrom {
+			return false
+		}
+	}
 	return contains(s.Author, q.Author) && contains(s.Message, q.Grep)
 }
 
@@ -113,13 +120,13 @@ func (l *Log) read() (c *ledger.Commit, err error) {
 }
 
 // selected is the commit, or nil when the query does not select it. A stored one
-// is decoded only when author and message are right. Every copy is followed, whether the query selects its commit or not.
+// is decoded only when its summary matches. Every copy is followed, whether the query selects its commit or not.
 func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
 	cs, q := &l.view.Commits, l.query
 	c, ok := cs.snap.tailCommit(rev)
 	if !ok {
 		var err error
-		if q.Author != "" || q.Grep != "" {
+		if q.Author != "" || q.Grep != "" || q.PromotedFrom != "" {
 			s, _, err := cs.summarize(rev)
 			if err != nil || !q.matches(s) {
 				return nil, cmp.Or(err, l.follow(rev, s.Origin))

@@ -48,7 +48,11 @@ type CommitRequest struct {
 	// Otherwise changes that change nothing are left out of the commit, and nothing is
 	// written if none is left. A secret always counts as a change, and so does a key that the
 	// caller may not read.
-	AllowEmpty    bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
+	AllowEmpty bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
+	// The values are from this state of another tenant. The commit records it as the caller's
+	// word: it is not checked, and the state need not be in this ledger. All changes are then
+	// in the commit, as with allow_empty.
+	Promotion     *PromotionOrigin `protobuf:"bytes,10,opt,name=promotion,proto3" json:"promotion,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +148,13 @@ func (x *CommitRequest) GetAllowEmpty() bool {
 		return x.AllowEmpty
 	}
 	return false
+}
+
+func (x *CommitRequest) GetPromotion() *PromotionOrigin {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
 }
 
 // Precondition is a condition on one key that must hold when the change set is applied.
@@ -961,7 +972,9 @@ type ListCommitsRequest struct {
 	// Do not continue with the commits that changed the keys under the names that they had
 	// before they were copied or renamed. Names that the caller may not read are never
 	// followed.
-	NoFollow      bool `protobuf:"varint,15,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
+	NoFollow bool `protobuf:"varint,15,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
+	// Only commits that promoted values of this tenant.
+	PromotedFrom  string `protobuf:"bytes,16,opt,name=promoted_from,json=promotedFrom,proto3" json:"promoted_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1110,6 +1123,13 @@ func (x *ListCommitsRequest) GetNoFollow() bool {
 		return x.NoFollow
 	}
 	return false
+}
+
+func (x *ListCommitsRequest) GetPromotedFrom() string {
+	if x != nil {
+		return x.PromotedFrom
+	}
+	return ""
 }
 
 type isListCommitsRequest_Keys interface {
@@ -4234,7 +4254,7 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xbd\x03\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xf6\x03\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
@@ -4246,7 +4266,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06import\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalid\x12\x1f\n" +
 	"\vallow_empty\x18\b \x01(\bR\n" +
-	"allowEmptyB\x10\n" +
+	"allowEmpty\x127\n" +
+	"\tpromotion\x18\n" +
+	" \x01(\v2\x19.stele.v1.PromotionOriginR\tpromotionB\x10\n" +
 	"\x0e_expected_head\"n\n" +
 	"\fPrecondition\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
@@ -4303,7 +4325,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06commit\x12\x05\xbaH\x02\b\x01\"m\n" +
 	"\x11GetCommitResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb0\x04\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xde\x04\n" +
 	"\x12ListCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
@@ -4323,7 +4345,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x15only_matching_changes\x18\v \x01(\bR\x13onlyMatchingChanges\x12'\n" +
 	"\x0fprevious_values\x18\f \x01(\bR\x0epreviousValues\x12\x18\n" +
 	"\aencoded\x18\r \x01(\bR\aencoded\x12\x1b\n" +
-	"\tno_follow\x18\x0f \x01(\bR\bnoFollowB\x06\n" +
+	"\tno_follow\x18\x0f \x01(\bR\bnoFollow\x12,\n" +
+	"\rpromoted_from\x18\x10 \x01(\tB\a\xbaH\x04r\x02(?R\fpromotedFromB\x06\n" +
 	"\x04keys\"\xda\x01\n" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
@@ -4673,124 +4696,126 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CheckAccessRequest)(nil),      // 51: stele.v1.CheckAccessRequest
 	(*CheckAccessResponse)(nil),     // 52: stele.v1.CheckAccessResponse
 	(*Change)(nil),                  // 53: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 54: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 55: stele.v1.Commit
-	(*Snapshot)(nil),                // 56: stele.v1.Snapshot
-	(*At)(nil),                      // 57: stele.v1.At
-	(*durationpb.Duration)(nil),     // 58: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 59: stele.v1.BaseRef
-	(*Origin)(nil),                  // 60: stele.v1.Origin
-	(*ReadRecord)(nil),              // 61: stele.v1.ReadRecord
+	(*PromotionOrigin)(nil),         // 54: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 56: stele.v1.Commit
+	(*Snapshot)(nil),                // 57: stele.v1.Snapshot
+	(*At)(nil),                      // 58: stele.v1.At
+	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 60: stele.v1.BaseRef
+	(*Origin)(nil),                  // 61: stele.v1.Origin
+	(*ReadRecord)(nil),              // 62: stele.v1.ReadRecord
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
 	53, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	54, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	54, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
-	22, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
-	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
-	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
-	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	55, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	54, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
-	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	56, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	57, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	57, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
-	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	56, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	54, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	54, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	19, // 23: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
-	16, // 24: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	58, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	19, // 26: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	57, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	57, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	56, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	59, // 31: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	59, // 32: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	57, // 33: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	25, // 34: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	56, // 35: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	54, // 36: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	59, // 37: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	60, // 38: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
-	26, // 39: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	54, // 40: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	57, // 41: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 42: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 43: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 44: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 45: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	3,  // 46: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 47: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
-	54, // 48: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	54, // 49: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	61, // 50: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	37, // 51: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	54, // 52: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	56, // 53: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	54, // 54: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	44, // 55: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	54, // 56: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	48, // 57: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	54, // 58: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	49, // 59: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	47, // 60: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	54, // 61: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	58, // 62: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	54, // 63: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	50, // 64: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 65: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 66: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 67: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 68: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 69: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 70: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 71: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27, // 72: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29, // 73: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31, // 74: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42, // 75: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33, // 76: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 77: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 78: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35, // 79: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38, // 80: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40, // 81: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	45, // 82: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	51, // 83: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 84: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 85: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 86: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 87: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 88: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 89: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 90: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28, // 91: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30, // 92: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32, // 93: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43, // 94: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34, // 95: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 96: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 97: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36, // 98: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39, // 99: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41, // 100: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	46, // 101: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	52, // 102: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	84, // [84:103] is the sub-list for method output_type
-	65, // [65:84] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	54, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	55, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	55, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
+	22, // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	6,  // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
+	0,  // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
+	3,  // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
+	56, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	55, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	9,  // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
+	57, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	58, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	58, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	9,  // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	57, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	55, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16, // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,  // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	19, // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
+	16, // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	59, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	19, // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
+	58, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	58, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	22, // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	57, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	60, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	60, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	58, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25, // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	57, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	55, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	60, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	61, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	26, // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
+	55, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	58, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 45: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	3,  // 47: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	55, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	62, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37, // 52: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	55, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	57, // 54: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	55, // 55: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	44, // 56: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	55, // 57: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	48, // 58: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	55, // 59: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	49, // 60: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	47, // 61: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	55, // 62: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	59, // 63: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	55, // 64: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	50, // 65: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 66: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 67: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 68: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 69: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 70: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 71: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 72: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27, // 73: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29, // 74: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 75: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42, // 76: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33, // 77: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 78: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 79: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35, // 80: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38, // 81: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40, // 82: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	45, // 83: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	51, // 84: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 85: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 86: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 87: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 88: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 89: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 90: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 91: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28, // 92: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30, // 93: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 94: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43, // 95: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34, // 96: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 97: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 98: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36, // 99: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39, // 100: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41, // 101: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	46, // 102: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	52, // 103: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	85, // [85:104] is the sub-list for method output_type
+	66, // [66:85] is the sub-list for method input_type
+	66, // [66:66] is the sub-list for extension type_name
+	66, // [66:66] is the sub-list for extension extendee
+	0,  // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }

@@ -81,6 +81,8 @@ type promotionOrigin struct {
 	ID       string `json:"id"`
 	Epoch    string `json:"epoch,omitempty"`
 	Prefix   string `json:"prefix"`
+	// Left are the keys that were left for a later promotion.
+	Left []string `json:"left,omitempty"`
 }
 
 type copyOrigin struct {
@@ -102,7 +104,7 @@ func OriginObjects(o *stelev1.Origin) (out Origins) {
 		out.Base = &baseOrigin{kind.Base.Tenant, kind.Base.FromRevision, kind.Base.Revision, kind.Base.Author}
 	case *stelev1.Origin_Promotion:
 		p := kind.Promotion
-		out.Promotion = &promotionOrigin{p.Tenant, p.Revision, hex.EncodeToString(p.Id), hex.EncodeToString(p.Epoch), p.Prefix}
+		out.Promotion = &promotionOrigin{p.Tenant, p.Revision, hex.EncodeToString(p.Id), hex.EncodeToString(p.Epoch), p.Prefix, p.Left}
 	case *stelev1.Origin_Copy:
 		out.Copy = &copyOrigin{kind.Copy.From, kind.Copy.To, kind.Copy.Renamed}
 	}
