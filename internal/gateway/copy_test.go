@@ -88,6 +88,10 @@ func TestCopy_OldNamesOfOthers(t *testing.T) {
 	if diff := cmp.Diff([]string{"5 open/new"}, f.logOf(t, alice, "open/new", 1, false)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	page, err := f.ledger.ListCommits(alice, &stelev1.ListCommitsRequest{PageSize: 1, Keys: &stelev1.ListCommitsRequest_Key{Key: "open/new"}})
+	if err != nil || page.NextPageToken != "" { // which would name what is followed
+		t.Errorf("after the first commit alice gets %v, %v", page, err)
+	}
 	blame := func(ctx context.Context) *stelev1.BlameEntry {
 		resp, err := f.ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: "open/new"})
 		if err != nil || len(resp.Entries) != 1 {
