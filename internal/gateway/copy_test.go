@@ -185,3 +185,31 @@ func TestCopy_Conflicts(t *testing.T) {
 		t.Errorf("head %v, %v", head, err)
 	}
 }
+
+// The old prefix may have had more keys than a log merges one by one.
+func TestCopy_LogFollowsManyKeys(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme", identity.Admin)
+	var kv []string
+	gone := &stelev1.CommitRequest{}
+	for i := range 300 {
+		kv = append(kv, fmt.Sprintf("big/%03d", i), "1")
+		if i > 0 {
+			gone.Changes = append(gone.Changes, &stelev1.Change{Key: fmt.Sprintf("big/%03d", i), Delete: true})
+		}
+	}
+	f.commit(t, ctx, set(kv...))          // 1
+	f.commit(t, ctx, set("other", "1"))   // 2
+	f.commit(t, ctx, gone)                // 3
+	f.copy(t, ctx, "big/", "tiny/", true) // 4
+	f.commit(t, ctx, set("tiny/000", "2"))
+	for _, page := range []uint32{0, 1} {
+		var got []string
+		for _, line := range f.logOf(t, ctx, "tiny/", page, false) {
+			got = append(got, strings.Fields(line)[0])
+		}
+		if diff := cmp.Diff([]string{"5", "4", "3", "1"}, got); diff != "" {
+			t.Errorf("in pages of %d (-want +got):\n%s", page, diff)
+		}
+	}
+}
