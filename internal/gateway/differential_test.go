@@ -80,9 +80,9 @@ func startTwin(t *testing.T, which int) *twin {
 			return f.node.Journal.OpenBucket(context.Background(), journal.Keys)
 		}})
 		c.Schemas = schema.NewSource(c.Replica, c.Routes, c.Secrets)
-		seal, sealable, schemas := c.Secrets.Seal, c.Secrets.Sealable, c.Schemas
+		seal, sealable, reseal, schemas := c.Secrets.Seal, c.Secrets.Sealable, c.Secrets.Reseal, c.Schemas
 		write = sync.OnceValues(func() (*ledger.Ledger, error) {
-			l := ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Seal: seal, Sealable: sealable, Schemas: schemas})
+			l := ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Seal: seal, Sealable: sealable, Reseal: reseal, Schemas: schemas})
 			t.Cleanup(l.Close)
 			return l, nil
 		})
@@ -404,6 +404,8 @@ func (g generated) text(f protoreflect.FieldDescriptor) string {
 			return g.one("s/token", "s/other", "open/a", "open/defs", "open/b", "closed")
 		}
 		return g.one("open/", "s/", "s/token", "t/a/", "_schema/open/", "_schema/s/", "", "closed/", "open/defs")
+	case "from", "to": // of Copy
+		return g.one("open/", "open/new/", "open/a", "open/new", "s/token", "s/new", "s/", "t/a/", "closed/one")
 	case "document":
 		return g.document()
 	case "pattern":
@@ -462,6 +464,7 @@ func asks() []proto.Message {
 		&stelev1.ListParkedRequest{Sink: "files"}, &stelev1.ListSinksRequest{}, &stelev1.RetryRequest{Sink: "files", Key: "t/a/z"}, &stelev1.SkipRequest{Sink: "files", Key: "t/a/z"},
 		&stelev1.RollbackRequest{To: atRevision(1), Prefix: "open/", DryRun: true, ExpectedHead: proto.Uint64(1)},
 		&stelev1.DiffRequest{From: atRevision(1), Prefix: "open/"}, &stelev1.DiffRequest{From: atRevision(1), Prefix: "s/"},
+		&stelev1.CopyRequest{From: "s/token", To: "s/new"}, &stelev1.CopyRequest{From: "open/a", To: "open/new", Rename: true},
 		&stelev1.ListReadsRequest{PageSize: 1},
 	}
 }

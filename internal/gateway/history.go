@@ -3,8 +3,12 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/conn"
@@ -109,11 +113,11 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 	if err != nil {
 		return nil, err
 	}
-	q, selects, err := s.queryOf(ctx, v, req)
+	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
 	if err != nil {
 		return nil, err
 	}
-	sees, err := s.g.policy.Scope(policy.CallerOf(ctx), policy.ToRead)
+	q, err := s.queryOf(ctx, v, req, sees)
 	if err != nil {
 		return nil, err
 	}
@@ -128,13 +132,15 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if len(resp.Commits) == limit || size > view.MaxPageBytes {
 			break
 		}
-		asked := func(ch ledger.Change) bool { return q.Match(ch) && selects.Match(ch.Key) }
-		if !slices.ContainsFunc(c.Changes, asked) {
+		asked := func(ch ledger.Change) bool { return log.Match(c.Revision, ch) }
+		changes, _ := sees.Pick(c.Changes)
+		if !slices.ContainsFunc(changes, asked) {
 			continue
 		}
-		changes, whole := sees.Pick(c.Changes)
-		if len(changes) == 0 || q.Grep != "" && !whole { // a match in a hidden message would reveal it
-			continue
+		if q.Grep != "" || q.PromotedFrom != "" {
+			if _, whole := sees.Commit(c); !whole { // a match of what is hidden would reveal it
+				continue
+			}
 		}
 		if req.OnlyMatchingChanges {
 			changes = slices.DeleteFunc(slices.Clone(changes), func(ch ledger.Change) bool { return !asked(ch) })
@@ -151,8 +157,14 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		size += proto.Size(info)
 		resp.Commits = append(resp.Commits, info)
 	}
+	if req.OnlyMatchingChanges && !req.Encoded { // else a read of all keys is recorded
+		if err := s.recordNames(ctx, stelev1.Ledger_ListCommits_FullMethodName, log.Earlier(), resp.Snapshot.Revision); err != nil {
+			return nil, err
+		}
+	}
 	if next := log.Next(); next > 0 {
-		resp.NextPageToken, err = view.NewPageToken(v, 0, next, "")
+		token, err := view.NewPageToken(v, 0, next, "")
+		resp.NextPageToken = token + namesToken(log.Earlier())
 		return resp, err
 	}
 	// Earlier commits may match, and are not kept here.
@@ -173,51 +185,109 @@ func historyStart(v *replica.View) (*stelev1.HistoryStart, error) {
 	return &stelev1.HistoryStart{Revision: uint64(rev), Time: timestamppb.New(at)}, nil
 }
 
-// queryOf reads the selection of the request: commits that the query selects, and that
-// changed a key of the pattern.
-func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest) (q replica.Query, selects ledger.Pattern, err error) {
-	q = replica.Query{Author: req.Author, Grep: req.Grep}
+// recordNames records that the answer also depends on keys that the request does not name.
+func (s ledgerService) recordNames(ctx context.Context, method string, names []ledger.Name, rev uint64) error {
+	var asked policy.Asked
+	for _, n := range names {
+		if n.IsKey() {
+			asked.Keys = append(asked.Keys, string(n))
+		} else {
+			asked.Prefixes = append(asked.Prefixes, string(n))
+		}
+	}
+	if asked.Nothing() {
+		return nil
+	}
+	c := policy.CallerOf(ctx)
+	return s.g.policy.Record(ctx, c, policy.Methods[method], c.Tenant, asked, rev)
+}
+
+// namesToken is the end of a page token with the earlier names that a log has followed.
+func namesToken(names []ledger.Name) string {
+	if len(names) == 0 {
+		return ""
+	}
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = string(n)
+	}
+	return "." + base64.RawURLEncoding.EncodeToString([]byte(strings.Join(texts, "\n")))
+}
+
+// parseNamesToken reads the names, of which it keeps those that the caller may read.
+func parseNamesToken(token string, reads func(ledger.Name) bool) ([]ledger.Name, error) {
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		return nil, view.ErrPageToken
+	}
+	var names []ledger.Name
+	for _, n := range strings.Split(string(text), "\n") {
+		if _, err := ledger.ParsePattern(n); err != nil || n == "" {
+			return nil, view.ErrPageToken
+		}
+		if reads(ledger.Name(n)) {
+			names = append(names, ledger.Name(n))
+		}
+	}
+	return names, nil
+}
+
+// queryOf reads the selection of the request.
+func (s ledgerService) queryOf(ctx context.Context, v *replica.View, req *stelev1.ListCommitsRequest, sees policy.Scope) (q replica.Query, err error) {
+	q = replica.Query{Author: req.Author, Grep: req.Grep, PromotedFrom: ledger.Tenant(req.PromotedFrom)}
+	if !req.NoFollow {
+		q.Follow = sees.Name
+	}
 	switch by := req.Keys.(type) {
 	case *stelev1.ListCommitsRequest_Key:
-		if q.Key, err = ledger.ParseKey(by.Key); err != nil {
-			return q, "", ledger.Invalid("key", err.Error())
+		key, err := ledger.ParseKey(by.Key)
+		if err != nil {
+			return q, ledger.Invalid("key", err.Error())
 		}
+		q.Names = []ledger.Name{ledger.Name(key)}
 	case *stelev1.ListCommitsRequest_Prefix:
-		if selects, err = ledger.ParsePattern(by.Prefix); err != nil {
-			return q, "", ledger.Invalid("prefix", err.Error())
+		pattern, err := ledger.ParsePattern(by.Prefix)
+		if err != nil {
+			return q, ledger.Invalid("prefix", err.Error())
 		}
-		q.Prefix = selects.Range()
+		q.Names = pattern.Names()
 	}
 	if q.From, err = view.RevisionOf(v, req.Until, "until"); err != nil {
-		return q, "", err
+		return q, err
 	}
 	if by, ok := req.Since.GetPoint().(*stelev1.At_Time); ok {
 		at, err := view.Time(by.Time, "since.time")
 		if err != nil {
-			return q, "", err
+			return q, err
 		}
 		if q.To, err = v.Since(at); err != nil {
-			return q, "", err
+			return q, err
 		}
 	} else if req.Since != nil {
 		if q.To, err = view.RevisionOf(v, req.Since, "since"); err != nil {
-			return q, "", err
+			return q, err
 		}
 	}
 	if q.To > q.From && req.Since != nil && req.Until != nil {
-		return q, "", ledger.Invalid("since", "it is later than until: the range is empty")
+		return q, ledger.Invalid("since", "it is later than until: the range is empty")
 	}
 	if req.PageToken != "" {
-		token, err := view.ParsePageToken(req.PageToken)
+		page, names, followed := strings.Cut(req.PageToken, ".")
+		token, err := view.ParsePageToken(page)
 		if err != nil {
-			return q, "", err
+			return q, err
+		}
+		if followed && q.Follow != nil && len(q.Names) > 0 {
+			if q.Earlier, err = parseNamesToken(names, q.Follow); err != nil {
+				return q, err
+			}
 		}
 		if err := s.g.views.SameHistory(ctx, token); err != nil {
-			return q, "", err
+			return q, err
 		}
 		q.From = min(q.From, token.To.Revision)
 	}
-	return q, selects, nil
+	return q, nil
 }
 
 // Diff returns the keys that differ between two states.
@@ -304,6 +374,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	}
 	limit := int(cmp.Or(req.PageSize, view.DefaultPage))
 	resp := &stelev1.BlameResponse{Snapshot: view.SnapshotOf(v)}
+	copied := make(map[ledger.Name]bool)
 	for e, err := range v.List(pattern.Range(), from) {
 		if err != nil {
 			return nil, err
@@ -312,18 +383,64 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			continue
 		}
 		if len(resp.Entries) == limit {
-			resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key)
-			return resp, err
+			if resp.NextPageToken, err = view.NewPageToken(v, 0, v.State().Revision, e.Key); err != nil {
+				return nil, err
+			}
+			break
 		}
 		c, id, err := summaryOf(v, e, sees)
 		if err != nil {
 			return nil, err
 		}
-		resp.Entries = append(resp.Entries, &stelev1.BlameEntry{
-			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message, Base: e.Base.Proto(),
-		})
+		entry := &stelev1.BlameEntry{
+			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message, Base: e.Base.Proto(), Origin: ledger.OriginProto(c.Origin),
+		}
+		if entry.Source, err = sourceOf(v, ledger.Name(e.Key), c, sees); err != nil {
+			return nil, err
+		}
+		if entry.Source != nil {
+			copied[c.Origin.(*ledger.CopyOrigin).From] = true
+		}
+		resp.Entries = append(resp.Entries, entry)
+	}
+	if err := s.recordNames(ctx, stelev1.Ledger_Blame_FullMethodName, slices.Sorted(maps.Keys(copied)), resp.Snapshot.Revision); err != nil {
+		return nil, err
 	}
 	return resp, nil
+}
+
+// maxCopies bounds how many copies of a key a blame follows.
+const maxCopies = 100
+
+// sourceOf is the commit that set a value before the commit c and others copied it; nil if c
+// has set it itself.
+func sourceOf(v *replica.View, n ledger.Name, c ledger.Summary, sees policy.Scope) (source *stelev1.CopySource, err error) {
+	for range maxCopies {
+		o, copied := c.Origin.(*ledger.CopyOrigin)
+		if !copied {
+			break
+		}
+		if n = o.Earlier(n); n == "" || !sees.Name(n) {
+			break
+		}
+		was, err := v.Version(ledger.Key(n), c.Revision-1)
+		if err == nil && (was.Value == "" || was.Base.Inherited()) {
+			break
+		}
+		var id ledger.CommitID
+		if err == nil {
+			c, id, err = summaryOf(v, replica.Entry{Revision: was.Revision}, sees)
+		}
+		var notKept *ledger.HistoryError
+		if errors.As(err, &notKept) {
+			break
+		}
+		if err != nil {
+			return nil, err
+		}
+		source = &stelev1.CopySource{Key: string(n), Revision: uint64(was.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message}
+	}
+	return source, nil
 }
 
 // summaryOf is the commit that set an entry, without its changes, and without its message
@@ -333,7 +450,7 @@ func summaryOf(v *replica.View, e replica.Entry, sees policy.Scope) (ledger.Summ
 	case e.Base.Inherited():
 		c, id, err := v.SourceSummary(e.Base)
 		if !sees.Everywhere() {
-			c.Message = ""
+			c.Message, c.Origin = "", nil
 		}
 		return c, id, err
 	case sees.Everywhere():

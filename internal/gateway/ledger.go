@@ -76,6 +76,13 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 		cs.Author = in.Author
 		cs.Import = &ledger.Import{Time: in.Time.AsTime(), Importer: c.Subject}
 	}
+	if from := req.Promotion; from != nil {
+		origin, err := ledger.ParsePromotion(from)
+		if cs.Origin = origin; err == nil && req.Import != nil {
+			err = errors.New("an import is not a promotion: send one of the two")
+		}
+		note(err, "promotion")
+	}
 	if len(wrong.Violations) > 0 {
 		return cs, &wrong
 	}

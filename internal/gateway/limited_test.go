@@ -225,6 +225,10 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/Revert", "a preview of one in part", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{3, 2}, DryRun: true}), denied},
 		{"Ledger/Revert", "one outside", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{4}}), denied},
 		{"Ledger/Revert", "one that is not there", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{99}}), codes.OutOfRange},
+		{"Ledger/Copy", "a preview inside", of(f.ledger.Copy, &stelev1.CopyRequest{From: "open/", To: "open/copied/", DryRun: true}), 0},
+		{"Ledger/Copy", "from outside", of(f.ledger.Copy, &stelev1.CopyRequest{From: "closed/hidden", To: "open/x"}), denied},
+		{"Ledger/Copy", "to outside", of(f.ledger.Copy, &stelev1.CopyRequest{From: "open/a", To: "closed/x"}), denied},
+		{"Ledger/Copy", "onto a key inside", of(f.ledger.Copy, &stelev1.CopyRequest{From: "open/a", To: "open/b"}), codes.FailedPrecondition},
 		{"Ledger/Commit", "outside", of(f.ledger.Commit, set("open/a", "1", "closed/x", "1")), denied},
 		{"Ledger/Commit", "a condition outside", of(f.ledger.Commit, expecting("closed/hidden")), denied},
 		{"Ledger/Commit", "a condition inside", of(f.ledger.Commit, expecting("open/a")), codes.FailedPrecondition},
@@ -235,6 +239,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/Commit", "an import inside", of(f.ledger.Commit, imported("open/a")), 0},
 		{"Ledger/Revert", "one inside", of(f.ledger.Revert, &stelev1.RevertRequest{Revisions: []uint64{7}}), 0},
 		{"Ledger/Rollback", "inside", of(f.ledger.Rollback, &stelev1.RollbackRequest{To: atRevision(2), Prefix: "open/"}), 0},
+		{"Ledger/Copy", "inside", of(f.ledger.Copy, &stelev1.CopyRequest{From: "open/a", To: "open/copied", Rename: true}), 0},
 	}
 }
 

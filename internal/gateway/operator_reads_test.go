@@ -38,7 +38,7 @@ func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
 		switch tc.method {
 		case "Ledger/Commit", "Ledger/GetStatus", "Ledger/CheckAccess", "Ledger/ListTenants", "Sinks/GetRoutes", "Sinks/PlanRoutes":
 			want = nil
-		case "Ledger/Rollback", "Ledger/Revert":
+		case "Ledger/Rollback", "Ledger/Revert", "Ledger/Copy":
 			if tc.what == "done" {
 				want = nil
 			}

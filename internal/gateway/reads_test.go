@@ -204,6 +204,12 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Ledger/Revert", "a preview", func(ctx context.Context) error {
 			return call(f.ledger.Revert(ctx, &stelev1.RevertRequest{Revisions: []uint64{2}, DryRun: true}))
 		}, "Revert * @2"},
+		{"Ledger/Copy", "a preview", func(ctx context.Context) error {
+			return call(f.ledger.Copy(ctx, &stelev1.CopyRequest{From: "secrets/a", To: "public/x", DryRun: true}))
+		}, "Copy secrets/a @2"},
+		{"Ledger/Copy", "a preview of other keys", func(ctx context.Context) error {
+			return call(f.ledger.Copy(ctx, &stelev1.CopyRequest{From: "public/", To: "public/x/", DryRun: true}))
+		}, ""},
 		{"Ledger/GetStatus", "the status", func(ctx context.Context) error {
 			return call(f.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}))
 		}, ""},
@@ -331,6 +337,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		}, ""},
 		{"Ledger/Rollback", "done", func(ctx context.Context) error {
 			return call(f.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: atRevision(2)}))
+		}, ""},
+		{"Ledger/Copy", "done", func(ctx context.Context) error {
+			return call(f.ledger.Copy(ctx, &stelev1.CopyRequest{From: "secrets/a", To: "public/x"}))
 		}, ""},
 		{"Ledger/Commit", "a write", func(ctx context.Context) error {
 			return call(f.ledger.Commit(ctx, set("secrets/a", "3")))

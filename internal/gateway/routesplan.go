@@ -117,28 +117,22 @@ func (p *routesPlan) countExposed(ctx context.Context, v *replica.View) error {
 		if !r.Secret || slices.EqualFunc(near(p.now), near(p.next), same) {
 			continue // before any history is read
 		}
-		key, below := r.Prefix.Split()
-		queries := []replica.Query{{Prefix: below}}
-		if key != "" {
-			queries = append(queries, replica.Query{Key: key})
-		}
 		keys := make(map[ledger.Key]bool)
-		for _, q := range queries {
-			for q.From = v.Head().Revision; q.From > 0; {
-				log := v.Log(q)
-				for c, err := range log.All() {
-					if err := errors.Join(err, ctx.Err()); err != nil {
-						return err
-					}
-					for _, ch := range c.Changes {
-						if q.Match(ch) && !ch.Delete && !secret.Sealed(ch.Value) && p.next.Route(ch.Key) == r && !p.now.Secret(ch.Key) {
-							keys[ch.Key] = true
-							p.exposedValues++
-						}
+		q := replica.Query{Names: r.Prefix.Names()}
+		for q.From = v.Head().Revision; q.From > 0; {
+			log := v.Log(q)
+			for c, err := range log.All() {
+				if err := errors.Join(err, ctx.Err()); err != nil {
+					return err
+				}
+				for _, ch := range c.Changes {
+					if q.Match(ch) && !ch.Delete && !secret.Sealed(ch.Value) && p.next.Route(ch.Key) == r && !p.now.Secret(ch.Key) {
+						keys[ch.Key] = true
+						p.exposedValues++
 					}
 				}
-				q.From = log.Next()
 			}
+			q.From = log.Next()
 		}
 		p.exposedKeys += uint64(len(keys))
 	}

@@ -52,9 +52,9 @@ func startSecret(t testing.TB, change ...func(*gateway.Config)) *fixture {
 		c.Secrets = secret.New(secret.Config{KEK: kek, Replica: c.Replica, Routes: c.Routes, Keys: func() (secret.Keys, error) {
 			return f.node.Journal.OpenBucket(context.Background(), journal.Keys)
 		}})
-		seal := c.Secrets.Seal
+		seal, reseal := c.Secrets.Seal, c.Secrets.Reseal
 		c.Ledger = sync.OnceValues(func() (*ledger.Ledger, error) {
-			l := ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Seal: seal})
+			l := ledger.New(ledger.Config{Journal: f.node.Journal, Replica: f.node.Replica, Seal: seal, Reseal: reseal})
 			t.Cleanup(l.Close)
 			return l, nil
 		})
@@ -157,6 +157,10 @@ func fill(m protoreflect.Message, encoded bool) {
 		case fd.Name() == "to" && fd.Message() != nil:
 			to := m.Mutable(fd).Message()
 			to.Set(to.Descriptor().Fields().ByName("revision"), protoreflect.ValueOf(map[bool]uint64{true: 2, false: 4}[m.Descriptor().Name() == "RollbackRequest"]))
+		case fd.Name() == "from": // of Copy
+			set("s/")
+		case fd.Name() == "to":
+			set("s/copied/")
 		case fd.Name() == "from_revision" && m.Descriptor().Name() == "CreateWatch":
 			m.Clear(fd)
 		case fd.Name() == "from_revision", fd.Name() == "to_revision", fd.Name() == "tree_size", fd.Name() == "old_size", fd.Name() == "new_size":

@@ -48,7 +48,7 @@ type ChangeSet struct {
 	ExpectedHeadID []byte
 	// Import, when set, keeps the time of a change made elsewhere.
 	Import *Import
-	// Origin, if set, is the target of a rollback or revert.
+	// Origin, if set, is where the changes come from.
 	Origin Origin
 	// AllowInvalid lets schemas be set that live values break. The values that the
 	// change set itself sets must satisfy them all the same.
@@ -61,8 +61,8 @@ type ChangeSet struct {
 	AllowEmpty bool
 }
 
-// Restores says whether the changes are from the tenant's history, where secrets are
-// sealed already.
+// Restores says whether the changes are stored values, of which the secrets are sealed
+// already.
 func (cs *ChangeSet) Restores() bool { return restores(cs.Origin) }
 
 // Precondition is a condition on a key that must hold when the change set is applied.

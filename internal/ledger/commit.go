@@ -58,9 +58,7 @@ func (c *Commit) Proto() *stelev1.Commit {
 	if c.Revision > 1 {
 		p.Parent = c.Parent[:]
 	}
-	if c.Origin != nil {
-		p.Origin = c.Origin.proto()
-	}
+	p.Origin = OriginProto(c.Origin)
 	return p
 }
 

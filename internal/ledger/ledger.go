@@ -108,14 +108,17 @@ type Config struct {
 	Check func(Tenant, []Change) error
 	// Seal, if set, encrypts the values that must not be readable in the journal, in a
 	// copy of the changes, before any other step. It may reject them as Check does.
-	// stored reports that they are from the tenant's own history, and may be sealed
-	// already.
+	// stored reports that they are stored values, which may be sealed already.
 	Seal func(ctx context.Context, t Tenant, changes []Change, stored bool) ([]Change, error)
 	// Sealable, when set, refuses what Seal would, and seals nothing.
 	Sealable func(t Tenant, changes []Change, stored bool) error
 	// SealedFrom reports whether a stored value is what Seal has made of a plain one;
 	// required with Seal. A stored one that nothing can open any more counts as that.
 	SealedFrom func(ctx context.Context, t Tenant, key Key, stored, plain Value) (bool, error)
+	// Reseal returns a stored value as it is stored for another key; required with Seal. The
+	// error is an *InvalidError about the field "to" if the value would be stored in plain
+	// text there, and a *RevealError if the viewer may not reveal it.
+	Reseal func(ctx context.Context, c CopiedValue) (Value, error)
 	// Schemas, if set, validate the values.
 	Schemas Schemas
 }
@@ -151,6 +154,9 @@ func New(cfg Config) *Ledger {
 	}
 	if cfg.Sealable == nil {
 		cfg.Sealable = func(Tenant, []Change, bool) error { return nil }
+	}
+	if cfg.Reseal == nil {
+		cfg.Reseal = func(_ context.Context, c CopiedValue) (Value, error) { return c.Value, nil }
 	}
 	if cfg.Schemas == nil {
 		cfg.Schemas = noSchemas{}

@@ -1,6 +1,9 @@
 package ledger
 
 import (
+	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -60,16 +63,66 @@ type PromotionOrigin struct {
 	ID       CommitID
 	// Epoch of the tenant's ledger; zero if it is the same ledger.
 	Epoch Epoch
-	// Prefix of the keys that were promoted.
-	Prefix Prefix
+	// Keys are those that were promoted.
+	Keys Pattern
+	// Left are the keys among them that were left for a later promotion.
+	Left []Key
 }
 
-// CopyOrigin says which keys were copied or renamed. A name that ends with "/" stands for
-// the keys below it.
+// MaxLeft is the number of keys that a promotion may leave.
+const MaxLeft = 1000
+
+// ParsePromotion reads the origin that a writer names.
+func ParsePromotion(p *stelev1.PromotionOrigin) (*PromotionOrigin, error) {
+	o := promotionOf(p)
+	if _, err := ParseTenant(p.Tenant); err != nil {
+		return nil, err
+	}
+	if _, err := ParsePattern(p.Prefix); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.Revision == 0:
+		return nil, errors.New("it names no revision")
+	case len(p.Id) != len(o.ID):
+		return nil, fmt.Errorf("the commit id has %d bytes, not %d", len(p.Id), len(o.ID))
+	case len(p.Epoch) != 0 && len(p.Epoch) != len(o.Epoch):
+		return nil, fmt.Errorf("the epoch has %d bytes, not %d", len(p.Epoch), len(o.Epoch))
+	case len(p.Left) > MaxLeft:
+		return nil, fmt.Errorf("it leaves %d keys, more than %d", len(p.Left), MaxLeft)
+	}
+	for _, k := range p.Left {
+		if _, err := ParseKey(k); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func promotionOf(p *stelev1.PromotionOrigin) *PromotionOrigin {
+	o := &PromotionOrigin{Tenant: Tenant(p.Tenant), Revision: Revision(p.Revision), Keys: Pattern(p.Prefix)}
+	copy(o.ID[:], p.Id)
+	copy(o.Epoch[:], p.Epoch)
+	for _, k := range p.Left {
+		o.Left = append(o.Left, Key(k))
+	}
+	return o
+}
+
+// CopyOrigin says which keys were copied or renamed: both names are keys, or both end with
+// "/".
 type CopyOrigin struct {
-	From, To string
+	From, To Name
 	// Renamed reports that the commit deletes the old keys.
 	Renamed bool
+}
+
+// OriginProto is the origin as the API shows it.
+func OriginProto(o Origin) *stelev1.Origin {
+	if o == nil {
+		return nil
+	}
+	return o.proto()
 }
 
 func (o *ImportOrigin) proto() *stelev1.Origin {
@@ -105,21 +158,38 @@ func (o *BaseOrigin) proto() *stelev1.Origin {
 }
 
 func (o *PromotionOrigin) proto() *stelev1.Origin {
-	p := &stelev1.PromotionOrigin{Tenant: string(o.Tenant), Revision: uint64(o.Revision), Id: o.ID[:], Prefix: string(o.Prefix)}
+	p := &stelev1.PromotionOrigin{Tenant: string(o.Tenant), Revision: uint64(o.Revision), Id: o.ID[:], Prefix: string(o.Keys)}
 	if o.Epoch != (Epoch{}) {
 		p.Epoch = o.Epoch[:]
+	}
+	for _, k := range o.Left {
+		p.Left = append(p.Left, string(k))
 	}
 	return &stelev1.Origin{Kind: &stelev1.Origin_Promotion{Promotion: p}}
 }
 
 func (o *CopyOrigin) proto() *stelev1.Origin {
-	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: o.From, To: o.To, Renamed: o.Renamed}}}
+	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: string(o.From), To: string(o.To), Renamed: o.Renamed}}}
 }
 
-// restores says whether the changes of the origin are from the tenant's history.
+// Earlier is the name that the keys of a name had before they were copied; empty if none of
+// them was.
+func (o *CopyOrigin) Earlier(n Name) Name {
+	rest, inside := strings.CutPrefix(string(n), string(o.To))
+	switch {
+	case o.To.IsKey() && n.Match(Key(o.To)), strings.HasPrefix(string(o.To), string(n.Range())) && !n.IsKey():
+		return o.From
+	case inside && !o.To.IsKey():
+		return o.From + Name(rest)
+	}
+	return ""
+}
+
+// restores says whether the changes of the origin are stored values, of which the secrets
+// are sealed already.
 func restores(o Origin) bool {
 	switch o.(type) {
-	case *RollbackOrigin, *RevertOrigin:
+	case *RollbackOrigin, *RevertOrigin, *CopyOrigin:
 		return true
 	}
 	return false
@@ -145,12 +215,9 @@ func originOf(p *stelev1.Origin) Origin {
 		copy(o.ID[:], kind.Base.Id)
 		return o
 	case *stelev1.Origin_Promotion:
-		o := &PromotionOrigin{Tenant: Tenant(kind.Promotion.Tenant), Revision: Revision(kind.Promotion.Revision), Prefix: Prefix(kind.Promotion.Prefix)}
-		copy(o.ID[:], kind.Promotion.Id)
-		copy(o.Epoch[:], kind.Promotion.Epoch)
-		return o
+		return promotionOf(kind.Promotion)
 	case *stelev1.Origin_Copy:
-		return &CopyOrigin{From: kind.Copy.From, To: kind.Copy.To, Renamed: kind.Copy.Renamed}
+		return &CopyOrigin{From: Name(kind.Copy.From), To: Name(kind.Copy.To), Renamed: kind.Copy.Renamed}
 	}
 	return nil
 }

@@ -82,7 +82,7 @@ func (p *Pending) requestHash() []byte {
 	return h.Sum(nil)
 }
 
-// requestHash is the hash of what a rollback or revert asks for. The changes that it makes
+// requestHash is the hash of what a rollback, revert or copy asks for. The changes that it makes
 // depend on the head.
 func (r *Request) requestHash(origin Origin) ([]byte, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(origin.proto())

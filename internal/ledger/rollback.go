@@ -29,7 +29,7 @@ type Revert struct {
 	Request
 }
 
-// Request has the common fields of all requests that restore past values.
+// Request has the common fields of all requests whose changes are planned at the head.
 type Request struct {
 	Author     string
 	ByOperator bool
@@ -49,7 +49,7 @@ type Request struct {
 	Viewer Viewer
 }
 
-// Restored is the outcome of a rollback or a revert.
+// Restored is the outcome of a rollback, a revert or a copy.
 type Restored struct {
 	// Head is the one that the changes were made at.
 	Head   Revision

@@ -15,11 +15,12 @@ type Summary struct {
 	Time     time.Time
 	Author   string
 	Message  string
+	Origin   Origin
 }
 
 // Summary is the commit without its changes.
 func (c *Commit) Summary() Summary {
-	return Summary{c.Revision, c.Time, c.Author, c.Message}
+	return Summary{c.Revision, c.Time, c.Author, c.Message, c.Origin}
 }
 
 // SummarySize is how many of a commit's stored bytes come before its changes, which come
@@ -50,5 +51,5 @@ func Summarize(summary []byte) (Summary, error) {
 	if err := proto.Unmarshal(summary, &p); err != nil {
 		return Summary{}, fmt.Errorf("summarize commit: %w", err)
 	}
-	return Summary{Revision(p.Revision), p.Time.AsTime(), p.Author, p.Message}, nil
+	return Summary{Revision(p.Revision), p.Time.AsTime(), p.Author, p.Message, originOf(p.Origin)}, nil
 }

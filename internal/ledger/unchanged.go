@@ -43,6 +43,6 @@ func unchanged(c Change, value func(Key) (Value, error)) (bool, error) {
 }
 
 // keepsAll reports whether the change set is written with all of its changes, also
-// those that change nothing: a history that is imported stays as it was, and a rollback
-// or revert has been computed as a difference.
+// those that change nothing: a history that is imported stays as it was, and the changes of
+// an origin have been computed as a difference.
 func (cs *ChangeSet) keepsAll() bool { return cs.AllowEmpty || cs.Import != nil || cs.Origin != nil }

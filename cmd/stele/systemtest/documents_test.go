@@ -16,7 +16,7 @@ import (
 var updateDocuments = flag.Bool("update-documents", false, "write into the documents what their commands print")
 
 // documents are those whose examples are run, each against a ledger of its own.
-var documents = []string{"README.md", "docs/tour.md", "docs/search.md", "docs/bases.md", "docs/schemas.md", "docs/rest.md", "docs/flags.md"}
+var documents = []string{"README.md", "docs/tour.md", "docs/search.md", "docs/bases.md", "docs/promotion.md", "docs/schemas.md", "docs/rest.md", "docs/flags.md"}
 
 // TestDocuments types the console examples of the documents, from the first to the
 // last, and compares their output with the text, except times, ids and the like.
@@ -112,7 +112,7 @@ func newDesk(t *testing.T) *desk {
 var (
 	serves = regexp.MustCompile(`REST +http://([^/\s]+)/`)
 	shows  = regexp.MustCompile(`^cat ([a-z.-]+)$`)
-	writes = regexp.MustCompile(`\b(set|delete|apply|rollback|revert|import)\b`)
+	writes = regexp.MustCompile(`\b(set|delete|apply|rollback|revert|import|promote)\b`)
 )
 
 // run types a command and returns what it prints. A file that is shown and not there

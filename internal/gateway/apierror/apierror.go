@@ -49,6 +49,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		edge     *NoWritesError
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
+		reveal   *ledger.RevealError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -71,7 +72,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.Unauthenticated, err.Error(), info("UNAUTHENTICATED"))
 	case errors.As(err, &attach):
 		return build(codes.PermissionDenied, err.Error(), info("BASE_NOT_ALLOWED", "base", string(attach.Base)))
-	case errors.Is(err, policy.ErrDenied):
+	case errors.Is(err, policy.ErrDenied), errors.As(err, &reveal):
 		return build(codes.PermissionDenied, err.Error(), info("PERMISSION_DENIED"))
 	case errors.Is(err, ErrNotServed):
 		return build(codes.FailedPrecondition, err.Error(), info("TENANT_NOT_SERVED"))

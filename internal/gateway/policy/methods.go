@@ -148,6 +148,18 @@ func row[M any, R interface {
 	return &m
 }
 
+// named are names, of which those that end with "/" are prefixes.
+func named(names ...string) (k Keys) {
+	for _, n := range names {
+		if strings.HasSuffix(n, "/") {
+			k.Prefixes = append(k.Prefixes, n)
+		} else {
+			k.Keys = append(k.Keys, n)
+		}
+	}
+	return k
+}
+
 // nothing is for methods whose requests name no key.
 func nothing[R any](R) (t Touched) { return t }
 
@@ -187,6 +199,7 @@ var Methods = index(
 			}
 			return t
 		}),
+	row(stelev1.Ledger_Copy_FullMethodName, Method{Needs: Write, Limits: NamedKeys, Writes: true, Records: RecordsOther}, copyKeys),
 	row(stelev1.Ledger_GetHead_FullMethodName, Method{Needs: Read, Limits: NoKeys, Records: RecordsNothing}, nothing[*stelev1.GetHeadRequest]),
 	row(stelev1.Ledger_ListReads_FullMethodName, Method{Needs: Audit, Limits: OwnPart, Records: RecordsNothing, Core: true}, nothing[*stelev1.ListReadsRequest]),
 	row(stelev1.Ledger_ListAllCommits_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordedByHandler, OfNoTenant: true}, nothing[*stelev1.ListAllCommitsRequest]),
@@ -351,6 +364,18 @@ func rollback(r *stelev1.RollbackRequest) Touched {
 	}
 	if r.DryRun { // else the commit is the record
 		t.Recorded = under(r.Prefix)
+	}
+	return t
+}
+
+// copyKeys reads the new keys as well, because the answer says which of them are set.
+func copyKeys(r *stelev1.CopyRequest) Touched {
+	t := Touched{Writes: named(r.To), Reads: named(r.From, r.To)}
+	if r.Rename {
+		t.Writes = t.Reads
+	}
+	if r.DryRun { // else the commit is the record
+		t.Recorded = t.Reads
 	}
 	return t
 }

@@ -58,6 +58,14 @@ func (s Scope) tidy() Scope {
 	return kept
 }
 
+// Name reports whether all keys that the name selects are in the scope.
+func (s Scope) Name(n ledger.Name) bool {
+	if n.IsKey() {
+		return s.Key(string(n))
+	}
+	return s.Prefix(string(n))
+}
+
 // Pick returns the changes of keys in the scope, and whether those are all.
 func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 	if s.Everywhere() {
@@ -73,10 +81,14 @@ func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 
 // Commit is the part of a commit that a caller with the scope may see, and whether that
 // is all of it. The message and other fields about the whole commit are left out if it
-// also changed other keys, because they can describe those.
+// also changed other keys or copied them, because they can describe those.
 func (s Scope) Commit(c *ledger.Commit) (shown ledger.Commit, whole bool) {
 	shown = *c
-	if shown.Changes, whole = s.Pick(c.Changes); !whole {
+	shown.Changes, whole = s.Pick(c.Changes)
+	if o, copied := c.Origin.(*ledger.CopyOrigin); copied {
+		whole = whole && s.Name(o.From)
+	}
+	if !whole {
 		shown.Message, shown.RequestID, shown.RequestHash, shown.Origin, shown.Encoded = "", "", nil, nil, nil
 	}
 	return shown, whole

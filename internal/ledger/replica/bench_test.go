@@ -58,7 +58,7 @@ func BenchmarkView(b *testing.B) {
 		{"List", func() error { return drain(v.List("k/", "")) }},
 		{"Keys", func() error { return drain(v.Keys("k/", "")) }},
 		{"Diff", func() error { return drain(v.Diff(500, 1900, "k/", "")) }},
-		{"Log", func() error { return drain(v.Log(replica.Query{Key: "k/0100", From: 2 * keys}).All()) }},
+		{"Log", func() error { return drain(v.Log(replica.Query{Names: []ledger.Name{"k/0100"}, From: 2 * keys}).All()) }},
 		{"Records", func() error { return drain(n.Records(0, nil).All()) }},
 	} {
 		b.Run(bench.name, func(b *testing.B) {

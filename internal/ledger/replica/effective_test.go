@@ -244,7 +244,7 @@ func checkRevision(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tena
 func checkLogs(rt *rapid.T, m inheritance, t ledger.Tenant, head *replica.View, keys []ledger.Key) {
 	for _, k := range keys {
 		var logged []ledger.Revision
-		log := head.Log(replica.Query{Key: k, From: m[t].head()})
+		log := head.Log(replica.Query{Names: []ledger.Name{ledger.Name(k)}, From: m[t].head()})
 		for c, err := range log.All() {
 			if err != nil {
 				rt.Fatal(err)

@@ -76,6 +76,7 @@ func (m *mergedLog) add(l *keyLog) error {
 	r, ok, err := l.next()
 	if ok {
 		m.logs, m.at = append(m.logs, l), append(m.at, r)
+		heap.Fix(m, len(m.logs)-1)
 	}
 	return err
 }

@@ -1,7 +1,7 @@
 package replica
 
 import (
-	"container/heap"
+	"cmp"
 	"iter"
 	"slices"
 	"strings"
@@ -12,27 +12,35 @@ import (
 
 // Query selects commits. Its zero fields select all.
 type Query struct {
-	// Key, or otherwise Prefix, is what a commit must have changed.
-	Key    ledger.Key
-	Prefix ledger.Prefix
+	// Names are the keys of which a commit must have changed one.
+	Names []ledger.Name
+	// Earlier are the names that an earlier part of the log has followed.
+	Earlier []ledger.Name
+	// Follow, if set, also selects the commits that changed the keys under the names that
+	// they had before they were copied or renamed, if it reports true for the name.
+	Follow func(ledger.Name) bool
 	// Author and Grep are texts that the author's name and the message contain, in any
 	// case.
 	Author, Grep string
+	// PromotedFrom is the tenant whose values a commit must have promoted.
+	PromotedFrom ledger.Tenant
 	// From is the newest revision that is selected, To the oldest.
 	From, To ledger.Revision
 }
 
 // Match says whether the query asks for the change's key.
 func (q Query) Match(c ledger.Change) bool {
-	if q.Key != "" {
-		return c.Key == q.Key
-	}
-	return q.Prefix.Match(c.Key)
+	return len(q.Names) == 0 || slices.ContainsFunc(q.Names, func(n ledger.Name) bool { return n.Match(c.Key) })
 }
 
-// matches reports whether author and message contain the texts of the query.
+// matches reports whether author, message and origin are what the query asks for.
 func (q Query) matches(s ledger.Summary) bool {
 	contains := func(text, part string) bool { return strings.Contains(strings.ToLower(text), strings.ToLower(part)) }
+	if q.PromotedFrom != "" {
+		if o, ok := s.Origin.(*ledger.PromotionOrigin); !ok || o.Tenant != q.PromotedFrom {
+			return false
+		}
+	}
 	return contains(s.Author, q.Author) && contains(s.Message, q.Grep)
 }
 
@@ -45,13 +53,20 @@ type Log struct {
 	view      *View
 	query     Query
 	revisions revisions
+	earlier   []earlierName
 	budget    int
 	next      ledger.Revision
 }
 
 // Log selects commits. A query for keys also selects the commits that changed what the
 // tenant inherits for them, and its commits are as View.EffectiveCommit returns them.
-func (v *View) Log(q Query) *Log { return &Log{view: v, query: q, budget: scanBudget} }
+func (v *View) Log(q Query) *Log {
+	l := &Log{view: v, query: q, budget: scanBudget}
+	for _, n := range q.Earlier {
+		l.earlier = append(l.earlier, earlierName{n, q.From + 1})
+	}
+	return l
+}
 
 // Next is the revision to continue from after the loop over All: the commit that the loop
 // was left at, or the one at which the call had looked at enough; 0 at the end.
@@ -84,7 +99,7 @@ func (l *Log) read() (c *ledger.Commit, err error) {
 		if q.From > 0 && q.From < cs.snap.kept {
 			return nil, cs.snap.notKept(q.From, time.Time{})
 		}
-		if l.revisions, err = cs.candidates(q); err != nil {
+		if l.revisions, err = cs.candidates(slices.Concat(q.Names, q.Earlier), q.From); err != nil {
 			return nil, err
 		}
 	}
@@ -105,32 +120,35 @@ func (l *Log) read() (c *ledger.Commit, err error) {
 }
 
 // selected is the commit, or nil when the query does not select it. A stored one
-// is decoded only when author and message are right.
+// is decoded only when its summary matches. Every copy is followed, whether the query selects its commit or not.
 func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
 	cs, q := &l.view.Commits, l.query
 	c, ok := cs.snap.tailCommit(rev)
 	if !ok {
 		var err error
-		if q.Author != "" || q.Grep != "" {
+		if q.Author != "" || q.Grep != "" || q.PromotedFrom != "" {
 			s, _, err := cs.summarize(rev)
 			if err != nil || !q.matches(s) {
-				return nil, err
+				return nil, cmp.Or(err, l.follow(rev, s.Origin))
 			}
 		}
 		if c.Commit, err = readCommit(cs.snap.tx, cs.snap.tenant, rev); err != nil {
 			return nil, err
 		}
 	} else if !q.matches(c.Summary()) {
-		return nil, nil
+		return nil, l.follow(rev, c.Origin)
+	}
+	if err := l.follow(rev, c.Origin); err != nil {
+		return nil, err
 	}
 	seen := c.Commit
-	if q.Key != "" || q.Prefix != "" {
+	if len(q.Names) > 0 {
 		var err error
 		if seen, err = l.view.EffectiveCommit(seen); err != nil {
 			return nil, err
 		}
 	}
-	if !slices.ContainsFunc(seen.Changes, q.Match) {
+	if !slices.ContainsFunc(seen.Changes, func(ch ledger.Change) bool { return l.Match(rev, ch) }) {
 		return nil, nil
 	}
 	return seen, nil
@@ -158,55 +176,45 @@ type revisions interface {
 // with more of them, looking through all commits costs less.
 const fewKeys = 256
 
-// candidates are the revisions that may be selected, from q.From on.
-func (cs *Commits) candidates(q Query) (revisions, error) {
-	based := cs.snap.bases.revision > 0
-	if q.Key != "" && !based {
-		return cs.snap.newKeyLog(string(q.Key), q.From), nil
-	}
-	if q.Key == "" && q.Prefix == "" {
-		return &everyRevision{q.From}, nil
-	}
-	keys, err := cs.keysOf(q)
-	if err != nil {
-		return nil, err
-	}
-	if len(keys) > fewKeys {
-		return &everyRevision{q.From}, nil
-	}
-	if based { // what is inherited changes with the list
-		keys = append(keys, string(ledger.BasesKey))
+// candidates are the revisions of commits that may have changed a key of the names, from a
+// revision on.
+func (cs *Commits) candidates(names []ledger.Name, from ledger.Revision) (revisions, error) {
+	if len(names) == 0 {
+		return &everyRevision{from}, nil
 	}
 	merged := &mergedLog{}
-	for _, key := range keys {
-		if err := merged.add(cs.snap.newKeyLog(key, q.From)); err != nil {
-			return nil, err
+	for _, n := range names {
+		if few, err := cs.addKeys(merged, n, from); err != nil || !few {
+			return &everyRevision{from}, err
 		}
 	}
-	heap.Init(merged)
+	if cs.snap.bases.revision > 0 { // what is inherited changes with the list
+		return merged, merged.add(cs.snap.newKeyLog(string(ledger.BasesKey), from))
+	}
 	return merged, nil
 }
 
-// keysOf are the tenant's own keys that the query names, at most one more than fewKeys.
-func (cs *Commits) keysOf(q Query) (keys []string, err error) {
-	if q.Key != "" {
-		return []string{string(q.Key)}, nil
+// addKeys adds the logs of the tenant's own keys that the name selects, unless there are too
+// many.
+func (cs *Commits) addKeys(m *mergedLog, n ledger.Name, from ledger.Revision) (few bool, err error) {
+	if n.IsKey() {
+		return true, m.add(cs.snap.newKeyLog(string(n), from))
 	}
-	scan, err := cs.snap.scan(q.Prefix, "", cs.snap.head, 0, false)
+	scan, err := cs.snap.scan(n.Range(), "", cs.snap.head, 0, false)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	for len(keys) <= fewKeys {
+	for range fewKeys {
 		kv, ok, err := scan.next()
-		if err != nil {
-			return nil, err
+		if err != nil || !ok {
+			return true, err
 		}
-		if !ok {
-			break
+		if err := m.add(cs.snap.newKeyLog(kv.key, from)); err != nil {
+			return false, err
 		}
-		keys = append(keys, kv.key)
 	}
-	return keys, nil
+	_, more, err := scan.next()
+	return !more, err
 }
 
 // everyRevision counts down.

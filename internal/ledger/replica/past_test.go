@@ -130,10 +130,10 @@ func (h *history) compareHistory(r *replica.Replica) error {
 	head := h.head()
 	queries := []replica.Query{{}, {Author: "alice"}, {Author: "nobody"}, {Grep: "BACK"}, {Grep: "é"}}
 	for _, key := range hostileKeys {
-		queries = append(queries, replica.Query{Key: ledger.Key(key)}, replica.Query{Key: ledger.Key(key), Author: "alice"})
+		queries = append(queries, replica.Query{Names: []ledger.Name{ledger.Name(key)}}, replica.Query{Names: []ledger.Name{ledger.Name(key)}, Author: "alice"})
 	}
 	for _, prefix := range prefixes {
-		queries = append(queries, replica.Query{Prefix: ledger.Prefix(prefix)})
+		queries = append(queries, replica.Query{Names: []ledger.Name{ledger.Name(prefix + "*")}})
 	}
 	for i, q := range queries {
 		q.From, q.To = head-min(head, ledger.Revision(i%3)), ledger.Revision(i%5)
@@ -143,7 +143,7 @@ func (h *history) compareHistory(r *replica.Replica) error {
 	}
 	for r := ledger.Revision(1); r <= head; r++ {
 		s, id, err := v.Summary(r)
-		if want := h.commits[r-1]; err != nil || id != want.ID || s != (ledger.Summary{Revision: r, Time: s.Time, Author: want.set.Author, Message: want.set.Message}) || !s.Time.Equal(want.Time) {
+		if want := h.commits[r-1]; err != nil || id != want.ID || s != (ledger.Summary{Revision: r, Time: s.Time, Author: want.set.Author, Message: want.set.Message, Origin: s.Origin}) || !s.Time.Equal(want.Time) {
 			return fmt.Errorf("summary of %s%s = %v %s, %w", h.tenant, r, s, id, err)
 		}
 	}
@@ -165,7 +165,11 @@ func (h *history) compareLog(v *replica.View, q replica.Query, page int) error {
 	for r := q.From; r > 0 && r >= q.To; r-- {
 		set := h.commits[r-1].set
 		if (q.Author == "" || q.Author == set.Author) && strings.Contains(strings.ToLower(set.Message), strings.ToLower(q.Grep)) && slices.ContainsFunc(set.Changes, func(ch ledger.Change) bool {
-			return q.Key == ch.Key || q.Key == "" && strings.HasPrefix(string(ch.Key), string(q.Prefix))
+			if len(q.Names) == 0 {
+				return true
+			}
+			name, all := strings.CutSuffix(string(q.Names[0]), "*")
+			return string(ch.Key) == name || all && strings.HasPrefix(string(ch.Key), name)
 		}) {
 			want = append(want, r)
 		}

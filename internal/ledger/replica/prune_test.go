@@ -170,7 +170,7 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 			return fmt.Errorf("blame %s of %s: %v, %w", e.Key, h.tenant, s, err)
 		}
 	}
-	for _, q := range []replica.Query{{From: head}, {From: head, Prefix: "a/"}, {From: head, Key: ledger.Key(keys[rng.IntN(len(keys))])}} {
+	for _, q := range []replica.Query{{From: head}, {From: head, Names: []ledger.Name{"a/"}}, {From: head, Names: []ledger.Name{ledger.Name(keys[rng.IntN(len(keys))])}}} {
 		var want, got []ledger.Revision
 		for rev := head; rev >= kept; rev-- {
 			if slices.ContainsFunc(h.commits[rev-1].set.Changes, q.Match) {

@@ -147,6 +147,32 @@ func sealable(table *routes.Table, t ledger.Tenant, changes []ledger.Change, sto
 	return nil
 }
 
+// Reseal is a ledger's Config.Reseal: it encrypts a secret again for its new key.
+func (k *Keyring) Reseal(ctx context.Context, c ledger.CopiedValue) (ledger.Value, error) {
+	table, _, err := k.cfg.Routes.Table()
+	if err != nil {
+		return "", fmt.Errorf("find out which keys are secret: %w", err)
+	}
+	is, becomes := Sealed(c.Value) || !c.Tenant.Reserved() && table.Secret(c.From), !c.Tenant.Reserved() && table.Secret(c.To)
+	switch {
+	case !is && !becomes:
+		return c.Value, nil
+	case !becomes:
+		return "", ledger.Invalid("to", fmt.Sprintf("%s is a secret, and no route makes %s one: its value would be readable there", c.From, c.To))
+	case is && c.Viewer != nil && !c.Viewer.Opens(c.Tenant, c.From):
+		return "", &ledger.RevealError{Key: c.From}
+	}
+	plain, err := k.Reveal(ctx, c.Owner, c.From, c.Value)
+	if err != nil {
+		return "", err
+	}
+	sealed, err := k.encrypt(ctx, c.Tenant, c.To, plain)
+	if err != nil {
+		return "", fmt.Errorf("encrypt %s of %s: %w", c.To, c.Tenant, err)
+	}
+	return sealed, nil
+}
+
 func (k *Keyring) encrypt(ctx context.Context, t ledger.Tenant, key ledger.Key, v ledger.Value) (ledger.Value, error) {
 	dk, err := k.key(ctx, t, "")
 	if err != nil {

@@ -684,8 +684,10 @@ type PromotionOrigin struct {
 	Id       []byte `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	// The ledger of the tenant; empty if it is the same.
 	Epoch []byte `protobuf:"bytes,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// The keys that were promoted begin with it; empty for all.
-	Prefix        string `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// The keys that were promoted, as the prefixes of requests select keys; empty for all.
+	Prefix string `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// Keys under the prefix that were left for a later promotion.
+	Left          []string `protobuf:"bytes,6,rep,name=left,proto3" json:"left,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -753,6 +755,13 @@ func (x *PromotionOrigin) GetPrefix() string {
 		return x.Prefix
 	}
 	return ""
+}
+
+func (x *PromotionOrigin) GetLeft() []string {
+	if x != nil {
+		return x.Left
+	}
+	return nil
 }
 
 // CopyOrigin says which keys were copied or renamed. A prefix that ends with "/" stands for
@@ -1124,13 +1133,14 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\rfrom_revision\x18\x02 \x01(\x04R\ffromRevision\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x04 \x01(\fR\x02id\x12\x16\n" +
-	"\x06author\x18\x05 \x01(\tR\x06author\"\x83\x01\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\"\x97\x01\n" +
 	"\x0fPromotionOrigin\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\fR\x02id\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\fR\x05epoch\x12\x16\n" +
-	"\x06prefix\x18\x05 \x01(\tR\x06prefix\"J\n" +
+	"\x06prefix\x18\x05 \x01(\tR\x06prefix\x12\x12\n" +
+	"\x04left\x18\x06 \x03(\tR\x04left\"J\n" +
 	"\n" +
 	"CopyOrigin\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +

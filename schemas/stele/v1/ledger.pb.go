@@ -48,7 +48,11 @@ type CommitRequest struct {
 	// Otherwise changes that change nothing are left out of the commit, and nothing is
 	// written if none is left. A secret always counts as a change, and so does a key that the
 	// caller may not read.
-	AllowEmpty    bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
+	AllowEmpty bool `protobuf:"varint,8,opt,name=allow_empty,json=allowEmpty,proto3" json:"allow_empty,omitempty"`
+	// The values are from this state of another tenant. The commit records it as the caller's
+	// word: it is not checked, and the state need not be in this ledger. All changes are then
+	// in the commit, as with allow_empty.
+	Promotion     *PromotionOrigin `protobuf:"bytes,10,opt,name=promotion,proto3" json:"promotion,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -144,6 +148,13 @@ func (x *CommitRequest) GetAllowEmpty() bool {
 		return x.AllowEmpty
 	}
 	return false
+}
+
+func (x *CommitRequest) GetPromotion() *PromotionOrigin {
+	if x != nil {
+		return x.Promotion
+	}
+	return nil
 }
 
 // Precondition is a condition on one key that must hold when the change set is applied.
@@ -957,7 +968,13 @@ type ListCommitsRequest struct {
 	// Also return the values that the changes replaced.
 	PreviousValues bool `protobuf:"varint,12,opt,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
 	// Also return the stored bytes.
-	Encoded       bool `protobuf:"varint,13,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	Encoded bool `protobuf:"varint,13,opt,name=encoded,proto3" json:"encoded,omitempty"`
+	// Do not continue with the commits that changed the keys under the names that they had
+	// before they were copied or renamed. Names that the caller may not read are never
+	// followed.
+	NoFollow bool `protobuf:"varint,15,opt,name=no_follow,json=noFollow,proto3" json:"no_follow,omitempty"`
+	// Only commits that promoted values of this tenant.
+	PromotedFrom  string `protobuf:"bytes,16,opt,name=promoted_from,json=promotedFrom,proto3" json:"promoted_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1099,6 +1116,20 @@ func (x *ListCommitsRequest) GetEncoded() bool {
 		return x.Encoded
 	}
 	return false
+}
+
+func (x *ListCommitsRequest) GetNoFollow() bool {
+	if x != nil {
+		return x.NoFollow
+	}
+	return false
+}
+
+func (x *ListCommitsRequest) GetPromotedFrom() string {
+	if x != nil {
+		return x.PromotedFrom
+	}
+	return ""
 }
 
 type isListCommitsRequest_Keys interface {
@@ -2040,7 +2071,13 @@ type BlameEntry struct {
 	Author   string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
 	Message  string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
 	// Where the value is inherited from; absent if it is the tenant's own.
-	Base          *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
+	Base *BaseRef `protobuf:"bytes,7,opt,name=base,proto3" json:"base,omitempty"`
+	// Where the commit came from; absent if it is an ordinary write, or also changed keys that
+	// the caller may not read.
+	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3" json:"origin,omitempty"`
+	// If the commit copied or renamed the key: the commit that set the value under the earliest
+	// name that the caller may read.
+	Source        *CopySource `protobuf:"bytes,9,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2124,6 +2161,106 @@ func (x *BlameEntry) GetBase() *BaseRef {
 	return nil
 }
 
+func (x *BlameEntry) GetOrigin() *Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+func (x *BlameEntry) GetSource() *CopySource {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+// CopySource is the commit that set a value before it was copied or renamed.
+type CopySource struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name that the key had.
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Revision      uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	CommitId      []byte                 `protobuf:"bytes,3,opt,name=commit_id,json=commitId,proto3" json:"commit_id,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
+	Author        string                 `protobuf:"bytes,5,opt,name=author,proto3" json:"author,omitempty"`
+	Message       string                 `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopySource) Reset() {
+	*x = CopySource{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopySource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopySource) ProtoMessage() {}
+
+func (x *CopySource) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopySource.ProtoReflect.Descriptor instead.
+func (*CopySource) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CopySource) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *CopySource) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CopySource) GetCommitId() []byte {
+	if x != nil {
+		return x.CommitId
+	}
+	return nil
+}
+
+func (x *CopySource) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *CopySource) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *CopySource) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type RollbackRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The state to go back to; revision 0 is the one before the first commit.
@@ -2152,7 +2289,7 @@ type RollbackRequest struct {
 
 func (x *RollbackRequest) Reset() {
 	*x = RollbackRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2164,7 +2301,7 @@ func (x *RollbackRequest) String() string {
 func (*RollbackRequest) ProtoMessage() {}
 
 func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[26]
+	mi := &file_stele_v1_ledger_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2177,7 +2314,7 @@ func (x *RollbackRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackRequest.ProtoReflect.Descriptor instead.
 func (*RollbackRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{26}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RollbackRequest) GetTo() *At {
@@ -2275,7 +2412,7 @@ type RollbackResponse struct {
 
 func (x *RollbackResponse) Reset() {
 	*x = RollbackResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2287,7 +2424,7 @@ func (x *RollbackResponse) String() string {
 func (*RollbackResponse) ProtoMessage() {}
 
 func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[27]
+	mi := &file_stele_v1_ledger_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2300,7 +2437,7 @@ func (x *RollbackResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RollbackResponse.ProtoReflect.Descriptor instead.
 func (*RollbackResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{27}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RollbackResponse) GetCommit() *CommitResponse {
@@ -2384,7 +2521,7 @@ type RevertRequest struct {
 
 func (x *RevertRequest) Reset() {
 	*x = RevertRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2533,7 @@ func (x *RevertRequest) String() string {
 func (*RevertRequest) ProtoMessage() {}
 
 func (x *RevertRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[28]
+	mi := &file_stele_v1_ledger_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2546,7 @@ func (x *RevertRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertRequest.ProtoReflect.Descriptor instead.
 func (*RevertRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{28}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RevertRequest) GetRevisions() []uint64 {
@@ -2498,7 +2635,7 @@ type RevertResponse struct {
 
 func (x *RevertResponse) Reset() {
 	*x = RevertResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2510,7 +2647,7 @@ func (x *RevertResponse) String() string {
 func (*RevertResponse) ProtoMessage() {}
 
 func (x *RevertResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[29]
+	mi := &file_stele_v1_ledger_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2523,7 +2660,7 @@ func (x *RevertResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevertResponse.ProtoReflect.Descriptor instead.
 func (*RevertResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{29}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RevertResponse) GetCommit() *CommitResponse {
@@ -2575,6 +2712,229 @@ func (x *RevertResponse) GetNotChecked() uint64 {
 	return 0
 }
 
+type CopyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Two keys, or two prefixes that end with "/".
+	From string `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To   string `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	// Delete the old keys.
+	Rename bool `protobuf:"varint,3,opt,name=rename,proto3" json:"rename,omitempty"`
+	// The reason; empty for a message that names the keys.
+	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	// The head of the preview. Absent: the current head.
+	ExpectedHead *uint64 `protobuf:"varint,5,opt,name=expected_head,json=expectedHead,proto3,oneof" json:"expected_head,omitempty"`
+	// The head's id, or its first 4 or more bytes. The head must also be this commit.
+	ExpectedHeadId []byte `protobuf:"bytes,6,opt,name=expected_head_id,json=expectedHeadId,proto3" json:"expected_head_id,omitempty"`
+	RequestId      string `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Write nothing; return the changes.
+	DryRun      bool   `protobuf:"varint,8,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	MinRevision uint64 `protobuf:"varint,9,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
+	// The id of the commit min_revision, or its first 4 or more bytes: FAILED_PRECONDITION
+	// (ErrorInfo reason HISTORY_CHANGED) if the ledger has another commit there.
+	MinId         []byte `protobuf:"bytes,10,opt,name=min_id,json=minId,proto3" json:"min_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRequest) Reset() {
+	*x = CopyRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRequest) ProtoMessage() {}
+
+func (x *CopyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
+func (*CopyRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CopyRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetRename() bool {
+	if x != nil {
+		return x.Rename
+	}
+	return false
+}
+
+func (x *CopyRequest) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetExpectedHead() uint64 {
+	if x != nil && x.ExpectedHead != nil {
+		return *x.ExpectedHead
+	}
+	return 0
+}
+
+func (x *CopyRequest) GetExpectedHeadId() []byte {
+	if x != nil {
+		return x.ExpectedHeadId
+	}
+	return nil
+}
+
+func (x *CopyRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CopyRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+func (x *CopyRequest) GetMinRevision() uint64 {
+	if x != nil {
+		return x.MinRevision
+	}
+	return 0
+}
+
+func (x *CopyRequest) GetMinId() []byte {
+	if x != nil {
+		return x.MinId
+	}
+	return nil
+}
+
+type CopyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent on a dry run.
+	Commit *CommitResponse `protobuf:"bytes,1,opt,name=commit,proto3" json:"commit,omitempty"`
+	// The head that the keys were copied at.
+	Head uint64 `protobuf:"varint,2,opt,name=head,proto3" json:"head,omitempty"`
+	// The head's id, for expected_head_id; empty if the head is 0.
+	HeadId []byte `protobuf:"bytes,3,opt,name=head_id,json=headId,proto3" json:"head_id,omitempty"`
+	// How many keys it sets and deletes.
+	Sets    uint32 `protobuf:"varint,4,opt,name=sets,proto3" json:"sets,omitempty"`
+	Deletes uint32 `protobuf:"varint,5,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	// The changes, on a dry run.
+	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	// Secrets that were not checked against their schemas, because the caller may not reveal
+	// the new keys.
+	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyResponse) Reset() {
+	*x = CopyResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyResponse) ProtoMessage() {}
+
+func (x *CopyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyResponse.ProtoReflect.Descriptor instead.
+func (*CopyResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *CopyResponse) GetCommit() *CommitResponse {
+	if x != nil {
+		return x.Commit
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetHeadId() []byte {
+	if x != nil {
+		return x.HeadId
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetSets() uint32 {
+	if x != nil {
+		return x.Sets
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetDeletes() uint32 {
+	if x != nil {
+		return x.Deletes
+	}
+	return 0
+}
+
+func (x *CopyResponse) GetChanges() []*Change {
+	if x != nil {
+		return x.Changes
+	}
+	return nil
+}
+
+func (x *CopyResponse) GetNotChecked() uint64 {
+	if x != nil {
+		return x.NotChecked
+	}
+	return 0
+}
+
 type ListReadsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Only reads whose records were stored not before since, and before until.
@@ -2589,7 +2949,7 @@ type ListReadsRequest struct {
 
 func (x *ListReadsRequest) Reset() {
 	*x = ListReadsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2601,7 +2961,7 @@ func (x *ListReadsRequest) String() string {
 func (*ListReadsRequest) ProtoMessage() {}
 
 func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[30]
+	mi := &file_stele_v1_ledger_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2614,7 +2974,7 @@ func (x *ListReadsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsRequest.ProtoReflect.Descriptor instead.
 func (*ListReadsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{30}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ListReadsRequest) GetSince() *timestamppb.Timestamp {
@@ -2656,7 +3016,7 @@ type ListReadsResponse struct {
 
 func (x *ListReadsResponse) Reset() {
 	*x = ListReadsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2668,7 +3028,7 @@ func (x *ListReadsResponse) String() string {
 func (*ListReadsResponse) ProtoMessage() {}
 
 func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[31]
+	mi := &file_stele_v1_ledger_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2681,7 +3041,7 @@ func (x *ListReadsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListReadsResponse.ProtoReflect.Descriptor instead.
 func (*ListReadsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{31}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListReadsResponse) GetReads() []*ReadRecord {
@@ -2709,7 +3069,7 @@ type ListTenantsRequest struct {
 
 func (x *ListTenantsRequest) Reset() {
 	*x = ListTenantsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2721,7 +3081,7 @@ func (x *ListTenantsRequest) String() string {
 func (*ListTenantsRequest) ProtoMessage() {}
 
 func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[32]
+	mi := &file_stele_v1_ledger_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2734,7 +3094,7 @@ func (x *ListTenantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsRequest.ProtoReflect.Descriptor instead.
 func (*ListTenantsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{32}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListTenantsRequest) GetPageSize() uint32 {
@@ -2763,7 +3123,7 @@ type ListTenantsResponse struct {
 
 func (x *ListTenantsResponse) Reset() {
 	*x = ListTenantsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3135,7 @@ func (x *ListTenantsResponse) String() string {
 func (*ListTenantsResponse) ProtoMessage() {}
 
 func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[33]
+	mi := &file_stele_v1_ledger_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3148,7 @@ func (x *ListTenantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTenantsResponse.ProtoReflect.Descriptor instead.
 func (*ListTenantsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{33}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListTenantsResponse) GetTenants() []*TenantHead {
@@ -2818,7 +3178,7 @@ type TenantHead struct {
 
 func (x *TenantHead) Reset() {
 	*x = TenantHead{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2830,7 +3190,7 @@ func (x *TenantHead) String() string {
 func (*TenantHead) ProtoMessage() {}
 
 func (x *TenantHead) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[34]
+	mi := &file_stele_v1_ledger_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2843,7 +3203,7 @@ func (x *TenantHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TenantHead.ProtoReflect.Descriptor instead.
 func (*TenantHead) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{34}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *TenantHead) GetTenant() string {
@@ -2884,7 +3244,7 @@ type ShredTenantRequest struct {
 
 func (x *ShredTenantRequest) Reset() {
 	*x = ShredTenantRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2896,7 +3256,7 @@ func (x *ShredTenantRequest) String() string {
 func (*ShredTenantRequest) ProtoMessage() {}
 
 func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[35]
+	mi := &file_stele_v1_ledger_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2909,7 +3269,7 @@ func (x *ShredTenantRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantRequest.ProtoReflect.Descriptor instead.
 func (*ShredTenantRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{35}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ShredTenantRequest) GetConfirm() string {
@@ -2931,7 +3291,7 @@ type ShredTenantResponse struct {
 
 func (x *ShredTenantResponse) Reset() {
 	*x = ShredTenantResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2943,7 +3303,7 @@ func (x *ShredTenantResponse) String() string {
 func (*ShredTenantResponse) ProtoMessage() {}
 
 func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[36]
+	mi := &file_stele_v1_ledger_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2956,7 +3316,7 @@ func (x *ShredTenantResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShredTenantResponse.ProtoReflect.Descriptor instead.
 func (*ShredTenantResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{36}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ShredTenantResponse) GetKeys() []string {
@@ -2983,7 +3343,7 @@ type RotateTenantKeyRequest struct {
 
 func (x *RotateTenantKeyRequest) Reset() {
 	*x = RotateTenantKeyRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2995,7 +3355,7 @@ func (x *RotateTenantKeyRequest) String() string {
 func (*RotateTenantKeyRequest) ProtoMessage() {}
 
 func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[37]
+	mi := &file_stele_v1_ledger_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3008,7 +3368,7 @@ func (x *RotateTenantKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTenantKeyRequest.ProtoReflect.Descriptor instead.
 func (*RotateTenantKeyRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{37}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RotateTenantKeyRequest) GetNewKey() bool {
@@ -3030,7 +3390,7 @@ type RotateTenantKeyResponse struct {
 
 func (x *RotateTenantKeyResponse) Reset() {
 	*x = RotateTenantKeyResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3042,7 +3402,7 @@ func (x *RotateTenantKeyResponse) String() string {
 func (*RotateTenantKeyResponse) ProtoMessage() {}
 
 func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[38]
+	mi := &file_stele_v1_ledger_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3055,7 +3415,7 @@ func (x *RotateTenantKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateTenantKeyResponse.ProtoReflect.Descriptor instead.
 func (*RotateTenantKeyResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{38}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RotateTenantKeyResponse) GetKey() string {
@@ -3084,7 +3444,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3456,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[39]
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3469,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{39}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3141,7 +3501,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3153,7 +3513,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[40]
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3166,7 +3526,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{40}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3209,7 +3569,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3221,7 +3581,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[41]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3234,7 +3594,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{41}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3259,7 +3619,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3271,7 +3631,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3284,7 +3644,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 type GetStatusResponse struct {
@@ -3321,7 +3681,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3693,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3706,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3468,7 +3828,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3480,7 +3840,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3493,7 +3853,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3553,7 +3913,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3565,7 +3925,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3578,7 +3938,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3621,7 +3981,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +3993,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +4006,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Principal) GetSubject() string {
@@ -3703,7 +4063,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3715,7 +4075,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3728,7 +4088,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -3759,7 +4119,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3771,7 +4131,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3784,7 +4144,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -3850,7 +4210,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3862,7 +4222,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3875,7 +4235,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -3903,7 +4263,7 @@ var File_stele_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14stele/v1/bases.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xbd\x03\n" +
+	"\x15stele/v1/ledger.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x14stele/v1/bases.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\xf6\x03\n" +
 	"\rCommitRequest\x127\n" +
 	"\achanges\x18\x01 \x03(\v2\x10.stele.v1.ChangeB\v\xbaH\b\x92\x01\x05\b\x01\x10\x90NR\achanges\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12G\n" +
@@ -3915,7 +4275,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06import\x18\x06 \x01(\v2\x10.stele.v1.ImportR\x06import\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalid\x12\x1f\n" +
 	"\vallow_empty\x18\b \x01(\bR\n" +
-	"allowEmptyB\x10\n" +
+	"allowEmpty\x127\n" +
+	"\tpromotion\x18\n" +
+	" \x01(\v2\x19.stele.v1.PromotionOriginR\tpromotionB\x10\n" +
 	"\x0e_expected_head\"n\n" +
 	"\fPrecondition\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\tB\n" +
@@ -3972,11 +4334,11 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x06commit\x12\x05\xbaH\x02\b\x01\"m\n" +
 	"\x11GetCommitResponse\x12(\n" +
 	"\x04info\x18\x01 \x01(\v2\x14.stele.v1.CommitInfoR\x04info\x12.\n" +
-	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x93\x04\n" +
+	"\bsnapshot\x18\x02 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xde\x04\n" +
 	"\x12ListCommitsRequest\x12%\n" +
 	"\tpage_size\x18\x01 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\bpageSize\x12'\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tpageToken\x12\x1f\n" +
+	"page_token\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\tpageToken\x12\x1f\n" +
 	"\vomit_values\x18\x03 \x01(\bR\n" +
 	"omitValues\x12!\n" +
 	"\fmin_revision\x18\x04 \x01(\x04R\vminRevision\x12\x1e\n" +
@@ -3991,7 +4353,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	" \x01(\v2\f.stele.v1.AtR\x05until\x122\n" +
 	"\x15only_matching_changes\x18\v \x01(\bR\x13onlyMatchingChanges\x12'\n" +
 	"\x0fprevious_values\x18\f \x01(\bR\x0epreviousValues\x12\x18\n" +
-	"\aencoded\x18\r \x01(\bR\aencodedB\x06\n" +
+	"\aencoded\x18\r \x01(\bR\aencoded\x12\x1b\n" +
+	"\tno_follow\x18\x0f \x01(\bR\bnoFollow\x12,\n" +
+	"\rpromoted_from\x18\x10 \x01(\tB\a\xbaH\x04r\x02(?R\fpromotedFromB\x06\n" +
 	"\x04keys\"\xda\x01\n" +
 	"\x13ListCommitsResponse\x12.\n" +
 	"\acommits\x18\x01 \x03(\v2\x14.stele.v1.CommitInfoR\acommits\x12&\n" +
@@ -4068,7 +4432,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rBlameResponse\x12.\n" +
 	"\aentries\x18\x01 \x03(\v2\x14.stele.v1.BlameEntryR\aentries\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12.\n" +
-	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xe0\x01\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\xb8\x02\n" +
 	"\n" +
 	"BlameEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
@@ -4077,7 +4441,17 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
 	"\amessage\x18\x06 \x01(\tR\amessage\x12%\n" +
-	"\x04base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x04base\"\x96\x03\n" +
+	"\x04base\x18\a \x01(\v2\x11.stele.v1.BaseRefR\x04base\x12(\n" +
+	"\x06origin\x18\b \x01(\v2\x10.stele.v1.OriginR\x06origin\x12,\n" +
+	"\x06source\x18\t \x01(\v2\x14.stele.v1.CopySourceR\x06source\"\xb9\x01\n" +
+	"\n" +
+	"CopySource\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x1b\n" +
+	"\tcommit_id\x18\x03 \x01(\fR\bcommitId\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06author\x18\x05 \x01(\tR\x06author\x12\x18\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\"\x96\x03\n" +
 	"\x0fRollbackRequest\x12$\n" +
 	"\x02to\x18\x01 \x01(\v2\f.stele.v1.AtB\x06\xbaH\x03\xc8\x01\x01R\x02to\x12 \n" +
 	"\x06prefix\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\"\n" +
@@ -4123,6 +4497,31 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\x06 \x01(\x04R\n" +
+	"notChecked\"\xf9\x02\n" +
+	"\vCopyRequest\x12\x1e\n" +
+	"\x04from\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x04from\x12\x1a\n" +
+	"\x02to\x18\x02 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80\x04R\x02to\x12\x16\n" +
+	"\x06rename\x18\x03 \x01(\bR\x06rename\x12\"\n" +
+	"\amessage\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
+	"\rexpected_head\x18\x05 \x01(\x04H\x00R\fexpectedHead\x88\x01\x01\x121\n" +
+	"\x10expected_head_id\x18\x06 \x01(\fB\a\xbaH\x04z\x02\x18 R\x0eexpectedHeadId\x12'\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\trequestId\x12\x17\n" +
+	"\adry_run\x18\b \x01(\bR\x06dryRun\x12!\n" +
+	"\fmin_revision\x18\t \x01(\x04R\vminRevision\x12\x1e\n" +
+	"\x06min_id\x18\n" +
+	" \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minIdB\x10\n" +
+	"\x0e_expected_head\"\xe8\x01\n" +
+	"\fCopyResponse\x120\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
+	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
+	"\ahead_id\x18\x03 \x01(\fR\x06headId\x12\x12\n" +
+	"\x04sets\x18\x04 \x01(\rR\x04sets\x12\x18\n" +
+	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
+	"\vnot_checked\x18\a \x01(\x04R\n" +
 	"notChecked\"\xc6\x01\n" +
 	"\x10ListReadsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
@@ -4216,7 +4615,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\x89\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xc0\n" +
 	"\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
@@ -4227,7 +4626,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04Diff\x12\x15.stele.v1.DiffRequest\x1a\x16.stele.v1.DiffResponse\x128\n" +
 	"\x05Blame\x12\x16.stele.v1.BlameRequest\x1a\x17.stele.v1.BlameResponse\x12A\n" +
 	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
-	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x12>\n" +
+	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x125\n" +
+	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12S\n" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
@@ -4250,7 +4650,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4278,143 +4678,156 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*BlameRequest)(nil),            // 23: stele.v1.BlameRequest
 	(*BlameResponse)(nil),           // 24: stele.v1.BlameResponse
 	(*BlameEntry)(nil),              // 25: stele.v1.BlameEntry
-	(*RollbackRequest)(nil),         // 26: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 27: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),           // 28: stele.v1.RevertRequest
-	(*RevertResponse)(nil),          // 29: stele.v1.RevertResponse
-	(*ListReadsRequest)(nil),        // 30: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),       // 31: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),      // 32: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),     // 33: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),              // 34: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),      // 35: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),     // 36: stele.v1.ShredTenantResponse
-	(*RotateTenantKeyRequest)(nil),  // 37: stele.v1.RotateTenantKeyRequest
-	(*RotateTenantKeyResponse)(nil), // 38: stele.v1.RotateTenantKeyResponse
-	(*GetHeadRequest)(nil),          // 39: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 40: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 41: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 42: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 43: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 44: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 45: stele.v1.JournalStatus
-	(*Principal)(nil),               // 46: stele.v1.Principal
-	(*Allowed)(nil),                 // 47: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 48: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 49: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 50: stele.v1.Change
-	(*timestamppb.Timestamp)(nil),   // 51: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 52: stele.v1.Commit
-	(*Snapshot)(nil),                // 53: stele.v1.Snapshot
-	(*At)(nil),                      // 54: stele.v1.At
-	(*durationpb.Duration)(nil),     // 55: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 56: stele.v1.BaseRef
-	(*ReadRecord)(nil),              // 57: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 58: stele.v1.TenantBase
+	(*CopySource)(nil),              // 26: stele.v1.CopySource
+	(*RollbackRequest)(nil),         // 27: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),        // 28: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),           // 29: stele.v1.RevertRequest
+	(*RevertResponse)(nil),          // 30: stele.v1.RevertResponse
+	(*CopyRequest)(nil),             // 31: stele.v1.CopyRequest
+	(*CopyResponse)(nil),            // 32: stele.v1.CopyResponse
+	(*ListReadsRequest)(nil),        // 33: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),       // 34: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),      // 35: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),     // 36: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),              // 37: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),      // 38: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),     // 39: stele.v1.ShredTenantResponse
+	(*RotateTenantKeyRequest)(nil),  // 40: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil), // 41: stele.v1.RotateTenantKeyResponse
+	(*GetHeadRequest)(nil),          // 42: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 43: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 44: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 45: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 46: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 47: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 48: stele.v1.JournalStatus
+	(*Principal)(nil),               // 49: stele.v1.Principal
+	(*Allowed)(nil),                 // 50: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 51: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 52: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 53: stele.v1.Change
+	(*PromotionOrigin)(nil),         // 54: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 56: stele.v1.Commit
+	(*Snapshot)(nil),                // 57: stele.v1.Snapshot
+	(*At)(nil),                      // 58: stele.v1.At
+	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 60: stele.v1.BaseRef
+	(*Origin)(nil),                  // 61: stele.v1.Origin
+	(*ReadRecord)(nil),              // 62: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 63: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	50, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	53, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	51, // 3: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	51, // 4: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 5: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
-	22, // 6: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
-	6,  // 7: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
-	0,  // 8: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
-	3,  // 9: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	52, // 10: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	51, // 11: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
-	9,  // 12: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	53, // 13: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	54, // 14: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	54, // 15: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
-	9,  // 16: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	53, // 17: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	41, // 18: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 19: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 20: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	16, // 21: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	9,  // 22: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	19, // 23: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
-	16, // 24: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	55, // 25: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	19, // 26: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	54, // 27: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	54, // 28: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	22, // 29: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	53, // 30: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	56, // 31: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	56, // 32: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	54, // 33: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	25, // 34: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	53, // 35: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 36: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	56, // 37: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	54, // 38: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 39: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 40: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 41: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	50, // 42: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	51, // 43: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	51, // 44: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	57, // 45: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	34, // 46: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	51, // 47: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	58, // 48: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	53, // 49: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	51, // 50: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	41, // 51: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	51, // 52: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	45, // 53: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	51, // 54: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	46, // 55: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	44, // 56: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	51, // 57: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	55, // 58: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	51, // 59: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	47, // 60: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 61: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 62: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 63: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 64: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 65: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 66: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 67: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	26, // 68: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	28, // 69: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	39, // 70: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	30, // 71: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 72: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 73: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	32, // 74: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	35, // 75: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	37, // 76: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	42, // 77: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	48, // 78: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 79: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 80: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 81: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 82: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 83: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 84: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 85: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	27, // 86: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	29, // 87: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	40, // 88: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	31, // 89: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 90: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 91: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	33, // 92: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	36, // 93: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	38, // 94: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	43, // 95: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	49, // 96: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	79, // [79:97] is the sub-list for method output_type
-	61, // [61:79] is the sub-list for method input_type
-	61, // [61:61] is the sub-list for extension type_name
-	61, // [61:61] is the sub-list for extension extendee
-	0,  // [0:61] is the sub-list for field type_name
+	54, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	55, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	55, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	0,  // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
+	22, // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	6,  // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
+	0,  // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
+	3,  // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
+	56, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	55, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	9,  // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
+	57, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	58, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	58, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	9,  // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	57, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	44, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	55, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16, // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,  // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	19, // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
+	16, // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	59, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	19, // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
+	58, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	58, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	22, // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	57, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	60, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	60, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	58, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25, // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	57, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	55, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	60, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	61, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	26, // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
+	55, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	58, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,  // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	3,  // 45: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	3,  // 47: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	53, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	55, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	55, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	62, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37, // 52: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	55, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	63, // 54: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	57, // 55: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	55, // 56: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	44, // 57: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	55, // 58: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	48, // 59: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	55, // 60: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	49, // 61: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	47, // 62: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	55, // 63: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	59, // 64: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	55, // 65: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	50, // 66: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 67: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 68: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 69: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 70: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 71: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 72: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 73: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27, // 74: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29, // 75: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 76: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42, // 77: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33, // 78: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 79: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 80: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35, // 81: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38, // 82: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40, // 83: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	45, // 84: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	51, // 85: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 86: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 87: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 88: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 89: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 90: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 91: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 92: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28, // 93: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30, // 94: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 95: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43, // 96: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34, // 97: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 98: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 99: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36, // 100: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39, // 101: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41, // 102: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	46, // 103: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	52, // 104: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	86, // [86:105] is the sub-list for method output_type
+	67, // [67:86] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4436,9 +4849,10 @@ func file_stele_v1_ledger_proto_init() {
 		(*ListCommitsRequest_Prefix)(nil),
 	}
 	file_stele_v1_ledger_proto_msgTypes[17].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[26].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[28].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[51].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4448,7 +4862,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   50,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

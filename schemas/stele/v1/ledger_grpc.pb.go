@@ -28,6 +28,7 @@ const (
 	Ledger_Blame_FullMethodName           = "/stele.v1.Ledger/Blame"
 	Ledger_Rollback_FullMethodName        = "/stele.v1.Ledger/Rollback"
 	Ledger_Revert_FullMethodName          = "/stele.v1.Ledger/Revert"
+	Ledger_Copy_FullMethodName            = "/stele.v1.Ledger/Copy"
 	Ledger_GetHead_FullMethodName         = "/stele.v1.Ledger/GetHead"
 	Ledger_ListReads_FullMethodName       = "/stele.v1.Ledger/ListReads"
 	Ledger_ListAllCommits_FullMethodName  = "/stele.v1.Ledger/ListAllCommits"
@@ -87,6 +88,13 @@ type LedgerClient interface {
 	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
 	// keys and the commits, when a later commit has changed one of their keys.
 	Revert(ctx context.Context, in *RevertRequest, opts ...grpc.CallOption) (*RevertResponse, error)
+	// Copy copies or renames a key, or the keys below a prefix, in one commit. Of a prefix, and
+	// of keys that are renamed, it takes the tenant's own values; a single key is also copied
+	// if its value is inherited. A secret is encrypted again for its new key, which must be
+	// secret as well; that needs the permission to reveal it. NOT_FOUND if there is nothing to
+	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
+	// itself.
+	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (*CopyResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
@@ -216,6 +224,16 @@ func (c *ledgerClient) Revert(ctx context.Context, in *RevertRequest, opts ...gr
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(RevertResponse)
 	err := c.cc.Invoke(ctx, Ledger_Revert_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (*CopyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CopyResponse)
+	err := c.cc.Invoke(ctx, Ledger_Copy_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -369,6 +387,13 @@ type LedgerServer interface {
 	// Revert takes single commits back by a new one. FAILED_PRECONDITION, with the
 	// keys and the commits, when a later commit has changed one of their keys.
 	Revert(context.Context, *RevertRequest) (*RevertResponse, error)
+	// Copy copies or renames a key, or the keys below a prefix, in one commit. Of a prefix, and
+	// of keys that are renamed, it takes the tenant's own values; a single key is also copied
+	// if its value is inherited. A secret is encrypted again for its new key, which must be
+	// secret as well; that needs the permission to reveal it. NOT_FOUND if there is nothing to
+	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
+	// itself.
+	Copy(context.Context, *CopyRequest) (*CopyResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
@@ -437,6 +462,9 @@ func (UnimplementedLedgerServer) Rollback(context.Context, *RollbackRequest) (*R
 }
 func (UnimplementedLedgerServer) Revert(context.Context, *RevertRequest) (*RevertResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Revert not implemented")
+}
+func (UnimplementedLedgerServer) Copy(context.Context, *CopyRequest) (*CopyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Copy not implemented")
 }
 func (UnimplementedLedgerServer) GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHead not implemented")
@@ -637,6 +665,24 @@ func _Ledger_Revert_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_Copy_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CopyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).Copy(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_Copy_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).Copy(ctx, req.(*CopyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHeadRequest)
 	if err := dec(in); err != nil {
@@ -830,6 +876,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Revert",
 			Handler:    _Ledger_Revert_Handler,
+		},
+		{
+			MethodName: "Copy",
+			Handler:    _Ledger_Copy_Handler,
 		},
 		{
 			MethodName: "GetHead",

@@ -61,7 +61,7 @@ func Parse(data []byte) (*File, error) {
 		case "expect":
 			f.Preconditions, err = expectations(v)
 		case "time", "author", "source":
-		case "revision", "id", "parent", "operator", "request_id", "recorded", "importer", "rollback", "reverts":
+		case "revision", "id", "parent", "operator", "request_id", "recorded", "importer", "rollback", "reverts", "base", "promotion", "copy":
 			// Of a commit, and of the past.
 		default:
 			err = yamljson.Errorf(key, "unknown field %q: a change set has message, changes and expect", name)

@@ -110,7 +110,7 @@ func TestParse_ReadsAnExport(t *testing.T) {
 }
 
 func TestParse_ReadsACommitOfTheLog(t *testing.T) {
-	got, err := Parse([]byte(`{"tenant":"acme","revision":2,"id":"bb","parent":"aa","time":"2024-01-02T00:00:00Z","author":"ann","message":"m","reverts":[1],"changes":[{"key":"a/b","value":2,"previous_revision":1,"was":1}]}`))
+	got, err := Parse([]byte(`{"tenant":"acme","revision":2,"id":"bb","parent":"aa","time":"2024-01-02T00:00:00Z","author":"ann","message":"m","reverts":[1],"base":{"tenant":"b"},"promotion":{"tenant":"p"},"copy":{"from":"a","to":"b"},"changes":[{"key":"a/b","value":2,"previous_revision":1,"was":1}]}`))
 	want := &File{Tenant: "acme", ChangeSet: ledger.ChangeSet{Message: "m", Changes: []ledger.Change{{Key: "a/b", Value: "2"}}}}
 	if d := diff(want, got); err != nil || d != "" {
 		t.Errorf("%v (-want +got):\n%s", err, d)

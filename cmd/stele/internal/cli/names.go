@@ -18,6 +18,7 @@ func known(root *cobra.Command) {
 		"log":     {"history"},
 		"tenants": {"namespaces"},
 		"base":    {"bases"},
+		"cp":      {"copy"},
 		"mv":      {"rename", "move"},
 		"grep":    {"search", "find"},
 		"context": {"contexts", "config"},
@@ -32,7 +33,6 @@ func known(root *cobra.Command) {
 
 // elsewhere says what to use for names that have no command of their own.
 var elsewhere = map[string]string{
-	"cp":      "stele get KEY --raw | stele set NEW -",
 	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
 	"reset":   "stele rollback --to REV",
 	"restart": "stele exec PREFIX --restart -- CMD",

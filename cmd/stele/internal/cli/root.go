@@ -11,6 +11,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/history"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/importcmd"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/keys"
+	"github.com/stelehq/stele/cmd/stele/internal/cli/promote"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/rotate"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/routes"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/schema"
@@ -63,7 +64,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			keys.GetCommand(c), keys.ListCommand(c), keys.GrepCommand(c), keys.WatchCommand(c), keys.ExportCommand(c), keys.ExecCommand(c),
 		}},
 		{"write", "Write:", []*cobra.Command{
-			keys.SetCommand(c), keys.EditCommand(c), keys.MoveCommand(c), keys.DeleteCommand(c), keys.ApplyCommand(c), importcmd.ImportCommand(c),
+			keys.SetCommand(c), keys.EditCommand(c), keys.CopyCommand(c), keys.MoveCommand(c), keys.DeleteCommand(c), keys.ApplyCommand(c), promote.PromoteCommand(c), importcmd.ImportCommand(c),
 		}},
 		{"history", "History:", []*cobra.Command{
 			history.LogCommand(c), history.ShowCommand(c), history.DiffCommand(c), history.BlameCommand(c), history.BisectCommand(c), history.RollbackCommand(c), history.RevertCommand(c),

@@ -127,11 +127,12 @@ var commits = map[string]bool{
 	stelev1.Ledger_Commit_FullMethodName:   true,
 	stelev1.Ledger_Rollback_FullMethodName: true,
 	stelev1.Ledger_Revert_FullMethodName:   true,
+	stelev1.Ledger_Copy_FullMethodName:     true,
 }
 
 // reads begin the names of methods that have no effect. Any other method is not repeated.
 var reads = []string{
-	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Prove", "Search",
+	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
 }
 
 // repeatable reports whether another gateway may carry out a call that got UNAVAILABLE.

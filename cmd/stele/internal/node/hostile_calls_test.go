@@ -133,7 +133,7 @@ var readsOnly = map[protoreflect.Name]bool{
 }
 
 // keeps are the methods that keep what they are asked.
-var keeps = map[protoreflect.Name]bool{"Commit": true, "CommitStream": true, "Rollback": true, "Revert": true}
+var keeps = map[protoreflect.Name]bool{"Commit": true, "CommitStream": true, "Rollback": true, "Revert": true, "Copy": true}
 
 // pair asks twice, for a key of the victim's that is set and for one that is not.
 // The callers' own tenant moves on meanwhile: only what differs again and again

@@ -26,6 +26,7 @@ func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {
 	if cs.ExpectedHead != nil {
 		r.ExpectedHead, r.ExpectedHeadId = (*uint64)(cs.ExpectedHead), cs.ExpectedHeadID
 	}
+	r.Promotion = ledger.OriginProto(cs.Origin).GetPromotion()
 	if cs.Import != nil {
 		r.Import = &stelev1.Import{Time: timestamppb.New(cs.Import.Time), Author: cs.Author}
 	}

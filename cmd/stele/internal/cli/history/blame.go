@@ -8,14 +8,18 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
 func BlameCommand(c *session.Flags) *cobra.Command {
 	var at string
+	var noFollow bool
 	cmd := &cobra.Command{
 		Use:   "blame [PREFIX]",
 		Short: "Show who last set each key, when and why",
+		Long: `Show who last set each key, when and why. Of a key that was copied or renamed it shows
+who set the value of the old key.`,
 		Example: `  stele blame tenantconfig/checkout/
   stele blame --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -26,15 +30,24 @@ func BlameCommand(c *session.Flags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		prefix, found := session.FirstArg(args), false
+		prefix, found, taken := session.FirstArg(args), false, false
 		var rows [][]string
 		err = blame(ctx, s, &stelev1.BlameRequest{Prefix: prefix, At: point, PageSize: 10_000}, func(e *stelev1.BlameEntry) error {
 			found = true
 			if s.Format != "text" {
-				return s.Object(blamed{e.Key, e.Revision, hex.EncodeToString(e.CommitId), render.RFC3339(e.Time), e.Author, e.Message, render.BaseObject(e.Base)})
+				return s.Object(blamedObject(e))
 			}
+			set := e.Source
+			if set == nil || noFollow {
+				set = &stelev1.CopySource{Revision: e.Revision, Time: e.Time, Author: e.Author, Message: e.Message}
+			}
+			from := set.Key
+			if p := e.Origin.GetPromotion(); p != nil && from == "" {
+				from = p.Tenant + ledger.Revision(p.Revision).String()
+			}
+			taken = taken || from != ""
 			rows = append(rows, []string{
-				e.Key, render.SetBy(e.Revision, e.Base), output.Faint.Render(render.Clock(e.Time)), output.Plain(e.Author), output.Subject(e.Message),
+				e.Key, render.SetBy(set.Revision, e.Base), output.Faint.Render(render.Clock(set.Time)), output.Plain(set.Author), output.Subject(set.Message), from,
 			})
 			return nil
 		})
@@ -46,8 +59,16 @@ func BlameCommand(c *session.Flags) *cobra.Command {
 		case len(rows) == 0:
 			return nil
 		}
-		return s.Table([]string{"KEY", "REVISION", "TIME", "AUTHOR", "MESSAGE"}, rows, 4)
+		header := []string{"KEY", "REVISION", "TIME", "AUTHOR", "MESSAGE", "FROM"}
+		if !taken {
+			header = header[:5]
+			for i := range rows {
+				rows[i] = rows[i][:5]
+			}
+		}
+		return s.Table(header, rows, 4)
 	})
+	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "show who copied or renamed a key, and not who set its value")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }
@@ -62,6 +83,26 @@ type blamed struct {
 	Message  string `json:"message"`
 	// Base is where the value is inherited from; the commit is then the base's.
 	Base *render.Base `json:"base,omitempty"`
+	// Source is the commit that set the value before it was copied or renamed.
+	Source *copySource `json:"source,omitempty"`
+	render.Origins
+}
+
+type copySource struct {
+	Key      string `json:"key"`
+	Revision uint64 `json:"revision"`
+	ID       string `json:"id"`
+	Time     string `json:"time"`
+	Author   string `json:"author"`
+	Message  string `json:"message"`
+}
+
+func blamedObject(e *stelev1.BlameEntry) blamed {
+	o := blamed{Key: e.Key, Revision: e.Revision, ID: hex.EncodeToString(e.CommitId), Time: render.RFC3339(e.Time), Author: e.Author, Message: e.Message, Base: render.BaseObject(e.Base), Origins: render.OriginObjects(e.Origin)}
+	if c := e.Source; c != nil {
+		o.Source = &copySource{c.Key, c.Revision, hex.EncodeToString(c.CommitId), render.RFC3339(c.Time), c.Author, c.Message}
+	}
+	return o
 }
 
 // blame calls f for every key that is set.

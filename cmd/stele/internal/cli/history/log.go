@@ -23,7 +23,7 @@ type logFlags struct {
 	author, grep, since, until string
 	most                       int
 	changes, reverse           bool
-	allTenants                 bool
+	allTenants, noFollow       bool
 }
 
 func LogCommand(c *session.Flags) *cobra.Command {
@@ -34,7 +34,8 @@ func LogCommand(c *session.Flags) *cobra.Command {
 		Long: `List commits, newest first: all of them, or those that changed a key or the keys
 under a prefix, with their changes of these keys alone. The argument is a key if
 that was ever set, and a prefix otherwise. --author and --grep match any part of
-the author's name and of the message, in any case.
+the author's name and of the message, in any case. If keys were copied or renamed, it
+continues with the old ones.
 
 With --all-tenants, list the commits of all tenants in the order of the journal
 (operators only). --since and --until then take times. The read is recorded for
@@ -93,6 +94,7 @@ each tenant listed.`,
 	flags.IntVarP(&l.most, "number", "n", 20, "how many at most; 0 for all")
 	flags.BoolVar(&l.reverse, "reverse", false, "list the selected commits oldest first, as stele import reads them")
 	flags.BoolVarP(&l.changes, "changes", "p", false, "show each change, with the value that it replaced")
+	flags.BoolVar(&l.noFollow, "no-follow", false, "do not continue with the old keys of copied and renamed ones")
 	flags.BoolVar(&l.allTenants, "all-tenants", false, "list the commits of all tenants")
 	cmd.MarkFlagsMutuallyExclusive("all-tenants", "changes")
 	return cmd
@@ -101,7 +103,7 @@ each tenant listed.`,
 func selectCommits(ctx context.Context, s *session.Session, l logFlags, name string) (*stelev1.ListCommitsRequest, error) {
 	req := &stelev1.ListCommitsRequest{
 		Author: l.author, Grep: l.grep,
-		OmitValues: s.Format == "text" && !l.changes, PreviousValues: l.changes,
+		OmitValues: s.Format == "text" && !l.changes, PreviousValues: l.changes, NoFollow: l.noFollow,
 	}
 	var err error
 	if req.Since, err = s.Bound(ctx, "since", l.since); err != nil {

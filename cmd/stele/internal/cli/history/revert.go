@@ -7,7 +7,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -73,30 +72,10 @@ func previewRevert(ctx context.Context, s *session.Session, req *stelev1.RevertR
 	if len(resp.Changes) == 0 {
 		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
 	}
-	if err := printChanges(ctx, s, resp.Head, resp.Changes); err != nil || s.Format != "text" {
+	if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil || s.Format != "text" {
 		return err
 	}
 	return s.Printf("dry run at %s: %s\n", render.Revision(s.Name(resp.Head)), render.Tally(int(resp.Sets), int(resp.Deletes)))
-}
-
-// printChanges shows changes that may be made to the state at head.
-func printChanges(ctx context.Context, s *session.Session, head uint64, changes []*stelev1.Change) error {
-	keys := make([]string, len(changes))
-	for i, ch := range changes {
-		keys[i] = ch.Key
-	}
-	now, err := s.EntriesOf(ctx, keys, ledger.Revision(head))
-	if err != nil {
-		return err
-	}
-	for _, ch := range changes {
-		is := now[ch.Key]
-		d := &stelev1.KeyDiff{Key: ch.Key, FromValue: is.GetValue(), FromRevision: is.GetRevision(), ToValue: ch.Value}
-		if err := render.WriteDiff(s.Printer, d); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // seeLog says what to do if the outcome of a rollback or revert is unknown.

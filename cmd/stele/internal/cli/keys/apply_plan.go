@@ -37,7 +37,7 @@ func plan(ctx context.Context, s *session.Session, a *applyFlags, cs *ledger.Cha
 			return nil, err
 		}
 	}
-	printRefusals(resp.Refusals)
+	render.WarnRefusals(resp.Refusals)
 	if s.Format != output.Text {
 		return resp, nil
 	}
@@ -103,7 +103,7 @@ func warnOf(ctx context.Context, s *session.Session, cs *ledger.ChangeSet, kinds
 	if err != nil {
 		return
 	}
-	printRefusals(resp.Refusals)
+	render.WarnRefusals(resp.Refusals)
 	if !kinds {
 		return
 	}
@@ -129,10 +129,4 @@ func kindOf(value string) string {
 		return "a boolean"
 	}
 	return ""
-}
-
-func printRefusals(refusals []*stelev1.SinkRefusal) {
-	for _, r := range refusals {
-		output.Warn(fmt.Sprintf("the sink %s would not take %s: %s", r.Sink, r.Key, output.Plain(r.Reason)))
-	}
 }

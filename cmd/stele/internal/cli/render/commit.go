@@ -3,6 +3,7 @@ package render
 import (
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"strings"
 
 	"github.com/stelehq/stele/cmd/stele/internal/output"
@@ -39,6 +40,14 @@ type Commit struct {
 	Operator  bool   `json:"operator,omitempty"`
 	Message   string `json:"message"`
 	RequestID string `json:"request_id,omitempty"`
+	Origins
+	Changes []change `json:"changes"`
+	// Partial reports that it also changed keys which the caller may not read.
+	Partial bool `json:"partial,omitempty"`
+}
+
+// Origins is where a commit came from, as -o json and -o yaml print it.
+type Origins struct {
 	// Recorded and Importer are those of an import.
 	Recorded string `json:"recorded,omitempty"`
 	Importer string `json:"importer,omitempty"`
@@ -46,14 +55,60 @@ type Commit struct {
 	Rollback *rollbackOrigin `json:"rollback,omitempty"`
 	// Reverts are the commits that a revert took back.
 	Reverts []uint64 `json:"reverts,omitempty"`
-	Changes []change `json:"changes"`
-	// Partial reports that it also changed keys which the caller may not read.
-	Partial bool `json:"partial,omitempty"`
+	// Base is the commit of a base that a pin was moved to.
+	Base *baseOrigin `json:"base,omitempty"`
+	// Promotion is the state that values were promoted from.
+	Promotion *promotionOrigin `json:"promotion,omitempty"`
+	// Copy has the names of keys that were copied or renamed.
+	Copy *copyOrigin `json:"copy,omitempty"`
 }
 
 type rollbackOrigin struct {
 	Revision uint64 `json:"revision"`
 	Prefix   string `json:"prefix"`
+}
+
+type baseOrigin struct {
+	Tenant       string `json:"tenant"`
+	FromRevision uint64 `json:"from_revision"`
+	Revision     uint64 `json:"revision"`
+	Author       string `json:"author"`
+}
+
+type promotionOrigin struct {
+	Tenant   string `json:"tenant"`
+	Revision uint64 `json:"revision"`
+	ID       string `json:"id"`
+	Epoch    string `json:"epoch,omitempty"`
+	Prefix   string `json:"prefix"`
+	// Left are the keys that were left for a later promotion.
+	Left []string `json:"left,omitempty"`
+}
+
+type copyOrigin struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Renamed bool   `json:"renamed,omitempty"`
+}
+
+// OriginObjects returns where a commit came from as -o json and -o yaml print it.
+func OriginObjects(o *stelev1.Origin) (out Origins) {
+	switch kind := o.GetKind().(type) {
+	case *stelev1.Origin_Import:
+		out.Recorded, out.Importer = RFC3339(kind.Import.Recorded), kind.Import.Importer
+	case *stelev1.Origin_Rollback:
+		out.Rollback = &rollbackOrigin{kind.Rollback.Revision, kind.Rollback.Prefix}
+	case *stelev1.Origin_Revert:
+		out.Reverts = kind.Revert.Revisions
+	case *stelev1.Origin_Base:
+		out.Base = &baseOrigin{kind.Base.Tenant, kind.Base.FromRevision, kind.Base.Revision, kind.Base.Author}
+	case *stelev1.Origin_Promotion:
+		p := kind.Promotion
+		out.Promotion = &promotionOrigin{p.Tenant, p.Revision, hex.EncodeToString(p.Id), hex.EncodeToString(p.Epoch), p.Prefix, p.Left}
+	case *stelev1.Origin_Copy:
+		out.Copy = &copyOrigin{kind.Copy.From, kind.Copy.To, kind.Copy.Renamed}
+	}
+	return out
 }
 
 // CommitObject returns a commit as -o json and -o yaml print it.
@@ -62,14 +117,7 @@ func CommitObject(info *stelev1.CommitInfo) Commit {
 	o := Commit{
 		Tenant: c.Tenant, Revision: c.Revision, ID: hex.EncodeToString(info.Id), Parent: hex.EncodeToString(c.Parent),
 		Time: RFC3339(c.Time), Author: c.Author, Operator: c.ByOperator, Message: c.Message, RequestID: c.RequestId,
-		Reverts: c.Origin.GetRevert().GetRevisions(),
-		Changes: changeObjects(c.Changes), Partial: info.Partial,
-	}
-	if in := c.Origin.GetImport(); in != nil {
-		o.Recorded, o.Importer = RFC3339(in.Recorded), in.Importer
-	}
-	if back := c.Origin.GetRollback(); back != nil {
-		o.Rollback = &rollbackOrigin{back.Revision, back.Prefix}
+		Origins: OriginObjects(c.Origin), Changes: changeObjects(c.Changes), Partial: info.Partial,
 	}
 	for i, was := range info.PreviousValues {
 		o.Changes[i].Was = json.RawMessage(was)
@@ -113,6 +161,20 @@ func Origin(o *stelev1.Origin) (name, what string) {
 			revisions[i] = ledger.Revision(r).String()
 		}
 		return "revert", "of " + strings.Join(revisions, ", ")
+	case *stelev1.Origin_Base:
+		b := kind.Base
+		return "base", fmt.Sprintf("%s moved from %s to %s, committed by %s", b.Tenant, ledger.Revision(b.FromRevision), ledger.Revision(b.Revision), output.Plain(b.Author))
+	case *stelev1.Origin_Promotion:
+		what = kind.Promotion.Tenant + ledger.Revision(kind.Promotion.Revision).String()
+		if prefix := kind.Promotion.Prefix; prefix != "" {
+			what += ", keys under " + prefix
+		}
+		return "promoted", "from " + what
+	case *stelev1.Origin_Copy:
+		if kind.Copy.Renamed {
+			return "renamed", "from " + kind.Copy.From + " to " + kind.Copy.To
+		}
+		return "copied", "from " + kind.Copy.From + " to " + kind.Copy.To
 	}
 	return "", ""
 }

@@ -65,3 +65,10 @@ func Tally(set, deleted int) string {
 		return fmt.Sprintf("%s set, %d deleted", output.Count(set, "key"), deleted)
 	}
 }
+
+// WarnRefusals warns of keys that a sink would not take.
+func WarnRefusals(refusals []*stelev1.SinkRefusal) {
+	for _, r := range refusals {
+		output.Warn(fmt.Sprintf("the sink %s would not take %s: %s", r.Sink, r.Key, output.Plain(r.Reason)))
+	}
+}

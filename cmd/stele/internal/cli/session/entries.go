@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -64,6 +65,26 @@ func (s *Session) EntriesOf(ctx context.Context, keys []string, at ledger.Revisi
 		}
 	}
 	return entries, nil
+}
+
+// PrintChanges shows changes that may be made to the state at head.
+func (s *Session) PrintChanges(ctx context.Context, head uint64, changes []*stelev1.Change) error {
+	keys := make([]string, len(changes))
+	for i, ch := range changes {
+		keys[i] = ch.Key
+	}
+	now, err := s.EntriesOf(ctx, keys, ledger.Revision(head))
+	if err != nil {
+		return err
+	}
+	for _, ch := range changes {
+		is := now[ch.Key]
+		d := &stelev1.KeyDiff{Key: ch.Key, FromValue: is.GetValue(), FromRevision: is.GetRevision(), ToValue: ch.Value}
+		if err := render.WriteDiff(s.Printer, d); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Entries calls f for every page of the keys under the prefix.

@@ -1,0 +1,32 @@
+package gateway
+
+import (
+	"context"
+
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/view"
+	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Copy copies or renames keys.
+func (s ledgerService) Copy(ctx context.Context, req *stelev1.CopyRequest) (*stelev1.CopyResponse, error) {
+	l, err := s.g.ledger()
+	if err != nil {
+		return nil, err
+	}
+	c := policy.CallerOf(ctx)
+	if err := s.g.views.Wait(ctx, c.Tenant, previewed(req)); err != nil {
+		return nil, err
+	}
+	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Copy_FullMethodName])
+	done, err := l.Copy(ctx, c.Tenant, ledger.Copy{From: ledger.Name(req.From), To: ledger.Name(req.To), Rename: req.Rename, Request: ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, Viewer: viewer,
+	}})
+	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
+		return nil, err
+	}
+	resp := &stelev1.CopyResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
+	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
+	return resp, err
+}
