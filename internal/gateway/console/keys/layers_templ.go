@@ -37,7 +37,7 @@ func layerTable(v *page.View, layers []*stelev1.ValueLayer) templ.Component {
 			templ_7745c5c3_Var1 = templ.NopComponent
 		}
 		ctx = templ.ClearChildren(ctx)
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h3>Layers</h3><table class=\"cards\"><caption class=\"unseen\">The values of the tenant and its bases, in their order</caption> <thead><tr><th scope=\"col\">Tenant</th><th scope=\"col\">Value</th><th scope=\"col\" class=\"number\">Set in</th><th scope=\"col\">By</th></tr></thead> <tbody>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 1, "<h3>Layers</h3><table class=\"cards layers\"><caption class=\"unseen\">The values of the tenant and its bases, in their order</caption> <thead><tr><th scope=\"col\">Tenant</th><th scope=\"col\">Value</th><th scope=\"col\" class=\"number\">Set in</th><th scope=\"col\">By</th></tr></thead> <tbody>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
