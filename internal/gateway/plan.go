@@ -51,6 +51,7 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 			Key:       string(d.Key),
 			FromValue: string(redact.Hide(d.Key, d.From.Value)), FromRevision: uint64(d.From.Revision),
 			ToValue: string(redact.Hide(d.Key, d.To.Value)), ToRevision: uint64(d.To.Revision),
+			FromBase: d.From.Base.Proto(), ToBase: d.To.Base.Proto(),
 		}
 		if size += len(shown.Key) + len(shown.FromValue) + len(shown.ToValue); size > conn.MaxMessage {
 			return nil, fmt.Errorf("%w: what would change has more than %d bytes; plan fewer changes at a time", apierror.ErrTooLarge, conn.MaxMessage)

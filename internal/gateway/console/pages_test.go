@@ -156,10 +156,10 @@ func TestPages_BoundedCalls(t *testing.T) {
 		}
 	}
 	v := f.writer(t, "acme")
-	previews := []string{"/acme@5/rollback", "/acme/delete/tenantconfig/flat/keyax0", "/acme/search?q=keyax0", "/acme/jump?q=key"}
+	previews := []string{"/acme@5/rollback", "/acme/delete/tenantconfig/flat/keyax0", "/acme/search?q=keyax0", "/acme/jump?q=key", "/acme/commits/10/revert"}
 	for _, path := range append(previews,
 		"/acme/", "/acme@5/", "/acme/keys/tenantconfig/flat/", "/acme@5/keys/tenantconfig/flat/", "/acme/keys/?filter=x",
-		"/acme/keys/tenantconfig/flat/keyax0", "/acme@7/keys/tenantconfig/flat/keyax0", "/acme/history", "/acme@5/history", "/acme/commits/3", "/acme/commits/10/revert",
+		"/acme/keys/tenantconfig/flat/keyax0", "/acme@7/keys/tenantconfig/flat/keyax0", "/acme/history", "/acme@5/history", "/acme/commits/3",
 	) {
 		made := f.calls.since()
 		a := v.get(t, path)
@@ -167,8 +167,11 @@ func TestPages_BoundedCalls(t *testing.T) {
 			t.Fatalf("%s: %d %s", path, a.code, brief(a.text()))
 		}
 		most := 7
-		if slices.Contains(previews, path) {
+		switch {
+		case slices.Contains(previews, path):
 			most = 9
+		case path == "/acme/keys/tenantconfig/flat/keyax0":
+			most = 8
 		}
 		if calls := made(); len(calls) > most {
 			t.Errorf("%s takes %d calls: %v", path, len(calls), calls)

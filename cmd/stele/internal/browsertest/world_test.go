@@ -139,7 +139,7 @@ func (w *world) commit(t *testing.T, tenant ledger.Tenant, message string, pairs
 	}
 }
 
-// fill gives acme and globex a history of some weeks.
+// fill gives acme a history of some weeks, and initech a base.
 func (w *world) fill(t *testing.T) {
 	t.Helper()
 	begun := time.Now().Add(-21 * 24 * time.Hour)
@@ -168,6 +168,9 @@ func (w *world) fill(t *testing.T) {
 		w.commit(t, "globex", "set up", fmt.Sprintf("tenantconfig/shop/setting_%d", i), fmt.Sprint(i))
 	}
 	w.commit(t, "globex", "the same pool as acme", "paramconfig/db/pool", `{"min":2,"max":20}`)
+	w.commit(t, "defaults", "platform", "theme/color", `"light"`, "theme/font", `"sans"`)
+	w.commit(t, "initech", "ours", "theme/font", `"serif"`)
+	w.commit(t, "initech", "inherit", string(ledger.BasesKey), string(ledger.BasesValue([]ledger.Base{{Tenant: "defaults", Revision: 1, Follow: true}})))
 }
 
 // localRoutes send every key to a folder, except those below "unrouted/".

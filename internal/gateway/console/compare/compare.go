@@ -95,7 +95,7 @@ func (q *comparison) compareStates(ctx context.Context, v *page.View) error {
 	}
 	q.fromRevision, q.toRevision = resp.FromRevision, resp.ToRevision
 	for _, d := range resp.Diffs {
-		q.differences = append(q.differences, difference{diff.Of(d.Key, d.FromValue, d.ToValue), d.FromRevision, d.ToRevision})
+		q.differences = append(q.differences, difference{diff.OfKey(d), d.FromRevision, d.ToRevision})
 	}
 	if resp.NextPageToken != "" {
 		q.nextPage(v, "page", resp.NextPageToken)

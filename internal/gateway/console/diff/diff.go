@@ -18,6 +18,8 @@ type Change struct {
 	// places are the changes inside the value, if it was not replaced as a whole.
 	places []patch.Operation
 	Same   bool
+	// Where the values are inherited from; nil if they are the tenant's own.
+	fromBase, toBase *stelev1.BaseRef
 }
 
 func (c Change) secret() bool { return format.IsMask(c.from) || format.IsMask(c.to) }
@@ -58,6 +60,24 @@ func Of(key, from, to string) Change {
 	return c
 }
 
+// OfKey compares two states of a key.
+func OfKey(d *stelev1.KeyDiff) Change {
+	c := Of(d.Key, d.FromValue, d.ToValue)
+	c.fromBase, c.toBase = d.FromBase, d.ToBase
+	return c
+}
+
+// inheritance says which base the change has to do with; empty for none.
+func (c Change) inheritance() string {
+	switch {
+	case c.toBase != nil:
+		return "Inherited from " + format.BaseCommit(c.toBase) + "."
+	case c.fromBase != nil && c.to != "":
+		return "Overrides the value of " + format.BaseCommit(c.fromBase) + ". Later changes of the base do not reach this key."
+	}
+	return ""
+}
+
 // OfCommit returns the changes of a commit, with the values that they replaced.
 func OfCommit(info *stelev1.CommitInfo) []Change {
 	out := make([]Change, len(info.Commit.Changes))
@@ -67,6 +87,7 @@ func OfCommit(info *stelev1.CommitInfo) []Change {
 			from = info.PreviousValues[i]
 		}
 		out[i] = Of(ch.Key, from, ch.Value)
+		out[i].toBase = ch.Base
 	}
 	return out
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/text"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
 // shortValue is how much of a value a row of a table shows, in bytes.
@@ -139,6 +140,17 @@ func FirstLine(message string) string {
 
 // Number is a number as URLs and forms have it.
 func Number(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// BaseCommit is a commit of a base: defaults@18.
+func BaseCommit(b *stelev1.BaseRef) string { return b.Tenant + Revision(b.Revision) }
+
+// Possessive is a name before what belongs to it: acme's, defaults'.
+func Possessive(name string) string {
+	if strings.HasSuffix(name, "s") {
+		return name + "'"
+	}
+	return name + "'s"
+}
 
 // Revision is a revision with its "@".
 func Revision(n uint64) string { return "@" + Number(n) }

@@ -20,13 +20,13 @@ func askDelete(v *page.View, code int, problem string) error {
 		return page.ErrNotFound
 	}
 	k := &keyView{key: v.Rest}
-	if err := v.Load(readEntry(v, k, false)); err != nil {
+	if err := v.Load(readEntry(v, k, false), readLayers(v, k)); err != nil {
 		return err
 	}
 	if !v.May("write", k.key) {
 		return status.Error(codes.PermissionDenied, "to delete this key, you need the permission write")
 	}
-	if k.entry == nil {
+	if k.entry == nil || k.inherited() { // the tenant has no value of its own
 		return page.ErrNotFound
 	}
 	k.form = k.newForm()
@@ -35,7 +35,7 @@ func askDelete(v *page.View, code int, problem string) error {
 	if _, shown := k.form.explain(err); err != nil && !shown {
 		return err
 	}
-	return v.Show(code, "Delete "+k.key, v.ReadCommand("delete", k.key, "-m", "REASON"), deletePage(v, k, plan, also(k.form.problem, problem)))
+	return v.Show(code, k.deleteLabel()+": "+k.key, v.ReadCommand("delete", k.key, "-m", "REASON"), deletePage(v, k, plan, also(k.form.problem, problem)))
 }
 
 // deletion is the change set that deletes the form's key.

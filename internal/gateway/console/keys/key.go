@@ -24,6 +24,7 @@ type keyView struct {
 	older   bool // the history has more
 	sinks   []sinkOfKey
 	schemas []*stelev1.Schema
+	layers  []*stelev1.ValueLayer // of the tenant and its bases; without bases only the tenant's
 	form    writeForm
 	// editing: the page has the form in the place of the value.
 	editing bool
@@ -46,6 +47,41 @@ func (k *keyView) earlier() uint64 {
 		return 0
 	}
 	return k.history[1].Commit.Revision
+}
+
+// inherited reports whether the value is not the tenant's own.
+func (k *keyView) inherited() bool { return k.entry.GetBase() != nil }
+
+// inForce is the layer of the value; nil when the key is not set.
+func (k *keyView) inForce() *stelev1.ValueLayer {
+	for _, l := range k.layers {
+		if l.InForce {
+			return l
+		}
+	}
+	return nil
+}
+
+// hidden is the value of a base that the tenant's own value hides, and that is in force when
+// the own one is deleted; nil for none.
+func (k *keyView) hidden() *stelev1.ValueLayer {
+	if k.entry == nil || k.inherited() {
+		return nil
+	}
+	for _, l := range k.layers {
+		if l.Revision != 0 && !l.InForce {
+			return l
+		}
+	}
+	return nil
+}
+
+// deleteLabel is the label of the button that deletes the tenant's own value.
+func (k *keyView) deleteLabel() string {
+	if base := k.hidden(); base != nil {
+		return "Reset to " + format.Possessive(base.Tenant) + " value"
+	}
+	return "Delete"
 }
 
 // changed is the revision that last set or deleted the key; 0 for not known.
@@ -148,7 +184,7 @@ func showKeyView(v *page.View, code int, k *keyView) error {
 // readKey makes the calls for a key's page.
 func readKey(v *page.View, k *keyView, reveal bool) func(context.Context) error {
 	return func(ctx context.Context) error {
-		return page.Together(ctx, readEntry(v, k, reveal), func(ctx context.Context) error {
+		return page.Together(ctx, readEntry(v, k, reveal), readLayers(v, k), func(ctx context.Context) error {
 			list, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
 				Keys: &stelev1.ListCommitsRequest_Key{Key: k.key}, Until: v.AsOf(),
 				OnlyMatchingChanges: true, PreviousValues: true, PageSize: commitsOfKey,
@@ -176,6 +212,18 @@ func readEntry(v *page.View, k *keyView, reveal bool) func(context.Context) erro
 		got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: k.key, At: v.AsOf(), Reveal: reveal})
 		k.entry, k.commit = got.GetEntry(), got.GetCommitId()
 		return unlessNotFound(err)
+	}
+}
+
+// readLayers reads what the tenant and its bases have for the key.
+func readLayers(v *page.View, k *keyView) func(context.Context) error {
+	return func(ctx context.Context) error {
+		if !ledger.Key(k.key).Inheritable() {
+			return nil
+		}
+		explained, err := v.Bases.ExplainValue(ctx, &stelev1.ExplainValueRequest{Key: k.key, At: v.AsOf()})
+		k.layers = explained.GetLayers()
+		return err
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -110,6 +111,7 @@ type branch struct {
 type row struct {
 	key, value string
 	secret     bool
+	base       *stelev1.BaseRef // nil for the tenant's own value
 	revision   uint64
 	author     string
 	message    string

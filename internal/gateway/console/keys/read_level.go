@@ -56,7 +56,7 @@ func readRows(ctx context.Context, v *page.View, l *level) error {
 	}
 	for _, e := range values.Entries {
 		if r := l.row(e.Key); r != nil {
-			r.value, r.secret = e.Value, e.Secret
+			r.value, r.secret, r.base = e.Value, e.Secret, e.Base
 		}
 	}
 	for _, e := range blame.Entries {

@@ -18,6 +18,7 @@ type Site struct {
 	Proof   stelev1.ProofClient
 	Sinks   stelev1.SinksClient
 	Schemas stelev1.SchemasClient
+	Bases   stelev1.BasesClient
 
 	Assets  *assets.Assets
 	Cookies login.Cookies
@@ -36,7 +37,7 @@ func NewSite(conn grpc.ClientConnInterface, cookies login.Cookies, log *slog.Log
 	}
 	return &Site{
 		Config: stelev1.NewConfigClient(conn), Ledger: stelev1.NewLedgerClient(conn), Proof: stelev1.NewProofClient(conn),
-		Sinks: stelev1.NewSinksClient(conn), Schemas: stelev1.NewSchemasClient(conn),
+		Sinks: stelev1.NewSinksClient(conn), Schemas: stelev1.NewSchemasClient(conn), Bases: stelev1.NewBasesClient(conn),
 		Assets: files, Cookies: cookies, Log: log, rendering: make(chan struct{}, maxRendering),
 	}, nil
 }

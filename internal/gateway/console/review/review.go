@@ -31,7 +31,26 @@ type Effects struct {
 	routed       bool // the sinks are those of the keys' routes, not all of the tenant
 	sinksKnown   bool
 	refusals     []*stelev1.SinkRefusal
+	// reach is how the changes reach the tenants that inherit from this one. Only operators can
+	// see it.
+	reach *stelev1.PreviewBaseChangeResponse
 }
+
+// overriding counts the tenants that hide some of the changes. More is true if there are more
+// tenants than it has looked at.
+func (e Effects) overriding() (n int, more bool) {
+	for _, t := range e.reach.GetTenants() {
+		if t.HiddenTotal > 0 {
+			n++
+		}
+	}
+	return n, e.reach.GetNextPageToken() != ""
+}
+
+const (
+	maxReachChanges = 10_000 // that a preview of a base's changes accepts
+	maxReachTenants = 1_000  // that it looks at in one answer
+)
 
 // sinkKeys is how many of the keys a sink gets.
 type sinkKeys struct {
@@ -49,7 +68,7 @@ func Plan(ctx context.Context, v *page.View, req *stelev1.CommitRequest) (*Revie
 	changed := make([]*stelev1.Change, len(resp.Diffs))
 	for i, d := range resp.Diffs {
 		if changed[i] = (&stelev1.Change{Key: d.Key}); i < diff.OnPage {
-			r.Changes = append(r.Changes, diff.Of(d.Key, d.FromValue, d.ToValue))
+			r.Changes = append(r.Changes, diff.OfKey(d))
 		}
 	}
 	r.Effects = EffectsOf(ctx, v, changed, resp.NotChecked)
@@ -72,6 +91,9 @@ func EffectsOf(ctx context.Context, v *page.View, changes []*stelev1.Change, not
 		return nil
 	}, func(ctx context.Context) error {
 		routing = ReadRouting(ctx, v)
+		return nil
+	}, func(ctx context.Context) error {
+		e.reach = reachOf(ctx, v, changes)
 		return nil
 	})
 	e.schemasKnown, e.sinksKnown, e.routed = schemas != nil, sinks != nil, routing.Known()
@@ -97,4 +119,18 @@ func EffectsOf(ctx context.Context, v *page.View, changes []*stelev1.Change, not
 		}
 	}
 	return e
+}
+
+// reachOf asks how changes reach the tenants that inherit from this one. It is nil for users who are not
+// operators.
+func reachOf(ctx context.Context, v *page.View, changes []*stelev1.Change) *stelev1.PreviewBaseChangeResponse {
+	if len(changes) == 0 || len(changes) > maxReachChanges {
+		return nil
+	}
+	req := &stelev1.PreviewBaseChangeRequest{PageSize: maxReachTenants}
+	for _, c := range changes {
+		req.Changes = append(req.Changes, &stelev1.Change{Key: c.Key, Delete: true}) // only keys count
+	}
+	reach, _ := v.Bases.PreviewBaseChange(ctx, req)
+	return reach
 }
