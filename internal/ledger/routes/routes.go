@@ -187,14 +187,19 @@ func Parse(text []byte) (*Table, error) {
 // Misread says what does not belong where it is, without Go's types, and what the whole
 // document is if that is something else.
 func Misread(err error, whole string) error {
-	var e *json.SemanticError
+	var e, inner *json.SemanticError
 	switch {
 	case !errors.As(err, &e):
 		return err
+	case errors.As(e.Err, &inner): // of a value that reads itself
+		return fmt.Errorf("%q: %w", e.JSONPointer, Misread(inner, "it is of the wrong type"))
 	case errors.Is(e.Err, json.ErrUnknownName):
 		return fmt.Errorf("unknown field %q", e.JSONPointer)
 	case e.JSONPointer == "":
 		return errors.New(whole)
+	}
+	if e.Err != nil {
+		return fmt.Errorf("%q: %w", e.JSONPointer, e.Err)
 	}
 	return fmt.Errorf("%q is of the wrong type", e.JSONPointer)
 }
