@@ -27,9 +27,9 @@ import (
 // author is the author of the commits that move pins.
 const author = "bases"
 
-// inFlight is how many pins are moved at once. It bounds the part of a record that
-// ordinary writers share with them.
-const inFlight = 128
+// inFlight is how many pins are moved at once. Ordinary writers share records and processors
+// with them: 128 would move pins twice as fast, and make the p99 of writers four times as long.
+const inFlight = 16
 
 // retryInterval is the time between two attempts to move pins that could not be moved.
 const retryInterval = time.Second

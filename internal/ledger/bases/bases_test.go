@@ -37,7 +37,7 @@ func follow(tb testing.TB, n *ledgertest.Node, t, base ledger.Tenant) {
 // waitPins waits until all tenants have the base's head.
 func waitPins(tb testing.TB, r *replica.Replica, base ledger.Tenant, tenants []ledger.Tenant) {
 	tb.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		behind := 0
 		for _, t := range tenants {
 			if r.Bases(t)[0].Revision != r.Head(base).Revision {
