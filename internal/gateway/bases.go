@@ -47,20 +47,22 @@ func (s basesService) ListBases(ctx context.Context, req *stelev1.ListBasesReque
 	if err != nil || !set {
 		return resp, err
 	}
-	resp.ListRevision = uint64(list.Revision)
-	layers, err := v.Layers(ledger.BasesKey)
+	bases, err := ledger.ParseBases(ledger.Value(list.Value))
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range layers {
-		resp.Bases = append(resp.Bases, baseProto(l.Base, l.Head))
-	}
+	resp.ListRevision, resp.Bases = uint64(list.Revision), s.g.basesProto(bases)
 	return resp, nil
 }
 
-// baseProto describes a base whose newest revision is head.
-func baseProto(b ledger.Base, head ledger.Revision) *stelev1.TenantBase {
-	return &stelev1.TenantBase{Tenant: string(b.Tenant), Revision: uint64(b.Revision), Follow: b.Follow, Head: uint64(head)}
+// basesProto describes bases, with their newest revisions.
+func (g *Gateway) basesProto(bases []ledger.Base) (out []*stelev1.TenantBase) {
+	for _, b := range bases {
+		out = append(out, &stelev1.TenantBase{
+			Tenant: string(b.Tenant), Revision: uint64(b.Revision), Follow: b.Follow, Head: uint64(g.cfg.Replica.Head(b.Tenant).Revision),
+		})
+	}
+	return out
 }
 
 // ExplainValue returns what the tenant and its bases have for a key.

@@ -173,7 +173,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.policy = policy.New(policy.Config{
 		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.views.Commits, Refused: g.metrics.overLimit, Log: cfg.Log,
 	})
-	g.hub = watch.NewHub(cfg.Replica, g.redaction.Commit, g.policy.Announce)
+	g.hub = watch.NewHub(cfg.Replica, g.redaction.Commit, g.policy.Announce, g.watchStatus)
 	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)

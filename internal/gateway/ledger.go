@@ -252,9 +252,7 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 			break
 		}
 		tenant := &stelev1.TenantHead{Tenant: string(h.Tenant), Head: uint64(h.Head.Revision), Time: timestamppb.New(time.Unix(0, h.Head.Time))}
-		for _, b := range s.g.cfg.Replica.Bases(h.Tenant) {
-			tenant.Bases = append(tenant.Bases, baseProto(b, s.g.cfg.Replica.Head(b.Tenant).Revision))
-		}
+		tenant.Bases = s.g.basesProto(s.g.cfg.Replica.Bases(h.Tenant))
 		resp.Tenants = append(resp.Tenants, tenant)
 	}
 	return resp, nil

@@ -111,9 +111,14 @@ func (s configService) create(ctx context.Context, ws *watch.Stream, create *ste
 		return ctx.Err()
 	}
 	ws.Forget(w.ID)
-	st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
-	ws.Canceled(w.ID, st, nil)
+	ws.Canceled(w.ID, s.g.watchStatus(err), nil)
 	return nil
+}
+
+// watchStatus is the status of a watch that an error ends.
+func (g *Gateway) watchStatus(err error) *status.Status {
+	st, _ := status.FromError(apierror.StatusOf(g.cfg.Log, stelev1.Config_Watch_FullMethodName, err))
+	return st
 }
 
 func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Watch, create *stelev1.WatchRequest) error {

@@ -132,29 +132,29 @@ func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
 	if err != nil {
 		return fmt.Errorf("read the bases of %s: %w", t, err)
 	}
+	var attached []Tenant
 	for n, b := range next {
-		attached := slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant })
+		attaches := !slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant })
+		if attaches {
+			attached = append(attached, b.Tenant)
+		}
 		switch head := cfg.Replica.Head(b.Tenant).Revision; {
 		case b.Tenant == t:
 			return invalid(fmt.Errorf("[%d].tenant: a tenant cannot be its own base", n))
-		case !attached && cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
+		case attaches && cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
 			return &AttachError{t, b.Tenant} // before the error depends on the base
 		case head == 0:
 			return invalid(fmt.Errorf("[%d].tenant: %s has no commit", n, b.Tenant))
 		case b.Revision > head:
 			return invalid(fmt.Errorf("[%d].revision: the head of %s is %s", n, b.Tenant, head))
-		case !attached && len(cfg.Replica.Bases(b.Tenant)) > 0:
+		case attaches && len(cfg.Replica.Bases(b.Tenant)) > 0:
 			return invalid(fmt.Errorf("[%d].tenant: %s has bases itself, and bases are not transitive: list its bases instead", n, b.Tenant))
 		}
 	}
 	if len(known) == 0 && len(next) > 0 && cfg.Replica.IsBase(t) {
 		return invalid(fmt.Errorf("%s is a base of other tenants, and a base has no bases itself", t))
 	}
-	for _, b := range next {
-		if !slices.ContainsFunc(known, func(k Base) bool { return k.Tenant == b.Tenant }) {
-			s.attached = append(s.attached, b.Tenant)
-		}
-	}
+	s.attached = append(s.attached, attached...)
 	return nil
 }
 

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -38,6 +39,11 @@ type Commit struct {
 // Head is the tenant's head when this commit is its newest.
 func (c *Commit) Head(seq Sequence) Head {
 	return Head{Revision: c.Revision, ID: c.ID, Time: c.Time.UnixNano(), Sequence: seq}
+}
+
+// Touches reports whether the commit sets or deletes the key.
+func (c *Commit) Touches(k Key) bool {
+	return slices.ContainsFunc(c.Changes, func(ch Change) bool { return ch.Key == k })
 }
 
 // Proto is the commit as the API shows it, without the hash of its request: some of the

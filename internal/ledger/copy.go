@@ -65,7 +65,7 @@ func (c *Copy) validate() error {
 
 // copied are the changes that copy what is set at the head of the state.
 func (l *Ledger) copied(ctx context.Context, t Tenant, s State, c Copy) (changes []Change, err error) {
-	conflict := ConflictError{Tenant: t}
+	conflict, size := ConflictError{Tenant: t}, 0
 	for is, err := range c.sources(s) {
 		if err != nil {
 			return nil, err
@@ -88,11 +88,12 @@ func (l *Ledger) copied(ctx context.Context, t Tenant, s State, c Copy) (changes
 		if err != nil {
 			return nil, fmt.Errorf("copy %s: %w", is.Key, err)
 		}
-		changes = append(changes, Change{Key: to, Value: value})
+		added := []Change{{Key: to, Value: value}}
 		if c.Rename {
-			changes = append(changes, Change{Key: is.Key, Delete: true})
+			added = append(added, Change{Key: is.Key, Delete: true})
 		}
-		if len(changes) > MaxChanges || weight(changes) > MaxChangeSet {
+		changes, size = append(changes, added...), size+weight(added)
+		if len(changes) > MaxChanges || size > MaxChangeSet {
 			return nil, Invalid("from", fmt.Sprintf("there are more than %d keys or %d bytes to change, which is more than one commit holds: name a longer prefix", MaxChanges, MaxChangeSet))
 		}
 	}

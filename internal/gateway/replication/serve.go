@@ -66,7 +66,7 @@ func (s Server) Follow(ctx context.Context, tenants []ledger.Tenant, start *stel
 		return fmt.Errorf("%w: the upstream is still catching up", ledger.ErrUnavailable)
 	}
 	f := &feed{Server: s, send: send, wanted: held(tenants), sent: make(map[ledger.Tenant]ledger.Revision), bases: make(map[ledger.Tenant]bool)}
-	f.findBases()
+	f.findAllBases()
 	epoch := s.Replica.Epoch()
 	if len(start.Epoch) > 0 && string(start.Epoch) != string(epoch[:]) {
 		return fmt.Errorf("%w: it has commits of the ledger %x, and this is %s", ErrHistoryChanged, start.Epoch, epoch)
@@ -94,14 +94,19 @@ func pruned(err error) error {
 
 func (f *feed) wants(t ledger.Tenant) bool { return f.wanted == nil || f.wanted[t] || f.bases[t] }
 
-// findBases adds the bases of the wanted tenants, and reports whether there are new ones. A base
-// that was once added stays, because earlier states of a tenant may name it.
-func (f *feed) findBases() (found bool) {
+// findAllBases adds the bases of the wanted tenants.
+func (f *feed) findAllBases() {
 	for t := range f.wanted {
-		for _, b := range f.Replica.Bases(t) {
-			found = found || !f.bases[b.Tenant]
-			f.bases[b.Tenant] = true
-		}
+		f.findBases(t)
+	}
+}
+
+// findBases adds the bases of a wanted tenant, and reports whether there are new ones. A base
+// that was once added stays, because earlier states of a tenant may name it.
+func (f *feed) findBases(t ledger.Tenant) (found bool) {
+	for _, b := range f.Replica.Bases(t) {
+		found = found || !f.bases[b.Tenant]
+		f.bases[b.Tenant] = true
 	}
 	return found
 }
@@ -178,6 +183,7 @@ func idAt(v *replica.View, rev ledger.Revision) (ledger.CommitID, error) {
 func (f *feed) backlog(ctx context.Context) error {
 	f.disordered = f.Replica.Disordered()
 	heads, position := f.Replica.AllHeads()
+	f.findAllBases()
 	slices.SortStableFunc(heads, func(a, b replica.TenantHead) int { return cmp.Compare(f.rank(a.Tenant), f.rank(b.Tenant)) })
 	for _, h := range heads {
 		if !f.wants(h.Tenant) || f.sent[h.Tenant] >= h.Head.Revision {
@@ -245,10 +251,10 @@ func (f *feed) live(ctx context.Context, polls <-chan uint64) error {
 // replica that is an edge itself may get commits late, when it changes its upstream:
 // then they are found by revision.
 func (f *feed) records(ctx context.Context) (sent bool, err error) {
-	if f.findBases() || f.Replica.Disordered() != f.disordered {
+	if f.Replica.Disordered() != f.disordered {
 		return true, f.backlog(ctx)
 	}
-	missed := false
+	missed, attached := false, false
 	records := f.Replica.Records(f.position, f.wants)
 	for r, err := range records.All() {
 		if err != nil {
@@ -265,8 +271,9 @@ func (f *feed) records(ctx context.Context) (sent bool, err error) {
 		if err := f.add(r); err != nil {
 			return sent, err
 		}
+		attached = f.wanted[r.Tenant] && f.findBases(r.Tenant) || attached
 	}
-	if missed {
+	if missed || attached {
 		return true, f.backlog(ctx)
 	}
 	f.position = records.Position()

@@ -4,7 +4,6 @@ package watch
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -15,7 +14,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
 
@@ -31,7 +29,8 @@ type Hub struct {
 	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
 	// ruled is called when a commit of the ledger's own tenant arrives: it may change
 	// the permissions of a stream's caller.
-	ruled func()
+	ruled  func()
+	failed func(error) *status.Status
 
 	Watches, Slow atomic.Int64 // for metrics
 
@@ -68,9 +67,10 @@ type membership struct {
 }
 
 // NewHub makes a hub of the replica's commits. Watches get what shown makes of a commit;
-// ruled is called after each commit of the ledger's own tenant.
-func NewHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func()) *Hub {
-	return &Hub{replica: r, shown: shown, ruled: ruled, topics: make(map[ledger.Tenant]*topic)}
+// ruled is called after each commit of the ledger's own tenant; failed is the status of
+// watches that an error ends.
+func NewHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func(), failed func(error) *status.Status) *Hub {
+	return &Hub{replica: r, shown: shown, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
 }
 
 // ProgressInterval is how often streams get their progress.
@@ -268,19 +268,11 @@ func (t *topic) cancel(h *Hub, c *ledger.Commit, err error) {
 				if w.after < c.Revision {
 					h.remove(w)
 					s.Forget(w.ID)
-					s.Canceled(w.ID, statusOf(err), nil)
+					s.Canceled(w.ID, h.failed(err), nil)
 				}
 			}
 		}
 	}
-}
-
-// statusOf is the status of watches that end at a commit that cannot be sent.
-func statusOf(err error) *status.Status {
-	if errors.Is(err, apierror.ErrTooLarge) {
-		return status.New(codes.ResourceExhausted, err.Error())
-	}
-	return status.New(codes.Unavailable, err.Error())
 }
 
 // matches finds the groups that select some change of the commit.

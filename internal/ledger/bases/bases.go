@@ -93,7 +93,7 @@ func (m *Mover) concerns(c *ledger.Commit) bool {
 	if _, moves := c.Origin.(*ledger.BaseOrigin); moves {
 		return false
 	}
-	return m.replica.IsBase(c.Tenant) || slices.ContainsFunc(c.Changes, func(ch ledger.Change) bool { return ch.Key == ledger.BasesKey })
+	return m.replica.IsBase(c.Tenant) || c.Touches(ledger.BasesKey)
 }
 
 func (m *Mover) run(ctx context.Context, moved <-chan struct{}) {
@@ -154,19 +154,13 @@ func (m *Mover) move(ctx context.Context) error {
 // moveOne moves one pin, unless it has moved meanwhile. It reports whether the tenant has got
 // that revision before, and had its pin moved back since.
 func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settled bool, err error) {
-	list := slices.Clone(m.replica.Bases(p.Tenant))
+	list, set, err := m.list(p.Tenant)
+	if err != nil {
+		return false, err
+	}
 	i := slices.Index(list, p.Base)
 	if i < 0 {
 		return false, nil // it has moved, or was removed from the list
-	}
-	v, err := m.replica.View(p.Tenant, replica.At{})
-	if err != nil {
-		return false, err
-	}
-	set, _, err := v.Get(string(ledger.BasesKey))
-	v.Close()
-	if err != nil {
-		return false, err
 	}
 	head, err := heads.of(p.Base.Tenant, p.Head)
 	if err != nil {
@@ -180,7 +174,7 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 	got, err := m.ledger.Commit(ctx, p.Tenant, ledger.ChangeSet{
 		Author: author, Message: ledger.ClipMessage(message), RequestID: fmt.Sprintf("%s%s", p.Base.Tenant, p.Head.Revision),
 		Changes:       []ledger.Change{{Key: ledger.BasesKey, Value: ledger.BasesValue(list)}},
-		Preconditions: []ledger.Precondition{{Key: ledger.BasesKey, Revision: set.Revision}},
+		Preconditions: []ledger.Precondition{{Key: ledger.BasesKey, Revision: set}},
 		Origin:        &ledger.BaseOrigin{Base: p.Base.Tenant, From: p.Base.Revision, Revision: p.Head.Revision, ID: p.Head.ID, Author: head.Author},
 	})
 	var moved *ledger.ConflictError
@@ -192,6 +186,21 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 		return true, nil
 	}
 	return err == nil && got.Repeated, err
+}
+
+// list reads a tenant's bases, and the revision that set the list.
+func (m *Mover) list(t ledger.Tenant) ([]ledger.Base, ledger.Revision, error) {
+	v, err := m.replica.View(t, replica.At{})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer v.Close()
+	e, _, err := v.Get(string(ledger.BasesKey))
+	if err != nil {
+		return nil, 0, err
+	}
+	list, err := ledger.ParseBases(ledger.Value(e.Value))
+	return list, e.Revision, err
 }
 
 // heads reads the heads of bases, each once.

@@ -62,14 +62,10 @@ func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
 // keepsPins returns an error that has the file rebuilt if a commit pins a base at a revision whose
 // history was dropped. s.mu is held.
 func (s *store) keepsPins(c *ledger.Commit) error {
-	for _, ch := range c.Changes {
-		if ch.Key != ledger.BasesKey {
-			continue
-		}
-		for _, b := range listOf(version{value: string(ch.Value)}).list {
-			if ts := s.tenants[b.Tenant]; ts != nil && b.Revision < ts.start {
-				return Discard(fmt.Errorf("%s%s inherits from %s%s, and the history before %s was dropped", c.Tenant, c.Revision, b.Tenant, b.Revision, ts.start))
-			}
+	is, _ := listIn(c)
+	for _, b := range is.list {
+		if ts := s.tenants[b.Tenant]; ts != nil && b.Revision < ts.start {
+			return Discard(fmt.Errorf("%s%s inherits from %s%s, and the history before %s was dropped", c.Tenant, c.Revision, b.Tenant, b.Revision, ts.start))
 		}
 	}
 	return nil
@@ -99,23 +95,21 @@ func (s *store) loadBases(tx *bolt.Tx, t ledger.Tenant, head ledger.Revision) er
 	}
 	value, err := file.valueOf(key, p)
 	if err == nil {
-		s.setBases(t, version{revision: p.revision, value: value})
+		s.setBases(t, listOf(version{revision: p.revision, value: value}))
 	}
 	return err
 }
 
 // noteBases takes over the list that a commit sets. s.mu is held.
 func (s *store) noteBases(c *ledger.Commit) {
-	for _, ch := range c.Changes {
-		if ch.Key == ledger.BasesKey {
-			s.setBases(c.Tenant, version{revision: c.Revision, value: string(ch.Value)})
-		}
+	if is, ok := listIn(c); ok {
+		s.setBases(c.Tenant, is)
 	}
 }
 
 // setBases sets the list of a tenant's head. s.mu is held, or the store is being opened.
-func (s *store) setBases(t ledger.Tenant, is version) {
-	ts, next := s.tenant(t), listOf(is)
+func (s *store) setBases(t ledger.Tenant, next baseList) {
+	ts := s.tenant(t)
 	for _, b := range ts.bases.list {
 		if delete(s.heirs[b.Tenant], t); len(s.heirs[b.Tenant]) == 0 {
 			delete(s.heirs, b.Tenant)
@@ -128,6 +122,16 @@ func (s *store) setBases(t ledger.Tenant, is version) {
 		}
 		s.heirs[b.Tenant][t] = true
 	}
+}
+
+// listIn is the list that a commit sets; ok is false if it sets none.
+func listIn(c *ledger.Commit) (is baseList, ok bool) {
+	for _, ch := range c.Changes {
+		if ch.Key == ledger.BasesKey {
+			return listOf(version{revision: c.Revision, value: string(ch.Value)}), true
+		}
+	}
+	return is, false
 }
 
 // listOf reads a list. The ledger accepts only valid ones; any other is empty.
@@ -340,8 +344,6 @@ func (v *View) Inherited(key ledger.Key) (found ledger.Version, err error) {
 // Layer is what one of the tenant's bases has for a key.
 type Layer struct {
 	ledger.Base
-	// Head is the base's newest revision.
-	Head ledger.Revision
 	// Value, and the base's revision that set it; empty if the base does not have the key.
 	Value ledger.Value
 	Set   ledger.Revision
@@ -358,7 +360,7 @@ func (v *View) Layers(key ledger.Key) (out []Layer, err error) {
 	}
 	for i := range b.layers {
 		l := &b.layers[i]
-		is := Layer{Base: l.base, Head: l.head}
+		is := Layer{Base: l.base}
 		found, _, err := l.versionAt(string(key), l.base.Revision)
 		if err != nil {
 			return nil, err

@@ -327,7 +327,7 @@ func (k *changedKeys) since(key string) (found ledger.Version, changed bool, err
 // as they are.
 func (v *View) EffectiveCommit(c *ledger.Commit) (seen *ledger.Commit, err error) {
 	defer v.snap.guard(&err)
-	moves := changes(c, ledger.BasesKey)
+	moves := c.Touches(ledger.BasesKey)
 	if v.snap.bases.revision == 0 || !moves && !slices.ContainsFunc(c.Changes, func(ch ledger.Change) bool { return ch.Delete }) {
 		return c, nil
 	}
@@ -364,7 +364,7 @@ func (v *View) EffectiveCommit(c *ledger.Commit) (seen *ledger.Commit, err error
 		if !ok {
 			return &shown, nil
 		}
-		if changes(c, ledger.Key(key)) {
+		if c.Touches(ledger.Key(key)) {
 			continue
 		}
 		d, err := keys.diff(key)
@@ -391,10 +391,6 @@ func (r *Replica) EffectiveCommit(c *ledger.Commit) (*ledger.Commit, error) {
 	}
 	defer v.Close()
 	return v.EffectiveCommit(c)
-}
-
-func changes(c *ledger.Commit, key ledger.Key) bool {
-	return slices.ContainsFunc(c.Changes, func(ch ledger.Change) bool { return ch.Key == key })
 }
 
 // comparable checks that the states of two revisions are known; the one before any commit

@@ -137,12 +137,9 @@ func (t *Target) replicate(commits []Replicated) ([]*ledger.Commit, error) {
 		broken := func(format string, args ...any) error {
 			return &ledger.ChainError{Tenant: c.Tenant, Revision: c.Revision, Reason: fmt.Sprintf(format, args...)}
 		}
-		for _, ch := range c.Changes {
-			if ch.Key == ledger.BasesKey {
-				for _, b := range listOf(version{value: string(ch.Value)}).list {
-					named[b.Tenant] = true
-				}
-			}
+		is, _ := listIn(c)
+		for _, b := range is.list {
+			named[b.Tenant] = true
 		}
 		if len(held) > 0 && !slices.Contains(held, c.Tenant) && s.tenants[c.Tenant] == nil && len(s.heirs[c.Tenant]) == 0 && !named[c.Tenant] {
 			return nil, broken("it was not asked for")

@@ -190,12 +190,9 @@ func (f *editFlags) run(c *session.Flags, cmd *cobra.Command, prepare func(base 
 // each changes the lists of several tenants. A tenant that fails keeps no other from being
 // changed.
 func (f *editFlags) each(ctx context.Context, s *session.Session, base ledger.Tenant, change edit, message string) error {
-	tenants := make([]ledger.Tenant, len(f.tenants))
-	for i, name := range f.tenants {
-		var err error
-		if tenants[i], err = ledger.ParseTenant(name); err != nil {
-			return failure.Usagef("--tenants: %w", err)
-		}
+	tenants, err := session.ParseTenants(f.tenants)
+	if err != nil {
+		return err
 	}
 	results, errs := make([]*stelev1.CommitResponse, len(tenants)), make([]error, len(tenants))
 	_ = session.EachTenant(ctx, tenants, func(ctx context.Context, i int) error {

@@ -102,21 +102,10 @@ func count(all []*tenantRollback, which func(*tenantRollback) bool) (n int) {
 
 // chosenTenants are those that the flags name.
 func chosenTenants(ctx context.Context, s *session.Session, r *rollbackFlags) ([]ledger.Tenant, error) {
-	var tenants []ledger.Tenant
 	if !r.allTenants {
-		seen := make(map[ledger.Tenant]bool)
-		for _, name := range r.tenants {
-			t, err := ledger.ParseTenant(name)
-			if err != nil {
-				return nil, failure.Usagef("--tenants: %w", err)
-			}
-			if !seen[t] {
-				tenants = append(tenants, t)
-			}
-			seen[t] = true
-		}
-		return tenants, nil
+		return session.ParseTenants(r.tenants)
 	}
+	var tenants []ledger.Tenant
 	all, err := s.Tenants(ctx)
 	for _, t := range all {
 		tenants = append(tenants, ledger.Tenant(t.Tenant))

@@ -34,6 +34,20 @@ func Distance(a, b string) int {
 	return row[len(b)]
 }
 
+// ParseTenants reads a flag --tenants. A tenant that is named twice is returned once.
+func ParseTenants(names []string) (tenants []ledger.Tenant, err error) {
+	for _, name := range names {
+		t, err := ledger.ParseTenant(name)
+		if err != nil {
+			return nil, failure.Usagef("--tenants: %w", err)
+		}
+		if !slices.Contains(tenants, t) {
+			tenants = append(tenants, t)
+		}
+	}
+	return tenants, nil
+}
+
 // Tenants lists all tenants that have a commit.
 func (s *Session) Tenants(ctx context.Context) ([]*stelev1.TenantHead, error) {
 	var all []*stelev1.TenantHead
