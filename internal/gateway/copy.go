@@ -20,9 +20,7 @@ func (s ledgerService) Copy(ctx context.Context, req *stelev1.CopyRequest) (*ste
 		return nil, err
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Copy_FullMethodName])
-	done, err := l.Copy(ctx, c.Tenant, ledger.Copy{From: ledger.Name(req.From), To: ledger.Name(req.To), Rename: req.Rename, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, Viewer: viewer,
-	}})
+	done, err := l.Copy(ctx, c.Tenant, ledger.Copy{From: ledger.Name(req.From), To: ledger.Name(req.To), Rename: req.Rename, Request: requestOf(c, viewer, req, req.ExpectedHead)})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}

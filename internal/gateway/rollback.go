@@ -26,9 +26,9 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 		return nil, err
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Rollback_FullMethodName])
-	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
-	}})
+	request := requestOf(c, viewer, req, req.ExpectedHead)
+	request.AllowInvalid = req.AllowInvalid
+	done, err := l.Rollback(ctx, c.Tenant, ledger.Rollback{To: to, Keys: pattern, Request: request})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
@@ -63,9 +63,9 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 		revisions[i] = ledger.Revision(r)
 	}
 	viewer := s.g.policy.View(c, policy.Methods[stelev1.Ledger_Revert_FullMethodName])
-	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: ledger.Request{
-		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.Message, RequestID: req.RequestId, ExpectedHead: revision(req.ExpectedHead), ExpectedHeadID: req.ExpectedHeadId, DryRun: req.DryRun, AllowInvalid: req.AllowInvalid, Viewer: viewer,
-	}})
+	request := requestOf(c, viewer, req, req.ExpectedHead)
+	request.AllowInvalid = req.AllowInvalid
+	done, err := l.Revert(ctx, c.Tenant, ledger.Revert{Revisions: revisions, Request: request})
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
@@ -86,6 +86,19 @@ func previewed(req interface {
 		return view.Seen{Revision: ledger.Revision(req.GetExpectedHead()), ID: req.GetExpectedHeadId()}
 	}
 	return view.SeenBy(req)
+}
+
+// requestOf is the part that requests have in common whose changes the ledger plans.
+func requestOf(c policy.Caller, viewer *policy.Viewer, req interface {
+	GetMessage() string
+	GetRequestId() string
+	GetExpectedHeadId() []byte
+	GetDryRun() bool
+}, expectedHead *uint64) ledger.Request {
+	return ledger.Request{
+		Author: c.Subject, ByOperator: c.Visits(c.Tenant), Message: req.GetMessage(), RequestID: req.GetRequestId(),
+		ExpectedHead: revision(expectedHead), ExpectedHeadID: req.GetExpectedHeadId(), DryRun: req.GetDryRun(), Viewer: viewer,
+	}
 }
 
 func revision(r *uint64) *ledger.Revision {
