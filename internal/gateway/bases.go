@@ -43,11 +43,11 @@ func (s basesService) ListBases(ctx context.Context, req *stelev1.ListBasesReque
 		}
 		resp.AttachHead = uint64(s.g.cfg.Replica.Head(base).Revision)
 	}
-	list, set, err := v.Get(string(ledger.BasesKey))
+	list, set, err := v.Get(ledger.BasesKey)
 	if err != nil || !set {
 		return resp, err
 	}
-	bases, err := ledger.ParseBases(ledger.Value(list.Value))
+	bases, err := ledger.ParseBases(list.Value)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (s basesService) ExplainValue(ctx context.Context, req *stelev1.ExplainValu
 		return nil, err
 	}
 	resp := &stelev1.ExplainValueResponse{Snapshot: view.SnapshotOf(v)}
-	e, set, err := v.Get(req.Key)
+	e, set, err := v.Get(key)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (s basesService) ExplainValue(ctx context.Context, req *stelev1.ExplainValu
 				return nil, err
 			}
 			own.InForce = true
-			fill(own, redact, key, ledger.Value(e.Value), e.Revision, c)
+			fill(own, redact, key, e.Value, e.Revision, c)
 		}
 	}
 	resp.Layers = append(resp.Layers, own)
@@ -111,7 +111,7 @@ func (s basesService) ExplainValue(ctx context.Context, req *stelev1.ExplainValu
 		return nil, err
 	}
 	for _, l := range layers {
-		if e.Base.Tenant != l.Tenant && !sees.Key(string(ledger.BasesKey)) {
+		if e.Base.Tenant != l.Tenant && !sees.Key(ledger.BasesKey) {
 			continue // the caller may not read the list
 		}
 		layer := &stelev1.ValueLayer{Tenant: string(l.Tenant), AtRevision: uint64(l.Revision), InForce: e.Base.Tenant == l.Tenant}

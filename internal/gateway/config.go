@@ -25,11 +25,12 @@ type configService struct {
 
 // Get returns one key.
 func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stelev1.GetResponse, error) {
-	if _, err := ledger.ParseKey(req.Key); err != nil {
+	key, err := ledger.ParseKey(req.Key)
+	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
 	if t := policy.CallerOf(ctx).Tenant; !s.g.serves(t) {
-		entries, _, snapshot, err := s.g.fallback(ctx, &stelev1.BatchGetRequest{Keys: []string{req.Key}, At: req.At, MinRevision: req.MinRevision, MinId: req.MinId, Reveal: req.Reveal})
+		entries, _, snapshot, err := s.g.fallback(ctx, req, []ledger.Key{key})
 		if err != nil {
 			return nil, err
 		}
@@ -51,12 +52,12 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		return nil, err
 	}
 	defer v.Close()
-	e, ok, err := v.Get(req.Key)
+	e, ok, err := v.Get(key)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, ledger.NotFound("%s is not set in %s%s", req.Key, policy.CallerOf(ctx).Tenant, v.State().Revision)
+		return nil, ledger.NotFound("%s is not set in %s%s", key, policy.CallerOf(ctx).Tenant, v.State().Revision)
 	}
 	var answer struct { // one allocation for all
 		response stelev1.GetResponse
@@ -86,27 +87,34 @@ func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetReques
 // maxKeys is how many keys one request may ask for.
 const maxKeys = 1000
 
-// batchRequest is a *stelev1.BatchGetRequest or a *stelev1.ReadRequest.
-type batchRequest interface {
-	GetKeys() []string
+// readRequest is a request for the values of keys: a *stelev1.GetRequest or a batchRequest.
+type readRequest interface {
 	GetAt() *stelev1.At
 	GetMinRevision() uint64
 	GetMinId() []byte
 	GetReveal() bool
 }
 
+// batchRequest is a *stelev1.BatchGetRequest or a *stelev1.ReadRequest.
+type batchRequest interface {
+	readRequest
+	GetKeys() []string
+}
+
 func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
-	keys := req.GetKeys()
-	if n := len(keys); n == 0 || n > maxKeys {
+	names := req.GetKeys()
+	if n := len(names); n == 0 || n > maxKeys {
 		return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("%d keys: ask for 1 to %d", n, maxKeys))
 	}
-	for i, k := range keys {
-		if _, err := ledger.ParseKey(k); err != nil {
+	keys := make([]ledger.Key, len(names))
+	for i, name := range names {
+		var err error
+		if keys[i], err = ledger.ParseKey(name); err != nil {
 			return nil, nil, nil, ledger.Invalid(fmt.Sprintf("keys[%d]", i), err.Error())
 		}
 	}
 	if !g.serves(policy.CallerOf(ctx).Tenant) {
-		return g.fallback(ctx, req)
+		return g.fallback(ctx, req, keys)
 	}
 	at, err := view.AsOf(req.GetAt())
 	if err != nil {
@@ -131,7 +139,7 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 		case err != nil:
 			return nil, nil, nil, err
 		case !ok:
-			missing = append(missing, k)
+			missing = append(missing, names[i])
 			continue
 		}
 		if err := redact.Into(&found[i], e); err != nil {
@@ -171,7 +179,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		if err != nil {
 			return nil, err
 		}
-		if !pattern.Match(ledger.Key(e.Key)) {
+		if !pattern.Match(e.Key) {
 			continue
 		}
 		if len(resp.Entries) == limit || size > view.MaxPageBytes {

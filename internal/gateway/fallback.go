@@ -34,9 +34,9 @@ func (g *Gateway) fallsBack(m *policy.Method, t ledger.Tenant) bool {
 
 // fallback reads the keys from the sink. That one is not there counts only where the
 // routes send it there: of any other the gateway knows nothing.
-func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+func (g *Gateway) fallback(ctx context.Context, req readRequest, keys []ledger.Key) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
 	t, sink := policy.CallerOf(ctx).Tenant, g.cfg.FallbackSink
-	names, atLeast := req.GetKeys(), req.GetMinRevision()
+	atLeast := req.GetMinRevision()
 	switch {
 	case req.GetReveal():
 		return nil, nil, nil, fmt.Errorf("%w: %s; %s has no secrets that could be revealed: ask another gateway", apierror.ErrNotServed, t, sink)
@@ -47,11 +47,9 @@ func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.En
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	keys := make([]ledger.Key, len(names))
-	for i, name := range names {
-		keys[i] = ledger.Key(name)
-		if !redact.Table.Route(keys[i]).Wants(sink) {
-			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", apierror.ErrNotServed, t, name, sink)
+	for _, k := range keys {
+		if !redact.Table.Route(k).Wants(sink) {
+			return nil, nil, nil, fmt.Errorf("%w: %s; no route sends %s to %s: ask another gateway", apierror.ErrNotServed, t, k, sink)
 		}
 	}
 	found, err := g.cfg.Fallback.Get(ctx, t, keys)
@@ -65,19 +63,19 @@ func (g *Gateway) fallback(ctx context.Context, req batchRequest) ([]*stelev1.En
 	var entries []*stelev1.Entry
 	var missing []string
 	size := 0
-	for i, k := range keys {
+	for _, k := range keys {
 		e := found[k]
 		switch {
 		case uint64(e.Revision) < atLeast:
 			return nil, nil, nil, fmt.Errorf("%w: this gateway does not hold %s, and that %s has all of %s is not certain: ask another gateway", ledger.ErrUnavailable, t, sink, ledger.Revision(atLeast))
 		case e.Value == "":
-			missing = append(missing, names[i])
+			missing = append(missing, string(k))
 			continue
 		}
 		if size += len(e.Value) + len(k); size > conn.MaxMessage {
 			return nil, nil, nil, apierror.ErrManyBytes
 		}
-		entries = append(entries, redact.Hidden(replica.Entry{Key: names[i], Value: string(e.Value), Revision: e.Revision}))
+		entries = append(entries, redact.Hidden(replica.Entry{Key: k, Value: e.Value, Revision: e.Revision}))
 	}
 	return entries, missing, &stelev1.Snapshot{Stale: true}, nil
 }

@@ -320,7 +320,7 @@ func (s ledgerService) Diff(ctx context.Context, req *stelev1.DiffRequest) (*ste
 			continue
 		}
 		if len(resp.Diffs) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken, err = view.NewPageToken(v, at.From.Revision, at.To.Revision, string(d.Key))
+			resp.NextPageToken, err = view.NewPageToken(v, at.From.Revision, at.To.Revision, d.Key)
 			return resp, err
 		}
 		shown := &stelev1.KeyDiff{
@@ -379,7 +379,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 		if err != nil {
 			return nil, err
 		}
-		if !pattern.Match(ledger.Key(e.Key)) {
+		if !pattern.Match(e.Key) {
 			continue
 		}
 		if len(resp.Entries) == limit {
@@ -393,7 +393,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 			return nil, err
 		}
 		entry := &stelev1.BlameEntry{
-			Key: e.Key, Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message, Base: e.Base.Proto(), Origin: ledger.OriginProto(c.Origin),
+			Key: string(e.Key), Revision: uint64(e.Revision), CommitId: id[:], Time: timestamppb.New(c.Time), Author: c.Author, Message: c.Message, Base: e.Base.Proto(), Origin: ledger.OriginProto(c.Origin),
 		}
 		if entry.Source, err = sourceOf(v, ledger.Name(e.Key), c, sees); err != nil {
 			return nil, err

@@ -78,7 +78,7 @@ func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer
 			if err != nil {
 				return err
 			}
-			if k := ledger.Key(e.Key); viewer.Reads(p.Commit.Tenant, k) && !yield(k) {
+			if viewer.Reads(p.Commit.Tenant, e.Key) && !yield(e.Key) {
 				break
 			}
 		}

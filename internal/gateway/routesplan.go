@@ -82,7 +82,7 @@ func (p *routesPlan) count(ctx context.Context, r *replica.Replica, t ledger.Ten
 		if err != nil {
 			return err
 		}
-		was, will := p.now.Route(ledger.Key(e.Key)), p.next.Route(ledger.Key(e.Key))
+		was, will := p.now.Route(e.Key), p.next.Route(e.Key)
 		if was != nil {
 			for _, name := range was.Sinks {
 				switch {

@@ -49,11 +49,11 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 		if err != nil {
 			return nil, err
 		}
-		key, value := ledger.Key(e.Key), ledger.Value(e.Value)
-		if !pattern.Match(key) {
+		if !pattern.Match(e.Key) {
 			continue
 		}
-		if redact.Secret(key, value) {
+		value := e.Value
+		if redact.Secret(e.Key, value) {
 			value = "" // neither the outcome nor the cost depends on a secret
 		}
 		if len(resp.Matches) == limit || resp.Searched == searchKeys || query.Steps() > searchSteps {
@@ -61,13 +61,13 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 			return resp, err
 		}
 		resp.Searched++
-		text, outcome, err := query.Test(ctx, key, value)
+		text, outcome, err := query.Test(ctx, e.Key, value)
 		if err := cmp.Or(err, ctx.Err()); err != nil {
 			return nil, err
 		}
 		switch outcome {
 		case search.Match:
-			resp.Matches = append(resp.Matches, &stelev1.SearchMatch{Key: e.Key, Revision: uint64(e.Revision), Text: text})
+			resp.Matches = append(resp.Matches, &stelev1.SearchMatch{Key: string(e.Key), Revision: uint64(e.Revision), Text: text})
 		case search.Skipped:
 			resp.SecretsSkipped++
 		case search.NotComparable:

@@ -167,7 +167,7 @@ func (s sinksService) parked(ctx context.Context, sinks Sinks, sink string) (*st
 		return nil, err
 	}
 	resp.Parked = slices.DeleteFunc(resp.Parked, func(p *stelev1.Parked) bool {
-		return !sees.Key(p.Key) || p.Other != "" && !sees.Key(p.Other)
+		return !sees.Key(ledger.Key(p.Key)) || p.Other != "" && !sees.Key(ledger.Key(p.Other))
 	})
 	return resp, nil
 }

@@ -20,7 +20,7 @@ func filterReadable[T keyed](ctx context.Context, g *Gateway, told []T) ([]T, er
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(x.GetKey()) }), nil
+	return slices.DeleteFunc(told, func(x T) bool { return !sees.Key(ledger.Key(x.GetKey())) }), nil
 }
 
 // recordPerTenant records the keys that an operator lists without acting for their tenants,

@@ -33,25 +33,25 @@ func (g *Gateway) unrouted(c Caller) (n uint64, first []string, err error) {
 		return 0, nil, err
 	}
 	defer v.Close()
-	for from, more := "", true; more; {
+	for from, more := ledger.Key(""), true; more; {
 		more = false
 		for e, err := range v.Keys("", from) {
 			if err != nil {
 				return 0, nil, fmt.Errorf("look for keys without a route: %w", err)
 			}
-			if r := table.Route(ledger.Key(e.Key)); r != nil {
+			if r := table.Route(e.Key); r != nil {
 				key, below := r.Prefix.Split()
-				if e.Key == string(key) {
+				if e.Key == key {
 					continue
 				}
-				from, more = string(below)+"\x7f", true // no byte of a key is as large
+				from, more = ledger.Key(below)+"\x7f", true // no byte of a key is as large
 				break
 			}
-			if ledger.Key(e.Key).Reserved() || !sees.Key(e.Key) {
+			if e.Key.Reserved() || !sees.Key(e.Key) {
 				continue
 			}
-			if n++; len(first) < maxUnrouted && (policy.Asked{Keys: []string{e.Key}}).Under(recorded).Nothing() {
-				first = append(first, e.Key)
+			if n++; len(first) < maxUnrouted && (policy.Asked{Keys: []string{string(e.Key)}}).Under(recorded).Nothing() {
+				first = append(first, string(e.Key))
 			}
 		}
 	}

@@ -69,7 +69,7 @@ type State interface {
 	// between two revisions, in the order of their keys, from the first at or
 	// after start. Either revision may be the later; 0 is the state before the first
 	// commit.
-	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
+	Diff(from, to Revision, prefix Prefix, start Key) iter.Seq2[KeyDiff, error]
 	// Effective is the state as readers see it, with the values that it inherits.
 	Effective() Effective
 	// Newest returns the revision that last set or deleted the key, 0 if there is none,
@@ -88,7 +88,7 @@ type Effective interface {
 	// Version is State.Version with inherited values.
 	Version(key Key, at Revision) (Version, error)
 	// Diff is State.Diff with inherited values.
-	Diff(from, to Revision, prefix Prefix, start string) iter.Seq2[KeyDiff, error]
+	Diff(from, to Revision, prefix Prefix, start Key) iter.Seq2[KeyDiff, error]
 	// Inherited is the value that the key has at the head without the tenant's own one; the
 	// zero Version if no base has the key.
 	Inherited(key Key) (Version, error)

@@ -41,7 +41,7 @@ func TestCommitIsReadableWhenItIsAnswered(t *testing.T) {
 			t.Fatal(err)
 		}
 		e, ok, err := v.Get("a/b")
-		if want := (replica.Entry{Key: "a/b", Value: value, Revision: got.Revision}); !ok || err != nil || e != want {
+		if want := (replica.Entry{Key: "a/b", Value: ledger.Value(value), Revision: got.Revision}); !ok || err != nil || e != want {
 			t.Fatalf("Get = %v, %v, %v; want %v", e, ok, err, want)
 		}
 		v.Close()

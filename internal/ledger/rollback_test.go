@@ -51,7 +51,7 @@ func TestRevertsFindTheirWayBesideOtherWriters(t *testing.T) {
 	}
 	defer v.Close()
 	for w := range writers {
-		if e, ok, err := v.Get(fmt.Sprint("w/", w)); err != nil || !ok || e.Value != fmt.Sprint(rounds-1) {
+		if e, ok, err := v.Get(ledger.Key(fmt.Sprint("w/", w))); err != nil || !ok || e.Value != ledger.Value(fmt.Sprint(rounds-1)) {
 			t.Errorf("writer %d left %v, %v, %v; want %d", w, e, ok, err, rounds-1)
 		}
 	}

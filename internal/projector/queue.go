@@ -43,7 +43,7 @@ type line struct {
 	// begun is the position that the line began at, until it was compared with the ledger.
 	begun place
 	walk  ledger.Revision // the head that it began at; 0 while there is none
-	next  string
+	next  ledger.Key
 	// unwalked estimates how many keys the walk has not put into entries yet.
 	unwalked uint64
 	// backfill is the newest revision of the backfill; later changes are new.

@@ -104,7 +104,7 @@ func (rd *reader) readKeys(l *line, v *replica.View, table *routes.Table, now ti
 			return err
 		}
 		if rd.queue.full(l) {
-			l.next = string(is.Key)
+			l.next = is.Key
 			return nil
 		}
 		// A key that was deleted before a sink ever had it needs no tombstone there;

@@ -86,11 +86,11 @@ func (w *world) entry(t ledger.Tenant, key ledger.Key) (ledger.Value, bool) {
 		w.t.Fatal(err)
 	}
 	defer v.Close()
-	e, ok, err := v.Get(string(key))
+	e, ok, err := v.Get(key)
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return ledger.Value(e.Value), ok
+	return e.Value, ok
 }
 
 // equal waits until the store holds of each tenant exactly the keys below its prefix.
@@ -109,7 +109,7 @@ func (w *world) equal(prefix ledger.Prefix, tenants ...ledger.Tenant) {
 				if err != nil {
 					w.t.Fatal(err)
 				}
-				want[ledger.Key(e.Key)] = projector.Item{Value: ledger.Value(e.Value), Revision: e.Revision}
+				want[e.Key] = projector.Item{Value: e.Value, Revision: e.Revision}
 			}
 			v.Close()
 			if diff := w.store.differ(t, want); diff != "" {

@@ -118,27 +118,29 @@ func (s service) RetrieveConfigs(ctx context.Context, req *configuration.Retriev
 
 // keysFor are the ledger's keys that a key of a request may mean, the first that
 // is set counts.
-func keysFor(key, field string) ([]string, error) {
+func keysFor(request, field string) ([]ledger.Key, error) {
 	tag, name, ok := tenantTag, "", false
-	if name, ok = strings.CutPrefix(key, awsTenantTag); !ok {
+	if name, ok = strings.CutPrefix(request, awsTenantTag); !ok {
 		tag = paramTag
-		name, ok = strings.CutPrefix(key, awsParamTag)
+		name, ok = strings.CutPrefix(request, awsParamTag)
 	}
 	if !ok {
-		return nil, ledger.Invalid(field, fmt.Sprintf("%q begins with neither %s nor %s", key, awsTenantTag, awsParamTag))
+		return nil, ledger.Invalid(field, fmt.Sprintf("%q begins with neither %s nor %s", request, awsTenantTag, awsParamTag))
 	}
-	if _, err := ledger.ParseKey(key); err != nil {
+	key, err := ledger.ParseKey(request)
+	if err != nil {
 		return nil, ledger.Invalid(field, err.Error())
 	}
-	if _, err := ledger.ParseKey(tag + name); err != nil { // e.g. too long by a byte
-		return []string{key}, nil
+	other, err := ledger.ParseKey(tag + name)
+	if err != nil { // e.g. too long by a byte
+		return []ledger.Key{key}, nil
 	}
-	return []string{key, tag + name}, nil
+	return []ledger.Key{key, other}, nil
 }
 
 // targets are the ledger's keys that a request may mean, the first that is set
 // counts, and else the prefixes of the service's parameters.
-func targets(req *configuration.RetrieveConfigRequest) (keys []string, services []ledger.Prefix, err error) {
+func targets(req *configuration.RetrieveConfigRequest) (keys []ledger.Key, services []ledger.Prefix, err error) {
 	if keys, err = keysFor(req.Key, "key"); err != nil {
 		return nil, nil, err
 	}
@@ -150,7 +152,7 @@ func targets(req *configuration.RetrieveConfigRequest) (keys []string, services 
 				return nil, nil, ledger.Invalid("serviceName", err.Error())
 			}
 			services = append(services, p)
-			keys = append(keys, string(p)+name)
+			keys = append(keys, ledger.Key(string(p)+name))
 		}
 	}
 	if req.Key == allParameters {

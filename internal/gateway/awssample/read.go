@@ -34,7 +34,7 @@ type read struct {
 
 // permit is nil when some of the keys, or some below the prefixes, are the caller's
 // to read. Whether one is set does not matter.
-func (r *read) permit(keys []string, services []ledger.Prefix) (err error) {
+func (r *read) permit(keys []ledger.Key, services []ledger.Prefix) (err error) {
 	if r.sees, err = r.cfg.Policy.Scope(r.c, policy.ToRead); err != nil {
 		return err
 	}
@@ -42,12 +42,12 @@ func (r *read) permit(keys []string, services []ledger.Prefix) (err error) {
 		if len(r.sees.Within([]ledger.Pattern{ledger.Pattern(p)})) > 0 {
 			return nil
 		}
-		keys = append(keys, string(p))
+		keys = append(keys, ledger.Key(p))
 	}
 	if len(keys) == 0 || slices.ContainsFunc(keys, r.sees.Key) {
 		return nil
 	}
-	return r.cfg.Policy.MayOn(r.c, policy.ToRead, keys[0])
+	return r.cfg.Policy.MayOn(r.c, policy.ToRead, string(keys[0]))
 }
 
 // open opens the tenant's state. A request for a secret by this interface asks to have
@@ -84,7 +84,7 @@ func (r *read) retrieve(ctx context.Context, req *configuration.RetrieveConfigRe
 	return data, err
 }
 
-func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, services []ledger.Prefix) (*configuration.TenantParamConfig, error) {
+func (r *read) find(req *configuration.RetrieveConfigRequest, keys []ledger.Key, services []ledger.Prefix) (*configuration.TenantParamConfig, error) {
 	if req.Key == allParameters {
 		return r.parameters(req.ServiceName, services)
 	}
@@ -104,7 +104,7 @@ func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, ser
 	case err != nil:
 		return nil, err
 	case param:
-		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: ledger.Value(value).Text()}}}, nil
+		return &configuration.TenantParamConfig{Parameters: []*configuration.Secret{{Key: name, Value: value.Text()}}}, nil
 	case hidden:
 		return nil, policy.Denied("%s is a secret of %s, which %s may not have revealed", e.Key, r.c.Tenant, r.c.Subject)
 	}
@@ -119,7 +119,7 @@ func (r *read) find(req *configuration.RetrieveConfigRequest, keys []string, ser
 
 // retrieveAll reads what RetrieveConfigs was asked for.
 func (r *read) retrieveAll(ctx context.Context, keys []string) (map[string]string, error) {
-	means := make([][]string, len(keys))
+	means := make([][]ledger.Key, len(keys))
 	for i, k := range keys {
 		var err error
 		if means[i], err = keysFor(k, fmt.Sprintf("keys[%d]", i)); err != nil {
@@ -153,7 +153,7 @@ func (r *read) retrieveAll(ctx context.Context, keys []string) (map[string]strin
 		if name, param := strings.CutPrefix(k, awsParamTag); param {
 			k = fmt.Sprintf("/config-service/%s/%s/%s", r.c.Tenant, r.cfg.Environment, name)
 		}
-		data[k] = ledger.Value(value).Text()
+		data[k] = value.Text()
 	}
 	r.revision = uint64(r.view.State().Revision)
 	return data, nil
@@ -164,12 +164,12 @@ func (r *read) notSet(key string) error {
 }
 
 // first is the first of the keys that is set.
-func (r *read) first(keys []string) (e replica.Entry, ok bool, err error) {
+func (r *read) first(keys []ledger.Key) (e replica.Entry, ok bool, err error) {
 	for _, k := range keys {
 		if !r.sees.Key(k) {
 			continue
 		}
-		r.Keys = append(r.Keys, k)
+		r.Keys = append(r.Keys, string(k))
 		if e, ok, err = r.view.Get(k); ok || err != nil {
 			return e, ok, err
 		}
@@ -186,7 +186,7 @@ func (r *read) search(services []ledger.Prefix, name string) (replica.Entry, boo
 			if err != nil {
 				return replica.Entry{}, false, err
 			}
-			if path.Base(e.Key) == name && r.sees.Key(e.Key) {
+			if path.Base(string(e.Key)) == name && r.sees.Key(e.Key) {
 				return r.view.Get(e.Key)
 			}
 		}
@@ -214,7 +214,7 @@ func (r *read) parameters(service string, prefixes []ledger.Prefix) (*configurat
 			if size += len(e.Key) + len(value); size > conn.MaxMessage {
 				return nil, fmt.Errorf("%w: the parameters of %s have more than %d bytes together: ask for one at a time", apierror.ErrTooLarge, service, conn.MaxMessage)
 			}
-			all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(e.Key), Value: ledger.Value(value).Text()})
+			all.Parameters = append(all.Parameters, &configuration.Secret{Key: path.Base(string(e.Key)), Value: value.Text()})
 		}
 	}
 	if len(all.Parameters) == 0 {
@@ -224,15 +224,14 @@ func (r *read) parameters(service string, prefixes []ledger.Prefix) (*configurat
 }
 
 // show is a value as the caller may have it, and whether it is hidden.
-func (r *read) show(e replica.Entry) (value string, hidden bool, err error) {
-	k, v := ledger.Key(e.Key), ledger.Value(e.Value)
+func (r *read) show(e replica.Entry) (value ledger.Value, hidden bool, err error) {
 	switch {
-	case !r.redact.Secret(k, v):
+	case !r.redact.Secret(e.Key, e.Value):
 		return e.Value, false, nil
 	case r.redact.Reveal == nil || !r.reveals.Key(e.Key):
-		return string(secret.Mask), true, nil
+		return secret.Mask, true, nil
 	}
 	r.Revealed = true
-	v, err = r.redact.Reveal(e.Base, k, v)
-	return string(v), false, err
+	value, err = r.redact.Reveal(e.Base, e.Key, e.Value)
+	return value, false, err
 }

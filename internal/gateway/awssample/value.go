@@ -12,7 +12,7 @@ import (
 // parseConfigs reads a value as the list of Config that the interface has for
 // settings. An object is a list of one. Members that Config does not have are left
 // out, as they are there.
-func parseConfigs(value string) ([]*configuration.Config, error) {
+func parseConfigs(value ledger.Value) ([]*configuration.Config, error) {
 	if jsontext.Value(value).Kind() == '{' {
 		value = "[" + value + "]"
 	}

@@ -28,7 +28,7 @@ func (s subjects) match(name string) bool {
 // policy/<base>/attach:
 //
 //	{"tenants":["acme","team-*"]}
-func parseAttachPolicy(value string) (subjects, error) {
+func parseAttachPolicy(value ledger.Value) (subjects, error) {
 	var policy struct {
 		Tenants names `json:"tenants"`
 	}

@@ -69,7 +69,7 @@ func (n *names) UnmarshalJSON(text []byte) error {
 
 // parseGrants reads the grants. Unknown fields are errors, because they may be
 // misspelled limits.
-func parseGrants(value string) (grants, error) {
+func parseGrants(value ledger.Value) (grants, error) {
 	var doc grantsDocument
 	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"math"
 
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 // limits bound a tenant's use of each gateway, the value of policy/<tenant>/limits, or
@@ -36,7 +37,7 @@ const maxLimit = 1e12
 
 // parseLimits reads the limits. Unknown fields are errors, because they may be
 // misspelled limits.
-func parseLimits(value string) (limits, error) {
+func parseLimits(value ledger.Value) (limits, error) {
 	if value == "null" {
 		return limits{}, errors.New("it is not an object")
 	}

@@ -84,7 +84,7 @@ func (e *Enforcer) on(c Caller, op Operation, k Keys) error {
 	if err != nil || s.Everywhere() {
 		return err
 	}
-	if k.One != "" && !s.Key(k.One) {
+	if k.One != "" && !s.Key(ledger.Key(k.One)) {
 		return e.MayOn(c, op, k.One)
 	}
 	for _, what := range [...][]string{k.Keys, k.Prefixes} {

@@ -78,10 +78,10 @@ func (s *policySet) limitsOf(t ledger.Tenant) limits {
 const policyPrefix = "policy/"
 
 // usualLimits is the key of the limits of tenants without their own.
-const usualLimits = policyPrefix + string(limitsPolicy)
+const usualLimits ledger.Key = policyPrefix + ledger.Key(limitsPolicy)
 
 // revokedPolicy is the key of the revoked tokens.
-const revokedPolicy = policyPrefix + "revoked"
+const revokedPolicy ledger.Key = policyPrefix + "revoked"
 
 // policyKind is the last part of a policy's key.
 type policyKind string
@@ -98,8 +98,8 @@ func (k policyKind) key(t ledger.Tenant) ledger.Key {
 }
 
 // parsePolicyKey finds the tenant that a policy is for, and its kind.
-func parsePolicyKey(key string) (ledger.Tenant, policyKind, error) {
-	name, kind, _ := strings.Cut(strings.TrimPrefix(key, policyPrefix), "/")
+func parsePolicyKey(key ledger.Key) (ledger.Tenant, policyKind, error) {
+	name, kind, _ := strings.Cut(strings.TrimPrefix(string(key), policyPrefix), "/")
 	t, err := ledger.ParseTenant(name)
 	return t, policyKind(kind), err
 }
@@ -222,14 +222,14 @@ func Check(t ledger.Tenant, changes []ledger.Change) error {
 		if t != ledger.System || c.Delete || !strings.HasPrefix(string(c.Key), policyPrefix) {
 			continue
 		}
-		if err := checkPolicy(string(c.Key), string(c.Value)); err != nil {
+		if err := checkPolicy(c.Key, c.Value); err != nil {
 			return ledger.Invalid(fmt.Sprintf("changes[%d].value", i), fmt.Sprintf("%s: %v", c.Key, err))
 		}
 	}
 	return nil
 }
 
-func checkPolicy(key, value string) error {
+func checkPolicy(key ledger.Key, value ledger.Value) error {
 	if key == usualLimits {
 		_, err := parseLimits(value)
 		return err
@@ -262,7 +262,7 @@ func checkPolicy(key, value string) error {
 
 // parseReadsPolicy reads the prefixes. Unknown fields are errors, because they may be
 // misspelled.
-func parseReadsPolicy(value string) (Scope, error) {
+func parseReadsPolicy(value ledger.Value) (Scope, error) {
 	var policy struct {
 		Record []string `json:"record"`
 	}

@@ -50,7 +50,7 @@ func (m *Method) asked(req proto.Message) Asked {
 func (a Asked) Under(record Scope) Asked {
 	var out Asked
 	for _, k := range a.Keys {
-		if record.Key(k) {
+		if record.Key(ledger.Key(k)) {
 			out.Keys = append(out.Keys, k)
 		}
 	}

@@ -31,7 +31,7 @@ const maxRevoked = 10_000
 
 // parseRevocations parses the list. An unknown member is an error: it may be a misspelled
 // name.
-func parseRevocations(value string) (revocations, error) {
+func parseRevocations(value ledger.Value) (revocations, error) {
 	r := revocations{ids: make(map[string]bool), subjects: make(map[string]time.Time)}
 	var doc struct {
 		Revoked *[]struct {

@@ -5,10 +5,11 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 func TestParseRevocations_Invalid(t *testing.T) {
-	for _, value := range []string{
+	for _, value := range []ledger.Value{
 		`null`, `1`, `{}`, `[]`, `{"revoked":null}`, `{"revoked":[{}]}`, `{"revoked":["ann"]}`, `{"revoked":[{"sub":"ann"}]}`,
 		`{"revoked":[{"jti":"a","subject":"b"}]}`, `{"revoked":[{"jti":"a","before":"2026-12-02T10:00:00Z"}]}`,
 		`{"revoked":[{"subject":"ann","before":"yesterday"}]}`, `{"revoked":[],"more":1}`,

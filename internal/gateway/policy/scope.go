@@ -16,8 +16,8 @@ var everywhere = Scope{""}
 func (s Scope) Everywhere() bool { return s.Prefix("") }
 
 // Key reports whether it is allowed on a key.
-func (s Scope) Key(k string) bool {
-	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Match(ledger.Key(k)) })
+func (s Scope) Key(k ledger.Key) bool {
+	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Match(k) })
 }
 
 // Prefix reports whether one of the scope's patterns allows it on all keys that p, a
@@ -61,7 +61,7 @@ func (s Scope) tidy() Scope {
 // Name reports whether all keys that the name selects are in the scope.
 func (s Scope) Name(n ledger.Name) bool {
 	if n.IsKey() {
-		return s.Key(string(n))
+		return s.Key(ledger.Key(n))
 	}
 	return s.Prefix(string(n))
 }
@@ -72,7 +72,7 @@ func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 		return changes, true
 	}
 	for _, ch := range changes {
-		if s.Key(string(ch.Key)) {
+		if s.Key(ch.Key) {
 			in = append(in, ch)
 		}
 	}

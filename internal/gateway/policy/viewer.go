@@ -61,7 +61,7 @@ func (v *Viewer) of(t ledger.Tenant) *viewed {
 func (v *Viewer) Reads(t ledger.Tenant, k ledger.Key) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	return v.of(t).reads.Key(string(k))
+	return v.of(t).reads.Key(k)
 }
 
 // Looked implements ledger.Viewer.
@@ -84,7 +84,7 @@ func (v *Viewer) Opens(t ledger.Tenant, k ledger.Key) bool {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	s := v.of(t)
-	if s.reveals.Key(string(k)) {
+	if s.reveals.Key(k) {
 		s.revealed[k] = true
 		return true
 	}

@@ -68,10 +68,11 @@ func (s Redactor) Hidden(e replica.Entry) *stelev1.Entry {
 
 // Into fills out with an entry as it is shown.
 func (s Redactor) Into(out *stelev1.Entry, e replica.Entry) (err error) {
-	out.Key, out.Value, out.Revision, out.Base = e.Key, e.Value, uint64(e.Revision), e.Base.Proto()
-	if k, v := ledger.Key(e.Key), ledger.Value(e.Value); s.Secret(k, v) {
+	out.Key, out.Value, out.Revision, out.Base = string(e.Key), string(e.Value), uint64(e.Revision), e.Base.Proto()
+	if s.Secret(e.Key, e.Value) {
 		out.Secret = true
-		if v, err = s.show(e.Base, k, v); err == nil {
+		var v ledger.Value
+		if v, err = s.show(e.Base, e.Key, e.Value); err == nil {
 			out.Value = string(v)
 		}
 	}

@@ -13,7 +13,7 @@ import (
 
 // value is what a tenant's readers see at a replica; "" while the key is not set or cannot be
 // read yet.
-func value(t *testing.T, r *replica.Replica, tenant ledger.Tenant, key string) string {
+func value(t *testing.T, r *replica.Replica, tenant ledger.Tenant, key ledger.Key) ledger.Value {
 	t.Helper()
 	v, err := r.View(tenant, replica.At{})
 	if err != nil {

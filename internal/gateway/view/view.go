@@ -62,7 +62,7 @@ func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View
 
 // Page opens the state that a listing is of, and returns the key to continue from:
 // its pages are all of the revision of the first, whatever is written meanwhile.
-func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from string, err error) {
+func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from ledger.Key, err error) {
 	at, err := AsOf(point)
 	if err != nil {
 		return nil, "", err
@@ -201,7 +201,7 @@ func RevisionOf(v *replica.View, at *stelev1.At, field string) (ledger.Revision,
 // which key.
 type PageToken struct {
 	From, To Seen
-	Key      string
+	Key      ledger.Key
 }
 
 // ShortID is how many bytes of a commit's id are in tokens.
@@ -209,7 +209,7 @@ const ShortID = 8
 
 // NewPageToken makes the token of a page that continues at a revision, or between two, and from a
 // key.
-func NewPageToken(v *replica.View, from, to ledger.Revision, key string) (string, error) {
+func NewPageToken(v *replica.View, from, to ledger.Revision, key ledger.Key) (string, error) {
 	var text [2]string
 	for i, rev := range []ledger.Revision{from, to} {
 		id, err := v.ID(rev)
@@ -256,7 +256,7 @@ func ParsePageToken(s string) (t PageToken, err error) {
 	if _, err := ledger.ParsePrefix(key); err != nil {
 		return t, ErrPageToken
 	}
-	t.Key = key
+	t.Key = ledger.Key(key)
 	return t, nil
 }
 

@@ -55,7 +55,7 @@ func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Reda
 		if slices.ContainsFunc(w.Selector.prefixes, func(p ledger.Prefix) bool { return p.Match(k) }) {
 			continue
 		}
-		e, ok, err := v.Get(string(k))
+		e, ok, err := v.Get(k)
 		if err != nil {
 			return err
 		}

@@ -195,11 +195,11 @@ func (m *Mover) list(t ledger.Tenant) ([]ledger.Base, ledger.Revision, error) {
 		return nil, 0, err
 	}
 	defer v.Close()
-	e, _, err := v.Get(string(ledger.BasesKey))
+	e, _, err := v.Get(ledger.BasesKey)
 	if err != nil {
 		return nil, 0, err
 	}
-	list, err := ledger.ParseBases(ledger.Value(e.Value))
+	list, err := ledger.ParseBases(e.Value)
 	return list, e.Revision, err
 }
 

@@ -389,7 +389,7 @@ func TestRollback_PrefixWithInheritedValues(t *testing.T) {
 	if err := back("k/"); !errors.As(err, &invalid) || !strings.Contains(err.Error(), "k/new was not set in acme@1, and is inherited now") {
 		t.Errorf("a rollback that would have to unset an inherited value: %v", err)
 	}
-	for _, key := range []string{"k/a", "k/b"} {
+	for _, key := range []ledger.Key{"k/a", "k/b"} {
 		if err := back(ledger.Prefix(key)); err != nil {
 			t.Fatal(err)
 		}

@@ -88,7 +88,7 @@ func (s *store) lowestPin(base ledger.Tenant) ledger.Revision {
 // loadBases reads the list of a tenant from the file.
 func (s *store) loadBases(tx *bolt.Tx, t ledger.Tenant, head ledger.Revision) error {
 	file := snapshot{store: s, tenant: t, tx: tx}
-	key := nameKey(t, string(ledger.BasesKey))
+	key := nameKey(t, ledger.BasesKey)
 	p, ok, err := file.storedVersion(key, head)
 	if err != nil || !ok {
 		return err
@@ -128,7 +128,7 @@ func (s *store) setBases(t ledger.Tenant, next baseList) {
 func listIn(c *ledger.Commit) (is baseList, ok bool) {
 	for _, ch := range c.Changes {
 		if ch.Key == ledger.BasesKey {
-			return listOf(version{revision: c.Revision, value: string(ch.Value)}), true
+			return listOf(version{revision: c.Revision, value: ch.Value}), true
 		}
 	}
 	return is, false
@@ -136,7 +136,7 @@ func listIn(c *ledger.Commit) (is baseList, ok bool) {
 
 // listOf reads a list. The ledger accepts only valid ones; any other is empty.
 func listOf(is version) baseList {
-	list, err := ledger.ParseBases(ledger.Value(is.value))
+	list, err := ledger.ParseBases(is.value)
 	if err != nil {
 		list = nil
 	}
@@ -175,7 +175,7 @@ func (v *View) basesOf(rev ledger.Revision) (*bases, error) {
 	}
 	list := v.snap.bases
 	if rev < list.revision {
-		found, ok, err := v.snap.versionAt(string(ledger.BasesKey), rev)
+		found, ok, err := v.snap.versionAt(ledger.BasesKey, rev)
 		if err != nil {
 			return nil, err
 		}
@@ -220,8 +220,8 @@ func (s *snapshot) layer(b ledger.Base, past bool) (layer, error) {
 }
 
 // inherit completes the tenant's own version of a key, in which it is not set.
-func (b *bases) inherit(key string, own version) (effective, error) {
-	if !ledger.Key(key).Inheritable() {
+func (b *bases) inherit(key ledger.Key, own version) (effective, error) {
+	if !key.Inheritable() {
 		return effective{version: own}, nil
 	}
 	for i := range b.layers {
@@ -238,7 +238,7 @@ func (b *bases) inherit(key string, own version) (effective, error) {
 }
 
 // effectiveAt is the version of a key at a revision, of which b are the bases.
-func (v *View) effectiveAt(key string, rev ledger.Revision, b *bases) (effective, error) {
+func (v *View) effectiveAt(key ledger.Key, rev ledger.Revision, b *bases) (effective, error) {
 	is, _, err := v.snap.versionAt(key, rev)
 	if err != nil || is.value != "" || b.revision == 0 {
 		return effective{version: is}, err
@@ -262,7 +262,7 @@ func (v *View) Version(key ledger.Key, at ledger.Revision) (found ledger.Version
 	if err != nil {
 		return found, err
 	}
-	is, err := b.inherit(string(key), version{revision: found.Revision})
+	is, err := b.inherit(key, version{revision: found.Revision})
 	if err == nil && is.value == "" && b.revision > is.revision {
 		var lost bool
 		if lost, err = v.inheritedBefore(key); lost {
@@ -285,7 +285,7 @@ func (v *View) inheritedBefore(key ledger.Key) (bool, error) {
 	}
 	for i := range v.former {
 		l := &v.former[i]
-		_, ever, err := l.versionAt(string(key), l.base.Revision)
+		_, ever, err := l.versionAt(key, l.base.Revision)
 		if err != nil || ever {
 			return ever, err
 		}
@@ -297,7 +297,7 @@ func (v *View) inheritedBefore(key ledger.Key) (bool, error) {
 // pinned. It skips bases that the replica does not keep.
 func (v *View) findFormer() error {
 	newest := make(map[ledger.Tenant]ledger.Revision)
-	lists := v.snap.newKeyLog(string(ledger.BasesKey), v.snap.head)
+	lists := v.snap.newKeyLog(ledger.BasesKey, v.snap.head)
 	for {
 		rev, ok, err := lists.next()
 		if err != nil {
@@ -306,7 +306,7 @@ func (v *View) findFormer() error {
 		if !ok || rev < v.snap.kept {
 			break
 		}
-		found, _, err := v.snap.versionAt(string(ledger.BasesKey), rev)
+		found, _, err := v.snap.versionAt(ledger.BasesKey, rev)
 		if err != nil {
 			return err
 		}
@@ -337,7 +337,7 @@ func (v *View) Inherited(key ledger.Key) (found ledger.Version, err error) {
 	if err != nil {
 		return found, err
 	}
-	is, err := b.inherit(string(key), version{})
+	is, err := b.inherit(key, version{})
 	return is.exported(), err
 }
 
@@ -361,12 +361,12 @@ func (v *View) Layers(key ledger.Key) (out []Layer, err error) {
 	for i := range b.layers {
 		l := &b.layers[i]
 		is := Layer{Base: l.base}
-		found, _, err := l.versionAt(string(key), l.base.Revision)
+		found, _, err := l.versionAt(key, l.base.Revision)
 		if err != nil {
 			return nil, err
 		}
 		if found.value != "" {
-			is.Value, is.Set = ledger.Value(found.value), found.revision
+			is.Value, is.Set = found.value, found.revision
 			if is.Summary, _, err = l.summaryOf(found.revision); err != nil {
 				return nil, err
 			}
@@ -383,7 +383,7 @@ func (v *View) Hides(key ledger.Key, base ledger.Tenant) (hides bool, err error)
 	if !key.Inheritable() {
 		return true, nil
 	}
-	is, _, err := v.snap.versionAt(string(key), v.rev)
+	is, _, err := v.snap.versionAt(key, v.rev)
 	if err != nil || is.value != "" {
 		return err == nil, err
 	}
@@ -396,7 +396,7 @@ func (v *View) Hides(key ledger.Key, base ledger.Tenant) (hides bool, err error)
 		if l.tenant == base {
 			return false, nil
 		}
-		found, _, err := l.versionAt(string(key), l.base.Revision)
+		found, _, err := l.versionAt(key, l.base.Revision)
 		if err != nil || found.value != "" {
 			return err == nil, err
 		}

@@ -101,7 +101,7 @@ func BenchmarkInheritance(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, ok, err := v.Get(string(all[10+i%(keys-10)].Key)); err != nil || !ok {
+				if _, ok, err := v.Get(all[10+i%(keys-10)].Key); err != nil || !ok {
 					b.Fatal(ok, err)
 				}
 				v.Close()

@@ -101,7 +101,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if at = at * idBytes; len(known) < at+idBytes || !bytes.Equal(known[at:at+idBytes], commit.ID[:idBytes]) {
 			return damaged("the id of %s%s is not found", t, commit.Revision)
 		}
-		if name := commit.RequestName(); name != "" && !bytes.Equal(requests.Get(nameKey(t, string(name))), revisionValue(commit.Revision)) {
+		if name := commit.RequestName(); name != "" && !bytes.Equal(requests.Get(nameKey(t, name)), revisionValue(commit.Revision)) {
 			return damaged("the request id of %s%s is not found", t, commit.Revision)
 		}
 		if err := m.commit(commit, stored, rec.kept); err != nil {

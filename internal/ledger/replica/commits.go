@@ -147,7 +147,7 @@ func (cs *Commits) Request(name ledger.RequestName) (rev ledger.Revision, ok boo
 	if ok && rev <= s.head { // else it was applied since the view was opened
 		return rev, true, nil
 	}
-	key := nameKey(s.tenant, string(name))
+	key := nameKey(s.tenant, name)
 	b := s.tx.Bucket(bucketRequests).Get(key)
 	if b == nil {
 		return 0, false, nil

@@ -11,13 +11,13 @@ import (
 
 // effectiveKey is one key of a listing as readers see it.
 type effectiveKey struct {
-	key string
+	key ledger.Key
 	effective
 }
 
 // scan begins to read the keys under a prefix that were ever set, as readers of the view
 // see them.
-func (v *View) scan(prefix ledger.Prefix, from string, values bool) (c *layeredScan, err error) {
+func (v *View) scan(prefix ledger.Prefix, from ledger.Key, values bool) (c *layeredScan, err error) {
 	defer v.snap.guard(&err)
 	own, err := v.snap.scan(prefix, from, v.rev, 0, values)
 	if err != nil {
@@ -64,7 +64,7 @@ func (p *pulled) peek(inherited bool) (ok bool, err error) {
 		if p.at, ok, err = p.keys.next(); err != nil {
 			return false, err
 		}
-		p.ended, p.loaded = !ok, ok && (!inherited || p.at.value != "" && ledger.Key(p.at.key).Inheritable())
+		p.ended, p.loaded = !ok, ok && (!inherited || p.at.value != "" && p.at.key.Inheritable())
 	}
 	return p.loaded, nil
 }
@@ -123,13 +123,13 @@ func (c *layeredScan) inherit(i int, deleted ledger.Revision) effectiveKey {
 //
 // Only keys that have changed since the older revision, in the tenant or between the
 // pins of its bases, are looked up.
-func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string) iter.Seq2[ledger.KeyDiff, error] {
+func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start ledger.Key) iter.Seq2[ledger.KeyDiff, error] {
 	if v.snap.bases.revision == 0 {
 		return own{v}.Diff(from, to, prefix, start)
 	}
 	return func(yield func(ledger.KeyDiff, error) bool) {
 		keys, err := v.changedKeys(from, to, prefix, start)
-		each(keys.next, err, func(key string, err error) bool {
+		each(keys.next, err, func(key ledger.Key, err error) bool {
 			var d ledger.KeyDiff
 			if err == nil {
 				d, err = keys.diff(key)
@@ -149,18 +149,18 @@ func (v *View) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string
 // Changed yields the keys that were set or deleted after a revision, or are inherited
 // differently, each with its value in force at the view's revision, in the order of the
 // keys, from the first at or after start.
-func (v *View) Changed(since ledger.Revision, start string) iter.Seq2[ledger.KeyVersion, error] {
+func (v *View) Changed(since ledger.Revision, start ledger.Key) iter.Seq2[ledger.KeyVersion, error] {
 	if v.snap.bases.revision == 0 {
 		return own{v}.Changed(since, start)
 	}
 	return func(yield func(ledger.KeyVersion, error) bool) {
 		keys, err := v.changedKeys(since, v.rev, "", start)
-		each(keys.next, err, func(key string, err error) bool {
+		each(keys.next, err, func(key ledger.Key, err error) bool {
 			if err != nil {
 				return yield(ledger.KeyVersion{}, err)
 			}
 			is, changed, err := keys.since(key)
-			return err == nil && !changed || yield(ledger.KeyVersion{Key: ledger.Key(key), Version: is}, err)
+			return err == nil && !changed || yield(ledger.KeyVersion{Key: key, Version: is}, err)
 		})
 	}
 }
@@ -178,14 +178,14 @@ type keySource struct {
 	// scan yields those that were set after since; otherwise they are in list.
 	scan   *scan
 	since  ledger.Revision
-	list   []string
-	at     string
+	list   []ledger.Key
+	at     ledger.Key
 	loaded bool
 	ended  bool
 }
 
 // changedKeys begins to read the keys that may differ between two states.
-func (v *View) changedKeys(from, to ledger.Revision, prefix ledger.Prefix, start string) (k *changedKeys, err error) {
+func (v *View) changedKeys(from, to ledger.Revision, prefix ledger.Prefix, start ledger.Key) (k *changedKeys, err error) {
 	defer v.snap.guard(&err)
 	if err := v.comparable(from, to); err != nil {
 		return nil, err
@@ -211,7 +211,7 @@ func (v *View) changedKeys(from, to ledger.Revision, prefix ledger.Prefix, start
 const fewCommits = 64
 
 // addBases adds the keys that may be inherited differently.
-func (k *changedKeys) addBases(prefix ledger.Prefix, start string) error {
+func (k *changedKeys) addBases(prefix ledger.Prefix, start ledger.Key) error {
 	same := slices.EqualFunc(k.was.layers, k.is.layers, func(a, b layer) bool { return a.tenant == b.tenant })
 	for _, side := range []*bases{k.was, k.is} {
 		for i := range side.layers {
@@ -236,13 +236,13 @@ func (k *changedKeys) addBases(prefix ledger.Prefix, start string) error {
 }
 
 // changedSince are the keys of a base that were set or deleted after since, up to pin.
-func (l *layer) changedSince(since, pin ledger.Revision, prefix ledger.Prefix, start string) (k keySource, err error) {
+func (l *layer) changedSince(since, pin ledger.Revision, prefix ledger.Prefix, start ledger.Key) (k keySource, err error) {
 	if since == 0 || pin-since > fewCommits {
 		k.since = since
 		k.scan, err = l.scan(prefix, start, pin, since, false)
 		return k, err
 	}
-	changed := make(map[string]bool)
+	changed := make(map[ledger.Key]bool)
 	commits := Commits{l.snapshot}
 	for rev := since + 1; rev <= pin; rev++ {
 		c, err := commits.Commit(rev)
@@ -250,8 +250,8 @@ func (l *layer) changedSince(since, pin ledger.Revision, prefix ledger.Prefix, s
 			return k, err
 		}
 		for _, ch := range c.Changes {
-			if prefix.Match(ch.Key) && string(ch.Key) >= start {
-				changed[string(ch.Key)] = true
+			if prefix.Match(ch.Key) && ch.Key >= start {
+				changed[ch.Key] = true
 			}
 		}
 	}
@@ -277,7 +277,7 @@ func (s *keySource) peek() (ok bool, err error) {
 }
 
 // next returns the next key, once; ok is false at the end.
-func (k *changedKeys) next() (key string, ok bool, err error) {
+func (k *changedKeys) next() (key ledger.Key, ok bool, err error) {
 	for i := range k.sources {
 		more, err := k.sources[i].peek()
 		if err != nil {
@@ -296,18 +296,18 @@ func (k *changedKeys) next() (key string, ok bool, err error) {
 }
 
 // diff is a key in the older and the newer state.
-func (k *changedKeys) diff(key string) (d ledger.KeyDiff, err error) {
+func (k *changedKeys) diff(key ledger.Key) (d ledger.KeyDiff, err error) {
 	defer k.view.snap.guard(&err)
 	was, err := k.view.effectiveAt(key, k.older, k.was)
 	if err != nil {
 		return d, err
 	}
 	is, err := k.view.effectiveAt(key, k.newer, k.is)
-	return ledger.KeyDiff{Key: ledger.Key(key), From: was.exported(), To: is.exported()}, err
+	return ledger.KeyDiff{Key: key, From: was.exported(), To: is.exported()}, err
 }
 
 // since is a key in the newer state, and whether it has changed since the older one.
-func (k *changedKeys) since(key string) (found ledger.Version, changed bool, err error) {
+func (k *changedKeys) since(key ledger.Key) (found ledger.Version, changed bool, err error) {
 	defer k.view.snap.guard(&err)
 	is, err := k.view.effectiveAt(key, k.newer, k.is)
 	if err != nil || k.is.revision == 0 || is.revision > k.older && !is.base.Inherited() && is.revision > 0 {
@@ -341,12 +341,12 @@ func (v *View) EffectiveCommit(c *ledger.Commit) (seen *ledger.Commit, err error
 		if !ch.Delete {
 			continue
 		}
-		found, err := is.inherit(string(ch.Key), version{})
+		found, err := is.inherit(ch.Key, version{})
 		if err != nil {
 			return nil, err
 		}
 		if found.value != "" {
-			shown.Changes[i] = ledger.Change{Key: ch.Key, Value: ledger.Value(found.value), Previous: ch.Previous, Base: found.base}
+			shown.Changes[i] = ledger.Change{Key: ch.Key, Value: found.value, Previous: ch.Previous, Base: found.base}
 		}
 	}
 	if !moves {
@@ -364,7 +364,7 @@ func (v *View) EffectiveCommit(c *ledger.Commit) (seen *ledger.Commit, err error
 		if !ok {
 			return &shown, nil
 		}
-		if c.Touches(ledger.Key(key)) {
+		if c.Touches(key) {
 			continue
 		}
 		d, err := keys.diff(key)

@@ -31,12 +31,12 @@ func (m inheritance) at(t ledger.Tenant, rev ledger.Revision) map[ledger.Key]rep
 	for _, b := range slices.Backward(list) {
 		for k, v := range m[b.Tenant][b.Revision] {
 			if k.Inheritable() {
-				state[k] = replica.Entry{Key: string(k), Value: string(v), Base: ledger.Source{Tenant: b.Tenant}}
+				state[k] = replica.Entry{Key: k, Value: v, Base: ledger.Source{Tenant: b.Tenant}}
 			}
 		}
 	}
 	for k, v := range own {
-		state[k] = replica.Entry{Key: string(k), Value: string(v)}
+		state[k] = replica.Entry{Key: k, Value: v}
 	}
 	return state
 }
@@ -67,7 +67,7 @@ func (m inheritance) add(t ledger.Tenant, changes []ledger.Change) {
 func values(entries map[ledger.Key]replica.Entry) map[ledger.Key]string {
 	out := make(map[ledger.Key]string)
 	for k, e := range entries {
-		out[k] = string(e.Base.Tenant) + " " + e.Value
+		out[k] = string(e.Base.Tenant) + " " + string(e.Value)
 	}
 	return out
 }
@@ -159,7 +159,7 @@ func checkRevision(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tena
 	}
 	defer v.Close()
 	listed := make(map[ledger.Key]replica.Entry)
-	last := ""
+	last := ledger.Key("")
 	for e, err := range v.List("", "") {
 		if err != nil {
 			rt.Fatal(err)
@@ -168,13 +168,13 @@ func checkRevision(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tena
 			rt.Fatalf("%s%s: List yields %s after %s", t, rev, e.Key, last)
 		}
 		last = e.Key
-		listed[ledger.Key(e.Key)] = e
+		listed[e.Key] = e
 	}
 	if d := cmp.Diff(values(want), values(listed)); d != "" {
 		rt.Fatalf("%s%s: List (-want +got):\n%s", t, rev, d)
 	}
 	for _, k := range keys {
-		e, ok, err := v.Get(string(k))
+		e, ok, err := v.Get(k)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func checkRevision(rt *rapid.T, r *replica.Replica, m inheritance, t ledger.Tena
 			rt.Fatalf("%s%s: Get(%s) = %+v, List has %+v", t, rev, k, e, listed[k])
 		}
 		found, err := head.Version(k, rev)
-		if err != nil || string(found.Value) != e.Value || found.Base != e.Base {
+		if err != nil || found.Value != e.Value || found.Base != e.Base {
 			rt.Fatalf("%s%s: Version(%s) = %+v, %v; Get has %+v", t, rev, k, found, err, e)
 		}
 		if ok && found.Revision != e.Revision {
@@ -262,7 +262,7 @@ func checkLogs(rt *rapid.T, m inheritance, t ledger.Tenant, head *replica.View, 
 func valuesOnly(entries map[ledger.Key]replica.Entry) map[ledger.Key]ledger.Value {
 	out := make(map[ledger.Key]ledger.Value)
 	for k, e := range entries {
-		out[k] = ledger.Value(e.Value)
+		out[k] = e.Value
 	}
 	return out
 }

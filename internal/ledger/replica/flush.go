@@ -120,10 +120,10 @@ func write(tx *bolt.Tx, t *tail, records map[ledger.Tenant]tenantRecord) error {
 		}
 		runs = append(runs, more...)
 		for name, r := range tt.requests {
-			requests = append(requests, entry{nameKey(tenant, string(name)), revisionValue(r)})
+			requests = append(requests, entry{nameKey(tenant, name), revisionValue(r)})
 		}
 		first := tt.commits[0].Revision
-		tt.keys.Scan(func(k string, vs []version) bool {
+		tt.keys.Scan(func(k ledger.Key, vs []version) bool {
 			key := nameKey(tenant, k)
 			all = all[:0]
 			for _, v := range slices.Backward(vs) {

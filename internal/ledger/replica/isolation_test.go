@@ -15,10 +15,10 @@ import (
 // another.
 func churn(n int) ledger.ChangeSet {
 	set := ledger.ChangeSet{RequestID: fmt.Sprint("r", n), AllowEmpty: true, Changes: []ledger.Change{
-		{Key: ledger.Key(hostileKeys[n%len(hostileKeys)]), Value: ledger.Value(fmt.Sprint(n))},
+		{Key: hostileKeys[n%len(hostileKeys)], Value: ledger.Value(fmt.Sprint(n))},
 	}}
 	if other := n * 7 % len(hostileKeys); other != n%len(hostileKeys) {
-		set.Changes = append(set.Changes, ledger.Change{Key: ledger.Key(hostileKeys[other]), Delete: true})
+		set.Changes = append(set.Changes, ledger.Change{Key: hostileKeys[other], Delete: true})
 	}
 	return set
 }

@@ -17,7 +17,7 @@ type keyLog struct {
 	list   pointerReader
 }
 
-func (s *snapshot) newKeyLog(key string, from ledger.Revision) *keyLog {
+func (s *snapshot) newKeyLog(key ledger.Key, from ledger.Revision) *keyLog {
 	l := &keyLog{s: s, key: nameKey(s.tenant, key), before: from + 1}
 	s.store.mu.RLock()
 	l.tails = s.active.versions(s.tenant, key, from)

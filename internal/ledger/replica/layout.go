@@ -68,7 +68,7 @@ func commitKey(t ledger.Tenant, r ledger.Revision) []byte {
 }
 
 // nameKey is where a key or the name of a request stands.
-func nameKey(t ledger.Tenant, name string) []byte {
+func nameKey[Name ~string](t ledger.Tenant, name Name) []byte {
 	b := append(append(make([]byte, 0, len(t)+1+len(name)), t...), 0)
 	return append(b, name...)
 }

@@ -189,7 +189,7 @@ func (cs *Commits) candidates(names []ledger.Name, from ledger.Revision) (revisi
 		}
 	}
 	if cs.snap.bases.revision > 0 { // what is inherited changes with the list
-		return merged, merged.add(cs.snap.newKeyLog(string(ledger.BasesKey), from))
+		return merged, merged.add(cs.snap.newKeyLog(ledger.BasesKey, from))
 	}
 	return merged, nil
 }
@@ -198,7 +198,7 @@ func (cs *Commits) candidates(names []ledger.Name, from ledger.Revision) (revisi
 // many.
 func (cs *Commits) addKeys(m *mergedLog, n ledger.Name, from ledger.Revision) (few bool, err error) {
 	if n.IsKey() {
-		return true, m.add(cs.snap.newKeyLog(string(n), from))
+		return true, m.add(cs.snap.newKeyLog(ledger.Key(n), from))
 	}
 	scan, err := cs.snap.scan(n.Range(), "", cs.snap.head, 0, false)
 	if err != nil {

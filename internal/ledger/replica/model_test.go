@@ -8,7 +8,6 @@ import (
 	"iter"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -19,7 +18,7 @@ import (
 type history struct {
 	tenant ledger.Tenant
 	// states by revision; the first is the empty one before any commit.
-	states  []map[string]replica.Entry
+	states  []map[ledger.Key]replica.Entry
 	touched map[ledger.Key]ledger.Revision // set or deleted last
 	commits []committed                    // by revision, from @1
 }
@@ -32,7 +31,7 @@ type committed struct {
 }
 
 func newHistory(t ledger.Tenant) *history {
-	return &history{tenant: t, states: []map[string]replica.Entry{{}}, touched: make(map[ledger.Key]ledger.Revision)}
+	return &history{tenant: t, states: []map[ledger.Key]replica.Entry{{}}, touched: make(map[ledger.Key]ledger.Revision)}
 }
 
 // head is the newest revision.
@@ -50,9 +49,9 @@ func (h *history) add(t failer, set ledger.ChangeSet, got ledger.Result) {
 		c.previous = append(c.previous, h.touched[ch.Key])
 		h.touched[ch.Key] = got.Revision
 		if ch.Delete {
-			delete(state, string(ch.Key))
+			delete(state, ch.Key)
 		} else {
-			state[string(ch.Key)] = replica.Entry{Key: string(ch.Key), Value: string(ch.Value), Revision: got.Revision}
+			state[ch.Key] = replica.Entry{Key: ch.Key, Value: ch.Value, Revision: got.Revision}
 		}
 	}
 	h.states = append(h.states, state)
@@ -91,10 +90,10 @@ func (h *history) at(at time.Time) ledger.Revision {
 }
 
 // selected are the entries under a prefix at or after a key, in order.
-func (h *history) selected(r ledger.Revision, prefix, from string) []replica.Entry {
+func (h *history) selected(r ledger.Revision, prefix ledger.Prefix, from ledger.Key) []replica.Entry {
 	var out []replica.Entry
 	for _, key := range slices.Sorted(maps.Keys(h.states[r])) {
-		if strings.HasPrefix(key, prefix) && key >= from {
+		if prefix.Match(key) && key >= from {
 			out = append(out, h.states[r][key])
 		}
 	}
@@ -102,18 +101,11 @@ func (h *history) selected(r ledger.Revision, prefix, from string) []replica.Ent
 }
 
 // keys that were ever set.
-func (h *history) keys() []string {
-	var out []string
-	for key := range h.touched {
-		out = append(out, string(key))
-	}
-	slices.Sort(out)
-	return out
-}
+func (h *history) keys() []ledger.Key { return slices.Sorted(maps.Keys(h.touched)) }
 
 // compareState says how the replica's state at a moment differs from the one at
 // a revision. Prefixes are listed in pages of a few keys.
-func (h *history) compareState(r *replica.Replica, at replica.At, want ledger.Revision, keys, prefixes []string) error {
+func (h *history) compareState(r *replica.Replica, at replica.At, want ledger.Revision, keys []ledger.Key, prefixes []ledger.Prefix) error {
 	v, err := r.View(h.tenant, at)
 	if err != nil {
 		return fmt.Errorf("view %s at %v: %w", h.tenant, at, err)
@@ -125,7 +117,7 @@ func (h *history) compareState(r *replica.Replica, at replica.At, want ledger.Re
 	return h.compareView(v, want, keys, prefixes)
 }
 
-func (h *history) compareView(v *replica.View, want ledger.Revision, keys, prefixes []string) error {
+func (h *history) compareView(v *replica.View, want ledger.Revision, keys []ledger.Key, prefixes []ledger.Prefix) error {
 	for _, key := range keys {
 		e, ok, err := v.Get(key)
 		if err != nil {
@@ -136,16 +128,16 @@ func (h *history) compareView(v *replica.View, want ledger.Revision, keys, prefi
 		}
 	}
 	for i, prefix := range prefixes {
-		page, from := 1+i%4, ""
+		page, from := 1+i%4, ledger.Key("")
 		if i%3 == 2 {
-			from = prefix + "a/b"
+			from = ledger.Key(prefix) + "a/b"
 		}
 		for more := true; more; {
 			all := h.selected(want, prefix, from)
 			expected := all[:min(page, len(all))]
 			var got []replica.Entry
 			more = false
-			for e, err := range v.List(ledger.Prefix(prefix), from) {
+			for e, err := range v.List(prefix, from) {
 				if err != nil {
 					return fmt.Errorf("list %q of %s%s: %w", prefix, h.tenant, want, err)
 				}
@@ -171,7 +163,7 @@ func (h *history) listsRight(r *replica.Replica, rev ledger.Revision) error {
 	}
 	defer v.Close()
 	want := h.selected(rev, "", "")
-	for _, list := range []func(ledger.Prefix, string) iter.Seq2[replica.Entry, error]{v.List, v.Keys} {
+	for _, list := range []func(ledger.Prefix, ledger.Key) iter.Seq2[replica.Entry, error]{v.List, v.Keys} {
 		got, err := collect(list("", ""))
 		if err != nil {
 			return fmt.Errorf("list %s%s: %w", h.tenant, rev, err)

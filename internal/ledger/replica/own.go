@@ -24,7 +24,7 @@ func (o own) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, 
 	if at > 0 && at+1 < o.snap.kept { // the state just before kept is known, because its commit replaced it
 		return found, o.snap.notKept(at, time.Time{})
 	}
-	got, _, err := o.snap.versionAt(string(key), at)
+	got, _, err := o.snap.versionAt(key, at)
 	return got.exported(), err
 }
 
@@ -32,10 +32,10 @@ func (o own) Version(key ledger.Key, at ledger.Revision) (found ledger.Version, 
 // whether it is set.
 func (o own) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
 	defer o.snap.guard(&err)
-	if found, ok := o.snap.tailVersion(string(key), o.rev); ok {
+	if found, ok := o.snap.tailVersion(key, o.rev); ok {
 		return found.revision, found.value != "", nil
 	}
-	p, ok, err := o.snap.storedVersion(nameKey(o.snap.tenant, string(key)), o.rev)
+	p, ok, err := o.snap.storedVersion(nameKey(o.snap.tenant, key), o.rev)
 	return p.revision, ok && p.length > 0, err
 }
 
@@ -45,7 +45,7 @@ func (o own) Newest(key ledger.Key) (rev ledger.Revision, set bool, err error) {
 //
 // Only keys that have changed since the older revision are looked up; the newest entry
 // of each identifies them.
-func (o own) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string) iter.Seq2[ledger.KeyDiff, error] {
+func (o own) Diff(from, to ledger.Revision, prefix ledger.Prefix, start ledger.Key) iter.Seq2[ledger.KeyDiff, error] {
 	return func(yield func(ledger.KeyDiff, error) bool) {
 		older := min(from, to)
 		keys, err := o.scanDiff(from, to, prefix, start)
@@ -67,7 +67,7 @@ func (o own) Diff(from, to ledger.Revision, prefix ledger.Prefix, start string) 
 }
 
 // scanDiff begins to read the keys that may differ.
-func (o own) scanDiff(from, to ledger.Revision, prefix ledger.Prefix, start string) (c *scan, err error) {
+func (o own) scanDiff(from, to ledger.Revision, prefix ledger.Prefix, start ledger.Key) (c *scan, err error) {
 	defer o.snap.guard(&err)
 	if err := o.comparable(from, to); err != nil {
 		return nil, err
@@ -84,7 +84,7 @@ func (o own) compare(newest keyVersion, from, to ledger.Revision) (d ledger.KeyD
 	if err == nil && is.revision > newer {
 		is, _, err = o.snap.versionAt(newest.key, newer)
 	}
-	d = ledger.KeyDiff{Key: ledger.Key(newest.key), From: was.exported(), To: is.exported()}
+	d = ledger.KeyDiff{Key: newest.key, From: was.exported(), To: is.exported()}
 	if from > to {
 		d.From, d.To = d.To, d.From
 	}
@@ -92,20 +92,20 @@ func (o own) compare(newest keyVersion, from, to ledger.Revision) (d ledger.KeyD
 }
 
 // Changed is View.Changed without inherited values.
-func (o own) Changed(since ledger.Revision, start string) iter.Seq2[ledger.KeyVersion, error] {
+func (o own) Changed(since ledger.Revision, start ledger.Key) iter.Seq2[ledger.KeyVersion, error] {
 	return func(yield func(ledger.KeyVersion, error) bool) {
 		keys, err := o.scanChanged(since, start)
 		each(keys.next, err, func(kv keyVersion, err error) bool {
 			if err == nil && kv.revision <= since {
 				return true
 			}
-			return yield(ledger.KeyVersion{Key: ledger.Key(kv.key), Version: kv.exported()}, err)
+			return yield(ledger.KeyVersion{Key: kv.key, Version: kv.exported()}, err)
 		})
 	}
 }
 
 // scanChanged begins to read the keys that may have changed.
-func (o own) scanChanged(since ledger.Revision, start string) (c *scan, err error) {
+func (o own) scanChanged(since ledger.Revision, start ledger.Key) (c *scan, err error) {
 	defer o.snap.guard(&err)
 	if since > 0 && since < o.snap.kept {
 		return nil, o.snap.notKept(since, time.Time{})

@@ -20,8 +20,8 @@ func (h *history) differences(from, to ledger.Revision, prefix ledger.Prefix) []
 	var out []ledger.Change
 	for _, key := range slices.Sorted(maps.Keys(keys)) {
 		was, is := h.states[from][key], h.states[to][key]
-		if strings.HasPrefix(key, string(prefix)) && was.Value != is.Value {
-			out = append(out, ledger.Change{Key: ledger.Key(key), Value: ledger.Value(is.Value), Delete: is.Value == ""})
+		if prefix.Match(key) && was.Value != is.Value {
+			out = append(out, ledger.Change{Key: key, Value: is.Value, Delete: is.Value == ""})
 		}
 	}
 	return out
@@ -84,9 +84,9 @@ func (h *history) takenBack(revisions []ledger.Revision) (want []ledger.Change, 
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(oldest)) {
-		was, is := h.states[oldest[key]-1][string(key)], h.states[h.head()][string(key)]
+		was, is := h.states[oldest[key]-1][key], h.states[h.head()][key]
 		if was.Value != is.Value {
-			want = append(want, ledger.Change{Key: key, Value: ledger.Value(was.Value), Delete: was.Value == ""})
+			want = append(want, ledger.Change{Key: key, Value: was.Value, Delete: was.Value == ""})
 		}
 	}
 	return want, blocked
@@ -200,7 +200,7 @@ func (h *history) compareLog(v *replica.View, q replica.Query, page int) error {
 // compareDiff reads the difference of two revisions in pages of two keys.
 func (h *history) compareDiff(v *replica.View, from, to ledger.Revision, prefix ledger.Prefix) error {
 	var got []ledger.Change
-	for start, more := "", true; more; {
+	for start, more := ledger.Key(""), true; more; {
 		n := 0
 		more = false
 		for d, err := range v.Diff(from, to, prefix, start) {
@@ -208,14 +208,14 @@ func (h *history) compareDiff(v *replica.View, from, to ledger.Revision, prefix 
 				return fmt.Errorf("diff of %s%s and %s: %w", h.tenant, from, to, err)
 			}
 			if n == 2 {
-				start, more = string(d.Key), true
+				start, more = d.Key, true
 				break
 			}
 			n++
-			if was := h.states[from][string(d.Key)]; was.Value != string(d.From.Value) || was.Value != "" && was.Revision != d.From.Revision {
+			if was := h.states[from][d.Key]; was.Value != d.From.Value || was.Value != "" && was.Revision != d.From.Revision {
 				got = append(got, ledger.Change{Key: "the old value of " + d.Key})
 			}
-			if is := h.states[to][string(d.Key)]; is.Value != "" && is.Revision != d.To.Revision {
+			if is := h.states[to][d.Key]; is.Value != "" && is.Revision != d.To.Revision {
 				got = append(got, ledger.Change{Key: "the new revision of " + d.Key})
 			}
 			got = append(got, d.Change())

@@ -98,7 +98,7 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 		}
 		return nil
 	}
-	keys, prefixes := h.keys(), []string{"a/", "k/1"}
+	keys, prefixes := h.keys(), []ledger.Prefix{"a/", "k/1"}
 	inForce := make(map[ledger.Revision]bool) // the commits before kept that must be there
 	for _, e := range h.states[kept-1] {
 		inForce[e.Revision] = true
@@ -158,8 +158,8 @@ func (h *history) compareKept(r *replica.Replica, kept ledger.Revision, rng *ran
 		}
 		for i, ch := range want.set.Changes {
 			was, err := v.Version(ch.Key, rev-1)
-			e := h.states[rev-1][string(ch.Key)]
-			if err != nil || string(was.Value) != e.Value || e.Value != "" && was.Revision != want.previous[i] {
+			e := h.states[rev-1][ch.Key]
+			if err != nil || was.Value != e.Value || e.Value != "" && was.Revision != want.previous[i] {
 				return fmt.Errorf("before %s%s %s was %v, %v; want %v", h.tenant, rev, ch.Key, was, err, e)
 			}
 		}

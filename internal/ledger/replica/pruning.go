@@ -38,7 +38,7 @@ func newPruning(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, budget int) *pru
 // run moves kept forward, at most to keep, by one commit at least.
 func (p *pruning) run(keep ledger.Revision) error {
 	var all []*ledger.Commit // without their changes
-	changed := make(map[string]bool)
+	changed := make(map[ledger.Key]bool)
 	sequences := make(map[ledger.Sequence]bool)
 	to := p.rec.kept
 	for ; to < keep && p.budget > 0; to++ {
@@ -47,7 +47,7 @@ func (p *pruning) run(keep ledger.Revision) error {
 			return err
 		}
 		for _, ch := range c.Changes {
-			changed[string(ch.Key)] = true
+			changed[ch.Key] = true
 		}
 		p.budget -= 1 + len(c.Changes)
 		sequences[seq] = true
@@ -195,7 +195,7 @@ func (p *pruning) settle(c *ledger.Commit, live uint64) error {
 	block, _ := idBlock(c.Revision)
 	p.blocks[block] = true
 	if name := c.RequestName(); name != "" {
-		if err := p.requests.Delete(nameKey(p.tenant, string(name))); err != nil {
+		if err := p.requests.Delete(nameKey(p.tenant, name)); err != nil {
 			return err
 		}
 	}

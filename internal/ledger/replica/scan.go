@@ -19,9 +19,9 @@ type scan struct {
 // scan begins at the first key at or after from. It may omit keys that have not changed
 // after since. Without values it may yield unread for a value that is not empty: each
 // value in the file costs a lookup of its commit.
-func (s *snapshot) scan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) (c *scan, err error) {
+func (s *snapshot) scan(prefix ledger.Prefix, from ledger.Key, r, since ledger.Revision, values bool) (c *scan, err error) {
 	defer s.guard(&err)
-	from = max(from, string(prefix))
+	from = max(from, ledger.Key(prefix))
 	c = &scan{s: s, file: s.newFileScan(prefix, from, r, since, values), used: 1}
 	c.tails[0] = tailScan{s: s, tail: s.active, live: true, prefix: prefix, rev: r, next: from, more: true}
 	if s.frozen != nil {
@@ -62,7 +62,7 @@ type tailScan struct {
 	live   bool // still written to
 	prefix ledger.Prefix
 	rev    ledger.Revision
-	next   string
+	next   ledger.Key
 	more   bool
 	buf    []keyVersion
 }
@@ -85,7 +85,7 @@ func (t *tailScan) peek() (keyVersion, bool) {
 	return t.buf[0], true
 }
 
-func (t *tailScan) skip(key string) {
+func (t *tailScan) skip(key ledger.Key) {
 	if len(t.buf) > 0 && t.buf[0].key == key {
 		t.buf = t.buf[1:]
 	}
@@ -103,8 +103,8 @@ type fileScan struct {
 	ready      bool // at is what peek returns
 }
 
-func (s *snapshot) newFileScan(prefix ledger.Prefix, from string, r, since ledger.Revision, values bool) fileScan {
-	f := fileScan{s: s, rev: r, since: since, values: values, prefix: nameKey(s.tenant, string(prefix)), cursor: s.tx.Bucket(bucketKeys).Cursor()}
+func (s *snapshot) newFileScan(prefix ledger.Prefix, from ledger.Key, r, since ledger.Revision, values bool) fileScan {
+	f := fileScan{s: s, rev: r, since: since, values: values, prefix: nameKey(s.tenant, prefix), cursor: s.tx.Bucket(bucketKeys).Cursor()}
 	f.k, f.b = f.cursor.Seek(nameKey(s.tenant, from))
 	return f
 }
@@ -129,7 +129,7 @@ func (f *fileScan) read() error {
 		return err
 	}
 	if ok && p.revision > f.since {
-		value := ""
+		var value ledger.Value
 		switch {
 		case f.values:
 			if value, err = f.s.valueOf(f.k, p); err != nil {
@@ -138,13 +138,13 @@ func (f *fileScan) read() error {
 		case p.length > 0:
 			value = unread
 		}
-		f.at, f.ready = keyVersion{string(f.k[len(f.s.tenant)+1:]), version{revision: p.revision, value: value}}, true
+		f.at, f.ready = keyVersion{ledger.Key(f.k[len(f.s.tenant)+1:]), version{revision: p.revision, value: value}}, true
 	}
 	f.k, f.b = f.cursor.Next()
 	return nil
 }
 
-func (f *fileScan) skip(key string) {
+func (f *fileScan) skip(key ledger.Key) {
 	if f.ready && f.at.key == key {
 		f.ready = false
 	}

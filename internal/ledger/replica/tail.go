@@ -29,7 +29,7 @@ type tail struct {
 // tenantTail holds one tenant's newest commits without a gap.
 type tenantTail struct {
 	commits  []tailCommit
-	keys     btree.Map[string, []version] // each key's versions, oldest first
+	keys     btree.Map[ledger.Key, []version] // each key's versions, oldest first
 	requests map[ledger.RequestName]ledger.Revision
 }
 
@@ -47,12 +47,12 @@ type tailCommit struct {
 // version is the effect of one commit on one key.
 type version struct {
 	revision ledger.Revision
-	change   int    // which of the commit's changes; known of versions in a tail
-	value    string // empty: deleted
+	change   int          // which of the commit's changes; known of versions in a tail
+	value    ledger.Value // empty: deleted
 }
 
 func (v version) exported() ledger.Version {
-	return ledger.Version{Revision: v.revision, Value: ledger.Value(v.value)}
+	return ledger.Version{Revision: v.revision, Value: v.value}
 }
 
 // holds reports whether the message is, byte for byte, one that was applied.
@@ -85,8 +85,8 @@ func (t *tail) add(c *ledger.Commit, seq ledger.Sequence) {
 	}
 	tt.commits = append(tt.commits, tailCommit{c, seq})
 	for i, ch := range c.Changes {
-		versions, _ := tt.keys.Get(string(ch.Key))
-		tt.keys.Set(string(ch.Key), append(versions, version{c.Revision, i, string(ch.Value)}))
+		versions, _ := tt.keys.Get(ch.Key)
+		tt.keys.Set(ch.Key, append(versions, version{c.Revision, i, ch.Value}))
 	}
 	if name := c.RequestName(); name != "" {
 		tt.requests[name] = c.Revision
@@ -105,7 +105,7 @@ func footprint(c *ledger.Commit) int {
 }
 
 // at finds the version in force at the revision, among those that the tail has.
-func (t *tail) at(tenant ledger.Tenant, key string, r ledger.Revision) (version, bool) {
+func (t *tail) at(tenant ledger.Tenant, key ledger.Key, r ledger.Revision) (version, bool) {
 	tt := t.tenants[tenant]
 	if tt == nil {
 		return version{}, false
@@ -124,7 +124,7 @@ func inForce(versions []version, r ledger.Revision) (version, bool) {
 
 // versions are the revisions that changed the key and are not after r, the newest
 // first.
-func (t *tail) versions(tenant ledger.Tenant, key string, r ledger.Revision) []ledger.Revision {
+func (t *tail) versions(tenant ledger.Tenant, key ledger.Key, r ledger.Revision) []ledger.Revision {
 	tt := t.tenants[tenant]
 	if tt == nil {
 		return nil
@@ -158,21 +158,21 @@ func (t *tail) request(tenant ledger.Tenant, name ledger.RequestName) (ledger.Re
 
 // keyVersion is one key of a listing.
 type keyVersion struct {
-	key string
+	key ledger.Key
 	version
 }
 
 // scan appends up to n keys from the first at or after from, with the version in force
 // at r. It returns the key to continue from, or "" at the end of the prefix.
-func (t *tail) scan(tenant ledger.Tenant, prefix ledger.Prefix, from string, r ledger.Revision, n int, out []keyVersion) ([]keyVersion, string) {
+func (t *tail) scan(tenant ledger.Tenant, prefix ledger.Prefix, from ledger.Key, r ledger.Revision, n int, out []keyVersion) ([]keyVersion, ledger.Key) {
 	tt := t.tenants[tenant]
 	if tt == nil {
 		return out, ""
 	}
-	next := ""
-	tt.keys.Ascend(from, func(key string, versions []version) bool {
+	var next ledger.Key
+	tt.keys.Ascend(from, func(key ledger.Key, versions []version) bool {
 		switch {
-		case !prefix.Match(ledger.Key(key)):
+		case !prefix.Match(key):
 			return false
 		case n == 0:
 			next = key

@@ -87,7 +87,7 @@ func (m *made) commit(c *ledger.Commit, stored storedCommit, kept ledger.Revisio
 	}
 	for i := range at {
 		ch := c.Changes[i]
-		m.versions += versionHash(nameKey(c.Tenant, string(ch.Key)), c.Revision, at[i])
+		m.versions += versionHash(nameKey(c.Tenant, ch.Key), c.Revision, at[i])
 	}
 	m.entries[string(bucketCommits)]++
 	if c.RequestID != "" {

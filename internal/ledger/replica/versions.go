@@ -152,7 +152,7 @@ func splitVersion(b []byte) (key []byte, oldest ledger.Revision, ok bool) {
 
 // versionAt finds the value in force for a key at a revision that is not after the
 // head; the value is empty if the key was deleted, and ok is false if it was never set.
-func (s *snapshot) versionAt(key string, r ledger.Revision) (version, bool, error) {
+func (s *snapshot) versionAt(key ledger.Key, r ledger.Revision) (version, bool, error) {
 	if found, ok := s.tailVersion(key, r); ok {
 		return found, true, nil
 	}
@@ -165,7 +165,7 @@ func (s *snapshot) versionAt(key string, r ledger.Revision) (version, bool, erro
 	return version{revision: p.revision, value: value}, true, err
 }
 
-func (s *snapshot) tailVersion(key string, r ledger.Revision) (version, bool) {
+func (s *snapshot) tailVersion(key ledger.Key, r ledger.Revision) (version, bool) {
 	s.store.mu.RLock()
 	found, ok := s.active.at(s.tenant, key, r)
 	s.store.mu.RUnlock()
@@ -211,13 +211,13 @@ func (s *snapshot) block(key []byte, r ledger.Revision) (pointers, error) {
 }
 
 // valueOf reads a version's value; it is empty for a deletion.
-func (s *snapshot) valueOf(key []byte, p pointer) (string, error) {
+func (s *snapshot) valueOf(key []byte, p pointer) (ledger.Value, error) {
 	c, err := s.stored(p.revision)
 	if err != nil {
 		return "", err
 	}
 	value, err := p.cut(key, c.encoded)
-	return string(value), err
+	return ledger.Value(value), err
 }
 
 // spans finds each change's value in a commit's stored bytes, in order; there are

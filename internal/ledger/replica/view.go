@@ -25,8 +25,8 @@ type State struct {
 
 // Entry is a key that is set, by the tenant itself or by one of its bases.
 type Entry struct {
-	Key      string
-	Value    string
+	Key      ledger.Key
+	Value    ledger.Value
 	Revision ledger.Revision
 	// Base is where the value is inherited from. Revision is then the newest at which the
 	// tenant's list of bases was set or its own value deleted.
@@ -121,7 +121,7 @@ func (v *View) State() State {
 func (v *View) Head() ledger.Head { return v.snap.newest }
 
 // Get returns a key's entry; ok is false when it is not set.
-func (v *View) Get(key string) (e Entry, ok bool, err error) {
+func (v *View) Get(key ledger.Key) (e Entry, ok bool, err error) {
 	defer v.snap.guard(&err)
 	own, _, err := v.snap.versionAt(key, v.rev)
 	is := effective{version: own}
@@ -139,16 +139,16 @@ func (v *View) Get(key string) (e Entry, ok bool, err error) {
 
 // List yields the entries under the prefix in the order of their keys, from the
 // first key at or after from.
-func (v *View) List(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+func (v *View) List(prefix ledger.Prefix, from ledger.Key) iter.Seq2[Entry, error] {
 	return v.list(prefix, from, true)
 }
 
 // Keys is List without the values, which it need not read.
-func (v *View) Keys(prefix ledger.Prefix, from string) iter.Seq2[Entry, error] {
+func (v *View) Keys(prefix ledger.Prefix, from ledger.Key) iter.Seq2[Entry, error] {
 	return v.list(prefix, from, false)
 }
 
-func (v *View) list(prefix ledger.Prefix, from string, values bool) iter.Seq2[Entry, error] {
+func (v *View) list(prefix ledger.Prefix, from ledger.Key, values bool) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		keys, err := v.scan(prefix, from, values)
 		if err != nil {

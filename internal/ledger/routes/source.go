@@ -65,7 +65,7 @@ func (s *Source) read() (*inForce, error) {
 	if was != nil && was.head == v.State().Head {
 		return was, nil
 	}
-	e, set, err := v.Get(string(Key))
+	e, set, err := v.Get(Key)
 	if err != nil {
 		return nil, err
 	}

@@ -171,7 +171,7 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 			if err != nil {
 				return err
 			}
-			k := ledger.Key(e.Key)
+			k := e.Key
 			if k.Reserved() || !covers(p, k) || all && e.Base.Inherited() {
 				continue
 			}
@@ -181,7 +181,7 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 				}
 				viewer.Looked(t, p)
 			}
-			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Version{Value: ledger.Value(e.Value), Base: e.Base}, sets...)
+			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Version{Value: e.Value, Base: e.Base}, sets...)
 			if err != nil {
 				return err
 			}

@@ -109,8 +109,8 @@ func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
 		}
-		p, _ := PrefixOf(ledger.Key(e.Key))
-		all = append(all, Document{Prefix: p, Text: ledger.Value(e.Value), Revision: e.Revision})
+		p, _ := PrefixOf(e.Key)
+		all = append(all, Document{Prefix: p, Text: e.Value, Revision: e.Revision})
 	}
 	return (*Set)(nil).with(t, all), nil
 }

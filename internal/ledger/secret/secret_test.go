@@ -91,7 +91,7 @@ func (p *process) set(t testing.TB, tenant ledger.Tenant, kv ...string) {
 }
 
 // kept is what the ledger holds of a key.
-func (p *process) kept(t testing.TB, tenant ledger.Tenant, key string) ledger.Value {
+func (p *process) kept(t testing.TB, tenant ledger.Tenant, key ledger.Key) ledger.Value {
 	t.Helper()
 	v, err := p.Replica.View(tenant, replica.At{})
 	if err != nil {
@@ -102,7 +102,7 @@ func (p *process) kept(t testing.TB, tenant ledger.Tenant, key string) ledger.Va
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ledger.Value(e.Value)
+	return e.Value
 }
 
 // await waits for what another process will see.
@@ -160,9 +160,9 @@ func TestTheWayBackKeepsSecrets(t *testing.T) {
 	if _, err := p.ledger.Rollback(t.Context(), "acme", ledger.Rollback{To: 2}); err != nil {
 		t.Fatal(err)
 	}
-	for key, want := range map[string]ledger.Value{"s/a": `"hunter2"`, "s/old": `"hunter1"`} {
+	for key, want := range map[ledger.Key]ledger.Value{"s/a": `"hunter2"`, "s/old": `"hunter1"`} {
 		kept := p.kept(t, "acme", key)
-		if v, err := p.ring.Reveal(t.Context(), "acme", ledger.Key(key), kept); v != want || err != nil || !secret.Sealed(kept) {
+		if v, err := p.ring.Reveal(t.Context(), "acme", key, kept); v != want || err != nil || !secret.Sealed(kept) {
 			t.Errorf("after a rollback %s is %s, kept as %.30s, %v", key, v, kept, err)
 		}
 	}
@@ -288,8 +288,8 @@ func TestOneKeyATenant(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range 12 {
-			key := fmt.Sprintf("s/%d", i)
-			if err := reveal(p, "acme", ledger.Key(key), p.kept(t, "acme", key)); err != nil {
+			key := ledger.Key(fmt.Sprintf("s/%d", i))
+			if err := reveal(p, "acme", key, p.kept(t, "acme", key)); err != nil {
 				t.Errorf("%s: %v", key, err)
 			}
 		}
@@ -330,7 +330,7 @@ func TestShred(t *testing.T) {
 	if err != nil || len(ids) != 1 || rev != 2 {
 		t.Fatalf("shredded are %v, @%d: %v", ids, rev, err)
 	}
-	if v := p.kept(t, ledger.System, "shred/acme/"+ids[0]); v != `{"state":"destroyed","by":"olga"}` {
+	if v := p.kept(t, ledger.System, ledger.Key("shred/acme/"+ids[0])); v != `{"state":"destroyed","by":"olga"}` {
 		t.Errorf("recorded is %s", v)
 	}
 	if n := occurs(t, dir, note.Body); n != 0 {
@@ -377,7 +377,7 @@ func TestAShreddingThatWasKilled(t *testing.T) {
 		t.Fatalf("shredded are %v: %v", ids, err)
 	}
 	for _, id := range ids {
-		if v := p.kept(t, ledger.System, "shred/acme/"+id); v != `{"state":"destroyed","by":"ann"}` {
+		if v := p.kept(t, ledger.System, ledger.Key("shred/acme/"+id)); v != `{"state":"destroyed","by":"ann"}` {
 			t.Errorf("of %s is recorded %s", id, v)
 		}
 	}

@@ -157,7 +157,7 @@ func (s *shredded) load() (*shreds, error) {
 		if err != nil {
 			return nil, err
 		}
-		tenant, id, _ := strings.Cut(strings.TrimPrefix(e.Key, shredPrefix), "/")
+		tenant, id, _ := strings.Cut(strings.TrimPrefix(string(e.Key), shredPrefix), "/")
 		t := ledger.Tenant(tenant)
 		if is.keys[t] == nil {
 			is.keys[t] = make(map[string]Record)

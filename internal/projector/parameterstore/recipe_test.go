@@ -127,7 +127,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.Close()
-	for key, want := range map[string]string{"param_config_payment-service/timeout": "plain", "param_config_payment-service/api-key": "sealed", "param_config_order-service/token": "absent"} {
+	for key, want := range map[ledger.Key]string{"param_config_payment-service/timeout": "plain", "param_config_payment-service/api-key": "sealed", "param_config_order-service/token": "absent"} {
 		e, ok, err := v.Get(key)
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 		switch {
 		case !ok:
 			is = "absent"
-		case secrets.Sealed(ledger.Value(e.Value)) && !strings.Contains(e.Value, "canary"):
+		case secrets.Sealed(e.Value) && !strings.Contains(string(e.Value), "canary"):
 			is = "sealed"
 		}
 		if is != want {
