@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
 )
@@ -23,7 +24,7 @@ type Sinks interface {
 	// Ask sends an order to the process that writes to the sink, and returns its
 	// answer. The error is ledger.ErrUnavailable when none does, or it does not
 	// answer.
-	Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error)
+	Ask(ctx context.Context, sink string, order *sinkstatev1.Order) (*sinkstatev1.Reply, error)
 	// Left is the known state of a sink that no process writes to now.
 	Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error)
 	// Parked reads the parked keys, whichever process runs.
@@ -103,7 +104,7 @@ const anonymousOwner = "a projector"
 
 func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
 	c := policy.CallerOf(ctx)
-	order := &stelev1.SinkOrder{Tenant: string(c.Tenant), Order: &stelev1.SinkOrder_Status{Status: &stelev1.ListSinksRequest{}}}
+	order := &sinkstatev1.Order{Tenant: string(c.Tenant), Order: &sinkstatev1.Order_Status{Status: &stelev1.ListSinksRequest{}}}
 	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
 	reply, err := sinks.Ask(bounded, sink.Name, order)
@@ -218,7 +219,7 @@ func (s sinksService) ListDrift(ctx context.Context, req *stelev1.ListDriftReque
 
 // drift is the drift of a sink, of keys that the caller may read.
 func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) (*stelev1.ListDriftResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Drift{Drift: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +236,7 @@ func (s sinksService) drift(ctx context.Context, req *stelev1.ListDriftRequest) 
 
 // Replay has a sink written again.
 func (s sinksService) Replay(ctx context.Context, req *stelev1.ReplayRequest) (*stelev1.ReplayResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Replay{Replay: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Replay{Replay: req}})
 	return reply.GetReplay(), err
 }
 
@@ -247,7 +248,7 @@ func (s sinksService) Retry(ctx context.Context, req *stelev1.RetryRequest) (*st
 	if seen, err := s.seesParked(ctx, req.Sink, req.Key); err != nil || !seen {
 		return &stelev1.RetryResponse{}, err
 	}
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Retry{Retry: req}})
 	return reply.GetRetry(), err
 }
 
@@ -259,13 +260,13 @@ func (s sinksService) Skip(ctx context.Context, req *stelev1.SkipRequest) (*stel
 	if seen, err := s.seesParked(ctx, req.Sink, req.Key); err != nil || !seen {
 		return &stelev1.SkipResponse{}, err
 	}
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Skip{Skip: req}})
 	return reply.GetSkip(), err
 }
 
 // CheckDrift has a sink, or an item in it, compared with the ledger.
 func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftRequest) (*stelev1.CheckDriftResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +282,7 @@ func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftReq
 
 // ResolveDrift adopts, repairs or prunes the drift of a sink.
 func (s sinksService) ResolveDrift(ctx context.Context, req *stelev1.ResolveDriftRequest) (*stelev1.ResolveDriftResponse, error) {
-	reply, err := s.ask(ctx, req.Sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: req}})
+	reply, err := s.ask(ctx, req.Sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Resolve{Resolve: req}})
 	if err != nil {
 		return nil, err
 	}
@@ -302,7 +303,7 @@ func (s sinksService) GetRoutes(context.Context, *stelev1.GetRoutesRequest) (*st
 }
 
 // ask sends an order for the caller's tenant to the owner of the sink.
-func (s sinksService) ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
+func (s sinksService) ask(ctx context.Context, sink string, order *sinkstatev1.Order) (*sinkstatev1.Reply, error) {
 	sinks, err := s.sink(sink)
 	if err != nil {
 		return nil, err

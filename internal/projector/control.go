@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 )
@@ -24,7 +25,7 @@ type Control struct {
 // Ask sends an order to the process that writes to the sink, and returns its
 // answer, which may be an error. The error is ledger.ErrUnavailable when no process
 // does, or when it does not answer before ctx ends.
-func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder) (*stelev1.SinkReply, error) {
+func (c *Control) Ask(ctx context.Context, sink string, order *sinkstatev1.Order) (*sinkstatev1.Reply, error) {
 	body, err := proto.Marshal(order)
 	if err != nil {
 		return nil, fmt.Errorf("encode an order for sink %s: %w", sink, err)
@@ -36,7 +37,7 @@ func (c *Control) Ask(ctx context.Context, sink string, order *stelev1.SinkOrder
 	case err != nil:
 		return nil, fmt.Errorf("%w: ask the owner of sink %s: %w", ledger.ErrUnavailable, sink, err)
 	}
-	reply := &stelev1.SinkReply{}
+	reply := &sinkstatev1.Reply{}
 	if err := proto.Unmarshal(m.Data, reply); err != nil {
 		return nil, fmt.Errorf("decode the answer of sink %s: %w", sink, err)
 	}

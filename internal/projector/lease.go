@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger/journal"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -46,8 +46,8 @@ func leaseName(sink string) string { return "lease." + sink }
 
 func heartbeatSubject(sink string) string { return strings.TrimSuffix(HeartbeatSubjects, "*") + sink }
 
-func decodeLease(n journal.Entry) (*stelev1.SinkClaim, error) {
-	c := &stelev1.SinkClaim{}
+func decodeLease(n journal.Entry) (*sinkstatev1.Lease, error) {
+	c := &sinkstatev1.Lease{}
 	if err := proto.Unmarshal(n.Body, c); err != nil {
 		return nil, fmt.Errorf("decode the lease %s: %w", n.Name, err)
 	}
@@ -94,7 +94,7 @@ func (l *lease) acquire(ctx context.Context) error {
 }
 
 func (l *lease) take(ctx context.Context, before journal.Entry, began time.Time) error {
-	body, err := proto.Marshal(&stelev1.SinkClaim{Owner: l.p.owner, Host: l.p.host, Since: timestamppb.Now()})
+	body, err := proto.Marshal(&sinkstatev1.Lease{Owner: l.p.owner, Host: l.p.host, Since: timestamppb.Now()})
 	if err != nil {
 		return fmt.Errorf("encode the lease of %s: %w", l.sink, err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -60,15 +60,15 @@ func (r *runner) serveOrders(ctx context.Context) (stop func(), err error) {
 }
 
 func (r *runner) answer(ctx context.Context, m *nats.Msg) {
-	var order stelev1.SinkOrder
-	reply := &stelev1.SinkReply{}
+	var order sinkstatev1.Order
+	reply := &sinkstatev1.Reply{}
 	err := proto.Unmarshal(m.Data, &order)
 	if err == nil {
 		err = r.handle(ctx, &order, reply)
 	}
 	if err != nil {
 		var invalid *ledger.InvalidError
-		reply = &stelev1.SinkReply{Error: err.Error(), Invalid: errors.As(err, &invalid)}
+		reply = &sinkstatev1.Reply{Error: err.Error(), Invalid: errors.As(err, &invalid)}
 	}
 	body, err := proto.Marshal(reply)
 	if err != nil {
@@ -80,38 +80,38 @@ func (r *runner) answer(ctx context.Context, m *nats.Msg) {
 	}
 }
 
-func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *stelev1.SinkReply) (err error) {
+func (r *runner) handle(ctx context.Context, order *sinkstatev1.Order, reply *sinkstatev1.Reply) (err error) {
 	t := ledger.Tenant(order.Tenant)
 	is := r.opened.Load()
 	var failed error
 	var do func()
 	switch o := order.Order.(type) {
-	case *stelev1.SinkOrder_Drift:
+	case *sinkstatev1.Order_Drift:
 		reply.Drift = r.drift.of(t)
 		return nil
-	case *stelev1.SinkOrder_Check:
+	case *sinkstatev1.Order_Check:
 		sw, err := r.comparing(is)
 		if err == nil {
 			reply.Check, err = sw.check(ctx, t, o.Check.Name)
 		}
 		return err
-	case *stelev1.SinkOrder_Resolve:
+	case *sinkstatev1.Order_Resolve:
 		sw, err := r.comparing(is)
 		if err == nil {
 			reply.Resolve, err = sw.resolve(ctx, t, o.Resolve)
 		}
 		return err
-	case *stelev1.SinkOrder_Status:
+	case *sinkstatev1.Order_Status:
 		if is == nil {
 			reply.Status, err = r.statusNotOpen(ctx, t)
 			return err
 		}
 		do = func() { reply.Status = is.writer.status(t) }
-	case *stelev1.SinkOrder_Replay:
+	case *sinkstatev1.Order_Replay:
 		do = func() { reply.Replay, failed = is.writer.replay(ctx, t, ledger.Revision(o.Replay.FromRevision)) }
-	case *stelev1.SinkOrder_Retry:
+	case *sinkstatev1.Order_Retry:
 		do = func() { reply.Retry, failed = is.writer.retry(t, ledger.Key(o.Retry.Key)) }
-	case *stelev1.SinkOrder_Skip:
+	case *sinkstatev1.Order_Skip:
 		do = func() { reply.Skip, failed = is.writer.skip(ctx, t, ledger.Key(o.Skip.Key)) }
 	default:
 		return ledger.Invalid("order", "this process does not know it: it may be older than the one that asks")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/projector"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -24,7 +25,7 @@ func TestASinkThatIsNotOpen(t *testing.T) {
 	}
 	c := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
 	until(t, func() bool {
-		reply, err := c.Ask(t.Context(), "gone", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Replay{Replay: &stelev1.ReplayRequest{}}})
+		reply, err := c.Ask(t.Context(), "gone", &sinkstatev1.Order{Order: &sinkstatev1.Order_Replay{Replay: &stelev1.ReplayRequest{}}})
 		return err == nil && strings.Contains(reply.Error, "not open") && !reply.Invalid
 	}, func() string { return "a replay is refused" })
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -60,12 +60,12 @@ func positionName(sink string, part int) string {
 }
 
 // readPositions reads the stored positions of a sink.
-func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*stelev1.SinkPositions, ledger.Sequence, error) {
+func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*sinkstatev1.Positions, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, positionName(sink, part))
 	if err != nil {
 		return nil, 0, err
 	}
-	kept := &stelev1.SinkPositions{}
+	kept := &sinkstatev1.Positions{}
 	if err := proto.Unmarshal(note.Body, kept); err != nil {
 		return nil, 0, fmt.Errorf("decode the positions %s: %w", note.Name, err)
 	}
@@ -118,7 +118,7 @@ func (p *positions) save(ctx context.Context) error {
 		if !s.dirty {
 			continue
 		}
-		keep := &stelev1.SinkPositions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at)), Ids: make(map[string][]byte, len(s.at))}
+		keep := &sinkstatev1.Positions{Owner: p.owner, Routing: p.routing, Revisions: make(map[string]uint64, len(s.at)), Ids: make(map[string][]byte, len(s.at))}
 		for t, at := range s.at {
 			keep.Revisions[string(t)], keep.Ids[string(t)] = uint64(at.revision), at.id[:]
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -72,7 +73,7 @@ func TestParkedKeys(t *testing.T) {
 	until(t, func() bool { return w.status("store", "acme").Position == 1 }, func() string { return w.status("store", "acme").String() })
 
 	retry := func() uint32 {
-		return w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: &stelev1.RetryRequest{}}}).Retry.Retried
+		return w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Retry{Retry: &stelev1.RetryRequest{}}}).Retry.Retried
 	}
 	if n := retry(); n != 1 {
 		t.Errorf("%d keys are tried again", n)
@@ -81,7 +82,7 @@ func TestParkedKeys(t *testing.T) {
 		l := w.parked("store", "")[0]
 		return l.Since.AsTime().After(time.Now().Add(-time.Minute))
 	}, func() string { return "" })
-	if n := w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Skip{Skip: &stelev1.SkipRequest{Key: "a/bad"}}}).Skip.Skipped; n != 1 {
+	if n := w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Skip{Skip: &stelev1.SkipRequest{Key: "a/bad"}}}).Skip.Skipped; n != 1 {
 		t.Errorf("%d keys are skipped", n)
 	}
 	until(t, func() bool { return w.parked("store", "")[0].Skipped }, func() string { return "skipped" })
@@ -147,11 +148,11 @@ func TestABusGetsEveryChange(t *testing.T) {
 	w.bus.mu.Lock()
 	w.bus.fail = nil
 	w.bus.mu.Unlock()
-	w.ask("bus", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: &stelev1.RetryRequest{}}})
+	w.ask("bus", &sinkstatev1.Order{Order: &sinkstatev1.Order_Retry{Retry: &stelev1.RetryRequest{}}})
 	until(t, func() bool { return len(w.parked("bus", "")) == 0 && len(w.bus.got()) == 2*commits+1 }, func() string { return "the poison" })
 
 	// Again, from a revision on.
-	n := w.ask("bus", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Replay{Replay: &stelev1.ReplayRequest{FromRevision: commits}}}).Replay.LagRevisions
+	n := w.ask("bus", &sinkstatev1.Order{Tenant: "acme", Order: &sinkstatev1.Order_Replay{Replay: &stelev1.ReplayRequest{FromRevision: commits}}}).Replay.LagRevisions
 	if n != 1 {
 		t.Errorf("%d revisions come again", n)
 	}
@@ -184,7 +185,7 @@ func TestRoutesThatChange(t *testing.T) {
 	w.equal("a/", "acme")
 	w.commit(ledger.System, map[ledger.Key]string{routes.Key: `{"sinks":{"store":{}},"routes":[{"prefix":"b/","sinks":["store"]}]}`})
 	until(t, func() bool { return w.store.puts() > 2 }, func() string { return "b/1 does not come" })
-	found := w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
+	found := w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
 	if len(found) != 2 || found[0].Kind != stelev1.Drift_KIND_UNROUTED || found[0].Action != stelev1.Drift_ACTION_KEPT {
 		t.Errorf("it finds %v", found)
 	}
@@ -200,7 +201,7 @@ func TestRoutesThatChange(t *testing.T) {
 	}
 	early := &stelev1.ResolveDriftRequest{Resolution: stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, RoutesRevision: uint64(rev) + 1}
 	c := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
-	reply, err := c.Ask(t.Context(), "store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: early}})
+	reply, err := c.Ask(t.Context(), "store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Resolve{Resolve: early}})
 	if err != nil || !strings.Contains(reply.Error, "does not use the new routes yet") {
 		t.Errorf("by routes that are not in force: %v, %v", reply, err)
 	}
@@ -235,14 +236,14 @@ func TestDrift(t *testing.T) {
 				items["acme:?"] = projector.Item{Tenant: "acme", Name: "acme:?", Value: "9", State: true}
 			})
 			check := func() []*stelev1.Drift {
-				return w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
+				return w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
 			}
 			if found := check(); len(found) != 6 {
 				t.Errorf("it finds %v", found)
 			}
 			listed := func() map[string]stelev1.Drift_Action {
 				out := make(map[string]stelev1.Drift_Action)
-				for _, f := range w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{}}).Drift.Drift {
+				for _, f := range w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Drift{}}).Drift.Drift {
 					if f.Failure != "" {
 						t.Errorf("%v", f)
 					}

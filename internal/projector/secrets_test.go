@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/internal/projector"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -74,7 +75,7 @@ func TestSecretsInSinks(t *testing.T) {
 			}
 		}
 		check := func() []*stelev1.Drift {
-			return w.ask("store", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
+			return w.ask("store", &sinkstatev1.Order{Tenant: "acme", Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}).Check.Drift
 		}
 		if d := check(); len(d) != 0 {
 			t.Errorf("what was written has drifted: %v", d)
@@ -123,7 +124,7 @@ func TestSecretsThatAreNotTaken(t *testing.T) {
 	p.Close()
 	w.secrets = opens
 	w.start(w.node, true)
-	w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Retry{Retry: &stelev1.RetryRequest{}}})
+	w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Retry{Retry: &stelev1.RetryRequest{}}})
 	until(t, func() bool {
 		r := reasons()
 		return len(r) == 1 && strings.Contains(r[0], "kept/bad: the sink's error message repeats the secret")

@@ -7,7 +7,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
-	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -25,12 +25,12 @@ type stopper struct {
 
 func stopName(sink string) string { return "stopped." + sink }
 
-func readStop(ctx context.Context, notes *journal.Bucket, sink string) (*stelev1.SinkStop, ledger.Sequence, error) {
+func readStop(ctx context.Context, notes *journal.Bucket, sink string) (*sinkstatev1.Stop, ledger.Sequence, error) {
 	note, err := notes.Get(ctx, stopName(sink))
 	if err != nil {
 		return nil, 0, err
 	}
-	stop := &stelev1.SinkStop{}
+	stop := &sinkstatev1.Stop{}
 	if err := proto.Unmarshal(note.Body, stop); err != nil {
 		return nil, 0, fmt.Errorf("decode %s: %w", note.Name, err)
 	}
@@ -59,7 +59,7 @@ func (s *stopper) set(ctx context.Context, why string) error {
 	var body []byte
 	if why != "" {
 		var err error
-		if body, err = proto.Marshal(&stelev1.SinkStop{Reason: why, Since: timestamppb.Now()}); err != nil {
+		if body, err = proto.Marshal(&sinkstatev1.Stop{Reason: why, Since: timestamppb.Now()}); err != nil {
 			return fmt.Errorf("encode why sink %s stops: %w", s.sink, err)
 		}
 	}

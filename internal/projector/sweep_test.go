@@ -13,6 +13,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/internal/projector"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -23,12 +24,12 @@ func adopting(sink, route string) string {
 
 func (w *world) check(sink string) *stelev1.CheckDriftResponse {
 	w.t.Helper()
-	return w.ask(sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check
+	return w.ask(sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}).Check
 }
 
 func (w *world) resolve(sink string, how stelev1.ResolveDriftRequest_Resolution, deletions bool) *stelev1.ResolveDriftResponse {
 	w.t.Helper()
-	return w.ask(sink, &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{
+	return w.ask(sink, &sinkstatev1.Order{Order: &sinkstatev1.Order_Resolve{
 		Resolve: &stelev1.ResolveDriftRequest{Sink: sink, Resolution: how, AdoptDeletions: deletions},
 	}}).Resolve
 }
@@ -174,7 +175,7 @@ func TestDriftLimit_SingleChecks(t *testing.T) {
 	w.check("store")
 	before := w.head("acme")
 	check := func(name string) *stelev1.CheckDriftResponse {
-		return w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{Name: name}}}).Check
+		return w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{Name: name}}}).Check
 	}
 	for i := range 12 {
 		name := fmt.Sprintf("acme:a/%03d", i)
@@ -262,7 +263,7 @@ func TestDrift_ListsWhatNeedsADecision(t *testing.T) {
 	listed := func(want ...string) {
 		t.Helper()
 		var got []string
-		for _, d := range w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{Drift: &stelev1.ListDriftRequest{}}}).Drift.Drift {
+		for _, d := range w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Drift{Drift: &stelev1.ListDriftRequest{}}}).Drift.Drift {
 			got = append(got, d.Key+" "+d.Action.String())
 		}
 		open := 0
@@ -378,7 +379,7 @@ func TestSweep_GoesOnPastErrors(t *testing.T) {
 	if want := []string{"acme  access denied to acme", "globex globex:a/001 access denied to globex"}; !slices.Equal(missed, want) {
 		t.Errorf("not compared are %q", missed)
 	}
-	list := w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{}}).Drift
+	list := w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Drift{}}).Drift
 	if len(list.Uncompared) != 2 || len(list.Drift) != 5 || list.Checked == nil {
 		t.Errorf("listed are %v", list)
 	}
@@ -387,7 +388,7 @@ func TestSweep_GoesOnPastErrors(t *testing.T) {
 	}
 	w.store.set(func() { w.store.unreadable = nil })
 	w.check("store")
-	if list := w.ask("store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Drift{}}).Drift; len(list.Uncompared) != 0 || len(list.Drift) != 9 {
+	if list := w.ask("store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Drift{}}).Drift; len(list.Uncompared) != 0 || len(list.Drift) != 9 {
 		t.Errorf("once all can be read: %v", list)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -130,10 +131,10 @@ func until(t *testing.T, done func() bool, why func() string) {
 	}
 }
 
-func (w *world) ask(sink string, order *stelev1.SinkOrder) *stelev1.SinkReply {
+func (w *world) ask(sink string, order *sinkstatev1.Order) *sinkstatev1.Reply {
 	w.t.Helper()
 	c := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
-	var reply *stelev1.SinkReply
+	var reply *sinkstatev1.Reply
 	var err error
 	until(w.t, func() bool {
 		ctx, cancel := context.WithTimeout(w.t.Context(), 10*time.Second)
@@ -149,7 +150,7 @@ func (w *world) ask(sink string, order *stelev1.SinkOrder) *stelev1.SinkReply {
 
 func (w *world) status(sink string, t ledger.Tenant) *stelev1.SinkStatus {
 	w.t.Helper()
-	return w.ask(sink, &stelev1.SinkOrder{Tenant: string(t), Order: &stelev1.SinkOrder_Status{}}).Status
+	return w.ask(sink, &sinkstatev1.Order{Tenant: string(t), Order: &sinkstatev1.Order_Status{}}).Status
 }
 
 func (w *world) parked(sink string, t ledger.Tenant) []*stelev1.Parked {

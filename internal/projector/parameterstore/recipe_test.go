@@ -19,6 +19,7 @@ import (
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/fakeaws"
 	"github.com/stelehq/stele/internal/projector/parameterstore"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -105,7 +106,7 @@ func TestRecipe_SwitchOverFromTheSample(t *testing.T) {
 	control := &projector.Control{Conn: n.Conn, Journal: n.Journal, Replica: n.Replica}
 	check := func() *stelev1.CheckDriftResponse {
 		t.Helper()
-		order := &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}
+		order := &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 			reply, err := control.Ask(t.Context(), "parameterstore", order)
 			if err == nil && reply.Error == "" {
