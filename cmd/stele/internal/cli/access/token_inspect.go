@@ -28,12 +28,12 @@ func tokenInspectCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [FILE]",
 		Short: "Show the claims of a token and the reasons why it is invalid",
-		Long: `Say what a token holds and all that is wrong with it, for a gateway with the same
-flags; without any, for the "stele up" whose token is in use. The token is that in the file,
-- for standard input, or else the one in use. Its signature is checked, never
-printed: what is printed lets nobody in.
+		Long: `Show the claims of a token and every reason why a gateway with the same flags would
+reject it; without flags, the "stele up" whose token is in use. The token is read from
+FILE, from standard input with "-", or is the one in use. Its signature is checked but not
+printed, so the output cannot be used to authenticate.
 
-The exit code is 7 when something is wrong.`,
+The exit code is 7 if the token is invalid.`,
 		Example: `  stele token inspect
   stele token inspect - --issuer https://id.example.com/realms/shop --audience stele --claims keycloak < token`,
 		Args: cobra.MaximumNArgs(1),
@@ -67,7 +67,7 @@ The exit code is 7 when something is wrong.`,
 		return err
 	}
 	o.AddFlags(cmd.Flags())
-	cmd.Flags().StringVar(&dir, "identity", "", "folder of the local identity, where neither --issuer nor --jwks is given (default that of the stele up whose token is in use)")
+	cmd.Flags().StringVar(&dir, "identity", "", "folder of the local identity, if neither --issuer nor --jwks is given (default that of the stele up whose token is in use)")
 	return cmd
 }
 

@@ -49,8 +49,9 @@ func tokenMintCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mint SUBJECT",
 		Short: "Sign a token with the local identity",
-		Long: `Sign a token with the local identity, the key in a folder, and print it. Whoever has
-the token is that subject until it expires or is revoked (policy/revoked in _system).
+		Long: `Sign a token with the local identity, the key in a folder, and print it. Anyone
+with the token acts as that subject until it expires or is revoked (policy/revoked in
+_system).
 
 "stele up" trusts the identity in its data folder; "stele serve" trusts one with
 --jwks DIR/jwks.json --issuer stele-local --audience stele. The tenant is that of
@@ -97,7 +98,7 @@ the token is that subject until it expires or is revoked (policy/revoked in _sys
 	f.StringSliceVar(&roles, "roles", []string{string(identity.Reader)}, "reader, writer, admin, auditor, revealer, operator")
 	f.StringSliceVar(&prefixes, "prefixes", nil, "prefixes of keys that the token is limited to (default all keys)")
 	f.StringSliceVar(&claims.Replicates, "replicates", nil, "tenants that an edge gateway with the token is allowed to replicate, or '*' for all")
-	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "how long the token is good")
+	f.DurationVar(&claims.TTL, "ttl", 24*time.Hour, "lifetime of the token, for example 8h")
 	f.StringVar(&dir, "identity", "", "folder with the key (default that of the stele up whose token is in use)")
 	f.BoolVar(&create, "create", false, "create the key if it does not exist")
 	return cmd

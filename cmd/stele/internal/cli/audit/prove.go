@@ -20,7 +20,7 @@ func ProveCommand(c *session.Flags) *cobra.Command {
 		Use:   "prove REV",
 		Short: "Print a receipt that proves a commit offline",
 		Long: `Print a commit's receipt: the commit, its place in the ledger's tree, and a signed
-checkpoint of that. Whoever has the ledger's public key can verify it anywhere, at
+checkpoint of that. Anyone with the ledger's public key can verify it offline, at
 any time, with "stele verify". It waits until a checkpoint covers the commit, and
 verifies the receipt before it prints it.`,
 		Example: `  stele prove @42 > receipt

@@ -18,8 +18,8 @@ func BlameCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "blame [PREFIX]",
 		Short: "Show who last set each key, when and why",
-		Long: `Show who last set each key, when and why. Of a key that was copied or renamed it shows
-who set the value of the old key.`,
+		Long: `Show who last set each key, when and why. For a key that was copied or renamed,
+it shows who set the value of the old key.`,
 		Example: `  stele blame tenantconfig/checkout/
   stele blame --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),
@@ -68,7 +68,7 @@ who set the value of the old key.`,
 		}
 		return s.Table(header, rows, 4)
 	})
-	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "show who copied or renamed a key, and not who set its value")
+	cmd.Flags().BoolVar(&noFollow, "no-follow", false, "show who copied or renamed a key instead of who set its value")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }

@@ -16,9 +16,9 @@ func RevertCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revert REV...",
 		Short: "Undo single commits with a new one",
-		Long: `Take single commits back, all together, by a new commit that gives their keys the
-values that they had before. It is refused, with the keys and the commits, where a
-later commit that is not taken back has changed one of their keys.`,
+		Long: `Undo one or more commits with one new commit, which restores the values that their keys
+had before. If a later commit has changed one of these keys and is not undone as well,
+nothing is written, and the error names the keys and the commits.`,
 		Example: `  stele revert @42
   stele revert @40 @42 --dry-run`,
 		Args:              cobra.MinimumNArgs(1),
@@ -44,7 +44,7 @@ later commit that is not taken back has changed one of their keys.`,
 		return revert(ctx, s, cmd, req)
 	})
 	cmd.Flags().StringVarP(&message, "message", "m", "", "reason for the change, shown in the history")
-	cmd.Flags().BoolVar(&allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
+	cmd.Flags().BoolVar(&allowInvalid, "allow-invalid", false, "restore schemas even if current values violate them; those values stay")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "write nothing; show what would change")
 	return cmd
 }

@@ -33,15 +33,15 @@ func RollbackCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback --to REV|TIME [PREFIX]",
 		Short: "Restore earlier values with a new commit",
-		Long: `Make the settings, or those whose keys begin with a prefix, what they were at an
-earlier moment, by a new commit. First it shows what would change, and asks. It is
-refused, with what changed meanwhile, where somebody has written since.
+		Long: `Restore a past state of all settings, or of those under a prefix, with a new commit. The
+command shows what would change and asks for confirmation. If another user writes before
+you confirm, nothing is written, and the command shows what changed.
 
-With --tenants or --all-tenants an operator does the same for many tenants, with one
-commit each. All are looked at first; then it asks once. Those that fail do not
-keep the others from being rolled back, and make the exit code 4.`,
+With --tenants or --all-tenants, an operator rolls back several tenants, with one commit
+per tenant. The command previews all of them, then asks once. A failure in one tenant
+does not affect the others; the exit code is then 4.`,
 		Example: `  stele rollback --to @2h tenantconfig/checkout/
-  stele rollback --to @42 --yes -m "the release is taken back"
+  stele rollback --to @42 --yes -m "back out the release"
   stele rollback --to @2025-03-04T08:00Z --all-tenants --dry-run tenantconfig/flags/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -74,12 +74,12 @@ keep the others from being rolled back, and make the exit code 4.`,
 		return rollback(ctx, s, cmd, &r, to, req)
 	})
 	flags := cmd.Flags()
-	flags.StringVar(&r.to, "to", "", "revision or time to go back to")
+	flags.StringVar(&r.to, "to", "", "revision or time to restore")
 	flags.StringVarP(&r.message, "message", "m", "", "reason for the change, shown in the history")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "write nothing; show what would change")
-	flags.BoolVar(&r.allowInvalid, "allow-invalid", false, "restore schemas that live values break, and leave those as they are")
+	flags.BoolVar(&r.allowInvalid, "allow-invalid", false, "restore schemas even if current values violate them; those values stay")
 	flags.BoolVar(&r.yes, "yes", false, "do not ask")
-	flags.StringSliceVar(&r.tenants, "tenants", nil, "tenants to roll back, e.g. acme,globex")
+	flags.StringSliceVar(&r.tenants, "tenants", nil, "tenants to roll back, for example acme,globex")
 	flags.BoolVar(&r.allTenants, "all-tenants", false, "roll back every tenant")
 	return cmd
 }

@@ -26,7 +26,7 @@ func ApplyCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "apply -f FILE",
 		Short: "Apply a change set from a YAML or JSON file",
-		Long: `Apply a change set from a file, "-" for standard input, whole or not at all:
+		Long: `Apply all of a change set from a file, "-" for standard input, or none of it:
 
   message: Give checkout more time
   changes:
@@ -38,16 +38,17 @@ func ApplyCommand(c *session.Flags) *cobra.Command {
     tenantconfig/checkout/timeout_ms: 41
     tenantconfig/checkout/new: absent
 
-A line of a change log is such a file too; it is applied as yours and as of now
-("stele import" keeps time and author).
+A line of a change log is also such a file; it is applied with your name and the current
+time ("stele import" keeps time and author).
 
-With --plan nothing is written: it shows what would change, fails where the change set
-would be refused, and warns of keys that a sink would not take. Those are written all
-the same, and parked there; apply warns of them, too.
+--plan writes nothing: it shows what would change, fails if the change set would be
+rejected, and warns of keys that a sink would reject. Without --plan those keys are
+written, with the same warning, and the sink parks them.
 
-With --prune the keys under a prefix that the file does not name are deleted: of "a/b"
-the key a/b and those below it, of "a/b*" all that begin with these characters. It
-shows the plan and asks; it is refused if another user has written since.`,
+--prune PREFIX also deletes the keys under the prefix that the file does not name: for
+"a/b" the key a/b and those below it, for "a/b*" all that begin with these characters.
+It shows the plan and asks for confirmation. If another user writes before you confirm,
+nothing is written.`,
 		Example: `  stele apply -f limits.yaml --plan
   stele apply -f checkout.yaml --prune tenantconfig/checkout/`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -12,8 +12,8 @@ import (
 
 const copyRules = `
 
-Both names are keys, or both are prefixes that end with "/". It is refused, with the
-list, if the tenant has set some of the new keys. Secrets are encrypted again on the
+Both names are keys, or both are prefixes that end with "/". If the tenant has set some
+of the new keys, nothing is written and the error lists them. Secrets are encrypted again on the
 gateway and never shown; that requires the permission to reveal them, and the new keys
 must be secret as well. "stele log" and "stele blame" of the new keys continue with the
 old ones.`
@@ -66,7 +66,7 @@ func copyCommand(c *session.Flags, req *stelev1.CopyRequest, cmd *cobra.Command)
 		return s.Printf("dry run at %s: %s\n", render.Revision(s.Name(resp.Head)), what)
 	})
 	cmd.Flags().StringVarP(&req.Message, "message", "m", "", "reason for the change, shown in the history")
-	cmd.Flags().StringVar(&req.RequestId, "request-id", "", "name of this request: repeated, it gets the first one's outcome")
+	cmd.Flags().StringVar(&req.RequestId, "request-id", "", "idempotency key: a repeated request gets the first one's outcome")
 	cmd.Flags().BoolVar(&req.DryRun, "dry-run", false, "write nothing; show what would change")
 	return cmd
 }

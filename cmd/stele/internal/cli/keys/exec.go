@@ -26,18 +26,18 @@ func ExecCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec PREFIX [--restart] -- CMD [ARG...]",
 		Short: "Run a command with settings as environment variables",
-		Long: `Run a command with the settings below PREFIX as environment variables: the rest of
-the key in upper case, with "_" for what a name cannot have. With --restart the
-command is stopped and started again when they change and have not changed again for
-half a second. Its exit code is returned. It is not run if no key below PREFIX is set,
-unless --allow-empty is given.
+		Long: `Run a command with the settings below PREFIX as environment variables. A variable's name
+is the rest of the key in upper case, with "_" in place of other characters than letters
+and digits. With --restart the command is restarted half a second after the last change
+of a setting. stele exits with the command's exit code. If no key below PREFIX is set,
+the command is not run, unless --allow-empty is given.
 
 A setting whose variable would change how programs load or run (PATH, LD_PRELOAD,
-BASH_ENV, NODE_OPTIONS and the like) is refused, unless --allow-env names the variable.
---env-prefix puts a prefix before every name.
+BASH_ENV, NODE_OPTIONS and the like) is rejected, unless --allow-env names the variable.
+--env-prefix adds a prefix to every name.
 
-Secrets are revealed to the command, which takes the right to do so (stele can
-reveal) and is recorded.`,
+If there are secrets, they are revealed to the command, which requires the reveal
+permission and is recorded.`,
 		Example: `  stele exec tenantconfig/checkout --restart -- ./checkout --port 8080`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {

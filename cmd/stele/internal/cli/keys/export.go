@@ -21,9 +21,9 @@ func ExportCommand(c *session.Flags) *cobra.Command {
 		Use:   "export [PREFIX]",
 		Short: "Print every key with its value as it is stored",
 		Long: `Print every key under a prefix, sorted, as one JSON object per line (or as YAML
-documents with -o yaml): {"key":...,"revision":N,"value":...}. All of it is of one
-revision. "stele apply -f" and "stele import" read it. "***" stands for secrets, which
-are marked "secret":true; --reveal prints them. Values that are inherited from bases
+documents with -o yaml): {"key":...,"revision":N,"value":...}. All keys are read
+at one revision. "stele apply -f" and "stele import" read the output. "***" stands for a
+secret, which is marked "secret":true; --reveal prints it. Values that are inherited from bases
 are printed like the tenant's own, and the list of bases is left out.`,
 		Example: `  stele export > acme.jsonl
   stele export tenantconfig/ --at @2025-03-04T08:00Z`,
@@ -49,7 +49,7 @@ are printed like the tenant's own, and the list of bases is left out.`,
 		}
 		return errors.Join(err, out.Flush())
 	})
-	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets themselves, which takes a right of its own and is recorded")
+	cmd.Flags().BoolVar(&reveal, "reveal", false, "print secrets; requires the reveal permission and is recorded")
 	cmd.Flags().StringVar(&at, "at", "", "revision or time to read")
 	return cmd
 }

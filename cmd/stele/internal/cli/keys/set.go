@@ -21,14 +21,13 @@ func SetCommand(c *session.Flags) *cobra.Command {
 		Short: "Set keys in one commit",
 		Long: `Set keys in one commit: all of them, or none.
 
-A VALUE that is JSON is taken as JSON, any other text as a string. @FILE stands for
-the content of a file and - for standard input, byte by byte: "stele get --raw"
-returns the same bytes of a string. Text that begins with @ is written as JSON,
-'"@..."'. After "--" a value may begin with "-".
+A VALUE that is valid JSON is used as JSON, any other text as a string. @FILE reads a
+file and - reads standard input, byte for byte: "stele get --raw" prints the same bytes
+of a string. Write text that begins with @ as JSON, '"@..."'. After "--" a value can
+begin with "-".
 
-A warning is printed for text that begins like JSON and is not, and if a string
-replaces a value of another type. Nothing is written if all keys have these values
-already.`,
+set warns if text looks like JSON but is not valid, and if a string replaces a value of
+another type. Nothing is written if all keys already have these values.`,
 		Example: `  stele set tenantconfig/checkout/timeout_ms 3000 -m "slow bank"
   stele set tenantconfig/checkout/hosts '["a","b"]' tenantconfig/checkout/beta true
   stele set --string tenantconfig/checkout/version 1.0

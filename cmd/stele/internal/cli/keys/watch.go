@@ -25,7 +25,7 @@ func WatchCommand(c *session.Flags) *cobra.Command {
 		Short: "Print changes as they happen",
 		Long: `Print every commit that changes keys under a prefix, as it happens, until interrupted.
 "a/b" is the key a/b and all keys below it; without a prefix everything is watched.
-A connection that is lost is made again, and nothing is missed.
+It reconnects after a lost connection and misses no commit.
 
 With --all-tenants, print the commits of all tenants in the order of the journal
 (operators only). --from is then a position of the journal, as -o json prints it;

@@ -95,7 +95,7 @@ others are listed and left for a later promotion.`,
 	flags.StringVarP(&p.message, "message", "m", "", "reason for the change, shown in the history")
 	flags.BoolVar(&p.plan, "plan", false, "write nothing; show what would change")
 	flags.BoolVar(&p.yes, "yes", false, "do not ask")
-	flags.BoolVar(&p.allowInvalid, "allow-invalid", false, "set schemas that live values break, and leave those as they are")
+	flags.BoolVar(&p.allowInvalid, "allow-invalid", false, "set schemas even if current values violate them; those values stay")
 	session.CompleteFlag(cmd, "from-context", session.ContextNames)
 	session.CompleteFlag(cmd, "to-context", session.ContextNames)
 	return cmd

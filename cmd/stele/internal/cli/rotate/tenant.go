@@ -25,7 +25,7 @@ with now. With --new-key, each tenant also gets a new key, which encrypts the se
 are set from then on; older secrets stay readable with the keys that they were encrypted
 with. History is not rewritten. Tenants without secrets are skipped.
 
-It can be repeated: what was interrupted is finished by the next call.`,
+You can run the command again: it finishes an interrupted run.`,
 		Example: `  stele rotate tenant-key --all
   stele rotate tenant-key acme --new-key`,
 	}

@@ -20,10 +20,10 @@ func SchemaCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Manage the JSON Schemas that define valid values",
-		Long: `A JSON Schema (2020-12) says what the value of a key, and of all keys below it, may
-be. It is the value of the key _schema/PREFIX, so it has a history and a way back like
-every setting; what would break it is refused. With -t _system it holds for every
-tenant. docs/schemas.md tells more.`,
+		Long: `A JSON Schema (2020-12) defines which values a key, and all keys below it, can have. It
+is the value of the key _schema/PREFIX, so you can query its history and roll it back
+like any setting. Changes that violate it are rejected. With -t _system it applies to
+every tenant. docs/schemas.md describes schemas.`,
 		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
   stele schema test tenantconfig/checkout/timeout_ms 0
   stele schema check`,
@@ -128,10 +128,10 @@ func schemaSetCommand(c *session.Flags) *cobra.Command {
 		Use:   "set PREFIX -f FILE|SCHEMA",
 		Short: "Set the schema of a prefix",
 		Long: `Set the schema of a prefix: a JSON text, or a file in YAML or JSON, "-" for standard
-input. It holds for the key PREFIX and for all below it, unless a longer prefix has one.
+input. It applies to the key PREFIX and all keys below it, unless a longer prefix has a schema.
 
-It is refused, with the keys, where live values break it, unless --allow-invalid leaves
-those as they are.`,
+If current values violate it, the schema is rejected and the keys are listed, unless
+--allow-invalid is given: then those values stay.`,
 		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
   stele schema set tenantconfig/checkout -f checkout.schema.yaml -m "no more typos"
   stele -t _system schema set tenantconfig/flags '{"type":"boolean"}'`,

@@ -43,17 +43,17 @@ func BackupCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup DIR",
 		Short: "Back up a running ledger to a new directory",
-		Long: `Write a ledger's streams into a new folder, while it goes on taking writes: commits,
-checkpoints, recorded reads, the encrypted keys of secrets, and how far the sinks
-are. What is acknowledged before it begins is in it.
+		Long: `Back up a ledger's streams to a new directory while the ledger accepts writes: commits,
+checkpoints, recorded reads, the encrypted keys of secrets, and the progress of the
+sinks. The backup contains every commit that was acknowledged before it began.
 
-It reaches the journal of the "stele up" that keeps its data in --data, or that of
-the NATS servers of --nats-url, of which it needs the rights of the role backup (see
-"stele nats-permissions").
+It reads the journal of the "stele up" whose data directory is --data, or the NATS
+servers of --nats-url, with the permissions of the role backup (see "stele
+nats-permissions").
 
-The ledger's own keys are not in it: keep the checkpoint key and the key of the secrets
-elsewhere, or secrets cannot be read after a restore. "stele restore" is the way back;
-docs/operations.md goes through it.`,
+The backup does not contain the ledger's own keys: keep the checkpoint key and the
+secrets key elsewhere, otherwise secrets cannot be decrypted after a restore. "stele
+restore" restores a backup; docs/operations.md describes both.`,
 		Example: `  stele backup /backup/stele-$(date +%F)
   stele backup --nats-url nats://n1:4222 --nats-nkey backup.nk /backup/stele-$(date +%F)`,
 		Args: cobra.ExactArgs(1),
@@ -114,14 +114,14 @@ func RestoreCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore DIR",
 		Short: "Restore a ledger from a backup",
-		Long: `Make a ledger of what "stele backup" has written: in the new folder --data, for
-"stele up", or on the NATS servers of --nats-url. There must be no ledger there yet.
-That is also the way from one to the other.
+		Long: `Restore a backup of "stele backup" to the new directory --data, for "stele up", or to
+the NATS servers of --nats-url, which must not have a ledger. This is also how to move
+from one to the other.
 
-Of --data, verify it then (stele verify --data DIR --key checkpoint.pub), and copy the
-folder identity of the ledger that was backed up into it before it is started. Processes
-that have seen more than the backup holds stop answering for the journal:
-docs/operations.md tells what to decide.`,
+After a restore to --data, verify it (stele verify --data DIR --restored --key
+checkpoint.pub), and copy the directory identity of the original ledger into it before
+you start it. Processes that have seen commits that the backup does not contain stop and
+report it: docs/operations.md describes what to do.`,
 		Example: `  stele restore /backup/stele-2026-11-25 --data stele-data
   stele restore /backup/stele-2026-11-25 --nats-url nats://n1:4222`,
 		Args: cobra.ExactArgs(1),

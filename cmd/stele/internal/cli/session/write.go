@@ -35,9 +35,9 @@ func (w *WriteFlags) Add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVarP(&w.message, "message", "m", "", "reason for the change, shown in the history")
 	flags.StringArrayVar(&w.expect, "expect", nil, "KEY=REV: only if REV last set the key; KEY=absent: only if it is not set")
-	flags.BoolVar(&w.allowInvalid, "allow-invalid", false, "set schemas that live values break, and leave those as they are")
+	flags.BoolVar(&w.allowInvalid, "allow-invalid", false, "set schemas even if current values violate them; those values stay")
 	flags.BoolVar(&w.allowEmpty, "allow-empty", false, "write a commit even if it changes nothing")
-	flags.StringVar(&w.requestID, "request-id", "", "name of this request: repeated, it gets the first one's outcome")
+	flags.StringVar(&w.requestID, "request-id", "", "idempotency key: a repeated request gets the first one's outcome")
 }
 
 // Into applies the flags to a change set.
