@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/spf13/pflag"
+	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/projector/fakeaws"
 )
 
 // jwks has one key that signs nothing.
@@ -34,13 +36,48 @@ func open(t *testing.T, flags ...string) (log string, err error) {
 	return text.String(), err
 }
 
-// Users may write their own attributes unless the app client forbids it.
-func TestOpen_WarnsOfRolesInAnAttribute(t *testing.T) {
-	for flag, warns := range map[string]bool{"--roles-claim=custom:role": true, "--roles-claim=groups": false, "--claims=cognito": false} {
-		log, err := open(t, flag, "--roles-map=Admins=admin,Users=writer")
-		if err != nil || strings.Contains(log, "custom:role") != warns {
-			t.Errorf("%s: %v, and it logs %q", flag, err, log)
-		}
+// Users who can write their tenant or roles can take any.
+func TestCheckUserPool(t *testing.T) {
+	server, err := fakeaws.Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Close)
+	for _, setting := range server.Environ() {
+		name, value, _ := strings.Cut(setting, "=")
+		t.Setenv(name, value)
+	}
+	server.UserPools.SetClient("eu-central-1_Pool", "safe", "email", "custom:theme")
+	server.UserPools.SetClient("eu-central-1_Pool", "open", "email", "custom:role")
+	server.UserPools.SetClient("eu-central-1_Pool", "default")
+	const issuer = "https://cognito-idp.eu-central-1.amazonaws.com/eu-central-1_Pool"
+	for name, tc := range map[string]struct {
+		issuer, client, roles string
+		faults                fakeaws.Faults
+		want                  string
+	}{
+		"writable":        {issuer, "open", "custom:role", fakeaws.Faults{}, "attributes=[custom:role]"},
+		"not used":        {issuer, "open", "cognito:groups", fakeaws.Faults{}, ""},
+		"safe":            {issuer, "safe", "custom:role", fakeaws.Faults{}, ""},
+		"without a list":  {issuer, "default", "cognito:groups", fakeaws.Faults{}, "attributes=\"[custom:tenantId"},
+		"denied":          {issuer, "safe", "custom:role", fakeaws.Faults{Denied: []string{"DescribeUserPoolClient"}}, "could not check"},
+		"unknown client":  {issuer, "other", "custom:role", fakeaws.Faults{}, "could not check"},
+		"another issuer":  {"https://id.example.com", "open", "custom:role", fakeaws.Faults{}, ""},
+		"a deceptive one": {"https://cognito-idp.eu-central-1.amazonaws.com.example.com/p", "open", "custom:role", fakeaws.Faults{}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server.SetFaults(tc.faults)
+			v, err := identity.NewVerifier(identity.Config{Issuer: tc.issuer, Audience: tc.client, Preset: identity.Cognito, RolesClaim: tc.roles})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text bytes.Buffer
+			o := Options{Issuer: tc.issuer, Audience: tc.client}
+			o.CheckUserPool(t.Context(), v, slog.New(slog.NewTextHandler(&text, nil)))
+			if got := text.String(); tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
+				t.Errorf("it logs %q, want %q", got, tc.want)
+			}
+		})
 	}
 }
 
