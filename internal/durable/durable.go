@@ -5,12 +5,19 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strings"
 )
 
+// Unfinished reports whether a file has the name of a Replace that was killed.
+func Unfinished(name string) bool { return strings.HasPrefix(name, unfinished) }
+
+const unfinished = ".new-"
+
 // Replace writes a file that only its owner can read next to its target, and renames it
-// once it is durable.
+// once it is durable. The rename is also durable when it returns.
 func Replace(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), ".new-*") // mode 0600
+	temp, err := os.CreateTemp(filepath.Dir(path), unfinished+"*") // mode 0600
 	if err != nil {
 		return err
 	}
@@ -19,5 +26,20 @@ func Replace(path string, content []byte) error {
 	if err := errors.Join(err, temp.Sync(), temp.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temp.Name(), path)
+	if err := os.Rename(temp.Name(), path); err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
+// SyncDir makes the names in a directory durable.
+func SyncDir(dir string) error {
+	if runtime.GOOS == "windows" { // it cannot sync a directory, and logs renames itself
+		return nil
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -86,6 +86,8 @@ type Config struct {
 	// sinks of a table would reject. live yields the keys under a prefix that are set
 	// before it, in order.
 	Refusals func(t *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error)
+	// CheckRoutes, if set, refuses routes with sinks that no process could open.
+	CheckRoutes func(*routes.Table) error
 	// Sinks returns the way to the processes that write to sinks, or why there is
 	// none now; without it, there never is.
 	Sinks func() (Sinks, error)

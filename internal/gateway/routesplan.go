@@ -23,8 +23,11 @@ func (s sinksService) PlanRoutes(ctx context.Context, req *stelev1.PlanRoutesReq
 		return nil, err
 	}
 	next, err := routes.Parse([]byte(req.Routes))
+	if err == nil && s.g.cfg.CheckRoutes != nil {
+		err = s.g.cfg.CheckRoutes(next)
+	}
 	if err != nil {
-		return nil, ledger.Invalid("routes", err.Error())
+		return nil, ledger.Invalid("routes", fmt.Sprintf("%s: %v", routes.Key, err))
 	}
 	p := newRoutesPlan(now, next)
 	for _, h := range s.g.cfg.Replica.Heads("") {

@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/projector"
+	"github.com/stelehq/stele/internal/projector/directory"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -148,6 +152,29 @@ func TestPlanRoutes(t *testing.T) {
 	for i, s := range resp.Sinks {
 		if !proto.Equal(s, want[i]) {
 			t.Errorf("%v, want %v", s, want[i])
+		}
+	}
+}
+
+// A plan of routes that could not be set fails as the change would.
+func TestPlanRoutes_InvalidSettings(t *testing.T) {
+	f := start(t, routed(t, oneSink), func(c *gateway.Config) {
+		c.CheckRoutes = func(table *routes.Table) error {
+			return projector.CheckSinks(map[string]projector.FitKind{"directory": directory.Fit}, table)
+		}
+	})
+	c, ctx := stelev1.NewSinksClient(f.conn), f.as(t, "acme", identity.Operator)
+	if _, err := c.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: oneSink}); err != nil {
+		t.Error(err)
+	}
+	for text, want := range map[string]string{
+		`{"sinks":{"files":{"kind":"directory","mode":"0777"}},"routes":[]}`: `projector/routes: settings of sink files: mode is "0777"`,
+		`{"sinks":{"bus":{"kind":"kafka"}},"routes":[]}`:                     `projector/routes: sink bus is of the kind "kafka"`,
+		`{"sinks":[]}`: "projector/routes: read the routes",
+	} {
+		_, err := c.PlanRoutes(ctx, &stelev1.PlanRoutesRequest{Routes: text})
+		if status.Code(err) != codes.InvalidArgument || field(err) != "routes" || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}
 }

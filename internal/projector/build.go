@@ -29,10 +29,17 @@ func (b *builder) writeOf(v *replica.View, t ledger.Tenant, key ledger.Key, is l
 	if is.Revision == 0 || !w.Route.Wants(b.name) {
 		return w, false, nil
 	}
-	c, id, err := v.Summary(is.Revision)
-	w.Value, w.Base, w.Revision, w.Commit = is.Value, is.Base, is.Revision, id
-	w.Author, w.Message, w.Time = c.Author, c.Message, c.Time
+	w.Value, w.Base = is.Value, is.Base
+	err = w.commitOf(v, is.Revision)
 	return w, err == nil, err
+}
+
+// commitOf sets what a write has of its commit.
+func (w *Write) commitOf(v *replica.View, rev ledger.Revision) error {
+	c, id, err := v.Summary(rev)
+	w.Revision, w.Commit = rev, id
+	w.Author, w.Message, w.Time = c.Author, c.Message, c.Time
+	return err
 }
 
 // event is the change for a sink that gets every change.

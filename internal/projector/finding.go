@@ -57,10 +57,6 @@ func (f *finding) resolve(req *stelev1.ResolveDriftRequest) {
 // does not belong to the sink.
 func (sw *sweeper) verdict(w Write, ok bool, item Item, there bool) stelev1.Drift_Kind {
 	live := there && item.Value != ""
-	if w.Base.Inherited() && item.Revision > 0 && item.Revision < w.Revision {
-		// The pin has moved since without changing the value: it was not written again.
-		w.Revision = item.Revision
-	}
 	switch {
 	case !ok && live:
 		return stelev1.Drift_KIND_FOREIGN
@@ -76,6 +72,17 @@ func (sw *sweeper) verdict(w Write, ok bool, item Item, there bool) stelev1.Drif
 		return stelev1.Drift_KIND_EDITED
 	}
 	return stelev1.Drift_KIND_UNSPECIFIED
+}
+
+// writtenFor is the write of an inherited value that its item must equal. If a pin has moved
+// since without changing the value, the item was not written again: it is the one of its own
+// revision.
+func writtenFor(v *replica.View, w Write, item Item) (Write, error) {
+	if !w.Base.Inherited() || item.Revision == 0 || item.Revision >= w.Revision {
+		return w, nil
+	}
+	err := w.commitOf(v, item.Revision)
+	return w, err
 }
 
 // confirm reads an item again while no write to it is pending, and records it if it has
@@ -94,7 +101,16 @@ func (sw *sweeper) confirm(ctx context.Context, seen Item) (*finding, error) {
 	if err != nil || !quiet || ok != okAfter || before.Revision != after.Revision {
 		return nil, err // what has happened meanwhile is seen by the next sweep
 	}
-	kind := sw.verdict(after, ok, item, there)
+	v, err := sw.p.cfg.Replica.View(seen.Tenant, replica.At{})
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	was, err := writtenFor(v, after, item)
+	if err != nil {
+		return nil, err
+	}
+	kind := sw.verdict(was, ok, item, there)
 	// The replica has caught up since the item was seen, and no other process writes to the
 	// sink: an item of a newer revision is of a history that the ledger had before it was
 	// restored from a backup.

@@ -74,6 +74,9 @@ func (r *runner) work(ctx context.Context) (err error) {
 	if w.store != nil {
 		parts.sweeper = &sweeper{builder: w.builder, store: w.store, writer: w, turn: make(chan struct{}, 1)}
 		sweeping.Go(func() { parts.sweeper.run(ctx) })
+		if store, ok := sink.(Watcher); ok {
+			sweeping.Go(func() { parts.sweeper.watch(ctx, store) })
+		}
 	}
 	r.opened.Store(parts)
 	defer r.opened.Store(nil)

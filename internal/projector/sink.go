@@ -51,6 +51,16 @@ type Store interface {
 	Remove(ctx context.Context, seen Item) error
 }
 
+// Watcher is a store that reports changes of its items as they happen, so that drift is found
+// before the next sweep.
+type Watcher interface {
+	Store
+	// Watch yields the items that have changed since it was called, the sink's own writes
+	// included, until ctx ends or an error occurs. An item is as it was after the change; one
+	// without a State must be read. Changes may be missing, which sweeps find, or repeated.
+	Watch(ctx context.Context, yield func(Item) error) error
+}
+
 // Warner is a sink that has conditions to report that an operator should know of.
 // Its method is called with the status, and must not call the sink's service.
 type Warner interface{ Warnings() []string }

@@ -208,6 +208,9 @@ func (sw *sweeper) suspects(ctx context.Context, t ledger.Tenant, s *sweep) (sus
 		if !there && !w.Deleted() {
 			s.compared++
 		}
+		if w, err = writtenFor(v, w, item); err != nil {
+			return nil, err
+		}
 		if sw.verdict(w, ok, item, there) != stelev1.Drift_KIND_UNSPECIFIED || item.Revision > w.Revision {
 			suspect := Item{Tenant: t, Key: key, Name: name}
 			if item.Revision > w.Revision {

@@ -32,8 +32,9 @@ type world struct {
 	bus    *bus
 	// secrets is the projector's way to open them.
 	secrets projector.Secrets
-	// destinations are those of the projector.
+	// destinations are those of the projector, and kinds its kinds in addition to "store" and "bus".
 	destinations projector.Destinations
+	kinds        map[string]projector.Kind
 }
 
 func newWorld(t *testing.T, table string) *world {
@@ -51,12 +52,14 @@ func newWorld(t *testing.T, table string) *world {
 // start starts a projector on a node.
 func (w *world) start(n *ledgertest.Node, alone bool) *projector.Projector {
 	w.t.Helper()
+	kinds := map[string]projector.Kind{
+		"store": func(_ context.Context, s projector.Settings) (projector.Sink, error) { return w.store.open(s) },
+		"bus":   func(context.Context, projector.Settings) (projector.Sink, error) { return w.bus, nil },
+	}
+	maps.Copy(kinds, w.kinds)
 	p, err := projector.Start(w.t.Context(), projector.Config{
 		Replica: n.Replica, Journal: n.Journal, Conn: n.Conn, Ledger: n.Ledger, Routes: w.routes, Secrets: w.secrets, Destinations: w.destinations, Alone: alone,
-		Kinds: map[string]projector.Kind{
-			"store": func(_ context.Context, s projector.Settings) (projector.Sink, error) { return w.store.open(s) },
-			"bus":   func(context.Context, projector.Settings) (projector.Sink, error) { return w.bus, nil },
-		},
+		Kinds: kinds, Dir: w.t.TempDir(),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -43,6 +43,9 @@ type ConfigurationChanged struct {
 	CommitID string `json:"commit_id"`
 	// Position is the change's place in the commit, from 0.
 	Position int `json:"position"`
+	// Base set the value, and the tenant inherits it; nil for the tenant's own value and
+	// for a deletion.
+	Base *Base `json:"base,omitzero"`
 	// Time is the commit's.
 	Time    time.Time `json:"time"`
 	Author  string    `json:"author,omitzero"`
@@ -52,6 +55,12 @@ type ConfigurationChanged struct {
 	// ValueOmitted says why an event that should carry the value does not. Ask a
 	// gateway for it.
 	ValueOmitted Omission `json:"value_omitted,omitzero"`
+}
+
+// Base is the tenant that an inherited value comes from, and its revision that set the value.
+type Base struct {
+	Tenant   string `json:"tenant"`
+	Revision uint64 `json:"revision"`
 }
 
 // Operation is what happened to a key.

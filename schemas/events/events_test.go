@@ -89,10 +89,15 @@ func TestSchema(t *testing.T) {
 		"only what must be": {func(e *events.ConfigurationChanged) {
 			e.Author, e.Message, e.Value, e.PreviousRevision = "", "", nil, 0
 		}, true},
-		"a deleted key":               {func(e *events.ConfigurationChanged) { e.Operation, e.Value = events.Delete, nil }, true},
-		"a value that is too large":   {func(e *events.ConfigurationChanged) { e.Value, e.ValueOmitted = nil, events.TooLarge }, true},
-		"a value that was refused":    {func(e *events.ConfigurationChanged) { e.Value, e.ValueOmitted = nil, events.Refused }, true},
-		"null":                        {func(e *events.ConfigurationChanged) { e.Value = jsontext.Value("null") }, true},
+		"a deleted key":             {func(e *events.ConfigurationChanged) { e.Operation, e.Value = events.Delete, nil }, true},
+		"a value that is too large": {func(e *events.ConfigurationChanged) { e.Value, e.ValueOmitted = nil, events.TooLarge }, true},
+		"a value that was refused":  {func(e *events.ConfigurationChanged) { e.Value, e.ValueOmitted = nil, events.Refused }, true},
+		"null":                      {func(e *events.ConfigurationChanged) { e.Value = jsontext.Value("null") }, true},
+		"an inherited value":        {func(e *events.ConfigurationChanged) { e.Base = &events.Base{Tenant: "defaults", Revision: 2} }, true},
+		"a base without a revision": {func(e *events.ConfigurationChanged) { e.Base = &events.Base{Tenant: "defaults"} }, false},
+		"a deleted key with a base": {func(e *events.ConfigurationChanged) {
+			e.Operation, e.Value, e.Base = events.Delete, nil, &events.Base{Tenant: "defaults", Revision: 2}
+		}, false},
 		"a deleted key with a value":  {func(e *events.ConfigurationChanged) { e.Operation = events.Delete }, false},
 		"a value that is left out":    {func(e *events.ConfigurationChanged) { e.ValueOmitted = events.TooLarge }, false},
 		"an unknown reason":           {func(e *events.ConfigurationChanged) { e.Value, e.ValueOmitted = nil, "whim" }, false},

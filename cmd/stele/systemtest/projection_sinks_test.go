@@ -171,8 +171,14 @@ type held map[string]string
 
 func (s *sinks) inDynamoDB(t *testing.T, tenant ledger.Tenant) held {
 	t.Helper()
+	return tableOf(t, s.dynamo, tenant)
+}
+
+// tableOf is what the table holds of a tenant.
+func tableOf(t *testing.T, client *dynamodb.Client, tenant ledger.Tenant) held {
+	t.Helper()
 	out := make(held)
-	pages := dynamodb.NewQueryPaginator(s.dynamo, &dynamodb.QueryInput{
+	pages := dynamodb.NewQueryPaginator(client, &dynamodb.QueryInput{
 		TableName: aws.String("stele-config"), ConsistentRead: aws.Bool(true), KeyConditionExpression: aws.String("tenant = :t"),
 		ExpressionAttributeValues: map[string]types.AttributeValue{":t": &types.AttributeValueMemberS{Value: string(tenant)}},
 	})

@@ -24,6 +24,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb"
+	"github.com/aws/aws-sdk-go-v2/service/dynamodb/types"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/projector/dynamotest"
 	"github.com/stelehq/stele/internal/projector/fakeaws"
@@ -37,7 +41,9 @@ type healing struct {
 	cli   program
 	aws   *fakeaws.Server
 	table *toggle
-	hook  *receiver
+	// dynamo is a client of the table that never fails.
+	dynamo *dynamodb.Client
+	hook   *receiver
 	// want is what the ledger says, by tenant and key.
 	want map[ledger.Tenant]map[string]string
 	n    int // changes made by the test
@@ -138,7 +144,7 @@ func newReceiver(t *testing.T) *receiver {
 // emptied by mistake, and routes change with a prune. The same process reports each, and
 // heals.
 func TestSinksHeal(t *testing.T) {
-	outage := time.Duration(number(t, "STELE_FAULTS_OUTAGE", 120)) * time.Second
+	outage := time.Duration(number(t, "STELE_FAULTS_OUTAGE", 300)) * time.Second
 	h := startHealing(t, filepath.Join(os.Getenv("STELE_HISTORY"), "data", "govuk-settings.jsonl.gz"))
 	h.outage(t, "every service fails", outage, fakeaws.Faults{Broken: 1}, true)
 	h.outage(t, "policies deny writes", outage/4, fakeaws.Faults{Denied: []string{"PutParameter", "PutObject", "PutSecretValue", "CreateSecret", "PutEvents", "CreateHostedConfigurationVersion"}}, false)
@@ -225,8 +231,12 @@ func (h *healing) read(t *testing.T, from, to string) int {
 
 func startHealing(t *testing.T, file string) *healing {
 	t.Helper()
-	h := &healing{table: newToggle(t, dynamotest.Start(t)), hook: newReceiver(t), want: make(map[ledger.Tenant]map[string]string)}
-	var err error
+	table := dynamotest.Start(t)
+	cfg, err := config.LoadDefaultConfig(t.Context(), config.WithBaseEndpoint(table))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &healing{table: newToggle(t, table), dynamo: dynamodb.NewFromConfig(cfg), hook: newReceiver(t), want: make(map[ledger.Tenant]map[string]string)}
 	if h.aws, err = fakeaws.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +306,7 @@ func (h *healing) settled(t *testing.T, limit time.Duration) {
 			}
 		}
 		if why == "" {
-			if why = h.differs(); why == "" {
+			if why = h.differs(t); why == "" {
 				return
 			}
 		}
@@ -349,8 +359,21 @@ func (h *healing) documentsDiffer(tenant ledger.Tenant, keys map[string]string) 
 	return ""
 }
 
+// tableDiffers compares the table's items of a tenant with the ledger.
+func (h *healing) tableDiffers(t *testing.T, tenant ledger.Tenant, keys map[string]string) string {
+	t.Helper()
+	want := make(held)
+	for key, value := range keys {
+		if strings.HasPrefix(key, "tenantconfig/") {
+			want[key] = value
+		}
+	}
+	return compare(t, "the table", tenant, tableOf(t, h.dynamo, tenant), want)
+}
+
 // differs compares every store, and what the webhook was sent, with the ledger.
-func (h *healing) differs() string {
+func (h *healing) differs(t *testing.T) string {
+	t.Helper()
 	parameters, secrets, objects := make(map[string]bool), make(map[string]bool), make(map[string]bool)
 	for _, n := range h.aws.Parameters.Names() {
 		parameters[n] = true
@@ -402,6 +425,9 @@ func (h *healing) differs() string {
 			if json.Compact(&a, []byte(value)) != nil || json.Compact(&b, []byte(got)) != nil || a.String() != b.String() {
 				return fmt.Sprintf("the webhook's newest value of %s %s is %.80q, not %.80q", tenant, key, got, value)
 			}
+		}
+		if why := h.tableDiffers(t, tenant, keys); why != "" {
+			return why
 		}
 	}
 	return ""
@@ -466,8 +492,10 @@ func (h *healing) outage(t *testing.T, what string, lasts time.Duration, faults 
 		t.Errorf("%s: the metric names %v, and the status %v", what, metered, reported)
 	}
 	shown := string(h.cli.run(t, "sinks"))
-	if everything && strings.Count(shown, "fail") < 3 {
-		t.Errorf("stele sinks shows:\n%s", shown)
+	for name := range h.statuses(t) {
+		if everything && !strings.Contains(shown, name+" failing since ") {
+			t.Errorf("stele sinks does not show that %s fails:\n%s", name, shown)
+		}
 	}
 	h.aws.SetFaults(fakeaws.Faults{})
 	h.table.down.Store(false)
@@ -494,8 +522,17 @@ func (h *healing) empty(t *testing.T) {
 	for _, n := range h.aws.Objects.Keys("documents") {
 		h.aws.Objects.Remove("documents", n)
 	}
+	items := 0
 	for tenant := range h.want {
 		h.aws.AppConfig.RemoveApplication("stele-" + string(tenant))
+		for key := range tableOf(t, h.dynamo, tenant) {
+			items++
+			if _, err := h.dynamo.DeleteItem(t.Context(), &dynamodb.DeleteItemInput{TableName: aws.String("stele-config"), Key: map[string]types.AttributeValue{
+				"tenant": &types.AttributeValueMemberS{Value: string(tenant)}, "key": &types.AttributeValueMemberS{Value: key},
+			}}); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	begun := time.Now()
 	var stopped time.Duration
@@ -511,10 +548,14 @@ func (h *healing) empty(t *testing.T) {
 	if m := h.metric(t, "stele_sink_stopped"); !slices.Equal(m, []string{"parameterstore", "secretsmanager"}) {
 		t.Errorf("the metric of stopped sinks names %v", m)
 	}
+	shown := string(h.cli.run(t, "sinks"))
 	for _, sink := range []string{"parameterstore", "secretsmanager"} {
+		if !strings.Contains(shown, sink+" is stopped: ") {
+			t.Errorf("stele sinks does not show that %s has stopped:\n%s", sink, shown)
+		}
 		h.cli.run(t, "sinks", "repair", sink, "--yes")
 	}
 	h.settled(t, 5*time.Minute)
-	fmt.Printf("emptied (%d parameters, %d secrets, %d objects): two sinks stopped after %s; all equal %s after, with a repair of those two\n",
-		len(parameters), len(secrets), len(objects), stopped.Round(time.Second), time.Since(begun).Round(time.Second))
+	fmt.Printf("emptied (%d parameters, %d secrets, %d objects, %d items of the table): two sinks stopped after %s; all equal %s after, with a repair of those two\n",
+		len(parameters), len(secrets), len(objects), items, stopped.Round(time.Second), time.Since(begun).Round(time.Second))
 }

@@ -41,6 +41,11 @@ type Config struct {
 	Now func() time.Time
 }
 
+// Attributes are the claims that decide what a caller may do.
+func (v *Verifier) Attributes() []string {
+	return []string{string(v.tenantClaim), string(v.rolesClaim), v.prefixesClaim, v.replicatesClaim}
+}
+
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
 	keys        Keys

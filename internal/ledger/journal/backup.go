@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
@@ -77,7 +78,7 @@ func TakeBackup(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(partial))
 	}
-	return b, syncDir(filepath.Dir(filepath.Clean(dir)))
+	return b, durable.SyncDir(filepath.Dir(filepath.Clean(dir)))
 }
 
 func takeAll(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
@@ -160,14 +161,5 @@ func writeManifest(dir string, b *Backup) error {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return errors.Join(f.Close(), syncDir(dir))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
+	return errors.Join(f.Close(), durable.SyncDir(dir))
 }

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/stelehq/stele/internal/durable"
 )
 
 // markerName is the file in the sink's root that says whose directory it is. No
@@ -43,15 +45,11 @@ func (s *Sink) openRoot() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != markerName+".new" { // a killed start has left it
+		if !durable.Unfinished(e.Name()) { // a killed start has left it
 			return fmt.Errorf("%s is not empty and is not marked as a sink's directory (it has %s): use another path, or empty it", s.root, e.Name())
 		}
 	}
-	// First another name, so that a marker is whole or not there.
-	if err := os.WriteFile(path+".new", []byte(marker(s.name)), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return durable.Replace(path, []byte(marker(s.name)))
 }
 
 // nested refuses a root inside the directory of another sink, whose tenants it would

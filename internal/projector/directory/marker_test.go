@@ -30,7 +30,15 @@ func TestOpen_Marker(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(full, "etc", "passwd"), []byte("root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	killed := filepath.Join(dir, "killed")
+	if err := os.Mkdir(killed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(killed, ".new-1"), []byte("sink"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tc := range []struct{ sink, path, wantInside string }{
+		{"a", "killed", ""},
 		{"a", "a", ""},
 		{"a", "a", ""},
 		{"b", "a", `belongs to "sink a"`},

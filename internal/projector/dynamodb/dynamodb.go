@@ -20,6 +20,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	sdk "github.com/aws/aws-sdk-go-v2/service/dynamodb"
@@ -41,6 +42,9 @@ type settings struct {
 	// TombstoneTTL is how long after its commit a deleted key's item expires, e.g.
 	// "720h"; empty for never.
 	TombstoneTTL string `json:"tombstone_ttl"`
+	// Streams has the sink read the table's stream, so that manual changes are found
+	// before the next sweep. With Create, the sink turns the stream on.
+	Streams bool `json:"streams"`
 }
 
 // minTombstone is the shortest time that tombstones stay: long after a write that they
@@ -52,6 +56,7 @@ const minTombstone = 24 * time.Hour
 const maxBackoff = 100 * time.Millisecond
 
 type sink struct {
+	account    aws.Config
 	client     *sdk.Client
 	transport  *http.Transport
 	table      string
@@ -65,17 +70,25 @@ type sink struct {
 // Open opens a table, and makes it where the settings say so. A table that is not one
 // for the layout is an error.
 func Open(ctx context.Context, cfg projector.Settings) (projector.Sink, error) {
-	s, create, err := build(ctx, cfg)
+	set, s, err := build(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	if create {
+	if set.Create {
 		if err := s.create(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if set.Create && set.Streams {
+		if err := s.startStream(ctx); err != nil {
 			return nil, err
 		}
 	}
 	if err := s.check(ctx); err != nil {
 		return nil, err
+	}
+	if set.Streams {
+		return &streamed{s, s.newStreams()}, nil
 	}
 	return s, nil
 }
@@ -116,22 +129,22 @@ func read(cfg projector.Settings) (set settings, s *sink, err error) {
 	return set, s, nil
 }
 
-func build(ctx context.Context, cfg projector.Settings) (s *sink, create bool, err error) {
-	set, s, err := read(cfg)
+func build(ctx context.Context, cfg projector.Settings) (set settings, s *sink, err error) {
+	set, s, err = read(cfg)
 	if err != nil {
-		return nil, false, err
+		return set, nil, err
 	}
-	account, err := set.Account.Load(ctx, cfg)
+	s.account, err = set.Account.Load(ctx, cfg)
 	if err != nil {
-		return nil, false, err
+		return set, nil, err
 	}
 	s.transport = awshttp.NewBuildableClient().GetTransport()
 	s.transport.MaxIdleConnsPerHost = batch * parallel
-	s.client = sdk.NewFromConfig(account, func(o *sdk.Options) {
+	s.client = sdk.NewFromConfig(s.account, func(o *sdk.Options) {
 		o.HTTPClient = awssdk.HTTPClient(s.transport)
 		o.Retryer = retry.NewStandard(func(o *retry.StandardOptions) { o.MaxBackoff = maxBackoff })
 	})
-	return s, set.Create, nil
+	return set, s, nil
 }
 
 // Close lets the connections go.

@@ -24,6 +24,8 @@ type request struct {
 	operation string // e.g. UpdateItem
 	body      string
 	n         int64 // counted from 1
+	// key is the access key that it is signed with.
+	key string
 }
 
 // fault is what happens to a request; the zero fault is nothing.
@@ -60,7 +62,7 @@ func between(t testing.TB, dynalite string) *proxy {
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
-		f := (*p.fault.Load())(request{operation, string(body), p.requests.Add(1)})
+		f := (*p.fault.Load())(request{operation, string(body), p.requests.Add(1), accessKey(r)})
 		if f.before != nil {
 			f.before()
 		}
@@ -91,6 +93,12 @@ func between(t testing.TB, dynalite string) *proxy {
 	t.Cleanup(server.Close)
 	p.endpoint = server.URL
 	return p
+}
+
+func accessKey(r *http.Request) string {
+	_, key, _ := strings.Cut(r.Header.Get("Authorization"), "Credential=")
+	key, _, _ = strings.Cut(key, "/")
+	return key
 }
 
 func (p *proxy) set(f func(request) fault) {

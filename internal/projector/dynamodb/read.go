@@ -57,7 +57,7 @@ func (s *sink) Read(ctx context.Context, name string) (projector.Item, bool, err
 	t, _ := s.layout.tenant(at)
 	found, err := s.get(awssdk.As(ctx, t), at)
 	if err != nil || found == nil {
-		return projector.Item{}, false, err
+		return projector.Item{Tenant: t, Key: s.layout.key(at), Name: name}, false, err
 	}
 	return s.item(found), true, nil
 }

@@ -20,7 +20,7 @@ type Reader struct{ s *sink }
 // OpenReader reads the settings of the sink. Whether the table is there shows when it
 // is read: a reader needs the right to BatchGetItem only.
 func OpenReader(ctx context.Context, cfg projector.Settings) (*Reader, error) {
-	s, _, err := build(ctx, cfg)
+	_, s, err := build(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}

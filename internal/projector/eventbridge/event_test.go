@@ -18,7 +18,9 @@ func TestTheEvent(t *testing.T) {
 	deleted := write(2, "", loud)
 	deleted.Key, deleted.Previous, deleted.Message, deleted.Author = "flag", 0, "", ""
 	secret := write(3, `"s3cret"`, quiet)
-	all(t, sink, set, deleted, secret, write(5, "null", loud))
+	inherited := write(6, "1", loud)
+	inherited.Base = ledger.Source{Tenant: "defaults", Revision: 2}
+	all(t, sink, set, deleted, secret, inherited, write(5, "null", loud))
 
 	const time = `"time":"2026-03-01T12:00:00.123456789Z"`
 	want := []string{
@@ -28,6 +30,8 @@ func TestTheEvent(t *testing.T) {
 			`","position":2,` + time + `}`,
 		`{"tenant":"acme","tag":"tenantconfig","key":"tenantconfig/k3","operation":"set","revision":4,"previous_revision":3,"commit_id":"` + secret.Commit.String() +
 			`","position":0,` + time + `,"author":"ann","message":"why"}`,
+		`{"tenant":"acme","tag":"tenantconfig","key":"tenantconfig/k6","operation":"set","revision":7,"previous_revision":6,"commit_id":"` + inherited.Commit.String() +
+			`","position":0,"base":{"tenant":"defaults","revision":2},` + time + `,"author":"ann","message":"why","value":1}`,
 	}
 	schema := schemaOf(t)
 	for i, e := range server.Buses.Events() {

@@ -1,5 +1,5 @@
 // Package fakeaws is a fake of the AWS services that sinks write to, for tests and
-// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge, S3 and AppConfig.
+// benchmarks: Systems Manager Parameter Store, Secrets Manager, EventBridge, S3, AppConfig and the app clients of Cognito.
 // The unchanged AWS SDK talks to it. It keeps everything in memory, checks no signature,
 // and knows one account in one region.
 //
@@ -47,6 +47,7 @@ type Server struct {
 	Objects    *Objects
 	Buses      *Buses
 	AppConfig  *AppConfig
+	UserPools  *UserPools
 
 	*account
 	sts        *sts
@@ -66,9 +67,9 @@ func Start() (*Server, error) {
 	a := &account{ctx: ctx, calls: make(map[string]int), keys: make(map[string]bool)}
 	s := &Server{
 		URL: "http://" + listener.Addr().String(), account: a, cancel: cancel, operations: make(map[string]handler),
-		Parameters: newParameters(a), Secrets: newSecrets(a), Objects: newObjects(a), Buses: newBuses(a), AppConfig: newAppConfig(a), sts: newSTS(a),
+		Parameters: newParameters(a), Secrets: newSecrets(a), Objects: newObjects(a), Buses: newBuses(a), AppConfig: newAppConfig(a), UserPools: newUserPools(a), sts: newSTS(a),
 	}
-	for _, of := range []map[string]handler{s.Parameters.operations(), s.Secrets.operations(), s.Buses.operations()} {
+	for _, of := range []map[string]handler{s.Parameters.operations(), s.Secrets.operations(), s.Buses.operations(), s.UserPools.operations()} {
 		maps.Copy(s.operations, of)
 	}
 	s.http.Handler = s
@@ -112,6 +113,7 @@ func (s *Server) Environ() []string {
 		"AWS_ENDPOINT_URL_S3=" + s.URL,
 		"AWS_ENDPOINT_URL_APPCONFIG=" + s.URL,
 		"AWS_ENDPOINT_URL_STS=" + s.URL,
+		"AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER=" + s.URL,
 		"AWS_REGION=" + Region,
 		"AWS_ACCESS_KEY_ID=fake",
 		"AWS_SECRET_ACCESS_KEY=fake",

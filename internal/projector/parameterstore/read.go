@@ -160,7 +160,7 @@ func (s *Store) describe(ctx context.Context, f types.ParameterStringFilter) (ma
 
 // Read makes two requests.
 func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, error) {
-	t, _, ok := s.layout.parse(name)
+	t, key, ok := s.layout.parse(name)
 	if !ok {
 		return projector.Item{}, false, projector.Refuse("%q is not a parameter of this sink: its names are like %sKEY", name, s.layout.base("TENANT"))
 	}
@@ -168,7 +168,11 @@ func (s *Store) Read(ctx context.Context, name string) (projector.Item, bool, er
 	if err != nil {
 		return projector.Item{}, false, err
 	}
-	return found[name].item, found[name].ok, found[name].err
+	is := found[name]
+	if !is.ok {
+		is.item = projector.Item{Tenant: t, Key: key, Name: name}
+	}
+	return is.item, is.ok, is.err
 }
 
 // Same compares revision, value, type, the KMS key where the route names one, and the

@@ -14,8 +14,13 @@ import (
 )
 
 func readBack(t *testing.T, s *stand) {
-	if _, ok := s.read(write(1, "tenantconfig/a", `1`)); ok {
+	absent := write(1, "tenantconfig/a", `1`)
+	item, ok := s.read(absent)
+	if ok {
 		t.Fatal("an item is there before anything was written")
+	}
+	if item.Tenant != acme || item.Key != absent.Key || item.Name != s.name(absent) {
+		t.Errorf("the item that is not there is %+v", item)
 	}
 	if items := s.scan(acme); len(items) != 0 {
 		t.Fatalf("an empty place yields %v", items)
@@ -26,7 +31,7 @@ func readBack(t *testing.T, s *stand) {
 	next := write(3, "tenantconfig/a", `2`)
 	s.must(next)
 	s.holds(next, first[1], first[2])
-	item, _ := s.read(next)
+	item, _ = s.read(next)
 	if s.store.Same(item, first[0]) {
 		t.Error("the newer item is the same as the older write")
 	}

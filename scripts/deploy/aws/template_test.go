@@ -7,6 +7,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -232,8 +233,8 @@ func (tmpl *template) statements() map[string]*yaml.Node {
 
 func TestNobodyMayMoreThanTheyMust(t *testing.T) {
 	// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssystemsmanager.html
-	// and list_awssecretsmanager.html have no resource for them.
-	everywhere := []string{"ssm:DescribeParameters", "secretsmanager:ListSecrets"}
+	// list_awssecretsmanager.html and list_awsappconfig.html have no resource for them.
+	everywhere := []string{"ssm:DescribeParameters", "secretsmanager:ListSecrets", "appconfig:ListApplications", "appconfig:CreateApplication"}
 	tmpl := read(t)
 	statements := tmpl.statements()
 	if len(statements) < 8 {
@@ -285,6 +286,58 @@ func TestNobodyMayMoreThanTheyMust(t *testing.T) {
 			if r.Tag == "!Sub" && !strings.Contains(r.Value, "/${ReaderTenant}") {
 				t.Errorf("line %d: %s is not the tenant's alone", r.Line, r.Value)
 			}
+		}
+	}
+}
+
+// ownSettings are the actions that only certain settings of a sink need, or a reader.
+var ownSettings = []string{
+	"dynamodb:BatchGetItem", "dynamodb:CreateTable", "dynamodb:UpdateTable", "dynamodb:UpdateTimeToLive", "dynamodb:UpdateContinuousBackups",
+}
+
+var requests = regexp.MustCompile(`\b([A-Z]\w+)Input\{`)
+
+// The projector may make every request that the code of a sink makes.
+func TestTheProjectorMayWriteToEverySink(t *testing.T) {
+	allowed := make(map[string]bool)
+	for where, s := range read(t).statements() {
+		if strings.HasPrefix(where, "ProjectorRole,") {
+			for _, a := range list(at(s, "Action")) {
+				allowed[a.Value] = true
+			}
+		}
+	}
+	// Requests whose actions have other names.
+	other := map[string]string{"s3:ListObjectsV2": "s3:ListBucket", "s3:HeadObject": "s3:GetObject"}
+	for kind, service := range map[string]string{
+		"appconfig": "appconfig", "dynamodb": "dynamodb", "eventbridge": "events", "parameterstore": "ssm", "s3": "s3", "secretsmanager": "secretsmanager",
+	} {
+		files, err := filepath.Glob("../../../internal/projector/" + kind + "/*.go")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("the sink %s has no code: %v", kind, err)
+		}
+		found := 0
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			for _, m := range requests.FindAllSubmatch(text, -1) {
+				found++
+				action := service + ":" + string(m[1])
+				if is := other[action]; is != "" {
+					action = is
+				}
+				if !allowed[action] && !slices.Contains(ownSettings, action) {
+					t.Errorf("%s makes the request %s, which the template does not allow", file, action)
+				}
+			}
+		}
+		if found == 0 {
+			t.Errorf("no request of the sink %s is found", kind)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/stelehq/stele/internal/durable"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -61,13 +62,8 @@ func (a *Auditor) remember(path string, c Checkpoint) error {
 	if err := os.MkdirAll(a.Seen, 0o700); err != nil {
 		return fmt.Errorf("keep the checkpoint: %w", err)
 	}
-	temp, err := os.CreateTemp(a.Seen, ".new-*")
-	if err != nil {
+	if err := durable.Replace(path, []byte(c.Signed)); err != nil {
 		return fmt.Errorf("keep the checkpoint: %w", err)
 	}
-	_, err = temp.WriteString(c.Signed)
-	if err := errors.Join(err, temp.Close()); err != nil {
-		return errors.Join(fmt.Errorf("keep the checkpoint: %w", err), os.Remove(temp.Name()))
-	}
-	return os.Rename(temp.Name(), path)
+	return nil
 }

@@ -17,6 +17,9 @@ type Claims struct {
 	Subject string
 	// Tenant is the "tenant" or "custom:tenantId" claim; empty for an operator.
 	Tenant string
+	// Issuer is the "iss" claim. Client is "client_id" or "aud", if it is a single name: with Amazon
+	// Cognito the app client.
+	Issuer, Client string
 	// Issued and Expires are zero where the token does not say.
 	Issued, Expires time.Time
 }
@@ -33,6 +36,9 @@ func Read(token string) (Claims, error) {
 	}
 	var c struct {
 		Subject  string  `json:"sub"`
+		Issuer   string  `json:"iss"`
+		ClientID string  `json:"client_id"`
+		Audience any     `json:"aud"`
 		Tenant   string  `json:"tenant"`
 		TenantID string  `json:"custom:tenantId"`
 		Issued   float64 `json:"iat"`
@@ -44,7 +50,10 @@ func Read(token string) (Claims, error) {
 	if c.Tenant == "" {
 		c.Tenant = c.TenantID
 	}
-	return Claims{JSON: data, Subject: c.Subject, Tenant: c.Tenant, Issued: unix(c.Issued), Expires: unix(c.Expires)}, nil
+	if aud, ok := c.Audience.(string); ok && c.ClientID == "" {
+		c.ClientID = aud
+	}
+	return Claims{JSON: data, Issuer: c.Issuer, Client: c.ClientID, Subject: c.Subject, Tenant: c.Tenant, Issued: unix(c.Issued), Expires: unix(c.Expires)}, nil
 }
 
 func unix(seconds float64) time.Time {

@@ -190,7 +190,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
-		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections,
+		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, CheckRoutes: CheckRoutes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections,
 	}
 	if n.cosigned != nil {
 		gatewayConfig.Cosigned = n.cosigned

@@ -26,9 +26,14 @@ func Of(w projector.Write) events.ConfigurationChanged {
 		Author:           w.Author,
 		Message:          w.Message,
 	}
-	if w.Deleted() {
+	switch {
+	case w.Deleted():
 		e.Operation = events.Delete
-	} else if w.Route != nil && w.Route.Values {
+		return e
+	case w.Base.Inherited():
+		e.Base = &events.Base{Tenant: string(w.Base.Tenant), Revision: uint64(w.Base.Revision)}
+	}
+	if w.Route != nil && w.Route.Values {
 		e.Value = jsontext.Value(w.Value)
 	}
 	return e

@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/cmd/stele/internal/userpool"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -124,7 +125,7 @@ func checkContext(_ context.Context, p *subject) (string, string, error) {
 	return "", "stele up, which writes one, or --address HOST:PORT", fmt.Errorf("%s does not have one", p.settings.Path)
 }
 
-func checkToken(_ context.Context, p *subject) (string, string, error) {
+func checkToken(ctx context.Context, p *subject) (string, string, error) {
 	token, err := p.settings.ReadToken()
 	if err == nil && token == "" {
 		err = fmt.Errorf("it is not set")
@@ -144,8 +145,24 @@ func checkToken(_ context.Context, p *subject) (string, string, error) {
 	case time.Now().After(cl.Expires):
 		return "", "a new token; stele up renews this machine's", fmt.Errorf("it has expired at %s", cl.Expires.UTC().Format(time.RFC3339))
 	}
-	return fmt.Sprintf("%s, until %s", found, cl.Expires.UTC().Format(time.RFC3339)), "", nil
+	found = fmt.Sprintf("%s, until %s", found, cl.Expires.UTC().Format(time.RFC3339))
+	if !userpool.IsIssuer(cl.Issuer) {
+		return found, "", nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	switch is := userpool.Examine(ctx, cl.Issuer, cl.Client, userAttributes); {
+	case is.Err != nil:
+		return fmt.Sprintf("%s; could not check whether users can write %s: %v", found, strings.Join(userAttributes, ", "), is.Err), "", nil
+	case len(is.Writable) > 0:
+		return "", "remove them from the WriteAttributes of the app client " + cl.Client, fmt.Errorf("users can write %s, so they can choose their own tenant or role", strings.Join(is.Writable, " and "))
+	}
+	return found + "; users cannot change their tenant or role", "", nil
 }
+
+// userAttributes are the attributes of Amazon Cognito that a gateway takes a user's tenant and
+// rights from: the attributes of --claims cognito, and the usual one for roles.
+var userAttributes = []string{"custom:tenantId", "custom:role", "custom:prefixes", "custom:replicates"}
 
 func checkTokenFile(_ context.Context, p *subject) (string, string, error) {
 	if p.settings.TokenFile == "" {

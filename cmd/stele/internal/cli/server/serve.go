@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -195,6 +196,11 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	}
 	defer keys.Close()
 	cfg.Verifier = verifier
+	checking, stop := context.WithCancel(ctx)
+	var check sync.WaitGroup
+	check.Go(func() { o.trust.CheckUserPool(checking, verifier, log) })
+	defer check.Wait()
+	defer stop()
 	n, err := node.Start(ctx, cfg)
 	if err != nil {
 		return err

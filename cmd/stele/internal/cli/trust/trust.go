@@ -4,11 +4,11 @@ package trust
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/userpool"
 	"github.com/stelehq/stele/internal/gateway/identity"
 )
 
@@ -35,10 +35,6 @@ func (o *Options) AddFlags(f *pflag.FlagSet) {
 	f.StringSliceVar(&o.rolesMap, "roles-map", nil, "roles that names in the roles claim stand for, e.g. Admins=admin,Users=writer; other names give none")
 }
 
-// customAttribute is what the claims of Cognito's custom attributes begin with. Users may
-// write every attribute that an app client does not keep them from.
-const customAttribute = "custom:"
-
 // Open loads the keys, which are to be closed, and makes the verifier.
 func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifier, *identity.Keyring, error) {
 	preset, err := identity.ParsePreset(o.Claims)
@@ -48,10 +44,6 @@ func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifie
 	roles, err := identity.ParseRolesMap(o.rolesMap)
 	if err != nil {
 		return nil, nil, failure.Usagef("--roles-map: %w", err)
-	}
-	if strings.HasPrefix(o.rolesClaim, customAttribute) {
-		log.Warn("roles come from an attribute of users: make sure that no app client lets users write it", "attribute", o.rolesClaim,
-			"check", "aws cognito-idp describe-user-pool-client --query UserPoolClient.WriteAttributes")
 	}
 	lifetime := o.maxLifetime
 	switch {
@@ -72,4 +64,22 @@ func (o *Options) Open(ctx context.Context, log *slog.Logger) (*identity.Verifie
 		return nil, nil, err
 	}
 	return v, keys, nil
+}
+
+// userPoolTimeout bounds the check of a user pool.
+const userPoolTimeout = 10 * time.Second
+
+// CheckUserPool logs a warning if the issuer is Amazon Cognito and users can write the attributes
+// that the verifier takes their tenant and rights from, or if that is not known.
+func (o *Options) CheckUserPool(ctx context.Context, v *identity.Verifier, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(ctx, userPoolTimeout)
+	defer cancel()
+	is := userpool.Examine(ctx, o.Issuer, o.Audience, v.Attributes())
+	switch {
+	case is.Err != nil:
+		log.Warn("could not check whether users can write the attributes that decide what they may do", "client", o.Audience, "reason", is.Err,
+			"check", "aws cognito-idp describe-user-pool-client --query UserPoolClient.WriteAttributes")
+	case len(is.Writable) > 0:
+		log.Warn("users can write attributes that decide what they may do: remove them from the WriteAttributes of the app client", "client", o.Audience, "attributes", is.Writable)
+	}
 }
