@@ -274,7 +274,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	}
 	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
 	if c.Has(identity.Operator) { // the number of tenants is for operators only
-		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
 	if p, ok := g.cfg.Replica.Progress(); ok {
