@@ -2,11 +2,14 @@ package client_test
 
 import (
 	"context"
+	"fmt"
+	"net"
 	"path/filepath"
 	"sync"
 	"testing"
 
 	"github.com/stelehq/stele/client"
+	"github.com/stelehq/stele/client/clienttest"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -14,6 +17,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/stats"
 )
 
@@ -71,5 +75,57 @@ func TestClient_UnavailableGatewayIsLeft(t *testing.T) {
 	}
 	if got.of(stelev1.Ledger_Commit_FullMethodName) == 0 {
 		t.Error("no client has tried the gateway that answers UNAVAILABLE")
+	}
+}
+
+// A client leaves a gateway that is half open: it answers pings, and no call.
+func TestClient_SilentGatewayIsLeft(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for a gateway to be silent for up to ten seconds")
+	}
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := &methods{calls: make(map[string]int)}
+	silent := grpc.NewServer(grpc.StatsHandler(got), grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		<-s.Context().Done()
+		return s.Context().Err()
+	}))
+	served := make(chan error, 1)
+	go func() { served <- silent.Serve(l) }()
+	t.Cleanup(func() {
+		silent.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	s := clienttest.Start(t)
+	cfg := s.Config("acme")
+	good := cfg.Addresses[0]
+	cfg.Addresses = []string{l.Addr().String(), good}
+	var clients sync.WaitGroup
+	for i := range 12 { // each chooses at random
+		clients.Go(func() {
+			c, err := client.Open(t.Context(), cfg)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer c.Close()
+			if _, err := c.Ledger().Set(t.Context(), fmt.Sprintf("a/%d", i), i, ""); err != nil {
+				t.Error(err)
+			}
+			if at := c.Status().Gateway; at != good {
+				t.Errorf("client %d follows %s", i, at)
+			}
+		})
+	}
+	clients.Wait()
+	for _, method := range []string{stelev1.Ledger_GetStatus_FullMethodName, stelev1.Ledger_Commit_FullMethodName} {
+		if got.of(method) == 0 {
+			t.Errorf("no client has called %s at the silent gateway", method)
+		}
 	}
 }

@@ -9,9 +9,11 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -470,9 +472,10 @@ func asks() []proto.Message {
 }
 
 // Two ledgers that differ only in what a caller may not see give it the same answers, from
-// every method: what it may not see has no influence on them.
+// every method: what it may not see has no influence on them. STELE_DIFFERENTIAL_CALLS is the
+// number of generated pairs of calls (800), and STELE_DIFFERENTIAL_SEED repeats their choice.
 func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
-	const calls = 800
+	calls, seed := number(t, "STELE_DIFFERENTIAL_CALLS", 800), number(t, "STELE_DIFFERENTIAL_SEED", 2)
 	twins := [2]*twin{startTwin(t, 0), startTwin(t, 1)}
 	var methods []protoreflect.MethodDescriptor
 	of := make(map[protoreflect.FullName]protoreflect.MethodDescriptor)
@@ -515,7 +518,7 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 			ask(by, of[req.ProtoReflect().Descriptor().FullName()], req)
 		}
 	}
-	g := generated{rand.New(rand.NewPCG(1, 2))}
+	g := generated{rand.New(rand.NewPCG(1, uint64(seed)))}
 	isProof := func(d protoreflect.MethodDescriptor) bool { return d.Parent().Name() == "Proof" }
 	proofs := slices.DeleteFunc(slices.Clone(methods), func(d protoreflect.MethodDescriptor) bool { return !isProof(d) })
 	others := slices.DeleteFunc(slices.Clone(methods), isProof)
@@ -553,6 +556,19 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 			t.Errorf("%s was answered, and is listed as never answered: %s", name, never[name])
 		}
 	}
+}
+
+func number(t *testing.T, name string, usual int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+	return n
 }
 
 // A check of a stored secret reveals it: it is recorded, and done only for callers that may

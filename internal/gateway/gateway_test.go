@@ -216,7 +216,7 @@ func TestBadInput(t *testing.T) {
 		{"get: hostile key", get(&stelev1.GetRequest{Key: "a/../b"}), codes.InvalidArgument, "key", "segment"},
 		{"get: unknown key", get(&stelev1.GetRequest{Key: "nowhere"}), codes.NotFound, "", "nowhere is not set in acme@1"},
 		{"get: revision in the future", get(&stelev1.GetRequest{Key: "there", At: atRevision(99)}), codes.OutOfRange, "", "the head is acme@1"},
-		{"get: revision 0", get(&stelev1.GetRequest{Key: "there", At: atRevision(0)}), codes.InvalidArgument, "at.revision", "begin at 1"},
+		{"get: revision 0", get(&stelev1.GetRequest{Key: "there", At: atRevision(0)}), codes.NotFound, "", "there is not set in acme@0"},
 		{"get: no moment", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{}}), codes.InvalidArgument, "at.point", ""},
 		{"get: before the first commit", get(&stelev1.GetRequest{Key: "there", At: &stelev1.At{Point: &stelev1.At_Time{Time: timestamppb.New(time.Unix(0, 0))}}}),
 			codes.OutOfRange, "", "its first is of"},

@@ -13,7 +13,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/readlog"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -51,9 +50,6 @@ func changeSet(c Caller, viewer *policy.Viewer, req *stelev1.CommitRequest) (led
 			break
 		}
 		key, err := ledger.ParseKey(ch.Key)
-		if err == nil && c.Tenant == ledger.System && key == readlog.Key {
-			err = fmt.Errorf("only the ledger's processes set %s: it binds the recorded reads", key)
-		}
 		note(err, "changes[%d].key", i)
 		cs.Changes[i] = ledger.Change{Key: key, Delete: ch.Delete}
 		if ch.Value != "" {
@@ -278,7 +274,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	}
 	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
 	if c.Has(identity.Operator) { // the number of tenants is for operators only
-		resp.Tenants = uint64(g.cfg.Replica.Tenants())
+		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
 	if p, ok := g.cfg.Replica.Progress(); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,16 +70,64 @@ func TestPoliciesChangeAtRunTime(t *testing.T) {
 	}
 }
 
-// Only processes of the ledger set the digest of its recorded reads; tenants may use the
-// same key.
-func TestCommit_DigestOfReadsIsTheLedgersOwn(t *testing.T) {
+// Only the ledger's processes set the digest of the recorded reads and the records of
+// shredded keys; tenants may use the same keys.
+func TestCommit_KeysOfTheProcesses(t *testing.T) {
 	f := startRecorded(t)
-	for _, req := range []*stelev1.CommitRequest{set("reads/digest", "1"), {Changes: []*stelev1.Change{{Key: "reads/digest", Delete: true}}}} {
-		if _, err := f.ledger.Commit(f.system(t), req); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("%v: %v, want INVALID_ARGUMENT", req.Changes, err)
+	system := f.system(t)
+	f.commit(t, system, set("reads/other", "1"))
+	keys := []string{"reads/digest", "shred/acme/k1"}
+	for _, key := range keys {
+		changes := []ledger.Change{{Key: ledger.Key(key), Value: "2"}}
+		if _, err := f.node.Ledger.Commit(t.Context(), ledger.System, ledger.ChangeSet{Author: "ledger", Changes: changes}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	f.commit(t, f.as(t, "acme", identity.Writer), set("reads/digest", "1"))
+	before := f.node.Replica.Head(ledger.System).Revision
+	for _, key := range keys {
+		for name, call := range map[string]func() error{
+			"set": func() error { _, err := f.ledger.Commit(system, set(key, "1")); return err },
+			"delete": func() error {
+				_, err := f.ledger.Commit(system, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: key, Delete: true}}})
+				return err
+			},
+			"set a new one": func() error { _, err := f.ledger.Commit(system, set("shred/globex/k1", "1")); return err },
+			"plan":          func() error { _, err := f.ledger.Plan(system, &stelev1.PlanRequest{Commit: set(key, "1")}); return err },
+			"rename": func() error {
+				_, err := f.ledger.Copy(system, &stelev1.CopyRequest{From: key, To: "x/y", Rename: true})
+				return err
+			},
+			"copy to one": func() error {
+				_, err := f.ledger.Copy(system, &stelev1.CopyRequest{From: "reads/other", To: "shred/acme/k2"})
+				return err
+			},
+			"revert": func() error {
+				_, err := f.ledger.Revert(system, &stelev1.RevertRequest{Revisions: []uint64{2, 3}})
+				return err
+			},
+			"preview a copy": func() error {
+				_, err := f.ledger.Copy(system, &stelev1.CopyRequest{From: "reads/other", To: "shred/acme/k2", DryRun: true})
+				return err
+			},
+			"preview a revert": func() error {
+				_, err := f.ledger.Revert(system, &stelev1.RevertRequest{Revisions: []uint64{2, 3}, DryRun: true})
+				return err
+			},
+		} {
+			if err := call(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), "only the ledger's processes") {
+				t.Errorf("%s %s: %v", name, key, err)
+			}
+		}
+	}
+	if head := f.node.Replica.Head(ledger.System).Revision; head != before {
+		t.Errorf("the head is %s, and was %s", head, before)
+	}
+	// A rollback keeps them as they are.
+	done, err := f.ledger.Rollback(system, &stelev1.RollbackRequest{To: &stelev1.At{Point: &stelev1.At_Revision{}}})
+	if err != nil || done.Deletes != 1 {
+		t.Errorf("a rollback of all keys deletes %d keys: %v", done.GetDeletes(), err)
+	}
+	f.commit(t, f.as(t, "acme", identity.Writer), set("reads/digest", "1", "shred/acme/k1", "1"))
 }
 
 // slowJournal is a journal that holds back the messages after one until it is opened.

@@ -83,8 +83,9 @@ type Import struct {
 	Importer string
 }
 
-// validate checks what needs no state: limits, and each key once.
-func (cs *ChangeSet) validate() error {
+// validate checks what needs no state: limits, each key once, and no key that callers
+// cannot set.
+func (cs *ChangeSet) validate(t Tenant) error {
 	var inv InvalidError
 	switch n := len(cs.Changes); {
 	case n == 0:
@@ -107,6 +108,9 @@ func (cs *ChangeSet) validate() error {
 		size += len(c.Key) + len(c.Value)
 		if c.Delete != (c.Value == "") {
 			inv.add(fmt.Sprintf("changes[%d]", i), "set a value or delete the key, one of the two")
+		}
+		if cs.Viewer != nil && t.setByProcesses(c.Key) {
+			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s in %s: only the ledger's processes set and delete this key", c.Key, t))
 		}
 		if j, twice := first[c.Key]; twice {
 			inv.add(fmt.Sprintf("changes[%d].key", i), fmt.Sprintf("%s is changed twice, first in changes[%d]: a key may occur once", c.Key, j))

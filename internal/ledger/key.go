@@ -78,6 +78,19 @@ func ParseKey(s string) (Key, error) {
 // They go to no sink, and are never secret.
 func (k Key) Reserved() bool { return strings.HasPrefix(string(k), "_") }
 
+// Keys of the ledger's own tenant that only the ledger's processes set.
+const (
+	// ReadsDigest binds the recorded reads to the history.
+	ReadsDigest Key = "reads/digest"
+	// Shredded is followed by the tenant and the id of a key that was shredded.
+	Shredded Prefix = "shred/"
+)
+
+// setByProcesses reports whether only the ledger's processes set a key of the tenant.
+func (t Tenant) setByProcesses(k Key) bool {
+	return t == System && (k == ReadsDigest || Shredded.Match(k))
+}
+
 // Prefix selects the keys that begin with it, byte by byte; the empty prefix
 // selects all.
 type Prefix string

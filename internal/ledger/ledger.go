@@ -225,7 +225,7 @@ type Pending struct {
 // to the first that fails. A change set that a lane has taken cannot be withdrawn;
 // ctx applies to the call only.
 func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pending) (*Pending, error) {
-	if err := cs.validate(); err != nil {
+	if err := cs.validate(t); err != nil {
 		return nil, err
 	}
 	if err := l.cfg.Schemas.Admit(ctx, t, &cs); err != nil {

@@ -20,7 +20,7 @@ type Planned struct {
 // Plan checks a change set against the newest state of this process, and writes
 // nothing. Its errors are those that Commit would return, except errors of the journal.
 func (l *Ledger) Plan(ctx context.Context, t Tenant, cs ChangeSet) (p Planned, err error) {
-	if err := cs.validate(); err != nil {
+	if err := cs.validate(t); err != nil {
 		return p, err
 	}
 	if err := l.cfg.Schemas.Admit(ctx, t, &cs); err != nil {

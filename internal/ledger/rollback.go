@@ -61,7 +61,8 @@ type Restored struct {
 	Result *Result
 }
 
-// Rollback makes a part of the tenant's state equal to an earlier revision.
+// Rollback makes a part of the tenant's state equal to an earlier revision, except keys
+// that only the ledger's processes set.
 //
 // Errors, in addition to those of Commit: *RangeError for a revision that does not
 // exist; *ConflictError, with the changes since, if the head is not the expected one;
@@ -73,7 +74,7 @@ func (l *Ledger) Rollback(ctx context.Context, t Tenant, r Rollback) (Restored, 
 		if head := s.Head().Revision; r.To > head {
 			return nil, "", &RangeError{Tenant: t, Revision: r.To, Head: head}
 		}
-		changes, err := restored(t, s, r.To, within, func(k Key) bool { return r.Keys.Match(k) && r.Prefix.Match(k) })
+		changes, err := restored(t, s, r.To, within, func(k Key) bool { return r.Keys.Match(k) && r.Prefix.Match(k) && !t.setByProcesses(k) })
 		if err != nil {
 			return nil, "", err
 		}
@@ -238,6 +239,9 @@ func ClipMessage(message string) string {
 func (l *Ledger) wouldRefuse(ctx context.Context, t Tenant, s State, cs *ChangeSet) error {
 	if len(cs.Changes) == 0 {
 		return nil
+	}
+	if err := cs.validate(t); err != nil {
+		return err
 	}
 	if err := l.cfg.Check(t, cs.Changes); err != nil {
 		return err

@@ -134,10 +134,7 @@ func AsOf(at *stelev1.At) (replica.At, error) {
 	case nil:
 		return replica.At{}, nil
 	case *stelev1.At_Revision:
-		if p.Revision == 0 {
-			return replica.At{}, ledger.Invalid("at.revision", "revisions begin at 1")
-		}
-		return replica.At{Revision: ledger.Revision(p.Revision)}, nil
+		return replica.At{Revision: ledger.Revision(p.Revision), Empty: p.Revision == 0}, nil
 	case *stelev1.At_Time:
 		at, err := Time(p.Time, "at.time")
 		return replica.At{Time: at}, err

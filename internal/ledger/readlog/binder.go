@@ -44,7 +44,7 @@ func (e *MissingError) Error() string {
 func Bind(ctx context.Context, r Replica, s Stream, l Ledger, age time.Duration) error {
 	bound, revision, set, err := newest(r)
 	if err != nil {
-		return fmt.Errorf("read %s of %s: %w", Key, ledger.System, err)
+		return fmt.Errorf("read %s of %s: %w", ledger.ReadsDigest, ledger.System, err)
 	}
 	if revision > 0 && time.Since(set) < age {
 		return nil
@@ -63,15 +63,15 @@ func Bind(ctx context.Context, r Replica, s Stream, l Ledger, age time.Duration)
 	_, err = l.Commit(ctx, ledger.System, ledger.ChangeSet{
 		Author:        "ledger",
 		Message:       fmt.Sprintf("Bind %d recorded reads", next.Count),
-		Changes:       []ledger.Change{{Key: Key, Value: value}},
-		Preconditions: []ledger.Precondition{{Key: Key, Revision: revision}},
+		Changes:       []ledger.Change{{Key: ledger.ReadsDigest, Value: value}},
+		Preconditions: []ledger.Precondition{{Key: ledger.ReadsDigest, Revision: revision}},
 	})
 	var conflict *ledger.ConflictError
 	if errors.As(err, &conflict) {
 		return nil // another process has bound them
 	}
 	if err != nil {
-		return fmt.Errorf("commit %s to %s: %w", Key, ledger.System, err)
+		return fmt.Errorf("commit %s to %s: %w", ledger.ReadsDigest, ledger.System, err)
 	}
 	return nil
 }
@@ -84,11 +84,11 @@ func newest(r Replica) (d Digest, revision ledger.Revision, set time.Time, err e
 		return d, 0, set, err
 	}
 	defer state.Close()
-	revision, exists, err := state.Newest(Key)
+	revision, exists, err := state.Newest(ledger.ReadsDigest)
 	if err != nil || !exists {
 		return d, 0, set, err
 	}
-	v, err := state.Version(Key, revision)
+	v, err := state.Version(ledger.ReadsDigest, revision)
 	if err != nil {
 		return d, 0, set, err
 	}

@@ -14,10 +14,6 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Key holds the newest digest, in the ledger's own tenant. Only the ledger's processes
-// set it.
-const Key ledger.Key = "reads/digest"
-
 // Digest identifies the first Count records of the stream: Sum is
 // SHA-256(Sum of the records before || the newest record), beginning with 32 zeros.
 type Digest struct {
@@ -34,19 +30,19 @@ func (d *Digest) Add(record []byte) {
 	d.Count++
 }
 
-// document is a digest as the value of Key.
+// document is a digest as the value of ledger.ReadsDigest.
 type document struct {
 	Count  uint64 `json:"count"`
 	Digest string `json:"digest"`
 }
 
-// Value is the digest as the value of Key.
+// Value is the digest as the value of ledger.ReadsDigest.
 func (d Digest) Value() (ledger.Value, error) {
 	text, err := json.Marshal(document{d.Count, hex.EncodeToString(d.Sum[:])})
 	return ledger.Value(text), err
 }
 
-// ParseDigest reads the value of Key.
+// ParseDigest reads the value of ledger.ReadsDigest.
 func ParseDigest(v ledger.Value) (d Digest, err error) {
 	var doc document
 	if err := json.Unmarshal([]byte(v), &doc, json.RejectUnknownMembers(true)); err != nil {

@@ -63,7 +63,7 @@ func (w *world) bound(t *testing.T) (readlog.Digest, ledger.Revision) {
 	}
 	defer s.Close()
 	head := s.Head().Revision
-	v, err := s.Version(readlog.Key, head)
+	v, err := s.Version(ledger.ReadsDigest, head)
 	if err != nil {
 		t.Fatal(err)
 	}

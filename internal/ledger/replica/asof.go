@@ -10,12 +10,18 @@ import (
 type At struct {
 	Revision ledger.Revision
 	Time     time.Time
+	// Empty is the state before the first commit, revision 0.
+	Empty bool
 }
 
 // Resolve finds the revision of a moment.
 func (cs *Commits) Resolve(at At) (rev ledger.Revision, err error) {
 	defer cs.snap.guard(&err)
 	switch {
+	case at.Empty && cs.snap.kept > 1:
+		return 0, cs.snap.notKept(0, time.Time{})
+	case at.Empty:
+		return 0, nil
 	case !at.Time.IsZero():
 		return cs.revisionAt(at.Time)
 	case at.Revision > cs.snap.head:

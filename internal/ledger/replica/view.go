@@ -92,15 +92,17 @@ func (v *View) Close() {
 
 // moveTo goes back to a moment of the tenant's history.
 func (v *View) moveTo(at At) error {
-	if at.Time.IsZero() && at.Revision == 0 {
+	if at.Time.IsZero() && at.Revision == 0 && !at.Empty {
 		return nil // it is there
 	}
 	rev, err := v.Resolve(at)
 	if err != nil {
 		return err
 	}
-	v.rev = rev
-	v.id, err = v.ID(rev)
+	v.rev, v.id = rev, ledger.CommitID{}
+	if rev > 0 {
+		v.id, err = v.ID(rev)
+	}
 	return err
 }
 

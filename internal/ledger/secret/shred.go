@@ -14,11 +14,8 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 )
 
-// Shredded keys are recorded in the ledger's own tenant, so that every process knows
-// them as soon as its replica does: shred/<tenant>/<id of the key>.
-const shredPrefix = "shred/"
-
-// Record is the value of such a key.
+// Record is the value of a key that begins with ledger.Shredded. It is in the ledger's own
+// tenant, so that every process knows what was shredded as soon as its replica does.
 type Record struct {
 	// State is Destroying before the key is erased, and Destroyed after.
 	State State `json:"state"`
@@ -98,7 +95,7 @@ func record(ctx context.Context, l Committer, t ledger.Tenant, by string, s Stat
 	}
 	cs := ledger.ChangeSet{Author: by, Message: message}
 	for _, id := range ids {
-		cs.Changes = append(cs.Changes, ledger.Change{Key: ledger.Key(shredPrefix + string(t) + "/" + id), Value: ledger.Value(value)})
+		cs.Changes = append(cs.Changes, ledger.Change{Key: ledger.Key(ledger.Shredded) + ledger.Key(t) + "/" + ledger.Key(id), Value: ledger.Value(value)})
 	}
 	r, err := l.Commit(ctx, ledger.System, cs)
 	return r.Revision, err
@@ -153,11 +150,11 @@ func (s *shredded) load() (*shreds, error) {
 		return is, nil
 	}
 	is := &shreds{head: v.State().Head, keys: make(map[ledger.Tenant]map[string]Record)}
-	for e, err := range v.List(shredPrefix, "") {
+	for e, err := range v.List(ledger.Shredded, "") {
 		if err != nil {
 			return nil, err
 		}
-		tenant, id, _ := strings.Cut(strings.TrimPrefix(string(e.Key), shredPrefix), "/")
+		tenant, id, _ := strings.Cut(strings.TrimPrefix(string(e.Key), string(ledger.Shredded)), "/")
 		t := ledger.Tenant(tenant)
 		if is.keys[t] == nil {
 			is.keys[t] = make(map[string]Record)

@@ -31,12 +31,12 @@ func (w *walk) readsBound(encoded []byte) error {
 		return err
 	}
 	for _, ch := range c.Changes {
-		if ch.Key != readlog.Key || ch.Delete {
+		if ch.Key != ledger.ReadsDigest || ch.Delete {
 			continue
 		}
 		d, err := readlog.ParseDigest(ch.Value)
 		if err != nil {
-			return fmt.Errorf("%s: %w", readlog.Key, err)
+			return fmt.Errorf("%s: %w", ledger.ReadsDigest, err)
 		}
 		w.bound = append(w.bound, boundReads{d, c.Revision})
 	}

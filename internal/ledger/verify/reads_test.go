@@ -154,7 +154,7 @@ func TestVerify_InvalidDigestOfReads(t *testing.T) {
 	f.serve(t, func(s *journal.Server) {
 		node := ledgertest.Start(t, s, ledgertest.Config{Dir: f.dir})
 		defer node.Close()
-		if _, err := node.Ledger.Commit(t.Context(), ledger.System, ledger.ChangeSet{Author: "eve", Changes: []ledger.Change{{Key: readlog.Key, Value: "1"}}}); err != nil {
+		if _, err := node.Ledger.Commit(t.Context(), ledger.System, ledger.ChangeSet{Author: "eve", Changes: []ledger.Change{{Key: ledger.ReadsDigest, Value: "1"}}}); err != nil {
 			t.Fatal(err)
 		}
 	})

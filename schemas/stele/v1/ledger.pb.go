@@ -3655,8 +3655,8 @@ type GetStatusResponse struct {
 	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How far the replica has followed the journal.
 	Journal *JournalStatus `protobuf:"bytes,4,opt,name=journal,proto3" json:"journal,omitempty"`
-	// How many tenants the replica holds.
-	Tenants uint64 `protobuf:"varint,5,opt,name=tenants,proto3" json:"tenants,omitempty"`
+	// How many tenants the replica holds; absent for callers without the role operator.
+	Tenants *uint64 `protobuf:"varint,5,opt,name=tenants,proto3,oneof" json:"tenants,omitempty"`
 	// Why the replica follows the journal no longer; empty while all is well.
 	Stopped string `protobuf:"bytes,6,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Why writes are refused; empty while they are not.
@@ -3738,8 +3738,8 @@ func (x *GetStatusResponse) GetJournal() *JournalStatus {
 }
 
 func (x *GetStatusResponse) GetTenants() uint64 {
-	if x != nil {
-		return x.Tenants
+	if x != nil && x.Tenants != nil {
+		return *x.Tenants
 	}
 	return 0
 }
@@ -4566,13 +4566,13 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fHistoryStart\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x83\x04\n" +
+	"\x10GetStatusRequest\"\x94\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x121\n" +
-	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x18\n" +
-	"\atenants\x18\x05 \x01(\x04R\atenants\x12\x18\n" +
+	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x1d\n" +
+	"\atenants\x18\x05 \x01(\x04H\x00R\atenants\x88\x01\x01\x12\x18\n" +
 	"\astopped\x18\x06 \x01(\tR\astopped\x12\x1b\n" +
 	"\tread_only\x18\a \x01(\tR\breadOnly\x124\n" +
 	"\astarted\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
@@ -4583,7 +4583,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\x12\x1f\n" +
 	"\vmemory_used\x18\f \x01(\x04R\n" +
 	"memoryUsed\x12!\n" +
-	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\"\xcf\x01\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimitB\n" +
+	"\n" +
+	"\b_tenants\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +
@@ -4852,6 +4854,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[46].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[51].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -17,9 +18,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Gateways calls one gateway of a list. It leaves a gateway that cannot be reached, and
-// one that answers UNAVAILABLE: later calls and streams go to the next one. A call that
-// gets this answer is repeated there, unless it may have been carried out.
+// Gateways calls one gateway of a list. It leaves a gateway that cannot be reached, one
+// that answers UNAVAILABLE, and one that does not answer a read: later calls and streams go
+// to the next one. The call is repeated there, unless it may have been carried out.
 type Gateways struct {
 	// conns has a connection for each address, which prefers it and then those after it.
 	conns []*grpc.ClientConn
@@ -75,17 +76,34 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 	return bounded(ctx, method, func(ctx context.Context) error {
 		for tries := 1; ; tries++ {
 			conn, chosen := g.current()
+			last := tries >= len(g.conns)
+			attempt, cancel := ctx, func() {}
+			if !last && reads(method) {
+				attempt, cancel = context.WithTimeout(ctx, patience(ctx))
+			}
 			var from peer.Peer
-			err := conn.Invoke(ctx, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
-			if !unavailable(err, from) {
+			err := conn.Invoke(attempt, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
+			silent := err != nil && attempt.Err() != nil && ctx.Err() == nil
+			cancel()
+			if !silent && !unavailable(err, from) {
 				return err
 			}
 			g.leave(chosen)
-			if tries >= len(g.conns) || !repeatable(method, err) || ctx.Err() != nil {
+			if last || !silent && !repeatable(method, err) || ctx.Err() != nil {
 				return err
 			}
 		}
 	})
+}
+
+// patience is how long a gateway may take to answer a read before the next one is asked: a
+// gateway can answer pings and no call. The next one has as much time, at least.
+func patience(ctx context.Context) time.Duration {
+	const most = 10 * time.Second
+	if end, ok := ctx.Deadline(); ok {
+		return min(most, time.Until(end)/2)
+	}
+	return most
 }
 
 // NewStream implements grpc.ClientConnInterface. A stream that ends with UNAVAILABLE is
@@ -99,7 +117,8 @@ func (g *Gateways) NewStream(ctx context.Context, desc *grpc.StreamDesc, method 
 	return &stream{s, func() { g.leave(chosen) }}, nil
 }
 
-// stream leaves its gateway when it, or a watch on it, ends with UNAVAILABLE.
+// stream leaves its gateway when it, or a watch on it, ends with UNAVAILABLE, or when its
+// caller cancels it with that cause.
 type stream struct {
 	grpc.ClientStream
 	leave func()
@@ -109,7 +128,8 @@ func (s *stream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	from, ok := peer.FromContext(s.Context())
 	watch, _ := m.(*stelev1.WatchResponse)
-	if ok && unavailable(err, *from) || err == nil && codes.Code(watch.GetCanceled().GetStatus().GetCode()) == codes.Unavailable {
+	if ok && unavailable(err, *from) || err == nil && codes.Code(watch.GetCanceled().GetStatus().GetCode()) == codes.Unavailable ||
+		status.Code(context.Cause(s.Context())) == codes.Unavailable {
 		s.leave()
 	}
 	return err
@@ -130,8 +150,8 @@ var commits = map[string]bool{
 	stelev1.Ledger_Copy_FullMethodName:     true,
 }
 
-// reads begin the names of methods that have no effect. Any other method is not repeated.
-var reads = []string{
+// verbs begin the names of methods that have no effect. Any other method is not repeated.
+var verbs = []string{
 	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
 }
 
@@ -140,8 +160,13 @@ func repeatable(method string, err error) bool {
 	if commits[method] {
 		return nothingWritten(err)
 	}
+	return reads(method)
+}
+
+// reads reports whether a method has no effect.
+func reads(method string) bool {
 	name := path.Base(method)
-	return slices.ContainsFunc(reads, func(verb string) bool { return strings.HasPrefix(name, verb) })
+	return slices.ContainsFunc(verbs, func(verb string) bool { return strings.HasPrefix(name, verb) })
 }
 
 // nothingWritten reports whether a gateway says that the change set was not written. If it

@@ -3,6 +3,7 @@ package conn
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
@@ -88,6 +90,81 @@ func TestGateways_ReadIsRepeatedAtTheNext(t *testing.T) {
 	}
 	if n := g.broken.Load(); n != 1 {
 		t.Errorf("the gateway without data got %d calls", n)
+	}
+}
+
+// swallowing is a gateway that is half open: it answers pings, and no call.
+func swallowing(t *testing.T, got *calls) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer(grpc.StatsHandler(got), grpc.UnknownServiceHandler(func(_ any, s grpc.ServerStream) error {
+		<-s.Context().Done()
+		return s.Context().Err()
+	}))
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return l.Addr().String()
+}
+
+// A gateway that does not answer a read is left while there is time to ask another one.
+func TestGateways_SilentGatewayIsLeft(t *testing.T) {
+	works, got := gatewaytest.Start(t, nil), &calls{}
+	if _, err := works.Node.Ledger.Commit(t.Context(), "acme", ledger.ChangeSet{Author: "ann", Changes: []ledger.Change{{Key: "a/b", Value: "1"}}}); err != nil {
+		t.Fatal(err)
+	}
+	token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
+	g, err := Open(swallowing(t, got)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	ctx := Bounded(t.Context(), Wait{Timeout: 4 * time.Second, Notice: func(string) {}})
+	for i := range 3 {
+		resp, err := stelev1.NewConfigClient(g).Get(ctx, &stelev1.GetRequest{Key: "a/b"})
+		if err != nil || resp.Entry.Value != "1" {
+			t.Fatalf("read %d: %v, %v", i, resp, err)
+		}
+	}
+	if n := got.Load(); n != 1 {
+		t.Errorf("the gateway that does not answer got %d calls", n)
+	}
+}
+
+// A stream that its caller cancels because it is silent is not opened there again.
+func TestGateways_SilentStreamIsLeft(t *testing.T) {
+	works, got := gatewaytest.Start(t, nil), &calls{}
+	token := works.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
+	g, err := Open(swallowing(t, got)+","+works.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { g.Close() })
+	for i, want := range []codes.Code{codes.Canceled, codes.OK} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		s, err := stelev1.NewConfigClient(g).Watch(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want == codes.Canceled {
+			cancel(status.Error(codes.Unavailable, "silent"))
+		}
+		if _, err = s.Recv(); status.Code(err) != want {
+			t.Errorf("stream %d: %v, want %s", i, err, want)
+		}
+		cancel(nil)
 	}
 }
 

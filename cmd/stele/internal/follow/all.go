@@ -41,8 +41,8 @@ func All(ctx context.Context, cfg AllConfig) error {
 
 // once watches over one stream, until it ends.
 func (f *allFollower) once(ctx context.Context) (created bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stream, err := f.Client.WatchAllCommits(ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: f.After, Epoch: f.epoch, Last: f.last})
 	if err != nil {
 		return false, err

@@ -115,8 +115,8 @@ func mayPass(err error, created bool) bool {
 
 // once watches over one stream, until it ends.
 func (f *follower) once(ctx context.Context) (created bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	stream, err := f.Client.Watch(ctx)
 	if err != nil {
 		return false, err

@@ -1,6 +1,7 @@
 package follow
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync/atomic"
@@ -14,17 +15,21 @@ import (
 // seconds; one that does not is stopped, or the connection to it is half open.
 const silence = 16 * time.Second
 
+// errSilent is the cause of the cancellation. The connection leaves the gateway because of
+// its code: a gateway can answer pings and no call.
+var errSilent = status.Errorf(codes.Unavailable, "the gateway has been silent for %s", silence)
+
 // watchdog cancels a stream that is silent.
 type watchdog struct {
 	timer *time.Timer
 	bit   atomic.Bool
 }
 
-func newWatchdog(cancel func()) *watchdog {
+func newWatchdog(cancel context.CancelCauseFunc) *watchdog {
 	w := &watchdog{}
 	w.timer = time.AfterFunc(silence, func() {
 		w.bit.Store(true)
-		cancel()
+		cancel(errSilent)
 	})
 	return w
 }
@@ -33,7 +38,7 @@ func newWatchdog(cancel func()) *watchdog {
 func (w *watchdog) heard(err error) error {
 	switch {
 	case w.bit.Load():
-		return status.Errorf(codes.Unavailable, "the gateway has been silent for %s", silence)
+		return errSilent
 	case errors.Is(err, io.EOF):
 		return status.Error(codes.Unavailable, "the gateway ended the watch")
 	}

@@ -1,6 +1,8 @@
 package node_test
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"math"
 	"math/rand/v2"
 	"strings"
@@ -135,6 +137,9 @@ func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	case protoreflect.BytesKind:
 		if strings.HasSuffix(string(f.Name()), "_id") && g.IntN(10) > 1 { // a wrong one is refused at once
 			return protoreflect.ValueOfBytes(nil)
+		}
+		if f.FullName() == "stele.v1.PromotionOrigin.id" { // it is stored as the caller states it, and would be found there
+			return protoreflect.ValueOfBytes(bytes.Repeat([]byte{7}, sha256.Size))
 		}
 		return protoreflect.ValueOfBytes(g.pool.bytes[g.IntN(len(g.pool.bytes))])
 	case protoreflect.BoolKind:

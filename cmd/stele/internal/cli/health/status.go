@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -112,10 +111,10 @@ func printUpstreams(s *session.Session, all []*stelev1.UpstreamStatus) error {
 
 // tenantsLine is the number of tenants, which only operators get.
 func tenantsLine(st *stelev1.GetStatusResponse) string {
-	if !slices.Contains(st.Principal.GetRoles(), string(identity.Operator)) {
+	if st.Tenants == nil {
 		return fmt.Sprintf("not shown: requires the role %s", identity.Operator)
 	}
-	return fmt.Sprint(st.Tenants)
+	return fmt.Sprint(*st.Tenants)
 }
 
 // journalLine says how far the gateway has followed the journal.

@@ -175,6 +175,28 @@ func TestAStepHasTheCommitsTimeAuthorAndMessage(t *testing.T) {
 	}
 }
 
+// Symbolic links are skipped and counted, as an import of files does.
+func TestSkipped_Links(t *testing.T) {
+	r := newRepository(t)
+	r.write("a.yaml", "1")
+	r.write("b/notes", "text")
+	if err := os.Symlink("a.yaml", filepath.Join(r.dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	r.commit("first")
+	s, err := Open(t.Context(), Config{Dir: r.dir, Ref: "HEAD"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := document.Skipped{"": {Count: 1, Examples: []string{"b/notes"}}, ".yaml": {Count: 1, Examples: []string{"link.yaml"}}}
+	if d := cmp.Diff(want, s.Skipped()); d != "" {
+		t.Errorf("skipped (-want +got):\n%s", d)
+	}
+	if got := r.steps(Config{}); len(got) != 1 || got[0] != "first: a=1" {
+		t.Errorf("the steps are %q", got)
+	}
+}
+
 func TestAMergeIsOneStepAgainstItsFirstParent(t *testing.T) {
 	r := newRepository(t)
 	r.write("a.yaml", "1")

@@ -7,9 +7,10 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/migrate/document"
 )
 
-// listSkipped lists the files of a commit that begin with the root and are not read.
+// listSkipped lists the files of a commit that begin with the root and are not read: also
+// symbolic links, whatever their names are.
 func (s *Source) listSkipped(ctx context.Context, commit, root string) (document.Skipped, error) {
-	args := []string{"ls-tree", "-r", "-z", "--full-tree", "--name-only", commit}
+	args := []string{"ls-tree", "-r", "-z", "--full-tree", commit}
 	if s.folder != "" {
 		args = append(args, "--", s.folder+"/")
 	}
@@ -18,8 +19,11 @@ func (s *Source) listSkipped(ctx context.Context, commit, root string) (document
 		return nil, err
 	}
 	skipped := make(document.Skipped)
-	for file := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
-		if _, read := document.Name(file); file != "" && !read && strings.HasPrefix(file, root) {
+	for line := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
+		entry, file, found := strings.Cut(line, "\t")
+		mode, _, _ := strings.Cut(entry, " ")
+		_, named := document.Name(file)
+		if read := named && (mode == plain || mode == executable); found && !read && strings.HasPrefix(file, root) {
 			skipped.Add(file)
 		}
 	}
