@@ -203,12 +203,19 @@ func (c *treeCollector) Collect(ch chan<- prometheus.Metric) {
 }
 
 // HTTP answers /metrics, /healthz (the process runs) and /readyz (its replica
-// has caught up once and has not stopped).
+// has caught up once and has not stopped; with ?writes, it also takes writes).
 func (g *Gateway) HTTP() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("ok\n")) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		writable := func() error {
+			if !r.URL.Query().Has("writes") {
+				return nil
+			}
+			_, err := g.ledger()
+			return err
+		}
 		switch err := g.cfg.Replica.Stopped(); {
 		case g.closing.Err() != nil:
 			http.Error(w, "shutting down", http.StatusServiceUnavailable)
@@ -216,6 +223,8 @@ func (g *Gateway) HTTP() http.Handler {
 			http.Error(w, "the replica has stopped: see stele status", http.StatusServiceUnavailable)
 		case !g.cfg.Replica.Ready():
 			http.Error(w, "the replica is catching up", http.StatusServiceUnavailable)
+		case writable() != nil:
+			http.Error(w, "this process takes no writes: see stele status", http.StatusServiceUnavailable)
 		default:
 			w.Write([]byte("ok\n"))
 		}

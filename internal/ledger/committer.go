@@ -194,7 +194,7 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			}
 		case errors.Is(err, ErrUnknownOutcome):
 			maybe = true
-		case errors.Is(err, ErrReadOnly) && !maybe:
+		case (errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace)) && !maybe:
 			return false, err
 		}
 		if sleep(ctx, pause) != nil {

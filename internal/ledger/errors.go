@@ -20,6 +20,9 @@ var (
 	// ErrAborted: an earlier change set of the same stream failed, so this one
 	// was not applied.
 	ErrAborted = errors.New("not applied: a change set before it failed")
+	// ErrNoSpace: the journal's disk is full; nothing was written. Writes continue once
+	// there is space.
+	ErrNoSpace = errors.New("no space left on the journal's disk")
 	// ErrReadOnly: this process takes no writes.
 	ErrReadOnly = errors.New("read-only")
 )

@@ -33,8 +33,8 @@ type Journal interface {
 	// MaxRecord is the longest record, in bytes.
 	MaxRecord() int
 	// Append makes the record the next message if the last one has the sequence
-	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable and ErrReadOnly if
-	// nothing was written, ErrUnknownOutcome if that is not known.
+	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable, ErrNoSpace and ErrReadOnly
+	// if nothing was written, ErrUnknownOutcome if that is not known.
 	Append(ctx context.Context, expected Sequence, record []byte) (Sequence, error)
 	// Last is the sequence of the last message, 0 if there is none.
 	Last(ctx context.Context) (Sequence, error)
@@ -197,7 +197,7 @@ type Result struct {
 // Commit applies a change set. It returns when the change set is durable and
 // readable in this process.
 //
-// Errors: *InvalidError, *ConflictError, ErrReadOnly and ErrUnavailable when
+// Errors: *InvalidError, *ConflictError, ErrReadOnly, ErrNoSpace and ErrUnavailable when
 // nothing was written; ErrUnknownOutcome, also when ctx ends, when that is not
 // known.
 func (l *Ledger) Commit(ctx context.Context, t Tenant, cs ChangeSet) (Result, error) {

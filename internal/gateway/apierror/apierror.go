@@ -123,6 +123,8 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.OutOfRange, err.Error(), info("HISTORY_NOT_KEPT"))
 	case errors.Is(err, ledger.ErrReadOnly):
 		return build(codes.FailedPrecondition, err.Error(), info("READ_ONLY"))
+	case errors.Is(err, ledger.ErrNoSpace):
+		return build(codes.Unavailable, err.Error(), info("NO_SPACE"), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ledger.ErrUnknownOutcome):
 		code := codes.Unavailable
 		if errors.Is(err, context.DeadlineExceeded) {

@@ -45,7 +45,7 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 	}
-	seq, err := publish(ctx, j.nc, message(subject, expected, record))
+	seq, err := j.publish(ctx, message(subject, expected, record))
 	if err != nil {
 		return 0, err
 	}

@@ -85,7 +85,7 @@ func (s *AuxStream) append(ctx context.Context, m *nats.Msg) (ledger.Sequence, e
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	seq, err := publish(ctx, s.j.nc, m)
+	seq, err := s.j.publish(ctx, m)
 	if err != nil {
 		return 0, fmt.Errorf("append to %s: %w", m.Subject, err)
 	}

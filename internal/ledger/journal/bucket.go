@@ -86,7 +86,7 @@ func (n *Bucket) Put(ctx context.Context, name string, expected ledger.Sequence,
 	}
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	seq, err := publish(ctx, n.j.nc, message(n.kind.subject+name, expected, body))
+	seq, err := n.j.publish(ctx, message(n.kind.subject+name, expected, body))
 	if err != nil {
 		return 0, fmt.Errorf("put %s%s: %w", n.kind.subject, name, err)
 	}

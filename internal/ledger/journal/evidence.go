@@ -120,23 +120,30 @@ func (e *Evidence) stream(ctx context.Context, name string) (jetstream.Stream, e
 // returns the last one's sequence. A stream that differs from the requirements is an
 // *EvidenceError.
 func (e *Evidence) Journal(ctx context.Context, handle func(Message) error) (ledger.Sequence, error) {
-	return e.read(ctx, streamConfig(1, e.Epoch), func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error {
-		return handle(Message{Sequence: seq, Time: stored, Record: m.Data()})
-	})
+	return e.read(ctx, streamConfig(1, e.Epoch), func(_ string, m Message) error { return handle(m) })
 }
 
 // AuxStream hands over every message of another stream, as Journal does.
 func (e *Evidence) AuxStream(ctx context.Context, kind AuxKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
 	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
-	return e.read(ctx, want, func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
-		return handle(strings.TrimPrefix(m.Subject(), kind.subject), seq, m.Data())
+	return e.read(ctx, want, func(subject string, m Message) error {
+		return handle(strings.TrimPrefix(subject, kind.subject), m.Sequence, m.Record)
 	})
 }
 
 // silence is how long a message may not come before it is asked for by itself.
 const silence = 250 * time.Millisecond
 
-func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle func(jetstream.Msg, ledger.Sequence, time.Time) error) (ledger.Sequence, error) {
+// evidenceTries is how often in a row a message that does not come is asked for, while the
+// server does not say whether it has it.
+const evidenceTries = 10
+
+// read hands over every message of a stream, from the first to the last.
+//
+// A delivery can get lost: with a connection, or because the reader is slow. So a message
+// that does not come next is asked for by itself, and is missing only if the server answers
+// that it does not have it.
+func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle func(subject string, m Message) error) (ledger.Sequence, error) {
 	broken := func(format string, args ...any) error {
 		return &EvidenceError{Stream: want.Name, Reason: fmt.Sprintf(format, args...)}
 	}
@@ -144,44 +151,83 @@ func (e *Evidence) read(ctx context.Context, want jetstream.StreamConfig, handle
 	if err != nil {
 		return 0, err
 	}
-	s := stream{Stream: found, want: want}
+	s := &stream{Stream: found, want: want}
 	info := found.CachedInfo()
 	if err := s.check(info, 0); err != nil {
 		return 0, broken("%v", err)
 	}
-	last := info.State.LastSeq
-	if last == 0 {
-		return 0, nil
-	}
-	_, messages, err := s.pull(ctx, e.js.Conn(), jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, InactiveThreshold: time.Minute})
-	if err != nil {
-		return 0, fmt.Errorf("read %s: %w", want.Name, err)
-	}
-	defer messages.Stop()
-	for seq := uint64(1); seq <= last; {
-		m, err := messages.Next(jetstream.NextMaxWait(silence))
-		switch {
-		case errors.Is(err, nats.ErrTimeout):
-			if _, err := s.GetMsg(ctx, seq); err != nil {
-				return 0, broken("message %d cannot be read: %v", seq, err)
-			}
-			continue
-		case err != nil:
-			return 0, fmt.Errorf("read %s: %w", want.Name, err)
+	end := ledger.Sequence(info.State.LastSeq)
+	for last := ledger.Sequence(0); last < end; {
+		var lost *lostError
+		switch err := e.readAfter(ctx, s, &last, end, handle); {
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
+		case err == nil:
+			return end, nil
+		case !errors.As(err, &lost):
+			return 0, err
+		}
+		m, err := s.fetch(ctx, last+1)
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return 0, broken("message %d cannot be read: %v", last+1, err)
+		case err != nil:
+			return 0, fmt.Errorf("read message %d of %s: %w", last+1, want.Name, err)
+		}
+		last++
+		if err := handle(m.Subject, Message{Sequence: last, Time: m.Time, Record: m.Data}); err != nil {
+			return 0, err
+		}
+	}
+	return end, nil
+}
+
+// readAfter reads with one consumer what comes after last, up to end. A *lostError says
+// that the next message did not come.
+func (e *Evidence) readAfter(ctx context.Context, s *stream, last *ledger.Sequence, end ledger.Sequence, handle func(subject string, m Message) error) error {
+	_, messages, err := s.pull(ctx, e.js.Conn(), jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: uint64(*last) + 1, InactiveThreshold: time.Minute,
+	})
+	if err != nil {
+		return &lostError{err}
+	}
+	defer messages.Stop()
+	for *last < end {
+		m, err := messages.Next(jetstream.NextMaxWait(silence))
+		if err != nil {
+			return &lostError{err}
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return 0, fmt.Errorf("read %s: %w", want.Name, err)
+			return &lostError{err}
 		}
-		if meta.Sequence.Stream != seq {
-			return 0, broken("after message %d comes %d", seq-1, meta.Sequence.Stream)
+		seq := ledger.Sequence(meta.Sequence.Stream)
+		if seq != *last+1 {
+			return &lostError{fmt.Errorf("after message %d comes %d", *last, seq)}
 		}
-		if err := handle(m, ledger.Sequence(seq), meta.Timestamp); err != nil {
-			return 0, err
+		if err := handle(m.Subject(), Message{Sequence: seq, Time: meta.Timestamp, Record: m.Data()}); err != nil {
+			return err
 		}
-		seq++
+		*last = seq
 	}
-	return ledger.Sequence(last), nil
+	return nil
+}
+
+// fetch asks for one message, and asks again while the server does not answer. The error is
+// jetstream.ErrMsgNotFound if the server does not have the message, or cannot read it.
+func (s *stream) fetch(ctx context.Context, seq ledger.Sequence) (m *jetstream.RawStreamMsg, err error) {
+	for range evidenceTries {
+		asked, cancel := context.WithTimeout(ctx, answerTimeout)
+		m, err = s.GetMsg(asked, uint64(seq))
+		cancel()
+		if err == nil || errors.Is(err, jetstream.ErrMsgNotFound) {
+			return m, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(silence):
+		}
+	}
+	return nil, err
 }

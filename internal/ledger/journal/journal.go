@@ -72,6 +72,8 @@ type Journal struct {
 	nc  *nats.Conn
 	js  jetstream.JetStream
 	log *slog.Logger
+	// embedded is nil for servers elsewhere.
+	embedded *Server
 
 	epoch    ledger.Epoch
 	stream   stream
@@ -123,12 +125,21 @@ func (j *Journal) Epoch() ledger.Epoch { return j.epoch }
 // MaxRecord is the longest record, in bytes.
 func (j *Journal) MaxRecord() int { return int(j.nc.MaxPayload()) - headerRoom }
 
-// Guard is nil, or why writes are refused; it wraps ledger.ErrReadOnly.
+// Guard is nil, or why writes are refused; it wraps ledger.ErrReadOnly, which is final, or
+// ledger.ErrNoSpace.
 func (j *Journal) Guard() error {
 	if p := j.stopped.Load(); p != nil {
 		return *p
 	}
-	return nil
+	return j.space()
+}
+
+// space is nil, or a ledger.ErrNoSpace.
+func (j *Journal) space() error {
+	if j.embedded == nil { // the disks of other servers are not known
+		return nil
+	}
+	return j.embedded.space()
 }
 
 // Close stops the journal's goroutines and waits for them. The connection stays open.

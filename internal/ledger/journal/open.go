@@ -37,7 +37,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	j := &Journal{nc: nc, js: js, log: cfg.Log, replicas: max(cfg.Replicas, 1), guardInterval: cfg.guardInterval}
+	j := &Journal{nc: nc, js: js, log: cfg.Log, embedded: cfg.Embedded, replicas: max(cfg.Replicas, 1), guardInterval: cfg.guardInterval}
 	if j.log == nil {
 		j.log = slog.Default()
 	}
@@ -103,6 +103,9 @@ func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Str
 
 // create makes a stream, or finds the one that another process has just made.
 func (j *Journal) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	if err := j.space(); err != nil {
+		return nil, wrapStream(want.Name, err)
+	}
 	s, err := j.js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
 		s, err = j.js.Stream(ctx, want.Name)

@@ -34,10 +34,13 @@ type answer struct {
 }
 
 // publish sends one message and returns its sequence once it is durable. An error
-// wraps ErrConflict or ledger.ErrUnavailable only if certainly nothing was written;
-// everything else is ledger.ErrUnknownOutcome.
-func publish(ctx context.Context, nc *nats.Conn, m *nats.Msg) (ledger.Sequence, error) {
-	reply, err := nc.RequestMsgWithContext(ctx, m)
+// wraps ErrConflict, ledger.ErrNoSpace or ledger.ErrUnavailable only if certainly nothing
+// was written; everything else is ledger.ErrUnknownOutcome.
+func (j *Journal) publish(ctx context.Context, m *nats.Msg) (ledger.Sequence, error) {
+	if err := j.space(); err != nil {
+		return 0, err
+	}
+	reply, err := j.nc.RequestMsgWithContext(ctx, m)
 	if err != nil {
 		return 0, sendError(err)
 	}

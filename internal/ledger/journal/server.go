@@ -1,11 +1,14 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,6 +30,9 @@ const (
 // streams are recovered.
 const readyTimeout = 10 * time.Second
 
+// reconnectWait is the time between two tries to connect while the server is replaced.
+const reconnectWait = 100 * time.Millisecond
+
 // ServerConfig says how to run the embedded server.
 type ServerConfig struct {
 	// Dir holds the streams; it is created when missing. One process at a time
@@ -37,33 +43,53 @@ type ServerConfig struct {
 
 	// listen lets tests reach the server over TCP, as a cluster's member too.
 	listen func(*server.Options)
+	// lowSpace replaces the constant in tests.
+	lowSpace uint64
 }
 
 // Server is an embedded nats-server: JetStream in a folder, every write synced before
 // it is acknowledged. Its only listener is a socket in the folder.
+//
+// After a failed write JetStream takes no more writes, also when the disk has space again.
+// So the nats-server is then replaced by a new one on the same folder, and connections
+// reconnect to that.
 type Server struct {
-	server *server.Server
+	cfg    ServerConfig
 	lock   *os.File
 	socket *socket // nil where the system would not have it
+
+	mu     sync.Mutex // guards server
+	server *server.Server
+
+	// failed holds one token after a write has failed.
+	failed chan struct{}
+	// ctx ends when the server is closed; running is the goroutine that Close waits for.
+	ctx     context.Context
+	cancel  context.CancelFunc
+	running sync.WaitGroup
 }
 
 // StartServer runs a server on the folder, or returns an error that names the process
 // which uses it.
 func StartServer(cfg ServerConfig) (*Server, error) {
+	if cfg.lowSpace == 0 {
+		cfg.lowSpace = lowSpace
+	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
-	s, err := startServer(cfg)
-	if err != nil {
+	s := &Server{cfg: cfg, lock: lock, failed: make(chan struct{}, 1)}
+	if s.server, err = s.start(); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("start nats-server on %s: %w", cfg.Dir, err)
 	}
-	sock, err := listenSocket(cfg.Dir, s.InProcessConn)
-	if err != nil { // a path may be too long for one
+	if s.socket, err = listenSocket(cfg.Dir, s.InProcessConn); err != nil { // a path may be too long for one
 		logOf(cfg).Warn("no socket in the journal's folder: stele backup cannot reach it", "error", err)
 	}
-	return &Server{server: s, lock: lock, socket: sock}, nil
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.running.Go(s.restartAfterFailures)
+	return s, nil
 }
 
 func logOf(cfg ServerConfig) *slog.Logger {
@@ -73,46 +99,55 @@ func logOf(cfg ServerConfig) *slog.Logger {
 	return cfg.Log
 }
 
-func startServer(cfg ServerConfig) (*server.Server, error) {
+func (s *Server) start() (*server.Server, error) {
 	opts := &server.Options{
 		DontListen:             true,
 		JetStream:              true,
-		StoreDir:               cfg.Dir,
+		StoreDir:               s.cfg.Dir,
 		SyncAlways:             true,
 		MaxPayload:             maxPayload,
 		MaxPending:             maxPending,
 		NoSigs:                 true,
 		DisableJetStreamBanner: true,
 	}
-	if cfg.listen != nil {
-		cfg.listen(opts)
+	if s.cfg.listen != nil {
+		s.cfg.listen(opts)
 	}
-	s, err := server.NewServer(opts)
+	started, err := server.NewServer(opts)
 	if err != nil {
 		return nil, err
 	}
-	l := &serverLog{log: logOf(cfg).With("component", "nats-server")}
-	s.SetLoggerV2(l, false, false, false)
-	s.Start()
+	l := &serverLog{log: logOf(s.cfg).With("component", "nats-server"), failed: s.failed}
+	started.SetLoggerV2(l, false, false, false)
+	started.Start()
 	err = l.fatal()
-	if err == nil && !s.ReadyForConnections(readyTimeout) {
+	if err == nil && !started.ReadyForConnections(readyTimeout) {
 		err = fmt.Errorf("not ready after %s", readyTimeout)
 	}
 	if err != nil {
-		s.Shutdown()
-		s.WaitForShutdown()
+		started.Shutdown()
+		started.WaitForShutdown()
 		return nil, err
 	}
-	return s, nil
+	return started, nil
 }
 
 // Connect opens a connection inside the process.
 func (s *Server) Connect() (*nats.Conn, error) {
-	return nats.Connect("", nats.InProcessServer(s.server), nats.Name("stele"), nats.MaxReconnects(-1))
+	return nats.Connect("", nats.InProcessServer(s), nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(reconnectWait))
+}
+
+// InProcessConn opens a connection to the nats-server that runs now.
+func (s *Server) InProcessConn() (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.server.InProcessConn()
 }
 
 // Close stops the server and waits until its files are closed.
 func (s *Server) Close() {
+	s.cancel()
+	s.running.Wait()
 	if s.socket != nil {
 		s.socket.close()
 	}
@@ -148,10 +183,15 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// writeFailed are the beginnings of the messages by which the nats-server reports that it
+// takes no more writes to a stream, or to all streams. It answers such writes with silence.
+var writeFailed = []string{"JetStream failed to store a msg", "JetStream out of"}
+
 // serverLog hands the server's messages to slog; its notices are our details. A
 // fatal one would end a nats-server of its own: here it fails the start.
 type serverLog struct {
-	log *slog.Logger
+	log    *slog.Logger
+	failed chan<- struct{} // gets a token when a write has failed
 
 	mu    sync.Mutex // guards first
 	first error      // the first fatal message
@@ -172,7 +212,17 @@ func (l *serverLog) Fatalf(format string, v ...any) {
 	l.log.Error(fmt.Sprintf(format, v...))
 }
 
-func (l *serverLog) Errorf(format string, v ...any)  { l.log.Error(fmt.Sprintf(format, v...)) }
+func (l *serverLog) Errorf(format string, v ...any) {
+	text := fmt.Sprintf(format, v...)
+	l.log.Error(text)
+	if slices.ContainsFunc(writeFailed, func(begin string) bool { return strings.HasPrefix(text, begin) }) {
+		select {
+		case l.failed <- struct{}{}:
+		default:
+		}
+	}
+}
+
 func (l *serverLog) Warnf(format string, v ...any)   { l.log.Warn(fmt.Sprintf(format, v...)) }
 func (l *serverLog) Noticef(format string, v ...any) { l.log.Debug(fmt.Sprintf(format, v...)) }
 func (l *serverLog) Debugf(format string, v ...any)  { l.log.Debug(fmt.Sprintf(format, v...)) }
