@@ -92,7 +92,7 @@ func (r *runner) handle(ctx context.Context, order *stelev1.SinkOrder, reply *st
 	case *stelev1.SinkOrder_Check:
 		sw, err := r.comparing(is)
 		if err == nil {
-			reply.Check, err = sw.check(ctx, t, o.Check.Name)
+			reply.Check, err = sw.check(ctx, t, o.Check)
 		}
 		return err
 	case *stelev1.SinkOrder_Resolve:
