@@ -536,7 +536,7 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 	t.Logf("%d pairs of calls of %d methods, %d of them answered: %d differ", compared, len(methods), len(answered), differ)
 	const operators, edges = "for operators, who may see everything", "for edges, with a token of their own"
 	never := map[string]string{ // called, and denied to callers like these
-		"stele.v1.Ledger.ListAllCommits": operators, "stele.v1.Ledger.WatchAllCommits": operators, "stele.v1.Ledger.ListTenants": operators, "stele.v1.Bases.PreviewBaseChange": operators,
+		"stele.v1.Ledger.ListAllCommits": operators, "stele.v1.Ledger.WatchAllCommits": operators, "stele.v1.Ledger.ListTenants": operators, "stele.v1.Ledger.ListGateways": operators, "stele.v1.Bases.PreviewBaseChange": operators,
 		"stele.v1.Ledger.ShredTenant": operators, "stele.v1.Ledger.RotateTenantKey": operators,
 		"stele.v1.Sinks.GetRoutes": operators, "stele.v1.Sinks.PlanRoutes": operators, "stele.v1.Sinks.ResolveDrift": operators,
 		"stele.v1.Sinks.Replay": operators, "stele.v1.Sinks.CheckDrift": operators,

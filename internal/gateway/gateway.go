@@ -28,6 +28,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/awssample"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/flagsync"
+	"github.com/stelehq/stele/internal/gateway/fleet"
 	"github.com/stelehq/stele/internal/gateway/forward"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
@@ -138,6 +139,8 @@ type Gateway struct {
 	metrics   *metrics
 	limiter   *conn.Limiter
 	checks    *share.Places // for searches, and checks of values against schemas
+	fleet     fleet.Registry
+	lags      lagHistory
 	started   time.Time
 
 	closing context.Context // ends when Close begins
@@ -210,6 +213,9 @@ func New(cfg Config) (*Gateway, error) {
 		reflection.Register(g.server)
 	}
 	g.running.Go(func() { g.hub.Run(g.closing) })
+	if cfg.Reads && cfg.Sinks != nil && cfg.Upstream == nil { // an edge forwards the calls about sinks
+		g.running.Go(func() { g.sampleLags(g.closing) })
+	}
 	return g, nil
 }
 

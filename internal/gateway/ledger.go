@@ -16,7 +16,6 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
@@ -277,12 +276,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 	}
-	if p, ok := g.cfg.Replica.Progress(); ok {
-		resp.Journal = &stelev1.JournalStatus{Position: uint64(p.Position), LastSequence: uint64(p.Last)}
-		if !p.Current.IsZero() {
-			resp.Journal.Age = durationpb.New(time.Since(p.Current))
-		}
-	}
+	resp.Journal = g.journalStatus()
 	if g.cfg.Upstream != nil {
 		resp.Upstreams = g.cfg.Upstream.Status()
 	}

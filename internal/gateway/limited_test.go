@@ -166,6 +166,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/CheckAccess", "a key outside", of(f.ledger.CheckAccess, &stelev1.CheckAccessRequest{Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "closed/hidden"}}), 0},
 		{"Ledger/ListReads", "the records", of(f.ledger.ListReads, &stelev1.ListReadsRequest{}), 0},
 		{"Ledger/ListTenants", "the tenants", of(f.ledger.ListTenants, &stelev1.ListTenantsRequest{}), denied},
+		{"Ledger/ListGateways", "the gateways", of(f.ledger.ListGateways, &stelev1.ListGatewaysRequest{}), denied},
 		{"Replication/Follow", "the tenant", func(ctx context.Context) (proto.Message, error) { return f.follow(ctx, "acme") }, denied},
 		{"Replication/Prove", "a commit", of(replication.Prove, &stelev1.ProveRequest{Commits: []*stelev1.ReplicatedHead{{Tenant: "acme", Revision: 1}}}), denied},
 		{"Replication/RecordRead", "a read", of(replication.RecordRead, &stelev1.RecordReadRequest{Tenant: "acme", Record: []byte{1}}), denied},

@@ -222,6 +222,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Ledger/ListTenants", "the tenants", func(ctx context.Context) error {
 			return call(f.ledger.ListTenants(ctx, &stelev1.ListTenantsRequest{}))
 		}, ""},
+		{"Ledger/ListGateways", "the gateways", func(ctx context.Context) error {
+			return call(f.ledger.ListGateways(ctx, &stelev1.ListGatewaysRequest{}))
+		}, ""},
 		{"Proof/GetCheckpoint", "the checkpoint", func(ctx context.Context) error {
 			return call(proofs.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{}))
 		}, ""},

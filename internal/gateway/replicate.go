@@ -112,6 +112,7 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 				cancel(ledger.Invalid("poll", "after the start, all requests of a stream are polls"))
 				return
 			}
+			s.g.fleet.FromEdge(c.Subject, time.Now(), poll.Gateways)
 			select {
 			case polls <- poll.Id:
 			case <-ctx.Done():

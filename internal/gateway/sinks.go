@@ -70,7 +70,7 @@ func (s sinksService) sink(name string) (Sinks, error) {
 }
 
 // ListSinks asks for all of them at once.
-func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest) (*stelev1.ListSinksResponse, error) {
+func (s sinksService) ListSinks(ctx context.Context, req *stelev1.ListSinksRequest) (*stelev1.ListSinksResponse, error) {
 	table, _, err := s.g.routes()
 	if err != nil {
 		return nil, err
@@ -92,6 +92,11 @@ func (s sinksService) ListSinks(ctx context.Context, _ *stelev1.ListSinksRequest
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	if req.History && policy.CallerOf(ctx).Has(identity.Operator) { // it is of all tenants
+		for _, st := range resp.Sinks {
+			st.History = s.g.lags.of(st.Name)
+		}
+	}
 	return resp, nil
 }
 
@@ -102,18 +107,27 @@ const orderTimeout = 5 * time.Second
 // anonymousOwner stands for a process whose name is for operators only.
 const anonymousOwner = "a projector"
 
-func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
-	c := policy.CallerOf(ctx)
-	order := &sinkstatev1.Order{Tenant: string(c.Tenant), Order: &sinkstatev1.Order_Status{Status: &stelev1.ListSinksRequest{}}}
+// askStatus asks how a sink is, for a tenant or, if that is empty, for all.
+func askStatus(ctx context.Context, sinks Sinks, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error) {
+	order := &sinkstatev1.Order{Tenant: string(t), Order: &sinkstatev1.Order_Status{Status: &stelev1.ListSinksRequest{}}}
 	bounded, cancel := context.WithTimeout(ctx, orderTimeout)
 	defer cancel()
-	reply, err := sinks.Ask(bounded, sink.Name, order)
+	reply, err := sinks.Ask(bounded, sink, order)
 	st := reply.GetStatus()
 	if errors.Is(err, ledger.ErrUnavailable) || err == nil && st == nil { // it has no owner, or is being handed over
-		st, err = sinks.Left(ctx, sink.Name, c.Tenant)
+		st, err = sinks.Left(ctx, sink, t)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("how the sink %s is: %w", sink.Name, err)
+		return nil, fmt.Errorf("how the sink %s is: %w", sink, err)
+	}
+	return st, nil
+}
+
+func sinkStatus(ctx context.Context, sinks Sinks, sink routes.Sink) (*stelev1.SinkStatus, error) {
+	c := policy.CallerOf(ctx)
+	st, err := askStatus(ctx, sinks, sink.Name, c.Tenant)
+	if err != nil {
+		return nil, err
 	}
 	st.Name, st.Kind = sink.Name, sink.Kind
 	if !c.Has(identity.Operator) { // they are of all tenants, and an error may name a key
@@ -276,6 +290,13 @@ func (s sinksService) CheckDrift(ctx context.Context, req *stelev1.CheckDriftReq
 	}
 	if resp.Uncompared, err = s.uncompared(ctx, resp.GetUncompared()); err != nil {
 		return nil, err
+	}
+	redact, err := s.g.redaction.For(ctx, false)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range resp.Drift { // the projector may go by older routes
+		d.Value = string(redact.Hide(ledger.Key(d.Key), ledger.Value(d.Value)))
 	}
 	return resp, recordPerTenant(ctx, s.g, stelev1.Sinks_CheckDrift_FullMethodName, resp.GetDrift())
 }

@@ -92,7 +92,7 @@ func (r *runner) handle(ctx context.Context, order *sinkstatev1.Order, reply *si
 	case *sinkstatev1.Order_Check:
 		sw, err := r.comparing(is)
 		if err == nil {
-			reply.Check, err = sw.check(ctx, t, o.Check.Name)
+			reply.Check, err = sw.check(ctx, t, o.Check)
 		}
 		return err
 	case *sinkstatev1.Order_Resolve:

@@ -8,13 +8,17 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
 // check compares the store with the ledger now: all of it, one tenant's part, or one
-// item. It handles drift as the route specifies.
-func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
-	s, err := sw.compareAndEnforce(ctx, t, name)
+// item. It handles drift as the route specifies, unless the request only asks for a report.
+func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, req *stelev1.CheckDriftRequest) (*stelev1.CheckDriftResponse, error) {
+	if req.ReportOnly {
+		return sw.report(ctx, t, req.Name)
+	}
+	s, err := sw.compareAndEnforce(ctx, t, req.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -23,6 +27,32 @@ func (sw *sweeper) check(ctx context.Context, t ledger.Tenant, name string) (*st
 	sw.await(ctx, listed)
 	for _, f := range listed {
 		resp.Drift = append(resp.Drift, f.Drift)
+	}
+	return resp, nil
+}
+
+// maxReported bounds the value of a report, which goes to the gateway in one message.
+const maxReported = 512 << 10
+
+// report compares one item, and shows the value that it has in the store. It handles nothing.
+func (sw *sweeper) report(ctx context.Context, t ledger.Tenant, name string) (*stelev1.CheckDriftResponse, error) {
+	if name == "" {
+		return nil, ledger.Invalid("report_only", "name an item")
+	}
+	s, err := sw.compare(ctx, t, name)
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.CheckDriftResponse{Compared: s.compared, Stopped: sw.stop.reason()}
+	for _, f := range s.found {
+		resp.Drift = append(resp.Drift, f.Drift)
+		switch v := f.item.Value; {
+		case v == "" || f.item.Key == "" || len(v) > maxReported:
+		case f.item.Secret || secret.Sealed(v) || f.write.Route != nil && f.write.Route.Secret:
+			f.Value = string(secret.Mask)
+		default:
+			f.Value = string(v)
+		}
 	}
 	return resp, nil
 }
@@ -148,6 +178,17 @@ func (sw *sweeper) excess(s *sweep) string {
 	return fmt.Sprintf("%d of %d items are missing or changed, %d of them missing; the drift limit is %d items and %v %%", n, total, missing, limit.Items, limit.Percent)
 }
 
+// toResolve compares what a request resolves: one item, or all of a tenant's.
+func (sw *sweeper) toResolve(ctx context.Context, t ledger.Tenant, name string) (*sweep, error) {
+	switch {
+	case name == "":
+		return sw.sweep(ctx, t)
+	case sw.stop.stopped():
+		return nil, ledger.Invalid("name", fmt.Sprintf("sink %s has stopped: adopt or repair all of its drift", sw.name))
+	}
+	return sw.compare(ctx, t, name)
+}
+
 // resolve compares the store with the ledger now and handles drift as the request
 // specifies. A stopped sink runs again, unless the drift of other tenants exceeds the
 // limit.
@@ -164,7 +205,7 @@ func (sw *sweeper) resolve(ctx context.Context, t ledger.Tenant, req *stelev1.Re
 		return nil, err
 	}
 	defer end()
-	s, err := sw.sweep(ctx, t)
+	s, err := sw.toResolve(ctx, t, req.Name)
 	if err != nil {
 		return nil, err
 	}

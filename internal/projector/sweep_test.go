@@ -392,3 +392,50 @@ func TestSweep_GoesOnPastErrors(t *testing.T) {
 		t.Errorf("once all can be read: %v", list)
 	}
 }
+
+// A report shows the value of one item, never a secret, and handles nothing. One item is resolved without the others.
+func TestDrift_OneItem(t *testing.T) {
+	w := newWorld(t, `{"sinks":{"store":{}},"routes":[{"prefix":"a/hidden","sinks":["store"],"secret":true},{"prefix":"a/","sinks":["store"],"drift":"report"}]}`)
+	w.start(w.node, true)
+	w.commit("acme", map[ledger.Key]string{"a/one": "1", "a/two": "2", "a/gone": "3", "a/hidden": `"secret"`})
+	until(t, func() bool { return len(w.store.values()) == 4 && w.status("store", "").Pending == 0 }, func() string { return w.status("store", "").String() })
+	w.store.edit(func(items map[string]projector.Item) {
+		for _, key := range []string{"one", "two", "hidden"} {
+			item := items["acme:a/"+key]
+			item.Value = `"by hand"`
+			items["acme:a/"+key] = item
+		}
+		delete(items, "acme:a/gone")
+	})
+	before := w.head("acme")
+	for name, want := range map[string]string{"acme:a/one": `"by hand"`, "acme:a/hidden": string(secret.Mask), "acme:a/gone": ""} {
+		c := w.ask("store", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{Name: name, ReportOnly: true}}}).Check
+		if len(c.Drift) != 1 || c.Drift[0].Value != want {
+			t.Errorf("the report of %s is %v, want the value %s", name, c, want)
+		}
+	}
+	resolve := func(name string, how stelev1.ResolveDriftRequest_Resolution) {
+		t.Helper()
+		r := w.ask("store", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Resolve{
+			Resolve: &stelev1.ResolveDriftRequest{Name: name, Resolution: how, AdoptDeletions: true},
+		}}).Resolve
+		if r.Resolved != 1 || len(r.Drift) != 1 {
+			t.Errorf("%s of %s: %v", how, name, r)
+		}
+	}
+	resolve("acme:a/one", stelev1.ResolveDriftRequest_RESOLUTION_REPAIR)
+	if got := w.store.values(); got["acme:a/one"] != "1" || got["acme:a/two"] != `"by hand"` || w.head("acme") != before {
+		t.Errorf("after the repair of one item the store has %v, and the head is %s", got, w.head("acme"))
+	}
+	resolve("acme:a/two", stelev1.ResolveDriftRequest_RESOLUTION_ADOPT)
+	resolve("acme:a/gone", stelev1.ResolveDriftRequest_RESOLUTION_ADOPT)
+	until(t, func() bool { return w.head("acme") == before+2 && w.status("store", "").Pending == 0 }, func() string { return w.status("store", "").String() })
+	if c := w.check("store"); len(c.Drift) != 1 || c.Drift[0].Key != "a/hidden" {
+		t.Errorf("drifted are %v, want only the secret", c.Drift)
+	}
+	control := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
+	reply, err := control.Ask(t.Context(), "store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{ReportOnly: true}}})
+	if err != nil || !reply.Invalid || !strings.Contains(reply.Error, "name an item") {
+		t.Errorf("a report of the whole sink: %v, %v", reply, err)
+	}
+}

@@ -18,8 +18,8 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/cmd/stele/internal/wire"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"

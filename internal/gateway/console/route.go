@@ -8,11 +8,13 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/assets"
 	"github.com/stelehq/stele/internal/gateway/console/changes"
 	"github.com/stelehq/stele/internal/gateway/console/compare"
+	"github.com/stelehq/stele/internal/gateway/console/fleet"
 	"github.com/stelehq/stele/internal/gateway/console/history"
 	"github.com/stelehq/stele/internal/gateway/console/keys"
 	"github.com/stelehq/stele/internal/gateway/console/live"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/projections"
+	"github.com/stelehq/stele/internal/gateway/console/promote"
 	"github.com/stelehq/stele/internal/gateway/console/rollback"
 	"github.com/stelehq/stele/internal/gateway/console/schemas"
 	"github.com/stelehq/stele/internal/gateway/console/search"
@@ -42,6 +44,7 @@ func ownPages(cfg Config) map[string]route {
 		"login/callback": {get: s.EndAtProvider, open: true},
 		"access":         {get: access.Show},
 		"search":         {get: search.ShowAll},
+		"fleet":          {get: fleet.Show},
 		"-/jump":         {get: search.Jump},
 		"-/theme":        {post: page.SetTheme, open: true},
 		"-/live":         {get: live.New().Stream},
@@ -63,6 +66,7 @@ func tenantPages() map[string]route {
 		"commits":     {get: history.ShowCommit, post: history.PostCommit, timeless: true},
 		"compare":     {get: compare.Show, timeless: true},
 		"rollback":    {get: rollback.Show, post: rollback.RollBack},
+		"promote":     {get: promote.Show, post: promote.Post, timeless: true},
 		"search":      {get: search.Show},
 		"jump":        {get: search.Jump},
 		"projections": {get: sinks.Show, post: sinks.Decide, timeless: true},

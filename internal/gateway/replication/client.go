@@ -55,6 +55,8 @@ type Config struct {
 	Tenants []ledger.Tenant
 	// Self is this gateway.
 	Self *stelev1.GatewayID
+	// Reports, if set, returns the status of this gateway and of those below it, for the upstream.
+	Reports func() []*stelev1.GatewayStatus
 	// Pin keeps the ledger's public key and the newest verified checkpoint.
 	Pin Pin
 	// Witnesses that must have cosigned the upstream's checkpoints.

@@ -6,10 +6,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/stelehq/stele/internal/gateway/fleet"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
+
+// maxReports is how many gateways an edge reports.
+const maxReports = 100
 
 // maxPosition bounds the positions that an upstream is believed.
 const maxPosition = 1 << 62
@@ -40,7 +44,7 @@ func (c *Client) session(ctx context.Context, u *upstream, epoch ledger.Epoch, t
 		return err
 	}
 	s := &session{
-		Client: c, u: u, epoch: epoch, to: to, begun: time.Now(), polls: &polls{asked: make(map[uint64]time.Time)},
+		Client: c, u: u, epoch: epoch, to: to, begun: time.Now(), polls: &polls{reports: c.cfg.Reports, asked: make(map[uint64]time.Time)},
 		positions: make(map[ledger.Tenant]ledger.Sequence),
 	}
 	var running sync.WaitGroup
@@ -153,6 +157,8 @@ func (s *session) progress(m *stelev1.FollowProgress) (useful bool, err error) {
 
 // polls are the questions that wait for an answer.
 type polls struct {
+	reports func() []*stelev1.GatewayStatus // nil for none
+
 	mu    sync.Mutex
 	asked map[uint64]time.Time
 }
@@ -160,11 +166,17 @@ type polls struct {
 func (p *polls) run(ctx context.Context, s stream) {
 	tick := time.NewTicker(pollInterval)
 	defer tick.Stop()
+	var reported time.Time
 	for id := uint64(1); ; id++ {
+		poll := &stelev1.FollowPoll{Id: id}
+		if p.reports != nil && time.Since(reported) >= fleet.Interval {
+			all := p.reports()
+			poll.Gateways, reported = all[:min(len(all), maxReports)], time.Now()
+		}
 		p.mu.Lock()
 		p.asked[id] = time.Now()
 		p.mu.Unlock()
-		if s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Poll{Poll: &stelev1.FollowPoll{Id: id}}}) != nil {
+		if s.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Poll{Poll: poll}}) != nil {
 			return // Recv reports why
 		}
 		select {

@@ -3655,8 +3655,8 @@ type GetStatusResponse struct {
 	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How far the replica has followed the journal.
 	Journal *JournalStatus `protobuf:"bytes,4,opt,name=journal,proto3" json:"journal,omitempty"`
-	// How many tenants the replica holds; absent for callers without the role operator.
-	Tenants *uint64 `protobuf:"varint,5,opt,name=tenants,proto3,oneof" json:"tenants,omitempty"`
+	// How many tenants the replica holds.
+	Tenants uint64 `protobuf:"varint,5,opt,name=tenants,proto3" json:"tenants,omitempty"`
 	// Why the replica follows the journal no longer; empty while all is well.
 	Stopped string `protobuf:"bytes,6,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Why writes are refused; empty while they are not.
@@ -3738,8 +3738,8 @@ func (x *GetStatusResponse) GetJournal() *JournalStatus {
 }
 
 func (x *GetStatusResponse) GetTenants() uint64 {
-	if x != nil && x.Tenants != nil {
-		return *x.Tenants
+	if x != nil {
+		return x.Tenants
 	}
 	return 0
 }
@@ -3898,6 +3898,221 @@ func (x *UpstreamStatus) GetVerifiedSize() uint64 {
 	return 0
 }
 
+type ListGatewaysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGatewaysRequest) Reset() {
+	*x = ListGatewaysRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGatewaysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGatewaysRequest) ProtoMessage() {}
+
+func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
+func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+}
+
+type ListGatewaysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Gateways      []*GatewayStatus       `protobuf:"bytes,1,rep,name=gateways,proto3" json:"gateways,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGatewaysResponse) Reset() {
+	*x = ListGatewaysResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGatewaysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGatewaysResponse) ProtoMessage() {}
+
+func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
+func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
+}
+
+// GatewayStatus is a gateway as it has last reported itself.
+type GatewayStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 16 random bytes, chosen when the process started.
+	Id []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The name of its host, and the address that it listens on there.
+	Host    string   `protobuf:"bytes,11,opt,name=host,proto3" json:"host,omitempty"`
+	Address string   `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
+	Version string   `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Roles   []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
+	// When its process started.
+	Started *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=started,proto3" json:"started,omitempty"`
+	// How far its replica had followed the journal when it reported.
+	Journal *JournalStatus `protobuf:"bytes,6,opt,name=journal,proto3" json:"journal,omitempty"`
+	// The addresses of the gateways from its upstream to the one that follows the journal;
+	// none for a gateway that follows the journal itself.
+	Path []string `protobuf:"bytes,7,rep,name=path,proto3" json:"path,omitempty"`
+	// Why it has stopped following; empty while all is well.
+	Stopped string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"`
+	// The subject of the token that an edge gateway, or the one above it, replicates with.
+	// The rest of an edge's status is its own word.
+	Subject string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
+	// When the answering process last received its report.
+	Seen          *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=seen,proto3" json:"seen,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayStatus) Reset() {
+	*x = GatewayStatus{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayStatus) ProtoMessage() {}
+
+func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
+func (*GatewayStatus) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *GatewayStatus) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetJournal() *JournalStatus {
+	if x != nil {
+		return x.Journal
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetPath() []string {
+	if x != nil {
+		return x.Path
+	}
+	return nil
+}
+
+func (x *GatewayStatus) GetStopped() string {
+	if x != nil {
+		return x.Stopped
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetSeen() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Seen
+	}
+	return nil
+}
+
 // JournalStatus is the journal as this process sees it.
 type JournalStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3913,7 +4128,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3925,7 +4140,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3938,7 +4153,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3981,7 +4196,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4208,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4221,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Principal) GetSubject() string {
@@ -4063,7 +4278,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4290,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4303,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -4119,7 +4334,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4131,7 +4346,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4144,7 +4359,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -4210,7 +4425,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4222,7 +4437,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4235,7 +4450,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4566,13 +4781,13 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fHistoryStart\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x94\x04\n" +
+	"\x10GetStatusRequest\"\x83\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x121\n" +
-	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x1d\n" +
-	"\atenants\x18\x05 \x01(\x04H\x00R\atenants\x88\x01\x01\x12\x18\n" +
+	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x18\n" +
+	"\atenants\x18\x05 \x01(\x04R\atenants\x12\x18\n" +
 	"\astopped\x18\x06 \x01(\tR\astopped\x12\x1b\n" +
 	"\tread_only\x18\a \x01(\tR\breadOnly\x124\n" +
 	"\astarted\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
@@ -4583,16 +4798,30 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\x12\x1f\n" +
 	"\vmemory_used\x18\f \x01(\x04R\n" +
 	"memoryUsed\x12!\n" +
-	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimitB\n" +
-	"\n" +
-	"\b_tenants\"\xcf\x01\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +
 	"\x05error\x18\x03 \x01(\tR\x05error\x12\x12\n" +
 	"\x04path\x18\x04 \x03(\tR\x04path\x126\n" +
 	"\bverified\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bverified\x12#\n" +
-	"\rverified_size\x18\x06 \x01(\x04R\fverifiedSize\"}\n" +
+	"\rverified_size\x18\x06 \x01(\x04R\fverifiedSize\"\x15\n" +
+	"\x13ListGatewaysRequest\"K\n" +
+	"\x14ListGatewaysResponse\x123\n" +
+	"\bgateways\x18\x01 \x03(\v2\x17.stele.v1.GatewayStatusR\bgateways\"\xb9\x03\n" +
+	"\rGatewayStatus\x12\x17\n" +
+	"\x02id\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18\x10R\x02id\x12\x1c\n" +
+	"\x04host\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04host\x12\"\n" +
+	"\aaddress\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\aaddress\x12!\n" +
+	"\aversion\x18\x03 \x01(\tB\a\xbaH\x04r\x02(@R\aversion\x12$\n" +
+	"\x05roles\x18\x04 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04r\x02( R\x05roles\x124\n" +
+	"\astarted\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
+	"\ajournal\x18\x06 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12#\n" +
+	"\x04path\x18\a \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03(\x80\x02R\x04path\x12\"\n" +
+	"\astopped\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\astopped\x12\"\n" +
+	"\asubject\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\asubject\x12.\n" +
+	"\x04seen\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\"}\n" +
 	"\rJournalStatus\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x04R\bposition\x12#\n" +
 	"\rlast_sequence\x18\x02 \x01(\x04R\flastSequence\x12+\n" +
@@ -4617,8 +4846,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xc0\n" +
-	"\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x8f\v\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -4637,7 +4865,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
 	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12V\n" +
 	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12D\n" +
-	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12J\n" +
+	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12M\n" +
+	"\fListGateways\x12\x1d.stele.v1.ListGatewaysRequest\x1a\x1e.stele.v1.ListGatewaysResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
@@ -4652,7 +4881,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4702,134 +4931,143 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),        // 45: stele.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),       // 46: stele.v1.GetStatusResponse
 	(*UpstreamStatus)(nil),          // 47: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 48: stele.v1.JournalStatus
-	(*Principal)(nil),               // 49: stele.v1.Principal
-	(*Allowed)(nil),                 // 50: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 51: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 52: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 53: stele.v1.Change
-	(*PromotionOrigin)(nil),         // 54: stele.v1.PromotionOrigin
-	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 56: stele.v1.Commit
-	(*Snapshot)(nil),                // 57: stele.v1.Snapshot
-	(*At)(nil),                      // 58: stele.v1.At
-	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 60: stele.v1.BaseRef
-	(*Origin)(nil),                  // 61: stele.v1.Origin
-	(*ReadRecord)(nil),              // 62: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 63: stele.v1.TenantBase
+	(*ListGatewaysRequest)(nil),     // 48: stele.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 49: stele.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 50: stele.v1.GatewayStatus
+	(*JournalStatus)(nil),           // 51: stele.v1.JournalStatus
+	(*Principal)(nil),               // 52: stele.v1.Principal
+	(*Allowed)(nil),                 // 53: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 54: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 55: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 56: stele.v1.Change
+	(*PromotionOrigin)(nil),         // 57: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 58: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 59: stele.v1.Commit
+	(*Snapshot)(nil),                // 60: stele.v1.Snapshot
+	(*At)(nil),                      // 61: stele.v1.At
+	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 63: stele.v1.BaseRef
+	(*Origin)(nil),                  // 64: stele.v1.Origin
+	(*ReadRecord)(nil),              // 65: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 66: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	53, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	56, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	54, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
-	55, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	55, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	57, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	58, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	58, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22, // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	56, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	55, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	59, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	58, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	57, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	58, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	58, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	60, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	61, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	61, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	57, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	60, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
 	44, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	55, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	58, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	58, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	19, // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
 	16, // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	59, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	62, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
 	19, // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	58, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	58, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	61, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	61, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22, // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	57, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	60, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	60, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	58, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	60, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	63, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	63, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	61, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	25, // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	57, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	55, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	60, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	61, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	60, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	58, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	63, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	64, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
 	26, // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	55, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	58, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	58, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	61, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	56, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	3,  // 45: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	56, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
 	3,  // 47: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
-	55, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	62, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	56, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	58, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	58, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	65, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	37, // 52: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	55, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	63, // 54: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	57, // 55: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	55, // 56: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	58, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	66, // 54: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	60, // 55: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	58, // 56: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
 	44, // 57: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	55, // 58: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	48, // 59: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	55, // 60: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	49, // 61: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	58, // 58: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	51, // 59: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	58, // 60: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	52, // 61: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
 	47, // 62: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	55, // 63: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	59, // 64: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	55, // 65: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	50, // 66: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 67: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 68: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 69: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 70: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 71: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 72: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 73: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27, // 74: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29, // 75: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31, // 76: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42, // 77: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33, // 78: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 79: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 80: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35, // 81: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38, // 82: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40, // 83: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	45, // 84: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	51, // 85: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 86: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 87: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 88: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 89: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 90: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 91: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 92: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28, // 93: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30, // 94: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32, // 95: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43, // 96: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34, // 97: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 98: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 99: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36, // 100: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39, // 101: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41, // 102: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	46, // 103: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	52, // 104: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	86, // [86:105] is the sub-list for method output_type
-	67, // [67:86] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	58, // 63: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	50, // 64: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
+	58, // 65: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
+	51, // 66: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
+	58, // 67: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
+	62, // 68: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	58, // 69: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	53, // 70: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 71: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 72: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 73: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 74: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 75: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 76: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 77: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27, // 78: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29, // 79: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 80: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42, // 81: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33, // 82: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 83: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 84: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35, // 85: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38, // 86: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40, // 87: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	45, // 88: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	48, // 89: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
+	54, // 90: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 91: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 92: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 93: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 94: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 95: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 96: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 97: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28, // 98: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30, // 99: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 100: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43, // 101: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34, // 102: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 103: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 104: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36, // 105: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39, // 106: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41, // 107: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	46, // 108: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	49, // 109: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
+	55, // 110: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	91, // [91:111] is the sub-list for method output_type
+	71, // [71:91] is the sub-list for method input_type
+	71, // [71:71] is the sub-list for extension type_name
+	71, // [71:71] is the sub-list for extension extendee
+	0,  // [0:71] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4854,8 +5092,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[46].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[51].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[54].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4865,7 +5102,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

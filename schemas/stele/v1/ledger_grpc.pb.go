@@ -37,6 +37,7 @@ const (
 	Ledger_ShredTenant_FullMethodName     = "/stele.v1.Ledger/ShredTenant"
 	Ledger_RotateTenantKey_FullMethodName = "/stele.v1.Ledger/RotateTenantKey"
 	Ledger_GetStatus_FullMethodName       = "/stele.v1.Ledger/GetStatus"
+	Ledger_ListGateways_FullMethodName    = "/stele.v1.Ledger/ListGateways"
 	Ledger_CheckAccess_FullMethodName     = "/stele.v1.Ledger/CheckAccess"
 )
 
@@ -124,6 +125,10 @@ type LedgerClient interface {
 	RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
+	// ListGateways returns the processes of the ledger that serve callers, and the edge
+	// gateways below them, sorted by host and address. A process that has not reported for a minute
+	// is listed for an hour. Needs the role operator.
+	ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error)
 	// CheckAccess reports whether the caller has a permission, and why. The answer does
 	// not depend on, or reveal, whether the key is set.
 	CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error)
@@ -329,6 +334,16 @@ func (c *ledgerClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts
 	return out, nil
 }
 
+func (c *ledgerClient) ListGateways(ctx context.Context, in *ListGatewaysRequest, opts ...grpc.CallOption) (*ListGatewaysResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListGatewaysResponse)
+	err := c.cc.Invoke(ctx, Ledger_ListGateways_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerClient) CheckAccess(ctx context.Context, in *CheckAccessRequest, opts ...grpc.CallOption) (*CheckAccessResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CheckAccessResponse)
@@ -423,6 +438,10 @@ type LedgerServer interface {
 	RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
+	// ListGateways returns the processes of the ledger that serve callers, and the edge
+	// gateways below them, sorted by host and address. A process that has not reported for a minute
+	// is listed for an hour. Needs the role operator.
+	ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error)
 	// CheckAccess reports whether the caller has a permission, and why. The answer does
 	// not depend on, or reveal, whether the key is set.
 	CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error)
@@ -489,6 +508,9 @@ func (UnimplementedLedgerServer) RotateTenantKey(context.Context, *RotateTenantK
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
+}
+func (UnimplementedLedgerServer) ListGateways(context.Context, *ListGatewaysRequest) (*ListGatewaysResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListGateways not implemented")
 }
 func (UnimplementedLedgerServer) CheckAccess(context.Context, *CheckAccessRequest) (*CheckAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CheckAccess not implemented")
@@ -820,6 +842,24 @@ func _Ledger_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_ListGateways_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListGatewaysRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ListGateways(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ListGateways_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ListGateways(ctx, req.(*ListGatewaysRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_CheckAccess_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(CheckAccessRequest)
 	if err := dec(in); err != nil {
@@ -908,6 +948,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetStatus",
 			Handler:    _Ledger_GetStatus_Handler,
+		},
+		{
+			MethodName: "ListGateways",
+			Handler:    _Ledger_ListGateways_Handler,
 		},
 		{
 			MethodName: "CheckAccess",

@@ -243,7 +243,10 @@ func (x *ReplicatedHead) GetId() []byte {
 type FollowPoll struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Returned in FollowProgress.
-	Id            uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The status of the edge, and of the edges below it, which have reported in the last
+	// seconds. An edge sends them every 10 seconds.
+	Gateways      []*GatewayStatus `protobuf:"bytes,2,rep,name=gateways,proto3" json:"gateways,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -283,6 +286,13 @@ func (x *FollowPoll) GetId() uint64 {
 		return x.Id
 	}
 	return 0
+}
+
+func (x *FollowPoll) GetGateways() []*GatewayStatus {
+	if x != nil {
+		return x.Gateways
+	}
+	return nil
 }
 
 type FollowResponse struct {
@@ -992,7 +1002,7 @@ var File_stele_v1_replication_proto protoreflect.FileDescriptor
 
 const file_stele_v1_replication_proto_rawDesc = "" +
 	"\n" +
-	"\x1astele/v1/replication.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\"|\n" +
+	"\x1astele/v1/replication.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x15stele/v1/ledger.proto\"|\n" +
 	"\rFollowRequest\x12-\n" +
 	"\x05start\x18\x01 \x01(\v2\x15.stele.v1.FollowStartH\x00R\x05start\x12*\n" +
 	"\x04poll\x18\x02 \x01(\v2\x14.stele.v1.FollowPollH\x00R\x04pollB\x10\n" +
@@ -1008,10 +1018,11 @@ const file_stele_v1_replication_proto_rawDesc = "" +
 	"\x0eReplicatedHead\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x17\n" +
-	"\x02id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x02id\"%\n" +
+	"\x02id\x18\x03 \x01(\fB\a\xbaH\x04z\x02\x18 R\x02id\"d\n" +
 	"\n" +
 	"FollowPoll\x12\x17\n" +
-	"\x02id\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\x02id\"\xbb\x01\n" +
+	"\x02id\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01R\x02id\x12=\n" +
+	"\bgateways\x18\x02 \x03(\v2\x17.stele.v1.GatewayStatusB\b\xbaH\x05\x92\x01\x02\x10dR\bgateways\"\xbb\x01\n" +
 	"\x0eFollowResponse\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.stele.v1.FollowWelcomeH\x00R\awelcome\x123\n" +
 	"\acommits\x18\x02 \x01(\v2\x17.stele.v1.FollowCommitsH\x00R\acommits\x126\n" +
@@ -1092,32 +1103,34 @@ var file_stele_v1_replication_proto_goTypes = []any{
 	(*CommitProof)(nil),         // 12: stele.v1.CommitProof
 	(*RecordReadRequest)(nil),   // 13: stele.v1.RecordReadRequest
 	(*RecordReadResponse)(nil),  // 14: stele.v1.RecordReadResponse
-	(*durationpb.Duration)(nil), // 15: google.protobuf.Duration
+	(*GatewayStatus)(nil),       // 15: stele.v1.GatewayStatus
+	(*durationpb.Duration)(nil), // 16: google.protobuf.Duration
 }
 var file_stele_v1_replication_proto_depIdxs = []int32{
 	1,  // 0: stele.v1.FollowRequest.start:type_name -> stele.v1.FollowStart
 	3,  // 1: stele.v1.FollowRequest.poll:type_name -> stele.v1.FollowPoll
 	2,  // 2: stele.v1.FollowStart.have:type_name -> stele.v1.ReplicatedHead
-	5,  // 3: stele.v1.FollowResponse.welcome:type_name -> stele.v1.FollowWelcome
-	7,  // 4: stele.v1.FollowResponse.commits:type_name -> stele.v1.FollowCommits
-	9,  // 5: stele.v1.FollowResponse.progress:type_name -> stele.v1.FollowProgress
-	6,  // 6: stele.v1.FollowWelcome.path:type_name -> stele.v1.GatewayID
-	8,  // 7: stele.v1.FollowCommits.commits:type_name -> stele.v1.ReplicatedCommit
-	15, // 8: stele.v1.FollowProgress.age:type_name -> google.protobuf.Duration
-	6,  // 9: stele.v1.FollowProgress.path:type_name -> stele.v1.GatewayID
-	2,  // 10: stele.v1.ProveRequest.commits:type_name -> stele.v1.ReplicatedHead
-	12, // 11: stele.v1.ProveResponse.proofs:type_name -> stele.v1.CommitProof
-	0,  // 12: stele.v1.Replication.Follow:input_type -> stele.v1.FollowRequest
-	10, // 13: stele.v1.Replication.Prove:input_type -> stele.v1.ProveRequest
-	13, // 14: stele.v1.Replication.RecordRead:input_type -> stele.v1.RecordReadRequest
-	4,  // 15: stele.v1.Replication.Follow:output_type -> stele.v1.FollowResponse
-	11, // 16: stele.v1.Replication.Prove:output_type -> stele.v1.ProveResponse
-	14, // 17: stele.v1.Replication.RecordRead:output_type -> stele.v1.RecordReadResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	15, // 3: stele.v1.FollowPoll.gateways:type_name -> stele.v1.GatewayStatus
+	5,  // 4: stele.v1.FollowResponse.welcome:type_name -> stele.v1.FollowWelcome
+	7,  // 5: stele.v1.FollowResponse.commits:type_name -> stele.v1.FollowCommits
+	9,  // 6: stele.v1.FollowResponse.progress:type_name -> stele.v1.FollowProgress
+	6,  // 7: stele.v1.FollowWelcome.path:type_name -> stele.v1.GatewayID
+	8,  // 8: stele.v1.FollowCommits.commits:type_name -> stele.v1.ReplicatedCommit
+	16, // 9: stele.v1.FollowProgress.age:type_name -> google.protobuf.Duration
+	6,  // 10: stele.v1.FollowProgress.path:type_name -> stele.v1.GatewayID
+	2,  // 11: stele.v1.ProveRequest.commits:type_name -> stele.v1.ReplicatedHead
+	12, // 12: stele.v1.ProveResponse.proofs:type_name -> stele.v1.CommitProof
+	0,  // 13: stele.v1.Replication.Follow:input_type -> stele.v1.FollowRequest
+	10, // 14: stele.v1.Replication.Prove:input_type -> stele.v1.ProveRequest
+	13, // 15: stele.v1.Replication.RecordRead:input_type -> stele.v1.RecordReadRequest
+	4,  // 16: stele.v1.Replication.Follow:output_type -> stele.v1.FollowResponse
+	11, // 17: stele.v1.Replication.Prove:output_type -> stele.v1.ProveResponse
+	14, // 18: stele.v1.Replication.RecordRead:output_type -> stele.v1.RecordReadResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_replication_proto_init() }
@@ -1125,6 +1138,7 @@ func file_stele_v1_replication_proto_init() {
 	if File_stele_v1_replication_proto != nil {
 		return
 	}
+	file_stele_v1_ledger_proto_init()
 	file_stele_v1_replication_proto_msgTypes[0].OneofWrappers = []any{
 		(*FollowRequest_Start)(nil),
 		(*FollowRequest_Poll)(nil),

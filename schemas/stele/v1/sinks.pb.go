@@ -80,7 +80,7 @@ func (x Drift_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Drift_Kind.Descriptor instead.
 func (Drift_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9, 0}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10, 0}
 }
 
 type Drift_Action int32
@@ -139,7 +139,7 @@ func (x Drift_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Drift_Action.Descriptor instead.
 func (Drift_Action) EnumDescriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9, 1}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10, 1}
 }
 
 type ResolveDriftRequest_Resolution int32
@@ -196,11 +196,14 @@ func (x ResolveDriftRequest_Resolution) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ResolveDriftRequest_Resolution.Descriptor instead.
 func (ResolveDriftRequest_Resolution) EnumDescriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18, 0}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{19, 0}
 }
 
 type ListSinksRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Return how far the sinks were behind during the last hours as well. For operators
+	// only.
+	History       bool `protobuf:"varint,1,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -233,6 +236,13 @@ func (x *ListSinksRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ListSinksRequest.ProtoReflect.Descriptor instead.
 func (*ListSinksRequest) Descriptor() ([]byte, []int) {
 	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ListSinksRequest) GetHistory() bool {
+	if x != nil {
+		return x.History
+	}
+	return false
 }
 
 type ListSinksResponse struct {
@@ -326,7 +336,10 @@ type SinkStatus struct {
 	// Tenants and items that the last sweep could not compare.
 	Uncompared uint32 `protobuf:"varint,20,opt,name=uncompared,proto3" json:"uncompared,omitempty"`
 	// Conditions that an operator should know of, to operators only.
-	Warnings      []string `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Warnings []string `protobuf:"bytes,21,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	// How far the sink was behind, every 10 seconds of the last 6 hours at most, oldest
+	// first, as long as this gateway runs. Only if the request asks for history.
+	History       []*LagSample `protobuf:"bytes,22,rep,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -508,6 +521,66 @@ func (x *SinkStatus) GetWarnings() []string {
 	return nil
 }
 
+func (x *SinkStatus) GetHistory() []*LagSample {
+	if x != nil {
+		return x.History
+	}
+	return nil
+}
+
+// LagSample is how far a sink was behind at a time, over all tenants.
+type LagSample struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
+	LagRevisions  uint64                 `protobuf:"varint,2,opt,name=lag_revisions,json=lagRevisions,proto3" json:"lag_revisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LagSample) Reset() {
+	*x = LagSample{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LagSample) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LagSample) ProtoMessage() {}
+
+func (x *LagSample) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LagSample.ProtoReflect.Descriptor instead.
+func (*LagSample) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LagSample) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *LagSample) GetLagRevisions() uint64 {
+	if x != nil {
+		return x.LagRevisions
+	}
+	return 0
+}
+
 type ListParkedRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sink          string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
@@ -517,7 +590,7 @@ type ListParkedRequest struct {
 
 func (x *ListParkedRequest) Reset() {
 	*x = ListParkedRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[3]
+	mi := &file_stele_v1_sinks_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -529,7 +602,7 @@ func (x *ListParkedRequest) String() string {
 func (*ListParkedRequest) ProtoMessage() {}
 
 func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[3]
+	mi := &file_stele_v1_sinks_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -542,7 +615,7 @@ func (x *ListParkedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedRequest.ProtoReflect.Descriptor instead.
 func (*ListParkedRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{3}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ListParkedRequest) GetSink() string {
@@ -564,7 +637,7 @@ type ListParkedResponse struct {
 
 func (x *ListParkedResponse) Reset() {
 	*x = ListParkedResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[4]
+	mi := &file_stele_v1_sinks_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -576,7 +649,7 @@ func (x *ListParkedResponse) String() string {
 func (*ListParkedResponse) ProtoMessage() {}
 
 func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[4]
+	mi := &file_stele_v1_sinks_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -589,7 +662,7 @@ func (x *ListParkedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListParkedResponse.ProtoReflect.Descriptor instead.
 func (*ListParkedResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{4}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListParkedResponse) GetParked() []*Parked {
@@ -626,7 +699,7 @@ type Parked struct {
 
 func (x *Parked) Reset() {
 	*x = Parked{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[5]
+	mi := &file_stele_v1_sinks_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -638,7 +711,7 @@ func (x *Parked) String() string {
 func (*Parked) ProtoMessage() {}
 
 func (x *Parked) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[5]
+	mi := &file_stele_v1_sinks_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -651,7 +724,7 @@ func (x *Parked) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parked.ProtoReflect.Descriptor instead.
 func (*Parked) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{5}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Parked) GetTenant() string {
@@ -719,7 +792,7 @@ type ListDriftRequest struct {
 
 func (x *ListDriftRequest) Reset() {
 	*x = ListDriftRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[6]
+	mi := &file_stele_v1_sinks_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -731,7 +804,7 @@ func (x *ListDriftRequest) String() string {
 func (*ListDriftRequest) ProtoMessage() {}
 
 func (x *ListDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[6]
+	mi := &file_stele_v1_sinks_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -744,7 +817,7 @@ func (x *ListDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriftRequest.ProtoReflect.Descriptor instead.
 func (*ListDriftRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{6}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListDriftRequest) GetSink() string {
@@ -770,7 +843,7 @@ type ListDriftResponse struct {
 
 func (x *ListDriftResponse) Reset() {
 	*x = ListDriftResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[7]
+	mi := &file_stele_v1_sinks_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -782,7 +855,7 @@ func (x *ListDriftResponse) String() string {
 func (*ListDriftResponse) ProtoMessage() {}
 
 func (x *ListDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[7]
+	mi := &file_stele_v1_sinks_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -795,7 +868,7 @@ func (x *ListDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriftResponse.ProtoReflect.Descriptor instead.
 func (*ListDriftResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{7}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListDriftResponse) GetDrift() []*Drift {
@@ -841,7 +914,7 @@ type Uncompared struct {
 
 func (x *Uncompared) Reset() {
 	*x = Uncompared{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	mi := &file_stele_v1_sinks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +926,7 @@ func (x *Uncompared) String() string {
 func (*Uncompared) ProtoMessage() {}
 
 func (x *Uncompared) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[8]
+	mi := &file_stele_v1_sinks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +939,7 @@ func (x *Uncompared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Uncompared.ProtoReflect.Descriptor instead.
 func (*Uncompared) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{8}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Uncompared) GetTenant() string {
@@ -910,14 +983,18 @@ type Drift struct {
 	Found    *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=found,proto3" json:"found,omitempty"`
 	Action   Drift_Action           `protobuf:"varint,7,opt,name=action,proto3,enum=stele.v1.Drift_Action" json:"action,omitempty"`
 	// Why it was not repaired or adopted as the route specifies.
-	Failure       string `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	Failure string `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"`
+	// The value in the sink, as JSON, "***" for a secret; only from CheckDrift with
+	// report_only. Empty for a missing item, for one that belongs to no key, and above
+	// 512 KiB.
+	Value         string `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Drift) Reset() {
 	*x = Drift{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[9]
+	mi := &file_stele_v1_sinks_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -929,7 +1006,7 @@ func (x *Drift) String() string {
 func (*Drift) ProtoMessage() {}
 
 func (x *Drift) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[9]
+	mi := &file_stele_v1_sinks_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -942,7 +1019,7 @@ func (x *Drift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drift.ProtoReflect.Descriptor instead.
 func (*Drift) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{9}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Drift) GetTenant() string {
@@ -1001,6 +1078,13 @@ func (x *Drift) GetFailure() string {
 	return ""
 }
 
+func (x *Drift) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
 type ReplayRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Sink  string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
@@ -1012,7 +1096,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[10]
+	mi := &file_stele_v1_sinks_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1024,7 +1108,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[10]
+	mi := &file_stele_v1_sinks_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1037,7 +1121,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{10}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReplayRequest) GetSink() string {
@@ -1064,7 +1148,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[11]
+	mi := &file_stele_v1_sinks_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1076,7 +1160,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[11]
+	mi := &file_stele_v1_sinks_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1089,7 +1173,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{11}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ReplayResponse) GetLagRevisions() uint64 {
@@ -1110,7 +1194,7 @@ type RetryRequest struct {
 
 func (x *RetryRequest) Reset() {
 	*x = RetryRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[12]
+	mi := &file_stele_v1_sinks_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1206,7 @@ func (x *RetryRequest) String() string {
 func (*RetryRequest) ProtoMessage() {}
 
 func (x *RetryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[12]
+	mi := &file_stele_v1_sinks_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1219,7 @@ func (x *RetryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
 func (*RetryRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{12}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RetryRequest) GetSink() string {
@@ -1161,7 +1245,7 @@ type RetryResponse struct {
 
 func (x *RetryResponse) Reset() {
 	*x = RetryResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[13]
+	mi := &file_stele_v1_sinks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1257,7 @@ func (x *RetryResponse) String() string {
 func (*RetryResponse) ProtoMessage() {}
 
 func (x *RetryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[13]
+	mi := &file_stele_v1_sinks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1270,7 @@ func (x *RetryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryResponse.ProtoReflect.Descriptor instead.
 func (*RetryResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{13}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RetryResponse) GetRetried() uint32 {
@@ -1207,7 +1291,7 @@ type SkipRequest struct {
 
 func (x *SkipRequest) Reset() {
 	*x = SkipRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[14]
+	mi := &file_stele_v1_sinks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1303,7 @@ func (x *SkipRequest) String() string {
 func (*SkipRequest) ProtoMessage() {}
 
 func (x *SkipRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[14]
+	mi := &file_stele_v1_sinks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1316,7 @@ func (x *SkipRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipRequest.ProtoReflect.Descriptor instead.
 func (*SkipRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{14}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SkipRequest) GetSink() string {
@@ -1258,7 +1342,7 @@ type SkipResponse struct {
 
 func (x *SkipResponse) Reset() {
 	*x = SkipResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[15]
+	mi := &file_stele_v1_sinks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1270,7 +1354,7 @@ func (x *SkipResponse) String() string {
 func (*SkipResponse) ProtoMessage() {}
 
 func (x *SkipResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[15]
+	mi := &file_stele_v1_sinks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1283,7 +1367,7 @@ func (x *SkipResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SkipResponse.ProtoReflect.Descriptor instead.
 func (*SkipResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{15}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SkipResponse) GetSkipped() uint32 {
@@ -1297,14 +1381,17 @@ type CheckDriftRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Sink  string                 `protobuf:"bytes,1,opt,name=sink,proto3" json:"sink,omitempty"`
 	// Empty: everything in the sink.
-	Name          string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// Report the drift of the item, with the value that it has in the sink, and do not
+	// handle it as the route specifies. Needs a name.
+	ReportOnly    bool `protobuf:"varint,3,opt,name=report_only,json=reportOnly,proto3" json:"report_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckDriftRequest) Reset() {
 	*x = CheckDriftRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[16]
+	mi := &file_stele_v1_sinks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1403,7 @@ func (x *CheckDriftRequest) String() string {
 func (*CheckDriftRequest) ProtoMessage() {}
 
 func (x *CheckDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[16]
+	mi := &file_stele_v1_sinks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1416,7 @@ func (x *CheckDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckDriftRequest.ProtoReflect.Descriptor instead.
 func (*CheckDriftRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{16}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *CheckDriftRequest) GetSink() string {
@@ -1344,6 +1431,13 @@ func (x *CheckDriftRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *CheckDriftRequest) GetReportOnly() bool {
+	if x != nil {
+		return x.ReportOnly
+	}
+	return false
 }
 
 type CheckDriftResponse struct {
@@ -1361,7 +1455,7 @@ type CheckDriftResponse struct {
 
 func (x *CheckDriftResponse) Reset() {
 	*x = CheckDriftResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[17]
+	mi := &file_stele_v1_sinks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1467,7 @@ func (x *CheckDriftResponse) String() string {
 func (*CheckDriftResponse) ProtoMessage() {}
 
 func (x *CheckDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[17]
+	mi := &file_stele_v1_sinks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1480,7 @@ func (x *CheckDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckDriftResponse.ProtoReflect.Descriptor instead.
 func (*CheckDriftResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{17}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *CheckDriftResponse) GetCompared() uint64 {
@@ -1426,13 +1520,16 @@ type ResolveDriftRequest struct {
 	// The call fails with UNAVAILABLE until the process that writes to the sink uses
 	// the routes of this revision of _system, or later ones.
 	RoutesRevision uint64 `protobuf:"varint,4,opt,name=routes_revision,json=routesRevision,proto3" json:"routes_revision,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Resolve this item only, named as the sink names it; empty: all items. A sink that
+	// has stopped does not accept it.
+	Name          string `protobuf:"bytes,5,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ResolveDriftRequest) Reset() {
 	*x = ResolveDriftRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	mi := &file_stele_v1_sinks_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1541,7 @@ func (x *ResolveDriftRequest) String() string {
 func (*ResolveDriftRequest) ProtoMessage() {}
 
 func (x *ResolveDriftRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[18]
+	mi := &file_stele_v1_sinks_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1554,7 @@ func (x *ResolveDriftRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDriftRequest.ProtoReflect.Descriptor instead.
 func (*ResolveDriftRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{18}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ResolveDriftRequest) GetSink() string {
@@ -1488,6 +1585,13 @@ func (x *ResolveDriftRequest) GetRoutesRevision() uint64 {
 	return 0
 }
 
+func (x *ResolveDriftRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type ResolveDriftResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The compared items, the findings and their handling.
@@ -1503,7 +1607,7 @@ type ResolveDriftResponse struct {
 
 func (x *ResolveDriftResponse) Reset() {
 	*x = ResolveDriftResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	mi := &file_stele_v1_sinks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1515,7 +1619,7 @@ func (x *ResolveDriftResponse) String() string {
 func (*ResolveDriftResponse) ProtoMessage() {}
 
 func (x *ResolveDriftResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[19]
+	mi := &file_stele_v1_sinks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1528,7 +1632,7 @@ func (x *ResolveDriftResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResolveDriftResponse.ProtoReflect.Descriptor instead.
 func (*ResolveDriftResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{19}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ResolveDriftResponse) GetCompared() uint64 {
@@ -1567,7 +1671,7 @@ type GetRoutesRequest struct {
 
 func (x *GetRoutesRequest) Reset() {
 	*x = GetRoutesRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[20]
+	mi := &file_stele_v1_sinks_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1579,7 +1683,7 @@ func (x *GetRoutesRequest) String() string {
 func (*GetRoutesRequest) ProtoMessage() {}
 
 func (x *GetRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[20]
+	mi := &file_stele_v1_sinks_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1592,7 +1696,7 @@ func (x *GetRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRoutesRequest.ProtoReflect.Descriptor instead.
 func (*GetRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{20}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{21}
 }
 
 type GetRoutesResponse struct {
@@ -1608,7 +1712,7 @@ type GetRoutesResponse struct {
 
 func (x *GetRoutesResponse) Reset() {
 	*x = GetRoutesResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[21]
+	mi := &file_stele_v1_sinks_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1620,7 +1724,7 @@ func (x *GetRoutesResponse) String() string {
 func (*GetRoutesResponse) ProtoMessage() {}
 
 func (x *GetRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[21]
+	mi := &file_stele_v1_sinks_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1633,7 +1737,7 @@ func (x *GetRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRoutesResponse.ProtoReflect.Descriptor instead.
 func (*GetRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{21}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetRoutesResponse) GetRoutes() string {
@@ -1660,7 +1764,7 @@ type PlanRoutesRequest struct {
 
 func (x *PlanRoutesRequest) Reset() {
 	*x = PlanRoutesRequest{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	mi := &file_stele_v1_sinks_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1776,7 @@ func (x *PlanRoutesRequest) String() string {
 func (*PlanRoutesRequest) ProtoMessage() {}
 
 func (x *PlanRoutesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[22]
+	mi := &file_stele_v1_sinks_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1789,7 @@ func (x *PlanRoutesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRoutesRequest.ProtoReflect.Descriptor instead.
 func (*PlanRoutesRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{22}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PlanRoutesRequest) GetRoutes() string {
@@ -1712,7 +1816,7 @@ type PlanRoutesResponse struct {
 
 func (x *PlanRoutesResponse) Reset() {
 	*x = PlanRoutesResponse{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[23]
+	mi := &file_stele_v1_sinks_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1828,7 @@ func (x *PlanRoutesResponse) String() string {
 func (*PlanRoutesResponse) ProtoMessage() {}
 
 func (x *PlanRoutesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[23]
+	mi := &file_stele_v1_sinks_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1841,7 @@ func (x *PlanRoutesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlanRoutesResponse.ProtoReflect.Descriptor instead.
 func (*PlanRoutesResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{23}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlanRoutesResponse) GetSinks() []*SinkPlan {
@@ -1788,7 +1892,7 @@ type SinkPlan struct {
 
 func (x *SinkPlan) Reset() {
 	*x = SinkPlan{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[24]
+	mi := &file_stele_v1_sinks_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1800,7 +1904,7 @@ func (x *SinkPlan) String() string {
 func (*SinkPlan) ProtoMessage() {}
 
 func (x *SinkPlan) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[24]
+	mi := &file_stele_v1_sinks_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1813,7 +1917,7 @@ func (x *SinkPlan) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SinkPlan.ProtoReflect.Descriptor instead.
 func (*SinkPlan) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{24}
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SinkPlan) GetSink() string {
@@ -1858,14 +1962,486 @@ func (x *SinkPlan) GetRemoved() bool {
 	return false
 }
 
+// SinkClaim is the lease of a sink: it names the process that may write to it.
+type SinkClaim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names the process, and this run of it.
+	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkClaim) Reset() {
+	*x = SinkClaim{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkClaim) ProtoMessage() {}
+
+func (x *SinkClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkClaim.ProtoReflect.Descriptor instead.
+func (*SinkClaim) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SinkClaim) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SinkClaim) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *SinkClaim) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// SinkPositions is how far a sink has come with some of the tenants. It is kept
+// next to the journal.
+type SinkPositions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The claim that wrote it.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Changes with the routes to the sink and its settings.
+	Routing   string            `protobuf:"bytes,2,opt,name=routing,proto3" json:"routing,omitempty"`
+	Revisions map[string]uint64 `protobuf:"bytes,3,rep,name=revisions,proto3" json:"revisions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// The first bytes of the ids of these revisions' commits.
+	Ids           map[string][]byte `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkPositions) Reset() {
+	*x = SinkPositions{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkPositions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkPositions) ProtoMessage() {}
+
+func (x *SinkPositions) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkPositions.ProtoReflect.Descriptor instead.
+func (*SinkPositions) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SinkPositions) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *SinkPositions) GetRouting() string {
+	if x != nil {
+		return x.Routing
+	}
+	return ""
+}
+
+func (x *SinkPositions) GetRevisions() map[string]uint64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *SinkPositions) GetIds() map[string][]byte {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+// SinkStop records that a sink has stopped. It is kept next to the journal.
+type SinkStop struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkStop) Reset() {
+	*x = SinkStop{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkStop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkStop) ProtoMessage() {}
+
+func (x *SinkStop) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkStop.ProtoReflect.Descriptor instead.
+func (*SinkStop) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SinkStop) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SinkStop) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+// SinkOrder is a request of one process to the owner of a sink.
+type SinkOrder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty: all tenants.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Types that are valid to be assigned to Order:
+	//
+	//	*SinkOrder_Status
+	//	*SinkOrder_Drift
+	//	*SinkOrder_Replay
+	//	*SinkOrder_Retry
+	//	*SinkOrder_Skip
+	//	*SinkOrder_Check
+	//	*SinkOrder_Resolve
+	Order         isSinkOrder_Order `protobuf_oneof:"order"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkOrder) Reset() {
+	*x = SinkOrder{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkOrder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkOrder) ProtoMessage() {}
+
+func (x *SinkOrder) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkOrder.ProtoReflect.Descriptor instead.
+func (*SinkOrder) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *SinkOrder) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SinkOrder) GetOrder() isSinkOrder_Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetStatus() *ListSinksRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Status); ok {
+			return x.Status
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetDrift() *ListDriftRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Drift); ok {
+			return x.Drift
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetReplay() *ReplayRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Replay); ok {
+			return x.Replay
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetRetry() *RetryRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Retry); ok {
+			return x.Retry
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetSkip() *SkipRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Skip); ok {
+			return x.Skip
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetCheck() *CheckDriftRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Check); ok {
+			return x.Check
+		}
+	}
+	return nil
+}
+
+func (x *SinkOrder) GetResolve() *ResolveDriftRequest {
+	if x != nil {
+		if x, ok := x.Order.(*SinkOrder_Resolve); ok {
+			return x.Resolve
+		}
+	}
+	return nil
+}
+
+type isSinkOrder_Order interface {
+	isSinkOrder_Order()
+}
+
+type SinkOrder_Status struct {
+	Status *ListSinksRequest `protobuf:"bytes,2,opt,name=status,proto3,oneof"`
+}
+
+type SinkOrder_Drift struct {
+	Drift *ListDriftRequest `protobuf:"bytes,3,opt,name=drift,proto3,oneof"`
+}
+
+type SinkOrder_Replay struct {
+	Replay *ReplayRequest `protobuf:"bytes,4,opt,name=replay,proto3,oneof"`
+}
+
+type SinkOrder_Retry struct {
+	Retry *RetryRequest `protobuf:"bytes,5,opt,name=retry,proto3,oneof"`
+}
+
+type SinkOrder_Skip struct {
+	Skip *SkipRequest `protobuf:"bytes,6,opt,name=skip,proto3,oneof"`
+}
+
+type SinkOrder_Check struct {
+	Check *CheckDriftRequest `protobuf:"bytes,7,opt,name=check,proto3,oneof"`
+}
+
+type SinkOrder_Resolve struct {
+	Resolve *ResolveDriftRequest `protobuf:"bytes,8,opt,name=resolve,proto3,oneof"`
+}
+
+func (*SinkOrder_Status) isSinkOrder_Order() {}
+
+func (*SinkOrder_Drift) isSinkOrder_Order() {}
+
+func (*SinkOrder_Replay) isSinkOrder_Order() {}
+
+func (*SinkOrder_Retry) isSinkOrder_Order() {}
+
+func (*SinkOrder_Skip) isSinkOrder_Order() {}
+
+func (*SinkOrder_Check) isSinkOrder_Order() {}
+
+func (*SinkOrder_Resolve) isSinkOrder_Order() {}
+
+// SinkReply answers a SinkOrder.
+type SinkReply struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Empty when it was done.
+	Error string `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	// The error is the caller's.
+	Invalid       bool                  `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
+	Status        *SinkStatus           `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
+	Drift         *ListDriftResponse    `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
+	Replay        *ReplayResponse       `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
+	Retry         *RetryResponse        `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
+	Skip          *SkipResponse         `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
+	Check         *CheckDriftResponse   `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
+	Resolve       *ResolveDriftResponse `protobuf:"bytes,9,opt,name=resolve,proto3" json:"resolve,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SinkReply) Reset() {
+	*x = SinkReply{}
+	mi := &file_stele_v1_sinks_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SinkReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SinkReply) ProtoMessage() {}
+
+func (x *SinkReply) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_sinks_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SinkReply.ProtoReflect.Descriptor instead.
+func (*SinkReply) Descriptor() ([]byte, []int) {
+	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SinkReply) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *SinkReply) GetInvalid() bool {
+	if x != nil {
+		return x.Invalid
+	}
+	return false
+}
+
+func (x *SinkReply) GetStatus() *SinkStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *SinkReply) GetDrift() *ListDriftResponse {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+func (x *SinkReply) GetReplay() *ReplayResponse {
+	if x != nil {
+		return x.Replay
+	}
+	return nil
+}
+
+func (x *SinkReply) GetRetry() *RetryResponse {
+	if x != nil {
+		return x.Retry
+	}
+	return nil
+}
+
+func (x *SinkReply) GetSkip() *SkipResponse {
+	if x != nil {
+		return x.Skip
+	}
+	return nil
+}
+
+func (x *SinkReply) GetCheck() *CheckDriftResponse {
+	if x != nil {
+		return x.Check
+	}
+	return nil
+}
+
+func (x *SinkReply) GetResolve() *ResolveDriftResponse {
+	if x != nil {
+		return x.Resolve
+	}
+	return nil
+}
+
 var File_stele_v1_sinks_proto protoreflect.FileDescriptor
 
 const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\n" +
-	"\x14stele/v1/sinks.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x12\n" +
-	"\x10ListSinksRequest\"?\n" +
+	"\x14stele/v1/sinks.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\",\n" +
+	"\x10ListSinksRequest\x12\x18\n" +
+	"\ahistory\x18\x01 \x01(\bR\ahistory\"?\n" +
 	"\x11ListSinksResponse\x12*\n" +
-	"\x05sinks\x18\x01 \x03(\v2\x14.stele.v1.SinkStatusR\x05sinks\"\xbe\x05\n" +
+	"\x05sinks\x18\x01 \x03(\v2\x14.stele.v1.SinkStatusR\x05sinks\"\xed\x05\n" +
 	"\n" +
 	"SinkStatus\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
@@ -1892,7 +2468,11 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\n" +
 	"uncompared\x18\x14 \x01(\rR\n" +
 	"uncompared\x12\x1a\n" +
-	"\bwarnings\x18\x15 \x03(\tR\bwarnings\"2\n" +
+	"\bwarnings\x18\x15 \x03(\tR\bwarnings\x12-\n" +
+	"\ahistory\x18\x16 \x03(\v2\x13.stele.v1.LagSampleR\ahistory\"`\n" +
+	"\tLagSample\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12#\n" +
+	"\rlag_revisions\x18\x02 \x01(\x04R\flagRevisions\"2\n" +
 	"\x11ListParkedRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\"R\n" +
 	"\x12ListParkedResponse\x12(\n" +
@@ -1921,7 +2501,7 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x120\n" +
-	"\x05tried\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\xf2\x03\n" +
+	"\x05tried\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05tried\"\x88\x04\n" +
 	"\x05Drift\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x12\n" +
@@ -1930,7 +2510,8 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x04R\brevision\x120\n" +
 	"\x05found\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x05found\x12.\n" +
 	"\x06action\x18\a \x01(\x0e2\x16.stele.v1.Drift.ActionR\x06action\x12\x18\n" +
-	"\afailure\x18\b \x01(\tR\afailure\"d\n" +
+	"\afailure\x18\b \x01(\tR\afailure\x12\x14\n" +
+	"\x05value\x18\t \x01(\tR\x05value\"d\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vKIND_EDITED\x10\x01\x12\x10\n" +
@@ -1958,17 +2539,19 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12\x1a\n" +
 	"\x03key\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x03key\"(\n" +
 	"\fSkipResponse\x12\x18\n" +
-	"\askipped\x18\x01 \x01(\rR\askipped\"P\n" +
+	"\askipped\x18\x01 \x01(\rR\askipped\"q\n" +
 	"\x11CheckDriftRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12\x1c\n" +
-	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x04name\"\xa7\x01\n" +
+	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x04name\x12\x1f\n" +
+	"\vreport_only\x18\x03 \x01(\bR\n" +
+	"reportOnly\"\xa7\x01\n" +
 	"\x12CheckDriftResponse\x12\x1a\n" +
 	"\bcompared\x18\x01 \x01(\x04R\bcompared\x12%\n" +
 	"\x05drift\x18\x02 \x03(\v2\x0f.stele.v1.DriftR\x05drift\x124\n" +
 	"\n" +
 	"uncompared\x18\x03 \x03(\v2\x14.stele.v1.UncomparedR\n" +
 	"uncompared\x12\x18\n" +
-	"\astopped\x18\x04 \x01(\tR\astopped\"\xc9\x02\n" +
+	"\astopped\x18\x04 \x01(\tR\astopped\"\xe7\x02\n" +
 	"\x13ResolveDriftRequest\x12\x1d\n" +
 	"\x04sink\x18\x01 \x01(\tB\t\xbaH\x06r\x04\x10\x01(?R\x04sink\x12T\n" +
 	"\n" +
@@ -1976,7 +2559,8 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\xbaH\a\x82\x01\x04\x10\x01 \x00R\n" +
 	"resolution\x12'\n" +
 	"\x0fadopt_deletions\x18\x03 \x01(\bR\x0eadoptDeletions\x12'\n" +
-	"\x0froutes_revision\x18\x04 \x01(\x04R\x0eroutesRevision\"k\n" +
+	"\x0froutes_revision\x18\x04 \x01(\x04R\x0eroutesRevision\x12\x1c\n" +
+	"\x04name\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x04name\"k\n" +
 	"\n" +
 	"Resolution\x12\x1a\n" +
 	"\x16RESOLUTION_UNSPECIFIED\x10\x00\x12\x14\n" +
@@ -2007,7 +2591,45 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x05added\x18\x03 \x01(\x04R\x05added\x12\x1a\n" +
 	"\bunrouted\x18\x04 \x01(\x04R\bunrouted\x12\x1c\n" +
 	"\trewritten\x18\x05 \x01(\x04R\trewritten\x12\x18\n" +
-	"\aremoved\x18\x06 \x01(\bR\aremoved2\xb1\x05\n" +
+	"\aremoved\x18\x06 \x01(\bR\aremoved\"g\n" +
+	"\tSinkClaim\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xaf\x02\n" +
+	"\rSinkPositions\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x18\n" +
+	"\arouting\x18\x02 \x01(\tR\arouting\x12D\n" +
+	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x122\n" +
+	"\x03ids\x18\x04 \x03(\v2 .stele.v1.SinkPositions.IdsEntryR\x03ids\x1a<\n" +
+	"\x0eRevisionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a6\n" +
+	"\bIdsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
+	"\bSinkStop\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x03\n" +
+	"\tSinkOrder\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x124\n" +
+	"\x06status\x18\x02 \x01(\v2\x1a.stele.v1.ListSinksRequestH\x00R\x06status\x122\n" +
+	"\x05drift\x18\x03 \x01(\v2\x1a.stele.v1.ListDriftRequestH\x00R\x05drift\x121\n" +
+	"\x06replay\x18\x04 \x01(\v2\x17.stele.v1.ReplayRequestH\x00R\x06replay\x12.\n" +
+	"\x05retry\x18\x05 \x01(\v2\x16.stele.v1.RetryRequestH\x00R\x05retry\x12+\n" +
+	"\x04skip\x18\x06 \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
+	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05check\x129\n" +
+	"\aresolve\x18\b \x01(\v2\x1d.stele.v1.ResolveDriftRequestH\x00R\aresolveB\a\n" +
+	"\x05order\"\x97\x03\n" +
+	"\tSinkReply\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x18\n" +
+	"\ainvalid\x18\x02 \x01(\bR\ainvalid\x12,\n" +
+	"\x06status\x18\x03 \x01(\v2\x14.stele.v1.SinkStatusR\x06status\x121\n" +
+	"\x05drift\x18\x04 \x01(\v2\x1b.stele.v1.ListDriftResponseR\x05drift\x120\n" +
+	"\x06replay\x18\x05 \x01(\v2\x18.stele.v1.ReplayResponseR\x06replay\x12-\n" +
+	"\x05retry\x18\x06 \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
+	"\x04skip\x18\a \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
+	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check\x128\n" +
+	"\aresolve\x18\t \x01(\v2\x1e.stele.v1.ResolveDriftResponseR\aresolve2\xb1\x05\n" +
 	"\x05Sinks\x12D\n" +
 	"\tListSinks\x12\x1a.stele.v1.ListSinksRequest\x1a\x1b.stele.v1.ListSinksResponse\x12G\n" +
 	"\n" +
@@ -2036,7 +2658,7 @@ func file_stele_v1_sinks_proto_rawDescGZIP() []byte {
 }
 
 var file_stele_v1_sinks_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_stele_v1_sinks_proto_goTypes = []any{
 	(Drift_Kind)(0),                     // 0: stele.v1.Drift.Kind
 	(Drift_Action)(0),                   // 1: stele.v1.Drift.Action
@@ -2044,78 +2666,106 @@ var file_stele_v1_sinks_proto_goTypes = []any{
 	(*ListSinksRequest)(nil),            // 3: stele.v1.ListSinksRequest
 	(*ListSinksResponse)(nil),           // 4: stele.v1.ListSinksResponse
 	(*SinkStatus)(nil),                  // 5: stele.v1.SinkStatus
-	(*ListParkedRequest)(nil),           // 6: stele.v1.ListParkedRequest
-	(*ListParkedResponse)(nil),          // 7: stele.v1.ListParkedResponse
-	(*Parked)(nil),                      // 8: stele.v1.Parked
-	(*ListDriftRequest)(nil),            // 9: stele.v1.ListDriftRequest
-	(*ListDriftResponse)(nil),           // 10: stele.v1.ListDriftResponse
-	(*Uncompared)(nil),                  // 11: stele.v1.Uncompared
-	(*Drift)(nil),                       // 12: stele.v1.Drift
-	(*ReplayRequest)(nil),               // 13: stele.v1.ReplayRequest
-	(*ReplayResponse)(nil),              // 14: stele.v1.ReplayResponse
-	(*RetryRequest)(nil),                // 15: stele.v1.RetryRequest
-	(*RetryResponse)(nil),               // 16: stele.v1.RetryResponse
-	(*SkipRequest)(nil),                 // 17: stele.v1.SkipRequest
-	(*SkipResponse)(nil),                // 18: stele.v1.SkipResponse
-	(*CheckDriftRequest)(nil),           // 19: stele.v1.CheckDriftRequest
-	(*CheckDriftResponse)(nil),          // 20: stele.v1.CheckDriftResponse
-	(*ResolveDriftRequest)(nil),         // 21: stele.v1.ResolveDriftRequest
-	(*ResolveDriftResponse)(nil),        // 22: stele.v1.ResolveDriftResponse
-	(*GetRoutesRequest)(nil),            // 23: stele.v1.GetRoutesRequest
-	(*GetRoutesResponse)(nil),           // 24: stele.v1.GetRoutesResponse
-	(*PlanRoutesRequest)(nil),           // 25: stele.v1.PlanRoutesRequest
-	(*PlanRoutesResponse)(nil),          // 26: stele.v1.PlanRoutesResponse
-	(*SinkPlan)(nil),                    // 27: stele.v1.SinkPlan
-	(*durationpb.Duration)(nil),         // 28: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),       // 29: google.protobuf.Timestamp
+	(*LagSample)(nil),                   // 6: stele.v1.LagSample
+	(*ListParkedRequest)(nil),           // 7: stele.v1.ListParkedRequest
+	(*ListParkedResponse)(nil),          // 8: stele.v1.ListParkedResponse
+	(*Parked)(nil),                      // 9: stele.v1.Parked
+	(*ListDriftRequest)(nil),            // 10: stele.v1.ListDriftRequest
+	(*ListDriftResponse)(nil),           // 11: stele.v1.ListDriftResponse
+	(*Uncompared)(nil),                  // 12: stele.v1.Uncompared
+	(*Drift)(nil),                       // 13: stele.v1.Drift
+	(*ReplayRequest)(nil),               // 14: stele.v1.ReplayRequest
+	(*ReplayResponse)(nil),              // 15: stele.v1.ReplayResponse
+	(*RetryRequest)(nil),                // 16: stele.v1.RetryRequest
+	(*RetryResponse)(nil),               // 17: stele.v1.RetryResponse
+	(*SkipRequest)(nil),                 // 18: stele.v1.SkipRequest
+	(*SkipResponse)(nil),                // 19: stele.v1.SkipResponse
+	(*CheckDriftRequest)(nil),           // 20: stele.v1.CheckDriftRequest
+	(*CheckDriftResponse)(nil),          // 21: stele.v1.CheckDriftResponse
+	(*ResolveDriftRequest)(nil),         // 22: stele.v1.ResolveDriftRequest
+	(*ResolveDriftResponse)(nil),        // 23: stele.v1.ResolveDriftResponse
+	(*GetRoutesRequest)(nil),            // 24: stele.v1.GetRoutesRequest
+	(*GetRoutesResponse)(nil),           // 25: stele.v1.GetRoutesResponse
+	(*PlanRoutesRequest)(nil),           // 26: stele.v1.PlanRoutesRequest
+	(*PlanRoutesResponse)(nil),          // 27: stele.v1.PlanRoutesResponse
+	(*SinkPlan)(nil),                    // 28: stele.v1.SinkPlan
+	(*SinkClaim)(nil),                   // 29: stele.v1.SinkClaim
+	(*SinkPositions)(nil),               // 30: stele.v1.SinkPositions
+	(*SinkStop)(nil),                    // 31: stele.v1.SinkStop
+	(*SinkOrder)(nil),                   // 32: stele.v1.SinkOrder
+	(*SinkReply)(nil),                   // 33: stele.v1.SinkReply
+	nil,                                 // 34: stele.v1.SinkPositions.RevisionsEntry
+	nil,                                 // 35: stele.v1.SinkPositions.IdsEntry
+	(*durationpb.Duration)(nil),         // 36: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
 }
 var file_stele_v1_sinks_proto_depIdxs = []int32{
 	5,  // 0: stele.v1.ListSinksResponse.sinks:type_name -> stele.v1.SinkStatus
-	28, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
-	29, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
-	29, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
-	29, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
-	28, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
-	8,  // 6: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
-	29, // 7: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
-	12, // 8: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
-	11, // 9: stele.v1.ListDriftResponse.uncompared:type_name -> stele.v1.Uncompared
-	29, // 10: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
-	29, // 11: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
-	0,  // 12: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
-	29, // 13: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
-	1,  // 14: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
-	12, // 15: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
-	11, // 16: stele.v1.CheckDriftResponse.uncompared:type_name -> stele.v1.Uncompared
-	2,  // 17: stele.v1.ResolveDriftRequest.resolution:type_name -> stele.v1.ResolveDriftRequest.Resolution
-	12, // 18: stele.v1.ResolveDriftResponse.drift:type_name -> stele.v1.Drift
-	11, // 19: stele.v1.ResolveDriftResponse.uncompared:type_name -> stele.v1.Uncompared
-	27, // 20: stele.v1.PlanRoutesResponse.sinks:type_name -> stele.v1.SinkPlan
-	3,  // 21: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
-	6,  // 22: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
-	9,  // 23: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
-	13, // 24: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
-	15, // 25: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
-	17, // 26: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
-	19, // 27: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
-	21, // 28: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
-	23, // 29: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
-	25, // 30: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
-	4,  // 31: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
-	7,  // 32: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
-	10, // 33: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
-	14, // 34: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
-	16, // 35: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
-	18, // 36: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
-	20, // 37: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
-	22, // 38: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
-	24, // 39: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
-	26, // 40: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
-	31, // [31:41] is the sub-list for method output_type
-	21, // [21:31] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	36, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
+	37, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
+	37, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
+	37, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
+	36, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
+	6,  // 6: stele.v1.SinkStatus.history:type_name -> stele.v1.LagSample
+	37, // 7: stele.v1.LagSample.time:type_name -> google.protobuf.Timestamp
+	9,  // 8: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
+	37, // 9: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
+	13, // 10: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
+	12, // 11: stele.v1.ListDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	37, // 12: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
+	37, // 13: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
+	0,  // 14: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
+	37, // 15: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
+	1,  // 16: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
+	13, // 17: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
+	12, // 18: stele.v1.CheckDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	2,  // 19: stele.v1.ResolveDriftRequest.resolution:type_name -> stele.v1.ResolveDriftRequest.Resolution
+	13, // 20: stele.v1.ResolveDriftResponse.drift:type_name -> stele.v1.Drift
+	12, // 21: stele.v1.ResolveDriftResponse.uncompared:type_name -> stele.v1.Uncompared
+	28, // 22: stele.v1.PlanRoutesResponse.sinks:type_name -> stele.v1.SinkPlan
+	37, // 23: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
+	34, // 24: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
+	35, // 25: stele.v1.SinkPositions.ids:type_name -> stele.v1.SinkPositions.IdsEntry
+	37, // 26: stele.v1.SinkStop.since:type_name -> google.protobuf.Timestamp
+	3,  // 27: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
+	10, // 28: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
+	14, // 29: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
+	16, // 30: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
+	18, // 31: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
+	20, // 32: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
+	22, // 33: stele.v1.SinkOrder.resolve:type_name -> stele.v1.ResolveDriftRequest
+	5,  // 34: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
+	11, // 35: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
+	15, // 36: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
+	17, // 37: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
+	19, // 38: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
+	21, // 39: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
+	23, // 40: stele.v1.SinkReply.resolve:type_name -> stele.v1.ResolveDriftResponse
+	3,  // 41: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
+	7,  // 42: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
+	10, // 43: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
+	14, // 44: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
+	16, // 45: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
+	18, // 46: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
+	20, // 47: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
+	22, // 48: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
+	24, // 49: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
+	26, // 50: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
+	4,  // 51: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
+	8,  // 52: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
+	11, // 53: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
+	15, // 54: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
+	17, // 55: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
+	19, // 56: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
+	21, // 57: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
+	23, // 58: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
+	25, // 59: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
+	27, // 60: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
+	51, // [51:61] is the sub-list for method output_type
+	41, // [41:51] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_sinks_proto_init() }
@@ -2123,13 +2773,22 @@ func file_stele_v1_sinks_proto_init() {
 	if File_stele_v1_sinks_proto != nil {
 		return
 	}
+	file_stele_v1_sinks_proto_msgTypes[29].OneofWrappers = []any{
+		(*SinkOrder_Status)(nil),
+		(*SinkOrder_Drift)(nil),
+		(*SinkOrder_Replay)(nil),
+		(*SinkOrder_Retry)(nil),
+		(*SinkOrder_Skip)(nil),
+		(*SinkOrder_Check)(nil),
+		(*SinkOrder_Resolve)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_sinks_proto_rawDesc), len(file_stele_v1_sinks_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   25,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

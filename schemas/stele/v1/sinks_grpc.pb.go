@@ -58,9 +58,9 @@ type SinksClient interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(ctx context.Context, in *CheckDriftRequest, opts ...grpc.CallOption) (*CheckDriftResponse, error)
-	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes all
-	// differences, whatever drift the routes have. It also restarts a stopped sink. Needs
-	// the role admin or operator.
+	// ResolveDrift compares a sink, or one of its items, with the ledger now and adopts,
+	// repairs or prunes the differences, whatever drift the routes have. Without the name
+	// of an item it also restarts a stopped sink. Needs the role admin or operator.
 	ResolveDrift(ctx context.Context, in *ResolveDriftRequest, opts ...grpc.CallOption) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(ctx context.Context, in *GetRoutesRequest, opts ...grpc.CallOption) (*GetRoutesResponse, error)
@@ -204,9 +204,9 @@ type SinksServer interface {
 	// CheckDrift has a sink compared with the ledger now, or one of its items, named
 	// as the sink names it. Needs the role admin or operator.
 	CheckDrift(context.Context, *CheckDriftRequest) (*CheckDriftResponse, error)
-	// ResolveDrift compares a sink with the ledger now and adopts, repairs or prunes all
-	// differences, whatever drift the routes have. It also restarts a stopped sink. Needs
-	// the role admin or operator.
+	// ResolveDrift compares a sink, or one of its items, with the ledger now and adopts,
+	// repairs or prunes the differences, whatever drift the routes have. Without the name
+	// of an item it also restarts a stopped sink. Needs the role admin or operator.
 	ResolveDrift(context.Context, *ResolveDriftRequest) (*ResolveDriftResponse, error)
 	// GetRoutes returns the routes in force. Needs the role operator.
 	GetRoutes(context.Context, *GetRoutesRequest) (*GetRoutesResponse, error)

@@ -134,6 +134,11 @@ func TestConsole(t *testing.T) {
 	w.commit(t, "large", "445 KiB", "a/value", `{"list":`+strings.Repeat("[", depth)+strings.TrimSuffix(strings.Repeat(member, 10_100), ",")+strings.Repeat("]", depth)+`,"n":1}`)
 	w.commit(t, "layout", "a layout of its own", "a/value", "{ \"a\":1,\n\"b\": [1, 2] }")
 	w.commit(t, "drifted", "first", "a/one", "1", "a/two", "2", "unrouted/one", "3")
+	w.commit(t, "staging", "first", "a/new", "1", "a/both", `{"limit":100,"on":true}`, "a/other", "1")
+	for _, tenant := range []ledger.Tenant{"target-light-1280", "target-light-400", "target-dark-1280", "target-dark-400"} {
+		w.commit(t, tenant, "first", "a/both", `{"limit":250,"on":true}`, "a/other", "2", "a/own", "3")
+	}
+	w.commit(t, "resolved", "first", "a/one", "1", "a/two", "2", "a/gone", "3")
 	many := make([]string, 0, 300)
 	for i := range 150 {
 		many = append(many, fmt.Sprintf("m/%03d", i), "1")

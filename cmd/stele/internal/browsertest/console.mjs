@@ -2,12 +2,14 @@ import {run} from './harness.mjs'
 import {accessibility} from './accessibility.mjs'
 import {changes} from './changes.mjs'
 import {editor} from './editor.mjs'
+import {fleet} from './fleet.mjs'
 import {hostilities} from './hostile.mjs'
 import {live} from './live.mjs'
 import {logins} from './logins.mjs'
+import {promotions} from './promote.mjs'
 import {reviews} from './reviews.mjs'
 import {search} from './search.mjs'
 import {states} from './states.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...live, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...fleet, ...promotions, ...live, ...hostilities, ...accessibility})

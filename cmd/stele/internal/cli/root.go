@@ -70,7 +70,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 			history.LogCommand(c), history.ShowCommand(c), history.DiffCommand(c), history.BlameCommand(c), history.BisectCommand(c), history.RollbackCommand(c), history.RevertCommand(c),
 		}},
 		{"operate", "Operate:", []*cobra.Command{
-			server.UpCommand(), server.ServeCommand(), server.WitnessCommand(), health.StatusCommand(c), health.DoctorCommand(c), health.ReadyCommand(), server.BackupCommand(c), server.RestoreCommand(c),
+			server.UpCommand(), server.ServeCommand(), server.WitnessCommand(), health.StatusCommand(c), health.GatewaysCommand(c), health.DoctorCommand(c), health.ReadyCommand(), server.BackupCommand(c), server.RestoreCommand(c),
 			tenants.TenantsCommand(c), tenants.TenantCommand(c), bases.BaseCommand(c), routes.RoutesCommand(c), sinks.SinksCommand(c), schema.SchemaCommand(c), server.NatsPermissionsCommand(c), server.NatsInstallCommand(),
 		}},
 		{"security", "Security:", []*cobra.Command{

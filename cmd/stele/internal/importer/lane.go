@@ -10,8 +10,8 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/wire"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"

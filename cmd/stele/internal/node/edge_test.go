@@ -3,8 +3,10 @@ package node_test
 import (
 	"bytes"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
@@ -59,5 +61,31 @@ func TestEdge_SecretsStaySealed(t *testing.T) {
 	})
 	if err != nil || files == 0 || !visible {
 		t.Errorf("%d files were searched, and the plain value found: %v: %v", files, visible, err)
+	}
+}
+
+// The processes of a ledger know each other, and the edges below them, also through other edges.
+func TestListGateways_ProcessesAndEdges(t *testing.T) {
+	run := processes(t, startNATS(t))
+	core := run(node.Config{Roles: []string{node.RoleLedger, node.RoleGateway}})
+	other := run(node.Config{Roles: []string{node.RoleGateway}})
+	until(t, "a commit", func() bool {
+		_, err := core.ledger.Commit(conn.AsTenant(t.Context(), "acme"), &stelev1.CommitRequest{RequestId: "1", Changes: []*stelev1.Change{{Key: "a/b", Value: "1"}}})
+		return err == nil
+	})
+	edge := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Upstream: core.upstream(t, "acme")})
+	until(t, "the commit at the edge", edge.has(t, "acme", "a/b", "1"))
+	below := run(node.Config{Roles: []string{node.RoleGateway}, Tenants: []ledger.Tenant{"acme"}, Upstream: edge.upstream(t, "acme")})
+	until(t, "the commit below it", below.has(t, "acme", "a/b", "1"))
+	want := map[string]string{core.grpc: "", other.grpc: "", edge.grpc: core.grpc, below.grpc: edge.grpc + " " + core.grpc}
+	for name, asked := range map[string]*process{"the core": core, "another process": other, "an edge": edge} {
+		until(t, "all gateways at "+name, func() bool {
+			resp, err := asked.ledger.ListGateways(t.Context(), &stelev1.ListGatewaysRequest{})
+			got := make(map[string]string)
+			for _, g := range resp.GetGateways() {
+				got[g.Address] = strings.Join(g.Path, " ")
+			}
+			return err == nil && maps.Equal(got, want)
+		})
 	}
 }

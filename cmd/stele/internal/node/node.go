@@ -21,6 +21,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/fleet"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/ledger"
@@ -139,7 +140,8 @@ type attached struct {
 	ledger    *ledger.Ledger       // nil without the role
 	bases     *bases.Mover         // nil without the ledger's role
 	projector *projector.Projector // nil without the role
-	adopts    *ledger.Ledger       // the projector's, where it has no other
+	announcer *fleet.Announcer
+	adopts    *ledger.Ledger // the projector's, where it has no other
 	reads     lazyStream[journal.AuxStream]
 	keys      lazyStream[journal.Bucket]
 }
@@ -416,6 +418,9 @@ func (n *Node) attach(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if a.announcer, err = fleet.Announce(a.conn, n.gateway.Fleet(), n.gateway.Reports, n.cfg.Log); err != nil {
+		return err
+	}
 	n.attached.Store(a)
 	return nil
 }
@@ -435,6 +440,9 @@ func (a *attached) close() {
 // stop ends what reads the replica and writes to the journal. It may be called more
 // than once.
 func (a *attached) stop() {
+	if a.announcer != nil {
+		a.announcer.Close()
+	}
 	if a.projector != nil {
 		a.projector.Close()
 	}

@@ -77,7 +77,7 @@ func (n *Node) replicate(id *stelev1.GatewayID) *replication.Client {
 	}
 	return replication.NewClient(replication.Config{
 		Addresses: u.Addresses, Dial: dial(token), Forward: dial(func() (string, error) { return "", nil }),
-		Tenants: n.cfg.Tenants, Self: id, Pin: replication.Pin(n.cfg.Data), Witnesses: n.cfg.Witnesses, Log: n.cfg.Log,
+		Tenants: n.cfg.Tenants, Self: id, Reports: func() []*stelev1.GatewayStatus { return n.gateway.Reports() }, Pin: replication.Pin(n.cfg.Data), Witnesses: n.cfg.Witnesses, Log: n.cfg.Log,
 	})
 }
 

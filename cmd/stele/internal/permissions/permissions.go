@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/node"
+	"github.com/stelehq/stele/internal/gateway/fleet"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/projector"
 )
@@ -99,7 +100,8 @@ func (p Plan) grant(u *User, role string) {
 		publish(journal.RightsToBackUp())
 		return
 	}
-	publish(journal.RightsToFollow())
+	publish(journal.RightsToFollow(), []string{fleet.Subject})
+	u.Subscribe.Allow = append(u.Subscribe.Allow, fleet.Subject)
 	// Each process answers callers, so each may have to record a read.
 	publish(journal.Reads.RightsToOpen(), journal.Reads.RightsToAppend())
 	// Writers encrypt secrets, and adopt what was changed in a sink.

@@ -16,6 +16,7 @@ type section struct {
 	page, title string
 	timeless    bool // it has no past states
 	prefixed    bool // it can show the keys under a prefix only
+	operators   bool // it is for users who can act for several tenants
 }
 
 var sections = []section{
@@ -23,6 +24,7 @@ var sections = []section{
 	{page: "history", title: "History", prefixed: true},
 	{page: "compare", title: "Compare", timeless: true, prefixed: true},
 	{page: "rollback", title: "Roll back", prefixed: true},
+	{page: "promote", title: "Promote", timeless: true, prefixed: true, operators: true},
 	{page: "projections", title: "Projections", timeless: true},
 	{page: "schemas", title: "Schemas"},
 	{page: "access", title: "Access", timeless: true},
@@ -47,7 +49,7 @@ func (v *View) prefix() string {
 	switch v.Page {
 	case "keys", "reveal", "new", "delete":
 		return v.Rest // a key is also the prefix of itself and the keys below it
-	case "history", "compare", "rollback", "search":
+	case "history", "compare", "rollback", "promote", "search":
 		return v.Query("prefix")
 	}
 	return ""

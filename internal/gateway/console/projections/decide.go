@@ -48,12 +48,39 @@ var decisions = map[string]*decision{
 	}, done: func(n int) string {
 		return format.Plural(n, "revision") + " are before it now: it is being written again."
 	}},
+	"repair": resolving(stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, "written with the ledger's value."),
+	"adopt":  resolving(stelev1.ResolveDriftRequest_RESOLUTION_ADOPT, "adopted as a commit."),
+	"prune":  resolving(stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, "deleted from the sink."),
 	"check": {do: func(v *page.View, sink string, _ url.Values) (uint64, error) {
 		resp, err := v.Sinks.CheckDrift(v.Ctx, &stelev1.CheckDriftRequest{Sink: sink})
 		return resp.GetCompared(), err
 	}, done: func(n int) string {
 		return format.Plural(n, "item") + " compared with the ledger. Drift is listed below."
 	}},
+}
+
+// resolving is the decision about one drifted item, which its page asks for. Adopting a missing
+// item deletes its key.
+func resolving(how stelev1.ResolveDriftRequest_Resolution, done string) *decision {
+	return &decision{do: func(v *page.View, sink string, form url.Values) (uint64, error) {
+		name := form.Get("name")
+		if name == "" {
+			return 0, status.Error(codes.InvalidArgument, "name the item to resolve")
+		}
+		resp, err := v.Sinks.ResolveDrift(v.Ctx, &stelev1.ResolveDriftRequest{Sink: sink, Name: name, Resolution: how, AdoptDeletions: true})
+		if err != nil {
+			return 0, err
+		}
+		for _, d := range resp.Drift {
+			if d.Failure != "" {
+				return 0, status.Errorf(codes.FailedPrecondition, "%s was left as it is: %s", d.Name, d.Failure)
+			}
+		}
+		if resp.Resolved == 0 {
+			return 0, status.Errorf(codes.FailedPrecondition, "%s was left as it is: it does not differ from the ledger any more, or its route does not allow this", name)
+		}
+		return resp.Resolved, nil
+	}, done: func(n int) string { return format.Plural(n, "item") + " " + done }}
 }
 
 // allParked names what a decision is about.

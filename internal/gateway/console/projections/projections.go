@@ -33,6 +33,8 @@ func (p *Pages) Show(v *page.View) error {
 	switch {
 	case sink == "":
 		return p.showAll(v)
+	case action == "item":
+		return showItem(v, sink)
 	case decides:
 		return showConfirm(v, sink, action)
 	}
@@ -96,6 +98,11 @@ func driftWord(k stelev1.Drift_Kind) string {
 		stelev1.Drift_KIND_EDITED: "edited", stelev1.Drift_KIND_DELETED: "deleted", stelev1.Drift_KIND_FOREIGN: "not the ledger's",
 		stelev1.Drift_KIND_UNROUTED: "no longer routed here",
 	}[k]
+}
+
+// resolvable reports whether an item still differs.
+func resolvable(d *stelev1.Drift) bool {
+	return d.Action == stelev1.Drift_ACTION_REPORTED || d.Action == stelev1.Drift_ACTION_KEPT
 }
 
 func actionWord(a stelev1.Drift_Action) string {

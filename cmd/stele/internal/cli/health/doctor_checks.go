@@ -9,8 +9,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/diagnosis"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -45,7 +45,7 @@ func checkTenant(ctx context.Context, p *subject) (string, string, error) {
 	case codes.PermissionDenied:
 		return "", "", errDenied
 	case codes.Unavailable:
-		return "", tryJournal, err
+		return "", diagnosis.Journal, err
 	default:
 		return "", "a tenant that you may read", err
 	}
@@ -75,41 +75,23 @@ func checkClock(_ context.Context, p *subject) (string, string, error) {
 	return "not behind the gateway's start and the token (a clock that is ahead is not detected)", "", nil
 }
 
-// tooOld is the age of the gateway's data above which its way to the journal is a problem,
-// and tryJournal what to look at then.
-const (
-	tooOld     = 5 * time.Second
-	tryJournal = "the gateway's connection to the journal"
-)
-
 func checkReplica(_ context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
 		return "", "", errSkipped
 	}
-	if p.status.Stopped != "" {
-		return "", "stele status, and an operator's decision", fmt.Errorf("it follows the journal no longer: %s", p.status.Stopped)
+	if problem := diagnosis.Replica(p.status.Stopped, p.status.Journal); problem != nil {
+		return "", problem.Try, errors.New(output.Plain(problem.What))
 	}
-	j := p.status.Journal
-	switch age := j.GetAge().AsDuration(); {
-	case j.GetAge() == nil:
-		return "", "stele status, until it has caught up", errors.New("it has not caught up with the journal yet")
-	case age > tooOld:
-		return "", tryJournal, fmt.Errorf("it was last known to be current %s ago", age.Round(time.Second))
-	default:
-		return fmt.Sprintf("current %s ago", age.Round(time.Millisecond)), "", nil
-	}
+	return fmt.Sprintf("current %s ago", p.status.Journal.Age.AsDuration().Round(time.Millisecond)), "", nil
 }
 
 // checkWrites reports what the gateway knows; it does not write.
 func checkWrites(_ context.Context, p *subject) (string, string, error) {
-	switch {
-	case p.status == nil:
+	if p.status == nil {
 		return "", "", errSkipped
-	case p.status.ReadOnly != "":
-		return "", "stele status", fmt.Errorf("the gateway rejects them: %s", output.Plain(p.status.ReadOnly))
 	}
-	if j := p.status.Journal; j.GetAge() == nil || j.Age.AsDuration() > tooOld {
-		return "", tryJournal, errors.New("unknown: the gateway does not reach the journal")
+	if problem := diagnosis.Writes(p.status); problem != nil {
+		return "", problem.Try, errors.New(output.Plain(problem.What))
 	}
 	mayWrite := func(a *stelev1.Allowed) bool { return a.Operation == string(policy.ToWrite) }
 	if p.status.Principal.GetTenant() != "" && !slices.ContainsFunc(p.status.Principal.Allowed, mayWrite) {
@@ -120,7 +102,6 @@ func checkWrites(_ context.Context, p *subject) (string, string, error) {
 
 // checkSinks finds problems of the sinks. The advice is for the first of them.
 func checkSinks(ctx context.Context, p *subject) (found, try string, err error) {
-	const late = time.Minute
 	if p.status == nil {
 		return "", "", errSkipped
 	}
@@ -129,40 +110,18 @@ func checkSinks(ctx context.Context, p *subject) (found, try string, err error) 
 		return "", "", errDenied
 	}
 	if err != nil {
-		return "", tryJournal, err
+		return "", diagnosis.Journal, err
 	}
 	var names, wrong []string
 	warnings := ""
-	note := func(what, remedy string) {
-		wrong = append(wrong, what)
-		try = cmp.Or(try, remedy)
-	}
 	for _, st := range resp.Sinks {
 		names = append(names, st.Name)
-		if st.Owner == "" {
-			note(fmt.Sprintf("no process writes to %s", st.Name), "stele serve --roles=projector, or its log")
-		}
-		if st.Stopped != "" {
-			note(fmt.Sprintf("%s has stopped: %s", st.Name, output.Plain(st.Stopped)), fmt.Sprintf("stele sinks drift %s, and then stele sinks adopt or stele sinks repair", st.Name))
-		}
-		if st.Parked > 0 {
-			note(fmt.Sprintf("%s has parked %s", st.Name, output.Count(int(st.Parked), "key")), "stele sinks parked "+st.Name)
-		}
-		if st.Drifted > 0 {
-			note(fmt.Sprintf("%s has %s that drifted", st.Name, output.Count(int(st.Drifted), "item")), "stele sinks drift "+st.Name)
-		}
-		if st.FailingSince != nil {
-			note(fmt.Sprintf("%s has failed since %s: %s", st.Name, render.Clock(st.FailingSince), cmp.Or(output.Plain(st.Failing), "operators see why")), "stele sinks")
-		}
-		if st.Uncompared > 0 {
-			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, output.Count(int(st.Uncompared), "place")), "stele sinks drift "+st.Name)
-		}
 		for _, w := range st.Warnings {
 			warnings += fmt.Sprintf("; warning of %s: %s", st.Name, output.Plain(w))
 		}
-		if lag := st.Lag.AsDuration(); lag > late {
-			note(fmt.Sprintf("%s is %s and %s behind", st.Name, output.Count(int(st.LagRevisions), "revision"), lag.Round(time.Second)), "stele sinks")
-		}
+	}
+	for _, problem := range diagnosis.Sinks(resp.Sinks) {
+		wrong, try = append(wrong, output.Plain(problem.What)), cmp.Or(try, problem.Try)
 	}
 	switch {
 	case len(wrong) > 0:

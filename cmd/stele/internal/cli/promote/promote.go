@@ -3,16 +3,11 @@ package promote
 
 import (
 	"context"
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
@@ -130,40 +125,4 @@ func patterns(texts []string) []ledger.Pattern {
 		all[i] = ledger.Pattern(t)
 	}
 	return all
-}
-
-// run plans the promotion of the source at a moment, and executes it.
-func (r *promotionRun) run(cmd *cobra.Command, at string) error {
-	if err := r.read(at); err != nil {
-		return err
-	}
-	cs := r.changeSet()
-	diffs, err := r.preview(cs)
-	if err != nil {
-		return err
-	}
-	for _, k := range slices.Sorted(maps.Keys(r.hidden)) {
-		output.Warn(fmt.Sprintf("the secret %s is not promoted: %s", k, r.hidden[k]))
-	}
-	if len(cs.Changes) == 0 && len(r.plan.Conflicts) == 0 && len(r.hidden) == 0 {
-		return render.Nothing(r.to.Printer, fmt.Sprintf("%s has nothing to promote to %s", r.source(), r.to.Tenant))
-	}
-	if r.to.Format == output.Text || r.promoteFlags.plan {
-		if err := r.show(diffs); err != nil {
-			return err
-		}
-	}
-	if len(cs.Changes) > 0 && !r.promoteFlags.plan {
-		if yes, err := session.Confirmed(r.toCtx, r.yes, "Promote?"); !yes {
-			return err
-		}
-		if err := r.to.Commit(r.toCtx, cmd, cs); err != nil {
-			return err
-		}
-	}
-	if n := len(r.plan.Conflicts); n > 0 {
-		err := fmt.Errorf("not promoted: %s changed in both %s and %s", output.Count(n, "key"), r.from.Tenant, r.to.Tenant)
-		return failure.Try(failure.With(failure.Conflict, err), "--theirs KEY to take the value of %s, or --ours KEY to keep the value of %s", r.from.Tenant, r.to.Tenant)
-	}
-	return nil
 }

@@ -50,22 +50,27 @@ for an hour.`,
 }
 
 func sinksCheckCommand(c *session.Flags) *cobra.Command {
+	var report bool
 	cmd := &cobra.Command{
 		Use:   "check SINK [NAME]",
 		Short: "Compare a sink, or one of its items, with the ledger now",
 		Long: `Compare a sink, or the item NAME of it, with the ledger now, and handle any drift as
-the key's route specifies. On a stopped sink drift is only reported.
+the key's route specifies. On a stopped sink drift is only reported. With --report, the
+drift of the item NAME is only reported, with the value that the item has.
 
 The exit code is 7 if items have drifted or could not be compared.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSink,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
-		resp, err := s.Sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: args[0], Name: session.FirstArg(args[1:])})
+		resp, err := s.Sinks.CheckDrift(ctx, &stelev1.CheckDriftRequest{Sink: args[0], Name: session.FirstArg(args[1:]), ReportOnly: report})
 		if err != nil {
 			return err
 		}
 		if err := printDrift(s, resp.Drift, resp.Stopped != ""); err != nil {
+			return err
+		}
+		if err := printFound(s, resp.Drift); err != nil {
 			return err
 		}
 		drifted := 0
@@ -92,7 +97,21 @@ The exit code is 7 if items have drifted or could not be compared.`,
 		}
 		return nil
 	})
+	cmd.Flags().BoolVar(&report, "report", false, "show the drift of the item NAME with its value, and do not handle it")
 	return cmd
+}
+
+// printFound shows the values that a report has found.
+func printFound(s *session.Session, drift []*stelev1.Drift) error {
+	for _, d := range drift {
+		if d.Value == "" || s.Format != output.Text {
+			continue
+		}
+		if err := s.Printf("%s is %s\n", output.Plain(d.Name), output.Plain(d.Value)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // PrintUncompared lists items that could not be compared, so that they do not count as
@@ -164,11 +183,12 @@ type drifted struct {
 	Found    string `json:"found"`
 	Action   string `json:"action"`
 	Failure  string `json:"failure,omitempty"`
+	Value    string `json:"value,omitempty"`
 }
 
 func driftObject(d *stelev1.Drift) drifted {
 	return drifted{
-		Tenant: d.Tenant, Key: d.Key, Name: d.Name, Revision: d.Revision, Found: render.RFC3339(d.Found), Failure: d.Failure,
+		Tenant: d.Tenant, Key: d.Key, Name: d.Name, Revision: d.Revision, Found: render.RFC3339(d.Found), Failure: d.Failure, Value: d.Value,
 		Kind:   strings.ToLower(strings.TrimPrefix(d.Kind.String(), "KIND_")),
 		Action: strings.ToLower(strings.TrimPrefix(d.Action.String(), "ACTION_")),
 	}

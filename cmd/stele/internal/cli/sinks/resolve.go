@@ -14,26 +14,27 @@ import (
 func sinksAdoptCommand(c *session.Flags) *cobra.Command {
 	var confirm, deletions bool
 	cmd := &cobra.Command{
-		Use:   "adopt SINK",
+		Use:   "adopt SINK [NAME]",
 		Short: "Adopt the drift of a sink as commits",
-		Long: `Adopt the drift of a sink as commits, regardless of its routes. Missing items are
-written again; with --deletions their keys are deleted. A sink that stopped because it
-exceeded its drift limit resumes.
+		Long: `Adopt the drift of a sink, or of its item NAME, as commits, regardless of its routes.
+Missing items are written again; with --deletions their keys are deleted. Without NAME, a
+sink that stopped because it exceeded its drift limit resumes.
 
 Without --confirm, the command only lists the drift that the last sweep found.`,
-		Args:              cobra.ExactArgs(1),
+		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSink,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		name := session.FirstArg(args[1:])
 		if !confirm {
-			n, err := previewDrift(ctx, s, args[0], adoptable)
+			n, err := previewDrift(ctx, s, args[0], name, adoptable)
 			if err != nil || n == 0 || s.Format != output.Text {
 				return err
 			}
 			return s.Printf("nothing was adopted; to adopt, run the command again with --confirm\n")
 		}
 		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{
-			Sink: args[0], Resolution: stelev1.ResolveDriftRequest_RESOLUTION_ADOPT, AdoptDeletions: deletions,
+			Sink: args[0], Name: name, Resolution: stelev1.ResolveDriftRequest_RESOLUTION_ADOPT, AdoptDeletions: deletions,
 		}, "adopted or written again")
 	})
 	cmd.Flags().BoolVar(&confirm, "confirm", false, "adopt the drift instead of only listing it")
@@ -43,21 +44,21 @@ Without --confirm, the command only lists the drift that the last sweep found.`,
 
 func sinksRepairCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
-		Use:   "repair SINK",
+		Use:   "repair SINK [NAME]",
 		Short: "Overwrite drifted items with the ledger's values",
-		Long: `Overwrite every drifted item of a sink with the ledger's value, regardless of its
-routes. Items that the ledger never had are kept, unless their route has drift: repair.
-A sink that stopped because it exceeded its drift limit resumes. The command lists the
-drift that the last sweep found and asks for confirmation.`,
+		Long: `Overwrite every drifted item of a sink, or its item NAME, with the ledger's value,
+regardless of its routes. Items that the ledger never had are kept, unless their route has
+drift: repair. Without NAME, a sink that stopped because it exceeded its drift limit
+resumes. The command lists the drift that the last sweep found and asks for confirmation.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, adoptable, "Repair these items?", "repaired")
 }
 
 func sinksPruneCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
-		Use:   "prune SINK",
+		Use:   "prune SINK [NAME]",
 		Short: "Delete items whose keys are not routed to the sink anymore",
-		Long: `Delete the items that the projector wrote to a sink before the routes changed. Items of
-other writers are kept. The command lists the items that the last sweep found and asks
+		Long: `Delete the items that the projector wrote to a sink before the routes changed, or the
+item NAME of them. Items of other writers are kept. The command lists the items that the last sweep found and asks
 for confirmation.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete these items from the sink?", "deleted")
 }
@@ -71,35 +72,37 @@ func prunable(d *stelev1.Drift) bool { return d.Kind == stelev1.Drift_KIND_UNROU
 // resolveCommand completes a command that resolves drift once the user agrees.
 func resolveCommand(c *session.Flags, cmd *cobra.Command, how stelev1.ResolveDriftRequest_Resolution, of func(*stelev1.Drift) bool, question, done string) *cobra.Command {
 	var yes bool
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = cobra.RangeArgs(1, 2)
 	cmd.ValidArgsFunction = c.CompleteSink
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, args []string) error {
+		name := session.FirstArg(args[1:])
 		if !yes {
 			if !s.CanAsk() {
 				return failure.Usagef("cannot ask for confirmation: standard input is not a terminal; pass --yes")
 			}
-			if _, err := previewDrift(ctx, s, args[0], of); err != nil {
+			if _, err := previewDrift(ctx, s, args[0], name, of); err != nil {
 				return err
 			}
 			if ok, err := session.Confirmed(ctx, false, question); !ok {
 				return err
 			}
 		}
-		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{Sink: args[0], Resolution: how}, done)
+		return resolveDrift(ctx, s, &stelev1.ResolveDriftRequest{Sink: args[0], Name: name, Resolution: how}, done)
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "skip the confirmation")
 	return cmd
 }
 
-// previewDrift lists the selected findings of the last sweep, and returns their number.
-func previewDrift(ctx context.Context, s *session.Session, sink string, of func(*stelev1.Drift) bool) (int, error) {
+// previewDrift lists the selected findings of the last sweep, of one item if there is a
+// name, and returns their number.
+func previewDrift(ctx context.Context, s *session.Session, sink, name string, of func(*stelev1.Drift) bool) (int, error) {
 	resp, err := s.Sinks.ListDrift(ctx, &stelev1.ListDriftRequest{Sink: sink})
 	if err != nil {
 		return 0, err
 	}
 	var found []*stelev1.Drift
 	for _, d := range resp.Drift {
-		if of(d) {
+		if of(d) && (name == "" || d.Name == name) {
 			found = append(found, d)
 		}
 	}

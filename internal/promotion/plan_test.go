@@ -71,7 +71,7 @@ func TestCompare(t *testing.T) {
 func TestPlan_Resolve(t *testing.T) {
 	p := Compare(Settings{"a/b/c": "1", "a/b/d": "1", "a/x": "1", "z": "1"}, Settings{"a/b/c": "2", "a/b/d": "2", "a/x": "2", "z": "2"},
 		baseOf(map[ledger.Key]string{"a/b/c": never, "a/b/d": never, "a/x": never, "z": never}))
-	p.Resolve([]ledger.Pattern{"a", "a/b/d"}, []ledger.Pattern{"a/b/"})
+	p.Resolve(ByPattern([]ledger.Pattern{"a", "a/b/d"}, []ledger.Pattern{"a/b/"}))
 	want := Plan{
 		Changes:   []ledger.Change{{Key: "a/b/d", Value: "1"}, {Key: "a/x", Value: "1"}},
 		Kept:      []ledger.Key{"a/b/c"},
@@ -95,9 +95,9 @@ func TestCompare_Promoted(t *testing.T) {
 		theirs := rapid.Bool().Draw(rt, "theirs")
 		all := []ledger.Pattern{""}
 		if theirs {
-			p.Resolve(all, nil)
+			p.Resolve(ByPattern(all, nil))
 		} else {
-			p.Resolve(nil, all)
+			p.Resolve(ByPattern(nil, all))
 		}
 		if len(p.Conflicts) > 0 {
 			rt.Fatalf("unresolved: %v", p.Conflicts)

@@ -1,5 +1,3 @@
-// Package promotion compares the settings of two tenants in three ways, to take over what
-// has changed in one of them.
 package promotion
 
 import (
@@ -68,9 +66,21 @@ func Compare(from, to Settings, base Base) (p Plan) {
 	return p
 }
 
-// Resolve decides conflicts: those that theirs selects take the source's value, and those
-// that ours selects keep the target's. If both select one, the longer pattern decides.
-func (p *Plan) Resolve(theirs, ours []ledger.Pattern) {
+// Decision is what happens with a conflict.
+type Decision int
+
+const (
+	// Leave leaves it for a later promotion.
+	Leave Decision = iota
+	// Theirs takes the source's value.
+	Theirs
+	// Ours keeps the target's.
+	Ours
+)
+
+// ByPattern decides Theirs for the keys that theirs selects and Ours for the keys that ours
+// selects. If both select one, the longer pattern decides.
+func ByPattern(theirs, ours []ledger.Pattern) func(ledger.Key) Decision {
 	longest := func(patterns []ledger.Pattern, k ledger.Key) (n int) {
 		for _, q := range patterns {
 			if q.Match(k) {
@@ -79,15 +89,30 @@ func (p *Plan) Resolve(theirs, ours []ledger.Pattern) {
 		}
 		return n
 	}
-	p.Conflicts = slices.DeleteFunc(p.Conflicts, func(c Conflict) bool {
-		source, target := longest(theirs, c.Key), longest(ours, c.Key)
+	return func(k ledger.Key) Decision {
+		source, target := longest(theirs, k), longest(ours, k)
 		switch {
 		case source > target:
-			p.Changes = append(p.Changes, c.take())
+			return Theirs
 		case target > 0:
-			p.Kept = append(p.Kept, c.Key)
+			return Ours
 		}
-		return source+target > 0
+		return Leave
+	}
+}
+
+// Resolve decides conflicts.
+func (p *Plan) Resolve(decide func(ledger.Key) Decision) {
+	p.Conflicts = slices.DeleteFunc(p.Conflicts, func(c Conflict) bool {
+		switch decide(c.Key) {
+		case Theirs:
+			p.Changes = append(p.Changes, c.take())
+		case Ours:
+			p.Kept = append(p.Kept, c.Key)
+		default:
+			return false
+		}
+		return true
 	})
 	slices.SortFunc(p.Changes, func(a, b ledger.Change) int { return cmp.Compare(a.Key, b.Key) })
 	slices.Sort(p.Kept)

@@ -1,0 +1,109 @@
+// Package diagnosis finds the problems in what gateways and sinks report of themselves, and
+// says what to do about them. The command line and the console show the same.
+package diagnosis
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/fleet"
+	"github.com/stelehq/stele/internal/text"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+)
+
+// Problem is what is wrong, and what to try.
+type Problem struct{ What, Try string }
+
+const (
+	// tooOld is the age of a gateway's data above which its way to the journal is a problem.
+	tooOld = 5 * time.Second
+	// late is how long a change may wait for a sink.
+	late = time.Minute
+)
+
+// Journal is what to look at if a gateway does not hear from the journal.
+const Journal = "the gateway's connection to the journal"
+
+// Replica returns the problem of a replica that has not caught up with the journal; nil for none.
+func Replica(stopped string, j *stelev1.JournalStatus) *Problem {
+	switch age := j.GetAge().AsDuration(); {
+	case stopped != "":
+		return &Problem{"it follows the journal no longer: " + stopped, "stele status, and an operator's decision"}
+	case j.GetAge() == nil:
+		return &Problem{"it has not caught up with the journal yet", "stele status, until it has caught up"}
+	case age > tooOld:
+		return &Problem{fmt.Sprintf("it was last known to be current %s ago", age.Round(time.Second)), Journal}
+	}
+	return nil
+}
+
+// Writes returns why a gateway does not accept writes; nil if it does.
+func Writes(st *stelev1.GetStatusResponse) *Problem {
+	switch {
+	case st.ReadOnly != "":
+		return &Problem{"the gateway rejects them: " + st.ReadOnly, "stele status"}
+	case st.Journal.GetAge() == nil || st.Journal.Age.AsDuration() > tooOld:
+		return &Problem{"unknown: the gateway does not reach the journal", Journal}
+	}
+	return nil
+}
+
+// Sinks returns the problems of sinks, in their order.
+func Sinks(sinks []*stelev1.SinkStatus) (problems []Problem) {
+	note := func(what, try string) { problems = append(problems, Problem{what, try}) }
+	for _, st := range sinks {
+		drift := "stele sinks drift " + st.Name
+		if st.Owner == "" {
+			note("no process writes to "+st.Name, "stele serve --roles=projector, or its log")
+		}
+		if st.Stopped != "" {
+			note(st.Name+" has stopped: "+st.Stopped, drift+", and then stele sinks adopt or stele sinks repair")
+		}
+		if st.Parked > 0 {
+			note(fmt.Sprintf("%s has parked %s", st.Name, count(uint64(st.Parked), "key")), "stele sinks parked "+st.Name)
+		}
+		if st.Drifted > 0 {
+			note(fmt.Sprintf("%s has %s that drifted", st.Name, count(uint64(st.Drifted), "item")), drift)
+		}
+		if st.FailingSince != nil {
+			note(fmt.Sprintf("%s has failed since %s: %s", st.Name, st.FailingSince.AsTime().Format(time.RFC3339), cmp.Or(st.Failing, "operators see why")), "stele sinks")
+		}
+		if st.Uncompared > 0 {
+			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, count(uint64(st.Uncompared), "place")), drift)
+		}
+		if lag := st.Lag.AsDuration(); lag > late {
+			note(fmt.Sprintf("%s is %s and %s behind", st.Name, count(st.LagRevisions, "revision"), lag.Round(time.Second)), "stele sinks")
+		}
+	}
+	return problems
+}
+
+// Gateways returns the problems of gateways, in their order.
+func Gateways(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Problem) {
+	versions := make(map[string]bool)
+	for _, g := range gateways {
+		name := strings.TrimSpace(g.Host + " " + g.Address)
+		if silent := now.Sub(g.Seen.AsTime()); silent > fleet.Silent {
+			problems = append(problems, Problem{fmt.Sprintf("%s has not reported for %s", name, silent.Round(time.Second)), "its log, unless it was shut down; it is listed for an hour"})
+			continue
+		}
+		versions[g.Version] = true
+		if p := Replica(g.Stopped, g.Journal); p != nil {
+			problems = append(problems, Problem{name + ": " + p.What, p.Try})
+		}
+	}
+	if len(versions) > 1 {
+		problems = append(problems, Problem{fmt.Sprintf("the gateways run %d versions", len(versions)), "the upgrade of the others, if one is not under way"})
+	}
+	return problems
+}
+
+// count is a number of things.
+func count(n uint64, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return text.Thousands(n) + " " + thing
+}
