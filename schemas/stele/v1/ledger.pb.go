@@ -2405,7 +2405,10 @@ type RollbackResponse struct {
 	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Values, restored or live, that a dry run did not check against their schemas, because
 	// they are secrets that the caller may not reveal.
-	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2494,6 +2497,13 @@ func (x *RollbackResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *RollbackResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type RevertRequest struct {
@@ -2628,7 +2638,10 @@ type RevertResponse struct {
 	Changes []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Values, restored or live, that a dry run did not check against their schemas, because
 	// they are secrets that the caller may not reveal.
-	NotChecked    uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,8,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2710,6 +2723,13 @@ func (x *RevertResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *RevertResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type CopyRequest struct {
@@ -2851,7 +2871,10 @@ type CopyResponse struct {
 	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Secrets that were not checked against their schemas, because the caller may not reveal
 	// the new keys.
-	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2933,6 +2956,13 @@ func (x *CopyResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *CopyResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type ListReadsRequest struct {
@@ -3432,6 +3462,149 @@ func (x *RotateTenantKeyResponse) GetOlder() []string {
 	return nil
 }
 
+type CountCommitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The spans divide the time from since to until. Absent: the time of the first commit
+	// that the gateway keeps, and the time of the newest commit.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// The number of spans; 0 means 100.
+	Spans         uint32 `protobuf:"varint,3,opt,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountCommitsRequest) Reset() {
+	*x = CountCommitsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountCommitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountCommitsRequest) ProtoMessage() {}
+
+func (x *CountCommitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountCommitsRequest.ProtoReflect.Descriptor instead.
+func (*CountCommitsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CountCommitsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CountCommitsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CountCommitsRequest) GetSpans() uint32 {
+	if x != nil {
+		return x.Spans
+	}
+	return 0
+}
+
+type CountCommitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent while the tenant has no commit.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// The newest revision before since, 0 if there is none.
+	Before uint64 `protobuf:"varint,3,opt,name=before,proto3" json:"before,omitempty"`
+	// The newest revision at the end of each span. The differences are the numbers of commits.
+	Revisions []uint64 `protobuf:"varint,4,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
+	// The time of the first commit that the gateway keeps.
+	First         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountCommitsResponse) Reset() {
+	*x = CountCommitsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountCommitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountCommitsResponse) ProtoMessage() {}
+
+func (x *CountCommitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountCommitsResponse.ProtoReflect.Descriptor instead.
+func (*CountCommitsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *CountCommitsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *CountCommitsResponse) GetRevisions() []uint64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -3444,7 +3617,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3629,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3642,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3501,7 +3674,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +3686,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +3699,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3569,7 +3742,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3581,7 +3754,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3594,7 +3767,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3619,7 +3792,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +3804,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +3817,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 type GetStatusResponse struct {
@@ -3681,7 +3854,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3866,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3879,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3828,7 +4001,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4013,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4026,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3913,7 +4086,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3925,7 +4098,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3938,7 +4111,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -3981,7 +4154,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4166,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4179,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Principal) GetSubject() string {
@@ -4063,7 +4236,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4075,7 +4248,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4088,7 +4261,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -4119,7 +4292,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4131,7 +4304,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4144,7 +4317,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -4210,7 +4383,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4222,7 +4395,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4235,7 +4408,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4465,7 +4638,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\b \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\x8d\x02\n" +
+	"\x0e_expected_head\"\xc0\x02\n" +
 	"\x10RollbackResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
 	"\vto_revision\x18\x02 \x01(\x04R\n" +
@@ -4476,7 +4649,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\a \x01(\x04R\n" +
-	"notChecked\"\xff\x02\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\t \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xff\x02\n" +
 	"\rRevertRequest\x121\n" +
 	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
@@ -4488,7 +4662,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xea\x01\n" +
+	"\x0e_expected_head\"\x9d\x02\n" +
 	"\x0eRevertResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
@@ -4497,7 +4671,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\x06 \x01(\x04R\n" +
-	"notChecked\"\xf9\x02\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\b \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xf9\x02\n" +
 	"\vCopyRequest\x12\x1e\n" +
 	"\x04from\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x04from\x12\x1a\n" +
@@ -4513,7 +4688,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\t \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\n" +
 	" \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minIdB\x10\n" +
-	"\x0e_expected_head\"\xe8\x01\n" +
+	"\x0e_expected_head\"\x9b\x02\n" +
 	"\fCopyResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
@@ -4522,7 +4697,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\a \x01(\x04R\n" +
-	"notChecked\"\xc6\x01\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\t \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xc6\x01\n" +
 	"\x10ListReadsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12%\n" +
@@ -4554,7 +4730,17 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
 	"\x17RotateTenantKeyResponse\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05older\x18\x02 \x03(\tR\x05older\"S\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"\x99\x01\n" +
+	"\x13CountCommitsRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1e\n" +
+	"\x05spans\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05spans\"\xe2\x01\n" +
+	"\x14CountCommitsResponse\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x1c\n" +
+	"\trevisions\x18\x04 \x03(\x04R\trevisions\x120\n" +
+	"\x05first\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\"S\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\xbe\x01\n" +
@@ -4615,8 +4801,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xc0\n" +
-	"\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\x8f\v\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -4627,7 +4812,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x05Blame\x12\x16.stele.v1.BlameRequest\x1a\x17.stele.v1.BlameResponse\x12A\n" +
 	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
 	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x125\n" +
-	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12>\n" +
+	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12M\n" +
+	"\fCountCommits\x12\x1d.stele.v1.CountCommitsRequest\x1a\x1e.stele.v1.CountCommitsResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12S\n" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
@@ -4650,7 +4836,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 55)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4694,140 +4880,152 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*ShredTenantResponse)(nil),     // 39: stele.v1.ShredTenantResponse
 	(*RotateTenantKeyRequest)(nil),  // 40: stele.v1.RotateTenantKeyRequest
 	(*RotateTenantKeyResponse)(nil), // 41: stele.v1.RotateTenantKeyResponse
-	(*GetHeadRequest)(nil),          // 42: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 43: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 44: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 45: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 46: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 47: stele.v1.UpstreamStatus
-	(*JournalStatus)(nil),           // 48: stele.v1.JournalStatus
-	(*Principal)(nil),               // 49: stele.v1.Principal
-	(*Allowed)(nil),                 // 50: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 51: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 52: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 53: stele.v1.Change
-	(*PromotionOrigin)(nil),         // 54: stele.v1.PromotionOrigin
-	(*timestamppb.Timestamp)(nil),   // 55: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 56: stele.v1.Commit
-	(*Snapshot)(nil),                // 57: stele.v1.Snapshot
-	(*At)(nil),                      // 58: stele.v1.At
-	(*durationpb.Duration)(nil),     // 59: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 60: stele.v1.BaseRef
-	(*Origin)(nil),                  // 61: stele.v1.Origin
-	(*ReadRecord)(nil),              // 62: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 63: stele.v1.TenantBase
+	(*CountCommitsRequest)(nil),     // 42: stele.v1.CountCommitsRequest
+	(*CountCommitsResponse)(nil),    // 43: stele.v1.CountCommitsResponse
+	(*GetHeadRequest)(nil),          // 44: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 45: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 46: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 47: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 48: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 49: stele.v1.UpstreamStatus
+	(*JournalStatus)(nil),           // 50: stele.v1.JournalStatus
+	(*Principal)(nil),               // 51: stele.v1.Principal
+	(*Allowed)(nil),                 // 52: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 53: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 54: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 55: stele.v1.Change
+	(*PromotionOrigin)(nil),         // 56: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 57: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 58: stele.v1.Commit
+	(*Snapshot)(nil),                // 59: stele.v1.Snapshot
+	(*At)(nil),                      // 60: stele.v1.At
+	(*durationpb.Duration)(nil),     // 61: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 62: stele.v1.BaseRef
+	(*Origin)(nil),                  // 63: stele.v1.Origin
+	(*ReadRecord)(nil),              // 64: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 65: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	53, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	55, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	54, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
-	55, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	55, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	56, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	57, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	57, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22, // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,  // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,  // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,  // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	56, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	55, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	58, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	57, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,  // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	57, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	58, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	58, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	59, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	60, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	60, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,  // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	57, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	55, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	59, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	46, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	57, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	57, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16, // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,  // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	19, // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
 	16, // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	59, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	61, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
 	19, // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	58, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	58, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	60, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	60, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22, // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	57, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	60, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	60, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	58, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	59, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	62, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	62, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	60, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	25, // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	57, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	55, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	60, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	61, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	59, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	57, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	62, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	63, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
 	26, // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	55, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	58, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	57, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	60, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,  // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 45: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	3,  // 47: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	53, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
-	55, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	55, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	62, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	37, // 52: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	55, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	63, // 54: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	57, // 55: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	55, // 56: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	44, // 57: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	55, // 58: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	48, // 59: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	55, // 60: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	49, // 61: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	47, // 62: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	55, // 63: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	59, // 64: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	55, // 65: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	50, // 66: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 67: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 68: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 69: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 70: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 71: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 72: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 73: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27, // 74: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29, // 75: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31, // 76: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42, // 77: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33, // 78: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 79: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 80: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35, // 81: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38, // 82: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40, // 83: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	45, // 84: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	51, // 85: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 86: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 87: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 88: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 89: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 90: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 91: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 92: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28, // 93: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30, // 94: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32, // 95: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43, // 96: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34, // 97: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 98: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 99: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36, // 100: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39, // 101: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41, // 102: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	46, // 103: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	52, // 104: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	86, // [86:105] is the sub-list for method output_type
-	67, // [67:86] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	55, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	6,  // 45: stele.v1.RollbackResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,  // 46: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	55, // 47: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	6,  // 48: stele.v1.RevertResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,  // 49: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	55, // 50: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	6,  // 51: stele.v1.CopyResponse.refusals:type_name -> stele.v1.SinkRefusal
+	57, // 52: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	57, // 53: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	64, // 54: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37, // 55: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	57, // 56: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	65, // 57: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	57, // 58: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	57, // 59: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	57, // 60: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
+	57, // 61: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
+	57, // 62: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
+	59, // 63: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	57, // 64: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	46, // 65: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	57, // 66: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	50, // 67: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	57, // 68: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	51, // 69: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	49, // 70: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	57, // 71: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	61, // 72: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	57, // 73: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	52, // 74: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,  // 75: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,  // 76: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,  // 77: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10, // 78: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12, // 79: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20, // 80: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23, // 81: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27, // 82: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29, // 83: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31, // 84: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42, // 85: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
+	44, // 86: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33, // 87: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14, // 88: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17, // 89: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35, // 90: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38, // 91: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40, // 92: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	47, // 93: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	53, // 94: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,  // 95: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,  // 96: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,  // 97: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11, // 98: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13, // 99: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21, // 100: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24, // 101: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28, // 102: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30, // 103: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32, // 104: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43, // 105: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
+	45, // 106: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34, // 107: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15, // 108: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18, // 109: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36, // 110: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39, // 111: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41, // 112: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	48, // 113: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	54, // 114: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	95, // [95:115] is the sub-list for method output_type
+	75, // [75:95] is the sub-list for method input_type
+	75, // [75:75] is the sub-list for extension type_name
+	75, // [75:75] is the sub-list for extension extendee
+	0,  // [0:75] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -4852,7 +5050,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[51].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[53].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -4862,7 +5060,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   53,
+			NumMessages:   55,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

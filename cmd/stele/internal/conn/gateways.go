@@ -132,7 +132,7 @@ var commits = map[string]bool{
 
 // reads begin the names of methods that have no effect. Any other method is not repeated.
 var reads = []string{
-	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
+	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Count", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
 }
 
 // repeatable reports whether another gateway may carry out a call that got UNAVAILABLE.
