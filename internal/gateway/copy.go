@@ -24,7 +24,9 @@ func (s ledgerService) Copy(ctx context.Context, req *stelev1.CopyRequest) (*ste
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.CopyResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
-	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
-	return resp, err
+	parts, err := s.restored(ctx, viewer, done)
+	return &stelev1.CopyResponse{
+		Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked(),
+		Commit: parts.commit, Sets: parts.sets, Deletes: parts.deletes, Changes: parts.changes, Refusals: parts.refusals,
+	}, err
 }

@@ -467,7 +467,7 @@ func asks() []proto.Message {
 		&stelev1.RollbackRequest{To: atRevision(1), Prefix: "open/", DryRun: true, ExpectedHead: proto.Uint64(1)},
 		&stelev1.DiffRequest{From: atRevision(1), Prefix: "open/"}, &stelev1.DiffRequest{From: atRevision(1), Prefix: "s/"},
 		&stelev1.CopyRequest{From: "s/token", To: "s/new"}, &stelev1.CopyRequest{From: "open/a", To: "open/new", Rename: true},
-		&stelev1.ListReadsRequest{PageSize: 1},
+		&stelev1.ListReadsRequest{PageSize: 1}, &stelev1.CountCommitsRequest{Spans: 1},
 	}
 }
 

@@ -91,6 +91,47 @@ func TestALogSelectsCommits(t *testing.T) {
 	}
 }
 
+func TestCountCommits(t *testing.T) {
+	f := start(t)
+	ctx, _ := past(t, f, "acme")
+	begun := time.Unix(1_700_000_000, 0)
+	admin := f.as(t, "counted", identity.Admin, identity.Writer)
+	if got, err := f.ledger.CountCommits(admin, &stelev1.CountCommitsRequest{}); err != nil || got.Until != nil || len(got.Revisions) != 0 {
+		t.Errorf("without commits: %v, %v", got, err)
+	}
+	for i, minutes := range []int{0, 1, 1, 30, 90, 100} {
+		req := set("a/x", fmt.Sprint(i))
+		req.Import = &stelev1.Import{Time: timestamppb.New(begun.Add(time.Duration(minutes) * time.Minute)), Author: "ann"}
+		f.commit(t, admin, req)
+	}
+	at := func(minutes int) *timestamppb.Timestamp {
+		return timestamppb.New(begun.Add(time.Duration(minutes) * time.Minute))
+	}
+	for _, tc := range []struct {
+		name   string
+		req    *stelev1.CountCommitsRequest
+		before uint64
+		want   []uint64
+	}{
+		{"all", &stelev1.CountCommitsRequest{Spans: 4}, 0, []uint64{3, 4, 4, 6}},
+		{"a part", &stelev1.CountCommitsRequest{Since: at(1), Until: at(91), Spans: 3}, 1, []uint64{4, 4, 5}},
+		{"one moment", &stelev1.CountCommitsRequest{Since: at(1), Until: at(1), Spans: 1}, 1, []uint64{3}},
+		{"before the first", &stelev1.CountCommitsRequest{Since: at(-60), Until: at(-30), Spans: 2}, 0, []uint64{0, 0}},
+	} {
+		got, err := f.ledger.CountCommits(admin, tc.req)
+		if err != nil || got.Before != tc.before || !slices.Equal(got.Revisions, tc.want) || !got.First.AsTime().Equal(begun) {
+			t.Errorf("%s: %v, %v", tc.name, got, err)
+		}
+	}
+	if got, err := f.ledger.CountCommits(ctx, &stelev1.CountCommitsRequest{}); err != nil || len(got.Revisions) != 100 || got.Revisions[99] != 4 {
+		t.Errorf("100 spans: %v, %v", got, err)
+	}
+	_, err := f.ledger.CountCommits(ctx, &stelev1.CountCommitsRequest{Since: at(2), Until: at(1)})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("until before since: %v", err)
+	}
+}
+
 func TestALogShowsWhatWasBefore(t *testing.T) {
 	f := start(t)
 	ctx, _ := past(t, f, "acme")

@@ -217,6 +217,54 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 	}
 }
 
+// defaultSpans is the number of spans that commits are counted in if the request names none.
+const defaultSpans = 100
+
+// CountCommits returns the newest revision at the end of each of some spans of time.
+func (s ledgerService) CountCommits(ctx context.Context, req *stelev1.CountCommitsRequest) (*stelev1.CountCommitsResponse, error) {
+	v, err := s.g.views.Open(ctx, replica.At{}, view.Seen{})
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	if v.Head().Revision == 0 {
+		return &stelev1.CountCommitsResponse{}, nil
+	}
+	first, err := v.First()
+	if err != nil {
+		return nil, err
+	}
+	since, until := first, time.Unix(0, v.Head().Time)
+	if req.Since != nil {
+		if since, err = view.Time(req.Since, "since"); err != nil {
+			return nil, err
+		}
+	}
+	if req.Until != nil {
+		if until, err = view.Time(req.Until, "until"); err != nil {
+			return nil, err
+		}
+	}
+	if until.Before(since) {
+		return nil, ledger.Invalid("until", "it is before since: no commit can be between them")
+	}
+	n := int(cmp.Or(req.Spans, defaultSpans))
+	times := []time.Time{since.Add(-1)}
+	for i := range n {
+		times = append(times, since.Add(time.Duration(float64(until.Sub(since))*float64(i+1)/float64(n))))
+	}
+	times[n] = until
+	revisions, err := v.RevisionsAt(times)
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.CountCommitsResponse{Since: timestamppb.New(since), Until: timestamppb.New(until), First: timestamppb.New(first), Before: uint64(revisions[0])}
+	for _, r := range revisions[1:] {
+		resp.Revisions = append(resp.Revisions, uint64(r))
+	}
+	return resp, nil
+}
+
 // GetHead returns the newest commit's place.
 func (s ledgerService) GetHead(ctx context.Context, req *stelev1.GetHeadRequest) (*stelev1.GetHeadResponse, error) {
 	v, err := s.g.views.Open(ctx, replica.At{}, view.SeenBy(req))

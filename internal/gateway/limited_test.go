@@ -157,6 +157,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 		{"Ledger/ListCommits", "of a key inside", of(f.ledger.ListCommits, &stelev1.ListCommitsRequest{Keys: key("open/a")}), 0},
 		{"Ledger/ListCommits", "of a key outside", of(f.ledger.ListCommits, &stelev1.ListCommitsRequest{Keys: key("closed/hidden")}), denied},
 		{"Ledger/ListCommits", "of a prefix outside", of(f.ledger.ListCommits, &stelev1.ListCommitsRequest{Keys: prefix("c")}), denied},
+		{"Ledger/CountCommits", "the counts", of(f.ledger.CountCommits, &stelev1.CountCommitsRequest{}), 0},
 		{"Ledger/GetHead", "the head", of(f.ledger.GetHead, &stelev1.GetHeadRequest{}), 0},
 		{"Ledger/Diff", "inside", of(f.ledger.Diff, &stelev1.DiffRequest{From: atRevision(1), Prefix: "open/"}), 0},
 		{"Ledger/Diff", "everything", of(f.ledger.Diff, &stelev1.DiffRequest{From: atRevision(1)}), denied},

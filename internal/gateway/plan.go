@@ -58,27 +58,27 @@ func (s ledgerService) Plan(ctx context.Context, req *stelev1.PlanRequest) (*ste
 		}
 		resp.Diffs = append(resp.Diffs, shown)
 	}
-	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
-		return resp, nil
-	}
-	resp.Refusals, err = s.refusals(ctx, redact.Table, viewer, p)
+	resp.Refusals, err = s.refusals(ctx, redact.Table, viewer, p.Head, p.Commit)
 	return resp, err
 }
 
-// refusals are the changes that the sinks would reject. Keys that the caller may not
-// read count as not set.
-func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, p ledger.Planned) ([]*stelev1.SinkRefusal, error) {
-	v, err := s.g.views.Open(ctx, replica.At{Revision: p.Head}, view.Seen{})
+// refusals are the changes of a commit after the head that the sinks would reject. Keys
+// that the caller may not read count as not set.
+func (s ledgerService) refusals(ctx context.Context, table *routes.Table, viewer *policy.Viewer, head ledger.Revision, c *ledger.Commit) ([]*stelev1.SinkRefusal, error) {
+	if s.g.cfg.Refusals == nil || c.Tenant.Reserved() {
+		return nil, nil
+	}
+	v, err := s.g.views.Open(ctx, replica.At{Revision: head}, view.Seen{})
 	if err != nil {
 		return nil, err
 	}
 	defer v.Close()
-	return s.g.cfg.Refusals(table, p.Commit, func(prefix ledger.Prefix, yield func(ledger.Key) bool) error {
+	return s.g.cfg.Refusals(table, c, func(prefix ledger.Prefix, yield func(ledger.Key) bool) error {
 		for e, err := range v.Keys(prefix, "") {
 			if err != nil {
 				return err
 			}
-			if viewer.Reads(p.Commit.Tenant, e.Key) && !yield(e.Key) {
+			if viewer.Reads(c.Tenant, e.Key) && !yield(e.Key) {
 				break
 			}
 		}

@@ -180,6 +180,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 		{"Ledger/ListCommits", "changes under a prefix", func(ctx context.Context) error {
 			return call(f.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: "s*"}, OnlyMatchingChanges: true}))
 		}, "ListCommits s** @2"},
+		{"Ledger/CountCommits", "the counts", func(ctx context.Context) error {
+			return call(f.ledger.CountCommits(ctx, &stelev1.CountCommitsRequest{}))
+		}, ""},
 		{"Ledger/GetHead", "the head", func(ctx context.Context) error {
 			return call(f.ledger.GetHead(ctx, &stelev1.GetHeadRequest{}))
 		}, ""},

@@ -32,9 +32,11 @@ func (s ledgerService) Rollback(ctx context.Context, req *stelev1.RollbackReques
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RollbackResponse{ToRevision: uint64(to), Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
-	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
-	return resp, err
+	parts, err := s.restored(ctx, viewer, done)
+	return &stelev1.RollbackResponse{
+		ToRevision: uint64(to), Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked(),
+		Commit: parts.commit, Sets: parts.sets, Deletes: parts.deletes, Changes: parts.changes, Refusals: parts.refusals,
+	}, err
 }
 
 // goal is the revision to go back to, once the replica holds the head that the
@@ -69,9 +71,11 @@ func (s ledgerService) Revert(ctx context.Context, req *stelev1.RevertRequest) (
 	if err := recorded(ctx, viewer, done.Result != nil, err); err != nil {
 		return nil, err
 	}
-	resp := &stelev1.RevertResponse{Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked()}
-	resp.Commit, resp.Sets, resp.Deletes, resp.Changes, err = s.restored(ctx, done)
-	return resp, err
+	parts, err := s.restored(ctx, viewer, done)
+	return &stelev1.RevertResponse{
+		Head: uint64(done.Head), HeadId: view.IDBytes(done.Head, done.HeadID), NotChecked: viewer.NotChecked(),
+		Commit: parts.commit, Sets: parts.sets, Deletes: parts.deletes, Changes: parts.changes, Refusals: parts.refusals,
+	}, err
 }
 
 // previewed is the newest commit that the caller has seen, which may be the head of a
@@ -109,21 +113,34 @@ func revision(r *uint64) *ledger.Revision {
 	return &rev
 }
 
-// restored is the result for a response: the changes only if they are not in a commit.
-func (s ledgerService) restored(ctx context.Context, r ledger.Restored) (commit *stelev1.CommitResponse, sets, deletes uint32, changes []*stelev1.Change, err error) {
+// restoredParts are the parts that the answers to a rollback, revert and copy have in common.
+type restoredParts struct {
+	commit        *stelev1.CommitResponse // nil on a dry run
+	sets, deletes uint32
+	// On a dry run; otherwise a commit has the changes.
+	changes  []*stelev1.Change
+	refusals []*stelev1.SinkRefusal
+}
+
+func (s ledgerService) restored(ctx context.Context, viewer *policy.Viewer, r ledger.Restored) (parts restoredParts, err error) {
 	for _, ch := range r.Changes {
 		if ch.Delete {
-			deletes++
+			parts.deletes++
 		} else {
-			sets++
+			parts.sets++
 		}
 	}
 	if r.Result != nil {
-		return resultOf(*r.Result), sets, deletes, nil, nil
+		parts.commit = resultOf(*r.Result)
+		return parts, nil
 	}
 	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
-		return nil, 0, 0, nil, err
+		return parts, err
 	}
-	return nil, sets, deletes, ledger.ChangesProto(redact.Changes(r.Changes)), nil
+	// Secrets are masked, because the stored ones are encrypted and longer.
+	c := &ledger.Commit{Tenant: policy.CallerOf(ctx).Tenant, Revision: r.Head + 1, Changes: redact.Changes(r.Changes)}
+	parts.changes = ledger.ChangesProto(c.Changes)
+	parts.refusals, err = s.refusals(ctx, redact.Table, viewer, r.Head, c)
+	return parts, err
 }

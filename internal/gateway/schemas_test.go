@@ -233,6 +233,16 @@ func TestPlan(t *testing.T) {
 	if err != nil || head.Snapshot.Head != 2 {
 		t.Errorf("after the plans: %v, %v", head, err)
 	}
+	f.commit(t, ctx, set("b/long", "1"))
+	f.commit(t, ctx, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "b/long", Delete: true}}})
+	back, err := f.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: atRevision(3), DryRun: true})
+	if err != nil || !slices.EqualFunc(back.Refusals, want.Refusals, func(a, b *stelev1.SinkRefusal) bool { return proto.Equal(a, b) }) {
+		t.Errorf("the rollback refuses %v, %v", back, err)
+	}
+	undo, err := f.ledger.Revert(ctx, &stelev1.RevertRequest{Revisions: []uint64{4}, DryRun: true})
+	if err != nil || !slices.EqualFunc(undo.Refusals, want.Refusals, func(a, b *stelev1.SinkRefusal) bool { return proto.Equal(a, b) }) {
+		t.Errorf("the revert refuses %v, %v", undo, err)
+	}
 }
 
 // Checks at a time are bounded for each tenant, and the rest stays for others.

@@ -21,6 +21,7 @@ import (
 	"github.com/stelehq/stele/internal/projector/parameterstore"
 	"github.com/stelehq/stele/internal/projector/s3"
 	"github.com/stelehq/stele/internal/projector/secretsmanager"
+	sinkstatev1 "github.com/stelehq/stele/internal/projector/sinkstate/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -129,7 +130,7 @@ func (w *inheriting) holds(want map[ledger.Key]ledger.Value) {
 
 func (w *inheriting) check() []*stelev1.Drift {
 	w.t.Helper()
-	check := w.ask("sink", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{}}}).Check
+	check := w.ask("sink", &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{}}}).Check
 	if check.Compared == 0 || len(check.Uncompared) > 0 || check.Stopped != "" {
 		w.t.Errorf("the sweep is %v", check)
 	}
@@ -144,7 +145,7 @@ func (w *inheriting) replace(key ledger.Key, v ledger.Value) {
 		w.t.Fatal(err)
 	}
 	defer view.Close()
-	e, _, err := view.Get(string(key))
+	e, _, err := view.Get(key)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,7 +206,7 @@ func TestBases_EditsAreAdoptedOrRepaired(t *testing.T) {
 					continue
 				}
 				w.replace("a/x", `"by hand"`)
-				resp := w.ask("sink", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Resolve{Resolve: &stelev1.ResolveDriftRequest{Sink: "sink", Resolution: tc.do}}}).Resolve
+				resp := w.ask("sink", &sinkstatev1.Order{Order: &sinkstatev1.Order_Resolve{Resolve: &stelev1.ResolveDriftRequest{Sink: "sink", Resolution: tc.do}}}).Resolve
 				if resp.Resolved != 1 {
 					t.Errorf("%s: %v", tc.do, resp)
 				}

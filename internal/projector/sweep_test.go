@@ -409,14 +409,14 @@ func TestDrift_OneItem(t *testing.T) {
 	})
 	before := w.head("acme")
 	for name, want := range map[string]string{"acme:a/one": `"by hand"`, "acme:a/hidden": string(secret.Mask), "acme:a/gone": ""} {
-		c := w.ask("store", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{Name: name, ReportOnly: true}}}).Check
+		c := w.ask("store", &sinkstatev1.Order{Tenant: "acme", Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{Name: name, ReportOnly: true}}}).Check
 		if len(c.Drift) != 1 || c.Drift[0].Value != want {
 			t.Errorf("the report of %s is %v, want the value %s", name, c, want)
 		}
 	}
 	resolve := func(name string, how stelev1.ResolveDriftRequest_Resolution) {
 		t.Helper()
-		r := w.ask("store", &stelev1.SinkOrder{Tenant: "acme", Order: &stelev1.SinkOrder_Resolve{
+		r := w.ask("store", &sinkstatev1.Order{Tenant: "acme", Order: &sinkstatev1.Order_Resolve{
 			Resolve: &stelev1.ResolveDriftRequest{Name: name, Resolution: how, AdoptDeletions: true},
 		}}).Resolve
 		if r.Resolved != 1 || len(r.Drift) != 1 {
@@ -434,7 +434,7 @@ func TestDrift_OneItem(t *testing.T) {
 		t.Errorf("drifted are %v, want only the secret", c.Drift)
 	}
 	control := &projector.Control{Conn: w.node.Conn, Journal: w.node.Journal, Replica: w.node.Replica}
-	reply, err := control.Ask(t.Context(), "store", &stelev1.SinkOrder{Order: &stelev1.SinkOrder_Check{Check: &stelev1.CheckDriftRequest{ReportOnly: true}}})
+	reply, err := control.Ask(t.Context(), "store", &sinkstatev1.Order{Order: &sinkstatev1.Order_Check{Check: &stelev1.CheckDriftRequest{ReportOnly: true}}})
 	if err != nil || !reply.Invalid || !strings.Contains(reply.Error, "name an item") {
 		t.Errorf("a report of the whole sink: %v, %v", reply, err)
 	}

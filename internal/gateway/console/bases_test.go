@@ -27,7 +27,7 @@ func inherit(t *testing.T, f *fixture) *browser {
 func holds(t *testing.T, a *answer, parts ...string) {
 	t.Helper()
 	if a.code != http.StatusOK {
-		t.Fatalf("%d %s", a.code, brief(a.text()))
+		t.Fatalf("%d %s", a.code, brief(a.main()))
 	}
 	wellMade(t, a)
 	for _, part := range parts {
@@ -135,6 +135,9 @@ func TestReview_Reach(t *testing.T) {
 	holds(t, review(operator, "theme/color"), "Tenants 1 tenant, 1 following, 0 overriding")
 	holds(t, review(operator, "theme/font"), "Tenants 1 tenant, 1 following, 1 overriding")
 	lacks(t, review(f.writer(t, "defaults"), "theme/font"), "following")
+	f.set(t, f.as(t, "defaults"), "of one key", "theme/font", `"mono"`)
+	holds(t, operator.get(t, "/defaults@1/rollback"), "Tenants 1 tenant, 1 following, 1 overriding")
+	holds(t, operator.get(t, "/defaults/commits/2/revert"), "Tenants 1 tenant, 1 following, 1 overriding")
 	f.set(t, f.as(t, "acme"), "pinned", "_bases/list", `[{"tenant":"defaults","revision":1,"follow":false}]`)
 	holds(t, review(operator, "theme/font"), "Tenants 1 tenant, 0 following, 1 overriding")
 	f.set(t, f.as(t, "acme"), "detached", "_bases/list", "")

@@ -32,8 +32,11 @@ func TestCompare_TwoStates(t *testing.T) {
 	if part := v.get(t, "/acme/compare?from=@1&to=@2&prefix=b/").main(); strings.Contains(part, "a/changed") || !strings.Contains(part, "b/new") {
 		t.Errorf("a part: %s", part)
 	}
-	if none := v.get(t, "/acme/compare?from=@1&prefix=c/").main(); !strings.Contains(none, "no difference") {
+	if none := v.get(t, "/acme/compare?from=@1&prefix=a/same").main(); !strings.Contains(none, "no difference") {
 		t.Errorf("where nothing has changed: %s", none)
+	}
+	if a := v.get(t, "/acme/compare?from=@1&prefix=c/"); a.code != http.StatusBadRequest || !strings.Contains(a.main(), `no key is set under "c/"`) || strings.Contains(a.main(), "no difference") {
+		t.Errorf("an unknown prefix: %d %s", a.code, a.main())
 	}
 	for _, bad := range []string{"from=@9", "from=x", "from=@1&to=x", "from=@2&to=@1", "from=@1&prefix=a%20b", "with=NO"} {
 		if a := v.get(t, "/acme/compare?"+bad); a.code != http.StatusBadRequest {

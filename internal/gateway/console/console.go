@@ -16,6 +16,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console/login"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"google.golang.org/grpc"
 )
 
@@ -30,6 +31,8 @@ type Config struct {
 	Provider *login.Provider
 	// Link logs its first user in; nil for none.
 	Link *login.Link
+	// Mint signs a token with the local identity; nil if tokens come from elsewhere.
+	Mint func(identity.Claims) (string, error)
 	Log  *slog.Logger
 }
 
@@ -50,7 +53,7 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{site: site, own: ownPages(cfg), tenant: tenantPages()}
+	c := &Console{site: site, own: ownPages(cfg), tenant: tenantPages(cfg)}
 	c.handler = secured(http.HandlerFunc(c.route))
 	return c, nil
 }

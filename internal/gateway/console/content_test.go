@@ -1,6 +1,9 @@
 package console_test
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -77,4 +80,33 @@ func TestReadsAreRecorded(t *testing.T) {
 		}
 	}
 	t.Errorf("the records are %v", list.Reads)
+}
+
+// Pages are compressed, except for those with a secret. A page with a value of the largest size takes
+// less than 300 KB.
+func TestPages_Compressed(t *testing.T) {
+	f := start(t)
+	member := make([]byte, 32)
+	var value strings.Builder
+	for i := range 6_800 {
+		sum := sha256.Sum256(binary.AppendUvarint(member[:0], uint64(i)))
+		fmt.Fprintf(&value, `,"%x"`, sum)
+	}
+	f.set(t, f.as(t, "acme"), "large", "a/large", "["+value.String()[1:]+"]")
+	v := f.writer(t, "acme")
+	for _, path := range []string{"/acme/keys/a/large", "/acme/keys/a/large?edit=1", "/acme/history"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.web.URL+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept-Encoding", "gzip")
+		a := v.do(t, req)
+		if a.header.Get("Content-Encoding") != "gzip" || a.header.Get("Vary") != "Accept-Encoding" || len(a.body) > 300_000 {
+			t.Errorf("%s: %v, %d bytes", path, a.header, len(a.body))
+		}
+		req.Header.Set("Accept-Encoding", "identity")
+		if a := v.do(t, req); a.header.Get("Content-Encoding") != "" || !strings.HasPrefix(a.body, "<!doctype html>") {
+			t.Errorf("%s for a client that does not read gzip: %v", path, a.header)
+		}
+	}
 }

@@ -52,12 +52,14 @@ func ownPages(cfg Config) map[string]route {
 }
 
 // tenantPages are those of a tenant, by the word after it.
-func tenantPages() map[string]route {
+func tenantPages(cfg Config) map[string]route {
+	permissions := access.New(cfg.Mint)
 	sinks := projections.New()
 	return map[string]route{
 		"":            {get: keys.ShowFirst},
 		"keys":        {get: keys.Show, post: keys.Save},
 		"raw":         {get: keys.Raw},
+		"check":       {post: keys.Check, timeless: true},
 		"reveal":      {post: keys.Reveal},
 		"new":         {get: keys.ShowNew, post: keys.Create, timeless: true},
 		"delete":      {get: keys.ShowDelete, post: keys.Delete, timeless: true},
@@ -71,9 +73,9 @@ func tenantPages() map[string]route {
 		"jump":        {get: search.Jump},
 		"projections": {get: sinks.Show, post: sinks.Decide, timeless: true},
 		"schemas":     {get: schemas.Show, post: schemas.Set},
-		"access":      {get: access.Show, timeless: true},
+		"access":      {get: permissions.Show, post: permissions.Post, timeless: true},
 		"at":          {get: timeline.GoTo, timeless: true},
-		"ticks":       {get: timeline.ShowTicks, timeless: true},
+		"zoom":        {post: page.Zoom, timeless: true},
 	}
 }
 

@@ -32,8 +32,19 @@ func TestSchemaPages(t *testing.T) {
 	if got := checked.form(t, "/acme/schemas/app"); got.Get("value") != form.Get("value") || got.Get("message") != "numbers only" {
 		t.Errorf("the form forgets: %v", got)
 	}
-	form.Set("do", "set")
+	form.Set("do", "review")
 	form.Set("allow", "1")
+	review := v.post(t, "/acme/schemas/app", form)
+	holds(t, review, "Review Nothing is written yet: 1 set.", `is: {"type":"integer"}`, "Live values that break the schema stay as they are.")
+	form = review.form(t, "/acme/schemas/app")
+	if form.Get("message") != "numbers only" || form.Get("allow") != "1" {
+		t.Errorf("the review forgets: %v", form)
+	}
+	form.Set("do", "edit")
+	if got := v.post(t, "/acme/schemas/app", form).form(t, "/acme/schemas/app"); got.Get("value") != `{"type":"integer"}` {
+		t.Errorf("back from the review: %v", got)
+	}
+	form.Set("do", "set")
 	set := v.post(t, "/acme/schemas/app", form)
 	if set.code != http.StatusSeeOther {
 		t.Fatalf("setting it: %d %s", set.code, set.main())

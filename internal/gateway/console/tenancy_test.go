@@ -34,7 +34,7 @@ func TestOtherTenants(t *testing.T) {
 			t.Errorf("a form to %s: %d %s", path, theirs.code, theirs.text())
 		}
 	}
-	for _, path := range []string{"/acme/ticks", "/acme/raw/tenantconfig/checkout/card", "/acme/commits/3/receipt"} {
+	for _, path := range []string{"/acme/raw/tenantconfig/checkout/card", "/acme/commits/3/receipt"} {
 		if a := v.get(t, path); a.code != http.StatusNotFound || a.main() != v.get(t, "/umbrella/").main() {
 			t.Errorf("%s: %d %s", path, a.code, brief(a.text()))
 		}

@@ -133,7 +133,7 @@ func TestConflict(t *testing.T) {
 		t.Fatalf("%d %s", a.code, brief(a.text()))
 	}
 	wellMade(t, a)
-	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "/connect was: 2 is: 1", "Review mine over theirs"} {
+	for _, part := range []string{"Nothing was written", "carol set it in @4", "theirs, meanwhile", "/connect was: 250 is: 2", "What you changed /connect was: 250 is: 1", "Choose a value for 1 place", "was 250 Mine 1 Theirs 2", "Review mine over theirs"} {
 		if !strings.Contains(a.main(), part) {
 			t.Errorf("the conflict lacks %q: %s", part, brief(a.main()))
 		}
@@ -147,6 +147,75 @@ func TestConflict(t *testing.T) {
 	}
 	if got := f.value(t, timeoutKey); got != `{"connect":1,"read":9007199254740993}` {
 		t.Errorf("it is %s", got)
+	}
+}
+
+// Changes of different places are merged, and of the same place the user chooses.
+func TestConflict_Merge(t *testing.T) {
+	for name, c := range map[string]struct{ mine, theirs, choice, shows, merged string }{
+		"no overlap": {`{"connect":1,"read":9007199254740993}`, `{"connect":250,"read":9007199254740993,"new":1.50}`, "", "Your changes do not overlap with theirs. The merge makes these changes of their value: /connect was: 250 is: 1", `{"connect":1,"read":9007199254740993,"new":1.50}`},
+		"mine":       {`{"connect":1,"read":2}`, `{"connect":3,"read":9007199254740993}`, "mine", "Choose a value for 1 place", `{"connect":1,"read":2}`},
+		"theirs":     {`{"connect":1,"read":2}`, `{"connect":3,"read":9007199254740993}`, "theirs", "Choose a value for 1 place", `{"connect":3,"read":2}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := start(t)
+			setup(t, f)
+			v := f.writer(t, "acme")
+			form := v.get(t, "/acme/keys/"+timeoutKey+"?edit=1").form(t, "/acme/keys/"+timeoutKey)
+			form.Set("value", c.mine)
+			form.Set("message", "mine")
+			f.set(t, f.as(t, "acme"), "theirs", timeoutKey, c.theirs)
+			form.Set("do", "review")
+			a := v.post(t, "/acme/keys/"+timeoutKey, form)
+			if a.code != http.StatusConflict || !strings.Contains(a.main(), c.shows) {
+				t.Fatalf("%d %s", a.code, a.main())
+			}
+			again := a.form(t, "/acme/keys/"+timeoutKey)
+			again.Set("do", "merge")
+			if c.choice != "" {
+				again.Del("choice /connect")
+				if a := v.post(t, "/acme/keys/"+timeoutKey, again); a.code != http.StatusConflict || !strings.Contains(a.main(), "Not every place is decided yet") || a.form(t, "/acme/keys/"+timeoutKey).Get("value") != c.mine {
+					t.Errorf("without a choice: %d %s", a.code, brief(a.main()))
+				}
+				again.Set("choice /connect", c.choice)
+			}
+			review := v.post(t, "/acme/keys/"+timeoutKey, again)
+			holds(t, review, "Review Nothing is written yet")
+			if a := v.post(t, "/acme/keys/"+timeoutKey, review.form(t, "/acme/keys/"+timeoutKey)); a.code != http.StatusSeeOther {
+				t.Fatalf("%d %s", a.code, brief(a.main()))
+			}
+			if got := f.value(t, timeoutKey); got != c.merged {
+				t.Errorf("it is %s", got)
+			}
+			// Another change in between is a conflict again.
+			f.set(t, f.as(t, "acme"), "again", timeoutKey, `{"connect":77}`)
+			if a := v.post(t, "/acme/keys/"+timeoutKey, again); a.code != http.StatusConflict || !strings.Contains(a.main(), "77") {
+				t.Errorf("merged too late: %d %s", a.code, brief(a.main()))
+			}
+		})
+	}
+}
+
+// The form shows what schemas require, and scripts ask for their verdict.
+func TestCheck(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "first", "a/n", "5", "_schema/a", `{"type":"integer","minimum":1,"maximum":60000}`)
+	v := f.writer(t, "acme")
+	holds(t, v.get(t, "/acme/keys/a/n?edit=1"), "Schema of a integer · 1 to 60000")
+	for value, want := range map[string]string{"7": "satisfied by every schema", "0": "violated", `"x"`: "violated", `{"`: "Schema of a"} {
+		a := v.post(t, "/acme/check/a/n", url.Values{"value": {value}})
+		if got := a.text(); a.code != http.StatusOK || !strings.Contains(got, want) || !strings.Contains(got, "Schema of a") {
+			t.Errorf("%s: %d %s", value, a.code, got)
+		}
+	}
+	for _, path := range []string{"/acme/check/b", "/acme/check/a%20b", "/acme/check/"} {
+		if a := v.post(t, path, url.Values{"value": {"7"}}); a.code != http.StatusOK || strings.Contains(a.text(), "Schema") {
+			t.Errorf("%s: %d %s", path, a.code, a.text())
+		}
+	}
+	reader := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}, Prefixes: prefixes("other/")})
+	if a := reader.post(t, "/acme/check/a/n", url.Values{"value": {"7"}}); a.code != http.StatusForbidden {
+		t.Errorf("a key that the user may not read: %d %s", a.code, brief(a.text()))
 	}
 }
 

@@ -200,6 +200,7 @@ var Methods = index(
 			return t
 		}),
 	row(stelev1.Ledger_Copy_FullMethodName, Method{Needs: Write, Limits: NamedKeys, Writes: true, Records: RecordsOther}, copyKeys),
+	row(stelev1.Ledger_CountCommits_FullMethodName, Method{Needs: Read, Limits: NoKeys, Records: RecordsNothing}, nothing[*stelev1.CountCommitsRequest]),
 	row(stelev1.Ledger_GetHead_FullMethodName, Method{Needs: Read, Limits: NoKeys, Records: RecordsNothing}, nothing[*stelev1.GetHeadRequest]),
 	row(stelev1.Ledger_ListReads_FullMethodName, Method{Needs: Audit, Limits: OwnPart, Records: RecordsNothing, Core: true}, nothing[*stelev1.ListReadsRequest]),
 	row(stelev1.Ledger_ListAllCommits_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordedByHandler, OfNoTenant: true}, nothing[*stelev1.ListAllCommitsRequest]),

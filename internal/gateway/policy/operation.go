@@ -62,12 +62,32 @@ func (e *Enforcer) granted(c Caller, op Operation) (Scope, error) {
 		return nil, err
 	case op == ToReplicate && !c.Has(identity.Operator) && !c.MayReplicate(c.Tenant):
 		return nil, nil // no grant gives it to a token that does not name the tenant
-	case bound:
-		return policy.scope(c.Principal, op), nil
-	case slices.ContainsFunc(rolesWith[op], c.Has), op == ToReplicate:
+	case op == ToReplicate && !bound:
 		return everywhere, nil
 	}
-	return nil, nil
+	return scopeOf(policy, bound, c.Principal, op), nil
+}
+
+// scopeOf is where a principal may do something by the grants that bind it or, without any, by its
+// roles.
+func scopeOf(gs grants, bound bool, p *identity.Principal, op Operation) Scope {
+	switch {
+	case bound:
+		return gs.scope(p, op)
+	case slices.ContainsFunc(rolesWith[op], p.Has):
+		return everywhere
+	}
+	return nil
+}
+
+// OperationsOf are the operations that a role gives.
+func OperationsOf(r identity.Role) (out []Operation) {
+	for _, op := range Operations {
+		if slices.Contains(rolesWith[op], r) {
+			out = append(out, op)
+		}
+	}
+	return out
 }
 
 // grantsFor are the grants that bind the caller, if any do.

@@ -36,7 +36,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"POST", "/v1/commits", `{}`},
 		{"GET", "/v1/commits?previous_values=true&encoded=true", ""},
 		{"GET", "/v1/commits/1?previous_values=true&encoded=true", ""},
-		{"GET", "/v1/head", ""},
+		{"GET", "/v1/head", ""}, {"GET", "/v1/commit-counts?spans=4", ""},
 		{"GET", "/v1/diff?from=0", ""},
 		{"GET", "/v1/blame", ""},
 		{"POST", "/v1/rollback", `{"to":"1","dry_run":true}`},

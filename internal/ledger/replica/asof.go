@@ -85,14 +85,18 @@ func (cs *Commits) notInFuture(at time.Time) error {
 // firstAfter finds the first commit that is later, among those whose history is kept; the
 // one after the head when none is.
 func (cs *Commits) firstAfter(at time.Time) (ledger.Revision, error) {
-	nanos := int64(-1) // no commit is before 1970
-	if at.Unix() >= 0 {
-		nanos = at.UnixNano()
-	}
 	if cs.snap.head == 0 {
 		return 1, nil
 	}
-	return firstLater(cs.snap.kept, cs.snap.head, nanos, cs.snap.timeOf)
+	return firstLater(cs.snap.kept, cs.snap.head, nanosOf(at), cs.snap.timeOf)
+}
+
+// nanosOf is a time as commits have it. No commit is before 1970.
+func nanosOf(at time.Time) int64 {
+	if at.Unix() < 0 {
+		return -1
+	}
+	return at.UnixNano()
 }
 
 // firstLater finds the first of some commits that is later than a time, by binary search;
@@ -112,6 +116,47 @@ func firstLater(first, last ledger.Revision, nanos int64, timeOf func(ledger.Rev
 		}
 	}
 	return first, nil
+}
+
+// RevisionsAt finds for each of some times, which must be in ascending order, the newest commit that is
+// not later. If there is none among the commits that are kept, it is the revision before them.
+func (cs *Commits) RevisionsAt(ascending []time.Time) (out []ledger.Revision, err error) {
+	defer cs.snap.guard(&err)
+	from, last := max(cs.snap.kept, 1), cs.snap.head
+	for _, at := range ascending {
+		nanos := nanosOf(at)
+		// Most times are few commits after the one before: a search in a growing range reads
+		// fewer of them than one in all that follow.
+		end := last
+		for step := ledger.Revision(1); from+step < last; step *= 2 {
+			t, err := cs.snap.timeOf(from + step)
+			if err != nil {
+				return nil, err
+			}
+			if t > nanos {
+				end = from + step
+				break
+			}
+		}
+		if from <= last {
+			if from, err = firstLater(from, end, nanos, cs.snap.timeOf); err != nil {
+				return nil, err
+			}
+		}
+		out = append(out, from-1)
+	}
+	return out, nil
+}
+
+// First is the time of the first commit that the replica keeps; the zero time while the tenant
+// has no commit.
+func (cs *Commits) First() (at time.Time, err error) {
+	defer cs.snap.guard(&err)
+	if cs.snap.head == 0 {
+		return at, nil
+	}
+	nanos, err := cs.snap.timeOf(cs.snap.kept)
+	return time.Unix(0, nanos), err
 }
 
 // HistoryStart is the first revision whose history the replica keeps, and its time; ok is

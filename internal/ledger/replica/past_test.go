@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -146,6 +147,24 @@ func (h *history) compareHistory(r *replica.Replica) error {
 		if want := h.commits[r-1]; err != nil || id != want.ID || s != (ledger.Summary{Revision: r, Time: s.Time, Author: want.set.Author, Message: want.set.Message, Origin: s.Origin}) || !s.Time.Equal(want.Time) {
 			return fmt.Errorf("summary of %s%s = %v %s, %w", h.tenant, r, s, id, err)
 		}
+	}
+	var times []time.Time
+	var newest []ledger.Revision
+	for i, c := range h.commits {
+		for _, at := range []time.Time{c.Time.Add(-1), c.Time} {
+			if len(times) > 0 && at.Before(times[len(times)-1]) {
+				continue
+			}
+			times = append(times, at)
+			r := ledger.Revision(i)
+			for r < head && !h.commits[r].Time.After(at) {
+				r++
+			}
+			newest = append(newest, r)
+		}
+	}
+	if got, err := v.RevisionsAt(times); err != nil || !slices.Equal(got, newest) {
+		return fmt.Errorf("revisions of %s at %v are %v, not %v: %w", h.tenant, times, got, newest, err)
 	}
 	for from := range h.states {
 		for _, to := range []int{0, len(h.states) / 2, len(h.states) - 1} {

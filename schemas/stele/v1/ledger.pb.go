@@ -2405,7 +2405,10 @@ type RollbackResponse struct {
 	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Values, restored or live, that a dry run did not check against their schemas, because
 	// they are secrets that the caller may not reveal.
-	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2494,6 +2497,13 @@ func (x *RollbackResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *RollbackResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type RevertRequest struct {
@@ -2628,7 +2638,10 @@ type RevertResponse struct {
 	Changes []*Change `protobuf:"bytes,5,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Values, restored or live, that a dry run did not check against their schemas, because
 	// they are secrets that the caller may not reveal.
-	NotChecked    uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,6,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,8,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2710,6 +2723,13 @@ func (x *RevertResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *RevertResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type CopyRequest struct {
@@ -2851,7 +2871,10 @@ type CopyResponse struct {
 	Changes []*Change `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
 	// Secrets that were not checked against their schemas, because the caller may not reveal
 	// the new keys.
-	NotChecked    uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	NotChecked uint64 `protobuf:"varint,7,opt,name=not_checked,json=notChecked,proto3" json:"not_checked,omitempty"`
+	// Keys that a sink would not take, on a dry run: they would be written, and parked
+	// there. Secrets are not checked.
+	Refusals      []*SinkRefusal `protobuf:"bytes,9,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2933,6 +2956,13 @@ func (x *CopyResponse) GetNotChecked() uint64 {
 		return x.NotChecked
 	}
 	return 0
+}
+
+func (x *CopyResponse) GetRefusals() []*SinkRefusal {
+	if x != nil {
+		return x.Refusals
+	}
+	return nil
 }
 
 type ListReadsRequest struct {
@@ -3432,6 +3462,149 @@ func (x *RotateTenantKeyResponse) GetOlder() []string {
 	return nil
 }
 
+type CountCommitsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The spans divide the time from since to until. Absent: the time of the first commit
+	// that the gateway keeps, and the time of the newest commit.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// The number of spans; 0 means 100.
+	Spans         uint32 `protobuf:"varint,3,opt,name=spans,proto3" json:"spans,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountCommitsRequest) Reset() {
+	*x = CountCommitsRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountCommitsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountCommitsRequest) ProtoMessage() {}
+
+func (x *CountCommitsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountCommitsRequest.ProtoReflect.Descriptor instead.
+func (*CountCommitsRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *CountCommitsRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CountCommitsRequest) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CountCommitsRequest) GetSpans() uint32 {
+	if x != nil {
+		return x.Spans
+	}
+	return 0
+}
+
+type CountCommitsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent while the tenant has no commit.
+	Since *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	// The newest revision before since, 0 if there is none.
+	Before uint64 `protobuf:"varint,3,opt,name=before,proto3" json:"before,omitempty"`
+	// The newest revision at the end of each span. The differences are the numbers of commits.
+	Revisions []uint64 `protobuf:"varint,4,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
+	// The time of the first commit that the gateway keeps.
+	First         *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=first,proto3" json:"first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CountCommitsResponse) Reset() {
+	*x = CountCommitsResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CountCommitsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CountCommitsResponse) ProtoMessage() {}
+
+func (x *CountCommitsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CountCommitsResponse.ProtoReflect.Descriptor instead.
+func (*CountCommitsResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *CountCommitsResponse) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetBefore() uint64 {
+	if x != nil {
+		return x.Before
+	}
+	return 0
+}
+
+func (x *CountCommitsResponse) GetRevisions() []uint64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *CountCommitsResponse) GetFirst() *timestamppb.Timestamp {
+	if x != nil {
+		return x.First
+	}
+	return nil
+}
+
 type GetHeadRequest struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	MinRevision uint64                 `protobuf:"varint,1,opt,name=min_revision,json=minRevision,proto3" json:"min_revision,omitempty"`
@@ -3444,7 +3617,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3629,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3642,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3501,7 +3674,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3513,7 +3686,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3526,7 +3699,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3569,7 +3742,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3581,7 +3754,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3594,7 +3767,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3619,7 +3792,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3631,7 +3804,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3644,7 +3817,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 type GetStatusResponse struct {
@@ -3655,8 +3828,8 @@ type GetStatusResponse struct {
 	Epoch []byte   `protobuf:"bytes,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// How far the replica has followed the journal.
 	Journal *JournalStatus `protobuf:"bytes,4,opt,name=journal,proto3" json:"journal,omitempty"`
-	// How many tenants the replica holds.
-	Tenants uint64 `protobuf:"varint,5,opt,name=tenants,proto3" json:"tenants,omitempty"`
+	// How many tenants the replica holds; absent for callers without the role operator.
+	Tenants *uint64 `protobuf:"varint,5,opt,name=tenants,proto3,oneof" json:"tenants,omitempty"`
 	// Why the replica follows the journal no longer; empty while all is well.
 	Stopped string `protobuf:"bytes,6,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Why writes are refused; empty while they are not.
@@ -3681,7 +3854,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3866,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3879,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3738,8 +3911,8 @@ func (x *GetStatusResponse) GetJournal() *JournalStatus {
 }
 
 func (x *GetStatusResponse) GetTenants() uint64 {
-	if x != nil {
-		return x.Tenants
+	if x != nil && x.Tenants != nil {
+		return *x.Tenants
 	}
 	return 0
 }
@@ -3828,7 +4001,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3840,7 +4013,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3853,7 +4026,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -3906,7 +4079,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3918,7 +4091,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3931,7 +4104,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 type ListGatewaysResponse struct {
@@ -3943,7 +4116,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3955,7 +4128,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4141,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -4008,7 +4181,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4020,7 +4193,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4033,7 +4206,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *GatewayStatus) GetId() []byte {
@@ -4128,7 +4301,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4313,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4326,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -4196,7 +4369,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4381,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4394,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Principal) GetSubject() string {
@@ -4278,7 +4451,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4290,7 +4463,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4303,7 +4476,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -4334,7 +4507,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4346,7 +4519,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4359,7 +4532,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -4425,7 +4598,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4437,7 +4610,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4450,7 +4623,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4680,7 +4853,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\a \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\t \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\b \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\x8d\x02\n" +
+	"\x0e_expected_head\"\xc0\x02\n" +
 	"\x10RollbackResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x1f\n" +
 	"\vto_revision\x18\x02 \x01(\x04R\n" +
@@ -4691,7 +4864,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\a \x01(\x04R\n" +
-	"notChecked\"\xff\x02\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\t \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xff\x02\n" +
 	"\rRevertRequest\x121\n" +
 	"\trevisions\x18\x01 \x03(\x04B\x13\xbaH\x10\x92\x01\r\b\x01\x10\xe8\a\x18\x01\"\x042\x02(\x01R\trevisions\x12\"\n" +
 	"\amessage\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\amessage\x12(\n" +
@@ -4703,7 +4877,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\x06 \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\b \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\x12#\n" +
 	"\rallow_invalid\x18\a \x01(\bR\fallowInvalidB\x10\n" +
-	"\x0e_expected_head\"\xea\x01\n" +
+	"\x0e_expected_head\"\x9d\x02\n" +
 	"\x0eRevertResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
@@ -4712,7 +4886,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x04 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x05 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\x06 \x01(\x04R\n" +
-	"notChecked\"\xf9\x02\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\b \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xf9\x02\n" +
 	"\vCopyRequest\x12\x1e\n" +
 	"\x04from\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x04R\x04from\x12\x1a\n" +
@@ -4728,7 +4903,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fmin_revision\x18\t \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\n" +
 	" \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minIdB\x10\n" +
-	"\x0e_expected_head\"\xe8\x01\n" +
+	"\x0e_expected_head\"\x9b\x02\n" +
 	"\fCopyResponse\x120\n" +
 	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\x12\x12\n" +
 	"\x04head\x18\x02 \x01(\x04R\x04head\x12\x17\n" +
@@ -4737,7 +4912,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\adeletes\x18\x05 \x01(\rR\adeletes\x12*\n" +
 	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vnot_checked\x18\a \x01(\x04R\n" +
-	"notChecked\"\xc6\x01\n" +
+	"notChecked\x121\n" +
+	"\brefusals\x18\t \x03(\v2\x15.stele.v1.SinkRefusalR\brefusals\"\xc6\x01\n" +
 	"\x10ListReadsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12%\n" +
@@ -4769,7 +4945,17 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
 	"\x17RotateTenantKeyResponse\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05older\x18\x02 \x03(\tR\x05older\"S\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"\x99\x01\n" +
+	"\x13CountCommitsRequest\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1e\n" +
+	"\x05spans\x18\x03 \x01(\rB\b\xbaH\x05*\x03\x18\xe8\aR\x05spans\"\xe2\x01\n" +
+	"\x14CountCommitsResponse\x120\n" +
+	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
+	"\x06before\x18\x03 \x01(\x04R\x06before\x12\x1c\n" +
+	"\trevisions\x18\x04 \x03(\x04R\trevisions\x120\n" +
+	"\x05first\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x05first\"S\n" +
 	"\x0eGetHeadRequest\x12!\n" +
 	"\fmin_revision\x18\x01 \x01(\x04R\vminRevision\x12\x1e\n" +
 	"\x06min_id\x18\x02 \x01(\fB\a\xbaH\x04z\x02\x18 R\x05minId\"\xbe\x01\n" +
@@ -4781,13 +4967,13 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fHistoryStart\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x83\x04\n" +
+	"\x10GetStatusRequest\"\x94\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\fR\x05epoch\x121\n" +
-	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x18\n" +
-	"\atenants\x18\x05 \x01(\x04R\atenants\x12\x18\n" +
+	"\ajournal\x18\x04 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12\x1d\n" +
+	"\atenants\x18\x05 \x01(\x04H\x00R\atenants\x88\x01\x01\x12\x18\n" +
 	"\astopped\x18\x06 \x01(\tR\astopped\x12\x1b\n" +
 	"\tread_only\x18\a \x01(\tR\breadOnly\x124\n" +
 	"\astarted\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
@@ -4798,7 +4984,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\x12\x1f\n" +
 	"\vmemory_used\x18\f \x01(\x04R\n" +
 	"memoryUsed\x12!\n" +
-	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\"\xcf\x01\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimitB\n" +
+	"\n" +
+	"\b_tenants\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +
@@ -4846,7 +5034,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\x8f\v\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xde\v\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -4857,7 +5045,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x05Blame\x12\x16.stele.v1.BlameRequest\x1a\x17.stele.v1.BlameResponse\x12A\n" +
 	"\bRollback\x12\x19.stele.v1.RollbackRequest\x1a\x1a.stele.v1.RollbackResponse\x12;\n" +
 	"\x06Revert\x12\x17.stele.v1.RevertRequest\x1a\x18.stele.v1.RevertResponse\x125\n" +
-	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12>\n" +
+	"\x04Copy\x12\x15.stele.v1.CopyRequest\x1a\x16.stele.v1.CopyResponse\x12M\n" +
+	"\fCountCommits\x12\x1d.stele.v1.CountCommitsRequest\x1a\x1e.stele.v1.CountCommitsResponse\x12>\n" +
 	"\aGetHead\x12\x18.stele.v1.GetHeadRequest\x1a\x19.stele.v1.GetHeadResponse\x12D\n" +
 	"\tListReads\x12\x1a.stele.v1.ListReadsRequest\x1a\x1b.stele.v1.ListReadsResponse\x12S\n" +
 	"\x0eListAllCommits\x12\x1f.stele.v1.ListAllCommitsRequest\x1a .stele.v1.ListAllCommitsResponse\x12X\n" +
@@ -4881,7 +5070,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -4925,149 +5114,161 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*ShredTenantResponse)(nil),     // 39: stele.v1.ShredTenantResponse
 	(*RotateTenantKeyRequest)(nil),  // 40: stele.v1.RotateTenantKeyRequest
 	(*RotateTenantKeyResponse)(nil), // 41: stele.v1.RotateTenantKeyResponse
-	(*GetHeadRequest)(nil),          // 42: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 43: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 44: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 45: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 46: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 47: stele.v1.UpstreamStatus
-	(*ListGatewaysRequest)(nil),     // 48: stele.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 49: stele.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 50: stele.v1.GatewayStatus
-	(*JournalStatus)(nil),           // 51: stele.v1.JournalStatus
-	(*Principal)(nil),               // 52: stele.v1.Principal
-	(*Allowed)(nil),                 // 53: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 54: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 55: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 56: stele.v1.Change
-	(*PromotionOrigin)(nil),         // 57: stele.v1.PromotionOrigin
-	(*timestamppb.Timestamp)(nil),   // 58: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 59: stele.v1.Commit
-	(*Snapshot)(nil),                // 60: stele.v1.Snapshot
-	(*At)(nil),                      // 61: stele.v1.At
-	(*durationpb.Duration)(nil),     // 62: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 63: stele.v1.BaseRef
-	(*Origin)(nil),                  // 64: stele.v1.Origin
-	(*ReadRecord)(nil),              // 65: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 66: stele.v1.TenantBase
+	(*CountCommitsRequest)(nil),     // 42: stele.v1.CountCommitsRequest
+	(*CountCommitsResponse)(nil),    // 43: stele.v1.CountCommitsResponse
+	(*GetHeadRequest)(nil),          // 44: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),         // 45: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),            // 46: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),        // 47: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),       // 48: stele.v1.GetStatusResponse
+	(*UpstreamStatus)(nil),          // 49: stele.v1.UpstreamStatus
+	(*ListGatewaysRequest)(nil),     // 50: stele.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 51: stele.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 52: stele.v1.GatewayStatus
+	(*JournalStatus)(nil),           // 53: stele.v1.JournalStatus
+	(*Principal)(nil),               // 54: stele.v1.Principal
+	(*Allowed)(nil),                 // 55: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 56: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 57: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 58: stele.v1.Change
+	(*PromotionOrigin)(nil),         // 59: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 60: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 61: stele.v1.Commit
+	(*Snapshot)(nil),                // 62: stele.v1.Snapshot
+	(*At)(nil),                      // 63: stele.v1.At
+	(*durationpb.Duration)(nil),     // 64: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 65: stele.v1.BaseRef
+	(*Origin)(nil),                  // 66: stele.v1.Origin
+	(*ReadRecord)(nil),              // 67: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 68: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	56, // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
-	1,  // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
-	2,  // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	57, // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
-	58, // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	58, // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
-	0,  // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
-	22, // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
-	6,  // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
-	0,  // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
-	3,  // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	59, // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	58, // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
-	9,  // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	60, // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	61, // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	61, // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
-	9,  // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	60, // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	44, // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	58, // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	58, // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	16, // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	9,  // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	19, // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
-	16, // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	62, // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	19, // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	61, // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	61, // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	22, // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	60, // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	63, // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	63, // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	61, // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	25, // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	60, // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	58, // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	63, // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	64, // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
-	26, // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	58, // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	61, // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,  // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	56, // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	3,  // 45: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	56, // 46: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	3,  // 47: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	56, // 48: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
-	58, // 49: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	58, // 50: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	65, // 51: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	37, // 52: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	58, // 53: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	66, // 54: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	60, // 55: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	58, // 56: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	44, // 57: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	58, // 58: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	51, // 59: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	58, // 60: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	52, // 61: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	47, // 62: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	58, // 63: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	50, // 64: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
-	58, // 65: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
-	51, // 66: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
-	58, // 67: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
-	62, // 68: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	58, // 69: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	53, // 70: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,  // 71: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,  // 72: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,  // 73: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10, // 74: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12, // 75: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20, // 76: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23, // 77: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27, // 78: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29, // 79: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31, // 80: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42, // 81: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33, // 82: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14, // 83: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17, // 84: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35, // 85: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38, // 86: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40, // 87: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	45, // 88: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	48, // 89: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
-	54, // 90: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,  // 91: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,  // 92: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,  // 93: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11, // 94: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13, // 95: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21, // 96: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24, // 97: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28, // 98: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30, // 99: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32, // 100: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43, // 101: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34, // 102: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15, // 103: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18, // 104: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36, // 105: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39, // 106: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41, // 107: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	46, // 108: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	49, // 109: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
-	55, // 110: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	91, // [91:111] is the sub-list for method output_type
-	71, // [71:91] is the sub-list for method input_type
-	71, // [71:71] is the sub-list for extension type_name
-	71, // [71:71] is the sub-list for extension extendee
-	0,  // [0:71] is the sub-list for field type_name
+	58,  // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	1,   // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
+	2,   // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
+	59,  // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	60,  // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	60,  // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	0,   // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
+	22,  // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
+	6,   // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
+	0,   // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
+	3,   // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
+	61,  // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	60,  // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	9,   // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
+	62,  // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	63,  // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	63,  // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	9,   // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	62,  // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	46,  // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	60,  // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	60,  // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16,  // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,   // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	19,  // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
+	16,  // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	64,  // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	19,  // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
+	63,  // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	63,  // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	22,  // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	62,  // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	65,  // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	65,  // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	63,  // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25,  // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	62,  // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	60,  // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	65,  // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	66,  // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	26,  // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
+	60,  // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	63,  // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,   // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	58,  // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	6,   // 45: stele.v1.RollbackResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,   // 46: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	58,  // 47: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	6,   // 48: stele.v1.RevertResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,   // 49: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	58,  // 50: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	6,   // 51: stele.v1.CopyResponse.refusals:type_name -> stele.v1.SinkRefusal
+	60,  // 52: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	60,  // 53: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	67,  // 54: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37,  // 55: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	60,  // 56: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	68,  // 57: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	60,  // 58: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	60,  // 59: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	60,  // 60: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
+	60,  // 61: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
+	60,  // 62: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
+	62,  // 63: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	60,  // 64: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	46,  // 65: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	60,  // 66: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	53,  // 67: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	60,  // 68: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	54,  // 69: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	49,  // 70: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	60,  // 71: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	52,  // 72: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
+	60,  // 73: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
+	53,  // 74: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
+	60,  // 75: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
+	64,  // 76: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	60,  // 77: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	55,  // 78: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,   // 79: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,   // 80: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,   // 81: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10,  // 82: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12,  // 83: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20,  // 84: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23,  // 85: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27,  // 86: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29,  // 87: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31,  // 88: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42,  // 89: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
+	44,  // 90: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33,  // 91: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14,  // 92: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17,  // 93: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35,  // 94: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38,  // 95: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40,  // 96: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	47,  // 97: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	50,  // 98: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
+	56,  // 99: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,   // 100: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,   // 101: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,   // 102: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11,  // 103: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13,  // 104: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21,  // 105: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24,  // 106: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28,  // 107: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30,  // 108: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32,  // 109: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43,  // 110: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
+	45,  // 111: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34,  // 112: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15,  // 113: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18,  // 114: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36,  // 115: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39,  // 116: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41,  // 117: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	48,  // 118: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	51,  // 119: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
+	57,  // 120: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	100, // [100:121] is the sub-list for method output_type
+	79,  // [79:100] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -5092,7 +5293,8 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[54].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[56].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -5102,7 +5304,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   56,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	Ledger_Rollback_FullMethodName        = "/stele.v1.Ledger/Rollback"
 	Ledger_Revert_FullMethodName          = "/stele.v1.Ledger/Revert"
 	Ledger_Copy_FullMethodName            = "/stele.v1.Ledger/Copy"
+	Ledger_CountCommits_FullMethodName    = "/stele.v1.Ledger/CountCommits"
 	Ledger_GetHead_FullMethodName         = "/stele.v1.Ledger/GetHead"
 	Ledger_ListReads_FullMethodName       = "/stele.v1.Ledger/ListReads"
 	Ledger_ListAllCommits_FullMethodName  = "/stele.v1.Ledger/ListAllCommits"
@@ -96,6 +97,10 @@ type LedgerClient interface {
 	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
 	// itself.
 	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (*CopyResponse, error)
+	// CountCommits returns when the tenant's commits were made: the newest revision at the
+	// end of each of some equal spans of time. It reads the index only, so its cost does not
+	// depend on the number of commits.
+	CountCommits(ctx context.Context, in *CountCommitsRequest, opts ...grpc.CallOption) (*CountCommitsResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
@@ -239,6 +244,16 @@ func (c *ledgerClient) Copy(ctx context.Context, in *CopyRequest, opts ...grpc.C
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(CopyResponse)
 	err := c.cc.Invoke(ctx, Ledger_Copy_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *ledgerClient) CountCommits(ctx context.Context, in *CountCommitsRequest, opts ...grpc.CallOption) (*CountCommitsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CountCommitsResponse)
+	err := c.cc.Invoke(ctx, Ledger_CountCommits_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -409,6 +424,10 @@ type LedgerServer interface {
 	// copy. FAILED_PRECONDITION, with the keys, if the tenant has set some of the new keys
 	// itself.
 	Copy(context.Context, *CopyRequest) (*CopyResponse, error)
+	// CountCommits returns when the tenant's commits were made: the newest revision at the
+	// end of each of some equal spans of time. It reads the index only, so its cost does not
+	// depend on the number of commits.
+	CountCommits(context.Context, *CountCommitsRequest) (*CountCommitsResponse, error)
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
@@ -484,6 +503,9 @@ func (UnimplementedLedgerServer) Revert(context.Context, *RevertRequest) (*Rever
 }
 func (UnimplementedLedgerServer) Copy(context.Context, *CopyRequest) (*CopyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Copy not implemented")
+}
+func (UnimplementedLedgerServer) CountCommits(context.Context, *CountCommitsRequest) (*CountCommitsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CountCommits not implemented")
 }
 func (UnimplementedLedgerServer) GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetHead not implemented")
@@ -705,6 +727,24 @@ func _Ledger_Copy_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_CountCommits_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CountCommitsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).CountCommits(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_CountCommits_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).CountCommits(ctx, req.(*CountCommitsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetHead_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetHeadRequest)
 	if err := dec(in); err != nil {
@@ -920,6 +960,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Copy",
 			Handler:    _Ledger_Copy_Handler,
+		},
+		{
+			MethodName: "CountCommits",
+			Handler:    _Ledger_CountCommits_Handler,
 		},
 		{
 			MethodName: "GetHead",

@@ -1962,477 +1962,6 @@ func (x *SinkPlan) GetRemoved() bool {
 	return false
 }
 
-// SinkClaim is the lease of a sink: it names the process that may write to it.
-type SinkClaim struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names the process, and this run of it.
-	Owner         string                 `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SinkClaim) Reset() {
-	*x = SinkClaim{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[26]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SinkClaim) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SinkClaim) ProtoMessage() {}
-
-func (x *SinkClaim) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[26]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SinkClaim.ProtoReflect.Descriptor instead.
-func (*SinkClaim) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{26}
-}
-
-func (x *SinkClaim) GetOwner() string {
-	if x != nil {
-		return x.Owner
-	}
-	return ""
-}
-
-func (x *SinkClaim) GetHost() string {
-	if x != nil {
-		return x.Host
-	}
-	return ""
-}
-
-func (x *SinkClaim) GetSince() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Since
-	}
-	return nil
-}
-
-// SinkPositions is how far a sink has come with some of the tenants. It is kept
-// next to the journal.
-type SinkPositions struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The claim that wrote it.
-	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Changes with the routes to the sink and its settings.
-	Routing   string            `protobuf:"bytes,2,opt,name=routing,proto3" json:"routing,omitempty"`
-	Revisions map[string]uint64 `protobuf:"bytes,3,rep,name=revisions,proto3" json:"revisions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
-	// The first bytes of the ids of these revisions' commits.
-	Ids           map[string][]byte `protobuf:"bytes,4,rep,name=ids,proto3" json:"ids,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SinkPositions) Reset() {
-	*x = SinkPositions{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[27]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SinkPositions) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SinkPositions) ProtoMessage() {}
-
-func (x *SinkPositions) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[27]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SinkPositions.ProtoReflect.Descriptor instead.
-func (*SinkPositions) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{27}
-}
-
-func (x *SinkPositions) GetOwner() string {
-	if x != nil {
-		return x.Owner
-	}
-	return ""
-}
-
-func (x *SinkPositions) GetRouting() string {
-	if x != nil {
-		return x.Routing
-	}
-	return ""
-}
-
-func (x *SinkPositions) GetRevisions() map[string]uint64 {
-	if x != nil {
-		return x.Revisions
-	}
-	return nil
-}
-
-func (x *SinkPositions) GetIds() map[string][]byte {
-	if x != nil {
-		return x.Ids
-	}
-	return nil
-}
-
-// SinkStop records that a sink has stopped. It is kept next to the journal.
-type SinkStop struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SinkStop) Reset() {
-	*x = SinkStop{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[28]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SinkStop) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SinkStop) ProtoMessage() {}
-
-func (x *SinkStop) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[28]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SinkStop.ProtoReflect.Descriptor instead.
-func (*SinkStop) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{28}
-}
-
-func (x *SinkStop) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *SinkStop) GetSince() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Since
-	}
-	return nil
-}
-
-// SinkOrder is a request of one process to the owner of a sink.
-type SinkOrder struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty: all tenants.
-	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// Types that are valid to be assigned to Order:
-	//
-	//	*SinkOrder_Status
-	//	*SinkOrder_Drift
-	//	*SinkOrder_Replay
-	//	*SinkOrder_Retry
-	//	*SinkOrder_Skip
-	//	*SinkOrder_Check
-	//	*SinkOrder_Resolve
-	Order         isSinkOrder_Order `protobuf_oneof:"order"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SinkOrder) Reset() {
-	*x = SinkOrder{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[29]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SinkOrder) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SinkOrder) ProtoMessage() {}
-
-func (x *SinkOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[29]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SinkOrder.ProtoReflect.Descriptor instead.
-func (*SinkOrder) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{29}
-}
-
-func (x *SinkOrder) GetTenant() string {
-	if x != nil {
-		return x.Tenant
-	}
-	return ""
-}
-
-func (x *SinkOrder) GetOrder() isSinkOrder_Order {
-	if x != nil {
-		return x.Order
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetStatus() *ListSinksRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Status); ok {
-			return x.Status
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetDrift() *ListDriftRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Drift); ok {
-			return x.Drift
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetReplay() *ReplayRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Replay); ok {
-			return x.Replay
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetRetry() *RetryRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Retry); ok {
-			return x.Retry
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetSkip() *SkipRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Skip); ok {
-			return x.Skip
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetCheck() *CheckDriftRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Check); ok {
-			return x.Check
-		}
-	}
-	return nil
-}
-
-func (x *SinkOrder) GetResolve() *ResolveDriftRequest {
-	if x != nil {
-		if x, ok := x.Order.(*SinkOrder_Resolve); ok {
-			return x.Resolve
-		}
-	}
-	return nil
-}
-
-type isSinkOrder_Order interface {
-	isSinkOrder_Order()
-}
-
-type SinkOrder_Status struct {
-	Status *ListSinksRequest `protobuf:"bytes,2,opt,name=status,proto3,oneof"`
-}
-
-type SinkOrder_Drift struct {
-	Drift *ListDriftRequest `protobuf:"bytes,3,opt,name=drift,proto3,oneof"`
-}
-
-type SinkOrder_Replay struct {
-	Replay *ReplayRequest `protobuf:"bytes,4,opt,name=replay,proto3,oneof"`
-}
-
-type SinkOrder_Retry struct {
-	Retry *RetryRequest `protobuf:"bytes,5,opt,name=retry,proto3,oneof"`
-}
-
-type SinkOrder_Skip struct {
-	Skip *SkipRequest `protobuf:"bytes,6,opt,name=skip,proto3,oneof"`
-}
-
-type SinkOrder_Check struct {
-	Check *CheckDriftRequest `protobuf:"bytes,7,opt,name=check,proto3,oneof"`
-}
-
-type SinkOrder_Resolve struct {
-	Resolve *ResolveDriftRequest `protobuf:"bytes,8,opt,name=resolve,proto3,oneof"`
-}
-
-func (*SinkOrder_Status) isSinkOrder_Order() {}
-
-func (*SinkOrder_Drift) isSinkOrder_Order() {}
-
-func (*SinkOrder_Replay) isSinkOrder_Order() {}
-
-func (*SinkOrder_Retry) isSinkOrder_Order() {}
-
-func (*SinkOrder_Skip) isSinkOrder_Order() {}
-
-func (*SinkOrder_Check) isSinkOrder_Order() {}
-
-func (*SinkOrder_Resolve) isSinkOrder_Order() {}
-
-// SinkReply answers a SinkOrder.
-type SinkReply struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Empty when it was done.
-	Error string `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
-	// The error is the caller's.
-	Invalid       bool                  `protobuf:"varint,2,opt,name=invalid,proto3" json:"invalid,omitempty"`
-	Status        *SinkStatus           `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`
-	Drift         *ListDriftResponse    `protobuf:"bytes,4,opt,name=drift,proto3" json:"drift,omitempty"`
-	Replay        *ReplayResponse       `protobuf:"bytes,5,opt,name=replay,proto3" json:"replay,omitempty"`
-	Retry         *RetryResponse        `protobuf:"bytes,6,opt,name=retry,proto3" json:"retry,omitempty"`
-	Skip          *SkipResponse         `protobuf:"bytes,7,opt,name=skip,proto3" json:"skip,omitempty"`
-	Check         *CheckDriftResponse   `protobuf:"bytes,8,opt,name=check,proto3" json:"check,omitempty"`
-	Resolve       *ResolveDriftResponse `protobuf:"bytes,9,opt,name=resolve,proto3" json:"resolve,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SinkReply) Reset() {
-	*x = SinkReply{}
-	mi := &file_stele_v1_sinks_proto_msgTypes[30]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SinkReply) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SinkReply) ProtoMessage() {}
-
-func (x *SinkReply) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_sinks_proto_msgTypes[30]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use SinkReply.ProtoReflect.Descriptor instead.
-func (*SinkReply) Descriptor() ([]byte, []int) {
-	return file_stele_v1_sinks_proto_rawDescGZIP(), []int{30}
-}
-
-func (x *SinkReply) GetError() string {
-	if x != nil {
-		return x.Error
-	}
-	return ""
-}
-
-func (x *SinkReply) GetInvalid() bool {
-	if x != nil {
-		return x.Invalid
-	}
-	return false
-}
-
-func (x *SinkReply) GetStatus() *SinkStatus {
-	if x != nil {
-		return x.Status
-	}
-	return nil
-}
-
-func (x *SinkReply) GetDrift() *ListDriftResponse {
-	if x != nil {
-		return x.Drift
-	}
-	return nil
-}
-
-func (x *SinkReply) GetReplay() *ReplayResponse {
-	if x != nil {
-		return x.Replay
-	}
-	return nil
-}
-
-func (x *SinkReply) GetRetry() *RetryResponse {
-	if x != nil {
-		return x.Retry
-	}
-	return nil
-}
-
-func (x *SinkReply) GetSkip() *SkipResponse {
-	if x != nil {
-		return x.Skip
-	}
-	return nil
-}
-
-func (x *SinkReply) GetCheck() *CheckDriftResponse {
-	if x != nil {
-		return x.Check
-	}
-	return nil
-}
-
-func (x *SinkReply) GetResolve() *ResolveDriftResponse {
-	if x != nil {
-		return x.Resolve
-	}
-	return nil
-}
-
 var File_stele_v1_sinks_proto protoreflect.FileDescriptor
 
 const file_stele_v1_sinks_proto_rawDesc = "" +
@@ -2591,45 +2120,7 @@ const file_stele_v1_sinks_proto_rawDesc = "" +
 	"\x05added\x18\x03 \x01(\x04R\x05added\x12\x1a\n" +
 	"\bunrouted\x18\x04 \x01(\x04R\bunrouted\x12\x1c\n" +
 	"\trewritten\x18\x05 \x01(\x04R\trewritten\x12\x18\n" +
-	"\aremoved\x18\x06 \x01(\bR\aremoved\"g\n" +
-	"\tSinkClaim\x12\x14\n" +
-	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04host\x18\x02 \x01(\tR\x04host\x120\n" +
-	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xaf\x02\n" +
-	"\rSinkPositions\x12\x14\n" +
-	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x18\n" +
-	"\arouting\x18\x02 \x01(\tR\arouting\x12D\n" +
-	"\trevisions\x18\x03 \x03(\v2&.stele.v1.SinkPositions.RevisionsEntryR\trevisions\x122\n" +
-	"\x03ids\x18\x04 \x03(\v2 .stele.v1.SinkPositions.IdsEntryR\x03ids\x1a<\n" +
-	"\x0eRevisionsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\x1a6\n" +
-	"\bIdsEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"T\n" +
-	"\bSinkStop\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reason\x120\n" +
-	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\x96\x03\n" +
-	"\tSinkOrder\x12\x16\n" +
-	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x124\n" +
-	"\x06status\x18\x02 \x01(\v2\x1a.stele.v1.ListSinksRequestH\x00R\x06status\x122\n" +
-	"\x05drift\x18\x03 \x01(\v2\x1a.stele.v1.ListDriftRequestH\x00R\x05drift\x121\n" +
-	"\x06replay\x18\x04 \x01(\v2\x17.stele.v1.ReplayRequestH\x00R\x06replay\x12.\n" +
-	"\x05retry\x18\x05 \x01(\v2\x16.stele.v1.RetryRequestH\x00R\x05retry\x12+\n" +
-	"\x04skip\x18\x06 \x01(\v2\x15.stele.v1.SkipRequestH\x00R\x04skip\x123\n" +
-	"\x05check\x18\a \x01(\v2\x1b.stele.v1.CheckDriftRequestH\x00R\x05check\x129\n" +
-	"\aresolve\x18\b \x01(\v2\x1d.stele.v1.ResolveDriftRequestH\x00R\aresolveB\a\n" +
-	"\x05order\"\x97\x03\n" +
-	"\tSinkReply\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\x12\x18\n" +
-	"\ainvalid\x18\x02 \x01(\bR\ainvalid\x12,\n" +
-	"\x06status\x18\x03 \x01(\v2\x14.stele.v1.SinkStatusR\x06status\x121\n" +
-	"\x05drift\x18\x04 \x01(\v2\x1b.stele.v1.ListDriftResponseR\x05drift\x120\n" +
-	"\x06replay\x18\x05 \x01(\v2\x18.stele.v1.ReplayResponseR\x06replay\x12-\n" +
-	"\x05retry\x18\x06 \x01(\v2\x17.stele.v1.RetryResponseR\x05retry\x12*\n" +
-	"\x04skip\x18\a \x01(\v2\x16.stele.v1.SkipResponseR\x04skip\x122\n" +
-	"\x05check\x18\b \x01(\v2\x1c.stele.v1.CheckDriftResponseR\x05check\x128\n" +
-	"\aresolve\x18\t \x01(\v2\x1e.stele.v1.ResolveDriftResponseR\aresolve2\xb1\x05\n" +
+	"\aremoved\x18\x06 \x01(\bR\aremoved2\xb1\x05\n" +
 	"\x05Sinks\x12D\n" +
 	"\tListSinks\x12\x1a.stele.v1.ListSinksRequest\x1a\x1b.stele.v1.ListSinksResponse\x12G\n" +
 	"\n" +
@@ -2658,7 +2149,7 @@ func file_stele_v1_sinks_proto_rawDescGZIP() []byte {
 }
 
 var file_stele_v1_sinks_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_stele_v1_sinks_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_stele_v1_sinks_proto_goTypes = []any{
 	(Drift_Kind)(0),                     // 0: stele.v1.Drift.Kind
 	(Drift_Action)(0),                   // 1: stele.v1.Drift.Action
@@ -2689,33 +2180,26 @@ var file_stele_v1_sinks_proto_goTypes = []any{
 	(*PlanRoutesRequest)(nil),           // 26: stele.v1.PlanRoutesRequest
 	(*PlanRoutesResponse)(nil),          // 27: stele.v1.PlanRoutesResponse
 	(*SinkPlan)(nil),                    // 28: stele.v1.SinkPlan
-	(*SinkClaim)(nil),                   // 29: stele.v1.SinkClaim
-	(*SinkPositions)(nil),               // 30: stele.v1.SinkPositions
-	(*SinkStop)(nil),                    // 31: stele.v1.SinkStop
-	(*SinkOrder)(nil),                   // 32: stele.v1.SinkOrder
-	(*SinkReply)(nil),                   // 33: stele.v1.SinkReply
-	nil,                                 // 34: stele.v1.SinkPositions.RevisionsEntry
-	nil,                                 // 35: stele.v1.SinkPositions.IdsEntry
-	(*durationpb.Duration)(nil),         // 36: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),       // 37: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 29: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),       // 30: google.protobuf.Timestamp
 }
 var file_stele_v1_sinks_proto_depIdxs = []int32{
 	5,  // 0: stele.v1.ListSinksResponse.sinks:type_name -> stele.v1.SinkStatus
-	36, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
-	37, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
-	37, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
-	37, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
-	36, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
+	29, // 1: stele.v1.SinkStatus.lag:type_name -> google.protobuf.Duration
+	30, // 2: stele.v1.SinkStatus.failed:type_name -> google.protobuf.Timestamp
+	30, // 3: stele.v1.SinkStatus.checked:type_name -> google.protobuf.Timestamp
+	30, // 4: stele.v1.SinkStatus.failing_since:type_name -> google.protobuf.Timestamp
+	29, // 5: stele.v1.SinkStatus.time_left:type_name -> google.protobuf.Duration
 	6,  // 6: stele.v1.SinkStatus.history:type_name -> stele.v1.LagSample
-	37, // 7: stele.v1.LagSample.time:type_name -> google.protobuf.Timestamp
+	30, // 7: stele.v1.LagSample.time:type_name -> google.protobuf.Timestamp
 	9,  // 8: stele.v1.ListParkedResponse.parked:type_name -> stele.v1.Parked
-	37, // 9: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
+	30, // 9: stele.v1.Parked.since:type_name -> google.protobuf.Timestamp
 	13, // 10: stele.v1.ListDriftResponse.drift:type_name -> stele.v1.Drift
 	12, // 11: stele.v1.ListDriftResponse.uncompared:type_name -> stele.v1.Uncompared
-	37, // 12: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
-	37, // 13: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
+	30, // 12: stele.v1.ListDriftResponse.checked:type_name -> google.protobuf.Timestamp
+	30, // 13: stele.v1.Uncompared.tried:type_name -> google.protobuf.Timestamp
 	0,  // 14: stele.v1.Drift.kind:type_name -> stele.v1.Drift.Kind
-	37, // 15: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
+	30, // 15: stele.v1.Drift.found:type_name -> google.protobuf.Timestamp
 	1,  // 16: stele.v1.Drift.action:type_name -> stele.v1.Drift.Action
 	13, // 17: stele.v1.CheckDriftResponse.drift:type_name -> stele.v1.Drift
 	12, // 18: stele.v1.CheckDriftResponse.uncompared:type_name -> stele.v1.Uncompared
@@ -2723,49 +2207,31 @@ var file_stele_v1_sinks_proto_depIdxs = []int32{
 	13, // 20: stele.v1.ResolveDriftResponse.drift:type_name -> stele.v1.Drift
 	12, // 21: stele.v1.ResolveDriftResponse.uncompared:type_name -> stele.v1.Uncompared
 	28, // 22: stele.v1.PlanRoutesResponse.sinks:type_name -> stele.v1.SinkPlan
-	37, // 23: stele.v1.SinkClaim.since:type_name -> google.protobuf.Timestamp
-	34, // 24: stele.v1.SinkPositions.revisions:type_name -> stele.v1.SinkPositions.RevisionsEntry
-	35, // 25: stele.v1.SinkPositions.ids:type_name -> stele.v1.SinkPositions.IdsEntry
-	37, // 26: stele.v1.SinkStop.since:type_name -> google.protobuf.Timestamp
-	3,  // 27: stele.v1.SinkOrder.status:type_name -> stele.v1.ListSinksRequest
-	10, // 28: stele.v1.SinkOrder.drift:type_name -> stele.v1.ListDriftRequest
-	14, // 29: stele.v1.SinkOrder.replay:type_name -> stele.v1.ReplayRequest
-	16, // 30: stele.v1.SinkOrder.retry:type_name -> stele.v1.RetryRequest
-	18, // 31: stele.v1.SinkOrder.skip:type_name -> stele.v1.SkipRequest
-	20, // 32: stele.v1.SinkOrder.check:type_name -> stele.v1.CheckDriftRequest
-	22, // 33: stele.v1.SinkOrder.resolve:type_name -> stele.v1.ResolveDriftRequest
-	5,  // 34: stele.v1.SinkReply.status:type_name -> stele.v1.SinkStatus
-	11, // 35: stele.v1.SinkReply.drift:type_name -> stele.v1.ListDriftResponse
-	15, // 36: stele.v1.SinkReply.replay:type_name -> stele.v1.ReplayResponse
-	17, // 37: stele.v1.SinkReply.retry:type_name -> stele.v1.RetryResponse
-	19, // 38: stele.v1.SinkReply.skip:type_name -> stele.v1.SkipResponse
-	21, // 39: stele.v1.SinkReply.check:type_name -> stele.v1.CheckDriftResponse
-	23, // 40: stele.v1.SinkReply.resolve:type_name -> stele.v1.ResolveDriftResponse
-	3,  // 41: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
-	7,  // 42: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
-	10, // 43: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
-	14, // 44: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
-	16, // 45: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
-	18, // 46: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
-	20, // 47: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
-	22, // 48: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
-	24, // 49: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
-	26, // 50: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
-	4,  // 51: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
-	8,  // 52: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
-	11, // 53: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
-	15, // 54: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
-	17, // 55: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
-	19, // 56: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
-	21, // 57: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
-	23, // 58: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
-	25, // 59: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
-	27, // 60: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
-	51, // [51:61] is the sub-list for method output_type
-	41, // [41:51] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	3,  // 23: stele.v1.Sinks.ListSinks:input_type -> stele.v1.ListSinksRequest
+	7,  // 24: stele.v1.Sinks.ListParked:input_type -> stele.v1.ListParkedRequest
+	10, // 25: stele.v1.Sinks.ListDrift:input_type -> stele.v1.ListDriftRequest
+	14, // 26: stele.v1.Sinks.Replay:input_type -> stele.v1.ReplayRequest
+	16, // 27: stele.v1.Sinks.Retry:input_type -> stele.v1.RetryRequest
+	18, // 28: stele.v1.Sinks.Skip:input_type -> stele.v1.SkipRequest
+	20, // 29: stele.v1.Sinks.CheckDrift:input_type -> stele.v1.CheckDriftRequest
+	22, // 30: stele.v1.Sinks.ResolveDrift:input_type -> stele.v1.ResolveDriftRequest
+	24, // 31: stele.v1.Sinks.GetRoutes:input_type -> stele.v1.GetRoutesRequest
+	26, // 32: stele.v1.Sinks.PlanRoutes:input_type -> stele.v1.PlanRoutesRequest
+	4,  // 33: stele.v1.Sinks.ListSinks:output_type -> stele.v1.ListSinksResponse
+	8,  // 34: stele.v1.Sinks.ListParked:output_type -> stele.v1.ListParkedResponse
+	11, // 35: stele.v1.Sinks.ListDrift:output_type -> stele.v1.ListDriftResponse
+	15, // 36: stele.v1.Sinks.Replay:output_type -> stele.v1.ReplayResponse
+	17, // 37: stele.v1.Sinks.Retry:output_type -> stele.v1.RetryResponse
+	19, // 38: stele.v1.Sinks.Skip:output_type -> stele.v1.SkipResponse
+	21, // 39: stele.v1.Sinks.CheckDrift:output_type -> stele.v1.CheckDriftResponse
+	23, // 40: stele.v1.Sinks.ResolveDrift:output_type -> stele.v1.ResolveDriftResponse
+	25, // 41: stele.v1.Sinks.GetRoutes:output_type -> stele.v1.GetRoutesResponse
+	27, // 42: stele.v1.Sinks.PlanRoutes:output_type -> stele.v1.PlanRoutesResponse
+	33, // [33:43] is the sub-list for method output_type
+	23, // [23:33] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_sinks_proto_init() }
@@ -2773,22 +2239,13 @@ func file_stele_v1_sinks_proto_init() {
 	if File_stele_v1_sinks_proto != nil {
 		return
 	}
-	file_stele_v1_sinks_proto_msgTypes[29].OneofWrappers = []any{
-		(*SinkOrder_Status)(nil),
-		(*SinkOrder_Drift)(nil),
-		(*SinkOrder_Replay)(nil),
-		(*SinkOrder_Retry)(nil),
-		(*SinkOrder_Skip)(nil),
-		(*SinkOrder_Check)(nil),
-		(*SinkOrder_Resolve)(nil),
-	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_sinks_proto_rawDesc), len(file_stele_v1_sinks_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   33,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -128,6 +128,11 @@ func TestConsole(t *testing.T) {
 	for _, tenant := range []ledger.Tenant{"collected-light-1280", "collected-dark-400"} {
 		w.commit(t, tenant, "first", "a/one", "1", "a/two", "2")
 	}
+	for _, tenant := range []ledger.Tenant{"light-1280", "dark-1280", "light-400", "dark-400", "light-1280-plain"} {
+		w.commit(t, "merged-"+tenant, "first", "a/value", `{"one":1,"two":2,"three":3}`)
+		w.commit(t, "granted-"+tenant, "first", "a/one", "1", "a/two", "2", "b/one", "3")
+		w.commit(t, "tokens-"+tenant, "first", "a/one", "1")
+	}
 	// A value of 445 KiB, which takes about 900 KiB with a line for each member.
 	const depth = 20
 	member := `"` + strings.Repeat("x", 42) + `",`

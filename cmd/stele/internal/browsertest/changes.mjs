@@ -1,5 +1,5 @@
 // Reading, editing, reverting and rolling back.
-import {check, commit, same, world} from './harness.mjs'
+import {check, commit, same, world, positionOf} from './harness.mjs'
 
 const key = '/acme/keys/tenantconfig/checkout/timeout_ms'
 
@@ -25,7 +25,8 @@ export const changes = {
 		const page = await s.user({token: world.Tokens.reader})
 		await page.goto(key)
 		await page.focus('#time input[type=range]')
-		await page.$eval('#time input[type=range]', e => { e.value = 20; e.dispatchEvent(new Event('input', {bubbles: true})) })
+		const position = await positionOf(page, 20)
+		await page.$eval('#time input[type=range]', (e, position) => { e.value = position; e.dispatchEvent(new Event('input', {bubbles: true})) }, position)
 		await page.waitForURL('**/acme@20/keys/tenantconfig/checkout/timeout_ms')
 		check((await page.innerText('main')).includes('440'), 'it is not the value at that revision')
 		check((await page.innerText('main')).includes('You are looking at acme@20'), 'the banner is missing')

@@ -1,6 +1,8 @@
 import {run} from './harness.mjs'
+import {access} from './access.mjs'
 import {accessibility} from './accessibility.mjs'
 import {changes} from './changes.mjs'
+import {conflicts} from './conflicts.mjs'
 import {editor} from './editor.mjs'
 import {fleet} from './fleet.mjs'
 import {hostilities} from './hostile.mjs'
@@ -10,6 +12,7 @@ import {promotions} from './promote.mjs'
 import {reviews} from './reviews.mjs'
 import {search} from './search.mjs'
 import {states} from './states.mjs'
+import {time} from './time.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...fleet, ...promotions, ...live, ...hostilities, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...fleet, ...promotions, ...live, ...hostilities, ...time, ...conflicts, ...access, ...accessibility})

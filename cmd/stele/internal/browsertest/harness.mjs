@@ -33,9 +33,9 @@ class Scenario {
 
 	// user opens a page in a browser context of its own, logged in if there is a token. The
 	// origin is another address of the console.
-	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = '', origin = world.URL, forcedColors = 'none'} = {}) {
+	async user({scripts = true, theme = 'light', width = 1280, height = 900, token = '', origin = world.URL, forcedColors = 'none', timezone = 'UTC'} = {}) {
 		const context = await this.browser.newContext({
-			javaScriptEnabled: scripts, colorScheme: theme, forcedColors, viewport: {width, height}, ignoreHTTPSErrors: true, baseURL: origin,
+			javaScriptEnabled: scripts, colorScheme: theme, forcedColors, viewport: {width, height}, timezoneId: timezone, ignoreHTTPSErrors: true, baseURL: origin,
 		})
 		context.setDefaultTimeout(60000) // the machine may be under load
 		this.contexts.push(context)
@@ -118,6 +118,13 @@ export async function login(page, token) {
 	await page.click('form.panel button')
 	await page.waitForURL(u => !u.pathname.startsWith('/login'))
 }
+
+// positionOf is the position of the time slider at a revision of acme.
+export const positionOf = (page, revision) => page.evaluate(async revision => {
+	const answer = await fetch(`/acme@${revision}/keys/`)
+	const there = new DOMParser().parseFromString(await answer.text(), 'text/html')
+	return Math.floor(Date.parse(there.getElementById('time').dataset.time) / 1000)
+}, revision)
 
 // commit reviews the form that is shown, and commits it.
 export async function commit(page) {

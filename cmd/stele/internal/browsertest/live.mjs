@@ -1,5 +1,5 @@
 // Pages follow the gateway while they are open, and move through time.
-import {check, commit, same, world} from './harness.mjs'
+import {check, commit, same, world, positionOf} from './harness.mjs'
 
 const key = '/acme/keys/tenantconfig/live'
 const slider = '#time input[type=range]'
@@ -104,9 +104,9 @@ export const live = {
 			e.dispatchEvent(new Event('input', {bubbles: true}))
 			if (last) e.dispatchEvent(new Event('change', {bubbles: true}))
 		}, [to, last])
-		await drag(40, false)
+		await drag(await positionOf(page, 40), false)
 		await page.waitForURL('**/acme@40' + url)
-		await drag(20, true)
+		await drag(await positionOf(page, 20), true)
 		await page.waitForURL('**/acme@20' + url)
 		await page.focus(slider)
 		await page.keyboard.press('Home')

@@ -37,6 +37,9 @@ export const pages = {
 	'schema': '/acme/schemas/tenantconfig/checkout',
 	'access': '/acme/access?operation=write&what=tenantconfig/checkout/timeout_ms',
 	'access-no': '/acme/access?operation=reveal&what=paramconfig/',
+	'access-grants': '/acme/access/grants?subject=ann&role=writer',
+	'access-tokens': '/acme/access/tokens',
+	'access-reads': '/acme/access/reads',
 	'not-there': '/acme/keys/tenantconfig/no/such',
 	'hostile': '/acme/keys/tenantconfig/hostile',
 }

@@ -98,6 +98,9 @@ func newWorld(t *testing.T, secure bool) *world {
 		t.Fatal(err)
 	}
 	cfg.Console.Link = login.NewLink(func() (string, error) { return w.Tokens["operator"], nil })
+	cfg.Console.Mint = func(c identity.Claims) (string, error) {
+		return p.Sign(map[string]any{"aud": "stele", "sub": c.Subject, "tenant": c.Tenant, "roles": c.Roles, "iat": time.Now().Unix()}), nil
+	}
 	w.Link = w.URL + "/login?code=" + cfg.Console.Link.Code()
 	w.run(t, cfg)
 	return w

@@ -152,7 +152,7 @@ var commits = map[string]bool{
 
 // verbs begin the names of methods that have no effect. Any other method is not repeated.
 var verbs = []string{
-	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
+	"BatchGet", "Blame", "CheckAccess", "CheckLive", "CheckSchema", "CheckValue", "Count", "Diff", "Explain", "Get", "List", "Plan", "Preview", "Prove", "Search",
 }
 
 // repeatable reports whether another gateway may carry out a call that got UNAVAILABLE.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/console"
 	"github.com/stelehq/stele/internal/gateway/console/login"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/rest"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
@@ -23,9 +24,10 @@ const maxWebConnections = 10_000
 type Console struct {
 	// Secure: they come by TLS, although something in front of this process speaks it.
 	Secure bool
-	// Provider and Link are those of console.Config.
+	// Provider, Link and Mint are those of console.Config.
 	Provider *login.Provider
 	Link     *login.Link
+	Mint     func(identity.Claims) (string, error)
 }
 
 // web is the HTTP server for users and programs, in front of the gateway: it calls the
@@ -58,7 +60,7 @@ func (n *Node) openWeb() (err error) {
 	}
 	visitors := n.cfg.Console
 	pages, err := console.New(console.Config{
-		Conn: n.web.conn, Secure: visitors.Secure || n.cfg.HTTPTLS != nil, Provider: visitors.Provider, Link: visitors.Link, Log: n.cfg.Log,
+		Conn: n.web.conn, Secure: visitors.Secure || n.cfg.HTTPTLS != nil, Provider: visitors.Provider, Link: visitors.Link, Mint: visitors.Mint, Log: n.cfg.Log,
 	})
 	if err != nil {
 		return err

@@ -6,9 +6,66 @@ import (
 	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
+
+// Pages are the pages about access.
+type Pages struct {
+	// mint signs a token with the local identity; nil without one.
+	mint func(identity.Claims) (string, error)
+}
+
+// New returns the pages. Mint signs tokens; nil for a gateway whose tokens come from an identity
+// provider.
+func New(mint func(identity.Claims) (string, error)) *Pages { return &Pages{mint} }
+
+// tab is a page about access.
+type tab struct{ path, title string }
+
+// tabsOf are those that the user may open.
+func tabsOf(v *page.View) []tab {
+	tabs := []tab{{"", "Your permissions"}}
+	if v.Operator() {
+		tabs = append(tabs, tab{"grants", "Grants"}, tab{"tokens", "Tokens"})
+	}
+	if v.MayUnder("audit", "") {
+		tabs = append(tabs, tab{"reads", "Recorded reads"})
+	}
+	return tabs
+}
+
+// Show shows a page about access.
+func (h *Pages) Show(v *page.View) error {
+	switch v.Rest {
+	case "":
+		return Show(v)
+	case "reads":
+		return showReads(v)
+	case "grants":
+		return showGrants(v, http.StatusOK, &grantsView{})
+	case "tokens":
+		return h.showTokens(v, http.StatusOK, &tokensView{})
+	}
+	return page.ErrNotFound
+}
+
+// Post changes grants and tokens.
+func (h *Pages) Post(v *page.View) error {
+	if err := v.R.ParseForm(); err != nil {
+		return status.Error(codes.InvalidArgument, "the form cannot be read")
+	}
+	switch v.Rest {
+	case "grants":
+		return postGrants(v)
+	case "tokens":
+		return h.postTokens(v)
+	}
+	return page.ErrMethod
+}
 
 // operation is an operation on keys, in words.
 type operation struct{ name, does string }
@@ -64,7 +121,7 @@ func Show(v *page.View) error {
 	if v.Tenant == "" && v.Principal.Tenant != "" {
 		return v.Redirect("/" + v.Principal.Tenant + "/access")
 	}
-	v.Head, _ = v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{}) // the slider is for users with permission to read
+	_ = v.LoadHead(v.Ctx) // the slider is for users with permission to read
 	cmd := page.Command{"whoami"}
 	if v.Tenant != "" {
 		cmd = v.ReadCommand("whoami")

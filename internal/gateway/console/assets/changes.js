@@ -52,6 +52,7 @@
     for (const of in change) if (field(row, of)) field(row, of).value = change[of];
     field(row, "value").rows = Math.min(Math.max((change.value ?? "").split("\n").length, 2), 12);
     document.getElementById("rows").append(row);
+    document.dispatchEvent(new Event("stele:fields"));
     return row;
   }
 

@@ -27,19 +27,20 @@ async function show(url, push) {
     }
     for (const row of document.querySelectorAll("tr[data-revision]")) if (newest && Number(row.dataset.revision) > newest) row.classList.add("fresh");
     reopen(open);
-    const time = document.getElementById("time");
-    time.elements.page.value = there.getElementById("time").elements.page.value;
-    time.elements.revision.defaultValue = there.getElementById("time").elements.revision.value;
-    setMoment(time.elements.revision.defaultValue);
+    const time = document.getElementById("time"), now = there.getElementById("time");
+    time.elements.page.value = now.elements.page.value;
+    Object.assign(time.dataset, now.dataset);
+    Object.assign(slider(), { min: now.elements.position.min, max: now.elements.position.max });
+    if (!move) setMoment();
     document.title = there.title;
     if (push) history.pushState({ shown: true }, "", answer.url); else history.replaceState({ shown: true }, "", answer.url);
-    say(`revision ${time.elements.revision.value}`);
+    say(`revision ${time.dataset.revision}`);
     document.getElementById("news").textContent = "";
     advance();
     document.dispatchEvent(new Event("stele:shown"));
     return true;
   } catch (error) {
-    if (error instanceof TypeError) { setMoment(document.getElementById("time").elements.revision.defaultValue); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
+    if (error instanceof TypeError) { setMoment(); setConnection("lost"); setTimeout(listen, 2000); } // the page stays
     else if (error.name !== "AbortError") location.href = url;
     return false;
   }
@@ -71,38 +72,98 @@ function advance() {
     const text = ago((Date.now() + ahead - Date.parse(time.dateTime)) / 1000);
     if (time.textContent !== text) time.textContent = text;
   }
+  for (const time of document.querySelectorAll("time:not([data-local])")) {
+    time.dataset.local = "";
+    const date = new Date(time.dateTime);
+    time.title = both(date);
+    if (!("ago" in time.dataset)) time.textContent = both(date);
+  }
 }
+advance();
 setInterval(advance, 10000);
 
-function setMoment(revision) {
-  const time = document.getElementById("time"), range = time.elements.revision;
-  range.value = revision;
-  range.setAttribute("aria-valuetext", `revision ${revision} of ${range.max}`);
-  time.querySelector("output").textContent = "@" + revision;
+// local is a time in the user's time zone, next to UTC; empty if they are the same.
+function local(date) {
+  if (date.getTimezoneOffset() === 0) return "";
+  return date.toLocaleString("sv-SE", { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" });
+}
+const utc = (date) => date.toISOString().slice(0, 19).replace("T", " ") + " UTC";
+const both = (date) => [utc(date), local(date)].filter(Boolean).join(" · ");
+
+const slider = () => document.querySelector("#time input[type=range]");
+
+// setMoment puts the slider on the state that the page shows.
+function setMoment() {
+  const { revision, head, time } = document.getElementById("time").dataset, date = new Date(time);
+  slider().step = 1;
+  slider().value = Math.floor(date / 1000);
+  slider().setAttribute("aria-valuetext", `revision ${revision} of ${head}, ${both(date)}`);
+  document.querySelector("[data-shown-revision]").textContent = "@" + revision;
+  document.querySelector("[data-shown-time]").textContent = both(date);
 }
 
-// The slider opens the same page at another revision.
+// setDate shows where the slider is dragged to.
+function setDate(seconds) {
+  const date = new Date(seconds * 1000);
+  slider().setAttribute("aria-valuetext", both(date));
+  document.querySelector("[data-shown-revision]").textContent = "";
+  document.querySelector("[data-shown-time]").textContent = both(date);
+}
+if (slider()) setMoment();
+
+// goTo opens the same page at another revision.
 async function goTo(revision, push) {
-  const time = document.getElementById("time"), max = Number(time.elements.revision.max);
-  if (!mayLeave()) { setMoment(time.elements.revision.defaultValue); return false; }
-  const at = Math.min(Math.max(revision, 1), max);
-  setMoment(at);
+  const time = document.getElementById("time"), head = Number(time.dataset.head);
+  if (!mayLeave()) { setMoment(); return false; }
+  const at = Math.min(Math.max(revision, 1), head);
   if (time.elements.page.value === "commits") return show(`/${time.dataset.tenant}/commits/${at}`, push);
-  const state = time.dataset.tenant + (at === max ? "" : "@" + at);
+  const state = time.dataset.tenant + (at === head ? "" : "@" + at);
   return show(`/${state}/${time.elements.page.value}`, push);
+}
+
+// goToTime opens the same page at a time on the slider.
+async function goToTime(position, push) {
+  const time = document.getElementById("time");
+  if (!mayLeave()) { setMoment(); return false; }
+  return show(`${time.getAttribute("action")}?${new URLSearchParams({ page: time.elements.page.value, position })}`, push);
 }
 
 // A move of the slider, from the first change of its value to its release, is one entry of
 // the browser's history.
 let resting, move;
 document.addEventListener("input", (event) => {
-  if (!event.target.matches("#time input[type=range]")) return;
-  setMoment(event.target.value);
-  const mine = move ??= { entered: false };
+  if (event.target !== slider()) return;
+  const position = event.target.value, mine = move ??= { entered: false };
+  setDate(position);
   clearTimeout(resting);
-  resting = setTimeout(async () => { if (await goTo(Number(event.target.value), !mine.entered)) mine.entered = true; }, 90);
+  resting = setTimeout(async () => { if (await goToTime(position, !mine.entered)) mine.entered = true; }, 90);
 });
-document.addEventListener("change", (event) => { if (event.target.matches("#time input[type=range]")) move = undefined; });
+document.addEventListener("change", (event) => {
+  if (event.target !== slider()) return;
+  const push = !move?.entered;
+  move = undefined;
+  clearTimeout(resting);
+  goToTime(event.target.value, push);
+});
+
+// The arrow keys go from commit to commit.
+document.addEventListener("keydown", (event) => {
+  const by = { ArrowLeft: -1, ArrowDown: -1, ArrowRight: 1, ArrowUp: 1 }[event.key];
+  if (!by || event.target !== slider() || event.ctrlKey || event.metaKey || event.altKey) return;
+  event.preventDefault();
+  goTo(Number(document.getElementById("time").dataset.revision) + by, true);
+});
+
+// A click on the histogram goes to that time, or to the version that is marked next to it.
+document.addEventListener("click", (event) => {
+  const drawing = event.target.closest("#histogram");
+  if (!drawing) return;
+  const box = drawing.getBoundingClientRect(), { min, max } = slider();
+  const near = [...drawing.querySelectorAll("[data-version]")].map((mark) => ({ revision: Number(mark.dataset.version), distance: Math.abs(mark.getBoundingClientRect().x - event.clientX) }))
+    .filter((mark) => mark.distance < 7).sort((a, b) => a.distance - b.distance)[0];
+  if (near) goTo(near.revision, true);
+  else goToTime(Math.round(Number(min) + (max - min) * (event.clientX - box.left) / box.width), true);
+});
 
 // step goes to the neighboring version if the page has some, or else to the neighboring
 // commit.
@@ -112,8 +173,7 @@ function step(by) {
     if (version && mayLeave()) show(version.href, true);
     return;
   }
-  const range = document.querySelector("#time input[type=range]");
-  if (range) goTo(Number(range.value) + by, true);
+  if (slider()) goTo(Number(document.getElementById("time").dataset.revision) + by, true);
 }
 
 window.addEventListener("popstate", (event) => { if (!event.state?.htmx && !location.hash) show(location.href, false); }); // a hash only leads to a part of the page
@@ -126,7 +186,7 @@ document.addEventListener("htmx:pushedIntoHistory", () => {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, textarea, select, dialog, .json-editor")) return;
-  const range = document.querySelector("#time input[type=range]");
+  const time = document.getElementById("time");
   switch (event.key) {
     case "/": {
       const filter = document.querySelector("[data-filter]");
@@ -136,7 +196,9 @@ document.addEventListener("keydown", (event) => {
     case "[": step(-1); break;
     case "]": step(1); break;
     case "?": document.getElementById("help")?.showModal(); break;
-    case "n": if (range) goTo(Number(range.max), true); break;
+    case "n": if (time) goTo(Number(time.dataset.head), true); break;
+    case "+": document.querySelector("#zoom-buttons [title='Zoom in']")?.click(); break;
+    case "-": document.querySelector("#zoom-buttons [title='Zoom out']")?.click(); break;
   }
 });
 
@@ -206,18 +268,17 @@ const states = {
 function setConnection(state) {
   connection.hidden = state === "live";
   if (connection.textContent !== (states[state] ?? "")) connection.textContent = states[state] ?? "";
-  const newest = document.getElementById("newest"), range = document.querySelector("#time input[type=range]");
+  const newest = document.getElementById("newest"), time = document.getElementById("time")?.dataset;
   if (state !== "live") newest?.removeAttribute("aria-current");
-  else if (range?.value === range?.max && !document.getElementById("news")?.textContent) newest?.setAttribute("aria-current", "true");
+  else if (time?.revision === time?.head && !document.getElementById("news")?.textContent) newest?.setAttribute("aria-current", "true");
 }
 
 let refreshing;
 function hear(news) {
-  const time = document.getElementById("time"), range = time.elements.revision;
+  const time = document.getElementById("time");
   if (news.revision <= Number(time.dataset.head)) return;
-  const following = range.value === range.max && time.elements.page.value !== "commits";
-  range.max = time.dataset.head = news.revision;
-  setMoment(following ? news.revision : range.value);
+  const following = time.dataset.revision === time.dataset.head && time.elements.page.value !== "commits";
+  time.dataset.head = news.revision;
   const text = `@${news.revision} by ${news.author}${news.message ? ": " + news.message : ""}`;
   say(`new commit ${text}`);
   if (following && !busy()) {
@@ -281,5 +342,5 @@ document.addEventListener("submit", async (event) => {
 });
 
 document.addEventListener("click", (event) => {
-  if (event.target.id === "news") { document.activeElement.blur(); goTo(Number(document.getElementById("time").elements.revision.max), true); }
+  if (event.target.id === "news") { document.activeElement.blur(); goTo(Number(document.getElementById("time").dataset.head), true); }
 });

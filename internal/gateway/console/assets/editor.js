@@ -80,9 +80,35 @@
     if (field.getAttribute("aria-invalid") === "true") view.focus();
   }
 
+  // A page can have many fields: an editor is made when its field comes into view.
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) if (isIntersecting && target.isConnected) { seen.unobserve(target); edit(target); }
+  }, { rootMargin: "300px" });
   function editAll() {
-    for (const field of document.querySelectorAll("textarea[data-json]:not(.unseen)")) edit(field);
+    for (const field of document.querySelectorAll("textarea[data-json]:not(.unseen)")) seen.observe(field);
   }
   editAll();
-  document.addEventListener("stele:shown", editAll);
+  for (const event of ["stele:shown", "stele:fields"]) document.addEventListener(event, editAll);
+
+  // The schemas' verdict about what is typed.
+  let resting, asked;
+  async function checkValue(form) {
+    const place = form.querySelector("[data-check]"), value = form.elements.value.value;
+    asked?.abort();
+    const mine = asked = new AbortController();
+    const key = form.elements.key?.type === "text" ? form.elements.key.value.trim().split("/").map(encodeURIComponent).join("/") : "";
+    const open = place.querySelector("details[open]") !== null;
+    try {
+      const answer = await fetch(place.dataset.check + key, { method: "POST", signal: mine.signal, body: new URLSearchParams({ value }) });
+      if (!answer.ok) return;
+      place.innerHTML = await answer.text();
+      if (open) for (const hint of place.querySelectorAll("details")) hint.open = true;
+    } catch { /* another text is checked, or the gateway cannot be reached: the review checks it */ }
+  }
+  document.addEventListener("input", (event) => {
+    const form = event.target.closest("form:has([data-check])");
+    if (!form || !["value", "key"].includes(event.target.name)) return;
+    clearTimeout(resting);
+    resting = setTimeout(() => checkValue(form), 500);
+  });
 })();

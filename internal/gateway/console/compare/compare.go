@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"net/http"
+	"net/url"
 
 	"github.com/stelehq/stele/internal/gateway/console/changes"
 	"github.com/stelehq/stele/internal/gateway/console/diff"
@@ -99,6 +100,8 @@ func (q *comparison) compareStates(ctx context.Context, v *page.View) error {
 	}
 	if resp.NextPageToken != "" {
 		q.nextPage(v, "page", resp.NextPageToken)
+	} else if len(q.differences) == 0 {
+		return v.CheckPrefix(ctx, q.prefix, q.fromRevision, q.toRevision)
 	}
 	return nil
 }
@@ -108,6 +111,12 @@ func (q *comparison) nextPage(v *page.View, name, value string) {
 	form := v.R.URL.Query()
 	form.Set(name, value)
 	q.next = v.R.URL.Path + "?" + form.Encode()
+}
+
+// swapped is the address of a comparison of tenants with its sides exchanged.
+func (q *comparison) swapped(v *page.View) string {
+	form := url.Values{"from": {q.to}, "to": {q.from}, "with": {string(v.Tenant)}, "prefix": {q.prefix}}
+	return page.Address{Tenant: ledger.Tenant(q.with)}.To("compare", "") + "?" + form.Encode()
 }
 
 // copyings are the change sets that the differences can be chosen for.

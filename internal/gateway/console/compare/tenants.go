@@ -51,6 +51,9 @@ func (q *comparison) compareTenants(ctx context.Context, v *page.View) error {
 		q.fromRevision, q.toRevision = a.revision, b.revision
 		switch {
 		case x == nil && y == nil:
+			if q.prefix != "" && a.passed+b.passed == 0 {
+				return page.UnknownPrefix(q.prefix)
+			}
 			return nil
 		case a.passed >= maxCompared || b.passed >= maxCompared:
 			q.more = true

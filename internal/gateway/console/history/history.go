@@ -3,11 +3,15 @@
 package history
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -34,6 +38,9 @@ func Show(v *page.View) error {
 		if err == nil {
 			err = l.read(ctx, v, req)
 		}
+		if err == nil && len(l.commits) == 0 && l.next == "" && req.Keys != nil {
+			err = checkKeys(ctx, v, req)
+		}
 		if page.BadField(err) {
 			code, l.problem, err = http.StatusBadRequest, page.Message(err), nil
 		}
@@ -55,6 +62,19 @@ func (l *list) read(ctx context.Context, v *page.View, req *stelev1.ListCommitsR
 	}
 	return err
 }
+
+// checkKeys returns an error if no commit has changed the keys of a request, whatever its other
+// filters: then they are mistyped.
+func checkKeys(ctx context.Context, v *page.View, req *stelev1.ListCommitsRequest) error {
+	got, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{Keys: req.Keys, PageSize: 1, OmitValues: true})
+	if err == nil && len(got.Commits) == 0 && got.NextPageToken == "" {
+		err = status.Errorf(codes.NotFound, "no commit has changed a key under %q: check the spelling", cmp.Or(req.GetKey(), req.GetPrefix()))
+	}
+	return err
+}
+
+// dayOf is the day of a commit, in UTC, under which the history lists it.
+func dayOf(info *stelev1.CommitInfo) string { return info.Commit.Time.AsTime().Format(time.DateOnly) }
 
 // namedChanges are the changes that a commit's line in the history names.
 func namedChanges(c *stelev1.Commit) []*stelev1.Change {

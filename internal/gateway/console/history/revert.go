@@ -64,7 +64,7 @@ func showRevert(v *page.View, code int, revision uint64, problem string) error {
 			return err
 		}
 		view.form.Expected, view.form.Commit, view.more = preview.Head, preview.HeadId, max(len(preview.Changes)-diff.OnPage, 0)
-		view.effects = review.EffectsOf(ctx, v, preview.Changes, preview.NotChecked)
+		view.effects = review.EffectsOf(ctx, v, preview)
 		view.changes, err = diff.Preview(ctx, v, preview.Changes[:len(preview.Changes)-view.more], preview.Head)
 		return err
 	})

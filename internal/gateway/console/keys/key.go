@@ -15,6 +15,9 @@ import (
 // commitsOfKey is how many of a key's newest commits its page shows.
 const commitsOfKey = 10
 
+// versionsMarked is how many of a key's newest versions are marked on the time axis.
+const versionsMarked = 200
+
 // keyView is a key at a revision.
 type keyView struct {
 	key     string
@@ -157,6 +160,7 @@ func Reveal(v *page.View) error {
 	if _, err := ledger.ParseKey(v.Rest); err != nil {
 		return page.ErrNotFound
 	}
+	v.Confidential = true
 	k := &keyView{key: v.Rest, revealed: true}
 	if err := v.Load(readKey(v, k, true)); err != nil {
 		return err // of the page "reveal": its permission is another than that of "keys"
@@ -167,6 +171,7 @@ func Reveal(v *page.View) error {
 }
 
 func showKeyView(v *page.View, code int, k *keyView) error {
+	k.form.schemas = k.schemas
 	words := []string{"get", k.key}
 	if k.revealed {
 		words = append(words, "--reveal")
@@ -190,6 +195,14 @@ func readKey(v *page.View, k *keyView, reveal bool) func(context.Context) error 
 				OnlyMatchingChanges: true, PreviousValues: true, PageSize: commitsOfKey,
 			})
 			k.history, k.older = list.GetCommits(), list.GetNextPageToken() != ""
+			return err
+		}, func(ctx context.Context) error {
+			list, err := v.Ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{
+				Keys: &stelev1.ListCommitsRequest_Key{Key: k.key}, OnlyMatchingChanges: true, OmitValues: true, PageSize: versionsMarked,
+			})
+			for _, info := range list.GetCommits() {
+				v.Marks = append(v.Marks, page.Mark{Revision: info.Commit.Revision, Time: info.Commit.Time})
+			}
 			return err
 		}, func(ctx context.Context) error {
 			if v.At == 0 { // sinks have no past states

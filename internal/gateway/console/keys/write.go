@@ -65,6 +65,15 @@ type writeForm struct {
 	keyProblem, valueProblem, messageProblem, problem string
 	why                                               string // the page that explains a denial
 	conflict                                          *conflict
+	schemas                                           []*stelev1.Schema // of the key, if it is known
+}
+
+// checked is the key whose schemas the form asks for. The key of a form for a new one is typed.
+func (f writeForm) checked(isNew bool) string {
+	if isNew {
+		return ""
+	}
+	return f.Key
 }
 
 // rejected reports whether the form holds text that was not written.
@@ -87,6 +96,8 @@ func write(v *page.View, f writeForm, isNew bool) error {
 	switch v.R.PostFormValue("do") {
 	case "review":
 		return reviewWrite(v, f, isNew)
+	case "merge":
+		return merge(v, f, isNew)
 	case "edit":
 		f.kept = true
 		return showForm(v, http.StatusOK, f, isNew)

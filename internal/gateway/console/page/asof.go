@@ -57,3 +57,26 @@ func (v *View) CommitAt(ctx context.Context, at *stelev1.At) (*stelev1.CommitInf
 	}
 	return list.Commits[0], nil
 }
+
+// CheckPrefix returns an error if no key is set under the prefix at any of some revisions:
+// then it is mistyped. Revision 0 is the state before the first commit.
+func (v *View) CheckPrefix(ctx context.Context, prefix string, revisions ...uint64) error {
+	if prefix == "" {
+		return nil
+	}
+	for _, revision := range revisions {
+		if revision == 0 {
+			continue
+		}
+		list, err := v.Config.List(ctx, &stelev1.ListRequest{Prefix: prefix, At: Revision(revision), KeysOnly: true, PageSize: 1})
+		if err != nil || len(list.Entries) > 0 {
+			return err
+		}
+	}
+	return UnknownPrefix(prefix)
+}
+
+// UnknownPrefix is the error about a prefix without any key in the states that were looked at.
+func UnknownPrefix(prefix string) error {
+	return status.Errorf(codes.NotFound, "prefix: no key is set under %q, neither now nor then: check the spelling", prefix)
+}

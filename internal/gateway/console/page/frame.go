@@ -2,7 +2,6 @@ package page
 
 import (
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -119,14 +118,8 @@ func (v *View) newestPath() string {
 // sliderRevision is the position of the time slider.
 func (v *View) sliderRevision() uint64 {
 	head := v.Head.GetSnapshot().GetHead()
-	if v.Page == "commits" {
-		number, _, _ := strings.Cut(v.Rest, "/")
-		if n, err := strconv.ParseUint(number, 10, 64); err == nil {
-			return min(n, head)
-		}
-	}
-	if v.At != 0 {
-		return min(uint64(v.At), head)
+	if r := v.sliderCommit(); r != 0 {
+		return min(uint64(r), head)
 	}
 	return head
 }

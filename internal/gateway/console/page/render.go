@@ -2,10 +2,12 @@ package page
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/a-h/templ"
 )
@@ -13,6 +15,7 @@ import (
 // Show responds with a page in the layout. The command is the equivalent on the command
 // line; nil for none.
 func (v *View) Show(status int, title string, command Command, content templ.Component) error {
+	v.placeAxis()
 	return v.Render(status, layout(v, title, command, content))
 }
 
@@ -26,6 +29,8 @@ const (
 	maxRendering = 16
 	// maxPage is the longest page, in bytes.
 	maxPage = 16 << 20
+	// minCompressed is the shortest page that is compressed, in bytes.
+	minCompressed = 1 << 10
 )
 
 // Render responds with a page. It is complete before its first byte is sent, so that an
@@ -35,7 +40,17 @@ func (v *View) Render(status int, page templ.Component) error {
 	if err != nil {
 		return fmt.Errorf("render a page: %w", err)
 	}
-	v.W.Header().Set("Content-Type", "text/html; charset=utf-8")
+	h := v.W.Header()
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Add("Vary", "Accept-Encoding")
+	if !v.Confidential && b.Len() >= minCompressed && strings.Contains(v.R.Header.Get("Accept-Encoding"), "gzip") {
+		h.Set("Content-Encoding", "gzip")
+		v.W.WriteHeader(status)
+		w, _ := gzip.NewWriterLevel(v.W, gzip.BestSpeed) // fails for a wrong level only
+		w.Write(b.Bytes())                               // the user may have left
+		w.Close()
+		return nil
+	}
 	v.W.WriteHeader(status)
 	v.W.Write(b.Bytes()) // the user may have left
 	return nil

@@ -19,6 +19,9 @@ type View struct {
 	R *http.Request
 	// Timeless: the page has no past states.
 	Timeless bool
+	// Confidential pages are not compressed: the length of a compressed page depends on the
+	// secret that it has and on what an attacker made it show.
+	Confidential bool
 	// Ctx carries the user's token and, for an operator, the tenant.
 	Ctx context.Context
 
@@ -27,6 +30,10 @@ type View struct {
 	Principal *stelev1.Principal
 	Status    *stelev1.GetStatusResponse
 	shown     *timestamppb.Timestamp // the past state's time
+	placed    *timestamppb.Timestamp // the time of the state on the time axis; nil for the newest
+	axis      *axis                  // nil without a commit
+	// Marks are shown on the time axis, set before the page is shown.
+	Marks []Mark
 }
 
 // NewView returns the view of a request. Its address is not set yet.
@@ -65,17 +72,16 @@ func (v *View) Load(calls ...func(context.Context) error) error {
 		return err
 	})
 	if v.Tenant != "" {
-		group.Go(func() (err error) {
-			v.Head, err = v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{})
-			return err
-		})
+		group.Go(func() error { return v.LoadHead(v.Ctx) })
 	}
-	if v.At != 0 {
+	if r := v.sliderCommit(); r != 0 {
 		group.Go(func() error {
-			commit, err := v.CommitAt(ctx, v.AsOf())
-			if err == nil {
-				v.shown = commit.Commit.Time
+			commit, err := v.CommitAt(ctx, Revision(uint64(r)))
+			v.placed = commit.GetCommit().GetTime()
+			if v.At == 0 {
+				return nil // the page of a commit reports the error itself
 			}
+			v.shown = v.placed
 			return err
 		})
 	}
@@ -83,6 +89,14 @@ func (v *View) Load(calls ...func(context.Context) error) error {
 		group.Go(func() error { return call(ctx) })
 	}
 	return group.Wait()
+}
+
+// LoadHead makes the calls for the time axis.
+func (v *View) LoadHead(ctx context.Context) error {
+	return Together(ctx, func(ctx context.Context) (err error) {
+		v.Head, err = v.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+		return err
+	}, func(ctx context.Context) error { return v.loadAxis(ctx, v.window()) })
 }
 
 // Together makes calls concurrently. The first error cancels the others.

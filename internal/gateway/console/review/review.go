@@ -71,15 +71,26 @@ func Plan(ctx context.Context, v *page.View, req *stelev1.CommitRequest) (*Revie
 			r.Changes = append(r.Changes, diff.OfKey(d))
 		}
 	}
-	r.Effects = EffectsOf(ctx, v, changed, resp.NotChecked)
-	r.refusals = resp.Refusals
+	r.Effects = effectsOf(ctx, v, changed, resp)
 	return r, nil
 }
 
-// EffectsOf returns the effects of changes, of which some values were not checked against
-// their schemas.
-func EffectsOf(ctx context.Context, v *page.View, changes []*stelev1.Change, notChecked uint64) Effects {
-	e := Effects{notChecked: notChecked}
+// preview is what the gateway answers about changes that are not made yet.
+type preview interface {
+	GetNotChecked() uint64
+	GetRefusals() []*stelev1.SinkRefusal
+}
+
+// EffectsOf returns the effects of a rollback or a revert.
+func EffectsOf(ctx context.Context, v *page.View, p interface {
+	preview
+	GetChanges() []*stelev1.Change
+}) Effects {
+	return effectsOf(ctx, v, p.GetChanges(), p)
+}
+
+func effectsOf(ctx context.Context, v *page.View, changes []*stelev1.Change, p preview) Effects {
+	e := Effects{notChecked: p.GetNotChecked(), refusals: p.GetRefusals()}
 	var schemas *stelev1.ListSchemasResponse
 	var sinks *stelev1.ListSinksResponse
 	var routing Routing

@@ -70,10 +70,12 @@ func previewRollback(v *page.View, code int, r *view) error {
 		}
 		if err == nil {
 			r.from = min(max(r.from, 0), max(r.total()-1, 0)) / diff.OnPage * diff.OnPage
-			r.effects = review.EffectsOf(ctx, v, r.preview.Changes, r.preview.NotChecked)
+			r.effects = review.EffectsOf(ctx, v, r.preview)
 			r.changes, err = diff.Preview(ctx, v, r.preview.Changes[r.from:min(r.from+diff.OnPage, r.total())], r.preview.Head)
 			if err == nil && r.total() == 0 {
-				err = r.checkPrefix(ctx, v)
+				if err = v.CheckPrefix(ctx, r.prefix, r.preview.Head, r.preview.ToRevision); err != nil {
+					r.preview = nil
+				}
 			}
 		}
 		if page.BadField(err) {
@@ -85,25 +87,6 @@ func previewRollback(v *page.View, code int, r *view) error {
 		return err
 	}
 	return v.Show(code, "Roll back", r.command(v), rollbackPage(v, r))
-}
-
-// checkPrefix returns an error if no key is set under the prefix, neither now nor in the
-// state to roll back to: then it is mistyped.
-func (r *view) checkPrefix(ctx context.Context, v *page.View) error {
-	if r.prefix == "" {
-		return nil
-	}
-	for _, revision := range []uint64{r.preview.Head, r.preview.ToRevision} {
-		if revision == 0 {
-			continue
-		}
-		list, err := v.Config.List(ctx, &stelev1.ListRequest{Prefix: r.prefix, At: page.Revision(revision), KeysOnly: true, PageSize: 1})
-		if err != nil || len(list.Entries) > 0 {
-			return err
-		}
-	}
-	r.preview = nil
-	return status.Errorf(codes.NotFound, "prefix: no key is set under %q, neither now nor then: check the spelling", r.prefix)
 }
 
 // command is the equivalent on the command line.

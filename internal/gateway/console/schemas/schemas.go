@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/form"
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -31,6 +32,7 @@ type schemaView struct {
 	form          form.Write
 	problem       string
 	allow         bool // the candidate is set although live values break it
+	kept          bool // the form came back from its review
 }
 
 func (s *schemaView) revision() uint64 { return s.own.GetRevision() }
@@ -110,20 +112,24 @@ func Set(v *page.View) error {
 	f.Key = schemaRoot + v.Rest
 	s := &schemaView{form: f, allow: v.R.PostFormValue("allow") != ""}
 	var err error
-	if v.R.PostFormValue("do") == "check" {
+	switch v.R.PostFormValue("do") {
+	case "check":
 		var got *stelev1.CheckSchemaResponse
 		if got, err = v.Schemas.CheckSchema(v.Ctx, &stelev1.CheckSchemaRequest{Prefix: v.Rest, Document: f.JSON()}); err == nil {
 			s.candidate = got.Broken
 			return showSchema(v, http.StatusOK, s)
 		}
-	} else {
+	case "edit":
+		s.kept = true
+		return showSchema(v, http.StatusOK, s)
+	case "review":
+		var plan *review.Review
+		if plan, err = review.Plan(v.Ctx, v, s.request()); err == nil {
+			return showReview(v, s, plan)
+		}
+	default:
 		var done *stelev1.CommitResponse
-		done, err = v.Ledger.Commit(v.Ctx, &stelev1.CommitRequest{
-			Changes:       []*stelev1.Change{{Key: f.Key, Value: f.JSON()}},
-			Preconditions: []*stelev1.Precondition{f.Precondition()},
-			Message:       f.Message, AllowInvalid: s.allow, RequestId: f.RequestID("schema " + strconv.FormatBool(s.allow)),
-		})
-		if err == nil {
+		if done, err = v.Ledger.Commit(v.Ctx, s.request()); err == nil {
 			return v.Redirect(v.ToNewest("schemas", v.Rest) + "?written=" + format.Number(done.Revision))
 		}
 	}
@@ -133,6 +139,28 @@ func Set(v *page.View) error {
 		return showSchema(v, page.ProblemOf(err).Status, s)
 	}
 	return err
+}
+
+// request is the change set of the form.
+func (s *schemaView) request() *stelev1.CommitRequest {
+	return &stelev1.CommitRequest{
+		Changes:       []*stelev1.Change{{Key: s.form.Key, Value: s.form.JSON()}},
+		Preconditions: []*stelev1.Precondition{s.form.Precondition()},
+		Message:       s.form.Message, AllowInvalid: s.allow, RequestId: s.form.RequestID("schema " + strconv.FormatBool(s.allow)),
+	}
+}
+
+// showReview shows what the form would change. A schema that is set already is not set again.
+func showReview(v *page.View, s *schemaView, plan *review.Review) error {
+	if plan.Total == 0 {
+		s.problem = "The prefix has this schema already: there is nothing to set."
+		return showSchema(v, http.StatusOK, s)
+	}
+	s.prefix = v.Rest
+	if err := v.Load(); err != nil {
+		return err
+	}
+	return v.Show(http.StatusOK, "Review the schema of "+s.prefix, v.ReadCommand("schema", "set", s.prefix, "-f", "FILE"), reviewPage(v, s, plan))
 }
 
 // brokenPlaces are the violations in a value.

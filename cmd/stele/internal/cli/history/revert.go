@@ -72,8 +72,12 @@ func previewRevert(ctx context.Context, s *session.Session, req *stelev1.RevertR
 	if len(resp.Changes) == 0 {
 		return render.Nothing(s.Printer, "the commits changed nothing: there is nothing to take back")
 	}
-	if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil || s.Format != "text" {
+	if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil {
 		return err
+	}
+	render.WarnRefusals(resp.Refusals)
+	if s.Format != "text" {
+		return nil
 	}
 	return s.Printf("dry run at %s: %s\n", render.Revision(s.Name(resp.Head)), render.Tally(int(resp.Sets), int(resp.Deletes)))
 }

@@ -126,6 +126,7 @@ type rollbackPlan struct {
 	// to is the revision to go back to, head the one to go back from.
 	to, head      uint64
 	sets, deletes int
+	refusals      []*stelev1.SinkRefusal
 }
 
 func (p *rollbackPlan) idle() bool { return p.sets+p.deletes == 0 }
@@ -149,7 +150,7 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 			To: session.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
 			ExpectedHead: &resp.Head, ExpectedHeadId: resp.HeadId, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
-		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes),
+		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes), refusals: resp.Refusals,
 	}, nil
 }
 
@@ -157,8 +158,12 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) error {
 	req := &stelev1.DiffRequest{From: p.req.To, To: session.AtRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
 	_, err := eachDiff(ctx, s, req, func(d *stelev1.KeyDiff) error { return render.WriteDiff(s.Printer, render.Backwards(d)) })
-	if err != nil || s.Format != "text" {
+	if err != nil {
 		return err
+	}
+	render.WarnRefusals(p.refusals)
+	if s.Format != "text" {
+		return nil
 	}
 	return s.Printf("%s back to %s: %s\n", render.Revision(s.Name(p.head)), render.Revision(s.Name(p.to)), render.Tally(p.sets, p.deletes))
 }

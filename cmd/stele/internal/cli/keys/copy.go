@@ -60,8 +60,12 @@ func copyCommand(c *session.Flags, req *stelev1.CopyRequest, cmd *cobra.Command)
 		if !req.DryRun {
 			return s.PrintCommitted(cmd, resp.Commit, what)
 		}
-		if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil || s.Format != "text" {
+		if err := s.PrintChanges(ctx, resp.Head, resp.Changes); err != nil {
 			return err
+		}
+		render.WarnRefusals(resp.Refusals)
+		if s.Format != "text" {
+			return nil
 		}
 		return s.Printf("dry run at %s: %s\n", render.Revision(s.Name(resp.Head)), what)
 	})

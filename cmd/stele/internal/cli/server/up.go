@@ -104,7 +104,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		SecretsKey:  filepath.Join(data, "identity", "secrets.key"),
 		WitnessURLs: o.witnesses.urls, Witnesses: witnesses,
-		Console: node.Console{Link: link}, Connections: connections,
+		Console: node.Console{Link: link, Mint: signer.Mint}, Connections: connections,
 		StaleAfter: o.staleAfter,
 		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
 	})
