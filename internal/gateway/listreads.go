@@ -53,37 +53,31 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	}
 	resp := &stelev1.ListReadsResponse{}
 	size := 0
-	var damaged error
-	err = log.Scan(ctx, string(policy.CallerOf(ctx).Tenant), ledger.Sequence(from), since, func(seq ledger.Sequence, stored time.Time, body []byte) bool {
-		if !until.IsZero() && !stored.Before(until) {
-			return false
+	for m, err := range log.Scan(ctx, string(policy.CallerOf(ctx).Tenant), ledger.Sequence(from), since) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !until.IsZero() && !m.Time.Before(until) {
+			break
 		}
 		record := &stelev1.ReadRecord{}
-		if err := proto.Unmarshal(body, record); err != nil {
-			damaged = fmt.Errorf("record %d of the reads of %s: %w", seq, policy.CallerOf(ctx).Tenant, err)
-			return false
+		if err := proto.Unmarshal(m.Record, record); err != nil {
+			return nil, fmt.Errorf("record %d of the reads of %s: %w", m.Sequence, policy.CallerOf(ctx).Tenant, err)
 		}
 		seen := (policy.Asked{Keys: record.Keys, Prefixes: record.Prefixes}).Under(sees)
 		if !sees.Everywhere() && seen.Nothing() {
-			return ctx.Err() == nil // the page says nothing of it, not by its length either
+			continue // the page says nothing of it, not by its length either
 		}
 		if len(resp.Reads) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken = strconv.FormatUint(uint64(seq), 10)
-			return false
+			resp.NextPageToken = strconv.FormatUint(uint64(m.Sequence), 10)
+			break
 		}
 		record.Keys, record.Prefixes = seen.Keys, seen.Prefixes
 		size += proto.Size(record)
 		resp.Reads = append(resp.Reads, record)
-		return true
-	})
-	if err == nil {
-		err = ctx.Err()
-	}
-	if err == nil {
-		err = damaged
-	}
-	if err != nil {
-		return nil, err
 	}
 	return resp, nil
 }

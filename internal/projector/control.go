@@ -111,11 +111,14 @@ func (c *Control) letters(ctx context.Context, sink string, t ledger.Tenant) ([]
 		return nil, err
 	}
 	var letters []letter
-	err = readLetters(ctx, notes, sink, func(l letter, _ ledger.Sequence) {
-		if t == "" || l.Tenant == t {
-			letters = append(letters, l)
+	for l, err := range readLetters(ctx, notes, sink) {
+		if err != nil {
+			return nil, err
 		}
-	})
+		if t == "" || l.Tenant == t {
+			letters = append(letters, l.letter)
+		}
+	}
 	sortLetters(letters)
-	return letters, err
+	return letters, nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"time"
@@ -67,8 +68,7 @@ type parked struct {
 }
 
 type parkedLetter struct {
-	letter
-	seq   ledger.Sequence
+	storedLetter
 	tried time.Time // last by this process; zero for never
 }
 
@@ -79,23 +79,39 @@ func (p *parked) slot(t ledger.Tenant, key ledger.Key, rev ledger.Revision) slot
 	return slot{t, key, rev}
 }
 
-// readLetters hands over the dead letters of a sink.
-func readLetters(ctx context.Context, notes *journal.Bucket, sink string, yield func(letter, ledger.Sequence)) error {
-	return notes.All(ctx, sink, func(n journal.Entry) error {
-		var l letter
-		if err := json.Unmarshal(n.Body, &l); err != nil {
-			return fmt.Errorf("decode the dead letter %s: %w", n.Name, err)
+// storedLetter is a dead letter, and the sequence of its message.
+type storedLetter struct {
+	letter
+	seq ledger.Sequence
+}
+
+// readLetters yields the dead letters of a sink, "" for all sinks. An error is the last that
+// it yields.
+func readLetters(ctx context.Context, notes *journal.Bucket, sink string) iter.Seq2[storedLetter, error] {
+	return func(yield func(storedLetter, error) bool) {
+		for n, err := range notes.All(ctx, sink) {
+			l := storedLetter{seq: n.Sequence}
+			if err == nil {
+				if err = json.Unmarshal(n.Body, &l.letter); err != nil {
+					err = fmt.Errorf("decode the dead letter %s: %w", n.Name, err)
+				}
+			}
+			if !yield(l, err) || err != nil {
+				return
+			}
 		}
-		yield(l, n.Sequence)
-		return nil
-	})
+	}
 }
 
 func (p *parked) load(ctx context.Context) error {
 	p.letters = make(map[slot]parkedLetter)
-	return readLetters(ctx, p.notes, p.sink, func(l letter, seq ledger.Sequence) {
-		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{letter: l, seq: seq}
-	})
+	for l, err := range readLetters(ctx, p.notes, p.sink) {
+		if err != nil {
+			return err
+		}
+		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{storedLetter: l}
+	}
+	return nil
 }
 
 // keep removes the letters of other keys: their routes lead elsewhere now.
@@ -160,7 +176,7 @@ func (p *parked) put(ctx context.Context, l letter, tried time.Time) error {
 	if err != nil {
 		return fmt.Errorf("park %s of %s: %w", l.Key, l.Tenant, err)
 	}
-	p.letters[s] = parkedLetter{l, seq, tried}
+	p.letters[s] = parkedLetter{storedLetter{l, seq}, tried}
 	return nil
 }
 

@@ -57,7 +57,7 @@ func TestParked_IsTriedAgain(t *testing.T) {
 		{Tenant: "acme", Key: "a", Revision: 1, Reason: "a label", Attempts: 1, Since: now},
 		{Tenant: "acme", Key: "skipped", Revision: 1, Skipped: true},
 	} {
-		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{letter: l}
+		p.letters[p.slot(l.Tenant, l.Key, l.Revision)] = parkedLetter{storedLetter: storedLetter{letter: l}}
 	}
 	due := func(at time.Time) []letter { return p.due(at.Add(-retryParked), retriedAtOnce) }
 	if l := due(now); len(l) != 1 || l[0].Key != "a" {

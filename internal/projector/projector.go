@@ -176,11 +176,15 @@ func (p *Projector) route(ctx context.Context, t *routes.Table) {
 // forget removes the dead letters of sinks that the table does not name.
 func (p *Projector) forget(ctx context.Context, t *routes.Table) {
 	var gone []ledger.Sequence
-	err := readLetters(ctx, p.parked, "", func(l letter, seq ledger.Sequence) {
-		if _, named := t.Sinks[l.Sink]; !named {
-			gone = append(gone, seq)
+	var err error
+	for l, broken := range readLetters(ctx, p.parked, "") {
+		if err = broken; err != nil {
+			break
 		}
-	})
+		if _, named := t.Sinks[l.Sink]; !named {
+			gone = append(gone, l.seq)
+		}
+	}
 	for _, seq := range gone {
 		err = errors.Join(err, p.parked.Remove(ctx, seq))
 	}

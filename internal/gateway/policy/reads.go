@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -17,8 +19,8 @@ type ReadLog interface {
 	// Append returns when the record is durable.
 	Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error)
 	// Scan yields the tenant's records, oldest first, from a sequence on or, if that is
-	// 0, from a time on, until yield returns false.
-	Scan(ctx context.Context, tenant string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, record []byte) bool) error
+	// 0, from a time on. An error is the last that it yields.
+	Scan(ctx context.Context, tenant string, from ledger.Sequence, since time.Time) iter.Seq2[journal.Message, error]
 }
 
 // ErrNotRecorded: a call is refused, because it could not be recorded.

@@ -3,6 +3,7 @@ package replication_test
 import (
 	"context"
 	"fmt"
+	"iter"
 	"net"
 	"path/filepath"
 	"slices"
@@ -197,8 +198,8 @@ func (w *world) edge(t *testing.T, c edgeConfig) *gw {
 
 type edgeReads struct{ *replication.Client }
 
-func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time, func(ledger.Sequence, time.Time, []byte) bool) error {
-	return ledger.ErrUnavailable
+func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
+	return func(yield func(journal.Message, error) bool) { yield(journal.Message{}, ledger.ErrUnavailable) }
 }
 
 func dial(address string, token func() string) (*grpc.ClientConn, error) {

@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
@@ -127,23 +127,28 @@ func (n *Bucket) without(ctx context.Context, seq ledger.Sequence, remove func(c
 	return nil
 }
 
-// All hands over the messages whose names begin with the tokens of prefix, "" for
-// all, in the order in which they were put.
-func (n *Bucket) All(ctx context.Context, prefix string, yield func(Entry) error) error {
-	if err := connected(n.j.nc); err != nil {
-		return fmt.Errorf("read %s: %w", n.kind.stream, err)
-	}
+// All yields the messages whose names begin with the tokens of prefix, "" for all, in the
+// order in which they were put. An error is ledger.ErrUnavailable, and the last that it
+// yields.
+func (n *Bucket) All(ctx context.Context, prefix string) iter.Seq2[Entry, error] {
 	subject := n.kind.subject
 	if prefix != "" {
 		subject += prefix + "."
 	}
-	err := n.stream.current(ctx, n.j.nc, jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: subject + ">"},
-		func(m jetstream.Msg, seq ledger.Sequence, _ time.Time) error {
-			return yield(Entry{strings.TrimPrefix(m.Subject(), n.kind.subject), seq, m.Data()})
-		})
-	var lost *lostError
-	if errors.As(err, &lost) {
-		return fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, lost.error)
+	cfg := jetstream.ConsumerConfig{DeliverPolicy: jetstream.DeliverLastPerSubjectPolicy, FilterSubject: subject + ">"}
+	return func(yield func(Entry, error) bool) {
+		if err := connected(n.j.nc); err != nil {
+			yield(Entry{}, fmt.Errorf("read %s: %w", n.kind.stream, err))
+			return
+		}
+		for d, err := range n.stream.current(ctx, n.j.nc, cfg) {
+			if err != nil {
+				yield(Entry{}, fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err))
+				return
+			}
+			if !yield(Entry{strings.TrimPrefix(d.Subject(), n.kind.subject), d.sequence, d.Data()}, nil) {
+				return
+			}
+		}
 	}
-	return err
 }

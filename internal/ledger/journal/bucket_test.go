@@ -30,12 +30,11 @@ func TestNotes(t *testing.T) {
 	}
 	all := func(prefix string) (found []string) {
 		t.Helper()
-		err := notes.All(ctx, prefix, func(n journal.Entry) error {
+		for n, err := range notes.All(ctx, prefix) {
+			if err != nil {
+				t.Fatal(err)
+			}
 			found = append(found, n.Name+"="+string(n.Body))
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
 		}
 		return found
 	}
@@ -88,23 +87,25 @@ func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 		}
 	}
 	found := 0
-	err = notes.All(t.Context(), "files", func(journal.Entry) error {
+	for _, err := range notes.All(t.Context(), "files") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if found++; found > 1 {
-			return nil
+			continue
 		}
 		for _, seq := range seqs[kept:] {
 			if err := notes.Remove(t.Context(), seq); err != nil {
-				return err
+				t.Fatal(err)
 			}
 		}
-		return nil
-	})
-	if err != nil || found != kept {
-		t.Errorf("%d notes are found, %v; want %d", found, err, kept)
+	}
+	if found != kept {
+		t.Errorf("%d notes are found; want %d", found, kept)
 	}
 }
 
-// A slow caller loses the consumer, and perhaps deliveries. All reads again, and hands over
+// A slow caller loses the consumer, and perhaps deliveries. All reads again, and yields
 // each message once.
 func TestBucketAll_SlowCaller(t *testing.T) {
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
@@ -122,14 +123,16 @@ func TestBucketAll_SlowCaller(t *testing.T) {
 		want = append(want, name)
 	}
 	var got []string
-	err = b.All(t.Context(), "files", func(e journal.Entry) error {
+	for e, err := range b.All(t.Context(), "files") {
+		if err != nil {
+			t.Fatal(err)
+		}
 		if len(got)%500 == 10 {
 			time.Sleep(2500 * time.Millisecond) // longer than the server keeps an idle consumer
 		}
 		got = append(got, e.Name)
-		return nil
-	})
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%d of %d entries, %v", len(got), total, err)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%d of %d entries", len(got), total)
 	}
 }

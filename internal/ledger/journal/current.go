@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,60 +20,73 @@ const (
 	currentTries = 3
 )
 
-// current hands over the messages that the stream holds now and that cfg selects, in
-// their order. It returns handle's errors as they are; a *lostError is all other failures.
+// delivery is a message of a stream.
+type delivery struct {
+	jetstream.Msg
+	sequence ledger.Sequence
+	stored   time.Time // by the server
+}
+
+// current yields the messages that the stream holds now and that cfg selects, in their
+// order. An error is the last that it yields.
 //
 // A caller that is slow can lose deliveries, because the client drops them when its buffer
 // is full, and the consumer, because the server removes it. So it reads again after a
-// loss, and skips what it has handed over.
-func (s *stream) current(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig, handle func(m jetstream.Msg, seq ledger.Sequence, stored time.Time) error) error {
+// loss, and skips the messages that it has yielded.
+func (s *stream) current(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig) iter.Seq2[delivery, error] {
 	cfg.InactiveThreshold = currentIdle
-	var last ledger.Sequence // that was handed over
-	for tries := 1; ; tries++ {
-		before := last
-		err := s.currentAfter(ctx, nc, cfg, &last, handle)
-		if last > before {
-			tries = 1
-		}
-		var lost *lostError
-		if !errors.As(err, &lost) || tries == currentTries || ctx.Err() != nil {
-			return err
+	return func(yield func(delivery, error) bool) {
+		var last ledger.Sequence // that was yielded
+		for tries := 1; ; tries++ {
+			before := last
+			err := s.currentAfter(ctx, nc, cfg, &last, yield)
+			if err == nil {
+				return
+			}
+			if last > before {
+				tries = 1
+			}
+			if tries == currentTries || ctx.Err() != nil {
+				yield(delivery{}, err)
+				return
+			}
 		}
 	}
 }
 
-// currentAfter reads with one consumer, and hands over what comes after last.
-func (s *stream) currentAfter(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig, last *ledger.Sequence, handle func(jetstream.Msg, ledger.Sequence, time.Time) error) error {
+// currentAfter reads with one consumer, and yields the messages after last. It returns nil
+// when all are read or yield returns false.
+func (s *stream) currentAfter(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig, last *ledger.Sequence, yield func(delivery, error) bool) error {
 	consumer, messages, err := s.pull(ctx, nc, cfg)
 	if err != nil {
-		return &lostError{err}
+		return err
 	}
 	defer messages.Stop()
 	defer context.AfterFunc(ctx, messages.Stop)()
 	pending := consumer.CachedInfo().NumPending
-	for delivery := uint64(1); delivery <= pending; delivery++ {
-		m, err := nextCurrent(ctx, consumer, messages, delivery)
+	for number := uint64(1); number <= pending; number++ {
+		m, err := nextCurrent(ctx, consumer, messages, number)
 		switch {
 		case err != nil:
-			return &lostError{err}
+			return err
 		case m == nil:
 			return nil
 		}
 		meta, err := m.Metadata()
 		if err != nil {
-			return &lostError{err}
+			return err
 		}
-		if meta.Sequence.Consumer != delivery {
-			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivery-1)}
+		if meta.Sequence.Consumer != number {
+			return fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, number-1)
 		}
 		seq := ledger.Sequence(meta.Sequence.Stream)
 		if seq <= *last {
 			continue
 		}
-		if err := handle(m, seq, meta.Timestamp); err != nil {
-			return err
-		}
 		*last = seq
+		if !yield(delivery{m, seq, meta.Timestamp}, nil) {
+			return nil
+		}
 	}
 	return nil
 }

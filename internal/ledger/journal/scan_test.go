@@ -20,12 +20,14 @@ func TestScan(t *testing.T) {
 	scan := func(name string, from ledger.Sequence, since time.Time, most int) (bodies []string) {
 		t.Helper()
 		stored = nil
-		err := side.Scan(t.Context(), name, from, since, func(_ ledger.Sequence, at time.Time, body []byte) bool {
-			stored, bodies = append(stored, at), append(bodies, string(body))
-			return len(bodies) < most
-		})
-		if err != nil {
-			t.Fatal(err)
+		for m, err := range side.Scan(t.Context(), name, from, since) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored, bodies = append(stored, m.Time), append(bodies, string(m.Record))
+			if len(bodies) == most {
+				break
+			}
 		}
 		return bodies
 	}
@@ -70,8 +72,10 @@ func TestScan(t *testing.T) {
 		}
 	}
 	j.nc.Close()
-	if err := side.Scan(t.Context(), "acme", 0, time.Time{}, nil); !errors.Is(err, ledger.ErrUnavailable) {
-		t.Errorf("without a connection: %v", err)
+	for _, err := range side.Scan(t.Context(), "acme", 0, time.Time{}) {
+		if !errors.Is(err, ledger.ErrUnavailable) {
+			t.Errorf("without a connection: %v", err)
+		}
 	}
 }
 

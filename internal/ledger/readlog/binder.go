@@ -4,14 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
 // Stream holds the records of all tenants: a journal.AuxStream.
 type Stream interface {
-	Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time, yield func(seq ledger.Sequence, stored time.Time, record []byte) bool) error
+	Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time) iter.Seq2[journal.Message, error]
 }
 
 // allTenants is the name that selects the records of all tenants.
@@ -104,25 +106,23 @@ func newest(r Replica) (d Digest, revision ledger.Revision, set time.Time, err e
 // again, because a stream without it has lost records.
 func extend(ctx context.Context, bound Digest, s Stream) (Digest, error) {
 	d, next := bound, max(bound.Count, 1)
-	var missing error
-	err := s.Scan(ctx, allTenants, ledger.Sequence(next), time.Time{}, func(seq ledger.Sequence, _ time.Time, record []byte) bool {
-		if uint64(seq) != next {
-			missing = &MissingError{ledger.Sequence(next)}
-			return false
+	for m, err := range s.Scan(ctx, allTenants, ledger.Sequence(next), time.Time{}) {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return d, fmt.Errorf("read the recorded reads: %w", err)
+		}
+		if uint64(m.Sequence) != next {
+			return d, &MissingError{ledger.Sequence(next)}
 		}
 		if next > bound.Count {
-			d.Add(record)
+			d.Add(m.Record)
 		}
 		next++
-		return ctx.Err() == nil
-	})
-	switch {
-	case err != nil:
-		return d, fmt.Errorf("read the recorded reads: %w", err)
-	case ctx.Err() != nil:
-		return d, ctx.Err()
-	case missing == nil && next <= bound.Count:
-		missing = &MissingError{ledger.Sequence(next)}
 	}
-	return d, missing
+	if next <= bound.Count {
+		return d, &MissingError{ledger.Sequence(next)}
+	}
+	return d, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"iter"
 	"os"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/replication"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -85,8 +87,8 @@ func (n *Node) replicate(id *stelev1.GatewayID) *replication.Client {
 type edgeReads struct{ *replication.Client }
 
 // Scan is not for an edge: its gateway sends the calls that need it to the upstream.
-func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time, func(ledger.Sequence, time.Time, []byte) bool) error {
-	return errEdge
+func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
+	return func(yield func(journal.Message, error) bool) { yield(journal.Message{}, errEdge) }
 }
 
 // errEdge: the call needs what only processes with NATS have.
