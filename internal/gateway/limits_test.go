@@ -251,7 +251,7 @@ func TestWatchesThatEndMakeRoom(t *testing.T) {
 	if _, err := second.Recv(); err != nil {
 		t.Fatal(err)
 	}
-	if err := create(second, 3, 99); status.Code(err) != codes.OutOfRange {
+	if err := create(second, 3, 99); status.Code(err) != codes.Unavailable {
 		t.Fatalf("from a revision that is not there: %v", err)
 	}
 	if err := create(second, 4, 0); err != nil {

@@ -127,6 +127,8 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 		if req.FromRevision < 2 {
 			return ledger.Invalid("create.after_id", "it is the id of the commit before from_revision: name that")
 		}
+	}
+	if req.FromRevision > 1 {
 		if err := s.g.views.Wait(ctx, ws.Tenant, view.Seen{Revision: ledger.Revision(req.FromRevision - 1), ID: req.AfterId}); err != nil {
 			return err
 		}
@@ -137,9 +139,7 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 	}
 	defer func() { v.Close() }()
 	after := v.State().Head
-	if from := ledger.Revision(req.FromRevision); from > after+1 {
-		return &ledger.RangeError{Tenant: ws.Tenant, Revision: from, Head: after}
-	} else if from > 0 {
+	if from := ledger.Revision(req.FromRevision); from > 0 {
 		if err := v.CheckKept(from); err != nil {
 			return err
 		}

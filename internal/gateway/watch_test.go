@@ -165,7 +165,7 @@ func TestBadWatches(t *testing.T) {
 	}{
 		{"a hostile key", &stelev1.CreateWatch{Id: 2, Keys: []string{"a/../b"}}, "[2] canceled InvalidArgument resume @0", 0},
 		{"a hostile prefix", &stelev1.CreateWatch{Id: 2, Prefixes: []string{"*a"}}, "[2] canceled InvalidArgument resume @0", 0},
-		{"the future", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 9}, "[2] canceled OutOfRange resume @0", 0},
+		{"a revision that does not come", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 9}, "[2] canceled Unavailable resume @0", 0},
 		{"state and revision", &stelev1.CreateWatch{Id: 2, Keys: []string{"a"}, FromRevision: 1, InitialState: true}, "[2] canceled InvalidArgument resume @0", 0},
 		{"an id that is in use", &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}}, "", codes.AlreadyExists},
 		{"nothing selected", &stelev1.CreateWatch{Id: 2}, "", codes.InvalidArgument},
@@ -182,6 +182,21 @@ func TestBadWatches(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A gateway that is behind gets the commits later that a client has seen elsewhere.
+func TestWatch_FromARevisionThatIsComing(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme", identity.Writer)
+	f.commit(t, ctx, set("a", "1"))
+	stream := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}, FromRevision: 3})
+	f.commit(t, ctx, set("a", "2"))
+	f.commit(t, ctx, set("a", "3"))
+	f.commit(t, ctx, set("a", "4"))
+	if got := tell(recv(t, stream)); !strings.HasPrefix(got, "[1] created ") {
+		t.Fatalf("got %s", got)
+	}
+	expect(t, stream, "[1] commit @3 [a=3]", "[1] commit @4 [a=4]")
 }
 
 func TestASlowWatchIsToldToResumeAndDelaysNobody(t *testing.T) {

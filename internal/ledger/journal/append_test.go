@@ -115,3 +115,19 @@ func TestNobodyDeletes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The time that an append waits is not the deadline of the call that it is for.
+func TestAppend_SilentServerIsAnUnknownOutcome(t *testing.T) {
+	s := startTest(t, t.TempDir())
+	j := openTest(t, s, Config{})
+	// A stream that does not acknowledge is as silent as a server that is stopped.
+	quiet := j.stream.CachedInfo().Config
+	quiet.NoAck = true
+	if _, err := j.js.UpdateStream(t.Context(), quiet); err != nil {
+		t.Fatal(err)
+	}
+	_, err := j.Append(t.Context(), 0, []byte("record"))
+	if !errors.Is(err, ledger.ErrUnknownOutcome) || errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}

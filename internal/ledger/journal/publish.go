@@ -68,7 +68,9 @@ func sendError(err error) error {
 			return fmt.Errorf("%w: %w", ledger.ErrUnavailable, err)
 		}
 	}
-	return fmt.Errorf("%w: %w", ledger.ErrUnknownOutcome, err)
+	// %v, because the deadline is this package's: callers answer a deadline of their own callers
+	// with another code.
+	return fmt.Errorf("%w: %v", ledger.ErrUnknownOutcome, err)
 }
 
 // refusal translates an error code of JetStream. The listed codes mean that nothing was

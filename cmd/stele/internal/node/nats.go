@@ -26,6 +26,13 @@ type NATS struct {
 	Plaintext bool
 }
 
+// A server that does not answer two pings in a row, for example because it is stopped or its
+// network drops everything, is left for another one.
+const (
+	pingInterval    = 2 * time.Second
+	unansweredPings = 2
+)
+
 func (n *Node) connect() (*nats.Conn, error) {
 	if n.server != nil {
 		return n.server.Connect()
@@ -82,7 +89,10 @@ func shown(servers []*url.URL) string {
 func elsewhere(server *url.URL) bool { return !netaddr.IsLoopback(server.Hostname()) }
 
 func (c NATS) options(servers []*url.URL) ([]nats.Option, error) {
-	options := []nats.Option{nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond)}
+	options := []nats.Option{
+		nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
+		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(unansweredPings),
+	}
 	if c.Creds != "" {
 		options = append(options, nats.UserCredentials(c.Creds))
 	}
