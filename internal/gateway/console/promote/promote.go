@@ -178,7 +178,7 @@ func (s *promoting) showPlan(v *page.View, code int) error {
 	return s.show(v, code, "Promote", planPage)
 }
 
-// reject shows the form with an error that the user can fix.
+// reject shows an error that the user can fix, with the plan if there was one.
 func (s *promoting) reject(v *page.View, err error) error {
 	var left *promotion.LeftError
 	if errors.As(err, &left) {
@@ -191,10 +191,14 @@ func (s *promoting) reject(v *page.View, err error) error {
 	default:
 		return err
 	}
+	planned := s.plan != nil
 	s.problem, s.plan = page.Message(err), nil
 	code := page.ProblemOf(err).Status
 	if s.why != "" {
 		code = http.StatusForbidden
+	}
+	if planned {
+		return s.showPlan(v, code)
 	}
 	return s.show(v, code, "Promote", planPage)
 }
