@@ -229,6 +229,9 @@ func TestSlider_WithoutScripts(t *testing.T) {
 		{"page=keys/tenantconfig/&revision=3", "/acme/keys/tenantconfig/"},
 		{"page=history?author=carol&revision=1", "/acme@1/history?author=carol"},
 		{"page=commits&revision=2", "/acme/commits/2"},
+		{"page=keys/&revision=2&position=5.5&was=5.5", "/acme@2/keys/"},
+		{"page=keys/&revision=2&position=4000000000.5&was=5", "/acme/keys/"},
+		{"page=commits&revision=2&position=4000000000&was=5", "/acme/commits/3"},
 		{"page=keys/&by=time&time=2999-01-01T00:00", "/acme/keys/"},
 		{"page=//evil.example/&revision=2", "/acme@2/evil.example/"},
 	} {
@@ -237,7 +240,7 @@ func TestSlider_WithoutScripts(t *testing.T) {
 			t.Errorf("%s leads to %d %s and not %s", c.query, a.code, a.header.Get("Location"), c.to)
 		}
 	}
-	for _, query := range []string{"page=keys/&revision=0", "page=keys/&revision=x", "page=keys/&by=time&time=a+fortnight+ago"} {
+	for _, query := range []string{"page=keys/&revision=0", "page=keys/&revision=x", "page=keys/&position=x", "page=keys/&position=NaN", "page=keys/&by=time&time=a+fortnight+ago"} {
 		if a := v.get(t, "/acme/at?"+query); a.code != http.StatusBadRequest {
 			t.Errorf("%s: %d", query, a.code)
 		}

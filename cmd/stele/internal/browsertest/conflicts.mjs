@@ -52,6 +52,7 @@ for (const [theme, width] of [['light', 1280], ['dark', 1280], ['light', 400], [
 conflicts['the schemas judge a value while it is typed'] = async s => {
 	for (const [theme, width] of [['light', 1280], ['dark', 400]]) {
 		const page = await s.user({theme, width, token: world.Tokens.writer})
+		page.on('dialog', d => d.accept())
 		await page.goto('/acme/keys/tenantconfig/checkout/timeout_ms?edit=1')
 		check((await main(page)).includes('integer · 1 to 60000'), 'the hint')
 		await page.fill('textarea[name=value]', '0')
@@ -64,7 +65,6 @@ conflicts['the schemas judge a value while it is typed'] = async s => {
 		await page.fill('textarea[name=value]', '"x"')
 		await page.fill('input[name=key]', 'tenantconfig/features/judged')
 		await page.waitForSelector('.verdict .tag.bad')
-		page.on('dialog', d => d.accept())
 	}
 }
 

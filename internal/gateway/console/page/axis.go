@@ -138,11 +138,6 @@ func (a *axis) window() window {
 	return w
 }
 
-// step is the slider's, in seconds: without scripts an arrow key moves it so far.
-func (a *axis) step() string {
-	return strconv.FormatInt(max(int64(a.window().length()/time.Second)/400, 1), 10)
-}
-
 // at is where a time is on the axis, in units of the drawing.
 func (a *axis) at(t time.Time) float64 {
 	w := a.window()

@@ -3,6 +3,7 @@
 package timeline
 
 import (
+	"math"
 	"strconv"
 	"time"
 
@@ -35,11 +36,11 @@ func GoTo(v *page.View) error {
 		}
 		return toTime(v, m.Time, to)
 	case position != "" && position != v.R.FormValue("was"): // the slider was moved
-		seconds, err := strconv.ParseInt(position, 10, 64)
-		if err != nil {
+		seconds, err := strconv.ParseFloat(position, 64)
+		if err != nil || !(seconds >= 0 && seconds <= math.MaxUint32) { // also not a number
 			return status.Error(codes.InvalidArgument, "position: a time in seconds")
 		}
-		return toTime(v, time.Unix(seconds+1, -1), to) // the end of the second
+		return toTime(v, time.Unix(int64(seconds)+1, -1), to) // the end of the second
 	default:
 		n, err := strconv.ParseUint(v.R.FormValue("revision"), 10, 64)
 		if err != nil || n == 0 {
