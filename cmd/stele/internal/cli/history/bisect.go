@@ -54,7 +54,7 @@ exit code from 126 on, or a signal, ends the search: the command itself is at fa
 		if err != nil {
 			return err
 		}
-		return showCommit(s, info)
+		return showCommit(ctx, s, info)
 	})
 	flags := cmd.Flags()
 	names.AddFlags(flags)
