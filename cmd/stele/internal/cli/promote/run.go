@@ -278,6 +278,10 @@ func (r *promotionRun) preview(cs *ledger.ChangeSet) ([]*stelev1.KeyDiff, error)
 	if len(cs.Changes) == 0 {
 		return nil, nil
 	}
+	if n := len(cs.Changes); n > ledger.MaxChanges {
+		err := fmt.Errorf("%s differ, and a commit changes at most %d", output.Count(n, "key"), ledger.MaxChanges)
+		return nil, failure.Try(failure.With(failure.Invalid, err), "a promotion of one prefix after the other")
+	}
 	if n := len(r.origin().Left); n > ledger.MaxLeft {
 		err := fmt.Errorf("%s would be left for a later promotion, more than %d", output.Count(n, "key"), ledger.MaxLeft)
 		return nil, failure.Try(failure.With(failure.Conflict, err), "--theirs or --ours with a prefix, or a promotion of fewer keys")
