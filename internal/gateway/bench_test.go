@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -119,8 +117,7 @@ func BenchmarkCommitManyTenants(b *testing.B) {
 		tenants = append(tenants, f.as(b, ledger.Tenant(fmt.Sprint("t", i)), identity.Writer))
 	}
 	value := `"` + strings.Repeat("x", 254) + `"`
-	n, _ := strconv.Atoi(os.Getenv("PAR"))
-	b.SetParallelism(n)
+	b.SetParallelism(32)
 	b.ReportAllocs()
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {

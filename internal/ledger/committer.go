@@ -66,12 +66,12 @@ const (
 // errStale: the tenant has a newer head than the one that the draft was built on.
 var errStale = errors.New("the draft's head has moved")
 
-// write passes a draft to the committer and waits until its outcome is known. errStale
-// asks for a new draft. All other errors are those that Ledger.Commit documents.
-func (c *committer) write(d *draft) error {
+// submit queues a draft for the next record. The draft's error errStale asks for a new
+// one. All other errors are those that Ledger.Commit documents.
+func (c *committer) submit(d *draft) error {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.closed {
-		c.mu.Unlock()
 		return errClosing
 	}
 	if d.yields {
@@ -79,13 +79,11 @@ func (c *committer) write(d *draft) error {
 	} else {
 		c.waiting = append(c.waiting, d)
 	}
-	c.mu.Unlock()
 	select {
 	case c.arrived <- struct{}{}:
 	default:
 	}
-	<-d.done
-	return d.err
+	return nil
 }
 
 // run writes until ctx ends, and fails what waits then.
@@ -288,9 +286,13 @@ func (c *committer) moved(ctx context.Context, position Sequence, most time.Dura
 	return c.replica.WaitPosition(ctx, position) == nil
 }
 
-// finish gives drafts their outcome.
+// finish gives drafts their outcome, and answers the change sets of those that are
+// written. The lanes answer the others, or draft them again.
 func finish(drafts []*draft, err error) {
 	for _, d := range drafts {
+		if err == nil {
+			d.settle()
+		}
 		d.err = err
 		close(d.done)
 	}

@@ -240,19 +240,31 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 	if cs.RequestID != "" && cs.requestHash == nil {
 		p.set.requestHash = p.requestHash()
 	}
+	idle, err := l.queue(p)
+	if err != nil {
+		return nil, err
+	}
+	if idle != nil {
+		idle.start()
+	}
+	return p, nil
+}
+
+// queue adds a change set to its tenant's lane, which it returns if that must be started.
+func (l *Ledger) queue(p *Pending) (idle *lane, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, errClosing
 	}
-	ln := l.lanes[t]
+	ln := l.lanes[p.tenant]
 	if ln == nil {
-		ln = &lane{ledger: l, tenant: t}
-		l.lanes[t] = ln
-		l.running.Go(ln.run)
+		ln = &lane{ledger: l, tenant: p.tenant}
+		l.lanes[p.tenant], idle = ln, ln
+		l.running.Add(1)
 	}
 	ln.waiting = append(ln.waiting, p)
-	return p, nil
+	return idle, nil
 }
 
 // Wait returns the outcome. When ctx ends first, the outcome is unknown.
