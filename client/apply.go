@@ -87,7 +87,7 @@ func (c *Client) apply(commit *stelev1.WatchCommit) {
 			d.delete(ch.Key)
 			continue
 		}
-		d.set(Entry{Key: ch.Key, Value: ch.Value, Revision: commit.Revision, Secret: ch.Value == mask})
+		d.set(Entry{Key: ch.Key, Value: ch.Value, Revision: commit.Revision, Secret: ch.Value == mask, Base: baseOf(ch.Base)})
 	}
 	c.advance(commit.Revision, commit.Id, d, keys)
 }

@@ -151,7 +151,7 @@ func (c *Client) saveNow() error {
 	}
 	out := &stelev1.WatchState{Revision: s.revision, Id: s.id}
 	for e := range s.all() {
-		out.Entries = append(out.Entries, &stelev1.Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret})
+		out.Entries = append(out.Entries, &stelev1.Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret, Base: e.Base.proto()})
 	}
 	b, err := encodeFile(saved{Tenant: k.tenant, Epoch: epoch, Prefixes: c.cfg.Prefixes, Current: k.current.Round(0)}, out)
 	if err != nil {

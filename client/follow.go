@@ -43,7 +43,8 @@ type follower struct {
 	reload  bool // the state may be older than the client's, whose history the ledger does not have
 	arrived bool // the client has everything that the gateway had at the beginning
 	head    uint64
-	page    *stelev1.WatchState // what is here of a state in pages
+	page    *stelev1.WatchState  // what is here of a state in pages
+	part    *stelev1.WatchCommit // what is here of a commit in several messages
 	// promise is what the client will know once it has a revision.
 	promise struct {
 		head    uint64
@@ -121,7 +122,7 @@ func (f *follower) watch(ctx context.Context, gateway stelev1.ConfigClient, init
 	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
-	f.created, f.initial, f.page, f.asked = false, initial, nil, time.Time{}
+	f.created, f.initial, f.page, f.part, f.asked = false, initial, nil, nil, time.Time{}
 	f.heard.Store(began.UnixNano())
 	done := make(chan struct{})
 	go func() {

@@ -19,6 +19,25 @@ type Entry struct {
 	Revision uint64
 	// Secret says that the value is a secret, which no client keeps.
 	Secret bool
+	// Base is where the value is inherited from; the zero Base if it is the tenant's own.
+	Base Base
+}
+
+// Base is a tenant whose values others inherit, and its revision that set a value.
+type Base struct {
+	Tenant   string
+	Revision uint64
+}
+
+// baseOf is the zero Base for a tenant's own value.
+func baseOf(b *stelev1.BaseRef) Base { return Base{b.GetTenant(), b.GetRevision()} }
+
+// proto is nil for a tenant's own value.
+func (b Base) proto() *stelev1.BaseRef {
+	if b == (Base{}) {
+		return nil
+	}
+	return &stelev1.BaseRef{Tenant: b.Tenant, Revision: b.Revision}
 }
 
 // mask stands in the place of a secret.
@@ -90,7 +109,7 @@ func replaced(entries []*stelev1.Entry) *draft {
 }
 
 func entryOf(e *stelev1.Entry) Entry {
-	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret}
+	return Entry{Key: e.Key, Value: e.Value, Revision: e.Revision, Secret: e.Secret, Base: baseOf(e.Base)}
 }
 
 // Snapshot is a client's settings at one revision: all reads from it are consistent,

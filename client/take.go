@@ -25,7 +25,9 @@ func (f *follower) take(resp *stelev1.WatchResponse, began time.Time) error {
 			return err
 		}
 	case *stelev1.WatchResponse_Commit:
-		c.apply(e.Commit)
+		if !f.commit(e.Commit) {
+			return nil
+		}
 	case *stelev1.WatchResponse_Progress:
 		if f.initial {
 			return nil
@@ -103,6 +105,19 @@ func (f *follower) arrive() {
 		close(c.live)
 	}
 	c.cfg.Log.Info("the settings are followed", "gateway", f.address, "revision", c.state.Load().revision)
+}
+
+// commit takes a commit, or a part of one. It reports whether the commit is complete.
+func (f *follower) commit(part *stelev1.WatchCommit) bool {
+	if f.part != nil {
+		part.Changes = append(f.part.Changes, part.Changes...)
+	}
+	if f.part = part; part.More {
+		return false
+	}
+	f.part = nil
+	f.client.apply(part)
+	return true
 }
 
 // state takes a page of a state: all of it, or of the keys whose commits were

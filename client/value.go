@@ -69,6 +69,10 @@ func (v *Value[T]) In(s Snapshot) T {
 // Err says why the key's newest value is not used; nil when it is.
 func (v *Value[T]) Err() error { return v.client.state.Load().slots[v.slot].(*decoded[T]).err }
 
+// Entry is the key's newest entry, with its revision and the base that the value is inherited
+// from; false if the key is not set. Its value is not in use if Err is not nil.
+func (v *Value[T]) Entry() (Entry, bool) { return v.client.Get(v.key) }
+
 // Key is the key of the value.
 func (v *Value[T]) Key() string { return v.key }
 

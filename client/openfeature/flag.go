@@ -42,6 +42,9 @@ func parse(e client.Entry) *flag {
 		f.metadata = openfeature.FlagMetadata{}
 	}
 	f.metadata["revision"] = int64(e.Revision)
+	if e.Base.Tenant != "" {
+		f.metadata["base"], f.metadata["baseRevision"] = e.Base.Tenant, int64(e.Base.Revision)
+	}
 	return f
 }
 

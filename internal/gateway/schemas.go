@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,7 +20,7 @@ type schemasService struct {
 	g *Gateway
 }
 
-// ListSchemas returns the tenant's own schemas and the platform's.
+// ListSchemas returns the schemas of the tenant, of its bases and of the platform.
 func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchemasRequest) (*stelev1.ListSchemasResponse, error) {
 	pattern, err := ledger.ParsePattern(req.Prefix)
 	if err != nil {
@@ -42,25 +43,35 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	}
 	sets := []*schema.Set{own}
 	if t != ledger.System {
+		bases, err := s.g.cfg.Schemas.BasesOf(v)
+		if err != nil {
+			return nil, err
+		}
+		sets = append(sets, bases...)
 		platform, err := s.g.cfg.Schemas.Platform()
 		if err != nil {
 			return nil, err
 		}
 		sets = append(sets, platform)
 	}
-	for i, set := range sets {
+	for _, set := range sets {
 		for _, d := range set.Documents() {
 			// Schemas of keys that the pattern selects, and of those above them.
 			if p := string(d.Prefix); pattern.Match(ledger.Key(p)) || strings.HasPrefix(string(pattern.Range()), p+"/") {
-				resp.Schemas = append(resp.Schemas, schemaOf(d, i > 0 || t == ledger.System))
+				resp.Schemas = append(resp.Schemas, schemaOf(d, set.Tenant(), t))
 			}
 		}
 	}
 	return resp, nil
 }
 
-func schemaOf(d schema.Document, platform bool) *stelev1.Schema {
-	return &stelev1.Schema{Prefix: string(d.Prefix), Document: string(d.Text), Revision: uint64(d.Revision), Platform: platform}
+// schemaOf is a schema of one tenant as another one sees it.
+func schemaOf(d schema.Document, of, seenBy ledger.Tenant) *stelev1.Schema {
+	s := &stelev1.Schema{Prefix: string(d.Prefix), Document: string(d.Text), Revision: uint64(d.Revision), Platform: of == ledger.System}
+	if of != seenBy && !s.Platform {
+		s.Base = string(of)
+	}
+	return s
 }
 
 // ExplainKey returns the schemas that hold for a key.
@@ -76,21 +87,14 @@ func (s schemasService) ExplainKey(ctx context.Context, req *stelev1.ExplainKeyR
 	defer v.Close()
 	resp := &stelev1.ExplainKeyResponse{Snapshot: view.SnapshotOf(v)}
 	t := policy.CallerOf(ctx).Tenant
-	if t != ledger.System {
-		own, err := s.g.cfg.Schemas.Of(t, v.Head().Revision, v)
-		if err != nil {
-			return nil, err
-		}
-		if d, ok := own.For(key); ok {
-			resp.Schemas = append(resp.Schemas, schemaOf(d, false))
-		}
-	}
-	platform, err := s.g.cfg.Schemas.Platform()
+	sets, err := s.g.cfg.Schemas.All(t, v)
 	if err != nil {
 		return nil, err
 	}
-	if d, ok := platform.For(key); ok {
-		resp.Schemas = append(resp.Schemas, schemaOf(d, true))
+	for _, set := range slices.Backward(sets) { // the tenant's own first
+		if d, ok := set.For(key); ok {
+			resp.Schemas = append(resp.Schemas, schemaOf(d, set.Tenant(), t))
+		}
 	}
 	return resp, nil
 }
@@ -205,7 +209,7 @@ func (s schemasService) check(ctx context.Context, method string, v *replica.Vie
 	}
 	out := &stelev1.BrokenValues{Checked: uint64(b.Checked), Count: uint64(b.Count), NotChecked: uint64(b.NotChecked)}
 	for _, v := range b.First {
-		shown := &stelev1.BrokenValue{Key: string(v.Key), Revision: uint64(v.Revision), Violations: violationsOf(v.Violations)}
+		shown := &stelev1.BrokenValue{Key: string(v.Key), Revision: uint64(v.Revision), Violations: violationsOf(v.Violations), Base: v.Base.Proto()}
 		if c.Tenant == ledger.System {
 			shown.Tenant = string(v.Tenant)
 		}

@@ -169,12 +169,11 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 			if err != nil {
 				return err
 			}
-			if err := watch.Fits(c); err != nil {
-				return err
-			}
 			if len(w.Selector.Pick(c.Changes)) > 0 {
-				if err := ws.PushWait(ctx, watch.Frame{Head: watch.EncodeIDs([]*watch.Watch{w}), Body: w.Selector.Encode(redact.Commit(c))}); err != nil {
-					return err
+				for _, body := range w.Selector.Encode(redact.Commit(c)) {
+					if err := ws.PushWait(ctx, watch.Frame{Head: watch.EncodeIDs([]*watch.Watch{w}), Body: body}); err != nil {
+						return err
+					}
 				}
 				sent = time.Now()
 			} else if time.Since(sent) > watch.ProgressInterval/2 { // a client must not take the search for silence

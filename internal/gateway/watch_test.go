@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -251,6 +252,75 @@ func TestASlowWatchIsToldToResumeAndDelaysNobody(t *testing.T) {
 		if got := recv(t, again).GetCommit().GetRevision(); got != rev {
 			t.Fatalf("resumed: got %d, want %d", got, rev)
 		}
+	}
+}
+
+// A commit that changes more inherited values than a message holds comes in parts. If it is
+// larger than a stream's backlog, a live watch resumes there.
+func TestWatch_LargeInheritedCommitComesInParts(t *testing.T) {
+	f := start(t)
+	ctx := f.as(t, "acme", identity.Reader)
+	large := `"` + strings.Repeat("x", 480<<10) + `"`
+	const keys = 8 // of each base, of almost 4 MiB together
+	attach := func(first, n int) uint64 {
+		t.Helper()
+		var list []string
+		for b := first; b < first+n; b++ {
+			name := fmt.Sprintf("base%d", b)
+			var kv []string
+			for k := range keys {
+				kv = append(kv, fmt.Sprintf("%s/%d", name, k), large)
+			}
+			f.commit(t, f.as(t, ledger.Tenant(name), identity.Writer), set(kv...))
+			list = append(list, fmt.Sprintf(`{"tenant":"%s","revision":1}`, name))
+		}
+		return f.commit(t, f.visitor(t), set("_bases/list", "["+strings.Join(list, ",")+"]")).Revision
+	}
+	// receive returns the number of parts, and the keys.
+	receive := func(stream watchClient, revision uint64) (parts int, changed map[string]bool) {
+		t.Helper()
+		changed = make(map[string]bool)
+		for {
+			c := recv(t, stream).GetCommit()
+			if c.GetRevision() != revision {
+				t.Fatalf("got %v, want a part of @%d", c, revision)
+			}
+			parts++
+			for _, ch := range c.Changes {
+				changed[ch.Key] = true
+			}
+			if !c.More {
+				return parts, changed
+			}
+		}
+	}
+	live := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}})
+	expect(t, live, "[1] created @0")
+	rev := attach(0, 3)
+	parts, changed := receive(live, rev)
+	if parts != 3 || len(changed) != 3*keys+1 {
+		t.Errorf("the live watch got %d keys in %d parts", len(changed), parts)
+	}
+	past := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}, FromRevision: rev})
+	recv(t, past) // created
+	if again, found := receive(past, rev); again != parts || !maps.Equal(found, changed) {
+		t.Errorf("the watch of the past got %d keys in %d parts", len(found), again)
+	}
+	one := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Keys: []string{"base1/3"}, FromRevision: rev})
+	recv(t, one) // created
+	if parts, found := receive(one, rev); parts != 1 || len(found) != 1 {
+		t.Errorf("the watch of one key got %d keys in %d parts", len(found), parts)
+	}
+
+	rev = attach(3, 5) // and removes the others: it is larger than the backlog
+	canceled := recv(t, live).GetCanceled()
+	if canceled.GetResumeRevision() != rev {
+		t.Fatalf("a commit that does not fit into the backlog: %v", canceled)
+	}
+	resumed := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}, FromRevision: rev, AfterId: canceled.ResumeAfterId})
+	recv(t, resumed) // created
+	if parts, changed = receive(resumed, rev); len(changed) != 8*keys+1 {
+		t.Errorf("the resumed watch got %d keys in %d parts", len(changed), parts)
 	}
 }
 

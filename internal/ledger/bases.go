@@ -96,6 +96,73 @@ func BasesValue(bases []Base) Value {
 	return Value(b)
 }
 
+// undoBases undoes the change that a commit made to a list of bases, in a list that later
+// commits have changed: bases that it added are removed, wherever their pins are now, and bases
+// that it removed are listed again. It returns nil if a later commit has changed what it
+// changed.
+func undoBases(s State, c *Commit, set, now Value) (*Value, error) {
+	before, err := s.Version(BasesKey, c.Revision-1)
+	if err != nil {
+		return nil, err
+	}
+	var lists [3][]Base
+	for i, v := range []Value{before.Value, set, now} {
+		if lists[i], err = ParseBases(v); err != nil {
+			return nil, fmt.Errorf("read the bases of %s at %s: %w", c.Tenant, c.Revision, err)
+		}
+	}
+	was, is, next := lists[0], lists[1], lists[2]
+	for _, b := range is {
+		if old := find(was, b.Tenant); old < 0 {
+			next = slices.DeleteFunc(next, func(n Base) bool { return n.Tenant == b.Tenant })
+		} else if b != was[old] {
+			at := slices.Index(next, b)
+			if at < 0 {
+				return nil, nil
+			}
+			next[at] = was[old]
+		}
+	}
+	for i, b := range was {
+		if find(is, b.Tenant) >= 0 {
+			continue
+		}
+		if find(next, b.Tenant) >= 0 {
+			return nil, nil
+		}
+		place := 0 // after the one that was before it
+		for _, other := range was[:i] {
+			place = max(place, find(next, other.Tenant)+1)
+		}
+		next = slices.Insert(next, place, b)
+	}
+	if _, err := ParseBases(BasesValue(next)); err != nil || reordered(was, is) {
+		return nil, nil
+	}
+	value := Value("")
+	if len(next) > 0 {
+		value = BasesValue(next)
+	}
+	return &value, nil
+}
+
+func find(list []Base, t Tenant) int {
+	return slices.IndexFunc(list, func(b Base) bool { return b.Tenant == t })
+}
+
+// reordered reports whether bases of both lists have another order.
+func reordered(a, b []Base) bool {
+	last := -1
+	for _, base := range a {
+		i := find(b, base.Tenant)
+		if i >= 0 && i < last {
+			return true
+		}
+		last = max(last, i)
+	}
+	return false
+}
+
 // AttachError is a base that the author of a change set may not attach to a tenant.
 type AttachError struct{ Tenant, Base Tenant }
 

@@ -59,6 +59,9 @@ type ChangeSet struct {
 	// its changes. Otherwise those that change nothing are left out, and nothing is
 	// written if none is left.
 	AllowEmpty bool
+	// Yields lets the change sets of other writers go first: it waits for a place in one of
+	// their records, or until the journal is idle.
+	Yields bool
 }
 
 // Restores says whether the changes are stored values, of which the secrets are sealed

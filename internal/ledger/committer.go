@@ -26,7 +26,9 @@ type committer struct {
 
 	mu      sync.Mutex // guards the fields below
 	waiting []*draft
-	closed  bool
+	// yielding are the drafts that wait and let those in waiting go first.
+	yielding []*draft
+	closed   bool
 	// arrived holds one token while drafts wait.
 	arrived chan struct{}
 
@@ -56,6 +58,9 @@ const (
 const (
 	maxCommits  = 256
 	recordBytes = 256 << 10
+	// maxYielding is how many drafts that yield a record holds: a writer that shares the
+	// record, or waits for it, is hardly slower for them.
+	maxYielding = 8
 )
 
 // errStale: the tenant has a newer head than the one that the draft was built on.
@@ -69,7 +74,11 @@ func (c *committer) submit(d *draft) error {
 	if c.closed {
 		return errClosing
 	}
-	c.waiting = append(c.waiting, d)
+	if d.yields {
+		c.yielding = append(c.yielding, d)
+	} else {
+		c.waiting = append(c.waiting, d)
+	}
 	select {
 	case c.arrived <- struct{}{}:
 	default:
@@ -80,38 +89,68 @@ func (c *committer) submit(d *draft) error {
 // run writes until ctx ends, and fails what waits then.
 func (c *committer) run(ctx context.Context) {
 	defer c.close()
+	var took time.Duration
 	for {
-		drafts := c.take()
+		drafts := c.next(ctx, min(took, pause))
 		if len(drafts) == 0 {
-			select {
-			case <-c.arrived:
-				continue
-			case <-ctx.Done():
-				return
-			}
+			return
 		}
-		if wrote := c.record(ctx, drafts); wrote && c.contested {
+		begun := time.Now()
+		wrote := c.record(ctx, drafts)
+		took = time.Since(begun)
+		if wrote && c.contested {
 			c.contested = false
 			_ = sleep(ctx, yieldPause)
 		}
 	}
 }
 
-// take removes the drafts of the next record, the oldest first.
-func (c *committer) take() []*draft {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	most := min(recordBytes, c.journal.MaxRecord())
-	n, commits, size := 0, 0, 0
-	for ; n < len(c.waiting); n++ {
-		d := c.waiting[n]
-		commits, size = commits+len(d.commits), size+d.size
-		if n > 0 && (commits > maxCommits || size > most) {
-			break
+// next waits for the drafts of the next record, and returns none when ctx ends. Drafts that
+// yield get a record of their own only after the journal has been idle for as long as the last
+// record took. So they leave half of the journal's time to other writers, of which one that
+// writes again at once always comes first.
+func (c *committer) next(ctx context.Context, idle time.Duration) []*draft {
+	timer := time.NewTimer(idle)
+	defer timer.Stop()
+	rested := false
+	for {
+		if drafts := c.take(rested); len(drafts) > 0 {
+			return drafts
+		}
+		select {
+		case <-c.arrived:
+		case <-timer.C:
+			rested = true
+		case <-ctx.Done():
+			return nil
 		}
 	}
-	drafts := slices.Clone(c.waiting[:n])
-	c.waiting = slices.Delete(c.waiting, 0, n)
+}
+
+// take removes the drafts of the next record: the oldest that wait, and a few that yield.
+// Those come along in every record, so that writers cannot hold them up forever. Without
+// others they are removed only if the journal has rested.
+func (c *committer) take(rested bool) (drafts []*draft) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	longest := c.journal.MaxRecord()
+	commits, size := 0, 0
+	move := func(from []*draft, fits func() bool) []*draft {
+		n := 0
+		for ; n < len(from); n++ {
+			commits, size = commits+len(from[n].commits), size+from[n].size
+			if len(drafts) > 0 && !fits() {
+				commits, size = commits-len(from[n].commits), size-from[n].size
+				break
+			}
+			drafts = append(drafts, from[n])
+		}
+		return slices.Delete(from, 0, n)
+	}
+	c.waiting = move(c.waiting, func() bool { return commits <= maxCommits && size <= min(recordBytes, longest) })
+	if ordinary := len(drafts); ordinary > 0 || rested {
+		c.yielding = move(c.yielding, func() bool { return len(drafts) < ordinary+maxYielding && size <= longest })
+	}
 	return drafts
 }
 
@@ -120,7 +159,8 @@ func (c *committer) close() {
 	defer c.mu.Unlock()
 	c.closed = true
 	finish(c.waiting, errClosing)
-	c.waiting = nil
+	finish(c.yielding, errClosing)
+	c.waiting, c.yielding = nil, nil
 }
 
 // record gets the drafts into the journal as one record, and reports whether one was

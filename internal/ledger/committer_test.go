@@ -252,6 +252,51 @@ func TestCommitter_RecordsAreBounded(t *testing.T) {
 	}
 }
 
+// Change sets that yield come along with others, a few in each record, and get records of
+// their own when no other waits.
+func TestCommitter_YieldingChangeSetsLetOthersGoFirst(t *testing.T) {
+	w := startWriter(t, ledgertest.Server(t))
+	first, second := w.journal.hold(1), w.journal.hold(2)
+	all := []*ledger.Pending{w.submit(t, "acme", set("a", "0"))}
+	<-first.reached
+	yielding := set("a", "1")
+	yielding.Yields = true
+	const pins = 3*ledger.MaxYielding + 1
+	for _, tenant := range tenants("pin", pins) {
+		all = append(all, w.submit(t, tenant, yielding))
+	}
+	w.settled(t, pins)
+	for _, tenant := range tenants("early", 20) {
+		all = append(all, w.submit(t, tenant, set("a", "1")))
+	}
+	w.settled(t, pins+20)
+	close(first.open)
+	<-second.reached
+	all = append(all, w.submit(t, "late", set("a", "1")))
+	w.settled(t, pins-ledger.MaxYielding+1)
+	close(second.open)
+	mustWait(t, all...)
+
+	type record struct{ Pins, Others int }
+	var got []record
+	counts, _ := w.records(t)
+	for _, of := range counts {
+		var r record
+		for tenant := range of {
+			if strings.HasPrefix(string(tenant), "pin") {
+				r.Pins++
+			} else {
+				r.Others++
+			}
+		}
+		got = append(got, r)
+	}
+	want := []record{{0, 1}, {ledger.MaxYielding, 20}, {ledger.MaxYielding, 1}, {ledger.MaxYielding, 0}, {1, 0}}
+	if !slices.Equal(got, want) {
+		t.Errorf("the records hold %v, want %v", got, want)
+	}
+}
+
 // A tenant that imports gets one draft per record: a caller of another tenant that
 // waits while a record is written is in the next record or the one after it.
 func TestCommitter_AnImportDelaysOthersByOneRecord(t *testing.T) {

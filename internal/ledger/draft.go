@@ -22,6 +22,8 @@ type draft struct {
 	checked bool
 	// attached are the bases that some change set gives the tenant.
 	attached []Tenant
+	// yields is set if all of its change sets yield.
+	yields bool
 
 	// The committer sets err and closes done once the draft's outcome is known.
 	done chan struct{}
@@ -50,7 +52,7 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 		return nil, err
 	}
 	defer state.Close()
-	d := &draft{tenant: ln.tenant, head: state.Head(), done: make(chan struct{})}
+	d := &draft{tenant: ln.tenant, head: state.Head(), yields: true, done: make(chan struct{})}
 	schemas, err := cfg.Schemas.In(ln.tenant, state)
 	if err != nil {
 		return nil, fmt.Errorf("find the schemas: %w", err)
@@ -93,6 +95,7 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 			head = o.commit.Head(0)
 		}
 		d.outcomes = append(d.outcomes, o)
+		d.yields = d.yields && p.set.Yields
 	}
 	d.attached = s.attached
 	return d, nil

@@ -3,6 +3,7 @@ package ledger
 // The bounds of a record.
 const (
 	MaxCommits  = maxCommits
+	MaxYielding = maxYielding
 	RecordBytes = recordBytes
 )
 
@@ -10,5 +11,5 @@ const (
 func (l *Ledger) Drafts() int {
 	l.committer.mu.Lock()
 	defer l.committer.mu.Unlock()
-	return len(l.committer.waiting)
+	return len(l.committer.waiting) + len(l.committer.yielding)
 }

@@ -58,6 +58,16 @@ func undo(t Tenant, s State, revisions []Revision) (changes []Change, message st
 				d = &KeyDiff{ch.Key, now, now}
 				diffs[ch.Key] = d
 			}
+			if ch.Key == BasesKey && d.To.Revision != c.Revision {
+				restored, err := undoBases(s, c, ch.Value, d.To.Value)
+				if err != nil {
+					return nil, "", err
+				}
+				if restored != nil {
+					d.To.Value = *restored
+					continue
+				}
+			}
 			if d.To.Revision != c.Revision {
 				if len(conflict.Conflicts) < maxMoved {
 					conflict.Conflicts = append(conflict.Conflicts, RevertConflict{ch.Key, c.Revision, d.To.Revision})

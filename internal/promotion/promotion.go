@@ -35,6 +35,13 @@ func (e *LeftError) Error() string {
 	return fmt.Sprintf("%d keys would be left for a later promotion, more than %d", e.Keys, ledger.MaxLeft)
 }
 
+// SizeError is returned for more changes than a commit can hold.
+type SizeError struct{ Keys int }
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("%d keys differ, and a commit changes at most %d", e.Keys, ledger.MaxChanges)
+}
+
 // Side is a tenant, and the calls to its gateway.
 type Side struct {
 	Tenant ledger.Tenant
@@ -390,6 +397,9 @@ func (p *Promotion) origin() *ledger.PromotionOrigin {
 func (p *Promotion) Preview(cs *ledger.ChangeSet) (*stelev1.PlanResponse, error) {
 	if len(cs.Changes) == 0 {
 		return nil, nil
+	}
+	if n := len(cs.Changes); n > ledger.MaxChanges {
+		return nil, &SizeError{n}
 	}
 	if n := len(p.origin().Left); n > ledger.MaxLeft {
 		return nil, &LeftError{n}

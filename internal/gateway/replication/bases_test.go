@@ -1,6 +1,7 @@
 package replication_test
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -85,5 +86,14 @@ func TestPrune_KeepsPins(t *testing.T) {
 	})
 	if got := value(t, edge.replica, "acme", "a/b"); got != "2" {
 		t.Errorf("acme inherits %q, want the pinned 2", got)
+	}
+
+	// A pin that moves to a revision that was dropped has the file built again, from the upstream.
+	w.write(t, "acme", string(ledger.BasesKey), `[{"tenant":"defaults","revision":1}]`)
+	until(t, "the value of the dropped revision", func() bool { return value(t, edge.replica, "acme", "a/b") == "1" })
+	w.write(t, "acme", string(ledger.BasesKey), `[{"tenant":"defaults","revision":3}]`)
+	until(t, "the value of the newest revision", func() bool { return value(t, edge.replica, "acme", "a/b") == "3" })
+	if aside, err := filepath.Glob(filepath.Join(edge.dir, "*.damaged-*")); err != nil || len(aside) > 0 {
+		t.Errorf("files that are not damaged were set aside: %v, %v", aside, err)
 	}
 }

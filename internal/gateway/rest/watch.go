@@ -292,6 +292,9 @@ func (e *events) event(m *stelev1.WatchResponse, create *stelev1.CreateWatch) er
 		}
 		return e.send("state", place(ev.State.Revision, ev.State.Id), ev.State)
 	case *stelev1.WatchResponse_Commit:
+		if ev.Commit.More {
+			return e.send("commit", "", ev.Commit)
+		}
 		return e.send("commit", place(ev.Commit.Revision, ev.Commit.Id), ev.Commit)
 	case *stelev1.WatchResponse_Progress:
 		s := ev.Progress.GetSnapshot()

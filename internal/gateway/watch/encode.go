@@ -35,8 +35,9 @@ func EncodeIDs(watches []*Watch) []byte {
 	return b
 }
 
-// encodeCommit is the part of a WatchResponse that holds a commit.
-func encodeCommit(c *ledger.Commit, changes []ledger.Change) []byte {
+// encodeCommit is the part of a WatchResponse that holds a commit, or a part of one after which
+// more follows.
+func encodeCommit(c *ledger.Commit, changes []ledger.Change, more bool) []byte {
 	m := &stelev1.WatchCommit{
 		Revision: uint64(c.Revision),
 		Id:       c.ID[:],
@@ -44,6 +45,7 @@ func encodeCommit(c *ledger.Commit, changes []ledger.Change) []byte {
 		Author:   c.Author,
 		Message:  c.Message,
 		Changes:  ledger.ChangesProto(changes),
+		More:     more,
 	}
 	size := proto.Size(m)
 	b := protowire.AppendTag(make([]byte, 0, size+8), fieldCommit, protowire.BytesType)

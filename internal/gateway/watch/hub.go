@@ -4,14 +4,11 @@ package watch
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/stelehq/stele/internal/gateway/apierror"
-	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"google.golang.org/grpc/status"
@@ -226,18 +223,15 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 	}
 	t.head = c.Revision
 	seen, err := h.replica.EffectiveCommit(c)
-	if err == nil {
-		err = Fits(seen)
-	}
 	if err != nil {
 		t.cancel(h, c, err)
 		return
 	}
 	c = h.shown(seen)
 	for g := range t.matches(c) {
-		body := g.selector.Encode(c)
+		bodies := g.selector.Encode(c)
 		for s, m := range g.streams {
-			for _, w := range s.deliver(m, c, body) {
+			for _, w := range s.deliver(m, c, bodies) {
 				h.Slow.Add(1)
 				h.remove(w)
 				s.cancelSlow(w, c)
@@ -246,21 +240,7 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 	}
 }
 
-// Fits returns an error if the commit, as its readers see it, changes more inherited values
-// than a message can hold.
-func Fits(c *ledger.Commit) error {
-	n := 0
-	for _, ch := range c.Changes {
-		n += len(ch.Key) + len(ch.Value)
-	}
-	if n <= conn.MaxMessage {
-		return nil
-	}
-	return fmt.Errorf("%w: %s%s changes %d bytes of inherited values, and a watch sends at most %d at once: watch from the revision after it, or with the initial state",
-		apierror.ErrTooLarge, c.Tenant, c.Revision, n, conn.MaxMessage)
-}
-
-// cancel ends all watches of the topic at a commit that cannot be sent. h.mu is held.
+// cancel ends all watches of the topic at a commit that cannot be read. h.mu is held.
 func (t *topic) cancel(h *Hub, c *ledger.Commit, err error) {
 	for _, g := range t.groups {
 		for s, m := range g.streams {

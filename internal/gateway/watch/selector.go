@@ -53,10 +53,25 @@ func (s Selector) Pick(changes []ledger.Change) []ledger.Change {
 	return out
 }
 
-// Encode is the part of a WatchResponse that holds what is selected of a commit.
-func (s Selector) Encode(c *ledger.Commit) []byte {
+// Encode is the parts of the WatchResponses that hold what is selected of a commit. There are
+// several only if it changes more inherited values than a change set can set.
+func (s Selector) Encode(c *ledger.Commit) (bodies [][]byte) {
 	shown, _ := s.Sees.Commit(c)
-	return encodeCommit(&shown, s.Pick(shown.Changes))
+	changes := s.Pick(shown.Changes)
+	for {
+		n, size := 0, 0
+		for n < len(changes) && n < ledger.MaxChanges {
+			size += len(changes[n].Key) + len(changes[n].Value)
+			if n > 0 && size > ledger.MaxChangeSet {
+				break
+			}
+			n++
+		}
+		bodies = append(bodies, encodeCommit(&shown, changes[:n], n < len(changes)))
+		if changes = changes[n:]; len(changes) == 0 {
+			return bodies
+		}
+	}
 }
 
 // tidy sorts what is selected and drops what another prefix selects already, so

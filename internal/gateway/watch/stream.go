@@ -135,6 +135,13 @@ func (ws *Stream) enqueue(f Frame) {
 	notify(ws.wake)
 }
 
+// enqueueAll must be called with ws.mu held.
+func (ws *Stream) enqueueAll(head []byte, bodies [][]byte) {
+	for _, body := range bodies {
+		ws.enqueue(Frame{head, body})
+	}
+}
+
 func notify(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
@@ -199,15 +206,20 @@ func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
 
 // deliver queues a commit for the stream's watches of one group, without waiting. It
 // returns the watches without room for it.
-func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow []*Watch) {
+func (ws *Stream) deliver(m *membership, c *ledger.Commit, bodies [][]byte) (tooSlow []*Watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	room := ws.hasRoom()
+	size := 0
+	for _, b := range bodies {
+		size += len(b)
+	}
+	// A larger commit is sent to a watch that resumes there, as fast as it is received.
+	room := ws.hasRoom() && size <= maxBacklogBytes
 	if room && m.until < c.Revision && len(ws.skipped) == 0 {
 		if m.head == nil {
 			m.head = EncodeIDs(m.watches)
 		}
-		ws.enqueue(Frame{m.head, body})
+		ws.enqueueAll(m.head, bodies)
 		return nil
 	}
 	var now []*Watch
@@ -223,7 +235,7 @@ func (ws *Stream) deliver(m *membership, c *ledger.Commit, body []byte) (tooSlow
 		}
 	}
 	if len(now) > 0 {
-		ws.enqueue(Frame{EncodeIDs(now), body})
+		ws.enqueueAll(EncodeIDs(now), bodies)
 	}
 	return tooSlow
 }

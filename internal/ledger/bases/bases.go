@@ -27,8 +27,8 @@ import (
 // author is the author of the commits that move pins.
 const author = "bases"
 
-// inFlight is how many pins are moved at once. Ordinary writers share records and processors
-// with them: 128 would move pins twice as fast, and make the p99 of writers four times as long.
+// inFlight is how many pins are moved at once: while one record is written, the pins of the
+// next are checked.
 const inFlight = 16
 
 // retryInterval is the time between two attempts to move pins that could not be moved.
@@ -154,10 +154,7 @@ func (m *Mover) move(ctx context.Context) error {
 // moveOne moves one pin, unless it has moved meanwhile. It reports whether the tenant has got
 // that revision before, and had its pin moved back since.
 func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settled bool, err error) {
-	list, set, err := m.list(p.Tenant)
-	if err != nil {
-		return false, err
-	}
+	list, set := m.replica.BasesSet(p.Tenant)
 	i := slices.Index(list, p.Base)
 	if i < 0 {
 		return false, nil // it has moved, or was removed from the list
@@ -166,6 +163,7 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 	if err != nil {
 		return false, err
 	}
+	list = slices.Clone(list)
 	list[i].Revision = p.Head.Revision
 	message := fmt.Sprintf("Base %s %s to %s", p.Base.Tenant, p.Base.Revision, p.Head.Revision)
 	if head.Message != "" {
@@ -176,6 +174,7 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 		Changes:       []ledger.Change{{Key: ledger.BasesKey, Value: ledger.BasesValue(list)}},
 		Preconditions: []ledger.Precondition{{Key: ledger.BasesKey, Revision: set}},
 		Origin:        &ledger.BaseOrigin{Base: p.Base.Tenant, From: p.Base.Revision, Revision: p.Head.Revision, ID: p.Head.ID, Author: head.Author},
+		Yields:        true,
 	})
 	var moved *ledger.ConflictError
 	var reused *ledger.RequestError
@@ -186,21 +185,6 @@ func (m *Mover) moveOne(ctx context.Context, p replica.Pin, heads *heads) (settl
 		return true, nil
 	}
 	return err == nil && got.Repeated, err
-}
-
-// list reads a tenant's bases, and the revision that set the list.
-func (m *Mover) list(t ledger.Tenant) ([]ledger.Base, ledger.Revision, error) {
-	v, err := m.replica.View(t, replica.At{})
-	if err != nil {
-		return nil, 0, err
-	}
-	defer v.Close()
-	e, _, err := v.Get(ledger.BasesKey)
-	if err != nil {
-		return nil, 0, err
-	}
-	list, err := ledger.ParseBases(e.Value)
-	return list, e.Revision, err
 }
 
 // heads reads the heads of bases, each once.

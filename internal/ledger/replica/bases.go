@@ -21,28 +21,29 @@ type baseList struct {
 
 // Bases are the bases of a tenant at its head.
 func (r *Replica) Bases(t ledger.Tenant) []ledger.Base {
+	list, _ := r.BasesSet(t)
+	return list
+}
+
+// BasesSet are the bases of a tenant at its head, and the revision that set or deleted their
+// list; 0 if the tenant never had one.
+func (r *Replica) BasesSet(t ledger.Tenant) ([]ledger.Base, ledger.Revision) {
 	s := r.store.Load()
 	if s == nil {
-		return nil
+		return nil, 0
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if ts := s.tenants[t]; ts != nil {
-		return ts.bases.list
+		return ts.bases.list, ts.bases.revision
 	}
-	return nil
+	return nil, 0
 }
 
 // inherits reports whether the tenant has, or once had, bases.
 func (r *Replica) inherits(t ledger.Tenant) bool {
-	s := r.store.Load()
-	if s == nil {
-		return false
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	ts := s.tenants[t]
-	return ts != nil && ts.bases.revision > 0
+	_, set := r.BasesSet(t)
+	return set > 0
 }
 
 // Inherits reports whether the tenant has, or once had, bases.
@@ -59,13 +60,17 @@ func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
 	return slices.Sorted(maps.Keys(s.heirs[t]))
 }
 
+// errPinDropped: a base is pinned at a revision whose history was dropped. The file is not
+// damaged, but it must be built again to have that history.
+var errPinDropped = errors.New("the history of the pinned revision of a base was dropped")
+
 // keepsPins returns an error that has the file rebuilt if a commit pins a base at a revision whose
 // history was dropped. s.mu is held.
 func (s *store) keepsPins(c *ledger.Commit) error {
 	is, _ := listIn(c)
 	for _, b := range is.list {
 		if ts := s.tenants[b.Tenant]; ts != nil && b.Revision < ts.start {
-			return Discard(fmt.Errorf("%s%s inherits from %s%s, and the history before %s was dropped", c.Tenant, c.Revision, b.Tenant, b.Revision, ts.start))
+			return Discard(fmt.Errorf("%w: %s%s inherits from %s%s, and the history begins at %s", errPinDropped, c.Tenant, c.Revision, b.Tenant, b.Revision, ts.start))
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
@@ -57,7 +58,7 @@ func (r *Replica) build(e ledger.Epoch) error {
 	return nil
 }
 
-// rebuild sets the file aside and starts an empty one. Views answer that the
+// rebuild sets the file aside, or removes it if it is not damaged, and starts an empty one. Views answer that the
 // replica is being built until it holds everything again.
 func (r *Replica) rebuild(e ledger.Epoch, why error) error {
 	s := r.store.Load()
@@ -66,7 +67,12 @@ func (r *Replica) rebuild(e ledger.Epoch, why error) error {
 	if err := s.close(); err != nil {
 		r.cfg.Log.Warn("close damaged replica", "error", err)
 	}
-	if err := kind.SetAside(r.cfg.Path, r.cfg.Log, why); err != nil {
+	if errors.Is(why, errPinDropped) { // nothing to examine
+		r.cfg.Log.Info("the replica is built again", "reason", why)
+		if err := os.Remove(r.cfg.Path); err != nil {
+			return fmt.Errorf("remove the replica: %w", err)
+		}
+	} else if err := kind.SetAside(r.cfg.Path, r.cfg.Log, why); err != nil {
 		return err
 	}
 	return r.build(e)

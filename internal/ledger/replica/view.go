@@ -58,6 +58,9 @@ func (r *Replica) Newest(t ledger.Tenant) (ledger.State, error) {
 	return own{v}, nil
 }
 
+// Own is the tenant's own state at its head, without what it inherits. It is closed with the view.
+func (v *View) Own() ledger.State { return own{v} }
+
 // View opens the tenant's state at a moment. Close it, in the same goroutine.
 //
 // Errors: *ledger.RangeError for a moment that the history does not have;

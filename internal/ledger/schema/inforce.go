@@ -1,8 +1,10 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,18 +20,21 @@ type inForce struct {
 	tenant        ledger.Tenant
 	state         ledger.State
 	own, platform *Set
+	bases         []ledger.Base // of the tenant; their schemas hold as well
 
-	next  *Set              // own, as the change set that was checked last leaves it
-	added [][]ledger.Change // since the state, plain, in their order
+	// own and bases, as the change set that was checked last leaves them
+	next      *Set
+	nextBases []ledger.Base
+	added     [][]ledger.Change // since the state, plain, in their order
 }
 
 // In are the schemas that are in force in a tenant's state at its head.
 func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error) {
-	own, err := s.Of(t, state.Head().Revision, state.Effective())
+	own, err := s.Of(t, state)
 	if err != nil {
 		return nil, err
 	}
-	f := &inForce{source: s, tenant: t, state: state, own: own}
+	f := &inForce{source: s, tenant: t, state: state, own: own, bases: s.replica.Bases(t)}
 	if !t.Reserved() {
 		f.platform, err = s.Platform()
 	}
@@ -39,7 +44,7 @@ func (s *Source) In(t ledger.Tenant, state ledger.State) (ledger.InForce, error)
 // Check checks a change set against the schemas in force after it. Setting a schema
 // also checks the values below it.
 func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledger.Change) error {
-	f.next = f.own
+	f.next, f.nextBases = f.own, f.bases
 	var wrong report
 	changed, fields := f.documents(&wrong, cs, plain)
 	var seen *Set
@@ -50,8 +55,9 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 			return err
 		}
 	}
-	if wrong.any() || f.tenant.Reserved() || f.next == nil && f.platform == nil {
-		return wrong.orNil()
+	sets, err := f.sets(plain)
+	if err != nil || wrong.any() || f.tenant.Reserved() || len(sets) == 0 && len(changed) == 0 {
+		return cmp.Or(err, wrong.orNil())
 	}
 	table, _, err := f.source.routes.Table()
 	if err != nil {
@@ -64,7 +70,7 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 			continue
 		}
 		field := fmt.Sprintf("changes[%d].value", i)
-		switch err := f.value(values, &wrong, table, cs, field, c); {
+		switch err := f.value(values, &wrong, table, cs, field, c, sets); {
 		case values.Err() != nil && ctx.Err() == nil:
 			return ledger.Invalid(field, fmt.Sprintf("the values take more than %s to check: make the schemas simpler, or split the change set", maxTime))
 		case err != nil:
@@ -87,12 +93,31 @@ func (f *inForce) Check(ctx context.Context, cs *ledger.ChangeSet, plain []ledge
 	return broken.refusal(field)
 }
 
+// sets are all schemas that hold for the values of a change set; none if it sets no value.
+func (f *inForce) sets(plain []ledger.Change) (sets []*Set, err error) {
+	for _, c := range plain {
+		if c.Key == ledger.BasesKey {
+			if f.nextBases, err = ledger.ParseBases(c.Value); err != nil {
+				return nil, nil // the ledger refuses it
+			}
+		}
+	}
+	if !slices.ContainsFunc(plain, func(c ledger.Change) bool { return !c.Delete && !c.Key.Reserved() }) {
+		return nil, nil
+	}
+	if sets, err = f.source.Bases(f.nextBases); err != nil {
+		return nil, err
+	}
+	sets = append([]*Set{f.platform}, append(sets, f.next)...)
+	return slices.DeleteFunc(sets, func(s *Set) bool { return s == nil }), nil
+}
+
 // maxTime bounds what of a lane's patience, which is for the whole record, a check takes.
 const maxTime = 4 * time.Second
 
 // Add makes the change set that was checked last a part of the state.
 func (f *inForce) Add(plain []ledger.Change, at ledger.Revision) {
-	f.own = f.next
+	f.own, f.bases = f.next, f.nextBases
 	f.added = append(f.added, plain)
 }
 
@@ -144,12 +169,12 @@ func readable(wrong *report, next, seen *Set, changed []Document, fields map[led
 }
 
 // value checks one change against the schemas for its key. A restored value is a stored one.
-func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, cs *ledger.ChangeSet, field string, c ledger.Change) error {
+func (f *inForce) value(ctx context.Context, wrong *report, table *routes.Table, cs *ledger.ChangeSet, field string, c ledger.Change, sets []*Set) error {
 	viewer := cs.Viewer
 	if !cs.Restores() {
 		viewer = nil // the value is the author's own
 	}
-	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, ledger.Version{Value: c.Value}, f.platform, f.next)
+	found, _, err := f.source.violations(ctx, table, viewer, f.tenant, c.Key, ledger.Version{Value: c.Value}, sets...)
 	for _, v := range found {
 		wrong.add(field, fmt.Sprintf("%s: %s", c.Key, v))
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/ledger/schema"
 	"github.com/stelehq/stele/internal/ledger/secret"
@@ -235,5 +236,51 @@ func TestWithoutTheKeyForSecrets(t *testing.T) {
 	}
 	if _, err := w.ledger.Rollback(t.Context(), "acme", ledger.Rollback{To: 1, Prefix: "s/a"}); err != nil {
 		t.Error(err)
+	}
+}
+
+// A base's schemas hold for its tenants in addition to their own, and violations name the base.
+func TestCheck_SchemasOfBases(t *testing.T) {
+	w := start(t, ledgertest.Server(t))
+	w.commit(t, "defaults", set("_schema/app/timeout", `{"type":"integer","maximum":1000}`, "app/timeout", "250"))
+	w.commit(t, "plan", set("app/timeout", "5000"))
+	const follow = `[{"tenant":"defaults","revision":1},{"tenant":"plan","revision":1}]`
+	w.commit(t, "acme", set(string(ledger.BasesKey), follow))
+	w.commit(t, "acme", set("_schema/app/timeout", `{"type":"integer","minimum":10}`)) // does not replace the base's
+	for _, tc := range []struct {
+		name   string
+		tenant ledger.Tenant
+		cs     ledger.ChangeSet
+		want   string
+	}{
+		{"both allow it", "acme", set("app/timeout", "500"), ""},
+		{"the base does not", "acme", set("app/timeout", "1500"), "changes[0].value: app/timeout: the value must be at most 1000, and is 1500 (_schema/app/timeout#/maximum of defaults)"},
+		{"the tenant does not", "acme", set("app/timeout", "5"), "(_schema/app/timeout#/minimum of acme)"},
+		{"a base that the change set attaches", "globex", set("app/timeout", "1500", string(ledger.BasesKey), follow), "of defaults)"},
+		{"a base that it removes", "acme", set("app/timeout", "1500", string(ledger.BasesKey), ""), ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := w.ledger.Commit(t.Context(), tc.tenant, tc.cs)
+			if got := refused(err); (err == nil) != (tc.want == "") || !strings.Contains(got, tc.want) {
+				t.Errorf("%v\nwant %s", err, tc.want)
+			}
+		})
+	}
+
+	// A schema that a base's value violates is refused with the name of the base, and a value
+	// that a base gives is reported with it.
+	w.commit(t, "initech", set(string(ledger.BasesKey), `[{"tenant":"plan","revision":1},{"tenant":"defaults","revision":1}]`))
+	_, err := w.ledger.Commit(t.Context(), "initech", set("_schema/app", `{"type":"string"}`))
+	if got := refused(err); err != nil && got == "" || !strings.Contains(got, "app/timeout@1 of initech, inherited from plan@1: the value must be of type string") {
+		t.Errorf("%v", err)
+	}
+	v, err := w.Replica.View("initech", replica.At{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	broken, err := w.source.Live(t.Context(), nil, "initech", v, "")
+	if err != nil || broken.Count != 1 || broken.First[0].Base != (ledger.Source{Tenant: "plan", Revision: 1}) || !strings.Contains(broken.First[0].Violations[0].Schema, "of defaults") {
+		t.Errorf("%+v, %v", broken, err)
 	}
 }

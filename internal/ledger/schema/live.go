@@ -24,10 +24,11 @@ type BrokenValue struct {
 	Tenant     ledger.Tenant
 	Key        ledger.Key
 	Revision   ledger.Revision
+	Base       ledger.Source // where the value is inherited from
 	Violations []Violation
 }
 
-func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found []Violation, checked bool) {
+func (b *Broken) add(t ledger.Tenant, k ledger.Key, is ledger.Version, found []Violation, checked bool) {
 	if !checked {
 		b.NotChecked++
 		return
@@ -37,7 +38,7 @@ func (b *Broken) add(t ledger.Tenant, k ledger.Key, rev ledger.Revision, found [
 		return
 	}
 	if b.Count++; len(b.First) < maxReport {
-		b.First = append(b.First, BrokenValue{t, k, rev, found})
+		b.First = append(b.First, BrokenValue{t, k, is.Revision, is.Base, found})
 	}
 }
 
@@ -49,7 +50,11 @@ func (b *Broken) refusal(field string) error {
 	}
 	var wrong report
 	for i, v := range b.First {
-		text := fmt.Sprintf("%s%s of %s: %s", v.Key, v.Revision, v.Tenant, v.Violations[0].withoutValue())
+		of := string(v.Tenant)
+		if v.Base.Inherited() {
+			of += fmt.Sprintf(", inherited from %s%s", v.Base.Tenant, v.Base.Revision)
+		}
+		text := fmt.Sprintf("%s%s of %s: %s", v.Key, v.Revision, of, v.Violations[0].withoutValue())
 		if i == 0 {
 			text = fmt.Sprintf("%s would break it; change them first, or have them left as they are (allow_invalid, --allow-invalid): %s", many(b.Count, "live value"), text)
 		}
@@ -87,7 +92,7 @@ func (f *inForce) live(ctx context.Context, table *routes.Table, viewer ledger.V
 		if err != nil {
 			return err
 		}
-		b.add(f.tenant, k, is.Revision, found, checked)
+		b.add(f.tenant, k, is, found, checked)
 		return ctx.Err()
 	}
 	for _, p := range under {
@@ -181,11 +186,12 @@ func (s *Source) within(ctx context.Context, viewer ledger.Viewer, b *Broken, t 
 				}
 				viewer.Looked(t, p)
 			}
-			found, checked, err := s.violations(ctx, table, viewer, t, k, ledger.Version{Value: e.Value, Base: e.Base}, sets...)
+			is := ledger.Version{Revision: e.Revision, Value: e.Value, Base: e.Base}
+			found, checked, err := s.violations(ctx, table, viewer, t, k, is, sets...)
 			if err != nil {
 				return err
 			}
-			b.add(t, k, e.Revision, found, checked)
+			b.add(t, k, is, found, checked)
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -11,7 +11,7 @@ import (
 // Value holds a value against the schemas that are in force for a key at a tenant's head.
 // schemas is how many those are.
 func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k ledger.Key, value ledger.Value) (found []Violation, schemas int, err error) {
-	own, platform, err := s.both(t, v)
+	sets, err := s.All(t, v)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -19,7 +19,7 @@ func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k 
 	if err != nil {
 		return nil, 0, fmt.Errorf("find out which keys are secret: %w", err)
 	}
-	for _, set := range []*Set{platform, own} {
+	for _, set := range sets {
 		if _, ok := set.For(k); ok {
 			schemas++
 			more, _, err := set.Check(ctx, k, value, table.Secret(k))
@@ -37,7 +37,7 @@ func (s *Source) Value(ctx context.Context, t ledger.Tenant, v *replica.View, k 
 // field document if it is not a valid schema. In the ledger's own tenant the values are
 // from all tenants that the process holds.
 func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, p ledger.Prefix, document ledger.Value) (Broken, error) {
-	own, err := s.Of(t, v.Head().Revision, v)
+	own, err := s.Of(t, v.Own())
 	if err != nil {
 		return Broken{}, err
 	}
@@ -59,24 +59,27 @@ func (s *Source) Candidate(ctx context.Context, viewer ledger.Viewer, t ledger.T
 // as the viewer may read them. In the ledger's own tenant the values are those of all
 // tenants that the process holds.
 func (s *Source) Live(ctx context.Context, viewer ledger.Viewer, t ledger.Tenant, v *replica.View, under ledger.Pattern) (b Broken, err error) {
-	own, platform, err := s.both(t, v)
+	sets, err := s.All(t, v)
 	if err != nil {
 		return b, err
 	}
 	if t == ledger.System {
-		return s.everywhere(ctx, viewer, platform, []ledger.Prefix{ledger.Prefix(under)})
+		return s.everywhere(ctx, viewer, sets[0], []ledger.Prefix{ledger.Prefix(under)})
 	}
-	return b, s.within(ctx, viewer, &b, t, false, []ledger.Prefix{ledger.Prefix(under)}, platform, own)
+	return b, s.within(ctx, viewer, &b, t, false, []ledger.Prefix{ledger.Prefix(under)}, sets...)
 }
 
-// both are a tenant's own schemas and the platform's; the ledger's own tenant has only
-// the latter.
-func (s *Source) both(t ledger.Tenant, v *replica.View) (own, platform *Set, err error) {
-	if t != ledger.System {
-		if own, err = s.Of(t, v.Head().Revision, v); err != nil {
-			return nil, nil, err
-		}
+// All are the platform's schemas, then the schemas of a tenant's bases, then its own. The ledger's
+// own tenant has only the platform's.
+func (s *Source) All(t ledger.Tenant, v *replica.View) ([]*Set, error) {
+	platform, err := s.Platform()
+	if err != nil || t == ledger.System {
+		return []*Set{platform}, err
 	}
-	platform, err = s.Platform()
-	return own, platform, err
+	bases, err := s.BasesOf(v)
+	if err != nil {
+		return nil, err
+	}
+	own, err := s.Of(t, v.Own())
+	return append([]*Set{platform}, append(bases, own)...), err
 }

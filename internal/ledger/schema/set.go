@@ -51,6 +51,11 @@ func (s *Set) with(t ledger.Tenant, changed []Document) *Set {
 	return next
 }
 
+// same reports whether two sets have the same documents.
+func (s *Set) same(other *Set) bool {
+	return s != nil && other != nil && maps.Equal(s.documents, other.documents)
+}
+
 // Documents are all of the set, sorted by prefix.
 func (s *Set) Documents() []Document {
 	if s == nil {
@@ -89,6 +94,9 @@ func (s *Set) compile(p ledger.Prefix) *compiled {
 	}
 	return c
 }
+
+// Tenant is the one that has set the schemas.
+func (s *Set) Tenant() ledger.Tenant { return s.tenant }
 
 // Check checks a value against the schema that is in force for its key. hidden says that
 // the value is a secret. more counts the violations that found does not list. The error is

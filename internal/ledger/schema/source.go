@@ -25,9 +25,13 @@ type Source struct {
 	secrets Secrets // may be nil
 
 	platform  atomic.Pointer[known] // nil until it is read
-	mu        sync.Mutex            // guards the field below
+	mu        sync.Mutex            // guards the fields below
 	ofTenants map[ledger.Tenant]known
+	ofBases   map[ledger.Tenant]map[ledger.Revision]*Set // at pinned revisions
 }
+
+// maxPins is the number of revisions of a base whose schemas are kept in memory.
+const maxPins = 64
 
 // known are the schemas of a tenant at its head.
 type known struct {
@@ -37,7 +41,7 @@ type known struct {
 
 // NewSource needs a replica that holds the ledger's own tenant.
 func NewSource(r *replica.Replica, table *routes.Source, secrets Secrets) *Source {
-	return &Source{replica: r, routes: table, secrets: secrets, ofTenants: make(map[ledger.Tenant]known)}
+	return &Source{replica: r, routes: table, secrets: secrets, ofTenants: make(map[ledger.Tenant]known), ofBases: make(map[ledger.Tenant]map[ledger.Revision]*Set)}
 }
 
 // Platform are the schemas that hold for every tenant. A commit asks for them each
@@ -51,7 +55,7 @@ func (s *Source) Platform() (*Set, error) {
 		}
 		defer v.Close()
 		next := known{head: v.Head().Revision}
-		if next.set, err = s.Of(ledger.System, v.Head().Revision, v); err != nil {
+		if next.set, err = s.Of(ledger.System, v.Own()); err != nil {
 			return nil, err
 		}
 		is = &next
@@ -60,9 +64,10 @@ func (s *Source) Platform() (*Set, error) {
 	return is.set, nil
 }
 
-// Of are a tenant's schemas, with those that it inherits, in a state at its head. It reads
-// only what has changed since the last call.
-func (s *Source) Of(t ledger.Tenant, head ledger.Revision, state ledger.Effective) (*Set, error) {
+// Of are a tenant's own schemas in a state at its head. It reads only what has changed since
+// the last call.
+func (s *Source) Of(t ledger.Tenant, state ledger.State) (*Set, error) {
+	head := state.Head().Revision
 	s.mu.Lock()
 	was := s.ofTenants[t]
 	s.mu.Unlock()
@@ -90,8 +95,68 @@ func (s *Source) Of(t ledger.Tenant, head ledger.Revision, state ledger.Effectiv
 	return is.set, nil
 }
 
+// Bases are the schemas of a tenant's bases at their pins. They hold for the tenant in addition
+// to its own, also if it has one for the same prefix.
+func (s *Source) Bases(list []ledger.Base) (sets []*Set, err error) {
+	for _, b := range list {
+		set, err := s.pinned(b)
+		if err != nil {
+			return nil, fmt.Errorf("read the schemas of the base %s%s: %w", b.Tenant, b.Revision, err)
+		}
+		if set != nil {
+			sets = append(sets, set)
+		}
+	}
+	return sets, nil
+}
+
+func (s *Source) pinned(b ledger.Base) (*Set, error) {
+	s.mu.Lock()
+	set, ok := s.ofBases[b.Tenant][b.Revision]
+	s.mu.Unlock()
+	if ok {
+		return set, nil
+	}
+	v, err := s.replica.View(b.Tenant, replica.At{Revision: b.Revision})
+	if err != nil {
+		return nil, err
+	}
+	defer v.Close()
+	if set, err = At(b.Tenant, v); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pins := s.ofBases[b.Tenant]
+	for _, other := range pins { // few commits of a base change its schemas: what is compiled is kept
+		if set.same(other) {
+			set = other
+			break
+		}
+	}
+	if pins == nil || len(pins) >= maxPins {
+		pins = make(map[ledger.Revision]*Set)
+		s.ofBases[b.Tenant] = pins
+	}
+	pins[b.Revision] = set
+	return set, nil
+}
+
+// BasesOf are the schemas of the bases in a view of any moment.
+func (s *Source) BasesOf(v *replica.View) ([]*Set, error) {
+	e, _, err := v.Get(ledger.BasesKey)
+	if err != nil {
+		return nil, err
+	}
+	list, err := ledger.ParseBases(ledger.Value(e.Value))
+	if err != nil {
+		return nil, err
+	}
+	return s.Bases(list)
+}
+
 // changedSchemas are the schemas that have changed since a revision.
-func changedSchemas(state ledger.Effective, since, head ledger.Revision) (changed []Document, err error) {
+func changedSchemas(state ledger.State, since, head ledger.Revision) (changed []Document, err error) {
 	for d, err := range state.Diff(since, head, Tag, "") {
 		if err != nil {
 			return nil, err
@@ -108,6 +173,9 @@ func At(t ledger.Tenant, v *replica.View) (*Set, error) {
 	for e, err := range v.List(Tag, "") {
 		if err != nil {
 			return nil, fmt.Errorf("read the schemas of %s: %w", t, err)
+		}
+		if e.Base.Inherited() {
+			continue
 		}
 		p, _ := PrefixOf(e.Key)
 		all = append(all, Document{Prefix: p, Text: e.Value, Revision: e.Revision})

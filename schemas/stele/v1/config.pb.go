@@ -1785,15 +1785,19 @@ func (x *WatchState) GetId() []byte {
 	return nil
 }
 
-// WatchCommit is one commit, with its changes that the watch selects.
+// WatchCommit is one commit, with its changes that the watch selects. A commit that changes many
+// inherited values comes in several messages in a row; all but the last have more set.
 type WatchCommit struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Id            []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
-	Author        string                 `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
-	Message       string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	Changes       []*Change              `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Id       []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	Author   string                 `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	Message  string                 `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
+	Changes  []*Change              `protobuf:"bytes,6,rep,name=changes,proto3" json:"changes,omitempty"`
+	// The watch's next message has more changes of the same commit. A reader that applies
+	// commits atomically waits for the last one.
+	More          bool `protobuf:"varint,7,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1868,6 +1872,13 @@ func (x *WatchCommit) GetChanges() []*Change {
 		return x.Changes
 	}
 	return nil
+}
+
+func (x *WatchCommit) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // WatchProgress promises that everything up to snapshot.revision was sent. It
@@ -2115,14 +2126,15 @@ const file_stele_v1_config_proto_rawDesc = "" +
 	"\aentries\x18\x02 \x03(\v2\x0f.stele.v1.EntryR\aentries\x12\x18\n" +
 	"\adeleted\x18\x03 \x03(\tR\adeleted\x12\x12\n" +
 	"\x04more\x18\x04 \x01(\bR\x04more\x12\x0e\n" +
-	"\x02id\x18\x05 \x01(\fR\x02id\"\xc7\x01\n" +
+	"\x02id\x18\x05 \x01(\fR\x02id\"\xdb\x01\n" +
 	"\vWatchCommit\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
 	"\x06author\x18\x04 \x01(\tR\x06author\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12*\n" +
-	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\"?\n" +
+	"\achanges\x18\x06 \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x12\n" +
+	"\x04more\x18\a \x01(\bR\x04more\"?\n" +
 	"\rWatchProgress\x12.\n" +
 	"\bsnapshot\x18\x01 \x01(\v2\x12.stele.v1.SnapshotR\bsnapshot\"\x8c\x01\n" +
 	"\rWatchCanceled\x12*\n" +

@@ -53,7 +53,8 @@ type ConfigClient interface {
 	Read(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ReadRequest, ReadResponse], error)
 	// Watch carries many watches, created and canceled by ids that the caller chooses. A
 	// watch is ordered, unique, reliable (a caller that receives revisions 1 and 3 has
-	// received the changes of 2), atomic (a commit is never split) and resumable from any
+	// received the changes of 2), atomic (WatchCommit.more marks parts of a commit that is too
+	// large for one message) and resumable from any
 	// revision.
 	Watch(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WatchRequest, WatchResponse], error)
 }
@@ -158,7 +159,8 @@ type ConfigServer interface {
 	Read(grpc.BidiStreamingServer[ReadRequest, ReadResponse]) error
 	// Watch carries many watches, created and canceled by ids that the caller chooses. A
 	// watch is ordered, unique, reliable (a caller that receives revisions 1 and 3 has
-	// received the changes of 2), atomic (a commit is never split) and resumable from any
+	// received the changes of 2), atomic (WatchCommit.more marks parts of a commit that is too
+	// large for one message) and resumable from any
 	// revision.
 	Watch(grpc.BidiStreamingServer[WatchRequest, WatchResponse]) error
 	mustEmbedUnimplementedConfigServer()

@@ -29,10 +29,12 @@ type Schema struct {
 	Prefix string `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
 	// The document, JSON text.
 	Document string `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
-	// The revision that set it, of the caller's tenant or of the ledger's own.
+	// The revision that set it, of the caller's tenant, of the base or of the ledger's own.
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// It is the platform's.
-	Platform      bool `protobuf:"varint,4,opt,name=platform,proto3" json:"platform,omitempty"`
+	Platform bool `protobuf:"varint,4,opt,name=platform,proto3" json:"platform,omitempty"`
+	// The base whose schema it is; empty if it is the tenant's own or the platform's.
+	Base          string `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,6 +95,13 @@ func (x *Schema) GetPlatform() bool {
 		return x.Platform
 	}
 	return false
+}
+
+func (x *Schema) GetBase() string {
+	if x != nil {
+		return x.Base
+	}
+	return ""
 }
 
 type ListSchemasRequest struct {
@@ -861,8 +870,10 @@ type BrokenValue struct {
 	Key      string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Revision uint64                 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Set where the values of all tenants were looked at.
-	Tenant        string             `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	Violations    []*SchemaViolation `protobuf:"bytes,4,rep,name=violations,proto3" json:"violations,omitempty"`
+	Tenant     string             `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Violations []*SchemaViolation `protobuf:"bytes,4,rep,name=violations,proto3" json:"violations,omitempty"`
+	// Where the value is inherited from; absent if it is the tenant's own.
+	Base          *BaseRef `protobuf:"bytes,5,opt,name=base,proto3" json:"base,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -925,16 +936,24 @@ func (x *BrokenValue) GetViolations() []*SchemaViolation {
 	return nil
 }
 
+func (x *BrokenValue) GetBase() *BaseRef {
+	if x != nil {
+		return x.Base
+	}
+	return nil
+}
+
 var File_stele_v1_schemas_proto protoreflect.FileDescriptor
 
 const file_stele_v1_schemas_proto_rawDesc = "" +
 	"\n" +
-	"\x16stele/v1/schemas.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15stele/v1/config.proto\"t\n" +
+	"\x16stele/v1/schemas.proto\x12\bstele.v1\x1a\x1bbuf/validate/validate.proto\x1a\x15stele/v1/config.proto\x1a\x16stele/v1/journal.proto\"\x88\x01\n" +
 	"\x06Schema\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\tR\bdocument\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x04R\brevision\x12\x1a\n" +
-	"\bplatform\x18\x04 \x01(\bR\bplatform\"\x97\x01\n" +
+	"\bplatform\x18\x04 \x01(\bR\bplatform\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\tR\x04base\"\x97\x01\n" +
 	"\x12ListSchemasRequest\x12 \n" +
 	"\x06prefix\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\x06prefix\x12\x1c\n" +
 	"\x02at\x18\x02 \x01(\v2\f.stele.v1.AtR\x02at\x12!\n" +
@@ -990,14 +1009,15 @@ const file_stele_v1_schemas_proto_rawDesc = "" +
 	"\x05count\x18\x02 \x01(\x04R\x05count\x12+\n" +
 	"\x05first\x18\x03 \x03(\v2\x15.stele.v1.BrokenValueR\x05first\x12\x1f\n" +
 	"\vnot_checked\x18\x04 \x01(\x04R\n" +
-	"notChecked\"\x8e\x01\n" +
+	"notChecked\"\xb5\x01\n" +
 	"\vBrokenValue\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x04R\brevision\x12\x16\n" +
 	"\x06tenant\x18\x03 \x01(\tR\x06tenant\x129\n" +
 	"\n" +
 	"violations\x18\x04 \x03(\v2\x19.stele.v1.SchemaViolationR\n" +
-	"violations2\xf9\x02\n" +
+	"violations\x12%\n" +
+	"\x04base\x18\x05 \x01(\v2\x11.stele.v1.BaseRefR\x04base2\xf9\x02\n" +
 	"\aSchemas\x12J\n" +
 	"\vListSchemas\x12\x1c.stele.v1.ListSchemasRequest\x1a\x1d.stele.v1.ListSchemasResponse\x12G\n" +
 	"\n" +
@@ -1037,6 +1057,7 @@ var file_stele_v1_schemas_proto_goTypes = []any{
 	(*BrokenValue)(nil),         // 13: stele.v1.BrokenValue
 	(*At)(nil),                  // 14: stele.v1.At
 	(*Snapshot)(nil),            // 15: stele.v1.Snapshot
+	(*BaseRef)(nil),             // 16: stele.v1.BaseRef
 }
 var file_stele_v1_schemas_proto_depIdxs = []int32{
 	14, // 0: stele.v1.ListSchemasRequest.at:type_name -> stele.v1.At
@@ -1052,21 +1073,22 @@ var file_stele_v1_schemas_proto_depIdxs = []int32{
 	15, // 10: stele.v1.CheckLiveResponse.snapshot:type_name -> stele.v1.Snapshot
 	13, // 11: stele.v1.BrokenValues.first:type_name -> stele.v1.BrokenValue
 	7,  // 12: stele.v1.BrokenValue.violations:type_name -> stele.v1.SchemaViolation
-	1,  // 13: stele.v1.Schemas.ListSchemas:input_type -> stele.v1.ListSchemasRequest
-	3,  // 14: stele.v1.Schemas.ExplainKey:input_type -> stele.v1.ExplainKeyRequest
-	5,  // 15: stele.v1.Schemas.CheckValue:input_type -> stele.v1.CheckValueRequest
-	8,  // 16: stele.v1.Schemas.CheckSchema:input_type -> stele.v1.CheckSchemaRequest
-	10, // 17: stele.v1.Schemas.CheckLive:input_type -> stele.v1.CheckLiveRequest
-	2,  // 18: stele.v1.Schemas.ListSchemas:output_type -> stele.v1.ListSchemasResponse
-	4,  // 19: stele.v1.Schemas.ExplainKey:output_type -> stele.v1.ExplainKeyResponse
-	6,  // 20: stele.v1.Schemas.CheckValue:output_type -> stele.v1.CheckValueResponse
-	9,  // 21: stele.v1.Schemas.CheckSchema:output_type -> stele.v1.CheckSchemaResponse
-	11, // 22: stele.v1.Schemas.CheckLive:output_type -> stele.v1.CheckLiveResponse
-	18, // [18:23] is the sub-list for method output_type
-	13, // [13:18] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	16, // 13: stele.v1.BrokenValue.base:type_name -> stele.v1.BaseRef
+	1,  // 14: stele.v1.Schemas.ListSchemas:input_type -> stele.v1.ListSchemasRequest
+	3,  // 15: stele.v1.Schemas.ExplainKey:input_type -> stele.v1.ExplainKeyRequest
+	5,  // 16: stele.v1.Schemas.CheckValue:input_type -> stele.v1.CheckValueRequest
+	8,  // 17: stele.v1.Schemas.CheckSchema:input_type -> stele.v1.CheckSchemaRequest
+	10, // 18: stele.v1.Schemas.CheckLive:input_type -> stele.v1.CheckLiveRequest
+	2,  // 19: stele.v1.Schemas.ListSchemas:output_type -> stele.v1.ListSchemasResponse
+	4,  // 20: stele.v1.Schemas.ExplainKey:output_type -> stele.v1.ExplainKeyResponse
+	6,  // 21: stele.v1.Schemas.CheckValue:output_type -> stele.v1.CheckValueResponse
+	9,  // 22: stele.v1.Schemas.CheckSchema:output_type -> stele.v1.CheckSchemaResponse
+	11, // 23: stele.v1.Schemas.CheckLive:output_type -> stele.v1.CheckLiveResponse
+	19, // [19:24] is the sub-list for method output_type
+	14, // [14:19] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_schemas_proto_init() }
@@ -1075,6 +1097,7 @@ func file_stele_v1_schemas_proto_init() {
 		return
 	}
 	file_stele_v1_config_proto_init()
+	file_stele_v1_journal_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

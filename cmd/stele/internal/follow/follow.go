@@ -46,8 +46,9 @@ type follower struct {
 	next ledger.Revision
 	// after is the id of the commit before next; empty if that was not seen.
 	after []byte
-	// state gathers the parts of an initial state.
-	state []*stelev1.Entry
+	// state gathers the parts of an initial state, and changes the parts of a commit.
+	state   []*stelev1.Entry
+	changes []*stelev1.Change
 }
 
 // refused is an error of a callback, which ends the watch.
@@ -121,7 +122,7 @@ func (f *follower) once(ctx context.Context) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	f.state = nil
+	f.state, f.changes = nil, nil
 	create := &stelev1.CreateWatch{Id: 1, Keys: f.Keys, Prefixes: f.Prefixes, FromRevision: uint64(f.next), AfterId: f.after, InitialState: f.Initial && f.next == 0}
 	if err := stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}}); err != nil && !errors.Is(err, io.EOF) {
 		return false, err
@@ -157,6 +158,10 @@ func (f *follower) take(resp *stelev1.WatchResponse) error {
 		}
 		f.seen(e.State.Revision, e.State.Id)
 	case *stelev1.WatchResponse_Commit:
+		if f.changes = append(f.changes, e.Commit.Changes...); e.Commit.More {
+			return nil
+		}
+		e.Commit.Changes, f.changes = f.changes, nil
 		if err := f.Commit(e.Commit); err != nil {
 			return refused{err}
 		}

@@ -180,8 +180,12 @@ func (s *promoting) showPlan(v *page.View, code int) error {
 
 // reject shows an error that the user can fix, with the plan if there was one.
 func (s *promoting) reject(v *page.View, err error) error {
+	var size *promotion.SizeError
 	var left *promotion.LeftError
-	if errors.As(err, &left) {
+	switch {
+	case errors.As(err, &size):
+		err = status.Error(codes.FailedPrecondition, size.Error()+": promote one prefix after the other")
+	case errors.As(err, &left):
 		err = status.Error(codes.FailedPrecondition, left.Error()+": decide them, or promote fewer keys")
 	}
 	switch status.Code(err) {

@@ -55,7 +55,7 @@ command itself failed.`,
 		if err != nil {
 			return err
 		}
-		return showCommit(s, info)
+		return showCommit(ctx, s, info)
 	})
 	flags := cmd.Flags()
 	names.AddFlags(flags)

@@ -155,7 +155,7 @@ func printLog(ctx context.Context, s *session.Session, req *stelev1.ListCommitsR
 				return err
 			}
 		}
-		return showCommit(s, info)
+		return showCommit(ctx, s, info)
 	}
 	if l.reverse {
 		err = oldestFirst(ctx, s, req, l.most, print)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,8 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func ShowCommand(c *session.Flags) *cobra.Command {
@@ -34,7 +37,7 @@ func ShowCommand(c *session.Flags) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return showCommit(s, info)
+		return showCommit(ctx, s, info)
 	})
 	return cmd
 }
@@ -67,10 +70,61 @@ func commitAt(ctx context.Context, s *session.Session, at *stelev1.At) (*stelev1
 	return resp.Info, s.Recall(ctx, resp.Info)
 }
 
+// maxInherited is the number of inherited changes that are shown of a commit.
+const maxInherited = 50
+
+// inheritedChanges are the first changes of inherited values by a commit that sets the list of
+// bases, and whether there are more. A caller that may read only some keys gets none.
+func inheritedChanges(ctx context.Context, s *session.Session, c *stelev1.Commit) (*stelev1.DiffResponse, error) {
+	if !slices.ContainsFunc(c.Changes, func(ch *stelev1.Change) bool { return ch.Key == string(ledger.BasesKey) }) {
+		return nil, nil
+	}
+	at := func(rev uint64) *stelev1.At { return &stelev1.At{Point: &stelev1.At_Revision{Revision: rev}} }
+	resp, err := s.Ledger.Diff(ctx, &stelev1.DiffRequest{From: at(c.Revision - 1), To: at(c.Revision), PageSize: maxInherited})
+	if status.Code(err) == codes.PermissionDenied {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("compare the values that are inherited: %w", err)
+	}
+	resp.Diffs = slices.DeleteFunc(resp.Diffs, func(d *stelev1.KeyDiff) bool {
+		return slices.ContainsFunc(c.Changes, func(ch *stelev1.Change) bool { return ch.Key == d.Key })
+	})
+	return resp, nil
+}
+
+// commitWithEffect is a commit with its changes of inherited values, for programs.
+type commitWithEffect struct {
+	render.Commit
+	Inherited []render.KeyDiff `json:"inherited,omitempty"`
+	// InheritedMore reports that only the first are listed.
+	InheritedMore bool `json:"inherited_more,omitempty"`
+}
+
+func commitObject(info *stelev1.CommitInfo, effect *stelev1.DiffResponse) (o commitWithEffect, err error) {
+	o.Commit, o.InheritedMore = render.CommitObject(info), effect.GetNextPageToken() != ""
+	for _, d := range effect.GetDiffs() {
+		diff, err := render.DiffObject(d)
+		if err != nil {
+			return o, err
+		}
+		o.Inherited = append(o.Inherited, diff)
+	}
+	return o, nil
+}
+
 // showCommit prints all of a commit; info holds the values that it replaced.
-func showCommit(s *session.Session, info *stelev1.CommitInfo) error {
+func showCommit(ctx context.Context, s *session.Session, info *stelev1.CommitInfo) error {
+	effect, err := inheritedChanges(ctx, s, info.Commit)
+	if err != nil {
+		return err
+	}
 	if s.Format != "text" {
-		return s.Object(render.CommitObject(info))
+		o, err := commitObject(info, effect)
+		if err != nil {
+			return err
+		}
+		return s.Object(o)
 	}
 	c := info.Commit
 	rows := [][2]string{
@@ -104,5 +158,24 @@ func showCommit(s *session.Session, info *stelev1.CommitInfo) error {
 			return err
 		}
 	}
-	return nil
+	return showInherited(s, c, effect)
+}
+
+// showInherited prints the changes of inherited values, each with its base.
+func showInherited(s *session.Session, c *stelev1.Commit, effect *stelev1.DiffResponse) error {
+	if len(effect.GetDiffs()) == 0 {
+		return nil
+	}
+	if err := s.Printf("%s\n", output.Faint.Render("inherited")); err != nil {
+		return err
+	}
+	for _, d := range effect.Diffs {
+		if err := render.PrintDiff(s.Printer, d, "  ", render.InheritedFrom(d)); err != nil {
+			return err
+		}
+	}
+	if effect.NextPageToken == "" {
+		return nil
+	}
+	return s.Printf("  ... all: stele diff %s %s --tenant %s\n", ledger.Revision(c.Revision-1), ledger.Revision(c.Revision), c.Tenant)
 }

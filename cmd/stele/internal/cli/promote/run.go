@@ -90,8 +90,12 @@ func (r *promotionRun) prepare(at string) error {
 // preview checks the change set at the target.
 func (r *promotionRun) preview(cs *ledger.ChangeSet) ([]*stelev1.KeyDiff, error) {
 	resp, err := r.Preview(cs)
+	var size *promotion.SizeError
 	var left *promotion.LeftError
-	if errors.As(err, &left) {
+	switch {
+	case errors.As(err, &size):
+		return nil, failure.Try(failure.With(failure.Invalid, err), "a promotion of one prefix after the other")
+	case errors.As(err, &left):
 		return nil, failure.Try(failure.With(failure.Conflict, err), "--theirs or --ours with a prefix, or a promotion of fewer keys")
 	}
 	render.WarnRefusals(resp.GetRefusals())

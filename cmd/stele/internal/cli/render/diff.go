@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 
@@ -107,8 +108,18 @@ func span(d *stelev1.KeyDiff) string {
 	return Revision(from + ".." + to)
 }
 
-// keyDiff is a key in two states, for programs.
-type keyDiff struct {
+// InheritedFrom names the base that the newer value of a key is inherited from, or else the
+// older one; empty if both are the tenant's own.
+func InheritedFrom(d *stelev1.KeyDiff) string {
+	b := cmp.Or(d.ToBase, d.FromBase)
+	if b == nil {
+		return ""
+	}
+	return SetBy(d.ToRevision, b)
+}
+
+// KeyDiff is a key in two states, for programs.
+type KeyDiff struct {
 	Key  string   `json:"key"`
 	From keyState `json:"from"`
 	To   keyState `json:"to"`
@@ -121,13 +132,15 @@ type keyDiff struct {
 type keyState struct {
 	Revision uint64          `json:"revision"`
 	Value    json.RawMessage `json:"value,omitempty"`
+	Base     *Base           `json:"base,omitempty"`
 }
 
-func diffObject(d *stelev1.KeyDiff) (keyDiff, error) {
-	o := keyDiff{
+// DiffObject returns a key in two states as -o json and -o yaml print it.
+func DiffObject(d *stelev1.KeyDiff) (KeyDiff, error) {
+	o := KeyDiff{
 		Key:  d.Key,
-		From: keyState{d.FromRevision, json.RawMessage(d.FromValue)},
-		To:   keyState{d.ToRevision, json.RawMessage(d.ToValue)},
+		From: keyState{d.FromRevision, json.RawMessage(d.FromValue), BaseObject(d.FromBase)},
+		To:   keyState{d.ToRevision, json.RawMessage(d.ToValue), BaseObject(d.ToBase)},
 	}
 	if d.FromValue == "" || d.ToValue == "" {
 		return o, nil
@@ -142,7 +155,7 @@ func WriteDiff(s *output.Printer, d *stelev1.KeyDiff) error {
 	if s.Format == "text" {
 		return PrintDiff(s, d, "", span(d))
 	}
-	o, err := diffObject(d)
+	o, err := DiffObject(d)
 	if err != nil {
 		return err
 	}

@@ -160,6 +160,7 @@ type brokenValue struct {
 	Tenant     ledger.Tenant `json:"tenant,omitempty"`
 	Key        string        `json:"key"`
 	Revision   uint64        `json:"revision"`
+	Base       *render.Base  `json:"base,omitempty"`
 	Violations []violated    `json:"violations"`
 }
 
@@ -190,13 +191,17 @@ func printBroken(s *session.Session, b *stelev1.BrokenValues) error {
 
 func printBrokenValue(s *session.Session, of ledger.Tenant, v *stelev1.BrokenValue) error {
 	if s.Format != output.Text {
-		o := brokenValue{Tenant: of, Key: v.Key, Revision: v.Revision}
+		o := brokenValue{Tenant: of, Key: v.Key, Revision: v.Revision, Base: render.BaseObject(v.Base)}
 		for _, violation := range v.Violations {
 			o.Violations = append(o.Violations, violatedObject(violation))
 		}
 		return s.Object(o)
 	}
-	if err := s.Printf("%s  %s\n", v.Key, render.Revision(fmt.Sprintf("%s%s", of, ledger.Revision(v.Revision)))); err != nil {
+	inherited := ""
+	if v.Base != nil {
+		inherited = ", inherited from " + render.SetBy(v.Revision, v.Base)
+	}
+	if err := s.Printf("%s  %s%s\n", v.Key, render.Revision(fmt.Sprintf("%s%s", of, ledger.Revision(v.Revision))), inherited); err != nil {
 		return err
 	}
 	for _, violation := range v.Violations {

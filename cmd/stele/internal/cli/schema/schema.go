@@ -77,7 +77,7 @@ func schemaListCommand(c *session.Flags) *cobra.Command {
 		Use:   "list [PREFIX]",
 		Short: "List the schemas that apply to a tenant's keys",
 		Long: `List the schemas that apply to a tenant's keys, or for those that begin with a prefix:
-its own, and the platform's, which are those of _system.`,
+its own, those of its bases, and the platform's, which are those of _system.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: schemaPrefixes(c),
 	}
@@ -93,11 +93,14 @@ its own, and the platform's, which are those of _system.`,
 		var rows [][]string
 		for _, d := range resp.Schemas {
 			of := string(s.Tenant)
-			if d.Platform {
+			switch {
+			case d.Platform:
 				of = string(ledger.System)
+			case d.Base != "":
+				of = d.Base
 			}
 			if s.Format != output.Text {
-				if err := s.Object(schemaObject{d.Prefix, d.Revision, d.Platform, json.RawMessage(d.Document)}); err != nil {
+				if err := s.Object(schemaObject{d.Prefix, d.Revision, d.Platform, d.Base, json.RawMessage(d.Document)}); err != nil {
 					return err
 				}
 				continue
@@ -118,6 +121,7 @@ type schemaObject struct {
 	Prefix   string          `json:"prefix"`
 	Revision uint64          `json:"revision"`
 	Platform bool            `json:"platform,omitempty"`
+	Base     string          `json:"base,omitempty"`
 	Schema   json.RawMessage `json:"schema"`
 }
 
