@@ -846,7 +846,7 @@ func grantsEffects(g *grantsView) templ.Component {
 			}
 		}
 		if len(g.effects) == 0 {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 73, "<p class=\"note past\">It changes nothing that anybody may do.</p>")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 73, "<p class=\"note past\">It does not change what any user may do.</p>")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}

@@ -79,8 +79,6 @@ function advance() {
     if (!("ago" in time.dataset)) time.textContent = both(date);
   }
 }
-advance();
-setInterval(advance, 10000);
 
 // local is a time in the user's time zone, next to UTC; empty if they are the same.
 function local(date) {
@@ -110,6 +108,8 @@ function setDate(seconds) {
   document.querySelector("[data-shown-time]").textContent = both(date);
 }
 if (slider()) setMoment();
+advance();
+setInterval(advance, 10000);
 
 // goTo opens the same page at another revision.
 async function goTo(revision, push) {
