@@ -38,7 +38,7 @@ func TestEntry_NamesTheBaseOfAnInheritedValue(t *testing.T) {
 	address, stop := serve(t, n, signer)
 	commit(t, n, "defaults", "a/n", "1", "a/own", "1")
 	commit(t, n, "acme", "a/own", "2")
-	cfg := client.Config{Addresses: []string{address}, Token: minted(signer, "acme", time.Hour, identity.Reader)}
+	cfg := client.Config{Addresses: []string{address}, Tenant: "acme", Token: minted(signer, "acme", time.Hour, identity.Reader)}
 	saving := cfg
 	saving.File = filepath.Join(t.TempDir(), "settings")
 	c := open(t, saving)
@@ -88,7 +88,7 @@ func TestWatch_LargeInheritedCommitIsAtomic(t *testing.T) {
 		list = append(list, ledger.Base{Tenant: ledger.Tenant(base), Revision: 1})
 	}
 	commit(t, n, "acme", "a/own", "1")
-	c := open(t, client.Config{Addresses: []string{address}, Token: minted(signer, "acme", time.Hour, identity.Reader)})
+	c := open(t, client.Config{Addresses: []string{address}, Tenant: "acme", Token: minted(signer, "acme", time.Hour, identity.Reader)})
 	updates := make(chan client.Update, 10)
 	c.OnChange("a/", func(u client.Update) { updates <- u })
 	attached := attach(t, n, list...)

@@ -74,6 +74,7 @@ func startTwin(t *testing.T, which int) *twin {
 	var source *routes.Source
 	var write func() (*ledger.Ledger, error)
 	fit := map[string]projector.FitKind{"directory": directory.Fit}
+	started := make(chan struct{})
 	f.fixture = startRecorded(t, routed(t, `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"","sinks":["files"]},{"prefix":"s/","sinks":[],"secret":true}]}`), func(c *gateway.Config) {
 		t.Cleanup(func() { tree.Close() }) // after the gateway and before the journal
 		c.Tree = tree
@@ -90,12 +91,14 @@ func startTwin(t *testing.T, which int) *twin {
 		})
 		c.Ledger = write
 		c.Sinks = func() (gateway.Sinks, error) {
+			<-started
 			return &projector.Control{Conn: f.node.Conn, Journal: f.node.Journal, Replica: f.node.Replica}, nil
 		}
 		c.Refusals = func(table *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error) {
 			return projector.Refusals(fit, table, c, live)
 		}
 	})
+	close(started)
 	f.sign(t, tree)
 	f.sinks = stelev1.NewSinksClient(f.conn)
 	l, err := write()
@@ -467,7 +470,7 @@ func asks() []proto.Message {
 		&stelev1.RollbackRequest{To: atRevision(1), Prefix: "open/", DryRun: true, ExpectedHead: proto.Uint64(1)},
 		&stelev1.DiffRequest{From: atRevision(1), Prefix: "open/"}, &stelev1.DiffRequest{From: atRevision(1), Prefix: "s/"},
 		&stelev1.CopyRequest{From: "s/token", To: "s/new"}, &stelev1.CopyRequest{From: "open/a", To: "open/new", Rename: true},
-		&stelev1.ListReadsRequest{PageSize: 1}, &stelev1.CountCommitsRequest{Spans: 1},
+		&stelev1.ListReadsRequest{PageSize: 1}, &stelev1.CountCommitsRequest{},
 	}
 }
 
@@ -495,6 +498,9 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 	}
 	answered, called, compared, differ := make(map[string]int), make(map[string]int), 0, 0
 	ask := func(by identity.Claims, d protoreflect.MethodDescriptor, req proto.Message) {
+		if c, ok := req.(*stelev1.CountCommitsRequest); ok {
+			c.Spans = 1 // the commits of the two ledgers differ in their times
+		}
 		var got [2]string
 		for i, f := range twins {
 			if d.Parent().Name() == "Sinks" {

@@ -148,6 +148,10 @@ func (g *generator) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 		return protoreflect.ValueOfEnum(f.Enum().Values().Get(g.IntN(f.Enum().Values().Len())).Number())
 	case protoreflect.Uint32Kind:
 		return protoreflect.ValueOfUint32(uint32(g.number(string(f.Name()))))
+	case protoreflect.Int32Kind:
+		return protoreflect.ValueOfInt32(int32(g.number(string(f.Name()))))
+	case protoreflect.Int64Kind:
+		return protoreflect.ValueOfInt64(int64(g.number(string(f.Name()))))
 	default:
 		return protoreflect.ValueOfUint64(g.number(string(f.Name())))
 	}
