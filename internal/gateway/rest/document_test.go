@@ -52,7 +52,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"GET", "/v1/all-commits", ""},
 		{"GET", "/v1/all-commits?page_size=1&omit_values=true&author=A&grep=FIRST&since=2020-01-01T00:00:00Z&until=2999-01-01T00:00:00Z", ""},
 		{"POST", "/v1/shred", `{"confirm":"other"}`},
-		{"GET", "/v1/status", ""},
+		{"GET", "/v1/status", ""}, {"GET", "/v1/gateways", ""},
 		{"GET", "/v1/access?operation=write&prefix=a", ""},
 		{"POST", "/v1/commits:plan", `{"commit":{"changes":[{"key":"a/b","value":{"x":1}}]}}`},
 		{"PUT", "/v1/config/_schema/a", `{"type":["object","array"],"maxItems":1}`},

@@ -139,7 +139,7 @@ func TestWatchesThatCannotBe(t *testing.T) {
 	w := start(t)
 	bob := w.token(identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}, Prefixes: []ledger.Pattern{"a/"}})
 	for query, want := range map[string]int{
-		"?prefix=a/": 200, "?prefix=b/": 403, "": 403, "?prefix=a/&from_revision=9": 400, "?prefix=a/&id=7": 400, "?keys=a/b": 400, "?initial_state=1": 400,
+		"?prefix=a/": 200, "?prefix=b/": 403, "": 403, "?prefix=a/&from_revision=9": 503, "?prefix=a/&id=7": 400, "?keys=a/b": 400, "?initial_state=1": 400,
 		"?prefix=a/&from_revision=1&initial_state=true": 400, "?key=": 400, "?key=a//b": 400,
 	} {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
