@@ -174,10 +174,11 @@ export const changes = {
 		await page.fill('textarea[name=value]', '{"type": "string", "maxLength": 10}')
 		await page.click('button:has-text("Check against the live values")')
 		check((await page.innerText('main')).includes('It would be violated by'), 'the report')
-		await page.click('button:has-text("Set")')
-		check((await page.innerText('#problem')).includes('tenantconfig/mail/template_'), 'it was set although live values break it')
+		await page.click('button:has-text("Review")')
+		check((await page.innerText('#problem')).includes('tenantconfig/mail/template_'), 'it may be set although live values break it')
 		await page.fill('textarea[name=value]', '{"type": "string"}')
-		await page.click('button:has-text("Set")')
+		await page.click('button:has-text("Review")')
+		await page.click('button:text-is("Set")')
 		check((await page.innerText('main')).includes('and in force'), 'the result')
 	},
 

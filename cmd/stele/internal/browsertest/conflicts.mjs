@@ -100,7 +100,7 @@ conflicts['rows of a change set have the editor'] = async s => {
 
 conflicts['an unknown prefix is pointed out'] = async s => {
 	s.allowed.push('400')
-	const page = await s.user({token: world.Tokens.reader})
+	const page = await s.user({token: world.Tokens.writer})
 	for (const path of ['history/?prefix=tenantcnfig/', 'compare?from=@20&prefix=tenantcnfig/', 'rollback?to=@20&prefix=tenantcnfig/']) {
 		await page.goto('/acme/' + path)
 		check((await page.innerText('main [role=alert]')).includes('check the spelling'), path)
