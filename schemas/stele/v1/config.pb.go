@@ -1786,7 +1786,7 @@ func (x *WatchState) GetId() []byte {
 }
 
 // WatchCommit is one commit, with its changes that the watch selects. A commit that changes many
-// inherited values comes in several messages in a row; all but the last have more set.
+// inherited values comes in several messages in a row; more is set in each of them except the last.
 type WatchCommit struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Revision uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
