@@ -16,7 +16,7 @@ func TestSilentServer(t *testing.T) {
 	nodes := startCluster(t, 3)
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
-	patient(t, ctx, m.ledger.Commit, set(`"begin"`))
+	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
 	var took []time.Duration
 	for i := range len(nodes.servers) + 1 {
 		var s *natsServer
@@ -29,7 +29,7 @@ func TestSilentServer(t *testing.T) {
 			t.Fatal(err)
 		}
 		began := time.Now()
-		patient(t, ctx, m.ledger.Commit, set(fmt.Sprint(i)))
+		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(i)))
 		took = append(took, time.Since(began).Round(10*time.Millisecond))
 		if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
 			t.Fatal(err)

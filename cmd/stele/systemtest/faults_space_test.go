@@ -43,7 +43,7 @@ func (g *gateway) httpText(t *testing.T, path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
-func set(value string) *stelev1.CommitRequest {
+func settingOf(value string) *stelev1.CommitRequest {
 	return &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "a/b", Value: value}}}
 }
 
@@ -73,13 +73,13 @@ func TestFullDisk(t *testing.T) {
 	var refused, resumed time.Duration
 	for round := range rounds {
 		want := fmt.Sprint(round)
-		patient(t, ctx, g.ledger.Commit, set(want))
+		patient(t, ctx, g.ledger.Commit, settingOf(want))
 		filler := filepath.Join(dir, "filler")
 		if err := os.WriteFile(filler, make([]byte, size), 0o600); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("the disk is not full: %v", err)
 		}
 		began := time.Now()
-		_, err := g.ledger.Commit(ctx, set(`"full"`))
+		_, err := g.ledger.Commit(ctx, settingOf(`"full"`))
 		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "no space left") {
 			t.Fatalf("a write to a full disk: %v", err)
 		}
@@ -106,7 +106,7 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		began = time.Now()
-		patient(t, ctx, g.ledger.Commit, set(`"freed"`))
+		patient(t, ctx, g.ledger.Commit, settingOf(`"freed"`))
 		resumed = max(resumed, time.Since(began))
 	}
 	if refused > time.Second || resumed > 5*time.Second {
