@@ -178,6 +178,7 @@ export const changes = {
 		check((await page.innerText('#problem')).includes('tenantconfig/mail/template_'), 'it may be set although live values break it')
 		await page.fill('textarea[name=value]', '{"type": "string"}')
 		await page.click('button:has-text("Review")')
+		await page.fill('input[name=message]', 'texts only')
 		await page.click('button:text-is("Set")')
 		check((await page.innerText('main')).includes('and in force'), 'the result')
 	},
