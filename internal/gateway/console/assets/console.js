@@ -162,7 +162,7 @@ document.addEventListener("click", (event) => {
   const near = [...drawing.querySelectorAll("[data-version]")].map((mark) => ({ revision: Number(mark.dataset.version), distance: Math.abs(mark.getBoundingClientRect().x - event.clientX) }))
     .filter((mark) => mark.distance < 7).sort((a, b) => a.distance - b.distance)[0];
   if (near) goTo(near.revision, true);
-  else goToTime(Math.round(Number(min) + (max - min) * Math.min((event.clientX - box.left) / (box.width - 1), 1)), true);
+  else goToTime(Math.round(Number(min) + (max - min) * Math.min((event.clientX + 1 - box.left) / (box.width - 1), 1)), true);
 });
 
 // step goes to the neighboring version if the page has some, or else to the neighboring
