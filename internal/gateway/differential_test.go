@@ -25,6 +25,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/ledger/schema"
@@ -90,10 +91,7 @@ func startTwin(t *testing.T, which int) *twin {
 			return l, nil
 		})
 		c.Ledger = write
-		c.Sinks = func() (gateway.Sinks, error) {
-			<-started
-			return &projector.Control{Conn: f.node.Conn, Journal: f.node.Journal, Replica: f.node.Replica}, nil
-		}
+		c.Sinks = controlOf(t, started, func() *ledgertest.Node { return f.node })
 		c.Refusals = func(table *routes.Table, c *ledger.Commit, live func(ledger.Prefix, func(ledger.Key) bool) error) ([]*stelev1.SinkRefusal, error) {
 			return projector.Refusals(fit, table, c, live)
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/projector/directory"
@@ -30,18 +31,32 @@ type sinkFixture struct {
 	stop    func()
 }
 
+// controlOf asks the sinks of a node. The gateway's first sample of their lags may come
+// before the node is known, which it is once started is closed.
+func controlOf(t *testing.T, started <-chan struct{}, node func() *ledgertest.Node) func() (gateway.Sinks, error) {
+	return func() (gateway.Sinks, error) {
+		select {
+		case <-started:
+		case <-t.Context().Done():
+			return nil, ledger.ErrUnavailable
+		}
+		n := node()
+		return &projector.Control{Conn: n.Conn, Journal: n.Journal, Replica: n.Replica}, nil
+	}
+}
+
 func startSinks(t *testing.T) *sinkFixture {
 	t.Helper()
 	f := &sinkFixture{stop: func() {}}
 	dir := t.TempDir()
 	f.folder = filepath.Join(dir, "files")
 	var source *routes.Source
+	started := make(chan struct{})
 	f.fixture = startRecorded(t, routed(t, `{"sinks":{"files":{"kind":"directory"}},"routes":[{"prefix":"","sinks":["files"]}]}`), func(c *gateway.Config) {
 		source = c.Routes
-		c.Sinks = func() (gateway.Sinks, error) {
-			return &projector.Control{Conn: f.node.Conn, Journal: f.node.Journal, Replica: f.node.Replica}, nil
-		}
+		c.Sinks = controlOf(t, started, func() *ledgertest.Node { return f.node })
 	})
+	close(started)
 	f.sinks = stelev1.NewSinksClient(f.conn)
 	f.project = func() {
 		p, err := projector.Start(t.Context(), projector.Config{
