@@ -71,8 +71,8 @@ func TestAccess_Grants(t *testing.T) {
 		t.Errorf("ann: %s", words(a))
 	}
 	holds(t, operator.get(t, path), "ann, ci-* read, write tenantconfig/")
-	holds(t, operator.get(t, path+"?subject=ci-7"), "write : 2 keys under tenantconfig/", "reveal : no keys")
-	holds(t, operator.get(t, path+"?subject=eve&role=admin"), "write : no keys")
+	holds(t, operator.get(t, path+"?subject=ci-7"), "write: 2 keys under tenantconfig/", "reveal: no keys")
+	holds(t, operator.get(t, path+"?subject=eve&role=admin"), "write: no keys")
 
 	second := post(url.Values{"role": {"admin"}})
 	holds(t, second, "others with the role admin administer 2 keys no keys")

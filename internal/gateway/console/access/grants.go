@@ -103,8 +103,8 @@ func (g *grantsView) parse() (list []jsontext.Value, err error) {
 
 // showGrants shows the grants, and what a user may do by them.
 func showGrants(v *page.View, code int, g *grantsView) error {
-	err := v.Load(func(ctx context.Context) error {
-		return g.read(ctx, v, grantsKey(v.Tenant))
+	err := v.Load(func(context.Context) error {
+		return g.read(v, grantsKey(v.Tenant))
 	})
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func postGrants(v *page.View) error {
 	if v.R.PostFormValue("do") == "commit" {
 		return g.commit(v, grantsKey(v.Tenant), "grants", func(code int) error { return showGrants(v, code, g) })
 	}
-	if err := g.read(v.Ctx, v, grantsKey(v.Tenant)); err != nil {
+	if err := g.read(v, grantsKey(v.Tenant)); err != nil {
 		return err
 	}
 	texts, err := g.parse()

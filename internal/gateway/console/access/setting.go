@@ -27,13 +27,17 @@ type setting struct {
 // system is the view for calls about the ledger's own tenant, which has the policies.
 func system(v *page.View) *page.View {
 	s := *v
-	s.Tenant = ledger.System
-	s.Ctx = page.WithToken(v.R.Context(), v.Cookies.Token(v.R), ledger.System)
+	s.Tenant, s.Ctx = ledger.System, systemContext(v)
 	return &s
 }
 
-func (s *setting) read(ctx context.Context, v *page.View, key string) error {
-	got, err := v.Config.Get(system(v).Ctx, &stelev1.GetRequest{Key: key})
+func systemContext(v *page.View) context.Context {
+	return page.WithToken(v.R.Context(), v.Cookies.Token(v.R), ledger.System)
+}
+
+// read may run while the view loads.
+func (s *setting) read(v *page.View, key string) error {
+	got, err := v.Config.Get(systemContext(v), &stelev1.GetRequest{Key: key})
 	s.value, s.revision, s.commitID = got.GetEntry().GetValue(), got.GetEntry().GetRevision(), got.GetCommitId()
 	if status.Code(err) == codes.NotFound {
 		return nil
@@ -68,7 +72,7 @@ func (s *setting) review(v *page.View, key, value, path, title string, again fun
 func (s *setting) commit(v *page.View, key, path string, again func(code int) error) error {
 	f := form.Parse(v.R)
 	f.Key = key
-	done, err := v.Ledger.Commit(system(v).Ctx, change(f))
+	done, err := v.Ledger.Commit(systemContext(v), change(f))
 	switch status.Code(err) {
 	case codes.OK:
 		return v.Redirect(v.ToNewest("access", path) + "?written=" + format.Number(done.Revision))

@@ -60,7 +60,7 @@ func (s *tokensView) parse() error {
 
 func (h *Pages) showTokens(v *page.View, code int, s *tokensView) error {
 	s.local = h.mint != nil
-	err := v.Load(func(ctx context.Context) error { return s.read(ctx, v, revokedKey) })
+	err := v.Load(func(context.Context) error { return s.read(v, revokedKey) })
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func mayMint(v *page.View, c identity.Claims) error {
 
 // revoke shows what a change of the revoked tokens would do.
 func (h *Pages) revoke(v *page.View, s *tokensView) error {
-	if err := s.read(v.Ctx, v, revokedKey); err != nil {
+	if err := s.read(v, revokedKey); err != nil {
 		return err
 	}
 	if err := s.parse(); err != nil {
