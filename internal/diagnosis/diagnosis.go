@@ -62,19 +62,19 @@ func Sinks(sinks []*stelev1.SinkStatus) (problems []Problem) {
 			note(st.Name+" has stopped: "+st.Stopped, drift+", and then stele sinks adopt or stele sinks repair")
 		}
 		if st.Parked > 0 {
-			note(fmt.Sprintf("%s has parked %s", st.Name, count(uint64(st.Parked), "key")), "stele sinks parked "+st.Name)
+			note(fmt.Sprintf("%s has parked %s", st.Name, text.Count(uint64(st.Parked), "key")), "stele sinks parked "+st.Name)
 		}
 		if st.Drifted > 0 {
-			note(fmt.Sprintf("%s has %s that drifted", st.Name, count(uint64(st.Drifted), "item")), drift)
+			note(fmt.Sprintf("%s has %s that drifted", st.Name, text.Count(uint64(st.Drifted), "item")), drift)
 		}
 		if st.FailingSince != nil {
 			note(fmt.Sprintf("%s has failed since %s: %s", st.Name, st.FailingSince.AsTime().Format(time.RFC3339), cmp.Or(st.Failing, "operators see why")), "stele sinks")
 		}
 		if st.Uncompared > 0 {
-			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, count(uint64(st.Uncompared), "place")), drift)
+			note(fmt.Sprintf("%s could not be compared with the ledger in %s", st.Name, text.Count(uint64(st.Uncompared), "place")), drift)
 		}
 		if lag := st.Lag.AsDuration(); lag > late {
-			note(fmt.Sprintf("%s is %s and %s behind", st.Name, count(st.LagRevisions, "revision"), lag.Round(time.Second)), "stele sinks")
+			note(fmt.Sprintf("%s is %s and %s behind", st.Name, text.Count(st.LagRevisions, "revision"), lag.Round(time.Second)), "stele sinks")
 		}
 	}
 	return problems
@@ -98,12 +98,4 @@ func Gateways(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Prob
 		problems = append(problems, Problem{fmt.Sprintf("the gateways run %d versions", len(versions)), "the upgrade of the others, if one is not under way"})
 	}
 	return problems
-}
-
-// count is a number of things.
-func count(n uint64, thing string) string {
-	if n != 1 {
-		thing += "s"
-	}
-	return text.Thousands(n) + " " + thing
 }

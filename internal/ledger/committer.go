@@ -135,21 +135,19 @@ func (c *committer) take(rested bool) (drafts []*draft) {
 	defer c.mu.Unlock()
 	longest := c.journal.MaxRecord()
 	commits, size := 0, 0
-	move := func(from []*draft, fits func() bool) []*draft {
+	move := func(from []*draft, fits func(*draft) bool) []*draft {
 		n := 0
-		for ; n < len(from); n++ {
+		for ; n < len(from) && (len(drafts) == 0 || fits(from[n])); n++ {
 			commits, size = commits+len(from[n].commits), size+from[n].size
-			if len(drafts) > 0 && !fits() {
-				commits, size = commits-len(from[n].commits), size-from[n].size
-				break
-			}
 			drafts = append(drafts, from[n])
 		}
 		return slices.Delete(from, 0, n)
 	}
-	c.waiting = move(c.waiting, func() bool { return commits <= maxCommits && size <= min(recordBytes, longest) })
+	c.waiting = move(c.waiting, func(d *draft) bool {
+		return commits+len(d.commits) <= maxCommits && size+d.size <= min(recordBytes, longest)
+	})
 	if ordinary := len(drafts); ordinary > 0 || rested {
-		c.yielding = move(c.yielding, func() bool { return len(drafts) < ordinary+maxYielding && size <= longest })
+		c.yielding = move(c.yielding, func(d *draft) bool { return len(drafts) < ordinary+maxYielding && size+d.size <= longest })
 	}
 	return drafts
 }

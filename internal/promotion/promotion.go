@@ -166,13 +166,9 @@ func (p *Promotion) state(of Side, req *stelev1.ListRequest) (*state, error) {
 		if is.revision() == 0 {
 			break
 		}
-		req.At = atRevision(is.revision())
+		req.At = wire.AtRevision(is.revision())
 	}
 	return is, nil
-}
-
-func atRevision(rev ledger.Revision) *stelev1.At {
-	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}
 }
 
 // otherLedger finds out whether the tenants are in different ledgers.
@@ -233,7 +229,7 @@ func (p *Promotion) readBase(o *ledger.PromotionOrigin) (err error) {
 	if !used || p.bases[o.Revision] != nil {
 		return nil
 	}
-	was, err := p.state(p.From, &stelev1.ListRequest{At: atRevision(o.Revision), MinRevision: uint64(o.Revision), MinId: o.ID[:]})
+	was, err := p.state(p.From, &stelev1.ListRequest{At: wire.AtRevision(o.Revision), MinRevision: uint64(o.Revision), MinId: o.ID[:]})
 	if historyChanged(err) {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("%s is another state now than when it was promoted: all keys of that promotion that differ are conflicts", p.From.name(o.Revision)))
 		maps.DeleteFunc(p.basedOn, func(_ ledger.Key, rev ledger.Revision) bool { return rev == o.Revision })
@@ -319,7 +315,7 @@ func (s *state) revealAll(keys []string) (denied []string, err error) {
 
 // revealSome reveals secrets in one call, and by halves if it is denied.
 func (s *state) revealSome(keys []string) (denied []string, err error) {
-	resp, err := s.Config.BatchGet(s.Ctx, &stelev1.BatchGetRequest{Keys: keys, At: atRevision(s.revision()), Reveal: true})
+	resp, err := s.Config.BatchGet(s.Ctx, &stelev1.BatchGetRequest{Keys: keys, At: wire.AtRevision(s.revision()), Reveal: true})
 	switch {
 	case err == nil:
 		for _, e := range resp.Entries {

@@ -16,6 +16,14 @@ func Clip(s string, most int) string {
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
+// Count is a number of things: 1 key, 1,200 keys.
+func Count(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return Thousands(n) + " " + thing + "s"
+}
+
 // Thousands writes a number with separators, for example 2,210.
 func Thousands(n uint64) string {
 	s := strconv.FormatUint(n, 10)

@@ -7,6 +7,11 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
+// AtRevision names a revision in a request.
+func AtRevision(rev ledger.Revision) *stelev1.At {
+	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}
+}
+
 // CommitRequest asks for the change set. Its author goes along only where it is
 // an import: who else writes is who the token says.
 func CommitRequest(cs *ledger.ChangeSet) *stelev1.CommitRequest {

@@ -91,7 +91,7 @@ func (r *Registry) put(is report) {
 	r.gateways[at] = is
 }
 
-// makeRoom removes reports that are no longer listed, and the oldest one if there are too many.
+// makeRoom removes reports that are too old to be listed, and the oldest one if there are too many.
 func (r *Registry) makeRoom(subject string, now time.Time) {
 	var oldest, oldestOfSubject place
 	ofSubject := 0

@@ -80,8 +80,11 @@ const policyPrefix = "policy/"
 // usualLimits is the key of the limits of tenants without their own.
 const usualLimits ledger.Key = policyPrefix + ledger.Key(limitsPolicy)
 
-// revokedPolicy is the key of the revoked tokens.
-const revokedPolicy ledger.Key = policyPrefix + "revoked"
+// RevokedKey is the key of the revoked tokens.
+const RevokedKey ledger.Key = policyPrefix + "revoked"
+
+// GrantsKey is the key of a tenant's grants.
+func GrantsKey(t ledger.Tenant) ledger.Key { return grantsPolicy.key(t) }
 
 // policyKind is the last part of a policy's key.
 type policyKind string
@@ -179,7 +182,7 @@ func (e *Enforcer) read(set, before *policySet, entry replica.Entry) {
 		}
 		return
 	}
-	if entry.Key == revokedPolicy {
+	if entry.Key == RevokedKey {
 		var err error
 		if set.revoked, err = parseRevocations(entry.Value); err != nil {
 			e.cfg.Log.Error("cannot read a policy: the previous revocations stay in force until it is fixed", "key", entry.Key, "revision", entry.Revision, "reason", err)
@@ -234,7 +237,7 @@ func checkPolicy(key ledger.Key, value ledger.Value) error {
 		_, err := parseLimits(value)
 		return err
 	}
-	if key == revokedPolicy {
+	if key == RevokedKey {
 		_, err := parseRevocations(value)
 		return err
 	}

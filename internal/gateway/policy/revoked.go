@@ -29,42 +29,55 @@ type revocations struct {
 // maxRevoked bounds what every gateway keeps in memory.
 const maxRevoked = 10_000
 
-// parseRevocations parses the list. An unknown member is an error: it may be a misspelled
+// Revocation is an entry of policy/revoked: one token by its id, or the tokens of a subject
+// that were issued before a time, or at any time if that is zero.
+type Revocation struct {
+	ID      string    `json:"jti,omitzero"`
+	Subject string    `json:"subject,omitzero"`
+	Before  time.Time `json:"before,omitzero"`
+}
+
+// ParseRevocations parses the list. An unknown member is an error: it may be a misspelled
 // name.
-func parseRevocations(value ledger.Value) (revocations, error) {
-	r := revocations{ids: make(map[string]bool), subjects: make(map[string]time.Time)}
+func ParseRevocations(value ledger.Value) ([]Revocation, error) {
 	var doc struct {
-		Revoked *[]struct {
-			ID      string    `json:"jti"`
-			Subject string    `json:"subject"`
-			Before  time.Time `json:"before"`
-		} `json:"revoked"`
+		Revoked *[]Revocation `json:"revoked"`
 	}
 	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
-		return r, err
+		return nil, err
 	}
 	switch {
 	case doc.Revoked == nil:
-		return r, errors.New(`it has no "revoked"`)
+		return nil, errors.New(`it has no "revoked"`)
 	case len(*doc.Revoked) > maxRevoked:
-		return r, fmt.Errorf("%d entries are more than %d: remove those whose tokens have expired", len(*doc.Revoked), maxRevoked)
+		return nil, fmt.Errorf("%d entries are more than %d: remove those whose tokens have expired", len(*doc.Revoked), maxRevoked)
 	}
 	for i, entry := range *doc.Revoked {
 		switch {
 		case (entry.ID == "") == (entry.Subject == ""):
-			return r, fmt.Errorf(`revoked[%d]: name a "jti" or a "subject"`, i)
+			return nil, fmt.Errorf(`revoked[%d]: name a "jti" or a "subject"`, i)
 		case entry.ID != "" && !entry.Before.IsZero():
-			return r, fmt.Errorf(`revoked[%d]: "before" is for a subject`, i)
-		case entry.ID != "":
-			r.ids[entry.ID] = true
-		default:
-			before, twice := r.subjects[entry.Subject]
-			if !twice || !before.IsZero() && (entry.Before.IsZero() || entry.Before.After(before)) {
-				r.subjects[entry.Subject] = entry.Before
-			}
+			return nil, fmt.Errorf(`revoked[%d]: "before" is for a subject`, i)
 		}
 	}
-	return r, nil
+	return *doc.Revoked, nil
+}
+
+// parseRevocations parses the list, to look tokens up in it.
+func parseRevocations(value ledger.Value) (revocations, error) {
+	r := revocations{ids: make(map[string]bool), subjects: make(map[string]time.Time)}
+	list, err := ParseRevocations(value)
+	for _, entry := range list {
+		if entry.ID != "" {
+			r.ids[entry.ID] = true
+			continue
+		}
+		before, twice := r.subjects[entry.Subject]
+		if !twice || !before.IsZero() && (entry.Before.IsZero() || entry.Before.After(before)) {
+			r.subjects[entry.Subject] = entry.Before
+		}
+	}
+	return r, err
 }
 
 // has reports whether the principal's token is revoked. One that does not say when it was
@@ -87,7 +100,7 @@ func (e *Enforcer) notRevoked(c Caller, m *Method) error {
 	case err != nil:
 		return err
 	case set.revoked.has(c.Principal):
-		return fmt.Errorf("%w: the token of %s was revoked: get a new one, or ask an operator (%s in %s)", identity.ErrUnauthenticated, c.Subject, revokedPolicy, ledger.System)
+		return fmt.Errorf("%w: the token of %s was revoked: get a new one, or ask an operator (%s in %s)", identity.ErrUnauthenticated, c.Subject, RevokedKey, ledger.System)
 	}
 	return nil
 }

@@ -68,7 +68,7 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 // leaveSilent connects to another server if the connection's server does not answer. A server
 // that answers may be healthy while the leader is not.
 func (j *Journal) leaveSilent(ctx context.Context) {
-	if j.embedded != nil { // there is no other
+	if j.embedded != nil { // the only server
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, pongTimeout)

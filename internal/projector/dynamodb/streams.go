@@ -147,7 +147,7 @@ func (f *stream) read(ctx context.Context, yield func(projector.Item) error) (en
 
 // next reads the next records of a shard. An iterator lasts for 15 minutes, and a record for
 // 24 hours: after a longer pause the shard is read from its last record that was read, or from its
-// oldest one. If the shard has ended, or is no longer there, the iterator is nil.
+// oldest one. If the shard has ended or does not exist anymore, the iterator is nil.
 func (f *stream) next(ctx context.Context, id string, sh *shard) ([]streams.Record, error) {
 	if sh.iterator == nil {
 		in := &dynamodbstreams.GetShardIteratorInput{StreamArn: &f.arn, ShardId: &id, ShardIteratorType: sh.from}

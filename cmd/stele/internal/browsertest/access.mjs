@@ -5,6 +5,13 @@ export const access = {}
 
 const main = async page => (await page.innerText('main')).replace(/\s+/g, ' ')
 
+// seen checks what a user sees on the page, and takes a picture.
+async function seen(s, page, what, picture, width) {
+	await s.axe(page, what)
+	await s.picture(page, picture)
+	check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
+}
+
 for (const [theme, width, scripts] of [['light', 1280, true], ['dark', 1280, true], ['light', 400, true], ['dark', 400, true], ['light', 1280, false]]) {
 	const name = `${theme}-${width}${scripts ? '' : '-plain'}`
 	access[`grants are previewed, set and removed, ${name}`] = async s => {
@@ -20,11 +27,7 @@ for (const [theme, width, scripts] of [['light', 1280, true], ['dark', 1280, tru
 		await page.click('form.write button:has-text("Review")')
 		await page.waitForSelector('h1:text-is("Review the grants")')
 		check(/ann .*write .*2 keys under a\/ .*no keys/.test(await main(page)), await main(page))
-		if (scripts) {
-			await s.axe(page, 'the review of grants')
-			await s.picture(page, `grants-review-${name}`)
-			check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
-		}
+		if (scripts) await seen(s, page, 'the review of grants', `grants-review-${name}`, width)
 		await page.fill('input[name=message]', 'for ann')
 		await page.click('button:has-text("Commit")')
 		await page.waitForURL('**written=*')
@@ -53,11 +56,7 @@ for (const [theme, width, scripts] of [['light', 1280, true], ['dark', 1280, tru
 		await page.check('input[name=role][value=reader]')
 		await page.click('button:text-is("Mint")')
 		const token = await page.inputValue('textarea[readonly]')
-		if (scripts) {
-			await s.axe(page, 'the token')
-			await s.picture(page, `token-${name}`)
-			check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
-		}
+		if (scripts) await seen(s, page, 'the token', `token-${name}`, width)
 		const kim = await s.user({scripts: false})
 		await login(kim, token)
 		same((await kim.goto(`/tokens-${name}/keys/`)).status(), 200, 'the page of the token')
@@ -80,11 +79,7 @@ for (const [theme, width, scripts] of [['light', 1280, true], ['dark', 1280, tru
 		await page.click('button:has-text("Select")')
 		await page.waitForURL('**method=config*')
 		check((await main(page)).includes('operator'), await main(page))
-		if (scripts) {
-			await s.axe(page, 'the recorded reads')
-			await s.picture(page, `reads-${name}`)
-			check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
-		}
+		if (scripts) await seen(s, page, 'the recorded reads', `reads-${name}`, width)
 		const [file] = await Promise.all([page.waitForEvent('download'), page.click('button:has-text("Export")')])
 		same(file.suggestedFilename(), 'reviewed-reads.csv', 'the file')
 	}

@@ -69,7 +69,7 @@ func (c count) String() string {
 	return format.Plural(c.keys, "key")
 }
 
-func grantsKey(t ledger.Tenant) string { return "policy/" + string(t) + "/grants" }
+func grantsKey(t ledger.Tenant) string { return string(policy.GrantsKey(t)) }
 
 // document is the grants as the policy has them.
 func document(grants []jsontext.Value) string {

@@ -11,7 +11,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -65,11 +64,11 @@ func timeOf(field, text string) (*timestamppb.Timestamp, error) {
 	if text == "" {
 		return nil, nil
 	}
-	m, err := moment.Parse(text, time.Now())
-	if err != nil || m.Time.IsZero() {
-		return nil, status.Errorf(codes.InvalidArgument, "%s: %q is not a time: write 2026-01-31T17:45, 2h (ago) or yesterday", field, text)
+	at, err := page.ParseTime(field, text)
+	if err != nil {
+		return nil, err
 	}
-	return timestamppb.New(m.Time), nil
+	return timestamppb.New(at), nil
 }
 
 // selects reports whether the filters select a record.

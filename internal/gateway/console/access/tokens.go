@@ -17,14 +17,7 @@ import (
 )
 
 // revokedKey is the setting of the tokens that are rejected, in the ledger's own tenant.
-const revokedKey = "policy/revoked"
-
-// revocation is an entry of that setting.
-type revocation struct {
-	ID      string    `json:"jti,omitzero"`
-	Subject string    `json:"subject,omitzero"`
-	Before  time.Time `json:"before,omitzero"`
-}
+const revokedKey = string(policy.RevokedKey)
 
 // lifetimes are those of tokens that are minted, with their labels.
 var lifetimes = []struct {
@@ -35,7 +28,7 @@ var lifetimes = []struct {
 // tokensView is the tokens that are minted and revoked.
 type tokensView struct {
 	setting
-	revoked []revocation
+	revoked []policy.Revocation
 	local   bool // the gateway has a local identity
 
 	// The form of a token, and the token that was minted.
@@ -46,15 +39,10 @@ type tokensView struct {
 	expires                time.Time
 }
 
-func (s *tokensView) parse() error {
-	if s.value == "" {
-		return nil
+func (s *tokensView) parse() (err error) {
+	if s.value != "" {
+		s.revoked, err = policy.ParseRevocations(ledger.Value(s.value))
 	}
-	var doc struct {
-		Revoked []revocation `json:"revoked"`
-	}
-	err := json.Unmarshal([]byte(s.value), &doc)
-	s.revoked = doc.Revoked
 	return err
 }
 
@@ -147,11 +135,11 @@ func (h *Pages) revoke(v *page.View, s *tokensView) error {
 	if err := s.parse(); err != nil {
 		return status.Error(codes.FailedPrecondition, "the list of revoked tokens is invalid: "+err.Error())
 	}
-	r := revocation{ID: v.Query("jti"), Subject: v.Query("revoked-subject")}
+	r := policy.Revocation{ID: v.Query("jti"), Subject: v.Query("revoked-subject")}
 	entries := slices.Clone(s.revoked)
 	effect := ""
 	if v.R.PostFormValue("do") == "restore" {
-		entries = slices.DeleteFunc(entries, func(e revocation) bool { return e.ID == r.ID && e.Subject == r.Subject })
+		entries = slices.DeleteFunc(entries, func(e policy.Revocation) bool { return e.ID == r.ID && e.Subject == r.Subject })
 		effect = "Tokens of " + r.Subject + r.ID + " that have not expired are accepted again, in every tenant."
 		s.message = "Accept tokens of " + r.Subject + r.ID + " again"
 	} else {
@@ -169,7 +157,7 @@ func (h *Pages) revoke(v *page.View, s *tokensView) error {
 		s.message = "Revoke tokens of " + r.Subject + r.ID
 	}
 	text, err := json.Marshal(struct {
-		Revoked []revocation `json:"revoked"`
+		Revoked []policy.Revocation `json:"revoked"`
 	}{entries})
 	if err != nil {
 		return err

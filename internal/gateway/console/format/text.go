@@ -115,12 +115,7 @@ func Size(n int) string {
 }
 
 // Plural counts things: 1 key, 1,200 keys.
-func Plural(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return Thousands(uint64(n)) + " " + thing + "s"
-}
+func Plural(n int, thing string) string { return text.Count(uint64(n), thing) }
 
 func Thousands(n uint64) string { return text.Thousands(n) }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,7 +23,7 @@ func (v *View) AsOf() *stelev1.At {
 
 // Revision is a revision as requests carry it.
 func Revision(n uint64) *stelev1.At {
-	return &stelev1.At{Point: &stelev1.At_Revision{Revision: n}}
+	return wire.AtRevision(ledger.Revision(n))
 }
 
 // ParseAsOf reads a revision or time as the command line does; nil for an empty text.
@@ -44,6 +45,15 @@ func (v *View) ParseAsOf(ctx context.Context, field, text string) (*stelev1.At, 
 		return nil, status.Errorf(codes.OutOfRange, "%s: %v", field, err)
 	}
 	return at, err
+}
+
+// ParseTime reads a time as the command line does. Errors name the field.
+func ParseTime(field, text string) (time.Time, error) {
+	m, err := moment.Parse(text, time.Now())
+	if err != nil || m.Time.IsZero() {
+		return time.Time{}, status.Errorf(codes.InvalidArgument, "%s: %q is not a time: write 2026-01-31T17:45, 2h (ago) or yesterday", field, text)
+	}
+	return m.Time, nil
 }
 
 // CommitAt is the newest commit at a revision or time, without its values.

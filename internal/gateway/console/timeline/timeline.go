@@ -10,7 +10,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/login"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/moment"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -30,11 +29,11 @@ func GoTo(v *page.View) error {
 	position := v.R.FormValue("position")
 	switch {
 	case v.R.FormValue("by") == "time":
-		m, err := moment.Parse(v.R.FormValue("time"), time.Now())
-		if err != nil || m.Time.IsZero() {
-			return status.Errorf(codes.InvalidArgument, "time: %q is not a time: write 2026-01-31T17:45, 2h (ago) or yesterday", v.R.FormValue("time"))
+		at, err := page.ParseTime("time", v.R.FormValue("time"))
+		if err != nil {
+			return err
 		}
-		return toTime(v, m.Time, to)
+		return toTime(v, at, to)
 	case position != "" && position != v.R.FormValue("was"): // the slider was moved
 		seconds, err := strconv.ParseFloat(position, 64)
 		if err != nil || !(seconds >= 0 && seconds <= math.MaxUint32) { // also not a number
@@ -57,7 +56,7 @@ func GoTo(v *page.View) error {
 	}
 }
 
-// toTime goes to the newest commit at a time, which is the newest state if there is no later one.
+// toTime goes to the newest commit at a time: to the newest state, unless a later commit exists.
 func toTime(v *page.View, at time.Time, to func(ledger.Revision) error) error {
 	head, err := v.Ledger.GetHead(v.Ctx, &stelev1.GetHeadRequest{})
 	if err != nil {

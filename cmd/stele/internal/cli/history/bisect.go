@@ -16,6 +16,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/environ"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -51,7 +52,7 @@ command itself failed.`,
 		if err != nil {
 			return err
 		}
-		info, err := commitAt(ctx, s, session.AtRevision(found))
+		info, err := commitAt(ctx, s, wire.AtRevision(found))
 		if err != nil {
 			return err
 		}
@@ -123,7 +124,7 @@ func (b *bisection) fails(ctx context.Context, rev ledger.Revision, note string)
 			below += "/"
 		}
 		var err error
-		if settings, _, err = b.SettingsBelow(ctx, below, session.AtRevision(rev)); err != nil {
+		if settings, _, err = b.SettingsBelow(ctx, below, wire.AtRevision(rev)); err != nil {
 			return false, err
 		}
 	}

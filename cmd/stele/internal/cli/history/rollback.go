@@ -10,6 +10,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -147,7 +148,7 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 	}
 	return &rollbackPlan{
 		req: &stelev1.RollbackRequest{
-			To: session.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
+			To: wire.AtRevision(ledger.Revision(resp.ToRevision)), Prefix: req.Prefix, Message: req.Message,
 			ExpectedHead: &resp.Head, ExpectedHeadId: resp.HeadId, RequestId: id, AllowInvalid: req.AllowInvalid,
 		},
 		to: resp.ToRevision, head: resp.Head, sets: int(resp.Sets), deletes: int(resp.Deletes), refusals: resp.Refusals,
@@ -156,7 +157,7 @@ func planRollback(ctx context.Context, s *session.Session, to moment.Moment, req
 
 // previewRollback shows the changes, from the current to the restored values.
 func previewRollback(ctx context.Context, s *session.Session, p *rollbackPlan) error {
-	req := &stelev1.DiffRequest{From: p.req.To, To: session.AtRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
+	req := &stelev1.DiffRequest{From: p.req.To, To: wire.AtRevision(ledger.Revision(p.head)), Prefix: p.req.Prefix, PageSize: 10_000}
 	_, err := eachDiff(ctx, s, req, func(d *stelev1.KeyDiff) error { return render.WriteDiff(s.Printer, render.Backwards(d)) })
 	if err != nil {
 		return err

@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -79,7 +80,7 @@ func inheritedChanges(ctx context.Context, s *session.Session, c *stelev1.Commit
 	if !slices.ContainsFunc(c.Changes, func(ch *stelev1.Change) bool { return ch.Key == string(ledger.BasesKey) }) {
 		return nil, nil
 	}
-	at := func(rev uint64) *stelev1.At { return &stelev1.At{Point: &stelev1.At_Revision{Revision: rev}} }
+	at := func(rev uint64) *stelev1.At { return wire.AtRevision(ledger.Revision(rev)) }
 	resp, err := s.Ledger.Diff(ctx, &stelev1.DiffRequest{From: at(c.Revision - 1), To: at(c.Revision), PageSize: maxInherited})
 	if status.Code(err) == codes.PermissionDenied {
 		return nil, nil

@@ -98,8 +98,3 @@ func (s *Session) Resolve(ctx context.Context, m moment.Moment) (*stelev1.At, er
 	}
 	return at, err
 }
-
-// AtRevision names a revision in a request.
-func AtRevision(rev ledger.Revision) *stelev1.At {
-	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}
-}

@@ -7,6 +7,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -37,7 +38,7 @@ func (s *Session) SettingsBelow(ctx context.Context, below string, at *stelev1.A
 // program gets them, or it is not run: "***" would be taken for one.
 func (s *Session) Reveal(ctx context.Context, settings map[ledger.Key]ledger.Value, secrets []string, rev ledger.Revision) error {
 	for some := range slices.Chunk(secrets, manyKeys) {
-		resp, err := s.Config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: AtRevision(rev), Reveal: true})
+		resp, err := s.Config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: wire.AtRevision(rev), Reveal: true})
 		if err != nil {
 			return failure.Try(err, "a token that may reveal %s, a secret that the command needs (stele can reveal %[1]s), or a prefix without secrets", some[0])
 		}
@@ -56,7 +57,7 @@ const manyKeys = 15
 func (s *Session) EntriesOf(ctx context.Context, keys []string, at ledger.Revision) (map[string]*stelev1.Entry, error) {
 	entries := make(map[string]*stelev1.Entry, len(keys))
 	for some := range slices.Chunk(keys, manyKeys) {
-		resp, err := s.Config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: AtRevision(at)})
+		resp, err := s.Config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: some, At: wire.AtRevision(at)})
 		if err != nil {
 			return nil, err
 		}
