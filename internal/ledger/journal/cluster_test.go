@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,9 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"golang.org/x/sync/errgroup"
 )
 
 // startCluster runs three servers that replicate to each other.
@@ -43,6 +46,64 @@ func startCluster(t *testing.T) []*Server {
 		servers = append(servers, s)
 	}
 	return servers
+}
+
+// TestOpen_TogetherInCluster opens a new ledger in several processes at once: the losers of
+// the race to create the stream must not fail because it cannot be found yet.
+func TestOpen_TogetherInCluster(t *testing.T) {
+	servers := startCluster(t)
+	var conns []*nats.Conn
+	for _, s := range servers {
+		nc, err := nats.Connect(s.server.ClientURL())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		conns = append(conns, nc)
+	}
+	waitForMetaLeader(t, conns[0])
+	var group errgroup.Group
+	epochs := make(chan ledger.Epoch, len(conns))
+	for i, nc := range conns {
+		group.Go(func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			j, err := Open(ctx, nc, Config{Replicas: 3, Embedded: servers[i]})
+			if err != nil {
+				return err
+			}
+			defer j.Close()
+			epochs <- j.Epoch()
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	first := <-epochs
+	for range len(conns) - 1 {
+		if e := <-epochs; e != first {
+			t.Errorf("the ledger is %s for one process and %s for another", first, e)
+		}
+	}
+}
+
+// waitForMetaLeader waits until the cluster creates streams.
+func waitForMetaLeader(t *testing.T, nc *nats.Conn) {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "READY", Subjects: []string{"ready"}, Replicas: 3})
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestClusterGoesOnWithoutItsLeader(t *testing.T) {

@@ -101,16 +101,41 @@ func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Str
 	return s, wrapStream(streamName, err)
 }
 
-// create makes a stream, or finds the one that another process has just made.
+const (
+	// createTimeout is how long one try to create a stream may wait for the server. A cluster
+	// does not answer all of several processes that create the same stream at once.
+	createTimeout = 2 * time.Second
+	// createInterval is the time between two tries.
+	createInterval = 50 * time.Millisecond
+)
+
+// create makes a stream, or finds the one that another process has just made. A cluster
+// reserves the name of such a stream before it can be found.
 func (j *Journal) create(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
 	if err := j.space(); err != nil {
 		return nil, wrapStream(want.Name, err)
 	}
+	for {
+		s, err := j.createOrFind(ctx, want)
+		if !errors.Is(err, jetstream.ErrStreamNotFound) && !errors.Is(err, context.DeadlineExceeded) {
+			return s, wrapStream(want.Name, err)
+		}
+		select {
+		case <-time.After(createInterval):
+		case <-ctx.Done():
+			return nil, fmt.Errorf("create %w", wrapStream(want.Name, err))
+		}
+	}
+}
+
+func (j *Journal) createOrFind(ctx context.Context, want jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	s, err := j.js.CreateStream(ctx, want)
 	if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-		s, err = j.js.Stream(ctx, want.Name)
+		return j.js.Stream(ctx, want.Name)
 	}
-	return s, wrapStream(want.Name, err)
+	return s, err
 }
 
 func wrapStream(name string, err error) error {
