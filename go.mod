@@ -8,6 +8,7 @@ require (
 	cel.dev/cel-go v0.32.0
 	charm.land/lipgloss/v2 v2.0.6
 	github.com/a-h/templ v0.3.977
+	github.com/anishathalye/porcupine v1.3.1
 	github.com/aws/aws-lambda-go v1.55.1
 	github.com/aws/aws-sdk-go-v2 v1.47.7
 	github.com/aws/aws-sdk-go-v2/config v1.33.15

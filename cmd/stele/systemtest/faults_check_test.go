@@ -64,12 +64,6 @@ func checkCommit(t *testing.T, g *gateway, tenant ledger.Tenant, revision uint64
 	}
 }
 
-// setting is what a key is set to, and by which revision.
-type setting struct {
-	value    string
-	revision uint64
-}
-
 // replay is the state that a tenant's first lines leave.
 func (h history) replay(tenant ledger.Tenant, revision int) map[string]setting {
 	state := make(map[string]setting)

@@ -3,7 +3,9 @@
 package systemtest
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -23,11 +25,14 @@ type cluster struct {
 	binary  string
 	key     string // file of the checkpoint key
 	servers []*natsServer
+	// observer is the host that the test asks the servers from; nil for this machine.
+	observer *host
 }
 
 // natsServer is one of them; its process is replaced when it is started again.
 type natsServer struct {
 	*process
+	host            *host // that it runs on; nil for this machine
 	name, file      string
 	client, monitor string // host:port
 }
@@ -36,31 +41,56 @@ type natsServer struct {
 // of it, each with its own folder.
 func startCluster(t *testing.T, size int) *cluster {
 	t.Helper()
+	return runCluster(t, nil, porttest.Free(t, 3*size))
+}
+
+// startClusterIn runs that many nats-servers, each on a host of its own.
+func startClusterIn(t *testing.T, l *lab, size int) *cluster {
+	t.Helper()
+	var addresses []string
+	for range size {
+		h := l.host()
+		for _, port := range []string{"6222", "4222", "8222"} {
+			addresses = append(addresses, net.JoinHostPort(h.address, port))
+		}
+	}
+	return runCluster(t, l, addresses)
+}
+
+// runCluster has for each server the addresses for the other servers, for clients and for
+// monitoring. The servers are on the hosts of the lab, if there is one.
+func runCluster(t *testing.T, l *lab, addresses []string) *cluster {
+	t.Helper()
+	size := len(addresses) / 3
 	c := &cluster{binary: filepath.Join(t.TempDir(), "nats-server"), key: filepath.Join(t.TempDir(), "checkpoint.key")}
 	build := exec.Command("go", "build", "-o", c.binary, "github.com/nats-io/nats-server/v2")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build nats-server: %v\n%s", err, out)
 	}
-	// A cluster's members must know each other before they run.
-	ports := porttest.Free(t, 3*size)
-	var routes []string
+	var routes []string // a cluster's members must know each other before they run
 	for i := range size {
-		routes = append(routes, fmt.Sprintf("%q", "nats://"+ports[3*i]))
+		routes = append(routes, fmt.Sprintf("%q", "nats://"+addresses[3*i]))
 	}
 	for i := range size {
 		s := &natsServer{
 			name: fmt.Sprintf("node-%d", i), file: filepath.Join(t.TempDir(), "nats.conf"),
-			client: ports[3*i+1], monitor: ports[3*i+2],
+			client: addresses[3*i+1], monitor: addresses[3*i+2],
+		}
+		if l != nil {
+			s.host = l.hosts[i]
 		}
 		settings := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\nmax_payload: 8MB\njetstream { store_dir: %q, sync_interval: always }\n",
 			s.name, s.client, s.monitor, t.TempDir())
 		if size > 1 {
-			settings += fmt.Sprintf("cluster { name: stele, listen: %q, routes: [%s] }\n", ports[3*i], strings.Join(routes, ", "))
+			settings += fmt.Sprintf("cluster { name: stele, listen: %q, routes: [%s] }\n", addresses[3*i], strings.Join(routes, ", "))
 		}
 		if err := os.WriteFile(s.file, []byte(settings), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		c.servers = append(c.servers, s)
+	}
+	if l != nil {
+		c.observer = l.host()
 	}
 	c.start(t)
 	return c
@@ -71,12 +101,15 @@ func (c *cluster) start(t *testing.T) {
 	t.Helper()
 	for _, s := range c.servers {
 		if s.process == nil {
-			s.process = launch(t, os.Environ(), c.binary, "--config", s.file)
+			program, args := s.host.run(c.binary, []string{"--config", s.file})
+			s.process = launch(t, os.Environ(), program, args...)
 		}
 	}
+	asking := &http.Client{Transport: &http.Transport{DialContext: c.observer.dial}, Timeout: callTimeout}
+	defer asking.CloseIdleConnections()
 	for _, s := range c.servers {
 		await(t, s.name+" is healthy", func() bool {
-			resp, err := http.Get("http://" + s.monitor + "/healthz")
+			resp, err := asking.Get("http://" + s.monitor + "/healthz")
 			if err != nil {
 				return false
 			}
@@ -94,7 +127,7 @@ func (s *natsServer) kill() {
 // leader is the server that leads the journal's stream.
 func (c *cluster) leader(t *testing.T) (leader *natsServer) {
 	t.Helper()
-	nc, err := nats.Connect(c.clients())
+	nc, err := nats.Connect(c.clients(), nats.SetCustomDialer(observed{c.observer}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +152,13 @@ func (c *cluster) leader(t *testing.T) (leader *natsServer) {
 	return leader
 }
 
+// observed connects from a host.
+type observed struct{ *host }
+
+func (o observed) Dial(network, address string) (net.Conn, error) {
+	return o.dial(context.Background(), network, address)
+}
+
 func (c *cluster) clients() string {
 	var urls []string
 	for _, s := range c.servers {
@@ -131,6 +171,7 @@ func (c *cluster) clients() string {
 // started again.
 type member struct {
 	*gateway
+	host     *host // that it runs on; nil for this machine
 	data     string
 	args     []string
 	contexts string
@@ -160,11 +201,16 @@ func (c *cluster) join(t *testing.T, roles string, more ...string) *member {
 		"--jwks", filepath.Join(dir, "identity", "jwks.json"), "--issuer", identity.LocalIssuer, "--audience", identity.LocalAudience,
 	}
 	m.args = append(m.args, more...)
+	if c.observer != nil {
+		m.host = c.observer.lab.host()
+		m.args = append(m.args, "--plaintext")
+	}
 	m.start(t)
 	return m
 }
 
 func (m *member) start(t *testing.T) {
 	t.Helper()
-	m.gateway = serving(t, launch(t, environment(m.contexts), "stele", m.args...), func() (string, error) { return m.token, nil })
+	program, args := m.host.run("stele", m.args)
+	m.gateway = servingOn(t, m.host, launch(t, environment(m.contexts), program, args...), func() (string, error) { return m.token, nil })
 }

@@ -122,6 +122,16 @@ var announced = regexp.MustCompile(`(?m)^  gRPC +(\S+)`)
 // serving waits until the process says where it serves, and connects to it.
 func serving(t *testing.T, p *process, token func() (string, error)) *gateway {
 	t.Helper()
+	cc, err := conn.Dial(p.serves(t), certs.Files{}, token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return clientOf(t, p, cc)
+}
+
+// serves waits until the process says where it serves.
+func (p *process) serves(t *testing.T) (address string) {
+	t.Helper()
 	var found [][]byte
 	await(t, "start of stele", func() bool {
 		select {
@@ -132,10 +142,10 @@ func serving(t *testing.T, p *process, token func() (string, error)) *gateway {
 		found = announced.FindSubmatch(p.printed(t))
 		return found != nil
 	})
-	cc, err := conn.Dial(string(found[1]), certs.Files{}, token)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return string(found[1])
+}
+
+func clientOf(t *testing.T, p *process, cc *grpc.ClientConn) *gateway {
 	t.Cleanup(func() { cc.Close() })
 	return &gateway{p, cc, stelev1.NewLedgerClient(cc), stelev1.NewConfigClient(cc)}
 }
