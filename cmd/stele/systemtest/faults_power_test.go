@@ -6,7 +6,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -65,10 +67,15 @@ func (d *disk) unmount() error {
 }
 
 // cut takes the power away from the process and its disk: the disk continues as a copy
-// of the image at that moment.
-func (d *disk) cut(t *testing.T, p *process) {
+// of the image at that moment. With random, a part of the writes that were not synced has
+// reached the disk nevertheless, in any order and torn; cut returns how many sectors.
+func (d *disk) cut(t *testing.T, p *process, random *rand.Rand) (torn int) {
 	t.Helper()
 	freeze(t, p)
+	var written map[string][]byte
+	if random != nil {
+		written = d.files(t)
+	}
 	// Data that was not synced must be gone, or this is not a power cut.
 	unsynced := filepath.Join(d.dir, "unsynced")
 	if err := os.WriteFile(unsynced, []byte("never synced"), 0o600); err != nil {
@@ -91,6 +98,68 @@ func (d *disk) cut(t *testing.T, p *process) {
 	if _, err := os.Stat(unsynced); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("the cut has left what was never synced, so it proves nothing: %v", err)
 	}
+	for path, content := range written {
+		torn += tear(t, path, content, random)
+	}
+	return torn
+}
+
+// files are the contents of all files as the process has written them, synced or not.
+func (d *disk) files(t *testing.T) map[string][]byte {
+	t.Helper()
+	contents := make(map[string][]byte)
+	err := filepath.WalkDir(d.dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		contents[path], err = os.ReadFile(path)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return contents
+}
+
+// sector is what a disk writes as a whole, in bytes.
+const sector = 512
+
+// tear writes half of the sectors that differ between the file on the disk and its written
+// content, each as likely as any other. The file keeps its length, or gets the written one:
+// the sectors between that are not written are zeros then. It returns how many were written.
+func tear(t *testing.T, path string, written []byte, random *rand.Rand) (torn int) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) { // neither it nor its name was synced
+		return 0
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	synced, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	length := len(synced)
+	if length < len(written) && random.IntN(2) == 0 {
+		length = len(written)
+		if err := f.Truncate(int64(length)); err != nil {
+			t.Fatal(err)
+		}
+		synced = append(synced, make([]byte, length-len(synced))...)
+	}
+	for at := 0; at < min(length, len(written)); at += sector {
+		end := min(at+sector, length, len(written))
+		if bytes.Equal(synced[at:end], written[at:end]) || random.IntN(2) == 0 {
+			continue
+		}
+		if _, err := f.WriteAt(written[at:end], int64(at)); err != nil {
+			t.Fatal(err)
+		}
+		torn++
+	}
+	return torn
 }
 
 // freeze stops every thread of the process where it is, syncs that have begun
@@ -121,18 +190,26 @@ func freeze(t *testing.T, p *process) {
 }
 
 // TestPowerCutLosesNothingAcknowledged takes the power away while a history is
-// imported: of what was written, only what was synced is left.
+// imported: of what was written, only what was synced is left, and at every second cut a part
+// of the rest as well.
 func TestPowerCutLosesNothingAcknowledged(t *testing.T) {
 	random := seeded(t)
 	d := newDisk(t)
 	cuts := number(t, "STELE_FAULTS_CUTS", 10)
 	h := readHistory(t, generate(t, random, 400*cuts))
+	tearing, sectors := false, 0
 	tr := trial{
 		history: h, random: random, crashes: cuts, data: filepath.Join(d.dir, "data"),
-		crash: func(g *gateway) { d.cut(t, g.process) },
+		crash: func(g *gateway) {
+			if tearing = !tearing; tearing {
+				sectors += d.cut(t, g.process, random)
+			} else {
+				d.cut(t, g.process, nil)
+			}
+		},
 	}
 	r := tr.run(t)
-	fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written, or just after), each of which dropped an unsynced write; "+
+	fmt.Printf("power cut during an import: %d cuts (%d of them while the replica was written, or just after), each of which dropped an unsynced write, half of them with %d sectors of unsynced writes on the disk, torn and out of order; "+
 		"%d commits of %d tenants acknowledged, 0 lost, %d of them a second time; chains whole, %d keys at head equal to the replay; %s\n",
-		cuts, r.inFlush, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
+		cuts, r.inFlush, sectors, r.acknowledged, len(h), r.again, r.keys, r.took.Round(time.Second))
 }
