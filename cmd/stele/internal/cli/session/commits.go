@@ -13,49 +13,43 @@ import (
 // AllCommits calls f for the commits that the request selects, newest first, at most so
 // many; 0 for all.
 func (s *Session) AllCommits(ctx context.Context, req *stelev1.ListAllCommitsRequest, most int, f func(*stelev1.PlacedCommit) error) error {
-	const page = 1000
-	for count := 0; ; {
-		req.PageSize = page
-		if most > 0 {
-			req.PageSize = uint32(min(page, most-count))
-		}
+	return pages(most, f, func(size uint32) ([]*stelev1.PlacedCommit, bool, error) {
+		req.PageSize = size
 		resp, err := s.Ledger.ListAllCommits(ctx, req)
-		if err != nil {
-			return err
-		}
-		for _, c := range resp.Commits {
-			if err := f(c); err != nil {
-				return err
-			}
-		}
-		count += len(resp.Commits)
-		if req.PageToken = resp.NextPageToken; req.PageToken == "" || most > 0 && count >= most {
-			return nil
-		}
-	}
+		req.PageToken = resp.GetNextPageToken()
+		return resp.GetCommits(), req.PageToken != "", err
+	})
 }
 
 // Commits calls f for the commits that the request selects, newest first, at
 // most so many; 0 for all.
 func (s *Session) Commits(ctx context.Context, req *stelev1.ListCommitsRequest, most int, f func(*stelev1.CommitInfo) error) error {
+	return pages(most, f, func(size uint32) ([]*stelev1.CommitInfo, bool, error) {
+		req.PageSize = size
+		resp, err := s.listCommits(ctx, req)
+		req.PageToken, s.HistoryStart = resp.GetNextPageToken(), resp.GetHistoryStart()
+		return resp.GetCommits(), req.PageToken != "", err
+	})
+}
+
+// pages calls f for the commits of one page after the other, at most so many; 0 for all.
+func pages[C any](most int, f func(C) error, list func(size uint32) (commits []C, more bool, err error)) error {
 	const page = 1000
 	for count := 0; ; {
-		req.PageSize = page
+		size := page
 		if most > 0 {
-			req.PageSize = uint32(min(page, most-count))
+			size = min(page, most-count)
 		}
-		resp, err := s.listCommits(ctx, req)
+		commits, more, err := list(uint32(size))
 		if err != nil {
 			return err
 		}
-		for _, info := range resp.Commits {
-			if err := f(info); err != nil {
+		for _, c := range commits {
+			if err := f(c); err != nil {
 				return err
 			}
 		}
-		count += len(resp.Commits)
-		if req.PageToken = resp.NextPageToken; req.PageToken == "" || most > 0 && count >= most {
-			s.HistoryStart = resp.HistoryStart
+		if count += len(commits); !more || most > 0 && count >= most {
 			return nil
 		}
 	}
