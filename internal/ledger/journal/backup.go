@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -56,8 +57,9 @@ func (b *Backup) Messages() (n uint64) {
 // directory, while the ledger accepts writes. Data about commits (checkpoints,
 // positions of the sinks) is saved before the commits, and data that commits depend on
 // (the keys of secrets) after them: so nothing refers to a commit that is missing from
-// the backup. The directory appears once all of it is on disk.
-func TakeBackup(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
+// the backup. The directory appears once all of it is on disk, and check, which reads
+// what was written, has found no fault.
+func TakeBackup(ctx context.Context, nc *nats.Conn, dir string, check func(context.Context, *BackupReader) error) (*Backup, error) {
 	if _, err := os.Lstat(dir); err == nil {
 		return nil, fmt.Errorf("%s is there already: %w", dir, os.ErrExist)
 	}
@@ -73,12 +75,23 @@ func TakeBackup(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error)
 		err = writeManifest(partial, b)
 	}
 	if err == nil {
+		err = checkBackup(ctx, partial, b, check)
+	}
+	if err == nil {
 		err = os.Rename(partial, dir)
 	}
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(partial))
 	}
 	return b, durable.SyncDir(filepath.Dir(filepath.Clean(dir)))
+}
+
+func checkBackup(ctx context.Context, dir string, b *Backup, check func(context.Context, *BackupReader) error) error {
+	r, err := newBackupReader(dir, b)
+	if err != nil {
+		return err
+	}
+	return check(ctx, r)
 }
 
 func takeAll(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
@@ -97,12 +110,7 @@ func takeAll(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
 	}
 	b.Ledger = first.Config.Metadata[metaEpoch]
 	for _, name := range []string{Checkpoints.stream, Sinks.stream, Parked.stream, streamName, Reads.stream, Keys.stream} {
-		// A cluster does not answer a request for a snapshot of a stream that does not exist.
-		err := askAPI(ctx, nc, "STREAM.INFO."+name, struct{}{}, new(struct{}))
-		var s *BackedUp
-		if err == nil {
-			s, err = take(ctx, nc, dir, name)
-		}
+		s, err := takeWhole(ctx, nc, dir, name)
 		if errors.Is(err, errNoStream) && name != streamName {
 			continue // created when it is first needed
 		}
@@ -112,6 +120,53 @@ func takeAll(ctx context.Context, nc *nats.Conn, dir string) (*Backup, error) {
 		b.Streams = append(b.Streams, *s)
 	}
 	return b, nil
+}
+
+// bucketTries is how often a bucket is taken until no subject is missing.
+const bucketTries = 3
+
+// takeWhole takes one stream. Of a bucket, which keeps one message for each subject, no
+// subject may be missing: neither because the server cannot read its message, nor
+// because a newer one, which came meanwhile, is not in the snapshot.
+func takeWhole(ctx context.Context, nc *nats.Conn, dir, name string) (s *BackedUp, err error) {
+	// A cluster does not answer a request for a snapshot of a stream that does not exist.
+	before, err := countSubjects(ctx, nc, name)
+	if err != nil {
+		return nil, err
+	}
+	for range bucketTries {
+		if s, err = take(ctx, nc, dir, name); err != nil || !slices.Contains([]string{Sinks.stream, Parked.stream, Keys.stream}, name) {
+			return s, err
+		}
+		after, err := countSubjects(ctx, nc, name)
+		if err != nil {
+			return nil, err
+		}
+		taken := make(map[string]bool)
+		err = s.read(ctx, dir, func(subject string, _ Message) error {
+			taken[subject] = true
+			return nil
+		})
+		if err != nil || len(taken) >= min(before, after) {
+			return s, err
+		}
+		before = after
+		if err := os.Remove(filepath.Join(dir, s.File)); err != nil {
+			return nil, err
+		}
+	}
+	return nil, &EvidenceError{Stream: name, Reason: "the server left out messages that it cannot read"}
+}
+
+// countSubjects asks how many subjects a stream has.
+func countSubjects(ctx context.Context, nc *nats.Conn, name string) (int, error) {
+	var info struct {
+		State struct {
+			Subjects int `json:"num_subjects"`
+		} `json:"state"`
+	}
+	err := askAPI(ctx, nc, "STREAM.INFO."+name, struct{}{}, &info)
+	return info.State.Subjects, err
 }
 
 // take writes one stream, and syncs it.

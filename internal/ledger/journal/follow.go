@@ -158,16 +158,26 @@ func (j *Journal) consume(ctx context.Context, after ledger.Sequence) (jetstream
 }
 
 // pull makes a consumer that says where to begin and what to leave out, and asks
-// for its messages. It is not replicated: a reader knows by itself how far it is.
+// for its messages.
 func (s *stream) pull(ctx context.Context, nc *nats.Conn, cfg jetstream.ConsumerConfig) (jetstream.Consumer, jetstream.MessagesContext, error) {
-	cfg.AckPolicy, cfg.Replicas, cfg.MemoryStorage = jetstream.AckNonePolicy, 1, true
-	consumer, err := s.CreateConsumer(ctx, cfg)
+	consumer, err := s.consumer(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	// One of the longest messages may be sent ahead, with the bytes that the server
-	// counts in addition to its payload.
-	ahead := int(nc.MaxPayload()) + headerRoom
-	messages, err := consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
+	messages, err := ask(nc, consumer)
 	return consumer, messages, err
+}
+
+// consumer makes a consumer. It is not replicated: a reader knows by itself how far it
+// is.
+func (s *stream) consumer(ctx context.Context, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	cfg.AckPolicy, cfg.Replicas, cfg.MemoryStorage = jetstream.AckNonePolicy, 1, true
+	return s.CreateConsumer(ctx, cfg)
+}
+
+// ask asks for a consumer's messages. One of the longest may be sent ahead, with the
+// bytes that the server counts in addition to its payload.
+func ask(nc *nats.Conn, consumer jetstream.Consumer) (jetstream.MessagesContext, error) {
+	ahead := int(nc.MaxPayload()) + headerRoom
+	return consumer.Messages(jetstream.PullMaxMessagesWithBytesLimit(followBatch, ahead), jetstream.PullHeartbeat(heartbeat))
 }

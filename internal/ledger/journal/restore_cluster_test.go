@@ -16,7 +16,7 @@ func TestABackupMovesToACluster(t *testing.T) {
 	j := openTest(t, s, Config{})
 	last := mustAppend(t, j, 0, "one")
 	dir := filepath.Join(t.TempDir(), "backup")
-	if _, err := TakeBackup(t.Context(), connect(t, s), dir); err != nil {
+	if _, err := TakeBackup(t.Context(), connect(t, s), dir, noCheck); err != nil {
 		t.Fatal(err)
 	}
 	servers := startCluster(t)

@@ -99,6 +99,9 @@ func Ledger(ctx context.Context, cfg Config) (*Report, error) {
 	if v.evidence == nil {
 		return v.report, nil // there is no reading on
 	}
+	if err := v.readCheckpoints(ctx); err != nil {
+		return nil, err
+	}
 	if err := v.run(ctx); err != nil {
 		return nil, err
 	}
@@ -107,14 +110,22 @@ func Ledger(ctx context.Context, cfg Config) (*Report, error) {
 
 // verifier is one run.
 type verifier struct {
-	cfg      Config
-	report   *Report
-	evidence *journal.Evidence
+	cfg    Config
+	report *Report
+	// evidence is nil if the journal cannot be opened.
+	evidence evidence
 	// tree and content of the replica; nil without a file to compare with.
 	tree    *proof.Stored
 	replica *replicated
 	// checkpoints in their order.
 	checkpoints []placed
+}
+
+// evidence is what is verified: it hands over the messages of a stream, and reports its
+// faults as *journal.EvidenceError.
+type evidence interface {
+	Journal(ctx context.Context, handle func(journal.Message) error) (ledger.Sequence, error)
+	AuxStream(ctx context.Context, kind journal.AuxKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error)
 }
 
 // placed is a checkpoint and its sequence in the stream of checkpoints.
@@ -164,13 +175,13 @@ func (v *verifier) open(ctx context.Context) (stop func(), err error) {
 		return stop, err
 	}
 	undo = append(undo, nc.Close)
-	v.evidence, err = journal.OpenEvidence(ctx, nc)
-	if err := v.evident(err); err != nil || v.evidence == nil {
+	opened, err := journal.OpenEvidence(ctx, nc)
+	if err := v.evident(err); err != nil || opened == nil {
 		return stop, err
 	}
-	v.report.Epoch = v.evidence.Epoch
-	if proof.KeyName(v.evidence.Epoch) != v.cfg.Key.Name() {
-		return stop, fmt.Errorf("%w: the folder is of %s, and the key of %s", proof.ErrOtherLedger, proof.KeyName(v.evidence.Epoch), v.cfg.Key.Name())
+	v.evidence, v.report.Epoch = opened, opened.Epoch
+	if proof.KeyName(opened.Epoch) != v.cfg.Key.Name() {
+		return stop, fmt.Errorf("%w: the folder is of %s, and the key of %s", proof.ErrOtherLedger, proof.KeyName(opened.Epoch), v.cfg.Key.Name())
 	}
 	if err := v.openTree(); err != nil {
 		return stop, err
@@ -207,7 +218,7 @@ func (v *verifier) openTree() error {
 	case err != nil:
 		return err
 	}
-	if w.Epoch() != v.evidence.Epoch {
+	if w.Epoch() != v.report.Epoch {
 		v.report.find(treeFile, "it is of the ledger %s", w.Epoch())
 		return w.Close()
 	}
@@ -223,7 +234,7 @@ func (v *verifier) openReplica(r replicaResult) error {
 		v.report.find(replicaFile, "%v", r.err)
 	case r.err != nil:
 		return r.err
-	case r.Epoch != v.evidence.Epoch:
+	case r.Epoch != v.report.Epoch:
 		v.report.find(replicaFile, "it is of the ledger %s", r.Epoch)
 	default:
 		v.replica = &r.replicated
@@ -231,11 +242,8 @@ func (v *verifier) openReplica(r replicaResult) error {
 	return nil
 }
 
-// run reads everything.
+// run reads everything but the checkpoints.
 func (v *verifier) run(ctx context.Context) error {
-	if err := v.readCheckpoints(ctx); err != nil {
-		return err
-	}
 	w := v.newWalk()
 	if err := v.walkJournal(ctx, w); err != nil {
 		return err

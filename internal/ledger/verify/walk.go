@@ -183,7 +183,7 @@ func (w *walk) end(last ledger.Sequence) []Finding {
 }
 
 func (v *verifier) newWalk() *walk {
-	return &walk{epoch: v.evidence.Epoch, replica: v.replica, tree: v.tree, claims: v.claims(), tenants: make(map[ledger.Tenant]*history)}
+	return &walk{epoch: v.report.Epoch, replica: v.replica, tree: v.tree, claims: v.claims(), tenants: make(map[ledger.Tenant]*history)}
 }
 
 func (v *verifier) walkJournal(ctx context.Context, w *walk) error {

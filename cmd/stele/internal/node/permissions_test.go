@@ -419,7 +419,10 @@ func TestABackupNeedsOnlyItsOwnRights(t *testing.T) {
 	c.run(t, "ledger", node.Config{Roles: []string{node.RoleLedger}}).set(t, "acme", "a", "1")
 	nc := c.connect(t, permissions.Backup)
 	c.violations.take()
-	b, err := journal.TakeBackup(t.Context(), nc, filepath.Join(t.TempDir(), "backup"))
+	b, err := journal.TakeBackup(t.Context(), nc, filepath.Join(t.TempDir(), "backup"), func(ctx context.Context, b *journal.BackupReader) error {
+		_, err := verify.Backup(ctx, b)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

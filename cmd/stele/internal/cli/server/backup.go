@@ -17,6 +17,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
+	"github.com/stelehq/stele/internal/ledger/verify"
 )
 
 // journalOptions are the flags of commands that access a journal directly: the journal
@@ -52,8 +53,13 @@ servers of --nats-url, with the permissions of the role backup (see "stele
 nats-permissions").
 
 The backup does not contain the ledger's own keys: keep the checkpoint key and the
-secrets key elsewhere, otherwise secrets cannot be decrypted after a restore. "stele
-restore" restores a backup; docs/operations.md describes both.`,
+secrets key elsewhere, otherwise secrets cannot be decrypted after a restore.
+
+What was written is read back and compared with the newest checkpoint: no message may be
+missing, and every tenant's commits must be one chain. If the ledger is damaged, the
+command fails with exit code 7 and keeps no directory.
+
+"stele restore" restores a backup; docs/operations.md describes both.`,
 		Example: `  stele backup /backup/stele-$(date +%F)
   stele backup --nats-url nats://n1:4222 --nats-nkey backup.nk /backup/stele-$(date +%F)`,
 		Args: cobra.ExactArgs(1),
@@ -65,8 +71,11 @@ restore" restores a backup; docs/operations.md describes both.`,
 		}
 		defer nc.Close()
 		started := time.Now()
-		b, err := journal.TakeBackup(cmd.Context(), nc, args[0])
+		b, err := journal.TakeBackup(cmd.Context(), nc, args[0], checkBackup)
+		var damaged *journal.EvidenceError
 		switch {
+		case errors.As(err, &damaged):
+			return failure.Try(failure.With(failure.Unverified, fmt.Errorf("the ledger is damaged, and no backup was kept: %w", err)), whatToDoAboutDamage)
 		case errors.Is(err, fs.ErrExist):
 			return failure.With(failure.Usage, err)
 		case errors.Is(err, ledger.ErrNotFound):
@@ -94,6 +103,23 @@ func (o *journalOptions) connect() (*nats.Conn, error) {
 		return nil, failure.Try(fmt.Errorf("no stele up runs on %s: %w", o.data, err), "start it, or copy the folder of the stopped ledger, which is also a valid backup")
 	}
 	return nc, nil
+}
+
+// whatToDoAboutDamage is for a ledger whose journal cannot be read.
+const whatToDoAboutDamage = "keep the backups that you have, do not restart the NATS server that holds the journal, and follow \"Damaged journal\" in docs/operations.md"
+
+// checkBackup verifies what was written. Its error is a *journal.EvidenceError if the
+// backup is not whole.
+func checkBackup(ctx context.Context, b *journal.BackupReader) error {
+	report, err := verify.Backup(ctx, b)
+	if err != nil || len(report.Findings) == 0 {
+		return err
+	}
+	first := report.Findings[0]
+	if n := len(report.Findings); n > 1 {
+		first.What += fmt.Sprintf(" (and %s more)", output.Count(n-1, "finding"))
+	}
+	return &journal.EvidenceError{Stream: first.Where, Reason: first.What}
 }
 
 // tellBackup describes the content of a backup.
