@@ -50,6 +50,34 @@ func Writes(st *stelev1.GetStatusResponse) *Problem {
 	return nil
 }
 
+// unscrubbed is how long a copy of the journal may not have been read before that is a
+// problem.
+const unscrubbed = 3 * 24 * time.Hour
+
+// Copies returns the problems of the copies of the journal, in their order.
+func Copies(copies []*stelev1.JournalCopy, now time.Time) (problems []Problem) {
+	const try = "\"Damaged journal\" in docs/operations.md; until then, do not restart the NATS server that holds it"
+	for _, c := range copies {
+		name := "the journal"
+		if c.Server != "" {
+			name = "the copy of the journal on " + c.Server
+		}
+		switch {
+		case c.Damaged > 0:
+			what := fmt.Sprintf("%s is damaged: %s", name, strings.Join(c.Findings[:min(len(c.Findings), 3)], "; "))
+			if more := len(c.Findings) - 3; more > 0 {
+				what += fmt.Sprintf("; and %s more", text.Count(uint64(more), "finding"))
+			}
+			problems = append(problems, Problem{what, try})
+		case c.Error != "":
+			problems = append(problems, Problem{name + " could not be compared with the tree: " + c.Error, "the NATS server, and the log of the process with the role signer"})
+		case c.Completed != nil && now.Sub(c.Completed.AsTime()) > unscrubbed:
+			problems = append(problems, Problem{fmt.Sprintf("%s was last compared with the tree %s ago", name, now.Sub(c.Completed.AsTime()).Round(time.Hour)), "--scrub-interval, and the log of the process with the role signer"})
+		}
+	}
+	return problems
+}
+
 // Sinks returns the problems of sinks, in their order.
 func Sinks(sinks []*stelev1.SinkStatus) (problems []Problem) {
 	note := func(what, try string) { problems = append(problems, Problem{what, try}) }

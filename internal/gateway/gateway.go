@@ -41,6 +41,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/ledger/schema"
+	"github.com/stelehq/stele/internal/ledger/scrub"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/schemas/configuration"
 	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
@@ -74,6 +75,9 @@ type Config struct {
 	// Tree is the source of proofs; without it, every call of the Proof service names
 	// the roles that have one.
 	Tree *proof.Tree
+	// Scrubbed are the results of comparing the journal's copies with the tree; nil if
+	// this process does not compare them.
+	Scrubbed func() []scrub.Status
 	// Cosigned is where checkpoints with the cosignatures of witnesses are; nil if this
 	// process asks none.
 	Cosigned Cosigned

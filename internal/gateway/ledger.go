@@ -323,6 +323,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if c.Has(identity.Operator) { // the number of tenants is for operators only
 		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
+		resp.JournalCopies = g.journalCopies()
 	}
 	resp.Journal = g.journalStatus()
 	if g.cfg.Upstream != nil {

@@ -68,6 +68,7 @@ func newMetrics(g *Gateway) *metrics {
 			func() float64 { return float64(g.hub.Slow.Load()) }),
 		&replicaCollector{g},
 		&treeCollector{g},
+		&scrubCollector{g},
 		g.limiter,
 		memoryCollector{},
 	)

@@ -3846,8 +3846,11 @@ type GetStatusResponse struct {
 	Upstreams []*UpstreamStatus `protobuf:"bytes,14,rep,name=upstreams,proto3" json:"upstreams,omitempty"`
 	// Memory of this process that counts toward its limit, and the limit, in bytes; the
 	// limit is 0 if there is none. For operators only.
-	MemoryUsed    uint64 `protobuf:"varint,12,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
-	MemoryLimit   uint64 `protobuf:"varint,13,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
+	MemoryUsed  uint64 `protobuf:"varint,12,opt,name=memory_used,json=memoryUsed,proto3" json:"memory_used,omitempty"`
+	MemoryLimit uint64 `protobuf:"varint,13,opt,name=memory_limit,json=memoryLimit,proto3" json:"memory_limit,omitempty"`
+	// The copies of the journal that this process compares with the tree of all commits;
+	// none without the role signer. For operators only.
+	JournalCopies []*JournalCopy `protobuf:"bytes,15,rep,name=journal_copies,json=journalCopies,proto3" json:"journal_copies,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3980,6 +3983,104 @@ func (x *GetStatusResponse) GetMemoryLimit() uint64 {
 	return 0
 }
 
+func (x *GetStatusResponse) GetJournalCopies() []*JournalCopy {
+	if x != nil {
+		return x.JournalCopies
+	}
+	return nil
+}
+
+// JournalCopy is the result of reading one server's copy of the journal.
+type JournalCopy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The NATS server that has the copy; empty for the embedded one.
+	Server string `protobuf:"bytes,1,opt,name=server,proto3" json:"server,omitempty"`
+	// When all of it was last read and compared; absent if that was never done.
+	Completed *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=completed,proto3" json:"completed,omitempty"`
+	// The messages that were read then.
+	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
+	// How many messages cannot be read, or are not what was written.
+	Damaged uint64 `protobuf:"varint,4,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	// What is damaged, at most 100 findings.
+	Findings []string `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`
+	// Why the copy could not be read since; empty if it could.
+	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JournalCopy) Reset() {
+	*x = JournalCopy{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JournalCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JournalCopy) ProtoMessage() {}
+
+func (x *JournalCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JournalCopy.ProtoReflect.Descriptor instead.
+func (*JournalCopy) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *JournalCopy) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+func (x *JournalCopy) GetCompleted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Completed
+	}
+	return nil
+}
+
+func (x *JournalCopy) GetMessages() uint64 {
+	if x != nil {
+		return x.Messages
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
+func (x *JournalCopy) GetFindings() []string {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *JournalCopy) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // UpstreamStatus is a gateway that this one replicates from, or could.
 type UpstreamStatus struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -4001,7 +4102,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4013,7 +4114,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4026,7 +4127,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -4079,7 +4180,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4192,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4205,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 type ListGatewaysResponse struct {
@@ -4116,7 +4217,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4128,7 +4229,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4141,7 +4242,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -4181,7 +4282,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4193,7 +4294,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4206,7 +4307,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *GatewayStatus) GetId() []byte {
@@ -4301,7 +4402,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4313,7 +4414,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4326,7 +4427,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -4369,7 +4470,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4381,7 +4482,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4394,7 +4495,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Principal) GetSubject() string {
@@ -4451,7 +4552,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4463,7 +4564,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4476,7 +4577,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -4507,7 +4608,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[56]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4519,7 +4620,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[56]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4532,7 +4633,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{56}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -4598,7 +4699,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[57]
+	mi := &file_stele_v1_ledger_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4610,7 +4711,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[57]
+	mi := &file_stele_v1_ledger_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4623,7 +4724,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{57}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4967,7 +5068,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fHistoryStart\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\x94\x04\n" +
+	"\x10GetStatusRequest\"\xd2\x04\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -4984,9 +5085,17 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\tupstreams\x18\x0e \x03(\v2\x18.stele.v1.UpstreamStatusR\tupstreams\x12\x1f\n" +
 	"\vmemory_used\x18\f \x01(\x04R\n" +
 	"memoryUsed\x12!\n" +
-	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimitB\n" +
+	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\x12<\n" +
+	"\x0ejournal_copies\x18\x0f \x03(\v2\x15.stele.v1.JournalCopyR\rjournalCopiesB\n" +
 	"\n" +
-	"\b_tenants\"\xcf\x01\n" +
+	"\b_tenants\"\xc7\x01\n" +
+	"\vJournalCopy\x12\x16\n" +
+	"\x06server\x18\x01 \x01(\tR\x06server\x128\n" +
+	"\tcompleted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tcompleted\x12\x1a\n" +
+	"\bmessages\x18\x03 \x01(\x04R\bmessages\x12\x18\n" +
+	"\adamaged\x18\x04 \x01(\x04R\adamaged\x12\x1a\n" +
+	"\bfindings\x18\x05 \x03(\tR\bfindings\x12\x14\n" +
+	"\x05error\x18\x06 \x01(\tR\x05error\"\xcf\x01\n" +
 	"\x0eUpstreamStatus\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x1c\n" +
 	"\tfollowing\x18\x02 \x01(\bR\tfollowing\x12\x14\n" +
@@ -5070,7 +5179,7 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_stele_v1_ledger_proto_goTypes = []any{
 	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
 	(*Precondition)(nil),            // 1: stele.v1.Precondition
@@ -5121,154 +5230,157 @@ var file_stele_v1_ledger_proto_goTypes = []any{
 	(*HistoryStart)(nil),            // 46: stele.v1.HistoryStart
 	(*GetStatusRequest)(nil),        // 47: stele.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),       // 48: stele.v1.GetStatusResponse
-	(*UpstreamStatus)(nil),          // 49: stele.v1.UpstreamStatus
-	(*ListGatewaysRequest)(nil),     // 50: stele.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 51: stele.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 52: stele.v1.GatewayStatus
-	(*JournalStatus)(nil),           // 53: stele.v1.JournalStatus
-	(*Principal)(nil),               // 54: stele.v1.Principal
-	(*Allowed)(nil),                 // 55: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 56: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 57: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 58: stele.v1.Change
-	(*PromotionOrigin)(nil),         // 59: stele.v1.PromotionOrigin
-	(*timestamppb.Timestamp)(nil),   // 60: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 61: stele.v1.Commit
-	(*Snapshot)(nil),                // 62: stele.v1.Snapshot
-	(*At)(nil),                      // 63: stele.v1.At
-	(*durationpb.Duration)(nil),     // 64: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 65: stele.v1.BaseRef
-	(*Origin)(nil),                  // 66: stele.v1.Origin
-	(*ReadRecord)(nil),              // 67: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 68: stele.v1.TenantBase
+	(*JournalCopy)(nil),             // 49: stele.v1.JournalCopy
+	(*UpstreamStatus)(nil),          // 50: stele.v1.UpstreamStatus
+	(*ListGatewaysRequest)(nil),     // 51: stele.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),    // 52: stele.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),           // 53: stele.v1.GatewayStatus
+	(*JournalStatus)(nil),           // 54: stele.v1.JournalStatus
+	(*Principal)(nil),               // 55: stele.v1.Principal
+	(*Allowed)(nil),                 // 56: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),      // 57: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),     // 58: stele.v1.CheckAccessResponse
+	(*Change)(nil),                  // 59: stele.v1.Change
+	(*PromotionOrigin)(nil),         // 60: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
+	(*Commit)(nil),                  // 62: stele.v1.Commit
+	(*Snapshot)(nil),                // 63: stele.v1.Snapshot
+	(*At)(nil),                      // 64: stele.v1.At
+	(*durationpb.Duration)(nil),     // 65: google.protobuf.Duration
+	(*BaseRef)(nil),                 // 66: stele.v1.BaseRef
+	(*Origin)(nil),                  // 67: stele.v1.Origin
+	(*ReadRecord)(nil),              // 68: stele.v1.ReadRecord
+	(*TenantBase)(nil),              // 69: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	58,  // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	59,  // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,   // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,   // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	59,  // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
-	60,  // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	60,  // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	60,  // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	61,  // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	61,  // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,   // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22,  // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,   // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,   // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,   // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	61,  // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	60,  // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	62,  // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	61,  // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
 	9,   // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	62,  // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	63,  // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	63,  // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	63,  // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	64,  // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	64,  // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
 	9,   // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	62,  // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	63,  // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
 	46,  // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	60,  // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	60,  // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	61,  // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
 	16,  // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
 	9,   // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
 	19,  // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
 	16,  // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	64,  // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	65,  // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
 	19,  // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	63,  // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	63,  // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	64,  // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	64,  // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
 	22,  // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	62,  // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	65,  // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	65,  // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	63,  // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	63,  // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	66,  // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	66,  // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	64,  // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
 	25,  // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	62,  // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	60,  // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	65,  // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	66,  // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	63,  // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	61,  // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	66,  // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	67,  // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
 	26,  // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	60,  // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	63,  // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	61,  // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	64,  // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
 	3,   // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	58,  // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	59,  // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
 	6,   // 45: stele.v1.RollbackResponse.refusals:type_name -> stele.v1.SinkRefusal
 	3,   // 46: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	58,  // 47: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	59,  // 47: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
 	6,   // 48: stele.v1.RevertResponse.refusals:type_name -> stele.v1.SinkRefusal
 	3,   // 49: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	58,  // 50: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	59,  // 50: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
 	6,   // 51: stele.v1.CopyResponse.refusals:type_name -> stele.v1.SinkRefusal
-	60,  // 52: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	60,  // 53: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	67,  // 54: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	61,  // 52: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 53: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	68,  // 54: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
 	37,  // 55: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	60,  // 56: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	68,  // 57: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	60,  // 58: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	60,  // 59: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	60,  // 60: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
-	60,  // 61: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
-	60,  // 62: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
-	62,  // 63: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	60,  // 64: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	61,  // 56: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	69,  // 57: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	61,  // 58: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	61,  // 59: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	61,  // 60: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
+	61,  // 61: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
+	61,  // 62: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
+	63,  // 63: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	61,  // 64: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
 	46,  // 65: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	60,  // 66: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	53,  // 67: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	60,  // 68: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	54,  // 69: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	49,  // 70: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	60,  // 71: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	52,  // 72: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
-	60,  // 73: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
-	53,  // 74: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
-	60,  // 75: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
-	64,  // 76: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	60,  // 77: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	55,  // 78: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,   // 79: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,   // 80: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,   // 81: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10,  // 82: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12,  // 83: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20,  // 84: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23,  // 85: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27,  // 86: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29,  // 87: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31,  // 88: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42,  // 89: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
-	44,  // 90: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33,  // 91: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14,  // 92: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17,  // 93: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35,  // 94: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38,  // 95: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40,  // 96: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	47,  // 97: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	50,  // 98: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
-	56,  // 99: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,   // 100: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,   // 101: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,   // 102: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11,  // 103: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13,  // 104: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21,  // 105: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24,  // 106: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28,  // 107: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30,  // 108: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32,  // 109: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43,  // 110: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
-	45,  // 111: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34,  // 112: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15,  // 113: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18,  // 114: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36,  // 115: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39,  // 116: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41,  // 117: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	48,  // 118: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	51,  // 119: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
-	57,  // 120: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	100, // [100:121] is the sub-list for method output_type
-	79,  // [79:100] is the sub-list for method input_type
-	79,  // [79:79] is the sub-list for extension type_name
-	79,  // [79:79] is the sub-list for extension extendee
-	0,   // [0:79] is the sub-list for field type_name
+	61,  // 66: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	54,  // 67: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	61,  // 68: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	55,  // 69: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	50,  // 70: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	49,  // 71: stele.v1.GetStatusResponse.journal_copies:type_name -> stele.v1.JournalCopy
+	61,  // 72: stele.v1.JournalCopy.completed:type_name -> google.protobuf.Timestamp
+	61,  // 73: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	53,  // 74: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
+	61,  // 75: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
+	54,  // 76: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
+	61,  // 77: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
+	65,  // 78: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	61,  // 79: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	56,  // 80: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,   // 81: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,   // 82: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,   // 83: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10,  // 84: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12,  // 85: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20,  // 86: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23,  // 87: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27,  // 88: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29,  // 89: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31,  // 90: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	42,  // 91: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
+	44,  // 92: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33,  // 93: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14,  // 94: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17,  // 95: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35,  // 96: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38,  // 97: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40,  // 98: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	47,  // 99: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	51,  // 100: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
+	57,  // 101: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,   // 102: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,   // 103: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,   // 104: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11,  // 105: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13,  // 106: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21,  // 107: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24,  // 108: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28,  // 109: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30,  // 110: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32,  // 111: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	43,  // 112: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
+	45,  // 113: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34,  // 114: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15,  // 115: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18,  // 116: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36,  // 117: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39,  // 118: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41,  // 119: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	48,  // 120: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	52,  // 121: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
+	58,  // 122: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	102, // [102:123] is the sub-list for method output_type
+	81,  // [81:102] is the sub-list for method input_type
+	81,  // [81:81] is the sub-list for extension type_name
+	81,  // [81:81] is the sub-list for extension extendee
+	0,   // [0:81] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -5294,7 +5406,7 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[56].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[57].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -5304,7 +5416,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   58,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

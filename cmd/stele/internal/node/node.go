@@ -31,6 +31,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"github.com/stelehq/stele/internal/ledger/routes"
 	"github.com/stelehq/stele/internal/ledger/schema"
+	"github.com/stelehq/stele/internal/ledger/scrub"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	"github.com/stelehq/stele/internal/projector"
 	"github.com/stelehq/stele/internal/witness"
@@ -84,6 +85,9 @@ type Config struct {
 	// CheckpointKey is the file of the signer's key; it is created if missing, with its
 	// public half next to it. See PublicKey.
 	CheckpointKey string
+	// ScrubInterval is how often the journal is compared with the tree, by a process with
+	// the role signer; 0 for never.
+	ScrubInterval time.Duration
 	// WitnessURLs are asked to cosign checkpoints, and Witnesses their keys. For an edge,
 	// Witnesses must have cosigned the upstream's checkpoints.
 	WitnessURLs []string
@@ -141,7 +145,8 @@ type attached struct {
 	bases     *bases.Mover         // nil without the ledger's role
 	projector *projector.Projector // nil without the role
 	announcer *fleet.Announcer
-	adopts    *ledger.Ledger // the projector's, where it has no other
+	scrubber  *scrub.Scrubber // nil without the signer's role
+	adopts    *ledger.Ledger  // the projector's, where it has no other
 	reads     lazyStream[journal.AuxStream]
 	keys      lazyStream[journal.Bucket]
 }
@@ -196,6 +201,9 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if n.cosigned != nil {
 		gatewayConfig.Cosigned = n.cosigned
+	}
+	if n.tree != nil && cfg.ScrubInterval > 0 {
+		gatewayConfig.Scrubbed = n.scrubbed
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -408,6 +416,7 @@ func (n *Node) attach(ctx context.Context) (err error) {
 		if err := sign(); err != nil {
 			return err
 		}
+		a.scrubber = n.scrub(a.journal)
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) {
 		a.ledger = n.newLedger(a)
@@ -440,6 +449,9 @@ func (a *attached) close() {
 // stop ends what reads the replica and writes to the journal. It may be called more
 // than once.
 func (a *attached) stop() {
+	if a.scrubber != nil {
+		a.scrubber.Close()
+	}
 	if a.announcer != nil {
 		a.announcer.Close()
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/proof"
+	"github.com/stelehq/stele/internal/ledger/scrub"
 	"github.com/stelehq/stele/internal/witness"
 )
 
@@ -36,6 +37,23 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 		}
 		return n.tree.Sign(side, key)
 	}, nil
+}
+
+// scrub starts to compare the journal with the tree; nil if that is turned off.
+func (n *Node) scrub(j *journal.Journal) *scrub.Scrubber {
+	if n.cfg.ScrubInterval <= 0 {
+		return nil
+	}
+	return scrub.Start(scrub.Config{Journal: j, Tree: n.tree, Interval: n.cfg.ScrubInterval, Log: n.cfg.Log})
+}
+
+// scrubbed are the scrubber's results; none until the journal was reached.
+func (n *Node) scrubbed() []scrub.Status {
+	a := n.attached.Load()
+	if a == nil {
+		return nil
+	}
+	return a.scrubber.Status()
 }
 
 // collect starts asking witnesses to cosign checkpoints.

@@ -75,14 +75,15 @@ func examine(ctx context.Context, c *session.Flags) error {
 	for _, ch := range []check{
 		{"context", checkContext}, {"token", checkToken}, {"token file", checkTokenFile}, {"address", checkAddress},
 		{"gateway", checkGateway}, {"tenant", checkTenant}, {"clock", checkClock}, {"replica", checkReplica}, {"writes", checkWrites},
-		{"sinks", checkSinks},
+		{"journal", checkJournal}, {"sinks", checkSinks},
 	} {
 		found, try, err := ch.run(ctx, p)
 		f := finding{Check: ch.name, OK: err == nil, Found: found, Try: try}
 		if err != nil {
-			f.Skipped = errors.Is(err, errSkipped) || errors.Is(err, errDenied)
+			notHere := errors.Is(err, errDenied) || errors.Is(err, errNotScrubbed)
+			f.Skipped = errors.Is(err, errSkipped) || notHere
 			f.Found = failure.Message(err)
-			failed = failed || !errors.Is(err, errDenied)
+			failed = failed || !notHere
 		}
 		if err := f.print(out); err != nil {
 			return err

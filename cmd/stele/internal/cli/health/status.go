@@ -57,6 +57,9 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 		{"journal", journalLine(st.Journal)},
 	}
 	rows = append(rows, render.Principal(st.Principal)...)
+	for _, c := range st.JournalCopies {
+		rows = append(rows, [2]string{"scrub", copyLine(c)})
+	}
 	if st.MemoryUsed > 0 {
 		rows = append(rows, [2]string{"memory", memoryLine(st)})
 	}

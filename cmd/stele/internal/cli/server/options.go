@@ -29,6 +29,7 @@ type serverOptions struct {
 	sinkPrivateAddresses    bool
 	memoryLimit             memory.Size
 	staleAfter              time.Duration
+	scrubInterval           time.Duration
 	witnesses               witnessOptions
 }
 
@@ -49,6 +50,7 @@ func (o *serverOptions) addFlags(f *pflag.FlagSet, level string) {
 	f.BoolVar(&o.sinkPrivateAddresses, "sink-private-addresses", false, "allow webhooks to loopback and private addresses")
 	f.BoolVar(&o.reflection, "reflection", false, "enable gRPC reflection without a token, for example for grpcurl")
 	f.DurationVar(&o.staleAfter, "stale-after", time.Minute, "age of the data above which answers are marked stale; 0 for never")
+	f.DurationVar(&o.scrubInterval, "scrub-interval", 24*time.Hour, "how often the role signer reads the whole journal and compares it with the tree, to find damaged disks; 0 for never")
 	o.witnesses.addFlags(f)
 	f.Var(&o.memoryLimit, "memory-limit", "memory limit, for example 512MiB (default GOMEMLIMIT, 75% of the cgroup's limit, or half of the machine's memory)")
 	f.StringVar(&o.logLevel, "log-level", level, "log level: debug, info, warn or error")

@@ -140,6 +140,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		StaleAfter:    o.staleAfter,
+		ScrubInterval: o.scrubInterval,
 		Journal:       o.journal(),
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version.String(), Log: log,
 	}

@@ -105,8 +105,8 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		SecretsKey:  filepath.Join(data, "identity", "secrets.key"),
 		WitnessURLs: o.witnesses.urls, Witnesses: witnesses,
 		Console: node.Console{Link: link, Mint: signer.Mint}, Connections: connections,
-		StaleAfter: o.staleAfter,
-		Journal:    journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
+		StaleAfter: o.staleAfter, ScrubInterval: o.scrubInterval,
+		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
 	})
 	if err != nil {
 		return err

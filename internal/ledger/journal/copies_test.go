@@ -1,0 +1,102 @@
+package journal
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
+)
+
+// Of three servers one has a damaged disk: its copy is named, and the others are whole.
+func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
+	servers := startCluster(t)
+	nc, err := nats.Connect(servers[0].server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(retryFirst))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	var j *Journal
+	for deadline := time.Now().Add(time.Minute); j == nil; {
+		// The servers elect a leader first.
+		j, err = Open(t.Context(), nc, Config{Replicas: 3, UnsafeSync: true})
+		if time.Now().After(deadline) && err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer j.Close()
+	const records = 100
+	var last ledger.Sequence
+	for n := range records {
+		last = appendUntilWritten(t, j, last, fmt.Sprint("record ", n))
+	}
+
+	read := func(c Copy) (messages int, damage []Damage) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); ; {
+			messages, damage = 0, nil
+			err := c.Read(t.Context(), last, func(m Message) error {
+				if messages++; string(m.Record) != fmt.Sprint("record ", m.Sequence-1) {
+					return fmt.Errorf("message %d holds %q", m.Sequence, m.Record)
+				}
+				return nil
+			}, func(d Damage) { damage = append(damage, d) })
+			switch {
+			case err == nil:
+				return messages, damage
+			case !errors.Is(err, ledger.ErrUnavailable) || time.Now().After(deadline):
+				t.Fatal(err)
+			}
+		}
+	}
+	copies, err := j.Copies(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range copies {
+		names = append(names, c.Server())
+		if n, damage := read(c); n != records || len(damage) > 0 {
+			t.Errorf("%s has %d messages and %v", c.Server(), n, damage)
+		}
+	}
+	if want := []string{"node-0", "node-1", "node-2"}; !slices.Equal(names, want) {
+		t.Fatalf("the copies are on %q, not %q", names, want)
+	}
+
+	block := filepath.Join(servers[1].cfg.Dir, "jetstream", "$G", "streams", streamName, "msgs", "1.blk")
+	content, err := os.ReadFile(block)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.OpenFile(block, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	at := int64(len(content) / 2)
+	if _, err := f.WriteAt([]byte{content[at] ^ 1}, at); err != nil {
+		t.Fatal(err)
+	}
+	// The server has the file in memory for a while.
+	var damage []Damage
+	for deadline := time.Now().Add(time.Minute); len(damage) == 0; time.Sleep(time.Second) {
+		if time.Now().After(deadline) {
+			t.Fatal("the damage is not found")
+		}
+		_, damage = read(copies[1])
+	}
+	if d := damage[0]; len(damage) != 1 || d.Stream != streamName || d.First != d.Last || d.First < 40 || d.First > 60 {
+		t.Errorf("the damage is %v", damage)
+	}
+	for _, i := range []int{0, 2} {
+		if n, damage := read(copies[i]); n != records || len(damage) > 0 {
+			t.Errorf("%s has %d messages and %v", names[i], n, damage)
+		}
+	}
+}
