@@ -34,6 +34,7 @@ type natsServer struct {
 	*process
 	host            *host // that it runs on; nil for this machine
 	name, file      string
+	store           string // the folder of its streams
 	client, monitor string // host:port
 }
 
@@ -74,13 +75,13 @@ func runCluster(t *testing.T, l *lab, addresses []string) *cluster {
 	for i := range size {
 		s := &natsServer{
 			name: fmt.Sprintf("node-%d", i), file: filepath.Join(t.TempDir(), "nats.conf"),
-			client: addresses[3*i+1], monitor: addresses[3*i+2],
+			client: addresses[3*i+1], monitor: addresses[3*i+2], store: t.TempDir(),
 		}
 		if l != nil {
 			s.host = l.hosts[i]
 		}
 		settings := fmt.Sprintf("server_name: %s\nlisten: %q\nhttp: %q\nmax_payload: 8MB\njetstream { store_dir: %q, sync_interval: always }\n",
-			s.name, s.client, s.monitor, t.TempDir())
+			s.name, s.client, s.monitor, s.store)
 		if size > 1 {
 			settings += fmt.Sprintf("cluster { name: stele, listen: %q, routes: [%s] }\n", addresses[3*i], strings.Join(routes, ", "))
 		}

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -79,7 +80,8 @@ func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	at := int64(len(content) / 2)
+	// Not of a sequence: a bit there can have the server count to it, and hang.
+	at := int64(bytes.Index(content, []byte("record 49")))
 	if _, err := f.WriteAt([]byte{content[at] ^ 1}, at); err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +93,7 @@ func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
 		}
 		_, damage = read(copies[1])
 	}
-	if d := damage[0]; len(damage) != 1 || d.Stream != streamName || d.First != d.Last || d.First < 40 || d.First > 60 {
+	if d := damage[0]; len(damage) != 1 || d.Stream != streamName || d.First != 50 || d.Last != 50 {
 		t.Errorf("the damage is %v", damage)
 	}
 	for _, i := range []int{0, 2} {
