@@ -66,7 +66,7 @@ func Copies(copies []*stelev1.JournalCopy, now time.Time) (problems []Problem) {
 		case c.Damaged > 0:
 			what := fmt.Sprintf("%s is damaged: %s", name, strings.Join(c.Findings[:min(len(c.Findings), 3)], "; "))
 			if more := len(c.Findings) - 3; more > 0 {
-				what += fmt.Sprintf("; and %s more", text.Count(uint64(more), "finding"))
+				what += "; and " + text.Count(uint64(more), "more finding")
 			}
 			problems = append(problems, Problem{what, try})
 		case c.Error != "":

@@ -102,3 +102,27 @@ func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
 		}
 	}
 }
+
+// What the tree does not have yet is not read.
+func TestCopies_ReadUpToAMessage(t *testing.T) {
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	var last ledger.Sequence
+	for n := range 3 {
+		last = mustAppend(t, j, last, fmt.Sprint(n))
+	}
+	copies, err := j.Copies(t.Context())
+	if err != nil || len(copies) != 1 {
+		t.Fatal(copies, err)
+	}
+	for to := range last + 2 {
+		n, damage := ledger.Sequence(0), 0
+		err := copies[0].Read(t.Context(), to, func(Message) error { n++; return nil }, func(d Damage) {
+			if damage++; d.First != last+1 || d.Last != last+1 {
+				t.Errorf("up to %d: %v", to, d)
+			}
+		})
+		if err != nil || n != min(to, last) || (damage > 0) != (to > last) {
+			t.Errorf("up to %d it reads %d messages, finds %d, %v", to, n, damage, err)
+		}
+	}
+}

@@ -29,7 +29,7 @@ func (c diskCopy) Read(ctx context.Context, to ledger.Sequence, handle func(Mess
 		return err
 	}
 	for _, kind := range []AuxKind{Checkpoints, Reads} {
-		if err := c.readAll(ctx, kind.stream, kind.subject, 0, skip, damaged); err != nil {
+		if err := c.readAll(ctx, kind.stream, kind.subject, toEnd, skip, damaged); err != nil {
 			return err
 		}
 	}
@@ -43,7 +43,10 @@ func (c diskCopy) Read(ctx context.Context, to ledger.Sequence, handle func(Mess
 
 func skip(Message) error { return nil }
 
-// readAll reads a stream that keeps everything, up to a message; 0 is up to its end.
+// toEnd is for readAll to read all that there is.
+const toEnd = ^ledger.Sequence(0)
+
+// readAll reads a stream that keeps everything, up to the message at to.
 func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger.Sequence, handle func(Message) error, damaged func(Damage)) error {
 	last := ledger.Sequence(0)
 	until := func(next ledger.Sequence, where string) {
@@ -63,7 +66,7 @@ func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger
 		where := ": " + path + " is damaged"
 		for _, r := range b.records {
 			seq := ledger.Sequence(r.Sequence)
-			if to > 0 && seq > to {
+			if seq > to {
 				until(to+1, where)
 				return nil
 			}
@@ -76,16 +79,18 @@ func (c diskCopy) readAll(ctx context.Context, stream, subject string, to ledger
 				return err
 			}
 		}
-		if to == 0 && i == len(blocks)-1 && b.cut {
+		if to == toEnd && i == len(blocks)-1 && b.cut {
 			damaged(Damage{Stream: stream, First: last + 1, What: "cannot be read" + where})
 		}
 	}
-	until(to+1, ", and no file in "+c.folder(stream)+" has it")
+	if to != toEnd {
+		until(to+1, ", and no file in "+c.folder(stream)+" has it")
+	}
 	return nil
 }
 
-// readBucket reads a stream of which messages are removed: a part of a file that is no
-// record is damage, and a sequence that is missing is none.
+// readBucket reads a stream of which messages are removed: a part of a file that is not
+// a record is damage; a missing sequence is not.
 func (c diskCopy) readBucket(ctx context.Context, kind AuxKind, damaged func(Damage)) error {
 	blocks, err := c.blocks(kind.stream)
 	if err != nil {

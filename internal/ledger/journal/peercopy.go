@@ -36,7 +36,7 @@ const (
 	copyWait   = 200 * time.Millisecond
 )
 
-// Read reads with one consumer, and with another from where that was lost.
+// Read reads with one consumer, and continues with another if that is lost.
 //
 // The server passes over a message that it cannot read, and counts its deliveries. So a
 // gap between two messages whose deliveries follow each other is one in the copy. It is

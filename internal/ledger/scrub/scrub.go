@@ -3,8 +3,8 @@
 // Disks lose bits, and no program notices until it reads them, perhaps when a backup is
 // restored. So a Scrubber reads every message of every copy of the journal from time to
 // time, and compares its commits with the tree of all commits, which is a file of its
-// own. What it finds stops neither reads nor writes: it is reported until a later pass
-// does not find it.
+// own. Damage stops neither reads nor writes: it is reported until a later pass does not
+// find it.
 package scrub
 
 import (
@@ -51,7 +51,7 @@ const maxFindings = 100
 type Status struct {
 	// Server that has the copy; empty if it is the embedded one.
 	Server string
-	// Completed is when a pass over it last ended; zero if none has.
+	// Completed is when a pass over it last ended; zero before that.
 	Completed time.Time
 	// Messages that were read in it, and Damaged how many cannot be read, or are not
 	// what was written.
@@ -176,8 +176,8 @@ func (s *Scrubber) due(server string, now time.Time) bool {
 	return st.Failed != "" || now.Sub(st.begun) >= s.cfg.Interval
 }
 
-// note keeps the result for a copy, and logs what is new in it. What was found before a
-// pass failed counts.
+// note keeps the result for a copy, and logs what is new in it. Findings count even if
+// the pass failed later.
 func (s *Scrubber) note(server string, begun time.Time, p *pass, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -140,7 +140,7 @@ func TestScrubber_WholeLedger(t *testing.T) {
 	}
 }
 
-// Every bit matters: that of a body, of a header, of a length, of the checksum.
+// Every bit matters: in a body, a header, a length, or a checksum.
 func TestScrubber_FindsEveryFlippedBit(t *testing.T) {
 	w := newWorld(t)
 	w.write(t, 40)
