@@ -54,9 +54,11 @@ func Writes(st *stelev1.GetStatusResponse) *Problem {
 // problem.
 const unscrubbed = 3 * 24 * time.Hour
 
+// Damaged is what to do about damage in the journal.
+const Damaged = "\"Damaged journal\" in docs/operations.md; until then, do not restart the NATS server that holds it"
+
 // Copies returns the problems of the copies of the journal, in their order.
 func Copies(copies []*stelev1.JournalCopy, now time.Time) (problems []Problem) {
-	const try = "\"Damaged journal\" in docs/operations.md; until then, do not restart the NATS server that holds it"
 	for _, c := range copies {
 		name := "the journal"
 		if c.Server != "" {
@@ -68,7 +70,7 @@ func Copies(copies []*stelev1.JournalCopy, now time.Time) (problems []Problem) {
 			if more := len(c.Findings) - 3; more > 0 {
 				what += "; and " + text.Count(uint64(more), "more finding")
 			}
-			problems = append(problems, Problem{what, try})
+			problems = append(problems, Problem{what, Damaged})
 		case c.Error != "":
 			problems = append(problems, Problem{name + " could not be compared with the tree: " + c.Error, "the NATS server, and the log of the process with the role signer"})
 		case c.Completed != nil && now.Sub(c.Completed.AsTime()) > unscrubbed:
@@ -120,6 +122,9 @@ func Gateways(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Prob
 		versions[g.Version] = true
 		if p := Replica(g.Stopped, g.Journal); p != nil {
 			problems = append(problems, Problem{name + ": " + p.What, p.Try})
+		}
+		if g.Damaged != "" {
+			problems = append(problems, Problem{name + " found that the journal is damaged: " + g.Damaged, Damaged})
 		}
 	}
 	if len(versions) > 1 {

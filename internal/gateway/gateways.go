@@ -28,7 +28,7 @@ func (g *Gateway) Reports() []*stelev1.GatewayStatus {
 	return append([]*stelev1.GatewayStatus{g.report()}, g.fleet.Below(time.Now())...)
 }
 
-// maxStopped is the longest reason that a report has, in bytes.
+// maxStopped is the longest reason, or description of damage, that a report has, in bytes.
 const maxStopped = 500
 
 // report is what this gateway says of itself to others.
@@ -44,6 +44,7 @@ func (g *Gateway) report() *stelev1.GatewayStatus {
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		r.Stopped = text.Clip(err.Error(), maxStopped)
 	}
+	r.Damaged = text.Clip(g.damage(), maxStopped)
 	return r
 }
 

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"strings"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/internal/ledger/scrub"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -13,6 +15,16 @@ func (g *Gateway) scrubbed() []scrub.Status {
 		return nil
 	}
 	return g.cfg.Scrubbed()
+}
+
+// damage describes the first damage in the journal's copies; empty without any.
+func (g *Gateway) damage() string {
+	for _, st := range g.scrubbed() {
+		if len(st.Findings) > 0 {
+			return strings.TrimPrefix(st.Server+": "+st.Findings[0], ": ")
+		}
+	}
+	return ""
 }
 
 func (g *Gateway) journalCopies() []*stelev1.JournalCopy {

@@ -4274,6 +4274,8 @@ type GatewayStatus struct {
 	// The subject of the token that an edge gateway, or the one above it, replicates with.
 	// The rest of an edge's status is its own word.
 	Subject string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Damage that it found in the copies of the journal; empty without any.
+	Damaged string `protobuf:"bytes,12,opt,name=damaged,proto3" json:"damaged,omitempty"`
 	// When the answering process last received its report.
 	Seen          *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4376,6 +4378,13 @@ func (x *GatewayStatus) GetStopped() string {
 func (x *GatewayStatus) GetSubject() string {
 	if x != nil {
 		return x.Subject
+	}
+	return ""
+}
+
+func (x *GatewayStatus) GetDamaged() string {
+	if x != nil {
+		return x.Damaged
 	}
 	return ""
 }
@@ -5105,7 +5114,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rverified_size\x18\x06 \x01(\x04R\fverifiedSize\"\x15\n" +
 	"\x13ListGatewaysRequest\"K\n" +
 	"\x14ListGatewaysResponse\x123\n" +
-	"\bgateways\x18\x01 \x03(\v2\x17.stele.v1.GatewayStatusR\bgateways\"\xb9\x03\n" +
+	"\bgateways\x18\x01 \x03(\v2\x17.stele.v1.GatewayStatusR\bgateways\"\xdd\x03\n" +
 	"\rGatewayStatus\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18\x10R\x02id\x12\x1c\n" +
 	"\x04host\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04host\x12\"\n" +
@@ -5116,7 +5125,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\ajournal\x18\x06 \x01(\v2\x17.stele.v1.JournalStatusR\ajournal\x12#\n" +
 	"\x04path\x18\a \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03(\x80\x02R\x04path\x12\"\n" +
 	"\astopped\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\astopped\x12\"\n" +
-	"\asubject\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\asubject\x12.\n" +
+	"\asubject\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\asubject\x12\"\n" +
+	"\adamaged\x18\f \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\adamaged\x12.\n" +
 	"\x04seen\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\"}\n" +
 	"\rJournalStatus\x12\x1a\n" +

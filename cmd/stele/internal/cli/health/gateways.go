@@ -68,6 +68,8 @@ func gatewayRow(g *stelev1.GatewayStatus) []string {
 		state = output.Bad.Render("last seen " + silent.Round(time.Second).String() + " ago")
 	case g.Stopped != "":
 		state = output.Bad.Render(output.Plain(g.Stopped))
+	case g.Damaged != "":
+		state = output.Bad.Render(output.Plain("the journal is damaged: " + g.Damaged))
 	}
 	row := []string{g.Host, g.Address, g.Version, strings.Join(slices.Sorted(slices.Values(g.Roles)), ","), fmt.Sprint(g.Journal.GetPosition()), age, upstream}
 	for i := range row { // an edge's own word

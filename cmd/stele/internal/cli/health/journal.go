@@ -4,27 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/diagnosis"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// errNotScrubbed marks a gateway that does not compare the journal with the tree.
-var errNotScrubbed = errors.New("not checked: this gateway does not have the role signer, or --scrub-interval is 0")
+// errNotScrubbed marks a ledger that does not compare its journal with the tree.
+var errNotScrubbed = errors.New("not checked: no process with the role signer reports")
 
 // checkJournal reports what the gateway found when it read the journal. The advice is for
 // the first problem.
-func checkJournal(_ context.Context, p *subject) (found, try string, err error) {
+func checkJournal(ctx context.Context, p *subject) (found, try string, err error) {
 	switch {
 	case p.status == nil:
 		return "", "", errSkipped
 	case p.status.Tenants == nil:
 		return "", "", errDenied // for operators only
 	case len(p.status.JournalCopies) == 0:
-		return "", "", errNotScrubbed
+		return checkSigners(ctx, p)
 	}
 	if problems := diagnosis.Copies(p.status.JournalCopies, time.Now()); len(problems) > 0 {
 		var wrong []string
@@ -38,6 +40,24 @@ func checkJournal(_ context.Context, p *subject) (found, try string, err error) 
 		copies = append(copies, copyLine(c))
 	}
 	return strings.Join(copies, "; "), "", nil
+}
+
+// checkSigners reports what other processes found.
+func checkSigners(ctx context.Context, p *subject) (found, try string, err error) {
+	resp, err := p.session.Ledger.ListGateways(ctx, &stelev1.ListGatewaysRequest{})
+	if err != nil {
+		return "", diagnosis.Journal, err
+	}
+	signers := slices.DeleteFunc(resp.Gateways, func(g *stelev1.GatewayStatus) bool { return !slices.Contains(g.Roles, node.RoleSigner) || g.Subject != "" })
+	if len(signers) == 0 {
+		return "", "", errNotScrubbed
+	}
+	for _, g := range signers {
+		if g.Damaged != "" {
+			return "", diagnosis.Damaged, errors.New(output.Plain("the journal is damaged: " + g.Damaged))
+		}
+	}
+	return output.Count(len(signers), "signer") + " found no damage; stele status of one shows when it was looked for", "", nil
 }
 
 // copyLine says when a copy of the journal was compared, and with what result.
