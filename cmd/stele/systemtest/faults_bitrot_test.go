@@ -133,7 +133,25 @@ func TestBitRotOfAReplica(t *testing.T) {
 		}
 		return found
 	})
-	fmt.Printf("bit rot of one of three replicas: the server is named after %s, the others are reported as whole\n", time.Since(begun).Round(time.Second))
+	named := time.Since(begun)
+	// What docs/operations.md says to do.
+	bad.kill()
+	if err := os.RemoveAll(filepath.Join(bad.store, "jetstream")); err != nil {
+		t.Fatal(err)
+	}
+	nodes.start(t)
+	begun = time.Now()
+	await(t, "the copy is whole again", func() bool {
+		whole := 0
+		for _, c := range copies() {
+			if c.Damaged == 0 && c.Error == "" && c.Completed.AsTime().After(begun) {
+				whole++
+			}
+		}
+		return whole == 3
+	})
+	fmt.Printf("bit rot of one of three replicas: the server is named after %s, the others are reported as whole; with an empty disk it is whole again, read after %s\n",
+		named.Round(time.Second), time.Since(begun).Round(time.Second))
 }
 
 // blockOf is the first file of a stream in the folder of a server.

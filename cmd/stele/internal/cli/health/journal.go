@@ -48,7 +48,9 @@ func checkSigners(ctx context.Context, p *subject) (found, try string, err error
 	if err != nil {
 		return "", diagnosis.Journal, err
 	}
-	signers := slices.DeleteFunc(resp.Gateways, func(g *stelev1.GatewayStatus) bool { return !slices.Contains(g.Roles, node.RoleSigner) || g.Subject != "" })
+	signers := slices.DeleteFunc(resp.Gateways, func(g *stelev1.GatewayStatus) bool {
+		return !slices.Contains(g.Roles, node.RoleSigner) || g.Subject != ""
+	})
 	if len(signers) == 0 {
 		return "", "", errNotScrubbed
 	}
