@@ -126,3 +126,31 @@ func TestCopies_ReadUpToAMessage(t *testing.T) {
 		}
 	}
 }
+
+// A server of its own, which is not in a cluster, is asked; a copy that ends early lacks
+// messages.
+func TestCopies_OfAServerThatIsAsked(t *testing.T) {
+	defer func(q, p time.Duration) { quiet, copyPatience = q, p }(quiet, copyPatience)
+	quiet, copyPatience = 50*time.Millisecond, 100*time.Millisecond
+	j := openTest(t, startTest(t, t.TempDir()), Config{})
+	j.embedded = nil
+	var last ledger.Sequence
+	for n := range 3 {
+		last = mustAppend(t, j, last, fmt.Sprint(n))
+	}
+	copies, err := j.Copies(t.Context())
+	if err != nil || len(copies) != 1 || copies[0].Server() == "" {
+		t.Fatal(copies, err)
+	}
+	for to := range last + 3 {
+		n := ledger.Sequence(0)
+		var damage []Damage
+		err := copies[0].Read(t.Context(), to, func(Message) error { n++; return nil }, func(d Damage) { damage = append(damage, d) })
+		switch {
+		case err != nil || n != min(to, last) || (len(damage) > 0) != (to > last):
+			t.Errorf("up to %d it reads %d messages, finds %v, %v", to, n, damage, err)
+		case to > last && (damage[0].First != last+1 || damage[0].Last != to):
+			t.Errorf("up to %d it finds %v", to, damage)
+		}
+	}
+}
