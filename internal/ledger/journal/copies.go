@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/stelehq/stele/internal/ledger"
 )
@@ -50,17 +51,13 @@ func (j *Journal) Copies(ctx context.Context) ([]Copy, error) {
 	if info.Cluster == nil || len(info.Cluster.Replicas) == 0 {
 		return []Copy{&peerCopy{j: j, server: j.nc.ConnectedServerName()}}, nil
 	}
-	names := []string{}
+	var copies []Copy
 	if info.Cluster.Leader != "" {
-		names = append(names, info.Cluster.Leader)
+		copies = append(copies, &peerCopy{j: j, server: info.Cluster.Leader, placed: true})
 	}
 	for _, r := range info.Cluster.Replicas {
-		names = append(names, r.Name)
+		copies = append(copies, &peerCopy{j: j, server: r.Name, placed: true, offline: r.Offline})
 	}
-	slices.Sort(names)
-	var copies []Copy
-	for _, name := range names {
-		copies = append(copies, &peerCopy{j: j, server: name, placed: true})
-	}
+	slices.SortFunc(copies, func(a, b Copy) int { return strings.Compare(a.Server(), b.Server()) })
 	return copies, nil
 }

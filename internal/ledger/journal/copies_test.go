@@ -101,9 +101,23 @@ func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
 			t.Errorf("%s has %d messages and %v", names[i], n, damage)
 		}
 	}
+
+	// A server that is down is not taken for one that is whole.
+	servers[2].Close()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if copies, err = j.Copies(t.Context()); err == nil && len(copies) == 3 && copies[2].(*peerCopy).offline {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the copies are %v, %v", copies, err)
+		}
+	}
+	if err := copies[2].Read(t.Context(), last, func(Message) error { return nil }, func(Damage) {}); !errors.Is(err, ledger.ErrUnavailable) {
+		t.Errorf("the copy of a server that is down: %v", err)
+	}
 }
 
-// What the tree does not have yet is not read.
+// Messages that the tree does not have yet are not read.
 func TestCopies_ReadUpToAMessage(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	var last ledger.Sequence

@@ -19,6 +19,8 @@ type peerCopy struct {
 	// placed is set if the stream has several copies, so that the consumer must run on
 	// the right server.
 	placed bool
+	// offline is set if the stream's leader does not hear from the server.
+	offline bool
 }
 
 func (c *peerCopy) Server() string { return c.server }
@@ -42,6 +44,9 @@ const (
 // gap between two messages whose deliveries follow each other is one in the copy. It is
 // read a second time before it counts.
 func (c *peerCopy) Read(ctx context.Context, to ledger.Sequence, handle func(Message) error, damaged func(Damage)) error {
+	if c.offline {
+		return fmt.Errorf("%w: the server %s is offline", ledger.ErrUnavailable, c.server)
+	}
 	var last ledger.Sequence // handled, or known to be missing
 	losses, gap := 0, ledger.Sequence(0)
 	for last < to {
