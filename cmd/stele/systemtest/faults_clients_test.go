@@ -320,7 +320,7 @@ func (c *clients) check(t *testing.T, chain []recorded) {
 	if !linearizable(c.operations) {
 		t.Errorf("the %d writes are not linearizable", len(c.operations))
 	}
-	state := newReplayed(chain)
+	state := newKeyVersions(chain)
 	for _, a := range c.reads {
 		if err := errors.Join(state.explains(a), a.honest(c.acks, uint64(len(chain)))); err != nil {
 			t.Error(err)

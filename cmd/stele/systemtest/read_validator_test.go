@@ -34,11 +34,11 @@ func (a readAnswer) honest(acks map[uint64]time.Duration, last uint64) error {
 	return nil
 }
 
-// replayed knows for each key the revisions that have set it, and to what.
-type replayed struct{ versions map[string][]setting }
+// keyVersions knows for each key the revisions that have set it, and to what.
+type keyVersions struct{ versions map[string][]setting }
 
-func newReplayed(chain []recorded) replayed {
-	r := replayed{make(map[string][]setting)}
+func newKeyVersions(chain []recorded) keyVersions {
+	r := keyVersions{make(map[string][]setting)}
 	for i, c := range chain {
 		for _, change := range c.changes {
 			key, value, _ := strings.Cut(change, "=")
@@ -49,7 +49,7 @@ func newReplayed(chain []recorded) replayed {
 }
 
 // explains compares a read with the state at its revision.
-func (r replayed) explains(a readAnswer) error {
+func (r keyVersions) explains(a readAnswer) error {
 	var want setting
 	for _, v := range r.versions[a.key] {
 		if v.revision <= a.snapshot {
@@ -83,7 +83,7 @@ func TestReadValidators_CatchMutants(t *testing.T) {
 		{"no value", readAnswer{key: "x", snapshot: 3, asked: 4 * time.Second}, false},
 	} {
 		a := tt.answer
-		if err := errors.Join(newReplayed(chain).explains(a), a.honest(acks, 3)); (err == nil) != tt.good {
+		if err := errors.Join(newKeyVersions(chain).explains(a), a.honest(acks, 3)); (err == nil) != tt.good {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 	}
