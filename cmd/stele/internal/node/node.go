@@ -334,6 +334,10 @@ func (n *Node) ledger() (*ledger.Ledger, error) {
 	if err := a.journal.Guard(); err != nil {
 		return nil, err
 	}
+	// A comparison that is not finished is no refusal: a write waits for it.
+	if err := n.gate(); errors.Is(err, ledger.ErrReadOnly) {
+		return nil, err
+	}
 	return a.ledger, nil
 }
 

@@ -88,7 +88,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
-		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(CheckRoutes), policy.Check),
+		Journal: a.journal, Replica: n.replica, Gate: n.gate, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(CheckRoutes), policy.Check),
 		Seal: n.secrets.Seal, SealedFrom: n.secrets.SealedFrom, Sealable: n.secrets.Sealable, Reseal: n.secrets.Reseal, Schemas: n.schemas,
 	})
 }
