@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/internal/follower"
 	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
@@ -32,7 +33,7 @@ func (r *Replica) Compared() error {
 //
 // The journal delivers the message on a consumer that has delivered all messages before it,
 // and that does not survive the replacement of the stream. If the consumer is being replaced,
-// the message before is read and compared instead.
+// the messages before are read and compared instead. A contradiction stops the replica.
 func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 	s := r.store.Load()
 	if s == nil {
@@ -49,37 +50,50 @@ func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
 			return fmt.Errorf("wait for the journal to deliver message %d: %w", seq, err)
 		}
-		switch err := r.comparePredecessor(ctx, s, seq); {
+		err = r.compareBefore(ctx, s, seq)
+		switch {
 		case err == nil:
+			s.confirm(seq)
 			return nil
-		case !errors.Is(err, ledger.ErrUnavailable):
+		case follower.Contradiction(err):
+			r.stop(err)
 			return err
 		}
 	}
 }
 
-// comparePredecessor reads the message before seq, which must be the one that was applied.
-func (r *Replica) comparePredecessor(ctx context.Context, s *store, seq ledger.Sequence) error {
-	if seq == 1 {
-		return nil
+// compareBefore reads the messages before seq from the last confirmed one on. They must be
+// those that were applied: one that this process has appended alone proves nothing, because it
+// may have followed another message.
+func (r *Replica) compareBefore(ctx context.Context, s *store, seq ledger.Sequence) error {
+	j := *r.journal.Load()
+	for before := max(s.lastConfirmed(), 1); before < seq; before++ {
+		m, err := j.Read(ctx, before)
+		if err != nil {
+			return err
+		}
+		if err := (&followed{r, s}).Same(m); err != nil {
+			return err
+		}
 	}
-	m, err := (*r.journal.Load()).Read(ctx, seq-1)
-	if err != nil {
-		return err
-	}
-	return (&followed{r, s}).Same(m)
+	return nil
 }
 
-// delivered notes that the journal has delivered everything up to seq, and that it is what was
-// seen.
-func (s *store) delivered(seq ledger.Sequence) {
+// confirm notes that the journal holds everything that was seen, up to seq.
+func (s *store) confirm(seq ledger.Sequence) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.compared, s.confirmed = true, seq
+	s.compared, s.confirmed = true, max(s.confirmed, seq)
 	if s.arrival != nil {
 		close(s.arrival)
 		s.arrival = nil
 	}
+}
+
+func (s *store) lastConfirmed() ledger.Sequence {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.confirmed
 }
 
 func (s *store) wasCompared() bool {

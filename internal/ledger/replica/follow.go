@@ -120,12 +120,12 @@ func (f *followed) Handle(_ context.Context, m journal.Message) error {
 			return err
 		}
 	}
-	f.store.delivered(m.Sequence)
+	f.store.confirm(m.Sequence)
 	return nil
 }
 
 // Compared implements follower.File.
-func (f *followed) Compared(position ledger.Sequence) { f.store.delivered(position) }
+func (f *followed) Compared(position ledger.Sequence) { f.store.confirm(position) }
 
 func decode(m journal.Message) ([]*ledger.Commit, error) {
 	commits, err := ledger.DecodeRecord(m.Record)

@@ -81,7 +81,7 @@ func (f *Follower) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		file := f.File()
 		err := f.follow(ctx, file)
-		if contradiction(err) {
+		if Contradiction(err) {
 			if found := file.Recheck(ctx); errors.Is(found, boltfile.ErrDamaged) {
 				err = found
 			}
@@ -94,7 +94,7 @@ func (f *Follower) Run(ctx context.Context) {
 				f.Stop(err)
 				return
 			}
-		case contradiction(err):
+		case Contradiction(err):
 			f.Stop(err)
 			return
 		default:
@@ -107,7 +107,8 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-func contradiction(err error) bool {
+// Contradiction reports whether an error says that the journal does not hold what was seen.
+func Contradiction(err error) bool {
 	var chain *ledger.ChainError
 	var gap *journal.GapError
 	var changed *journal.ChangedError
