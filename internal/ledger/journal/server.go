@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 const (
@@ -40,6 +41,10 @@ type ServerConfig struct {
 	Dir string
 	// Log gets the server's messages; nil means slog.Default.
 	Log *slog.Logger
+	// Epoch returns the ledger's identity as other files know it, zero if none does. It is
+	// called to rebuild damaged metadata of streams, if no other stream knows it. With nil,
+	// damaged metadata is left as it is.
+	Epoch func() (ledger.Epoch, error)
 
 	// listen lets tests reach the server over TCP, as a cluster's member too.
 	listen func(*server.Options)
@@ -80,7 +85,13 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, lock: lock, failed: make(chan struct{}, 1)}
-	if s.server, err = s.start(); err != nil {
+	if cfg.Epoch != nil {
+		err = s.repairMeta()
+	}
+	if err == nil {
+		s.server, err = s.start()
+	}
+	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("start nats-server on %s: %w", cfg.Dir, err)
 	}

@@ -107,6 +107,14 @@ func (t *Tree) Close() error {
 	return err
 }
 
+// Epoch is the identity of the ledger that the tree is of; zero before the first Follow.
+func (t *Tree) Epoch() ledger.Epoch {
+	if s := t.store.Load(); s != nil {
+		return s.epoch
+	}
+	return ledger.Epoch{}
+}
+
 // Stopped says why the tree grows and signs no longer, wrapping ErrStopped; nil
 // while it does.
 func (t *Tree) Stopped() error {

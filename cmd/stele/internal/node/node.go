@@ -167,7 +167,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if cfg.NATS == nil && cfg.Upstream == nil {
 		shareProcessors()
-		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log}); err != nil {
+		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log, Epoch: cfg.knownEpoch}); err != nil {
 			return n, err
 		}
 	}
