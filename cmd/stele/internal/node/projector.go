@@ -56,10 +56,14 @@ func CheckRoutes(t *routes.Table) error { return projector.CheckSinks(sinkFits, 
 
 // project begins to write to the sinks.
 func (n *Node) project(ctx context.Context, a *attached) error {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
 	l := a.ledger
 	if l == nil {
 		// This process commits adopted values; it accepts no other writes.
-		a.adopts = n.newLedger(a)
+		if a.adopts == nil {
+			a.adopts = n.newLedger(a)
+		}
 		l = a.adopts
 	}
 	var err error
