@@ -1,8 +1,9 @@
-//go:build faults
+//go:build faults && linux
 
 package systemtest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"syscall"
@@ -40,15 +41,42 @@ func TestSilentServer(t *testing.T) {
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
 	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
+	nodes.measure(t, ctx, m, outages, bound)
+}
+
+// TestSilentServer_CutOffFromTheOthers is the same for a server that the other servers do not
+// reach, and the ledger does: it answers pings, and serves no write.
+func TestSilentServer_CutOffFromTheOthers(t *testing.T) {
+	// NATS takes 10 s to notice, the ledger leaves the server 10 s later, and may choose it again.
+	const bound = 45 * time.Second
+	l := newLab(t)
+	nodes := startClusterIn(t, l, 3)
+	m := nodes.join(t, "ledger,gateway")
+	ctx := acting(t, acme)
+	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
+	nodes.measure(t, ctx, m, []outage{{"isolation", func(_ *testing.T, s *natsServer) {
+		for _, other := range nodes.servers {
+			if other != s {
+				l.cut(s.host, other.host)
+				l.cut(other.host, s.host)
+			}
+		}
+	}, func(*testing.T, *natsServer) { l.heal() }}}, bound)
+}
+
+// measure has the leader fail a few times, and then each server, and measures how long the next
+// write takes.
+func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages []outage, bound time.Duration) {
+	t.Helper()
 	for _, f := range outages {
 		var leaders, others []string
-		for i := range 3 + len(nodes.servers) {
-			leader := nodes.leader(t)
+		for i := range 3 + len(c.servers) {
+			leader := c.leader(t)
 			s := leader
 			if i >= 3 {
-				s = nodes.servers[i-3]
+				s = c.servers[i-3]
 			}
-			elected := nodes.watchElection(t, s)
+			elected := c.watchElection(t, s)
 			f.begin(t, s)
 			began := time.Now()
 			patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
@@ -62,7 +90,7 @@ func TestSilentServer(t *testing.T) {
 				others = append(others, took.Round(10*time.Millisecond).String())
 			}
 			f.end(t, s)
-			nodes.start(t)
+			c.start(t)
 		}
 		fmt.Printf("%s of one of 3 nats-servers, until the next write: the leader %s; another one %s\n", f.name, strings.Join(leaders, ", "), strings.Join(others, ", "))
 	}
@@ -78,7 +106,7 @@ func (c *cluster) watchElection(t *testing.T, failing *natsServer) func(time.Tim
 			urls = append(urls, "nats://"+s.client)
 		}
 	}
-	nc, err := nats.Connect(strings.Join(urls, ","), nats.IgnoreDiscoveredServers())
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.IgnoreDiscoveredServers(), nats.SetCustomDialer(observed{c.observer}))
 	if err != nil {
 		t.Fatal(err)
 	}

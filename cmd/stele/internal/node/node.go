@@ -339,7 +339,7 @@ func (n *Node) ledger() (*ledger.Ledger, error) {
 	if err := a.journal.Guard(); err != nil {
 		return nil, err
 	}
-	// A comparison that is not finished is no refusal: a write waits for it.
+	// While the comparison runs, a write waits for it and is not refused.
 	if err := n.gate(); errors.Is(err, ledger.ErrReadOnly) {
 		return nil, err
 	}

@@ -15,7 +15,7 @@ const (
 	slowAttach = 3 * time.Second
 )
 
-// retry tries until it succeeds, ctx ends, or an error would not get better by waiting. What it
+// retry tries until it succeeds, ctx ends, or an error would not get better by waiting. The thing that it
 // waits for is logged after a few seconds, and after every try that failed.
 func retry(ctx context.Context, log *slog.Logger, what string, try func(context.Context) error) error {
 	begun := time.Now()
