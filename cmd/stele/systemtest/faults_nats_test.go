@@ -36,7 +36,6 @@ type natsServer struct {
 	name, file      string
 	store           string // the folder of its streams
 	client, monitor string // host:port
-	store           string // folder of its streams
 }
 
 // startCluster builds nats-server from the version in go.mod and runs that many
