@@ -43,6 +43,8 @@ func (g *Gateway) report() *stelev1.GatewayStatus {
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		r.Stopped = text.Clip(err.Error(), maxStopped)
+	} else if g.cfg.Tree != nil && g.cfg.Tree.Stopped() != nil {
+		r.Stopped = text.Clip(g.cfg.Tree.Stopped().Error(), maxStopped)
 	}
 	r.Damaged = text.Clip(g.damage(), maxStopped)
 	return r

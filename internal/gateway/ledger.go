@@ -339,7 +339,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		resp.Stopped = err.Error()
 	}
-	if _, err := g.ledger(); err != nil {
+	if err := g.writable(); err != nil {
 		resp.ReadOnly = err.Error()
 	}
 	return resp, nil
@@ -379,4 +379,13 @@ func (g *Gateway) ledger() (*ledger.Ledger, error) {
 		return nil, fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
 	}
 	return g.cfg.Ledger()
+}
+
+// writable is nil, or why no write is acknowledged now.
+func (g *Gateway) writable() error {
+	l, err := g.ledger()
+	if err != nil {
+		return err
+	}
+	return l.Writable()
 }

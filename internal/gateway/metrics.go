@@ -136,7 +136,7 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge(stoppedDesc, bit(r.Stopped()))
-	_, readOnly := c.g.ledger()
+	readOnly := c.g.writable()
 	gauge(readOnlyDesc, bit(readOnly))
 	gauge(tenantsDesc, float64(r.Tenants()))
 	if pins, since, err := r.OldestPin(); err == nil {
@@ -214,8 +214,7 @@ func (g *Gateway) HTTP() http.Handler {
 			if !r.URL.Query().Has("writes") {
 				return nil
 			}
-			_, err := g.ledger()
-			return err
+			return g.writable()
 		}
 		switch err := g.cfg.Replica.Stopped(); {
 		case g.closing.Err() != nil:

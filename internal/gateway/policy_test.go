@@ -137,7 +137,7 @@ type slowJournal struct {
 	open  chan struct{}
 }
 
-func (j *slowJournal) Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error {
+func (j *slowJournal) Follow(ctx context.Context, after journal.Message, handle func(journal.Message) error) error {
 	return j.Journal.Follow(ctx, after, func(m journal.Message) error {
 		if m.Sequence > j.after {
 			select {

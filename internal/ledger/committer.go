@@ -22,6 +22,7 @@ import (
 type committer struct {
 	journal Journal
 	replica Replica
+	gate    func() error // see Config.Gate
 	observe func(commits, conflicts int)
 
 	mu      sync.Mutex // guards the fields below
@@ -217,13 +218,14 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 	record := encodeRecord(commits)
 	maybe := false // an earlier try may have been written
 	for {
-		seq, err := c.journal.Append(ctx, position, record)
+		err := c.gate()
+		var seq Sequence
+		if err == nil {
+			seq, err = c.journal.Append(ctx, position, record)
+		}
 		switch {
 		case err == nil:
-			if err := c.replica.Apply(seq, commits); err != nil {
-				return false, fmt.Errorf("%w: record %d is durable and contradicts this process's replica: %w", ErrUnknownOutcome, seq, err)
-			}
-			return true, nil
+			return c.appended(ctx, seq, commits)
 		case errors.Is(err, ErrConflict):
 			// If the journal does not move, something is still in flight, perhaps this
 			// very record.
@@ -239,6 +241,22 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			return false, giveUp(maybe, err)
 		}
 	}
+}
+
+// appended makes durable commits visible, and makes sure that they continue the history that
+// this process has seen: only then they are acknowledged.
+func (c *committer) appended(ctx context.Context, seq Sequence, commits []*Commit) (bool, error) {
+	err := c.replica.Apply(seq, commits)
+	if err == nil {
+		err = c.replica.Confirm(ctx, seq)
+	}
+	if err == nil {
+		err = c.gate()
+	}
+	if err != nil { // %v: an ErrReadOnly would say that nothing was written
+		return false, fmt.Errorf("%w: record %d is durable, but the journal may not hold everything that this process has seen: %v", ErrUnknownOutcome, seq, err)
+	}
+	return true, nil
 }
 
 // landed reports whether the replica holds this commit at its revision.
@@ -317,7 +335,10 @@ func giveUp(maybe bool, err error) error {
 	} else {
 		err = fmt.Errorf("%w: %w", kind, err)
 	}
-	return fmt.Errorf("the journal does not answer: %w", err)
+	if maybe {
+		return fmt.Errorf("the journal does not answer: %w", err)
+	}
+	return fmt.Errorf("no record was appended for %s: %w", patience, err)
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

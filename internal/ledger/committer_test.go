@@ -435,7 +435,7 @@ type slow struct {
 	open chan struct{}
 }
 
-func (j *slow) Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error {
+func (j *slow) Follow(ctx context.Context, after journal.Message, handle func(journal.Message) error) error {
 	select {
 	case <-j.open:
 		return j.Journal.Follow(ctx, after, handle)

@@ -49,6 +49,10 @@ type Replica interface {
 	WaitPosition(ctx context.Context, seq Sequence) error
 	// Apply makes the commits of the message at seq visible.
 	Apply(seq Sequence, commits []*Commit) error
+	// Confirm blocks until the message at seq, which was applied, is known to continue
+	// everything that the replica has seen. The error is that of ctx, or says why that is not
+	// so.
+	Confirm(ctx context.Context, seq Sequence) error
 	// Head is the tenant's newest commit, the zero Head if it has none.
 	Head(t Tenant) Head
 	// Newest opens the tenant's state at its head.
@@ -99,6 +103,9 @@ type Config struct {
 	Journal Journal
 	Replica Replica
 	Log     *slog.Logger
+	// Gate, if set, is nil while records may be appended. Its error is ErrUnavailable if that
+	// will be so later, or ErrReadOnly.
+	Gate func() error
 	// Observe, if set, is called for every record with the number of its commits and of
 	// the conflicts with other writers before it.
 	Observe func(commits, conflicts int)
@@ -143,6 +150,9 @@ func New(cfg Config) *Ledger {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Gate == nil {
+		cfg.Gate = func() error { return nil }
+	}
 	if cfg.Observe == nil {
 		cfg.Observe = func(int, int) {}
 	}
@@ -164,13 +174,16 @@ func New(cfg Config) *Ledger {
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &Ledger{
 		cfg:       cfg,
-		committer: &committer{journal: cfg.Journal, replica: cfg.Replica, observe: cfg.Observe, arrived: make(chan struct{}, 1)},
+		committer: &committer{journal: cfg.Journal, replica: cfg.Replica, gate: cfg.Gate, observe: cfg.Observe, arrived: make(chan struct{}, 1)},
 		lanes:     make(map[Tenant]*lane),
 		ctx:       ctx, cancel: cancel,
 	}
 	l.running.Go(func() { l.committer.run(ctx) })
 	return l
 }
+
+// Writable is nil, or why no record is appended now.
+func (l *Ledger) Writable() error { return l.cfg.Gate() }
 
 // Close fails what waits and returns when nothing is in flight.
 func (l *Ledger) Close() {

@@ -1,43 +1,130 @@
-//go:build faults
+//go:build faults && linux
 
 package systemtest
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
-// TestSilentServer stops each of three NATS servers in turn with SIGSTOP: one leads the
-// journal's stream, and one has the ledger's connection.
+// outage is what happens to a NATS server, and how it ends.
+type outage struct {
+	name       string
+	begin, end func(*testing.T, *natsServer)
+}
+
+var outages = []outage{
+	{"kill -9", func(_ *testing.T, s *natsServer) { s.kill() }, func(*testing.T, *natsServer) {}},
+	{"SIGSTOP", func(t *testing.T, s *natsServer) { send(t, s, syscall.SIGSTOP) }, func(t *testing.T, s *natsServer) { send(t, s, syscall.SIGCONT) }},
+}
+
+func send(t *testing.T, s *natsServer, signal syscall.Signal) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSilentServer kills and stops NATS servers of three: the leader of the journal's stream, which
+// may have the ledger's connection, and then each in turn. It measures how long the next write takes, and how
+// much of that NATS takes to elect a leader.
 func TestSilentServer(t *testing.T) {
 	const bound = 15 * time.Second
 	nodes := startCluster(t, 3)
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
 	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
-	var took []time.Duration
-	for i := range len(nodes.servers) + 1 {
-		var s *natsServer
-		if i < len(nodes.servers) {
-			s = nodes.servers[i]
-		} else {
-			s = nodes.leader(t)
+	nodes.measure(t, ctx, m, outages, bound)
+}
+
+// TestSilentServer_CutOffFromTheOthers is the same for a server that the other servers do not
+// reach, and the ledger does: it answers pings, and serves no write.
+func TestSilentServer_CutOffFromTheOthers(t *testing.T) {
+	// NATS takes 10 s to notice, the ledger leaves the server 10 s later, and may choose it again.
+	const bound = 45 * time.Second
+	l := newLab(t)
+	nodes := startClusterIn(t, l, 3)
+	m := nodes.join(t, "ledger,gateway")
+	ctx := acting(t, acme)
+	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
+	nodes.measure(t, ctx, m, []outage{{"isolation", func(_ *testing.T, s *natsServer) {
+		for _, other := range nodes.servers {
+			if other != s {
+				l.cut(s.host, other.host)
+				l.cut(other.host, s.host)
+			}
 		}
-		if err := s.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
-			t.Fatal(err)
+	}, func(*testing.T, *natsServer) { l.heal() }}}, bound)
+}
+
+// measure has the leader fail a few times, and then each server, and measures how long the next
+// write takes.
+func (c *cluster) measure(t *testing.T, ctx context.Context, m *member, outages []outage, bound time.Duration) {
+	t.Helper()
+	for _, f := range outages {
+		var leaders, others []string
+		for i := range 3 + len(c.servers) {
+			leader := c.leader(t)
+			s := leader
+			if i >= 3 {
+				s = c.servers[i-3]
+			}
+			elected := c.watchElection(t, s)
+			f.begin(t, s)
+			began := time.Now()
+			patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+			took := time.Since(began)
+			if took > bound {
+				t.Errorf("%s of %s: the first write took %s, more than %s", f.name, s.name, took, bound)
+			}
+			if s == leader {
+				leaders = append(leaders, fmt.Sprintf("%.1f s (election %.1f s)", took.Seconds(), elected(began).Seconds()))
+			} else {
+				others = append(others, took.Round(10*time.Millisecond).String())
+			}
+			f.end(t, s)
+			c.start(t)
 		}
-		began := time.Now()
-		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(i)))
-		took = append(took, time.Since(began).Round(10*time.Millisecond))
-		if err := s.cmd.Process.Signal(syscall.SIGCONT); err != nil {
-			t.Fatal(err)
-		}
-		nodes.start(t)
-		if took[i] > bound {
-			t.Errorf("with %s stopped the first write took %s, more than %s", s.name, took[i], bound)
+		fmt.Printf("%s of one of 3 nats-servers, until the next write: the leader %s; another one %s\n", f.name, strings.Join(leaders, ", "), strings.Join(others, ", "))
+	}
+}
+
+// watchElection watches for a leader other than this server. The returned function waits for it
+// and returns how long after a time it was there.
+func (c *cluster) watchElection(t *testing.T, failing *natsServer) func(time.Time) time.Duration {
+	t.Helper()
+	var urls []string
+	for _, s := range c.servers {
+		if s != failing {
+			urls = append(urls, "nats://"+s.client)
 		}
 	}
-	fmt.Printf("SIGSTOP of one of 3 nats-servers, each in turn and then the leader: the first write took %v\n", took)
+	nc, err := nats.Connect(strings.Join(urls, ","), nats.IgnoreDiscoveredServers(), nats.SetCustomDialer(observed{c.observer}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := make(chan time.Time, 1)
+	name := failing.name
+	go func() {
+		defer nc.Close()
+		for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+			s, err := js.Stream(t.Context(), "STELE")
+			if err == nil && s.CachedInfo().Cluster.Leader != "" && s.CachedInfo().Cluster.Leader != name {
+				break
+			}
+		}
+		found <- time.Now()
+	}()
+	return func(began time.Time) time.Duration { return (<-found).Sub(began) }
 }

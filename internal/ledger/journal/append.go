@@ -15,15 +15,12 @@ const (
 	answerTimeout = 5 * time.Second
 	// appendTimeout is how long one try to append may wait for it. It is short because a
 	// leader that has failed does not answer, and the caller may try again at once.
-	appendTimeout = 2 * time.Second
-	// pongTimeout is how long the server of the connection may not answer, after an append
-	// that was not answered, until another one is chosen.
-	pongTimeout = time.Second
+	appendTimeout = time.Second
 )
 
 // Append makes the record durable as the journal's next message, if its last one has
 // the sequence expected (0: it is empty), and returns the new sequence, which is
-// expected+1. It waits for the acknowledgment until ctx ends, at most 2 seconds.
+// expected+1. It waits for the acknowledgment until ctx ends, at most a second.
 //
 // ErrConflict: the last message is another, or one is in flight. ledger.ErrReadOnly:
 // the guard has stopped writes. ledger.ErrUnavailable: certainly not written.
@@ -55,6 +52,7 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	try, cancel := context.WithTimeout(ctx, appendTimeout)
 	defer cancel()
 	seq, err := j.publish(try, message(subject, expected, record))
+	j.answered(&j.writes, err == nil || errors.Is(err, ErrConflict))
 	if try.Err() != nil && err != nil {
 		j.leaveSilent(ctx)
 	}
@@ -63,22 +61,6 @@ func (j *Journal) append(ctx context.Context, expected ledger.Sequence, record [
 	}
 	j.stream.saw(seq)
 	return seq, nil
-}
-
-// leaveSilent connects to another server if the connection's server does not answer. A server
-// that answers may be healthy while the leader is not.
-func (j *Journal) leaveSilent(ctx context.Context) {
-	if j.embedded != nil { // the only server
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, pongTimeout)
-	defer cancel()
-	if err := j.nc.FlushWithContext(ctx); errors.Is(err, context.DeadlineExceeded) {
-		j.log.Warn("the nats-server does not answer: connecting to another one", "server", j.nc.ConnectedUrlRedacted())
-		if err := j.nc.ForceReconnect(); err != nil {
-			j.log.Warn("connect to another nats-server", "error", err)
-		}
-	}
 }
 
 // connected keeps a message from waiting for a connection that may recover long

@@ -39,7 +39,7 @@ func (j *Journal) OpenAuxStream(ctx context.Context, kind AuxKind) (*AuxStream, 
 	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
-	want := keepAll(kind.stream, kind.subject+"*", kind.what, j.replicas, j.epoch)
+	want := auxConfig(kind, j.replicas, j.epoch)
 	s := &AuxStream{stream: stream{want: want}, j: j, kind: kind}
 	var err error
 	if s.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
@@ -50,6 +50,11 @@ func (j *Journal) OpenAuxStream(ctx context.Context, kind AuxKind) (*AuxStream, 
 	}
 	j.running.Go(func() { j.guard("nothing more is written to "+want.Name, &s.stopped, &s.stream) })
 	return s, nil
+}
+
+// auxConfig is the required configuration of an AuxStream.
+func auxConfig(kind AuxKind, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	return keepAll(kind.stream, kind.subject+"*", kind.what, replicas, epoch)
 }
 
 // auxiliary finds a stream other than the journal's, or creates it: unlike the

@@ -41,15 +41,7 @@ func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error)
 	if err := connected(j.nc); err != nil {
 		return nil, err
 	}
-	want := jetstream.StreamConfig{
-		Name:              kind.stream,
-		Description:       kind.what + " of a Stele ledger.",
-		Subjects:          []string{kind.subject + ">"},
-		MaxMsgsPerSubject: 1,
-		Storage:           jetstream.FileStorage,
-		Replicas:          j.replicas,
-		Metadata:          map[string]string{metaEpoch: j.epoch.String()},
-	}
+	want := bucketConfig(kind, j.replicas, j.epoch)
 	n := &Bucket{stream: stream{want: want}, j: j, kind: kind}
 	var err error
 	if n.stream.Stream, err = j.auxiliary(ctx, want); err != nil {
@@ -59,6 +51,19 @@ func (j *Journal) OpenBucket(ctx context.Context, kind AuxKind) (*Bucket, error)
 		return nil, fmt.Errorf("%s is of the ledger %s: delete it to begin with this one's", want.Name, got)
 	}
 	return n, nil
+}
+
+// bucketConfig is the configuration of a Bucket.
+func bucketConfig(kind AuxKind, replicas int, epoch ledger.Epoch) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              kind.stream,
+		Description:       kind.what + " of a Stele ledger.",
+		Subjects:          []string{kind.subject + ">"},
+		MaxMsgsPerSubject: 1,
+		Storage:           jetstream.FileStorage,
+		Replicas:          replicas,
+		Metadata:          map[string]string{metaEpoch: epoch.String()},
+	}
 }
 
 // MakeSides makes every auxiliary stream that is missing, so that no other process

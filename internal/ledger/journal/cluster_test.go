@@ -145,7 +145,7 @@ func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
 	enough := errors.New("enough")
 	followed := make(chan error, 1)
 	go func() {
-		followed <- j.Follow(t.Context(), 0, func(m Message) error {
+		followed <- j.Follow(t.Context(), Message{}, func(m Message) error {
 			if n++; string(m.Record) != fmt.Sprint(n) {
 				return fmt.Errorf("message %d holds %q, want %d", m.Sequence, m.Record, n)
 			}

@@ -125,7 +125,7 @@ func (e *Evidence) Journal(ctx context.Context, handle func(Message) error) (led
 
 // AuxStream hands over every message of another stream, as Journal does.
 func (e *Evidence) AuxStream(ctx context.Context, kind AuxKind, handle func(name string, seq ledger.Sequence, body []byte) error) (ledger.Sequence, error) {
-	want := keepAll(kind.stream, kind.subject+"*", kind.what, 1, e.Epoch)
+	want := auxConfig(kind, 1, e.Epoch)
 	return e.read(ctx, want, func(subject string, m Message) error {
 		return handle(strings.TrimPrefix(subject, kind.subject), m.Sequence, m.Record)
 	})

@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -40,28 +41,40 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("stream %s lost messages: after %d comes %d", streamName, e.Want-1, e.Got)
 }
 
-// Follow delivers every message after the given sequence to handle, in order and
-// once each, until ctx ends or handle fails; it returns that error. A missing
-// message is a *GapError. While the stream ends before the given sequence, which a
-// newly elected leader may report, Follow waits: a caller that knows what was seen
-// compares it with Last. A lost connection or consumer is replaced; only a closed
+// ChangedError is a journal in which another message is in the place of one that was
+// seen: the stream was restored from a backup, or created again, and written to.
+type ChangedError struct{ Sequence ledger.Sequence }
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("stream %s has changed: message %d is not the one that was seen", streamName, e.Sequence)
+}
+
+// Follow delivers every message after the given one to handle, in order and once each,
+// until ctx ends or handle fails; it returns that error. The zero Message stands for the
+// beginning. A missing message is a *GapError. While the stream ends before the given
+// message, which a newly elected leader may report, Follow waits: a caller that knows what
+// was seen compares it with Last. A lost connection or consumer is replaced; only a closed
 // connection ends Follow.
-func (j *Journal) Follow(ctx context.Context, after ledger.Sequence, handle func(Message) error) error {
+//
+// A stream can be replaced while it is followed, but no consumer survives that. So every
+// consumer begins with the last message that was seen, and another message in its place is a
+// *ChangedError: what a consumer delivers continues what was seen.
+func (j *Journal) Follow(ctx context.Context, after Message, handle func(Message) error) error {
 	f := follower{j: j, last: after, handle: handle}
 	return f.follow(ctx)
 }
 
-// follower is one call of Follow; last is the newest sequence handled.
+// follower is one call of Follow; last is the newest message handled.
 type follower struct {
 	j      *Journal
 	handle func(Message) error
-	last   ledger.Sequence
+	last   Message
 }
 
 // follow makes a new consumer whenever one is lost.
 func (f *follower) follow(ctx context.Context) error {
 	for wait := retryFirst; ; wait = min(2*wait, retryMost) {
-		before := f.last
+		before := f.last.Sequence
 		err := f.run(ctx)
 		var lost *lostError
 		switch {
@@ -72,7 +85,7 @@ func (f *follower) follow(ctx context.Context) error {
 		case f.j.nc.IsClosed():
 			return fmt.Errorf("follow %s: %w: %w", streamName, ledger.ErrUnavailable, err)
 		}
-		if f.last > before {
+		if f.last.Sequence > before {
 			wait = retryFirst
 		}
 		select {
@@ -90,7 +103,7 @@ func (e *lostError) Unwrap() error { return e.error }
 
 // run follows with one consumer until that is lost.
 func (f *follower) run(ctx context.Context) error {
-	consumer, messages, err := f.j.consume(ctx, f.last)
+	consumer, messages, err := f.j.consume(ctx, f.last.Sequence)
 	if err != nil {
 		return &lostError{err}
 	}
@@ -105,18 +118,27 @@ func (f *follower) run(ctx context.Context) error {
 		if err != nil {
 			return &lostError{err}
 		}
-		seq := ledger.Sequence(meta.Sequence.Stream)
+		got := Message{Sequence: ledger.Sequence(meta.Sequence.Stream), Time: meta.Timestamp, Record: m.Data()}
+		seen := delivered == 1 && f.last.Sequence > 0
+		want := f.last.Sequence + 1
+		if seen {
+			want = f.last.Sequence
+		}
 		switch {
 		case meta.Sequence.Consumer != delivered:
 			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
-		case seq != f.last+1:
-			return &GapError{Want: f.last + 1, Got: seq}
+		case got.Sequence != want:
+			return &GapError{Want: want, Got: got.Sequence}
+		case seen && !bytes.Equal(got.Record, f.last.Record):
+			return &ChangedError{got.Sequence}
+		case seen:
+			continue
 		}
-		if err := f.handle(Message{Sequence: seq, Time: meta.Timestamp, Record: m.Data()}); err != nil {
+		if err := f.handle(got); err != nil {
 			return err
 		}
-		f.last = seq
-		f.j.stream.saw(seq)
+		f.last = got
+		f.j.stream.saw(got.Sequence)
 	}
 }
 
@@ -139,20 +161,20 @@ func next(ctx context.Context, consumer jetstream.Consumer, messages jetstream.M
 	}
 }
 
-// consume makes a consumer that continues after a message. The server removes the
-// previous one once it has been idle for a while.
-func (j *Journal) consume(ctx context.Context, after ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
+// consume makes a consumer that begins with the last message that was seen, 0 for none. The
+// server removes the previous one once it has been idle for a while.
+func (j *Journal) consume(ctx context.Context, seen ledger.Sequence) (jetstream.Consumer, jetstream.MessagesContext, error) {
 	// A consumer that starts beyond the stream's end would wait in silence.
 	last, err := j.Last(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if last < after {
-		return nil, nil, fmt.Errorf("stream %s ends at message %d, but message %d was seen", streamName, last, after)
+	if last < seen {
+		return nil, nil, fmt.Errorf("stream %s ends at message %d, but message %d was seen", streamName, last, seen)
 	}
 	return j.stream.pull(ctx, j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       uint64(after) + 1,
+		OptStartSeq:       max(uint64(seen), 1),
 		InactiveThreshold: time.Minute,
 	})
 }

@@ -39,7 +39,7 @@ func TestFollowEndsWithWhatHandleSays(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
 	mustAppend(t, j, 0, "one")
 	enough := errors.New("enough")
-	if err := j.Follow(t.Context(), 0, func(Message) error { return enough }); err != enough {
+	if err := j.Follow(t.Context(), Message{}, func(Message) error { return enough }); err != enough {
 		t.Errorf("got %v, want handle's own error", err)
 	}
 }
@@ -55,7 +55,7 @@ func TestFollowWaitsWhileTheStreamEndsTooEarly(t *testing.T) {
 	beyond := last + 1
 	done := make(chan error, 1)
 	go func() {
-		done <- j.Follow(ctx, beyond, func(m Message) error { got <- m.Sequence; return context.Canceled })
+		done <- j.Follow(ctx, Message{Sequence: beyond, Record: []byte("two")}, func(m Message) error { got <- m.Sequence; return context.Canceled })
 	}()
 	last = mustAppend(t, j, last, "two")
 	mustAppend(t, j, last, "three")
@@ -78,10 +78,10 @@ func TestFollowSeesLostMessages(t *testing.T) {
 	if _, err := j.js.UpdateStream(t.Context(), spoiled); err != nil {
 		t.Fatal(err)
 	}
-	err := j.Follow(t.Context(), 1, func(Message) error { return nil })
+	err := j.Follow(t.Context(), Message{Sequence: 1, Record: []byte("x")}, func(Message) error { return nil })
 	var gap *GapError
-	if !errors.As(err, &gap) || gap.Want != 2 || gap.Got != 4 {
-		t.Errorf("got %v, want a gap from 2 to 4", err)
+	if !errors.As(err, &gap) || gap.Want != 1 || gap.Got != 4 {
+		t.Errorf("got %v, want a gap from 1 to 4", err)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestFollowSurvivesARestartOfTheServer(t *testing.T) {
 	got := make(chan ledger.Sequence)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- j.Follow(ctx, 0, func(m Message) error {
+		ended <- j.Follow(ctx, Message{}, func(m Message) error {
 			got <- m.Sequence
 			return nil
 		})
@@ -237,7 +237,14 @@ func follow(t *testing.T, j *Journal, after ledger.Sequence, n int) []Message {
 	if n == 0 {
 		return nil
 	}
-	err := j.Follow(t.Context(), after, func(m Message) error {
+	var seen Message
+	if after > 0 {
+		var err error
+		if seen, err = j.Read(t.Context(), after); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := j.Follow(t.Context(), seen, func(m Message) error {
 		if got = append(got, m); len(got) == n {
 			return enough
 		}

@@ -81,6 +81,10 @@ type Journal struct {
 	// guardInterval is the time between two checks of a stream.
 	guardInterval time.Duration
 
+	// writes and reads are since when the connection's server has not served any, in
+	// nanoseconds of the Unix time; 0 while it does.
+	writes, reads atomic.Int64
+
 	// stopped holds the reason once the guard has found a difference.
 	stopped atomic.Pointer[error]
 

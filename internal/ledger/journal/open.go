@@ -96,7 +96,7 @@ func (j *Journal) findOrCreate(ctx context.Context) (jetstream.Stream, error) {
 func (j *Journal) stillMissing(ctx context.Context, kind AuxKind) (jetstream.Stream, error) {
 	s, err := j.js.Stream(ctx, streamName)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup", streamName, kind.stream)
+		return nil, fmt.Errorf("stream %s is missing, but the ledger's %s exists: restore it from a backup; if the log of the nats-server says that its metadata cannot be read, its messages are intact: see \"Damaged stream metadata\" in docs/operations.md", streamName, kind.stream)
 	}
 	return s, wrapStream(streamName, err)
 }

@@ -15,6 +15,9 @@ func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
 	if err == nil && leaderless(info) {
 		err = errors.New("it has no leader")
 	}
+	if ctx.Err() == nil || errors.Is(err, context.DeadlineExceeded) {
+		j.answered(&j.reads, err == nil)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName, ledger.ErrUnavailable, err)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/ledger"
 )
 
 const (
@@ -26,9 +27,9 @@ const (
 	maxPending = 2 * 4 * maxPayload
 )
 
-// readyTimeout is how long the server may take to accept connections once its
-// streams are recovered.
-const readyTimeout = 10 * time.Second
+// slowStart is how long the server may take to open its streams until that is logged, and the
+// time between two messages. A large journal on a slow disk takes minutes after a crash.
+const slowStart = 5 * time.Second
 
 // reconnectWait is the time between two tries to connect while the server is replaced.
 const reconnectWait = 100 * time.Millisecond
@@ -40,11 +41,18 @@ type ServerConfig struct {
 	Dir string
 	// Log gets the server's messages; nil means slog.Default.
 	Log *slog.Logger
+	// Epoch returns the ledger's identity as other files know it, zero if none does. It is
+	// called to rebuild damaged metadata of streams, if no other stream knows it. With nil,
+	// damaged metadata is left as it is.
+	Epoch func() (ledger.Epoch, error)
 
 	// listen lets tests reach the server over TCP, as a cluster's member too.
 	listen func(*server.Options)
-	// lowSpace replaces the constant in tests.
-	lowSpace uint64
+	// lowSpace and slowStart replace the constants in tests, and starting is called before the
+	// streams are opened.
+	lowSpace  uint64
+	slowStart time.Duration
+	starting  func()
 }
 
 // Server is an embedded nats-server: JetStream in a folder, every write synced before
@@ -75,12 +83,21 @@ func StartServer(cfg ServerConfig) (*Server, error) {
 	if cfg.lowSpace == 0 {
 		cfg.lowSpace = lowSpace
 	}
+	if cfg.slowStart == 0 {
+		cfg.slowStart = slowStart
+	}
 	lock, err := lockDir(cfg.Dir)
 	if err != nil {
 		return nil, err
 	}
 	s := &Server{cfg: cfg, lock: lock, failed: make(chan struct{}, 1)}
-	if s.server, err = s.start(); err != nil {
+	if cfg.Epoch != nil {
+		err = s.repairMeta()
+	}
+	if err == nil {
+		s.server, err = s.start()
+	}
+	if err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("start nats-server on %s: %w", cfg.Dir, err)
 	}
@@ -119,17 +136,39 @@ func (s *Server) start() (*server.Server, error) {
 	}
 	l := &serverLog{log: logOf(s.cfg).With("component", "nats-server"), failed: s.failed}
 	started.SetLoggerV2(l, false, false, false)
-	started.Start()
-	err = l.fatal()
-	if err == nil && !started.ReadyForConnections(readyTimeout) {
-		err = fmt.Errorf("not ready after %s", readyTimeout)
-	}
-	if err != nil {
+	if err := s.awaitStart(started, l); err != nil {
 		started.Shutdown()
 		started.WaitForShutdown()
 		return nil, err
 	}
 	return started, nil
+}
+
+// awaitStart waits until the server has opened its streams and accepts connections, however
+// long that takes.
+func (s *Server) awaitStart(started *server.Server, l *serverLog) error {
+	ready := make(chan struct{})
+	go func() {
+		defer close(ready)
+		if s.cfg.starting != nil {
+			s.cfg.starting()
+		}
+		started.Start()
+		for l.fatal() == nil && !started.ReadyForConnections(time.Second) {
+		}
+	}()
+	begun := time.Now()
+	tick := time.NewTicker(s.cfg.slowStart)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ready:
+			return l.fatal()
+		case <-tick.C:
+			logOf(s.cfg).Warn("waiting for the embedded nats-server to open the streams of the journal; the disk may be slow",
+				"folder", s.cfg.Dir, "for", time.Since(begun).Round(time.Second))
+		}
+	}
 }
 
 // Connect opens a connection inside the process.

@@ -60,6 +60,7 @@ func (t *Tree) build(e ledger.Epoch) error {
 func (t *Tree) rebuild(e ledger.Epoch, why error) error {
 	s := t.store.Load()
 	t.store.Store(nil)
+	t.compared.Store(false)
 	if err := s.close(); err != nil {
 		t.cfg.Log.Warn("close damaged tree", "error", err)
 	}
@@ -80,6 +81,9 @@ func (f *followed) Position() (ledger.Sequence, error) {
 	state, err := f.state()
 	return state.position, err
 }
+
+// Compared implements follower.File.
+func (f *followed) Compared(ledger.Sequence) { f.t.compared.Store(true) }
 
 func (f *followed) Ended(ledger.Sequence, time.Time) {}
 

@@ -52,6 +52,7 @@ func (t *Tree) Sign(stream Stream, key Key) error {
 		return err
 	}
 	s := &signer{t: t, stream: stream, key: key, keys: keys}
+	t.signs.Store(true)
 	t.done.Go(s.run)
 	return nil
 }
@@ -167,6 +168,7 @@ func (s *signer) sign(ctx context.Context, state treeState) error {
 // accept notes the newest checkpoint and shows it.
 func (s *signer) accept(r release, c Signed) {
 	s.newest, s.known, s.doubt = r, true, time.Time{}
+	s.t.agreed.Store(true)
 	if r.sequence == 0 {
 		return
 	}

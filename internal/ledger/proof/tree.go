@@ -48,6 +48,10 @@ type Tree struct {
 	grown   chan struct{}
 	journal follower.Journal // set by Follow
 
+	// compared says that the journal was found to hold what the file has seen; agreed is the
+	// same of the newest checkpoint, and signs whether there are any.
+	compared, agreed, signs atomic.Bool
+
 	mu sync.Mutex // guards what follows
 	// newest checkpoint that this process has verified.
 	newest Signed
@@ -103,6 +107,14 @@ func (t *Tree) Close() error {
 	return err
 }
 
+// Epoch is the identity of the ledger that the tree is of; zero before the first Follow.
+func (t *Tree) Epoch() ledger.Epoch {
+	if s := t.store.Load(); s != nil {
+		return s.epoch
+	}
+	return ledger.Epoch{}
+}
+
 // Stopped says why the tree grows and signs no longer, wrapping ErrStopped; nil
 // while it does.
 func (t *Tree) Stopped() error {
@@ -110,6 +122,24 @@ func (t *Tree) Stopped() error {
 		return *err
 	}
 	return nil
+}
+
+// Compared is nil once the journal was found to hold everything that the tree has seen and, if
+// this process signs, everything that the newest checkpoint covers. Until then the error is
+// ledger.ErrUnavailable, and ledger.ErrReadOnly if it does not.
+func (t *Tree) Compared() error {
+	with := ""
+	switch err := t.Stopped(); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
+	case !t.compared.Load():
+		with = "tree"
+	case t.signs.Load() && !t.agreed.Load():
+		with = "newest checkpoint"
+	default:
+		return nil
+	}
+	return fmt.Errorf("%w: the journal is being compared with the %s", ledger.ErrUnavailable, with)
 }
 
 // stop ends the tree permanently: any later signature could contradict an earlier one.

@@ -113,7 +113,8 @@ func (j *fakeJournal) Read(_ context.Context, seq ledger.Sequence) (journal.Mess
 
 func bySequence(m journal.Message, seq ledger.Sequence) int { return int(m.Sequence) - int(seq) }
 
-func (j *fakeJournal) Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error {
+func (j *fakeJournal) Follow(ctx context.Context, seen journal.Message, handle func(journal.Message) error) error {
+	after := seen.Sequence
 	for ctx.Err() == nil {
 		j.mu.Lock()
 		changed := j.changed

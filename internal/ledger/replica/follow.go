@@ -39,6 +39,8 @@ func (r *Replica) Follow(j follower.Journal) error {
 			return err
 		}
 	}
+	reader := journalReader(j)
+	r.journal.Store(&reader)
 	f := &follower.Follower{
 		Name: "replica", Journal: j, Log: r.cfg.Log, Interval: pollInterval, Patience: rewindPatience,
 		File:    func() follower.File { return &followed{r, r.store.Load()} },
@@ -109,15 +111,21 @@ func (f *followed) Same(m journal.Message) error {
 // Handle applies a message. Ordinarily this process has applied it when it appended
 // it; then the bytes are compared, which costs less than decoding them.
 func (f *followed) Handle(_ context.Context, m journal.Message) error {
-	if f.store.holds(m) {
-		return nil
+	if !f.store.holds(m) {
+		commits, err := decode(m)
+		if err != nil {
+			return err
+		}
+		if err := f.r.apply(f.store, m.Sequence, commits); err != nil {
+			return err
+		}
 	}
-	commits, err := decode(m)
-	if err != nil {
-		return err
-	}
-	return f.r.apply(f.store, m.Sequence, commits)
+	f.store.confirm(m.Sequence)
+	return nil
 }
+
+// Compared implements follower.File.
+func (f *followed) Compared(position ledger.Sequence) { f.store.confirm(position) }
 
 func decode(m journal.Message) ([]*ledger.Commit, error) {
 	commits, err := ledger.DecodeRecord(m.Record)

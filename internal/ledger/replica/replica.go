@@ -54,6 +54,7 @@ type Replica struct {
 	stopped atomic.Pointer[error]
 	damage  chan damageReport
 	feeds   feeds
+	journal atomic.Pointer[journalReader] // set by Follow
 
 	cancel context.CancelFunc
 	done   sync.WaitGroup

@@ -43,6 +43,12 @@ type store struct {
 	disordered uint64
 	// moved is closed when the position moves; nil if nothing waits for it.
 	moved chan struct{}
+	// compared says that the journal was found to hold what the file has seen, and confirmed
+	// is the last message that it has delivered since, or that was compared.
+	compared  bool
+	confirmed ledger.Sequence
+	// arrival is closed when confirmed moves; nil if nothing waits for it.
+	arrival chan struct{}
 	// room is closed and replaced when a flush has made room in the tail.
 	room chan struct{}
 

@@ -11,3 +11,6 @@ func BindReadsAtOnce(t *testing.T) {
 	bindInterval, bindAge = 10*time.Millisecond, 0
 	t.Cleanup(func() { bindInterval, bindAge = interval, age })
 }
+
+// Retry is how a node waits for what it needs at the start.
+var Retry = retry

@@ -167,7 +167,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if cfg.NATS == nil && cfg.Upstream == nil {
 		shareProcessors()
-		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log}); err != nil {
+		if n.server, err = journal.StartServer(journal.ServerConfig{Dir: filepath.Join(cfg.Data, "journal"), Log: cfg.Log, Epoch: cfg.knownEpoch}); err != nil {
 			return n, err
 		}
 	}
@@ -227,7 +227,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.replica.FollowUpstream(n.upstream)
 	}
 	if n.server != nil {
-		if err := n.attach(ctx); err != nil {
+		if err := n.seek(ctx); err != nil {
 			return n, err
 		}
 	}
@@ -299,7 +299,12 @@ func (n *Node) Run(ctx context.Context) error {
 		group.Go(func() error { return serveHTTP(n.web.server, n.web.listener) })
 	}
 	if n.upstream == nil {
-		group.Go(func() error { return n.seek(ctx) })
+		group.Go(func() error {
+			if err := n.seek(ctx); ctx.Err() == nil {
+				return err
+			}
+			return nil
+		})
 	}
 	if slices.Contains(n.cfg.Roles, RoleLedger) && n.upstream == nil {
 		group.Go(func() error {
@@ -334,35 +339,20 @@ func (n *Node) ledger() (*ledger.Ledger, error) {
 	if err := a.journal.Guard(); err != nil {
 		return nil, err
 	}
+	// While the comparison runs, a write waits for it and is not refused.
+	if err := n.gate(); errors.Is(err, ledger.ErrReadOnly) {
+		return nil, err
+	}
 	return a.ledger, nil
 }
-
-// attachTimeout bounds one try to reach the journal, and retryAfter the pause
-// before the next.
-const (
-	attachTimeout = 10 * time.Second
-	retryAfter    = time.Second
-)
 
 // seek attaches the node to its journal, however long that takes. What would
 // not get better by waiting ends the node.
 func (n *Node) seek(ctx context.Context) error {
-	for n.attached.Load() == nil {
-		err := n.attach(ctx)
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil && !temporary(err):
-			return err
-		case err != nil:
-			n.cfg.Log.Warn("cannot reach the journal; serving what the replica holds, and trying again", "error", err)
-			select {
-			case <-time.After(retryAfter):
-			case <-ctx.Done():
-			}
-		}
+	if n.attached.Load() != nil {
+		return nil
 	}
-	return nil
+	return retry(ctx, n.cfg.Log, "the journal", n.attach)
 }
 
 func temporary(err error) bool {
@@ -385,7 +375,7 @@ func temporary(err error) bool {
 
 // attach opens the journal, has the replica follow it, and opens the ledger.
 func (n *Node) attach(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	reach, cancel := context.WithTimeout(ctx, attachTimeout)
 	defer cancel()
 	a := &attached{}
 	defer func() {
@@ -398,14 +388,14 @@ func (n *Node) attach(ctx context.Context) (err error) {
 	}
 	cfg := n.cfg.Journal
 	cfg.Embedded, cfg.Log = n.server, n.cfg.Log
-	if a.journal, err = journal.Open(ctx, a.conn, cfg); err != nil {
+	if a.journal, err = journal.Open(reach, a.conn, cfg); err != nil {
 		return err
 	}
 	// Steps that fail while the journal is unreachable come before steps that are done
 	// once.
 	var sign func() error
 	if n.tree != nil {
-		if sign, err = n.signing(ctx, a.journal); err != nil {
+		if sign, err = n.signing(reach, a.journal); err != nil {
 			return err
 		}
 	}
@@ -423,7 +413,8 @@ func (n *Node) attach(ctx context.Context) (err error) {
 		a.bases = bases.Start(n.replica, a.ledger, n.cfg.Log)
 	}
 	if slices.Contains(n.cfg.Roles, RoleProjector) {
-		if err := n.project(ctx, a); err != nil {
+		// Replica and tree follow already, and cannot begin again with another try of attach.
+		if err := retry(ctx, n.cfg.Log, "the streams of the sinks", func(ctx context.Context) error { return n.project(ctx, a) }); err != nil {
 			return err
 		}
 	}

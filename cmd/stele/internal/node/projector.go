@@ -56,10 +56,14 @@ func CheckRoutes(t *routes.Table) error { return projector.CheckSinks(sinkFits, 
 
 // project begins to write to the sinks.
 func (n *Node) project(ctx context.Context, a *attached) error {
+	ctx, cancel := context.WithTimeout(ctx, attachTimeout)
+	defer cancel()
 	l := a.ledger
 	if l == nil {
 		// This process commits adopted values; it accepts no other writes.
-		a.adopts = n.newLedger(a)
+		if a.adopts == nil {
+			a.adopts = n.newLedger(a)
+		}
 		l = a.adopts
 	}
 	var err error
@@ -88,7 +92,7 @@ func (n *Node) sinks() (gateway.Sinks, error) {
 
 func (n *Node) newLedger(a *attached) *ledger.Ledger {
 	return ledger.New(ledger.Config{
-		Journal: a.journal, Replica: n.replica, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(CheckRoutes), policy.Check),
+		Journal: a.journal, Replica: n.replica, Gate: n.gate, Log: n.cfg.Log, Observe: n.gateway.Committed, Check: checks(n.routes.Check(CheckRoutes), policy.Check),
 		Seal: n.secrets.Seal, SealedFrom: n.secrets.SealedFrom, Sealable: n.secrets.Sealable, Reseal: n.secrets.Reseal, Schemas: n.schemas,
 	})
 }

@@ -55,6 +55,7 @@ type process struct {
 	grpc, http string // where it listens
 	config     stelev1.ConfigClient
 	ledger     stelev1.LedgerClient
+	proof      stelev1.ProofClient
 	stop       func()
 }
 
@@ -75,7 +76,7 @@ func (p *process) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.config, p.ledger = stelev1.NewConfigClient(cc), stelev1.NewLedgerClient(cc)
+	p.config, p.ledger, p.proof = stelev1.NewConfigClient(cc), stelev1.NewLedgerClient(cc), stelev1.NewProofClient(cc)
 	p.stop = func() {
 		cc.Close()
 		cancel()

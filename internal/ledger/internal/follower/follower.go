@@ -26,19 +26,23 @@ type Journal interface {
 	// Last is the last sequence, as the stream's leader reports it.
 	Last(ctx context.Context) (ledger.Sequence, error)
 	Read(ctx context.Context, seq ledger.Sequence) (journal.Message, error)
-	// Follow hands over every message after a sequence, in order, until ctx ends or
-	// handle fails.
-	Follow(ctx context.Context, after ledger.Sequence, handle func(journal.Message) error) error
+	// Follow hands over every message after one that was seen, in order, until ctx ends or
+	// handle fails. The zero Message stands for the beginning.
+	Follow(ctx context.Context, after journal.Message, handle func(journal.Message) error) error
 }
 
 // File is the file that a journal is replayed into. An error of its methods ends
 // following: one with boltfile.ErrDamaged in its chain has the file rebuilt, and a
-// contradiction (ErrContradiction, *ledger.ChainError, *journal.GapError) stops it.
+// contradiction (ErrContradiction, *ledger.ChainError, *journal.GapError,
+// *journal.ChangedError) stops it.
 type File interface {
 	// Position is the last message that the file has.
 	Position() (ledger.Sequence, error)
 	// Same checks that the message at the position is the one that the file has.
 	Same(m journal.Message) error
+	// Compared is called once the journal was found to hold the message at the position,
+	// and so everything that the file has seen.
+	Compared(position ledger.Sequence)
 	// Handle takes the next message.
 	Handle(ctx context.Context, m journal.Message) error
 	// Ended reports where the journal ended when it was asked, at or after the position.
@@ -77,7 +81,7 @@ func (f *Follower) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		file := f.File()
 		err := f.follow(ctx, file)
-		if contradiction(err) {
+		if Contradiction(err) {
 			if found := file.Recheck(ctx); errors.Is(found, boltfile.ErrDamaged) {
 				err = found
 			}
@@ -90,7 +94,7 @@ func (f *Follower) Run(ctx context.Context) {
 				f.Stop(err)
 				return
 			}
-		case contradiction(err):
+		case Contradiction(err):
 			f.Stop(err)
 			return
 		default:
@@ -103,44 +107,48 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
-func contradiction(err error) bool {
+// Contradiction reports whether an error says that the journal does not hold what was seen.
+func Contradiction(err error) bool {
 	var chain *ledger.ChainError
 	var gap *journal.GapError
-	return errors.Is(err, ErrContradiction) || errors.As(err, &chain) || errors.As(err, &gap)
+	var changed *journal.ChangedError
+	return errors.Is(err, ErrContradiction) || errors.As(err, &chain) || errors.As(err, &gap) || errors.As(err, &changed)
 }
 
 // follow runs everything that keeps one file current, until the first of it fails.
 func (f *Follower) follow(ctx context.Context, file File) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
-		position, err := f.checkPosition(ctx, file)
+		seen, err := f.checkPosition(ctx, file)
 		if err != nil {
 			return err
 		}
-		return f.Journal.Follow(ctx, position, func(m journal.Message) error { return file.Handle(ctx, m) })
+		file.Compared(seen.Sequence)
+		return f.Journal.Follow(ctx, seen, func(m journal.Message) error { return file.Handle(ctx, m) })
 	})
 	group.Go(func() error { return f.watchEnd(ctx, file) })
 	group.Go(func() error { return file.Run(ctx) })
 	return group.Wait()
 }
 
-// checkPosition compares the journal with the position that was seen last.
-func (f *Follower) checkPosition(ctx context.Context, file File) (ledger.Sequence, error) {
+// checkPosition compares the journal with the message that was seen last, and returns that
+// message; the zero one if the file has seen none.
+func (f *Follower) checkPosition(ctx context.Context, file File) (seen journal.Message, err error) {
 	position, err := file.Position()
 	if position == 0 || err != nil {
-		return 0, err
+		return seen, err
 	}
 	if err := f.reaches(ctx, position); err != nil {
-		return 0, err
+		return seen, err
 	}
-	m, err := f.Journal.Read(ctx, position)
+	seen, err = f.Journal.Read(ctx, position)
 	if errors.Is(err, journal.ErrNoMessage) {
-		return 0, fmt.Errorf("%w: it has lost message %d", ErrContradiction, position)
+		return seen, fmt.Errorf("%w: it has lost message %d", ErrContradiction, position)
 	}
 	if err != nil {
-		return 0, err
+		return seen, err
 	}
-	return position, file.Same(m)
+	return seen, file.Same(seen)
 }
 
 // reaches makes sure that the journal does not end before the last seen message.

@@ -1,0 +1,120 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/internal/follower"
+	"github.com/stelehq/stele/internal/ledger/journal"
+)
+
+// deliveryWait is how long Confirm waits for the journal to deliver a message until it reads
+// the one before it.
+const deliveryWait = 20 * time.Millisecond
+
+// Compared is nil once the journal was found to hold everything that the replica has seen.
+// Until then the error is ledger.ErrUnavailable, and ledger.ErrReadOnly if it does not.
+func (r *Replica) Compared() error {
+	if err := r.Stopped(); err != nil {
+		return fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
+	}
+	if s := r.store.Load(); s == nil || !s.wasCompared() {
+		return fmt.Errorf("%w: the journal is being compared with the replica, which has seen %d messages of it", ledger.ErrUnavailable, r.Position())
+	}
+	return nil
+}
+
+// Confirm blocks until the message at seq, which this process has appended and applied, is
+// known to continue everything that the replica has seen. Its sequence alone does not say so: a
+// journal that was restored from a backup and written to may have the same length.
+//
+// The journal delivers the message on a consumer that has delivered all messages before it,
+// and that does not survive the replacement of the stream. If the consumer is being replaced,
+// the messages before are read and compared instead. A contradiction stops the replica.
+func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	for {
+		err := s.waitDelivered(ctx, seq)
+		stopped := r.Stopped()
+		switch {
+		case stopped != nil:
+			return stopped
+		case err == nil:
+			return nil
+		case ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded):
+			return fmt.Errorf("wait for the journal to deliver message %d: %w", seq, err)
+		}
+		err = r.compareBefore(ctx, s, seq)
+		switch {
+		case err == nil:
+			s.confirm(seq)
+			return nil
+		case follower.Contradiction(err):
+			r.stop(err)
+			return err
+		}
+	}
+}
+
+// compareBefore reads the messages before seq from the last confirmed one on. They must be
+// those that were applied: one that this process has appended alone proves nothing, because it
+// may have followed another message.
+func (r *Replica) compareBefore(ctx context.Context, s *store, seq ledger.Sequence) error {
+	j := *r.journal.Load()
+	for before := max(s.lastConfirmed(), 1); before < seq; before++ {
+		m, err := j.Read(ctx, before)
+		if err != nil {
+			return err
+		}
+		if err := (&followed{r, s}).Same(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// confirm notes that the journal holds everything that was seen, up to seq.
+func (s *store) confirm(seq ledger.Sequence) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.compared, s.confirmed = true, max(s.confirmed, seq)
+	if s.arrival != nil {
+		close(s.arrival)
+		s.arrival = nil
+	}
+}
+
+func (s *store) lastConfirmed() ledger.Sequence {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.confirmed
+}
+
+func (s *store) wasCompared() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.compared
+}
+
+// waitDelivered waits for a delivery for a while.
+func (s *store) waitDelivered(ctx context.Context, seq ledger.Sequence) error {
+	ctx, cancel := context.WithTimeout(ctx, deliveryWait)
+	defer cancel()
+	return s.await(ctx, func() *chan struct{} {
+		if s.confirmed >= seq {
+			return nil
+		}
+		return &s.arrival
+	})
+}
+
+// journalReader reads one message.
+type journalReader interface {
+	Read(ctx context.Context, seq ledger.Sequence) (journal.Message, error)
+}
