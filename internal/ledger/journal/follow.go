@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -64,6 +65,20 @@ func (j *Journal) Follow(ctx context.Context, after Message, handle func(Message
 	return f.follow(ctx)
 }
 
+// Consumer delivers messages of a stream. A stream that is replaced takes its consumers
+// with it.
+type Consumer struct {
+	nc         *nats.Conn
+	reconnects uint64 // of the connection, before the consumer was made
+	lost       atomic.Bool
+}
+
+// Alive reports whether the consumer was not lost, and neither was the connection: the stream is
+// still the one whose messages it has delivered.
+func (c *Consumer) Alive() bool {
+	return !c.lost.Load() && c.nc.IsConnected() && c.nc.Stats().Reconnects == c.reconnects
+}
+
 // follower is one call of Follow; last is the newest message handled.
 type follower struct {
 	j      *Journal
@@ -103,6 +118,8 @@ func (e *lostError) Unwrap() error { return e.error }
 
 // run follows with one consumer until that is lost.
 func (f *follower) run(ctx context.Context) error {
+	from := &Consumer{nc: f.j.nc, reconnects: f.j.nc.Stats().Reconnects}
+	defer from.lost.Store(true)
 	consumer, messages, err := f.j.consume(ctx, f.last.Sequence)
 	if err != nil {
 		return &lostError{err}
@@ -118,7 +135,7 @@ func (f *follower) run(ctx context.Context) error {
 		if err != nil {
 			return &lostError{err}
 		}
-		got := Message{Sequence: ledger.Sequence(meta.Sequence.Stream), Time: meta.Timestamp, Record: m.Data()}
+		got := Message{Sequence: ledger.Sequence(meta.Sequence.Stream), Time: meta.Timestamp, Record: m.Data(), Consumer: from}
 		seen := delivered == 1 && f.last.Sequence > 0
 		want := f.last.Sequence + 1
 		if seen {

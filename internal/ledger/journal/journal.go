@@ -121,6 +121,8 @@ type Message struct {
 	// Time is when the server stored it.
 	Time   time.Time
 	Record []byte
+	// Consumer that has delivered it; nil if it was read by itself.
+	Consumer *Consumer
 }
 
 // Epoch is the ledger's identity.

@@ -31,7 +31,7 @@ func (s *AuxStream) Scan(ctx context.Context, name string, from ledger.Sequence,
 				yield(Message{}, fmt.Errorf("read %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, err))
 				return
 			}
-			if !yield(Message{d.sequence, d.stored, d.Data()}, nil) {
+			if !yield(Message{Sequence: d.sequence, Time: d.stored, Record: d.Data()}, nil) {
 				return
 			}
 		}

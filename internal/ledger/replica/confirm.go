@@ -31,13 +31,17 @@ func (r *Replica) Compared() error {
 // known to continue everything that the replica has seen. Its sequence alone does not say so: a
 // journal that was restored from a backup and written to may have the same length.
 //
-// The journal delivers the message on a consumer that has delivered all messages before it,
-// and that does not survive the replacement of the stream. If the consumer is being replaced,
-// the messages before are read and compared instead. A contradiction stops the replica.
+// Replacing the stream ends the consumer that delivers its messages. So while that consumer is
+// alive, the stream is the one whose messages were compared. If it is being replaced, Confirm
+// waits a moment for the next consumer to deliver the message, and otherwise reads and compares
+// the messages before it. A contradiction stops the replica.
 func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 	s := r.store.Load()
 	if s == nil {
 		return errNotBuilt
+	}
+	if s.delivering() {
+		return nil
 	}
 	for {
 		err := s.waitDelivered(ctx, seq)
@@ -53,7 +57,7 @@ func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 		err = r.compareBefore(ctx, s, seq)
 		switch {
 		case err == nil:
-			s.confirm(seq)
+			s.confirm(seq, nil)
 			return nil
 		case follower.Contradiction(err):
 			r.stop(err)
@@ -79,15 +83,27 @@ func (r *Replica) compareBefore(ctx context.Context, s *store, seq ledger.Sequen
 	return nil
 }
 
-// confirm notes that the journal holds everything that was seen, up to seq.
-func (s *store) confirm(seq ledger.Sequence) {
+// confirm notes that the journal holds everything that was seen, up to seq, and the consumer
+// that has delivered the message, if one has.
+func (s *store) confirm(seq ledger.Sequence, from *journal.Consumer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.compared, s.confirmed = true, max(s.confirmed, seq)
+	if from != nil {
+		s.consumer = from
+	}
 	if s.arrival != nil {
 		close(s.arrival)
 		s.arrival = nil
 	}
+}
+
+// delivering reports whether the consumer that has delivered the messages so far is alive.
+func (s *store) delivering() bool {
+	s.mu.RLock()
+	consumer := s.consumer
+	s.mu.RUnlock()
+	return consumer != nil && consumer.Alive()
 }
 
 func (s *store) lastConfirmed() ledger.Sequence {

@@ -120,12 +120,12 @@ func (f *followed) Handle(_ context.Context, m journal.Message) error {
 			return err
 		}
 	}
-	f.store.confirm(m.Sequence)
+	f.store.confirm(m.Sequence, m.Consumer)
 	return nil
 }
 
 // Compared implements follower.File.
-func (f *followed) Compared(position ledger.Sequence) { f.store.confirm(position) }
+func (f *followed) Compared(position ledger.Sequence) { f.store.confirm(position, nil) }
 
 func decode(m journal.Message) ([]*ledger.Commit, error) {
 	commits, err := ledger.DecodeRecord(m.Record)

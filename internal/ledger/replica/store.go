@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal"
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -47,6 +48,8 @@ type store struct {
 	// is the last message that it has delivered since, or that was compared.
 	compared  bool
 	confirmed ledger.Sequence
+	// consumer delivers the journal's messages; nil before the first of them.
+	consumer *journal.Consumer
 	// arrival is closed when confirmed moves; nil if nothing waits for it.
 	arrival chan struct{}
 	// room is closed and replaced when a flush has made room in the tail.
