@@ -301,6 +301,9 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 	return resp, nil
 }
 
+// maxAhead is how many tenants whose newest commits are ahead a status lists.
+const maxAhead = 20
+
 // GetStatus returns the status of this process.
 func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
 	g, c := s.g, policy.CallerOf(ctx)
@@ -324,6 +327,11 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 		resp.JournalCopies = g.journalCopies()
+		ahead := g.cfg.Replica.Ahead(time.Now().Add(ledger.ClockBound))
+		resp.Ahead = uint64(len(ahead))
+		for _, t := range ahead[:min(len(ahead), maxAhead)] {
+			resp.AheadTenants = append(resp.AheadTenants, string(t))
+		}
 	}
 	resp.Journal = g.journalStatus()
 	if g.cfg.Upstream != nil {
@@ -339,7 +347,7 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		resp.Stopped = err.Error()
 	}
-	if _, err := g.ledger(); err != nil {
+	if err := g.writable(); err != nil {
 		resp.ReadOnly = err.Error()
 	}
 	return resp, nil
@@ -364,6 +372,15 @@ func (g *Gateway) tellTenant(ctx context.Context, resp *stelev1.GetStatusRespons
 		resp.UnroutedKeys = nil // the rest is always returned, because it shows why nothing can be recorded
 	}
 	return nil
+}
+
+// writable is nil, or why this process takes no writes except those that reset a clock.
+func (g *Gateway) writable() error {
+	l, err := g.ledger()
+	if err != nil {
+		return err
+	}
+	return l.ClockBehind()
 }
 
 // ledger is the write path, or why writes are refused here.

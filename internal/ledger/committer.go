@@ -232,13 +232,19 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			}
 		case errors.Is(err, ErrUnknownOutcome):
 			maybe = true
-		case (errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace)) && !maybe:
+		case refused(err) && !maybe:
 			return false, err
 		}
 		if sleep(ctx, pause) != nil {
 			return false, giveUp(maybe, err)
 		}
 	}
+}
+
+// refused reports whether the journal accepts no writes now, which does not pass within moments.
+func refused(err error) bool {
+	var clock *ClockError
+	return errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace) || errors.As(err, &clock)
 }
 
 // landed reports whether the replica holds this commit at its revision.

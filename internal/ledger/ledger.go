@@ -36,6 +36,8 @@ type Journal interface {
 	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable, ErrNoSpace and ErrReadOnly
 	// if nothing was written, ErrUnknownOutcome if that is not known.
 	Append(ctx context.Context, expected Sequence, record []byte) (Sequence, error)
+	// Clock is the time for a new commit. The error is a *ClockError.
+	Clock() (Clock, error)
 	// Last is the sequence of the last message, 0 if there is none.
 	Last(ctx context.Context) (Sequence, error)
 }
