@@ -80,6 +80,19 @@ func Copies(copies []*stelev1.JournalCopy, now time.Time) (problems []Problem) {
 	return problems
 }
 
+// Ahead returns the problem of tenants whose newest commits have times that are ahead; nil for none.
+func Ahead(st *stelev1.GetStatusResponse) *Problem {
+	if st.Ahead == 0 {
+		return nil
+	}
+	names := strings.Join(st.AheadTenants, ", ")
+	if more := st.Ahead - uint64(len(st.AheadTenants)); more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	return &Problem{fmt.Sprintf("the newest commits of %s have times that are ahead; writes to them are refused", names),
+		"the clocks of all processes, and then stele tenant reset-clock --all --reason TEXT"}
+}
+
 // Sinks returns the problems of sinks, in their order.
 func Sinks(sinks []*stelev1.SinkStatus) (problems []Problem) {
 	note := func(what, try string) { problems = append(problems, Problem{what, try}) }

@@ -42,6 +42,7 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	if err != nil {
 		return nil, err
 	}
+	filter.reset = s.g.cfg.Replica.LastReset()
 	epoch, err := s.epoch()
 	if err != nil {
 		return nil, err
@@ -89,8 +90,8 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 		if filter.ends(c) {
 			break
 		}
-		if filter.matches(c) {
-			page.add(rec, c)
+		if at := s.g.cfg.Replica.Effective(c); filter.matches(c, at) {
+			page.add(rec, c, at)
 		}
 		page.at.passed++
 	}
@@ -226,7 +227,7 @@ func (s ledgerService) commitsFrom(ctx context.Context, from place, omitValues b
 		if err != nil {
 			return nil, 0, err
 		}
-		page.add(rec, c)
+		page.add(rec, c, s.g.cfg.Replica.Effective(c))
 		page.at.passed++
 	}
 	if !more {
@@ -349,14 +350,14 @@ func (p *commitPage) full(rec replica.Recorded) bool {
 	return p.size > 0 && p.size+len(rec.Encoded) > view.MaxPageBytes
 }
 
-func (p *commitPage) add(rec replica.Recorded, c *ledger.Commit) {
+func (p *commitPage) add(rec replica.Recorded, c *ledger.Commit, effective time.Time) {
 	shown := p.redact.Commit(c).Proto()
 	if p.omitValues {
 		for _, ch := range shown.Changes {
 			ch.Value = ""
 		}
 	}
-	placed := &stelev1.PlacedCommit{Position: uint64(rec.Sequence), Info: &stelev1.CommitInfo{Id: c.ID[:], Commit: shown}}
+	placed := &stelev1.PlacedCommit{Position: uint64(rec.Sequence), Info: &stelev1.CommitInfo{Id: c.ID[:], Commit: shown, EffectiveTime: effectiveTime(c, effective)}}
 	p.size += proto.Size(placed)
 	p.commits = append(p.commits, placed)
 }
@@ -365,6 +366,9 @@ func (p *commitPage) add(rec replica.Recorded, c *ledger.Commit) {
 type commitFilter struct {
 	author, grep string
 	since, until time.Time // zero for no bound
+	// reset is when a tenant's clock was last reset: commits that were ahead count as made at
+	// that time, and may stand anywhere in the journal before it.
+	reset time.Time
 }
 
 func newCommitFilter(req *stelev1.ListAllCommitsRequest) (f commitFilter, err error) {
@@ -385,8 +389,8 @@ func newCommitFilter(req *stelev1.ListAllCommitsRequest) (f commitFilter, err er
 	return f, nil
 }
 
-func (f commitFilter) matches(c *ledger.Commit) bool {
-	return !c.Time.Before(f.since) && (f.until.IsZero() || !c.Time.After(f.until)) &&
+func (f commitFilter) matches(c *ledger.Commit, at time.Time) bool {
+	return !at.Before(f.since) && (f.until.IsZero() || !at.After(f.until)) &&
 		strings.Contains(strings.ToLower(c.Author), f.author) && strings.Contains(strings.ToLower(c.Message), f.grep)
 }
 
@@ -394,6 +398,9 @@ func (f commitFilter) matches(c *ledger.Commit) bool {
 // stored later than this one, apart from what clocks differ, and a commit's time is not
 // later than when it was stored.
 func (f commitFilter) ends(c *ledger.Commit) bool {
+	if !f.reset.Before(f.since) {
+		return false
+	}
 	stored := c.Time
 	if in, ok := c.Origin.(*ledger.ImportOrigin); ok {
 		stored = in.Recorded

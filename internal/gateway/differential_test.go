@@ -541,7 +541,7 @@ func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
 	const operators, edges = "for operators, who may see everything", "for edges, with a token of their own"
 	never := map[string]string{ // called, and denied to callers like these
 		"stele.v1.Ledger.ListAllCommits": operators, "stele.v1.Ledger.WatchAllCommits": operators, "stele.v1.Ledger.ListTenants": operators, "stele.v1.Ledger.ListGateways": operators, "stele.v1.Bases.PreviewBaseChange": operators,
-		"stele.v1.Ledger.ShredTenant": operators, "stele.v1.Ledger.RotateTenantKey": operators,
+		"stele.v1.Ledger.ShredTenant": operators, "stele.v1.Ledger.RotateTenantKey": operators, "stele.v1.Ledger.ResetTenantClock": operators,
 		"stele.v1.Sinks.GetRoutes": operators, "stele.v1.Sinks.PlanRoutes": operators, "stele.v1.Sinks.ResolveDrift": operators,
 		"stele.v1.Sinks.Replay": operators, "stele.v1.Sinks.CheckDrift": operators,
 		"stele.v1.Replication.Follow": edges, "stele.v1.Replication.Prove": edges, "stele.v1.Replication.RecordRead": edges,

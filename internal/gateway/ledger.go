@@ -301,6 +301,9 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 	return resp, nil
 }
 
+// maxAhead is how many tenants whose newest commits are ahead a status lists.
+const maxAhead = 20
+
 // GetStatus returns the status of this process.
 func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
 	g, c := s.g, policy.CallerOf(ctx)
@@ -324,6 +327,11 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
 		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
 		resp.JournalCopies = g.journalCopies()
+		ahead := g.cfg.Replica.Ahead(time.Now().Add(ledger.ClockBound))
+		resp.Ahead = uint64(len(ahead))
+		for _, t := range ahead[:min(len(ahead), maxAhead)] {
+			resp.AheadTenants = append(resp.AheadTenants, string(t))
+		}
 	}
 	resp.Journal = g.journalStatus()
 	if g.cfg.Upstream != nil {
@@ -381,7 +389,7 @@ func (g *Gateway) ledger() (*ledger.Ledger, error) {
 	return g.cfg.Ledger()
 }
 
-// writable is nil, or why no write is acknowledged now.
+// writable is nil, or why this process takes no writes, except perhaps those that reset a clock.
 func (g *Gateway) writable() error {
 	l, err := g.ledger()
 	if err != nil {

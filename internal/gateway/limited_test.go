@@ -176,6 +176,7 @@ func (f *fixture) limitedCases(t *testing.T) []limitedCase {
 			return nil, f.watchError(t, ctx, &stelev1.WatchAllCommitsRequest{AfterPosition: proto.Uint64(0)})
 		}, denied},
 		{"Ledger/RotateTenantKey", "the keys", of(f.ledger.RotateTenantKey, &stelev1.RotateTenantKeyRequest{NewKey: true}), denied},
+		{"Ledger/ResetTenantClock", "the clock", of(f.ledger.ResetTenantClock, &stelev1.ResetTenantClockRequest{Reason: "x"}), denied},
 		{"Ledger/ShredTenant", "the secrets", of(f.ledger.ShredTenant, &stelev1.ShredTenantRequest{Confirm: "acme"}), denied},
 		{"Proof/GetCheckpoint", "the checkpoint", of(proofs.GetCheckpoint, &stelev1.GetCheckpointRequest{}), noTree},
 		{"Proof/ProveConsistency", "two trees", of(proofs.ProveConsistency, &stelev1.ProveConsistencyRequest{OldSize: 1, NewSize: 1}), noTree},

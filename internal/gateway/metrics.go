@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"strconv"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/ledger"
 	"google.golang.org/grpc/codes"
 )
 
@@ -108,11 +110,13 @@ var (
 	verifiedDesc = prometheus.NewDesc("stele_upstream_verified_timestamp_seconds", "When the upstream's commits were last proven to be in a signed checkpoint.", []string{"upstream"}, nil)
 	pinsDesc     = prometheus.NewDesc("stele_base_pins_behind", "Pins of tenants that follow a base and are behind its head.", nil, nil)
 	pinAgeDesc   = prometheus.NewDesc("stele_base_oldest_pin_seconds", "Age of the oldest commit of a base that a tenant that follows it lacks.", nil, nil)
+	clockDesc    = prometheus.NewDesc("stele_clock_wrong_seconds", "How far this process's clock is ahead (negative: behind), if it refuses writes for that reason; else 0.", nil, nil)
+	aheadDesc    = prometheus.NewDesc("stele_tenants_ahead", "Tenants whose newest commit has a time that is more than a minute ahead of this process's clock.", nil, nil)
 	tenantsDesc  = prometheus.NewDesc("stele_tenants", "Tenants that the replica holds.", nil, nil)
 )
 
 func (c *replicaCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, tenantsDesc, pinsDesc, pinAgeDesc, upstreamDesc, verifiedDesc} {
+	for _, d := range []*prometheus.Desc{lagDesc, ageDesc, positionDesc, stoppedDesc, readOnlyDesc, clockDesc, aheadDesc, tenantsDesc, pinsDesc, pinAgeDesc, upstreamDesc, verifiedDesc} {
 		ch <- d
 	}
 }
@@ -136,8 +140,15 @@ func (c *replicaCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	gauge(stoppedDesc, bit(r.Stopped()))
-	readOnly := c.g.writable()
-	gauge(readOnlyDesc, bit(readOnly))
+	writable := c.g.writable()
+	gauge(readOnlyDesc, bit(writable))
+	var clock *ledger.ClockError
+	skew := 0.0
+	if errors.As(writable, &clock) {
+		skew = clock.Ahead.Seconds()
+	}
+	gauge(clockDesc, skew)
+	gauge(aheadDesc, float64(len(r.Ahead(time.Now().Add(ledger.ClockBound)))))
 	gauge(tenantsDesc, float64(r.Tenants()))
 	if pins, since, err := r.OldestPin(); err == nil {
 		gauge(pinsDesc, float64(pins))

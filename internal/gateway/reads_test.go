@@ -300,6 +300,9 @@ func (f *fixture) recordCases(t *testing.T) []recordCase {
 			}
 			return nil
 		}, ""},
+		{"Ledger/ResetTenantClock", "a tenant", func(ctx context.Context) error {
+			return call(f.ledger.ResetTenantClock(ctx, &stelev1.ResetTenantClockRequest{Reason: "x"}))
+		}, ""},
 		{"Ledger/ShredTenant", "a tenant", func(ctx context.Context) error {
 			if err := call(f.ledger.ShredTenant(ctx, &stelev1.ShredTenantRequest{Confirm: "x"})); status.Code(err) != codes.InvalidArgument {
 				return err // of a tenant with secrets: see TestShredTenant

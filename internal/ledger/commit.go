@@ -41,6 +41,13 @@ func (c *Commit) Head(seq Sequence) Head {
 	return Head{Revision: c.Revision, ID: c.ID, Time: c.Time.UnixNano(), Sequence: seq}
 }
 
+// ResetsClock reports whether the commit is marked as one whose time may be before its
+// parent's.
+func (c *Commit) ResetsClock() bool {
+	_, marked := c.Origin.(*ClockOrigin)
+	return marked
+}
+
 // Touches reports whether the commit sets or deletes the key.
 func (c *Commit) Touches(k Key) bool {
 	return slices.ContainsFunc(c.Changes, func(ch Change) bool { return ch.Key == k })
@@ -219,7 +226,7 @@ func (c *Commit) Follows(head Head) error {
 		return broken("it comes after %s", head.Revision)
 	case c.Parent != head.ID:
 		return broken("its parent is %s, the commit before it is %s", c.Parent, head.ID)
-	case c.Time.UnixNano() < head.Time:
+	case c.Time.UnixNano() < head.Time && !c.ResetsClock():
 		return broken("its time %s is before its parent's", c.Time.Format(time.RFC3339Nano))
 	}
 	return nil

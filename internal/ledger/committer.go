@@ -234,7 +234,7 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			}
 		case errors.Is(err, ErrUnknownOutcome):
 			maybe = true
-		case (errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace)) && !maybe:
+		case refused(err) && !maybe:
 			return false, err
 		}
 		if sleep(ctx, pause) != nil {
@@ -257,6 +257,12 @@ func (c *committer) appended(ctx context.Context, seq Sequence, commits []*Commi
 		return false, fmt.Errorf("%w: record %d is durable, but the journal may not hold everything that this process has seen: %v", ErrUnknownOutcome, seq, err)
 	}
 	return true, nil
+}
+
+// refused reports whether the journal accepts no writes now, which does not pass within moments.
+func refused(err error) bool {
+	var clock *ClockError
+	return errors.Is(err, ErrReadOnly) || errors.Is(err, ErrNoSpace) || errors.As(err, &clock)
 }
 
 // landed reports whether the replica holds this commit at its revision.

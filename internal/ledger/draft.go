@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -57,7 +58,8 @@ func (ln *lane) draft(ctx context.Context, batch []*Pending) (*draft, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the schemas: %w", err)
 	}
-	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[RequestName]*Commit), failed: make(map[*Pending]bool)}
+	s := staged{state: state, schemas: schemas, keys: make(map[Key]keyState), requests: make(map[RequestName]*Commit), failed: make(map[*Pending]bool),
+		clock: sync.OnceValues(cfg.Journal.Clock)}
 	head, longest := d.head, cfg.Journal.MaxRecord()
 	for _, p := range batch {
 		if len(d.commits) == maxCommits {
@@ -113,7 +115,9 @@ func refusal(err error) bool {
 	var conflict *ConflictError
 	var reused *RequestError
 	var attach *AttachError
-	return errors.As(err, &reused) || errors.As(err, &attach) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
+	var clock *ClockError
+	var ahead *AheadError
+	return errors.As(err, &clock) || errors.As(err, &ahead) || errors.As(err, &reused) || errors.As(err, &attach) || errors.As(err, &invalid) || errors.As(err, &conflict) || errors.Is(err, ErrAborted) || errors.Is(err, ErrUnchecked)
 }
 
 // settle answers the change sets.
@@ -138,6 +142,8 @@ type staged struct {
 	keys     map[Key]keyState
 	requests map[RequestName]*Commit
 	failed   map[*Pending]bool
+	// clock is the time of all commits of the draft.
+	clock    func() (Clock, error)
 	attached []Tenant // bases that the tenant did not have before
 }
 
@@ -242,22 +248,12 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 		Author: cs.Author, Message: cs.Message, RequestID: cs.RequestID, RequestHash: cs.requestHash, Origin: cs.Origin, ByOperator: cs.ByOperator,
 		Changes: make([]Change, len(changes)),
 	}
-	now := time.Now().UTC()
-	c.Time = now
-	if in := cs.Import; in != nil {
-		c.Time, c.Origin = in.Time.UTC(), &ImportOrigin{Recorded: now, Importer: in.Importer}
-		switch {
-		case c.Time.Before(time.Unix(0, 0)):
-			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before 1970", c.Time.Format(time.RFC3339Nano)))
-		case c.Time.UnixNano() < head.Time:
-			return nil, false, Invalid("import.time", fmt.Sprintf("%s is before the head's time %s: a tenant's history is imported oldest first, before anything newer is written",
-				c.Time.Format(time.RFC3339Nano), time.Unix(0, head.Time).UTC().Format(time.RFC3339Nano)))
-		case c.Time.After(now.Add(time.Minute)):
-			return nil, false, Invalid("import.time", fmt.Sprintf("%s is in the future", c.Time.Format(time.RFC3339Nano)))
-		}
+	clock, err := s.clock()
+	if err != nil {
+		return nil, false, err
 	}
-	if c.Time.UnixNano() < head.Time { // another process's clock is ahead
-		c.Time = time.Unix(0, head.Time).UTC()
+	if write, err := c.stamp(clock, head, cs.Import); err != nil || !write {
+		return nil, false, err
 	}
 	for i, ch := range changes {
 		before, err := s.key(ch.Key)

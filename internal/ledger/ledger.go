@@ -36,6 +36,8 @@ type Journal interface {
 	// expected, 0 for none. Errors: ErrConflict, ErrUnavailable, ErrNoSpace and ErrReadOnly
 	// if nothing was written, ErrUnknownOutcome if that is not known.
 	Append(ctx context.Context, expected Sequence, record []byte) (Sequence, error)
+	// Clock is the time for a new commit. The error is a *ClockError.
+	Clock() (Clock, error)
 	// Last is the sequence of the last message, 0 if there is none.
 	Last(ctx context.Context) (Sequence, error)
 }
@@ -182,8 +184,18 @@ func New(cfg Config) *Ledger {
 	return l
 }
 
-// Writable is nil, or why no record is appended now.
-func (l *Ledger) Writable() error { return l.cfg.Gate() }
+// Writable is nil, or why no record is appended now. If the newest message in the journal was
+// stamped later than this process's clock, only ResetClock makes commits.
+func (l *Ledger) Writable() error {
+	if err := l.cfg.Gate(); err != nil {
+		return err
+	}
+	clock, err := l.cfg.Journal.Clock()
+	if err != nil {
+		return err
+	}
+	return clock.behind()
+}
 
 // Close fails what waits and returns when nothing is in flight.
 func (l *Ledger) Close() {

@@ -12,7 +12,7 @@ import (
 
 // Origin says where a commit came from when it was not an ordinary write: an
 // *ImportOrigin, a *RollbackOrigin, a *RevertOrigin, a *DriftOrigin, a *BaseOrigin, a
-// *PromotionOrigin or a *CopyOrigin.
+// *PromotionOrigin, a *CopyOrigin or a *ClockOrigin.
 type Origin interface {
 	proto() *stelev1.Origin
 }
@@ -117,6 +117,12 @@ type CopyOrigin struct {
 	Renamed bool
 }
 
+// ClockOrigin marks a commit that ends commits whose times are ahead.
+type ClockOrigin struct {
+	// Ahead is the time of the parent.
+	Ahead time.Time
+}
+
 // OriginProto is the origin as the API shows it.
 func OriginProto(o Origin) *stelev1.Origin {
 	if o == nil {
@@ -172,6 +178,10 @@ func (o *CopyOrigin) proto() *stelev1.Origin {
 	return &stelev1.Origin{Kind: &stelev1.Origin_Copy{Copy: &stelev1.CopyOrigin{From: string(o.From), To: string(o.To), Renamed: o.Renamed}}}
 }
 
+func (o *ClockOrigin) proto() *stelev1.Origin {
+	return &stelev1.Origin{Kind: &stelev1.Origin_Clock{Clock: &stelev1.ClockOrigin{Ahead: timestamppb.New(o.Ahead)}}}
+}
+
 // Earlier is the name that the keys of a name had before they were copied; empty if none of
 // them was.
 func (o *CopyOrigin) Earlier(n Name) Name {
@@ -218,6 +228,8 @@ func originOf(p *stelev1.Origin) Origin {
 		return promotionOf(kind.Promotion)
 	case *stelev1.Origin_Copy:
 		return &CopyOrigin{From: Name(kind.Copy.From), To: Name(kind.Copy.To), Renamed: kind.Copy.Renamed}
+	case *stelev1.Origin_Clock:
+		return &ClockOrigin{Ahead: kind.Clock.Ahead.AsTime()}
 	}
 	return nil
 }

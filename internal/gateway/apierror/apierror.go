@@ -50,6 +50,8 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		over     *policy.OverLimitError
 		split    *proof.SplitViewError
 		reveal   *ledger.RevealError
+		clock    *ledger.ClockError
+		ahead    *ledger.AheadError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -59,6 +61,10 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		return build(codes.InvalidArgument, (&ledger.InvalidError{Violations: v}).Error(), badRequest(v))
 	case errors.As(err, &conflict):
 		return build(codes.FailedPrecondition, err.Error(), preconditionFailure(conflict), info("PRECONDITION_FAILED"))
+	case errors.As(err, &ahead):
+		return build(codes.FailedPrecondition, err.Error(), info("TENANT_AHEAD", "revision", strconv.FormatUint(uint64(ahead.Head), 10), "time", ahead.Time.UTC().Format(time.RFC3339Nano)))
+	case errors.As(err, &clock):
+		return build(codes.Unavailable, err.Error(), info("CLOCK", "ahead_seconds", strconv.FormatInt(int64(clock.Ahead/time.Second), 10)), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.As(err, &reused):
 		return build(codes.AlreadyExists, err.Error(), info("REQUEST_ID_REUSED", "request_id", reused.RequestID, "revision", strconv.FormatUint(uint64(reused.Revision), 10)))
 	case errors.As(err, &later):

@@ -208,6 +208,7 @@ var Methods = index(
 	row(stelev1.Ledger_ListTenants_FullMethodName, Method{Needs: OperatorOnly, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true}, nothing[*stelev1.ListTenantsRequest]),
 	row(stelev1.Ledger_ShredTenant_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordsNothing, Core: true}, nothing[*stelev1.ShredTenantRequest]),
 	row(stelev1.Ledger_RotateTenantKey_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordsNothing, Core: true}, nothing[*stelev1.RotateTenantKeyRequest]),
+	row(stelev1.Ledger_ResetTenantClock_FullMethodName, Method{Needs: OperatorOnly, Limits: AllKeys, Records: RecordsNothing, Core: true}, nothing[*stelev1.ResetTenantClockRequest]),
 	row(stelev1.Ledger_GetStatus_FullMethodName, Method{Needs: Authenticated, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true}, nothing[*stelev1.GetStatusRequest]),
 	row(stelev1.Ledger_ListGateways_FullMethodName, Method{Needs: OperatorOnly, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true, Core: true}, nothing[*stelev1.ListGatewaysRequest]),
 	row(stelev1.Ledger_CheckAccess_FullMethodName, Method{Needs: Authenticated, Limits: NoKeys, Records: RecordsNothing, OfNoTenant: true}, nothing[*stelev1.CheckAccessRequest]),

@@ -80,6 +80,7 @@ func TestAnswersAreAsTheDocumentSays(t *testing.T) {
 		{"GET", "/v1/routes", ""},
 		{"POST", "/v1/routes:plan", `{"routes":{"sinks":{},"routes":[]}}`},
 		{"POST", "/v1/rotate", `{}`},
+		{"POST", "/v1/clock:reset", `{"reason":"a clock was wrong"}`},
 		{"GET", "/v1/openapi.json", ""},
 	}
 	asked := make(map[string]bool)

@@ -60,6 +60,8 @@ type Config struct {
 	MonitorURLs []string
 	// Embedded is the server when it is ours, so that its settings are known.
 	Embedded *Server
+	// Now replaces this process's clock in tests; nil means time.Now.
+	Now func() time.Time
 	// Log is where the guard reports; nil means slog.Default.
 	Log *slog.Logger
 
@@ -77,6 +79,7 @@ type Journal struct {
 
 	epoch    ledger.Epoch
 	stream   stream
+	clock    clock
 	replicas int
 	// guardInterval is the time between two checks of a stream.
 	guardInterval time.Duration
@@ -132,10 +135,13 @@ func (j *Journal) Epoch() ledger.Epoch { return j.epoch }
 func (j *Journal) MaxRecord() int { return int(j.nc.MaxPayload()) - headerRoom }
 
 // Guard is nil, or why writes are refused; it wraps ledger.ErrReadOnly, which is final, or
-// ledger.ErrNoSpace.
+// ledger.ErrNoSpace, or is a *ledger.ClockError.
 func (j *Journal) Guard() error {
 	if p := j.stopped.Load(); p != nil {
 		return *p
+	}
+	if _, err := j.clock.read(); err != nil {
+		return err
 	}
 	return j.space()
 }

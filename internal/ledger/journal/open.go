@@ -41,6 +41,10 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if j.log == nil {
 		j.log = slog.Default()
 	}
+	j.clock = clock{now: cfg.Now, elapsed: sinceBoot, embedded: cfg.Embedded != nil}
+	if j.clock.now == nil {
+		j.clock.now = time.Now
+	}
 	if j.guardInterval == 0 {
 		j.guardInterval = time.Minute
 	}
@@ -60,6 +64,7 @@ func (j *Journal) open(ctx context.Context) error {
 	if j.epoch, err = ledger.ParseEpoch(found.CachedInfo().Config.Metadata[metaEpoch]); err != nil {
 		return fmt.Errorf("stream %s does not belong to a ledger: %w", streamName, err)
 	}
+	j.clock.observe(found.CachedInfo())
 	j.stream.Stream, j.stream.want = found, streamConfig(j.replicas, j.epoch)
 	return j.stream.check(found.CachedInfo(), 0)
 }

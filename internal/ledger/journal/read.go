@@ -21,6 +21,7 @@ func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
 	if err != nil {
 		return 0, fmt.Errorf("last sequence of %s: %w: %w", streamName, ledger.ErrUnavailable, err)
 	}
+	j.clock.observe(info)
 	return ledger.Sequence(info.State.LastSeq), nil
 }
 

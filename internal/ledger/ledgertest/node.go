@@ -39,6 +39,8 @@ type Config struct {
 	Dir string
 	// Tenants that the replica holds; all by default.
 	Tenants []ledger.Tenant
+	// Clock of the process; the right one by default.
+	Clock *Clock
 	// Wrap, when set, stands between the ledger and its journal.
 	Wrap func(ledger.Journal) ledger.Journal
 }
@@ -55,9 +57,12 @@ func Start(tb testing.TB, s *journal.Server, cfg Config) *Node {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	if cfg.Clock == nil {
+		cfg.Clock = new(Clock)
+	}
 	n := &Node{Conn: nc}
 	tb.Cleanup(n.Close)
-	if n.Journal, err = journal.Open(ctx, nc, journal.Config{Embedded: s}); err != nil {
+	if n.Journal, err = journal.Open(ctx, nc, journal.Config{Embedded: s, Now: cfg.Clock.Now}); err != nil {
 		tb.Fatal(err)
 	}
 	if n.Replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Dir, "replica.db"), Tenants: cfg.Tenants}); err != nil {

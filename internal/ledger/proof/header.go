@@ -4,7 +4,9 @@ import (
 	"fmt"
 
 	"github.com/stelehq/stele/internal/ledger"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 // Header is the part of a commit that its chain uses.
@@ -15,6 +17,8 @@ type Header struct {
 	Parent   ledger.CommitID // zero for revision 1
 	// Time in nanoseconds since 1970 UTC.
 	Time int64
+	// ResetsClock marks a commit whose time may be before its parent's.
+	ResetsClock bool
 }
 
 // The numbers of the fields of a Record, of a Commit, and of a Timestamp.
@@ -25,6 +29,7 @@ const (
 	fieldRevision protowire.Number = 3
 	fieldParent   protowire.Number = 4
 	fieldTime     protowire.Number = 5
+	fieldOrigin   protowire.Number = 9
 	fieldSeconds  protowire.Number = 1
 	fieldNanos    protowire.Number = 2
 )
@@ -33,6 +38,7 @@ const (
 func ReadHeader(commit []byte) (h Header, err error) {
 	var epoch, parent []byte
 	var seconds, nanos int64
+	var origin stelev1.Origin
 	err = fields(commit, func(n protowire.Number, b []byte, v uint64) error {
 		switch {
 		case n == fieldEpoch && b != nil:
@@ -53,12 +59,15 @@ func ReadHeader(commit []byte) (h Header, err error) {
 				}
 				return nil
 			})
+		case n == fieldOrigin && b != nil: // fields that come twice are merged
+			return proto.UnmarshalOptions{Merge: true}.Unmarshal(b, &origin)
 		}
 		return nil
 	})
 	copy(h.Epoch[:], epoch)
 	copy(h.Parent[:], parent)
 	h.Time = seconds*1e9 + nanos
+	h.ResetsClock = origin.GetClock() != nil
 	switch {
 	case err != nil:
 		return h, fmt.Errorf("a commit that cannot be read: %w", err)

@@ -56,6 +56,9 @@ func (s *store) add(seq ledger.Sequence, commits []*ledger.Commit) {
 		s.active.add(c, seq)
 		ts.versions += uint64(len(c.Changes))
 		s.noteBases(c)
+		if c.ResetsClock() {
+			ts.marks = append(ts.marks, mark{c.Revision, c.Time.UnixNano()})
+		}
 		if i+1 < len(commits) && commits[i+1].Tenant == c.Tenant {
 			continue
 		}

@@ -32,7 +32,7 @@ func (cs *Commits) Resolve(at At) (rev ledger.Revision, err error) {
 	return at.Revision, nil
 }
 
-// revisionAt finds the newest commit that is not later. Times never go back along
+// revisionAt finds the newest commit that is not later. Effective times never go back along
 // a chain, so it is a binary search.
 func (cs *Commits) revisionAt(at time.Time) (ledger.Revision, error) {
 	if err := cs.notInFuture(at); err != nil {
@@ -146,6 +146,11 @@ func (cs *Commits) RevisionsAt(ascending []time.Time) (out []ledger.Revision, er
 		out = append(out, from-1)
 	}
 	return out, nil
+}
+
+// Effective is the time by which a commit is found, whose own time is at: see mark.
+func (cs *Commits) Effective(rev ledger.Revision, at time.Time) time.Time {
+	return time.Unix(0, effectiveTime(cs.snap.marks, rev, at.UnixNano())).UTC()
 }
 
 // First is the time of the first commit that the replica keeps; the zero time while the tenant

@@ -210,7 +210,7 @@ func (s *snapshot) layer(b ledger.Base, past bool) (layer, error) {
 	s.store.mu.RLock()
 	ts := s.store.tenants[b.Tenant]
 	if ts != nil {
-		l.newest, l.head, l.kept = ts.head, ts.head.Revision, ts.start
+		l.newest, l.head, l.kept, l.marks = ts.head, ts.head.Revision, ts.start, ts.marks
 	}
 	s.store.mu.RUnlock()
 	switch {
@@ -457,12 +457,13 @@ func (r *Replica) OldestPin() (behind int, since time.Time, err error) {
 			return behind, since, err
 		}
 		c, _, err := v.Summary(pin + 1)
+		at := v.Effective(pin+1, c.Time)
 		v.Close()
 		if err != nil {
 			return behind, since, err
 		}
-		if since.IsZero() || c.Time.Before(since) {
-			since = c.Time
+		if since.IsZero() || at.Before(since) {
+			since = at
 		}
 	}
 	return behind, since, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 
 	"github.com/stelehq/stele/internal/ledger"
 	bolt "go.etcd.io/bbolt"
@@ -70,6 +71,7 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 	var known []byte // the block of ids that the commit is in
 	knownBlock := ^uint64(0)
 	requests := tx.Bucket(bucketRequests)
+	var marks []mark // since kept
 	runs := runCheck{tenant: t, bucket: tx.Bucket(bucketRecords), made: m}
 	for k, b := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, b = c.Next() {
 		if err := ctx.Err(); err != nil {
@@ -122,11 +124,18 @@ func checkTenant(ctx context.Context, tx *bolt.Tx, t ledger.Tenant, rec tenantRe
 		if err := runs.commit(commit.Revision, stored.sequence); err != nil {
 			return err
 		}
+		if commit.ResetsClock() {
+			marks = append(marks, mark{commit.Revision, stored.time})
+		}
 		head = commit.Head(stored.sequence)
 		changes += uint64(len(commit.Changes))
 	}
 	if err := runs.end(); err != nil {
 		return err
+	}
+	since := rec.marks[len(marksUpTo(rec.marks, rec.kept-1)):]
+	if !slices.Equal(marks, since) {
+		return damaged("%s has %d commits since %s that reset its clock, and lists %d", t, len(marks), rec.kept, len(since))
 	}
 	if head != rec.head {
 		return damaged("the commits of %s lead to %s, and its head is %s", t, head.Revision, rec.head.Revision)

@@ -64,6 +64,11 @@ var errDown = fmt.Errorf("%w: the fake journal is down", ledger.ErrUnavailable)
 func (j *fakeJournal) Epoch() ledger.Epoch { return j.epoch }
 func (j *fakeJournal) MaxRecord() int      { return 8 << 20 }
 
+func (j *fakeJournal) Clock() (ledger.Clock, error) {
+	now := time.Now()
+	return ledger.Clock{Now: now, Latest: now.Add(ledger.ClockBound)}, nil
+}
+
 func (j *fakeJournal) Append(_ context.Context, expected ledger.Sequence, record []byte) (seq ledger.Sequence, err error) {
 	j.alter(func() {
 		switch {

@@ -63,6 +63,7 @@ func (s *store) recordAt(t ledger.Tenant, last tailCommit) tenantRecord {
 		rec.versions -= uint64(len(c.Changes))
 	}
 	rec.head = last.Head(last.sequence)
+	rec.marks = marksUpTo(rec.marks, last.Revision)
 	return rec
 }
 

@@ -12,7 +12,7 @@ import (
 // no key holds, so that each tenant's entries stand together and in key order.
 //
 //	meta      format, epoch, tenants, position
-//	tenants   tenant                     -> head, number of versions, kept
+//	tenants   tenant                     -> head, number of versions, kept, marks
 //	commits   tenant 0 revision          -> checksums, time, sequence, id, stored bytes
 //	keys      tenant 0 key               -> checksum, number of blocks, its newest versions
 //	versions  tenant 0 key 0 ^revision   -> checksum, a block of versions before those
@@ -44,7 +44,7 @@ var (
 // kind has the version of everything in this file.
 var kind = &boltfile.Kind{
 	Name:    "replica",
-	Format:  "stele-replica-5",
+	Format:  "stele-replica-6",
 	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests, bucketRecords, bucketBases},
 }
 
@@ -137,6 +137,9 @@ type tenantRecord struct {
 	versions uint64
 	// kept is the first revision from which on history is complete; at most the head's.
 	kept ledger.Revision
+	// marks are the commits that reset the clock, oldest first. Commits before kept may be
+	// among them.
+	marks []mark
 }
 
 func (r tenantRecord) bytes(key []byte) []byte {
@@ -145,7 +148,12 @@ func (r tenantRecord) bytes(key []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Time))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.head.Sequence))
 	b = binary.BigEndian.AppendUint64(b, r.versions)
-	return boltfile.Seal(key, binary.BigEndian.AppendUint64(b, uint64(r.kept)))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.kept))
+	for _, m := range r.marks {
+		b = binary.BigEndian.AppendUint64(b, uint64(m.revision))
+		b = binary.BigEndian.AppendUint64(b, uint64(m.time))
+	}
+	return boltfile.Seal(key, b)
 }
 
 func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
@@ -153,7 +161,8 @@ func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
 	if err != nil {
 		return tenantRecord{}, err
 	}
-	if len(b) != 5*8+len(ledger.CommitID{}) {
+	const fixed, perMark = 5*8 + len(ledger.CommitID{}), 2 * 8
+	if len(b) < fixed || (len(b)-fixed)%perMark != 0 {
 		return tenantRecord{}, damaged("tenant %q has %d bytes", key, len(b))
 	}
 	var r tenantRecord
@@ -163,6 +172,9 @@ func parseTenantRecord(key, sealed []byte) (tenantRecord, error) {
 	r.head.Sequence = ledger.Sequence(binary.BigEndian.Uint64(b[8:]))
 	r.versions = binary.BigEndian.Uint64(b[16:])
 	r.kept = ledger.Revision(binary.BigEndian.Uint64(b[24:]))
+	for b = b[32:]; len(b) > 0; b = b[perMark:] {
+		r.marks = append(r.marks, mark{ledger.Revision(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:]))})
+	}
 	if r.kept == 0 || r.kept > r.head.Revision {
 		return tenantRecord{}, damaged("tenant %q keeps history since %s, and its head is %s", key, r.kept, r.head.Revision)
 	}

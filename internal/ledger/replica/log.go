@@ -148,7 +148,8 @@ func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
 			return nil, err
 		}
 	}
-	if !slices.ContainsFunc(seen.Changes, func(ch ledger.Change) bool { return l.Match(rev, ch) }) {
+	unnamed := len(q.Names) == 0 && len(seen.Changes) == 0 // it resets the clock
+	if !unnamed && !slices.ContainsFunc(seen.Changes, func(ch ledger.Change) bool { return l.Match(rev, ch) }) {
 		return nil, nil
 	}
 	return seen, nil

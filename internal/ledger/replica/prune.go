@@ -108,7 +108,7 @@ func (h History) horizon(tx *bolt.Tx, t ledger.Tenant, rec tenantRecord, now tim
 	later, err := firstLater(rec.kept, rec.head.Revision, since, func(r ledger.Revision) (int64, error) {
 		key := commitKey(t, r)
 		c, err := checkedCommit(t, r, key, commits.Get(key))
-		return c.time, err
+		return effectiveTime(rec.marks, r, c.time), err
 	})
 	if err != nil {
 		return 0, err

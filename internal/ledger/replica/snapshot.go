@@ -23,6 +23,8 @@ type snapshot struct {
 	head   ledger.Revision
 	// bases are those of the head.
 	bases baseList
+	// marks are the commits that reset the clock.
+	marks []mark
 	// kept is the first revision whose history the replica keeps; 0 without a head.
 	kept           ledger.Revision
 	active, frozen *tail
@@ -46,6 +48,7 @@ func (s *snapshot) open() error {
 		s.head = ts.head.Revision
 		s.kept = ts.start
 		s.bases = ts.bases
+		s.marks = ts.marks
 	}
 	return s.begin()
 }
@@ -133,12 +136,13 @@ func (s *snapshot) dropped(rev ledger.Revision) bool {
 	return rev < s.kept && s.lookup(&s.commits, bucketCommits, commitKey(s.tenant, rev)) == nil
 }
 
+// timeOf is the effective time of a commit.
 func (s *snapshot) timeOf(r ledger.Revision) (int64, error) {
 	if c, ok := s.tailCommit(r); ok {
-		return c.Time.UnixNano(), nil
+		return effectiveTime(s.marks, r, c.Time.UnixNano()), nil
 	}
 	c, err := s.stored(r)
-	return c.time, err
+	return effectiveTime(s.marks, r, c.time), err
 }
 
 // notKept is the error about a revision or a time before the kept history.

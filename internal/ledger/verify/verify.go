@@ -50,6 +50,11 @@ type Report struct {
 	Reads       int // recorded reads
 	// ReadsBound is how many of them, from the first on, the history has a digest of.
 	ReadsBound int
+	// Ahead is the number of commits that are later than the journal's stamp of their message by
+	// more than ledger.ClockBound, and FirstAhead says which is the first; nil for none. A process
+	// wrote them while its clock was ahead, which does not make the ledger invalid.
+	Ahead      int
+	FirstAhead *Finding
 	// Findings are what does not verify; none when all is well.
 	Findings []Finding
 
@@ -251,6 +256,7 @@ func (v *verifier) run(ctx context.Context) error {
 	if err := v.readReads(ctx, w.bound); err != nil {
 		return err
 	}
+	v.report.Ahead, v.report.FirstAhead = w.ahead, w.firstAhead
 	v.report.Messages, v.report.Commits, v.report.Tenants = w.messages, int(w.roots.Size()), len(w.tenants)
 	if v.tree != nil && w.whole {
 		if err := v.tree.NothingMore(); err != nil {

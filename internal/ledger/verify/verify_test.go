@@ -28,6 +28,8 @@ type folder struct {
 	secret string
 	key    proof.Verifier
 	heads  map[ledger.Tenant]ledger.Revision
+	// extra, if set, writes more.
+	extra func(*ledgertest.Node)
 	// restored is the option for a restored ledger.
 	restored bool
 }
@@ -78,6 +80,9 @@ func (f *folder) run(t *testing.T, commits int) {
 			t.Fatal(err)
 		}
 		f.heads[tenant] = r.Revision
+	}
+	if f.extra != nil {
+		f.extra(n)
 	}
 	for tenant, head := range f.heads {
 		await(t, "a checkpoint", func() bool {
@@ -300,5 +305,23 @@ func TestWhatCannotBeVerifiedIsAnError(t *testing.T) {
 	defer s.Close()
 	if _, err := verify.Ledger(t.Context(), verify.Config{Dir: f.dir, Key: f.key}); err == nil || !strings.Contains(err.Error(), "stop the ledger first") {
 		t.Errorf("a ledger that runs: %v", err)
+	}
+}
+
+func TestLedger_CommitsThatAreAheadAreReported(t *testing.T) {
+	f := &folder{dir: t.TempDir(), heads: make(map[ledger.Tenant]ledger.Revision)}
+	f.extra = func(n *ledgertest.Node) {
+		ledgertest.CommitAt(t, n, "acme", time.Now().Add(365*24*time.Hour))
+		ledgertest.CommitAt(t, n, "acme", time.Now().Add(366*24*time.Hour))
+		r, _, err := n.Ledger.ResetClock(t.Context(), "acme", "op", "the clock was wrong")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.heads["acme"] = r.Revision
+	}
+	f.run(t, 6)
+	r := f.verify(t)
+	if len(r.Findings) > 0 || r.Ahead != 2 || r.FirstAhead == nil || r.FirstAhead.Tenant != "acme" || r.FirstAhead.Revision != 3 {
+		t.Errorf("findings %v, %d ahead, the first %v; want none, 2, acme@3", r.Findings, r.Ahead, r.FirstAhead)
 	}
 }

@@ -27,6 +27,9 @@ type walk struct {
 	stored   []tlog.Hash // of one leaf
 	// bound are the digests of recorded reads that commits state.
 	bound []boundReads
+	// ahead are the commits that are later than their messages.
+	ahead      int
+	firstAhead *Finding
 	// whole says that the walk came to its end.
 	whole bool
 }
@@ -90,7 +93,7 @@ func (w *walk) record(m journal.Message) error {
 			return stop(c.Tenant, c.Revision, "it stands where %s must", next)
 		case c.Parent != h.head.ID:
 			return stop(c.Tenant, c.Revision, "its parent is %s, and the commit before it is %s", c.Parent, h.head.ID)
-		case c.Time < h.head.Time:
+		case c.Time < h.head.Time && !c.ResetsClock:
 			return stop(c.Tenant, c.Revision, "its time %s is before its parent's", time.Unix(0, c.Time).UTC().Format(time.RFC3339Nano))
 		}
 		if len(w.run.ids) == 0 || w.run.tenant != c.Tenant {
@@ -102,6 +105,7 @@ func (w *walk) record(m journal.Message) error {
 			}
 			w.run.tenant, w.run.first = c.Tenant, c.Revision
 		}
+		w.compareStamp(m, c)
 		if c.Tenant == ledger.System {
 			if err := w.readsBound(encoded); err != nil {
 				return stop(c.Tenant, c.Revision, "%v", err)
@@ -136,6 +140,20 @@ func (w *walk) record(m journal.Message) error {
 		return &stopError{Finding{Where: treeFile, What: err.Error()}}
 	}
 	return nil
+}
+
+// compareStamp counts a commit that is later than its message.
+func (w *walk) compareStamp(m journal.Message, c proof.Header) {
+	if time.Unix(0, c.Time).Sub(m.Time) <= ledger.ClockBound {
+		return
+	}
+	w.ahead++
+	if w.firstAhead == nil {
+		w.firstAhead = &Finding{
+			Where: fmt.Sprintf("STELE, message %d", m.Sequence), Tenant: c.Tenant, Revision: c.Revision,
+			What: fmt.Sprintf("its time is %s, and the journal stored it at %s", time.Unix(0, c.Time).UTC().Format(time.RFC3339), m.Time.UTC().Format(time.RFC3339)),
+		}
+	}
 }
 
 // endRun compares the run with the tree's file.

@@ -83,7 +83,8 @@ type Commit struct {
 	Revision uint64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// The id of the tenant's commit before this one; empty for revision 1.
 	Parent []byte `protobuf:"bytes,4,opt,name=parent,proto3" json:"parent,omitempty"`
-	// Never earlier than the parent's time.
+	// Never earlier than the parent's time, except of a commit with the origin clock. At most
+	// a minute later than the journal's stamp of the record.
 	Time    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
 	Author  string                 `protobuf:"bytes,6,opt,name=author,proto3" json:"author,omitempty"`
 	Message string                 `protobuf:"bytes,7,opt,name=message,proto3" json:"message,omitempty"`
@@ -229,6 +230,7 @@ type Origin struct {
 	//	*Origin_Base
 	//	*Origin_Promotion
 	//	*Origin_Copy
+	//	*Origin_Clock
 	Kind          isOrigin_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -334,6 +336,15 @@ func (x *Origin) GetCopy() *CopyOrigin {
 	return nil
 }
 
+func (x *Origin) GetClock() *ClockOrigin {
+	if x != nil {
+		if x, ok := x.Kind.(*Origin_Clock); ok {
+			return x.Clock
+		}
+	}
+	return nil
+}
+
 type isOrigin_Kind interface {
 	isOrigin_Kind()
 }
@@ -373,6 +384,11 @@ type Origin_Copy struct {
 	Copy *CopyOrigin `protobuf:"bytes,7,opt,name=copy,proto3,oneof"`
 }
 
+type Origin_Clock struct {
+	// The commit ends commits whose times are ahead. It has no changes.
+	Clock *ClockOrigin `protobuf:"bytes,8,opt,name=clock,proto3,oneof"`
+}
+
 func (*Origin_Import) isOrigin_Kind() {}
 
 func (*Origin_Rollback) isOrigin_Kind() {}
@@ -386,6 +402,8 @@ func (*Origin_Base) isOrigin_Kind() {}
 func (*Origin_Promotion) isOrigin_Kind() {}
 
 func (*Origin_Copy) isOrigin_Kind() {}
+
+func (*Origin_Clock) isOrigin_Kind() {}
 
 // ImportOrigin marks a commit whose time and author an import has set.
 type ImportOrigin struct {
@@ -1084,6 +1102,55 @@ func (x *ReadRecord) GetRevealed() bool {
 	return false
 }
 
+// ClockOrigin marks a commit that an operator wrote because the times of commits before it
+// are ahead: a process wrote them while its clock was wrong. Only this commit may have a time
+// before its parent's. Wherever a commit is found by its time, earlier commits with a later
+// time count as made at this commit's time, in their order.
+type ClockOrigin struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The time of the parent.
+	Ahead         *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockOrigin) Reset() {
+	*x = ClockOrigin{}
+	mi := &file_stele_v1_journal_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockOrigin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockOrigin) ProtoMessage() {}
+
+func (x *ClockOrigin) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_journal_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockOrigin.ProtoReflect.Descriptor instead.
+func (*ClockOrigin) Descriptor() ([]byte, []int) {
+	return file_stele_v1_journal_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ClockOrigin) GetAhead() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
 var File_stele_v1_journal_proto protoreflect.FileDescriptor
 
 const file_stele_v1_journal_proto_rawDesc = "" +
@@ -1106,7 +1173,7 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	" \x03(\v2\x10.stele.v1.ChangeR\achanges\x12\x1f\n" +
 	"\vby_operator\x18\v \x01(\bR\n" +
 	"byOperator\x12!\n" +
-	"\frequest_hash\x18\f \x01(\fR\vrequestHash\"\xee\x02\n" +
+	"\frequest_hash\x18\f \x01(\fR\vrequestHash\"\x9d\x03\n" +
 	"\x06Origin\x120\n" +
 	"\x06import\x18\x01 \x01(\v2\x16.stele.v1.ImportOriginH\x00R\x06import\x126\n" +
 	"\brollback\x18\x02 \x01(\v2\x18.stele.v1.RollbackOriginH\x00R\brollback\x120\n" +
@@ -1114,7 +1181,8 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\x05drift\x18\x04 \x01(\v2\x15.stele.v1.DriftOriginH\x00R\x05drift\x12*\n" +
 	"\x04base\x18\x05 \x01(\v2\x14.stele.v1.BaseOriginH\x00R\x04base\x129\n" +
 	"\tpromotion\x18\x06 \x01(\v2\x19.stele.v1.PromotionOriginH\x00R\tpromotion\x12*\n" +
-	"\x04copy\x18\a \x01(\v2\x14.stele.v1.CopyOriginH\x00R\x04copyB\x06\n" +
+	"\x04copy\x18\a \x01(\v2\x14.stele.v1.CopyOriginH\x00R\x04copy\x12-\n" +
+	"\x05clock\x18\b \x01(\v2\x15.stele.v1.ClockOriginH\x00R\x05clockB\x06\n" +
 	"\x04kind\"b\n" +
 	"\fImportOrigin\x126\n" +
 	"\brecorded\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\brecorded\x12\x1a\n" +
@@ -1167,7 +1235,9 @@ const file_stele_v1_journal_proto_rawDesc = "" +
 	"\x04keys\x18\x06 \x03(\tR\x04keys\x12\x1a\n" +
 	"\bprefixes\x18\a \x03(\tR\bprefixes\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x04R\brevision\x12\x1a\n" +
-	"\brevealed\x18\t \x01(\bR\brevealedB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
+	"\brevealed\x18\t \x01(\bR\brevealed\"?\n" +
+	"\vClockOrigin\x120\n" +
+	"\x05ahead\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05aheadB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
 
 var (
 	file_stele_v1_journal_proto_rawDescOnce sync.Once
@@ -1181,7 +1251,7 @@ func file_stele_v1_journal_proto_rawDescGZIP() []byte {
 	return file_stele_v1_journal_proto_rawDescData
 }
 
-var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_stele_v1_journal_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_stele_v1_journal_proto_goTypes = []any{
 	(*Record)(nil),                // 0: stele.v1.Record
 	(*Commit)(nil),                // 1: stele.v1.Commit
@@ -1196,10 +1266,11 @@ var file_stele_v1_journal_proto_goTypes = []any{
 	(*BaseRef)(nil),               // 10: stele.v1.BaseRef
 	(*Change)(nil),                // 11: stele.v1.Change
 	(*ReadRecord)(nil),            // 12: stele.v1.ReadRecord
-	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(*ClockOrigin)(nil),           // 13: stele.v1.ClockOrigin
+	(*timestamppb.Timestamp)(nil), // 14: google.protobuf.Timestamp
 }
 var file_stele_v1_journal_proto_depIdxs = []int32{
-	13, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
+	14, // 0: stele.v1.Commit.time:type_name -> google.protobuf.Timestamp
 	2,  // 1: stele.v1.Commit.origin:type_name -> stele.v1.Origin
 	11, // 2: stele.v1.Commit.changes:type_name -> stele.v1.Change
 	3,  // 3: stele.v1.Origin.import:type_name -> stele.v1.ImportOrigin
@@ -1209,14 +1280,16 @@ var file_stele_v1_journal_proto_depIdxs = []int32{
 	7,  // 7: stele.v1.Origin.base:type_name -> stele.v1.BaseOrigin
 	8,  // 8: stele.v1.Origin.promotion:type_name -> stele.v1.PromotionOrigin
 	9,  // 9: stele.v1.Origin.copy:type_name -> stele.v1.CopyOrigin
-	13, // 10: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
-	10, // 11: stele.v1.Change.base:type_name -> stele.v1.BaseRef
-	13, // 12: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
-	13, // [13:13] is the sub-list for method output_type
-	13, // [13:13] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	13, // 10: stele.v1.Origin.clock:type_name -> stele.v1.ClockOrigin
+	14, // 11: stele.v1.ImportOrigin.recorded:type_name -> google.protobuf.Timestamp
+	10, // 12: stele.v1.Change.base:type_name -> stele.v1.BaseRef
+	14, // 13: stele.v1.ReadRecord.time:type_name -> google.protobuf.Timestamp
+	14, // 14: stele.v1.ClockOrigin.ahead:type_name -> google.protobuf.Timestamp
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_journal_proto_init() }
@@ -1232,6 +1305,7 @@ func file_stele_v1_journal_proto_init() {
 		(*Origin_Base)(nil),
 		(*Origin_Promotion)(nil),
 		(*Origin_Copy)(nil),
+		(*Origin_Clock)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1239,7 +1313,7 @@ func file_stele_v1_journal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_journal_proto_rawDesc), len(file_stele_v1_journal_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

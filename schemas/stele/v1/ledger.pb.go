@@ -680,7 +680,10 @@ type CommitInfo struct {
 	PreviousValues []string `protobuf:"bytes,4,rep,name=previous_values,json=previousValues,proto3" json:"previous_values,omitempty"`
 	// Changes of keys that the caller may not read are left out, and with them the
 	// message, the request id, the origin and the bytes, which may reveal them.
-	Partial       bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	Partial bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
+	// The time that the commit counts as made at wherever commits are found by their time.
+	// Absent if that is the commit's own time; see ClockOrigin.
+	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -748,6 +751,13 @@ func (x *CommitInfo) GetPartial() bool {
 		return x.Partial
 	}
 	return false
+}
+
+func (x *CommitInfo) GetEffectiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return nil
 }
 
 type GetCommitRequest struct {
@@ -3462,6 +3472,130 @@ func (x *RotateTenantKeyResponse) GetOlder() []string {
 	return nil
 }
 
+type ResetTenantClockRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why; it becomes the commit's message.
+	Reason        string `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetTenantClockRequest) Reset() {
+	*x = ResetTenantClockRequest{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetTenantClockRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetTenantClockRequest) ProtoMessage() {}
+
+func (x *ResetTenantClockRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetTenantClockRequest.ProtoReflect.Descriptor instead.
+func (*ResetTenantClockRequest) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *ResetTenantClockRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type ResetTenantClockResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The commit that was written; the tenant's newest commit if unchanged is set.
+	Revision uint64                 `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Id       []byte                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// The time of the tenant's newest commit before.
+	Ahead *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	// The newest commit is not ahead, and nothing was written.
+	Unchanged     bool `protobuf:"varint,5,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetTenantClockResponse) Reset() {
+	*x = ResetTenantClockResponse{}
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetTenantClockResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetTenantClockResponse) ProtoMessage() {}
+
+func (x *ResetTenantClockResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetTenantClockResponse.ProtoReflect.Descriptor instead.
+func (*ResetTenantClockResponse) Descriptor() ([]byte, []int) {
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ResetTenantClockResponse) GetRevision() uint64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ResetTenantClockResponse) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *ResetTenantClockResponse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *ResetTenantClockResponse) GetAhead() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ahead
+	}
+	return nil
+}
+
+func (x *ResetTenantClockResponse) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
 type CountCommitsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The spans divide the time from since to until. Absent: the time of the first commit
@@ -3476,7 +3610,7 @@ type CountCommitsRequest struct {
 
 func (x *CountCommitsRequest) Reset() {
 	*x = CountCommitsRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3488,7 +3622,7 @@ func (x *CountCommitsRequest) String() string {
 func (*CountCommitsRequest) ProtoMessage() {}
 
 func (x *CountCommitsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[42]
+	mi := &file_stele_v1_ledger_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3501,7 +3635,7 @@ func (x *CountCommitsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountCommitsRequest.ProtoReflect.Descriptor instead.
 func (*CountCommitsRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{42}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CountCommitsRequest) GetSince() *timestamppb.Timestamp {
@@ -3542,7 +3676,7 @@ type CountCommitsResponse struct {
 
 func (x *CountCommitsResponse) Reset() {
 	*x = CountCommitsResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +3688,7 @@ func (x *CountCommitsResponse) String() string {
 func (*CountCommitsResponse) ProtoMessage() {}
 
 func (x *CountCommitsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[43]
+	mi := &file_stele_v1_ledger_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +3701,7 @@ func (x *CountCommitsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CountCommitsResponse.ProtoReflect.Descriptor instead.
 func (*CountCommitsResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{43}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CountCommitsResponse) GetSince() *timestamppb.Timestamp {
@@ -3617,7 +3751,7 @@ type GetHeadRequest struct {
 
 func (x *GetHeadRequest) Reset() {
 	*x = GetHeadRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3629,7 +3763,7 @@ func (x *GetHeadRequest) String() string {
 func (*GetHeadRequest) ProtoMessage() {}
 
 func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[44]
+	mi := &file_stele_v1_ledger_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3642,7 +3776,7 @@ func (x *GetHeadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadRequest.ProtoReflect.Descriptor instead.
 func (*GetHeadRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{44}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *GetHeadRequest) GetMinRevision() uint64 {
@@ -3674,7 +3808,7 @@ type GetHeadResponse struct {
 
 func (x *GetHeadResponse) Reset() {
 	*x = GetHeadResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3686,7 +3820,7 @@ func (x *GetHeadResponse) String() string {
 func (*GetHeadResponse) ProtoMessage() {}
 
 func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[45]
+	mi := &file_stele_v1_ledger_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3699,7 +3833,7 @@ func (x *GetHeadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetHeadResponse.ProtoReflect.Descriptor instead.
 func (*GetHeadResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{45}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetHeadResponse) GetSnapshot() *Snapshot {
@@ -3742,7 +3876,7 @@ type HistoryStart struct {
 
 func (x *HistoryStart) Reset() {
 	*x = HistoryStart{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3754,7 +3888,7 @@ func (x *HistoryStart) String() string {
 func (*HistoryStart) ProtoMessage() {}
 
 func (x *HistoryStart) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[46]
+	mi := &file_stele_v1_ledger_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3767,7 +3901,7 @@ func (x *HistoryStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryStart.ProtoReflect.Descriptor instead.
 func (*HistoryStart) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{46}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *HistoryStart) GetRevision() uint64 {
@@ -3792,7 +3926,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +3938,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[47]
+	mi := &file_stele_v1_ledger_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +3951,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{47}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
 }
 
 type GetStatusResponse struct {
@@ -3851,13 +3985,18 @@ type GetStatusResponse struct {
 	// The copies of the journal that this process compares with the tree of all commits;
 	// none without the role signer. For operators only.
 	JournalCopies []*JournalCopy `protobuf:"bytes,15,rep,name=journal_copies,json=journalCopies,proto3" json:"journal_copies,omitempty"`
+	// The number of tenants whose newest commit is more than a minute ahead of this process's
+	// clock, and the first 20 of them. They accept no writes until an operator calls
+	// ResetTenantClock. For operators only.
+	Ahead         uint64   `protobuf:"varint,16,opt,name=ahead,proto3" json:"ahead,omitempty"`
+	AheadTenants  []string `protobuf:"bytes,17,rep,name=ahead_tenants,json=aheadTenants,proto3" json:"ahead_tenants,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4008,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[48]
+	mi := &file_stele_v1_ledger_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4021,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{48}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -3990,6 +4129,20 @@ func (x *GetStatusResponse) GetJournalCopies() []*JournalCopy {
 	return nil
 }
 
+func (x *GetStatusResponse) GetAhead() uint64 {
+	if x != nil {
+		return x.Ahead
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetAheadTenants() []string {
+	if x != nil {
+		return x.AheadTenants
+	}
+	return nil
+}
+
 // JournalCopy is the result of reading one server's copy of the journal.
 type JournalCopy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4011,7 +4164,7 @@ type JournalCopy struct {
 
 func (x *JournalCopy) Reset() {
 	*x = JournalCopy{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4176,7 @@ func (x *JournalCopy) String() string {
 func (*JournalCopy) ProtoMessage() {}
 
 func (x *JournalCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[49]
+	mi := &file_stele_v1_ledger_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4189,7 @@ func (x *JournalCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalCopy.ProtoReflect.Descriptor instead.
 func (*JournalCopy) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{49}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *JournalCopy) GetServer() string {
@@ -4102,7 +4255,7 @@ type UpstreamStatus struct {
 
 func (x *UpstreamStatus) Reset() {
 	*x = UpstreamStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4267,7 @@ func (x *UpstreamStatus) String() string {
 func (*UpstreamStatus) ProtoMessage() {}
 
 func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[50]
+	mi := &file_stele_v1_ledger_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4280,7 @@ func (x *UpstreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpstreamStatus.ProtoReflect.Descriptor instead.
 func (*UpstreamStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{50}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *UpstreamStatus) GetAddress() string {
@@ -4180,7 +4333,7 @@ type ListGatewaysRequest struct {
 
 func (x *ListGatewaysRequest) Reset() {
 	*x = ListGatewaysRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4192,7 +4345,7 @@ func (x *ListGatewaysRequest) String() string {
 func (*ListGatewaysRequest) ProtoMessage() {}
 
 func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[51]
+	mi := &file_stele_v1_ledger_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4205,7 +4358,7 @@ func (x *ListGatewaysRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysRequest.ProtoReflect.Descriptor instead.
 func (*ListGatewaysRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{51}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
 }
 
 type ListGatewaysResponse struct {
@@ -4217,7 +4370,7 @@ type ListGatewaysResponse struct {
 
 func (x *ListGatewaysResponse) Reset() {
 	*x = ListGatewaysResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4229,7 +4382,7 @@ func (x *ListGatewaysResponse) String() string {
 func (*ListGatewaysResponse) ProtoMessage() {}
 
 func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[52]
+	mi := &file_stele_v1_ledger_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4242,7 +4395,7 @@ func (x *ListGatewaysResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGatewaysResponse.ProtoReflect.Descriptor instead.
 func (*ListGatewaysResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{52}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListGatewaysResponse) GetGateways() []*GatewayStatus {
@@ -4284,7 +4437,7 @@ type GatewayStatus struct {
 
 func (x *GatewayStatus) Reset() {
 	*x = GatewayStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4296,7 +4449,7 @@ func (x *GatewayStatus) String() string {
 func (*GatewayStatus) ProtoMessage() {}
 
 func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[53]
+	mi := &file_stele_v1_ledger_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4309,7 +4462,7 @@ func (x *GatewayStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayStatus.ProtoReflect.Descriptor instead.
 func (*GatewayStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{53}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GatewayStatus) GetId() []byte {
@@ -4411,7 +4564,7 @@ type JournalStatus struct {
 
 func (x *JournalStatus) Reset() {
 	*x = JournalStatus{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4423,7 +4576,7 @@ func (x *JournalStatus) String() string {
 func (*JournalStatus) ProtoMessage() {}
 
 func (x *JournalStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[54]
+	mi := &file_stele_v1_ledger_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4436,7 +4589,7 @@ func (x *JournalStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalStatus.ProtoReflect.Descriptor instead.
 func (*JournalStatus) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{54}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *JournalStatus) GetPosition() uint64 {
@@ -4479,7 +4632,7 @@ type Principal struct {
 
 func (x *Principal) Reset() {
 	*x = Principal{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4491,7 +4644,7 @@ func (x *Principal) String() string {
 func (*Principal) ProtoMessage() {}
 
 func (x *Principal) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[55]
+	mi := &file_stele_v1_ledger_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4504,7 +4657,7 @@ func (x *Principal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Principal.ProtoReflect.Descriptor instead.
 func (*Principal) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{55}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Principal) GetSubject() string {
@@ -4561,7 +4714,7 @@ type Allowed struct {
 
 func (x *Allowed) Reset() {
 	*x = Allowed{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[56]
+	mi := &file_stele_v1_ledger_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4573,7 +4726,7 @@ func (x *Allowed) String() string {
 func (*Allowed) ProtoMessage() {}
 
 func (x *Allowed) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[56]
+	mi := &file_stele_v1_ledger_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4586,7 +4739,7 @@ func (x *Allowed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Allowed.ProtoReflect.Descriptor instead.
 func (*Allowed) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{56}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Allowed) GetOperation() string {
@@ -4617,7 +4770,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[57]
+	mi := &file_stele_v1_ledger_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4629,7 +4782,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[57]
+	mi := &file_stele_v1_ledger_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4642,7 +4795,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{57}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *CheckAccessRequest) GetOperation() string {
@@ -4708,7 +4861,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_stele_v1_ledger_proto_msgTypes[58]
+	mi := &file_stele_v1_ledger_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4720,7 +4873,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_stele_v1_ledger_proto_msgTypes[58]
+	mi := &file_stele_v1_ledger_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4733,7 +4886,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{58}
+	return file_stele_v1_ledger_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -4813,14 +4966,15 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CommitStreamRequest\x127\n" +
 	"\x06commit\x18\x01 \x01(\v2\x17.stele.v1.CommitRequestB\x06\xbaH\x03\xc8\x01\x01R\x06commit\"H\n" +
 	"\x14CommitStreamResponse\x120\n" +
-	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\xa3\x01\n" +
+	"\x06commit\x18\x01 \x01(\v2\x18.stele.v1.CommitResponseR\x06commit\"\xe6\x01\n" +
 	"\n" +
 	"CommitInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12(\n" +
 	"\x06commit\x18\x02 \x01(\v2\x10.stele.v1.CommitR\x06commit\x12\x18\n" +
 	"\aencoded\x18\x03 \x01(\fR\aencoded\x12'\n" +
 	"\x0fprevious_values\x18\x04 \x03(\tR\x0epreviousValues\x12\x18\n" +
-	"\apartial\x18\x05 \x01(\bR\apartial\"\x9f\x02\n" +
+	"\apartial\x18\x05 \x01(\bR\apartial\x12A\n" +
+	"\x0eeffective_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\reffectiveTime\"\x9f\x02\n" +
 	"\x10GetCommitRequest\x12%\n" +
 	"\brevision\x18\x01 \x01(\x04B\a\xbaH\x042\x02(\x01H\x00R\brevision\x12\x1b\n" +
 	"\x02id\x18\x02 \x01(\fB\t\xbaH\x06z\x04\x10\x04\x18 H\x00R\x02id\x120\n" +
@@ -5055,7 +5209,16 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\anew_key\x18\x01 \x01(\bR\x06newKey\"A\n" +
 	"\x17RotateTenantKeyResponse\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05older\x18\x02 \x03(\tR\x05older\"\x99\x01\n" +
+	"\x05older\x18\x02 \x03(\tR\x05older\"=\n" +
+	"\x17ResetTenantClockRequest\x12\"\n" +
+	"\x06reason\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\x80 R\x06reason\"\xc6\x01\n" +
+	"\x18ResetTenantClockResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x04R\brevision\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\fR\x02id\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x120\n" +
+	"\x05ahead\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05ahead\x12\x1c\n" +
+	"\tunchanged\x18\x05 \x01(\bR\tunchanged\"\x99\x01\n" +
 	"\x13CountCommitsRequest\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1e\n" +
@@ -5077,7 +5240,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\fHistoryStart\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x04R\brevision\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x12\n" +
-	"\x10GetStatusRequest\"\xd2\x04\n" +
+	"\x10GetStatusRequest\"\x8d\x05\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x14\n" +
@@ -5095,7 +5258,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\vmemory_used\x18\f \x01(\x04R\n" +
 	"memoryUsed\x12!\n" +
 	"\fmemory_limit\x18\r \x01(\x04R\vmemoryLimit\x12<\n" +
-	"\x0ejournal_copies\x18\x0f \x03(\v2\x15.stele.v1.JournalCopyR\rjournalCopiesB\n" +
+	"\x0ejournal_copies\x18\x0f \x03(\v2\x15.stele.v1.JournalCopyR\rjournalCopies\x12\x14\n" +
+	"\x05ahead\x18\x10 \x01(\x04R\x05ahead\x12#\n" +
+	"\rahead_tenants\x18\x11 \x03(\tR\faheadTenantsB\n" +
 	"\n" +
 	"\b_tenants\"\xc7\x01\n" +
 	"\vJournalCopy\x12\x16\n" +
@@ -5153,7 +5318,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x13CheckAccessResponse\x12\x18\n" +
 	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05grant\x18\x03 \x01(\tR\x05grant2\xde\v\n" +
+	"\x05grant\x18\x03 \x01(\tR\x05grant2\xb9\f\n" +
 	"\x06Ledger\x12;\n" +
 	"\x06Commit\x12\x17.stele.v1.CommitRequest\x1a\x18.stele.v1.CommitResponse\x125\n" +
 	"\x04Plan\x12\x15.stele.v1.PlanRequest\x1a\x16.stele.v1.PlanResponse\x12Q\n" +
@@ -5172,7 +5337,8 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x0fWatchAllCommits\x12 .stele.v1.WatchAllCommitsRequest\x1a!.stele.v1.WatchAllCommitsResponse0\x01\x12J\n" +
 	"\vListTenants\x12\x1c.stele.v1.ListTenantsRequest\x1a\x1d.stele.v1.ListTenantsResponse\x12J\n" +
 	"\vShredTenant\x12\x1c.stele.v1.ShredTenantRequest\x1a\x1d.stele.v1.ShredTenantResponse\x12V\n" +
-	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12D\n" +
+	"\x0fRotateTenantKey\x12 .stele.v1.RotateTenantKeyRequest\x1a!.stele.v1.RotateTenantKeyResponse\x12Y\n" +
+	"\x10ResetTenantClock\x12!.stele.v1.ResetTenantClockRequest\x1a\".stele.v1.ResetTenantClockResponse\x12D\n" +
 	"\tGetStatus\x12\x1a.stele.v1.GetStatusRequest\x1a\x1b.stele.v1.GetStatusResponse\x12M\n" +
 	"\fListGateways\x12\x1d.stele.v1.ListGatewaysRequest\x1a\x1e.stele.v1.ListGatewaysResponse\x12J\n" +
 	"\vCheckAccess\x12\x1c.stele.v1.CheckAccessRequest\x1a\x1d.stele.v1.CheckAccessResponseB3Z1github.com/stelehq/stele/schemas/stele/v1;stelev1b\x06proto3"
@@ -5189,208 +5355,215 @@ func file_stele_v1_ledger_proto_rawDescGZIP() []byte {
 	return file_stele_v1_ledger_proto_rawDescData
 }
 
-var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_stele_v1_ledger_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_stele_v1_ledger_proto_goTypes = []any{
-	(*CommitRequest)(nil),           // 0: stele.v1.CommitRequest
-	(*Precondition)(nil),            // 1: stele.v1.Precondition
-	(*Import)(nil),                  // 2: stele.v1.Import
-	(*CommitResponse)(nil),          // 3: stele.v1.CommitResponse
-	(*PlanRequest)(nil),             // 4: stele.v1.PlanRequest
-	(*PlanResponse)(nil),            // 5: stele.v1.PlanResponse
-	(*SinkRefusal)(nil),             // 6: stele.v1.SinkRefusal
-	(*CommitStreamRequest)(nil),     // 7: stele.v1.CommitStreamRequest
-	(*CommitStreamResponse)(nil),    // 8: stele.v1.CommitStreamResponse
-	(*CommitInfo)(nil),              // 9: stele.v1.CommitInfo
-	(*GetCommitRequest)(nil),        // 10: stele.v1.GetCommitRequest
-	(*GetCommitResponse)(nil),       // 11: stele.v1.GetCommitResponse
-	(*ListCommitsRequest)(nil),      // 12: stele.v1.ListCommitsRequest
-	(*ListCommitsResponse)(nil),     // 13: stele.v1.ListCommitsResponse
-	(*ListAllCommitsRequest)(nil),   // 14: stele.v1.ListAllCommitsRequest
-	(*ListAllCommitsResponse)(nil),  // 15: stele.v1.ListAllCommitsResponse
-	(*PlacedCommit)(nil),            // 16: stele.v1.PlacedCommit
-	(*WatchAllCommitsRequest)(nil),  // 17: stele.v1.WatchAllCommitsRequest
-	(*WatchAllCommitsResponse)(nil), // 18: stele.v1.WatchAllCommitsResponse
-	(*CommitRef)(nil),               // 19: stele.v1.CommitRef
-	(*DiffRequest)(nil),             // 20: stele.v1.DiffRequest
-	(*DiffResponse)(nil),            // 21: stele.v1.DiffResponse
-	(*KeyDiff)(nil),                 // 22: stele.v1.KeyDiff
-	(*BlameRequest)(nil),            // 23: stele.v1.BlameRequest
-	(*BlameResponse)(nil),           // 24: stele.v1.BlameResponse
-	(*BlameEntry)(nil),              // 25: stele.v1.BlameEntry
-	(*CopySource)(nil),              // 26: stele.v1.CopySource
-	(*RollbackRequest)(nil),         // 27: stele.v1.RollbackRequest
-	(*RollbackResponse)(nil),        // 28: stele.v1.RollbackResponse
-	(*RevertRequest)(nil),           // 29: stele.v1.RevertRequest
-	(*RevertResponse)(nil),          // 30: stele.v1.RevertResponse
-	(*CopyRequest)(nil),             // 31: stele.v1.CopyRequest
-	(*CopyResponse)(nil),            // 32: stele.v1.CopyResponse
-	(*ListReadsRequest)(nil),        // 33: stele.v1.ListReadsRequest
-	(*ListReadsResponse)(nil),       // 34: stele.v1.ListReadsResponse
-	(*ListTenantsRequest)(nil),      // 35: stele.v1.ListTenantsRequest
-	(*ListTenantsResponse)(nil),     // 36: stele.v1.ListTenantsResponse
-	(*TenantHead)(nil),              // 37: stele.v1.TenantHead
-	(*ShredTenantRequest)(nil),      // 38: stele.v1.ShredTenantRequest
-	(*ShredTenantResponse)(nil),     // 39: stele.v1.ShredTenantResponse
-	(*RotateTenantKeyRequest)(nil),  // 40: stele.v1.RotateTenantKeyRequest
-	(*RotateTenantKeyResponse)(nil), // 41: stele.v1.RotateTenantKeyResponse
-	(*CountCommitsRequest)(nil),     // 42: stele.v1.CountCommitsRequest
-	(*CountCommitsResponse)(nil),    // 43: stele.v1.CountCommitsResponse
-	(*GetHeadRequest)(nil),          // 44: stele.v1.GetHeadRequest
-	(*GetHeadResponse)(nil),         // 45: stele.v1.GetHeadResponse
-	(*HistoryStart)(nil),            // 46: stele.v1.HistoryStart
-	(*GetStatusRequest)(nil),        // 47: stele.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),       // 48: stele.v1.GetStatusResponse
-	(*JournalCopy)(nil),             // 49: stele.v1.JournalCopy
-	(*UpstreamStatus)(nil),          // 50: stele.v1.UpstreamStatus
-	(*ListGatewaysRequest)(nil),     // 51: stele.v1.ListGatewaysRequest
-	(*ListGatewaysResponse)(nil),    // 52: stele.v1.ListGatewaysResponse
-	(*GatewayStatus)(nil),           // 53: stele.v1.GatewayStatus
-	(*JournalStatus)(nil),           // 54: stele.v1.JournalStatus
-	(*Principal)(nil),               // 55: stele.v1.Principal
-	(*Allowed)(nil),                 // 56: stele.v1.Allowed
-	(*CheckAccessRequest)(nil),      // 57: stele.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),     // 58: stele.v1.CheckAccessResponse
-	(*Change)(nil),                  // 59: stele.v1.Change
-	(*PromotionOrigin)(nil),         // 60: stele.v1.PromotionOrigin
-	(*timestamppb.Timestamp)(nil),   // 61: google.protobuf.Timestamp
-	(*Commit)(nil),                  // 62: stele.v1.Commit
-	(*Snapshot)(nil),                // 63: stele.v1.Snapshot
-	(*At)(nil),                      // 64: stele.v1.At
-	(*durationpb.Duration)(nil),     // 65: google.protobuf.Duration
-	(*BaseRef)(nil),                 // 66: stele.v1.BaseRef
-	(*Origin)(nil),                  // 67: stele.v1.Origin
-	(*ReadRecord)(nil),              // 68: stele.v1.ReadRecord
-	(*TenantBase)(nil),              // 69: stele.v1.TenantBase
+	(*CommitRequest)(nil),            // 0: stele.v1.CommitRequest
+	(*Precondition)(nil),             // 1: stele.v1.Precondition
+	(*Import)(nil),                   // 2: stele.v1.Import
+	(*CommitResponse)(nil),           // 3: stele.v1.CommitResponse
+	(*PlanRequest)(nil),              // 4: stele.v1.PlanRequest
+	(*PlanResponse)(nil),             // 5: stele.v1.PlanResponse
+	(*SinkRefusal)(nil),              // 6: stele.v1.SinkRefusal
+	(*CommitStreamRequest)(nil),      // 7: stele.v1.CommitStreamRequest
+	(*CommitStreamResponse)(nil),     // 8: stele.v1.CommitStreamResponse
+	(*CommitInfo)(nil),               // 9: stele.v1.CommitInfo
+	(*GetCommitRequest)(nil),         // 10: stele.v1.GetCommitRequest
+	(*GetCommitResponse)(nil),        // 11: stele.v1.GetCommitResponse
+	(*ListCommitsRequest)(nil),       // 12: stele.v1.ListCommitsRequest
+	(*ListCommitsResponse)(nil),      // 13: stele.v1.ListCommitsResponse
+	(*ListAllCommitsRequest)(nil),    // 14: stele.v1.ListAllCommitsRequest
+	(*ListAllCommitsResponse)(nil),   // 15: stele.v1.ListAllCommitsResponse
+	(*PlacedCommit)(nil),             // 16: stele.v1.PlacedCommit
+	(*WatchAllCommitsRequest)(nil),   // 17: stele.v1.WatchAllCommitsRequest
+	(*WatchAllCommitsResponse)(nil),  // 18: stele.v1.WatchAllCommitsResponse
+	(*CommitRef)(nil),                // 19: stele.v1.CommitRef
+	(*DiffRequest)(nil),              // 20: stele.v1.DiffRequest
+	(*DiffResponse)(nil),             // 21: stele.v1.DiffResponse
+	(*KeyDiff)(nil),                  // 22: stele.v1.KeyDiff
+	(*BlameRequest)(nil),             // 23: stele.v1.BlameRequest
+	(*BlameResponse)(nil),            // 24: stele.v1.BlameResponse
+	(*BlameEntry)(nil),               // 25: stele.v1.BlameEntry
+	(*CopySource)(nil),               // 26: stele.v1.CopySource
+	(*RollbackRequest)(nil),          // 27: stele.v1.RollbackRequest
+	(*RollbackResponse)(nil),         // 28: stele.v1.RollbackResponse
+	(*RevertRequest)(nil),            // 29: stele.v1.RevertRequest
+	(*RevertResponse)(nil),           // 30: stele.v1.RevertResponse
+	(*CopyRequest)(nil),              // 31: stele.v1.CopyRequest
+	(*CopyResponse)(nil),             // 32: stele.v1.CopyResponse
+	(*ListReadsRequest)(nil),         // 33: stele.v1.ListReadsRequest
+	(*ListReadsResponse)(nil),        // 34: stele.v1.ListReadsResponse
+	(*ListTenantsRequest)(nil),       // 35: stele.v1.ListTenantsRequest
+	(*ListTenantsResponse)(nil),      // 36: stele.v1.ListTenantsResponse
+	(*TenantHead)(nil),               // 37: stele.v1.TenantHead
+	(*ShredTenantRequest)(nil),       // 38: stele.v1.ShredTenantRequest
+	(*ShredTenantResponse)(nil),      // 39: stele.v1.ShredTenantResponse
+	(*RotateTenantKeyRequest)(nil),   // 40: stele.v1.RotateTenantKeyRequest
+	(*RotateTenantKeyResponse)(nil),  // 41: stele.v1.RotateTenantKeyResponse
+	(*ResetTenantClockRequest)(nil),  // 42: stele.v1.ResetTenantClockRequest
+	(*ResetTenantClockResponse)(nil), // 43: stele.v1.ResetTenantClockResponse
+	(*CountCommitsRequest)(nil),      // 44: stele.v1.CountCommitsRequest
+	(*CountCommitsResponse)(nil),     // 45: stele.v1.CountCommitsResponse
+	(*GetHeadRequest)(nil),           // 46: stele.v1.GetHeadRequest
+	(*GetHeadResponse)(nil),          // 47: stele.v1.GetHeadResponse
+	(*HistoryStart)(nil),             // 48: stele.v1.HistoryStart
+	(*GetStatusRequest)(nil),         // 49: stele.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 50: stele.v1.GetStatusResponse
+	(*JournalCopy)(nil),              // 51: stele.v1.JournalCopy
+	(*UpstreamStatus)(nil),           // 52: stele.v1.UpstreamStatus
+	(*ListGatewaysRequest)(nil),      // 53: stele.v1.ListGatewaysRequest
+	(*ListGatewaysResponse)(nil),     // 54: stele.v1.ListGatewaysResponse
+	(*GatewayStatus)(nil),            // 55: stele.v1.GatewayStatus
+	(*JournalStatus)(nil),            // 56: stele.v1.JournalStatus
+	(*Principal)(nil),                // 57: stele.v1.Principal
+	(*Allowed)(nil),                  // 58: stele.v1.Allowed
+	(*CheckAccessRequest)(nil),       // 59: stele.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),      // 60: stele.v1.CheckAccessResponse
+	(*Change)(nil),                   // 61: stele.v1.Change
+	(*PromotionOrigin)(nil),          // 62: stele.v1.PromotionOrigin
+	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
+	(*Commit)(nil),                   // 64: stele.v1.Commit
+	(*Snapshot)(nil),                 // 65: stele.v1.Snapshot
+	(*At)(nil),                       // 66: stele.v1.At
+	(*durationpb.Duration)(nil),      // 67: google.protobuf.Duration
+	(*BaseRef)(nil),                  // 68: stele.v1.BaseRef
+	(*Origin)(nil),                   // 69: stele.v1.Origin
+	(*ReadRecord)(nil),               // 70: stele.v1.ReadRecord
+	(*TenantBase)(nil),               // 71: stele.v1.TenantBase
 }
 var file_stele_v1_ledger_proto_depIdxs = []int32{
-	59,  // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
+	61,  // 0: stele.v1.CommitRequest.changes:type_name -> stele.v1.Change
 	1,   // 1: stele.v1.CommitRequest.preconditions:type_name -> stele.v1.Precondition
 	2,   // 2: stele.v1.CommitRequest.import:type_name -> stele.v1.Import
-	60,  // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
-	61,  // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
-	61,  // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
+	62,  // 3: stele.v1.CommitRequest.promotion:type_name -> stele.v1.PromotionOrigin
+	63,  // 4: stele.v1.Import.time:type_name -> google.protobuf.Timestamp
+	63,  // 5: stele.v1.CommitResponse.time:type_name -> google.protobuf.Timestamp
 	0,   // 6: stele.v1.PlanRequest.commit:type_name -> stele.v1.CommitRequest
 	22,  // 7: stele.v1.PlanResponse.diffs:type_name -> stele.v1.KeyDiff
 	6,   // 8: stele.v1.PlanResponse.refusals:type_name -> stele.v1.SinkRefusal
 	0,   // 9: stele.v1.CommitStreamRequest.commit:type_name -> stele.v1.CommitRequest
 	3,   // 10: stele.v1.CommitStreamResponse.commit:type_name -> stele.v1.CommitResponse
-	62,  // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
-	61,  // 12: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
-	9,   // 13: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
-	63,  // 14: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
-	64,  // 15: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
-	64,  // 16: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
-	9,   // 17: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
-	63,  // 18: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
-	46,  // 19: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
-	61,  // 20: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	61,  // 21: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	16,  // 22: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	9,   // 23: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
-	19,  // 24: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
-	16,  // 25: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
-	65,  // 26: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
-	19,  // 27: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
-	64,  // 28: stele.v1.DiffRequest.from:type_name -> stele.v1.At
-	64,  // 29: stele.v1.DiffRequest.to:type_name -> stele.v1.At
-	22,  // 30: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
-	63,  // 31: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
-	66,  // 32: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
-	66,  // 33: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
-	64,  // 34: stele.v1.BlameRequest.at:type_name -> stele.v1.At
-	25,  // 35: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
-	63,  // 36: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
-	61,  // 37: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
-	66,  // 38: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
-	67,  // 39: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
-	26,  // 40: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
-	61,  // 41: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
-	64,  // 42: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
-	3,   // 43: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
-	59,  // 44: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
-	6,   // 45: stele.v1.RollbackResponse.refusals:type_name -> stele.v1.SinkRefusal
-	3,   // 46: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
-	59,  // 47: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
-	6,   // 48: stele.v1.RevertResponse.refusals:type_name -> stele.v1.SinkRefusal
-	3,   // 49: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
-	59,  // 50: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
-	6,   // 51: stele.v1.CopyResponse.refusals:type_name -> stele.v1.SinkRefusal
-	61,  // 52: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
-	61,  // 53: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
-	68,  // 54: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
-	37,  // 55: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
-	61,  // 56: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
-	69,  // 57: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
-	61,  // 58: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
-	61,  // 59: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
-	61,  // 60: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
-	61,  // 61: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
-	61,  // 62: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
-	63,  // 63: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
-	61,  // 64: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
-	46,  // 65: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
-	61,  // 66: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
-	54,  // 67: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
-	61,  // 68: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	55,  // 69: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
-	50,  // 70: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
-	49,  // 71: stele.v1.GetStatusResponse.journal_copies:type_name -> stele.v1.JournalCopy
-	61,  // 72: stele.v1.JournalCopy.completed:type_name -> google.protobuf.Timestamp
-	61,  // 73: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
-	53,  // 74: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
-	61,  // 75: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
-	54,  // 76: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
-	61,  // 77: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
-	65,  // 78: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
-	61,  // 79: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
-	56,  // 80: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
-	0,   // 81: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
-	4,   // 82: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
-	7,   // 83: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
-	10,  // 84: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
-	12,  // 85: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
-	20,  // 86: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
-	23,  // 87: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
-	27,  // 88: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
-	29,  // 89: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
-	31,  // 90: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
-	42,  // 91: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
-	44,  // 92: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
-	33,  // 93: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
-	14,  // 94: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
-	17,  // 95: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
-	35,  // 96: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
-	38,  // 97: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
-	40,  // 98: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
-	47,  // 99: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
-	51,  // 100: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
-	57,  // 101: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
-	3,   // 102: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
-	5,   // 103: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
-	8,   // 104: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
-	11,  // 105: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
-	13,  // 106: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
-	21,  // 107: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
-	24,  // 108: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
-	28,  // 109: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
-	30,  // 110: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
-	32,  // 111: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
-	43,  // 112: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
-	45,  // 113: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
-	34,  // 114: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
-	15,  // 115: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
-	18,  // 116: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
-	36,  // 117: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
-	39,  // 118: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
-	41,  // 119: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
-	48,  // 120: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
-	52,  // 121: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
-	58,  // 122: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
-	102, // [102:123] is the sub-list for method output_type
-	81,  // [81:102] is the sub-list for method input_type
-	81,  // [81:81] is the sub-list for extension type_name
-	81,  // [81:81] is the sub-list for extension extendee
-	0,   // [0:81] is the sub-list for field type_name
+	64,  // 11: stele.v1.CommitInfo.commit:type_name -> stele.v1.Commit
+	63,  // 12: stele.v1.CommitInfo.effective_time:type_name -> google.protobuf.Timestamp
+	63,  // 13: stele.v1.GetCommitRequest.time:type_name -> google.protobuf.Timestamp
+	9,   // 14: stele.v1.GetCommitResponse.info:type_name -> stele.v1.CommitInfo
+	65,  // 15: stele.v1.GetCommitResponse.snapshot:type_name -> stele.v1.Snapshot
+	66,  // 16: stele.v1.ListCommitsRequest.since:type_name -> stele.v1.At
+	66,  // 17: stele.v1.ListCommitsRequest.until:type_name -> stele.v1.At
+	9,   // 18: stele.v1.ListCommitsResponse.commits:type_name -> stele.v1.CommitInfo
+	65,  // 19: stele.v1.ListCommitsResponse.snapshot:type_name -> stele.v1.Snapshot
+	48,  // 20: stele.v1.ListCommitsResponse.history_start:type_name -> stele.v1.HistoryStart
+	63,  // 21: stele.v1.ListAllCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	63,  // 22: stele.v1.ListAllCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	16,  // 23: stele.v1.ListAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	9,   // 24: stele.v1.PlacedCommit.info:type_name -> stele.v1.CommitInfo
+	19,  // 25: stele.v1.WatchAllCommitsRequest.last:type_name -> stele.v1.CommitRef
+	16,  // 26: stele.v1.WatchAllCommitsResponse.commits:type_name -> stele.v1.PlacedCommit
+	67,  // 27: stele.v1.WatchAllCommitsResponse.age:type_name -> google.protobuf.Duration
+	19,  // 28: stele.v1.WatchAllCommitsResponse.last:type_name -> stele.v1.CommitRef
+	66,  // 29: stele.v1.DiffRequest.from:type_name -> stele.v1.At
+	66,  // 30: stele.v1.DiffRequest.to:type_name -> stele.v1.At
+	22,  // 31: stele.v1.DiffResponse.diffs:type_name -> stele.v1.KeyDiff
+	65,  // 32: stele.v1.DiffResponse.snapshot:type_name -> stele.v1.Snapshot
+	68,  // 33: stele.v1.KeyDiff.from_base:type_name -> stele.v1.BaseRef
+	68,  // 34: stele.v1.KeyDiff.to_base:type_name -> stele.v1.BaseRef
+	66,  // 35: stele.v1.BlameRequest.at:type_name -> stele.v1.At
+	25,  // 36: stele.v1.BlameResponse.entries:type_name -> stele.v1.BlameEntry
+	65,  // 37: stele.v1.BlameResponse.snapshot:type_name -> stele.v1.Snapshot
+	63,  // 38: stele.v1.BlameEntry.time:type_name -> google.protobuf.Timestamp
+	68,  // 39: stele.v1.BlameEntry.base:type_name -> stele.v1.BaseRef
+	69,  // 40: stele.v1.BlameEntry.origin:type_name -> stele.v1.Origin
+	26,  // 41: stele.v1.BlameEntry.source:type_name -> stele.v1.CopySource
+	63,  // 42: stele.v1.CopySource.time:type_name -> google.protobuf.Timestamp
+	66,  // 43: stele.v1.RollbackRequest.to:type_name -> stele.v1.At
+	3,   // 44: stele.v1.RollbackResponse.commit:type_name -> stele.v1.CommitResponse
+	61,  // 45: stele.v1.RollbackResponse.changes:type_name -> stele.v1.Change
+	6,   // 46: stele.v1.RollbackResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,   // 47: stele.v1.RevertResponse.commit:type_name -> stele.v1.CommitResponse
+	61,  // 48: stele.v1.RevertResponse.changes:type_name -> stele.v1.Change
+	6,   // 49: stele.v1.RevertResponse.refusals:type_name -> stele.v1.SinkRefusal
+	3,   // 50: stele.v1.CopyResponse.commit:type_name -> stele.v1.CommitResponse
+	61,  // 51: stele.v1.CopyResponse.changes:type_name -> stele.v1.Change
+	6,   // 52: stele.v1.CopyResponse.refusals:type_name -> stele.v1.SinkRefusal
+	63,  // 53: stele.v1.ListReadsRequest.since:type_name -> google.protobuf.Timestamp
+	63,  // 54: stele.v1.ListReadsRequest.until:type_name -> google.protobuf.Timestamp
+	70,  // 55: stele.v1.ListReadsResponse.reads:type_name -> stele.v1.ReadRecord
+	37,  // 56: stele.v1.ListTenantsResponse.tenants:type_name -> stele.v1.TenantHead
+	63,  // 57: stele.v1.TenantHead.time:type_name -> google.protobuf.Timestamp
+	71,  // 58: stele.v1.TenantHead.bases:type_name -> stele.v1.TenantBase
+	63,  // 59: stele.v1.ResetTenantClockResponse.time:type_name -> google.protobuf.Timestamp
+	63,  // 60: stele.v1.ResetTenantClockResponse.ahead:type_name -> google.protobuf.Timestamp
+	63,  // 61: stele.v1.CountCommitsRequest.since:type_name -> google.protobuf.Timestamp
+	63,  // 62: stele.v1.CountCommitsRequest.until:type_name -> google.protobuf.Timestamp
+	63,  // 63: stele.v1.CountCommitsResponse.since:type_name -> google.protobuf.Timestamp
+	63,  // 64: stele.v1.CountCommitsResponse.until:type_name -> google.protobuf.Timestamp
+	63,  // 65: stele.v1.CountCommitsResponse.first:type_name -> google.protobuf.Timestamp
+	65,  // 66: stele.v1.GetHeadResponse.snapshot:type_name -> stele.v1.Snapshot
+	63,  // 67: stele.v1.GetHeadResponse.time:type_name -> google.protobuf.Timestamp
+	48,  // 68: stele.v1.GetHeadResponse.history_start:type_name -> stele.v1.HistoryStart
+	63,  // 69: stele.v1.HistoryStart.time:type_name -> google.protobuf.Timestamp
+	56,  // 70: stele.v1.GetStatusResponse.journal:type_name -> stele.v1.JournalStatus
+	63,  // 71: stele.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	57,  // 72: stele.v1.GetStatusResponse.principal:type_name -> stele.v1.Principal
+	52,  // 73: stele.v1.GetStatusResponse.upstreams:type_name -> stele.v1.UpstreamStatus
+	51,  // 74: stele.v1.GetStatusResponse.journal_copies:type_name -> stele.v1.JournalCopy
+	63,  // 75: stele.v1.JournalCopy.completed:type_name -> google.protobuf.Timestamp
+	63,  // 76: stele.v1.UpstreamStatus.verified:type_name -> google.protobuf.Timestamp
+	55,  // 77: stele.v1.ListGatewaysResponse.gateways:type_name -> stele.v1.GatewayStatus
+	63,  // 78: stele.v1.GatewayStatus.started:type_name -> google.protobuf.Timestamp
+	56,  // 79: stele.v1.GatewayStatus.journal:type_name -> stele.v1.JournalStatus
+	63,  // 80: stele.v1.GatewayStatus.seen:type_name -> google.protobuf.Timestamp
+	67,  // 81: stele.v1.JournalStatus.age:type_name -> google.protobuf.Duration
+	63,  // 82: stele.v1.Principal.expires:type_name -> google.protobuf.Timestamp
+	58,  // 83: stele.v1.Principal.allowed:type_name -> stele.v1.Allowed
+	0,   // 84: stele.v1.Ledger.Commit:input_type -> stele.v1.CommitRequest
+	4,   // 85: stele.v1.Ledger.Plan:input_type -> stele.v1.PlanRequest
+	7,   // 86: stele.v1.Ledger.CommitStream:input_type -> stele.v1.CommitStreamRequest
+	10,  // 87: stele.v1.Ledger.GetCommit:input_type -> stele.v1.GetCommitRequest
+	12,  // 88: stele.v1.Ledger.ListCommits:input_type -> stele.v1.ListCommitsRequest
+	20,  // 89: stele.v1.Ledger.Diff:input_type -> stele.v1.DiffRequest
+	23,  // 90: stele.v1.Ledger.Blame:input_type -> stele.v1.BlameRequest
+	27,  // 91: stele.v1.Ledger.Rollback:input_type -> stele.v1.RollbackRequest
+	29,  // 92: stele.v1.Ledger.Revert:input_type -> stele.v1.RevertRequest
+	31,  // 93: stele.v1.Ledger.Copy:input_type -> stele.v1.CopyRequest
+	44,  // 94: stele.v1.Ledger.CountCommits:input_type -> stele.v1.CountCommitsRequest
+	46,  // 95: stele.v1.Ledger.GetHead:input_type -> stele.v1.GetHeadRequest
+	33,  // 96: stele.v1.Ledger.ListReads:input_type -> stele.v1.ListReadsRequest
+	14,  // 97: stele.v1.Ledger.ListAllCommits:input_type -> stele.v1.ListAllCommitsRequest
+	17,  // 98: stele.v1.Ledger.WatchAllCommits:input_type -> stele.v1.WatchAllCommitsRequest
+	35,  // 99: stele.v1.Ledger.ListTenants:input_type -> stele.v1.ListTenantsRequest
+	38,  // 100: stele.v1.Ledger.ShredTenant:input_type -> stele.v1.ShredTenantRequest
+	40,  // 101: stele.v1.Ledger.RotateTenantKey:input_type -> stele.v1.RotateTenantKeyRequest
+	42,  // 102: stele.v1.Ledger.ResetTenantClock:input_type -> stele.v1.ResetTenantClockRequest
+	49,  // 103: stele.v1.Ledger.GetStatus:input_type -> stele.v1.GetStatusRequest
+	53,  // 104: stele.v1.Ledger.ListGateways:input_type -> stele.v1.ListGatewaysRequest
+	59,  // 105: stele.v1.Ledger.CheckAccess:input_type -> stele.v1.CheckAccessRequest
+	3,   // 106: stele.v1.Ledger.Commit:output_type -> stele.v1.CommitResponse
+	5,   // 107: stele.v1.Ledger.Plan:output_type -> stele.v1.PlanResponse
+	8,   // 108: stele.v1.Ledger.CommitStream:output_type -> stele.v1.CommitStreamResponse
+	11,  // 109: stele.v1.Ledger.GetCommit:output_type -> stele.v1.GetCommitResponse
+	13,  // 110: stele.v1.Ledger.ListCommits:output_type -> stele.v1.ListCommitsResponse
+	21,  // 111: stele.v1.Ledger.Diff:output_type -> stele.v1.DiffResponse
+	24,  // 112: stele.v1.Ledger.Blame:output_type -> stele.v1.BlameResponse
+	28,  // 113: stele.v1.Ledger.Rollback:output_type -> stele.v1.RollbackResponse
+	30,  // 114: stele.v1.Ledger.Revert:output_type -> stele.v1.RevertResponse
+	32,  // 115: stele.v1.Ledger.Copy:output_type -> stele.v1.CopyResponse
+	45,  // 116: stele.v1.Ledger.CountCommits:output_type -> stele.v1.CountCommitsResponse
+	47,  // 117: stele.v1.Ledger.GetHead:output_type -> stele.v1.GetHeadResponse
+	34,  // 118: stele.v1.Ledger.ListReads:output_type -> stele.v1.ListReadsResponse
+	15,  // 119: stele.v1.Ledger.ListAllCommits:output_type -> stele.v1.ListAllCommitsResponse
+	18,  // 120: stele.v1.Ledger.WatchAllCommits:output_type -> stele.v1.WatchAllCommitsResponse
+	36,  // 121: stele.v1.Ledger.ListTenants:output_type -> stele.v1.ListTenantsResponse
+	39,  // 122: stele.v1.Ledger.ShredTenant:output_type -> stele.v1.ShredTenantResponse
+	41,  // 123: stele.v1.Ledger.RotateTenantKey:output_type -> stele.v1.RotateTenantKeyResponse
+	43,  // 124: stele.v1.Ledger.ResetTenantClock:output_type -> stele.v1.ResetTenantClockResponse
+	50,  // 125: stele.v1.Ledger.GetStatus:output_type -> stele.v1.GetStatusResponse
+	54,  // 126: stele.v1.Ledger.ListGateways:output_type -> stele.v1.ListGatewaysResponse
+	60,  // 127: stele.v1.Ledger.CheckAccess:output_type -> stele.v1.CheckAccessResponse
+	106, // [106:128] is the sub-list for method output_type
+	84,  // [84:106] is the sub-list for method input_type
+	84,  // [84:84] is the sub-list for extension type_name
+	84,  // [84:84] is the sub-list for extension extendee
+	0,   // [0:84] is the sub-list for field type_name
 }
 
 func init() { file_stele_v1_ledger_proto_init() }
@@ -5415,8 +5588,8 @@ func file_stele_v1_ledger_proto_init() {
 	file_stele_v1_ledger_proto_msgTypes[27].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[29].OneofWrappers = []any{}
 	file_stele_v1_ledger_proto_msgTypes[31].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[48].OneofWrappers = []any{}
-	file_stele_v1_ledger_proto_msgTypes[57].OneofWrappers = []any{
+	file_stele_v1_ledger_proto_msgTypes[50].OneofWrappers = []any{}
+	file_stele_v1_ledger_proto_msgTypes[59].OneofWrappers = []any{
 		(*CheckAccessRequest_Key)(nil),
 		(*CheckAccessRequest_Prefix)(nil),
 	}
@@ -5426,7 +5599,7 @@ func file_stele_v1_ledger_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_stele_v1_ledger_proto_rawDesc), len(file_stele_v1_ledger_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   59,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

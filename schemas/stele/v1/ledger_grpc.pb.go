@@ -19,27 +19,28 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Ledger_Commit_FullMethodName          = "/stele.v1.Ledger/Commit"
-	Ledger_Plan_FullMethodName            = "/stele.v1.Ledger/Plan"
-	Ledger_CommitStream_FullMethodName    = "/stele.v1.Ledger/CommitStream"
-	Ledger_GetCommit_FullMethodName       = "/stele.v1.Ledger/GetCommit"
-	Ledger_ListCommits_FullMethodName     = "/stele.v1.Ledger/ListCommits"
-	Ledger_Diff_FullMethodName            = "/stele.v1.Ledger/Diff"
-	Ledger_Blame_FullMethodName           = "/stele.v1.Ledger/Blame"
-	Ledger_Rollback_FullMethodName        = "/stele.v1.Ledger/Rollback"
-	Ledger_Revert_FullMethodName          = "/stele.v1.Ledger/Revert"
-	Ledger_Copy_FullMethodName            = "/stele.v1.Ledger/Copy"
-	Ledger_CountCommits_FullMethodName    = "/stele.v1.Ledger/CountCommits"
-	Ledger_GetHead_FullMethodName         = "/stele.v1.Ledger/GetHead"
-	Ledger_ListReads_FullMethodName       = "/stele.v1.Ledger/ListReads"
-	Ledger_ListAllCommits_FullMethodName  = "/stele.v1.Ledger/ListAllCommits"
-	Ledger_WatchAllCommits_FullMethodName = "/stele.v1.Ledger/WatchAllCommits"
-	Ledger_ListTenants_FullMethodName     = "/stele.v1.Ledger/ListTenants"
-	Ledger_ShredTenant_FullMethodName     = "/stele.v1.Ledger/ShredTenant"
-	Ledger_RotateTenantKey_FullMethodName = "/stele.v1.Ledger/RotateTenantKey"
-	Ledger_GetStatus_FullMethodName       = "/stele.v1.Ledger/GetStatus"
-	Ledger_ListGateways_FullMethodName    = "/stele.v1.Ledger/ListGateways"
-	Ledger_CheckAccess_FullMethodName     = "/stele.v1.Ledger/CheckAccess"
+	Ledger_Commit_FullMethodName           = "/stele.v1.Ledger/Commit"
+	Ledger_Plan_FullMethodName             = "/stele.v1.Ledger/Plan"
+	Ledger_CommitStream_FullMethodName     = "/stele.v1.Ledger/CommitStream"
+	Ledger_GetCommit_FullMethodName        = "/stele.v1.Ledger/GetCommit"
+	Ledger_ListCommits_FullMethodName      = "/stele.v1.Ledger/ListCommits"
+	Ledger_Diff_FullMethodName             = "/stele.v1.Ledger/Diff"
+	Ledger_Blame_FullMethodName            = "/stele.v1.Ledger/Blame"
+	Ledger_Rollback_FullMethodName         = "/stele.v1.Ledger/Rollback"
+	Ledger_Revert_FullMethodName           = "/stele.v1.Ledger/Revert"
+	Ledger_Copy_FullMethodName             = "/stele.v1.Ledger/Copy"
+	Ledger_CountCommits_FullMethodName     = "/stele.v1.Ledger/CountCommits"
+	Ledger_GetHead_FullMethodName          = "/stele.v1.Ledger/GetHead"
+	Ledger_ListReads_FullMethodName        = "/stele.v1.Ledger/ListReads"
+	Ledger_ListAllCommits_FullMethodName   = "/stele.v1.Ledger/ListAllCommits"
+	Ledger_WatchAllCommits_FullMethodName  = "/stele.v1.Ledger/WatchAllCommits"
+	Ledger_ListTenants_FullMethodName      = "/stele.v1.Ledger/ListTenants"
+	Ledger_ShredTenant_FullMethodName      = "/stele.v1.Ledger/ShredTenant"
+	Ledger_RotateTenantKey_FullMethodName  = "/stele.v1.Ledger/RotateTenantKey"
+	Ledger_ResetTenantClock_FullMethodName = "/stele.v1.Ledger/ResetTenantClock"
+	Ledger_GetStatus_FullMethodName        = "/stele.v1.Ledger/GetStatus"
+	Ledger_ListGateways_FullMethodName     = "/stele.v1.Ledger/ListGateways"
+	Ledger_CheckAccess_FullMethodName      = "/stele.v1.Ledger/CheckAccess"
 )
 
 // LedgerClient is the client API for Ledger service.
@@ -128,6 +129,12 @@ type LedgerClient interface {
 	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
 	// Needs the role operator and the tenant in the header.
 	RotateTenantKey(ctx context.Context, in *RotateTenantKeyRequest, opts ...grpc.CallOption) (*RotateTenantKeyResponse, error)
+	// ResetTenantClock writes a commit with the origin clock and no changes, which ends a
+	// stretch of commits whose times are ahead. From then on, the tenant accepts writes and
+	// imports again, and its newest state is the state as of now. It writes nothing if the
+	// tenant's newest commit is not ahead. NOT_FOUND if the tenant has no commit. Needs the role
+	// operator and the tenant in the header.
+	ResetTenantClock(ctx context.Context, in *ResetTenantClockRequest, opts ...grpc.CallOption) (*ResetTenantClockResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// ListGateways returns the processes of the ledger that serve callers, and the edge
@@ -339,6 +346,16 @@ func (c *ledgerClient) RotateTenantKey(ctx context.Context, in *RotateTenantKeyR
 	return out, nil
 }
 
+func (c *ledgerClient) ResetTenantClock(ctx context.Context, in *ResetTenantClockRequest, opts ...grpc.CallOption) (*ResetTenantClockResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ResetTenantClockResponse)
+	err := c.cc.Invoke(ctx, Ledger_ResetTenantClock_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *ledgerClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetStatusResponse)
@@ -455,6 +472,12 @@ type LedgerServer interface {
 	// are in the journal stay as they are. NOT_FOUND when the tenant has no such key.
 	// Needs the role operator and the tenant in the header.
 	RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error)
+	// ResetTenantClock writes a commit with the origin clock and no changes, which ends a
+	// stretch of commits whose times are ahead. From then on, the tenant accepts writes and
+	// imports again, and its newest state is the state as of now. It writes nothing if the
+	// tenant's newest commit is not ahead. NOT_FOUND if the tenant has no commit. Needs the role
+	// operator and the tenant in the header.
+	ResetTenantClock(context.Context, *ResetTenantClockRequest) (*ResetTenantClockResponse, error)
 	// GetStatus returns the status of this process: its journal, its replica, its age.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// ListGateways returns the processes of the ledger that serve callers, and the edge
@@ -527,6 +550,9 @@ func (UnimplementedLedgerServer) ShredTenant(context.Context, *ShredTenantReques
 }
 func (UnimplementedLedgerServer) RotateTenantKey(context.Context, *RotateTenantKeyRequest) (*RotateTenantKeyResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RotateTenantKey not implemented")
+}
+func (UnimplementedLedgerServer) ResetTenantClock(context.Context, *ResetTenantClockRequest) (*ResetTenantClockResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ResetTenantClock not implemented")
 }
 func (UnimplementedLedgerServer) GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -864,6 +890,24 @@ func _Ledger_RotateTenantKey_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Ledger_ResetTenantClock_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ResetTenantClockRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LedgerServer).ResetTenantClock(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Ledger_ResetTenantClock_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LedgerServer).ResetTenantClock(ctx, req.(*ResetTenantClockRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Ledger_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -988,6 +1032,10 @@ var Ledger_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RotateTenantKey",
 			Handler:    _Ledger_RotateTenantKey_Handler,
+		},
+		{
+			MethodName: "ResetTenantClock",
+			Handler:    _Ledger_ResetTenantClock_Handler,
 		},
 		{
 			MethodName: "GetStatus",

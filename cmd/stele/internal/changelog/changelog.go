@@ -166,6 +166,12 @@ func (r *Reader) Next() (*Line, error) {
 		if rec.Key != "" {
 			return r.entries(&rec, len(text))
 		}
+		if len(rec.Clock) > 0 && len(rec.Changes) == 0 {
+			continue // it resets a clock, and the lines before it say by which time they count
+		}
+		if rec.EffectiveTime != nil {
+			rec.Time = rec.EffectiveTime
+		}
 		l, err := r.decode(&rec, text)
 		if err != nil {
 			return nil, &LineError{r.number, err}
@@ -229,6 +235,9 @@ type record struct {
 	Rollback  jsontext.Value `json:"rollback"`
 	Reverts   []uint64       `json:"reverts"`
 	Partial   bool           `json:"partial"`
+	// EffectiveTime is the time to import the commit with, if its own is ahead.
+	EffectiveTime *time.Time     `json:"effective_time"`
+	Clock         jsontext.Value `json:"clock"`
 
 	// Of a key that is exported.
 	Key    string         `json:"key"`

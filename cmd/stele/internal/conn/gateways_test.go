@@ -216,7 +216,7 @@ func TestGateways_AllAreUnavailable(t *testing.T) {
 func TestRepeatable(t *testing.T) {
 	effects := map[string]bool{
 		stelev1.Ledger_Commit_FullMethodName: true, stelev1.Ledger_Rollback_FullMethodName: true, stelev1.Ledger_Revert_FullMethodName: true, stelev1.Ledger_Copy_FullMethodName: true,
-		stelev1.Ledger_RotateTenantKey_FullMethodName: true, stelev1.Ledger_ShredTenant_FullMethodName: true, stelev1.Replication_RecordRead_FullMethodName: true,
+		stelev1.Ledger_RotateTenantKey_FullMethodName: true, stelev1.Ledger_ShredTenant_FullMethodName: true, stelev1.Ledger_ResetTenantClock_FullMethodName: true, stelev1.Replication_RecordRead_FullMethodName: true,
 		stelev1.Sinks_Replay_FullMethodName: true, stelev1.Sinks_Retry_FullMethodName: true, stelev1.Sinks_Skip_FullMethodName: true,
 		stelev1.Sinks_CheckDrift_FullMethodName: true, stelev1.Sinks_ResolveDrift_FullMethodName: true,
 	}

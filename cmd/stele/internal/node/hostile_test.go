@@ -86,7 +86,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 
 // deniedToAll are for operators and edges, or answer only for a sink that has stopped.
 var deniedToAll = []string{
-	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ListGateways", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
+	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ListGateways", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey", "/stele.v1.Ledger/ResetTenantClock",
 	"/stele.v1.Sinks/GetRoutes", "/stele.v1.Sinks/PlanRoutes", "/stele.v1.Sinks/ResolveDrift", "/stele.v1.Bases/PreviewBaseChange",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
@@ -94,7 +94,7 @@ var deniedToAll = []string{
 // tellNothing are the methods whose answers contain none of the searched data; of
 // drift, because no sink is edited here.
 var tellNothing = []string{
-	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/CountCommits", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ListGateways", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey",
+	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/CountCommits", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ListGateways", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey", "/stele.v1.Ledger/ResetTenantClock",
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits",
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",

@@ -15,7 +15,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
-	"github.com/stelehq/stele/internal/ledger/journal"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -126,7 +125,7 @@ func processes(t *testing.T, nats *natsServer) func(node.Config) *process {
 		cfg.Verifier, cfg.Log = verifier, slog.New(slog.DiscardHandler)
 		if cfg.Upstream == nil {
 			cfg.NATS = &node.NATS{URL: nats.ClientURL()}
-			cfg.Journal = journal.Config{UnsafeSync: true} // nothing here cuts the power
+			cfg.Journal.UnsafeSync = true // nothing here cuts the power
 		}
 		p := &process{cfg: cfg, signer: signer}
 		p.start(t)

@@ -76,6 +76,9 @@ func (s *state) diagnose(st *stelev1.GetStatusResponse) {
 	if p := diagnosis.Writes(st); p != nil && slices.Contains(st.Roles, "ledger") {
 		s.problems = append(s.problems, diagnosis.Problem{What: "writes: " + p.What, Try: p.Try})
 	}
+	if p := diagnosis.Ahead(st); p != nil {
+		s.problems = append(s.problems, *p)
+	}
 	if s.noSinks != "" {
 		s.problems = append(s.problems, diagnosis.Problem{What: "the sinks are not known: " + s.noSinks, Try: diagnosis.Journal})
 	}

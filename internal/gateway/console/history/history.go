@@ -74,7 +74,13 @@ func checkKeys(ctx context.Context, v *page.View, req *stelev1.ListCommitsReques
 }
 
 // dayOf is the day of a commit, in UTC, under which the history lists it.
-func dayOf(info *stelev1.CommitInfo) string { return info.Commit.Time.AsTime().Format(time.DateOnly) }
+func dayOf(info *stelev1.CommitInfo) string {
+	at := info.Commit.Time
+	if info.EffectiveTime != nil {
+		at = info.EffectiveTime
+	}
+	return at.AsTime().Format(time.DateOnly)
+}
 
 // namedChanges are the changes that a commit's line in the history names.
 func namedChanges(c *stelev1.Commit) []*stelev1.Change {

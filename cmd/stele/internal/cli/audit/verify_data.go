@@ -80,9 +80,11 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 			Key         string           `json:"key"`
 			Fingerprint string           `json:"fingerprint"`
 			KeyGiven    bool             `json:"key_given"`
+			Ahead       int              `json:"ahead"`
+			FirstAhead  *verify.Finding  `json:"first_ahead,omitempty"`
 			Findings    []verify.Finding `json:"findings"`
 		}{"ledger", r.Epoch.String(), r.Tenants, r.Messages, r.Commits, r.Checkpoints, r.Reads, r.ReadsBound,
-			cfg.Key.String(), cfg.Key.Fingerprint(), given, append([]verify.Finding{}, r.Findings...)})
+			cfg.Key.String(), cfg.Key.Fingerprint(), given, r.Ahead, r.FirstAhead, append([]verify.Finding{}, r.Findings...)})
 		if err != nil {
 			return err
 		}
@@ -108,6 +110,11 @@ func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bo
 	}
 	if r.Reads > 0 {
 		if err := p.Printf("%s, %d of them bound by the history\n", output.Count(r.Reads, "recorded read"), r.ReadsBound); err != nil {
+			return err
+		}
+	}
+	if r.FirstAhead != nil {
+		if err := p.Printf("%s written while a clock was ahead; the first: %s\n", output.Count(r.Ahead, "commit"), output.Plain(r.FirstAhead.String())); err != nil {
 			return err
 		}
 	}

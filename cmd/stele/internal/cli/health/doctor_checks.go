@@ -93,6 +93,9 @@ func checkWrites(_ context.Context, p *subject) (string, string, error) {
 	if problem := diagnosis.Writes(p.status); problem != nil {
 		return "", problem.Try, errors.New(output.Plain(problem.What))
 	}
+	if problem := diagnosis.Ahead(p.status); problem != nil {
+		return "", problem.Try, errors.New(problem.What)
+	}
 	mayWrite := func(a *stelev1.Allowed) bool { return a.Operation == string(policy.ToWrite) }
 	if p.status.Principal.GetTenant() != "" && !slices.ContainsFunc(p.status.Principal.Allowed, mayWrite) {
 		return "", "", errDenied

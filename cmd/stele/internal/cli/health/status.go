@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/diagnosis"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -71,6 +72,9 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 	}
 	if st.Unrouted > 0 {
 		rows = append(rows, [2]string{"unrouted", unrouted(st)})
+	}
+	if st.Ahead > 0 {
+		rows = append(rows, [2]string{"ahead", output.Bad.Render(diagnosis.Ahead(st).What)})
 	}
 	if st.Stopped != "" {
 		rows = append(rows, [2]string{"stopped", output.Bad.Render(output.Plain(st.Stopped))})

@@ -147,7 +147,7 @@ func printLog(ctx context.Context, s *session.Session, req *stelev1.ListCommitsR
 		switch {
 		case s.Format == "text" && !l.changes:
 			rows = append(rows, []string{
-				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.Clock(c.Time)), render.Role(c), output.Plain(c.Author), signs(c.Changes), output.Subject(c.Message),
+				render.Revision(s.Name(c.Revision)), output.Faint.Render(render.When(info)), render.Role(c), output.Plain(c.Author), signs(c.Changes), output.Subject(c.Message),
 			})
 			return nil
 		case s.Format == "text" && printed > 1:

@@ -25,7 +25,7 @@ func logAll(ctx context.Context, s *session.Session, l logFlags) error {
 			return render.WritePlaced(s.Printer, placed)
 		}
 		c := placed.Info.Commit
-		rows = append(rows, []string{output.Faint.Render(render.Clock(c.Time)), render.PlacedName(c), render.Role(c), output.Plain(c.Author), output.Subject(c.Message)})
+		rows = append(rows, []string{output.Faint.Render(render.When(placed.Info)), render.PlacedName(c), render.Role(c), output.Plain(c.Author), output.Subject(c.Message)})
 		return nil
 	})
 	if err != nil || len(rows) == 0 {

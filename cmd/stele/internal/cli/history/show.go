@@ -132,6 +132,9 @@ func showCommit(ctx context.Context, s *session.Session, info *stelev1.CommitInf
 		{"id", hex.EncodeToString(info.Id)},
 		{"time", c.Time.AsTime().Format(time.RFC3339Nano)},
 	}
+	if info.EffectiveTime != nil {
+		rows = append(rows, [2]string{"ahead", "counts as made at " + info.EffectiveTime.AsTime().Format(time.RFC3339Nano)})
+	}
 	rows = append(rows, render.Authorship(c)...)
 	if info.Partial {
 		rows = append(rows, [2]string{"partial", "it also changed keys that you may not read"})

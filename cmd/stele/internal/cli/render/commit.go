@@ -35,7 +35,9 @@ type Commit struct {
 	ID       string `json:"id"`
 	Parent   string `json:"parent,omitempty"`
 	Time     string `json:"time"`
-	Author   string `json:"author"`
+	// EffectiveTime is the time by which the commit is found, if it is not its own.
+	EffectiveTime string `json:"effective_time,omitempty"`
+	Author        string `json:"author"`
 	// Operator says that the author was one, acting for the tenant.
 	Operator  bool   `json:"operator,omitempty"`
 	Message   string `json:"message"`
@@ -61,6 +63,12 @@ type Origins struct {
 	Promotion *promotionOrigin `json:"promotion,omitempty"`
 	// Copy has the names of keys that were copied or renamed.
 	Copy *copyOrigin `json:"copy,omitempty"`
+	// Clock is the time that a reset of the clock has ended.
+	Clock *clockOrigin `json:"clock,omitempty"`
+}
+
+type clockOrigin struct {
+	Ahead string `json:"ahead"`
 }
 
 type rollbackOrigin struct {
@@ -107,6 +115,8 @@ func OriginObjects(o *stelev1.Origin) (out Origins) {
 		out.Promotion = &promotionOrigin{p.Tenant, p.Revision, hex.EncodeToString(p.Id), hex.EncodeToString(p.Epoch), p.Prefix, p.Left}
 	case *stelev1.Origin_Copy:
 		out.Copy = &copyOrigin{kind.Copy.From, kind.Copy.To, kind.Copy.Renamed}
+	case *stelev1.Origin_Clock:
+		out.Clock = &clockOrigin{RFC3339(kind.Clock.Ahead)}
 	}
 	return out
 }
@@ -119,10 +129,22 @@ func CommitObject(info *stelev1.CommitInfo) Commit {
 		Time: RFC3339(c.Time), Author: c.Author, Operator: c.ByOperator, Message: c.Message, RequestID: c.RequestId,
 		Origins: OriginObjects(c.Origin), Changes: changeObjects(c.Changes), Partial: info.Partial,
 	}
+	if info.EffectiveTime != nil {
+		o.EffectiveTime = RFC3339(info.EffectiveTime)
+	}
 	for i, was := range info.PreviousValues {
 		o.Changes[i].Was = json.RawMessage(was)
 	}
 	return o
+}
+
+// When is a commit's time, marked if it is found by another one, because it is ahead.
+func When(info *stelev1.CommitInfo) string {
+	at := Clock(info.Commit.Time)
+	if info.EffectiveTime != nil {
+		at += " (ahead)"
+	}
+	return at
 }
 
 // Role is "operator" if the author of a commit was an operator from outside the tenant, and
@@ -175,6 +197,8 @@ func Origin(o *stelev1.Origin) (name, what string) {
 			return "renamed", "from " + kind.Copy.From + " to " + kind.Copy.To
 		}
 		return "copied", "from " + kind.Copy.From + " to " + kind.Copy.To
+	case *stelev1.Origin_Clock:
+		return "clock", "reset: ends times up to " + Clock(kind.Clock.Ahead)
 	}
 	return "", ""
 }

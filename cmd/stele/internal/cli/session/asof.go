@@ -31,7 +31,11 @@ func (s *Session) FirstSince(ctx context.Context, since string) (ledger.Revision
 	if err != nil {
 		return 0, err
 	}
-	if before.Before(first.Info.Commit.Time.AsTime()) {
+	made := first.Info.Commit.Time
+	if first.Info.EffectiveTime != nil {
+		made = first.Info.EffectiveTime
+	}
+	if before.Before(made.AsTime()) {
 		return 1, nil
 	}
 	last, err := s.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Time{Time: timestamppb.New(before)}})

@@ -21,7 +21,7 @@ func TenantCommand(c *session.Flags) *cobra.Command {
 		Use:   "tenant",
 		Short: "Manage a tenant (operators only)",
 	}
-	cmd.AddCommand(shredCommand(c))
+	cmd.AddCommand(shredCommand(c), resetClockCommand(c))
 	return cmd
 }
 

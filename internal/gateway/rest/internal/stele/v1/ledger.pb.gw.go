@@ -631,6 +631,33 @@ func local_request_Ledger_RotateTenantKey_0(ctx context.Context, marshaler runti
 	return msg, metadata, err
 }
 
+func request_Ledger_ResetTenantClock_0(ctx context.Context, marshaler runtime.Marshaler, client extStelev1.LedgerClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extStelev1.ResetTenantClockRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	if req.Body != nil {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	msg, err := client.ResetTenantClock(ctx, &protoReq, grpc.Header(&metadata.HeaderMD), grpc.Trailer(&metadata.TrailerMD))
+	return msg, metadata, err
+}
+
+func local_request_Ledger_ResetTenantClock_0(ctx context.Context, marshaler runtime.Marshaler, server extStelev1.LedgerServer, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
+	var (
+		protoReq extStelev1.ResetTenantClockRequest
+		metadata runtime.ServerMetadata
+	)
+	if err := marshaler.NewDecoder(req.Body).Decode(&protoReq); err != nil && !errors.Is(err, io.EOF) {
+		return nil, metadata, status.Errorf(codes.InvalidArgument, "%v", err)
+	}
+	msg, err := server.ResetTenantClock(ctx, &protoReq)
+	return msg, metadata, err
+}
+
 func request_Ledger_GetStatus_0(ctx context.Context, marshaler runtime.Marshaler, client extStelev1.LedgerClient, req *http.Request, pathParams map[string]string) (proto.Message, runtime.ServerMetadata, error) {
 	var (
 		protoReq extStelev1.GetStatusRequest
@@ -1054,6 +1081,26 @@ func RegisterLedgerHandlerServer(ctx context.Context, mux *runtime.ServeMux, ser
 		}
 		forward_Ledger_RotateTenantKey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_Ledger_ResetTenantClock_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		var stream runtime.ServerTransportStream
+		ctx = grpc.NewContextWithServerTransportStream(ctx, &stream)
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateIncomingContext(ctx, mux, req, "/stele.v1.Ledger/ResetTenantClock", runtime.WithHTTPPathPattern("/v1/clock:reset"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := local_request_Ledger_ResetTenantClock_0(annotatedContext, inboundMarshaler, server, req, pathParams)
+		md.HeaderMD, md.TrailerMD = metadata.Join(md.HeaderMD, stream.Header()), metadata.Join(md.TrailerMD, stream.Trailer())
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_Ledger_ResetTenantClock_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_Ledger_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -1443,6 +1490,23 @@ func RegisterLedgerHandlerClient(ctx context.Context, mux *runtime.ServeMux, cli
 		}
 		forward_Ledger_RotateTenantKey_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
 	})
+	mux.Handle(http.MethodPost, pattern_Ledger_ResetTenantClock_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
+		ctx, cancel := context.WithCancel(req.Context())
+		defer cancel()
+		inboundMarshaler, outboundMarshaler := runtime.MarshalerForRequest(mux, req)
+		annotatedContext, err := runtime.AnnotateContext(ctx, mux, req, "/stele.v1.Ledger/ResetTenantClock", runtime.WithHTTPPathPattern("/v1/clock:reset"))
+		if err != nil {
+			runtime.HTTPError(ctx, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		resp, md, err := request_Ledger_ResetTenantClock_0(annotatedContext, inboundMarshaler, client, req, pathParams)
+		annotatedContext = runtime.NewServerMetadataContext(annotatedContext, md)
+		if err != nil {
+			runtime.HTTPError(annotatedContext, mux, outboundMarshaler, w, req, err)
+			return
+		}
+		forward_Ledger_ResetTenantClock_0(annotatedContext, mux, outboundMarshaler, w, req, resp, mux.GetForwardResponseOptions()...)
+	})
 	mux.Handle(http.MethodGet, pattern_Ledger_GetStatus_0, func(w http.ResponseWriter, req *http.Request, pathParams map[string]string) {
 		ctx, cancel := context.WithCancel(req.Context())
 		defer cancel()
@@ -1498,47 +1562,49 @@ func RegisterLedgerHandlerClient(ctx context.Context, mux *runtime.ServeMux, cli
 }
 
 var (
-	pattern_Ledger_Commit_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, ""))
-	pattern_Ledger_Plan_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, "plan"))
-	pattern_Ledger_GetCommit_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "commits", "revision"}, ""))
-	pattern_Ledger_GetCommit_1       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 2}, []string{"v1", "commits", "id"}, ""))
-	pattern_Ledger_ListCommits_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, ""))
-	pattern_Ledger_Diff_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "diff"}, ""))
-	pattern_Ledger_Blame_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "blame"}, ""))
-	pattern_Ledger_Rollback_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "rollback"}, ""))
-	pattern_Ledger_Revert_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "revert"}, ""))
-	pattern_Ledger_Copy_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "copy"}, ""))
-	pattern_Ledger_CountCommits_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commit-counts"}, ""))
-	pattern_Ledger_GetHead_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "head"}, ""))
-	pattern_Ledger_ListReads_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "reads"}, ""))
-	pattern_Ledger_ListAllCommits_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "all-commits"}, ""))
-	pattern_Ledger_ListTenants_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tenants"}, ""))
-	pattern_Ledger_ShredTenant_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "shred"}, ""))
-	pattern_Ledger_RotateTenantKey_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "rotate"}, ""))
-	pattern_Ledger_GetStatus_0       = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "status"}, ""))
-	pattern_Ledger_ListGateways_0    = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "gateways"}, ""))
-	pattern_Ledger_CheckAccess_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "access"}, ""))
+	pattern_Ledger_Commit_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, ""))
+	pattern_Ledger_Plan_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, "plan"))
+	pattern_Ledger_GetCommit_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 1, 0, 4, 1, 5, 2}, []string{"v1", "commits", "revision"}, ""))
+	pattern_Ledger_GetCommit_1        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1, 2, 2, 1, 0, 4, 1, 5, 2}, []string{"v1", "commits", "id"}, ""))
+	pattern_Ledger_ListCommits_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commits"}, ""))
+	pattern_Ledger_Diff_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "diff"}, ""))
+	pattern_Ledger_Blame_0            = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "blame"}, ""))
+	pattern_Ledger_Rollback_0         = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "rollback"}, ""))
+	pattern_Ledger_Revert_0           = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "revert"}, ""))
+	pattern_Ledger_Copy_0             = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "copy"}, ""))
+	pattern_Ledger_CountCommits_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "commit-counts"}, ""))
+	pattern_Ledger_GetHead_0          = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "head"}, ""))
+	pattern_Ledger_ListReads_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "reads"}, ""))
+	pattern_Ledger_ListAllCommits_0   = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "all-commits"}, ""))
+	pattern_Ledger_ListTenants_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "tenants"}, ""))
+	pattern_Ledger_ShredTenant_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "shred"}, ""))
+	pattern_Ledger_RotateTenantKey_0  = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "rotate"}, ""))
+	pattern_Ledger_ResetTenantClock_0 = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "clock"}, "reset"))
+	pattern_Ledger_GetStatus_0        = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "status"}, ""))
+	pattern_Ledger_ListGateways_0     = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "gateways"}, ""))
+	pattern_Ledger_CheckAccess_0      = runtime.MustPattern(runtime.NewPattern(1, []int{2, 0, 2, 1}, []string{"v1", "access"}, ""))
 )
 
 var (
-	forward_Ledger_Commit_0          = runtime.ForwardResponseMessage
-	forward_Ledger_Plan_0            = runtime.ForwardResponseMessage
-	forward_Ledger_GetCommit_0       = runtime.ForwardResponseMessage
-	forward_Ledger_GetCommit_1       = runtime.ForwardResponseMessage
-	forward_Ledger_ListCommits_0     = runtime.ForwardResponseMessage
-	forward_Ledger_Diff_0            = runtime.ForwardResponseMessage
-	forward_Ledger_Blame_0           = runtime.ForwardResponseMessage
-	forward_Ledger_Rollback_0        = runtime.ForwardResponseMessage
-	forward_Ledger_Revert_0          = runtime.ForwardResponseMessage
-	forward_Ledger_Copy_0            = runtime.ForwardResponseMessage
-	forward_Ledger_CountCommits_0    = runtime.ForwardResponseMessage
-	forward_Ledger_GetHead_0         = runtime.ForwardResponseMessage
-	forward_Ledger_ListReads_0       = runtime.ForwardResponseMessage
-	forward_Ledger_ListAllCommits_0  = runtime.ForwardResponseMessage
-	forward_Ledger_ListTenants_0     = runtime.ForwardResponseMessage
-	forward_Ledger_ShredTenant_0     = runtime.ForwardResponseMessage
-	forward_Ledger_RotateTenantKey_0 = runtime.ForwardResponseMessage
-	forward_Ledger_GetStatus_0       = runtime.ForwardResponseMessage
-	forward_Ledger_ListGateways_0    = runtime.ForwardResponseMessage
-	forward_Ledger_CheckAccess_0     = runtime.ForwardResponseMessage
+	forward_Ledger_Commit_0           = runtime.ForwardResponseMessage
+	forward_Ledger_Plan_0             = runtime.ForwardResponseMessage
+	forward_Ledger_GetCommit_0        = runtime.ForwardResponseMessage
+	forward_Ledger_GetCommit_1        = runtime.ForwardResponseMessage
+	forward_Ledger_ListCommits_0      = runtime.ForwardResponseMessage
+	forward_Ledger_Diff_0             = runtime.ForwardResponseMessage
+	forward_Ledger_Blame_0            = runtime.ForwardResponseMessage
+	forward_Ledger_Rollback_0         = runtime.ForwardResponseMessage
+	forward_Ledger_Revert_0           = runtime.ForwardResponseMessage
+	forward_Ledger_Copy_0             = runtime.ForwardResponseMessage
+	forward_Ledger_CountCommits_0     = runtime.ForwardResponseMessage
+	forward_Ledger_GetHead_0          = runtime.ForwardResponseMessage
+	forward_Ledger_ListReads_0        = runtime.ForwardResponseMessage
+	forward_Ledger_ListAllCommits_0   = runtime.ForwardResponseMessage
+	forward_Ledger_ListTenants_0      = runtime.ForwardResponseMessage
+	forward_Ledger_ShredTenant_0      = runtime.ForwardResponseMessage
+	forward_Ledger_RotateTenantKey_0  = runtime.ForwardResponseMessage
+	forward_Ledger_ResetTenantClock_0 = runtime.ForwardResponseMessage
+	forward_Ledger_GetStatus_0        = runtime.ForwardResponseMessage
+	forward_Ledger_ListGateways_0     = runtime.ForwardResponseMessage
+	forward_Ledger_CheckAccess_0      = runtime.ForwardResponseMessage
 )
