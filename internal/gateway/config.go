@@ -210,19 +210,29 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 		if err != nil {
 			return err
 		}
-		resp := &stelev1.ReadResponse{Id: req.Id}
-		if err = s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req); err == nil {
-			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
-		}
-		if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
-			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
-		}
-		if err != nil {
-			st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
-			resp.Error = st.Proto()
-		}
-		if err := stream.Send(resp); err != nil {
+		if err := s.answerRead(ctx, req, stream.Send); err != nil {
 			return err
 		}
 	}
+}
+
+func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest, send func(*stelev1.ReadResponse) error) error {
+	resp := &stelev1.ReadResponse{Id: req.Id}
+	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req)
+	if err == nil {
+		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
+	}
+	release, full := s.g.reserveAnswer(ctx, resp)
+	if full != nil {
+		return full
+	}
+	defer release()
+	if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
+		resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
+	}
+	if err != nil {
+		st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
+		resp.Error = st.Proto()
+	}
+	return send(resp)
 }

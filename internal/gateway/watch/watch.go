@@ -15,6 +15,10 @@ import (
 // maxWatches one stream may carry.
 const maxWatches = 10_000
 
+// statePage is the size after which a page of the initial state takes no more entries, in
+// bytes: a client that does not read holds a few of them.
+const statePage = 256 << 10
+
 // Watch is one watch of one stream.
 type Watch struct {
 	ID         uint64
@@ -36,12 +40,12 @@ func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Reda
 	size := 0
 	flush := func(more bool) error {
 		page.More = more
-		err := ws.PushWait(ctx, stateFrame(w.ID, page))
+		err := ws.PushWait(ctx, nil, encodeState(w.ID, page))
 		page.Entries, size = nil, 0
 		return err
 	}
 	add := func(e replica.Entry) error {
-		if size > view.MaxPageBytes {
+		if size > statePage {
 			if err := flush(true); err != nil {
 				return err
 			}
