@@ -3,6 +3,7 @@ package budget
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -49,12 +50,22 @@ func (s *Share) WhenShort(f func()) { s.short = f }
 // seconds. The error is an *ExhaustedError, also if half of the share waits already,
 // or that of ctx.
 func (s *Share) Acquire(ctx context.Context, n int64) error {
+	return s.acquire(ctx, n, max(s.size/2, min(n, s.size)))
+}
+
+// AcquireFirst is Acquire for a caller that holds nothing yet: any number of them may wait.
+func (s *Share) AcquireFirst(ctx context.Context, n int64) error {
+	return s.acquire(ctx, n, math.MaxInt64)
+}
+
+// acquire refuses at once if more than so many bytes wait.
+func (s *Share) acquire(ctx context.Context, n, mostWaiting int64) error {
 	n = min(n, s.size)
 	if s.free.TryAcquire(n) {
 		s.used.Add(n)
 		return nil
 	}
-	if s.waiting.Add(n) > max(s.size/2, n) {
+	if s.waiting.Add(n) > mostWaiting {
 		s.waiting.Add(-n)
 		return s.exhausted()
 	}

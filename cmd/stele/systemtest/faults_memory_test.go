@@ -26,8 +26,8 @@ import (
 // memoryLimit is the memory that the processes of these tests may use, in bytes.
 const memoryLimit = 512 << 20
 
-// TestMemory_StreamsThatNeverRead does not pass yet, so scripts/faults leaves it out: answers
-// and pages of states are built before they have memory. It opens streams that take nothing of what they ask for,
+// TestMemory_StreamsThatNeverRead does not pass yet, so scripts/faults leaves it out: a watch that
+// waits for memory for the next page of a state keeps a value of it. The test opens streams that take nothing of what they ask for,
 // while large values are committed, and watches the same keys with a client that reads.
 func TestMemory_StreamsThatNeverRead(t *testing.T) {
 	const keys, commits = 20, 200

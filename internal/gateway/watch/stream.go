@@ -205,22 +205,34 @@ const receiveTimeout = time.Minute
 
 var errNotReceived = status.Errorf(codes.ResourceExhausted, "the client has received nothing for %s: create the watch again", receiveTimeout)
 
-// PushWait queues a message as soon as there is room in the backlog, and memory for it.
-func (ws *Stream) PushWait(ctx context.Context, head, body []byte) error {
+// waitRoom waits until there is room in the backlog.
+func (ws *Stream) waitRoom(ctx context.Context) error {
 	room, cancel := context.WithTimeoutCause(ctx, receiveTimeout, errNotReceived)
 	defer cancel()
-	if err := ws.Wait(room, MaxWaiting, maxBacklogFrames); err != nil {
+	if ws.Wait(room, MaxWaiting, maxBacklogFrames) != nil {
 		return context.Cause(room)
+	}
+	return nil
+}
+
+// PushWait queues a message as soon as there is room in the backlog, and memory for it.
+func (ws *Stream) PushWait(ctx context.Context, head, body []byte) error {
+	if err := ws.waitRoom(ctx); err != nil {
+		return err
 	}
 	if err := ws.answers.Acquire(ctx, int64(len(body))); err != nil {
 		return err
 	}
-	b := newBody(ws.answers, body)
-	defer b.Release()
+	ws.push(Frame{head, newBody(ws.answers, body)})
+	return nil
+}
+
+// push queues a message, whose body has its memory.
+func (ws *Stream) push(f Frame) {
+	defer f.Body.Release()
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.enqueue(Frame{head, b})
-	return nil
+	ws.enqueue(f)
 }
 
 // Wait waits until the backlog is smaller than both. Only one goroutine may: the one
