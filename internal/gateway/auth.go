@@ -122,17 +122,35 @@ func (g *Gateway) handle(ctx context.Context, req any, method string, handle grp
 			return nil, err
 		}
 	}
-	if g.forwarder.Forwards(m) {
+	forwards := g.forwarder.Forwards(m)
+	if _, commit := req.(*stelev1.CommitRequest); !commit || forwards { // a change set has its own
+		release, err := g.reserve(ctx, message)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	if forwards {
 		return g.forwarder.Call(ctx, m, req) // recorded there
 	}
 	resp, err := handle(ctx, req)
+	if built, ok := resp.(proto.Message); ok && err == nil { // it may wait for the record
+		release, err := g.reserveAnswer(ctx, built)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
 	// Here, so that no handler can forget it; an answer that must be recorded and is not
 	// never leaves.
 	answer, _ := resp.(proto.Message)
 	if lost := g.policy.RecordRead(ctx, c, m, message, answer); lost != nil && !errors.Is(err, ledger.ErrUnknownOutcome) {
 		return nil, lost
 	}
-	return g.counted(c, resp), err
+	if err != nil {
+		return nil, err
+	}
+	return g.counted(ctx, c, resp)
 }
 
 // check validates a request against the constraints in the schema, except those on the
@@ -273,7 +291,11 @@ func (s *checkedStream) RecvMsg(m any) error {
 }
 
 func (s *checkedStream) SendMsg(m any) error {
-	return s.ServerStream.SendMsg(s.g.counted(policy.CallerOf(s.ctx), m))
+	a, err := s.g.counted(s.ctx, policy.CallerOf(s.ctx), m)
+	if err != nil {
+		return err
+	}
+	return s.ServerStream.SendMsg(a)
 }
 
 func stack() string { return string(debug.Stack()) }

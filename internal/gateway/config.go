@@ -15,6 +15,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // configService reads configuration.
@@ -210,19 +211,34 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 		if err != nil {
 			return err
 		}
-		resp := &stelev1.ReadResponse{Id: req.Id}
-		if err = s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req); err == nil {
-			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
-		}
-		if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
-			resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
-		}
-		if err != nil {
-			st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
-			resp.Error = st.Proto()
-		}
-		if err := stream.Send(resp); err != nil {
+		if err := s.answerRead(ctx, req, stream.Send); err != nil {
 			return err
 		}
 	}
+}
+
+func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest, send func(*stelev1.ReadResponse) error) error {
+	// Streams are answered side by side, so the answer has memory before it is built.
+	share, size := s.g.cfg.Budget.Requests, int64(min(len(req.Keys)*ledger.MaxValue, conn.MaxMessage))
+	if err := share.AcquireFirst(ctx, size); err != nil {
+		return err
+	}
+	defer func() { share.Release(size) }()
+	resp := &stelev1.ReadResponse{Id: req.Id}
+	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req)
+	if err == nil {
+		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
+	}
+	if built := int64(proto.Size(resp)); built < size && size < share.Size() {
+		share.Release(size - built)
+		size = built
+	}
+	if lost := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), readMethod, req, resp); lost != nil {
+		resp, err = &stelev1.ReadResponse{Id: req.Id}, lost
+	}
+	if err != nil {
+		st, _ := status.FromError(apierror.StatusOf(s.g.cfg.Log, stelev1.Config_Read_FullMethodName, err))
+		resp.Error = st.Proto()
+	}
+	return send(resp)
 }

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -25,6 +26,7 @@ import (
 
 	"buf.build/go/protovalidate"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/awssample"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/flagsync"
@@ -119,6 +121,9 @@ type Config struct {
 	TLS *tls.Config
 	// Connections limits the callers' connections.
 	Connections conn.Config
+	// Budget is the memory for requests and answers; one of a process without a limit by
+	// default.
+	Budget *budget.Budget
 	// Stats, when set, traces calls.
 	Stats stats.Handler
 	Log   *slog.Logger
@@ -158,6 +163,9 @@ func New(cfg Config) (*Gateway, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	cfg.Environment = cmp.Or(cfg.Environment, "dev")
+	if cfg.Budget == nil {
+		cfg.Budget = budget.New(math.MaxInt64)
+	}
 	if cfg.ID == nil {
 		cfg.ID = &stelev1.GatewayID{}
 	}
@@ -178,11 +186,12 @@ func New(cfg Config) (*Gateway, error) {
 		g.forwarder = &forward.Forwarder{Upstream: cfg.Upstream, ID: cfg.ID, Writes: cfg.ForwardWrites, Replica: cfg.Replica, Log: cfg.Log, Running: &g.running}
 	}
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
+	cfg.Budget.Answers.WhenShort(g.limiter.CloseStalled)
 	g.metrics = newMetrics(g)
 	g.policy = policy.New(policy.Config{
-		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.views.Commits, Refused: g.metrics.overLimit, Log: cfg.Log,
+		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.views.Commits, Refused: g.metrics.overLimit, MaxUnsent: cfg.Budget.Answers.Size() / 2, Log: cfg.Log,
 	})
-	g.hub = watch.NewHub(cfg.Replica, g.redaction.Commit, g.policy.Announce, g.watchStatus)
+	g.hub = watch.NewHub(cfg.Replica, cfg.Budget.Answers, g.redaction.Commit, g.policy.Announce, g.watchStatus)
 	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)

@@ -101,9 +101,13 @@ func (s ledgerService) Commit(ctx context.Context, req *stelev1.CommitRequest) (
 	return p.wait(ctx)
 }
 
-// submitted is a change set that is on its way, or one that was refused at once.
+// submitted is a change set that is on its way, or one that was refused at once. It has
+// memory until its outcome is known, also if its caller no longer waits for that: call
+// wait or abandon.
 type submitted struct {
 	*ledger.Pending
+	g       *Gateway
+	release func() // nil if it was refused
 	tenant  ledger.Tenant
 	changes []ledger.Change
 	viewer  *policy.Viewer
@@ -116,20 +120,44 @@ func (s ledgerService) submit(ctx context.Context, method string, req *stelev1.C
 		return submitted{}, err
 	}
 	c := policy.CallerOf(ctx)
-	sub := submitted{viewer: s.g.policy.View(c, policy.Methods[method])}
+	sub := submitted{g: s.g, viewer: s.g.policy.View(c, policy.Methods[method])}
+	release, err := s.g.reserve(ctx, req)
+	if err != nil {
+		return sub, err
+	}
 	cs, err := changeSet(c, sub.viewer, req)
 	if err != nil {
+		release()
 		return sub, err
 	}
 	sub.tenant, sub.changes = c.Tenant, cs.Changes
 	if sub.Pending, err = l.Submit(ctx, c.Tenant, cs, after); err != nil {
+		release()
 		return sub, recorded(ctx, sub.viewer, false, err)
 	}
+	sub.release = release
 	return sub, nil
+}
+
+// abandon gives the memory back when the outcome is known.
+func (s submitted) abandon() {
+	if s.release == nil {
+		return
+	}
+	select {
+	case <-s.Done():
+		s.release()
+	default:
+		s.g.running.Go(func() { // ends when the ledger has written it, or closes
+			<-s.Done()
+			s.release()
+		})
+	}
 }
 
 // wait returns the outcome, once the reads of its check are recorded.
 func (s submitted) wait(ctx context.Context) (*stelev1.CommitResponse, error) {
+	defer s.abandon()
 	result, err := s.Wait(ctx)
 	if result.Unchanged {
 		s.viewer.Unchanged(s.tenant, s.changes)
@@ -176,7 +204,13 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 	}
 	items := make(chan item, window)
 	s.g.running.Go(func() { // ends with the stream, at the latest when this handler returns
-		defer close(items)
+		defer func() {
+			close(items)
+			<-ctx.Done()
+			for it := range items { // nobody waits for them
+				it.abandon()
+			}
+		}()
 		var last *ledger.Pending
 		for {
 			req, err := stream.Recv()
@@ -191,6 +225,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 			select {
 			case items <- it:
 			case <-ctx.Done():
+				it.abandon()
 				return
 			}
 			if it.err != nil {

@@ -1,11 +1,57 @@
 package gateway
 
 import (
+	"context"
 	"math"
 	runtimemetrics "runtime/metrics"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stelehq/stele/internal/budget"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/protobuf/proto"
 )
+
+// The memory that a request takes until it is answered, measured with change sets of
+// 3.9 MB: each of its bytes is in the message, in the change set, in the encoded commit and
+// in the record, and each change has entries in a few tables.
+const (
+	// largeRequest is the size, in bytes, from which a request needs memory of the share.
+	// Smaller ones are bounded by the number of calls.
+	largeRequest  = 32 << 10
+	bytesPerByte  = 4
+	bytesPerEntry = 700
+)
+
+// reserve waits for the memory that a request takes. release gives it back.
+func (g *Gateway) reserve(ctx context.Context, req proto.Message) (release func(), err error) {
+	size := int64(proto.Size(req))
+	if size < largeRequest {
+		return func() {}, nil
+	}
+	size *= bytesPerByte
+	if r, ok := req.(interface{ GetChanges() []*stelev1.Change }); ok {
+		size += int64(len(r.GetChanges())) * bytesPerEntry
+	}
+	share := g.cfg.Budget.Requests
+	if err := share.Acquire(ctx, size); err != nil {
+		return nil, err
+	}
+	return func() { share.Release(size) }, nil
+}
+
+// reserveAnswer waits for the memory of an answer before it is encoded. release gives it
+// back.
+func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (release func(), err error) {
+	size := int64(proto.Size(answer))
+	if size < largeAnswer {
+		return func() {}, nil
+	}
+	share := g.cfg.Budget.Requests
+	if err := share.Acquire(ctx, size); err != nil {
+		return nil, err
+	}
+	return func() { share.Release(size) }, nil
+}
 
 // memoryUse returns the memory that counts towards the process's memory limit, which is
 // what the Go runtime has taken from the system and not given back, and the limit, in
@@ -19,21 +65,32 @@ func memoryUse() (used, limit uint64) {
 	return samples[0].Value.Uint64() - samples[1].Value.Uint64(), limit
 }
 
-// memoryCollector reads the runtime when it is asked.
-type memoryCollector struct{}
+// memoryCollector reads the runtime and the shares of the budget when it is asked.
+type memoryCollector struct{ shares []*budget.Share }
 
 var (
 	memoryUsedDesc  = prometheus.NewDesc("stele_memory_used_bytes", "Memory of the process that counts towards its memory limit.", nil, nil)
 	memoryLimitDesc = prometheus.NewDesc("stele_memory_limit_bytes", "Memory limit of the process; 0 without one.", nil, nil)
+	shareUsedDesc   = prometheus.NewDesc("stele_memory_share_used_bytes", "Memory that is in use of the share for requests or answers.", []string{"share"}, nil)
+	shareSizeDesc   = prometheus.NewDesc("stele_memory_share_bytes", "Size of the share for requests or answers.", []string{"share"}, nil)
+	shareRefuseDesc = prometheus.NewDesc("stele_memory_share_refused_total", "Requests, answers and watch events that did not fit into their share.", []string{"share"}, nil)
 )
 
-func (memoryCollector) Describe(ch chan<- *prometheus.Desc) {
+func (c memoryCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- memoryUsedDesc
 	ch <- memoryLimitDesc
+	ch <- shareUsedDesc
+	ch <- shareSizeDesc
+	ch <- shareRefuseDesc
 }
 
-func (memoryCollector) Collect(ch chan<- prometheus.Metric) {
+func (c memoryCollector) Collect(ch chan<- prometheus.Metric) {
 	used, limit := memoryUse()
 	ch <- prometheus.MustNewConstMetric(memoryUsedDesc, prometheus.GaugeValue, float64(used))
 	ch <- prometheus.MustNewConstMetric(memoryLimitDesc, prometheus.GaugeValue, float64(limit))
+	for _, s := range c.shares {
+		ch <- prometheus.MustNewConstMetric(shareUsedDesc, prometheus.GaugeValue, float64(s.Used()), s.Name())
+		ch <- prometheus.MustNewConstMetric(shareSizeDesc, prometheus.GaugeValue, float64(s.Size()), s.Name())
+		ch <- prometheus.MustNewConstMetric(shareRefuseDesc, prometheus.CounterValue, float64(s.Refused()), s.Name())
+	}
 }

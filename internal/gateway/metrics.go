@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
 	"google.golang.org/grpc/codes"
@@ -72,7 +73,7 @@ func newMetrics(g *Gateway) *metrics {
 		&treeCollector{g},
 		&scrubCollector{g},
 		g.limiter,
-		memoryCollector{},
+		memoryCollector{[]*budget.Share{g.cfg.Budget.Requests, g.cfg.Budget.Answers}},
 	)
 	if g.cfg.SinkMetrics != nil {
 		m.registry.MustRegister(g.cfg.SinkMetrics)

@@ -30,8 +30,8 @@ func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchReques
 		q.Join()
 		defer q.Leave()
 	}
-	ws := watch.NewStream(policy.CallerOf(ctx).Tenant, q)
-	defer ws.LeaveAll(s.g.hub)
+	ws := watch.NewStream(policy.CallerOf(ctx).Tenant, q, s.g.cfg.Budget.Answers)
+	defer ws.Close(s.g.hub)
 	s.g.metrics.watchStreams.Inc()
 	defer s.g.metrics.watchStreams.Dec()
 
@@ -171,7 +171,7 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 			}
 			if len(w.Selector.Pick(c.Changes)) > 0 {
 				for _, body := range w.Selector.Encode(redact.Commit(c)) {
-					if err := ws.PushWait(ctx, watch.Frame{Head: watch.EncodeIDs([]*watch.Watch{w}), Body: body}); err != nil {
+					if err := ws.PushWait(ctx, watch.EncodeIDs([]*watch.Watch{w}), body); err != nil {
 						return err
 					}
 				}

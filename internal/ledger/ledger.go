@@ -292,6 +292,9 @@ func (l *Ledger) queue(p *Pending) (idle *lane, err error) {
 	return idle, nil
 }
 
+// Done is closed when the outcome is known.
+func (p *Pending) Done() <-chan struct{} { return p.done }
+
 // Wait returns the outcome. When ctx ends first, the outcome is unknown.
 func (p *Pending) Wait(ctx context.Context) (Result, error) {
 	select {

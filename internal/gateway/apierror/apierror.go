@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"buf.build/go/protovalidate"
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
@@ -52,6 +53,7 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 		reveal   *ledger.RevealError
 		clock    *ledger.ClockError
 		ahead    *ledger.AheadError
+		full     *budget.ExhaustedError
 	)
 	switch {
 	case errors.As(err, &invalid):
@@ -113,6 +115,8 @@ func StatusOf(log *slog.Logger, method string, err error) error {
 	case errors.As(err, &over):
 		return build(codes.ResourceExhausted, err.Error(), info("OVER_LIMIT", "limit", over.Limit), &errdetails.RetryInfo{RetryDelay: durationpb.New(over.Wait)},
 			&errdetails.QuotaFailure{Violations: []*errdetails.QuotaFailure_Violation{{Subject: string(over.Tenant), Description: over.Of}}})
+	case errors.As(err, &full):
+		return build(codes.ResourceExhausted, err.Error(), info("NO_MEMORY", "share", full.Share), &errdetails.RetryInfo{RetryDelay: durationpb.New(time.Second)})
 	case errors.Is(err, ErrTooLarge):
 		return build(codes.ResourceExhausted, err.Error(), info("ANSWER_TOO_LARGE"))
 	case errors.Is(err, policy.ErrNotRecorded):

@@ -34,6 +34,8 @@ type Conn struct {
 
 	authenticated atomic.Bool
 	answered      atomic.Int64 // calls since the last count
+	unsent        atomic.Int64 // bytes of messages that wait for the client
+	received      atomic.Int64 // when it last received a part of them, in Unix nanoseconds
 
 	closing sync.Once
 	mu      sync.Mutex
@@ -94,6 +96,7 @@ func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		a := c.takeAddress()
 		c.l.closed()
+		c.l.forget(c)
 		if a != nil {
 			c.l.leave(a)
 		}
@@ -173,10 +176,12 @@ func (s limitedCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 	}
 	c.handshake = s.Info().SecurityProtocol == "tls"
 	c.special = c.handshake || c.buffered != nil
+	s.l.carry(c)
 	secured, info, err := s.TransportCredentials.ServerHandshake(c)
 	c.stopComputing()
 	c.handshake, c.special = false, c.buffered != nil
 	if err != nil {
+		s.l.forget(c)
 		s.l.metrics.refuse(reasonHandshake, c.RemoteAddr(), err)
 		return nil, nil, err
 	}

@@ -77,7 +77,8 @@ type Limiter struct {
 	open      int        // connections
 	waiting   int        // of them, those that wait for the budget of their address
 	addresses map[netip.Prefix]*address
-	swept     time.Time // when addresses with a full budget were last removed
+	carrying  map[*Conn]bool // connections that may carry calls
+	swept     time.Time      // when addresses with a full budget were last removed
 }
 
 // New returns a Limiter, which logs warnings about refused and delayed connections.
@@ -89,6 +90,7 @@ func New(cfg Config, log *slog.Logger) *Limiter {
 		resets:     rate.NewLimiter(resetsPerSecond, resetsPerSecond),
 		metrics:    newMetrics(log),
 		addresses:  make(map[netip.Prefix]*address),
+		carrying:   make(map[*Conn]bool),
 	}
 }
 

@@ -28,6 +28,7 @@ type metrics struct {
 	log                *slog.Logger
 	refused            *prometheus.CounterVec
 	delayed, slowReads prometheus.Counter
+	stalled            prometheus.Counter
 
 	mu     sync.Mutex
 	logged map[string]logged
@@ -48,6 +49,8 @@ func newMetrics(log *slog.Logger) *metrics {
 			Name: "stele_connections_delayed_total", Help: "Connections that waited because earlier ones of their address made no authenticated call."}),
 		slowReads: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "stele_connection_resets_slowed_total", Help: "Times that a connection was read more slowly because its client reset too many calls."}),
+		stalled: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "stele_connections_stalled_total", Help: "Connections that were closed because memory was short and their clients received nothing of what waited for them."}),
 		logged: make(map[string]logged),
 	}
 	for _, r := range []reason{reasonMaxConnections, reasonAddressFull, reasonNoTurn, reasonProxyHeader, reasonHandshake} {
@@ -69,6 +72,11 @@ func (m *metrics) delay(from net.Addr) {
 func (m *metrics) slow(from net.Addr) {
 	m.slowReads.Inc()
 	m.warn("connection is read more slowly: its client resets too many calls", from)
+}
+
+func (m *metrics) stall(from net.Addr, why error) {
+	m.stalled.Inc()
+	m.warn("connection closed: memory is short, and its client receives nothing", from, "reason", why)
 }
 
 // warn logs one message of each kind per logInterval, with the number of those that
@@ -100,6 +108,7 @@ func (l *Limiter) Describe(ch chan<- *prometheus.Desc) {
 	l.metrics.refused.Describe(ch)
 	l.metrics.delayed.Describe(ch)
 	l.metrics.slowReads.Describe(ch)
+	l.metrics.stalled.Describe(ch)
 }
 
 // Collect sends the current values.
@@ -112,4 +121,5 @@ func (l *Limiter) Collect(ch chan<- prometheus.Metric) {
 	l.metrics.refused.Collect(ch)
 	l.metrics.delayed.Collect(ch)
 	l.metrics.slowReads.Collect(ch)
+	l.metrics.stalled.Collect(ch)
 }

@@ -27,7 +27,10 @@ type Config struct {
 	History func(ctx context.Context, t ledger.Tenant, revisions []uint64, atLeast uint64, yield func(*ledger.Commit) error) error
 	// Refused counts requests over a limit, by the limit's name.
 	Refused *prometheus.CounterVec
-	Log     *slog.Logger
+	// MaxUnsent is how many bytes of answers can wait for the callers of one tenant, at
+	// most 128 MiB.
+	MaxUnsent int64
+	Log       *slog.Logger
 }
 
 // Enforcer applies the policies. They are those of the revision of the ledger's own
@@ -47,7 +50,7 @@ type Enforcer struct {
 // New makes an Enforcer. It has nothing to close.
 func New(cfg Config) *Enforcer {
 	return &Enforcer{
-		cfg: cfg, quotas: &quotas{refused: cfg.Refused, tenants: make(map[ledger.Tenant]*Quota)}, moved: make(chan struct{}),
+		cfg: cfg, quotas: &quotas{refused: cfg.Refused, maxUnsent: min(cfg.MaxUnsent, maxUnsent), tenants: make(map[ledger.Tenant]*Quota)}, moved: make(chan struct{}),
 	}
 }
 

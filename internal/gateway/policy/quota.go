@@ -62,7 +62,8 @@ func (e *Enforcer) QuotaOf(c Caller) *Quota {
 
 // quotas are the quotas of the tenants that have called recently.
 type quotas struct {
-	refused *prometheus.CounterVec // by limit
+	refused   *prometheus.CounterVec // by limit
+	maxUnsent int64
 
 	mu      sync.RWMutex // guards what follows
 	tenants map[ledger.Tenant]*Quota
@@ -74,8 +75,9 @@ const quotaIdle = time.Minute
 
 // Quota is the usage of one tenant. It is safe for use by many goroutines.
 type Quota struct {
-	tenant  ledger.Tenant
-	refused *prometheus.CounterVec
+	tenant    ledger.Tenant
+	refused   *prometheus.CounterVec
+	maxUnsent int64
 
 	used    atomic.Int64 // when it was last asked for, in Unix seconds
 	streams atomic.Int64 // watch streams that count on it
@@ -141,7 +143,7 @@ func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *Quota {
 	}
 	q := qs.tenants[t]
 	if q == nil {
-		q = &Quota{tenant: t, refused: qs.refused}
+		q = &Quota{tenant: t, refused: qs.refused, maxUnsent: qs.maxUnsent}
 		q.rates.Store(newRates(l))
 		qs.tenants[t] = q
 	}
@@ -179,8 +181,8 @@ func (q *Quota) over(limit string, wait time.Duration, of string, args ...any) e
 func (q *Quota) spend(m *Method, req proto.Message) error {
 	r := q.rates.Load()
 	switch {
-	case q.unsent.Load() > maxUnsent:
-		return q.over("unsent_bytes", time.Second, "%d MiB of answers that its callers have not taken yet", maxUnsent>>20)
+	case q.unsent.Load() > q.maxUnsent:
+		return q.over("unsent_bytes", time.Second, "%d MiB of answers that its callers have not taken yet", q.maxUnsent>>20)
 	case r.requests != nil && !r.requests.Allow():
 		return q.over("requests_per_second", until(r.requests, 1), "%g requests a second", r.limits.requests)
 	case r.bytes != nil && r.bytes.Tokens() < 0: // answers are counted when they are there, so it runs into debt
@@ -240,7 +242,7 @@ func (q *Quota) Leave() { q.streams.Add(-1) }
 // counts them as received.
 func (q *Quota) Hold(bytes int64) { q.unsent.Add(bytes) }
 
-// maxUnsent is how many bytes of answers can wait for the callers of one tenant. gRPC keeps
+// maxUnsent is at most how many bytes of answers can wait for the callers of one tenant. gRPC keeps
 // an answer until its client makes room for it, and makes no handler wait: without a bound,
 // one client that reads nothing could fill the memory with answers.
 const maxUnsent = 128 << 20

@@ -11,9 +11,12 @@ import (
 // Frame is an encoded message in two parts, so that streams can share one body
 // under heads of their own. Fields of a protobuf message may stand in any order
 // and place: the two parts in a row are the message.
-type Frame struct{ Head, Body []byte }
+type Frame struct {
+	Head []byte
+	Body *Body
+}
 
-func (f Frame) size() int { return len(f.Head) + len(f.Body) }
+func (f Frame) size() int { return len(f.Head) + len(f.Body.data) }
 
 // Field numbers of WatchResponse.
 const (
@@ -56,7 +59,7 @@ func encodeCommit(c *ledger.Commit, changes []ledger.Change, more bool) []byte {
 }
 
 // encodeEvent is a whole WatchResponse.
-func encodeEvent(m *stelev1.WatchResponse) Frame {
+func encodeEvent(m *stelev1.WatchResponse) []byte {
 	b, _ := proto.Marshal(m) // fails only for invalid UTF-8, which no key or value holds
-	return Frame{Body: b}
+	return b
 }

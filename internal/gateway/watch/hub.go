@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"google.golang.org/grpc/status"
@@ -19,15 +20,17 @@ import (
 // Watches with the same selector form a group: a commit is matched and encoded
 // once a group, and each stream of the group sends those bytes under a head of
 // its own, which names the stream's watches. Handing over never blocks: a
-// stream has a bounded backlog, and a watch that would overflow it leaves the
+// stream has a bounded backlog, and all streams share the memory for answers. A watch
+// that would overflow one of them leaves the
 // hub (or, when it asked for that, is reduced to the newest state of each key).
 type Hub struct {
 	replica *replica.Replica
 	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
 	// ruled is called when a commit of the ledger's own tenant arrives: it may change
 	// the permissions of a stream's caller.
-	ruled  func()
-	failed func(error) *status.Status
+	ruled   func()
+	failed  func(error) *status.Status
+	answers *budget.Share
 
 	Watches, Slow atomic.Int64 // for metrics
 
@@ -65,9 +68,9 @@ type membership struct {
 
 // NewHub makes a hub of the replica's commits. Watches get what shown makes of a commit;
 // ruled is called after each commit of the ledger's own tenant; failed is the status of
-// watches that an error ends.
-func NewHub(r *replica.Replica, shown func(*ledger.Commit) *ledger.Commit, ruled func(), failed func(error) *status.Status) *Hub {
-	return &Hub{replica: r, shown: shown, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
+// watches that an error ends; answers is the memory for what is queued.
+func NewHub(r *replica.Replica, answers *budget.Share, shown func(*ledger.Commit) *ledger.Commit, ruled func(), failed func(error) *status.Status) *Hub {
+	return &Hub{replica: r, answers: answers, shown: shown, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
 }
 
 // ProgressInterval is how often streams get their progress.
@@ -229,14 +232,15 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 	}
 	c = h.shown(seen)
 	for g := range t.matches(c) {
-		bodies := g.selector.Encode(c)
+		bodies, fits := acquire(h.answers, g.selector.Encode(c))
 		for s, m := range g.streams {
-			for _, w := range s.deliver(m, c, bodies) {
+			for _, w := range s.deliver(m, c, bodies, fits) {
 				h.Slow.Add(1)
 				h.remove(w)
-				s.cancelSlow(w, c)
+				s.cancelSlow(w, c, fits)
 			}
 		}
+		release(bodies)
 	}
 }
 

@@ -3,7 +3,9 @@ package watch
 import (
 	"context"
 	"sync"
+	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
@@ -19,14 +21,16 @@ const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
 	// maxWaiting is up to how many bytes a backlog is filled with messages that can
-	// wait until there is room: two pages of state.
-	MaxWaiting = 2 * view.MaxPageBytes
+	// wait until there is room: a few pages of state.
+	MaxWaiting = view.MaxPageBytes
 )
 
 // Stream is one client's stream. One goroutine receives, one sends.
 type Stream struct {
 	Tenant ledger.Tenant
 	quota  *policy.Quota // nil: its watches are not counted
+	// answers is the memory for what is queued.
+	answers *budget.Share
 
 	mu      sync.Mutex
 	backlog []Frame
@@ -51,11 +55,13 @@ type skippedKey struct {
 	revision ledger.Revision
 }
 
-// NewStream makes the stream of a caller of a tenant. A nil quota counts nothing.
-func NewStream(t ledger.Tenant, q *policy.Quota) *Stream {
+// NewStream makes the stream of a caller of a tenant. A nil quota counts nothing. Call
+// Close when Send has returned.
+func NewStream(t ledger.Tenant, q *policy.Quota, answers *budget.Share) *Stream {
 	return &Stream{
 		Tenant:  t,
 		quota:   q,
+		answers: answers,
 		watches: make(map[uint64]*Watch),
 		skipped: make(map[*Watch]*skipped),
 		wake:    make(chan struct{}, 1),
@@ -109,8 +115,8 @@ func (ws *Stream) discount(w *Watch) {
 	}
 }
 
-// LeaveAll takes all of the stream's watches out of the hub.
-func (ws *Stream) LeaveAll(h *Hub) {
+// Close takes all of the stream's watches out of the hub and drops what is queued.
+func (ws *Stream) Close(h *Hub) {
 	ws.mu.Lock()
 	all := ws.watches
 	ws.watches = nil
@@ -121,6 +127,18 @@ func (ws *Stream) LeaveAll(h *Hub) {
 	for _, w := range all {
 		h.Leave(w)
 	}
+	ws.mu.Lock()
+	dropped := ws.backlog
+	ws.backlog = nil
+	ws.mu.Unlock()
+	drop(dropped)
+}
+
+// drop releases frames that are not sent.
+func drop(frames []Frame) {
+	for _, f := range frames {
+		f.Body.Release()
+	}
 }
 
 // hasRoom must be called with ws.mu held.
@@ -128,15 +146,16 @@ func (ws *Stream) hasRoom() bool {
 	return len(ws.backlog) < maxBacklogFrames && ws.bytes < maxBacklogBytes
 }
 
-// enqueue must be called with ws.mu held.
+// enqueue must be called with ws.mu held. It adds a reference to the body.
 func (ws *Stream) enqueue(f Frame) {
+	f.Body.Retain()
 	ws.backlog = append(ws.backlog, f)
 	ws.bytes += f.size()
 	notify(ws.wake)
 }
 
 // enqueueAll must be called with ws.mu held.
-func (ws *Stream) enqueueAll(head []byte, bodies [][]byte) {
+func (ws *Stream) enqueueAll(head []byte, bodies []*Body) {
 	for _, body := range bodies {
 		ws.enqueue(Frame{head, body})
 	}
@@ -151,10 +170,10 @@ func notify(c chan struct{}) {
 
 // Event queues a message whatever the size of the backlog: a few per watch, each small.
 func (ws *Stream) Event(m *stelev1.WatchResponse) {
-	f := encodeEvent(m)
+	body := newBody(nil, encodeEvent(m))
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	ws.enqueue(f)
+	ws.enqueue(Frame{Body: body})
 }
 
 // Canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
@@ -166,24 +185,54 @@ func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit)
 	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
 }
 
-// cancelSlow tells a watch that it is out, and where to resume.
-func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit) {
+// cancelSlow tells a watch that it is out, because it is slow or because there was no memory
+// for the commit, and where to resume.
+func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit, fits bool) {
 	ws.Forget(w.ID)
+	if !fits {
+		ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the gateway has no memory for the commit now: create the watch again from %s", missed.Revision), missed)
+		return
+	}
 	ws.mu.Lock()
 	messages, size := len(ws.backlog), ws.bytes
 	ws.mu.Unlock()
 	ws.Canceled(w.ID, status.Newf(codes.ResourceExhausted, "the watch is too slow: %d messages of %d bytes wait; create it again from %s", messages, size, missed.Revision), missed)
 }
 
-// PushWait queues a frame as soon as there is room.
-func (ws *Stream) PushWait(ctx context.Context, f Frame) error {
-	if err := ws.Wait(ctx, MaxWaiting, maxBacklogFrames); err != nil {
+// receiveTimeout is how long a client may receive nothing while a watch reads the past or
+// the state for it: that holds a snapshot of the replica.
+const receiveTimeout = time.Minute
+
+var errNotReceived = status.Errorf(codes.ResourceExhausted, "the client has received nothing for %s: create the watch again", receiveTimeout)
+
+// waitRoom waits until there is room in the backlog.
+func (ws *Stream) waitRoom(ctx context.Context) error {
+	room, cancel := context.WithTimeoutCause(ctx, receiveTimeout, errNotReceived)
+	defer cancel()
+	if ws.Wait(room, MaxWaiting, maxBacklogFrames) != nil {
+		return context.Cause(room)
+	}
+	return nil
+}
+
+// PushWait queues a message as soon as there is room in the backlog, and memory for it.
+func (ws *Stream) PushWait(ctx context.Context, head, body []byte) error {
+	if err := ws.waitRoom(ctx); err != nil {
 		return err
 	}
+	if err := ws.answers.Acquire(ctx, int64(len(body))); err != nil {
+		return err
+	}
+	ws.push(Frame{head, newBody(ws.answers, body)})
+	return nil
+}
+
+// push queues a message, whose body has its memory.
+func (ws *Stream) push(f Frame) {
+	defer f.Body.Release()
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.enqueue(f)
-	return nil
 }
 
 // Wait waits until the backlog is smaller than both. Only one goroutine may: the one
@@ -204,17 +253,17 @@ func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
 	}
 }
 
-// deliver queues a commit for the stream's watches of one group, without waiting. It
-// returns the watches without room for it.
-func (ws *Stream) deliver(m *membership, c *ledger.Commit, bodies [][]byte) (tooSlow []*Watch) {
+// deliver queues a commit for the stream's watches of one group, without waiting, if there is
+// memory for it. It returns the watches without room for it.
+func (ws *Stream) deliver(m *membership, c *ledger.Commit, bodies []*Body, fits bool) (tooSlow []*Watch) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	size := 0
 	for _, b := range bodies {
-		size += len(b)
+		size += len(b.data)
 	}
 	// A larger commit is sent to a watch that resumes there, as fast as it is received.
-	room := ws.hasRoom() && size <= maxBacklogBytes
+	room := fits && ws.hasRoom() && size <= maxBacklogBytes
 	if room && m.until < c.Revision && len(ws.skipped) == 0 {
 		if m.head == nil {
 			m.head = EncodeIDs(m.watches)
@@ -277,7 +326,7 @@ func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
 		}
 	}
 	if len(m.Ids) > 0 && ws.hasRoom() {
-		ws.enqueue(encodeEvent(m))
+		ws.enqueue(Frame{Body: newBody(nil, encodeEvent(m))})
 	}
 }
 
@@ -293,8 +342,9 @@ func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
 				return ctx.Err()
 			}
 		}
-		for _, f := range frames {
+		for i, f := range frames {
 			if err := stream.SendMsg(f); err != nil {
+				drop(frames[i:])
 				return err
 			}
 			ws.sent(f)
@@ -303,6 +353,7 @@ func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
 }
 
 func (ws *Stream) sent(f Frame) {
+	f.Body.Release()
 	ws.mu.Lock()
 	ws.bytes -= f.size()
 	ws.mu.Unlock()
@@ -332,11 +383,12 @@ func (ws *Stream) take() []Frame {
 // frames are the state of skipped keys, in pages.
 func (s *skipped) frames(id uint64) []Frame {
 	var out []Frame
+	add := func(page *stelev1.WatchState) { out = append(out, Frame{Body: newBody(nil, encodeState(id, page))}) }
 	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 	for k, v := range s.keys {
 		if size > view.MaxPageBytes {
 			page.More = true
-			out = append(out, stateFrame(id, page))
+			add(page)
 			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
 		}
 		size += len(k) + len(v.value)
@@ -346,9 +398,10 @@ func (s *skipped) frames(id uint64) []Frame {
 			page.Entries = append(page.Entries, &stelev1.Entry{Key: string(k), Value: string(v.value), Revision: uint64(v.revision)})
 		}
 	}
-	return append(out, stateFrame(id, page))
+	add(page)
+	return out
 }
 
-func stateFrame(id uint64, page *stelev1.WatchState) Frame {
+func encodeState(id uint64, page *stelev1.WatchState) []byte {
 	return encodeEvent(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_State{State: page}})
 }

@@ -15,6 +15,14 @@ import (
 // maxWatches one stream may carry.
 const maxWatches = 10_000
 
+// statePage is the size after which a page of the initial state takes no more entries, in
+// bytes: a client that does not read holds a few of them.
+const statePage = 256 << 10
+
+// pageMemory is the memory, in bytes, that a page has while it is built: twice its entries,
+// of which the last may be the longest.
+const pageMemory = 2 * (statePage + ledger.MaxValue)
+
 // Watch is one watch of one stream.
 type Watch struct {
 	ID         uint64
@@ -33,15 +41,35 @@ type Watch struct {
 func (ws *Stream) State(ctx context.Context, v *replica.View, redact redact.Redactor, w *Watch) error {
 	at := v.State()
 	page := &stelev1.WatchState{Revision: uint64(at.Revision), Id: view.IDBytes(at.Revision, at.ID)}
-	size := 0
+	size, held := 0, int64(0) // bytes of the page, and of its memory
+	defer func() { ws.answers.Release(held) }()
+	begin := func() error {
+		err := ws.waitRoom(ctx)
+		if err == nil {
+			err = ws.answers.AcquireFirst(ctx, pageMemory)
+		}
+		if err == nil {
+			held = pageMemory
+		}
+		return err
+	}
 	flush := func(more bool) error {
 		page.More = more
-		err := ws.PushWait(ctx, stateFrame(w.ID, page))
+		encoded := encodeState(w.ID, page)
+		ws.answers.Release(held - int64(len(encoded)))
+		held = 0
+		ws.push(Frame{Body: newBody(ws.answers, encoded)})
 		page.Entries, size = nil, 0
+		if more {
+			return begin()
+		}
+		return nil
+	}
+	if err := begin(); err != nil {
 		return err
 	}
 	add := func(e replica.Entry) error {
-		if size > view.MaxPageBytes {
+		if size > statePage {
 			if err := flush(true); err != nil {
 				return err
 			}

@@ -52,7 +52,7 @@ func (r *Replica) Follow(j follower.Journal) error {
 }
 
 func (r *Replica) build(e ledger.Epoch) error {
-	s, err := openStore(r.cfg.Path, r.cfg.Tenants, r.cfg.History, &e)
+	s, err := openStore(r.cfg, &e)
 	if err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type Config struct {
 	History History
 	// Upstream is the addresses that a *ledger.HistoryError names.
 	Upstream string
+	// TailBytes is the size at which a tail is flushed; 64 MiB by default.
+	TailBytes int
 	// StaleAfter is the age above which answers are marked stale; 0 for never.
 	StaleAfter time.Duration
 	Log        *slog.Logger
@@ -75,7 +77,7 @@ func Open(cfg Config) (*Replica, error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &Replica{cfg: cfg, ctx: ctx, cancel: cancel, damage: make(chan damageReport, 1)}
-	s, err := openStore(cfg.Path, cfg.Tenants, cfg.History, nil)
+	s, err := openStore(cfg, nil)
 	if errors.Is(err, boltfile.ErrDamaged) {
 		err = kind.SetAside(cfg.Path, cfg.Log, err)
 	}

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -70,8 +71,8 @@ type tenantState struct {
 	bases baseList
 }
 
-// A tail is flushed when it takes this much memory, in bytes. A second one may fill
-// meanwhile; after that, applying waits.
+// A tail is flushed when it takes this much memory, in bytes, unless Config says
+// otherwise. A second one may fill meanwhile; after that, applying waits.
 const flushBytes = 64 << 20
 
 // limitedFlushBytes is flushBytes of a replica that drops history: history that is
@@ -86,17 +87,17 @@ const initialMap = 1 << (30 + 6*(^uint(0)>>63))
 // openStore opens the file. If it does not exist, openStore creates one for the ledger
 // created, or returns nil if that is nil. An error with boltfile.ErrDamaged in its
 // chain means that the file should be set aside.
-func openStore(path string, tenants []ledger.Tenant, h History, created *ledger.Epoch) (*store, error) {
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) && created == nil {
+func openStore(cfg Config, created *ledger.Epoch) (*store, error) {
+	if _, err := os.Stat(cfg.Path); errors.Is(err, os.ErrNotExist) && created == nil {
 		return nil, nil
 	}
-	db, err := kind.Open(path, initialMap)
+	db, err := kind.Open(cfg.Path, initialMap)
 	if err != nil {
 		return nil, err
 	}
 	s := &store{
 		db:      db,
-		history: h, flushBytes: flushBytes,
+		history: cfg.History, flushBytes: cmp.Or(cfg.TailBytes, flushBytes),
 		tenants: make(map[ledger.Tenant]*tenantState),
 		heirs:   make(map[ledger.Tenant]map[ledger.Tenant]bool),
 		active:  newTail(),
@@ -104,10 +105,10 @@ func openStore(path string, tenants []ledger.Tenant, h History, created *ledger.
 		full:    make(chan struct{}, 1),
 		gone:    make(chan struct{}),
 	}
-	if h.limited() {
-		s.flushBytes = limitedFlushBytes
+	if cfg.History.limited() {
+		s.flushBytes = min(s.flushBytes, limitedFlushBytes)
 	}
-	if err := s.load(tenants, created); err != nil {
+	if err := s.load(cfg.Tenants, created); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil

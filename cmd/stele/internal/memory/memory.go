@@ -61,22 +61,36 @@ func Set(flag Size) Limit {
 }
 
 // find returns the first limit of: the flag, GOMEMLIMIT (which the runtime has parsed
-// already, as current), the cgroup, the machine. root is the root of the file system.
+// already, as current), the cgroup, the machine. root is the root of the file system. The
+// first two are lowered to what the third allows: a process with a limit like that of its
+// container is killed when it comes near it.
 func find(flag Size, env func(string) (string, bool), root fs.FS, current int64) Limit {
+	machine, bytes := machineMemory(root), cgroupLimit(root)
+	cgroup := Limit{math.MaxInt64, ""}
+	if bytes > 0 && (machine == 0 || bytes < machine) {
+		cgroup = Limit{share(bytes, cgroupShare), fmt.Sprintf("%.0f%% of the cgroup's limit of %s", 100*cgroupShare, Format(bytes))}
+	}
 	if flag > 0 {
-		return Limit{int64(flag), "--memory-limit"}
+		return smaller(Limit{int64(flag), "--memory-limit"}, cgroup)
 	}
 	if v, set := env("GOMEMLIMIT"); set && v != "" {
-		return Limit{current, "GOMEMLIMIT"}
+		return smaller(Limit{current, "GOMEMLIMIT"}, cgroup)
 	}
-	machine := machineMemory(root)
-	if bytes := cgroupLimit(root); bytes > 0 && (machine == 0 || bytes < machine) {
-		return Limit{share(bytes, cgroupShare), fmt.Sprintf("%.0f%% of the cgroup's limit of %s", 100*cgroupShare, Format(bytes))}
+	if cgroup.Source != "" {
+		return cgroup
 	}
 	if machine > 0 {
 		return Limit{share(machine, machineShare), fmt.Sprintf("%.0f%% of the machine's memory of %s", 100*machineShare, Format(machine))}
 	}
 	return Limit{math.MaxInt64, "a machine whose memory is unknown"}
+}
+
+// smaller is the limit that was asked for, unless the cgroup allows less.
+func smaller(asked, cgroup Limit) Limit {
+	if asked.Bytes <= cgroup.Bytes {
+		return asked
+	}
+	return Limit{cgroup.Bytes, fmt.Sprintf("%s, which is less than %s of %s", cgroup.Source, asked.Source, Format(asked.Bytes))}
 }
 
 func share(bytes int64, of float64) int64 { return int64(float64(bytes) * of) }

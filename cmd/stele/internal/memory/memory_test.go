@@ -72,6 +72,7 @@ func TestFind(t *testing.T) {
 		source string
 	}{
 		{"the flag, before all", 100, "200", files(cgroup...), 100, "--memory-limit"},
+		{"the flag, above what the cgroup allows", 1 << 30, "", files(cgroup...), 768 << 20, "75% of the cgroup's limit of 1GiB, which is less than --memory-limit of 1GiB"},
 		{"GOMEMLIMIT, before the cgroup", 0, "200", files(cgroup...), 200, "GOMEMLIMIT"},
 		{"the cgroup, before the machine", 0, "", files(cgroup...), 768 << 20, "75% of the cgroup's limit of 1GiB"},
 		{"the machine", 0, "", files(machine...), 4 << 30, "50% of the machine's memory of 8GiB"},

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/conn"
 	"github.com/stelehq/stele/internal/gateway/fleet"
@@ -109,10 +110,13 @@ type Config struct {
 	// none.
 	Fallback string
 	// Verifier checks tokens.
-	Verifier   *identity.Verifier
-	Reflection bool
-	Version    string
-	Log        *slog.Logger
+	Verifier *identity.Verifier
+	// MemoryLimit is the memory limit of the process, in bytes, which the budget is a part
+	// of.
+	MemoryLimit int64
+	Reflection  bool
+	Version     string
+	Log         *slog.Logger
 }
 
 // Node is one process's parts.
@@ -156,6 +160,7 @@ type attached struct {
 // holds. Call Run, which also closes it.
 func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	cfg.Destinations.Local = cfg.Routes
+	memory := budget.New(cfg.MemoryLimit)
 	n = &Node{cfg: cfg}
 	defer func() {
 		if err != nil {
@@ -171,7 +176,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 			return n, err
 		}
 	}
-	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), History: cfg.history(), Upstream: cfg.upstreams(), StaleAfter: cfg.StaleAfter, Log: cfg.Log}); err != nil {
+	if n.replica, err = replica.Open(replica.Config{Path: filepath.Join(cfg.Data, "replica.db"), Tenants: held(cfg.Tenants), History: cfg.history(), Upstream: cfg.upstreams(), TailBytes: memory.Tail, StaleAfter: cfg.StaleAfter, Log: cfg.Log}); err != nil {
 		return n, err
 	}
 	n.routes = routes.NewSource(n.replica, cfg.Routes, cfg.Log)
@@ -197,7 +202,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	gatewayConfig := gateway.Config{
 		Replica: n.replica, Verifier: cfg.Verifier, Reads: slices.Contains(cfg.Roles, RoleGateway), Tenants: cfg.Tenants, Environment: cfg.Environment, Version: cfg.Version,
 		Roles: cfg.Roles, Reflection: cfg.Reflection, Stats: traces, Log: cfg.Log, ReadLog: n.readLog, Tree: n.tree, TLS: cfg.TLS,
-		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, CheckRoutes: CheckRoutes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections,
+		Routes: n.routes, Secrets: n.secrets, Schemas: n.schemas, Refusals: refusals, CheckRoutes: CheckRoutes, Sinks: n.sinks, SinkMetrics: n.sinkMetrics, Connections: cfg.Connections, Budget: memory,
 	}
 	if n.cosigned != nil {
 		gatewayConfig.Cosigned = n.cosigned

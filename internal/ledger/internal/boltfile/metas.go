@@ -12,6 +12,8 @@ const (
 	metaPage  = 0x04
 	metaMagic = 0xED0CDAED
 	metaSum   = 56 // where the checksum of what is before it stands
+
+	metaFreelist = 32 // where the page of the free list stands
 )
 
 // checkMetas checks both meta pages of a file that no process writes to. bbolt needs

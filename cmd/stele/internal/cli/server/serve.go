@@ -134,13 +134,15 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
+	limit := memory.Set(o.memoryLimit)
+	log.Info("memory limit", "limit", limit)
 	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,
 		Data: o.data, Listen: o.listen, HTTP: o.http, Web: o.web, Roles: o.roles, Environment: o.environment, Reflection: o.reflection,
 		StaleAfter:    o.staleAfter,
 		ScrubInterval: o.scrubInterval,
+		MemoryLimit:   limit.Bytes,
 		Journal:       o.journal(),
 		CheckpointKey: o.checkpointKey, SecretsKey: o.secretsKey, Version: version.String(), Log: log,
 	}

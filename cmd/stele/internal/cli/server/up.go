@@ -60,7 +60,8 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	log.Info("memory limit", "limit", memory.Set(o.memoryLimit))
+	limit := memory.Set(o.memoryLimit)
+	log.Info("memory limit", "limit", limit)
 	if address := o.exposed(); address != "" {
 		return failure.Try(failure.Usagef("%s is reachable from other machines, and stele up does not use TLS", address),
 			"stele serve with --tls-cert and --tls-key, or --plaintext if a proxy terminates TLS")
@@ -106,7 +107,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 		WitnessURLs: o.witnesses.urls, Witnesses: witnesses,
 		Console: node.Console{Link: link, Mint: signer.Mint}, Connections: connections,
 		StaleAfter: o.staleAfter, ScrubInterval: o.scrubInterval,
-		Journal: journal.Config{}, Verifier: verifier, Reflection: o.reflection, Version: version.String(), Log: log,
+		Journal: journal.Config{}, Verifier: verifier, MemoryLimit: limit.Bytes, Reflection: o.reflection, Version: version.String(), Log: log,
 	})
 	if err != nil {
 		return err

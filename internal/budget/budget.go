@@ -1,0 +1,45 @@
+// Package budget bounds the memory that callers can make a process hold.
+//
+// A budget is a part of the process's memory limit. It is divided into shares, so that
+// one kind of use cannot starve another: requests that are being handled, and answers
+// that clients have not received yet, watch events among them. What does not fit into a
+// share waits for a while, and is then refused. The tails of the replica have a size of
+// their own. The rest of the limit is for everything else: the journal's buffers, a flush
+// of the replica, caches, and garbage.
+package budget
+
+import "math"
+
+// Budget is the shares of one process.
+type Budget struct {
+	// Requests holds the estimated memory of requests that are being handled.
+	Requests *Share
+	// Answers holds the encoded bytes of messages that clients have not received yet.
+	Answers *Share
+	// Tail is the size, in bytes, at which the replica flushes a tail. There are two
+	// tails, and a flush takes about as much as both.
+	Tail int
+}
+
+const (
+	// unknownLimit stands for a process without a memory limit.
+	unknownLimit = 4 << 30
+	// The least that the parts need: one of the largest requests, and a few of the largest
+	// answers.
+	minRequests = 48 << 20
+	minAnswers  = 32 << 20
+	// A larger tail makes flushes rarer, but hardly cheaper, and a restart slower.
+	minTail, maxTail = 4 << 20, 64 << 20
+)
+
+// New divides a memory limit, in bytes. math.MaxInt64 is no limit.
+func New(limit int64) *Budget {
+	if limit <= 0 || limit == math.MaxInt64 {
+		limit = unknownLimit
+	}
+	return &Budget{
+		Requests: NewShare("requests", max(limit/4, minRequests)),
+		Answers:  NewShare("answers", max(limit/8, minAnswers)),
+		Tail:     int(min(max(limit/32, minTail), maxTail)),
+	}
+}

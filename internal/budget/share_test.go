@@ -1,0 +1,134 @@
+package budget_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stelehq/stele/internal/budget"
+	"pgregory.net/rapid"
+)
+
+func TestShare_AcquireWaitsForRelease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewShare("requests", 100)
+		if err := s.Acquire(t.Context(), 80); err != nil {
+			t.Fatal(err)
+		}
+		got := make(chan error, 1)
+		go func() { got <- s.Acquire(t.Context(), 30) }()
+		synctest.Wait()
+		select {
+		case err := <-got:
+			t.Fatalf("it did not wait: %v", err)
+		default:
+		}
+		s.Release(80)
+		if err := <-got; err != nil {
+			t.Fatal(err)
+		}
+		if s.Used() != 30 {
+			t.Errorf("%d bytes are used, want 30", s.Used())
+		}
+	})
+}
+
+func TestShare_AcquireRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewShare("requests", 100)
+		short := 0
+		s.WhenShort(func() { short++ })
+		if !s.TryAcquire(100) || s.TryAcquire(1) {
+			t.Fatal("a full share takes more")
+		}
+		began := time.Now()
+		err := s.Acquire(t.Context(), 60)
+		var exhausted *budget.ExhaustedError
+		if !errors.As(err, &exhausted) || time.Since(began) != 5*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		synctest.Wait()
+		if short != 3 { // the TryAcquire, before and after the wait
+			t.Errorf("the share reported %d times that it is short", short)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		var waiting sync.WaitGroup
+		waiting.Go(func() {
+			if err := s.Acquire(ctx, 60); !errors.Is(err, context.Canceled) {
+				t.Errorf("a canceled wait: %v", err)
+			}
+		})
+		synctest.Wait()
+		began = time.Now()
+		if err := s.Acquire(t.Context(), 60); !errors.As(err, &exhausted) || time.Since(began) > 0 {
+			t.Errorf("half of the share waits, and one more waited %s: %v", time.Since(began), err)
+		}
+		cancel()
+		waiting.Wait()
+		s.Release(100)
+		if s.Used() != 0 || s.Refused() != 3 {
+			t.Errorf("%d bytes are used, and %d were refused", s.Used(), s.Refused())
+		}
+	})
+}
+
+func TestShare_LargerThanAllTakesAll(t *testing.T) {
+	s := budget.NewShare("answers", 100)
+	if err := s.Acquire(t.Context(), 1000); err != nil || s.Used() != 100 {
+		t.Fatalf("%d bytes are used: %v", s.Used(), err)
+	}
+	s.Release(1000)
+	if s.Used() != 0 || !s.TryAcquire(100) {
+		t.Error("the share is not empty again")
+	}
+}
+
+// Whatever happens, no more than the share is used, and nothing is left in the end.
+func TestShare_Properties(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		size := rapid.Int64Range(1, 100).Draw(t, "size")
+		uses := rapid.SliceOfN(rapid.Int64Range(0, 150), 1, 40).Draw(t, "uses")
+		cancels := rapid.SliceOfN(rapid.Bool(), len(uses), len(uses)).Draw(t, "cancels")
+		s := budget.NewShare("requests", size)
+		var all sync.WaitGroup
+		for i, n := range uses {
+			all.Go(func() {
+				ctx, cancel := context.WithCancel(context.Background())
+				if cancels[i] {
+					go cancel()
+				}
+				defer cancel()
+				if s.Acquire(ctx, n) != nil {
+					return
+				}
+				if used := s.Used(); used > size || used < 0 {
+					t.Errorf("%d bytes of %d are used", used, size)
+				}
+				s.Release(n)
+			})
+		}
+		all.Wait()
+		if s.Used() != 0 || !s.TryAcquire(size) {
+			t.Fatalf("%d bytes are used after the end", s.Used())
+		}
+	})
+}
+
+func TestNew(t *testing.T) {
+	for _, test := range []struct{ limit, requests, answers, tail int64 }{
+		{512 << 20, 128 << 20, 64 << 20, 16 << 20},
+		{64 << 20, 48 << 20, 32 << 20, 4 << 20},
+		{8 << 30, 2 << 30, 1 << 30, 64 << 20},
+		{math.MaxInt64, 1 << 30, 512 << 20, 64 << 20},
+	} {
+		b := budget.New(test.limit)
+		if b.Requests.Size() != test.requests || b.Answers.Size() != test.answers || int64(b.Tail) != test.tail {
+			t.Errorf("New(%d) = %d, %d, %d", test.limit, b.Requests.Size(), b.Answers.Size(), b.Tail)
+		}
+	}
+}
