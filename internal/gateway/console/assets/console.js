@@ -94,7 +94,7 @@ const slider = () => document.querySelector("#time input[type=range]");
 function setMoment() {
   const { revision, head, time } = document.getElementById("time").dataset, date = new Date(time);
   slider().step = 1;
-  slider().value = Math.floor(date / 1000);
+  slider().value = revision === head ? Math.ceil(date / 1000) : Math.floor(date / 1000);
   slider().setAttribute("aria-valuetext", `revision ${revision} of ${head}, ${both(date)}`);
   document.querySelector("[data-shown-revision]").textContent = "@" + revision;
   document.querySelector("[data-shown-time]").textContent = both(date);

@@ -330,7 +330,7 @@ func comparePage(v *page.View, q *comparison) templ.Component {
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " of more")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 29, " of more that differ")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}

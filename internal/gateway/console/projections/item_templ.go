@@ -155,7 +155,7 @@ func itemPage(v *page.View, i *item) templ.Component {
 				return templ_7745c5c3_Err
 			}
 		} else {
-			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<h2>The ledger against the sink</h2><p class=\"small\"><span class=\"mark gone\">−</span> the ledger, <span class=\"mark come\">+</span> the sink, read just now</p><ul class=\"changes\"><li class=\"change\">")
+			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 13, "<h2>Difference</h2><p class=\"small\"><span class=\"mark gone\">−</span> the ledger, <span class=\"mark come\">+</span> the sink, read just now</p><ul class=\"changes\"><li class=\"change\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
 			}
@@ -252,7 +252,7 @@ func itemPage(v *page.View, i *item) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 22, "\">Leave it</a></p>")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 22, "\">Cancel</a></p>")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
