@@ -309,6 +309,12 @@ window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) e
 document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
 window.addEventListener("pageshow", () => { leaving = false; });
 
+// The view of the differences is kept for all pages.
+document.addEventListener("change", (event) => {
+  if (!event.target.matches(".diff-view input")) return;
+  document.cookie = `stele-diff=${event.target.value}; path=/; max-age=31536000; samesite=strict${location.protocol === "https:" ? "; secure" : ""}`;
+});
+
 // Ctrl+Enter submits the form, also from a field of several lines.
 const defaultButton = (form) => form.querySelector("button:not([type=button])");
 document.addEventListener("keydown", (event) => {
