@@ -23,9 +23,9 @@ for (const theme of ['light', 'dark']) {
 // The pictures of docs/console.md, by their names in docs/images.
 scenarios['documentation'] = async s => {
 	const page = await s.user({height: 760, token: world.Tokens.operator})
-	const take = async name => {
+	const take = async (name, height = 760) => {
 		await page.waitForTimeout(300)
-		await page.screenshot({path: join(world.Folder, `console-${name}.png`)})
+		await page.screenshot({path: join(world.Folder, `console-${name}.png`), clip: {x: 0, y: 0, width: 1280, height}})
 	}
 	await page.goto('/acme@45/keys/paramconfig/db/pool')
 	await take('key')
@@ -33,6 +33,7 @@ scenarios['documentation'] = async s => {
 	await page.fill('textarea[name=value]', '{"min":4,"max":80,"hosts":["db-1","db-56","db-57"],"options":{"tls":true,"retries":3}}')
 	await page.fill('form.write input[name=message]', 'a third host for the sale')
 	await page.click('form.write button:has-text("Review")')
+	await page.waitForSelector('h1:text-is("Review")')
 	await page.check('#diff-split')
 	await page.evaluate(() => document.activeElement.blur())
 	await take('review')
@@ -42,6 +43,6 @@ scenarios['documentation'] = async s => {
 	await take('promotion')
 	await page.goto('/fleet')
 	await page.waitForSelector('svg.spark polyline', {state: 'attached'})
-	await take('fleet')
+	await take('fleet', 400) // without the changes, of which one is hostile
 }
 await run(scenarios)
