@@ -15,7 +15,7 @@ import (
 
 const defaultReads = 100
 
-// ListReads returns recorded reads of the tenant, oldest first, as much of each as
+// ListReads returns recorded reads of the tenant, newest first, as much of each as
 // the caller may see. It asks the journal, not the replica, which holds none.
 func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequest) (*stelev1.ListReadsResponse, error) {
 	var since, until time.Time
@@ -33,9 +33,9 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	if !until.IsZero() && !until.After(since) {
 		return nil, ledger.Invalid("until", "it is not after since: no read can be between them")
 	}
-	var from uint64
+	var before uint64
 	if req.PageToken != "" {
-		if from, err = strconv.ParseUint(req.PageToken, 10, 64); err != nil || from == 0 {
+		if before, err = strconv.ParseUint(req.PageToken, 10, 64); err != nil || before == 0 {
 			return nil, view.ErrPageToken
 		}
 	}
@@ -53,14 +53,14 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 	}
 	resp := &stelev1.ListReadsResponse{}
 	size := 0
-	for m, err := range log.Scan(ctx, string(policy.CallerOf(ctx).Tenant), ledger.Sequence(from), since) {
+	for m, err := range log.ScanBack(ctx, string(policy.CallerOf(ctx).Tenant), ledger.Sequence(before), until) {
 		if err == nil {
 			err = ctx.Err()
 		}
 		if err != nil {
 			return nil, err
 		}
-		if !until.IsZero() && !m.Time.Before(until) {
+		if m.Time.Before(since) {
 			break
 		}
 		record := &stelev1.ReadRecord{}
@@ -72,7 +72,7 @@ func (s ledgerService) ListReads(ctx context.Context, req *stelev1.ListReadsRequ
 			continue // the page says nothing of it, not by its length either
 		}
 		if len(resp.Reads) == limit || size > view.MaxPageBytes {
-			resp.NextPageToken = strconv.FormatUint(uint64(m.Sequence), 10)
+			resp.NextPageToken = strconv.FormatUint(uint64(m.Sequence)+1, 10) // it is the first of the next page
 			break
 		}
 		record.Keys, record.Prefixes = seen.Keys, seen.Prefixes

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// recorded are all records that the caller gets, by small pages.
+// recorded are all records that the caller gets, by small pages, in the order of the reads.
 func (f *fixture) recorded(t testing.TB, ctx context.Context) (reads []*stelev1.ReadRecord) {
 	t.Helper()
 	req := &stelev1.ListReadsRequest{PageSize: 3}
@@ -25,6 +25,7 @@ func (f *fixture) recorded(t testing.TB, ctx context.Context) (reads []*stelev1.
 		}
 		reads = append(reads, resp.Reads...)
 		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
+			slices.Reverse(reads) // they are listed newest first
 			return reads
 		}
 	}
@@ -116,6 +117,9 @@ func TestListReadsByTimeAndPage(t *testing.T) {
 			for _, r := range resp.Reads {
 				got = append(got, r.Keys...)
 			}
+			if len(resp.Reads) > 2 {
+				t.Errorf("a page of %d", len(resp.Reads))
+			}
 			if req.PageToken = resp.NextPageToken; req.PageToken == "" {
 				if want := max(1, (tc.count+1)/2); pages != want {
 					t.Errorf("since %d until %d: %d pages, want %d", tc.since, tc.until, pages, want)
@@ -124,8 +128,8 @@ func TestListReadsByTimeAndPage(t *testing.T) {
 			}
 		}
 		var want []string
-		for i := range tc.count {
-			want = append(want, fmt.Sprint("k", tc.first+i))
+		for i := range tc.count { // newest first
+			want = append(want, fmt.Sprint("k", tc.first+tc.count-1-i))
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("since %d until %d: %q, want %q", tc.since, tc.until, got, want)

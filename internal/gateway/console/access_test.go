@@ -184,6 +184,11 @@ func TestAccess_Reads(t *testing.T) {
 	auditor := f.login(t, identity.Claims{Subject: "audra", Tenant: "acme", Roles: []identity.Role{identity.Auditor}})
 	const path = "/acme/access/reads"
 	holds(t, auditor.get(t, path), "olga operator Config/Get "+timeoutKey)
+	operator.get(t, "/acme/schemas/a")
+	a := auditor.get(t, path+"?subject=olga")
+	if newer, older := strings.Index(a.main(), "Schemas/ListSchemas"), strings.Index(a.main(), "Config/Get "+timeoutKey); newer < 0 || older < newer {
+		t.Errorf("the newest read is not the first: %s", brief(a.main()))
+	}
 	for query, found := range map[string]bool{
 		"?subject=olga&method=config/get": true, "?subject=eve": false, "?method=Ledger/Fly": false, "?since=&what=" + timeoutKey: true,
 		"?since=&what=other/": false, "?since=1h&revealed=1": false, "?since=&until=2h+ago": false,
@@ -196,7 +201,7 @@ func TestAccess_Reads(t *testing.T) {
 	if a := auditor.get(t, path+"?since=never"); a.code != http.StatusBadRequest {
 		t.Errorf("a wrong time: %d", a.code)
 	}
-	a := auditor.get(t, path+"?since=&subject=olga&export=csv")
+	a = auditor.get(t, path+"?since=&subject=olga&export=csv")
 	if a.header.Get("Content-Type") != "text/csv; charset=utf-8" || !strings.HasPrefix(a.body, "time,subject,roles,method,keys,") || !strings.Contains(a.body, ",olga,operator,/stele.v1.Config/Get,"+timeoutKey) {
 		t.Errorf("the export: %v %s", a.header, brief(a.body))
 	}

@@ -15,13 +15,19 @@ func inherit(t *testing.T, f *fixture) *browser {
 	f.set(t, f.as(t, "defaults"), "platform", "theme/color", `"light"`, "theme/font", `"sans"`)
 	f.set(t, f.as(t, "acme"), "ours", "theme/font", `"serif"`, "theme/own", "1")
 	operator := f.login(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator, identity.Admin, identity.Writer}})
+	attach(t, operator)
+	return operator
+}
+
+// attach makes acme follow the tenant defaults from revision 1 on.
+func attach(t *testing.T, operator *browser) {
+	t.Helper()
 	form := operator.get(t, "/acme/new/").form(t, "/acme/new")
 	form.Set("key", "_bases/list")
 	form.Set("value", `[{"tenant":"defaults","revision":1,"follow":true}]`)
 	if a := operator.post(t, "/acme/new", form); a.code != http.StatusSeeOther {
 		t.Fatalf("attach: %d %s", a.code, brief(a.main()))
 	}
-	return operator
 }
 
 func holds(t *testing.T, a *answer, parts ...string) {
@@ -98,9 +104,9 @@ func TestKey_Reset(t *testing.T) {
 	v := f.writer(t, "acme")
 	holds(t, v.get(t, "/acme/keys/theme/font"), "Reset to defaults' value", `acme@2 in force "serif"`, `defaults@1 "sans"`)
 	lacks(t, v.get(t, "/acme/keys/theme/own"), "Reset")
-	holds(t, v.get(t, "/acme/delete/theme/own"), "Delete theme/own ?", "It leaves the newest state")
+	holds(t, v.get(t, "/acme/delete/theme/own"), "Delete theme/own ?", "A new commit deletes the key.")
 	a := v.get(t, "/acme/delete/theme/font")
-	holds(t, a, "Reset theme/font to defaults' value?", `The value of defaults@1 follows: "sans"`, "Its history stays")
+	holds(t, a, "Reset theme/font to defaults' value?", `The key then has the value of defaults@1 : "sans"`, "Its history stays")
 	plan, err := f.ledger.Plan(f.as(t, "acme"), &stelev1.PlanRequest{Commit: &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "theme/font", Delete: true}}}})
 	if err != nil || len(plan.Diffs) != 1 || plan.Diffs[0].ToValue != `"sans"` || plan.Diffs[0].ToBase.GetRevision() != 1 || plan.Diffs[0].FromBase != nil {
 		t.Errorf("the plan is %v, %v", plan, err)
@@ -111,6 +117,33 @@ func TestKey_Reset(t *testing.T) {
 		t.Fatalf("reset: %d %s", a.code, brief(a.main()))
 	}
 	holds(t, v.get(t, "/acme/keys/theme/font"), "Inherited from defaults@1", `defaults@1 in force "sans"`)
+}
+
+// A schema of a base names the base. A tenant's own schema of the same prefix applies in addition.
+func TestSchemas_Base(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "defaults"), "platform", "theme/color", `"light"`, "_schema/theme/color", `{"enum":["light","dark"]}`)
+	f.set(t, f.as(t, "acme"), "ours", "_schema/theme", `{"type":"string"}`)
+	attach(t, f.login(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator, identity.Admin, identity.Writer}}))
+	v := f.writer(t, "acme")
+	holds(t, v.get(t, "/acme/schemas"), `theme acme {"type":"string"} @1`, `theme/color defaults base {"enum":["light","dark"]} defaults@1`)
+	holds(t, v.get(t, "/acme/keys/theme/color"), "Schema theme Schema theme/color of the base defaults")
+	holds(t, v.get(t, "/acme/keys/theme/color?edit=1"), "Schema of theme/color of the base defaults")
+	a := v.get(t, "/acme/schemas/theme/color")
+	holds(t, a, "Base defaults {", "Set by defaults@1 . It applies", "acme has no schema of its own for this prefix")
+	form := a.form(t, "/acme/schemas/theme/color")
+	form.Set("value", `{"maxLength":9}`)
+	form.Set("message", "short")
+	form.Set("do", "set")
+	if a := v.post(t, "/acme/schemas/theme/color", form); a.code != http.StatusSeeOther {
+		t.Fatalf("set a schema next to the base's: %d %s", a.code, brief(a.main()))
+	}
+	holds(t, v.get(t, "/acme/schemas/theme/color"), "Base defaults {", `acme { "maxLength": 9 }`)
+	a = v.get(t, "/acme/keys/theme/color?edit=1")
+	form = a.form(t, "/acme/keys/theme/color")
+	form.Set("value", `"dark"`)
+	form.Set("do", "review")
+	holds(t, v.post(t, "/acme/keys/theme/color", form), "satisfied theme theme/color theme/color of the base defaults")
 }
 
 func TestTenants_Bases(t *testing.T) {

@@ -31,7 +31,7 @@ var pages = []struct {
 	{"a key's form", "/acme/keys/tenantconfig/checkout/timeout_ms?edit=1", 200, "since @2", "stele -t acme get tenantconfig/checkout/timeout_ms"},
 	{"a key that was never set", "/acme/keys/tenantconfig/none", 404, "This key is not set, and was not before.", "stele -t acme log tenantconfig/none"},
 	{"a key before it was set", "/acme@1/keys/tenantconfig/checkout/card", 404, "was not before", "stele -t acme log tenantconfig/checkout/card --until @1"},
-	{"a new key's form", "/acme/new/tenantconfig/", 200, "It is refused when the key is set meanwhile.", "stele -t acme set KEY VALUE -m REASON"},
+	{"a new key's form", "/acme/new/tenantconfig/", 200, "Rejected if another user sets the key first.", "stele -t acme set KEY VALUE -m REASON"},
 	{"the question before a key goes", "/acme/delete/tenantconfig/checkout/card", 200, "Its history stays", "stele -t acme delete tenantconfig/checkout/card -m REASON"},
 	{"the history", "/acme/history", 200, "because it was too short", "stele -t acme log"},
 	{"the history up to a revision", "/acme@1/history", 200, "the beginning", "stele -t acme log --until @1"},

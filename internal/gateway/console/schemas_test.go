@@ -35,7 +35,7 @@ func TestSchemaPages(t *testing.T) {
 	form.Set("do", "review")
 	form.Set("allow", "1")
 	review := v.post(t, "/acme/schemas/app", form)
-	holds(t, review, "Review Nothing is written yet: 1 set.", `is: {"type":"integer"}`, "Live values that break the schema stay as they are.")
+	holds(t, review, "Review Nothing is written yet: 1 set.", `is: {"type":"integer"}`, "Existing values that violate the schema stay as they are.")
 	form = review.form(t, "/acme/schemas/app")
 	if form.Get("message") != "numbers only" || form.Get("allow") != "1" {
 		t.Errorf("the review forgets: %v", form)
@@ -62,7 +62,7 @@ func TestSchemaPages(t *testing.T) {
 	}
 
 	reader := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
-	if a := reader.get(t, "/acme/schemas/app"); a.code != http.StatusOK || strings.Contains(a.main(), "Set it") {
+	if a := reader.get(t, "/acme/schemas/app"); a.code != http.StatusOK || strings.Contains(a.main(), "Set the schema") {
 		t.Errorf("a reader: %d %s", a.code, a.main())
 	}
 	if a := reader.post(t, "/acme/schemas/app", form); a.code != http.StatusForbidden {

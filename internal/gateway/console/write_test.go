@@ -300,7 +300,7 @@ func TestSchemas(t *testing.T) {
 		t.Errorf("%d %s", a.code, brief(a.main()))
 	}
 	f.set(t, f.as(t, "acme"), "as it should be", "a/b", `{"n":1}`)
-	if a := v.get(t, "/acme/keys/a/b"); !strings.Contains(a.body, `href="/acme/keys/_schema/a"`) {
+	if a := v.get(t, "/acme/keys/a/b"); !strings.Contains(a.body, `href="/acme/schemas/a"`) {
 		t.Errorf("the key's page leads to no schema: %s", brief(a.main()))
 	}
 }

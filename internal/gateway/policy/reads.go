@@ -18,9 +18,9 @@ import (
 type ReadLog interface {
 	// Append returns when the record is durable.
 	Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error)
-	// Scan yields the tenant's records, oldest first, from a sequence on or, if that is
-	// 0, from a time on. An error is the last that it yields.
-	Scan(ctx context.Context, tenant string, from ledger.Sequence, since time.Time) iter.Seq2[journal.Message, error]
+	// ScanBack yields the tenant's records, newest first: those below a sequence or, if that
+	// is 0, those before a time. An error is the last that it yields.
+	ScanBack(ctx context.Context, tenant string, before ledger.Sequence, until time.Time) iter.Seq2[journal.Message, error]
 }
 
 // ErrNotRecorded: a call is refused, because it could not be recorded.

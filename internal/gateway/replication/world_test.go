@@ -198,7 +198,7 @@ func (w *world) edge(t *testing.T, c edgeConfig) *gw {
 
 type edgeReads struct{ *replication.Client }
 
-func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
+func (edgeReads) ScanBack(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
 	return func(yield func(journal.Message, error) bool) { yield(journal.Message{}, ledger.ErrUnavailable) }
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Stream holds the records of all tenants: a journal.AuxStream.
 type Stream interface {
-	Scan(ctx context.Context, name string, from ledger.Sequence, since time.Time) iter.Seq2[journal.Message, error]
+	Scan(ctx context.Context, name string, from ledger.Sequence) iter.Seq2[journal.Message, error]
 }
 
 // allTenants is the name that selects the records of all tenants.
@@ -106,7 +106,7 @@ func newest(r Replica) (d Digest, revision ledger.Revision, set time.Time, err e
 // again, because a stream without it has lost records.
 func extend(ctx context.Context, bound Digest, s Stream) (Digest, error) {
 	d, next := bound, max(bound.Count, 1)
-	for m, err := range s.Scan(ctx, allTenants, ledger.Sequence(next), time.Time{}) {
+	for m, err := range s.Scan(ctx, allTenants, ledger.Sequence(next)) {
 		if err == nil {
 			err = ctx.Err()
 		}

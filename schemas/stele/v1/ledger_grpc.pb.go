@@ -105,7 +105,7 @@ type LedgerClient interface {
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(ctx context.Context, in *GetHeadRequest, opts ...grpc.CallOption) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
-	// recorded, oldest first. Needs the role auditor, admin or operator.
+	// recorded, newest first. Needs the role auditor, admin or operator.
 	ListReads(ctx context.Context, in *ListReadsRequest, opts ...grpc.CallOption) (*ListReadsResponse, error)
 	// ListAllCommits returns the commits of all tenants, newest first, in the order of the
 	// journal. Needs the role operator; each tenant whose commits are returned gets a
@@ -448,7 +448,7 @@ type LedgerServer interface {
 	// GetHead returns the tenant's newest commit's revision and id.
 	GetHead(context.Context, *GetHeadRequest) (*GetHeadResponse, error)
 	// ListReads returns the reads of the tenant's settings that its policy has
-	// recorded, oldest first. Needs the role auditor, admin or operator.
+	// recorded, newest first. Needs the role auditor, admin or operator.
 	ListReads(context.Context, *ListReadsRequest) (*ListReadsResponse, error)
 	// ListAllCommits returns the commits of all tenants, newest first, in the order of the
 	// journal. Needs the role operator; each tenant whose commits are returned gets a

@@ -133,6 +133,9 @@ func TestConsole(t *testing.T) {
 		w.commit(t, "granted-"+tenant, "first", "a/one", "1", "a/two", "2", "b/one", "3")
 		w.commit(t, "tokens-"+tenant, "first", "a/one", "1")
 	}
+	for _, tenant := range []ledger.Tenant{"keyboard-dark-1280", "keyboard-light-400"} {
+		w.commit(t, tenant, "first", "a/one", "1", "a/two", "2", "a/three", "3")
+	}
 	// A value of 445 KiB, which takes about 900 KiB with a line for each member.
 	const depth = 20
 	member := `"` + strings.Repeat("x", 42) + `",`

@@ -3,9 +3,11 @@ import {access} from './access.mjs'
 import {accessibility} from './accessibility.mjs'
 import {changes} from './changes.mjs'
 import {conflicts} from './conflicts.mjs'
+import {diffs} from './diffs.mjs'
 import {editor} from './editor.mjs'
 import {fleet} from './fleet.mjs'
 import {hostilities} from './hostile.mjs'
+import {keyboard} from './keyboard.mjs'
 import {live} from './live.mjs'
 import {logins} from './logins.mjs'
 import {promotions} from './promote.mjs'
@@ -15,4 +17,4 @@ import {states} from './states.mjs'
 import {time} from './time.mjs'
 import {unsaved} from './unsaved.mjs'
 
-await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...states, ...fleet, ...promotions, ...live, ...hostilities, ...time, ...conflicts, ...access, ...accessibility})
+await run({...logins, ...changes, ...reviews, ...search, ...unsaved, ...editor, ...diffs, ...keyboard, ...states, ...fleet, ...promotions, ...live, ...hostilities, ...time, ...conflicts, ...access, ...accessibility})

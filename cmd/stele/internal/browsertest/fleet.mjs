@@ -10,7 +10,7 @@ const main = async page => (await page.innerText('main')).replace(/\s+/g, ' ')
 // drifted opens the page of the sink after all of it was compared.
 async function drifted(page) {
 	await page.goto('/resolved/projections/files')
-	await page.click('button:has-text("Compare all of it now")')
+	await page.click('button:has-text("Compare all items now")')
 	await page.waitForURL('**done=check*')
 }
 

@@ -13,7 +13,7 @@ export const states = {
 		await writeFile(join(world.Files, 'drifted/a/one'), 'changed by hand')
 		const other = await s.user({scripts: false, token: world.Tokens.operator})
 		await other.goto('/drifted/projections/files')
-		await other.click('button:has-text("Compare all of it now")')
+		await other.click('button:has-text("Compare all items now")')
 		await page.waitForSelector('#sinks .tag:has-text("drifted")')
 		same(await page.locator('#sinks .tag:has-text("up to date")').count(), 0, 'tags that say up to date')
 	},

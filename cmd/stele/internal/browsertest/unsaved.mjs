@@ -35,7 +35,7 @@ export const unsaved = {
 	'the form that discards its text does not warn': async s => {
 		const page = await s.user({token: world.Tokens.writer})
 		const dialogs = await edit(page)
-		await page.click('form.write a:has-text("Leave it")')
+		await page.click('form.write a:has-text("Cancel")')
 		await page.waitForURL(u => u.pathname === key && !u.search)
 		same(dialogs.length, 0, 'warnings')
 	},

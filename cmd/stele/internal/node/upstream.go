@@ -86,8 +86,8 @@ func (n *Node) replicate(id *stelev1.GatewayID) *replication.Client {
 // edgeReads has an edge's reads recorded by its upstream.
 type edgeReads struct{ *replication.Client }
 
-// Scan is not for an edge: its gateway sends the calls that need it to the upstream.
-func (edgeReads) Scan(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
+// ScanBack is not for an edge: its gateway sends the calls that need it to the upstream.
+func (edgeReads) ScanBack(context.Context, string, ledger.Sequence, time.Time) iter.Seq2[journal.Message, error] {
 	return func(yield func(journal.Message, error) bool) { yield(journal.Message{}, errEdge) }
 }
 

@@ -72,7 +72,7 @@ type operation struct{ name, does string }
 
 var operations = []operation{
 	{"read", "see keys, values and their history"},
-	{"write", "set and delete keys, take commits back, roll back"},
+	{"write", "set and delete keys, revert commits, roll back"},
 	{"audit", "list recorded reads"},
 	{"administer", "decide about projections, import"},
 	{"reveal", "see what is secret"},

@@ -279,7 +279,7 @@ func whoOf(g grant) string {
 	case len(g.Roles) == 0:
 		return format.Visible(strings.Join(g.Subjects, ", "))
 	case len(g.Subjects) == 0:
-		return "everybody with the role " + strings.Join(g.Roles, " or ")
+		return "users with the role " + strings.Join(g.Roles, " or ")
 	}
 	return format.Visible(strings.Join(g.Subjects, ", ")) + " with the role " + strings.Join(g.Roles, " or ")
 }

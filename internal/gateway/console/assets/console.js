@@ -94,7 +94,7 @@ const slider = () => document.querySelector("#time input[type=range]");
 function setMoment() {
   const { revision, head, time } = document.getElementById("time").dataset, date = new Date(time);
   slider().step = 1;
-  slider().value = Math.floor(date / 1000);
+  slider().value = revision === head ? Math.ceil(date / 1000) : Math.floor(date / 1000);
   slider().setAttribute("aria-valuetext", `revision ${revision} of ${head}, ${both(date)}`);
   document.querySelector("[data-shown-revision]").textContent = "@" + revision;
   document.querySelector("[data-shown-time]").textContent = both(date);
@@ -308,6 +308,12 @@ function mayLeave() { return !edited() || confirm("Discard what you typed?"); }
 window.addEventListener("beforeunload", (event) => { if (edited() && !leaving) event.preventDefault(); });
 document.addEventListener("click", (event) => { if (event.target.closest("[data-discard]")) leaving = true; });
 window.addEventListener("pageshow", () => { leaving = false; });
+
+// The view of the differences is kept for all pages.
+document.addEventListener("change", (event) => {
+  if (!event.target.matches(".diff-view input")) return;
+  document.cookie = `stele-diff=${event.target.value}; path=/; max-age=31536000; samesite=strict${location.protocol === "https:" ? "; secure" : ""}`;
+});
 
 // Ctrl+Enter submits the form, also from a field of several lines.
 const defaultButton = (form) => form.querySelector("button:not([type=button])");

@@ -71,6 +71,7 @@
       ],
     });
     field.classList.add("unseen");
+    if (field.value.length > 100_000) field.classList.add("unrendered"); // a long text takes as long to lay out as the editor
     field.tabIndex = -1;
     field.ariaHidden = "true";
     field.closest("label").addEventListener("click", (event) => { event.preventDefault(); view.focus(); });

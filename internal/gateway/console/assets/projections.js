@@ -20,7 +20,7 @@
       width: place.clientWidth, height: 220,
       // One moment alone would be a point on an axis of years.
       scales: { x: { range: (u, low, high) => u.data[0].length > 1 ? [low, high] : [low - 30, low + 30] }, y: { range: (_, low, high) => [0, Math.max(high, 4)] } },
-      axes: [axis, { ...axis, size: 55 }],
+      axes: [{ ...axis, space: 90 }, { ...axis, size: 55 }],
       series: [{}, ...lags.names.map((name, i) => ({ label: name, stroke: colour(colours[i % colours.length]), width: 2, dash: i < colours.length ? [] : [4, 4] }))],
     }, data, place);
   }

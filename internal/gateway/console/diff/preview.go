@@ -12,21 +12,18 @@ func Preview(ctx context.Context, v *page.View, changes []*stelev1.Change, revis
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	req := &stelev1.BatchGetRequest{At: page.Revision(revision)}
-	for _, ch := range changes {
-		req.Keys = append(req.Keys, ch.Key)
-	}
-	got, err := v.Config.BatchGet(ctx, req)
-	if err != nil {
-		return nil, err
+	keys := make([]string, len(changes))
+	for i, ch := range changes {
+		keys[i] = ch.Key
 	}
 	is := map[string]string{}
-	for _, e := range got.Entries {
-		is[e.Key] = e.Value
+	if err := v.Values(ctx, keys, revision, func(e *stelev1.Entry) { is[e.Key] = e.Value }); err != nil {
+		return nil, err
 	}
 	out := make([]Change, len(changes))
 	for i, ch := range changes {
 		out[i] = Of(ch.Key, is[ch.Key], ch.Value)
+		out[i].toBase = ch.Base
 	}
 	return out, nil
 }

@@ -67,9 +67,7 @@ func parseCommit(rest string) (revision uint64, action string, err error) {
 func showCommit(v *page.View, revision uint64) error {
 	view := &commitView{from: v.QueryInt("from")}
 	err := v.Load(func(ctx context.Context) error {
-		got, err := v.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: revision}, PreviousValues: true})
-		view.info = got.GetInfo()
-		return err
+		return view.read(ctx, v, revision)
 	}, func(ctx context.Context) (err error) {
 		if view.proof, err = v.Proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{}); err != nil {
 			view.noProof = page.Message(err)
@@ -79,13 +77,35 @@ func showCommit(v *page.View, revision uint64) error {
 	if err != nil {
 		return err
 	}
-	view.cut()
 	v.Head.Snapshot.Head = max(v.Head.Snapshot.Head, revision)
 	return v.Show(http.StatusOK, "Commit "+format.Revision(revision), v.Command("show", format.Revision(revision)), commitPage(v, view))
 }
 
-// cut keeps the changes on the page, and compares only those.
-func (c *commitView) cut() {
+// read reads a commit, and the values that the changes on the page replaced. If the commit has replaced
+// too many bytes for one answer, the values of the page are read from the state before it.
+func (c *commitView) read(ctx context.Context, v *page.View, revision uint64) error {
+	req := &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: revision}, PreviousValues: true}
+	got, err := v.Ledger.GetCommit(ctx, req)
+	tooLong := page.Reason(err) == "ANSWER_TOO_LARGE"
+	if tooLong {
+		req.PreviousValues = false
+		got, err = v.Ledger.GetCommit(ctx, req)
+	}
+	if err != nil {
+		return err
+	}
+	c.info = got.Info
+	part := c.cut()
+	if !tooLong {
+		c.changes = diff.OfCommit(part)
+		return nil
+	}
+	c.changes, err = diff.Preview(ctx, v, part.Commit.Changes, revision-1)
+	return err
+}
+
+// cut returns the part of the commit that is on the page.
+func (c *commitView) cut() *stelev1.CommitInfo {
 	all := len(c.info.Commit.Changes)
 	c.from = min(max(c.from, 0), max(all-1, 0)) / diff.OnPage * diff.OnPage
 	end := min(c.from+diff.OnPage, all)
@@ -93,7 +113,7 @@ func (c *commitView) cut() {
 	if len(c.info.PreviousValues) == all {
 		part.PreviousValues = c.info.PreviousValues[c.from:end]
 	}
-	c.changes = diff.OfCommit(part)
+	return part
 }
 
 // shortID is a shortened id: its first bytes.

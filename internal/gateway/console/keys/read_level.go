@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -38,15 +39,13 @@ func readLevel(ctx context.Context, v *page.View, l *level) error {
 // authors.
 func readRows(ctx context.Context, v *page.View, l *level) error {
 	at := page.Revision(l.revision)
-	get := &stelev1.BatchGetRequest{At: at}
-	for _, r := range l.rows {
-		get.Keys = append(get.Keys, r.key)
+	keys := make([]string, len(l.rows))
+	for i, r := range l.rows {
+		keys[i] = r.key
 	}
-	var values *stelev1.BatchGetResponse
 	var blame *stelev1.BlameResponse
-	err := page.Together(ctx, func(ctx context.Context) (err error) {
-		values, err = v.Config.BatchGet(ctx, get)
-		return err
+	err := page.Together(ctx, func(ctx context.Context) error {
+		return v.Values(ctx, keys, l.revision, l.setValue)
 	}, func(ctx context.Context) (err error) {
 		blame, err = v.Ledger.Blame(ctx, &stelev1.BlameRequest{Prefix: l.common(), At: at, PageSize: keysInAnswer})
 		return err
@@ -54,17 +53,23 @@ func readRows(ctx context.Context, v *page.View, l *level) error {
 	if err != nil {
 		return err
 	}
-	for _, e := range values.Entries {
-		if r := l.row(e.Key); r != nil {
-			r.value, r.secret, r.base = e.Value, e.Secret, e.Base
-		}
-	}
 	for _, e := range blame.Entries {
 		if r := l.row(e.Key); r != nil {
 			r.author, r.message, r.time = e.Author, e.Message, e.Time
 		}
 	}
 	return nil
+}
+
+// rowValue is how much of a value a row keeps, in bytes: more than it shows.
+const rowValue = 1 << 10
+
+// setValue sets the value of a key's row.
+func (l *level) setValue(e *stelev1.Entry) {
+	if r := l.row(e.Key); r != nil {
+		begin, _ := format.Begin(e.Value, rowValue)
+		r.value, r.secret, r.base = strings.Clone(begin), e.Secret, e.Base
+	}
 }
 
 // add sorts keys into the level.

@@ -144,6 +144,15 @@ func (a *axis) at(t time.Time) float64 {
 	return axisWidth * float64(t.Sub(w.from)) / float64(w.length())
 }
 
+// position is where the slider is, in whole seconds: for the newest commit the end of its second,
+// which is the end of the axis.
+func (a *axis) position() int64 {
+	if a.shown.Equal(a.last) {
+		return a.shown.Add(time.Second - 1).Unix()
+	}
+	return a.shown.Unix()
+}
+
 // closer, wider, earlier and later are the windows that the buttons choose.
 func (a *axis) closer() window {
 	return around(a.shown, max(a.window().length()/zoomStep, minWindow))

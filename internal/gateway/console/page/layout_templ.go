@@ -962,7 +962,7 @@ func timeline(v *View) templ.Component {
 		head := v.Head.Snapshot.Head
 		shown := v.sliderRevision()
 		w := v.axis.window()
-		position := strconv.FormatInt(v.axis.shown.Unix(), 10)
+		position := strconv.FormatInt(v.axis.position(), 10)
 		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 76, "<form id=\"time\" class=\"time\" method=\"get\" action=\"")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err

@@ -31,7 +31,7 @@ var decisions = map[string]*decision{
 		return uint64(resp.GetRetried()), err
 	}, done: func(n int) string { return format.Plural(n, "parked key") + " tried again." }},
 	"skip": {confirm: func(sink, key string) string {
-		return "Give up on " + allParked(key) + "? A key that is given up reaches " + sink + " only when it changes again."
+		return "Skip " + allParked(key) + "? A skipped key reaches " + sink + " only when it changes again."
 	}, button: "Skip", do: func(v *page.View, sink string, form url.Values) (uint64, error) {
 		resp, err := v.Sinks.Skip(v.Ctx, &stelev1.SkipRequest{Sink: sink, Key: form.Get("key")})
 		return uint64(resp.GetSkipped()), err

@@ -381,7 +381,7 @@ func plan(v *page.View, s *promoting) templ.Component {
 				return templ_7745c5c3_Err
 			}
 			if len(s.plan.Plan.Conflicts) > 0 {
-				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<h2>Conflicts</h2><p>Both tenants have changed these keys. A conflict that is left stays one in later promotions.</p><label class=\"narrower\">All conflicts <select name=\"all\">")
+				templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 31, "<h2>Conflicts</h2><p>Both tenants have changed these keys. A conflict that is left stays one in later promotions.</p><label class=\"narrower decision\">All conflicts <select name=\"all\">")
 				if templ_7745c5c3_Err != nil {
 					return templ_7745c5c3_Err
 				}
@@ -751,7 +751,7 @@ func conflict(v *page.View, s *promoting, c promotion.Conflict) templ.Component 
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "\"> <label class=\"narrower\"><span class=\"unseen\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 59, "\"> <label class=\"narrower decision\"><span class=\"unseen\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

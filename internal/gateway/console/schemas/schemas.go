@@ -27,6 +27,8 @@ const schemaRoot = "_schema/"
 type schemaView struct {
 	prefix        string
 	own, platform *stelev1.Schema       // nil without one
+	bases         []*stelev1.Schema     // those that the tenant's bases set for the prefix
+	current       uint64                // revision of the key, also if its value is a base's; 0 if it is not set
 	live          *stelev1.BrokenValues // existing values that violate their schemas; nil if not checked
 	candidate     *stelev1.BrokenValues // those that the candidate would break; nil before it is checked
 	form          form.Write
@@ -79,12 +81,23 @@ func showSchema(v *page.View, code int, s *schemaView) error {
 	err := v.Load(func(ctx context.Context) error {
 		list, err := v.Schemas.ListSchemas(ctx, &stelev1.ListSchemasRequest{Prefix: s.prefix, At: v.AsOf()})
 		for _, found := range list.GetSchemas() {
-			if found.Prefix == s.prefix && found.Platform {
+			switch {
+			case found.Prefix != s.prefix:
+			case found.Platform:
 				s.platform = found
-			} else if found.Prefix == s.prefix {
+			case found.Base != "":
+				s.bases = append(s.bases, found)
+			default:
 				s.own = found
 			}
 		}
+		return err
+	}, func(ctx context.Context) error {
+		got, err := v.Config.Get(ctx, &stelev1.GetRequest{Key: schemaRoot + s.prefix, At: v.AsOf()})
+		if status.Code(err) == codes.NotFound {
+			return nil
+		}
+		s.current = got.GetEntry().GetRevision()
 		return err
 	}, func(ctx context.Context) error {
 		live, err := v.Schemas.CheckLive(ctx, &stelev1.CheckLiveRequest{Prefix: s.prefix})
@@ -98,7 +111,7 @@ func showSchema(v *page.View, code int, s *schemaView) error {
 		return err
 	}
 	if s.form.Value == "" {
-		s.form.Value, s.form.Expected = format.Pretty(cmp.Or(s.own.GetDocument(), "{}")), s.revision()
+		s.form.Value, s.form.Expected = format.Pretty(cmp.Or(s.own.GetDocument(), "{}")), s.current
 	}
 	return v.Show(code, "Schema of "+s.prefix, v.ReadCommand("schema", "set", s.prefix, "-f", "FILE"), schemaPage(v, s))
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"path"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -83,22 +82,21 @@ on:
 }
 
 // newestReads returns the newest reads that the request selects, newest first, at most
-// so many (0 for all), and whether there are older ones. The gateway lists the oldest
-// first, so all of them are read and the last ones kept.
+// so many (0 for all), and whether there are older ones.
 func newestReads(ctx context.Context, s *session.Session, req *stelev1.ListReadsRequest, most int) (newest []*stelev1.ReadRecord, more bool, err error) {
-	req.PageSize = 1000
 	for {
+		req.PageSize = 1000
+		if most > 0 {
+			req.PageSize = uint32(min(most-len(newest), 1000))
+		}
 		resp, err := s.Ledger.ListReads(ctx, req)
 		if err != nil {
 			return nil, false, err
 		}
 		newest = append(newest, resp.Reads...)
-		if most > 0 && len(newest) > most {
-			newest, more = append(newest[:0], newest[len(newest)-most:]...), true
-		}
-		if req.PageToken = resp.NextPageToken; req.PageToken == "" {
-			slices.Reverse(newest)
-			return newest, more, nil
+		req.PageToken = resp.NextPageToken
+		if req.PageToken == "" || most > 0 && len(newest) >= most {
+			return newest, req.PageToken != "", nil
 		}
 	}
 }

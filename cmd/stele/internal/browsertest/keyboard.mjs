@@ -1,0 +1,99 @@
+// Tasks with the keyboard only, from the top of each page.
+import {check, same, world} from './harness.mjs'
+
+export const keyboard = {}
+
+const main = async page => (await page.innerText('main')).replace(/\s+/g, ' ')
+
+// tab moves the focus to the next element that matches, and contains a text.
+async function tab(page, selector, text = '') {
+	for (let i = 0; i < 120; i++) {
+		await page.keyboard.press('Tab')
+		if (await page.evaluate(([selector, text]) => document.activeElement.matches(selector) && document.activeElement.textContent.includes(text), [selector, text])) return
+	}
+	throw new Error(`Tab does not reach ${selector} ${text}`)
+}
+
+// reason types the reason in the field that has the focus, and commits.
+async function reason(page, text) {
+	await page.waitForFunction(() => document.activeElement.name === 'message')
+	await page.keyboard.press('Control+A')
+	await page.keyboard.type(text)
+	await page.keyboard.press('Enter')
+}
+
+for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
+	const tenant = `keyboard-${theme}-${width}`
+
+	keyboard[`a change set, a comparison and a copy by keyboard, ${theme}, ${width} px`] = async s => {
+		const page = await s.user({theme, width, token: world.Tokens.operator})
+		await page.goto(`/${tenant}/keys/a/one?edit=1`)
+		await tab(page, '.json-editor')
+		await page.keyboard.press('Control+A')
+		await page.keyboard.type('"typed"')
+		await tab(page, 'button', 'Add to change set')
+		await page.keyboard.press('Enter')
+		await page.waitForFunction(() => document.querySelector('#cart .count').textContent === '1')
+		await page.goto(`/${tenant}/delete/a/two`)
+		await tab(page, 'button', 'Add to change set')
+		await page.keyboard.press('Enter')
+		await page.waitForFunction(() => document.querySelector('#cart .count').textContent === '2')
+		await tab(page, '#cart')
+		await page.keyboard.press('Enter')
+		await page.waitForFunction(() => document.querySelectorAll('.change-row').length === 2)
+		await tab(page, 'button', 'Review')
+		await page.keyboard.press('Enter')
+		await reason(page, 'by keyboard')
+		await page.waitForURL(`**/${tenant}/commits/2?committed=*`)
+
+		await page.goto(`/${tenant}/compare`)
+		await tab(page, 'input[name=from]')
+		await page.keyboard.type('@1')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**from=*')
+		if (width > 400) {
+			await tab(page, 'input[name=diff]')
+			await page.keyboard.press('ArrowRight')
+			check(await page.isChecked('#diff-split'), 'the split view')
+		}
+		await tab(page, 'input[name=key][value="a/one"]')
+		await page.keyboard.press('Space')
+		await tab(page, 'button', 'Set the chosen keys back to @1')
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('h1:has-text("Review 1 change")')
+		await tab(page, 'button', 'Commit 1 change')
+		await page.keyboard.press('Enter')
+		await page.waitForURL(`**/${tenant}/commits/3`)
+		check((await main(page)).includes('1 change'), await main(page))
+	}
+
+	keyboard[`search, the palette and a grant by keyboard, ${theme}, ${width} px`] = async s => {
+		const page = await s.user({theme, width, token: world.Tokens.operator})
+		await page.goto(`/${tenant}/search`)
+		await tab(page, 'input[name=q]')
+		await page.keyboard.type('three')
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('table.matches')
+		await page.keyboard.press('Control+K')
+		await page.keyboard.type('a/three')
+		await page.waitForSelector('#palette a:has-text("a/three")')
+		check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the palette is too wide')
+		await s.picture(page, `palette-${theme}-${width}`)
+		await page.keyboard.press('ArrowDown')
+		await page.keyboard.press('Enter')
+		await page.waitForURL(`**/${tenant}/keys/a/three`)
+
+		await page.goto(`/${tenant}/access/grants`)
+		await tab(page, 'form.write input[name=subjects]')
+		await page.keyboard.type('ann')
+		await tab(page, 'form.write input[name=operation][value=write]')
+		await page.keyboard.press('Space')
+		await tab(page, 'form.write button', 'Review')
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('h1:text-is("Review the grants")')
+		if (await page.evaluate(() => document.activeElement.name) !== 'message') await tab(page, 'input[name=message]')
+		await reason(page, 'for ann')
+		await page.waitForURL('**written=*')
+		same(await page.locator('table tbody th:has-text("ann")').count(), 1, 'grants')
+	}
+}
