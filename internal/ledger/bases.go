@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
@@ -65,8 +66,8 @@ func ParseBases(v Value) ([]Base, error) {
 		return nil, nil
 	}
 	var bases []Base
-	if err := json.Unmarshal([]byte(v), &bases, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf(`it is not a list like [{"tenant":"defaults","revision":17,"follow":true}]: %w`, err)
+	if err := strictjson.Unmarshal([]byte(v), &bases, `it must be a list such as [{"tenant":"defaults","revision":17,"follow":true}]`); err != nil {
+		return nil, err
 	}
 	if len(bases) > MaxBases {
 		return nil, fmt.Errorf("%d bases are more than %d", len(bases), MaxBases)

@@ -7,9 +7,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/routes"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // Sink is the target of a projector. One process at a time writes to a sink, with
@@ -165,8 +165,8 @@ func (s Settings) KeyFile() string { return filepath.Join(s.Keys, s.Name) }
 
 // Decode reads the settings into a struct. What that does not know is an error.
 func (s Settings) Decode(into any) error {
-	if err := json.Unmarshal(s.JSON, into, json.RejectUnknownMembers(true)); err != nil {
-		return fmt.Errorf("settings of sink %s: %w", s.Name, routes.Misread(err, "they are an object"))
+	if err := strictjson.Unmarshal(s.JSON, into, "they must be an object"); err != nil {
+		return fmt.Errorf("settings of sink %s: %w", s.Name, err)
 	}
 	return nil
 }

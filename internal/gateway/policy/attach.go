@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // subjects are names of subjects or tenants. A "*" at the end of a name stands for any
@@ -32,7 +32,7 @@ func parseAttachPolicy(value ledger.Value) (subjects, error) {
 	var policy struct {
 		Tenants names `json:"tenants"`
 	}
-	if err := json.Unmarshal([]byte(value), &policy, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal([]byte(value), &policy, `it must be an object with "tenants"`); err != nil {
 		return nil, err
 	}
 	if policy.Tenants == nil {

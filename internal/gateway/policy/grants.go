@@ -10,6 +10,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // grants are a tenant's policy on permissions, the value of policy/<tenant>/grants:
@@ -71,7 +72,7 @@ func (n *names) UnmarshalJSON(text []byte) error {
 // misspelled limits.
 func parseGrants(value ledger.Value) (grants, error) {
 	var doc grantsDocument
-	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal([]byte(value), &doc, `it must be an object with "grants"`); err != nil {
 		return nil, err
 	}
 	switch {
@@ -92,7 +93,7 @@ func parseGrants(value ledger.Value) (grants, error) {
 
 func parseGrant(text jsontext.Value) (g grant, err error) {
 	var doc grantDocument
-	if err := json.Unmarshal(text, &doc, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal(text, &doc, "it must be an object"); err != nil {
 		return g, err
 	}
 	if doc.Roles == nil && doc.Subjects == nil {

@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // limits bound a tenant's use of each gateway, the value of policy/<tenant>/limits, or
@@ -48,7 +48,7 @@ func parseLimits(value ledger.Value) (limits, error) {
 		ChangeSets *float64 `json:"change_sets_per_second"`
 		Watches    *float64 `json:"watches"`
 	}
-	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal([]byte(value), &doc, "it must be an object"); err != nil {
 		return limits{}, err
 	}
 	var l limits

@@ -9,10 +9,10 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/go-json-experiment/json"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // Config has the dependencies of an Enforcer.
@@ -272,7 +272,7 @@ func parseReadsPolicy(value ledger.Value) (Scope, error) {
 	var policy struct {
 		Record []string `json:"record"`
 	}
-	if err := json.Unmarshal([]byte(value), &policy, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal([]byte(value), &policy, `it must be an object with "record"`); err != nil {
 		return nil, err
 	}
 	if policy.Record == nil {

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // revocations are tokens that are rejected although they have not expired, the
@@ -43,7 +43,7 @@ func ParseRevocations(value ledger.Value) ([]Revocation, error) {
 	var doc struct {
 		Revoked *[]Revocation `json:"revoked"`
 	}
-	if err := json.Unmarshal([]byte(value), &doc, json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal([]byte(value), &doc, `it must be an object with "revoked"`); err != nil {
 		return nil, err
 	}
 	switch {

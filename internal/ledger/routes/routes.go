@@ -23,6 +23,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 )
 
 // Key is where the ledger's own tenant keeps the routes.
@@ -146,8 +147,8 @@ type route struct {
 // mistakes.
 func Parse(text []byte) (*Table, error) {
 	var d document
-	if err := json.Unmarshal(text, &d, json.RejectUnknownMembers(true)); err != nil {
-		return nil, fmt.Errorf("read the routes: %w", Misread(err, "they are an object with sinks and routes"))
+	if err := strictjson.Unmarshal(text, &d, "they must be an object with sinks and routes"); err != nil {
+		return nil, fmt.Errorf("read the routes: %w", err)
 	}
 	t := &Table{Strict: d.Strict, Sinks: make(map[string]Sink), text: jsontext.Value(slices.Clone(text))}
 	if err := t.text.Compact(); err != nil {
@@ -182,26 +183,6 @@ func Parse(text []byte) (*Table, error) {
 	}
 	slices.SortStableFunc(t.routes, func(a, b *Route) int { return cmp.Compare(len(b.Prefix), len(a.Prefix)) })
 	return t, nil
-}
-
-// Misread says what does not belong where it is, without Go's types, and what the whole
-// document is if that is something else.
-func Misread(err error, whole string) error {
-	var e, inner *json.SemanticError
-	switch {
-	case !errors.As(err, &e):
-		return err
-	case errors.As(e.Err, &inner): // of a value that reads itself
-		return fmt.Errorf("%q: %w", e.JSONPointer, Misread(inner, "it is of the wrong type"))
-	case errors.Is(e.Err, json.ErrUnknownName):
-		return fmt.Errorf("unknown field %q", e.JSONPointer)
-	case e.JSONPointer == "":
-		return errors.New(whole)
-	}
-	if e.Err != nil {
-		return fmt.Errorf("%q: %w", e.JSONPointer, e.Err)
-	}
-	return fmt.Errorf("%q is of the wrong type", e.JSONPointer)
 }
 
 func (t *Table) parse(r route) (*Route, error) {

@@ -66,7 +66,7 @@ func TestParseRefuses(t *testing.T) {
 		`{`:                          "read the routes",
 		`{"sink":{}}`:                `unknown field "/sink"`,
 		`[]`:                         "an object with",
-		`{"sinks":{"a":{"kind":1}}}`: `"/sinks/a/kind" is of the wrong type`,
+		`{"sinks":{"a":{"kind":1}}}`: `"/sinks/a/kind": it must be a string`,
 		`{"sinks":{"A":{}}}`:         `"A"`,
 		`{"sinks":{"":{}}}`:          "0 bytes",
 		`{"sinks":{"a":{},"a":{}}}`:  "duplicate",

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/strictjson"
 	"github.com/stelehq/stele/internal/projector"
 )
 
@@ -80,7 +81,7 @@ func (l *layout) UnmarshalJSON(text []byte) error {
 		return fmt.Errorf("layout: unknown preset %q: use one of %v", preset.Name, slices.Sorted(maps.Keys(presets)))
 	}
 	type plain layout // without this method
-	if err := json.Unmarshal(text, (*plain)(l), json.RejectUnknownMembers(true)); err != nil {
+	if err := strictjson.Unmarshal(text, (*plain)(l), "it must be a preset's name or an object"); err != nil {
 		return fmt.Errorf("layout: %w", err)
 	}
 	return l.check()

@@ -38,9 +38,9 @@ type Line struct {
 	Size   int
 	// Step is the source's name for the line, if the source is not a change log.
 	Step string
-	// Moved says that the line's time is not the one of where it comes from.
-	Moved  bool
-	Tenant ledger.Tenant
+	// Claimed is the time in the source, if the line has another one; zero otherwise.
+	Claimed time.Time
+	Tenant  ledger.Tenant
 	// Revision and ID are the commit's, if the line is of "stele log -o json".
 	Revision ledger.Revision
 	ID       string
@@ -73,6 +73,11 @@ type Reader struct {
 	seen map[digest]int
 	// ahead is a line that was read and is not part of the export before it.
 	ahead []byte
+	// held are the tenants' first lines until the order of the log is known, ready the
+	// lines to return next, and failed is the error after them.
+	held   map[ledger.Tenant]*Line
+	ready  []*Line
+	failed error
 	// fresh makes the request id of an export's change set.
 	fresh func() (string, error)
 }
@@ -102,7 +107,7 @@ func NewReader(r io.Reader, tenant ledger.Tenant) (*Reader, error) {
 	}
 	return &Reader{
 		file: file, lines: lines, tenant: tenant, newest: make(map[ledger.Tenant]time.Time), revision: make(map[ledger.Tenant]uint64),
-		seen: make(map[digest]int), fresh: newRequestID,
+		held: make(map[ledger.Tenant]*Line), seen: make(map[digest]int), fresh: newRequestID,
 	}, nil
 }
 
@@ -144,9 +149,8 @@ func newRequestID() (string, error) {
 	return "import:" + id.String(), err
 }
 
-// Next returns the next line, io.EOF after the last one, or a LineError. Lines
-// without content are skipped. After an error there is no next line.
-func (r *Reader) Next() (*Line, error) {
+// next decodes the next line.
+func (r *Reader) next() (*Line, error) {
 	for {
 		text, err := r.read()
 		if errors.Is(err, io.EOF) {
@@ -324,7 +328,7 @@ func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
 	case rec.Partial:
 		return nil, fmt.Errorf("the commit is not whole: print the log with a token that may read all of its keys")
 	case rec.Revision > 0 && rec.Revision < r.revision[tenant]:
-		return nil, fmt.Errorf("revision %d comes after %d: the newest is first; print the log with --reverse", rec.Revision, r.revision[tenant])
+		return nil, &OrderError{tenant, rec.Revision, r.revision[tenant]}
 	case rec.Time.Before(r.newest[tenant]):
 		return nil, fmt.Errorf("time %s is before %s of %s's line before it",
 			rec.Time.Format(time.RFC3339Nano), r.newest[tenant].Format(time.RFC3339Nano), tenant)

@@ -233,7 +233,7 @@ func TestNext_ReadsWhatExportAndLogWrite(t *testing.T) {
 	for name, c := range map[string]struct{ data, want string }{
 		"a secret":         {`{"key":"a/b","revision":1,"value":"***","secret":true}`, "line 1: a/b: .*--reveal"},
 		"a key twice":      {exported + `{"key":"a/b","revision":1,"value":1}`, "line 3: a/b is in line 1"},
-		"the newest first": {second + first, "line 2: revision 1 comes after 2: .*--reverse"},
+		"the newest first": {second + first, "line 2: revision 1 of acme comes after 2: .*--reverse"},
 		"a partial commit": {strings.Replace(first, `"message"`, `"partial":true,"message"`, 1), "line 1: the commit is not whole"},
 		"a masked value":   {strings.Replace(first, `"value":1`, `"value":"***"`, 1), "line 1: .*stands for a secret"},
 		"another field":    {`{"key":"a/b","value":1,"valeu":2}`, "line 1: /valeu is not a field"},
@@ -241,6 +241,35 @@ func TestNext_ReadsWhatExportAndLogWrite(t *testing.T) {
 		_, err := all(t, c.data)
 		if err == nil || !regexp.MustCompile(c.want).MatchString(err.Error()) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// TestReader_NewestFirst: nothing of a tenant is returned if its log begins with the newest
+// commit. Lines of other tenants before that are.
+func TestReader_NewestFirst(t *testing.T) {
+	line := func(tenant string, revision int) string {
+		return strings.Replace(one, `"tenant":"test"`, fmt.Sprintf(`"tenant":"%s","revision":%d`, tenant, revision), 1)
+	}
+	for _, c := range []struct {
+		log  []string
+		want string
+		err  string
+	}{
+		{[]string{line("a", 1), line("a", 2)}, "a@1 a@2", ""},
+		{[]string{line("a", 5)}, "a@5", ""},
+		{[]string{line("a", 5), line("a", 4)}, "", "line 2: revision 4 of a comes after 5"},
+		{[]string{line("a", 1), line("b", 7), line("a", 2), line("b", 6)}, "a@1 a@2", "line 4: revision 6 of b comes after 7"},
+		{[]string{line("a", 1), line("b", 1), "{"}, "a@1 b@1", "line 3: "},
+		{[]string{line("a", 1), line("a", 2), line("a", 1)}, "a@1 a@2", "line 3: revision 1 of a comes after 2"},
+	} {
+		lines, err := readAll(t, []byte(strings.Join(c.log, "\n")))
+		var got []string
+		for _, l := range lines {
+			got = append(got, fmt.Sprint(l.Tenant, l.Revision))
+		}
+		if strings.Join(got, " ") != c.want || (err != nil) != (c.err != "") || err != nil && !strings.HasPrefix(err.Error(), c.err) {
+			t.Errorf("%v: read %v, %v", c.log, got, err)
 		}
 	}
 }

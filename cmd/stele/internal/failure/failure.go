@@ -80,6 +80,10 @@ func Code(err error) int {
 		return Denied
 	case codes.InvalidArgument:
 		return Invalid
+	case codes.ResourceExhausted:
+		if strings.Contains(statusOf(err).Message(), tooLarge) {
+			return Invalid
+		}
 	case codes.Internal:
 		if notUTF8(err) {
 			return Invalid
@@ -135,10 +139,7 @@ func Message(err error) string {
 	if notUTF8(err) {
 		return "an argument is not valid UTF-8: the ledger's texts are"
 	}
-	msg := st.Message()
-	if _, dial, ok := strings.Cut(msg, "Error while dialing: "); ok {
-		return "cannot reach the gateway: " + strings.TrimSuffix(dial, `"`)
-	}
+	msg := connection(st)
 	if msg == "" {
 		msg = "the gateway answered " + st.Code().String()
 	}
@@ -160,9 +161,16 @@ func hint(err error) string {
 		return "stele verify, and start again without a revision, token or file from before"
 	}
 	switch st := statusOf(err); st.Code() {
+	case codes.ResourceExhausted:
+		if strings.Contains(st.Message(), tooLarge) {
+			return "split the change set, or read fewer keys at a time"
+		}
 	case codes.Unavailable:
 		return "stele doctor"
 	case codes.Unauthenticated:
+		if strings.HasPrefix(st.Message(), noToken) {
+			return "--token-file FILE, or the token in $STELE_TOKEN"
+		}
 		return "stele token inspect, to see what is wrong with it; stele doctor"
 	case codes.Unimplemented:
 		return "stele status, to see the gateway's version"

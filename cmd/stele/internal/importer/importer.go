@@ -8,6 +8,7 @@
 package importer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,9 @@ type Config struct {
 	// Acknowledged is called after each acknowledgement, one at a time, with the
 	// change sets acknowledged so far and how far into the file they reach.
 	Acknowledged func(changeSets int, offset int64)
+	// Moved, if set, is called for each change set that was written with another time
+	// than it has in the source, one at a time.
+	Moved func(*changelog.Line)
 	// GiveUp is how long the gateway may be away; a minute when 0.
 	GiveUp time.Duration
 	// Drain is how long an interrupted import waits for acknowledgements of what
@@ -53,8 +57,7 @@ type Tally struct {
 	Tenant ledger.Tenant
 	// Written now, and Present before: from an earlier run, or because it changes nothing.
 	Written, Present int
-	// Moved are those written with another time than they have where they come
-	// from.
+	// Moved are those written with another time than in the source.
 	Moved int
 	// Head is the newest revision of the tenant that this import wrote or found.
 	Head ledger.Revision
@@ -77,6 +80,13 @@ func (e *LineError) Error() string {
 
 func (e *LineError) Unwrap() error { return e.Err }
 
+// NoLinesError is a log without a line of the tenant that Config.Only names.
+type NoLinesError struct{ Tenant, First ledger.Tenant }
+
+func (e *NoLinesError) Error() string {
+	return fmt.Sprintf("no line is of tenant %s: the first one is of %s", e.Tenant, e.First)
+}
+
 // maxLanes is how many tenants' streams are open at a time: gateways bound the
 // streams of a connection.
 const maxLanes = 32
@@ -84,8 +94,9 @@ const maxLanes = 32
 type importer struct {
 	Config
 
-	// lanes is owned by Run.
+	// Owned by Run. other is the tenant of the first line that Only excludes.
 	lanes map[ledger.Tenant]*lane
+	other ledger.Tenant
 
 	mu      sync.Mutex // guards what follows
 	tallies map[ledger.Tenant]*Tally
@@ -122,7 +133,11 @@ func Run(ctx context.Context, cfg Config, log Log) ([]Tally, error) {
 	} else {
 		err = firstOf(append(im.failed, err))
 	}
-	return im.result(), err
+	tallies := im.result()
+	if err == nil && len(tallies) == 0 && im.other != "" {
+		err = &NoLinesError{im.Only, im.other}
+	}
+	return tallies, err
 }
 
 // read hands each line to its tenant's lane.
@@ -139,6 +154,7 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 			return err
 		}
 		if im.Only != "" && line.Tenant != im.Only {
+			im.other = cmp.Or(im.other, line.Tenant)
 			continue
 		}
 		if line.ID != "" && im.Present != nil {
@@ -191,8 +207,11 @@ func (im *importer) acknowledged(line *changelog.Line, r *stelev1.CommitResponse
 		t.Present++
 	} else {
 		t.Written++
-		if line.Moved {
+		if !line.Claimed.IsZero() {
 			t.Moved++
+			if im.Moved != nil {
+				im.Moved(line)
+			}
 		}
 	}
 	t.Head = max(t.Head, ledger.Revision(r.Revision))

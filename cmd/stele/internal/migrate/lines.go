@@ -35,8 +35,8 @@ func (r *Reader) lines(t *tenant, step Step, changes []ledger.Change) {
 			if !step.Claimed.IsZero() {
 				own = step.Claimed
 			}
-			if l.Moved = !at.Equal(own); l.Moved && i == 0 {
-				r.Noted(Note{NoteTime, step.ID, own.Format(time.RFC3339), at.Format(time.RFC3339)})
+			if !at.Equal(own) {
+				l.Claimed = own
 			}
 			cs.Import, cs.Author = &ledger.Import{Time: at}, clip(step.Author, ledger.MaxAuthor)
 			if cs.Author == "" {

@@ -230,7 +230,7 @@ func TestAStepIsALineATenantWithTimesThatNeverGoBack(t *testing.T) {
 		if l.Step == "four" && when.Before(time.Now()) {
 			when = at(59)
 		}
-		got = append(got, fmt.Sprint(i+1 == l.Number, " ", l.Tenant, " ", l.Step, " ", cs.Author, " ", when.Second(), " ", l.Moved, " ", cs.Message, " ", len(cs.Changes)))
+		got = append(got, fmt.Sprint(i+1 == l.Number, " ", l.Tenant, " ", l.Step, " ", cs.Author, " ", when.Second(), " ", !l.Claimed.IsZero(), " ", cs.Message, " ", len(cs.Changes)))
 	}
 	want := []string{
 		"true acme one ann 10 true m 2", "true globex one ann 10 true m 1",

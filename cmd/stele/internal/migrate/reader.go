@@ -45,7 +45,7 @@ type Note struct {
 	Kind NoteKind
 	// Step is the step's id.
 	Step, Name string
-	// The remark: a key, a time, or a description of the value.
+	// The remark: a key, or a description of the value.
 	What string
 }
 
@@ -56,7 +56,6 @@ type NoteKind string
 const (
 	NoteRenamed NoteKind = "renamed" // the name
 	NoteBytes   NoteKind = "bytes"   // the value's bytes, or their meaning
-	NoteTime    NoteKind = "time"    // the time
 	NoteReading NoteKind = "reading" // a file that other programs could read differently
 )
 

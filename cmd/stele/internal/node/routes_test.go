@@ -18,7 +18,7 @@ func TestCheckRoutes_InvalidSettings(t *testing.T) {
 		{`"role_arn":"admin"`, `role_arn is "admin"`},
 		{`"tenant_sessions":true`, "tenant_sessions require role_arn"},
 		{`"regoin":"eu-central-1"`, `unknown field "/regoin"`},
-		{`"region":1`, `"/region" is of the wrong type`},
+		{`"region":1`, `"/region": it must be a string`},
 	}
 	for _, kind := range []struct {
 		name, required string // settings without which none are valid

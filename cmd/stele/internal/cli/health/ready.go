@@ -26,7 +26,7 @@ that contain no other program.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url := "http://127.0.0.1:7071"
 			if len(args) > 0 {
-				url = strings.TrimSuffix(args[0], "/")
+				url = strings.TrimSuffix(strings.TrimSuffix(args[0], "/"), "/readyz")
 			}
 			return askReady(cmd.Context(), cmd.OutOrStdout(), url+"/readyz")
 		},
@@ -38,7 +38,7 @@ func askReady(ctx context.Context, out io.Writer, url string) error {
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return failure.Usagef("%w: write http://HOST:PORT", err)
+		return failure.Usagef("%w: write http://HOST:PORT, the address of --http", err)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 func TestReadyIsWhatTheServerSays(t *testing.T) {
 	for _, test := range []struct {
 		code       int
+		path       string
 		text, want string
 	}{
-		{http.StatusOK, "ok\n", ""},
-		{http.StatusServiceUnavailable, "the replica has not caught up\n", "not ready: the replica has not caught up"},
+		{http.StatusOK, "", "ok\n", ""},
+		{http.StatusOK, "/readyz", "ok\n", ""},
+		{http.StatusServiceUnavailable, "/", "the replica has not caught up\n", "not ready: the replica has not caught up"},
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/readyz" {
@@ -26,7 +28,7 @@ func TestReadyIsWhatTheServerSays(t *testing.T) {
 		cmd := ReadyCommand()
 		var out strings.Builder
 		cmd.SetOut(&out)
-		cmd.SetArgs([]string{s.URL + "/"})
+		cmd.SetArgs([]string{s.URL + test.path})
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
 		err := cmd.ExecuteContext(t.Context())
 		s.Close()

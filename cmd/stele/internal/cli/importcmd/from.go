@@ -136,7 +136,7 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	if s.Settings.TenantChosen {
 		cfg.Only = s.Tenant
 	}
-	if err := p.read(ctx, cfg); err != nil {
+	if err := p.read(ctx, cfg, o.dryRun); err != nil {
 		return err
 	}
 	if root := mapping.Root(); p.taken == 0 && root != "" && !cfg.Prune {

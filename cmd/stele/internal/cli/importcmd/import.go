@@ -92,7 +92,10 @@ func importFile(ctx context.Context, s *session.Session, name string) error {
 		return failure.With(failure.Invalid, fmt.Errorf("%s: %w", name, err))
 	}
 	return importLog(ctx, s, log, size, nil, func(at *importer.LineError) error {
-		fmt.Fprintln(os.Stderr, "all lines before it are imported; run the import again to continue, nothing is written twice")
+		var order *changelog.OrderError
+		if !errors.As(at, &order) {
+			fmt.Fprintln(os.Stderr, "all lines before it are imported; run the import again to continue, nothing is written twice")
+		}
 		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
 	})
 }
@@ -114,9 +117,16 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 	cfg.Present = (*imported)(s).present
 	bar := newProgress(size)
 	cfg.Acknowledged = bar.acknowledged
+	var moved moved
+	cfg.Moved = moved.add
 	started := time.Now()
 	tallies, err := importer.Run(ctx, cfg, log)
 	bar.close()
+	moved.tell()
+	var none *importer.NoLinesError
+	if errors.As(err, &none) {
+		return failure.Try(failure.With(failure.NotFound, err), "-t %s, or a copy of the file that names %s", none.First, none.Tenant)
+	}
 	var agreements map[ledger.Tenant]*agreement
 	if err == nil && compare != nil {
 		agreements, err = compare(ctx)

@@ -26,6 +26,7 @@ type plan struct {
 	unfits  int
 	kept    int
 	taken   int // items that the mapping has taken
+	moved   moved
 	notes   map[migrate.NoteKind][]migrate.Note
 	// readings are the notes on files, which a history repeats.
 	readings map[migrate.Note]bool
@@ -43,7 +44,15 @@ type planned struct {
 	ChangeSets int           `json:"change_sets"`
 	Set        int           `json:"set"`
 	Deleted    int           `json:"deleted"`
+	// Present are the change sets that an earlier import has written.
+	Present int `json:"present"`
+
+	// requests are the earlier imports' change sets.
+	requests map[request]bool
 }
+
+// request names a change set of an import.
+type request struct{ author, id string }
 
 // mostMisfits are listed one by one.
 const mostMisfits = 50
@@ -82,7 +91,9 @@ func (p *plan) note(n migrate.Note) {
 
 func (p *plan) keep(ledger.Tenant, ledger.Key) { p.kept++ }
 
-func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
+// read reads the source. With --dry-run it separates the change sets that the ledger has
+// already; otherwise the import itself does.
+func (p *plan) read(ctx context.Context, cfg migrate.Config, dryRun bool) error {
 	lines := migrate.NewReader(ctx, cfg)
 	defer lines.Close()
 	for {
@@ -98,8 +109,20 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config) error {
 		if t == nil {
 			t = &planned{Tenant: line.Tenant}
 			p.tenants[line.Tenant] = t
+			if dryRun {
+				if t.requests, err = (*imported)(p.Session).requests(ctx, line.Tenant); err != nil {
+					return fmt.Errorf("list what %s has of the source: %w", line.Tenant, err)
+				}
+			}
+		}
+		if t.requests[request{line.ChangeSet.Author, line.ChangeSet.RequestID}] {
+			t.Present++
+			continue
 		}
 		t.ChangeSets++
+		if !line.Claimed.IsZero() {
+			p.moved.add(line)
+		}
 		for _, c := range line.ChangeSet.Changes {
 			if c.Delete {
 				t.Deleted++
@@ -124,6 +147,9 @@ func (p *plan) tell(o importOptions) error {
 		fmt.Fprintf(os.Stderr, "and %d more\n", more)
 	}
 	p.tellNotes(o)
+	if o.dryRun {
+		p.moved.tell()
+	}
 	if p.kept > 0 {
 		fmt.Fprintf(os.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
 	}
@@ -148,9 +174,8 @@ func (p *plan) tellNotes(o importOptions) {
 		line, header string
 	}{
 		{migrate.NoteRenamed, "name", false, "  %s becomes %s\n", "%s renamed:\n"},
-		{migrate.NoteBytes, "value", true, "  %s: %s\n", "%s of another text than in the source (--as-strings keeps the bytes):\n"},
+		{migrate.NoteBytes, "value", true, "  %s: %s\n", "%s stored as other text than in the source (--as-strings keeps the bytes):\n"},
 		{migrate.NoteReading, "remark", true, "  %s: %s\n", "%s on how files were read:\n"},
-		{migrate.NoteTime, "change", true, "  %s is written with %s\n", "%s not written with the time of the source:\n"},
 	} {
 		notes := p.notes[kind.kind]
 		if len(notes) == 0 || !kind.always && !o.dryRun {
@@ -158,11 +183,7 @@ func (p *plan) tellNotes(o importOptions) {
 		}
 		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), kind.what))
 		for _, n := range notes[:min(len(notes), mostMisfits)] {
-			subject := n.Name
-			if kind.kind == migrate.NoteTime {
-				subject = fmt.Sprintf("%s of %s", n.Step, n.Name)
-			}
-			fmt.Fprintf(os.Stderr, kind.line, subject, n.What)
+			fmt.Fprintf(os.Stderr, kind.line, n.Name, n.What)
 		}
 		if more := len(notes) - mostMisfits; more > 0 {
 			fmt.Fprintf(os.Stderr, "  and %d more\n", more)
@@ -180,7 +201,7 @@ func (p *plan) print() error {
 			}
 			continue
 		}
-		rows = append(rows, []string{string(t.Tenant), fmt.Sprint(t.ChangeSets), fmt.Sprint(t.Set), fmt.Sprint(t.Deleted)})
+		rows = append(rows, []string{string(t.Tenant), fmt.Sprint(t.ChangeSets), fmt.Sprint(t.Set), fmt.Sprint(t.Deleted), fmt.Sprint(t.Present)})
 	}
 	switch {
 	case p.Format != output.Text:
@@ -188,5 +209,5 @@ func (p *plan) print() error {
 	case len(rows) == 0:
 		return p.Printf("there is nothing to import\n")
 	}
-	return p.Table([]string{"TENANT", "CHANGE SETS", "SET", "DELETED"}, rows, -1)
+	return p.Table([]string{"TENANT", "CHANGE SETS", "SET", "DELETED", "ALREADY THERE"}, rows, -1)
 }
