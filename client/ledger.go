@@ -71,6 +71,13 @@ type Commit struct {
 	Visible bool
 }
 
+// Limits of a change set. A gateway rejects larger ones, and the largest already in its
+// transport, which does not say whether they were applied.
+const (
+	maxChanges   = 10_000
+	maxChangeSet = 4 << 20 // bytes of keys and values
+)
+
 const (
 	// callTimeout bounds one attempt to commit.
 	callTimeout = 10 * time.Second
@@ -139,7 +146,28 @@ func (s ChangeSet) request() (*stelev1.CommitRequest, error) {
 	for _, key := range slices.Sorted(maps.Keys(s.Expect)) {
 		req.Preconditions = append(req.Preconditions, &stelev1.Precondition{Key: key, Revision: s.Expect[key]})
 	}
-	return req, nil
+	return req, withinLimits(req.Changes)
+}
+
+// withinLimits returns an *InvalidError if there are too many changes for a commit.
+func withinLimits(changes []*stelev1.Change) error {
+	size := 0
+	for _, c := range changes {
+		size += len(c.Key) + len(c.Value)
+	}
+	var text string
+	switch {
+	case len(changes) > maxChanges:
+		text = fmt.Sprintf("%d changes are more than %d: split the change set", len(changes), maxChanges)
+	case size > maxChangeSet:
+		text = fmt.Sprintf("keys and values have %d bytes, more than %d: split the change set", size, maxChangeSet)
+	default:
+		return nil
+	}
+	return &InvalidError{
+		Violations: []Violation{{"changes", text}},
+		err:        status.Error(codes.InvalidArgument, "changes: "+text),
+	}
 }
 
 // encode leaves "<" and "&" as they are, which json.Marshal does not, and refuses text

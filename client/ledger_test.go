@@ -3,7 +3,9 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,6 +51,42 @@ func TestACommitFailsWithAReason(t *testing.T) {
 	reader.Close()
 	if _, err := reader.Ledger().Set(t.Context(), "a/b", 1, ""); err == nil {
 		t.Error("a client that is closed has written")
+	}
+}
+
+// TestCommit_Limits: the largest change set is written and seen by a watch, and a larger one is
+// rejected at once, also if it is larger than a message can be.
+func TestCommit_Limits(t *testing.T) {
+	s := clienttest.Start(t)
+	c := open(t, s.Config("acme"))
+	changes := func(n, size int) client.ChangeSet {
+		set := client.ChangeSet{Set: make(map[string]any)}
+		for i := range n {
+			key := fmt.Sprintf("a/%05d", i)
+			set.Set[key] = strings.Repeat("x", size/n-len(key)-len(`""`))
+		}
+		return set
+	}
+	for _, test := range []struct {
+		name string
+		set  client.ChangeSet
+		want string
+	}{
+		{"10,000 keys of 4 MiB", changes(10_000, 4<<20), ""},
+		{"one key more", changes(10_001, 1<<20), "10001 changes are more than 10000"},
+		{"more than 4 MiB", changes(100, 4<<20+100), "more than 4194304"},
+		{"more than a message", changes(100, 9<<20), "more than 4194304"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		done, err := c.Ledger().Commit(ctx, test.set)
+		var invalid *client.InvalidError
+		switch {
+		case test.want == "" && (err != nil || !done.Visible && c.WaitRevision(ctx, done.Revision) != nil):
+			t.Errorf("%s: %+v, %v", test.name, done, err)
+		case test.want != "" && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), test.want)):
+			t.Errorf("%s: %v", test.name, err)
+		}
+		cancel()
 	}
 }
 

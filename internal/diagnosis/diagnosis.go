@@ -39,6 +39,17 @@ func Replica(stopped string, j *stelev1.JournalStatus) *Problem {
 	return nil
 }
 
+// Upstreams adds why an edge does not follow its upstreams to the problem of its replica.
+func Upstreams(p *Problem, all []*stelev1.UpstreamStatus) *Problem {
+	what := p.What
+	for _, u := range all {
+		if u.Error != "" {
+			what += fmt.Sprintf("; upstream %s: %s", u.Address, u.Error)
+		}
+	}
+	return &Problem{what, "the upstreams, and stele status"}
+}
+
 // Writes returns why a gateway does not accept writes; nil if it does.
 func Writes(st *stelev1.GetStatusResponse) *Problem {
 	switch {

@@ -232,11 +232,11 @@ func TestBadInputOfProofs(t *testing.T) {
 	}{
 		{"a checkpoint that covers the future", checkpoint(ctx, 3), codes.OutOfRange, "acme@3 is in the future: the head is acme@2", "NO_SUCH_MOMENT"},
 		{"a checkpoint that covers what no ledger has", checkpoint(ctx, huge), codes.OutOfRange, "in the future", "NO_SUCH_MOMENT"},
-		{"a checkpoint of a tenant without a commit", checkpoint(neighbor, 1), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
+		{"a checkpoint of a tenant without a commit", checkpoint(neighbor, 1), codes.OutOfRange, "has no commits", "NO_SUCH_MOMENT"},
 		{"a checkpoint of a ledger without a commit", func() error { return empty }, codes.NotFound, "has no checkpoint yet", "NOT_FOUND"},
 		{"a revision of the future", inclusion(ctx, 2, 1, 3), codes.OutOfRange, "acme@3 is in the future", "NO_SUCH_MOMENT"},
 		{"a commit that is newer than the tree", inclusion(ctx, uint64(old.Size), 1, 2), codes.OutOfRange, "acme@2 is not in the tree of size 1: take a newer checkpoint", "NOT_COVERED"},
-		{"another tenant's revision", inclusion(neighbor, 2, 2, 2), codes.OutOfRange, "has no commit yet", "NO_SUCH_MOMENT"},
+		{"another tenant's revision", inclusion(neighbor, 2, 2, 2), codes.OutOfRange, "has no commits", "NO_SUCH_MOMENT"},
 		{"a tree that is larger than the tree", inclusion(ctx, 3, 1, 1), codes.OutOfRange, "has 2 commits, not 3: is the checkpoint of this ledger?", "NO_SUCH_TREE"},
 		{"a tree that is larger than any", inclusion(ctx, huge, 1, 1), codes.OutOfRange, "has 2 commits", "NO_SUCH_TREE"},
 		{"no tree", inclusion(ctx, 0, 1, 1), codes.InvalidArgument, "", "tree_size"},

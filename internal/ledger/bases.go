@@ -212,7 +212,7 @@ func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
 		case attaches && cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
 			return &AttachError{t, b.Tenant} // before the error depends on the base
 		case head == 0:
-			return invalid(fmt.Errorf("[%d].tenant: %s has no commit", n, b.Tenant))
+			return invalid(fmt.Errorf("[%d].tenant: tenant %s has no commits", n, b.Tenant))
 		case b.Revision > head:
 			return invalid(fmt.Errorf("[%d].revision: the head of %s is %s", n, b.Tenant, head))
 		case attaches && len(cfg.Replica.Bases(b.Tenant)) > 0:

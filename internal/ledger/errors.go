@@ -163,7 +163,7 @@ func (e *RangeError) Error() string {
 	case e.Future:
 		return fmt.Sprintf("%s is in the future: what %s will be then is not known yet", e.Time.UTC().Format(time.RFC3339Nano), e.Tenant)
 	case e.Head == 0:
-		return fmt.Sprintf("%s has no commit yet", e.Tenant)
+		return fmt.Sprintf("tenant %s has no commits", e.Tenant)
 	case !e.Time.IsZero():
 		return fmt.Sprintf("%s has no commit at %s: its first is of %s",
 			e.Tenant, e.Time.UTC().Format(time.RFC3339), e.First.UTC().Format(time.RFC3339))

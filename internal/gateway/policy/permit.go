@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
@@ -19,7 +20,7 @@ func Denied(format string, args ...any) error {
 }
 
 // ErrNoTenant: the call is for a tenant, and an operator has not named one.
-var ErrNoTenant = ledger.Invalid("as-tenant", "the token names no tenant: say for which one (stele -t TENANT, or the \"as-tenant\" header)")
+var ErrNoTenant = ledger.Invalid("as-tenant", "the token names no tenant: pass stele -t TENANT, or the header \"as-tenant\"")
 
 // MayCall is nil when the caller may call the method, with some request.
 func (e *Enforcer) MayCall(c Caller, m *Method) error {
@@ -28,7 +29,7 @@ func (e *Enforcer) MayCall(c Caller, m *Method) error {
 	}
 	switch {
 	case m.Needs == OperatorOnly && !c.Has(identity.Operator):
-		return Denied("%s needs the role operator; the roles of %s are %s", m.Name, c.Subject, rolesOf(c))
+		return Denied("%s needs the role operator; the roles of %s are %s", path.Base(m.Name), c.Subject, rolesOf(c))
 	case m.Needs == OperatorOnly, m.Needs == Authenticated, m.Needs == Replicate:
 		return nil
 	case c.Tenant == "" && (m.Needs < OperatorRead || !c.Has(identity.Operator)):

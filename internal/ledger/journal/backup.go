@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -61,7 +62,7 @@ func (b *Backup) Messages() (n uint64) {
 // what was written, has found no fault.
 func TakeBackup(ctx context.Context, nc *nats.Conn, dir string, check func(context.Context, *BackupReader) error) (*Backup, error) {
 	if _, err := os.Lstat(dir); err == nil {
-		return nil, fmt.Errorf("%s is there already: %w", dir, os.ErrExist)
+		return nil, fmt.Errorf("back up: %w", &fs.PathError{Op: "create", Path: dir, Err: fs.ErrExist})
 	}
 	partial := filepath.Clean(dir) + ".partial"
 	if err := os.RemoveAll(partial); err != nil {

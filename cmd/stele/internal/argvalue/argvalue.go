@@ -42,7 +42,7 @@ func (r *Reader) Value(arg string) (ledger.Value, error) {
 		return v, nil
 	}
 	if looksLikeJSON(text) {
-		r.Warn(fmt.Sprintf("%s begins like JSON, but %v; it is stored as a string. Use --string if that is intended, or --json to refuse it", from, err))
+		r.Warn(fmt.Sprintf("%s begins like JSON and is stored as a string: %v. Use --string if that is intended, or --json to reject it", from, err))
 	}
 	return ledger.StringValue(text)
 }

@@ -31,7 +31,7 @@ func known(root *cobra.Command) {
 	}
 }
 
-// elsewhere says what to use for names that have no command of their own.
+// elsewhere says what to use for names, below their command, that have no command of their own.
 var elsewhere = map[string]string{
 	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
 	"reset":   "stele rollback --to REV",
@@ -39,6 +39,11 @@ var elsewhere = map[string]string{
 	"login":   "--token-file FILE, or $STELE_TOKEN",
 	"init":    "stele up",
 	"start":   "stele up",
+
+	"tenant list":   "stele tenants",
+	"tenant ls":     "stele tenants",
+	"tenant create": "stele -t TENANT set KEY VALUE, which creates the tenant",
+	"tenant delete": "stele tenant shred TENANT for its secrets; a history is never deleted",
 }
 
 // friendly makes the errors of arguments name the missing argument, and errors about
@@ -76,7 +81,8 @@ func friendly(root *cobra.Command) {
 // unknownCommand is the error of a command that there is not.
 func unknownCommand(cmd *cobra.Command, name string) error {
 	err := fmt.Errorf("%s has no command %q", cmd.CommandPath(), name)
-	if use, ok := elsewhere[name]; ok && !cmd.HasParent() {
+	_, group, _ := strings.Cut(cmd.CommandPath(), " ")
+	if use, ok := elsewhere[strings.TrimSpace(group+" "+name)]; ok {
 		return fmt.Errorf("%w; use %s", err, use)
 	}
 	cmd.SuggestionsMinimumDistance = 2

@@ -48,7 +48,7 @@ func Resolve(choice Choice) (Settings, error) {
 	s.Context = cmp.Or(chosen, file.Current)
 	c, found := file.Contexts[s.Context]
 	if !found && s.Context != "" {
-		return s, fmt.Errorf("%[2]s does not have a context %[1]q", s.Context, s.Path)
+		return s, fmt.Errorf("context %q is not in %s", s.Context, s.Path)
 	}
 	s.Address = cmp.Or(choice.Address, os.Getenv("STELE_ADDRESS"), c.Address)
 	s.Tenant = cmp.Or(choice.Tenant, os.Getenv("STELE_TENANT"))

@@ -107,7 +107,7 @@ func auditRange(ctx context.Context, s *session.Session, since, until string) (f
 func replaceFile(name string, write func(*os.File) error) error {
 	tmp, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-*")
 	if err != nil {
-		return err
+		return fmt.Errorf("create %s: %w", name, errors.Unwrap(err)) // which names the temporary file
 	}
 	defer os.Remove(tmp.Name())
 	if err := errors.Join(write(tmp), tmp.Sync(), tmp.Close()); err != nil {

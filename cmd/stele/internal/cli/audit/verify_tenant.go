@@ -35,7 +35,7 @@ func verifyTenant(ctx context.Context, s *session.Session, o verifyOptions) erro
 		s.Tenant = ledger.Tenant(status.Principal.Tenant)
 	}
 	if head.Snapshot.Head == 0 {
-		return failure.With(failure.NotFound, fmt.Errorf("%s has no commit to verify", s.Tenant))
+		return failure.With(failure.NotFound, fmt.Errorf("tenant %s has no commits to verify", s.Tenant))
 	}
 	c, err := a.Checkpoint(ctx, ledger.Revision(head.Snapshot.Head))
 	if err != nil {

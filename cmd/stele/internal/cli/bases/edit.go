@@ -231,7 +231,7 @@ func (f *editFlags) each(ctx context.Context, s *session.Session, base ledger.Te
 func exists(ctx context.Context, s *session.Session, t ledger.Tenant) error {
 	head, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
 	if err == nil && head.Snapshot.GetHead() == 0 {
-		err = failure.With(failure.NotFound, fmt.Errorf("%s has no commit", t))
+		err = failure.With(failure.NotFound, fmt.Errorf("tenant %s has no commits", t))
 	}
 	return err
 }
@@ -267,7 +267,7 @@ func changed(ctx context.Context, s *session.Session, base ledger.Tenant, change
 		case err != nil:
 			return 0, err
 		case got.AttachHead == 0:
-			return 0, failure.With(failure.NotFound, fmt.Errorf("%s has no commit", base))
+			return 0, failure.With(failure.NotFound, fmt.Errorf("tenant %s has no commits", base))
 		}
 		return ledger.Revision(got.AttachHead), nil
 	}

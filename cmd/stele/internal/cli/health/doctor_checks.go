@@ -11,6 +11,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/diagnosis"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
@@ -35,6 +36,9 @@ func checkTenant(ctx context.Context, p *subject) (string, string, error) {
 		return "", "", errSkipped
 	}
 	tenant := p.status.Principal.GetTenant()
+	if tenant == "" && slices.Contains(p.status.Principal.GetRoles(), string(identity.Operator)) {
+		return "none is chosen; operators choose one with -t TENANT", "", nil
+	}
 	if tenant == "" {
 		return "", "-t TENANT, $STELE_TENANT, or a tenant in the context", errors.New("none is chosen")
 	}
@@ -79,7 +83,11 @@ func checkReplica(_ context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
 		return "", "", errSkipped
 	}
-	if problem := diagnosis.Replica(p.status.Stopped, p.status.Journal); problem != nil {
+	problem := diagnosis.Replica(p.status.Stopped, p.status.Journal)
+	if problem != nil && len(p.status.Upstreams) > 0 {
+		problem = diagnosis.Upstreams(problem, p.status.Upstreams)
+	}
+	if problem != nil {
 		return "", problem.Try, errors.New(output.Plain(problem.What))
 	}
 	return fmt.Sprintf("current %s ago", p.status.Journal.Age.AsDuration().Round(time.Millisecond)), "", nil
@@ -89,6 +97,9 @@ func checkReplica(_ context.Context, p *subject) (string, string, error) {
 func checkWrites(_ context.Context, p *subject) (string, string, error) {
 	if p.status == nil {
 		return "", "", errSkipped
+	}
+	if len(p.status.Upstreams) > 0 && p.status.ReadOnly != "" {
+		return "not accepted here, because the gateway is an edge: write to its upstream " + p.status.Upstreams[0].Address, "", nil
 	}
 	if problem := diagnosis.Writes(p.status); problem != nil {
 		return "", problem.Try, errors.New(output.Plain(problem.What))

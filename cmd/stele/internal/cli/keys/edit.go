@@ -17,6 +17,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/term"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -101,7 +102,11 @@ func editFile(v ledger.Value, text bool) (string, error) {
 
 // edited opens the editor and returns the new value; empty if it is as before.
 func edited(ctx context.Context, file string, before ledger.Value, text bool) (ledger.Value, error) {
-	editor := strings.Fields(cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"), "vi"))
+	chosen := cmp.Or(os.Getenv("VISUAL"), os.Getenv("EDITOR"))
+	if chosen == "" && !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", failure.Usagef("cannot open an editor: standard input is not a terminal, and $EDITOR is not set")
+	}
+	editor := strings.Fields(cmp.Or(chosen, "vi"))
 	run := osexec.CommandContext(ctx, editor[0], append(editor[1:], file)...)
 	run.Stdin, run.Stdout, run.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := run.Run(); err != nil {

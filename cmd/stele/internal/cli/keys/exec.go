@@ -51,6 +51,9 @@ permission and is recorded.`,
 		if err := names.Validate(); err != nil {
 			return failure.Usagef("--env-prefix: %w", err)
 		}
+		if strings.HasSuffix(args[0], "*") {
+			return failure.Usagef("exec takes the prefix of a segment, without \"*\": %s", args[0])
+		}
 		return exec(ctx, s, names, strings.TrimSuffix(args[0], "/"), args[1:], restart, allowEmpty)
 	})
 	cmd.Flags().BoolVar(&allowEmpty, "allow-empty", false, "run the command even if no key below PREFIX is set")

@@ -77,7 +77,7 @@ command fails with exit code 7 and keeps no directory.
 		case errors.As(err, &damaged):
 			return failure.Try(failure.With(failure.Unverified, fmt.Errorf("the ledger is damaged, and no backup was kept: %w", err)), whatToDoAboutDamage)
 		case errors.Is(err, fs.ErrExist):
-			return failure.With(failure.Usage, err)
+			return failure.Try(failure.With(failure.Usage, err), "the name of a new directory")
 		case errors.Is(err, ledger.ErrNotFound):
 			return failure.With(failure.NotFound, err)
 		case err != nil:
@@ -171,7 +171,7 @@ report it: docs/operations.md describes what to do.`,
 
 func (o *journalOptions) restore(ctx context.Context, errOut io.Writer, dir string, replicas int) (*journal.Backup, error) {
 	if _, err := journal.OpenBackup(dir); err != nil { // before anything is made
-		return nil, failure.With(failure.Invalid, err)
+		return nil, failure.Try(failure.With(failure.Invalid, err), "a directory that stele backup has written")
 	}
 	if o.nats.nats.URL != "" {
 		nc, err := o.connect()
@@ -183,7 +183,7 @@ func (o *journalOptions) restore(ctx context.Context, errOut io.Writer, dir stri
 	}
 	for _, name := range []string{"journal", "replica.db", "tree.db"} {
 		if _, err := os.Lstat(filepath.Join(o.data, name)); err == nil {
-			return nil, failure.Usagef("%s is there already: restore into a new folder", filepath.Join(o.data, name))
+			return nil, failure.Usagef("%s exists: restore into a new directory", filepath.Join(o.data, name))
 		}
 	}
 	log, err := (&serverOptions{logLevel: "warn"}).logger(errOut)

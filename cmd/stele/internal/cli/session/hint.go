@@ -13,8 +13,8 @@ import (
 
 // ContextHint names the context that a command has used, if the gateway cannot be reached
 // or does not accept the token: the right gateway may be in another context, which
-// "stele up" writes without selecting it. Empty if no context was used or err has
-// another reason.
+// "stele up" writes without selecting it. Empty if no context was used, if flags or the
+// environment replace its address or token, or if err has another reason.
 func (c *Flags) ContextHint(err error) string {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Unauthenticated:
@@ -25,11 +25,15 @@ func (c *Flags) ContextHint(err error) string {
 	if err != nil || settings.Context == "" {
 		return ""
 	}
-	hint := fmt.Sprintf("the context in use is %s in %s, with the gateway %s", settings.Context, settings.Path, settings.Address)
 	file, err := contexts.Load(settings.Path)
 	if err != nil {
-		return hint
+		return ""
 	}
+	// Another context does not help if its address and token are not used.
+	if in := file.Contexts[settings.Context]; settings.Address != in.Address || settings.TokenFile != in.TokenFile {
+		return ""
+	}
+	hint := fmt.Sprintf("the context in use is %s in %s, with the gateway %s", settings.Context, settings.Path, settings.Address)
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(file.Contexts)), func(name string) bool { return name == settings.Context })
 	if len(others) == 0 {
 		return hint

@@ -30,15 +30,15 @@ func shredCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shred TENANT",
 		Short: "Permanently destroy a tenant's secrets",
-		Long: `Destroy the key that a tenant's secrets are encrypted with. No secret that it has
-now, or ever had, can be read any more, by nobody and from no backup of the journal;
-all other settings stay, and the whole history still verifies. A secret that is set
-afterwards gets a new key. Two commits to the ledger's own tenant record who did it.
+		Long: `Destroy the key that encrypts a tenant's secrets. Nobody can read its present and past
+secrets again, also not from a backup of the journal. All other settings stay, and the
+history still verifies. A secret that is set later gets a new key. Two commits in the
+tenant _system record who destroyed the key.
 
-It does not reach copies elsewhere: delete the keys first where sinks keep them, and
-destroy what backups hold of the stream STELE-KEYS (docs/secrets.md).
+Copies in other places stay. Before you destroy the key, delete secrets that sinks have
+copied; afterwards, delete the stream STELE-KEYS from backups (docs/secrets.md).
 
-It asks for the tenant's name; --yes NAME answers.`,
+The command asks you to type the tenant's name. --yes TENANT confirms without a question.`,
 		Example: `  stele tenant shred acme
   stele tenant shred acme --yes acme`,
 		Args:              cobra.ExactArgs(1),
@@ -51,7 +51,7 @@ It asks for the tenant's name; --yes NAME answers.`,
 		}
 		return shred(conn.AsTenant(cmd.Context(), t), s, t, yes)
 	})
-	cmd.Flags().StringVar(&yes, "yes", "", "the tenant's name once more: do not ask")
+	cmd.Flags().StringVar(&yes, "yes", "", "the tenant's name, to confirm without a question")
 	return cmd
 }
 
