@@ -14,7 +14,7 @@ import (
 // ContextHint names the context that a command has used, if the gateway cannot be reached
 // or does not accept the token: the right gateway may be in another context, which
 // "stele up" writes without selecting it. Empty if no context was used, if flags or the
-// environment replace its address or token, or if err has another reason.
+// environment replace its address, or if err has another reason.
 func (c *Flags) ContextHint(err error) string {
 	switch status.Code(err) {
 	case codes.Unavailable, codes.Unauthenticated:
@@ -29,8 +29,8 @@ func (c *Flags) ContextHint(err error) string {
 	if err != nil {
 		return ""
 	}
-	// Another context does not help if its address and token are not used.
-	if in := file.Contexts[settings.Context]; settings.Address != in.Address || settings.TokenFile != in.TokenFile {
+	// Another context does not help if its address is not used.
+	if settings.Address != file.Contexts[settings.Context].Address {
 		return ""
 	}
 	hint := fmt.Sprintf("the context in use is %s in %s, with the gateway %s", settings.Context, settings.Path, settings.Address)
