@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -102,15 +101,30 @@ func names(cmd *cobra.Command) []string {
 	return all
 }
 
+// positional are the arguments that a usage line requires, without flags and their values.
+func positional(use string) (wants []string) {
+	flag := false
+	for _, word := range strings.Fields(use)[1:] {
+		switch {
+		case strings.HasPrefix(word, "["):
+		case strings.HasPrefix(word, "-"):
+			flag = true
+			continue
+		case !flag:
+			wants = append(wants, word)
+		}
+		flag = false
+	}
+	return wants
+}
+
 // missing says which argument is missing, or that there are too many, in place of
 // cobra's count.
 func missing(cmd *cobra.Command, args []string, err error) error {
 	if err == nil || !strings.HasPrefix(err.Error(), "accepts ") && !strings.HasPrefix(err.Error(), "requires at least") {
 		return err
 	}
-	wants := slices.DeleteFunc(strings.Fields(cmd.Use)[1:], func(word string) bool {
-		return strings.HasPrefix(word, "[") || strings.HasPrefix(word, "-")
-	})
+	wants := positional(cmd.Use)
 	if len(args) < len(wants) {
 		return fmt.Errorf("%s is missing", strings.TrimRight(wants[len(args)], "."))
 	}

@@ -89,8 +89,11 @@ func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, fr
 			Commits int             `json:"commits"`
 			Changes int             `json:"changes"`
 			Keys    int             `json:"keys"`
-			Extends int64           `json:"extends_size,omitempty"`
-		}{provenObject("tenant", c.Checkpoint, c.Signed, c.Key, c.Trusted), s.Tenant, c.Covered, v.Commits, v.Changes, v.Keys, 0}
+			// Inherited keys are those of Bases, which are verified by themselves.
+			Inherited int             `json:"inherited,omitempty"`
+			Bases     []ledger.Tenant `json:"bases,omitempty"`
+			Extends   int64           `json:"extends_size,omitempty"`
+		}{provenObject("tenant", c.Checkpoint, c.Signed, c.Key, c.Trusted), s.Tenant, c.Covered, v.Commits, v.Changes, v.Keys, v.Inherited, v.Bases, 0}
 		for _, old := range from {
 			o.Extends = old.Size
 		}
@@ -99,6 +102,9 @@ func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, fr
 	rows := [][2]string{
 		{"chain", fmt.Sprintf("%s with %s, each in the tree, in %s", output.Count(v.Commits, "commit"), output.Count(v.Changes, "change"), took.Round(time.Millisecond))},
 		{"replica", fmt.Sprintf("what is read at %s equals the replay: %s", s.Name(uint64(c.Covered)), output.Count(v.Keys, "key"))},
+	}
+	if v.Inherited > 0 {
+		rows = append(rows, [2]string{"bases", fmt.Sprintf("%s of %v not verified: verify each of these tenants", output.Count(v.Inherited, "inherited value"), v.Bases)})
 	}
 	if v.First != nil {
 		rows = append(rows, [2]string{"time", v.First.Time.Format(time.RFC3339) + " to " + v.Last.Time.Format(time.RFC3339)})
