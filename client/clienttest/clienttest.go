@@ -12,6 +12,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/stelehq/stele/client"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/replica"
@@ -31,6 +33,7 @@ type Server struct {
 	journal  *journal.Journal
 	replica  *replica.Replica
 	ledger   *ledger.Ledger
+	readLog  func() (policy.ReadLog, error)
 	signer   *identity.Signer
 	gateways []*running
 }
@@ -71,6 +74,7 @@ func (s *Server) open(dir string) (err error) {
 	if s.replica, err = replica.Open(replica.Config{Path: filepath.Join(dir, "replica.db")}); err != nil {
 		return err
 	}
+	s.readLog = sync.OnceValues(func() (policy.ReadLog, error) { return s.journal.OpenAuxStream(context.Background(), journal.Reads) })
 	if err := s.replica.Follow(s.journal); err != nil {
 		return err
 	}
@@ -146,7 +150,8 @@ func (s *Server) StartGateway(listen string) (address string, err error) {
 	if err == nil {
 		g.gateway, err = gateway.New(gateway.Config{
 			Replica: s.replica, Verifier: verifier, Reads: true, Roles: []string{"ledger", "gateway"}, Version: "test",
-			Ledger: func() (*ledger.Ledger, error) { return s.ledger, nil },
+			Ledger:  func() (*ledger.Ledger, error) { return s.ledger, nil },
+			ReadLog: s.readLog,
 		})
 	}
 	if err != nil {

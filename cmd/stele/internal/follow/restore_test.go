@@ -67,7 +67,13 @@ func TestRestore_IsRecognized(t *testing.T) {
 		live := w.client(ctx, filepath.Join(dir, "live"))
 		defer live.Close()
 		stopped := w.client(ctx, filepath.Join(dir, "stopped"))
-		cli := watchCLI(ctx, w)
+		cli, all := watchCLI(ctx, w), w.watchAll(ctx)
+		edge := w.edge(filepath.Join(dir, "edge"))
+		defer func() {
+			if err := edge.close(); err != nil {
+				t.Error(err)
+			}
+		}()
 		w.write(ctx, lost)
 		head := w.head(ctx)
 		for _, c := range []*client.Client{live, stopped} {
@@ -77,6 +83,9 @@ func TestRestore_IsRecognized(t *testing.T) {
 		}
 		stopped.Close() // and its file is saved
 		cli.wait(t, head.Snapshot.Revision)
+		all.wait(t, head.Snapshot.Revision)
+		edge.wait(ctx, t, head)
+		had, pages := edge.ids(), w.pages(ctx)
 		event := w.firstEvent(ctx)
 		key, tag := w.tag(ctx)
 		w.close()
@@ -93,6 +102,9 @@ func TestRestore_IsRecognized(t *testing.T) {
 			t.Errorf("an event stream resumed after %d lost commits: %d %s", lost, code, body)
 		}
 		cli.check(t, changed, now)
+		all.checkAll(t, changed, now)
+		edge.check(ctx, t, changed, had, now)
+		pages.check(ctx, w, lost)
 		reopened := w.client(ctx, filepath.Join(dir, "stopped"))
 		defer reopened.Close()
 		for name, c := range map[string]*client.Client{"connected": live, "reopened": reopened} {
@@ -136,6 +148,7 @@ type restored struct {
 	address string
 
 	server *clienttest.Server
+	signer *identity.Signer
 	token  string
 	conn   *grpc.ClientConn
 	config stelev1.ConfigClient
@@ -151,6 +164,9 @@ func (w *restored) open(dir, address string) {
 func (w *restored) openWith(dir string, write func(), address ...string) {
 	var err error
 	if w.server, err = clienttest.Open(dir); err != nil {
+		w.t.Fatal(err)
+	}
+	if w.signer, err = identity.OpenSigner(filepath.Join(dir, "identity")); err != nil {
 		w.t.Fatal(err)
 	}
 	if w.token, err = w.server.Token("acme", time.Hour, identity.Admin); err != nil {
@@ -348,6 +364,11 @@ func (c *watcher) wait(t *rapid.T, revision uint64) {
 		c.mu.Unlock()
 		if seen >= revision {
 			return
+		}
+		select {
+		case err := <-c.ended:
+			t.Fatalf("the watch ended: %v", err)
+		default:
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the watch has seen @%d, and should have seen @%d", seen, revision)
