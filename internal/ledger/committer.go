@@ -10,8 +10,8 @@ import (
 )
 
 // committer writes the journal for all lanes of a ledger. It puts all waiting drafts
-// into one record, so that they share one sync of the disk, and has one record in
-// flight at a time: a second one was slower at every number of callers.
+// into one record, so that they share one sync of the disk (group commit), and has one
+// record in flight at a time: a second one was slower at every number of callers.
 //
 // A record is appended only if the journal's last sequence is still the one that its
 // drafts were checked against. This compare-and-set orders all writes of all tenants,

@@ -29,7 +29,8 @@ const (
 // errLost: another process has taken the lease.
 var errLost = errors.New("another process writes to the sink now")
 
-// lease is the exclusive permission to write to a sink, stored in an auxiliary stream.
+// lease is the exclusive permission to write to a sink, stored in an auxiliary stream. It is
+// the leader election of a sink's projectors.
 type lease struct {
 	p    *Projector
 	sink string

@@ -63,7 +63,7 @@ func (wr *writer) deliver(ctx context.Context, writes []Write) ([]error, error) 
 	if len(open) == 0 {
 		return errs, nil
 	}
-	written, err := wr.sink.Write(ctx, open)
+	written, err := wr.sink.Write(ctx, open) // every write to a sink goes through this call
 	if err != nil || len(written) != len(open) {
 		return written, withhold(err, disclosed)
 	}

@@ -7,8 +7,8 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// A client that opens calls and resets them costs the gateway far more than itself
-// (CVE-2023-44487). gRPC bounds how many of their handlers run, not how many begin. Calls
+// The defense against rapid resets (CVE-2023-44487): a client that opens calls and resets
+// them costs the gateway far more than itself. gRPC bounds how many of their handlers run, not how many begin. Calls
 // are counted where they begin and where they are answered; to find the resets among
 // the frames of a connection took twice as long.
 const (

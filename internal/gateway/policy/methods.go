@@ -14,7 +14,7 @@ import (
 )
 
 // Method is a row of the table of methods: all that is decided by which method is
-// called. Permission checks, recorded reads, quotas, the start-up of the request
+// called. It holds the permission of each method. Permission checks, recorded reads, quotas, the start-up of the request
 // validator and docs/access.md read it.
 type Method struct {
 	// Name on the wire, for example /stele.v1.Config/Get.

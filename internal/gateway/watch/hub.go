@@ -1,5 +1,6 @@
 // Package watch delivers commits to watches: the hub matches and encodes a commit once per
-// selector, and each stream has a bounded backlog.
+// selector, and each stream has a bounded backlog. Backpressure of a slow stream never
+// reaches the hub: a watch that would overflow its backlog is canceled or compacted.
 package watch
 
 import (

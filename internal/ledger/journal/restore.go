@@ -61,7 +61,7 @@ func (s *BackedUp) check(dir string) error {
 	return nil
 }
 
-// Restore creates the streams of a backup on servers that do not have a ledger yet.
+// Restore restores a backup: it creates its streams on servers that do not have a ledger yet.
 // Each has this many replicas. The caller should verify the ledger afterwards.
 func Restore(ctx context.Context, nc *nats.Conn, dir string, replicas int) (*Backup, error) {
 	b, err := OpenBackup(dir)
