@@ -21,7 +21,7 @@ func (l listed) List(context.Context, *stelev1.ListRequest, ...grpc.CallOption) 
 	return &stelev1.ListResponse{Entries: l.entries}, nil
 }
 
-// TestCompare_Inherited: values of bases are no contradiction to the tenant's commits, if these
+// TestCompare_Inherited: values of bases do not contradict the commits of the tenant, if these
 // name the base and do not set the key.
 func TestCompare_Inherited(t *testing.T) {
 	state := replay{

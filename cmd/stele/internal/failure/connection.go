@@ -20,7 +20,7 @@ var transport = regexp.MustCompile(`^connection error: desc = "(?:transport: )?(
 var sizes = regexp.MustCompile(`message larger than max \((\d+) vs\. (\d+)\)`)
 
 // connection returns the message of a status. A failure of the connection itself, which
-// gRPC describes in the terms of its transport, is described in those of the gateway.
+// gRPC describes in the terms of its transport, gets a description of the gateway.
 func connection(st *status.Status) string {
 	msg := st.Message()
 	if m := sizes.FindStringSubmatch(msg); m != nil {

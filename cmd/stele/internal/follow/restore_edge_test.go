@@ -76,7 +76,7 @@ func (e *edge) wait(ctx context.Context, t *rapid.T, head *stelev1.GetHeadRespon
 	})
 }
 
-// check checks that the edge has the ledger's commits, or those of the lost history and says so.
+// check checks that the edge has the ledger's commits, or keeps the lost commits and says so.
 func (e *edge) check(ctx context.Context, t *rapid.T, changed bool, before []ledger.CommitID, now *stelev1.GetHeadResponse) {
 	if !changed {
 		e.wait(ctx, t, now)
