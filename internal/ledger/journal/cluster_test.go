@@ -66,15 +66,21 @@ func TestOpen_TogetherInCluster(t *testing.T) {
 	epochs := make(chan ledger.Epoch, len(conns))
 	for i, nc := range conns {
 		group.Go(func() error {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-			defer cancel()
-			j, err := Open(ctx, nc, Config{Replicas: 3, Embedded: servers[i]})
-			if err != nil {
-				return err
+			// A server that does not know the leader yet does not answer: a process tries again.
+			for deadline := time.Now().Add(time.Minute); ; {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				j, err := Open(ctx, nc, Config{Replicas: 3, Embedded: servers[i]})
+				cancel()
+				if errors.Is(err, context.DeadlineExceeded) && time.Now().Before(deadline) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				defer j.Close()
+				epochs <- j.Epoch()
+				return nil
 			}
-			defer j.Close()
-			epochs <- j.Epoch()
-			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
