@@ -237,7 +237,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if err := cfg.Check(t, cs.Changes); err != nil {
 		return nil, false, err
 	}
-	if err := s.checkBases(cfg, t, cs); err != nil {
+	if err := s.checkBases(ctx, cfg, t, cs); err != nil {
 		return nil, false, err
 	}
 	if err := s.schemas.Check(ctx, cs, p.plain); err != nil {
