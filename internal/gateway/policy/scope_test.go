@@ -6,7 +6,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// A commit whose changes are all in the scope can still tell of other keys by its origin and
+// A commit whose changes are all in the scope can still show other keys by its origin and
 // message.
 func TestScope_CommitOrigin(t *testing.T) {
 	limited := Scope{"_bases/", "open/"}
