@@ -131,7 +131,7 @@ func (d *draft) settle() {
 		default:
 			o.pending.result = Result{Revision: o.commit.Revision, ID: o.commit.ID, Time: o.commit.Time, Repeated: o.repeated}
 		}
-		close(o.pending.done)
+		o.pending.answer()
 	}
 }
 
