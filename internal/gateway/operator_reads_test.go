@@ -126,3 +126,56 @@ func TestAnOperatorIsRefusedWhereItCannotBeRecorded(t *testing.T) {
 		t.Errorf("GetStatus by an operator: %v", err)
 	}
 }
+
+// Who makes a tenant the base of another one can read its values there, and so can others. The
+// tenant has a record of that, made before its values can be read.
+func TestAttach_IsRecordedForTheBase(t *testing.T) {
+	f := startRecorded(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("secrets/a", "1"))
+	auditor := f.as(t, "acme", identity.Auditor)
+	elsewhere := bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}), "as-tenant", "globex")
+	attached, pinned := set("_bases/list", `[{"tenant":"acme","revision":1}]`), set("_bases/list", `[{"tenant":"acme","revision":1,"follow":true}]`)
+	detached := &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "_bases/list", Delete: true}}}
+	stream := func() error {
+		s, err := f.ledger.CommitStream(elsewhere)
+		if err != nil {
+			return err
+		}
+		if err := s.Send(&stelev1.CommitStreamRequest{Commit: pinned}); err != nil {
+			return err
+		}
+		_, err = s.Recv()
+		return err
+	}
+	for _, tc := range []struct {
+		name, method string // the method of the record, empty for none
+		call         func() error
+	}{
+		{"attach", "Commit", func() error { return failure(f.ledger.Commit(elsewhere, attached)) }},
+		{"pin", "", func() error { return failure(f.ledger.Commit(elsewhere, pinned)) }},
+		{"detach", "", func() error { return failure(f.ledger.Commit(elsewhere, detached)) }},
+		{"attach in a stream", "CommitStream", stream},
+		{"detach again", "", func() error { return failure(f.ledger.Commit(elsewhere, detached)) }},
+		{"attach by a rollback", "Rollback", func() error {
+			return failure(f.ledger.Rollback(elsewhere, &stelev1.RollbackRequest{To: atRevision(1)}))
+		}},
+		{"detach by a rollback", "", func() error {
+			return failure(f.ledger.Rollback(elsewhere, &stelev1.RollbackRequest{To: atRevision(0)}))
+		}},
+		{"attach by a revert", "Revert", func() error {
+			return failure(f.ledger.Revert(elsewhere, &stelev1.RevertRequest{Revisions: []uint64{7}}))
+		}},
+	} {
+		before := len(f.recorded(t, auditor))
+		if err := tc.call(); err != nil {
+			t.Fatalf("%s: %v", tc.name, err)
+		}
+		got := f.recorded(t, auditor)[before:]
+		switch {
+		case tc.method == "" && len(got) == 0:
+		case tc.method != "" && len(got) == 1 && got[0].Subject == "olga" && got[0].Method == "/stele.v1.Ledger/"+tc.method && got[0].Revealed && slices.Equal(got[0].Prefixes, []string{""}):
+		default:
+			t.Errorf("%s: the records of acme are %v", tc.name, got)
+		}
+	}
+}

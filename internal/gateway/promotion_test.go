@@ -85,10 +85,17 @@ func TestPromotion_GivesNothing(t *testing.T) {
 	}
 
 	f, alice, owner := startLimited(t)
+	inside := promoted("staging", "open/b", "1")
+	inside.Promotion.Left = []string{"open/left"}
 	f.commit(t, owner, promoted("staging", "open/a", "1", "closed/hidden", "1"))
-	f.commit(t, owner, promoted("staging", "open/b", "1"))
+	left := f.commit(t, owner, promoted("staging", "open/b", "2")) // it leaves a key that alice may not read
+	f.commit(t, owner, inside)
 	resp, err := f.ledger.ListCommits(alice, &stelev1.ListCommitsRequest{PromotedFrom: "staging"})
-	if err != nil || len(resp.Commits) != 1 || !proto.Equal(resp.Commits[0].Commit.Origin.GetPromotion(), promoted("staging").Promotion) {
+	if err != nil || len(resp.Commits) != 1 || !proto.Equal(resp.Commits[0].Commit.Origin.GetPromotion(), inside.Promotion) {
 		t.Errorf("alice finds %v, %v", resp, err)
+	}
+	got, err := f.ledger.GetCommit(alice, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Revision{Revision: left.Revision}})
+	if err != nil || !got.Info.Partial || got.Info.Commit.Origin != nil {
+		t.Errorf("of a promotion that left another key, alice sees %v, %v", got, err)
 	}
 }

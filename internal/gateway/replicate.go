@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/apierror"
@@ -163,20 +164,33 @@ func (s replicationService) wanted(start *stelev1.FollowStart) ([]ledger.Tenant,
 	return tenants, nil
 }
 
-// record makes a record of the replication of each tenant whose policy asks for one. An
-// edge with all tenants has a record at each of those that exist now.
+// record makes a record of the replication of each tenant whose policy asks for one, and of
+// the bases that are replicated with them. An edge with all tenants has a record at each of
+// those that exist now.
 func (s replicationService) record(ctx context.Context, c Caller, tenants []ledger.Tenant) error {
 	if len(tenants) == 0 {
 		for _, h := range s.g.cfg.Replica.Heads("") {
 			tenants = append(tenants, h.Tenant)
 		}
 	}
-	for _, t := range tenants {
+	for _, t := range s.withBases(tenants) {
 		if err := s.g.policy.Record(ctx, c, policy.Methods[stelev1.Replication_Follow_FullMethodName], t, policy.Asked{Prefixes: []string{""}}, 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// withBases are the tenants and their bases.
+func (s replicationService) withBases(tenants []ledger.Tenant) []ledger.Tenant {
+	all := slices.Clone(tenants)
+	for _, t := range tenants {
+		for _, b := range s.g.cfg.Replica.Bases(t) {
+			all = append(all, b.Tenant)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // Prove proves commits, from this gateway's tree or its upstream's.

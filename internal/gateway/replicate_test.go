@@ -111,3 +111,19 @@ func TestFollow_IsRecorded(t *testing.T) {
 		}
 	}
 }
+
+// A replication of a tenant contains the commits of its bases, so it is recorded for them.
+func TestFollow_BasesAreRecorded(t *testing.T) {
+	f := startRecorded(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	f.commit(t, f.as(t, "globex", identity.Operator), set("_bases/list", `[{"tenant":"acme","revision":1}]`))
+	auditor := f.as(t, "acme", identity.Auditor)
+	before := len(f.recorded(t, auditor))
+	if _, err := f.follow(f.visitor(t), "globex"); err != nil {
+		t.Fatal(err)
+	}
+	got := f.recorded(t, auditor)[before:]
+	if len(got) != 1 || got[0].Subject != "olga" || got[0].Method != stelev1.Replication_Follow_FullMethodName {
+		t.Errorf("acme's records of a replication of globex, which inherits from acme: %v", got)
+	}
+}

@@ -258,7 +258,7 @@ func TestASlowWatchIsToldToResumeAndDelaysNobody(t *testing.T) {
 // A commit that changes more inherited values than a message holds comes in parts. If it is
 // larger than a stream's backlog, a live watch resumes there.
 func TestWatch_LargeInheritedCommitComesInParts(t *testing.T) {
-	f := start(t)
+	f := startRecorded(t)
 	ctx := f.as(t, "acme", identity.Reader)
 	large := `"` + strings.Repeat("x", 480<<10) + `"`
 	const keys = 8 // of each base, of almost 4 MiB together

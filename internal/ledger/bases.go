@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -177,7 +178,7 @@ var errNoBases = errors.New("a reserved tenant has no bases")
 // checkBases checks the list of bases that a change set leaves. A base that the list had
 // before may be moved and pinned to any revision; a new one is attached, which is a
 // permission.
-func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
+func (s *staged) checkBases(ctx context.Context, cfg *Config, t Tenant, cs *ChangeSet) error {
 	i := slices.IndexFunc(cs.Changes, func(c Change) bool { return c.Key == BasesKey && !c.Delete })
 	if i < 0 {
 		return nil
@@ -209,7 +210,7 @@ func (s *staged) checkBases(cfg *Config, t Tenant, cs *ChangeSet) error {
 		switch head := cfg.Replica.Head(b.Tenant).Revision; {
 		case b.Tenant == t:
 			return invalid(fmt.Errorf("[%d].tenant: a tenant cannot be its own base", n))
-		case attaches && cs.Viewer != nil && !cs.Viewer.Attaches(t, b.Tenant):
+		case attaches && cs.Viewer != nil && !cs.Viewer.Attaches(ctx, t, b.Tenant):
 			return &AttachError{t, b.Tenant} // before the error depends on the base
 		case head == 0:
 			return invalid(fmt.Errorf("[%d].tenant: tenant %s has no commits", n, b.Tenant))

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/stelehq/stele/internal/ledger"
@@ -510,4 +512,30 @@ func TestCommitter_CloseFailsWhatWaits(t *testing.T) {
 	if _, err := w.ledger.Commit(t.Context(), "acme", set("a", "1")); !errors.Is(err, ledger.ErrUnavailable) {
 		t.Errorf("after Close: %v", err)
 	}
+}
+
+// A change set of a stream does not keep the answered ones before it in memory.
+func TestSubmit_PredecessorsAreLetGo(t *testing.T) {
+	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
+	submit := func(after *ledger.Pending, i int) *ledger.Pending {
+		p, err := n.Ledger.Submit(t.Context(), "acme", ledger.ChangeSet{Author: "a", Changes: []ledger.Change{{Key: "a", Value: ledger.Value(fmt.Sprint(i))}}}, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	last := submit(nil, 0)
+	first := weak.Make(last)
+	for i := range 3 {
+		last = submit(last, i+1)
+	}
+	for end := time.Now().Add(10 * time.Second); first.Value() != nil; runtime.GC() {
+		if time.Now().After(end) {
+			t.Fatal("the first change set is still in memory")
+		}
+	}
+	runtime.KeepAlive(last)
 }

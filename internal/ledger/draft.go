@@ -131,7 +131,7 @@ func (d *draft) settle() {
 		default:
 			o.pending.result = Result{Revision: o.commit.Revision, ID: o.commit.ID, Time: o.commit.Time, Repeated: o.repeated}
 		}
-		close(o.pending.done)
+		o.pending.answer()
 	}
 }
 
@@ -237,7 +237,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	if err := cfg.Check(t, cs.Changes); err != nil {
 		return nil, false, err
 	}
-	if err := s.checkBases(cfg, t, cs); err != nil {
+	if err := s.checkBases(ctx, cfg, t, cs); err != nil {
 		return nil, false, err
 	}
 	if err := s.schemas.Check(ctx, cs, p.plain); err != nil {

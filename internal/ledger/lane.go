@@ -76,6 +76,6 @@ func (ln *lane) await(batch []*Pending, d *draft, err error) []*Pending {
 func fail(batch []*Pending, err error) {
 	for _, p := range batch {
 		p.err = err
-		close(p.done)
+		p.answer()
 	}
 }

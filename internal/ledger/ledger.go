@@ -295,6 +295,13 @@ func (l *Ledger) queue(p *Pending) (idle *lane, err error) {
 // Done is closed when the outcome is known.
 func (p *Pending) Done() <-chan struct{} { return p.done }
 
+// answer makes the outcome known. The predecessor is let go: otherwise the last change set of a
+// stream would keep all of them in memory.
+func (p *Pending) answer() {
+	p.after = nil
+	close(p.done)
+}
+
 // Wait returns the outcome. When ctx ends first, the outcome is unknown.
 func (p *Pending) Wait(ctx context.Context) (Result, error) {
 	select {

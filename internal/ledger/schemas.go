@@ -40,8 +40,9 @@ type Viewer interface {
 	// Opens reports whether a stored secret may be opened for the viewer, and notes that it
 	// is, or that it is left unchecked.
 	Opens(t Tenant, k Key) bool
-	// Attaches reports whether the viewer may make base a base of t.
-	Attaches(t, base Tenant) bool
+	// Attaches reports whether the viewer may make base a base of t, and records that it
+	// does: the values of base can be read in t from then on.
+	Attaches(ctx context.Context, t, base Tenant) bool
 }
 
 // noSchemas refuses nothing.

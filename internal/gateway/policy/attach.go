@@ -1,10 +1,12 @@
 package policy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
@@ -48,13 +50,23 @@ func parseAttachPolicy(value ledger.Value) (subjects, error) {
 	return subjects(policy.Tenants), nil
 }
 
-// Attaches implements ledger.Viewer.
-func (v *Viewer) Attaches(t, base ledger.Tenant) bool {
+// attachRecordTimeout bounds how long a change set waits for the record of an attachment.
+const attachRecordTimeout = 5 * time.Second
+
+// Attaches implements ledger.Viewer. All values of a base, also its secrets, can be read in the
+// tenants that inherit them. So the attachment itself is recorded as such a read of the base,
+// whatever its policy, before the change set is written: the base has no other record of it.
+func (v *Viewer) Attaches(ctx context.Context, t, base ledger.Tenant) bool {
 	may, err := v.e.MayAttach(v.c, t, base)
+	if may && err == nil {
+		ctx, cancel := context.WithTimeout(ctx, attachRecordTimeout)
+		defer cancel()
+		err = v.e.Record(ctx, v.c, v.m, base, Asked{Prefixes: []string{""}, Revealed: true}, 0)
+	}
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.err = errors.Join(v.err, err)
-	return may
+	return may && err == nil
 }
 
 // MayAttach reports whether the caller may make base a base of t: operators may, and others if

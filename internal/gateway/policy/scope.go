@@ -81,17 +81,27 @@ func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 
 // Commit is the part of a commit that a caller with the scope may see, and whether that
 // is all of it. The message and other fields about the whole commit are left out if it
-// also changed other keys or copied them, because they can describe those.
+// also concerns other keys, because they can describe those.
 func (s Scope) Commit(c *ledger.Commit) (shown ledger.Commit, whole bool) {
 	shown = *c
 	shown.Changes, whole = s.Pick(c.Changes)
-	if o, copied := c.Origin.(*ledger.CopyOrigin); copied {
-		whole = whole && s.Name(o.From)
-	}
-	if !whole {
+	if whole = whole && s.origin(c.Origin); !whole {
 		shown.Message, shown.RequestID, shown.RequestHash, shown.Origin, shown.Encoded = "", "", nil, nil, nil
 	}
 	return shown, whole
+}
+
+// origin reports whether all keys that an origin concerns are in the scope.
+func (s Scope) origin(o ledger.Origin) bool {
+	switch o := o.(type) {
+	case *ledger.CopyOrigin:
+		return s.Name(o.From)
+	case *ledger.PromotionOrigin:
+		return !slices.ContainsFunc(o.Left, func(k ledger.Key) bool { return !s.Key(k) })
+	case *ledger.BaseOrigin: // the base's commit, whose message it repeats, can change any key
+		return s.Everywhere()
+	}
+	return true
 }
 
 // Strings are the scope's patterns.

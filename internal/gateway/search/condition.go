@@ -9,15 +9,18 @@ import (
 	"sync"
 
 	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/env"
+	"cel.dev/cel-go/common/overloads"
 	"cel.dev/cel-go/common/types"
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// maxConditionCost is what one evaluation of a condition may cost, in CEL's units: about
-// one per operation or ten bytes of text. A unit takes as long as 200 steps of a pattern:
-// some 2 microseconds.
+// maxConditionCost is what one evaluation of a condition may cost, in the units of
+// costs.CallCost: about one per operation or ten bytes of text. A unit takes as long as 200
+// steps of a pattern: some 2 microseconds.
 const (
 	maxConditionCost = 100_000
 	stepsPerCost     = 200
@@ -26,17 +29,55 @@ const (
 // condition is an expression in CEL over a key and its value.
 type condition struct {
 	program cel.Program
+	costs   *costs
 }
 
-// environment declares the variables of conditions.
+// environment declares the variables of conditions. It has no macro that builds lists: see
+// onlyConstants.
 var environment = sync.OnceValues(func() (*cel.Env, error) {
-	return cel.NewEnv(cel.Variable("key", cel.StringType), cel.Variable("value", cel.DynType), cel.CrossTypeNumericComparisons(true), cel.ParserRecursionLimit(50))
+	library := env.NewLibrarySubset().AddExcludedMacros("map", "filter").AddExcludedFunctions(env.NewFunction(overloads.Matches))
+	return cel.NewCustomEnv(cel.StdLib(cel.StdLibSubset(library)),
+		cel.Variable("key", cel.StringType), cel.Variable("value", cel.DynType), cel.CrossTypeNumericComparisons(true), cel.ParserRecursionLimit(50))
 })
+
+// onlyConstants rejects lists and maps that are not constant. A list that names a list twice,
+// in a list that names that list twice, and so on, is short but takes forever to
+// compare, and one comparison cannot be interrupted.
+func onlyConstants(condition *cel.Ast) error {
+	constant := make(map[int64]bool) // by the id of the expression
+	var err error
+	ast.PostOrderVisit(condition.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		all := true
+		switch e.Kind() {
+		case ast.LiteralKind:
+		case ast.ListKind:
+			for _, element := range e.AsList().Elements() {
+				all = all && constant[element.ID()]
+			}
+		case ast.MapKind:
+			for _, entry := range e.AsMap().Entries() {
+				all = all && constant[entry.AsMapEntry().Key().ID()] && constant[entry.AsMapEntry().Value().ID()]
+			}
+		case ast.StructKind:
+			all = false
+		default:
+			return
+		}
+		if constant[e.ID()] = all; !all && err == nil {
+			err = errors.New("a list or map in a condition can hold constants only")
+		}
+	}))
+	return err
+}
 
 // compile checks a condition. Its error says what is wrong and where.
 func compile(text string) (*condition, error) {
 	env, err := environment()
 	if err != nil {
+		return nil, err
+	}
+	costs := &costs{}
+	if env, err = env.Extend(costs.pattern.function()); err != nil {
 		return nil, err
 	}
 	ast, issues := env.Compile(text)
@@ -48,11 +89,14 @@ func compile(text string) (*condition, error) {
 	if t := ast.OutputType(); !t.IsExactType(cel.BoolType) && !t.IsExactType(cel.DynType) {
 		return nil, fmt.Errorf("its result is of type %s; a condition is true or false, for example value > 5000", t)
 	}
-	program, err := env.Program(ast, cel.CostLimit(maxConditionCost), cel.InterruptCheckFrequency(100))
+	if err := onlyConstants(ast); err != nil {
+		return nil, err
+	}
+	program, err := env.Program(ast, cel.CostTracking(costs), cel.CostLimit(maxConditionCost), cel.InterruptCheckFrequency(10))
 	if err != nil {
 		return nil, err
 	}
-	return &condition{program}, nil
+	return &condition{program, costs}, nil
 }
 
 // errNotComparable: the condition does not apply to a value, for example because it
@@ -65,6 +109,7 @@ func (c *condition) holds(ctx context.Context, key ledger.Key, v ledger.Value) (
 	if err != nil {
 		return false, 0, err
 	}
+	c.costs.value = len(v)
 	out, details, err := c.program.ContextEval(ctx, map[string]any{"key": string(key), "value": value})
 	if n := details.ActualCost(); n != nil {
 		cost = int(*n)

@@ -2,6 +2,7 @@ package search
 
 import (
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -157,4 +158,66 @@ func FuzzQuery(f *testing.F) {
 			t.Errorf("outcome %d, text %q", got, text)
 		}
 	})
+}
+
+// Each of these conditions once took seconds to forever for one value, or memory without a
+// limit, and most could not be interrupted.
+func TestQuery_HostileConditions(t *testing.T) {
+	list := "[" + strings.Repeat("1,", 100_000) + "1]"
+	value := ledger.Value(`{"a":` + list + `,"s":"` + strings.Repeat("x", 300_000) + `","p":"(a{100}){5}"}`)
+	for _, where := range []string{
+		`value.a.all(x, value.s.size() > 0)`,
+		`value.a.all(x, value == value)`,
+		`value.a.all(x, value in [value.a.size()] || x in value.a)`,
+		`value.a.all(x, string(value.s) != "")`,
+		`value.a.all(x, value.s + value.s != "")`,
+		`value.a.all(x, (value.s` + strings.Repeat(" + value.s", 40) + `).size() > 0)`,
+		`value.a.all(x, value.s.contains("y" + value.s) || true)`,
+		`value.a + value.a == value.a + value.a`,
+		`value.a.all(x, value.s.matches("((a|b){20}){5}") || true)`,
+		`value.a.all(x, value.s.matches(value.p) || true)`,
+		`value.a.all(x, !key.matches("(" + value.p + string(x) + "` + strings.Repeat("a", 900) + `){1000}") || true)`,
+		`value.a.all(x, timestamp(value.s) > timestamp(value.s) || true)`,
+	} {
+		q, err := Compile(&stelev1.SearchRequest{Where: where})
+		if err != nil && strings.Contains(err.Error(), "can hold constants only") {
+			continue
+		}
+		if err != nil {
+			t.Errorf("%.60s: %v", where, err)
+			continue
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, got, err := q.Test(t.Context(), "a", value)
+		runtime.ReadMemStats(&after)
+		if err != nil || got != NotComparable || q.Steps() < maxConditionCost*stepsPerCost {
+			t.Errorf("%.60s: outcome %d, %v, %d steps", where, got, err, q.Steps())
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 300<<20 {
+			t.Errorf("%.60s: %d MiB allocated", where, n>>20)
+		}
+	}
+}
+
+func TestCompile_HostileConditions(t *testing.T) {
+	for where, says := range map[string]string{
+		`[[1]]` + strings.Repeat(".map(x, x + x)", 30) + `.map(x, x == x)[0]`:                            "undeclared reference to 'map'",
+		`[value]` + strings.Repeat(".map(x, [x, x])", 30) + `.map(x, x == x)[0]`:                         "undeclared reference to 'map'",
+		`value.filter(x, x > 1) == []`:                                                                   "undeclared reference to 'filter'",
+		`[[value, value]].exists(a, [[a, a]].exists(b, [[b, b]].exists(c, [[c, c]].exists(d, d == d))))`: "constants only",
+		`{"a": value, "b": value} == {"a": value, "b": value}`:                                           "constants only",
+		`[{"a": [1, 2]}, {"b": [-key.size()]}] == value`:                                                 "constants only",
+		`google.protobuf.ListValue{values: [google.protobuf.Value{}]} == value`:                          "constants only",
+	} {
+		_, err := Compile(&stelev1.SearchRequest{Where: where})
+		if err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%.60s: %v; want %q", where, err, says)
+		}
+	}
+	for _, where := range []string{`value in ["a", "b"]`, `value == {"a": [1, -2, {"b": null}]}`, `value.all(x, x in [1, 2])`} {
+		if _, err := Compile(&stelev1.SearchRequest{Where: where}); err != nil {
+			t.Errorf("%s: %v", where, err)
+		}
+	}
 }

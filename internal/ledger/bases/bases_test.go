@@ -228,10 +228,12 @@ func TestMover_ExactlyOnceAcrossFailures(t *testing.T) {
 // attaching is a viewer that may attach what it holds.
 type attaching map[ledger.Tenant]bool
 
-func (attaching) Reads(ledger.Tenant, ledger.Key) bool  { return true }
-func (attaching) Looked(ledger.Tenant, ledger.Prefix)   {}
-func (attaching) Opens(ledger.Tenant, ledger.Key) bool  { return true }
-func (a attaching) Attaches(_, base ledger.Tenant) bool { return a[base] }
+func (attaching) Reads(ledger.Tenant, ledger.Key) bool { return true }
+func (attaching) Looked(ledger.Tenant, ledger.Prefix)  {}
+func (attaching) Opens(ledger.Tenant, ledger.Key) bool { return true }
+func (a attaching) Attaches(_ context.Context, _, base ledger.Tenant) bool {
+	return a[base]
+}
 
 // TestLedger_Bases checks which lists are refused, and with which reason.
 func TestLedger_Bases(t *testing.T) {

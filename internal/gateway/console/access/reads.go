@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
@@ -176,14 +177,7 @@ func (r *readsView) export(v *page.View, req *stelev1.ListReadsRequest) error {
 				return err
 			}
 		}
-		revealed := ""
-		if record.Revealed {
-			revealed = "yes"
-		}
-		err := out.Write([]string{
-			record.Time.AsTime().Format(time.RFC3339Nano), cell(record.Subject), strings.Join(record.Roles, " "), record.Method,
-			cell(strings.Join(record.Keys, " ")), cell(strings.Join(record.Prefixes, " ")), format.Number(record.Revision), revealed,
-		})
+		err := out.Write(row(record))
 		out.Flush()
 		return err
 	})
@@ -200,9 +194,23 @@ func (r *readsView) export(v *page.View, req *stelev1.ListReadsRequest) error {
 	return err
 }
 
-// cell is a text that a spreadsheet does not take for a formula.
+// row is a record in the export. An edge gateway can write any text into a record.
+func row(record *stelev1.ReadRecord) []string {
+	revealed := ""
+	if record.Revealed {
+		revealed = "yes"
+	}
+	return []string{
+		record.Time.AsTime().Format(time.RFC3339Nano), cell(record.Subject), cell(strings.Join(record.Roles, " ")), cell(record.Method),
+		cell(strings.Join(record.Keys, " ")), cell(strings.Join(record.Prefixes, " ")), format.Number(record.Revision), revealed,
+	}
+}
+
+// cell is a text that a spreadsheet does not take for a formula, also not with the wide forms
+// of the signs that begin one.
 func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+	first, _ := utf8.DecodeRuneInString(strings.TrimLeft(s, " "))
+	if strings.ContainsRune("=+-@\t\r\n＝＋－＠", first) {
 		return "'" + s
 	}
 	return s
