@@ -9,6 +9,7 @@ import (
 
 	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/internal/gateway/policy"
+	"github.com/stelehq/stele/internal/gateway/redact"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/gateway/watch"
 	"github.com/stelehq/stele/internal/ledger"
@@ -133,62 +134,112 @@ func (s configService) start(ctx context.Context, ws *watch.Stream, w *watch.Wat
 			return err
 		}
 	}
-	v, err := s.g.cfg.Replica.View(ws.Tenant, replica.At{})
+	created, after, err := s.begin(ws.Tenant, ledger.Revision(req.FromRevision))
 	if err != nil {
 		return err
-	}
-	defer func() { v.Close() }()
-	after := v.State().Head
-	if from := ledger.Revision(req.FromRevision); from > 0 {
-		if err := v.CheckKept(from); err != nil {
-			return err
-		}
-		after = from - 1
 	}
 	redact, err := s.g.redaction.For(ctx, false)
 	if err != nil {
 		return err
 	}
-	created := &stelev1.WatchCreated{Snapshot: view.SnapshotOf(v)}
 	if err := s.g.policy.RecordRead(ctx, policy.CallerOf(ctx), watchMethod, create, created); err != nil {
 		return err
 	}
 	ws.Event(&stelev1.WatchResponse{Ids: []uint64{w.ID}, Event: &stelev1.WatchResponse_Created{Created: created}})
 	if req.InitialState {
-		if err := ws.State(ctx, v, redact, w); err != nil {
+		if err := ws.State(ctx, s.g.cfg.Replica, after, redact, w); err != nil {
 			return err
 		}
 	}
-	sent := time.Now()
+	past := &past{w: w, redact: redact, after: after, sent: time.Now()}
+	for !s.g.hub.Join(w, past.after) {
+		if err := past.send(ctx, s.g.cfg.Replica); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin describes the state that a watch starts from, and returns the last revision that its
+// client has, or gets as the initial state.
+func (s configService) begin(t ledger.Tenant, from ledger.Revision) (*stelev1.WatchCreated, ledger.Revision, error) {
+	v, err := s.g.cfg.Replica.View(t, replica.At{})
+	if err != nil {
+		return nil, 0, err
+	}
+	defer v.Close()
+	created := &stelev1.WatchCreated{Snapshot: view.SnapshotOf(v)}
+	if from == 0 {
+		return created, v.State().Head, nil
+	}
+	return created, from - 1, v.CheckKept(from)
+}
+
+// past sends a watch the commits that precede the live ones.
+type past struct {
+	w        *watch.Watch
+	redact   redact.Redactor
+	after    ledger.Revision // the last commit that was sent
+	parts    int             // of the next one that were sent
+	reserved int             // memory for the next part, in bytes; 0 if none is
+	sent     time.Time
+}
+
+// send sends commits up to the head. While it waits for the client or for memory it holds neither
+// a view nor a commit: a view keeps a tail of the replica in memory.
+func (p *past) send(ctx context.Context, r *replica.Replica) error {
 	for {
-		for ; after < v.State().Head; after++ {
-			c, err := v.Commit(after + 1)
-			if err == nil {
-				c, err = v.EffectiveCommit(c)
-			}
-			if err != nil {
-				return err
-			}
-			if len(w.Selector.Pick(c.Changes)) > 0 {
-				for _, body := range w.Selector.Encode(redact.Commit(c)) {
-					if err := ws.PushWait(ctx, watch.EncodeIDs([]*watch.Watch{w}), body); err != nil {
-						return err
-					}
-				}
-				sent = time.Now()
-			} else if time.Since(sent) > watch.ProgressInterval/2 { // a client must not take the search for silence
-				at := view.SnapshotOf(v)
-				at.Revision, at.Id = uint64(c.Revision), c.ID[:]
-				ws.Event(&stelev1.WatchResponse{Ids: []uint64{w.ID}, Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: at}}})
-				sent = time.Now()
-			}
+		need, err := p.sendSome(r)
+		if p.reserved > 0 { // the part has changed or could not be read
+			p.w.Stream.Unreserve(p.reserved)
+			p.reserved = 0
 		}
-		if s.g.hub.Join(w, after) {
-			return nil
-		}
-		v.Close()
-		if v, err = s.g.cfg.Replica.View(ws.Tenant, replica.At{}); err != nil {
+		if need == 0 || err != nil {
 			return err
 		}
+		if err := p.w.Stream.Reserve(ctx, need); err != nil {
+			return err
+		}
+		p.reserved = need
 	}
+}
+
+// sendSome sends commits up to the head, or up to a part for which there is no room or memory now:
+// it returns the size of that.
+func (p *past) sendSome(r *replica.Replica) (need int, err error) {
+	ws := p.w.Stream
+	v, err := r.View(ws.Tenant, replica.At{})
+	if err != nil {
+		return 0, err
+	}
+	defer v.Close()
+	for ; p.after < v.State().Head; p.after++ {
+		c, err := v.Commit(p.after + 1)
+		if err == nil {
+			c, err = v.EffectiveCommit(c)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if len(p.w.Selector.Pick(c.Changes)) > 0 {
+			bodies := p.w.Selector.Encode(p.redact.Commit(c))
+			for ; p.parts < len(bodies); p.parts++ {
+				body := bodies[p.parts]
+				reserved := p.reserved == len(body)
+				if !ws.Push(watch.EncodeIDs([]*watch.Watch{p.w}), body, reserved) {
+					return len(body), nil
+				}
+				if reserved {
+					p.reserved = 0
+				}
+			}
+			p.parts, p.sent = 0, time.Now()
+		} else if time.Since(p.sent) > watch.ProgressInterval/2 { // a client must not take the search for silence
+			at := view.SnapshotOf(v)
+			at.Revision, at.Id = uint64(c.Revision), c.ID[:]
+			ws.Event(&stelev1.WatchResponse{Ids: []uint64{p.w.ID}, Event: &stelev1.WatchResponse_Progress{Progress: &stelev1.WatchProgress{Snapshot: at}}})
+			p.sent = time.Now()
+		}
+	}
+	return 0, nil
 }

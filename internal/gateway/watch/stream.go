@@ -200,7 +200,7 @@ func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit, fits bool) {
 }
 
 // receiveTimeout is how long a client may receive nothing while a watch reads the past or
-// the state for it: that holds a snapshot of the replica.
+// the state for it.
 const receiveTimeout = time.Minute
 
 var errNotReceived = status.Errorf(codes.ResourceExhausted, "the client has received nothing for %s: create the watch again", receiveTimeout)
@@ -215,16 +215,30 @@ func (ws *Stream) waitRoom(ctx context.Context) error {
 	return nil
 }
 
-// PushWait queues a message as soon as there is room in the backlog, and memory for it.
-func (ws *Stream) PushWait(ctx context.Context, head, body []byte) error {
+// Reserve waits for room in the backlog, and takes memory for a message of so many bytes.
+func (ws *Stream) Reserve(ctx context.Context, bytes int) error {
 	if err := ws.waitRoom(ctx); err != nil {
 		return err
 	}
-	if err := ws.answers.Acquire(ctx, int64(len(body))); err != nil {
-		return err
+	return ws.answers.AcquireFirst(ctx, int64(bytes))
+}
+
+// Unreserve gives back memory that Reserve has taken and Push has not used.
+func (ws *Stream) Unreserve(bytes int) { ws.answers.Release(int64(bytes)) }
+
+// Push queues a message, if its memory is reserved, or there is room in the backlog and
+// memory for it now.
+func (ws *Stream) Push(head, body []byte, reserved bool) bool {
+	if !reserved {
+		ws.mu.Lock()
+		room := ws.bytes < MaxWaiting && len(ws.backlog) < maxBacklogFrames
+		ws.mu.Unlock()
+		if !room || !ws.answers.TryAcquire(int64(len(body))) {
+			return false
+		}
 	}
 	ws.push(Frame{head, newBody(ws.answers, body)})
-	return nil
+	return true
 }
 
 // push queues a message, whose body has its memory.
