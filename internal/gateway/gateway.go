@@ -191,7 +191,7 @@ func New(cfg Config) (*Gateway, error) {
 	g.policy = policy.New(policy.Config{
 		Replica: cfg.Replica, ReadLog: cfg.ReadLog, History: g.views.Commits, Refused: g.metrics.overLimit, MaxUnsent: cfg.Budget.Answers.Size() / 2, Log: cfg.Log,
 	})
-	g.hub = watch.NewHub(cfg.Replica, cfg.Budget.Answers, g.redaction.Commit, g.policy.Announce, g.watchStatus)
+	g.hub = watch.NewHub(cfg.Replica, cfg.Budget.Answers, g.redaction.Live, g.policy.Announce, g.watchStatus)
 	secure := insecure.NewCredentials()
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)

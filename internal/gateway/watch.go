@@ -38,7 +38,7 @@ func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchReques
 
 	sent := make(chan error, 1)
 	go func() {
-		err := ws.Send(ctx, stream)
+		err := ws.Send(ctx, s.g.hub, stream)
 		cancel()
 		sent <- err
 	}()

@@ -115,13 +115,13 @@ func (s Redactor) Commit(c *ledger.Commit) *ledger.Commit {
 	return &shown
 }
 
-// Commit is a commit as watches get it. Without the routes, which a replica that is
+// Live is the redactor of what watches get. Without the routes, which a replica that is
 // being built does not have, it goes by what is encrypted: a commit that comes now is
 // no older than its key's being secret.
-func (r Source) Commit(c *ledger.Commit) *ledger.Commit {
+func (r Source) Live() Redactor {
 	s := Redactor{Table: &routes.Table{}}
 	if table, _, err := r.Routes.Table(); err == nil {
 		s.Table = table
 	}
-	return s.Commit(c)
+	return s
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway/redact"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	"google.golang.org/grpc/status"
@@ -25,8 +26,8 @@ import (
 // that would overflow one of them leaves the
 // hub (or, when it asked for that, is reduced to the newest state of each key).
 type Hub struct {
-	replica *replica.Replica
-	shown   func(*ledger.Commit) *ledger.Commit // as its watches get it
+	replica  *replica.Replica
+	redactor func() redact.Redactor // of what watches get
 	// ruled is called when a commit of the ledger's own tenant arrives: it may change
 	// the permissions of a stream's caller.
 	ruled   func()
@@ -67,11 +68,11 @@ type membership struct {
 	until ledger.Revision
 }
 
-// NewHub makes a hub of the replica's commits. Watches get what shown makes of a commit;
+// NewHub makes a hub of the replica's commits. Watches get what redactor shows;
 // ruled is called after each commit of the ledger's own tenant; failed is the status of
 // watches that an error ends; answers is the memory for what is queued.
-func NewHub(r *replica.Replica, answers *budget.Share, shown func(*ledger.Commit) *ledger.Commit, ruled func(), failed func(error) *status.Status) *Hub {
-	return &Hub{replica: r, answers: answers, shown: shown, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
+func NewHub(r *replica.Replica, answers *budget.Share, redactor func() redact.Redactor, ruled func(), failed func(error) *status.Status) *Hub {
+	return &Hub{replica: r, answers: answers, redactor: redactor, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
 }
 
 // ProgressInterval is how often streams get their progress.
@@ -231,7 +232,7 @@ func (h *Hub) dispatch(c *ledger.Commit) {
 		t.cancel(h, c, err)
 		return
 	}
-	c = h.shown(seen)
+	c = h.redactor().Commit(seen)
 	for g := range t.matches(c) {
 		bodies, fits := acquire(h.answers, g.selector.Encode(c))
 		for s, m := range g.streams {

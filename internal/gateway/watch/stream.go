@@ -37,22 +37,10 @@ type Stream struct {
 	bytes   int // of the backlog and of what is being sent
 	watches map[uint64]*Watch
 	// skipped holds, for each watch that fell behind and wants only the newest
-	// state, what changed since.
+	// state, the keys that changed since.
 	skipped map[*Watch]*skipped
 	wake    chan struct{} // holds one token while there is something to send
 	room    chan struct{} // holds one token after something was sent
-}
-
-// skipped is the part that a watch has missed.
-type skipped struct {
-	revision ledger.Revision
-	id       ledger.CommitID
-	keys     map[ledger.Key]skippedKey
-}
-
-type skippedKey struct {
-	value    ledger.Value // empty: deleted
-	revision ledger.Revision
 }
 
 // NewStream makes the stream of a caller of a tenant. A nil quota counts nothing. Call
@@ -303,20 +291,6 @@ func (ws *Stream) deliver(m *membership, c *ledger.Commit, bodies []*Body, fits 
 	return tooSlow
 }
 
-// skip records a commit of which a watch will get only the outcome. ws.mu must be held.
-func (ws *Stream) skip(w *Watch, c *ledger.Commit) {
-	s := ws.skipped[w]
-	if s == nil {
-		s = &skipped{keys: make(map[ledger.Key]skippedKey)}
-		ws.skipped[w] = s
-	}
-	s.revision, s.id = c.Revision, c.ID
-	for _, ch := range w.Selector.Pick(c.Changes) {
-		s.keys[ch.Key] = skippedKey{ch.Value, c.Revision}
-	}
-	notify(ws.wake)
-}
-
 // progress notifies the live watches that everything up to head was queued. The hub's
 // lock is held.
 func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
@@ -344,11 +318,19 @@ func (ws *Stream) progress(r *replica.Replica, head ledger.Revision) {
 	}
 }
 
-// Send writes queued messages to the client until ctx ends.
-func (ws *Stream) Send(ctx context.Context, stream grpc.ServerStream) error {
+// Send writes queued messages to the client until ctx ends. Once the backlog is empty, the
+// watches that have skipped commits get the state that these have led to.
+func (ws *Stream) Send(ctx context.Context, h *Hub, stream grpc.ServerStream) error {
 	for {
 		frames := ws.take()
 		if len(frames) == 0 {
+			queued, err := ws.queueSkipped(ctx, h)
+			if err != nil {
+				return err
+			}
+			if queued {
+				continue
+			}
 			select {
 			case <-ws.wake:
 				continue
@@ -374,46 +356,13 @@ func (ws *Stream) sent(f Frame) {
 	notify(ws.room)
 }
 
-// take empties the backlog. Once it is empty, the watches that have skipped
-// commits get the state that these have led to.
+// take empties the backlog.
 func (ws *Stream) take() []Frame {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	frames := ws.backlog
 	ws.backlog = nil
-	if len(frames) > 0 {
-		return frames
-	}
-	for w, s := range ws.skipped {
-		frames = append(frames, s.frames(w.ID)...)
-		delete(ws.skipped, w)
-	}
-	for _, f := range frames {
-		ws.bytes += f.size()
-	}
 	return frames
-}
-
-// frames are the state of skipped keys, in pages.
-func (s *skipped) frames(id uint64) []Frame {
-	var out []Frame
-	add := func(page *stelev1.WatchState) { out = append(out, Frame{Body: newBody(nil, encodeState(id, page))}) }
-	page, size := &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
-	for k, v := range s.keys {
-		if size > view.MaxPageBytes {
-			page.More = true
-			add(page)
-			page, size = &stelev1.WatchState{Revision: uint64(s.revision), Id: s.id[:]}, 0
-		}
-		size += len(k) + len(v.value)
-		if v.value == "" {
-			page.Deleted = append(page.Deleted, string(k))
-		} else {
-			page.Entries = append(page.Entries, &stelev1.Entry{Key: string(k), Value: string(v.value), Revision: uint64(v.revision)})
-		}
-	}
-	add(page)
-	return out
 }
 
 func encodeState(id uint64, page *stelev1.WatchState) []byte {
