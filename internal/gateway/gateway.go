@@ -186,6 +186,8 @@ func New(cfg Config) (*Gateway, error) {
 		g.forwarder = &forward.Forwarder{Upstream: cfg.Upstream, ID: cfg.ID, Writes: cfg.ForwardWrites, Replica: cfg.Replica, Log: cfg.Log, Running: &g.running}
 	}
 	g.limiter = conn.New(cfg.Connections, cfg.Log)
+	// An answer that waits for its client can also hold a part of the requests' share.
+	cfg.Budget.Requests.WhenShort(g.limiter.CloseStalled)
 	cfg.Budget.Answers.WhenShort(g.limiter.CloseStalled)
 	g.metrics = newMetrics(g)
 	g.policy = policy.New(policy.Config{

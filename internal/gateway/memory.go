@@ -11,9 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// The memory that a request takes until it is answered, measured with change sets of
-// 3.9 MB: each of its bytes is in the message, in the change set, in the encoded commit and
-// in the record, and each change has entries in a few tables.
+// The memory that a request takes until it is answered is estimated: each of its bytes is in
+// the message, in the change set, in the encoded commit and in the record, and each change has
+// entries in a few tables.
 const (
 	// largeRequest is the size, in bytes, from which a request needs memory of the share.
 	// Smaller ones are bounded by the number of calls.

@@ -26,9 +26,9 @@ func damaged(format string, args ...any) error {
 //
 // Without the leaves it checks a hundredth of the file, so it is done before the file is
 // used; the scrub reads the leaves while the file is in use. It still needs the heads of
-// all pages, and reads the file for them from the beginning to the end: to fault in each
-// page by itself took 14 s for a file of 450 MB that was not in the page cache, and this
-// half a second.
+// all pages, and reads the file for them from the beginning to the end, because a disk reads a
+// file in order faster than page by page: to fault in each page by itself took 14 s for a
+// file of 450 MB that was not in the page cache.
 func (k *Kind) CheckPages(tx *bolt.Tx, leaves bool) error {
 	file, err := os.Open(tx.DB().Path())
 	if err != nil {
