@@ -319,7 +319,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 		{"policy/limits", `{"watches":10}`, ""},
 		{"policy/limits", `{}`, ""},
 		{"policy/acme/limits", `null`, "not an object"},
-		{"policy/acme/limits", `[]`, "array"},
+		{"policy/acme/limits", `[]`, "object"},
 		{"policy/acme/limits", `{"request_per_second":1}`, "request_per_second"},
 		{"policy/acme/limits", `{"requests_per_second":0}`, "leave it out"},
 		{"policy/acme/limits", `{"bytes_per_second":-1}`, "bytes_per_second"},
@@ -327,7 +327,7 @@ func TestWhichLimitsMayBeCommitted(t *testing.T) {
 		{"policy/acme/limits", `{"watches":1.5}`, "whole"},
 		{"policy/acme/limits", `{"requests_per_second":1,"burst":0.5}`, "whole"},
 		{"policy/acme/limits", `{"burst":5}`, "requests_per_second"},
-		{"policy/acme/limits", `{"watches":"5"}`, "string"},
+		{"policy/acme/limits", `{"watches":"5"}`, "number"},
 		{"policy/limits", `{"burst":5}`, "requests_per_second"},
 		{"policy/_system/limits", `{"watches":10}`, "operators"},
 		{"policy/limits/limits", `{"watches":10}`, ""}, // a tenant may be called so

@@ -254,7 +254,7 @@ func TestLedger_Bases(t *testing.T) {
 		want   string
 	}{
 		{"a list", "acme", `[{"tenant":"plan","revision":1},{"tenant":"defaults","revision":1,"follow":true}]`, ""},
-		{"no list", "acme", `{}`, "it is not a list like"},
+		{"no list", "acme", `{}`, "it must be a list such as"},
 		{"an unknown field", "acme", `[{"tenant":"plan","revison":1}]`, "revison"},
 		{"no revision", "acme", `[{"tenant":"plan"}]`, "name the revision of plan"},
 		{"a revision that does not exist", "acme", `[{"tenant":"plan","revision":9}]`, "the head of plan is @1"},
