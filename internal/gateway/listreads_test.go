@@ -17,7 +17,7 @@ import (
 // recorded are all records that the caller gets, by small pages, in the order of the reads.
 func (f *fixture) recorded(t testing.TB, ctx context.Context) (reads []*stelev1.ReadRecord) {
 	t.Helper()
-	req := &stelev1.ListReadsRequest{PageSize: 3}
+	req := &stelev1.ListReadsRequest{PageSize: 20}
 	for {
 		resp, err := f.ledger.ListReads(ctx, req)
 		if err != nil {
