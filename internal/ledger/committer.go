@@ -61,7 +61,7 @@ const (
 	recordBytes = 256 << 10
 	// maxYielding is how many drafts that yield a record holds: a writer that shares the
 	// record, or waits for it, is hardly slower for them.
-	maxYielding = 8
+	maxYielding = 3
 )
 
 // errStale: the tenant has a newer head than the one that the draft was built on.
