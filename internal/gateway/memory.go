@@ -32,11 +32,7 @@ func (g *Gateway) reserve(ctx context.Context, req proto.Message) (release func(
 	if r, ok := req.(interface{ GetChanges() []*stelev1.Change }); ok {
 		size += int64(len(r.GetChanges())) * bytesPerEntry
 	}
-	share := g.cfg.Budget.Requests
-	if err := share.Acquire(ctx, size); err != nil {
-		return nil, err
-	}
-	return func() { share.Release(size) }, nil
+	return g.acquire(ctx, size)
 }
 
 // reserveAnswer waits for the memory of an answer before it is encoded. release gives it
@@ -46,6 +42,11 @@ func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (rele
 	if size < largeAnswer {
 		return func() {}, nil
 	}
+	return g.acquire(ctx, size)
+}
+
+// acquire waits for memory of the requests' share.
+func (g *Gateway) acquire(ctx context.Context, size int64) (release func(), err error) {
 	share := g.cfg.Budget.Requests
 	if err := share.Acquire(ctx, size); err != nil {
 		return nil, err

@@ -68,12 +68,6 @@ type ChangeSet struct {
 // already.
 func (cs *ChangeSet) Restores() bool { return restores(cs.Origin) }
 
-// resetsClock says whether the commit will end times that are ahead; it has no changes.
-func (cs *ChangeSet) resetsClock() bool {
-	_, resets := cs.Origin.(*ClockOrigin)
-	return resets
-}
-
 // Precondition is a condition on a key that must hold when the change set is applied.
 type Precondition struct {
 	Key Key
@@ -97,7 +91,7 @@ type Import struct {
 func (cs *ChangeSet) validate(t Tenant) error {
 	var inv InvalidError
 	switch n := len(cs.Changes); {
-	case n == 0 && !cs.resetsClock():
+	case n == 0 && !resetsClock(cs.Origin):
 		inv.add("changes", "a change set needs at least one change")
 	case n > MaxChanges:
 		inv.add("changes", fmt.Sprintf("%d changes are more than %d: split the change set", n, MaxChanges))

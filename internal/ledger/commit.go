@@ -43,10 +43,7 @@ func (c *Commit) Head(seq Sequence) Head {
 
 // ResetsClock reports whether the commit is marked as one whose time may be before its
 // parent's.
-func (c *Commit) ResetsClock() bool {
-	_, marked := c.Origin.(*ClockOrigin)
-	return marked
-}
+func (c *Commit) ResetsClock() bool { return resetsClock(c.Origin) }
 
 // Touches reports whether the commit sets or deletes the key.
 func (c *Commit) Touches(k Key) bool {

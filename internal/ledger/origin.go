@@ -123,6 +123,13 @@ type ClockOrigin struct {
 	Ahead time.Time
 }
 
+// resetsClock reports whether a commit of the origin ends times that are ahead; it has no
+// changes.
+func resetsClock(o Origin) bool {
+	_, resets := o.(*ClockOrigin)
+	return resets
+}
+
 // OriginProto is the origin as the API shows it.
 func OriginProto(o Origin) *stelev1.Origin {
 	if o == nil {

@@ -2,6 +2,8 @@
 package wire
 
 import (
+	"time"
+
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -10,6 +12,14 @@ import (
 // AtRevision names a revision in a request.
 func AtRevision(rev ledger.Revision) *stelev1.At {
 	return &stelev1.At{Point: &stelev1.At_Revision{Revision: uint64(rev)}}
+}
+
+// EffectiveTime is the time by which a commit is found: its own, unless that is ahead.
+func EffectiveTime(info *stelev1.CommitInfo) time.Time {
+	if info.EffectiveTime != nil {
+		return info.EffectiveTime.AsTime()
+	}
+	return info.Commit.Time.AsTime()
 }
 
 // CommitRequest asks for the change set. Its author goes along only where it is

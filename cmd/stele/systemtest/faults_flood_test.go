@@ -18,7 +18,6 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
-	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -42,17 +41,7 @@ func TestFloodsLeaveANeighbourAlone(t *testing.T) {
 	rounds := number(t, "STELE_FAULTS_ROUNDS", 5)
 	data := t.TempDir()
 	g := startUp(t, data, filepath.Join(t.TempDir(), "config.yaml"))
-	signer, err := identity.OpenSigner(filepath.Join(data, "identity"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	token := func(tenant ledger.Tenant) string {
-		token, err := signer.Mint(identity.Claims{Subject: "ann", Tenant: tenant, Roles: []identity.Role{identity.Writer}, TTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return token
-	}
+	token := func(tenant ledger.Tenant) string { return writerToken(t, data, tenant) }
 	write(t, g, ledger.System, fmt.Sprintf("policy/%s/limits", flooder), floodLimits)
 	write(t, g, neighbor, "tenantconfig/checkout/timeout_ms", "3000")
 	for i := range largeKeys {

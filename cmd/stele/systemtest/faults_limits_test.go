@@ -16,6 +16,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/internal/gateway/identity"
+	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
@@ -30,11 +31,8 @@ func TestFewFileDescriptors(t *testing.T) {
 	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: files, Max: files}, nil); err != nil {
 		t.Skipf("limit the files of the process: %v", err)
 	}
-	token, err := mint(t, data, p)
-	if err != nil {
-		t.Fatal(err)
-	}
 	address := p.serves(t)
+	token := writerToken(t, data, acme)
 	connect := func() *gateway {
 		cc, err := conn.Dial(address, certs.Files{}, func() (string, error) { return token, nil })
 		if err != nil {
@@ -79,15 +77,18 @@ func TestFewFileDescriptors(t *testing.T) {
 		files, clients, served.Load())
 }
 
-// mint is a writer's token, once the process has made its keys.
-func mint(t *testing.T, data string, p *process) (string, error) {
+// writerToken is a token of a tenant's writer, from the keys that "stele up" has made.
+func writerToken(t *testing.T, data string, tenant ledger.Tenant) string {
 	t.Helper()
-	p.serves(t)
 	signer, err := identity.OpenSigner(filepath.Join(data, "identity"))
 	if err != nil {
-		return "", err
+		t.Fatal(err)
 	}
-	return signer.Mint(identity.Claims{Subject: "ann", Tenant: acme, Roles: []identity.Role{identity.Writer}, TTL: time.Hour})
+	token, err := signer.Mint(identity.Claims{Subject: "ann", Tenant: tenant, Roles: []identity.Role{identity.Writer}, TTL: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
 }
 
 // gauge is the value of a metric of the process.
@@ -111,10 +112,7 @@ func TestNoLeaks(t *testing.T) {
 	const rounds, clients = 5, 100
 	data := t.TempDir()
 	g := startUp(t, data, filepath.Join(t.TempDir(), "config.yaml"))
-	token, err := mint(t, data, g.process)
-	if err != nil {
-		t.Fatal(err)
-	}
+	token := writerToken(t, data, acme)
 	address := g.address(t)
 	storm := func() {
 		var running sync.WaitGroup
@@ -151,12 +149,12 @@ func TestNoLeaks(t *testing.T) {
 func use(t *testing.T, cc *grpc.ClientConn) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	config, ledger := stelev1.NewConfigClient(cc), stelev1.NewLedgerClient(cc)
+	config, commits := stelev1.NewConfigClient(cc), stelev1.NewLedgerClient(cc)
 	if w, err := config.Watch(ctx); err == nil {
 		w.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{""}, InitialState: true}}})
 		w.Recv()
 	}
-	if s, err := ledger.CommitStream(ctx); err == nil {
+	if s, err := commits.CommitStream(ctx); err == nil {
 		s.Send(&stelev1.CommitStreamRequest{Commit: settingOf(`"leak"`)})
 		s.Recv()
 	}
@@ -165,6 +163,6 @@ func use(t *testing.T, cc *grpc.ClientConn) {
 	}
 	given, giveUp := context.WithTimeout(ctx, time.Millisecond)
 	defer giveUp()
-	ledger.Commit(given, settingOf(`"given up"`))
-	ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{})
+	commits.Commit(given, settingOf(`"given up"`))
+	commits.ListCommits(ctx, &stelev1.ListCommitsRequest{})
 }

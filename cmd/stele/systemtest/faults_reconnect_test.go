@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
-	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,14 +44,7 @@ func TestReconnect_AllClientsBehindOneAddress(t *testing.T) {
 	t.Run("plaintext", func(t *testing.T) {
 		data, config := filepath.Join(dir, "data"), filepath.Join(dir, "config.yaml")
 		g := startUp(t, data, config)
-		signer, err := identity.OpenSigner(filepath.Join(data, "identity"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		token, err := signer.Mint(identity.Claims{Subject: "ann", Tenant: acme, Roles: []identity.Role{identity.Writer}, TTL: time.Hour})
-		if err != nil {
-			t.Fatal(err)
-		}
+		token := writerToken(t, data, acme)
 		address := g.address(t)
 		reconnect(t, "plaintext", n, address, token, insecure.NewCredentials(), func() *gateway {
 			g.kill()

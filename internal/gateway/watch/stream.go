@@ -20,7 +20,7 @@ import (
 const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
-	// maxWaiting is up to how many bytes a backlog is filled with messages that can
+	// MaxWaiting is up to how many bytes a backlog is filled with messages that can
 	// wait until there is room: a few pages of state.
 	MaxWaiting = view.MaxPageBytes
 )
@@ -217,13 +217,8 @@ func (ws *Stream) Unreserve(bytes int) { ws.answers.Release(int64(bytes)) }
 // Push queues a message, if its memory is reserved, or there is room in the backlog and
 // memory for it now.
 func (ws *Stream) Push(head, body []byte, reserved bool) bool {
-	if !reserved {
-		ws.mu.Lock()
-		room := ws.bytes < MaxWaiting && len(ws.backlog) < maxBacklogFrames
-		ws.mu.Unlock()
-		if !room || !ws.answers.TryAcquire(int64(len(body))) {
-			return false
-		}
+	if !reserved && !(ws.below(MaxWaiting, maxBacklogFrames) && ws.answers.TryAcquire(int64(len(body)))) {
+		return false
 	}
 	ws.push(Frame{head, newBody(ws.answers, body)})
 	return true
@@ -240,19 +235,21 @@ func (ws *Stream) push(f Frame) {
 // Wait waits until the backlog is smaller than both. Only one goroutine may: the one
 // that receives.
 func (ws *Stream) Wait(ctx context.Context, bytes, frames int) error {
-	for {
-		ws.mu.Lock()
-		room := ws.bytes < bytes && len(ws.backlog) < frames
-		ws.mu.Unlock()
-		if room {
-			return nil
-		}
+	for !ws.below(bytes, frames) {
 		select {
 		case <-ws.room:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
+	return nil
+}
+
+// below reports whether the backlog is smaller than both.
+func (ws *Stream) below(bytes, frames int) bool {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	return ws.bytes < bytes && len(ws.backlog) < frames
 }
 
 // deliver queues a commit for the stream's watches of one group, without waiting, if there is

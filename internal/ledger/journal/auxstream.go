@@ -19,6 +19,9 @@ var (
 	Checkpoints = AuxKind{"STELE-CHECKPOINTS", "stele.checkpoints.v1.", "Signed checkpoints"}
 	// Reads holds the records of reads, named by their tenant.
 	Reads = AuxKind{"STELE-READS", "stele.reads.v1.", "Recorded reads"}
+
+	// auxStreams are the kinds of which every message is kept.
+	auxStreams = []AuxKind{Checkpoints, Reads}
 )
 
 // AuxStream is an auxiliary stream: it holds data about commits, with the same

@@ -136,7 +136,7 @@ func takeWhole(ctx context.Context, nc *nats.Conn, dir, name string) (s *BackedU
 		return nil, err
 	}
 	for range bucketTries {
-		if s, err = take(ctx, nc, dir, name); err != nil || !slices.Contains([]string{Sinks.stream, Parked.stream, Keys.stream}, name) {
+		if s, err = take(ctx, nc, dir, name); err != nil || !slices.ContainsFunc(buckets, func(k AuxKind) bool { return k.stream == name }) {
 			return s, err
 		}
 		after, err := countSubjects(ctx, nc, name)

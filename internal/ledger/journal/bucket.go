@@ -18,6 +18,9 @@ var (
 	Parked = AuxKind{"STELE-PARKED", "stele.parked.v1.", "What sinks would not take"}
 	// Keys holds the encrypted keys of secrets, named by their tenant.
 	Keys = AuxKind{"STELE-KEYS", "stele.keys.v1.", "Encrypted keys of tenants' secrets"}
+
+	// buckets are the kinds of which the newest message of each name is kept.
+	buckets = []AuxKind{Sinks, Parked, Keys}
 )
 
 // Bucket is an auxiliary stream that keeps the newest message of each name: state that
@@ -69,12 +72,12 @@ func bucketConfig(kind AuxKind, replicas int, epoch ledger.Epoch) jetstream.Stre
 // MakeSides makes every auxiliary stream that is missing, so that no other process
 // needs the permission to.
 func (j *Journal) MakeSides(ctx context.Context) error {
-	for _, kind := range []AuxKind{Checkpoints, Reads} {
+	for _, kind := range auxStreams {
 		if _, err := j.OpenAuxStream(ctx, kind); err != nil {
 			return err
 		}
 	}
-	for _, kind := range []AuxKind{Sinks, Parked, Keys} {
+	for _, kind := range buckets {
 		if _, err := j.OpenBucket(ctx, kind); err != nil {
 			return err
 		}
@@ -151,7 +154,7 @@ func (n *Bucket) All(ctx context.Context, prefix string) iter.Seq2[Entry, error]
 				yield(Entry{}, fmt.Errorf("read %s: %w: %w", n.kind.stream, ledger.ErrUnavailable, err))
 				return
 			}
-			if !yield(Entry{strings.TrimPrefix(d.Subject(), n.kind.subject), d.sequence, d.Data()}, nil) {
+			if !yield(Entry{strings.TrimPrefix(d.subject, n.kind.subject), d.Sequence, d.Record}, nil) {
 				return
 			}
 		}

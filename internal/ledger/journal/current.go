@@ -3,7 +3,6 @@ package journal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"time"
 
@@ -22,9 +21,8 @@ const (
 
 // delivery is a message of a stream.
 type delivery struct {
-	jetstream.Msg
-	sequence ledger.Sequence
-	stored   time.Time // by the server
+	Message
+	subject string
 }
 
 // current yields the messages that the stream holds now and that cfg selects, in their
@@ -72,19 +70,15 @@ func (s *stream) currentAfter(ctx context.Context, nc *nats.Conn, cfg jetstream.
 		case m == nil:
 			return nil
 		}
-		meta, err := m.Metadata()
+		got, err := received(m, number)
 		if err != nil {
 			return err
 		}
-		if meta.Sequence.Consumer != number {
-			return fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, number-1)
-		}
-		seq := ledger.Sequence(meta.Sequence.Stream)
-		if seq <= *last {
+		if got.Sequence <= *last {
 			continue
 		}
-		*last = seq
-		if !yield(delivery{m, seq, meta.Timestamp}, nil) {
+		*last = got.Sequence
+		if !yield(delivery{got, m.Subject()}, nil) {
 			return nil
 		}
 	}

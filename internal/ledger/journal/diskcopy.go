@@ -28,12 +28,12 @@ func (c diskCopy) Read(ctx context.Context, to ledger.Sequence, handle func(Mess
 	if err := c.readAll(ctx, streamName, subject, to, handle, damaged); err != nil {
 		return err
 	}
-	for _, kind := range []AuxKind{Checkpoints, Reads} {
+	for _, kind := range auxStreams {
 		if err := c.readAll(ctx, kind.stream, kind.subject, toEnd, skip, damaged); err != nil {
 			return err
 		}
 	}
-	for _, kind := range []AuxKind{Sinks, Parked, Keys} {
+	for _, kind := range buckets {
 		if err := c.readBucket(ctx, kind, damaged); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (c diskCopy) readBucket(ctx context.Context, kind AuxKind, damaged func(Dam
 }
 
 func (c diskCopy) folder(stream string) string {
-	return filepath.Join(c.dir, "jetstream", "$G", "streams", stream, "msgs")
+	return filepath.Join(c.dir, filepath.FromSlash(streamsDir), stream, "msgs")
 }
 
 // blocks are the files of a stream, in the order of their messages.

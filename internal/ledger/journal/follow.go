@@ -131,19 +131,17 @@ func (f *follower) run(ctx context.Context) error {
 		if err != nil {
 			return &lostError{err}
 		}
-		meta, err := m.Metadata()
+		got, err := received(m, delivered)
 		if err != nil {
 			return &lostError{err}
 		}
-		got := Message{Sequence: ledger.Sequence(meta.Sequence.Stream), Time: meta.Timestamp, Record: m.Data(), Consumer: from}
+		got.Consumer = from
 		seen := delivered == 1 && f.last.Sequence > 0
 		want := f.last.Sequence + 1
 		if seen {
 			want = f.last.Sequence
 		}
 		switch {
-		case meta.Sequence.Consumer != delivered:
-			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
 		case got.Sequence != want:
 			return &GapError{Want: want, Got: got.Sequence}
 		case seen && !bytes.Equal(got.Record, f.last.Record):
@@ -157,6 +155,19 @@ func (f *follower) run(ctx context.Context) error {
 		f.last = got
 		f.j.stream.saw(got.Sequence)
 	}
+}
+
+// received is the message of a consumer's delivery, which must have that number: otherwise an
+// earlier one was lost.
+func received(m jetstream.Msg, delivery uint64) (Message, error) {
+	meta, err := m.Metadata()
+	if err != nil {
+		return Message{}, err
+	}
+	if meta.Sequence.Consumer != delivery {
+		return Message{}, fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivery-1)
+	}
+	return Message{Sequence: ledger.Sequence(meta.Sequence.Stream), Time: meta.Timestamp, Record: m.Data()}, nil
 }
 
 // next waits for a message, the consumer's delivery of that number. A message that was

@@ -100,21 +100,17 @@ func (c *peerCopy) readAfter(ctx context.Context, last *ledger.Sequence, to ledg
 		if m == nil {
 			return &GapError{Want: *last + 1, Got: to + 1}
 		}
-		meta, err := m.Metadata()
+		got, err := received(m, delivered)
 		if err != nil {
 			return &lostError{err}
 		}
-		seq := ledger.Sequence(meta.Sequence.Stream)
-		switch {
-		case meta.Sequence.Consumer != delivered:
-			return &lostError{fmt.Errorf("delivery %d came after %d", meta.Sequence.Consumer, delivered-1)}
-		case seq != *last+1:
-			return &GapError{Want: *last + 1, Got: seq}
+		if got.Sequence != *last+1 {
+			return &GapError{Want: *last + 1, Got: got.Sequence}
 		}
-		if err := handle(Message{Sequence: seq, Time: meta.Timestamp, Record: m.Data()}); err != nil {
+		if err := handle(got); err != nil {
 			return err
 		}
-		*last = seq
+		*last = got.Sequence
 	}
 	return nil
 }

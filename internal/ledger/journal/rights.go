@@ -1,5 +1,7 @@
 package journal
 
+import "slices"
+
 // The following are subjects: to publish to one is a permission on the NATS servers.
 const api = "$JS.API."
 
@@ -48,7 +50,11 @@ func (k AuxKind) RightsToRemove() []string { return []string{api + "STREAM.MSG.D
 
 // streamNames are all streams that a ledger has.
 func streamNames() []string {
-	return []string{streamName, Checkpoints.stream, Reads.stream, Sinks.stream, Parked.stream, Keys.stream}
+	names := []string{streamName}
+	for _, kind := range slices.Concat(auxStreams, buckets) {
+		names = append(names, kind.stream)
+	}
+	return names
 }
 
 // RightsToCreate are those to create all streams, and to change none.

@@ -39,7 +39,7 @@ func (s *AuxStream) scan(ctx context.Context, name string, cfg jetstream.Consume
 				yield(Message{}, fmt.Errorf("read %s%s: %w: %w", s.kind.subject, name, ledger.ErrUnavailable, err))
 				return
 			}
-			if !yield(Message{Sequence: d.sequence, Time: d.stored, Record: d.Data()}, nil) {
+			if !yield(d.Message, nil) {
 				return
 			}
 		}

@@ -31,10 +31,10 @@ const (
 // requiredConfigs are the required configurations of all streams that a ledger has.
 func requiredConfigs(replicas int, epoch ledger.Epoch) []jetstream.StreamConfig {
 	configs := []jetstream.StreamConfig{streamConfig(replicas, epoch)}
-	for _, kind := range []AuxKind{Checkpoints, Reads} {
+	for _, kind := range auxStreams {
 		configs = append(configs, auxConfig(kind, replicas, epoch))
 	}
-	for _, kind := range []AuxKind{Sinks, Parked, Keys} {
+	for _, kind := range buckets {
 		configs = append(configs, bucketConfig(kind, replicas, epoch))
 	}
 	return configs

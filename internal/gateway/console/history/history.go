@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -75,11 +76,7 @@ func checkKeys(ctx context.Context, v *page.View, req *stelev1.ListCommitsReques
 
 // dayOf is the day of a commit, in UTC, under which the history lists it.
 func dayOf(info *stelev1.CommitInfo) string {
-	at := info.Commit.Time
-	if info.EffectiveTime != nil {
-		at = info.EffectiveTime
-	}
-	return at.AsTime().Format(time.DateOnly)
+	return wire.EffectiveTime(info).Format(time.DateOnly)
 }
 
 // namedChanges are the changes that a commit's line in the history names.

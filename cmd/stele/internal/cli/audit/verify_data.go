@@ -59,10 +59,10 @@ func verifyData(ctx context.Context, c *session.Flags, o verifyOptions) error {
 	if key != nil && own != nil && !cfg.Key.Holds(own.Newest()) {
 		r.Findings = append(r.Findings, verify.Finding{Where: "identity/checkpoint.pub", What: "it is another key than the one given"})
 	}
-	return tellLedger(c.Printer(), r, cfg, key != nil, time.Since(started))
+	return reportLedger(c.Printer(), r, cfg, key != nil, time.Since(started))
 }
 
-func tellLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bool, took time.Duration) error {
+func reportLedger(p *output.Printer, r *verify.Report, cfg verify.Config, given bool, took time.Duration) error {
 	var failed error
 	if len(r.Findings) > 0 {
 		failed = failure.With(failure.Unverified, fmt.Errorf("the ledger in %s %w: %s", cfg.Dir, proof.ErrInvalid, output.Count(len(r.Findings), "finding")))

@@ -69,7 +69,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 		if err != nil {
 			return err
 		}
-		return tellAudit(p, a, key != nil)
+		return reportAudit(p, a, key != nil)
 	}
 	if key == nil {
 		return failure.Usagef("only an audit file holds a key: give --key")
@@ -88,7 +88,7 @@ func verifyFile(p *output.Printer, name string, key *proof.Verifier) error {
 	if err != nil {
 		return err
 	}
-	return tellCheckpoint(p, cp, string(text), *key)
+	return reportCheckpoint(p, cp, string(text), *key)
 }
 
 // provenBy is the common part of every object of verify.
@@ -129,8 +129,8 @@ func cosignatures(key proof.Verifier, signed string) []cosigned {
 	return out
 }
 
-// tellProven prints the end of verify's output for users.
-func tellProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, signed string, key proof.Verifier, given bool) error {
+// reportProven prints the end of verify's output for users.
+func reportProven(p *output.Printer, rows [][2]string, c proof.Checkpoint, signed string, key proof.Verifier, given bool) error {
 	for _, w := range cosignatures(key, signed) {
 		rows = append(rows, [2]string{"witness", w.Witness + " at " + w.Time})
 	}
@@ -182,10 +182,10 @@ func verifyReceipt(p *output.Printer, text string, key proof.Verifier) error {
 		}
 		rows = append(rows, [2]string{"change", what})
 	}
-	return tellProven(p, rows, c, r.Signed, key, true)
+	return reportProven(p, rows, c, r.Signed, key, true)
 }
 
-func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
+func reportAudit(p *output.Printer, a *proof.Audit, given bool) error {
 	count := a.To - a.From + 1
 	if p.Format != output.Text {
 		return p.Object(struct {
@@ -204,19 +204,19 @@ func tellAudit(p *output.Printer, a *proof.Audit, given bool) error {
 		render.Revision(string(a.Tenant)+a.From.String()), render.Revision(a.To.String()), output.Count(int(count), "commit")); err != nil {
 		return err
 	}
-	return tellProven(p, [][2]string{
+	return reportProven(p, [][2]string{
 		{"first", a.First.Time.Format(time.RFC3339) + "  " + a.First.ID.String()},
 		{"last", a.Last.Time.Format(time.RFC3339) + "  " + a.Last.ID.String()},
 		{"later", fmt.Sprintf("the file proves nothing about commits of %s after %s", a.Tenant, a.To)},
 	}, a.Checkpoint, a.Signed, a.Key, given)
 }
 
-func tellCheckpoint(p *output.Printer, c proof.Checkpoint, signed string, key proof.Verifier) error {
+func reportCheckpoint(p *output.Printer, c proof.Checkpoint, signed string, key proof.Verifier) error {
 	if p.Format != output.Text {
 		return p.Object(provenObject("checkpoint", c, signed, key, true))
 	}
 	if err := p.Printf("the checkpoint is the ledger's\n"); err != nil {
 		return err
 	}
-	return tellProven(p, [][2]string{{"root", c.Root.String()}}, c, signed, key, true)
+	return reportProven(p, [][2]string{{"root", c.Root.String()}}, c, signed, key, true)
 }

@@ -62,7 +62,7 @@ func verifyTenant(ctx context.Context, s *session.Session, o verifyOptions) erro
 			return fmt.Errorf("save the checkpoint: %w", err)
 		}
 	}
-	return tellTenant(s, c, v, from, time.Since(started))
+	return reportTenant(s, c, v, from, time.Since(started))
 }
 
 // openCheckpoints reads files with a checkpoint each.
@@ -80,7 +80,7 @@ func openCheckpoints(names []string, key proof.Verifier) ([]proof.Checkpoint, er
 	return out, nil
 }
 
-func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, from []proof.Checkpoint, took time.Duration) error {
+func reportTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, from []proof.Checkpoint, took time.Duration) error {
 	if s.Format != output.Text {
 		o := struct {
 			provenBy
@@ -115,7 +115,7 @@ func tellTenant(s *session.Session, c auditor.Checkpoint, v auditor.Verified, fr
 	if err := s.Printf("%s is verified\n", render.Revision(s.Name(uint64(c.Covered)))); err != nil {
 		return err
 	}
-	return tellProven(s.Printer, rows, c.Checkpoint, c.Signed, c.Key, c.Trusted)
+	return reportProven(s.Printer, rows, c.Checkpoint, c.Signed, c.Key, c.Trusted)
 }
 
 // commitBar draws how many commits are done on a terminal, and nothing elsewhere.

@@ -98,8 +98,8 @@ func (c *comparison) equalize(ctx context.Context, t ledger.Tenant, a *agreement
 	return nil
 }
 
-// tellAgreements lists differences from the source.
-func tellAgreements(all map[ledger.Tenant]*agreement) {
+// reportAgreements lists differences from the source.
+func reportAgreements(all map[ledger.Tenant]*agreement) {
 	list := func(header string, keys []string) {
 		if len(keys) == 0 {
 			return

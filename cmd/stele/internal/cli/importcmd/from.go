@@ -143,9 +143,9 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 		return failure.With(failure.NotFound, fmt.Errorf("no name in the source begins with %q", root))
 	}
 	if documents, ok := source.(interface{ Skipped() document.Skipped }); ok {
-		tellSkipped(documents.Skipped())
+		reportSkipped(documents.Skipped())
 	}
-	if err := p.tell(o); err != nil || o.dryRun {
+	if err := p.report(o); err != nil || o.dryRun {
 		return err
 	}
 	cfg.Unfit, cfg.Kept, cfg.Noted = func(migrate.Unfit) {}, func(ledger.Tenant, ledger.Key) {}, nil
@@ -161,8 +161,8 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 // allNames is the value of --as-strings without a prefix.
 const allNames = "*"
 
-// tellSkipped lists files that are not read, by extension.
-func tellSkipped(skipped document.Skipped) {
+// reportSkipped lists files that are not read, by extension.
+func reportSkipped(skipped document.Skipped) {
 	total := 0
 	for _, class := range skipped {
 		total += class.Count

@@ -122,7 +122,7 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 	started := time.Now()
 	tallies, err := importer.Run(ctx, cfg, log)
 	bar.close()
-	moved.tell()
+	moved.report()
 	var none *importer.NoLinesError
 	if errors.As(err, &none) {
 		return failure.Try(failure.With(failure.NotFound, err), "-t %s, or a copy of the file that names %s", none.First, none.Tenant)
@@ -131,8 +131,8 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 	if err == nil && compare != nil {
 		agreements, err = compare(ctx)
 	}
-	if tellErr := tellImport(s, tallies, agreements, time.Since(started)); tellErr != nil {
-		return tellErr
+	if reportErr := reportImport(s, tallies, agreements, time.Since(started)); reportErr != nil {
+		return reportErr
 	}
 	var at *importer.LineError
 	switch {
@@ -176,8 +176,8 @@ func blame(place string, at *importer.LineError) error {
 	return failure.With(code, err)
 }
 
-// tellImport prints the result, one tenant per line.
-func tellImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
+// reportImport prints the result, one tenant per line.
+func reportImport(s *session.Session, tallies []importer.Tally, agreements map[ledger.Tenant]*agreement, took time.Duration) error {
 	for t, a := range agreements {
 		i := slices.IndexFunc(tallies, func(of importer.Tally) bool { return of.Tenant == t })
 		if i < 0 && (a.head > 0 || s.Format != output.Text) { // programs get an object of each tenant
@@ -203,7 +203,7 @@ func tellImport(s *session.Session, tallies []importer.Tally, agreements map[led
 		}
 		return nil
 	}
-	tellAgreements(agreements)
+	reportAgreements(agreements)
 	rows, total, moved := [][]string(nil), 0, 0
 	for _, t := range tallies {
 		rows = append(rows, []string{render.Revision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})

@@ -31,7 +31,7 @@ func (m *moved) add(line *changelog.Line) {
 	}
 }
 
-func (m *moved) tell() {
+func (m *moved) report() {
 	if m.count == 0 {
 		return
 	}

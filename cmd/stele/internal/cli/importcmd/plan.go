@@ -135,7 +135,7 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config, dryRun bool) error 
 
 // tell lists names and values that cannot be imported, which is an error unless they
 // are to be left out, and with --dry-run the effect of the import.
-func (p *plan) tell(o importOptions) error {
+func (p *plan) report(o importOptions) error {
 	for _, u := range p.misfits {
 		more := ""
 		if u.steps > 1 {
@@ -146,9 +146,9 @@ func (p *plan) tell(o importOptions) error {
 	if more := p.unfits - len(p.misfits); more > 0 {
 		fmt.Fprintf(os.Stderr, "and %d more\n", more)
 	}
-	p.tellNotes(o)
+	p.reportNotes(o)
 	if o.dryRun {
-		p.moved.tell()
+		p.moved.report()
 	}
 	if p.kept > 0 {
 		fmt.Fprintf(os.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
@@ -165,8 +165,8 @@ func (p *plan) tell(o importOptions) error {
 		"correct them in the source, --rename 's/,/-/g' for names, or --skip-unfit to leave them out")
 }
 
-// tellNotes lists values that are stored differently than in the source.
-func (p *plan) tellNotes(o importOptions) {
+// reportNotes lists values that are stored differently than in the source.
+func (p *plan) reportNotes(o importOptions) {
 	for _, kind := range []struct {
 		kind         migrate.NoteKind
 		what         string

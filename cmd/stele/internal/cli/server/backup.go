@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/diagnosis"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/verify"
@@ -75,7 +76,7 @@ command fails with exit code 7 and keeps no directory.
 		var damaged *journal.EvidenceError
 		switch {
 		case errors.As(err, &damaged):
-			return failure.Try(failure.With(failure.Unverified, fmt.Errorf("the ledger is damaged, and no backup was kept: %w", err)), whatToDoAboutDamage)
+			return failure.Try(failure.With(failure.Unverified, fmt.Errorf("the ledger is damaged, and no backup was kept: %w", err)), "keep the backups that you have, and follow %s", diagnosis.Damaged)
 		case errors.Is(err, fs.ErrExist):
 			return failure.Try(failure.With(failure.Usage, err), "the name of a new directory")
 		case errors.Is(err, ledger.ErrNotFound):
@@ -83,7 +84,7 @@ command fails with exit code 7 and keeps no directory.
 		case err != nil:
 			return err
 		}
-		return tellBackup(c.Printer(), b, "is in "+args[0], time.Since(started))
+		return reportBackup(c.Printer(), b, "is in "+args[0], time.Since(started))
 	}
 	o.addFlags(cmd, "folder of the stele up that runs")
 	return cmd
@@ -105,9 +106,6 @@ func (o *journalOptions) connect() (*nats.Conn, error) {
 	return nc, nil
 }
 
-// whatToDoAboutDamage is for a ledger whose journal cannot be read.
-const whatToDoAboutDamage = "keep the backups that you have, do not restart the NATS server that holds the journal, and follow \"Damaged journal\" in docs/operations.md"
-
 // checkBackup verifies what was written. Its error is a *journal.EvidenceError if the
 // backup is not whole.
 func checkBackup(ctx context.Context, b *journal.BackupReader) error {
@@ -122,8 +120,8 @@ func checkBackup(ctx context.Context, b *journal.BackupReader) error {
 	return &journal.EvidenceError{Stream: first.Where, Reason: first.What}
 }
 
-// tellBackup describes the content of a backup.
-func tellBackup(p *output.Printer, b *journal.Backup, where string, took time.Duration) error {
+// reportBackup describes the content of a backup.
+func reportBackup(p *output.Printer, b *journal.Backup, where string, took time.Duration) error {
 	if p.Format != output.Text {
 		return p.Object(b)
 	}
@@ -162,7 +160,7 @@ report it: docs/operations.md describes what to do.`,
 		if o.nats.nats.URL != "" {
 			where = "is on the NATS servers"
 		}
-		return tellBackup(c.Printer(), b, where, time.Since(started))
+		return reportBackup(c.Printer(), b, where, time.Since(started))
 	}
 	o.addFlags(cmd, "new folder to restore into")
 	cmd.Flags().IntVar(&replicas, "replicas", 3, "NATS servers that hold each stream")

@@ -9,6 +9,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/moment"
+	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
@@ -31,11 +32,7 @@ func (s *Session) FirstSince(ctx context.Context, since string) (ledger.Revision
 	if err != nil {
 		return 0, err
 	}
-	made := first.Info.Commit.Time
-	if first.Info.EffectiveTime != nil {
-		made = first.Info.EffectiveTime
-	}
-	if before.Before(made.AsTime()) {
+	if before.Before(wire.EffectiveTime(first.Info)) {
 		return 1, nil
 	}
 	last, err := s.Ledger.GetCommit(ctx, &stelev1.GetCommitRequest{Commit: &stelev1.GetCommitRequest_Time{Time: timestamppb.New(before)}})

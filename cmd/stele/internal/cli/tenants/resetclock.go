@@ -83,14 +83,14 @@ func resetClocks(ctx context.Context, s *session.Session, names []string, reason
 		if !resp.Unchanged {
 			reset++
 		}
-		if err := tellReset(s, t, resp); err != nil {
+		if err := reportReset(s, t, resp); err != nil {
 			return reset, err
 		}
 	}
 	return reset, nil
 }
 
-func tellReset(s *session.Session, t ledger.Tenant, resp *stelev1.ResetTenantClockResponse) error {
+func reportReset(s *session.Session, t ledger.Tenant, resp *stelev1.ResetTenantClockResponse) error {
 	if s.Format != output.Text {
 		return s.Object(clockReset{t, resp.Revision, render.RFC3339(resp.Time), render.RFC3339(resp.Ahead), resp.Unchanged})
 	}
