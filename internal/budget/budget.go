@@ -32,7 +32,7 @@ const (
 	minTail, maxTail = 4 << 20, 64 << 20
 )
 
-// New divides a memory limit, in bytes. math.MaxInt64 is no limit.
+// New divides a memory limit, in bytes. math.MaxInt64 means unlimited.
 func New(limit int64) *Budget {
 	if limit <= 0 || limit == math.MaxInt64 {
 		limit = unknownLimit

@@ -40,7 +40,7 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 // answer is a message with what it counts on until the client has received it.
 type answer struct {
 	message any
-	quota   *policy.Quota // of its tenant; nil if that has none
+	quota   *policy.Quota // of its tenant; nil if the tenant does not have one
 	// reserved is how many bytes of the share it has.
 	share    *budget.Share
 	reserved int64

@@ -207,7 +207,7 @@ func (s ledgerService) CommitStream(stream grpc.BidiStreamingServer[stelev1.Comm
 		defer func() {
 			close(items)
 			<-ctx.Done()
-			for it := range items { // nobody waits for them
+			for it := range items { // no caller waits for them
 				it.abandon()
 			}
 		}()

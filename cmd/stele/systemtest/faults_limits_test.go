@@ -22,8 +22,8 @@ import (
 	"google.golang.org/grpc"
 )
 
-// TestFewFileDescriptors connects more clients than the process may have files: those that
-// are connected and the ledger go on, and when the clients leave, others are served.
+// TestFewFileDescriptors connects more clients than the process may have files: connected
+// clients and the ledger continue, and when the clients leave, others are served.
 func TestFewFileDescriptors(t *testing.T) {
 	const files, clients = 256, 600
 	data := t.TempDir()

@@ -102,7 +102,7 @@ func pause(t *testing.T, p *process) (resume func()) {
 
 func (n *nemesis) server() *natsServer { return n.nodes.servers[n.random.IntN(len(n.nodes.servers))] }
 
-// others are all hosts but one, without that of the test.
+// others returns all hosts except one, and except the test's host.
 func (n *nemesis) others(than *host) []*host {
 	return slices.DeleteFunc(slices.Clone(n.lab.hosts), func(h *host) bool { return h == than || h == n.nodes.observer })
 }

@@ -15,7 +15,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// noCheck is for backups of messages that are no commits.
+// noCheck is for backups of messages that are not commits.
 func noCheck(context.Context, *BackupReader) error { return nil }
 
 // A backup that is taken while commits are written holds every one that was

@@ -247,7 +247,7 @@ func (v *verifier) openReplica(r replicaResult) error {
 	return nil
 }
 
-// run reads everything but the checkpoints.
+// run reads everything except the checkpoints.
 func (v *verifier) run(ctx context.Context) error {
 	w := v.newWalk()
 	if err := v.walkJournal(ctx, w); err != nil {

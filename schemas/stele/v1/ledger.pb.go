@@ -681,7 +681,7 @@ type CommitInfo struct {
 	// Changes of keys that the caller may not read are left out, and with them the
 	// message, the request id, the origin and the bytes, which may reveal them.
 	Partial bool `protobuf:"varint,5,opt,name=partial,proto3" json:"partial,omitempty"`
-	// The time that the commit counts as made at wherever commits are found by their time.
+	// The time that counts as the commit's time when commits are found by time.
 	// Absent if that is the commit's own time; see ClockOrigin.
 	EffectiveTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4154,7 +4154,7 @@ type JournalCopy struct {
 	Messages uint64 `protobuf:"varint,3,opt,name=messages,proto3" json:"messages,omitempty"`
 	// How many messages cannot be read, or are not what was written.
 	Damaged uint64 `protobuf:"varint,4,opt,name=damaged,proto3" json:"damaged,omitempty"`
-	// What is damaged, at most 100 findings.
+	// Descriptions of the damage, at most 100.
 	Findings []string `protobuf:"bytes,5,rep,name=findings,proto3" json:"findings,omitempty"`
 	// Why the copy could not be read since; empty if it could.
 	Error         string `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`

@@ -62,7 +62,7 @@ func Set(flag Size) Limit {
 
 // find returns the first limit of: the flag, GOMEMLIMIT (which the runtime has parsed
 // already, as current), the cgroup, the machine. root is the root of the file system. The
-// first two are lowered to what the third allows: a process with a limit like that of its
+// first two are lowered to what the third allows: a process with the same limit as its
 // container is killed when it comes near it.
 func find(flag Size, env func(string) (string, bool), root fs.FS, current int64) Limit {
 	machine, bytes := machineMemory(root), cgroupLimit(root)

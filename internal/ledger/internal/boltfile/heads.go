@@ -19,8 +19,8 @@ func parseHead(b []byte) head {
 // readBuffer is how many bytes are read at a time.
 const readBuffer = 1 << 20
 
-// readHeads reads the heads of the first pages of a file, in the file's order. What it
-// finds in a page that is free, or that another one runs over into, is meaningless.
+// readHeads reads the heads of the first pages of a file, in the file's order. The head of
+// a page that is free, or that another page extends into, is meaningless.
 func readHeads(file *os.File, size, pages int) ([]head, error) {
 	heads := make([]head, 0, pages)
 	buffer := make([]byte, max(readBuffer/size, 1)*size)
@@ -56,7 +56,7 @@ func (w *pageWalk) freePages() (list uint64, free []uint64, err error) {
 	}
 	h := w.heads[list]
 	if h.kind != freelistPage || uint64(h.overflow) >= uint64(len(w.used))-list {
-		return 0, nil, damaged("page %d is no free list", list)
+		return 0, nil, damaged("page %d is not a free list", list)
 	}
 	page := make([]byte, (1+int(h.overflow))*w.size)
 	if _, err := w.file.ReadAt(page, int64(list)*int64(w.size)); err != nil {
