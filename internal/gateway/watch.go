@@ -204,7 +204,7 @@ func (p *past) send(ctx context.Context, r *replica.Replica) error {
 	}
 }
 
-// sendSome sends commits up to the head, or up to a part for which there is no room or memory now:
+// sendSome sends commits up to the head, or up to a part that does not fit into the backlog or memory now:
 // it returns the size of that.
 func (p *past) sendSome(r *replica.Replica) (need int, err error) {
 	ws := p.w.Stream

@@ -5,9 +5,9 @@
 // edge has, then new ones as they become visible. The edge checks the epoch, each
 // tenant's chain, and from time to time that its newest commits are in the tree of a
 // signed checkpoint. So an upstream can delay history but not alter, reorder or drop
-// any of it unnoticed; the edge leaves one that tries. There is no snapshot of a head: an
-// edge that keeps little history still receives every commit, and drops what it does not
-// keep.
+// any of it unnoticed; the edge leaves one that tries. An edge does not start from a
+// snapshot of a head: also one that keeps little history receives every commit, and drops what
+// it does not keep.
 //
 // Twice a second the edge polls the upstream's progress. The age of the edge's answers
 // is the age that the upstream reports plus the time since the poll. That age is an

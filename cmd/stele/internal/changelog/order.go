@@ -20,7 +20,7 @@ func (e *OrderError) Error() string {
 }
 
 // Next returns the next line, io.EOF after the last one, or a LineError. Lines without
-// content are skipped. After an error there is no next line.
+// content are skipped. After an error it returns that error again.
 //
 // The first commit of a tenant is returned when the second one has been read: a log that
 // has the newest commit first is refused before any of the tenant's commits is returned.

@@ -98,8 +98,8 @@ type reader struct {
 	last  uint64 // the sequence that was read last
 }
 
-// record reads the record at an offset. Its size is 0 if there is no valid one, and its
-// sequence if it has no message.
+// record reads the record at an offset. Its size is 0 if none begins there that is valid,
+// and its sequence is 0 if it does not have a message.
 func (r *reader) record(at int) (rec Record, size int) {
 	b := r.block[at:]
 	if len(b) < fixedBytes+checksumBytes {
