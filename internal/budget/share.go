@@ -43,7 +43,8 @@ func NewShare(name string, size int64) *Share {
 }
 
 // WhenShort sets a function that makes room, for example by ending a use. It is called
-// when an Acquire has to wait or a TryAcquire fails. Call WhenShort before any other method.
+// when an Acquire has to wait or a TryAcquire fails, also by several goroutines at once.
+// Call WhenShort before any other method.
 func (s *Share) WhenShort(f func()) { s.short = f }
 
 // Acquire takes n bytes, or all of the share if it is smaller. It waits up to five

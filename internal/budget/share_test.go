@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,8 +41,8 @@ func TestShare_AcquireWaitsForRelease(t *testing.T) {
 func TestShare_AcquireRefuses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := budget.NewShare("requests", 100)
-		short := 0
-		s.WhenShort(func() { short++ })
+		var short atomic.Int64
+		s.WhenShort(func() { short.Add(1) })
 		if !s.TryAcquire(100) || s.TryAcquire(1) {
 			t.Fatal("a full share takes more")
 		}
@@ -52,8 +53,8 @@ func TestShare_AcquireRefuses(t *testing.T) {
 			t.Errorf("after %s: %v", time.Since(began), err)
 		}
 		synctest.Wait()
-		if short != 3 { // the TryAcquire, before and after the wait
-			t.Errorf("the share reported %d times that it is short", short)
+		if n := short.Load(); n != 3 { // the TryAcquire, before and after the wait
+			t.Errorf("the share reported %d times that it is short", n)
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())
