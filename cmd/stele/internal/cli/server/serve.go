@@ -19,7 +19,6 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/trust"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/version"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -134,8 +133,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	limit := memory.Set(o.memoryLimit)
-	log.Info("memory limit", "limit", limit)
+	limit := o.setRuntime(log)
 	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/contexts"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
-	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/cmd/stele/internal/version"
 	"github.com/stelehq/stele/internal/gateway/console/login"
@@ -60,8 +59,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	limit := memory.Set(o.memoryLimit)
-	log.Info("memory limit", "limit", limit)
+	limit := o.setRuntime(log)
 	if address := o.exposed(); address != "" {
 		return failure.Try(failure.Usagef("%s is reachable from other machines, and stele up does not use TLS", address),
 			"stele serve with --tls-cert and --tls-key, or --plaintext if a proxy terminates TLS")
