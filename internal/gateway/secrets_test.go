@@ -174,6 +174,7 @@ func fill(m protoreflect.Message, encoded bool) {
 // Whatever the request and the caller, except for a reveal, no answer contains a
 // secret, nor does the log; the same answers contain values that are not secret.
 func TestNoAnswerHoldsASecret(t *testing.T) {
+	t.Parallel()
 	log := &bytes.Buffer{}
 	f := startSecret(t, func(c *gateway.Config) {
 		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -267,7 +268,7 @@ func TestRevealing(t *testing.T) {
 		if !r.Revealed {
 			t.Errorf("%v does not say that it was revealed", r)
 		}
-		got = append(got, tellRead(r))
+		got = append(got, formatRead(r))
 	}
 	if strings.Join(got, "; ") != want {
 		t.Errorf("recorded are %s, not %s", strings.Join(got, "; "), want)
