@@ -103,7 +103,7 @@ func (f *fixture) answers(t *testing.T, ctx context.Context, encoded bool) map[s
 				}
 				b, _ := proto.Marshal(resp)
 				got.Write(b)
-				if name == "Watch" && bytes.Contains(b, []byte(shown)) || name == "Read" || name == "SyncFlags" {
+				if strings.HasPrefix(name, "Watch") && bytes.Contains(b, []byte(shown)) || name == "Read" || name == "SyncFlags" {
 					break
 				}
 			}
@@ -142,6 +142,8 @@ func fill(m protoreflect.Message, encoded bool) {
 			}
 		case fd.Name() == "selector":
 			set("s/")
+		case fd.Name() == "after_position": // all commits, not only new ones
+			set(uint64(0))
 		case fd.Name() == "key":
 			set(key)
 		case fd.Name() == "encoded":
