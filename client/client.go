@@ -19,22 +19,19 @@
 //
 //   - Commits are atomic: no reader sees a part of one. Snapshot reads several keys of
 //     one revision.
-//   - A client never goes back to a revision older than one that it has had, whichever
-//     gateway it talks to, nor to another ledger or another tenant. If the ledger itself
-//     was restored from a backup and has lost commits that the client had, the client
-//     loads the state again, logs an error and sets Status.HistoryChanged.
-//   - It is never stale without knowing it: Age is the time since everything that was
-//     committed was known to be here, told by the gateways and counted on while there
-//     is none.
-//   - Where a gateway goes away, another one is asked for what came after the last
-//     commit, after a pause that is random, so that a thousand clients do not come at
-//     once. A gateway that is behind, or is cut off from the ledger itself, is left for
-//     another one.
-//   - With File, a program starts with the last state that was known to be good when no
-//     gateway can be reached.
+//   - A client never returns to an older revision, and never changes to another ledger or
+//     tenant, whichever gateway answers. If the ledger was restored from a backup and has
+//     lost commits that the client had, the client loads the state again, logs an error and
+//     sets Status.HistoryChanged.
+//   - A client always reports how stale it is: Age is the time since it was known to have
+//     every commit. Gateways report it, and it grows while no gateway answers.
+//   - If a gateway becomes unreachable, the client resumes at another one after the last
+//     commit that it has. A random pause spreads the reconnects of many clients. A client
+//     also leaves a gateway that is behind or cut off from the ledger.
+//   - With File, a program can start without a gateway, from the last state that was saved.
 //
-// The client does not keep secrets: it has "***" instead, and a Value of one is an
-// error.
+// The client does not keep secrets: it has "***" in place of a secret, and reading one as a
+// Value is an error.
 package client
 
 import (
@@ -59,7 +56,7 @@ type Client struct {
 	hurry   chan struct{} // holds a token while a caller waits for a revision
 	dirty   chan struct{} // holds a token while the file is older than the state
 	live    chan struct{} // closed when a gateway's state is here
-	refused chan error    // holds why no gateway will ever answer
+	refused chan error    // holds the error if every gateway rejects the client
 
 	state atomic.Pointer[state]
 	known atomic.Pointer[knowledge]
@@ -67,8 +64,8 @@ type Client struct {
 	mu sync.Mutex // held to change the state and what follows
 	// epoch is the ledger's identity; nil until it is known from a file or a gateway.
 	epoch []byte
-	// have says that state is one of a ledger, and pinned that some reader may have
-	// seen it: from then on, no other ledger will do.
+	// have: the state is one of a ledger. pinned: a reader may have seen it, so from then on
+	// a different ledger is rejected.
 	have, pinned bool
 	isLive       bool // live is closed
 	bound        []bound
@@ -104,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (*Client, error) {
 	c.ledger = &Ledger{client: c}
 	c.closing, c.cancel = context.WithCancel(context.Background())
 	c.running.Go(func() { c.run(c.closing) })
-	c.running.Go(func() { c.tell(c.closing) })
+	c.running.Go(func() { c.callSubscribers(c.closing) })
 	if cfg.File != "" {
 		c.running.Go(func() { c.save(c.closing) })
 	}
@@ -147,25 +144,25 @@ func (c *Client) start(ctx context.Context) error {
 	}
 }
 
-// Close stops following, and returns when nothing of the client runs any more. What
-// it has can still be read.
+// Close stops following, and returns when all goroutines of the client have ended. Its
+// state can still be read.
 func (c *Client) Close() {
 	c.cancel()
 	c.running.Wait()
 	c.ledger.close()
 }
 
-// Get returns a key; false when it is not set, or when the client does not keep it.
+// Get returns a key's entry, and false if the key is not set or the client does not keep it.
 // It takes no lock and allocates nothing.
 func (c *Client) Get(key string) (Entry, bool) { return c.state.Load().get(key) }
 
-// Keeps says whether the client keeps a key, or all keys that begin with a prefix.
+// Keeps reports whether the client keeps a key, or all keys that begin with a prefix.
 func (c *Client) Keeps(keyOrPrefix string) bool { return c.cfg.keeps(keyOrPrefix) }
 
-// Snapshot is the settings as they are now.
+// Snapshot returns the current settings.
 func (c *Client) Snapshot() Snapshot { return Snapshot{c.state.Load()} }
 
-// Ledger is the way to write.
+// Ledger returns the part of the client that writes.
 func (c *Client) Ledger() *Ledger { return c.ledger }
 
 // WaitRevision returns when the client has the revision or a later one.

@@ -121,7 +121,7 @@ func covers(prefix, other string) bool {
 	return other == prefix || strings.HasPrefix(other, prefix+"/")
 }
 
-// keeps says whether the client keeps a key.
+// keeps reports whether the client keeps a key.
 func (cfg *Config) keeps(key string) bool {
 	return slices.ContainsFunc(cfg.Prefixes, func(p string) bool { return selects(p, key) })
 }

@@ -62,12 +62,12 @@ type Commit struct {
 	// ID is in hexadecimal.
 	ID   string
 	Time time.Time
-	// Repeated says that an earlier request with the same id had written it.
+	// Repeated is set if an earlier request with the same id had written it.
 	Repeated bool
-	// Unchanged says that nothing changes and nothing was written: the rest is the
+	// Unchanged is set if nothing changes and nothing was written: the rest is the
 	// tenant's newest commit.
 	Unchanged bool
-	// Visible says that this client's reads see it.
+	// Visible is set if this client's reads see it.
 	Visible bool
 }
 

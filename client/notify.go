@@ -8,7 +8,7 @@ import (
 
 // Update is the difference between two states.
 type Update struct {
-	// Keys that were set or deleted, in their order; of those that OnChange asked for.
+	// Keys are the selected keys that were set or deleted, in their order.
 	Keys []string
 	// Before is the state of the function's last call, and After the current one:
 	// several commits may lie between them.
@@ -17,9 +17,9 @@ type Update struct {
 
 // subscriber is a function that is called on changes.
 type subscriber struct {
-	wants func(key string) bool
-	f     func(Update)
-	last  *state // only the goroutine that tells uses it, once it is there
+	selects func(key string) bool
+	f       func(Update)
+	last    *state // after OnChange, used only by the goroutine of callSubscribers
 }
 
 // OnChange has f called after each change of a key that the prefix selects, as in
@@ -32,10 +32,10 @@ func (c *Client) OnChange(prefix string, f func(Update)) (stop func()) {
 	return c.onChange(func(key string) bool { return selects(prefix, key) }, f)
 }
 
-func (c *Client) onChange(wants func(string) bool, f func(Update)) (stop func()) {
+func (c *Client) onChange(selected func(string) bool, f func(Update)) (stop func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	sub := &subscriber{wants: wants, f: f, last: c.state.Load()}
+	sub := &subscriber{selects: selected, f: f, last: c.state.Load()}
 	c.subscribers = append(slices.Clip(c.subscribers), sub)
 	return func() {
 		c.mu.Lock()
@@ -44,8 +44,8 @@ func (c *Client) onChange(wants func(string) bool, f func(Update)) (stop func())
 	}
 }
 
-// tell calls the subscribers on changes until ctx ends.
-func (c *Client) tell(ctx context.Context) {
+// callSubscribers calls the subscribers on changes until ctx ends.
+func (c *Client) callSubscribers(ctx context.Context) {
 	for {
 		select {
 		case <-c.wake:
@@ -59,16 +59,16 @@ func (c *Client) tell(ctx context.Context) {
 		sorted := slices.Sorted(maps.Keys(keys))
 		for _, s := range subscribers {
 			if ctx.Err() == nil {
-				s.tell(sorted, now)
+				s.call(sorted, now)
 			}
 		}
 	}
 }
 
-func (s *subscriber) tell(keys []string, now *state) {
+func (s *subscriber) call(keys []string, now *state) {
 	u := Update{Before: Snapshot{s.last}, After: Snapshot{now}}
 	for _, k := range keys {
-		if !s.wants(k) {
+		if !s.selects(k) {
 			continue
 		}
 		before, was := s.last.get(k)

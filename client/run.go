@@ -50,7 +50,7 @@ func (c *Client) run(ctx context.Context) {
 	}
 }
 
-// final says whether asking the same gateway again would not help.
+// final reports whether asking the same gateway again would not help.
 func final(err error) bool {
 	if historyChanged(err) {
 		return false // it is loaded again if no other gateway knows better

@@ -17,7 +17,7 @@ type Entry struct {
 	Value string
 	// Revision is the commit that last set the key.
 	Revision uint64
-	// Secret says that the value is a secret, which no client keeps.
+	// Secret is set if the value is a secret, which no client keeps.
 	Secret bool
 	// Base is where the value is inherited from; the zero Base if it is the tenant's own.
 	Base Base

@@ -66,7 +66,7 @@ func (v *Value[T]) In(s Snapshot) T {
 	return d.(*decoded[T]).value
 }
 
-// Err says why the key's newest value is not used; nil when it is.
+// Err returns why the key's newest value is not used; nil when it is.
 func (v *Value[T]) Err() error { return v.client.state.Load().slots[v.slot].(*decoded[T]).err }
 
 // Entry is the key's newest entry, with its revision and the base that the value is inherited

@@ -166,6 +166,7 @@ func TestBindRefusesAKeyThatIsNotKept(t *testing.T) {
 
 // No reader sees half of a commit, nor goes back, however fast commits come.
 func TestACommitIsWhole(t *testing.T) {
+	t.Parallel()
 	s := clienttest.Start(t)
 	w := open(t, s.Config("acme", "none/"))
 	c := open(t, s.Config("acme"))

@@ -21,7 +21,7 @@ import (
 	"github.com/stelehq/stele/client"
 )
 
-// Config says which keys are flags.
+// Config defines which keys are flags.
 type Config struct {
 	// Prefix of the keys of flags; "flags/" by default. The client must keep it.
 	Prefix string

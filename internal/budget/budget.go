@@ -1,11 +1,12 @@
-// Package budget bounds the memory that callers can make a process hold.
+// Package budget is the memory budget of a process: it bounds the memory that callers can
+// make the process hold.
 //
-// A budget is a part of the process's memory limit. It is divided into shares, so that
-// one kind of use cannot starve another: requests that are being handled, and answers
-// that clients have not received yet, watch events among them. What does not fit into a
-// share waits for a while, and is then refused. The tails of the replica have a size of
-// their own. The rest of the limit is for everything else: the journal's buffers, a flush
-// of the replica, caches, and garbage.
+// The budget is a part of the process's memory limit. It is divided into shares, so that
+// one kind of use cannot starve another: requests that are being handled, and answers and
+// watch events that clients have not received yet. A request or an answer that does not fit
+// into its share waits for a while, and is then refused. The tails of the replica have a
+// size of their own. The rest of the limit is for the journal's buffers, a flush of the
+// replica, caches and garbage.
 package budget
 
 import "math"

@@ -36,8 +36,11 @@ const (
 	recordsAtOnce = 16
 )
 
+// allCommits lists and watches the commits of all tenants.
+type allCommits struct{ g *Gateway }
+
 // ListAllCommits returns commits of all tenants, newest first.
-func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllCommitsRequest) (*stelev1.ListAllCommitsResponse, error) {
+func (s allCommits) ListAllCommits(ctx context.Context, req *stelev1.ListAllCommitsRequest) (*stelev1.ListAllCommitsResponse, error) {
 	filter, err := newCommitFilter(req)
 	if err != nil {
 		return nil, err
@@ -58,7 +61,7 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 		if err := s.waitPosition(ctx, from.record); err != nil {
 			return nil, err
 		}
-		switch is, err := s.g.lastID(from.record); {
+		switch is, err := s.lastID(from.record); {
 		case err != nil:
 			return nil, err
 		case is != last:
@@ -103,7 +106,7 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 	}
 	resp := &stelev1.ListAllCommitsResponse{Commits: page.commits}
 	if more {
-		last, err := s.g.lastID(page.at.record)
+		last, err := s.lastID(page.at.record)
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +118,7 @@ func (s ledgerService) ListAllCommits(ctx context.Context, req *stelev1.ListAllC
 // WatchAllCommits sends commits of all tenants until the client or its token goes. It
 // reads the replica only after the client has taken the previous response, so a slow
 // client delays no other one.
-func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stream grpc.ServerStreamingServer[stelev1.WatchAllCommitsResponse]) error {
+func (s allCommits) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stream grpc.ServerStreamingServer[stelev1.WatchAllCommitsResponse]) error {
 	ctx, r := stream.Context(), s.g.cfg.Replica
 	epoch, err := s.epoch()
 	switch {
@@ -136,7 +139,7 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 			}
 		}
 	}
-	last, err := s.g.lastCommit(after)
+	last, err := s.lastCommit(after)
 	if err != nil {
 		return err
 	}
@@ -178,8 +181,8 @@ func (s ledgerService) WatchAllCommits(req *stelev1.WatchAllCommitsRequest, stre
 }
 
 // lastCommit is the last commit at or before a position; nil if there is none.
-func (g *Gateway) lastCommit(position ledger.Sequence) (*stelev1.CommitRef, error) {
-	for rec, err := range g.cfg.Replica.RecordsBefore(position+1, g.serves) {
+func (s allCommits) lastCommit(position ledger.Sequence) (*stelev1.CommitRef, error) {
+	for rec, err := range s.g.cfg.Replica.RecordsBefore(position+1, s.g.serves) {
 		if err != nil {
 			return nil, err
 		}
@@ -193,8 +196,8 @@ func (g *Gateway) lastCommit(position ledger.Sequence) (*stelev1.CommitRef, erro
 }
 
 // lastID is the short id of lastCommit.
-func (g *Gateway) lastID(position ledger.Sequence) (string, error) {
-	last, err := g.lastCommit(position)
+func (s allCommits) lastID(position ledger.Sequence) (string, error) {
+	last, err := s.lastCommit(position)
 	if last == nil {
 		return "", err
 	}
@@ -207,7 +210,7 @@ func refOf(c *stelev1.CommitInfo) *stelev1.CommitRef {
 
 // commitsFrom reads the commits of one response of a watch. It also returns the position
 // up to which everything is sent once the response is sent.
-func (s ledgerService) commitsFrom(ctx context.Context, from place, omitValues bool) (page *commitPage, position ledger.Sequence, err error) {
+func (s allCommits) commitsFrom(ctx context.Context, from place, omitValues bool) (page *commitPage, position ledger.Sequence, err error) {
 	if page, err = s.newCommitPage(ctx, from, omitValues); err != nil {
 		return nil, 0, err
 	}
@@ -237,7 +240,7 @@ func (s ledgerService) commitsFrom(ctx context.Context, from place, omitValues b
 }
 
 // epoch is the identity of the ledger that the replica is of.
-func (s ledgerService) epoch() (ledger.Epoch, error) {
+func (s allCommits) epoch() (ledger.Epoch, error) {
 	epoch := s.g.cfg.Replica.Epoch()
 	if epoch == (ledger.Epoch{}) || !s.g.cfg.Replica.Ready() {
 		return epoch, fmt.Errorf("%w: this gateway's replica is being built; try again, or another gateway", ledger.ErrUnavailable)
@@ -248,7 +251,7 @@ func (s ledgerService) epoch() (ledger.Epoch, error) {
 // waitPosition waits until the replica holds a position that another response named. The
 // error is apierror.ErrHistoryChanged if the journal ends before it, and errBehind if the position
 // does not come in time.
-func (s ledgerService) waitPosition(ctx context.Context, position ledger.Sequence) error {
+func (s allCommits) waitPosition(ctx context.Context, position ledger.Sequence) error {
 	const step = 100 * time.Millisecond
 	for begun := time.Now(); ; {
 		bounded, cancel := context.WithTimeout(ctx, step)
@@ -269,7 +272,7 @@ func (s ledgerService) waitPosition(ctx context.Context, position ledger.Sequenc
 
 // recordCommits records for each tenant in commits, unless it is in recorded already,
 // that the caller reads its history. Nothing may be sent if it fails.
-func (s ledgerService) recordCommits(ctx context.Context, method string, commits []*stelev1.PlacedCommit, recorded map[ledger.Tenant]bool) error {
+func (s allCommits) recordCommits(ctx context.Context, method string, commits []*stelev1.PlacedCommit, recorded map[ledger.Tenant]bool) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(recordsAtOnce)
 	for _, placed := range commits {
@@ -293,7 +296,7 @@ type place struct {
 
 // seal binds page tokens to the ledger, to the tenants of this gateway and to what a
 // request selects.
-func (s ledgerService) seal(epoch ledger.Epoch, req *stelev1.ListAllCommitsRequest) string {
+func (s allCommits) seal(epoch ledger.Epoch, req *stelev1.ListAllCommitsRequest) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s %q %q %q %s %s", epoch, s.g.cfg.Tenants, req.Author, req.Grep, req.Since.AsTime(), req.Until.AsTime()))
 	return fmt.Sprintf("%x", sum[:8])
 }
@@ -328,7 +331,7 @@ type commitPage struct {
 	commits    []*stelev1.PlacedCommit
 }
 
-func (s ledgerService) newCommitPage(ctx context.Context, from place, omitValues bool) (*commitPage, error) {
+func (s allCommits) newCommitPage(ctx context.Context, from place, omitValues bool) (*commitPage, error) {
 	redact, err := s.g.redaction.For(ctx, false)
 	return &commitPage{redact: redact, omitValues: omitValues, from: from, at: from}, err
 }

@@ -475,7 +475,7 @@ func TestAllCommits_EachTenantHasARecordOfTheRead(t *testing.T) {
 		for _, tenant := range []ledger.Tenant{"acme", "other", "own", ledger.System} {
 			reads := f.recorded(t, f.as(t, tenant, identity.Auditor, identity.Operator))
 			for _, r := range reads[seen[tenant]:] {
-				all = append(all, fmt.Sprintf("%s: %s %s", tenant, r.Subject, tellRead(r)))
+				all = append(all, fmt.Sprintf("%s: %s %s", tenant, r.Subject, formatRead(r)))
 			}
 			seen[tenant] = len(reads)
 		}

@@ -27,8 +27,12 @@ import (
 // Caller is who a call comes from, and which tenant it is for.
 type Caller = policy.Caller
 
+// interceptor runs every call: it authenticates the caller, checks its permission and the
+// request, reserves memory, records reads, and maps errors to statuses.
+type interceptor struct{ *Gateway }
+
 // authorize identifies the caller and checks its permission.
-func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
+func (g interceptor) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
 	m := policy.Methods[method]
 	if m == nil {
 		return nil, Caller{}, policy.Denied("unknown method %s", method)
@@ -63,7 +67,7 @@ func (g *Gateway) authorize(ctx context.Context, method string) (*policy.Method,
 }
 
 // verify returns who holds the token of a call.
-func (g *Gateway) verify(ctx context.Context) (*identity.Principal, error) {
+func (g interceptor) verify(ctx context.Context) (*identity.Principal, error) {
 	header := metadata.ValueFromIncomingContext(ctx, "authorization")
 	if len(header) != 1 {
 		return nil, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
@@ -90,7 +94,7 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 	return t, nil
 }
 
-func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	begun := time.Now()
 	resp, err := g.handle(ctx, req, call.FullMethod, handle)
 	if ctx.Err() == nil {
@@ -103,7 +107,7 @@ func (g *Gateway) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo
 	return resp, err
 }
 
-func (g *Gateway) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
+func (g interceptor) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
 	defer catch(&err)
 	m, c, err := g.authorize(ctx, method)
 	if err != nil {
@@ -188,7 +192,7 @@ const recheckToken = 2 * time.Second
 // its key, when what the caller may do changes, or when the gateway closes. The handler may still be
 // blocked on the stream in all cases but the first: returning is what unblocks it,
 // and Close waits for it.
-func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+func (g interceptor) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
 	err := apierror.StatusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
 	if ss.Context().Err() == nil {
@@ -198,7 +202,7 @@ func (g *Gateway) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerI
 	return err
 }
 
-func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
+func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
 	m, c, err := g.authorize(ss.Context(), method)
 	if err != nil {
 		return err
@@ -258,7 +262,7 @@ func (g *Gateway) handleStream(srv any, ss grpc.ServerStream, method string, han
 // unchanged is nil while the caller has the permissions that it had when its stream
 // began. A stream that has lost only a part also ends: it continues with the rest when
 // the client reconnects.
-func (g *Gateway) unchanged(c Caller, m *policy.Method, begun []policy.Scope) error {
+func (g interceptor) unchanged(c Caller, m *policy.Method, begun []policy.Scope) error {
 	if err := g.policy.MayCall(c, m); err != nil {
 		return err
 	}
@@ -273,7 +277,7 @@ func (g *Gateway) unchanged(c Caller, m *policy.Method, begun []policy.Scope) er
 type checkedStream struct {
 	grpc.ServerStream
 	ctx    context.Context
-	g      *Gateway
+	g      interceptor
 	method *policy.Method
 }
 
@@ -299,3 +303,30 @@ func (s *checkedStream) SendMsg(m any) error {
 }
 
 func stack() string { return string(debug.Stack()) }
+
+// CheckAccess reports whether the caller may do something, and why.
+func (s ledgerService) CheckAccess(ctx context.Context, req *stelev1.CheckAccessRequest) (*stelev1.CheckAccessResponse, error) {
+	c, op, what := policy.CallerOf(ctx), policy.Operation(req.Operation), req.GetPrefix()
+	if by, ok := req.On.(*stelev1.CheckAccessRequest_Key); ok {
+		what = by.Key
+		if _, err := ledger.ParseKey(what); err != nil {
+			return nil, ledger.Invalid("key", err.Error())
+		}
+	}
+	if _, err := ledger.ParsePattern(what); err != nil {
+		return nil, ledger.Invalid("prefix", err.Error())
+	}
+	if c.Tenant == "" {
+		return nil, policy.ErrNoTenant
+	}
+	err := s.g.policy.MayOn(c, op, what)
+	if errors.Is(err, policy.ErrDenied) {
+		return &stelev1.CheckAccessResponse{Reason: strings.TrimPrefix(err.Error(), policy.ErrDenied.Error()+": ")}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := &stelev1.CheckAccessResponse{Allowed: true}
+	resp.Reason, resp.Grant, err = s.g.policy.Explain(c, op, what)
+	return resp, err
+}

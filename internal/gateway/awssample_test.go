@@ -335,6 +335,7 @@ func TestSampleChangesAreSeenAtOnce(t *testing.T) {
 // There, refreshing reaches the eight processes that DNS names. Here each process
 // follows by itself, however many there are, and refreshConfig waits for it.
 func TestSampleRefreshWaitsForAnyNumberOfGateways(t *testing.T) {
+	t.Parallel()
 	server := ledgertest.Server(t)
 	signer, err := identity.OpenSigner(t.TempDir())
 	if err != nil {
@@ -420,7 +421,7 @@ func TestSampleReadsAreRecorded(t *testing.T) {
 	}
 	var got []string
 	for _, r := range f.recorded(t, ctx) {
-		got = append(got, tellRead(r))
+		got = append(got, formatRead(r))
 	}
 	want := []string{
 		"retrieveConfig paramconfig/secrets/x @1",

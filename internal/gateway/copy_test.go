@@ -111,7 +111,7 @@ func TestCopy_OldNamesOfOthers(t *testing.T) {
 	}
 	var got []string
 	for _, r := range f.recorded(t, owner)[before:] {
-		got = append(got, tellRead(r))
+		got = append(got, formatRead(r))
 	}
 	if diff := cmp.Diff([]string{"Blame closed/hidden @5", "ListCommits closed/hidden @5"}, got); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)

@@ -476,6 +476,7 @@ func asks() []proto.Message {
 // every method: what it may not see has no influence on them. STELE_DIFFERENTIAL_CALLS is the
 // number of generated pairs of calls (800), and STELE_DIFFERENTIAL_SEED repeats their choice.
 func TestAnswers_DependOnlyOnWhatTheCallerMaySee(t *testing.T) {
+	t.Parallel()
 	calls, seed := number(t, "STELE_DIFFERENTIAL_CALLS", 800), number(t, "STELE_DIFFERENTIAL_SEED", 2)
 	twins := [2]*twin{startTwin(t, 0), startTwin(t, 1)}
 	var methods []protoreflect.MethodDescriptor
@@ -610,7 +611,7 @@ func TestSchemas_SecretsAreCheckedOnlyForCallersThatMayRevealThem(t *testing.T) 
 	var got []string
 	for _, r := range f.recorded(t, f.as(t, "vault", identity.Auditor)) {
 		if r.Revealed {
-			got = append(got, r.Subject+" "+tellRead(r))
+			got = append(got, r.Subject+" "+formatRead(r))
 		}
 	}
 	want := []string{"rita CheckSchema s/token s/token* @5", "rita Plan s/token s/token* @0", "rita Rollback s/token @0"}

@@ -29,7 +29,7 @@ func (g *Gateway) Registered() []string {
 // HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
 // answer, without a connection. It returns the size of the answer in bytes.
 func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
-	answer, err := g.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
+	answer, err := interceptor{g}.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
 		return configService{g: g}.Get(ctx, req.(*stelev1.GetRequest))
 	})
 	if err != nil {

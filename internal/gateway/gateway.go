@@ -1,14 +1,14 @@
-// Package gateway is everything that faces the network: the Ledger, Config, Proof,
+// Package gateway serves callers over the network: the Ledger, Config, Proof,
 // Schemas and Sinks services over gRPC, the watch hub, and health and metrics over
 // HTTP.
 //
 // A gateway reads from its process's replica, except for tenants that it does not hold
 // and has a fallback for, so an answer costs no hop. The answer contains its revision
-// and the age of the replica's data. Every call carries a token; the tenant is the
-// token's, or the one that an operator names in a header, and goes no other way into
-// the code below. Requests are checked against the constraints in the schema and the
-// caller's permissions before a handler sees them, and a read that the tenant's policy
-// has recorded is answered only when its record is durable.
+// and the age of the replica's data. Every call carries a token; the tenant comes only from
+// the token, or from the header in which an operator names one. Requests are checked against
+// the constraints in the schema and the caller's permissions before a handler gets them. A
+// read that the tenant's policy requires to be recorded is answered only after its record is
+// durable.
 package gateway
 
 import (
@@ -55,6 +55,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/test/bufconn"
 )
 
 // Config has the dependencies of a gateway.
@@ -157,6 +158,12 @@ type Gateway struct {
 	running sync.WaitGroup // streams and the hub
 }
 
+// compileRules compiles the constraints in the schema once for all gateways of a process: that
+// takes longer than everything else that a gateway does when it starts.
+var compileRules = sync.OnceValues(func() (protovalidate.Validator, error) {
+	return protovalidate.New(protovalidate.WithMessages(policy.Requests()...))
+})
+
 // New makes a gateway that is not yet listening.
 func New(cfg Config) (*Gateway, error) {
 	if cfg.Log == nil {
@@ -175,7 +182,7 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.Schemas == nil {
 		cfg.Schemas = schema.NewSource(cfg.Replica, cfg.Routes, nil)
 	}
-	validate, err := protovalidate.New(protovalidate.WithMessages(policy.Requests()...))
+	validate, err := compileRules()
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
@@ -198,19 +205,20 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.TLS != nil {
 		secure = credentials.NewTLS(cfg.TLS)
 	}
+	calls := interceptor{g}
 	options := append(g.limiter.ServerOptions(secure),
 		grpc.MaxRecvMsgSize(conn.MaxMessage),
 		grpc.MaxSendMsgSize(2*conn.MaxMessage),
 		grpc.ForceServerCodecV2(newCodec()),
-		grpc.UnaryInterceptor(g.unary),
-		grpc.StreamInterceptor(g.stream),
+		grpc.UnaryInterceptor(calls.unary),
+		grpc.StreamInterceptor(calls.stream),
 		grpc.NumStreamWorkers(streamWorkers),
 	)
 	if cfg.Stats != nil {
 		options = append(options, grpc.StatsHandler(cfg.Stats))
 	}
 	g.server = grpc.NewServer(options...)
-	stelev1.RegisterLedgerServer(g.server, ledgerService{g: g})
+	stelev1.RegisterLedgerServer(g.server, ledgerService{allCommits: allCommits{g}})
 	if cfg.Reads {
 		stelev1.RegisterConfigServer(g.server, configService{g: g})
 		configuration.RegisterConfigServiceServer(g.server, awssample.New(awssample.Config{
@@ -229,7 +237,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g.running.Go(func() { g.hub.Run(g.closing) })
 	if cfg.Reads && cfg.Sinks != nil && cfg.Upstream == nil { // an edge forwards the calls about sinks
-		g.running.Go(func() { g.sampleLags(g.closing) })
+		g.running.Go(func() { lagSampler{g}.run(g.closing) })
 	}
 	return g, nil
 }
@@ -245,7 +253,7 @@ func (g *Gateway) Serve(l net.Listener) error {
 // closeTimeout is how long calls that are under way may take to finish.
 const closeTimeout = 5 * time.Second
 
-// Close tells clients to disconnect, lets running calls finish, and returns when all
+// Close asks clients to disconnect, waits for running calls, and returns when all
 // goroutines have ended.
 func (g *Gateway) Close() {
 	g.health.Shutdown()
@@ -256,7 +264,26 @@ func (g *Gateway) Close() {
 	g.running.Wait()
 }
 
-// serves says whether the gateway holds the tenant.
+// serves reports whether the gateway holds the tenant.
 func (g *Gateway) serves(t ledger.Tenant) bool {
 	return len(g.cfg.Tenants) == 0 || slices.Contains(g.cfg.Tenants, t)
+}
+
+// InProcess connects to the gateway without a network, for servers of other protocols. Their
+// calls are like all others, with tokens, permissions, limits and recorded reads. The
+// connection has no limits: callers are limited when they connect to these servers. Close the
+// connection before the gateway.
+func (g *Gateway) InProcess() (*grpc.ClientConn, error) {
+	l := bufconn.Listen(conn.ConnectionWindow)
+	g.running.Go(func() { g.server.Serve(l) }) // it ends, without more to say, when the gateway closes
+	client, err := grpc.NewClient("passthrough:///in-process",
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(2*conn.MaxMessage), grpc.MaxCallSendMsgSize(conn.MaxMessage)),
+		grpc.WithIdleTimeout(0),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the gateway in this process: %w", err)
+	}
+	return client, nil
 }

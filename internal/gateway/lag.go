@@ -82,13 +82,16 @@ func (h *lagHistory) of(sink string) []*stelev1.LagSample {
 	return out
 }
 
-// sampleLags asks the sinks how far they are behind, until ctx ends.
-func (g *Gateway) sampleLags(ctx context.Context) {
+// lagSampler records how far the sinks are behind.
+type lagSampler struct{ *Gateway }
+
+// run takes samples until ctx ends.
+func (g lagSampler) run(ctx context.Context) {
 	tick := time.NewTicker(lagInterval)
 	defer tick.Stop()
 	for {
 		if sinks, err := g.cfg.Sinks(); err == nil {
-			g.sampleOnce(ctx, sinks)
+			g.sample(ctx, sinks)
 		}
 		select {
 		case <-tick.C:
@@ -98,8 +101,8 @@ func (g *Gateway) sampleLags(ctx context.Context) {
 	}
 }
 
-// sampleOnce takes one sample. A sink that does not answer is left out.
-func (g *Gateway) sampleOnce(ctx context.Context, sinks Sinks) {
+// sample takes one sample. A sink that does not answer is left out.
+func (g lagSampler) sample(ctx context.Context, sinks Sinks) {
 	table, _, err := g.routes()
 	if err != nil || len(table.Sinks) == 0 {
 		return

@@ -366,7 +366,7 @@ func TestReadsAreListedInPart(t *testing.T) {
 	}
 	var got []string
 	for _, r := range f.recorded(t, alice) {
-		got = append(got, tellRead(r))
+		got = append(got, formatRead(r))
 	}
 	if diff := cmp.Diff([]string{"BatchGet open/a @4", "BatchGet open/b @4", "List * @4"}, got); diff != "" {
 		t.Error(diff)

@@ -214,6 +214,7 @@ func TestACallIsAllowedAgainAfterTheTimeThatWasTold(t *testing.T) {
 
 // A watch that has ended frees its place, whatever ended it.
 func TestWatchesThatEndMakeRoom(t *testing.T) {
+	t.Parallel()
 	f := start(t)
 	f.setLimits(t, "acme", `{"watches":2}`)
 	ctx := f.as(t, "acme", identity.Reader)
@@ -269,6 +270,7 @@ func TestWatchesThatEndMakeRoom(t *testing.T) {
 }
 
 func TestLimitsChangeAtRunTime(t *testing.T) {
+	t.Parallel()
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Reader)
 	const one, many = `{"requests_per_second":0.001}`, `{"requests_per_second":0.001,"burst":1000}`

@@ -47,7 +47,7 @@ func TestWhatAnOperatorDoesForATenantIsRecorded(t *testing.T) {
 			t.Errorf("%s of %s, answered with %v (-want +got):\n%s", tc.method, tc.what, err, diff)
 		}
 	}
-	if got := f.recorded(t, auditor)[0]; tellRead(got) != "Get secrets/a @1" || !slices.Equal(got.Roles, []string{"operator"}) {
+	if got := f.recorded(t, auditor)[0]; formatRead(got) != "Get secrets/a @1" || !slices.Equal(got.Roles, []string{"operator"}) {
 		t.Errorf("the first record is %v", got)
 	}
 }

@@ -43,9 +43,9 @@ func (f *fixture) setPolicy(t testing.TB, tenant ledger.Tenant, policy string) {
 	f.commit(t, f.system(t), set(fmt.Sprintf("policy/%s/reads", tenant), policy))
 }
 
-// tellRead writes a record as a test compares it: method, keys, prefixes with a
+// formatRead writes a record as a test compares it: method, keys, prefixes with a
 // star, revision.
-func tellRead(r *stelev1.ReadRecord) string {
+func formatRead(r *stelev1.ReadRecord) string {
 	what := slices.Clone(r.Keys)
 	for _, p := range r.Prefixes {
 		what = append(what, p+"*")
@@ -416,7 +416,7 @@ func TestWhichReadsAreRecorded(t *testing.T) {
 		}
 		var got []string
 		for _, r := range f.recorded(t, ctx) {
-			got = append(got, tellRead(r))
+			got = append(got, formatRead(r))
 			if r.Tenant != string(tenant) {
 				t.Errorf("%s gets a record of %s: %v", tenant, r.Tenant, r)
 			}

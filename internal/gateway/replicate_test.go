@@ -79,7 +79,7 @@ func TestFollow_WhoMayReplicateWhat(t *testing.T) {
 
 func failure[T any](_ T, err error) error { return err }
 
-// A tenant's policy says whether its replication is recorded; an operator's always is.
+// A tenant's policy reports whether its replication is recorded; an operator's always is.
 func TestFollow_IsRecorded(t *testing.T) {
 	f := startRecorded(t)
 	auditor := f.as(t, "acme", identity.Auditor)

@@ -179,7 +179,7 @@ func TestSchemas_ChecksOfAllTenantsAreRecordedForEach(t *testing.T) {
 	} {
 		var got []string
 		for _, r := range f.recorded(t, f.as(t, tenant, identity.Auditor)) {
-			got = append(got, tellRead(r))
+			got = append(got, formatRead(r))
 		}
 		if !slices.Equal(got, want) {
 			t.Errorf("records of %s: %q, want %q", tenant, got, want)

@@ -275,7 +275,7 @@ func TestWhatIsToldOfAllTenantsIsRecordedForEach(t *testing.T) {
 	for _, tenant := range []ledger.Tenant{"acme", "lax", "other"} {
 		var got []string
 		for _, r := range f.recorded(t, f.as(t, tenant, identity.Auditor)) {
-			got = append(got, tellRead(r))
+			got = append(got, formatRead(r))
 			if r.Subject != "olga" {
 				t.Errorf("%s: it is recorded as of %s", tenant, r.Subject)
 			}

@@ -40,7 +40,7 @@ func TestCommit_UnchangedIsAnAnswerForReadersOfTheKeys(t *testing.T) {
 	}
 	var got []string
 	for _, r := range f.recorded(t, f.as(t, "acme", identity.Auditor)) {
-		got = append(got, tellRead(r))
+		got = append(got, formatRead(r))
 	}
 	if len(got) != 2 || got[0] != "Commit a/x @0" || got[1] != "Commit a/none @0" {
 		t.Errorf("recorded are %q", got)

@@ -61,8 +61,8 @@ func recvAny(t testing.TB, stream watchClient) *stelev1.WatchResponse {
 	return resp
 }
 
-// tell writes a response as a test compares it: ids, what, revision, changes.
-func tell(r *stelev1.WatchResponse) string {
+// formatResponse writes a response as a test compares it: ids, what, revision, changes.
+func formatResponse(r *stelev1.WatchResponse) string {
 	changes := func(cs []*stelev1.Change) (out []string) {
 		for _, c := range cs {
 			if c.Delete {
@@ -99,7 +99,7 @@ func tell(r *stelev1.WatchResponse) string {
 func expect(t testing.TB, stream watchClient, want ...string) {
 	t.Helper()
 	for _, w := range want {
-		if got := tell(recv(t, stream)); got != w {
+		if got := formatResponse(recv(t, stream)); got != w {
 			t.Fatalf("got  %s\nwant %s", got, w)
 		}
 	}
@@ -125,7 +125,7 @@ func TestAWatchSendsWhatItSelects(t *testing.T) {
 	f.commit(t, ctx, &stelev1.CommitRequest{Changes: []*stelev1.Change{{Key: "a/x", Delete: true}, {Key: "b", Value: "2"}, {Key: "c", Value: "3"}}})
 	var got []string
 	for range 3 {
-		got = append(got, tell(recv(t, stream)))
+		got = append(got, formatResponse(recv(t, stream)))
 	}
 	slices.Sort(got)
 	want := []string{"[1] commit @3 [b=2]", "[2] commit @3 [-a/x]", "[3] commit @3 [-a/x b=2 c=3]"}
@@ -133,7 +133,7 @@ func TestAWatchSendsWhatItSelects(t *testing.T) {
 		t.Fatalf("got %q, want %q", got, want)
 	}
 	ask(t, stream, &stelev1.WatchRequest{Request: &stelev1.WatchRequest_Progress{Progress: &stelev1.RequestProgress{}}})
-	if got, want := tell(recvAny(t, stream)), "[1 2 3 4] progress @3"; got != want {
+	if got, want := formatResponse(recvAny(t, stream)), "[1 2 3 4] progress @3"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
 	ask(t, stream, &stelev1.WatchRequest{Request: &stelev1.WatchRequest_Cancel{Cancel: &stelev1.CancelWatch{Id: 3}}})
@@ -155,6 +155,7 @@ func TestWatchesOfOneSelectorShareAMessage(t *testing.T) {
 }
 
 func TestBadWatches(t *testing.T) {
+	t.Parallel()
 	f := start(t)
 	ctx := f.as(t, "acme", identity.Writer)
 	f.commit(t, ctx, set("a", "0"))
@@ -174,7 +175,7 @@ func TestBadWatches(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			stream := f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}}, tc.create)
-			if tell(recv(t, stream)); tc.want != "" {
+			if formatResponse(recv(t, stream)); tc.want != "" {
 				expect(t, stream, tc.want)
 				return
 			}
@@ -194,7 +195,7 @@ func TestWatch_FromARevisionThatIsComing(t *testing.T) {
 	f.commit(t, ctx, set("a", "2"))
 	f.commit(t, ctx, set("a", "3"))
 	f.commit(t, ctx, set("a", "4"))
-	if got := tell(recv(t, stream)); !strings.HasPrefix(got, "[1] created ") {
+	if got := formatResponse(recv(t, stream)); !strings.HasPrefix(got, "[1] created ") {
 		t.Fatalf("got %s", got)
 	}
 	expect(t, stream, "[1] commit @3 [a=3]", "[1] commit @4 [a=4]")

@@ -21,9 +21,10 @@ const basesTag = "_bases/"
 // MaxBases is the number of bases that a tenant may have.
 const MaxBases = 8
 
-// Base is a tenant whose keys another tenant inherits. The value of a key is the
-// tenant's own or, without an own one, the value of the first base in its list that has the
-// key, at the pinned revision. Bases are not transitive: only a base's own values are inherited.
+// Base is a tenant whose keys another tenant inherits. The value of a key is the tenant's own.
+// If the tenant does not set the key, it is the value of the first base in its list that has
+// the key, at the pinned revision. Bases are not transitive: only a base's own values are
+// inherited.
 type Base struct {
 	Tenant Tenant `json:"tenant"`
 	// Revision is the pin: the state of the base that is inherited.
@@ -41,7 +42,7 @@ type Source struct {
 // Inherited reports whether the value is a base's.
 func (s Source) Inherited() bool { return s.Tenant != "" }
 
-// Owner is the tenant whose value it is; t is the tenant that reads it.
+// Owner returns the tenant that set the value; t is the tenant that reads it.
 func (s Source) Owner(t Tenant) Tenant {
 	if s.Inherited() {
 		return s.Tenant
@@ -99,9 +100,9 @@ func BasesValue(bases []Base) Value {
 }
 
 // undoBases undoes the change that a commit made to a list of bases, in a list that later
-// commits have changed: bases that it added are removed, wherever their pins are now, and bases
-// that it removed are listed again. It returns nil if a later commit has changed what it
-// changed.
+// commits have changed: it removes the bases that the commit added, whatever their pins, and
+// lists the bases that it removed again. It returns nil if a later commit has changed the same
+// bases.
 func undoBases(s State, c *Commit, set, now Value) (*Value, error) {
 	before, err := s.Version(BasesKey, c.Revision-1)
 	if err != nil {

@@ -34,11 +34,11 @@ type ChangeSet struct {
 	// ByOperator reports that the author acted as an operator from outside the tenant.
 	ByOperator bool
 	Message    string
-	// RequestID is the author's name for the request: a repeated one gets the first one's
-	// outcome, and one with another content is a *RequestError. Empty when the writer does
-	// not mind.
+	// RequestID is the author's idempotency key: a repeated request gets the outcome of the
+	// first one, and a request with the same id and other content is a *RequestError. It is
+	// optional.
 	RequestID string
-	// requestHash is set if the changes are not what the request asks for.
+	// requestHash is set if the changes differ from those in the request.
 	requestHash   []byte
 	Changes       []Change
 	Preconditions []Precondition
@@ -50,28 +50,26 @@ type ChangeSet struct {
 	Import *Import
 	// Origin, if set, is where the changes come from.
 	Origin Origin
-	// AllowInvalid lets schemas be set that live values break. The values that the
-	// change set itself sets must satisfy them all the same.
+	// AllowInvalid allows schemas that existing values violate. The values in the change set
+	// itself must still satisfy them.
 	AllowInvalid bool
-	// Viewer is who learns the outcome; nil for the process itself.
+	// Viewer is the caller that gets the outcome; nil for the process itself.
 	Viewer Viewer
-	// AllowEmpty writes a commit also if the change set changes nothing, with all of
-	// its changes. Otherwise those that change nothing are left out, and nothing is
-	// written if none is left.
+	// AllowEmpty writes all changes, even those without effect. Otherwise changes without
+	// effect are left out, and nothing is written if none remain.
 	AllowEmpty bool
 	// Yields lets the change sets of other writers go first: it waits for a place in one of
 	// their records, or until the journal is idle.
 	Yields bool
 }
 
-// Restores says whether the changes are stored values, of which the secrets are sealed
-// already.
+// Restores reports whether the changes are stored values, whose secrets are already sealed.
 func (cs *ChangeSet) Restores() bool { return restores(cs.Origin) }
 
 // Precondition is a condition on a key that must hold when the change set is applied.
 type Precondition struct {
 	Key Key
-	// Revision is the one that last set the key; 0 when the key must be absent.
+	// Revision is the revision that last set the key; 0 if the key must be absent.
 	Revision Revision
 	// ID, unless it is empty, is what the id of the commit Revision must begin with.
 	ID []byte
@@ -82,11 +80,11 @@ type Import struct {
 	// Time of the change at its source: not before the tenant's head, not in
 	// the future.
 	Time time.Time
-	// Importer is who brought it in.
+	// Importer is the subject that imported it.
 	Importer string
 }
 
-// validate checks what needs no state: limits, each key once, and no key that callers
+// validate makes the checks that need no state: limits, no key twice, and no key that callers
 // cannot set.
 func (cs *ChangeSet) validate(t Tenant) error {
 	var inv InvalidError

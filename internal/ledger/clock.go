@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// ClockBound is how far clocks may be apart: a process's from the clocks of the journal's
-// servers, and the time of a commit from the journal's stamp of its record, if it is later.
+// ClockBound is the clock bound: the largest difference between the clocks of a process and of
+// the journal's servers at which the process writes, and the largest time by which a commit may
+// be later than the journal's stamp of its record.
 const ClockBound = time.Minute
 
-// Clock is what a process knows of the time when it makes a commit.
+// Clock has the times that a process compares when it makes a commit.
 type Clock struct {
 	// Now is the process's own clock.
 	Now time.Time

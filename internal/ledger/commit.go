@@ -26,9 +26,9 @@ type Commit struct {
 	Author    string
 	Message   string
 	RequestID string
-	// RequestHash is the hash of what the request asked for; empty without a RequestID.
+	// RequestHash is the hash of the request's content; empty without a RequestID.
 	RequestHash []byte
-	// ByOperator says that the author is an operator, who acted for the tenant.
+	// ByOperator is set if the author is an operator who acted for the tenant.
 	ByOperator bool
 	// Origin is nil for an ordinary write.
 	Origin Origin

@@ -33,7 +33,7 @@ type committer struct {
 	// arrived holds one token while drafts wait.
 	arrived chan struct{}
 
-	// contested says that another process has written since this one did. It is owned
+	// contested is set if another process has written since this one did. It is owned
 	// by run.
 	contested bool
 }

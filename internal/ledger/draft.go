@@ -109,7 +109,7 @@ func tooLong(c *Commit, most int) error {
 		len(c.Encoded), most))
 }
 
-// refusal says whether an error is the change set's own fault.
+// refusal reports whether an error is the change set's own fault.
 func refusal(err error) bool {
 	var invalid *InvalidError
 	var conflict *ConflictError
@@ -266,7 +266,7 @@ func (s *staged) commit(ctx context.Context, cfg *Config, t Tenant, head Head, p
 	return c, false, c.seal()
 }
 
-// lost says whether a change set before this one was not applied.
+// lost reports whether a change set before this one was not applied.
 func (s *staged) lost(p *Pending) bool {
 	select {
 	case <-p.done:

@@ -9,7 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Equal says whether two values mean the same: the order of an object's members
+// Equal reports whether two values mean the same: the order of an object's members
 // and the way a number or a string is written do not count. Numbers are compared
 // exactly, not as floating point. An unset value equals only another.
 func (v Value) Equal(w Value) bool {

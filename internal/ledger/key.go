@@ -42,7 +42,7 @@ func ParseTenant(s string) (Tenant, error) {
 	return Tenant(s), nil
 }
 
-// Reserved says whether the tenant is the ledger's own.
+// Reserved reports whether the tenant is the ledger's own.
 func (t Tenant) Reserved() bool { return strings.HasPrefix(string(t), "_") }
 
 // Key names one setting: tag/path, 1 to MaxKey bytes of [A-Za-z0-9._/-] with no
@@ -74,7 +74,7 @@ func ParseKey(s string) (Key, error) {
 	return Key(s), nil
 }
 
-// Reserved says whether the key's tag is one of the ledger's own, which begin with "_".
+// Reserved reports whether the key's tag is one of the ledger's own, which begin with "_".
 // They go to no sink, and are never secret.
 func (k Key) Reserved() bool { return strings.HasPrefix(string(k), "_") }
 
@@ -108,10 +108,10 @@ func ParsePrefix(s string) (Prefix, error) {
 	return Prefix(s), nil
 }
 
-// Match says whether the key begins with the prefix.
+// Match reports whether the key begins with the prefix.
 func (p Prefix) Match(k Key) bool { return strings.HasPrefix(string(k), string(p)) }
 
-// Covers says whether what is done to all keys of the prefix includes a key that begins
+// Covers reports whether what is done to all keys of the prefix includes a key that begins
 // with it: the ledger's own settings, for example schemas, only if the prefix names them.
 func (p Prefix) Covers(k Key) bool { return !k.Reserved() || Key(p).Reserved() }
 

@@ -202,7 +202,7 @@ func (o *CopyOrigin) Earlier(n Name) Name {
 	return ""
 }
 
-// restores says whether the changes of the origin are stored values, of which the secrets
+// restores reports whether the changes of the origin are stored values, of which the secrets
 // are sealed already.
 func restores(o Origin) bool {
 	switch o.(type) {

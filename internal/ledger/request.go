@@ -12,9 +12,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RequestName is a request id with the author whose it is. Authors do not share ids: a
-// writer must neither take another's id, nor learn from it what became of a request.
-// It is empty without an id.
+// RequestName is a request id with its author. Authors do not share ids: a writer must not be
+// able to use another author's id, or to learn the outcome of its request. It is empty without
+// an id.
 type RequestName string
 
 // requestName separates kinds of authors that can have the same name: a tenant's own,
@@ -63,9 +63,10 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("the request id %q was used for another change set, which is %s%s: use a new id", e.RequestID, e.Tenant, e.Revision)
 }
 
-// requestHash is the hash of what a change set asks for: message and changes. Conditions are not part of it: a caller that retries may have read newer
-// revisions meanwhile. Neither are secrets, since the hash is in the journal, where a
-// guess could be checked against it; see sameSecrets.
+// requestHash is the hash of a change set's message and changes. Conditions are not part of it,
+// because a caller that retries may have read newer revisions meanwhile. Secrets are not part of
+// it either: the hash is in the journal, so a guess could be checked against it; see
+// sameSecrets.
 func (p *Pending) requestHash() []byte {
 	h := sha256.New()
 	hashText(h, "changes", p.set.Message)
@@ -82,8 +83,8 @@ func (p *Pending) requestHash() []byte {
 	return h.Sum(nil)
 }
 
-// requestHash is the hash of what a rollback, revert or copy asks for. The changes that it makes
-// depend on the head.
+// requestHash is the hash of a rollback, revert or copy request. The changes that it makes depend
+// on the head.
 func (r *Request) requestHash(origin Origin) ([]byte, error) {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(origin.proto())
 	if err != nil {
@@ -103,7 +104,7 @@ func hashText(h hash.Hash, texts ...string) {
 	h.Write(b)
 }
 
-// repeats is nil if the commit is what the pending change set asks for, and else a
+// repeats is nil if the commit has the content of the pending change set, and otherwise a
 // *RequestError. The request id of an import is the identity of a change in its source,
 // so an import that runs again repeats it, even if other changes would now lead there.
 func (p *Pending) repeats(ctx context.Context, cfg *Config, c *Commit) error {

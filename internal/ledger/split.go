@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// fits says whether one commit holds the changes. Otherwise the error names the
+// fits reports whether one commit holds the changes. Otherwise the error names the
 // field that asked for them, what to do, and which parts would fit.
 func fits(field, advice string, prefix Prefix, changes []Change) error {
 	size := weight(changes)

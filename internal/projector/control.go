@@ -52,14 +52,14 @@ const readTimeout = 5 * time.Second
 func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stelev1.SinkStatus, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	notes, err := c.Journal.OpenBucket(ctx, journal.Sinks)
+	bucket, err := c.Journal.OpenBucket(ctx, journal.Sinks)
 	if err != nil {
 		return nil, err
 	}
 	st := &stelev1.SinkStatus{Name: sink}
 	at := make(map[ledger.Tenant]ledger.Revision)
 	for part := range positionParts {
-		kept, _, err := readPositions(ctx, notes, sink, part)
+		kept, _, err := readPositions(ctx, bucket, sink, part)
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +77,7 @@ func (c *Control) Left(ctx context.Context, sink string, t ledger.Tenant) (*stel
 			st.Position, st.Head = uint64(at[t]), uint64(head)
 		}
 	}
-	stop, _, err := readStop(ctx, notes, sink)
+	stop, _, err := readStop(ctx, bucket, sink)
 	if err != nil {
 		return nil, err
 	}
@@ -106,12 +106,12 @@ func (c *Control) Parked(ctx context.Context, sink string, t ledger.Tenant) (*st
 }
 
 func (c *Control) letters(ctx context.Context, sink string, t ledger.Tenant) ([]letter, error) {
-	notes, err := c.Journal.OpenBucket(ctx, journal.Parked)
+	bucket, err := c.Journal.OpenBucket(ctx, journal.Parked)
 	if err != nil {
 		return nil, err
 	}
 	var letters []letter
-	for l, err := range readLetters(ctx, notes, sink) {
+	for l, err := range readLetters(ctx, bucket, sink) {
 		if err != nil {
 			return nil, err
 		}

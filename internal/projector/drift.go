@@ -50,7 +50,7 @@ const (
 	maxListed = 1000
 )
 
-// note remembers a finding, and says whether it is new.
+// note remembers a finding, and reports whether it is new.
 func (d *drifts) note(f *stelev1.Drift) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

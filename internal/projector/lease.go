@@ -36,7 +36,7 @@ type lease struct {
 	sink string
 
 	// Set while it is held.
-	note journal.Entry
+	entry journal.Entry
 	// held ends when the lease can no longer be relied on.
 	held   context.Context
 	lose   context.CancelCauseFunc
@@ -68,11 +68,11 @@ func (l *lease) acquire(ctx context.Context) error {
 	heard, from := time.Now(), "" // the time of the last heartbeat, and its sender
 	for {
 		began := time.Now()
-		note, err := l.p.notes.Get(ctx, leaseName(l.sink))
+		found, err := l.p.bucket.Get(ctx, leaseName(l.sink))
 		if err != nil {
 			return err
 		}
-		is, err := decodeLease(note)
+		is, err := decodeLease(found)
 		if err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (l *lease) acquire(ctx context.Context) error {
 			heard, from = time.Now(), is.Owner
 		}
 		if is.Owner == "" || l.p.cfg.Alone || time.Since(heard) > leaseSilent {
-			return l.take(ctx, note, began)
+			return l.take(ctx, found, began)
 		}
 		select {
 		case m := <-heartbeats:
@@ -99,11 +99,11 @@ func (l *lease) take(ctx context.Context, before journal.Entry, began time.Time)
 	if err != nil {
 		return fmt.Errorf("encode the lease of %s: %w", l.sink, err)
 	}
-	seq, err := l.p.notes.Put(ctx, leaseName(l.sink), before.Sequence, body)
+	seq, err := l.p.bucket.Put(ctx, leaseName(l.sink), before.Sequence, body)
 	if err != nil {
 		return fmt.Errorf("take the lease of sink %s: %w", l.sink, err)
 	}
-	l.note = journal.Entry{Name: leaseName(l.sink), Sequence: seq, Body: body}
+	l.entry = journal.Entry{Name: leaseName(l.sink), Sequence: seq, Body: body}
 	l.held, l.lose = context.WithCancelCause(ctx)
 	l.lapses = time.AfterFunc(time.Until(began.Add(leaseValid)), func() {
 		l.lose(fmt.Errorf("the lease of sink %s could not be confirmed for %s", l.sink, leaseValid))
@@ -118,10 +118,10 @@ func (l *lease) keep() {
 	for {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(l.held, leaseValid)
-		note, err := l.p.notes.Get(ctx, l.note.Name)
+		found, err := l.p.bucket.Get(ctx, l.entry.Name)
 		cancel()
 		switch {
-		case err == nil && note.Sequence != l.note.Sequence:
+		case err == nil && found.Sequence != l.entry.Sequence:
 			l.lose(errLost)
 			return
 		case err == nil:
@@ -146,7 +146,7 @@ func (l *lease) release() {
 	l.lose(context.Canceled)
 	ctx, cancel := context.WithTimeout(context.Background(), leaseValid)
 	defer cancel()
-	if _, err := l.p.notes.Put(ctx, l.note.Name, l.note.Sequence, nil); err != nil && !errors.Is(err, journal.ErrConflict) {
+	if _, err := l.p.bucket.Put(ctx, l.entry.Name, l.entry.Sequence, nil); err != nil && !errors.Is(err, journal.ErrConflict) {
 		l.p.cfg.Log.Warn("release the lease of a sink", "sink", l.sink, "error", err)
 	}
 }

@@ -60,9 +60,9 @@ func (s slot) name(sink string) string {
 
 // parked are a sink's dead letters. They belong to the goroutine that runs the sink.
 type parked struct {
-	notes *journal.Bucket
-	sink  string
-	every bool // one letter per change, not per key
+	bucket *journal.Bucket
+	sink   string
+	every  bool // one letter per change, not per key
 
 	letters map[slot]parkedLetter
 }
@@ -87,9 +87,9 @@ type storedLetter struct {
 
 // readLetters yields the dead letters of a sink, "" for all sinks. An error is the last that
 // it yields.
-func readLetters(ctx context.Context, notes *journal.Bucket, sink string) iter.Seq2[storedLetter, error] {
+func readLetters(ctx context.Context, bucket *journal.Bucket, sink string) iter.Seq2[storedLetter, error] {
 	return func(yield func(storedLetter, error) bool) {
-		for n, err := range notes.All(ctx, sink) {
+		for n, err := range bucket.All(ctx, sink) {
 			l := storedLetter{seq: n.Sequence}
 			if err == nil {
 				if err = json.Unmarshal(n.Body, &l.letter); err != nil {
@@ -105,7 +105,7 @@ func readLetters(ctx context.Context, notes *journal.Bucket, sink string) iter.S
 
 func (p *parked) load(ctx context.Context) error {
 	p.letters = make(map[slot]parkedLetter)
-	for l, err := range readLetters(ctx, p.notes, p.sink) {
+	for l, err := range readLetters(ctx, p.bucket, p.sink) {
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (p *parked) put(ctx context.Context, l letter, tried time.Time) error {
 	if err != nil {
 		return fmt.Errorf("encode a dead letter: %w", err)
 	}
-	seq, err := p.notes.Put(ctx, s.name(p.sink), p.letters[s].seq, body)
+	seq, err := p.bucket.Put(ctx, s.name(p.sink), p.letters[s].seq, body)
 	if err != nil {
 		return fmt.Errorf("park %s of %s: %w", l.Key, l.Tenant, err)
 	}
@@ -186,7 +186,7 @@ func (p *parked) remove(ctx context.Context, s slot) error {
 	if !ok {
 		return nil
 	}
-	if err := p.notes.Remove(ctx, l.seq); err != nil {
+	if err := p.bucket.Remove(ctx, l.seq); err != nil {
 		return fmt.Errorf("unpark %s of %s: %w", l.Key, l.Tenant, err)
 	}
 	delete(p.letters, s)

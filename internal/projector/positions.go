@@ -18,7 +18,7 @@ import (
 // them. An entry is written on the condition that no other process has written it, so a
 // process whose lease was taken over cannot.
 type positions struct {
-	notes   *journal.Bucket
+	bucket  *journal.Bucket
 	sink    string
 	owner   string
 	routing string
@@ -26,10 +26,10 @@ type positions struct {
 	parts [positionParts]somePositions
 }
 
-// positionParts is how many notes there are. It is part of the format.
+// positionParts is the number of entries with positions. It is part of the format.
 const positionParts = 8
 
-// partOf is the note that holds the tenant's position.
+// partOf is the entry that holds the tenant's position.
 func partOf(t ledger.Tenant) int {
 	h := fnv.New32a()
 	io.WriteString(h, string(t))
@@ -60,23 +60,23 @@ func positionName(sink string, part int) string {
 }
 
 // readPositions reads the stored positions of a sink.
-func readPositions(ctx context.Context, notes *journal.Bucket, sink string, part int) (*sinkstatev1.Positions, ledger.Sequence, error) {
-	note, err := notes.Get(ctx, positionName(sink, part))
+func readPositions(ctx context.Context, bucket *journal.Bucket, sink string, part int) (*sinkstatev1.Positions, ledger.Sequence, error) {
+	entry, err := bucket.Get(ctx, positionName(sink, part))
 	if err != nil {
 		return nil, 0, err
 	}
 	kept := &sinkstatev1.Positions{}
-	if err := proto.Unmarshal(note.Body, kept); err != nil {
-		return nil, 0, fmt.Errorf("decode the positions %s: %w", note.Name, err)
+	if err := proto.Unmarshal(entry.Body, kept); err != nil {
+		return nil, 0, fmt.Errorf("decode the positions %s: %w", entry.Name, err)
 	}
-	return kept, note.Sequence, nil
+	return kept, entry.Sequence, nil
 }
 
 // load reads the positions, and writes them again in the owner's name, so that the
-// owner before can no longer. It says whether the routing has changed since.
+// owner before can no longer. It reports whether the routing has changed since.
 func (p *positions) load(ctx context.Context) (rerouted bool, err error) {
 	for i := range p.parts {
-		kept, seq, err := readPositions(ctx, p.notes, p.sink, i)
+		kept, seq, err := readPositions(ctx, p.bucket, p.sink, i)
 		if err != nil {
 			return false, err
 		}
@@ -126,7 +126,7 @@ func (p *positions) save(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("encode the positions of sink %s: %w", p.sink, err)
 		}
-		if s.seq, err = p.notes.Put(ctx, positionName(p.sink, i), s.seq, body); err != nil {
+		if s.seq, err = p.bucket.Put(ctx, positionName(p.sink, i), s.seq, body); err != nil {
 			return fmt.Errorf("save the positions of sink %s: %w", p.sink, err)
 		}
 		s.dirty = false

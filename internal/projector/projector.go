@@ -57,7 +57,7 @@ type Config struct {
 	// Keys and PrivateAddresses are those of Settings.
 	Keys             string
 	PrivateAddresses bool
-	// Alone says that no other process can reach the journal: claims are those of an
+	// Alone is set if no other process can reach the journal: leases are those of an
 	// earlier run, and are taken at once.
 	Alone   bool
 	Metrics *Metrics
@@ -67,7 +67,7 @@ type Config struct {
 // Projector runs until Close.
 type Projector struct {
 	cfg     Config
-	notes   *journal.Bucket // leases and positions
+	bucket  *journal.Bucket // leases and positions
 	parked  *journal.Bucket
 	metrics *Metrics
 	// owner names this run of this process in leases; host is for operators.
@@ -102,7 +102,7 @@ func Start(ctx context.Context, cfg Config) (*Projector, error) {
 		name = "a process"
 	}
 	p.host = fmt.Sprintf("%s/%d", name, os.Getpid())
-	if p.notes, err = cfg.Journal.OpenBucket(ctx, journal.Sinks); err != nil {
+	if p.bucket, err = cfg.Journal.OpenBucket(ctx, journal.Sinks); err != nil {
 		return nil, err
 	}
 	if p.parked, err = cfg.Journal.OpenBucket(ctx, journal.Parked); err != nil {

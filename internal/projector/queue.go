@@ -11,9 +11,9 @@ import (
 // queue is the outstanding work of a sink: one line per tenant, and in each line its
 // keys. It belongs to the goroutine that runs the sink.
 type queue struct {
-	// every says that each change counts, not only a key's newest value.
+	// every is set if each change counts, not only a key's newest value.
 	every bool
-	// whole says that a line is taken whole.
+	// whole is set if a line is taken whole.
 	whole bool
 
 	lines map[ledger.Tenant]*line
@@ -110,7 +110,7 @@ func (q *queue) line(t ledger.Tenant) *line {
 	return l
 }
 
-// full says whether nothing more is read of the line for now.
+// full reports whether nothing more is read of the line for now.
 func (q *queue) full(l *line) bool {
 	return !q.whole && len(l.entries) >= max(fewest, ahead/len(q.lines))
 }
@@ -141,7 +141,7 @@ func (q *queue) add(l *line, key ledger.Key, c change, now time.Time) {
 }
 
 // again puts a key back in its line that the position does not wait for: it was
-// parked, or its item is not as it was written. It says whether the key will be
+// parked, or its item is not as it was written. It reports whether the key will be
 // written: where every change counts, others of the key may be on their way.
 func (q *queue) again(l *line, key ledger.Key, c change, replace *Item) bool {
 	if e := l.entries[key]; e != nil {

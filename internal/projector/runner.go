@@ -49,7 +49,7 @@ func (r *runner) work(ctx context.Context) (err error) {
 	defer served()
 	r.held.Store(true)
 	defer r.held.Store(false)
-	if err := r.stop.load(ctx, r.p.notes, r.name); err != nil {
+	if err := r.stop.load(ctx, r.p.bucket, r.name); err != nil {
 		return err
 	}
 	sink, err := r.openSink(ctx)

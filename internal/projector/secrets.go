@@ -45,34 +45,6 @@ func (b *builder) disclose(ctx context.Context, w *Write) error {
 	return err
 }
 
-// deliver writes to the sink, except values that cannot be disclosed.
-func (wr *writer) deliver(ctx context.Context, writes []Write) ([]error, error) {
-	errs := make([]error, len(writes))
-	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
-	var disclosed []ledger.Value // secrets that the sink gets
-	for i, w := range writes {
-		was := w.Value
-		if errs[i] = wr.disclose(ctx, &w); errs[i] != nil {
-			continue
-		}
-		open, at = append(open, w), append(at, i)
-		if secret.Sealed(was) && w.Value != secret.Mask {
-			disclosed = append(disclosed, w.Value)
-		}
-	}
-	if len(open) == 0 {
-		return errs, nil
-	}
-	written, err := wr.sink.Write(ctx, open) // every write to a sink goes through this call
-	if err != nil || len(written) != len(open) {
-		return written, withhold(err, disclosed)
-	}
-	for i, err := range written {
-		errs[at[i]] = withhold(err, disclosed)
-	}
-	return errs, nil
-}
-
 // withhold replaces an error that repeats a secret: errors are logged, shown and
 // stored, and services like to quote invalid input.
 func withhold(err error, secrets []ledger.Value) error {

@@ -30,24 +30,24 @@ type Sink interface {
 	Close() error
 }
 
-// Store is a sink that holds items, one a key, and can be read back.
+// Store is a sink that holds one item per key and can be read back.
 type Store interface {
 	Sink
-	// Scan yields every item of the tenant's, in any order, tombstones too, until
-	// yield returns an error, at a rate that leaves others room. One that it cannot
-	// read it yields with Err.
+	// Scan yields every item of the tenant, including tombstones, in any order, until
+	// yield returns an error. It limits its rate, so that writes have room. An item that
+	// it cannot read has Err set.
 	Scan(ctx context.Context, t ledger.Tenant, yield func(Item) error) error
-	// Read returns one item as it is now; ok is false when it is not there, and then
-	// the item says whose it would be. The error is a *RefusedError for a name that
-	// is not this sink's.
+	// Read returns the current item of a name. If the item does not exist, ok is false and
+	// the item has only the tenant and key of the name. The error is a *RefusedError for a
+	// name that is not this sink's.
 	Read(ctx context.Context, name string) (item Item, ok bool, err error)
 	// Name is the sink's name of a key's item. The error is a *RefusedError for a key
 	// that it cannot hold.
 	Name(t ledger.Tenant, key ledger.Key) (string, error)
-	// Same says whether an item is what Write makes of w.
+	// Same reports whether an item equals the item that Write(w) produces.
 	Same(item Item, w Write) bool
-	// Remove deletes an item that the ledger does not have, unless it is no longer
-	// as it was seen.
+	// Remove deletes an item whose key the ledger does not have, unless the item has
+	// changed since it was seen.
 	Remove(ctx context.Context, seen Item) error
 }
 
@@ -56,22 +56,22 @@ type Store interface {
 type Watcher interface {
 	Store
 	// Watch yields the items that have changed since it was called, the sink's own writes
-	// included, until ctx ends or an error occurs. An item is as it was after the change; one
-	// without a State must be read. Changes may be missing, which sweeps find, or repeated.
+	// included, until ctx ends or an error occurs. It yields the item after the change; an item
+	// without a State must be read. Changes may be repeated, or missing: sweeps find those.
 	Watch(ctx context.Context, yield func(Item) error) error
 }
 
-// Warner is a sink that has conditions to report that an operator should know of.
-// Its method is called with the status, and must not call the sink's service.
+// Warner is a sink that reports conditions to operators. Warnings is called for every status
+// request, and must not call the sink's service.
 type Warner interface{ Warnings() []string }
 
 // Limits describes how to write to a sink. A sink with a rate limit paces itself: it
 // knows the cost of a request.
 type Limits struct {
-	// Batch is the most writes in a call. 0: all that a tenant has, and nothing of
-	// another tenant, so that a commit is never split.
+	// Batch is the maximum number of writes per call. 0: all waiting writes of one tenant, so
+	// that a commit is never split.
 	Batch int
-	// Parallel is the most calls at a time; 0 means 1.
+	// Parallel is the maximum number of concurrent calls; 0 means 1.
 	Parallel int
 	// Secrets reports whether the sink protects values written through a secure route;
 	// other sinks receive secret.Mask.
@@ -82,7 +82,7 @@ type Limits struct {
 type Write struct {
 	Tenant ledger.Tenant
 	Key    ledger.Key
-	// Value is empty when the key was deleted.
+	// Value is empty if the key was deleted.
 	Value ledger.Value
 	// Revision that set or deleted the key, and its commit.
 	Revision ledger.Revision
@@ -92,17 +92,17 @@ type Write struct {
 	Time     time.Time
 	// Base is where the tenant inherits the value from.
 	Base ledger.Source
-	// Previous revision that had set or deleted the key, 0 for none, and the
-	// change's place in its commit, counted from 0. A store does not get them.
+	// Previous is the revision before that set or deleted the key, 0 for none. Position is the
+	// index of the change in its commit. A store does not get them.
 	Previous ledger.Revision
 	Position int
 	Route    *routes.Route
-	// Replace, if set, is the item that was found in the key's place, and is replaced
-	// whatever revision it claims to have. Without a State the item was missing.
+	// Replace, if set, is the drifted item of the key. The write replaces it even if the item
+	// claims a newer revision. Without a State the item was missing.
 	Replace *Item
 }
 
-// Deleted says whether the key was deleted.
+// Deleted reports whether the key was deleted.
 func (w Write) Deleted() bool { return w.Value == "" }
 
 // Item is a store's item for a key.
@@ -112,24 +112,24 @@ type Item struct {
 	Key ledger.Key
 	// Name is the sink's name of the item.
 	Name string
-	// Revision that this ledger's projector wrote it for; 0 when that was not who
-	// wrote it.
+	// Revision for which this ledger's projector wrote the item; 0 if another program wrote
+	// it.
 	Revision ledger.Revision
 	// Value is the item's value, as JSON; empty for a tombstone.
 	Value ledger.Value
-	// Secret reports that the sink keeps the value as a secret. Drift adopts it only
-	// by a route that is secret, so that it never reaches the journal in clear.
+	// Secret reports that the sink keeps the value as a secret. Drift adopts it only through a
+	// secret route, so that it never reaches the journal in plain text.
 	Secret bool
 	// Err is why Scan could not read the item; then only Tenant, Key and Name are set.
 	Err error
-	// State is the sink's own, to know the item again.
+	// State is private to the sink, which uses it to detect changes of the item.
 	State any
 }
 
-// RefusedError is a write that the sink will never take as it is.
+// RefusedError is a write that the sink will never accept as it is.
 type RefusedError struct {
 	Reason string
-	// Other is the key that is in the way, if one is.
+	// Other is the key that conflicts with this one, if any.
 	Other ledger.Key
 }
 
@@ -144,7 +144,7 @@ func Refuse(format string, args ...any) error {
 type Settings struct {
 	Name  string
 	Epoch ledger.Epoch
-	// JSON is the object that the routes have for the sink, without its kind.
+	// JSON is the object with the sink's settings in the routes, without its kind.
 	JSON []byte
 	// Dir is a folder for local sinks.
 	Dir string
@@ -154,8 +154,8 @@ type Settings struct {
 	Local        bool
 	// Keys is a folder with a file for each sink that signs what it sends: KeyFile.
 	Keys string
-	// PrivateAddresses lets the sink connect to addresses that routes name, and that
-	// are not the public internet's.
+	// PrivateAddresses lets the sink connect to addresses in the routes that are not on the
+	// public internet.
 	PrivateAddresses bool
 	Log              *slog.Logger
 }
@@ -163,7 +163,7 @@ type Settings struct {
 // KeyFile is the file with the keys that the sink signs with.
 func (s Settings) KeyFile() string { return filepath.Join(s.Keys, s.Name) }
 
-// Decode reads the settings into a struct. What that does not know is an error.
+// Decode decodes the settings into a struct. An unknown field is an error.
 func (s Settings) Decode(into any) error {
 	if err := strictjson.Unmarshal(s.JSON, into, "they must be an object"); err != nil {
 		return fmt.Errorf("settings of sink %s: %w", s.Name, err)

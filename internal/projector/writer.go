@@ -9,6 +9,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/replica"
+	"github.com/stelehq/stele/internal/ledger/secret"
 )
 
 // writer writes to an open sink. Everything in it belongs to the goroutine of run, except
@@ -44,8 +45,8 @@ func newWriter(ctx context.Context, t *target, sink Sink) (*writer, error) {
 	wr := &writer{
 		builder: &builder{target: t, limits: limits}, sink: sink, store: store,
 		calls: make(chan func()), queue: newQueue(store == nil, limits.Batch == 0),
-		positions: &positions{notes: t.p.notes, sink: t.name, owner: t.p.owner, routing: t.routing},
-		parked:    &parked{notes: t.p.parked, sink: t.name, every: store == nil},
+		positions: &positions{bucket: t.p.bucket, sink: t.name, owner: t.p.owner, routing: t.routing},
+		parked:    &parked{bucket: t.p.parked, sink: t.name, every: store == nil},
 		unread:    make(map[*line]bool), touched: make(map[*line]bool),
 		slots: slots, results: make(chan outcome, slots),
 	}
@@ -219,4 +220,33 @@ func (wr *writer) step(ctx context.Context, running *sync.WaitGroup) time.Time {
 		})
 	}
 	return never
+}
+
+// deliver calls Sink.Write: every write to a sink goes through it. Values that cannot be
+// disclosed are left out, each with its error.
+func (wr *writer) deliver(ctx context.Context, writes []Write) ([]error, error) {
+	errs := make([]error, len(writes))
+	open, at := make([]Write, 0, len(writes)), make([]int, 0, len(writes))
+	var disclosed []ledger.Value // secrets that the sink gets
+	for i, w := range writes {
+		was := w.Value
+		if errs[i] = wr.disclose(ctx, &w); errs[i] != nil {
+			continue
+		}
+		open, at = append(open, w), append(at, i)
+		if secret.Sealed(was) && w.Value != secret.Mask {
+			disclosed = append(disclosed, w.Value)
+		}
+	}
+	if len(open) == 0 {
+		return errs, nil
+	}
+	written, err := wr.sink.Write(ctx, open)
+	if err != nil || len(written) != len(open) {
+		return written, withhold(err, disclosed)
+	}
+	for i, err := range written {
+		errs[at[i]] = withhold(err, disclosed)
+	}
+	return errs, nil
 }

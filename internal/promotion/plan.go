@@ -17,7 +17,8 @@ type Settings map[ledger.Key]ledger.Value
 // was not set; ok is false if it never was promoted.
 type Base func(ledger.Key) (v ledger.Value, ok bool)
 
-// Plan is what a promotion does with the keys that differ. Its lists are sorted by key.
+// Plan is the plan of a promotion: what it does with each key that differs. Its lists are sorted
+// by key.
 type Plan struct {
 	// Changes take over what the source has changed.
 	Changes []ledger.Change

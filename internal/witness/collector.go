@@ -20,7 +20,7 @@ type Tree interface {
 	Compare(signed string) error
 }
 
-// CollectorConfig says which witnesses to ask.
+// CollectorConfig defines which witnesses to ask.
 type CollectorConfig struct {
 	URLs []string
 	// Keys of the witnesses. Cosignatures of other keys are dropped.
@@ -171,8 +171,8 @@ func (a *asked) log(ctx context.Context, at proof.Signed, err error) {
 	a.c.cfg.Log.Warn("the witness has not cosigned the newest checkpoint; retrying", "witness", a.client.URL, "size", at.Size, "error", err)
 }
 
-// ask has the witness cosign a checkpoint. The witness tells which one it has cosigned
-// last, in answer to a first try.
+// ask requests a cosignature of a checkpoint. The witness answers a first try with the
+// size of the checkpoint that it cosigned last.
 func (a *asked) ask(ctx context.Context, at proof.Signed) error {
 	for range 3 {
 		if a.size > at.Size {

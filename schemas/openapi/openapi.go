@@ -58,7 +58,7 @@ func FormOf(f protoreflect.FieldDescriptor) Form {
 	return Plain
 }
 
-// Always says whether a field is in every message: numbers, texts, booleans and lists
+// Always reports whether a field is in every message: numbers, texts, booleans and lists
 // are, unless they are one of several or optional.
 func Always(f protoreflect.FieldDescriptor) bool {
 	if f.IsList() || f.IsMap() {

@@ -145,7 +145,7 @@ func (s *schemas) operation(svc service, m method, b binding, i int) object {
 type schemas struct {
 	all   object
 	asked map[protoreflect.FullName]bool // messages of requests
-	told  []protoreflect.MessageDescriptor
+	order []protoreflect.MessageDescriptor
 }
 
 // asks records that callers send a message, and its content.
@@ -182,7 +182,7 @@ func (s *schemas) ref(m protoreflect.MessageDescriptor) object {
 			schema["description"] = text
 		}
 		s.all[name] = schema // before its fields: messages may hold each other
-		s.told = append(s.told, m)
+		s.order = append(s.order, m)
 		for i := range m.Fields().Len() {
 			f := m.Fields().Get(i)
 			properties[string(f.Name())] = s.of(f, false)
@@ -194,7 +194,7 @@ func (s *schemas) ref(m protoreflect.MessageDescriptor) object {
 // require says which fields are always there in answers; what callers send may leave
 // them out, but may have no others.
 func (s *schemas) require() {
-	for _, m := range s.told {
+	for _, m := range s.order {
 		schema := s.all[string(m.Name())].(object)
 		if s.asked[m.FullName()] {
 			schema["additionalProperties"] = false

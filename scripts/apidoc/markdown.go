@@ -20,7 +20,7 @@ var (
 // page is docs/api.md as it is written.
 type page struct {
 	strings.Builder
-	told map[protoreflect.FullName]bool
+	listed map[protoreflect.FullName]bool
 	// anchors are the methods' sections that list their requests and answers.
 	anchors map[protoreflect.FullName]string
 	later   []protoreflect.MessageDescriptor // listed under Messages
@@ -30,7 +30,7 @@ func (p *page) say(format string, args ...any) { fmt.Fprintf(&p.Builder, format,
 
 // markdown is docs/api.md.
 func (a *api) markdown() []byte {
-	p := &page{told: make(map[protoreflect.FullName]bool), anchors: make(map[protoreflect.FullName]string)}
+	p := &page{listed: make(map[protoreflect.FullName]bool), anchors: make(map[protoreflect.FullName]string)}
 	p.say("%s", before)
 	for _, s := range a.services {
 		for _, m := range s.methods {
@@ -118,8 +118,8 @@ func (p *page) kind(f protoreflect.FieldDescriptor) string {
 		section, ofMethod := p.anchors[m.FullName()]
 		if !ofMethod {
 			section = strings.ToLower(string(m.Name()))
-			if !p.told[m.FullName()] {
-				p.told[m.FullName()] = true
+			if !p.listed[m.FullName()] {
+				p.listed[m.FullName()] = true
 				p.later = append(p.later, m)
 			}
 		}

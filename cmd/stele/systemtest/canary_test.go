@@ -127,7 +127,7 @@ func useCanary(t *testing.T, g *gateway, seen *sightings) {
 		}
 		return req
 	}
-	tell := func(what string, answer any, err error) {
+	search := func(what string, answer any, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatalf("%s: %v", what, err)
@@ -145,12 +145,12 @@ func useCanary(t *testing.T, g *gateway, seen *sightings) {
 			t.Fatal(err)
 		}
 		_, err := stream.Recv()
-		tell("CommitStream", "", err)
+		search("CommitStream", "", err)
 	}
 	imported := set("secret/c", secret)
 	imported.Import = &stelev1.Import{Time: timestamppb.Now(), Author: "elsewhere"}
 	_, err = g.ledger.Commit(ctx, imported)
-	tell("an import", "", err)
+	search("an import", "", err)
 
 	for _, bad := range []*stelev1.CommitRequest{
 		set("secret/d", canary), set("secret/d", `{"`+canary+`":1,"`+canary+`":1}`), set("secret/ d", secret), set("secret/d", `"`+canary+strings.Repeat("x", 512<<10)+`"`),
@@ -167,19 +167,19 @@ func useCanary(t *testing.T, g *gateway, seen *sightings) {
 	}
 
 	get, err := g.config.Get(ctx, &stelev1.GetRequest{Key: "secret/a"})
-	tell("Get", get, err)
+	search("Get", get, err)
 	batch, err := g.config.BatchGet(ctx, &stelev1.BatchGetRequest{Keys: []string{"secret/a", "secret/b", "open/a"}})
-	tell("BatchGet", batch, err)
+	search("BatchGet", batch, err)
 	list, err := g.config.List(ctx, &stelev1.ListRequest{})
-	tell("List", list, err)
+	search("List", list, err)
 	commits, err := g.ledger.ListCommits(ctx, &stelev1.ListCommitsRequest{PreviousValues: true, Encoded: true})
-	tell("ListCommits", commits, err)
+	search("ListCommits", commits, err)
 	diff, err := g.ledger.Diff(ctx, &stelev1.DiffRequest{From: atRevisionOf(1)})
-	tell("Diff", diff, err)
+	search("Diff", diff, err)
 	back, err := g.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: atRevisionOf(3), DryRun: true})
-	tell("Rollback", back, err)
+	search("Rollback", back, err)
 	_, err = g.ledger.Rollback(ctx, &stelev1.RollbackRequest{To: atRevisionOf(3)})
-	tell("Rollback", "", err)
+	search("Rollback", "", err)
 	proof, err := stelev1.NewProofClient(g.conn).ProveInclusion(ctx, &stelev1.ProveInclusionRequest{FromRevision: 1, ToRevision: 1, TreeSize: 1})
 	seen.text("answers", fmt.Sprint(proof, err)) // the tree may be of another size already
 	watchCanary(t, ctx, g, seen)

@@ -181,7 +181,7 @@ func (im *importer) failed() error {
 	return im.wrong
 }
 
-// changed says whether a file was written since changed was called.
+// changed reports whether a file was written since changed was called.
 func changed(path string) func() bool {
 	written := func() (at time.Time) {
 		if info, err := os.Stat(path); err == nil {

@@ -99,7 +99,7 @@ func value(t *testing.T, text json.RawMessage) any {
 	return objects[any](t, text)[0]
 }
 
-// same says whether two texts mean the same; nil is a key that is not set.
+// same reports whether two texts mean the same; nil is a key that is not set.
 func same(t *testing.T, a, b json.RawMessage) bool {
 	t.Helper()
 	if a == nil || b == nil {

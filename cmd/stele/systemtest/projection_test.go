@@ -264,12 +264,12 @@ func compareSinks(t *testing.T, to *sinks, m *member, tenant ledger.Tenant, all 
 		for _, reason := range parked {
 			reasons[reason]++
 		}
-		fmt.Printf("%s of %s: %d keys are as they should be, %d are parked%s\n", c.sink, tenant, len(want), len(parked), tell(reasons))
+		fmt.Printf("%s of %s: %d keys are as they should be, %d are parked%s\n", c.sink, tenant, len(want), len(parked), listCounts(reasons))
 	}
 }
 
-// tell lists what happened how often.
-func tell(counts map[string]int) (text string) {
+// listCounts lists each text with its count.
+func listCounts(counts map[string]int) (text string) {
 	for _, what := range slices.Sorted(maps.Keys(counts)) {
 		text += fmt.Sprintf("; %d: %s", counts[what], what)
 	}
@@ -473,7 +473,7 @@ func settleAdopted(t *testing.T, s *source, to *sinks, m *member, adopted map[le
 	}
 }
 
-// first says whether an item is touched for the first time, and counts it.
+// first reports whether an item is touched for the first time, and counts it.
 func (s *sinks) first(kind string, tenant ledger.Tenant, name string) bool {
 	id := kind + " " + string(tenant) + name
 	if s.touched[id] {

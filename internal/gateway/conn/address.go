@@ -93,7 +93,7 @@ func (l *Limiter) authenticated(a *address) {
 	l.turns(a)
 }
 
-// turns lets connections of the address in while its budget allows.
+// turns admits connections of the address while its budget allows.
 func (l *Limiter) turns(a *address) {
 	a.refill()
 	n := min(int(a.budget), len(a.waiting))
@@ -155,8 +155,7 @@ func (l *Limiter) address(ip netip.Addr) *address {
 	return a
 }
 
-// subnet is what counts as one address: of IPv6, the 64 bits that a network gets at
-// least.
+// subnet is the range that counts as one address: for IPv6 a /64, the smallest network.
 func subnet(ip netip.Addr) netip.Prefix {
 	bits := ip.BitLen()
 	if ip.Is6() {

@@ -1,5 +1,5 @@
-// Package conn limits what the connections of a gateway cost it, before tenants and
-// their limits are known.
+// Package conn limits the cost of a gateway's connections before their tenants, and so the
+// tenants' limits, are known.
 //
 // A Limiter bounds three costs:
 //
@@ -113,8 +113,8 @@ func (ln *listener) Close() error {
 	return ln.Listener.Close()
 }
 
-// Accept closes connections over MaxConnections. To leave them in the backlog of the
-// kernel would hide from clients and operators why nothing happens.
+// Accept closes connections over MaxConnections. Leaving them in the backlog of the kernel
+// would hide the reason from clients and operators.
 func (ln *listener) Accept() (net.Conn, error) {
 	for {
 		c, err := ln.Listener.Accept()

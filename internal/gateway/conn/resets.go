@@ -7,10 +7,10 @@ import (
 	"google.golang.org/grpc/tap"
 )
 
-// The defense against rapid resets (CVE-2023-44487): a client that opens calls and resets
-// them costs the gateway far more than itself. gRPC bounds how many of their handlers run, not how many begin. Calls
-// are counted where they begin and where they are answered; to find the resets among
-// the frames of a connection took twice as long.
+// The defense against rapid resets (CVE-2023-44487): opening calls and resetting them costs a
+// client far less than the gateway. gRPC bounds the number of handlers that run, not of calls
+// that begin. Calls are counted when they begin and when they are answered; parsing the frames of
+// a connection for resets took twice as long.
 const (
 	// allowedUnanswered are calls of a connection that may be open or reset before the
 	// connection counts as one that resets too many: MaxStreams, and as many again.
@@ -19,8 +19,8 @@ const (
 	allowedUnauthenticated = 128
 	// forgivenPerSecond are unanswered calls of each connection that no longer count.
 	forgivenPerSecond = 100
-	// resetsPerSecond of all connections that reset too many together: those are read no
-	// faster.
+	// resetsPerSecond is the rate of calls at which all connections that reset too many are
+	// read together.
 	resetsPerSecond = 1000
 	// countEvery is how many calls of a connection begin between two counts.
 	countEvery = 64

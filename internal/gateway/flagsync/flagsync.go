@@ -130,7 +130,7 @@ func (s service) sync(ctx context.Context, stream grpc.ServerStreamingServer[syn
 	return head, stream.Send(&syncv1.SyncFlagsResponse{FlagConfiguration: doc})
 }
 
-// touched says whether a commit after a revision changed a key under a prefix.
+// touched reports whether a commit after a revision changed a key under a prefix.
 func touched(v *replica.View, after ledger.Revision, prefix ledger.Prefix) (bool, error) {
 	for r := after + 1; r <= v.State().Head; r++ {
 		c, err := v.Commit(r)

@@ -25,7 +25,7 @@ const fetchTimeout = 5 * time.Second
 // name server is trusted with more than the keys: it may be slow, send without
 // end, redirect, or point into the network that this process is in.
 type endpoint struct {
-	keys   string // URL; empty when the discovery document tells
+	keys   string // URL; empty if the discovery document names it
 	issuer string
 	// named is the host in the operator's setting, if that is an address or localhost:
 	// only this host may be on this machine or, without private, in a private network.
@@ -174,7 +174,7 @@ var (
 	shared     = netip.MustParsePrefix("100.64.0.0/10") // RFC 6598: private in effect
 )
 
-// allow says whether a host may have the address.
+// allow reports whether a host may have the address.
 func (e *endpoint) allow(host string, ip netip.Addr) error {
 	ip = ip.Unmap().WithZone("")
 	if embedsIPv4.Contains(ip) {

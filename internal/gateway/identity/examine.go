@@ -13,7 +13,7 @@ import (
 type Examination struct {
 	// Header and Claims are the token's JSON; nil where it has none.
 	Header, Claims jsontext.Value
-	// Signed says that the key which the token names has signed it.
+	// Signed is set if the key which the token names has signed it.
 	Signed bool
 	// Principal is who Verify takes the holder for; nil when something is wrong.
 	Principal *Principal

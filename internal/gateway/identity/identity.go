@@ -78,7 +78,7 @@ type Principal struct {
 	Expires time.Time
 }
 
-// Has says whether the principal has the role. No role includes another.
+// Has reports whether the principal has the role. No role includes another.
 func (p *Principal) Has(r Role) bool { return slices.Contains(p.Roles, r) }
 
 // AllTenants stands for every tenant in Principal.Replicates.

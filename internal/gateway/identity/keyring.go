@@ -30,7 +30,7 @@ var (
 // out of a file stops at once, because its operator has done that.
 const keepFor = time.Hour
 
-// KeyringConfig says where keys come from.
+// KeyringConfig defines where keys come from.
 type KeyringConfig struct {
 	// Location is a file or the URL of the key set: https, or http on this machine.
 	// When empty, the issuer's discovery document names the URL.

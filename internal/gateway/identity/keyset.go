@@ -45,13 +45,13 @@ type publicKey struct {
 	until atomic.Int64
 }
 
-// good says whether the key works at that time.
+// good reports whether the key works at that time.
 func (k *publicKey) good(now time.Time) bool {
 	until := k.until.Load()
 	return until == 0 || now.UnixNano() < until
 }
 
-// same says whether both are one key.
+// same reports whether both are one key.
 func (k *publicKey) same(other *publicKey) bool {
 	key, ok := k.key.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && k.alg == other.alg && key.Equal(other.key)
@@ -147,7 +147,7 @@ func ReadJWKS(r io.Reader) (KeySet, error) {
 	return set, nil
 }
 
-// usable says whether the key is for checking RS256, ES256 or EdDSA signatures.
+// usable reports whether the key is for checking RS256, ES256 or EdDSA signatures.
 func (k jwk) usable() bool {
 	switch {
 	case k.Use != "" && k.Use != "sig":

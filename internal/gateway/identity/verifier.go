@@ -15,7 +15,7 @@ import (
 // MaxToken is the longest token that is looked at, in bytes.
 const MaxToken = 16 << 10
 
-// Config says which tokens a Verifier accepts.
+// Config defines which tokens a Verifier accepts.
 type Config struct {
 	// Keys that sign tokens. Required.
 	Keys Keys

@@ -20,22 +20,22 @@ import (
 //	  {"subjects":["ci-*"],"prefixes":["tenantconfig/"],"operations":["read","write"]}
 //	]}
 //
-// A tenant with grants allows what one of them grants, and nothing else. They do not
+// If a tenant has grants, only operations that one of them grants are allowed. Grants do not
 // apply to operators, who write them.
 type grants []grant
 
 // grant gives its holders operations on keys.
 type grant struct {
-	// Who holds it has one of the roles, where some are named, and is one of the
-	// subjects, where some are. A "*" at a subject's end stands for any ending.
+	// A holder has one of the roles, if the grant names roles, and is one of the
+	// subjects, if it names subjects. A "*" at the end of a subject stands for any ending.
 	roles    []identity.Role
 	subjects subjects
-	// prefixes are those of the keys.
+	// prefixes select the keys.
 	prefixes Scope
 	// operations are the operations that it grants; empty for the operations of the
 	// holder's roles.
 	operations []Operation
-	// text is the grant as it stands in the policy.
+	// text is the grant as the policy has it.
 	text string
 }
 
@@ -53,8 +53,8 @@ type grantDocument struct {
 	Operations names `json:"operations"`
 }
 
-// names is a list that is absent or not empty: an empty one could mean nothing as well
-// as everything.
+// names is a list that is absent or not empty: an empty list could mean nothing or
+// everything.
 type names []string
 
 func (n *names) UnmarshalJSON(text []byte) error {
@@ -135,7 +135,7 @@ func parseGrant(text jsontext.Value) (g grant, err error) {
 	return g, nil
 }
 
-// holds says whether the grant is the principal's.
+// holds reports whether the principal holds the grant.
 func (g *grant) holds(p *identity.Principal) bool {
 	if len(g.roles) > 0 && !slices.ContainsFunc(g.roles, p.Has) {
 		return false
@@ -143,7 +143,7 @@ func (g *grant) holds(p *identity.Principal) bool {
 	return len(g.subjects) == 0 || g.subjects.match(p.Subject)
 }
 
-// gives says whether the grant gives the principal the operation.
+// gives reports whether the grant gives the principal the operation.
 func (g *grant) gives(p *identity.Principal, op Operation) bool {
 	switch {
 	case !g.holds(p):
@@ -156,7 +156,7 @@ func (g *grant) gives(p *identity.Principal, op Operation) bool {
 	})
 }
 
-// scope is where the grants give the principal the operation.
+// scope is the scope in which the grants give the principal the operation.
 func (gs grants) scope(p *identity.Principal, op Operation) Scope {
 	var s Scope
 	for i := range gs {

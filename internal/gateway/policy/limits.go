@@ -17,19 +17,18 @@ import (
 // An absent field is 0 here, and not limited. Limits do not apply to operators, who
 // write them.
 type limits struct {
-	// requests a second: a call, and each request of a stream; and how many may
-	// come at once.
+	// requests per second, and the burst. A call and each request of a stream count as one.
 	requests, burst float64
-	// bytes a second of requests and answers together.
+	// bytes per second of requests and answers together.
 	bytes float64
-	// changeSets a second.
+	// changeSets per second.
 	changeSets float64
-	// watches that are open at a time.
+	// watches that are open at the same time.
 	watches int64
 }
 
-// maxTenantWatches is how many watches a tenant may have open where its limits say
-// nothing: each takes about a kilobyte.
+// maxTenantWatches is the number of open watches that a tenant may have if its limits do not
+// set one: each takes about a kilobyte.
 const maxTenantWatches = 100_000
 
 // maxLimit is the largest limit, in its own unit: a larger number would limit nothing.

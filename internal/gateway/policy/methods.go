@@ -13,32 +13,32 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Method is a row of the table of methods: all that is decided by which method is
-// called. It holds the permission of each method. Permission checks, recorded reads, quotas, the start-up of the request
-// validator and docs/access.md read it.
+// Method is a row of the table of methods: the permission that the method needs, and every
+// other rule that depends on the method. Permission checks, recorded reads, quotas, the start-up
+// of the request validator and docs/access.md read it.
 type Method struct {
 	// Name on the wire, for example /stele.v1.Config/Get.
 	Name string
 	// Needs is the permission that the caller needs.
 	Needs Need
-	// Limits says how a caller that is limited to prefixes is restricted.
+	// Limits is the restriction of a caller that is limited to prefixes.
 	Limits Limits
-	// Writes says that the method can make a commit.
+	// Writes is set if the method can make a commit.
 	Writes bool
-	// Records says what of a request becomes a recorded read.
+	// Records is the part of a request that becomes a recorded read.
 	Records Records
-	// Stream says that the method is a stream.
+	// Stream is set if the method is a stream.
 	Stream bool
-	// AdmittedByHandler says that the handler calls Admit for each request, because it
+	// AdmittedByHandler is set if the handler calls Admit for each request, because it
 	// answers a refused request and continues, or reads the request's headers first.
 	AdmittedByHandler bool
-	// OfNoTenant says that the answer describes the process, the caller or all tenants.
+	// OfNoTenant is set if the answer describes the process, the caller or all tenants.
 	// An operator's call is then not recorded for the tenant that it names.
 	OfNoTenant bool
-	// Core says that the call needs what only a process with the journal has: the write
-	// path, the tree, recorded reads, sinks. An edge sends it to its upstream.
+	// Core is set if the call needs a process that has the journal: for the write path, the
+	// tree, recorded reads or sinks. An edge sends it to its upstream.
 	Core bool
-	// Fallback says that a sink can answer for a tenant that the gateway does not hold.
+	// Fallback is set if a sink can answer for a tenant that the gateway does not hold.
 	Fallback bool
 
 	// Request is an empty request, nil for methods that need no token.
@@ -46,7 +46,7 @@ type Method struct {
 	touches func(proto.Message) Touched
 }
 
-// Limits says how a caller that is limited to prefixes is restricted.
+// Limits is the restriction of a caller that is limited to prefixes.
 type Limits int
 
 const (
@@ -72,7 +72,7 @@ func (l Limits) String() string {
 	return "all keys"
 }
 
-// Records says what of a request becomes a recorded read.
+// Records is the part of a request that becomes a recorded read.
 type Records int
 
 const (

@@ -21,7 +21,7 @@ const (
 	ToReplicate  Operation = "replicate"  // copy whole commits to an edge gateway
 )
 
-// Operations are all of them.
+// Operations lists all operations.
 var Operations = []Operation{ToRead, ToWrite, ToAudit, ToAdminister, ToReveal, ToReplicate}
 
 func parseOperation(s string) (Operation, error) {
@@ -42,8 +42,9 @@ var rolesWith = map[Operation][]identity.Role{
 	ToReplicate:  {identity.Operator}, // and tokens that name the tenant; see MayReplicate
 }
 
-// Scope is where the caller may do something: by the tenant's grants or, if it has
-// none, or the caller is an operator, by the roles; within the prefixes of the token.
+// Scope returns the scope in which the caller may perform an operation, within the prefixes
+// of its token. The tenant's grants determine it; without grants, and for operators, the roles
+// do.
 //
 // Errors: ErrDenied if the grants are invalid; ledger.ErrUnavailable while the replica
 // does not hold them.
@@ -68,8 +69,8 @@ func (e *Enforcer) granted(c Caller, op Operation) (Scope, error) {
 	return scopeOf(policy, bound, c.Principal, op), nil
 }
 
-// scopeOf is where a principal may do something by the grants that bind it or, without any, by its
-// roles.
+// scopeOf is the scope in which a principal may perform an operation, by the grants that bind
+// it or, without grants, by its roles.
 func scopeOf(gs grants, bound bool, p *identity.Principal, op Operation) Scope {
 	switch {
 	case bound:
@@ -106,7 +107,7 @@ func (e *Enforcer) grantsFor(c Caller) (policy grants, bound bool, err error) {
 	return policy, bound, nil
 }
 
-// Scopes is where the caller may do each of the Operations, in their order.
+// Scopes returns the caller's scope for each of the Operations, in their order.
 func (e *Enforcer) Scopes(c Caller) ([]Scope, error) {
 	all := make([]Scope, len(Operations))
 	for i, op := range Operations {
@@ -118,7 +119,7 @@ func (e *Enforcer) Scopes(c Caller) ([]Scope, error) {
 	return all, nil
 }
 
-// May is nil when the caller may do something on some key.
+// May is nil if the caller may perform an operation on some key.
 func (e *Enforcer) May(c Caller, op Operation) error {
 	s, err := e.Scope(c, op)
 	if err != nil || len(s) > 0 {
@@ -138,8 +139,8 @@ func (e *Enforcer) May(c Caller, op Operation) error {
 	return Denied("no grant of %s lets %s %s there; its roles are %s", c.Tenant, c.Subject, op, rolesOf(c))
 }
 
-// MayOn is nil when the caller may do something on the key, or on all keys under the
-// prefix. It looks at no key, so the answer does not depend on whether one is set.
+// MayOn is nil if the caller may perform an operation on the key, or on all keys under the
+// prefix. It reads no key, so the answer does not depend on whether one is set.
 func (e *Enforcer) MayOn(c Caller, op Operation, what string) error {
 	s, err := e.Scope(c, op)
 	switch {
@@ -156,8 +157,8 @@ func (e *Enforcer) MayOn(c Caller, op Operation, what string) error {
 	return Denied("%s may not %s %s in %s, only keys under %s", c.Subject, op, what, c.Tenant, quoted(s))
 }
 
-// Explain says why the caller may do something that MayOn allows: the text of the grant
-// that allows it, if one does, and a sentence.
+// Explain returns why MayOn allows an operation: a sentence, and the text of the grant that
+// allows it, if a grant does.
 func (e *Enforcer) Explain(c Caller, op Operation, what string) (reason, grant string, err error) {
 	policy, _, err := e.grantsFor(c)
 	if by := policy.one(c.Principal, op, what); by != nil {

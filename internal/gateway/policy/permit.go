@@ -22,7 +22,7 @@ func Denied(format string, args ...any) error {
 // ErrNoTenant: the call is for a tenant, and an operator has not named one.
 var ErrNoTenant = ledger.Invalid("as-tenant", "the token names no tenant: pass stele -t TENANT, or the header \"as-tenant\"")
 
-// MayCall is nil when the caller may call the method, with some request.
+// MayCall is nil if the caller may call the method, with some request.
 func (e *Enforcer) MayCall(c Caller, m *Method) error {
 	if err := e.notRevoked(c, m); err != nil {
 		return err
@@ -76,7 +76,7 @@ func (e *Enforcer) permit(ctx context.Context, c Caller, m *Method, req proto.Me
 	return nil
 }
 
-// on is nil when the caller may do the operation on all of these keys and prefixes.
+// on is nil if the caller may perform the operation on all of these keys and prefixes.
 func (e *Enforcer) on(c Caller, op Operation, k Keys) error {
 	if k.empty() {
 		return nil
@@ -98,7 +98,7 @@ func (e *Enforcer) on(c Caller, op Operation, k Keys) error {
 	return nil
 }
 
-// commits is nil when the caller may read and write all that the commits changed.
+// commits is nil if the caller may read and write all keys that the commits changed.
 func (e *Enforcer) commits(ctx context.Context, c Caller, t Touched) error {
 	if e.on(c, ToWrite, everyKey) == nil && e.on(c, ToRead, everyKey) == nil {
 		return nil

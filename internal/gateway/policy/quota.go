@@ -70,7 +70,7 @@ type quotas struct {
 	swept   time.Time
 }
 
-// quotaIdle is after how long a tenant's quota is forgotten, once it equals a new one.
+// quotaIdle is the time after which a tenant's quota is forgotten, if it equals a new one.
 const quotaIdle = time.Minute
 
 // Quota is the usage of one tenant. It is safe for use by many goroutines.
@@ -94,7 +94,7 @@ type rates struct {
 	requests, bytes, changeSets *rate.Limiter
 }
 
-// minByteBurst keeps large answers from being counted in very many steps.
+// minByteBurst limits the number of steps in which a large answer is counted.
 const minByteBurst = 64 << 10
 
 func newRates(l limits) *rates {
@@ -112,7 +112,7 @@ func newRates(l limits) *rates {
 	}
 }
 
-// of finds the tenant's quota, and sees to it that its limits are these.
+// of returns the tenant's quota, with these limits.
 func (qs *quotas) of(t ledger.Tenant, l limits) *Quota {
 	now := time.Now()
 	qs.mu.RLock()
@@ -208,7 +208,7 @@ func writes(m *Method, req proto.Message) bool {
 	return m.Writes && req != nil && !(may && dry.GetDryRun())
 }
 
-// Charge counts bytes that were received or will be sent, also beyond the limit.
+// Charge counts bytes that were received or will be sent, even beyond the limit.
 func (q *Quota) Charge(size int) {
 	l := q.rates.Load().bytes
 	if l == nil {
@@ -242,7 +242,7 @@ func (q *Quota) Leave() { q.streams.Add(-1) }
 // counts them as received.
 func (q *Quota) Hold(bytes int64) { q.unsent.Add(bytes) }
 
-// maxUnsent is at most how many bytes of answers can wait for the callers of one tenant. gRPC keeps
-// an answer until its client makes room for it, and makes no handler wait: without a bound,
-// one client that reads nothing could fill the memory with answers.
+// maxUnsent is the maximum number of bytes of answers that can wait for the callers of one tenant.
+// gRPC keeps an answer until its client makes room for it, and does not block the handler: without
+// a bound, one client that reads nothing could fill the memory with answers.
 const maxUnsent = 128 << 20

@@ -14,7 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ReadLog keeps the records of reads, a stream of messages per tenant.
+// ReadLog stores the recorded reads, as a stream of messages per tenant.
 type ReadLog interface {
 	// Append returns when the record is durable.
 	Append(ctx context.Context, tenant string, record []byte) (ledger.Sequence, error)
@@ -26,15 +26,16 @@ type ReadLog interface {
 // ErrNotRecorded: a call is refused, because it could not be recorded.
 var ErrNotRecorded = errors.New("this call must be recorded, and no record can be written now")
 
-// Asked is what an answer depends on: values of keys, or which keys are set.
+// Asked lists the keys and prefixes that an answer depends on, by their values or by whether
+// they are set.
 type Asked struct {
 	Keys     []string
 	Prefixes []string
-	// Revealed says that secrets were to be revealed.
+	// Revealed is set if the request asked to reveal secrets.
 	Revealed bool
 }
 
-// asked is the reads of a request.
+// asked lists the keys and prefixes that a request reads.
 func (m *Method) asked(req proto.Message) Asked {
 	var k Keys
 	switch m.Records {
@@ -48,7 +49,7 @@ func (m *Method) asked(req proto.Message) Asked {
 	return Asked{Keys: k.list(), Prefixes: k.Prefixes, Revealed: reveals(req)}
 }
 
-// Under is the part that concerns keys under one of the prefixes.
+// Under returns the part that selects keys under one of the prefixes.
 func (a Asked) Under(record Scope) Asked {
 	var out Asked
 	for _, k := range a.Keys {
@@ -67,13 +68,13 @@ func (a Asked) Under(record Scope) Asked {
 // Nothing reports whether it names no key and no prefix.
 func (a Asked) Nothing() bool { return len(a.Keys)+len(a.Prefixes) == 0 }
 
-// RecordRead makes the record of a read durable if the tenant's policy requires one, or it
-// reveals secrets, or the caller is an operator who acts for the tenant: then also that of
-// any other call that makes no commit, which would be its record.
+// RecordRead records a read durably if the tenant's policy requires it, if the read reveals
+// secrets, or if the caller is an operator who acts for the tenant. Other calls of such an
+// operator are recorded as well, except calls that make a commit, which is the record.
 //
-// Call it when the answer exists and before it leaves. If it fails, nothing may be answered
-// but its error. A read that has failed is also recorded, with revision 0: that a key is
-// not set is an answer.
+// Call it after the answer was built and before it is sent. If it fails, only its error may be
+// answered. A failed read is also recorded, with revision 0, because the answer that a key is
+// not set is information.
 func (e *Enforcer) RecordRead(ctx context.Context, c Caller, m *Method, req, answer proto.Message) error {
 	prefixes, err := e.Recorded(c, c.Tenant)
 	if err == nil && len(prefixes) == 0 && !reveals(req) || committed(answer) || m.Records == RecordedByHandler {
@@ -96,7 +97,7 @@ func reveals(req proto.Message) bool {
 	return may && r.GetReveal()
 }
 
-// Record makes the record of a read of a tenant durable, if one is required.
+// Record records a read of a tenant durably, if that is required.
 func (e *Enforcer) Record(ctx context.Context, c Caller, m *Method, t ledger.Tenant, a Asked, revision uint64) error {
 	always := c.Visits(t) && !m.OfNoTenant
 	prefixes, err := e.Recorded(c, t)
@@ -135,7 +136,7 @@ func (e *Enforcer) Record(ctx context.Context, c Caller, m *Method, t ledger.Ten
 	return nil
 }
 
-// ReadLog is where reads are recorded, or why that cannot be reached.
+// ReadLog returns the log of recorded reads, or why it is unreachable.
 func (e *Enforcer) ReadLog() (ReadLog, error) {
 	if e.cfg.ReadLog == nil {
 		return nil, fmt.Errorf("%w: this gateway has no journal", ledger.ErrUnavailable)

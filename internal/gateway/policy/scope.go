@@ -6,22 +6,22 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Scope is where something is allowed: on the keys that one of the patterns selects. An
-// empty one allows nothing.
+// Scope is the set of keys on which an operation is allowed: the keys that one of the patterns
+// selects. An empty scope allows nothing.
 type Scope []ledger.Pattern
 
 var everywhere = Scope{""}
 
-// Everywhere reports whether it is allowed on every key.
+// Everywhere reports whether the operation is allowed on every key.
 func (s Scope) Everywhere() bool { return s.Prefix("") }
 
-// Key reports whether it is allowed on a key.
+// Key reports whether the operation is allowed on a key.
 func (s Scope) Key(k ledger.Key) bool {
 	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Match(k) })
 }
 
-// Prefix reports whether one of the scope's patterns allows it on all keys that p, a
-// ledger.Pattern, selects.
+// Prefix reports whether one of the scope's patterns allows the operation on all keys that p,
+// a ledger.Pattern, selects.
 func (s Scope) Prefix(p string) bool {
 	return slices.ContainsFunc(s, func(allowed ledger.Pattern) bool { return allowed.Covers(ledger.Pattern(p)) })
 }
@@ -66,7 +66,7 @@ func (s Scope) Name(n ledger.Name) bool {
 	return s.Prefix(string(n))
 }
 
-// Pick returns the changes of keys in the scope, and whether those are all.
+// Pick returns the changes of keys in the scope, and whether they are all of the changes.
 func (s Scope) Pick(changes []ledger.Change) (in []ledger.Change, all bool) {
 	if s.Everywhere() {
 		return changes, true

@@ -71,8 +71,8 @@ func (v *Viewer) Looked(t ledger.Tenant, p ledger.Prefix) {
 	v.of(t).prefixes[p] = true
 }
 
-// Unchanged notes that the caller learns that the changes change nothing: they are the
-// values of their keys.
+// Unchanged records that the caller learns the values of keys: the changes change nothing, so
+// they equal the values.
 func (v *Viewer) Unchanged(t ledger.Tenant, changes []ledger.Change) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -98,7 +98,7 @@ func (v *Viewer) Opens(t ledger.Tenant, k ledger.Key) bool {
 	return false
 }
 
-// NotChecked is how many secrets were left unchecked.
+// NotChecked is the number of secrets that were not checked.
 func (v *Viewer) NotChecked() (n uint64) {
 	v.mu.Lock()
 	defer v.mu.Unlock()

@@ -42,7 +42,7 @@ const (
 	maxTrouble = 500
 )
 
-// Config says what to replicate from where.
+// Config defines what to replicate from where.
 type Config struct {
 	// Addresses of the upstreams, host:port, in the order in which they are tried.
 	Addresses []string

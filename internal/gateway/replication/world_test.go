@@ -140,7 +140,7 @@ func (w *world) newID(address string) *stelev1.GatewayID {
 	return &stelev1.GatewayID{Id: id, Address: address}
 }
 
-// edgeConfig says how an edge differs from the usual.
+// edgeConfig defines how an edge differs from the usual.
 type edgeConfig struct {
 	witnesses proof.Witnesses
 	upstreams []string

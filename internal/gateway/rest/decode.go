@@ -106,7 +106,7 @@ func decodeList(d *jsontext.Decoder, l protoreflect.List, f protoreflect.FieldDe
 	return err
 }
 
-// nested says whether a field holds a message that is an object.
+// nested reports whether a field holds a message that is an object.
 func nested(f protoreflect.FieldDescriptor) bool {
 	return f.Kind() == protoreflect.MessageKind && openapi.FormOf(f) != openapi.Moment && !isTime(f)
 }

@@ -44,7 +44,7 @@ func parsePlace(text string) (revision uint64, id []byte, ok bool) {
 	return revision, id, err == nil && len(id) == shortID && place(revision, id) == text
 }
 
-// matches says whether a header of entity tags has this one.
+// matches reports whether a header of entity tags has this one.
 func matches(header []string, etag string) bool {
 	tags := etags(header)
 	return slices.Contains(tags, etag) || slices.Contains(tags, "W/"+etag) || slices.Contains(tags, "*")

@@ -17,14 +17,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Hub hands every commit to the watches that select it.
+// Hub delivers every commit to the watches that select it.
 //
-// Watches with the same selector form a group: a commit is matched and encoded
-// once a group, and each stream of the group sends those bytes under a head of
-// its own, which names the stream's watches. Handing over never blocks: a
-// stream has a bounded backlog, and all streams share the memory for answers. A watch
-// that would overflow one of them leaves the
-// hub (or, when it asked for that, is reduced to the newest state of each key).
+// Watches with the same selector form a group: a commit is matched and encoded once per group,
+// and each stream of the group sends the same bytes after a head of its own, which names the
+// stream's watches. Delivery never blocks: a stream has a bounded backlog, and all streams share
+// the memory for answers. A watch that would overflow one of them is canceled or, if it asked for
+// that, gets only the newest state of each key.
 type Hub struct {
 	replica  *replica.Replica
 	redactor func() redact.Redactor // of what watches get
@@ -42,13 +41,13 @@ type Hub struct {
 
 // topic is one tenant that is watched.
 type topic struct {
-	// head is the last commit that was handed over.
+	// head is the last commit that was delivered.
 	head     ledger.Revision
 	groups   map[string]*group
 	keys     map[ledger.Key]map[*group]bool
 	prefixes map[ledger.Prefix]map[*group]bool
-	// lengths counts the prefixes of each length, so that matching a key looks
-	// up only the prefixes that can be there.
+	// lengths counts the prefixes of each length, so that matching a key looks up only
+	// prefixes of these lengths.
 	lengths map[int]int
 	streams map[*Stream]int // how many of its watches are here
 }
@@ -62,15 +61,15 @@ type group struct {
 // membership is one stream's watches in one group.
 type membership struct {
 	watches []*Watch
-	// head is the encoded ids, as long as all of them want the same commits.
+	// head is the encoded ids, while all of them get the same commits.
 	head []byte
 	// until is the newest revision that some watch already has from elsewhere.
 	until ledger.Revision
 }
 
-// NewHub makes a hub of the replica's commits. Watches get what redactor shows;
-// ruled is called after each commit of the ledger's own tenant; failed is the status of
-// watches that an error ends; answers is the memory for what is queued.
+// NewHub makes a hub of the replica's commits. redactor returns the redactor of live commits;
+// ruled is called after each commit of the ledger's own tenant; failed maps an error to the status
+// of the watches that it ends; answers is the memory for queued messages.
 func NewHub(r *replica.Replica, answers *budget.Share, redactor func() redact.Redactor, ruled func(), failed func(error) *status.Status) *Hub {
 	return &Hub{replica: r, answers: answers, redactor: redactor, ruled: ruled, failed: failed, topics: make(map[ledger.Tenant]*topic)}
 }
@@ -78,7 +77,7 @@ func NewHub(r *replica.Replica, answers *budget.Share, redactor func() redact.Re
 // ProgressInterval is how often streams get their progress.
 const ProgressInterval = 10 * time.Second
 
-// Run hands over commits until ctx ends.
+// Run delivers commits until ctx ends.
 func (h *Hub) Run(ctx context.Context) {
 	feed := h.replica.Feed()
 	defer feed.Close()
@@ -111,8 +110,8 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// Join makes the watch live, if the hub has handed over nothing that the watch
-// has not got: after is the last revision that it has.
+// Join makes the watch live, if the hub has delivered no commit that the watch lacks: after is
+// the last revision that the watch has.
 func (h *Hub) Join(w *Watch, after ledger.Revision) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -172,7 +171,7 @@ func (t *topic) index(g *group) {
 	}
 }
 
-// Leave takes a live watch out.
+// Leave removes a live watch.
 func (h *Hub) Leave(w *Watch) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -218,7 +217,7 @@ func (h *Hub) remove(w *Watch) {
 	}
 }
 
-// dispatch hands a commit over.
+// dispatch delivers a commit.
 func (h *Hub) dispatch(c *ledger.Commit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -8,11 +8,11 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Selector is what a watch selects.
+// Selector selects keys for a watch.
 type Selector struct {
 	keys     []ledger.Key
 	prefixes []ledger.Prefix
-	// sees is what the caller may read; all that is selected lies in it.
+	// sees is the caller's scope for reads, which contains the selected keys.
 	Sees policy.Scope
 }
 
@@ -53,8 +53,8 @@ func (s Selector) Pick(changes []ledger.Change) []ledger.Change {
 	return out
 }
 
-// Encode is the parts of the WatchResponses that hold what is selected of a commit. There are
-// several only if it changes more inherited values than a change set can set.
+// Encode returns the parts of the WatchResponses that hold the selected changes of a commit. There
+// are several only if the commit changes more inherited values than a change set can set.
 func (s Selector) Encode(c *ledger.Commit) (bodies [][]byte) {
 	shown, _ := s.Sees.Commit(c)
 	changes := s.Pick(shown.Changes)
@@ -74,8 +74,8 @@ func (s Selector) Encode(c *ledger.Commit) (bodies [][]byte) {
 	}
 }
 
-// tidy sorts what is selected and drops what another prefix selects already, so
-// that equal selections are one group and nothing is listed twice.
+// tidy sorts the keys and prefixes and drops those that another prefix covers, so that equal
+// selections form one group and no key is listed twice.
 func (s *Selector) tidy() {
 	slices.Sort(s.keys)
 	s.keys = slices.Compact(s.keys)

@@ -13,8 +13,8 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
-// skipped is what a watch has missed. It has no values: they are read when the client takes
-// them, so that a client that does not read holds none.
+// skipped lists the keys whose changes a watch has missed. It has no values: they are read when
+// the client receives them, so that a client that does not read holds none.
 type skipped struct {
 	// Guarded by the stream's mutex: the newest revision that was skipped, and the keys
 	// that changed.

@@ -19,7 +19,7 @@ const statePage = 256 << 10
 // of which the last may be the longest, and the value that begins the next page.
 const pageMemory = 2*statePage + 3*ledger.MaxValue
 
-// State sends what the watch selects of the state at a revision, in pages. While it waits
+// State sends the selected part of the state at a revision, in pages. While it waits
 // for the client or for memory it holds neither a view nor a value: a view keeps a tail of
 // the replica in memory.
 func (ws *Stream) State(ctx context.Context, r *replica.Replica, at ledger.Revision, redact redact.Redactor, w *Watch) error {

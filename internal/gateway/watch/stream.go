@@ -20,7 +20,7 @@ import (
 const (
 	maxBacklogFrames = 4096
 	maxBacklogBytes  = 16 << 20
-	// MaxWaiting is up to how many bytes a backlog is filled with messages that can
+	// MaxWaiting is the size, in bytes, up to which a backlog is filled with messages that can
 	// wait until there is room: a few pages of state.
 	MaxWaiting = view.MaxPageBytes
 )
@@ -29,15 +29,15 @@ const (
 type Stream struct {
 	Tenant ledger.Tenant
 	quota  *policy.Quota // nil: its watches are not counted
-	// answers is the memory for what is queued.
+	// answers is the memory for queued messages.
 	answers *budget.Share
 
 	mu      sync.Mutex
 	backlog []Frame
 	bytes   int // of the backlog and of what is being sent
 	watches map[uint64]*Watch
-	// skipped holds, for each watch that fell behind and wants only the newest
-	// state, the keys that changed since.
+	// skipped holds, for each watch that fell behind and asked for the newest state only, the
+	// keys that have changed since.
 	skipped map[*Watch]*skipped
 	wake    chan struct{} // holds one token while there is something to send
 	room    chan struct{} // holds one token after something was sent
@@ -57,8 +57,8 @@ func NewStream(t ledger.Tenant, q *policy.Quota, answers *budget.Share) *Stream 
 	}
 }
 
-// Add records a new watch. The error ends the stream: to cancel the new watch would
-// tell the client that the one with its id is gone.
+// Add records a new watch. The error ends the stream: canceling the new watch would
+// cancel the older one with the same id for the client.
 func (ws *Stream) Add(w *Watch) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -164,7 +164,7 @@ func (ws *Stream) Event(m *stelev1.WatchResponse) {
 	ws.enqueue(Frame{Body: body})
 }
 
-// Canceled tells a watch that it has ended; missed is the commit to resume from, or nil.
+// Canceled notifies a watch that it has ended; missed is the commit to resume from, or nil.
 func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit) {
 	end := &stelev1.WatchCanceled{Status: why.Proto()}
 	if missed != nil {
@@ -173,8 +173,8 @@ func (ws *Stream) Canceled(id uint64, why *status.Status, missed *ledger.Commit)
 	ws.Event(&stelev1.WatchResponse{Ids: []uint64{id}, Event: &stelev1.WatchResponse_Canceled{Canceled: end}})
 }
 
-// cancelSlow tells a watch that it is out, because it is slow or because there was no memory
-// for the commit, and where to resume.
+// cancelSlow cancels a watch that is slow, or whose commit does not fit into memory, with
+// the revision to resume from.
 func (ws *Stream) cancelSlow(w *Watch, missed *ledger.Commit, fits bool) {
 	ws.Forget(w.ID)
 	if !fits {

@@ -18,13 +18,13 @@ type Watch struct {
 	NewestOnly bool
 	counted    bool // in the tenant's quota; guarded by the stream
 
-	// Guarded by the hub: after is the last revision that the watch had when it
-	// joined, and group where it is live; nil when it is not.
+	// Guarded by the hub: after is the last revision that the watch had when it joined; group
+	// is nil unless the watch is live.
 	after ledger.Revision
 	group *group
 }
 
-// Choose reads what the watch selects.
+// Choose parses the selection of a watch.
 func (w *Watch) Choose(req *stelev1.CreateWatch) error {
 	for i, k := range req.Keys {
 		key, err := ledger.ParseKey(k)

@@ -69,9 +69,9 @@ func bucketConfig(kind AuxKind, replicas int, epoch ledger.Epoch) jetstream.Stre
 	}
 }
 
-// MakeSides makes every auxiliary stream that is missing, so that no other process
-// needs the permission to.
-func (j *Journal) MakeSides(ctx context.Context) error {
+// CreateAuxStreams creates the auxiliary streams that are missing, so that no other process
+// needs the permission to create streams.
+func (j *Journal) CreateAuxStreams(ctx context.Context) error {
 	for _, kind := range auxStreams {
 		if _, err := j.OpenAuxStream(ctx, kind); err != nil {
 			return err

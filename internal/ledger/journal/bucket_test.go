@@ -108,6 +108,7 @@ func TestNotesThatAreRemovedMeanwhile(t *testing.T) {
 // A slow caller loses the consumer, and perhaps deliveries. All reads again, and yields
 // each message once.
 func TestBucketAll_SlowCaller(t *testing.T) {
+	t.Parallel()
 	node := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	b, err := node.Journal.OpenBucket(t.Context(), journal.Parked)
 	if err != nil {

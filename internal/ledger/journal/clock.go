@@ -17,7 +17,7 @@ import (
 // They are then ignored until the clock is back. A clock that was wrong when the process
 // started is not detected.
 type clock struct {
-	// now is time.Now, and elapsed sinceBoot, except in tests.
+	// now is time.Now, and elapsed host.SinceBoot, except in tests.
 	now     func() time.Time
 	elapsed func() time.Duration
 	// embedded reports that the only server runs in this process.

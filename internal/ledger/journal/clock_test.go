@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 func TestClock_ComparesWithServers(t *testing.T) {
@@ -69,14 +70,14 @@ func TestClock_ComparesWithServers(t *testing.T) {
 }
 
 func TestSinceBoot_Grows(t *testing.T) {
-	a := sinceBoot()
-	if b := sinceBoot(); b < a || a <= 0 {
-		t.Errorf("sinceBoot = %s, then %s", a, b)
+	a := host.SinceBoot()
+	if b := host.SinceBoot(); b < a || a <= 0 {
+		t.Errorf("host.SinceBoot = %s, then %s", a, b)
 	}
 }
 
 func BenchmarkClock_Read(b *testing.B) {
-	c := clock{now: time.Now, elapsed: sinceBoot}
+	c := clock{now: time.Now, elapsed: host.SinceBoot}
 	c.observe(&jetstream.StreamInfo{TimeStamp: time.Now()})
 	for b.Loop() {
 		if _, err := c.read(); err != nil {

@@ -51,6 +51,7 @@ func startCluster(t *testing.T) []*Server {
 // TestOpen_TogetherInCluster opens a new ledger in several processes at once: the losers of
 // the race to create the stream must not fail because it cannot be found yet.
 func TestOpen_TogetherInCluster(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	var conns []*nats.Conn
 	for _, s := range servers {
@@ -113,6 +114,7 @@ func waitForMetaLeader(t *testing.T, nc *nats.Conn) {
 }
 
 func TestClusterGoesOnWithoutItsLeader(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	urls := ""
 	for _, s := range servers {

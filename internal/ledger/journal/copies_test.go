@@ -16,6 +16,7 @@ import (
 
 // Of three servers one has a damaged disk: its copy is named, and the others are whole.
 func TestCopies_TheDamagedReplicaIsNamed(t *testing.T) {
+	t.Parallel()
 	servers := startCluster(t)
 	nc, err := nats.Connect(servers[0].server.ClientURL(), nats.MaxReconnects(-1), nats.ReconnectWait(retryFirst))
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 // CopyStopped copies the folder of an embedded server that is not running, so that a
@@ -25,10 +26,10 @@ func CopyStopped(from, to string) error {
 	lock, err := os.Open(filepath.Join(from, "stele.lock"))
 	if err == nil {
 		defer lock.Close()
-		err = tryLock(lock, true)
+		err = host.TryLock(lock, true)
 	}
 	switch {
-	case errors.Is(err, errLocked):
+	case errors.Is(err, host.ErrLocked):
 		return fmt.Errorf("%s is in use: stop the ledger first", from)
 	case err != nil:
 		return fmt.Errorf("%s is not the folder of a journal: %w", from, err)

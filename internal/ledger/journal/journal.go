@@ -46,7 +46,7 @@ const (
 // headerRoom is kept free of a message's payload for NATS's own headers.
 const headerRoom = 1 << 10
 
-// Config says how to open a journal.
+// Config defines how to open a journal.
 type Config struct {
 	// Replicas of each stream that is created, and the fewest that an existing one is
 	// allowed to have; 0 means 1.

@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 // metaEpoch is where the streams' metadata hold the ledger's identity.
@@ -41,7 +42,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 	if j.log == nil {
 		j.log = slog.Default()
 	}
-	j.clock = clock{now: cfg.Now, elapsed: sinceBoot, embedded: cfg.Embedded != nil}
+	j.clock = clock{now: cfg.Now, elapsed: host.SinceBoot, embedded: cfg.Embedded != nil}
 	if j.clock.now == nil {
 		j.clock.now = time.Now
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 const (
@@ -34,7 +35,7 @@ const slowStart = 5 * time.Second
 // reconnectWait is the time between two tries to connect while the server is replaced.
 const reconnectWait = 100 * time.Millisecond
 
-// ServerConfig says how to run the embedded server.
+// ServerConfig defines how to run the embedded server.
 type ServerConfig struct {
 	// Dir holds the streams; it is created when missing. One process at a time
 	// may use it.
@@ -195,9 +196,6 @@ func (s *Server) Close() {
 	s.lock.Close()
 }
 
-// errLocked: another process holds the lock of a folder.
-var errLocked = errors.New("the folder is locked by another process")
-
 // lockDir makes the folder and takes its lock, which the system gives back when
 // the process ends, however it ends.
 func lockDir(dir string) (*os.File, error) {
@@ -208,9 +206,9 @@ func lockDir(dir string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := tryLock(f, false); err != nil {
+	if err := host.TryLock(f, false); err != nil {
 		defer f.Close()
-		if !errors.Is(err, errLocked) {
+		if !errors.Is(err, host.ErrLocked) {
 			return nil, fmt.Errorf("lock %s: %w", f.Name(), err)
 		}
 		pid, _ := os.ReadFile(f.Name())

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 const (
@@ -18,7 +19,7 @@ const (
 
 // space reports whether the disk has room for writes: nil, or a ledger.ErrNoSpace.
 func (s *Server) space() error {
-	free, err := freeSpace(s.cfg.Dir)
+	free, err := host.FreeSpace(s.cfg.Dir)
 	if err != nil || free >= s.cfg.lowSpace { // a write says more than a failed look
 		return nil
 	}

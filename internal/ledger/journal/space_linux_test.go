@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/journal/internal/host"
 )
 
 // smallDisk is a file system of that many bytes, until the test ends.
@@ -34,7 +35,7 @@ func fill(t *testing.T, dir string, leave uint64) (free func()) {
 	}
 	defer f.Close()
 	for page := make([]byte, 4096); ; {
-		if left, err := freeSpace(dir); err != nil || left <= leave {
+		if left, err := host.FreeSpace(dir); err != nil || left <= leave {
 			break
 		}
 		if _, err := f.Write(page); err != nil {

@@ -20,6 +20,7 @@ func startWithMeta(t *testing.T, dir string, epoch ledger.Epoch) (*Server, error
 // A flipped bit in the metadata of a stream, or a file of it that is missing, does not lose the
 // stream: the server starts with all messages, and what verifies them finds nothing.
 func TestServer_RebuildsMetadata(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := startWithMeta(t, dir, ledger.Epoch{})
 	if err != nil {

@@ -33,7 +33,7 @@ type Node struct {
 	Ledger  *ledger.Ledger
 }
 
-// Config says how a node differs from the usual.
+// Config defines how a node differs from the usual.
 type Config struct {
 	// Dir holds the replica; a test's own folder by default.
 	Dir string

@@ -28,7 +28,7 @@ import (
 type Moment struct {
 	// Time is zero unless the moment is a time.
 	Time time.Time
-	// FromHead says that Revision counts back from the head.
+	// FromHead is set if Revision counts back from the head.
 	FromHead bool
 	Revision ledger.Revision
 }

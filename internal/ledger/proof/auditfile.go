@@ -94,7 +94,7 @@ func (w *AuditWriter) Add(p Proven) (*ledger.Commit, error) {
 	return commit, err
 }
 
-// Close says whether every commit was added.
+// Close reports whether every commit was added.
 func (w *AuditWriter) Close() error {
 	if got := w.chain.Head().Revision; got != w.to {
 		return fmt.Errorf("audit file: it ends at %s, and must at %s", got, w.to)

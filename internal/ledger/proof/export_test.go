@@ -20,6 +20,6 @@ func (t *Tree) Root() (size int64, root string, err error) {
 	return size, root, err
 }
 
-// IsContradiction says whether an error means that the journal or a checkpoint
+// IsContradiction reports whether an error means that the journal or a checkpoint
 // contradicts what was seen.
 func IsContradiction(err error) bool { return errors.Is(err, follower.ErrContradiction) }

@@ -91,7 +91,7 @@ func (s *signer) readKeys(ctx context.Context) error {
 	return nil
 }
 
-// published tells the process which keys verify the ledger's checkpoints.
+// published passes the keys that verify the ledger's checkpoints to the process.
 func (s *signer) published() error {
 	if s.t.cfg.Keys == nil {
 		return nil

@@ -67,7 +67,7 @@ func (k Key) Next() string {
 	return k.next.public
 }
 
-// Of says whether the key is the ledger's.
+// Of reports whether the key is the ledger's.
 func (k Key) Of(e ledger.Epoch) error {
 	if k.signer.Name() != KeyName(e) {
 		return fmt.Errorf("%w: the key is named %s, and this ledger's must be %s", ErrOtherLedger, k.signer.Name(), KeyName(e))

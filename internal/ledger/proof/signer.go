@@ -64,7 +64,7 @@ type signer struct {
 	key    Key
 	// keys are the ledger's, of which the newest signs.
 	keys Verifier
-	// superseded says that this process was found not to have the newest key.
+	// superseded is set if this process was found not to have the newest key.
 	superseded bool
 	// store is the file that the newest checkpoint was compared with.
 	store *store

@@ -25,7 +25,7 @@ var (
 	errNotBuilt = fmt.Errorf("%w: the tree is still being built from the journal; try again", ledger.ErrUnavailable)
 )
 
-// Config says where a tree is kept.
+// Config defines where a tree is kept.
 type Config struct {
 	// Path of the file; its folder must exist.
 	Path string
@@ -48,7 +48,7 @@ type Tree struct {
 	grown   chan struct{}
 	journal follower.Journal // set by Follow
 
-	// compared says that the journal was found to hold what the file has seen; agreed is the
+	// compared is set if the journal was found to hold what the file has seen; agreed is the
 	// same of the newest checkpoint, and signs whether there are any.
 	compared, agreed, signs atomic.Bool
 
@@ -115,7 +115,7 @@ func (t *Tree) Epoch() ledger.Epoch {
 	return ledger.Epoch{}
 }
 
-// Stopped says why the tree grows and signs no longer, wrapping ErrStopped; nil
+// Stopped returns why the tree grows and signs no longer, wrapping ErrStopped; nil
 // while it does.
 func (t *Tree) Stopped() error {
 	if err := t.stopped.Load(); err != nil {

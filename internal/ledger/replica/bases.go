@@ -20,14 +20,14 @@ type baseList struct {
 }
 
 // Bases are the bases of a tenant at its head.
-func (r *Replica) Bases(t ledger.Tenant) []ledger.Base {
+func (r *current) Bases(t ledger.Tenant) []ledger.Base {
 	list, _ := r.BasesSet(t)
 	return list
 }
 
 // BasesSet are the bases of a tenant at its head, and the revision that set or deleted their
 // list; 0 if the tenant never had one.
-func (r *Replica) BasesSet(t ledger.Tenant) ([]ledger.Base, ledger.Revision) {
+func (r *current) BasesSet(t ledger.Tenant) ([]ledger.Base, ledger.Revision) {
 	s := r.store.Load()
 	if s == nil {
 		return nil, 0
@@ -41,7 +41,7 @@ func (r *Replica) BasesSet(t ledger.Tenant) ([]ledger.Base, ledger.Revision) {
 }
 
 // inherits reports whether the tenant has, or once had, bases.
-func (r *Replica) inherits(t ledger.Tenant) bool {
+func (r *current) inherits(t ledger.Tenant) bool {
 	_, set := r.BasesSet(t)
 	return set > 0
 }
@@ -50,7 +50,7 @@ func (r *Replica) inherits(t ledger.Tenant) bool {
 func (v *View) Inherits() bool { return v.snap.bases.revision > 0 }
 
 // Heirs are the tenants that have the tenant as a base at their heads, sorted.
-func (r *Replica) Heirs(t ledger.Tenant) []ledger.Tenant {
+func (r *current) Heirs(t ledger.Tenant) []ledger.Tenant {
 	s := r.store.Load()
 	if s == nil {
 		return nil
@@ -66,7 +66,7 @@ var errPinDropped = errors.New("the history of the pinned revision of a base was
 
 // keepsPins returns an error that has the file rebuilt if a commit pins a base at a revision whose
 // history was dropped. s.mu is held.
-func (s *store) keepsPins(c *ledger.Commit) error {
+func (s *tenantStates) keepsPins(c *ledger.Commit) error {
 	is, _ := listIn(c)
 	for _, b := range is.list {
 		if ts := s.tenants[b.Tenant]; ts != nil && b.Revision < ts.start {
@@ -78,7 +78,7 @@ func (s *store) keepsPins(c *ledger.Commit) error {
 
 // lowestPin is the first revision of a base that a tenant inherits at its head: its history is
 // kept from there on. s.mu is held.
-func (s *store) lowestPin(base ledger.Tenant) ledger.Revision {
+func (s *tenantStates) lowestPin(base ledger.Tenant) ledger.Revision {
 	lowest := ledger.Revision(math.MaxUint64)
 	for t := range s.heirs[base] {
 		for _, b := range s.tenants[t].bases.list {
@@ -106,14 +106,14 @@ func (s *store) loadBases(tx *bolt.Tx, t ledger.Tenant, head ledger.Revision) er
 }
 
 // noteBases takes over the list that a commit sets. s.mu is held.
-func (s *store) noteBases(c *ledger.Commit) {
+func (s *tenantStates) noteBases(c *ledger.Commit) {
 	if is, ok := listIn(c); ok {
 		s.setBases(c.Tenant, is)
 	}
 }
 
 // setBases sets the list of a tenant's head. s.mu is held, or the store is being opened.
-func (s *store) setBases(t ledger.Tenant, next baseList) {
+func (s *tenantStates) setBases(t ledger.Tenant, next baseList) {
 	ts := s.tenant(t)
 	for _, b := range ts.bases.list {
 		if delete(s.heirs[b.Tenant], t); len(s.heirs[b.Tenant]) == 0 {
@@ -418,7 +418,7 @@ type Pin struct {
 }
 
 // BehindBases are the pins of all tenants that are behind the bases that they follow.
-func (r *Replica) BehindBases() (behind []Pin) {
+func (r *current) BehindBases() (behind []Pin) {
 	s := r.store.Load()
 	if s == nil {
 		return nil
@@ -470,7 +470,7 @@ func (r *Replica) OldestPin() (behind int, since time.Time, err error) {
 }
 
 // IsBase reports whether some tenant has the tenant as a base.
-func (r *Replica) IsBase(t ledger.Tenant) bool {
+func (r *current) IsBase(t ledger.Tenant) bool {
 	s := r.store.Load()
 	if s == nil {
 		return false

@@ -16,12 +16,10 @@
 package replica
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +28,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
 )
 
-// Config says what to replicate and where.
+// Config defines what to replicate and where.
 type Config struct {
 	// Path of the file; its folder must exist.
 	Path string
@@ -51,8 +49,7 @@ type Config struct {
 type Replica struct {
 	cfg Config
 
-	// store is replaced when its file is rebuilt; nil until there is one.
-	store   atomic.Pointer[store]
+	current
 	stopped atomic.Pointer[error]
 	damage  chan damageReport
 	feeds   feeds
@@ -105,7 +102,7 @@ func (r *Replica) Close() error {
 	return err
 }
 
-// Stopped says why the replica follows the journal no longer; nil while it does.
+// Stopped returns why the replica follows the journal no longer; nil while it does.
 func (r *Replica) Stopped() error {
 	if err := r.stopped.Load(); err != nil {
 		return *err
@@ -118,14 +115,6 @@ func (r *Replica) stop(why error) {
 	if r.stopped.CompareAndSwap(nil, &why) {
 		r.cfg.Log.Error("replica stopped: the journal contradicts what was seen; serving what it holds, marked stale", "reason", why)
 	}
-}
-
-// Head is the tenant's newest commit that the replica holds.
-func (r *Replica) Head(t ledger.Tenant) ledger.Head {
-	if s := r.store.Load(); s != nil {
-		return s.head(t)
-	}
-	return ledger.Head{}
 }
 
 // Wait blocks until the tenant's head is at the revision or past it. The error
@@ -184,75 +173,6 @@ func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit)
 		r.feeds.push(commits)
 	}
 	return err
-}
-
-// Epoch is the identity of the ledger that the replica is of; zero before the
-// first Follow.
-func (r *Replica) Epoch() ledger.Epoch {
-	if s := r.store.Load(); s != nil {
-		return s.epoch
-	}
-	return ledger.Epoch{}
-}
-
-// Tenants returns how many tenants have a commit.
-func (r *Replica) Tenants() int {
-	s := r.store.Load()
-	if s == nil {
-		return 0
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	n := 0
-	for _, ts := range s.tenants {
-		if ts.head.Revision > 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// Heads are the newest commits of the tenants from the first at or after a name,
-// sorted by name; the ledger's own tenants are left out.
-func (r *Replica) Heads(from ledger.Tenant) []TenantHead {
-	s := r.store.Load()
-	if s == nil {
-		return nil
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.heads(func(t ledger.Tenant) bool { return t >= from && !t.Reserved() })
-}
-
-// heads are the newest commits of the tenants that are wanted, sorted by name. s.mu is
-// held.
-func (s *store) heads(wanted func(ledger.Tenant) bool) []TenantHead {
-	var out []TenantHead
-	for t, ts := range s.tenants {
-		if ts.head.Revision > 0 && wanted(t) {
-			out = append(out, TenantHead{t, ts.head})
-		}
-	}
-	slices.SortFunc(out, func(a, b TenantHead) int { return cmp.Compare(a.Tenant, b.Tenant) })
-	return out
-}
-
-// AllHeads are the newest commits of all tenants, including the ledger's own, and the
-// position at which they were the newest.
-func (r *Replica) AllHeads() ([]TenantHead, ledger.Sequence) {
-	s := r.store.Load()
-	if s == nil {
-		return nil, 0
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return s.heads(func(ledger.Tenant) bool { return true }), s.position
-}
-
-// TenantHead is a tenant's newest commit.
-type TenantHead struct {
-	Tenant ledger.Tenant
-	Head   ledger.Head
 }
 
 // Progress is how far the journal was followed.

@@ -34,10 +34,8 @@ type store struct {
 	// flushing lets one flush run at a time.
 	flushing sync.Mutex
 
-	mu      sync.RWMutex // guards everything below
-	tenants map[ledger.Tenant]*tenantState
-	// heirs are the tenants that have a tenant as a base, at their heads.
-	heirs  map[ledger.Tenant]map[ledger.Tenant]bool
+	mu sync.RWMutex // guards everything below
+	tenantStates
 	active *tail
 	frozen *tail // nil unless a flush is running
 	progress
@@ -45,7 +43,7 @@ type store struct {
 	disordered uint64
 	// moved is closed when the position moves; nil if nothing waits for it.
 	moved chan struct{}
-	// compared says that the journal was found to hold what the file has seen, and confirmed
+	// compared is set if the journal was found to hold what the file has seen, and confirmed
 	// is the last message that it has delivered since, or that was compared.
 	compared  bool
 	confirmed ledger.Sequence
@@ -58,17 +56,6 @@ type store struct {
 
 	// full holds one token when the active tail is worth a flush.
 	full chan struct{}
-}
-
-type tenantState struct {
-	tenantRecord
-	// start is the first revision that readers may ask for. It is at or after kept: it
-	// moves before the file loses older history.
-	start ledger.Revision
-	// moved is closed when the head moves; nil while no reader waits.
-	moved chan struct{}
-	// bases are those of the head.
-	bases baseList
 }
 
 // A tail is flushed when it takes this much memory, in bytes, unless Config says
@@ -98,12 +85,14 @@ func openStore(cfg Config, created *ledger.Epoch) (*store, error) {
 	s := &store{
 		db:      db,
 		history: cfg.History, flushBytes: cmp.Or(cfg.TailBytes, flushBytes),
-		tenants: make(map[ledger.Tenant]*tenantState),
-		heirs:   make(map[ledger.Tenant]map[ledger.Tenant]bool),
-		active:  newTail(),
-		room:    make(chan struct{}),
-		full:    make(chan struct{}, 1),
-		gone:    make(chan struct{}),
+		tenantStates: tenantStates{
+			tenants: make(map[ledger.Tenant]*tenantState),
+			heirs:   make(map[ledger.Tenant]map[ledger.Tenant]bool),
+		},
+		active: newTail(),
+		room:   make(chan struct{}),
+		full:   make(chan struct{}, 1),
+		gone:   make(chan struct{}),
 	}
 	if cfg.History.limited() {
 		s.flushBytes = min(s.flushBytes, limitedFlushBytes)

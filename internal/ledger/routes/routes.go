@@ -96,9 +96,9 @@ type Route struct {
 type Drift string
 
 const (
-	Report Drift = "report" // tell, and leave it
-	Repair Drift = "repair" // write what the ledger says
-	Adopt  Drift = "adopt"  // commit what the item says
+	Report Drift = "report" // list it, and leave it
+	Repair Drift = "repair" // write the ledger's value
+	Adopt  Drift = "adopt"  // commit the item's value
 )
 
 type document struct {
@@ -240,7 +240,7 @@ func (t *Table) Route(k ledger.Key) *Route {
 	return nil
 }
 
-// Secret says whether the key's values are secret.
+// Secret reports whether the key's values are secret.
 func (t *Table) Secret(k ledger.Key) bool {
 	if !t.secrets {
 		return false // most tables, at no cost to reads
@@ -252,7 +252,7 @@ func (t *Table) Secret(k ledger.Key) bool {
 // Routes are all, the one with the longest prefix first. Do not change them.
 func (t *Table) Routes() []*Route { return t.routes }
 
-// Wants says whether the route sends keys to the sink; a nil route does not.
+// Wants reports whether the route sends keys to the sink; a nil route does not.
 func (r *Route) Wants(sink string) bool { return r != nil && slices.Contains(r.Sinks, sink) }
 
 // String is the document.

@@ -127,7 +127,7 @@ func (k *check) spend(steps int) {
 	}
 }
 
-// reports says whether a violation will be kept: if not, its text is not built.
+// reports reports whether a violation will be kept: if not, its text is not built.
 func (k *check) reports() bool { return k.quiet == 0 && len(k.found) < maxReport }
 
 // failLater is fail with a text that takes long to build.

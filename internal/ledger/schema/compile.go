@@ -23,7 +23,7 @@ type compiled struct {
 	// uses are the prefixes of all documents that it was made of, its own too.
 	uses []ledger.Prefix
 	err  error // why it is invalid
-	// unevaluated says that some of it asks which parts of a value others have looked at.
+	// unevaluated is set if some of it asks which parts of a value others have looked at.
 	unevaluated bool
 }
 

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// same says whether two values mean the same.
+// same reports whether two values mean the same.
 func (k *check) same(a, b any) bool {
 	k.spend(1)
 	switch a := a.(type) {
@@ -40,7 +40,7 @@ func (k *check) same(a, b any) bool {
 	return a == b
 }
 
-// unique says whether no two elements mean the same.
+// unique reports whether no two elements mean the same.
 func (k *check) unique(list []any) bool {
 	seen := make(map[string]bool, len(list))
 	for _, v := range list {

@@ -51,7 +51,7 @@ func PrefixOf(k ledger.Key) (prefix ledger.Prefix, ok bool) {
 	return ledger.Prefix(p), ok
 }
 
-// covers says whether the prefix selects the key: it is the key, a folder of it, or
+// covers reports whether the prefix selects the key: it is the key, a folder of it, or
 // nothing.
 func covers(prefix ledger.Prefix, k ledger.Key) bool {
 	return ledger.Pattern(prefix).Match(k)

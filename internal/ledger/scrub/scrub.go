@@ -34,7 +34,7 @@ type Tree interface {
 	Leaves(m journal.Message) (from, to int64, err error)
 }
 
-// Config says what to scrub.
+// Config defines what to scrub.
 type Config struct {
 	Journal Journal
 	Tree    Tree

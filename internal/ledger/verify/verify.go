@@ -24,7 +24,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger/replica"
 )
 
-// Config says what to verify.
+// Config defines what to verify.
 type Config struct {
 	// Dir is the ledger's folder.
 	Dir string
@@ -32,7 +32,7 @@ type Config struct {
 	Key proof.Verifier
 	// From are checkpoints, verified, that the ledger must extend.
 	From []proof.Checkpoint
-	// Restored says that the ledger was made of a backup and has not run yet: the files
+	// Restored is set if the ledger was made of a backup and has not run yet: the files
 	// that are made from the journal may be missing.
 	Restored bool
 	// Seen, if set, is called from time to time with the number of commits read. It may

@@ -30,7 +30,7 @@ type walk struct {
 	// ahead are the commits that are later than their messages.
 	ahead      int
 	firstAhead *Finding
-	// whole says that the walk came to its end.
+	// whole is set if the walk came to its end.
 	whole bool
 }
 

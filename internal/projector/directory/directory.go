@@ -71,7 +71,7 @@ type Sink struct {
 	root  string
 	epoch ledger.Epoch
 	mode  fs.FileMode // of files
-	folds bool        // the file system does not tell "a" from "A"
+	folds bool        // file names are not case-sensitive
 	scans *rate.Limiter
 	log   *slog.Logger
 	step  func(string) // called at each step of a write; for tests
@@ -164,7 +164,7 @@ func Open(ctx context.Context, s projector.Settings) (projector.Sink, error) {
 	return d, nil
 }
 
-// folds says whether names that differ in capital letters are the same.
+// folds reports whether names that differ in capital letters are the same.
 func folds(dir string) (bool, error) {
 	probe, err := os.MkdirTemp(dir, "..probe-*")
 	if err != nil {
@@ -205,7 +205,7 @@ func parse(name string) (t ledger.Tenant, path string, err error) {
 	return t, path, nil
 }
 
-// hidden says whether a path below a tenant's folder is the sink's own.
+// hidden reports whether a path below a tenant's folder is the sink's own.
 func hidden(path string) bool { return strings.HasPrefix(path, "..") }
 
 // makeFolder makes a folder and its parents, accessible to all readers of the files.

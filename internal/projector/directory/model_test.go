@@ -268,7 +268,7 @@ func TestFilesEqualAModel(t *testing.T) {
 
 type killed struct{}
 
-// dies says whether a call of the sink's came to its step number n, where it ends: a
+// dies reports whether a call of the sink's came to its step number n, where it ends: a
 // write has nothing that it does on its way out.
 func dies(s *directory.Sink, n int, call func()) (dead bool) {
 	s.OnStep(func(string) {

@@ -143,7 +143,7 @@ func (t tree) open(path string) (projector.Item, error) {
 	return t.item(path, true, text, mode), err
 }
 
-// Same says whether the file is what Write makes of w.
+// Same reports whether the file is what Write makes of w.
 func (s *Sink) Same(item projector.Item, w projector.Write) bool {
 	held, ok := item.State.(content)
 	if !ok || item.Tenant != w.Tenant || item.Key != w.Key || item.Revision != w.Revision {

@@ -22,7 +22,7 @@ type tree struct {
 	book    book
 }
 
-// isVersion says whether ..data may point there.
+// isVersion reports whether ..data may point there.
 func isVersion(name string) bool {
 	return hidden(name) && name != ".." && name != dataLink && !strings.ContainsAny(name, "/ \n")
 }
@@ -58,7 +58,7 @@ func (s *Sink) tree(t ledger.Tenant) (tree, error) {
 	return tr, nil
 }
 
-// linked says whether a name in the tenant's folder is the link that the sink has
+// linked reports whether a name in the tenant's folder is the link that the sink has
 // made for it.
 func (t tree) linked(name string) bool {
 	target, err := os.Readlink(filepath.Join(t.dir, name))

@@ -71,7 +71,7 @@ func (s *sink) get(ctx context.Context, at place) (attributes, error) {
 	return out.Item, nil
 }
 
-// unchanged says whether the item is still as it was seen.
+// unchanged reports whether the item is still as it was seen.
 func (s *sink) unchanged(ctx context.Context, at place, seen attributes) (bool, error) {
 	now, err := s.get(ctx, at)
 	return err == nil && now != nil && s.layout.equal(now, seen), err

@@ -48,7 +48,7 @@ func (s *sink) check(ctx context.Context) error {
 	return s.unlessUnknown("look at the TTL", err)
 }
 
-// expires says whether the table's TTL is on for the layout's attribute.
+// expires reports whether the table's TTL is on for the layout's attribute.
 func (s *sink) expires(ctx context.Context) (bool, error) {
 	out, err := s.client.DescribeTimeToLive(ctx, &sdk.DescribeTimeToLiveInput{TableName: &s.table})
 	if err != nil {

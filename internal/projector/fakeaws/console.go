@@ -82,14 +82,14 @@ func (s *Parameters) Edit(name string, edit func(*Version)) error {
 	return nil
 }
 
-// Remove deletes a parameter by hand and says whether it was there.
+// Remove deletes a parameter by hand and reports whether it was there.
 func (s *Parameters) Remove(name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.delete(name, true)
 }
 
-// Label attaches a label to a version of a parameter, and says whether that exists.
+// Label attaches a label to a version of a parameter, and reports whether that exists.
 func (s *Parameters) Label(name string, version int64, label string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

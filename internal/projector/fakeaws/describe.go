@@ -155,7 +155,7 @@ func (f *filter) match(p *parameter) bool {
 	})
 }
 
-// under says whether a parameter is in a path.
+// under reports whether a parameter is in a path.
 func under(path, name string, recursive bool) bool {
 	if !strings.HasPrefix(name, "/") {
 		name = "/" + name

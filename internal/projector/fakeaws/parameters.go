@@ -161,7 +161,7 @@ func (s *Parameters) chooseTier(v Version, old *parameter) string {
 	return Standard
 }
 
-// full says whether the account has no room for another parameter of the tier.
+// full reports whether the account has no room for another parameter of the tier.
 func (s *Parameters) full(tier string) bool {
 	limit := cmp.Or(s.limits.Standard, 10_000)
 	if tier == Advanced {
@@ -253,7 +253,7 @@ func (s *Parameters) put(v Version, byHand bool) *parameter {
 	return p
 }
 
-// delete says whether the parameter was there.
+// delete reports whether the parameter was there.
 func (s *Parameters) delete(name string, byHand bool) bool {
 	name = canonical(name)
 	p := s.byName[name]

@@ -88,7 +88,7 @@ func newPattern(v *node) (*Pattern, error) {
 	return p, nil
 }
 
-// isOr says whether the value of $or is a list of patterns; else $or is the name
+// isOr reports whether the value of $or is a list of patterns; else $or is the name
 // of a member like any other.
 func (v *node) isOr() bool {
 	return v.kind == '[' && len(v.elements) >= 2 && !slices.ContainsFunc(v.elements, func(e *node) bool { return e.kind != '{' })

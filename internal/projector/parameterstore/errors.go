@@ -52,7 +52,7 @@ type laterError string
 
 func (e laterError) Error() string { return string(e) }
 
-// unanswered says whether an error is the whole call's.
+// unanswered reports whether an error is the whole call's.
 func unanswered(err error) bool {
 	_, later := errors.AsType[laterError](err)
 	return err != nil && !later && !refused(err) && awssdk.NoAnswer(err)

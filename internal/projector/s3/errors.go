@@ -32,7 +32,7 @@ var advice = map[string]string{
 	"KMS.NotFoundException": "create the KMS key, or change kms_key in the route",
 }
 
-// explain adds what was being done, and tells which errors no retry heals.
+// explain adds what was being done, and refuses the key if no retry can succeed.
 func explain(doing string, err error) error {
 	if err == nil {
 		return nil

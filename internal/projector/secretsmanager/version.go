@@ -18,7 +18,7 @@ import (
 type version struct {
 	epoch    ledger.Epoch
 	revision ledger.Revision
-	// text says that the value is a string. Otherwise the secret is the value's JSON.
+	// text is set if the value is a string. Otherwise the secret is the value's JSON.
 	text bool
 }
 

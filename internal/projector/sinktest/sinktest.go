@@ -25,7 +25,7 @@ type Place struct {
 	Put func(t testing.TB, name, text string)
 	// Delete also simulates a manual edit.
 	Delete func(t testing.TB, name string)
-	// Conditional says that the place itself keeps a newer write from being
+	// Conditional is set if the place itself keeps a newer write from being
 	// replaced by an older one.
 	Conditional bool
 	// Refused is a key and value that the store cannot hold; zero where it can hold

@@ -86,7 +86,7 @@ func read(s projector.Settings) (t target, err error) {
 	case u.Scheme != "https" && !(u.Scheme == "http" && netaddr.IsLoopback(u.Hostname())):
 		return wrong("url is %s: use https; only this machine's own addresses are allowed without TLS", t.URL)
 	case t.Source == "":
-		return wrong("source is empty: it tells receivers which ledger an event is from")
+		return wrong("source is empty: it identifies the ledger to receivers")
 	}
 	t.timeout, err = time.ParseDuration(cmp.Or(t.Timeout, defaultTimeout.String()))
 	if err != nil || t.timeout <= 0 || t.timeout > maxTimeout {

@@ -82,7 +82,7 @@ type StreamReader interface {
 type ReadStream interface {
 	Send(key string) error
 	Recv() error
-	// CloseSend says that nothing more is sent; the answers still come.
+	// CloseSend reports that nothing more is sent; the answers still come.
 	CloseSend() error
 }
 
@@ -115,7 +115,7 @@ type WriteStream interface {
 // reports what ended a watch early.
 type Watcher interface {
 	Watch(ctx context.Context, tenant, key string, watches, streams int, got func(value string)) (stop func() error, err error)
-	// SharesStreams says whether one stream can carry many watches.
+	// SharesStreams reports whether one stream can carry many watches.
 	SharesStreams() bool
 }
 

@@ -43,7 +43,7 @@ func New(cfg Config) *Bridge {
 func (b *Bridge) Handle(ctx context.Context, e awsevents.EventBridgeEvent) error {
 	switch {
 	case e.DetailType == events.ConfigurationChangedType:
-		return b.tell(ctx, e.Detail)
+		return b.notify(ctx, e.Detail)
 	case e.DetailType == parameterChange && e.Source == parameterSource:
 		return b.compare(ctx, e.Detail)
 	}

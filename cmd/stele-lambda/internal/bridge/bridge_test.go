@@ -77,12 +77,12 @@ func (s *service) check(t *testing.T, times int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.heard) != times {
-		t.Errorf("%s was told %d times, not %d", s.address, len(s.heard), times)
+		t.Errorf("%s was notified %d times, not %d", s.address, len(s.heard), times)
 	}
 	for _, r := range s.heard {
 		want := refresh.KeyChange{Key: "tenantconfig/checkout/timeout_ms", Revision: 42, CommitID: "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"}
 		if r.Tenant != "acme" || len(r.Changes) != 1 || r.Changes[0] != want {
-			t.Errorf("%s was told %+v", s.address, r)
+			t.Errorf("%s got %+v", s.address, r)
 		}
 	}
 }

@@ -26,9 +26,9 @@ type call struct {
 	do   func(context.Context) error
 }
 
-// tell notifies every service that is configured for the key. A failure does not
+// notify notifies every service that is configured for the key. A failure does not
 // prevent the others.
-func (b *Bridge) tell(ctx context.Context, detail []byte) error {
+func (b *Bridge) notify(ctx context.Context, detail []byte) error {
 	e, err := events.ParseConfigurationChanged(detail)
 	if err != nil {
 		return err
@@ -46,10 +46,10 @@ func (b *Bridge) tell(ctx context.Context, detail []byte) error {
 
 	var calls []call
 	var failed []error
-	told := make(map[string]bool) // a service may want a prefix and a longer one
+	notified := make(map[string]bool) // a service may ask for a prefix and a longer one
 	for _, t := range b.targets {
-		if name := t.url.String(); strings.HasPrefix(e.Key, t.prefix) && !told[name] {
-			told[name] = true
+		if name := t.url.String(); strings.HasPrefix(e.Key, t.prefix) && !notified[name] {
+			notified[name] = true
 			if t.url.Scheme != "grpc" {
 				calls = append(calls, b.webhook(name, detail))
 				continue

@@ -30,7 +30,7 @@ type Checkpoint struct {
 	// Signed is its text.
 	Signed string
 	Key    proof.Verifier
-	// Trusted says that the key did not come with the checkpoint.
+	// Trusted is set if the key did not come with the checkpoint.
 	Trusted bool
 	// Covered is the tenant's newest commit that it covers, as the gateway says.
 	Covered ledger.Revision

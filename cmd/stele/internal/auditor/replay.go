@@ -103,7 +103,7 @@ func (a *Auditor) compare(ctx context.Context, want replay, at ledger.Revision, 
 				continue
 			case w.value == "":
 				return differs("%s is read as set at %s, and no commit has set it", e.Key, at)
-			case e.Value != string(w.value) && !e.Secret: // a secret is in the commit, encrypted, and not told here
+			case e.Value != string(w.value) && !e.Secret: // the commit has a secret encrypted, and this answer has it masked
 				return differs("%s is read as %.80s at %s, and %s has set it to %.80s", e.Key, e.Value, at, w.revision, w.value)
 			case e.Revision != uint64(w.revision):
 				return differs("%s is read as set by %s, and it was by %s", e.Key, ledger.Revision(e.Revision), w.revision)

@@ -36,8 +36,8 @@ func (a *Auditor) compareSeen(ctx context.Context, c Checkpoint) error {
 		err = a.Extends(ctx, old, c)
 	}
 	if err == nil || errors.Is(err, proof.ErrInvalid) {
-		_, told := a.Proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{Seen: string(text)})
-		err = errors.Join(err, splitView(told))
+		_, splitErr := a.Proof.GetCheckpoint(ctx, &stelev1.GetCheckpointRequest{Seen: string(text)})
+		err = errors.Join(err, splitView(splitErr))
 	}
 	if err != nil {
 		return fmt.Errorf("compare with the newest checkpoint that was seen of this ledger, in %s (keep it as evidence; remove it only if you know why the ledger's history changed): %w", path, err)

@@ -16,9 +16,9 @@ func contextCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "context",
 		Short: "List, show and choose contexts",
-		Long: `A context says how to reach a gateway, as which user and for which tenant. "stele up"
-writes one for its data folder. They are in $STELE_CONFIG, or stele/config.yaml in the
-user's configuration folder.`,
+		Long: `A context says how to reach a gateway, as which user and for which tenant.
+"stele up" writes one for its data folder. They are in $STELE_CONFIG, or
+stele/config.yaml in the user's configuration folder.`,
 	}
 	cmd.AddCommand(contextListCommand(c), contextUseCommand(), contextShowCommand(c))
 	return cmd

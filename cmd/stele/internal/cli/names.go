@@ -30,7 +30,7 @@ func known(root *cobra.Command) {
 	}
 }
 
-// elsewhere says what to use for names, below their command, that have no command of their own.
+// elsewhere has what to use for names, below their command, that have no command of their own.
 var elsewhere = map[string]string{
 	"undo":    "stele revert REV for one commit, stele rollback --to REV for all since",
 	"reset":   "stele rollback --to REV",

@@ -27,15 +27,16 @@ func RootCommand(c *session.Flags) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "stele",
 		Short: "A configuration ledger: who changed what and why, and any past state",
-		Long: `Stele is a configuration ledger. Every write is a commit in an immutable
-log; "stele up" runs all of it on this machine.
+		Long: `Stele is a configuration ledger. Every write is a commit in an immutable log;
+"stele up" runs all of it on this machine.
 
-Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A PREFIX
-"a/b" is the key a/b and all keys below it, "a/b/" only those below it, and "a/b*" all
-keys that begin with these characters.
+Revisions are written @42, @HEAD, @HEAD~1, @2h (ago) or @2025-03-04T08:00Z. A
+PREFIX "a/b" is the key a/b and all keys below it, "a/b/" only those below it,
+and "a/b*" all keys that begin with these characters.
 
-Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
-6 invalid value, 7 does not verify or another history, 130 interrupted.`,
+Exit codes: 0 success, 1 error, 2 usage, 3 not found, 4 conflict, 5 permission
+denied, 6 invalid value, 7 verification failed or history changed, 130
+interrupted.`,
 		Version:       version.String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -52,7 +53,7 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	flags.StringVar(&c.Choice.TLSCA, "tls-ca", "", "file with the CA of the gateway's certificate [$STELE_TLS_CA]")
 	flags.StringVarP(&c.Choice.Tenant, "tenant", "t", "", "tenant to act for [$STELE_TENANT]")
 	flags.DurationVar(&c.Timeout, "timeout", 15*time.Second, "timeout of a read or write, for example 5s")
-	flags.StringVarP(&c.Format, "output", "o", string(output.Text), "text, json (one object a line) or yaml")
+	flags.StringVarP(&c.Format, "output", "o", string(output.Text), "text, json (one object per line) or yaml")
 	session.CompleteFlag(root, "context", session.ContextNames)
 	session.CompleteFlag(root, "output", cobra.FixedCompletions([]string{"text", "json", "yaml"}, cobra.ShellCompDirectiveNoFileComp))
 
@@ -86,5 +87,6 @@ Exit codes: 0 fine, 1 error, 2 usage, 3 not found, 4 conflict, 5 denied,
 	root.AddCommand(versionCommand(), contextCommand(c))
 	known(root)
 	friendly(root)
+	wrapUsage(root)
 	return root
 }

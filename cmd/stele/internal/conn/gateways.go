@@ -141,7 +141,7 @@ func unavailable(err error, from peer.Peer) bool {
 	return status.Code(err) == codes.Unavailable && from.Addr != nil
 }
 
-// commits are the calls that the journal answers. Their answer says whether anything was
+// commits are the calls that the journal answers. Their answer reports whether anything was
 // written.
 var commits = map[string]bool{
 	stelev1.Ledger_Commit_FullMethodName:   true,

@@ -27,7 +27,7 @@ type Settings struct {
 	Tenant           string
 	// TLS is how to speak with the gateway.
 	TLS certs.Files
-	// TenantChosen says that Tenant is more than the context's default.
+	// TenantChosen is set if Tenant is more than the context's default.
 	TenantChosen bool
 }
 

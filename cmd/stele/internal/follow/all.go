@@ -2,6 +2,7 @@ package follow
 
 import (
 	"context"
+	"fmt"
 
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
@@ -9,16 +10,15 @@ import (
 // AllConfig configures a watch of all tenants.
 type AllConfig struct {
 	Client stelev1.LedgerClient
-	// Gateways is that of Config.
+	// Gateways is the same as in Config.
 	Gateways int
 	// After is the position to begin after; nil for new commits only.
 	After *uint64
 
 	// Commit receives each commit once, in the order of the journal.
 	Commit func(*stelev1.PlacedCommit) error
-	// Lost is called when the connection is lost, with the position after which the
-	// watch resumes; nil before the first response.
-	Lost func(err error, after *uint64)
+	// Lost is the same as in Config, for example with "after position 4711".
+	Lost func(err error, from string)
 }
 
 type allFollower struct {
@@ -36,7 +36,15 @@ type allFollower struct {
 // resumes by itself after a lost connection, like Watch.
 func All(ctx context.Context, cfg AllConfig) error {
 	f := &allFollower{AllConfig: cfg}
-	return repeat(ctx, cfg.Gateways, f.once, mayPass, func(err error) { f.Lost(err, f.After) })
+	return repeat(ctx, cfg.Gateways, f.once, mayPass, func(err error) { f.Lost(err, f.resume()) })
+}
+
+// resume describes where the next stream begins.
+func (f *allFollower) resume() string {
+	if f.After == nil {
+		return ""
+	}
+	return fmt.Sprintf("after position %d", *f.After)
 }
 
 // once watches over one stream, until it ends.

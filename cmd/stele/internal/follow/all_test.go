@@ -75,7 +75,7 @@ func TestAll_ResumesWithoutRepeating(t *testing.T) {
 					}
 					return nil
 				},
-				Lost: func(error, *uint64) {},
+				Lost: func(error, string) {},
 			})
 			if !errors.Is(err, done) || !slices.Equal(got, []uint64{1, 2, 3, 4, 5}) || !slices.Equal(g.after, tc.after) {
 				t.Errorf("streams of %d responses: commits %v after %q, %v; want each once after %q", tc.most, got, g.after, err, tc.after)
@@ -88,7 +88,7 @@ func TestAll_ResumesWithoutRepeating(t *testing.T) {
 func TestAll_EndsWhenTheHistoryChanged(t *testing.T) {
 	calls := 0
 	err := All(t.Context(), AllConfig{
-		Client: refusingGateway{calls: &calls}, Lost: func(error, *uint64) {},
+		Client: refusingGateway{calls: &calls}, Lost: func(error, string) {},
 		Commit: func(*stelev1.PlacedCommit) error { return nil },
 	})
 	if status.Code(err) != codes.FailedPrecondition || calls != 1 {

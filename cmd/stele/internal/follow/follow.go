@@ -20,9 +20,9 @@ import (
 // Config is what to watch, and the functions to call.
 type Config struct {
 	Client stelev1.ConfigClient
-	// Gateways is how many the client can call: until a watch is created, each is tried.
+	// Gateways is the number of gateways of the client: until a watch is created, each is tried.
 	Gateways int
-	// Keys and Prefixes select; the empty prefix is everything.
+	// Keys and Prefixes select what to watch; the empty prefix selects everything.
 	Keys, Prefixes []string
 	// From is the first revision to report; 0 for revisions after the head.
 	From ledger.Revision
@@ -35,9 +35,9 @@ type Config struct {
 	State func(ledger.Revision, []*stelev1.Entry) error
 	// Commit is called with one commit, and its watched changes.
 	Commit func(*stelev1.WatchCommit) error
-	// Lost is called when the connection is lost, with the revision that it will resume
-	// from; 0 while nothing was seen.
-	Lost func(err error, next ledger.Revision)
+	// Lost is called when the connection is lost, with the revision that the watch resumes
+	// from, for example "from @42"; empty before the first response.
+	Lost func(err error, from string)
 }
 
 type follower struct {
@@ -61,7 +61,15 @@ func (r refused) Unwrap() error { return r.error }
 // waited for.
 func Watch(ctx context.Context, cfg Config) error {
 	f := &follower{Config: cfg, next: cfg.From, after: cfg.AfterID}
-	return repeat(ctx, cfg.Gateways, f.once, f.mayPass, func(err error) { f.Lost(err, f.next) })
+	return repeat(ctx, cfg.Gateways, f.once, f.mayPass, func(err error) { f.Lost(err, f.resume()) })
+}
+
+// resume describes where the next stream begins.
+func (f *follower) resume() string {
+	if f.next == 0 {
+		return ""
+	}
+	return fmt.Sprintf("from %s", f.next)
 }
 
 // repeat makes streams until ctx is done, or until one ends with an error that does not

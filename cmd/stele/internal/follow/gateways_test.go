@@ -41,14 +41,14 @@ func TestWatch_UnavailableGatewayIsLeft(t *testing.T) {
 			return follow.Watch(ctx, follow.Config{
 				Client: stelev1.NewConfigClient(g), Gateways: g.Count(), Prefixes: []string{""}, From: 1,
 				Commit: func(*stelev1.WatchCommit) error { return enough },
-				Lost:   func(err error, _ ledger.Revision) { t.Errorf("lost: %v", err) },
+				Lost:   func(err error, _ string) { t.Errorf("lost: %v", err) },
 			})
 		},
 		"all tenants": func(ctx context.Context, g *conn.Gateways) error {
 			return follow.All(ctx, follow.AllConfig{
 				Client: stelev1.NewLedgerClient(g), Gateways: g.Count(), After: new(uint64),
 				Commit: func(*stelev1.PlacedCommit) error { return enough },
-				Lost:   func(err error, _ *uint64) { t.Errorf("lost: %v", err) },
+				Lost:   func(err error, _ string) { t.Errorf("lost: %v", err) },
 			})
 		},
 	} {

@@ -113,7 +113,7 @@ func (w *restored) watchAll(ctx context.Context) *watcher {
 				watch.commits[watch.seen] = fmt.Sprintf("%x", c.Info.Id)
 				return nil
 			},
-			Lost: func(error, *uint64) {},
+			Lost: func(error, string) {},
 		})
 	}()
 	return watch

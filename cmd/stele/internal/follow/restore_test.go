@@ -351,7 +351,7 @@ func watchCLI(ctx context.Context, w *restored) *watcher {
 			Client: stelev1.NewConfigClient(c), Prefixes: []string{""}, Initial: true,
 			State:  func(rev ledger.Revision, _ []*stelev1.Entry) error { return note(uint64(rev), nil) },
 			Commit: func(c *stelev1.WatchCommit) error { return note(c.Revision, c.Id) },
-			Lost:   func(error, ledger.Revision) {},
+			Lost:   func(error, string) {},
 		})
 	}()
 	return watch

@@ -52,7 +52,7 @@ func TestSilence_IsNoticed(t *testing.T) {
 		err := All(t.Context(), AllConfig{
 			Client: &silentGateway{},
 			Commit: func(*stelev1.PlacedCommit) error { return done },
-			Lost:   func(err error, _ *uint64) { lost = err },
+			Lost:   func(err error, _ string) { lost = err },
 		})
 		if after := time.Since(begun); !errors.Is(err, done) || after < silence || after > 20*time.Second {
 			t.Errorf("%v after %s", err, after)

@@ -119,7 +119,7 @@ func (ln *lane) run(sending, reading context.Context) error {
 	}
 }
 
-// mayPass says whether an error is the gateway's state, or that the tenant is over a
+// mayPass reports whether an error is the gateway's state, or that the tenant is over a
 // limit, and not the line's fault.
 func mayPass(err error) bool {
 	code := status.Code(err)

@@ -53,7 +53,7 @@ func (m Mapping) Root() string { return m.before }
 // Into is what keys begin with in the ledger.
 func (m Mapping) Into() ledger.Prefix { return m.into }
 
-// TenantInName says whether names have the tenant.
+// TenantInName reports whether names have the tenant.
 func (m Mapping) TenantInName() bool { return m.inName }
 
 // Place is where a name belongs; ok is false for a name that the mapping leaves

@@ -47,7 +47,7 @@ type Step struct {
 	Claimed time.Time
 	Author  string
 	Message string
-	// State says that Items are all that there is, not what changed. Only the first
+	// State is set if Items are all that there is, not what changed. Only the first
 	// step may be one.
 	State bool
 	Items []Item
@@ -58,7 +58,7 @@ type Item struct {
 	Name string
 	// Value is text: text that is JSON stays JSON, any other becomes a string.
 	Value string
-	// JSON says that the source's values are JSON, and Value is one.
+	// JSON is set if the source's values are JSON, and Value is one.
 	JSON   bool
 	Delete bool
 	// Secret reports that the source keeps the value encrypted: it is not written in

@@ -16,7 +16,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Config says what to read and how.
+// Config defines what to read and how.
 type Config struct {
 	Source  Source
 	Mapping Mapping
@@ -26,7 +26,7 @@ type Config struct {
 	// Prune deletes keys below the mapping's prefix in the ledger that a state
 	// does not have.
 	Prune bool
-	// Secret says whether the ledger encrypts a key's values.
+	// Secret reports whether the ledger encrypts a key's values.
 	Secret func(ledger.Key) bool
 	// Unfit is called for what the ledger would not take, which is left out.
 	Unfit func(Unfit)

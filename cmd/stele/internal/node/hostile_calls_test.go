@@ -105,7 +105,7 @@ func sentWith(ctx context.Context, m ...proto.Message) (all [][]byte) {
 	return all
 }
 
-func told(err error, headers ...metadata.MD) (all [][]byte) {
+func errorParts(err error, headers ...metadata.MD) (all [][]byte) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		all = raw(status.Convert(err).Proto())
 	}
@@ -123,7 +123,7 @@ func (c *call) unary(ctx context.Context, req proto.Message) (proto.Message, err
 	resp := c.newMessage(c.method.desc.Output())
 	var header, trailer metadata.MD
 	err := c.world.conn.Invoke(ctx, c.method.name, req, resp, grpc.Header(&header), grpc.Trailer(&trailer))
-	c.note(c, sentWith(ctx, req), append(raw(resp), told(err, header, trailer)...), status.Code(err))
+	c.note(c, sentWith(ctx, req), append(raw(resp), errorParts(err, header, trailer)...), status.Code(err))
 	return resp, err
 }
 
@@ -157,7 +157,7 @@ func (c *call) pair(ctx context.Context) {
 	c.paired(c, answers[0], answers[1])
 }
 
-// rename makes all that names a key or a prefix name this one, and says whether
+// rename makes all that names a key or a prefix name this one, and reports whether
 // anything does.
 func rename(m protoreflect.Message, key string) (named bool) {
 	m.Range(func(f protoreflect.FieldDescriptor, v protoreflect.Value) bool {
@@ -200,7 +200,7 @@ func (c *call) stream(ctx context.Context) {
 	}
 	s, err := c.world.conn.NewStream(ctx, desc, c.method.name)
 	if err != nil {
-		c.note(c, sentWith(ctx), told(err), status.Code(err))
+		c.note(c, sentWith(ctx), errorParts(err), status.Code(err))
 		return
 	}
 	var requests []proto.Message
@@ -224,5 +224,5 @@ func (c *call) stream(ctx context.Context) {
 		answered = codes.OK
 		came = append(came, raw(resp)...)
 	}
-	c.note(c, sentWith(ctx, requests...), append(came, told(err, s.Trailer())...), answered)
+	c.note(c, sentWith(ctx, requests...), append(came, errorParts(err, s.Trailer())...), answered)
 }

@@ -68,7 +68,7 @@ func TestNothingOfAnotherTenantIsTold(t *testing.T) {
 	owner := &siege{world: w, callers: w.owners(), seed: uint64(seed), readsOnly: true, left: 5_000}
 	owner.run(t)
 	owner.readsOnly = false
-	searched := func(m *method) bool { return owner.found[m.name] > 0 == !slices.Contains(tellNothing, m.name) }
+	searched := func(m *method) bool { return owner.found[m.name] > 0 == !slices.Contains(withoutTenantData, m.name) }
 	for range 40 {
 		owner.seed, owner.left = owner.seed+1, 5_000
 		owner.run(t)
@@ -91,9 +91,9 @@ var deniedToAll = []string{
 	"/stele.v1.Replication/Follow", "/stele.v1.Replication/Prove", "/stele.v1.Replication/RecordRead",
 }
 
-// tellNothing are the methods whose answers contain none of the searched data; of
+// withoutTenantData lists the methods whose answers contain none of the searched data; of
 // drift, because no sink is edited here.
-var tellNothing = []string{
+var withoutTenantData = []string{
 	"/stele.v1.Ledger/Commit", "/stele.v1.Ledger/CommitStream", "/stele.v1.Ledger/CountCommits", "/stele.v1.Ledger/GetHead", "/stele.v1.Ledger/ListTenants", "/stele.v1.Ledger/ListGateways", "/stele.v1.Ledger/ShredTenant", "/stele.v1.Ledger/RotateTenantKey", "/stele.v1.Ledger/ResetTenantClock",
 	"/stele.v1.Ledger/ListAllCommits", "/stele.v1.Ledger/WatchAllCommits",
 	"/stele.v1.Proof/GetCheckpoint", "/stele.v1.Proof/ProveConsistency", "/stele.v1.Schemas/CheckValue",

@@ -52,7 +52,7 @@ const (
 // Roles are all that there are.
 var Roles = []string{RoleLedger, RoleGateway, RoleSigner, RoleProjector}
 
-// Config says what to run.
+// Config defines what to run.
 type Config struct {
 	// Data is the folder of everything that the process keeps.
 	Data string

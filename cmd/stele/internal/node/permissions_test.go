@@ -136,7 +136,7 @@ func newConfined(t *testing.T) *confined {
 		t.Fatal(err)
 	}
 	defer j.Close()
-	if err := j.MakeSides(t.Context()); err != nil {
+	if err := j.CreateAuxStreams(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return c

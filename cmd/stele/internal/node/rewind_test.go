@@ -26,7 +26,7 @@ import (
 
 // rewind is a way to replace a journal by an older one.
 type rewind struct {
-	// written says that a process that has not seen the lost commits has written others to the
+	// written is set if a process that has not seen the lost commits has written others to the
 	// older journal, and longer by how many messages it is than the one that was seen.
 	written bool
 	longer  int

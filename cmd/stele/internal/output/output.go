@@ -203,7 +203,7 @@ func fit(widths []int, header []string, clip, width int) {
 	}
 }
 
-// middle cuts a text in its middle: of a key, the end tells more than the middle.
+// middle shortens a text in its middle, because the end of a key is more specific.
 func middle(s string, width int) string {
 	all := lipgloss.Width(s)
 	if all <= width {

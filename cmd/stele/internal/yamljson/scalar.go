@@ -19,7 +19,7 @@ var (
 
 const quoted = yaml.SingleQuotedStyle | yaml.DoubleQuotedStyle | yaml.LiteralStyle | yaml.FoldedStyle
 
-// isString says whether the scalar is a string, by its quotes, its tag or
+// isString reports whether the scalar is a string, by its quotes, its tag or
 // because a plain scalar is nothing else.
 func isString(n *yaml.Node) bool {
 	if n.Style&yaml.TaggedStyle != 0 {

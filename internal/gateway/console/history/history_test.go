@@ -12,7 +12,7 @@ import (
 // A call searches 20,000 commits: a page without matches is not the end of the history
 // while there is a next one.
 func TestHistoryPage_WithoutMatches(t *testing.T) {
-	v := &page.View{Address: page.Address{Tenant: "acme", Page: "history"}, R: httptest.NewRequest(http.MethodGet, "/acme/history", nil)}
+	v := &page.View{Address: page.Address{Tenant: "acme", Page: "history"}, Request: page.Request{R: httptest.NewRequest(http.MethodGet, "/acme/history", nil)}}
 	for next, want := range map[string]string{
 		"":                           "No commit matches.",
 		"/acme/history?page=a-token": "Search earlier commits",

@@ -122,12 +122,12 @@ func watch(ctx context.Context, v *page.View, after uint64) (stelev1.Config_Watc
 	if err != nil {
 		return nil, err
 	}
-	there := page.View{Principal: resp.Principal}
+	user := page.User{Principal: resp.Principal}
 	stream, err := v.Config.Watch(ctx)
 	if err != nil {
 		return nil, err
 	}
-	create := &stelev1.CreateWatch{Id: 1, FromRevision: after + 1, Prefixes: there.Allowed("read")}
+	create := &stelev1.CreateWatch{Id: 1, FromRevision: after + 1, Prefixes: user.Allowed("read")}
 	return stream, stream.Send(&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: create}})
 }
 

@@ -17,7 +17,7 @@ const (
 
 // SplitDiff reports whether the page shows values before and after a change side by side: the query
 // says so, or the browser's choice.
-func (v *View) SplitDiff() bool {
+func (v *Request) SplitDiff() bool {
 	if q := v.Query("diff"); q != "" {
 		return q == diffSplit
 	}
@@ -35,7 +35,7 @@ func (v *View) keepDiffView() {
 }
 
 // DiffViewPath is this page with the differences in another view, which the browser then keeps.
-func (v *View) DiffViewPath(split bool) string {
+func (v *Request) DiffViewPath(split bool) string {
 	q := v.R.URL.Query()
 	q.Set("diff", diffUnified)
 	if split {

@@ -9,10 +9,15 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 )
 
+// User is the user of a view, as the layout's calls show. The gateway decides what the user
+// may do; this is for what the page offers.
+type User struct {
+	Principal *stelev1.Principal // nil if the call failed
+}
+
 // May reports whether the user has a permission on a key, or on all keys under a
-// prefix, as far as the layout's calls show. The gateway decides; this is for what the
-// page offers.
-func (v *View) May(operation, prefix string) bool {
+// prefix.
+func (v *User) May(operation, prefix string) bool {
 	return slices.ContainsFunc(v.Allowed(operation), func(p string) bool {
 		return ledger.Pattern(p).Covers(ledger.Pattern(prefix))
 	})
@@ -20,14 +25,14 @@ func (v *View) May(operation, prefix string) bool {
 
 // MayUnder reports whether the user has a permission on some keys under a prefix, or on
 // the key.
-func (v *View) MayUnder(operation, prefix string) bool {
+func (v *User) MayUnder(operation, prefix string) bool {
 	return slices.ContainsFunc(v.Allowed(operation), func(p string) bool {
 		return ledger.Pattern(p).Covers(ledger.Pattern(prefix)) || ledger.Pattern(prefix).Covers(ledger.Pattern(p))
 	})
 }
 
 // Allowed returns the prefixes on which the user has a permission.
-func (v *View) Allowed(operation string) []string {
+func (v *User) Allowed(operation string) []string {
 	for _, a := range v.Principal.GetAllowed() {
 		if a.Operation == operation {
 			return a.Prefixes
@@ -37,7 +42,7 @@ func (v *View) Allowed(operation string) []string {
 }
 
 // Operator reports whether the user may act for any tenant.
-func (v *View) Operator() bool { return slices.Contains(v.Principal.GetRoles(), "operator") }
+func (v *User) Operator() bool { return slices.Contains(v.Principal.GetRoles(), "operator") }
 
 // Roles lists a user's roles.
 func Roles(p *stelev1.Principal) string {

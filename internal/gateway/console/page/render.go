@@ -90,7 +90,7 @@ func (b *boundedPage) Write(p []byte) (int, error) {
 func (b *boundedPage) WriteString(s string) (int, error) { return b.Write([]byte(s)) }
 
 // Redirect redirects to a path of the console, by GET.
-func (v *View) Redirect(path string) error {
+func (v *Request) Redirect(path string) error {
 	if v.R.URL.RawQuery != "" && v.R.Method == http.MethodGet && path == v.R.URL.Path+"/" {
 		path += "?" + v.R.URL.RawQuery
 	}
@@ -99,7 +99,7 @@ func (v *View) Redirect(path string) error {
 }
 
 // Download responds with a file to save.
-func (v *View) Download(name, kind, body string) error {
+func (v *Request) Download(name, kind, body string) error {
 	h := v.W.Header()
 	h.Set("Content-Type", kind)
 	h.Set("Content-Disposition", `attachment; filename="`+name+`"`)

@@ -21,7 +21,7 @@ func TestBoundedPage(t *testing.T) {
 	if _, err := (&boundedPage{ctx: ctx}).WriteString("x"); !errors.Is(err, context.Canceled) {
 		t.Errorf("a page without its user: %v", err)
 	}
-	v := &View{Site: &Site{rendering: make(chan struct{})}, R: httptest.NewRequestWithContext(ctx, "GET", "/", nil)}
+	v := &View{Site: &Site{rendering: make(chan struct{})}, Request: Request{R: httptest.NewRequestWithContext(ctx, "GET", "/", nil)}}
 	if _, err := v.render(nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("a user that has left while it waits: %v", err)
 	}

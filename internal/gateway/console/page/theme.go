@@ -11,7 +11,7 @@ import (
 // browser decides.
 const themeCookie = "stele-theme"
 
-func (v *View) theme() string {
+func (v *Request) theme() string {
 	if c, err := v.R.Cookie(themeCookie); err == nil && (c.Value == "light" || c.Value == "dark") {
 		return c.Value
 	}

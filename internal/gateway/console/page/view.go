@@ -15,8 +15,7 @@ import (
 type View struct {
 	*Site
 	Address
-	W http.ResponseWriter
-	R *http.Request
+	Request
 	// Timeless: the page has no past states.
 	Timeless bool
 	// Confidential pages are not compressed: the length of a compressed page depends on the
@@ -26,19 +25,19 @@ type View struct {
 	Ctx context.Context
 
 	// Set by Load; zero if the call failed.
-	Head      *stelev1.GetHeadResponse
-	Principal *stelev1.Principal
-	Status    *stelev1.GetStatusResponse
-	shown     *timestamppb.Timestamp // the past state's time
-	placed    *timestamppb.Timestamp // the time of the state on the time axis; nil for the newest
-	axis      *axis                  // nil without a commit
+	User
+	Head   *stelev1.GetHeadResponse
+	Status *stelev1.GetStatusResponse
+	shown  *timestamppb.Timestamp // the past state's time
+	placed *timestamppb.Timestamp // the time of the state on the time axis; nil for the newest
+	axis   *axis                  // nil without a commit
 	// Marks are shown on the time axis, set before the page is shown.
 	Marks []Mark
 }
 
 // NewView returns the view of a request. Its address is not set yet.
 func (s *Site) NewView(w http.ResponseWriter, r *http.Request) *View {
-	return &View{Site: s, W: w, R: r, Ctx: r.Context()}
+	return &View{Site: s, Request: Request{w, r}, Ctx: r.Context()}
 }
 
 // Authenticate adds the user's token to the calls of the view, for a tenant unless

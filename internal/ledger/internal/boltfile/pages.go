@@ -60,7 +60,7 @@ type pageWalk struct {
 	tx   *bolt.Tx
 	file *os.File
 	size int
-	// leaves says whether the leaves of the buckets are read.
+	// leaves reports whether the leaves of the buckets are read.
 	leaves bool
 	used   []bool // by page
 	// heads are the heads of all pages; nil if the leaves are read.
@@ -226,7 +226,7 @@ func cut(e []byte, pos, key, value uint32) (k, v []byte, ok bool) {
 	return e[from:mid], e[mid : mid+uint64(value)], true
 }
 
-// inOrder says whether a key may stand here. A page's first key is the one that
+// inOrder reports whether a key may stand here. A page's first key is the one that
 // leads to it: bbolt finds the place of a page that it has written by that.
 func inOrder(least, key, limit []byte, first bool) bool {
 	if first && least != nil {

@@ -18,7 +18,7 @@ func Seal(key, body []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(make([]byte, 0, 4+len(body)), Checksum(key, body)), body...)
 }
 
-// Unseal returns the body, a part of sealed; ok says whether it is the one that was
+// Unseal returns the body, a part of sealed; ok reports whether it is the one that was
 // sealed with the key.
 func Unseal(key, sealed []byte) (body []byte, ok bool) {
 	if len(sealed) < 4 || binary.BigEndian.Uint32(sealed) != Checksum(key, sealed[4:]) {

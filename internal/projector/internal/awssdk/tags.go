@@ -11,7 +11,7 @@ import (
 )
 
 // Tags are put on what a sink writes. "{tenant}" in a value stands for the tenant, so
-// that costs and policies can tell tenants apart.
+// that costs and policies can distinguish tenants.
 type Tags map[string]string
 
 // Of returns the tags for a tenant's items.

@@ -20,12 +20,12 @@ func CanCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "can OPERATION [KEY|PREFIX]",
 		Short: "Check whether you have a permission, and why",
-		Long: `Check whether the token in use is allowed an operation on a key, or on all keys under a
-prefix that ends with "/"; without either, on all keys of the tenant. The answer does not
-depend on, or reveal, whether the key is set.
+		Long: `Check whether the token in use is allowed an operation on a key, or on all keys
+under a prefix that ends with "/"; without either, on all keys of the tenant.
+The answer does not depend on, or reveal, whether the key is set.
 
-The operations are ` + strings.Join(operations, ", ") + `. The exit code is
-0 for yes and 5 for no.`,
+The operations are read, write, audit, administer, reveal and replicate. The
+exit code is 0 for yes and 5 for no.`,
 		Example: `  stele can write tenantconfig/checkout/timeout_ms
   stele can read tenantconfig/ && stele list tenantconfig/`,
 		Args: cobra.RangeArgs(1, 2),

@@ -18,8 +18,8 @@ func TokenCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "token",
 		Short: "Print the claims of the current token",
-		Long: `Print the claims of the current token. Nothing is verified here: "stele whoami" shows
-how the gateway reads it, "stele token inspect" why it is rejected.`,
+		Long: `Print the claims of the current token. Nothing is verified here: "stele whoami"
+shows how the gateway reads it, "stele token inspect" why it is rejected.`,
 		Example: `  curl -H "Authorization: Bearer $(stele token --raw)" ...`,
 		Args:    cobra.NoArgs,
 	}

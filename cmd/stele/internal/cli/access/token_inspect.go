@@ -28,14 +28,15 @@ func tokenInspectCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "inspect [FILE]",
 		Short: "Show the claims of a token and the reasons why it is invalid",
-		Long: `Show the claims of a token and every reason why a gateway with the same flags would
-reject it; without flags, the "stele up" whose token is in use. The token is read from
-FILE, from standard input with "-", or is the one in use. Its signature is checked but not
-printed, so the output cannot be used to authenticate.
+		Long: `Show the claims of a token and every reason why a gateway with the same flags
+would reject it; without flags, the "stele up" whose token is in use. The token
+is read from FILE, from standard input with "-", or is the one in use. Its
+signature is checked but not printed, so the output cannot be used to
+authenticate.
 
 The exit code is 7 if the token is invalid.`,
 		Example: `  stele token inspect
-  stele token inspect - --issuer https://id.example.com/realms/shop --audience stele --claims keycloak < token`,
+  stele token inspect - --issuer https://id.example.com --audience stele < token`,
 		Args: cobra.MaximumNArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -50,12 +50,12 @@ func tokenMintCommand(c *session.Flags) *cobra.Command {
 		Use:   "mint SUBJECT",
 		Short: "Sign a token with the local identity",
 		Long: `Sign a token with the local identity, the key in a folder, and print it. Anyone
-with the token acts as that subject until it expires or is revoked (policy/revoked in
-_system).
+with the token acts as that subject until it expires or is revoked
+(policy/revoked in _system).
 
 "stele up" trusts the identity in its data folder; "stele serve" trusts one with
---jwks DIR/jwks.json --issuer stele-local --audience stele. The tenant is that of
--t alone; a token without one is an operator's.`,
+--jwks DIR/jwks.json --issuer stele-local --audience stele. Only -t sets the
+tenant of the token; without it, the token is an operator's.`,
 		Example: `  stele token mint ann -t acme --roles reader,writer --ttl 8h
   stele token mint edge-fra1 --roles "" --replicates acme,globex --ttl 720h
   stele token mint ops --roles operator --identity /etc/stele/identity --create`,

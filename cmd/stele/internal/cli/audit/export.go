@@ -24,10 +24,10 @@ func auditExportCommand(c *session.Flags) *cobra.Command {
 		Short: "Export a tenant's commits with their proofs to a file",
 		Long: `Write a tenant's commits with their proofs into one self-contained file, which
 "stele verify FILE" verifies on another machine, without a network. --since and
---until take a revision or a time, both included; without them it is everything.
-What is written is verified while it is written.`,
+--until take a revision or a time, both inclusive; without them, all commits are
+exported. The command verifies the commits while it writes them.`,
 		Example: `  stele -t acme audit export > acme.audit
-  stele -t acme audit export --since 2025-01-01 --until 2025-12-31 -f acme-2025.audit
+  stele -t acme audit export --since 2025-01-01 --until 2025-12-31 -f acme.audit
   stele verify acme-2025.audit --key checkpoint.pub`,
 		Args: cobra.NoArgs,
 	}

@@ -19,10 +19,10 @@ func ProveCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prove REV",
 		Short: "Print a receipt that proves a commit offline",
-		Long: `Print a commit's receipt: the commit, its place in the ledger's tree, and a signed
-checkpoint of that. Anyone with the ledger's public key can verify it offline, at
-any time, with "stele verify". It waits until a checkpoint covers the commit, and
-verifies the receipt before it prints it.`,
+		Long: `Print a commit's receipt: the commit, its place in the ledger's tree, and a
+signed checkpoint of that. Anyone with the ledger's public key can verify it
+offline, at any time, with "stele verify". It waits until a checkpoint covers
+the commit, and verifies the receipt before it prints it.`,
 		Example: `  stele prove @42 > receipt
   stele verify receipt --key checkpoint.pub`,
 		Args:              cobra.ExactArgs(1),

@@ -20,13 +20,13 @@ func auditReadsCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reads",
 		Short: "List recorded reads, newest first",
-		Long: `List the reads that the tenant's policy has recorded, newest first: who asked for
-which keys and prefixes, when, and of which revision the answer was. An answer
-without a revision was an error, for example that a key is not set. Reads that reveal
-secrets are always recorded, also without a policy.
+		Long: `List the reads that the tenant's policy has recorded, newest first: who asked
+for which keys and prefixes, when, and of which revision the answer was. An
+answer without a revision was an error, for example that a key is not set. Reads
+that reveal secrets are always recorded, also without a policy.
 
-An operator sets the policy of a tenant, prefix by prefix; it applies from the next read
-on:
+An operator sets the policy of a tenant, prefix by prefix; it applies from the
+next read on:
 
   stele -t _system set policy/acme/reads '{"record":["paramconfig/secrets/"]}'`,
 		Example: `  stele audit reads --since 2d

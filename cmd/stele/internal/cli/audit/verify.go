@@ -24,29 +24,32 @@ func VerifyCommand(c *session.Flags) *cobra.Command {
 		Short: "Verify a receipt, an audit file, a tenant or a whole ledger",
 		Long: `Verify that history is unchanged, with only the ledger's public key.
 
-With FILEs: receipts of "stele prove", audit files of "stele audit export", or bare
-checkpoints. They are verified without a network and without a context.
+With FILEs, verify receipts of "stele prove", audit files of "stele audit
+export", or checkpoints, without a network and without a context.
 
-Without FILEs: the tenant at the gateway, that is the newest checkpoint, the hash of
-every commit, its place in the chain and in the tree, and that the state which the
-gateway serves is the result of these commits. --save keeps the checkpoint; --from
-proves later that the ledger extends it.
+Without FILEs, verify the tenant at the gateway: the newest checkpoint, the hash
+of every commit, its place in the chain and in the tree, and that the state
+which the gateway serves is the result of these commits. --save saves the
+checkpoint; --from proves later that the ledger extends it.
 
-With --data: the folder of a stopped ledger, that is every stream of the journal, the
-chains of all tenants, the tree, every checkpoint, and the files that are derived from
-them. Nothing in the folder is changed. --restored is for a folder that "stele restore"
-has made and that was not started yet: it does not have the derived files.
+With --data, verify the folder of a stopped ledger: every stream of the journal,
+the chains of all tenants, the tree, every checkpoint, and the files that are
+derived from them. Nothing in the folder is changed. --restored is for a folder
+that "stele restore" has created and that was not started yet: it does not have
+the derived files.
 
-With --witness-key, a checkpoint verifies only if a quorum of these witnesses has
-cosigned it. Then not even the holder of the ledger's key can show different histories
-to different users. The newest checkpoint of each ledger is kept next to the context
-file and compared with the checkpoints that this and other gateways show later.
+With --witness-key, a checkpoint verifies only if a quorum of these witnesses
+has cosigned it. Then not even the holder of the ledger's key can show different
+histories to different users. The newest checkpoint of each ledger is kept next
+to the context file and compared with the checkpoints that this and other
+gateways show later.
 
-The exit code is 7 if something does not verify. docs/proof.md describes the formats.`,
+The exit code is 7 if something does not verify. docs/proof.md describes the
+formats.`,
 		Example: `  stele verify receipt --key checkpoint.pub
   stele -t acme verify --save today.checkpoint
   stele -t acme verify --from today.checkpoint
-  stele verify receipt --key checkpoint.pub --witness-key w1.pub --witness-key w2.pub --witness-key w3.pub
+  stele verify receipt --key log.pub --witness-key w1.pub --witness-key w2.pub
   stele verify --data stele-data`,
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -18,10 +18,11 @@ func BaseCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "base",
 		Short: "Manage the bases that a tenant inherits from",
-		Long: `A base is a tenant whose keys another tenant inherits, for example a set of defaults
-or a plan. The value of a key is the tenant's own or, without an own one, the value of
-the first base in its list that has the key, at the pinned revision. A base that is
-followed moves the pin with each of its commits. docs/bases.md describes it.`,
+		Long: `A base is a tenant whose keys another tenant inherits, for example a set of
+defaults or a plan. The value of a key is the tenant's own. If the tenant does
+not set the key, it is the value of the first base in its list that has the key,
+at the pinned revision. If the tenant follows the base, each commit of the base
+moves the pin. docs/bases.md describes bases.`,
 	}
 	cmd.AddCommand(listCommand(c), showCommand(c), addCommand(c), removeCommand(c), pinCommand(c), followCommand(c), impactCommand(c))
 	return cmd
@@ -55,7 +56,7 @@ func listCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List a tenant's bases in their order",
-		Long:    `List the bases of a tenant. Of several bases that have a key, the first wins.`,
+		Long:    `List the bases of a tenant. If several bases have a key, the first one wins.`,
 		Example: `  stele -t acme base list`,
 		Args:    cobra.NoArgs,
 	}

@@ -33,12 +33,12 @@ func addCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "add BASE",
 		Short: "Let a tenant inherit from a base",
-		Long: `Add a base to a tenant's list. It follows the base: each commit of the base moves the
-pin. With --pin it stays at a revision of the base.
+		Long: `Add a base to a tenant's list. It follows the base: each commit of the base
+moves the pin. With --pin it stays at a revision of the base.
 
-The new base is the last, so that the existing bases win; --before puts it in front of
-one of them. Operators can add any tenant that has no bases itself, other users one
-whose policy names their tenant.`,
+The new base is the last, so that the existing bases win; --before puts it in
+front of one of them. Operators can add any tenant that has no bases itself.
+Other users can add a tenant whose policy names theirs.`,
 		Example: `  stele -t acme base add defaults
   stele -t acme base add plan-enterprise --before defaults
   stele base add defaults --tenants acme,globex,initech`,
@@ -82,8 +82,8 @@ func removeCommand(c *session.Flags) *cobra.Command {
 		Use:     "remove BASE",
 		Aliases: []string{"rm"},
 		Short:   "Remove a base from a tenant's list",
-		Long: `Remove a base from a tenant's list. Keys that the tenant inherited from it get the
-value of a later base in the list, or are not set any more.`,
+		Long: `Remove a base from a tenant's list. Keys that the tenant inherited from it get
+the value of a later base in the list, or are not set any more.`,
 		Example: `  stele -t acme base remove plan-trial`,
 		Args:    cobra.ExactArgs(1),
 	}
@@ -103,9 +103,11 @@ value of a later base in the list, or are not set any more.`,
 func pinCommand(c *session.Flags) *cobra.Command {
 	var f editFlags
 	cmd := &cobra.Command{
-		Use:     "pin BASE [REV]",
-		Short:   "Keep a base at one revision",
-		Long:    `Pin a base at a revision of the base; without REV at the one that it is at now. Commits of the base do not reach the tenant until the pin is moved, or the tenant follows the base again.`,
+		Use:   "pin BASE [REV]",
+		Short: "Keep a base at one revision",
+		Long: `Pin a base at revision REV of the base, or without REV at its current pin.
+Commits of the base do not reach the tenant until the pin is moved, or the
+tenant follows the base again.`,
 		Example: `  stele -t acme base pin plan-enterprise @17`,
 		Args:    cobra.RangeArgs(1, 2),
 	}
@@ -141,9 +143,10 @@ func pinCommand(c *session.Flags) *cobra.Command {
 func followCommand(c *session.Flags) *cobra.Command {
 	var f editFlags
 	cmd := &cobra.Command{
-		Use:     "follow BASE",
-		Short:   "Move a base's pin with every commit of the base",
-		Long:    `Follow a base: the pin moves to the head of the base now, and with every later commit of it.`,
+		Use:   "follow BASE",
+		Short: "Move a base's pin with every commit of the base",
+		Long: `Follow a base: its pin moves to the head of the base now, and then with each of
+its commits.`,
 		Example: `  stele -t acme base follow plan-enterprise`,
 		Args:    cobra.ExactArgs(1),
 	}

@@ -33,10 +33,10 @@ func impactCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "impact BASE -f FILE",
 		Short: "Show which tenants a change of a base would reach (operators only)",
-		Long: `Show the tenants that inherit from a base, and how a change set would reach each of
-them: how many of its keys would change, and which of them the tenant overrides. A
-tenant that is pinned keeps its values until its pin moves. Nothing is written; "stele
--t BASE apply -f FILE" applies the file. The file is one that apply takes.`,
+		Long: `Show the tenants that inherit from a base, and how a change set would reach each
+of them: how many of its keys would change, and which of them the tenant
+overrides. A tenant that is pinned keeps its values until its pin moves. Nothing
+is written; "stele -t BASE apply -f FILE" applies the file.`,
 		Example: `  stele base impact plan-enterprise -f change.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if file == "" {

@@ -21,9 +21,9 @@ func GatewaysCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "gateways",
 		Short: "List the gateways of the ledger (operators only)",
-		Long: `List the processes of the ledger and the edge gateways below them, as they have last
-reported themselves. A gateway reports every 10 seconds. One that no longer reports is
-listed for an hour.`,
+		Long: `List the processes of the ledger and the edge gateways below them, as they have
+last reported themselves. A gateway reports every 10 seconds. One that no longer
+reports is listed for an hour.`,
 		Args: cobra.NoArgs,
 	}
 	cmd.RunE = c.Connected(func(ctx context.Context, s *session.Session, _ []string) error {

@@ -19,9 +19,9 @@ func ReadyCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "ready [URL]",
 		Short: "Check whether a server on this machine is ready",
-		Long: `Query /readyz of a server, by default at http://127.0.0.1:7071. The exit code is 0 if it
-serves and its replica has caught up, otherwise 1. Use it for health checks of containers
-that contain no other program.`,
+		Long: `Query /readyz of a server, by default at http://127.0.0.1:7071. The exit code is
+0 if it serves and its replica has caught up, otherwise 1. Use it for health
+checks of containers that contain no other program.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			url := "http://127.0.0.1:7071"

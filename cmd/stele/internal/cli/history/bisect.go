@@ -26,13 +26,13 @@ func BisectCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bisect [PREFIX] --run CMD [--good REV] [--bad REV]",
 		Short: "Find the first revision at which a command fails",
-		Long: `Find the first revision at which a command fails, by binary search between a good
-revision, at which it exits with 0, and a later bad one, at which it does not. The
-command is run with sh. Its environment contains the settings below PREFIX at the tested
-revision, with the names and restrictions of "stele exec", and STELE_TENANT and
-STELE_REVISION, for example for "stele get KEY --at $STELE_REVISION". Its output goes to
-standard error. An exit code of 126 or higher, or a signal, ends the search, because the
-command itself failed.`,
+		Long: `Find the first revision at which a command fails, by binary search between a
+good revision, at which it exits with 0, and a later bad one, at which it fails.
+The command is run with sh. Its environment contains the settings below PREFIX
+at the tested revision, with the names and restrictions of "stele exec", and
+STELE_TENANT and STELE_REVISION, for example for "stele get KEY --at
+$STELE_REVISION". Its output goes to standard error. An exit code of 126 or
+higher, or a signal, ends the search, because the command itself failed.`,
 		Example: `  stele bisect tenantconfig/checkout --run 'test "$TIMEOUT_MS" -lt 5000'
   stele bisect --run ./check.sh --good @2025-03-04 --bad @HEAD~10`,
 		Args: func(_ *cobra.Command, args []string) error {

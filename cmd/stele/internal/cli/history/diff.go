@@ -16,13 +16,14 @@ func DiffCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "diff A [B] [PREFIX]",
 		Short: "Compare two revisions or times",
-		Long: `Compare the state at A with the later state at B (default @HEAD): which keys were set
-(+), changed (~) and deleted (-), and at which places inside their values. With PREFIX,
-only keys under it are compared. A second argument that parses as a revision is B.
+		Long: `Compare the state at A with the later state at B (default @HEAD): which keys
+were set (+), changed (~) and deleted (-), and at which places inside their
+values. With PREFIX, only keys under it are compared. A second argument that
+parses as a revision is B.
 
-With -o json, print one object per key: {"key":...,"from":{"revision":N,"value":...},
-"to":{...},"patch":[...]}. patch is a JSON Patch (RFC 6902), if the key is set in both
-states.`,
+With -o json, print one object per key:
+{"key":...,"from":{"revision":N,"value":...}, "to":{...},"patch":[...]}. patch
+is a JSON Patch (RFC 6902), if the key is set in both states.`,
 		Example: `  stele diff @1d
   stele diff @2025-03-04 @2025-03-05 tenantconfig/checkout/
   stele diff @40 @42 -o json`,

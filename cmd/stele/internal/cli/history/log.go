@@ -32,10 +32,10 @@ func LogCommand(c *session.Flags) *cobra.Command {
 		Use:   "log [KEY|PREFIX]",
 		Short: "List commits, newest first",
 		Long: `List commits, newest first: all of them, or those that changed a key or the keys
-under a prefix, with their changes of these keys alone. The argument is a key if
-that was ever set, and a prefix otherwise. --author and --grep match any part of
-the author's name and of the message, in any case. If keys were copied or renamed, it
-continues with the old ones.
+under a prefix, with only their changes of these keys. The argument is a key if
+that key was ever set, and a prefix otherwise. --author and --grep match any
+part of the author's name and of the message, ignoring case. If keys were copied
+or renamed, the list continues with the old keys.
 
 With --all-tenants, list the commits of all tenants in the order of the journal
 (operators only). --since and --until then take times. The read is recorded for
@@ -128,7 +128,7 @@ func selectCommits(ctx context.Context, s *session.Session, l logFlags, name str
 	return req, err
 }
 
-// matchesAny says whether the request selects any commit.
+// matchesAny reports whether the request selects any commit.
 func matchesAny(ctx context.Context, s *session.Session, req *stelev1.ListCommitsRequest) (found bool, err error) {
 	req.OmitValues, req.OnlyMatchingChanges = true, true
 	err = s.Commits(ctx, req, 1, func(*stelev1.CommitInfo) error {

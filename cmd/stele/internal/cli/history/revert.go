@@ -16,9 +16,10 @@ func RevertCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "revert REV...",
 		Short: "Undo single commits with a new one",
-		Long: `Undo one or more commits with one new commit, which restores the values that their keys
-had before. If a later commit has changed one of these keys and is not undone as well,
-nothing is written, and the error names the keys and the commits.`,
+		Long: `Undo one or more commits with one new commit, which restores the values that
+their keys had before. If a later commit has changed one of these keys and is
+not undone as well, nothing is written, and the error names the keys and the
+commits.`,
 		Example: `  stele revert @42
   stele revert @40 @42 --dry-run`,
 		Args:              cobra.MinimumNArgs(1),

@@ -26,7 +26,7 @@ type rollbackFlags struct {
 	allTenants   bool
 }
 
-// bulk says whether it is for many tenants.
+// bulk reports whether it is for many tenants.
 func (r *rollbackFlags) bulk() bool { return len(r.tenants) > 0 || r.allTenants }
 
 func RollbackCommand(c *session.Flags) *cobra.Command {
@@ -34,16 +34,17 @@ func RollbackCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rollback --to REV|TIME [PREFIX]",
 		Short: "Restore earlier values with a new commit",
-		Long: `Restore a past state of all settings, or of those under a prefix, with a new commit. The
-command shows what would change and asks for confirmation. If another user writes before
-you confirm, nothing is written, and the command shows what changed.
+		Long: `Restore a past state of all settings, or of those under a prefix, with a new
+commit. The command shows what would change and asks for confirmation. If
+another user writes before you confirm, nothing is written, and the command
+shows what changed.
 
-With --tenants or --all-tenants, an operator rolls back several tenants, with one commit
-per tenant. The command previews all of them, then asks once. A failure in one tenant
-does not affect the others; the exit code is then 4.`,
+With --tenants or --all-tenants, an operator rolls back several tenants, with
+one commit per tenant. The command previews all of them, then asks once. A
+failure in one tenant does not affect the others; the exit code is then 4.`,
 		Example: `  stele rollback --to @2h tenantconfig/checkout/
   stele rollback --to @42 --yes -m "back out the release"
-  stele rollback --to @2025-03-04T08:00Z --all-tenants --dry-run tenantconfig/flags/`,
+  stele rollback --to @2025-03-04T08:00Z --all-tenants --dry-run flags/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
 			case r.to == "" || len(args) > 1:

@@ -28,7 +28,7 @@ type tenantRollback struct {
 	err     error
 }
 
-// pending says whether there is something left to do for the tenant.
+// pending reports whether there is something left to do for the tenant.
 func (t *tenantRollback) pending() bool {
 	return t.err == nil && !t.younger && t.result == nil && !t.plan.idle()
 }

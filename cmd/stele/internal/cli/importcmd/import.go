@@ -33,17 +33,18 @@ func ImportCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE | --from KIND SOURCE",
 		Short: "Import a history or an export, or from etcd, Consul, Parameter Store, git or files",
-		Long: `Import a change log (JSON lines, optionally compressed with gzip; "-" for standard
-input) with the time and author of each change set. This requires the admin role. The
-output of "stele log --reverse -n 0 -o json" is a change log. The output of "stele
-export" is imported as your own change with the current time.
+		Long: `Import a change log (JSON lines, optionally compressed with gzip; "-" for
+standard input) with the time and author of each change set. This requires the
+admin role. The output of "stele log --reverse -n 0 -o json" is a change log.
+The output of "stele export" is imported as your own change with the current
+time.
 
-You can run an interrupted import again: nothing is written twice. -t imports only the
-lines of one tenant. docs/changelog-format.md describes the format.
+You can run an interrupted import again: nothing is written twice. -t imports
+only the lines of one tenant. docs/changelog-format.md describes the format.
 
 --from imports from another system (see docs/migrate.md):
 
-  etcd            endpoints; every revision that is not compacted becomes a commit
+  etcd            endpoints; every uncompacted revision becomes a commit
   consul          a file written by "consul kv export", or an agent's http://...
   parameterstore  a path; every version of every parameter below it
   git             a repository; every commit that changed a settings file
@@ -51,15 +52,16 @@ lines of one tenant. docs/changelog-format.md describes the format.
 
 git and files read YAML, JSON (also with comments), TOML, .properties and .env.
 
-Names that begin with --prefix get --into in its place. {tenant} in the prefix takes the
-tenant from the name; otherwise -t sets it. The whole source is read first: if the
-ledger cannot accept some names or values, they are listed and nothing is written.`,
+Names that begin with --prefix get --into in its place. {tenant} in the prefix
+takes the tenant from the name; otherwise -t sets it. The whole source is read
+first: if the ledger cannot accept some names or values, they are listed and
+nothing is written.`,
 		Example: `  stele import settings.jsonl.gz
   stele export > acme.jsonl && stele -t acme2 import acme.jsonl
-  stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --into tenantconfig/ --dry-run
-  stele import --from consul kv.json --prefix 'config/{tenant}/' --into tenantconfig/
-  stele import --from parameterstore / --prefix '/{tenant}/prod/' --into paramconfig/
-  stele -t acme import --from git ../settings --prefix config/ --into tenantconfig/ --flatten
+  stele -t acme import --from etcd 127.0.0.1:2379 --prefix /config/ --dry-run
+  stele import --from consul kv.json --prefix 'config/{tenant}/' --into app/
+  stele import --from parameterstore / --prefix '/{tenant}/prod/' --into app/
+  stele -t acme import --from git repo --prefix config/ --into app/ --flatten
   stele -t acme import --from files ./config --into tenantconfig/`,
 		Args: cobra.ExactArgs(1),
 	}

@@ -133,8 +133,8 @@ func (p *plan) read(ctx context.Context, cfg migrate.Config, dryRun bool) error 
 	}
 }
 
-// tell lists names and values that cannot be imported, which is an error unless they
-// are to be left out, and with --dry-run the effect of the import.
+// report lists names and values that cannot be imported, which is an error without
+// --skip-unfit, and with --dry-run the effect of the import.
 func (p *plan) report(o importOptions) error {
 	for _, u := range p.misfits {
 		more := ""

@@ -38,17 +38,17 @@ func ApplyCommand(c *session.Flags) *cobra.Command {
     tenantconfig/checkout/timeout_ms: 41
     tenantconfig/checkout/new: absent
 
-A line of a change log is also such a file; it is applied with your name and the current
-time ("stele import" keeps time and author).
+A line of a change log is also such a file; it is applied with your name and the
+current time ("stele import" keeps time and author).
 
---plan writes nothing: it shows what would change, fails if the change set would be
-rejected, and warns of keys that a sink would reject. Without --plan those keys are
-written, with the same warning, and the sink parks them.
+--plan writes nothing: it shows what would change, fails if the change set would
+be rejected, and warns of keys that a sink would reject. Without --plan those
+keys are written, with the same warning, and the sink parks them.
 
---prune PREFIX also deletes the keys under the prefix that the file does not name: for
-"a/b" the key a/b and those below it, for "a/b*" all that begin with these characters.
-It shows the plan and asks for confirmation. If another user writes before you confirm,
-nothing is written.`,
+--prune PREFIX also deletes the keys under the prefix that the file does not
+name: for "a/b" the key a/b and those below it, for "a/b*" all that begin with
+these characters. It shows the plan and asks for confirmation. If another user
+writes before you confirm, nothing is written.`,
 		Example: `  stele apply -f limits.yaml --plan
   stele apply -f checkout.yaml --prune tenantconfig/checkout/`,
 		Args: func(cmd *cobra.Command, args []string) error {

@@ -12,18 +12,18 @@ import (
 
 const copyRules = `
 
-Both names are keys, or both are prefixes that end with "/". If the tenant has set some
-of the new keys, nothing is written and the error lists them. Secrets are encrypted again on the
-gateway and never shown; that requires the permission to reveal them, and the new keys
-must be secret as well. "stele log" and "stele blame" of the new keys continue with the
-old ones.`
+Both names are keys, or both are prefixes that end with "/". If the tenant has
+set some of the new keys, nothing is written and the error lists them. The
+gateway encrypts secrets again and never shows them; this requires the
+permission to reveal them, and the new keys must be secret as well. "stele log"
+and "stele blame" of the new keys continue with the old ones.`
 
 func CopyCommand(c *session.Flags) *cobra.Command {
 	return copyCommand(c, &stelev1.CopyRequest{}, &cobra.Command{
 		Use:   "cp FROM TO",
 		Short: "Copy a key, or the keys below a prefix, in one commit",
-		Long: `Copy a key, or the keys below a prefix, in one commit. Of a prefix it copies the
-tenant's own values, and not what the tenant inherits.` + copyRules,
+		Long: `Copy a key, or the keys below a prefix, in one commit. With a prefix it copies
+the tenant's own values, not inherited ones.` + copyRules,
 		Example: `  stele cp tenantconfig/checkout/timeout_ms tenantconfig/refunds/timeout_ms
   stele cp tenantconfig/checkout/ tenantconfig/refunds/ --dry-run`,
 	})
@@ -33,10 +33,10 @@ func MoveCommand(c *session.Flags) *cobra.Command {
 	return copyCommand(c, &stelev1.CopyRequest{Rename: true}, &cobra.Command{
 		Use:   "mv OLD NEW",
 		Short: "Rename a key, or the keys below a prefix, in one commit",
-		Long: `Rename a key, or the keys below a prefix, in one commit: the tenant's own values, and not
-what the tenant inherits.` + copyRules,
+		Long: `Rename a key, or the keys below a prefix, in one commit. Inherited values are
+not renamed.` + copyRules,
 		Example: `  stele mv tenantconfig/checkout/timeout tenantconfig/checkout/timeout_ms
-  stele mv tenantconfig/checkout/ tenantconfig/shop/ -m "the team has a new name"`,
+  stele mv tenantconfig/checkout/ tenantconfig/shop/ -m "the team was renamed"`,
 	})
 }
 

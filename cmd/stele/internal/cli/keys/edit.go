@@ -27,10 +27,10 @@ func EditCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "edit KEY",
 		Short: "Edit a value in an editor",
-		Long: `Open the value in $VISUAL or $EDITOR (default vi) and commit it when the editor ends. A
-string is edited as plain text, and any other value as JSON. Nothing is written if the
-value stays as it was. It is refused if the key changes meanwhile; the text is then
-kept in a file that the error names.`,
+		Long: `Open the value in $VISUAL or $EDITOR (default vi) and commit it when the editor
+ends. A string is edited as plain text, and any other value as JSON. Nothing is
+written if the value is unchanged. If another commit changes the key meanwhile,
+the edit is refused, and the error names a file that has your text.`,
 		Example:           `  stele edit tenantconfig/checkout/hosts -m "add a host"`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteKey,

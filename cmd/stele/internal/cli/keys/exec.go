@@ -26,18 +26,19 @@ func ExecCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "exec PREFIX [--restart] -- CMD [ARG...]",
 		Short: "Run a command with settings as environment variables",
-		Long: `Run a command with the settings below PREFIX as environment variables. A variable's name
-is the rest of the key in upper case, with "_" in place of other characters than letters
-and digits. With --restart the command is restarted half a second after the last change
-of a setting. stele exits with the command's exit code. If no key below PREFIX is set,
-the command is not run, unless --allow-empty is given.
+		Long: `Run a command with the settings below PREFIX as environment variables. A
+variable's name is the rest of the key in upper case, with "_" in place of other
+characters than letters and digits. With --restart the command is restarted half
+a second after the last change of a setting. stele exits with the command's exit
+code. If no key below PREFIX is set, the command is not run, unless
+--allow-empty is given.
 
-A setting whose variable would change how programs load or run (PATH, LD_PRELOAD,
-BASH_ENV, NODE_OPTIONS and the like) is rejected, unless --allow-env names the variable.
---env-prefix adds a prefix to every name.
+A setting whose variable would change how programs load or run (PATH,
+LD_PRELOAD, BASH_ENV, NODE_OPTIONS and the like) is rejected, unless --allow-env
+names the variable. --env-prefix adds a prefix to every name.
 
-If there are secrets, they are revealed to the command, which requires the reveal
-permission and is recorded.`,
+If there are secrets, they are revealed to the command, which requires the
+reveal permission and is recorded.`,
 		Example: `  stele exec tenantconfig/checkout --restart -- ./checkout --port 8080`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if cmd.ArgsLenAtDash() != 1 || len(args) < 2 {
@@ -119,7 +120,7 @@ func exec(ctx context.Context, s *session.Session, names environ.Names, prefix s
 // Settings that cannot be variables are reported, and the command keeps what it has.
 func watchVariables(ctx context.Context, s *session.Session, names environ.Names, prefix, below string, settings map[ledger.Key]ledger.Value, at *stelev1.Snapshot, changed chan<- []string) error {
 	return follow.Watch(ctx, follow.Config{
-		Client: s.Config, Gateways: s.Conn.Count(), Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: tellLost,
+		Client: s.Config, Gateways: s.Conn.Count(), Prefixes: []string{below}, From: ledger.Revision(at.GetRevision()) + 1, AfterID: at.GetId(), Lost: reportLost,
 		Commit: func(w *stelev1.WatchCommit) error {
 			for err := update(ctx, s, settings, w); err != nil; err = update(ctx, s, settings, w) {
 				if !session.OutcomeUnknown(err) {

@@ -22,9 +22,10 @@ func ExportCommand(c *session.Flags) *cobra.Command {
 		Short: "Print every key with its value as it is stored",
 		Long: `Print every key under a prefix, sorted, as one JSON object per line (or as YAML
 documents with -o yaml): {"key":...,"revision":N,"value":...}. All keys are read
-at one revision. "stele apply -f" and "stele import" read the output. "***" stands for a
-secret, which is marked "secret":true; --reveal prints it. Values that are inherited from bases
-are printed like the tenant's own, and the list of bases is left out.`,
+at one revision. "stele apply -f" and "stele import" read the output. "***"
+stands for a secret, which is marked "secret":true; --reveal prints it. Values
+that are inherited from bases are printed like the tenant's own, and the list of
+bases is left out.`,
 		Example: `  stele export > acme.jsonl
   stele export tenantconfig/ --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),

@@ -30,15 +30,16 @@ func GetCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get KEY...",
 		Short: "Print the values of keys",
-		Long: `Print a key's value, now or at any point in the past: a string without its quotes,
-any other value as JSON. Several keys are read from one revision and printed as a
-table. The exit code is 3 if a key is not set.
+		Long: `Print a key's value, now or at any point in the past: a string without its
+quotes, any other value as JSON. Several keys are read from one revision and
+printed as a table. The exit code is 3 if a key is not set.
 
---raw prints the bytes of one value and nothing after them. "***" stands for a secret;
---reveal prints it, which requires the reveal permission and is recorded.
+--raw prints the bytes of one value and nothing after them. "***" stands for a
+secret; --reveal prints it, which requires the reveal permission and is
+recorded.
 
---explain shows where a value comes from: the tenant's own value and the value in each
-of its bases, in their order.`,
+--explain shows where a value comes from: the tenant's own value and the value
+in each of its bases, in their order.`,
 		Example: `  stele get tenantconfig/checkout/timeout_ms
   stele get tenantconfig/checkout/timeout_ms --at @2h
   stele get paramconfig/tls/key --raw > key.pem

@@ -32,13 +32,14 @@ func GrepCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "grep PATTERN [PREFIX]",
 		Short: "Search keys and values",
-		Long: `Search the keys and values under a prefix for a regular expression (RE2). With --where,
-give a condition in CEL over the variables key and value in its place. --path selects a
-member of the values: only the member is searched, and it is the condition's value. The
-exit code is 3 if nothing matches.
+		Long: `Search the keys and values under a prefix for a regular expression (RE2), or
+with --where for a condition in CEL over the variables key and value. --path
+selects a member of the values: only the member is searched, and value in a
+condition is that member. The exit code is 3 if nothing matches.
 
-Secrets are never searched, only their names. With --all-tenants (operators only) each
-tenant is searched by a call of its own, which is recorded for that tenant.`,
+Secrets are never searched, only their names. With --all-tenants (operators
+only) each tenant is searched by a call of its own, which is recorded for that
+tenant.`,
 		Example: `  stele grep 'db-[0-9]+\.internal'
   stele grep -i --keys timeout tenantconfig/
   stele grep --path /timeout_ms --where 'value > 5000' tenantconfig/checkout

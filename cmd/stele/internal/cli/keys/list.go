@@ -15,9 +15,9 @@ func ListCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
 		Short: "List keys and values",
-		Long: `List the keys under a prefix: "a/b" is the key a/b and all keys below it, "a/b/" only
-those below it, and "a/b*" all keys that begin with these characters. The exit code is
-3 if no key is set there.`,
+		Long: `List the keys under a prefix: "a/b" is the key a/b and all keys below it, "a/b/"
+only those below it, and "a/b*" all keys that begin with these characters. The
+exit code is 3 if no key is set there.`,
 		Example: `  stele list tenantconfig/checkout/
   stele list --at @2025-03-04T08:00Z`,
 		Args:              cobra.MaximumNArgs(1),

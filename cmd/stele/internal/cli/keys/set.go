@@ -21,19 +21,19 @@ func SetCommand(c *session.Flags) *cobra.Command {
 		Short: "Set keys in one commit",
 		Long: `Set keys in one commit: all of them, or none.
 
-A VALUE that is valid JSON is used as JSON, any other text as a string. @FILE reads a
-file and - reads standard input, byte for byte: "stele get --raw" prints the same bytes
-of a string. Write text that begins with @ as JSON, '"@..."'. After "--" a value can
-begin with "-".
+A VALUE that is valid JSON is used as JSON, any other text as a string. @FILE
+reads a file and - reads standard input, byte for byte: "stele get --raw" prints
+the same bytes of a string. Write text that begins with @ as JSON, '"@..."'.
+After "--" a value can begin with "-".
 
-set warns if text looks like JSON but is not valid, and if a string replaces a value of
-another type. Nothing is written if all keys already have these values.`,
+set warns if text looks like JSON but is not valid, and if a string replaces a
+value of another type. Nothing is written if all keys already have these values.`,
 		Example: `  stele set tenantconfig/checkout/timeout_ms 3000 -m "slow bank"
-  stele set tenantconfig/checkout/hosts '["a","b"]' tenantconfig/checkout/beta true
+  stele set tenantconfig/checkout/hosts '["a","b"]' tenantconfig/beta true
   stele set --string tenantconfig/checkout/version 1.0
   stele set paramconfig/tls/key @key.pem
   kubectl get cm web -o json | stele set tenantconfig/web -
-  stele set --expect tenantconfig/checkout/timeout_ms=@41 tenantconfig/checkout/timeout_ms 3000`,
+  stele set --expect tenantconfig/timeout_ms=@41 tenantconfig/timeout_ms 3000`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(args) == 0 || len(args)%2 != 0:

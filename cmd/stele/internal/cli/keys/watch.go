@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
@@ -23,13 +24,15 @@ func WatchCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "watch [PREFIX...]",
 		Short: "Print changes as they happen",
-		Long: `Print every commit that changes keys under a prefix, as it happens, until interrupted.
-"a/b" is the key a/b and all keys below it; without a prefix everything is watched.
-It reconnects after a lost connection and misses no commit.
+		Long: `Print every commit that changes keys under a prefix, as it happens, until
+interrupted. "a/b" is the key a/b and all keys below it; without a prefix
+everything is watched. It reconnects after a lost connection and misses no
+commit.
 
 With --all-tenants, print the commits of all tenants in the order of the journal
-(operators only). --from is then a position of the journal, as -o json prints it;
-the commits after it are printed. The read is recorded for each tenant printed.`,
+(operators only). --from is then a position of the journal, as -o json prints
+it; the commits after it are printed. The read is recorded for each tenant
+printed.`,
 		Example: `  stele watch tenantconfig/checkout --initial
   stele watch --from @42 -o json
   stele watch --all-tenants --from 0`,
@@ -48,7 +51,7 @@ the commits after it are printed. The read is recorded for each tenant printed.`
 		if allTenants {
 			return watchAll(cmd.Context(), s, from)
 		}
-		cfg := follow.Config{Client: s.Config, Gateways: s.Conn.Count(), Initial: initial, Lost: tellLost,
+		cfg := follow.Config{Client: s.Config, Gateways: s.Conn.Count(), Initial: initial, Lost: reportLost,
 			State:  func(rev ledger.Revision, entries []*stelev1.Entry) error { return printState(s, rev, entries) },
 			Commit: func(w *stelev1.WatchCommit) error { return printCommit(s, w) },
 		}
@@ -115,10 +118,6 @@ func printCommit(s *session.Session, w *stelev1.WatchCommit) error {
 	return render.WriteChanges(s.Printer, w.Changes)
 }
 
-func tellLost(err error, next ledger.Revision) {
-	goes := ""
-	if next > 0 {
-		goes = fmt.Sprintf(" from %s", next)
-	}
-	fmt.Fprintf(os.Stderr, "%s: continuing%s\n", failure.Message(err), goes)
+func reportLost(err error, from string) {
+	fmt.Fprintln(os.Stderr, strings.TrimSpace(failure.Message(err)+": resuming "+from))
 }

@@ -2,8 +2,6 @@ package keys
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"strconv"
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
@@ -37,12 +35,4 @@ func printPlaced(s *session.Session, placed *stelev1.PlacedCommit) error {
 		return err
 	}
 	return render.WriteChanges(s.Printer, c.Changes)
-}
-
-func reportLost(err error, after *uint64) {
-	resumes := ""
-	if after != nil {
-		resumes = fmt.Sprintf(" after position %d", *after)
-	}
-	fmt.Fprintf(os.Stderr, "%s: resuming%s\n", failure.Message(err), resumes)
 }

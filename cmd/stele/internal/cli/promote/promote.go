@@ -24,20 +24,21 @@ func PromoteCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "promote --from TENANT[@REV|@TIME] --to TENANT [PREFIX]",
 		Short: "Take over what changed in another tenant",
-		Long: `Take over what has changed in another tenant since the last promotion, in one commit: what
-the tenant itself has set and deleted, with the schemas, and not what it inherits. First
-it shows the plan, and asks; it is refused if another user has written since.
+		Long: `Take over what has changed in another tenant since the last promotion, in one
+commit: what the tenant itself has set and deleted, with the schemas, and not
+what it inherits. First it shows the plan, and asks; it is refused if another
+user has written since.
 
-A key that only the target has changed stays. A key that both have changed to different
-values is a conflict: it is shown and left as it is, and the exit code is 4, unless
---theirs takes the source's value or --ours keeps the target's. At the first promotion
-every key that differs is a conflict.
+A key that only the target has changed stays. A key that both have changed to
+different values is a conflict: it is shown and left as it is, and the exit code
+is 4, unless --theirs takes the source's value or --ours keeps the target's. At
+the first promotion every key that differs is a conflict.
 
-Secrets are compared and copied if you may reveal them in both tenants, which is recorded;
-others are listed and left for a later promotion.`,
+Secrets are compared and copied if you may reveal them in both tenants, which is
+recorded; others are listed and left for a later promotion.`,
 		Example: `  stele promote --from staging --to production --plan
   stele promote --from staging@42 --to production tenantconfig/checkout/
-  stele promote --from staging --to production --theirs tenantconfig/checkout/timeout_ms
+  stele promote --from staging --to production --theirs tenantconfig/timeout_ms
   stele promote --from staging --from-context eu --to production --to-context us`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: c.CompleteKey,

@@ -38,7 +38,7 @@ type Commit struct {
 	// EffectiveTime is the time by which the commit is found, if it is not its own.
 	EffectiveTime string `json:"effective_time,omitempty"`
 	Author        string `json:"author"`
-	// Operator says that the author was one, acting for the tenant.
+	// Operator is set if the author was one, acting for the tenant.
 	Operator  bool   `json:"operator,omitempty"`
 	Message   string `json:"message"`
 	RequestID string `json:"request_id,omitempty"`

@@ -68,7 +68,7 @@ func diffLines(d *stelev1.KeyDiff) ([]string, error) {
 		return nil, err
 	}
 	switch {
-	case len(places) == 0 && d.ToValue == string(secret.Mask): // whether it is the same secret, is not told
+	case len(places) == 0 && d.ToValue == string(secret.Mask): // the answer does not show whether it is the same secret
 		return []string{placeLine(d.Key, d.ToValue, d.ToValue)}, nil
 	case len(places) == 0:
 		return []string{placeLine(d.Key, d.ToValue, d.ToValue) + ", as before"}, nil

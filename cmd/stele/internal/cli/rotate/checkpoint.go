@@ -15,13 +15,14 @@ func checkpointKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "checkpoint-key FILE",
 		Short: "Add a successor to the key that signs checkpoints",
-		Long: `Add a successor to the key in FILE. Restart the processes with the role signer on the
-new file: the first of them signs a checkpoint that names the successor, with both keys.
-From then on only the successor signs. Verifiers with the old public key follow, because
-gateways send the handover with every checkpoint; FILE.pub gets both.
+		Long: `Add a successor to the key in FILE. Restart the processes with the role signer
+on the new file: the first of them signs a checkpoint that names the successor,
+with both keys. From then on only the successor signs. Verifiers with the old
+public key follow, because gateways send the handover with every checkpoint;
+FILE.pub gets both.
 
-When all signers run with the new file, --finish removes the old key from it. The file
-from before is kept in FILE.before: destroy it then.`,
+When all signers run with the new file, --finish removes the old key from it.
+The file from before is kept in FILE.before: destroy it then.`,
 		Example: `  stele rotate checkpoint-key stele-data/identity/checkpoint.key
   stele rotate checkpoint-key stele-data/identity/checkpoint.key --finish`,
 		Args: cobra.ExactArgs(1),

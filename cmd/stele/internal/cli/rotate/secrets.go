@@ -13,15 +13,15 @@ func secretsKeyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "secrets-key FILE (--add | --promote | --prune)",
 		Short: "Rotate the key that encrypts tenants' keys",
-		Long: `Change the file of the secrets key (--secrets-key), in three steps. After each, copy FILE to
-all processes and restart them before you take the next step:
+		Long: `Change the file of the secrets key (--secrets-key), in three steps. After each,
+copy FILE to all processes and restart them before you take the next step:
 
   --add      add a new key, which decrypts but does not encrypt yet
   --promote  encrypt with the new key; then run "stele rotate tenant-key --all"
   --prune    remove all other keys
 
-"stele up" is one process: --add and --promote can be given together. What the file held before
-is in FILE.before. AWS KMS rotates its keys itself.`,
+"stele up" is one process: --add and --promote can be given together. What the
+file held before is in FILE.before. AWS KMS rotates its keys itself.`,
 		Example: `  stele rotate secrets-key stele-data/identity/secrets.key --add --promote
   stele rotate tenant-key --all
   stele rotate secrets-key stele-data/identity/secrets.key --prune`,

@@ -20,10 +20,11 @@ func tenantKeyCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "tenant-key (TENANT... | --all)",
 		Short: "Re-encrypt or replace tenants' keys for secrets (operators only)",
-		Long: `Encrypt the keys of tenants' secrets again, with the secrets key that the gateway encrypts
-with now. With --new-key, each tenant also gets a new key, which encrypts the secrets that
-are set from then on; older secrets stay readable with the keys that they were encrypted
-with. History is not rewritten. Tenants without secrets are skipped.
+		Long: `Encrypt the keys of tenants' secrets again, with the secrets key that the
+gateway encrypts with now. With --new-key, each tenant also gets a new key,
+which encrypts the secrets that are set from then on; older secrets stay
+readable with the keys that they were encrypted with. History is not rewritten.
+Tenants without secrets are skipped.
 
 You can run the command again: it finishes an interrupted run.`,
 		Example: `  stele rotate tenant-key --all

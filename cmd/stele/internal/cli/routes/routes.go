@@ -25,13 +25,13 @@ func RoutesCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "routes",
 		Short: "Show which keys go to which sinks",
-		Long: `Show the routes in force: which keys go to which sinks. For each key, the route with the
-longest matching prefix applies. With -o json or yaml the output is the document that
-"stele routes set" accepts.
+		Long: `Show the routes in force: which keys go to which sinks. For each key, the route
+with the longest matching prefix applies. With -o json or yaml the output is the
+document that "stele routes set" accepts.
 
 The routes are the value of the key projector/routes in the ledger's own tenant,
-_system, so you can query their history and roll them back. Until that key is set, the
-gateway's configuration applies. Only operators can read them.`,
+_system, so you can query their history and roll them back. Until that key is
+set, the gateway's configuration applies. Only operators can read them.`,
 		Example: `  stele routes -o yaml > routes.yaml
   stele routes set -f routes.yaml -m "also send flags to the bus"
   stele routes test tenantconfig/checkout/timeout_ms
@@ -131,8 +131,8 @@ func routesTestCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test KEY",
 		Short: "Show the route of a key",
-		Long: `Show the route that applies to a key, and the sinks that the key goes to. The exit code
-is 3 if no route matches.`,
+		Long: `Show the route that applies to a key, and the sinks that the key goes to. The
+exit code is 3 if no route matches.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteKey,
 	}

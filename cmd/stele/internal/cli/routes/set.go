@@ -27,8 +27,9 @@ func routesSetCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set -f FILE",
 		Short: "Replace the routes",
-		Long: `Replace the routes with those in a file, YAML or JSON, "-" for standard input. They
-become the value of the key projector/routes in the ledger's own tenant, _system:
+		Long: `Replace the routes with those in a file, YAML or JSON, "-" for standard input.
+They become the value of the key projector/routes in the ledger's own tenant,
+_system:
 
   strict: false                  # true: reject keys without a route
   sinks:
@@ -38,11 +39,12 @@ become the value of the key projector/routes in the ledger's own tenant, _system
     - {prefix: tenantconfig/, sinks: [dynamodb, files], drift: repair}
     - {prefix: paramconfig/, sinks: [files]}
 
-The command shows the difference, and how many items of each sink it affects. Items
-whose keys are not routed to their sink anymore are kept there; with --prune they are
-deleted once the routes are in force. In both cases the command asks for confirmation.
-If keys that already have values become secret, it warns that the existing values stay
-in plain text in the journal. docs/sinks.md describes the fields.`,
+The command shows the difference, and how many items of each sink it affects.
+Items whose keys are not routed to their sink anymore are kept there; with
+--prune they are deleted once the routes are in force. In both cases the command
+asks for confirmation. If keys that already have values become secret, it warns
+that the existing values stay in plain text in the journal. docs/sinks.md
+describes the fields.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case file == "" || len(args) > 0:

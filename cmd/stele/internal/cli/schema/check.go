@@ -21,9 +21,9 @@ func schemaCheckCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check [PREFIX]",
 		Short: "Find current values that violate their schemas",
-		Long: `Check the current values, or those under a prefix, against the schemas in force. With
--t _system, check the values of all tenants against the platform's schemas. The exit
-code is 6 if a value violates its schema.`,
+		Long: `Check the current values, or those under a prefix, against the schemas in force.
+With -t _system, check the values of all tenants against the platform's schemas.
+The exit code is 6 if a value violates its schema.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: c.CompleteKey,
 	}
@@ -43,9 +43,10 @@ func schemaTestCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "test KEY VALUE | test PREFIX --schema FILE",
 		Short: "Test a value or a schema without writing",
-		Long: `Check a value against the schemas in force for a key, or the current values below a
-prefix against a schema that is not set yet. Nothing is written. The exit code is 6 if
-the value or the schema would be rejected. VALUE is parsed as by "stele set".`,
+		Long: `Check a value against the schemas in force for a key, or the current values
+below a prefix against a schema that is not set yet. Nothing is written. The
+exit code is 6 if the value or the schema would be rejected. VALUE is parsed as
+by "stele set".`,
 		Example: `  stele schema test tenantconfig/checkout/timeout_ms '"fast"'
   stele schema test tenantconfig/checkout --schema checkout.schema.yaml`,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -20,11 +20,11 @@ func SchemaCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schema",
 		Short: "Manage the JSON Schemas that define valid values",
-		Long: `A JSON Schema (2020-12) defines which values a key, and all keys below it, can have. It
-is the value of the key _schema/PREFIX, so you can query its history and roll it back
-like any setting. Changes that violate it are rejected. With -t _system it applies to
-every tenant. docs/schemas.md describes schemas.`,
-		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
+		Long: `A JSON Schema (2020-12) defines which values a key, and all keys below it, can
+have. It is the value of the key _schema/PREFIX, so you can query its history
+and roll it back like any setting. Changes that violate it are rejected. With -t
+_system it applies to every tenant. docs/schemas.md describes schemas.`,
+		Example: `  stele schema set tenantconfig/timeout_ms '{"type":"integer","minimum":1}'
   stele schema test tenantconfig/checkout/timeout_ms 0
   stele schema check`,
 	}
@@ -76,8 +76,9 @@ func schemaListCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
 		Short: "List the schemas that apply to a tenant's keys",
-		Long: `List the schemas that apply to a tenant's keys, or for those that begin with a prefix:
-its own, those of its bases, and the platform's, which are those of _system.`,
+		Long: `List the schemas that apply to a tenant's keys, or for those that begin with a
+prefix: its own schemas, the schemas of its bases, and the platform's schemas in
+_system.`,
 		Args:              cobra.MaximumNArgs(1),
 		ValidArgsFunction: schemaPrefixes(c),
 	}
@@ -131,13 +132,14 @@ func schemaSetCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "set PREFIX -f FILE|SCHEMA",
 		Short: "Set the schema of a prefix",
-		Long: `Set the schema of a prefix: a JSON text, or a file in YAML or JSON, "-" for standard
-input. It applies to the key PREFIX and all keys below it, unless a longer prefix has a schema.
+		Long: `Set the schema of a prefix: a JSON text, or a file in YAML or JSON, "-" for
+standard input. It applies to the key PREFIX and all keys below it, unless a
+longer prefix has a schema.
 
-If current values violate it, the schema is rejected and the keys are listed, unless
---allow-invalid is given: then those values stay.`,
-		Example: `  stele schema set tenantconfig/checkout/timeout_ms '{"type":"integer","minimum":1}'
-  stele schema set tenantconfig/checkout -f checkout.schema.yaml -m "no more typos"
+If current values violate it, the schema is rejected and the keys are listed,
+unless --allow-invalid is given: then those values stay.`,
+		Example: `  stele schema set tenantconfig/timeout_ms '{"type":"integer","minimum":1}'
+  stele schema set tenantconfig/checkout -f schema.yaml -m "reject typos"
   stele -t _system schema set tenantconfig/flags '{"type":"boolean"}'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || (len(args) == 2) == (file != "") || len(args) > 2 {

@@ -45,24 +45,26 @@ func BackupCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "backup DIR",
 		Short: "Back up a running ledger to a new directory",
-		Long: `Back up a ledger's streams to a new directory while the ledger accepts writes: commits,
-checkpoints, recorded reads, the encrypted keys of secrets, and the progress of the
-sinks. The backup contains every commit that was acknowledged before it began.
+		Long: `Back up a ledger's streams to a new directory while the ledger accepts writes:
+commits, checkpoints, recorded reads, the encrypted keys of secrets, and the
+progress of the sinks. The backup contains every commit that was acknowledged
+before it began.
 
-It reads the journal of the "stele up" whose data directory is --data, or the NATS
-servers of --nats-url, with the permissions of the role backup (see "stele
+It reads the journal of the "stele up" whose data directory is --data, or the
+NATS servers of --nats-url, with the permissions of the role backup (see "stele
 nats-permissions").
 
-The backup does not contain the ledger's own keys: keep the checkpoint key and the
-secrets key elsewhere, otherwise secrets cannot be decrypted after a restore.
+The backup does not contain the ledger's own keys: keep the checkpoint key and
+the secrets key elsewhere, otherwise secrets cannot be decrypted after a
+restore.
 
-What was written is read back and compared with the newest checkpoint: no message may be
-missing, and every tenant's commits must be one chain. If the ledger is damaged, the
-command fails with exit code 7 and keeps no directory.
+What was written is read back and compared with the newest checkpoint: no
+message may be missing, and every tenant's commits must be one chain. If the
+ledger is damaged, the command fails with exit code 7 and keeps no directory.
 
 "stele restore" restores a backup; docs/operations.md describes both.`,
-		Example: `  stele backup /backup/stele-$(date +%F)
-  stele backup --nats-url nats://n1:4222 --nats-nkey backup.nk /backup/stele-$(date +%F)`,
+		Example: `  stele backup /backup/$(date +%F)
+  stele backup --nats-url nats://n1:4222 --nats-nkey backup.nk /backup/today`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -138,14 +140,14 @@ func RestoreCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore DIR",
 		Short: "Restore a ledger from a backup",
-		Long: `Restore a backup of "stele backup" to the new directory --data, for "stele up", or to
-the NATS servers of --nats-url, which must not have a ledger. This is also how to move
-from one to the other.
+		Long: `Restore a backup of "stele backup" to the new directory --data, for "stele up",
+or to the NATS servers of --nats-url, which must not have a ledger. This is also
+how to move from one to the other.
 
 After a restore to --data, verify it (stele verify --data DIR --restored --key
-checkpoint.pub), and copy the directory identity of the original ledger into it before
-you start it. Processes that have seen commits that the backup does not contain stop and
-report it: docs/operations.md describes what to do.`,
+checkpoint.pub), and copy the directory identity of the original ledger into it
+before you start it. Processes that have seen commits that the backup does not
+contain stop and report it: docs/operations.md describes what to do.`,
 		Example: `  stele restore /backup/stele-2026-11-25 --data stele-data
   stele restore /backup/stele-2026-11-25 --nats-url nats://n1:4222`,
 		Args: cobra.ExactArgs(1),

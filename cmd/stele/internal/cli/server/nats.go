@@ -23,7 +23,7 @@ func (o *natsOptions) addFlags(f *pflag.FlagSet) {
 
 // addConnection adds the flags for the servers' addresses and the credentials.
 func (o *natsOptions) addConnection(f *pflag.FlagSet) {
-	f.StringVar(&o.nats.URL, "nats-url", "", "NATS servers, e.g. nats://10.0.0.1:4222,nats://10.0.0.2:4222")
+	f.StringVar(&o.nats.URL, "nats-url", "", "NATS servers, e.g. nats://n1:4222,nats://n2:4222")
 	f.StringVar(&o.nats.Creds, "nats-creds", "", "NATS credentials file")
 	f.StringVar(&o.nats.NKey, "nats-nkey", "", "file with the seed of an nkey")
 	f.StringVar(&o.nats.TLS.CA, "nats-ca", "", "file with the CA of the NATS servers' certificates")

@@ -21,9 +21,9 @@ func NatsInstallCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "nats-install --nats-url URL",
 		Short: "Create a ledger's streams on NATS servers",
-		Long: `Create the streams of a ledger on NATS servers, if they are missing. Existing streams
-are not changed. After that, the ledger's processes do not need permission to create
-streams: see "stele nats-permissions".`,
+		Long: `Create the streams of a ledger on NATS servers, if they are missing. Existing
+streams are not changed. After that, the ledger's processes do not need
+permission to create streams: see "stele nats-permissions".`,
 		Example: `  stele nats-install --nats-url nats://n1:4222 --nats-nkey install.nk \
     --nats-monitor http://n1:8222`,
 		Args:    cobra.NoArgs,
@@ -57,7 +57,7 @@ func install(ctx context.Context, out io.Writer, o natsOptions) error {
 		return err
 	}
 	defer j.Close()
-	if err := j.MakeSides(ctx); err != nil {
+	if err := j.CreateAuxStreams(ctx); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "the ledger %s has all its streams\n", j.Epoch())

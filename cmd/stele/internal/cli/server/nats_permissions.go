@@ -18,18 +18,18 @@ func NatsPermissionsCommand(c *session.Flags) *cobra.Command {
 	plan := permissions.Plan{}
 	cmd := &cobra.Command{
 		Use:   "nats-permissions",
-		Short: "Print the permissions that the ledger's processes need on the NATS servers",
-		Long: `Print the least permissions that the ledger's processes need on the NATS servers: an
-account with its users for nats-server's configuration, or as JSON (-o json) for tools
-that create JWTs.
+		Short: "Print the NATS permissions that the ledger's processes need",
+		Long: `Print the least permissions that the ledger's processes need on the NATS
+servers: an account with its users for nats-server's configuration, or as JSON
+(-o json) for tools that create JWTs.
 
-  --roles ledger+gateway,signer    a user for each process: here one that is both
-                                   ledger and gateway, and one that signs
+  --roles ledger+gateway,signer    one user for each process: here a process
+                                   with two roles, and a signer
 
-A user's public nkey comes from the environment of nats-server. The role install is
-that of "stele nats-install", which creates the streams, backup that of "stele backup".
-Edge gateways need no NATS user: they replicate from other gateways (--upstream).
-docs/nats.md explains each step.`,
+A user's public nkey comes from the environment of nats-server. The role install
+is for "stele nats-install", which creates the streams, and backup for "stele
+backup". Edge gateways need no NATS user: they replicate from other gateways
+(--upstream). docs/nats.md explains each step.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, user := range roles {

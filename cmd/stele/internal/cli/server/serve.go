@@ -52,34 +52,38 @@ type serveOptions struct {
 func ServeCommand() *cobra.Command {
 	var o serveOptions
 	cmd := &cobra.Command{
-		Use:   "serve (--nats-url URL | --upstream HOST:PORT) --issuer ISS --audience AUD",
-		Short: "Run roles of a ledger on your own NATS servers, or an edge gateway",
+		Use:                   "serve (--nats-url URL | --upstream HOST) --issuer ISS --audience AUD",
+		DisableFlagsInUseLine: true,
+		Short:                 "Run roles of a ledger on your own NATS servers, or an edge gateway",
 		Long: `Run roles of a ledger against NATS servers that you run, or an edge gateway that
 replicates from other gateways.
 
   ledger     accepts writes; any number of processes can have this role
   gateway    serves reads and watches from its own replica
   signer     keeps the tree of all commits, signs checkpoints, serves proofs
-  projector  writes to the sinks in the routes; one of the processes with this role
-             holds the lease of each sink, and another takes over within seconds
+  projector  writes to the sinks in the routes; one of the processes with this
+             role holds the lease of each sink, and another takes over within
+             seconds
 
-An edge gateway has no access to NATS: with --upstream it replicates the tenants of
---tenants (or '*') from one of the given gateways, which can be edges themselves, and
-fails over between them. It keeps serving while none is reachable, and reports how old
-its answers are. Its token (--token-file) names the tenants that it is allowed to
-replicate: see "stele token mint --replicates" and docs/edge.md.
+An edge gateway has no access to NATS: with --upstream it replicates the tenants
+of --tenants (or '*') from one of the given gateways, which can be edges
+themselves, and fails over between them. It keeps serving while none is
+reachable, and reports how old its answers are. Its token (--token-file) names
+the tenants that it is allowed to replicate: see "stele token mint --replicates"
+and docs/edge.md.
 
-Tokens are verified with the keys of the issuer, an OIDC provider, or with --jwks. Key
-rotation is detected automatically. Connections to other machines use TLS 1.3 only.
+Tokens are verified with the keys of the issuer, an OIDC provider, or with
+--jwks. Key rotation is detected automatically. Connections to other machines
+use TLS 1.3 only.
 
-The NATS servers require "jetstream { sync_interval: always }" and a max_payload of
-8MB; --nats-monitor verifies the first. Every flag except --config has an environment
-variable, for example STELE_NATS_URL for --nats-url.
+The NATS servers require "jetstream { sync_interval: always }" and a max_payload
+of 8MB; --nats-monitor verifies the first. Every flag except --config has an
+environment variable, for example STELE_NATS_URL for --nats-url.
 
-The routes come from the ledger, otherwise from --config. Without either, a process with
-the role projector or a fallback uses the AWS defaults: tenantconfig/ goes to DynamoDB
-and paramconfig/ to Parameter Store (docs/sinks.md). Use the same routes in all
-processes.`,
+The routes come from the ledger, otherwise from --config. Without either, a
+process with the role projector or a fallback uses the AWS defaults:
+tenantconfig/ goes to DynamoDB and paramconfig/ to Parameter Store
+(docs/sinks.md). Use the same routes in all processes.`,
 		Args:    cobra.NoArgs,
 		PreRunE: func(cmd *cobra.Command, _ []string) error { return flagsFromEnvironment(cmd.Flags()) },
 		RunE: func(cmd *cobra.Command, _ []string) error {

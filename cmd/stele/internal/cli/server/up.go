@@ -34,17 +34,18 @@ func UpCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run everything on this machine: journal, ledger, gateway, local identity",
-		Long: `Run everything in one process: an embedded NATS JetStream that syncs every write,
-the ledger, the gateway, a signer of checkpoints, a projector, and an identity that
-signs tokens for this machine only.
+		Long: `Run everything in one process: an embedded NATS JetStream that syncs every
+write, the ledger, the gateway, a signer of checkpoints, a projector, and an
+identity that signs tokens for this machine only.
 
-The projector writes to the sinks in the routes (docs/sinks.md). The routes come from
-the ledger, otherwise from --config. Without either, one sink writes every key to a
-file.
+The projector writes to the sinks in the routes (docs/sinks.md). The routes come
+from the ledger, otherwise from --config. Without either, one sink writes every
+key to a file.
 
-The command writes an operator's token into the data directory and a context for the
-command line, so that "stele -t acme set KEY VALUE" works without configuration.
-Ctrl-C stops the server. Start it again with the same data directory to continue.`,
+The command writes an operator's token into the data directory and a context for
+the command line, so that "stele -t acme set KEY VALUE" works without
+configuration. Ctrl-C stops the server. Start it again with the same data
+directory to continue.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return up(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)

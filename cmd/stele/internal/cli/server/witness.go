@@ -41,20 +41,21 @@ func WitnessCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "witness --log-key KEY",
 		Short: "Run a witness, which cosigns the checkpoints of ledgers",
-		Long: `Run a witness (C2SP tlog-witness). It remembers the newest checkpoint that it has cosigned
-of each ledger and cosigns only checkpoints that extend it. Users who require the
-cosignatures of a quorum of witnesses cannot be shown another history than others, not
-even by the holder of a ledger's key.
+		Long: `Run a witness (C2SP tlog-witness). It remembers the newest checkpoint that it
+has cosigned of each ledger and cosigns only checkpoints that extend it. Users
+who require the cosignatures of a quorum of witnesses all see the same history,
+even if the holder of the ledger's key tries to show them different ones.
 
-A witness needs no access to the ledger. Run it on another machine, under another
-administration. It needs the ledger's public key (identity/checkpoint.pub) and about
-100 bytes of state per ledger. The first start makes the key, witness.key, and prints the
-public key, which is also in witness.pub. A witness that has lost witness.db does not start:
-it would cosign a second history.
+A witness needs no access to the ledger. Run it on another machine, under
+another administration. It needs the ledger's public key
+(identity/checkpoint.pub) and about 100 bytes of state per ledger. The first
+start creates the key, witness.key, and prints the public key, which is also in
+witness.pub. A witness that has lost witness.db does not start: it would cosign
+a second history.
 
 docs/witness.md describes how to set up witnesses.`,
 		Example: `  stele witness --name witness.example/w1 --log-key checkpoint.pub
-  stele up --witness http://127.0.0.1:7080 --witness-key stele-witness/witness.pub`,
+  stele up --witness http://127.0.0.1:7080 --witness-key data/witness.pub`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runWitness(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr(), o)

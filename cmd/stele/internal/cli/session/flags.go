@@ -19,7 +19,7 @@ import (
 type Flags struct {
 	Choice contexts.Choice
 	Format string
-	// Started says that flags and arguments were fine: an error before is one
+	// Started is set if flags and arguments were fine: an error before is one
 	// of usage.
 	Started bool
 	// Timeout of a call, and of a write with its retries.

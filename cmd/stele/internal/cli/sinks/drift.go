@@ -18,10 +18,10 @@ func sinksDriftCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "drift SINK",
 		Short: "List items of a sink that differ from the ledger",
-		Long: `List the items that the last sweep found to differ from the ledger: items that were
-edited, deleted or added in the sink. The route of a key determines whether drift is
-only reported, repaired, or adopted as a commit. Repaired and adopted items are listed
-for an hour.`,
+		Long: `List the items that the last sweep found to differ from the ledger: items that
+were edited, deleted or added in the sink. The route of a key determines whether
+drift is only reported, repaired, or adopted as a commit. Repaired and adopted
+items are listed for an hour.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteSink,
 	}
@@ -54,9 +54,10 @@ func sinksCheckCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check SINK [NAME]",
 		Short: "Compare a sink, or one of its items, with the ledger now",
-		Long: `Compare a sink, or the item NAME of it, with the ledger now, and handle any drift as
-the key's route specifies. On a stopped sink drift is only reported. With --report, the
-drift of the item NAME is only reported, with the value that the item has.
+		Long: `Compare a sink, or the item NAME of it, with the ledger now, and handle any
+drift as the key's route specifies. On a stopped sink drift is only reported.
+With --report, the drift of the item NAME is only reported, with the value that
+the item has.
 
 The exit code is 7 if items have drifted or could not be compared.`,
 		Args:              cobra.RangeArgs(1, 2),

@@ -17,9 +17,10 @@ func sinksParkedCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "parked SINK",
 		Short: "List parked keys",
-		Long: `List the parked keys of a sink: keys that the sink rejects, with the reason. No other
-key waits for them. A parked key is retried every five minutes, when it changes, and by
-"stele sinks retry". "stele sinks skip" ignores it until it changes.`,
+		Long: `List the parked keys of a sink: keys that the sink rejects, with the reason. No
+other key waits for them. A parked key is retried every five minutes, when it
+changes, and by "stele sinks retry". "stele sinks skip" ignores it until it
+changes.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: c.CompleteSink,
 	}
@@ -74,8 +75,8 @@ func sinksRetryCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retry SINK [KEY]",
 		Short: "Retry parked keys",
-		Long: `Retry the parked keys of a sink now, or one of them. Skipped keys are retried only if
-KEY names them.`,
+		Long: `Retry the parked keys of a sink now, or one of them. Skipped keys are retried
+only if KEY names them.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSinkAndKey,
 	}
@@ -131,8 +132,9 @@ func sinksSkipCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "skip SINK [KEY]",
 		Short: "Skip parked keys until they change again",
-		Long: `Skip all parked keys of a sink, or one of them, until they change again. Their items in
-the sink stay as they are. The command lists the keys and asks for confirmation.`,
+		Long: `Skip all parked keys of a sink, or one of them, until they change again. Their
+items in the sink stay as they are. The command lists the keys and asks for
+confirmation.`,
 		Args:              cobra.RangeArgs(1, 2),
 		ValidArgsFunction: c.CompleteSinkAndKey,
 	}

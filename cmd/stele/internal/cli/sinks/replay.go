@@ -21,11 +21,12 @@ func sinksReplayCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay SINK [--from REV]",
 		Short: "Write the keys of a sink again",
-		Long: `Write all keys of a sink again, or those that have changed since a revision. In a store,
-items that are already correct do not change. A bus or webhook gets every event again.
+		Long: `Write all keys of a sink again, or those that have changed since a revision. In
+a store, items that are already correct do not change. A bus or webhook gets
+every event again.
 
-The command waits until the sink has everything. Ctrl-C stops waiting; the replay
-continues.`,
+The command waits until the sink has everything. Ctrl-C stops waiting; the
+replay continues.`,
 		Example: `  stele sinks replay files
   stele sinks replay bus --from @120 --no-wait`,
 		Args:              cobra.ExactArgs(1),

@@ -16,9 +16,10 @@ func sinksAdoptCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "adopt SINK [NAME]",
 		Short: "Adopt the drift of a sink as commits",
-		Long: `Adopt the drift of a sink, or of its item NAME, as commits, regardless of its routes.
-Missing items are written again; with --deletions their keys are deleted. Without NAME, a
-sink that stopped because it exceeded its drift limit resumes.
+		Long: `Adopt the drift of a sink, or of its item NAME, as commits, regardless of its
+routes. Missing items are written again; with --deletions their keys are
+deleted. Without NAME, a sink that stopped because it exceeded its drift limit
+resumes.
 
 Without --confirm, the command only lists the drift that the last sweep found.`,
 		Args:              cobra.RangeArgs(1, 2),
@@ -46,10 +47,11 @@ func sinksRepairCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "repair SINK [NAME]",
 		Short: "Overwrite drifted items with the ledger's values",
-		Long: `Overwrite every drifted item of a sink, or its item NAME, with the ledger's value,
-regardless of its routes. Items that the ledger never had are kept, unless their route has
-drift: repair. Without NAME, a sink that stopped because it exceeded its drift limit
-resumes. The command lists the drift that the last sweep found and asks for confirmation.`,
+		Long: `Overwrite every drifted item of a sink, or its item NAME, with the ledger's
+value, regardless of its routes. Items that the ledger never had are kept,
+unless their route has drift: repair. Without NAME, a sink that stopped because
+it exceeded its drift limit resumes. The command lists the drift that the last
+sweep found and asks for confirmation.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_REPAIR, adoptable, "Repair these items?", "repaired")
 }
 
@@ -57,9 +59,9 @@ func sinksPruneCommand(c *session.Flags) *cobra.Command {
 	return resolveCommand(c, &cobra.Command{
 		Use:   "prune SINK [NAME]",
 		Short: "Delete items whose keys are not routed to the sink anymore",
-		Long: `Delete the items that the projector wrote to a sink before the routes changed, or the
-item NAME of them. Items of other writers are kept. The command lists the items that the last sweep found and asks
-for confirmation.`,
+		Long: `Delete the items that the projector wrote to a sink before the routes changed,
+or only the item NAME. Items of other writers are kept. The command lists the
+items that the last sweep found and asks for confirmation.`,
 	}, stelev1.ResolveDriftRequest_RESOLUTION_PRUNE, prunable, "Delete these items from the sink?", "deleted")
 }
 

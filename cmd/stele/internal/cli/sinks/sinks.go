@@ -18,10 +18,11 @@ func SinksCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sinks",
 		Short: "Show the state of the sinks",
-		Long: `Show the state of each sink in the routes: the position (the revision up to which every
-change is in the sink or parked), the lag in revisions and its age, pending keys, parked
-keys, drift, and the owner (the process that holds the sink's lease). It shows one
-tenant, or, for operators who select none, all tenants.
+		Long: `Show the state of each sink in the routes: the position (the revision up to
+which every change is in the sink or parked), the lag in revisions and its age,
+pending keys, parked keys, drift, and the owner (the process that holds the
+sink's lease). It shows one tenant, or, for operators who select none, all
+tenants.
 
 Writes and failures are counted since the owner took over the sink.`,
 		Example: `  stele sinks

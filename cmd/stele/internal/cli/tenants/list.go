@@ -16,8 +16,9 @@ func TenantsCommand(c *session.Flags) *cobra.Command {
 	return &cobra.Command{
 		Use:   "tenants",
 		Short: "List tenants (operators only)",
-		Long:  `List the tenants that have a commit, with their newest revision and their bases. It requires the operator role.`,
-		Args:  cobra.NoArgs,
+		Long: `List the tenants that have a commit, with their newest revision and their bases.
+This requires the operator role.`,
+		Args: cobra.NoArgs,
 		RunE: c.Connected(func(ctx context.Context, s *session.Session, _ []string) error {
 			tenants, err := s.Tenants(ctx)
 			if err != nil {

@@ -20,16 +20,18 @@ func resetClockCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "reset-clock (TENANT... | --all) --reason TEXT",
 		Short: "End commit times that are ahead",
-		Long: `Write a commit that ends a stretch of commits whose times are ahead, because a process
-wrote them while its clock was wrong. Such a tenant accepts no writes until then. The
-commit has no changes, names the operator and the reason, and is part of the history.
+		Long: `Write a commit that ends a stretch of commits whose times are ahead, because a
+process wrote them while its clock was wrong. Such a tenant accepts no writes
+until then. The commit has no changes, names the operator and the reason, and is
+part of the history.
 
-The commits of the stretch keep their times. Wherever commits are found by a time, they
-count as made at the time of this commit, in their order; answers about earlier times
-stay as they were. Nothing is written for a tenant that is not ahead.
+The commits of the stretch keep their times. Wherever commits are found by a
+time, they count as made at the time of this commit, in their order; answers
+about earlier times stay as they were. Nothing is written for a tenant that is
+not ahead.
 
-First make sure that the clocks of the ledger's processes and of the NATS servers are
-right: stele doctor.`,
+First make sure that the clocks of the ledger's processes and of the NATS
+servers are right: stele doctor.`,
 		Example: `  stele tenant reset-clock acme --reason "clock of host-3 was a year ahead"
   stele tenant reset-clock --all --reason "clock of host-3 was a year ahead"`,
 		ValidArgsFunction: cobra.NoFileCompletions,

@@ -30,15 +30,17 @@ func shredCommand(c *session.Flags) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shred TENANT",
 		Short: "Permanently destroy a tenant's secrets",
-		Long: `Destroy the key that encrypts a tenant's secrets. Nobody can read its present and past
-secrets again, also not from a backup of the journal. All other settings stay, and the
-history still verifies. A secret that is set later gets a new key. Two commits in the
-tenant _system record who destroyed the key.
+		Long: `Destroy the key that encrypts a tenant's secrets. Its present and past secrets
+can never be read again, not even from a backup of the journal. All other
+settings stay, and the history still verifies. A secret that is set later gets a
+new key. Two commits in the tenant _system record who destroyed the key.
 
-Copies in other places stay. Before you destroy the key, delete secrets that sinks have
-copied; afterwards, delete the stream STELE-KEYS from backups (docs/secrets.md).
+Copies in other places stay. Before you destroy the key, delete secrets that
+sinks have copied; afterwards, delete the stream STELE-KEYS from backups
+(docs/secrets.md).
 
-The command asks you to type the tenant's name. --yes TENANT confirms without a question.`,
+The command asks you to type the tenant's name. --yes TENANT confirms without a
+question.`,
 		Example: `  stele tenant shred acme
   stele tenant shred acme --yes acme`,
 		Args:              cobra.ExactArgs(1),

@@ -23,7 +23,7 @@ type Source struct {
 	skipped document.Skipped
 }
 
-// Config says what to read.
+// Config defines what to read.
 type Config struct {
 	// Path is a directory, or one file.
 	Path string

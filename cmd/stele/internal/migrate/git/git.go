@@ -39,7 +39,7 @@ type commit struct {
 	author, message string
 }
 
-// Config says what to read.
+// Config defines what to read.
 type Config struct {
 	// Dir is the repository's folder, or one in it.
 	Dir string

@@ -34,11 +34,11 @@ func (s *Source) command(ctx context.Context, args ...string) *exec.Cmd {
 // output is what a command prints.
 func (s *Source) output(ctx context.Context, args ...string) (string, error) {
 	out, err := s.command(ctx, args...).Output()
-	return string(out), told(err)
+	return string(out), withStderr(err)
 }
 
-// told adds git's own words to an error.
-func told(err error) error {
+// withStderr adds what git printed to standard error.
+func withStderr(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
 		return fmt.Errorf("git: %s", bytes.TrimSpace(exit.Stderr))
@@ -115,7 +115,7 @@ func (b *blobs) read(id string) (data []byte, size int64, err error) {
 	return data[:size], size, nil
 }
 
-// ask is the size that git tells: <id> blob <size>.
+// ask sends a command for a blob and returns the size in git's answer, "<id> blob <size>".
 func (b *blobs) ask(command, id string) (int64, error) {
 	if _, err := fmt.Fprintf(b.in, "%s %s\n", command, id); err != nil {
 		return 0, b.broken(err)

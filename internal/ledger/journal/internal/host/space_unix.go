@@ -1,11 +1,11 @@
 //go:build !windows
 
-package journal
+package host
 
 import "golang.org/x/sys/unix"
 
-// freeSpace is how many bytes this process can still write to the folder's file system.
-func freeSpace(dir string) (uint64, error) {
+// FreeSpace is how many bytes this process can still write to the folder's file system.
+func FreeSpace(dir string) (uint64, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
 		return 0, err

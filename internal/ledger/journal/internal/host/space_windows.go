@@ -1,9 +1,9 @@
-package journal
+package host
 
 import "golang.org/x/sys/windows"
 
-// freeSpace is how many bytes this process can still write to the folder's volume.
-func freeSpace(dir string) (free uint64, err error) {
+// FreeSpace is how many bytes this process can still write to the folder's volume.
+func FreeSpace(dir string) (free uint64, err error) {
 	path, err := windows.UTF16PtrFromString(dir)
 	if err != nil {
 		return 0, err

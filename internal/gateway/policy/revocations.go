@@ -18,7 +18,7 @@ import (
 //	  {"subject":"ann","before":"2026-12-02T10:00:00Z"}
 //	]}
 //
-// They bind operators too.
+// They apply to operators as well.
 type revocations struct {
 	ids map[string]bool
 	// subjects have the time before which their tokens were issued; the zero time is
@@ -80,8 +80,8 @@ func parseRevocations(value ledger.Value) (revocations, error) {
 	return r, err
 }
 
-// has reports whether the principal's token is revoked. One that does not say when it was
-// issued counts as issued before any time.
+// has reports whether the principal's token is revoked. A token without an issue time counts as
+// issued before any time.
 func (r *revocations) has(p *identity.Principal) bool {
 	if p.ID != "" && r.ids[p.ID] {
 		return true

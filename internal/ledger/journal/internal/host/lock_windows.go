@@ -1,4 +1,4 @@
-package journal
+package host
 
 import (
 	"errors"
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tryLock locks the file until it is closed, and does not wait. The error is errLocked
+// TryLock locks the file until it is closed, and does not wait. The error is ErrLocked
 // if another process holds a lock that excludes this one.
-func tryLock(f *os.File, shared bool) error {
+func TryLock(f *os.File, shared bool) error {
 	how := uint32(windows.LOCKFILE_FAIL_IMMEDIATELY)
 	if !shared {
 		how |= windows.LOCKFILE_EXCLUSIVE_LOCK
@@ -19,7 +19,7 @@ func tryLock(f *os.File, shared bool) error {
 	region := &windows.Overlapped{OffsetHigh: 1}
 	err := windows.LockFileEx(windows.Handle(f.Fd()), how, 0, 1, 0, region)
 	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) {
-		return errLocked
+		return ErrLocked
 	}
 	return err
 }

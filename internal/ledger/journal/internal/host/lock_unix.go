@@ -1,6 +1,6 @@
 //go:build !windows
 
-package journal
+package host
 
 import (
 	"errors"
@@ -9,16 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tryLock locks the file until it is closed, and does not wait. The error is errLocked
+// TryLock locks the file until it is closed, and does not wait. The error is ErrLocked
 // if another process holds a lock that excludes this one.
-func tryLock(f *os.File, shared bool) error {
+func TryLock(f *os.File, shared bool) error {
 	how := unix.LOCK_EX
 	if shared {
 		how = unix.LOCK_SH
 	}
 	err := unix.Flock(int(f.Fd()), how|unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return errLocked
+		return ErrLocked
 	}
 	return err
 }

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package journal
+package host
 
 import (
 	"runtime"
@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sinceBoot is the time since the machine started. Unlike Go's monotonic clock, it continues while
+// SinceBoot is the time since the machine started. Unlike Go's monotonic clock, it continues while
 // the machine sleeps.
-func sinceBoot() time.Duration {
+func SinceBoot() time.Duration {
 	id := int32(7) // Linux's CLOCK_BOOTTIME
 	if runtime.GOOS == "darwin" {
 		id = 6 // CLOCK_MONOTONIC, which includes sleep there
