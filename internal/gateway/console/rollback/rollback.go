@@ -106,7 +106,7 @@ func RollBack(v *page.View) error {
 		To: page.Revision(revision), Prefix: r.prefix, Message: r.message,
 		ExpectedHead: &f.Expected, ExpectedHeadId: f.Commit, RequestId: f.RequestID("rollback " + r.to + " " + r.prefix),
 	})
-	switch {
+	switch rejection, shown := page.RejectionOf(err); {
 	case err == nil && resp.Commit == nil:
 		return previewRollback(v, http.StatusOK, r)
 	case err == nil:
@@ -123,9 +123,9 @@ func RollBack(v *page.View) error {
 		}
 		r.since, r.form = since.Commits, ""
 		return previewRollback(v, http.StatusConflict, r)
-	case status.Code(err) == codes.InvalidArgument:
-		r.problem = page.Message(err)
-		return previewRollback(v, http.StatusBadRequest, r)
+	case shown && status.Code(err) != codes.PermissionDenied:
+		r.problem = rejection.Text()
+		return previewRollback(v, rejection.Status, r)
 	}
 	return err
 }
