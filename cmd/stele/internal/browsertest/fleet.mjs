@@ -74,7 +74,7 @@ for (const [theme, width, keyboard, scripts] of [['light', 1280, false, false], 
 		await resolve('two', 'Adopt', 'adopt', ['was: 2', 'is: "adopted"'])
 		await page.goto(`/${tenant}/keys/a/two`)
 		check((await main(page)).includes('adopted'), 'the value that was adopted')
-		await resolve('gone', 'Adopt the deletion', 'adopt', ['missing'])
+		await resolve('gone', 'Adopt the deletion', 'adopt', ['deleted', 'was: 3'])
 		s.allowed.push('404')
 		same((await page.goto(`/${tenant}/keys/a/gone`)).status(), 404, 'the key that was deleted')
 	}

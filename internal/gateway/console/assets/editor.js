@@ -15,6 +15,8 @@
     ".cm-content": { caretColor: "var(--ink)" },
     ".cm-gutters": { color: "var(--worn)", backgroundColor: "var(--slab)", borderRight: "1px solid var(--cut-soft)" },
     "&.cm-focused .cm-matchingBracket": { backgroundColor: "var(--verdigris-soft)" },
+    // A bracket whose other half is too far away to be searched for; the linter reports missing ones.
+    "&.cm-focused .cm-nonmatchingBracket": { backgroundColor: "transparent" },
     ".cm-tooltip": { color: "var(--ink)", backgroundColor: "var(--slab)", border: "1px solid var(--cut)" },
     ".cm-diagnostic-error": { borderLeftColor: "var(--fallen)" },
   });
