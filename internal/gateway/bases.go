@@ -22,11 +22,7 @@ type basesService struct {
 
 // ListBases returns the bases of the caller's tenant.
 func (s basesService) ListBases(ctx context.Context, req *stelev1.ListBasesRequest) (*stelev1.ListBasesResponse, error) {
-	at, err := view.AsOf(req.At)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	v, err := s.g.views.OpenAt(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -71,11 +67,7 @@ func (s basesService) ExplainValue(ctx context.Context, req *stelev1.ExplainValu
 	if err != nil {
 		return nil, ledger.Invalid("key", err.Error())
 	}
-	at, err := view.AsOf(req.At)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	v, err := s.g.views.OpenAt(ctx, req)
 	if err != nil {
 		return nil, err
 	}

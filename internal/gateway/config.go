@@ -40,15 +40,11 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 		}
 		return &stelev1.GetResponse{Entry: entries[0], Snapshot: snapshot}, nil
 	}
-	at, err := view.AsOf(req.At)
-	if err != nil {
-		return nil, err
-	}
 	redact, err := s.g.redaction.For(ctx, req.Reveal)
 	if err != nil {
 		return nil, err
 	}
-	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	v, err := s.g.views.OpenAt(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -90,9 +86,7 @@ const maxKeys = 1000
 
 // readRequest is a request for the values of keys: a *stelev1.GetRequest or a batchRequest.
 type readRequest interface {
-	GetAt() *stelev1.At
-	GetMinRevision() uint64
-	GetMinId() []byte
+	view.Request
 	GetReveal() bool
 }
 
@@ -117,15 +111,11 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 	if !g.serves(policy.CallerOf(ctx).Tenant) {
 		return g.fallback(ctx, req, keys)
 	}
-	at, err := view.AsOf(req.GetAt())
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	redact, err := g.redaction.For(ctx, req.GetReveal())
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	v, err := g.views.Open(ctx, at, view.SeenBy(req))
+	v, err := g.views.OpenAt(ctx, req)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -164,7 +154,7 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if err != nil {
 		return nil, err
 	}
-	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
+	v, from, err := s.g.views.Page(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -373,7 +373,7 @@ func (s ledgerService) Blame(ctx context.Context, req *stelev1.BlameRequest) (*s
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
+	v, from, err := s.g.views.Page(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -456,15 +456,12 @@ func sourceOf(v *replica.View, n ledger.Name, c ledger.Summary, sees policy.Scop
 // summaryOf is the commit that set an entry, without its changes, and without its message
 // if the caller may not see all of them.
 func summaryOf(v *replica.View, e replica.Entry, sees policy.Scope) (ledger.Summary, ledger.CommitID, error) {
-	switch {
-	case e.Base.Inherited():
-		c, id, err := v.SourceSummary(e.Base)
+	if sees.Everywhere() || e.Base.Inherited() {
+		c, id, err := v.SummaryOf(e)
 		if !sees.Everywhere() {
 			c.Message, c.Origin = "", nil
 		}
 		return c, id, err
-	case sees.Everywhere():
-		return v.Summary(e.Revision)
 	}
 	c, err := v.Commit(e.Revision)
 	if err != nil {

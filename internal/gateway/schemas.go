@@ -26,11 +26,7 @@ func (s schemasService) ListSchemas(ctx context.Context, req *stelev1.ListSchema
 	if err != nil {
 		return nil, ledger.Invalid("prefix", err.Error())
 	}
-	at, err := view.AsOf(req.At)
-	if err != nil {
-		return nil, err
-	}
-	v, err := s.g.views.Open(ctx, at, view.SeenBy(req))
+	v, err := s.g.views.OpenAt(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -38,7 +38,7 @@ func (s configService) Search(ctx context.Context, req *stelev1.SearchRequest) (
 	if err != nil {
 		return nil, err
 	}
-	v, from, err := s.g.views.Page(ctx, req.At, req.PageToken, view.SeenBy(req))
+	v, from, err := s.g.views.Page(ctx, req)
 	if err != nil {
 		return nil, err
 	}

@@ -122,6 +122,11 @@ func TestRollback_Rejected(t *testing.T) {
 	if a := v.post(t, "/acme/rollback", url.Values{"revision": {"x"}}); a.code != http.StatusBadRequest {
 		t.Errorf("a form without a revision: %d", a.code)
 	}
+	long := v.get(t, "/acme/rollback?to=@1").form(t, "/acme/rollback")
+	long.Set("message", strings.Repeat("x", 5000))
+	if a := v.post(t, "/acme/rollback", long); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "message:") || a.form(t, "/acme/rollback").Get("message") != long.Get("message") {
+		t.Errorf("a reason that is too long: %d %s", a.code, brief(a.main()))
+	}
 	reader := f.login(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
 	a := reader.get(t, "/acme@1/rollback")
 	if len(a.all("form")) == 0 || strings.Contains(a.main(), "Roll back 1 key") {

@@ -57,7 +57,7 @@ func TestSchemaPages(t *testing.T) {
 		t.Errorf("the schema is %s", got)
 	}
 	form.Set("value", `{"type":"int"}`)
-	if a := v.post(t, "/acme/schemas/app", form); a.code != http.StatusConflict && a.code != http.StatusBadRequest || !strings.Contains(a.main(), "app") {
+	if a := v.post(t, "/acme/schemas/app", form); a.code != http.StatusConflict && a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "app") {
 		t.Errorf("none that is a schema, of an old form: %d %s", a.code, a.main())
 	}
 

@@ -361,7 +361,13 @@ func TestRevert(t *testing.T) {
 		t.Fatalf("a preview that is old: %d %s", a.code, brief(a.main()))
 	}
 	form = v.get(t, "/acme/commits/2/revert").form(t, "/acme/commits/2/revert")
+	form.Set("message", strings.Repeat("x", 5000))
 	a := v.post(t, "/acme/commits/2/revert", form)
+	if a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "message:") || a.form(t, "/acme/commits/2/revert").Get("message") != form.Get("message") {
+		t.Errorf("a reason that is too long: %d %s", a.code, brief(a.main()))
+	}
+	form.Set("message", "")
+	a = v.post(t, "/acme/commits/2/revert", form)
 	if a.code != http.StatusSeeOther || f.value(t, timeoutKey) != "100" {
 		t.Fatalf("%d %s", a.code, brief(a.text()))
 	}

@@ -50,6 +50,28 @@ func SeenBy(req interface {
 	return Seen{ledger.Revision(req.GetMinRevision()), req.GetMinId()}
 }
 
+// Request is a request for a state: at a revision or a time, or the newest one without either.
+type Request interface {
+	GetAt() *stelev1.At
+	GetMinRevision() uint64
+	GetMinId() []byte
+}
+
+// PageRequest is a request for a page of a listing.
+type PageRequest interface {
+	Request
+	GetPageToken() string
+}
+
+// OpenAt opens the state that a request names, once the replica holds what the caller has seen.
+func (vs Opener) OpenAt(ctx context.Context, req Request) (*replica.View, error) {
+	at, err := asOf(req.GetAt())
+	if err != nil {
+		return nil, err
+	}
+	return vs.Open(ctx, at, SeenBy(req))
+}
+
 // Open opens the caller's tenant at a moment, once the replica holds what the caller has
 // seen.
 func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View, error) {
@@ -62,23 +84,21 @@ func (vs Opener) Open(ctx context.Context, at replica.At, s Seen) (*replica.View
 
 // Page opens the state that a listing is of, and returns the key to continue from:
 // its pages are all of the revision of the first, whatever is written meanwhile.
-func (vs Opener) Page(ctx context.Context, point *stelev1.At, token string, s Seen) (v *replica.View, from ledger.Key, err error) {
-	at, err := AsOf(point)
+func (vs Opener) Page(ctx context.Context, req PageRequest) (v *replica.View, from ledger.Key, err error) {
+	token := req.GetPageToken()
+	if token == "" {
+		v, err = vs.OpenAt(ctx, req)
+		return v, "", err
+	}
+	t, err := ParsePageToken(token)
 	if err != nil {
 		return nil, "", err
 	}
-	if token != "" {
-		t, err := ParsePageToken(token)
-		if err != nil {
-			return nil, "", err
-		}
-		if err := vs.SameHistory(ctx, t); err != nil {
-			return nil, "", err
-		}
-		at, from = replica.At{Revision: t.To.Revision}, t.Key
+	if err := vs.SameHistory(ctx, t); err != nil {
+		return nil, "", err
 	}
-	v, err = vs.Open(ctx, at, s)
-	return v, from, err
+	v, err = vs.Open(ctx, replica.At{Revision: t.To.Revision}, SeenBy(req))
+	return v, t.Key, err
 }
 
 // Wait waits until the replica holds what the caller has seen. The error is a
@@ -128,8 +148,8 @@ func (vs Opener) waitRevision(ctx context.Context, t ledger.Tenant, s Seen) erro
 	return nil
 }
 
-// AsOf reads a request's At; absent, it is the head.
-func AsOf(at *stelev1.At) (replica.At, error) {
+// asOf reads a request's At; absent, it is the head.
+func asOf(at *stelev1.At) (replica.At, error) {
 	switch p := at.GetPoint().(type) {
 	case nil:
 		return replica.At{}, nil

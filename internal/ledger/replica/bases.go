@@ -372,7 +372,7 @@ func (v *View) Layers(key ledger.Key) (out []Layer, err error) {
 		}
 		if found.value != "" {
 			is.Value, is.Set = found.value, found.revision
-			if is.Summary, _, err = l.summaryOf(found.revision); err != nil {
+			if is.Summary, _, err = l.summary(found.revision); err != nil {
 				return nil, err
 			}
 		}
@@ -480,19 +480,14 @@ func (r *current) IsBase(t ledger.Tenant) bool {
 	return len(s.heirs[t]) > 0
 }
 
-// SourceSummary is the commit of a base that set an inherited value, without its changes.
-// The source must be one that this view has returned.
-func (v *View) SourceSummary(s ledger.Source) (sum ledger.Summary, id ledger.CommitID, err error) {
+// SummaryOf is the summary of the commit that set an entry of this view, of the tenant or of a
+// base, and its id.
+func (v *View) SummaryOf(e Entry) (sum ledger.Summary, id ledger.CommitID, err error) {
+	if !e.Base.Inherited() {
+		return v.Summary(e.Revision)
+	}
 	defer v.snap.guard(&err)
 	base := v.snap
-	base.tenant = s.Tenant
-	return base.summaryOf(s.Revision)
-}
-
-// summaryOf is a commit's summary and id.
-func (s *snapshot) summaryOf(rev ledger.Revision) (ledger.Summary, ledger.CommitID, error) {
-	if c, ok := s.tailCommit(rev); ok {
-		return c.Summary(), c.ID, nil
-	}
-	return (&Commits{*s}).summarize(rev)
+	base.tenant, base.kept = e.Base.Tenant, 0 // the commit of a value in force is always kept
+	return base.summary(e.Base.Revision)
 }

@@ -32,15 +32,9 @@ func (cs *Commits) Commit(rev ledger.Revision) (c *ledger.Commit, err error) {
 }
 
 // Summary is a commit without its changes, and its id. Its errors are those of Commit.
-func (cs *Commits) Summary(rev ledger.Revision) (s ledger.Summary, id ledger.CommitID, err error) {
+func (cs *Commits) Summary(rev ledger.Revision) (sum ledger.Summary, id ledger.CommitID, err error) {
 	defer cs.snap.guard(&err)
-	if c, ok := cs.snap.tailCommit(rev); ok {
-		return c.Summary(), c.ID, nil
-	}
-	if cs.snap.dropped(rev) {
-		return s, id, cs.snap.notKept(rev, time.Time{})
-	}
-	return cs.summarize(rev)
+	return cs.snap.summary(rev)
 }
 
 // ID is the id of the commit that led to a revision; the zero CommitID at revision 0. Its
@@ -68,7 +62,7 @@ func (cs *Commits) ID(rev ledger.Revision) (id ledger.CommitID, err error) {
 		}
 		return id, cs.snap.notKept(rev, time.Time{})
 	}
-	c, err := cs.snap.summary(rev)
+	c, err := cs.snap.storedSummary(rev)
 	return c.id, err
 }
 

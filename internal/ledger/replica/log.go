@@ -127,7 +127,7 @@ func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
 	if !ok {
 		var err error
 		if q.Author != "" || q.Grep != "" || q.PromotedFrom != "" {
-			s, _, err := cs.summarize(rev)
+			s, _, err := cs.snap.summary(rev)
 			if err != nil || !q.matches(s) {
 				return nil, cmp.Or(err, l.follow(rev, s.Origin))
 			}
@@ -153,19 +153,6 @@ func (l *Log) selected(rev ledger.Revision) (*ledger.Commit, error) {
 		return nil, nil
 	}
 	return seen, nil
-}
-
-// summarize decodes a stored commit's summary.
-func (cs *Commits) summarize(rev ledger.Revision) (ledger.Summary, ledger.CommitID, error) {
-	c, err := cs.snap.summary(rev)
-	if err != nil {
-		return ledger.Summary{}, c.id, err
-	}
-	s, err := ledger.Summarize(c.summary)
-	if err != nil {
-		err = damaged("commit %s%s: %v", cs.snap.tenant, rev, err)
-	}
-	return s, c.id, err
 }
 
 // revisions come one after the other, the newest first, each once.

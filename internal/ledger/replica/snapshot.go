@@ -121,8 +121,26 @@ func (s *snapshot) stored(r ledger.Revision) (storedCommit, error) {
 	return splitCommit(key, b)
 }
 
-// summary reads a stored commit without its changes.
-func (s *snapshot) summary(rev ledger.Revision) (storedCommit, error) {
+// summary is a commit without its changes, and its id.
+func (s *snapshot) summary(rev ledger.Revision) (sum ledger.Summary, id ledger.CommitID, err error) {
+	if c, ok := s.tailCommit(rev); ok {
+		return c.Summary(), c.ID, nil
+	}
+	if s.dropped(rev) {
+		return sum, id, s.notKept(rev, time.Time{})
+	}
+	c, err := s.storedSummary(rev)
+	if err != nil {
+		return sum, c.id, err
+	}
+	if sum, err = ledger.Summarize(c.summary); err != nil {
+		err = damaged("commit %s%s: %v", s.tenant, rev, err)
+	}
+	return sum, c.id, err
+}
+
+// storedSummary reads a stored commit without its changes.
+func (s *snapshot) storedSummary(rev ledger.Revision) (storedCommit, error) {
 	key := commitKey(s.tenant, rev)
 	b := s.lookup(&s.commits, bucketCommits, key)
 	if b == nil {

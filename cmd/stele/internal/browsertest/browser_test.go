@@ -111,12 +111,12 @@ func TestConsole(t *testing.T) {
 	w.fill(t)
 	w.commit(t, "acme", hostile, "tenantconfig/hostile", mustJSON(t, hostile))
 	w.commit(t, "acme", "first", "tenantconfig/live", `"first"`)
-	for _, tenant := range []ledger.Tenant{"rolled", "raced"} {
+	for _, tenant := range []ledger.Tenant{"rolled", "rolled-dark-1280", "rolled-light-400", "raced"} {
 		w.commit(t, tenant, "first", "a/one", `"first"`)
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", "2")
 	}
 	w.commit(t, "raced", "third", "a/two", "")
-	for _, tenant := range []ledger.Tenant{"copied", "copied-plain"} {
+	for _, tenant := range []ledger.Tenant{"copied-light-1280", "copied-light-1280-plain", "copied-dark-400"} {
 		w.commit(t, tenant, "first", "a/one", `"first"`, "a/two", `"first"`)
 		w.commit(t, tenant, "second", "a/one", `"second"`, "a/two", `"second"`)
 	}
@@ -146,7 +146,11 @@ func TestConsole(t *testing.T) {
 	for _, tenant := range []ledger.Tenant{"target-light-1280", "target-light-400", "target-dark-1280", "target-dark-400"} {
 		w.commit(t, tenant, "first", "a/both", `{"limit":250,"on":true}`, "a/other", "2", "a/own", "3")
 	}
-	w.commit(t, "resolved", "first", "a/one", "1", "a/two", "2", "a/gone", "3")
+	for _, name := range []ledger.Tenant{"light-1280", "dark-1280", "light-400", "dark-400"} {
+		w.commit(t, "resolved-"+name, "first", "a/one", "1", "a/two", "2", "a/gone", "3")
+		w.commit(t, "parked-"+name, "first", "a/nested", "1")
+		w.commit(t, "parked-"+name, "second", "a/nested/below", "2") // not a file next to the first
+	}
 	many := make([]string, 0, 300)
 	for i := range 150 {
 		many = append(many, fmt.Sprintf("m/%03d", i), "1")

@@ -166,7 +166,7 @@ export const changes = {
 	},
 
 	'a schema is tested, and set, without scripts': async s => {
-		s.allowed.push('400')
+		s.allowed.push('422')
 		const page = await s.user({scripts: false, token: world.Tokens.writer})
 		await page.goto('/acme/schemas')
 		await page.fill('main input[name=prefix]', 'tenantconfig/mail')

@@ -1,16 +1,20 @@
 // The JSON editor.
-import {check, same, world} from './harness.mjs'
+import {check, commit, inEditor, same, tab, world} from './harness.mjs'
 
 export const editor = {}
 
 const key = '/edited/keys/a/value'
 const text = '{\n  "big": 12345678901234567890123,\n  "exact": 1.10,\n  "on": true,\n  "name": "text"\n}'
 
-for (const [theme, width] of [['light', 1280], ['dark', 400]]) {
+for (const [theme, width, keyboard] of [['light', 1280, false], ['dark', 400, false], ['dark', 1280, true], ['light', 400, true]]) {
 	editor[`values are edited with colors, and errors have a line and column, ${theme}, ${width} px`] = async s => {
 		const page = await s.user({theme, width, token: world.Tokens.operator})
-		await page.goto(key + '?edit=1')
-		await page.waitForSelector('.json-editor .cm-content')
+		await page.goto(key)
+		if (keyboard) {
+			await tab(page, 'a', 'Edit')
+			await page.keyboard.press('Enter')
+		} else await page.click('a:text-is("Edit")')
+		await inEditor(page)
 		same(await page.inputValue('textarea[name=value]'), text, 'the text')
 		const color = part => page.evaluate(part => {
 			const root = document.querySelector('.json-editor').shadowRoot
@@ -20,13 +24,22 @@ for (const [theme, width] of [['light', 1280], ['dark', 400]]) {
 		await s.axe(page, 'the editor')
 		await s.picture(page, `editor-${theme}-${width}`)
 		check(await page.evaluate(() => document.documentElement.scrollWidth) <= width, 'the page is too wide')
-		await page.click('.json-editor .cm-content')
 		await page.keyboard.press('Control+End')
 		await page.keyboard.type(' x')
 		await page.waitForSelector('.json-editor + .problem:has-text("Line 6, column 3")')
 		await s.picture(page, `editor-error-${theme}-${width}`)
 		await page.keyboard.press('Control+Z')
 		await page.waitForFunction(() => document.querySelector('.json-editor + .problem').textContent === '')
+		await page.keyboard.press('Control+A')
+		await page.keyboard.insertText('{"a":[1.10,12345678901234567890123,{}],"b,{":[],"c":"\\"{,x"}')
+		if (keyboard) await page.keyboard.press('Shift+Alt+F')
+		else await page.click('button:text-is("Format")')
+		same(await page.inputValue('textarea[name=value]'), '{\n  "a": [\n    1.10,\n    12345678901234567890123,\n    {}\n  ],\n  "b,{": [],\n  "c": "\\"{,x"\n}', 'the text after Format')
+		const questions = []
+		page.on('dialog', d => { questions.push(d.message()); d.accept() })
+		await page.keyboard.press('Escape')
+		await page.waitForURL(u => u.pathname === key && !u.search)
+		same(questions.join(), 'Discard what you typed?', 'the question before the form is left')
 	}
 }
 
@@ -51,4 +64,29 @@ editor['a form has a plain field without scripts'] = async s => {
 	await page.goto(key + '?edit=1')
 	check(await page.isVisible('textarea[name=value]'), 'no field')
 	same(await page.locator('.json-editor').count(), 0, 'editors')
+}
+
+editor['a value of 445 KiB is edited and saved on a machine four times slower'] = async s => {
+	const page = await s.user({token: world.Tokens.operator})
+	const session = await page.context().newCDPSession(page)
+	await session.send('Performance.enable', {timeDomain: 'threadTicks'})
+	await session.send('Emulation.setCPUThrottlingRate', {rate: 4})
+	const begun = Date.now()
+	await page.goto('/large/keys/a/value?edit=1', {waitUntil: 'commit'})
+	await inEditor(page)
+	await page.keyboard.type(' ') // JSON may begin with it
+	await page.waitForFunction(() => document.querySelector('.json-editor').shadowRoot.querySelector('.cm-line').textContent === ' {')
+	const {metrics} = await session.send('Performance.getMetrics')
+	s.log.push(`typed text appears after ${Date.now() - begun} ms, with ${Math.round(metrics.find(m => m.name === 'TaskDuration').value * 1000)} ms of the main thread`)
+	const text = await page.inputValue('textarea[name=value]')
+	check(text.length > 700_000 && text.startsWith(' {'), `the form has ${text.length} characters`)
+	await page.keyboard.press('Control+End')
+	await page.keyboard.press('ArrowLeft')
+	await page.keyboard.press('ArrowLeft')
+	await page.keyboard.type('2')
+	await page.fill('form.write input[name=message]', 'one number')
+	await commit(page)
+	await page.waitForURL('**written=2')
+	const raw = await page.context().request.get(world.URL + '/large/raw/a/value')
+	check((await raw.text()).endsWith('"n":12}'), 'the stored value')
 }

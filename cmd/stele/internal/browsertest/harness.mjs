@@ -126,6 +126,18 @@ export const positionOf = (page, revision) => page.evaluate(async revision => {
 	return Math.floor(Date.parse(there.getElementById('time').dataset.time) / 1000)
 }, revision)
 
+// tab moves the focus to the next element that matches, and contains a text.
+export async function tab(page, selector, text = '') {
+	for (let i = 0; i < 120; i++) {
+		await page.keyboard.press('Tab')
+		if (await page.evaluate(([selector, text]) => document.activeElement.matches(selector) && document.activeElement.textContent.includes(text), [selector, text])) return
+	}
+	throw new Error(`Tab does not reach ${selector} ${text}`)
+}
+
+// inEditor waits until the JSON editor has the focus.
+export const inEditor = page => page.waitForFunction(() => document.activeElement.matches('.json-editor'))
+
 // commit reviews the form that is shown, and commits it.
 export async function commit(page) {
 	await page.click('form.write button:has-text("Review")')

@@ -1,18 +1,9 @@
 // Tasks with the keyboard only, from the top of each page.
-import {check, same, world} from './harness.mjs'
+import {check, inEditor, same, tab, world} from './harness.mjs'
 
 export const keyboard = {}
 
 const main = async page => (await page.innerText('main')).replace(/\s+/g, ' ')
-
-// tab moves the focus to the next element that matches, and contains a text.
-async function tab(page, selector, text = '') {
-	for (let i = 0; i < 120; i++) {
-		await page.keyboard.press('Tab')
-		if (await page.evaluate(([selector, text]) => document.activeElement.matches(selector) && document.activeElement.textContent.includes(text), [selector, text])) return
-	}
-	throw new Error(`Tab does not reach ${selector} ${text}`)
-}
 
 // reason types the reason in the field that has the focus, and commits.
 async function reason(page, text) {
@@ -27,8 +18,10 @@ for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 
 	keyboard[`a change set, a comparison and a copy by keyboard, ${theme}, ${width} px`] = async s => {
 		const page = await s.user({theme, width, token: world.Tokens.operator})
-		await page.goto(`/${tenant}/keys/a/one?edit=1`)
-		await tab(page, '.json-editor')
+		await page.goto(`/${tenant}/keys/a/one`)
+		await tab(page, 'a', 'Edit')
+		await page.keyboard.press('Enter')
+		await inEditor(page)
 		await page.keyboard.press('Control+A')
 		await page.keyboard.type('"typed"')
 		await tab(page, 'button', 'Add to change set')
@@ -95,5 +88,57 @@ for (const [theme, width] of [['dark', 1280], ['light', 400]]) {
 		await reason(page, 'for ann')
 		await page.waitForURL('**written=*')
 		same(await page.locator('table tbody th:has-text("ann")').count(), 1, 'grants')
+	}
+
+	keyboard[`a rollback and its undoing by keyboard, ${theme}, ${width} px`] = async s => {
+		const page = await s.user({theme, width, token: world.Tokens.operator})
+		const tenant = `rolled-${theme}-${width}`
+		await page.goto(`/${tenant}/rollback`)
+		await tab(page, 'main input[name=to]')
+		await page.keyboard.type('@1')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**to=*')
+		await tab(page, 'input[name=message]')
+		await page.keyboard.type('by keyboard')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**done=3')
+		check((await main(page)).includes(`${tenant}@3 is what ${tenant}@1 was`), await main(page))
+		await s.axe(page, 'the result of the rollback')
+		await tab(page, 'main a', 'Undo')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**/revert')
+		await tab(page, 'button', 'Revert')
+		await page.keyboard.press('Enter')
+		await page.waitForURL(`**/${tenant}/commits/4`)
+	}
+
+	keyboard[`a token and recorded reads by keyboard, ${theme}, ${width} px`] = async s => {
+		const page = await s.user({theme, width, token: world.Tokens.operator})
+		const subject = `lee-${theme}-${width}`
+		await page.goto(`/${tenant}/keys/a/three`)
+		await page.goto(`/${tenant}/access/tokens`)
+		await tab(page, 'input[name=subject]')
+		await page.keyboard.type(subject)
+		await tab(page, 'input[name=role][value=reader]')
+		await page.keyboard.press('Space')
+		await tab(page, 'button', 'Mint')
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('textarea[readonly]')
+		await tab(page, 'input[name=revoked-subject]')
+		await page.keyboard.type(subject)
+		await page.keyboard.press('Enter')
+		await page.waitForSelector('h1:has-text("Review the revoked tokens")')
+		await page.keyboard.press('Enter') // the button to commit has the focus
+		await page.waitForURL('**written=*')
+		check((await main(page)).includes(subject), await main(page))
+
+		await tab(page, '.tabs a', 'Recorded reads')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**/access/reads')
+		await tab(page, 'input[name=method]')
+		await page.keyboard.type('config/get')
+		await page.keyboard.press('Enter')
+		await page.waitForURL('**method=config*')
+		check((await main(page)).includes('a/three'), await main(page))
 	}
 }

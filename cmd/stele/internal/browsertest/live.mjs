@@ -41,7 +41,7 @@ export const live = {
 	'a page shows that the gateway cannot be reached, and recovers': async s => {
 		s.allowed.push('ERR_CONNECTION_REFUSED', 'ERR_CONNECTION_RESET', 'ERR_EMPTY_RESPONSE', 'htmx:') // the page asks for its sinks as well
 		const proxy = await s.proxy()
-		const page = await s.user({token: world.Tokens.reader, origin: proxy.origin}), other = await page.context().newPage()
+		const page = await s.user({theme: 'dark', width: 400, token: world.Tokens.reader, origin: proxy.origin}), other = await page.context().newPage()
 		await page.goto(key)
 		await other.goto('/acme/history/')
 		await page.waitForSelector('#newest[aria-current]')
@@ -50,6 +50,7 @@ export const live = {
 			await p.waitForSelector('#connection:has-text("cannot be reached")')
 			same(await p.locator('#newest[aria-current]').count(), 0, 'newest is shown as current')
 		}
+		await s.picture(page, 'unreachable-dark-400')
 		await page.keyboard.press('[') // nothing to show: the page stays
 		await page.waitForSelector('#connection:has-text("cannot be reached")')
 		await set(s, '"meanwhile"')

@@ -52,23 +52,24 @@ for (const theme of ['light', 'dark']) {
 	}
 }
 
-search['another tenant is chosen with the prefix and the time kept, without scripts'] = async s => {
-	const page = await s.user({scripts: false, token: world.Tokens.operator})
-	await page.goto('/globex@5/keys/tenantconfig/shop/')
-	await page.click('text=Switch tenant')
-	await page.fill('main input[name=filter]', 'acme')
-	await page.click('button:has-text("Filter")')
-	await page.click('main a:has-text("acme")')
-	check(/\/acme@\d+\/keys\/tenantconfig\/shop\/$/.test(page.url()), page.url())
-}
+for (const [theme, width, scripts] of [['light', 1280, false], ['light', 1280, true], ['dark', 400, true]]) {
+	const name = `${theme}-${width}${scripts ? '' : '-plain'}`
+	search[`another tenant is chosen with the prefix and the time kept, ${name}`] = async s => {
+		const page = await s.user({theme, width, scripts, token: world.Tokens.operator})
+		await page.goto('/globex@5/keys/tenantconfig/shop/')
+		await page.click('text=Switch tenant')
+		await page.fill('main input[name=filter]', 'acme')
+		await page.click('button:has-text("Filter")')
+		await page.click('main a:has-text("acme")')
+		await page.waitForURL(/\/acme@\d+\/keys\/tenantconfig\/shop\/$/)
+	}
 
-search['chosen differences are copied to another tenant, and keys set back'] = async s => {
-	for (const scripts of [true, false]) {
-		const page = await s.user({scripts, token: world.Tokens.operator})
-		const tenant = scripts ? 'copied' : 'copied-plain'
+	search[`chosen differences are copied to another tenant, and keys set back, ${name}`] = async s => {
+		const page = await s.user({theme, width, scripts, token: world.Tokens.operator})
+		const tenant = `copied-${name}`
 		await page.goto(`/acme/compare?with=${tenant}&prefix=paramconfig/`)
 		await page.check('[name=key][value="paramconfig/db/pool"]')
-		if (scripts) await s.picture(page, 'compare-choose')
+		await s.picture(page, `compare-choose-${name}`)
 		await page.click(`button:has-text("to ${tenant} …")`)
 		await page.waitForSelector('h1:has-text("Review 1 change")')
 		check((await page.inputValue('input[name=message]')).startsWith('copy 1 key from acme@'), 'the reason')

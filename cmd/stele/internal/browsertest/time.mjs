@@ -28,6 +28,9 @@ for (const [theme, width] of [['light', 1280], ['dark', 1280], ['light', 400], [
 		await page.click('#zoom-buttons button[title="Later"]')
 		await page.click('#zoom-buttons button[title="Show all of the history"]')
 		same(await span(), whole, 'all of the history')
+		await page.focus(slider)
+		await page.keyboard.press('ArrowLeft')
+		await page.waitForURL('**/acme@19' + key)
 	}
 }
 

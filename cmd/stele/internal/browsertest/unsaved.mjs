@@ -85,17 +85,6 @@ export const unsaved = {
 		same(await limited.inputValue('textarea[name=value]'), '"typed with care"', 'the text')
 	},
 
-	'a value of 445 KiB can be saved': async s => {
-		const page = await s.user({token: world.Tokens.operator})
-		await page.goto('/large/keys/a/value?edit=1')
-		const text = await page.inputValue('textarea[name=value]')
-		check(text.length > 700_000, `the form has ${text.length} characters`)
-		await page.$eval('textarea[name=value]', e => { e.value = e.value.replace('"n": 1', '"n": 2') })
-		await page.fill('form.write input[name=message]', 'one number')
-		await commit(page)
-		await page.waitForURL('**written=2')
-	},
-
 	'an unchanged value makes no commit': async s => {
 		const page = await s.user({token: world.Tokens.operator})
 		await page.goto('/layout/keys/a/value?edit=1')

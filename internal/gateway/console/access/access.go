@@ -2,13 +2,13 @@
 package access
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -98,16 +98,10 @@ func (q question) request() *stelev1.CheckAccessRequest {
 // one of them. It is also available to users without any permission.
 func Show(v *page.View) error {
 	q := question{operation: v.R.FormValue("operation"), what: v.Query("what")}
-	group, ctx := errgroup.WithContext(v.Ctx)
-	group.Go(func() (err error) {
-		if v.Status, err = v.Ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); err == nil {
-			v.Principal = v.Status.Principal
-		}
-		return err
-	})
+	calls := []func(context.Context) error{v.LoadUser}
 	asked := q.operation != "" && v.Tenant != ""
 	if asked {
-		group.Go(func() (err error) {
+		calls = append(calls, func(ctx context.Context) (err error) {
 			q.answer, err = v.Ledger.CheckAccess(ctx, q.request())
 			if page.BadField(err) {
 				q.problem, err = page.Message(err), nil
@@ -115,7 +109,7 @@ func Show(v *page.View) error {
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	if err := page.Together(v.Ctx, calls...); err != nil {
 		return err
 	}
 	if v.Tenant == "" && v.Principal.Tenant != "" {

@@ -73,15 +73,15 @@ func (s *setting) commit(v *page.View, key, path string, again func(code int) er
 	f := form.Parse(v.R)
 	f.Key = key
 	done, err := v.Ledger.Commit(systemContext(v), change(f))
-	switch status.Code(err) {
-	case codes.OK:
+	switch rejection, shown := page.RejectionOf(err); {
+	case err == nil:
 		return v.Redirect(v.ToNewest("access", path) + "?written=" + format.Number(done.Revision))
-	case codes.FailedPrecondition:
-		s.problem = "Nothing was written: " + page.Message(err)
-		return again(http.StatusConflict)
-	case codes.InvalidArgument:
-		s.problem = page.Message(err)
-		return again(http.StatusUnprocessableEntity)
+	case shown:
+		s.problem = rejection.Text()
+		if status.Code(err) == codes.FailedPrecondition {
+			s.problem = "Nothing was written: " + s.problem
+		}
+		return again(rejection.Status)
 	}
 	return err
 }

@@ -324,6 +324,14 @@ document.addEventListener("keydown", (event) => {
   form.requestSubmit(defaultButton(form));
 });
 
+// Esc leaves a form, as its own link does, and asks first if something was typed.
+document.addEventListener("keydown", (event) => {
+  const link = event.target.closest("form[data-edit]")?.querySelector("a[data-discard]");
+  if (event.key !== "Escape" || !link || event.defaultPrevented || event.isComposing || !mayLeave()) return;
+  leaving = true;
+  location.href = link.href;
+});
+
 // A form is sent only while the gateway can be reached: the browser's own error page
 // would replace the form and its text.
 document.addEventListener("submit", async (event) => {

@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/console/review"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -117,29 +116,24 @@ var ofRow = regexp.MustCompile(`^(?:changes|preconditions)\[(\d+)\]`)
 
 // reject shows the form with the error that its change set was rejected for.
 func reject(v *page.View, s *set, err error) error {
-	switch status.Code(err) {
-	case codes.InvalidArgument:
-		bad, _ := page.Detail[*errdetails.BadRequest](err)
-		for _, f := range bad.GetFieldViolations() {
-			text := f.Description
-			if m := ofRow.FindStringSubmatch(f.Field); m != nil {
-				if i, _ := strconv.Atoi(m[1]); i < len(s.rows) {
-					s.rows[i].problem = strings.TrimPrefix(s.rows[i].problem+"\n"+strings.TrimPrefix(text, s.rows[i].key+": "), "\n")
-					continue
-				}
-			}
-			s.problem = strings.TrimPrefix(s.problem+"\n"+f.Field+": "+text, "\n")
-		}
-		if len(bad.GetFieldViolations()) == 0 {
-			s.problem = page.Message(err)
-		}
-		return showForm(v, http.StatusUnprocessableEntity, s)
-	case codes.PermissionDenied:
-		s.problem, s.why = page.Message(err), page.AccessPath(v.Tenant, "write", "")
-		return showForm(v, http.StatusForbidden, s)
-	case codes.FailedPrecondition, codes.AlreadyExists, codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
-		s.problem = page.Message(err)
-		return showForm(v, page.ProblemOf(err).Status, s)
+	r, shown := page.RejectionOf(err)
+	if !shown {
+		return err
 	}
-	return err
+	ofForm := r
+	ofForm.Fields = nil
+	for _, f := range r.Fields {
+		if m := ofRow.FindStringSubmatch(f.Field); m != nil {
+			if i, _ := strconv.Atoi(m[1]); i < len(s.rows) {
+				s.rows[i].problem = strings.TrimPrefix(s.rows[i].problem+"\n"+strings.TrimPrefix(f.Description, s.rows[i].key+": "), "\n")
+				continue
+			}
+		}
+		ofForm.Fields = append(ofForm.Fields, f)
+	}
+	s.problem = ofForm.Text()
+	if status.Code(err) == codes.PermissionDenied {
+		s.why = page.AccessPath(v.Tenant, "write", "")
+	}
+	return showForm(v, r.Status, s)
 }

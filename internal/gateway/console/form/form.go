@@ -63,6 +63,12 @@ func (w Write) RequestID(action string) string {
 	return "console:" + hex.EncodeToString(h.Sum(nil)[:16])
 }
 
+// longText is the shortest text that is long for a field, in bytes.
+const longText = 100_000
+
+// Long reports whether the layout of a text in a plain field delays the page.
+func Long(text string) bool { return len(text) >= longText }
+
 // Rows is the height of the value's field, in lines.
 func (w Write) Rows() string {
 	return strconv.Itoa(min(max(strings.Count(w.Value, "\n")+1, 3), 24))

@@ -80,9 +80,11 @@ func revert(v *page.View, revision uint64) error {
 	resp, err := v.Ledger.Revert(v.Ctx, &stelev1.RevertRequest{
 		Revisions: []uint64{revision}, Message: f.Message, ExpectedHead: &f.Expected, ExpectedHeadId: f.Commit, RequestId: f.RequestID("revert " + format.Number(revision)),
 	})
-	switch {
+	switch rejection, shown := page.RejectionOf(err); {
 	case status.Code(err) == codes.FailedPrecondition:
 		return showRevert(v, http.StatusConflict, revision, "Nothing was written: there is a newer commit than this was previewed at. Look at it again.")
+	case shown && status.Code(err) != codes.PermissionDenied:
+		return showRevert(v, rejection.Status, revision, rejection.Text())
 	case err != nil:
 		return err
 	case resp.Commit == nil:

@@ -255,11 +255,11 @@ func formValue(value string) string {
 // longValue is how much of a value its page shows, in bytes.
 const longValue = 16 << 10
 
-// wholeValue is a value on its own page, or the beginning of a long one.
-func wholeValue(value string) string {
-	s, cut := format.Begin(format.Pretty(value), longValue)
+// beginOf is a value on its own page, or the beginning of a long one with a note.
+func beginOf(value string) (text, note string) {
+	text, cut := format.Begin(format.Pretty(value), longValue)
 	if cut {
-		s += "\n…\n" + format.Size(len(value)) + " in all: download it for the rest"
+		note = "This is the beginning of " + format.Size(len(value)) + ": download the value to see all of it."
 	}
-	return s
+	return text, note
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/stelehq/stele/internal/gateway/console/review"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -169,38 +168,23 @@ func showForm(v *page.View, code int, f writeForm, isNew bool) error {
 // explain puts the gateway's errors next to their fields in the form. It reports false
 // for an error that is not about the form.
 func (f *writeForm) explain(err error) (code int, shown bool) {
-	switch status.Code(err) {
-	case codes.InvalidArgument:
-		bad, _ := page.Detail[*errdetails.BadRequest](err)
-		for _, v := range bad.GetFieldViolations() {
-			switch {
-			case strings.HasSuffix(v.Field, ".key"):
-				f.keyProblem = also(f.keyProblem, v.Description)
-			case strings.HasSuffix(v.Field, ".value") || v.Field == "changes[0]":
-				f.valueProblem = also(f.valueProblem, strings.TrimPrefix(v.Description, f.Key+": "))
-			case v.Field == "message":
-				f.messageProblem = also(f.messageProblem, v.Description)
-			default:
-				f.problem = also(f.problem, v.Field+": "+v.Description)
-			}
-		}
-		if len(bad.GetFieldViolations()) == 0 {
-			f.problem = page.Message(err)
-		}
-		return http.StatusUnprocessableEntity, true
-	case codes.PermissionDenied:
-		f.problem = page.Message(err)
-		return http.StatusForbidden, true
-	case codes.FailedPrecondition:
-		if page.Reason(err) != "PRECONDITION_FAILED" {
-			f.problem = page.Message(err)
-		}
-		return http.StatusConflict, true
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted:
-		f.problem = page.Message(err) + ". Send it again: it is never written twice."
-		return page.ProblemOf(err).Status, true
+	r, shown := page.RejectionOf(err)
+	if page.Reason(err) != "PRECONDITION_FAILED" { // the form shows the conflict itself
+		f.problem = r.Problem
 	}
-	return 0, false
+	for _, v := range r.Fields {
+		switch {
+		case strings.HasSuffix(v.Field, ".key"):
+			f.keyProblem = also(f.keyProblem, v.Description)
+		case strings.HasSuffix(v.Field, ".value") || v.Field == "changes[0]":
+			f.valueProblem = also(f.valueProblem, strings.TrimPrefix(v.Description, f.Key+": "))
+		case v.Field == "message":
+			f.messageProblem = also(f.messageProblem, v.Description)
+		default:
+			f.problem = also(f.problem, v.Field+": "+v.Description)
+		}
+	}
+	return r.Status, shown
 }
 
 // also appends an error to earlier ones, on a line of its own.

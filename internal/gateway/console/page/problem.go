@@ -40,7 +40,7 @@ func ProblemOf(err error) Problem {
 		p.Status, p.Title, p.Advice = http.StatusNotFound, "No such revision or time", "Choose a revision or time that the history has, or go to the newest state."
 	case codes.NotFound:
 		p.Status, p.Title, p.Advice = http.StatusNotFound, "Not found", "The key is not set at this revision, or never was. Its history shows more."
-	case codes.FailedPrecondition:
+	case codes.FailedPrecondition, codes.AlreadyExists:
 		p.Status, p.Title, p.Advice = http.StatusConflict, "Not possible in the current state", "Look at the current state and decide again."
 		if Reason(err) == "TENANT_NOT_SERVED" {
 			return noSuchPage

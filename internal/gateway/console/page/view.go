@@ -64,12 +64,7 @@ func WithToken(ctx context.Context, token string, t ledger.Tenant) context.Conte
 // an error.
 func (v *View) Load(calls ...func(context.Context) error) error {
 	group, ctx := errgroup.WithContext(v.Ctx)
-	group.Go(func() (err error) {
-		if v.Status, err = v.Ledger.GetStatus(v.Ctx, &stelev1.GetStatusRequest{}); err == nil {
-			v.Principal = v.Status.Principal
-		}
-		return err
-	})
+	group.Go(func() error { return v.LoadUser(v.Ctx) })
 	if v.Tenant != "" {
 		group.Go(func() error { return v.LoadHead(v.Ctx) })
 	}
@@ -88,6 +83,14 @@ func (v *View) Load(calls ...func(context.Context) error) error {
 		group.Go(func() error { return call(ctx) })
 	}
 	return group.Wait()
+}
+
+// LoadUser makes the call for the user and the gateway's status.
+func (v *View) LoadUser(ctx context.Context) (err error) {
+	if v.Status, err = v.Ledger.GetStatus(ctx, &stelev1.GetStatusRequest{}); err == nil {
+		v.Principal = v.Status.Principal
+	}
+	return err
 }
 
 // LoadHead makes the calls for the time axis.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/stelehq/stele/internal/gateway/console/diff"
 	"github.com/stelehq/stele/internal/gateway/console/form"
@@ -106,7 +107,7 @@ func RollBack(v *page.View) error {
 		To: page.Revision(revision), Prefix: r.prefix, Message: r.message,
 		ExpectedHead: &f.Expected, ExpectedHeadId: f.Commit, RequestId: f.RequestID("rollback " + r.to + " " + r.prefix),
 	})
-	switch {
+	switch rejection, shown := page.RejectionOf(err); {
 	case err == nil && resp.Commit == nil:
 		return previewRollback(v, http.StatusOK, r)
 	case err == nil:
@@ -123,9 +124,9 @@ func RollBack(v *page.View) error {
 		}
 		r.since, r.form = since.Commits, ""
 		return previewRollback(v, http.StatusConflict, r)
-	case status.Code(err) == codes.InvalidArgument:
-		r.problem = page.Message(err)
-		return previewRollback(v, http.StatusBadRequest, r)
+	case shown && status.Code(err) != codes.PermissionDenied:
+		r.problem = rejection.Text()
+		return previewRollback(v, rejection.Status, r)
 	}
 	return err
 }
@@ -150,6 +151,18 @@ func showRolledBack(v *page.View, revision uint64) error {
 // Path is the preview of a rollback to a revision.
 func Path(t ledger.Tenant, revision uint64, prefix string) string {
 	return page.Address{Tenant: t}.To("rollback", "") + "?" + url.Values{"to": {ledger.Revision(revision).String()}, "prefix": {prefix}}.Encode()
+}
+
+// wouldDo describes how many keys a rollback sets and deletes.
+func wouldDo(preview *stelev1.RollbackResponse) string {
+	var parts []string
+	if n := int(preview.Sets); n > 0 {
+		parts = append(parts, "set "+format.Plural(n, "key"))
+	}
+	if n := int(preview.Deletes); n > 0 {
+		parts = append(parts, "delete "+format.Plural(n, "key"))
+	}
+	return strings.Join(parts, " and ")
 }
 
 // counted describes how many keys a commit sets and deletes.

@@ -146,12 +146,12 @@ func Set(v *page.View) error {
 			return v.Redirect(v.ToNewest("schemas", v.Rest) + "?written=" + format.Number(done.Revision))
 		}
 	}
-	switch status.Code(err) {
-	case codes.InvalidArgument, codes.FailedPrecondition, codes.Unavailable, codes.DeadlineExceeded:
-		s.problem = page.Message(err)
-		return showSchema(v, page.ProblemOf(err).Status, s)
+	rejection, shown := page.RejectionOf(err)
+	if !shown {
+		return err
 	}
-	return err
+	s.problem = rejection.Text()
+	return showSchema(v, rejection.Status, s)
 }
 
 // request is the change set of the form.
