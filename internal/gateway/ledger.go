@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/gateway/view"
 	"github.com/stelehq/stele/internal/ledger"
@@ -333,6 +334,79 @@ func (s ledgerService) ListTenants(_ context.Context, req *stelev1.ListTenantsRe
 		resp.Tenants = append(resp.Tenants, tenant)
 	}
 	return resp, nil
+}
+
+// maxAhead is how many tenants whose newest commits are ahead a status lists.
+const maxAhead = 20
+
+// GetStatus returns the status of this process.
+func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusRequest) (*stelev1.GetStatusResponse, error) {
+	g, c := s.g, policy.CallerOf(ctx)
+	epoch := g.cfg.Replica.Epoch()
+	resp := &stelev1.GetStatusResponse{
+		Version: g.cfg.Version,
+		Roles:   g.cfg.Roles,
+		Epoch:   epoch[:],
+		Started: timestamppb.New(g.started),
+		Principal: &stelev1.Principal{
+			Subject: c.Subject,
+			Tenant:  string(c.Tenant),
+			Expires: timestamppb.New(c.Expires),
+		},
+	}
+	for _, r := range c.Roles {
+		resp.Principal.Roles = append(resp.Principal.Roles, string(r))
+	}
+	resp.Principal.Prefixes = policy.Scope(c.Prefixes).Strings()
+	if c.Has(identity.Operator) { // the number of tenants is for operators only
+		resp.Tenants = new(uint64(g.cfg.Replica.Tenants()))
+		resp.MemoryUsed, resp.MemoryLimit = memoryUse()
+		resp.JournalCopies = g.journalCopies()
+		ahead := g.cfg.Replica.Ahead(time.Now().Add(ledger.ClockBound))
+		resp.Ahead = uint64(len(ahead))
+		for _, t := range ahead[:min(len(ahead), maxAhead)] {
+			resp.AheadTenants = append(resp.AheadTenants, string(t))
+		}
+	}
+	resp.Journal = g.journalStatus()
+	if g.cfg.Upstream != nil {
+		resp.Upstreams = g.cfg.Upstream.Status()
+	}
+	if c.Tenant != "" {
+		// The journal's age shows that the replica is being built, and any other call
+		// reports grants that cannot be read.
+		if err := s.addTenantStatus(ctx, resp); err != nil && !errors.Is(err, ledger.ErrUnavailable) && !errors.Is(err, policy.ErrDenied) {
+			return nil, err
+		}
+	}
+	if err := g.cfg.Replica.Stopped(); err != nil {
+		resp.Stopped = err.Error()
+	}
+	if err := g.writable(); err != nil {
+		resp.ReadOnly = err.Error()
+	}
+	return resp, nil
+}
+
+// addTenantStatus adds the caller's permissions and its tenant's unrouted keys to the status.
+func (s ledgerService) addTenantStatus(ctx context.Context, resp *stelev1.GetStatusResponse) error {
+	g, c := s.g, policy.CallerOf(ctx)
+	scopes, err := g.policy.Scopes(c)
+	if err != nil {
+		return err
+	}
+	for i, s := range scopes {
+		if len(s) > 0 {
+			resp.Principal.Allowed = append(resp.Principal.Allowed, &stelev1.Allowed{Operation: string(policy.Operations[i]), Prefixes: s.Strings()})
+		}
+	}
+	if resp.Unrouted, resp.UnroutedKeys, err = s.unrouted(c); err != nil || !c.Visits(c.Tenant) {
+		return err
+	}
+	if g.policy.Record(ctx, c, policy.Methods[stelev1.Ledger_GetStatus_FullMethodName], c.Tenant, policy.Asked{Keys: resp.UnroutedKeys}, 0) != nil {
+		resp.UnroutedKeys = nil // the rest is always returned, because it shows why nothing can be recorded
+	}
+	return nil
 }
 
 // ledger is the write path, or why writes are refused here.

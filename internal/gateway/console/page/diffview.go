@@ -25,11 +25,11 @@ func (v *Request) SplitDiff() bool {
 	return err == nil && c.Value == diffSplit
 }
 
-// keepDiffView stores the choice that the query has.
-func (v *View) keepDiffView() {
+// keepDiffView stores the choice that the query has; secure is set if the browser uses TLS.
+func (v *Request) keepDiffView(secure bool) {
 	if q := v.Query("diff"); q == diffSplit || q == diffUnified {
 		http.SetCookie(v.W, &http.Cookie{
-			Name: diffCookie, Value: q, Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()), Secure: v.Cookies.Secure, SameSite: http.SameSiteStrictMode,
+			Name: diffCookie, Value: q, Path: "/", MaxAge: int((365 * 24 * time.Hour).Seconds()), Secure: secure, SameSite: http.SameSiteStrictMode,
 		})
 	}
 }

@@ -16,7 +16,7 @@ import (
 // line; nil for none.
 func (v *View) Show(status int, title string, command Command, content templ.Component) error {
 	v.placeAxis()
-	v.keepDiffView()
+	v.keepDiffView(v.Cookies.Secure)
 	return v.Render(status, layout(v, title, command, content))
 }
 
