@@ -18,7 +18,7 @@ type Budget struct {
 	// Answers holds the encoded bytes of messages that clients have not received yet.
 	Answers *Share
 	// Streams is how many streams of calls are open at a time. Each takes some tens of
-	// kilobytes for as long as its client wants.
+	// kilobytes until its client ends it.
 	Streams int
 	// Tail is the size, in bytes, at which the replica flushes a tail. There are two
 	// tails, and a flush takes about as much as both.

@@ -50,7 +50,7 @@ func TestConnection_WithoutHTTP2IsClosed(t *testing.T) {
 	}
 }
 
-// Streams without a token stay open for as long as their client wants: a connection has few.
+// Streams without a token stay open until their client ends them: a connection has few.
 func TestConnection_FewStreamsWithoutToken(t *testing.T) {
 	f := start(t)
 	watch := func() (end func(), err error) {

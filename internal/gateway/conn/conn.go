@@ -133,8 +133,8 @@ func (c *Conn) Authenticated(tenant, subject string) bool {
 }
 
 // maxPublicStreams is how many streams without a token a connection has at a time: a client needs
-// one to watch the health of the gateway, and one for reflection. They stay open for as long as
-// the client wants, and no tenant's limits apply to them.
+// one to watch the health of the gateway, and one for reflection. They stay open until the client
+// ends them, and no tenant's limits apply to them.
 const maxPublicStreams = 4
 
 var errPublicStreams = status.Errorf(codes.ResourceExhausted, "the connection has %d streams without a token, and may not have more", maxPublicStreams)

@@ -38,8 +38,8 @@ func encode(stream string, number int, seq uint64, subject, header string, body 
 	return sum.Sum(b)
 }
 
-// FuzzRecords reads blocks that were damaged in any way. What is read and what is reported as
-// damage is in order and within the block, and intact records are read, whatever follows them.
+// FuzzRecords reads blocks that were damaged in any way. Records and damage are in their order and
+// within the block, and intact records are read, whatever follows them.
 func FuzzRecords(f *testing.F) {
 	const stream, header = "STELE", "NATS/1.0\r\nA: b\r\n\r\n"
 	one, two := encode(stream, 1, 7, "ledger", header, []byte("body")), encode(stream, 1, 8, "ledger", "", []byte("x"))
