@@ -17,6 +17,9 @@ type Budget struct {
 	Requests *Share
 	// Answers holds the encoded bytes of messages that clients have not received yet.
 	Answers *Share
+	// Streams is how many streams of calls are open at a time. Each takes some tens of
+	// kilobytes until its client ends it.
+	Streams int
 	// Tail is the size, in bytes, at which the replica flushes a tail. There are two
 	// tails, and a flush takes about as much as both.
 	Tail int
@@ -27,8 +30,10 @@ const (
 	unknownLimit = 4 << 30
 	// The least that the parts need: one of the largest requests, and a few of the largest
 	// answers.
-	minRequests = 48 << 20
-	minAnswers  = 32 << 20
+	minRequests            = 48 << 20
+	minAnswers             = 32 << 20
+	minStreams, maxStreams = 8192, 65_536
+	bytesPerStream         = 64 << 10
 	// A larger tail makes flushes rarer, but hardly cheaper, and a restart slower.
 	minTail, maxTail = 4 << 20, 64 << 20
 )
@@ -41,6 +46,7 @@ func New(limit int64) *Budget {
 	return &Budget{
 		Requests: NewShare("requests", max(limit/4, minRequests)),
 		Answers:  NewShare("answers", max(limit/8, minAnswers)),
+		Streams:  int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
 		Tail:     int(min(max(limit/32, minTail), maxTail)),
 	}
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -44,7 +46,9 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	if err != nil {
 		return nil, Caller{}, err
 	}
-	conn.FromContext(ctx).Authenticated()
+	if !conn.FromContext(ctx).Authenticated(string(principal.Tenant), principal.Subject) {
+		return nil, Caller{}, errManyConnections
+	}
 	if g.cfg.Upstream != nil {
 		if err := replication.CheckVia(ctx, g.cfg.ID); err != nil {
 			return nil, Caller{}, err
@@ -65,6 +69,8 @@ func (g interceptor) authorize(ctx context.Context, method string) (*policy.Meth
 	}
 	return m, c, g.policy.MayCall(c, m)
 }
+
+var errManyConnections = status.Errorf(codes.ResourceExhausted, "the callers of this tenant have %d connections to this gateway: use fewer, or another gateway", conn.MaxOwned)
 
 // verify returns who holds the token of a call.
 func (g interceptor) verify(ctx context.Context) (*identity.Principal, error) {
@@ -203,19 +209,29 @@ func (g interceptor) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServ
 }
 
 func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
+	changed := g.policy.Changed() // before the caller is checked: a later change is noticed
 	m, c, err := g.authorize(ss.Context(), method)
 	if err != nil {
 		return err
 	}
 	if c.Principal == nil {
+		leave, err := conn.FromContext(ss.Context()).Public()
+		if err != nil {
+			return err
+		}
+		defer leave()
 		return handle(srv, ss)
 	}
+	leave, ok := g.streams.Take(cmp.Or(string(c.Principal.Tenant), "/"+c.Subject), c.Subject)
+	if !ok {
+		return status.Errorf(codes.ResourceExhausted, "no more streams for you here, of the %d that all callers share: use fewer, or another gateway", g.cfg.Budget.Streams)
+	}
+	defer leave()
 	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)
 	defer cancel()
 	if err := g.policy.Spend(ss.Context(), c, m, nil); err != nil {
 		return err
 	}
-	changed := g.policy.Changed()
 	begun, err := g.policy.Scopes(c)
 	if err != nil {
 		return err

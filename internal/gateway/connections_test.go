@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -11,7 +12,10 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 )
 
 func TestConnection_LargeHeadersEndOneCall(t *testing.T) {
@@ -44,4 +48,40 @@ func TestConnection_WithoutHTTP2IsClosed(t *testing.T) {
 			t.Errorf("after %q: %v", say[:10], err)
 		}
 	}
+}
+
+// Streams without a token stay open until their client ends them: a connection has few.
+func TestConnection_FewStreamsWithoutToken(t *testing.T) {
+	f := start(t)
+	watch := func() (end func(), err error) {
+		ctx, cancel := context.WithCancel(t.Context())
+		t.Cleanup(cancel)
+		s, err := grpc_health_v1.NewHealthClient(f.conn).Watch(ctx, &grpc_health_v1.HealthCheckRequest{})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		return cancel, err
+	}
+	var ends []func()
+	for {
+		end, err := watch()
+		if status.Code(err) == codes.ResourceExhausted {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, end)
+	}
+	if len(ends) != 4 {
+		t.Errorf("a connection has %d streams without a token", len(ends))
+	}
+	if _, err := f.ledger.GetHead(f.as(t, "acme", identity.Reader), &stelev1.GetHeadRequest{}); err != nil {
+		t.Errorf("a call with a token: %v", err)
+	}
+	ends[0]()
+	until(t, func() bool {
+		_, err := watch()
+		return err == nil
+	})
 }

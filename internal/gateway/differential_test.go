@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -24,6 +25,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
+	"github.com/stelehq/stele/internal/ledger/bases"
 	"github.com/stelehq/stele/internal/ledger/journal"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
 	"github.com/stelehq/stele/internal/ledger/proof"
@@ -51,10 +53,11 @@ type twin struct {
 }
 
 // hiddenIn are what the two ledgers hide: a secret and its older value, keys and values, what
-// keeps a key out of a sink, and a schema that refers to a visible one.
-var hiddenIn = [2]struct{ older, secret, schema, keys string }{
-	{`"hunter2"`, `"Correct-horse"`, `{"$ref":"stele:///open/defs#/$defs/x"}`, "t/a closed/one closed/two"},
-	{`"a much longer older secret"`, `"zz"`, `{"type":["string","integer"]}`, "closed/three"},
+// keeps a key out of a sink, and a schema that refers to a visible one; and of the bases and the
+// origins of commits, names of keys, tenants and authors, messages and pins.
+var hiddenIn = [2]struct{ older, secret, schema, keys, name, tenant, message string }{
+	{`"hunter2"`, `"Correct-horse"`, `{"$ref":"stele:///open/defs#/$defs/x"}`, "t/a closed/one closed/two", "one", "stage", "hidden why"},
+	{`"a much longer older secret"`, `"zz"`, `{"type":["string","integer"]}`, "closed/three", "another", "preprod", "mine, and other hidden reasons"},
 }
 
 func startTwin(t *testing.T, which int) *twin {
@@ -111,8 +114,86 @@ func startTwin(t *testing.T, which int) *twin {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
+	m := bases.Start(f.node.Replica, l, slog.New(slog.DiscardHandler))
+	t.Cleanup(m.Close)
 	f.fill(t, which)
+	f.inherit(t, which)
+	f.derive(t, which)
 	return f
+}
+
+// owner is a context of an owner of a tenant.
+func (f *twin) owner(t *testing.T, tenant ledger.Tenant) context.Context {
+	return bearer(t.Context(), f.token(t, identity.Claims{Subject: "owner", Tenant: tenant, Roles: []identity.Role{identity.Admin}}))
+}
+
+// inherit gives both tenants bases, which have hidden values and secrets, and moves their
+// pins. The limited caller of acme may not see the list of its bases either.
+func (f *twin) inherit(t *testing.T, which int) {
+	t.Helper()
+	hidden, other := hiddenIn[which], ledger.Tenant("base-of-"+hiddenIn[which].tenant)
+	commit := func(ctx context.Context, message string, kv ...string) {
+		t.Helper()
+		req := set(kv...)
+		req.Message = message
+		f.commit(t, ctx, req)
+	}
+	// A second base of acme has hidden keys only.
+	for i := range 2 {
+		commit(f.owner(t, other), hidden.message, "closed/"+hidden.name, fmt.Sprint(i), "closed/over", hidden.secret)
+	}
+	for _, tenant := range []ledger.Tenant{"acme", "vault"} {
+		base, closed, message, override := ledger.Tenant("defaults"), "closed/"+hidden.name+"/base", hidden.message, hidden.older
+		if tenant == "vault" { // its caller sees what the base has, except secrets
+			base, closed, message, override = "plans", "closed/base", "why", `"seen"`
+		}
+		commit(f.owner(t, base), message, "open/base", `"1"`, "open/over", `"base's"`, "s/base", hidden.older, closed, `"seen"`)
+		list := fmt.Sprintf(`[{"tenant":%q,"revision":1,"follow":true}]`, base)
+		if tenant == "acme" {
+			list = fmt.Sprintf(`[{"tenant":"defaults","revision":1,"follow":true},{"tenant":%q,"revision":%d}]`, other, which+1)
+		}
+		operator := bearer(t.Context(), f.token(t, identity.Claims{Subject: "olga", Roles: []identity.Role{identity.Operator}}), "as-tenant", string(tenant))
+		commit(operator, message, "_bases/list", list)
+		commit(f.owner(t, tenant), message, "open/over", `"own"`, closed, override)
+		moved := func(kv ...string) {
+			t.Helper()
+			before := f.node.Replica.Head(tenant).Revision
+			commit(f.owner(t, base), message, kv...)
+			until(t, func() bool { return f.node.Replica.Head(tenant).Revision == before+1 })
+		}
+		moved("open/base", `"2"`, "s/base", hidden.secret)
+		moved(closed, `"seen again"`)
+		moved("s/base", hidden.older)
+		f.caughtUp(t, tenant)
+	}
+}
+
+// derive makes commits whose changes the callers see, and whose origins the limited caller does
+// not: they are promoted from a state, or copied from keys, that are hidden.
+func (f *twin) derive(t *testing.T, which int) {
+	t.Helper()
+	hidden := hiddenIn[which]
+	for _, tenant := range []ledger.Tenant{"acme", "vault"} {
+		owner, name, from, message := f.owner(t, tenant), hidden.name, hidden.tenant, hidden.message
+		if tenant == "vault" {
+			name, from, message = "one", "stage", "why"
+		}
+		source := "closed/" + name
+		f.commit(t, owner, set(source+"/key", `"seen"`, source+"/dir/x", `"seen"`, source+"/dir/y", `"seen"`))
+		promoted := set("open/promoted", `"p"`)
+		promoted.Message = message
+		promoted.Promotion = &stelev1.PromotionOrigin{Tenant: from, Revision: uint64(7 + len(from)), Id: bytes.Repeat([]byte{byte(len(from))}, 32), Prefix: "open/", Left: []string{source + "/left"}}
+		f.commit(t, owner, promoted)
+		for _, req := range []*stelev1.CopyRequest{
+			{From: source + "/key", To: "open/copied", Message: message}, {From: source + "/dir/", To: "open/dir/", Rename: true, Message: message},
+			{From: "open/base", To: "open/kept", Message: "why"},
+		} {
+			if _, err := f.ledger.Copy(owner, req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f.caughtUp(t, tenant)
+	}
 }
 
 // fill makes the same commits in both ledgers, except for hidden data.
@@ -389,9 +470,9 @@ func (g generated) scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 		return protoreflect.ValueOfInt64(1_700_000_000)
 	default:
 		if f.Name() == "tree_size" || f.Name() == "new_size" { // of all tenants
-			return protoreflect.ValueOfUint64(1 + g.Uint64N(60))
+			return protoreflect.ValueOfUint64(1 + g.Uint64N(90))
 		}
-		return protoreflect.ValueOfUint64(1 + g.Uint64N(6))
+		return protoreflect.ValueOfUint64(1 + g.Uint64N(14))
 	}
 }
 
@@ -401,14 +482,15 @@ func (g generated) text(f protoreflect.FieldDescriptor) string {
 		if f.ParentFile().Package() == "configuration" {
 			return g.one("tenant_config_x", "param_config_x", "param_config_all")
 		}
-		return g.one("open/a", "open/b/c", "open/new", "s/token", "s/other", "s/new", "t/a/z", "t/a/y", "t/a", "closed/one", "closed/three", "_schema/s/token", "_schema/s", "_schema/open/defs", "_schema/open/b", "_schema/closed")
+		return g.one("open/base", "open/over", "open/promoted", "open/copied", "open/dir/x", "open/kept", "s/base", "_bases/list",
+			"open/a", "open/b/c", "open/new", "s/token", "s/other", "s/new", "t/a/z", "t/a/y", "t/a", "closed/one", "closed/three", "_schema/s/token", "_schema/s", "_schema/open/defs", "_schema/open/b", "_schema/closed")
 	case "prefix", "prefixes", "selector":
 		if f.Parent().Name() == "CheckSchemaRequest" {
-			return g.one("s/token", "s/other", "open/a", "open/defs", "open/b", "closed")
+			return g.one("s/token", "s/other", "s/base", "open/a", "open/base", "open/defs", "open/b", "closed")
 		}
-		return g.one("open/", "s/", "s/token", "t/a/", "_schema/open/", "_schema/s/", "", "closed/", "open/defs")
+		return g.one("open/", "open/dir/", "s/", "s/base", "s/token", "t/a/", "_schema/open/", "_schema/s/", "", "closed/", "open/defs")
 	case "from", "to": // of Copy
-		return g.one("open/", "open/new/", "open/a", "open/new", "s/token", "s/new", "s/", "t/a/", "closed/one")
+		return g.one("open/", "open/new/", "open/dir/", "open/base", "open/copied", "s/base", "open/a", "open/new", "s/token", "s/new", "s/", "t/a/", "closed/one")
 	case "document":
 		return g.document()
 	case "pattern":
@@ -421,6 +503,10 @@ func (g generated) text(f protoreflect.FieldDescriptor) string {
 		return g.one(`"2"`, `"hunter2"`, `"zz"`, "1", `"***"`, `{"x":1}`)
 	case "operation":
 		return g.one("read", "write", "audit", "administer", "reveal")
+	case "promoted_from", "tenant":
+		return g.one("", "stage", "preprod", "defaults")
+	case "attach":
+		return g.one("", "", "defaults", "plans", "stage")
 	case "sink":
 		return "files"
 	case "service_name", "serviceName":
@@ -469,6 +555,16 @@ func asks() []proto.Message {
 		&stelev1.DiffRequest{From: atRevision(1), Prefix: "open/"}, &stelev1.DiffRequest{From: atRevision(1), Prefix: "s/"},
 		&stelev1.CopyRequest{From: "s/token", To: "s/new"}, &stelev1.CopyRequest{From: "open/a", To: "open/new", Rename: true},
 		&stelev1.ListReadsRequest{PageSize: 1}, &stelev1.CountCommitsRequest{},
+		&stelev1.ListBasesRequest{}, &stelev1.ExplainValueRequest{Key: "open/base"}, &stelev1.ExplainValueRequest{Key: "open/over"}, &stelev1.ExplainValueRequest{Key: "s/base"},
+		&stelev1.BatchGetRequest{Keys: []string{"open/base", "open/over", "s/base", "open/copied", "open/promoted"}}, &stelev1.ListRequest{Prefix: "open/"},
+		&stelev1.ListCommitsRequest{}, &stelev1.ListCommitsRequest{PromotedFrom: "stage"}, &stelev1.ListCommitsRequest{PromotedFrom: "preprod"}, &stelev1.ListCommitsRequest{Grep: "hidden"},
+		&stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Key{Key: "open/copied"}}, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: "open/dir/"}},
+		&stelev1.BlameRequest{Prefix: "open/"}, &stelev1.BlameRequest{Prefix: "s/"}, &stelev1.DiffRequest{From: atRevision(5), Prefix: "open/"}, &stelev1.DiffRequest{From: atRevision(5), Prefix: "s/"},
+		schemaOf("s/base", `{"pattern":"^h"}`), schemaOf("open/base", `{"type":"integer"}`), plan("s/base", `"hunter2"`), plan("open/base", `"2"`), plan("_schema/s/base", `{"maxLength":9}`),
+		&stelev1.RollbackRequest{To: atRevision(6), Prefix: "open/", DryRun: true}, &stelev1.RollbackRequest{To: atRevision(8), Prefix: "s/", DryRun: true}, &stelev1.RollbackRequest{To: atRevision(8), DryRun: true},
+		&stelev1.CopyRequest{From: "s/base", To: "s/new", DryRun: true}, &stelev1.CopyRequest{From: "open/dir/", To: "open/new/"}, &stelev1.CopyRequest{From: "open/base", To: "open/new"},
+		&stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{"open/"}, FromRevision: 1}}},
+		&stelev1.SearchRequest{Pattern: "seen|hunter|base"}, &stelev1.CheckLiveRequest{Prefix: ""}, &stelev1.CheckLiveRequest{Prefix: "s/"},
 	}
 }
 
@@ -614,7 +710,7 @@ func TestSchemas_SecretsAreCheckedOnlyForCallersThatMayRevealThem(t *testing.T) 
 			got = append(got, r.Subject+" "+formatRead(r))
 		}
 	}
-	want := []string{"rita CheckSchema s/token s/token* @5", "rita Plan s/token s/token* @0", "rita Rollback s/token @0"}
+	want := []string{"rita CheckSchema s/token s/token* @15", "rita Plan s/token s/token* @0", "rita Rollback s/token @0"}
 	if !slices.Equal(got, want) {
 		t.Errorf("revealed, on the record: %q, want %q", got, want)
 	}

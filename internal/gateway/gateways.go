@@ -42,9 +42,9 @@ func (g *Gateway) report() *stelev1.GatewayStatus {
 		r.Path = append(r.Path, id.Address)
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
-		r.Stopped = text.Clip(err.Error(), maxStopped)
+		r.Stopped = text.Clip(withReason(err), maxStopped)
 	} else if g.cfg.Tree != nil && g.cfg.Tree.Stopped() != nil {
-		r.Stopped = text.Clip(g.cfg.Tree.Stopped().Error(), maxStopped)
+		r.Stopped = text.Clip(withReason(g.cfg.Tree.Stopped()), maxStopped)
 	}
 	r.Damaged = text.Clip(g.damage(), maxStopped)
 	return r

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/stelehq/stele/internal/gateway/apierror"
@@ -371,6 +372,11 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 	resp.Journal = g.journalStatus()
 	if g.cfg.Upstream != nil {
 		resp.Upstreams = g.cfg.Upstream.Status()
+		for _, u := range resp.Upstreams {
+			if u.Error != "" && !c.Has(identity.Operator) { // it can name any tenant that is replicated
+				u.Error = operatorsSeeWhy
+			}
+		}
 	}
 	if c.Tenant != "" {
 		// The journal's age shows that the replica is being built, and any other call
@@ -380,12 +386,30 @@ func (s ledgerService) GetStatus(ctx context.Context, _ *stelev1.GetStatusReques
 		}
 	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
-		resp.Stopped = err.Error()
+		resp.Stopped = whyStopped(c, err)
 	}
 	if err := g.writable(); err != nil {
-		resp.ReadOnly = err.Error()
+		resp.ReadOnly = whyStopped(c, err)
 	}
 	return resp, nil
+}
+
+// whyStopped is the text of an error for a caller. If the process has stopped following the
+// journal, operators get the reason as well.
+func whyStopped(c Caller, err error) string {
+	if c.Has(identity.Operator) {
+		return withReason(err)
+	}
+	return err.Error()
+}
+
+// withReason is the text of an error for operators.
+func withReason(err error) string {
+	var stopped *ledger.StoppedError
+	if errors.As(err, &stopped) {
+		return strings.Replace(err.Error(), stopped.Error(), stopped.Reason.Error(), 1)
+	}
+	return err.Error()
 }
 
 // addTenantStatus adds the caller's permissions and its tenant's unrouted keys to the status.

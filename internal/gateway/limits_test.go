@@ -12,9 +12,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
@@ -157,7 +160,7 @@ func TestWhoIsOverALimitIsRefusedAndNobodyElse(t *testing.T) {
 		{"change sets that the ledger makes", `{"change_sets_per_second":0.001}`, rollback, "change_sets_per_second", 1},
 		{"reads are no change sets", `{"change_sets_per_second":0.001}`, get, "", 5},
 		{"watches", `{"watches":2}`, watch, "watches", 0},
-		{"as many watches as there may be", `{"watches":3}`, watch, "", 1},
+		{"as many watches as a subject may have", `{"watches":5}`, watch, "", 1},
 		{"nothing", `{}`, get, "", 20},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -216,7 +219,7 @@ func TestACallIsAllowedAgainAfterTheTimeThatWasTold(t *testing.T) {
 func TestWatchesThatEndMakeRoom(t *testing.T) {
 	t.Parallel()
 	f := start(t)
-	f.setLimits(t, "acme", `{"watches":2}`)
+	f.setLimits(t, "acme", `{"watches":3}`)
 	ctx := f.as(t, "acme", identity.Reader)
 	create := func(stream grpc.BidiStreamingClient[stelev1.WatchRequest, stelev1.WatchResponse], id uint64, from uint64) error {
 		t.Helper()
@@ -393,5 +396,81 @@ func TestAnswersThatAreNotTakenAreBounded(t *testing.T) {
 	f.gateway.HTTP().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), `stele_over_limit_total{limit="unsent_bytes"}`) {
 		t.Error("the metrics do not tell of it")
+	}
+}
+
+// One subject cannot take all watches of its tenant, by whatever method.
+func TestWatches_SubjectsOfATenantShareThem(t *testing.T) {
+	f := start(t)
+	f.setLimits(t, "acme", `{"watches":8}`)
+	as := func(subject string) context.Context {
+		return bearer(t.Context(), f.token(t, identity.Claims{Subject: subject, Tenant: "acme", Roles: []identity.Role{identity.Writer}}))
+	}
+	f.commit(t, as("ann"), set("flags/a", "true"))
+	flags := func(ctx context.Context) error {
+		s, err := syncv1.NewFlagSyncServiceClient(f.conn).SyncFlags(ctx, &syncv1.SyncFlagsRequest{})
+		if err == nil {
+			_, err = s.Recv()
+		}
+		return err
+	}
+	watch := func(ctx context.Context) error {
+		return status.ErrorProto(recv(t, f.watch(t, ctx, &stelev1.CreateWatch{Id: 1, Keys: []string{"a"}})).GetCanceled().GetStatus())
+	}
+	fill := func(subject string, open ...func(context.Context) error) (n int) {
+		for ctx := as(subject); ; n++ {
+			if err := open[n%len(open)](ctx); err != nil {
+				if limit, _ := overLimit(err); limit != "watches" {
+					t.Errorf("%s: %v", subject, err)
+				}
+				return n
+			}
+		}
+	}
+	if n := fill("mallory", watch, flags); n != 4 {
+		t.Errorf("a subject alone gets %d of 8", n)
+	}
+	if n := fill("bob", flags, watch); n != 2 {
+		t.Errorf("the second subject gets %d of the other 4", n)
+	}
+	if n := fill("ann", watch); n != 1 {
+		t.Errorf("the third subject gets %d of the other 2", n)
+	}
+}
+
+// One caller cannot fill the memory with streams that it leaves open without a request.
+func TestStreams_Shares(t *testing.T) {
+	f := start(t, func(cfg *gateway.Config) {
+		cfg.Budget = budget.New(0)
+		cfg.Budget.Streams = 100
+	})
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	fill := func(c identity.Claims) (n int) {
+		ctx := bearer(t.Context(), f.token(t, c))
+		for ; ; n++ {
+			s, err := f.config.Read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Send(&stelev1.ReadRequest{Keys: []string{"a"}}); err != nil && !errors.Is(err, io.EOF) {
+				t.Fatal(err)
+			}
+			switch _, err := s.Recv(); status.Code(err) {
+			case codes.OK:
+			case codes.ResourceExhausted:
+				return n
+			default:
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, tc := range []struct {
+		tenant  ledger.Tenant
+		subject string
+		want    int
+	}{{"acme", "mallory", 34}, {"acme", "ann", 16}, {"acme", "bob", 0}, {"globex", "ann", 17}} {
+		if n := fill(identity.Claims{Subject: tc.subject, Tenant: tc.tenant, Roles: []identity.Role{identity.Reader}}); n != tc.want {
+			t.Errorf("%s of %s gets %d of 100 streams, want %d", tc.subject, tc.tenant, n, tc.want)
+		}
 	}
 }

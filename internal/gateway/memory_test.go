@@ -20,7 +20,7 @@ import (
 
 // startBudget is start with small shares.
 func startBudget(t *testing.T, requests, answers int64) (*fixture, *budget.Budget) {
-	b := &budget.Budget{Requests: budget.NewShare("requests", requests), Answers: budget.NewShare("answers", answers)}
+	b := &budget.Budget{Requests: budget.NewShare("requests", requests), Answers: budget.NewShare("answers", answers), Streams: 1000}
 	return start(t, func(cfg *gateway.Config) { cfg.Budget = b }), b
 }
 

@@ -15,6 +15,8 @@ import (
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -63,6 +65,12 @@ func (s replicationService) mayReplicateAll(c Caller) error {
 // minPollInterval is the shortest time between two polls of a stream that are answered.
 const minPollInterval = 50 * time.Millisecond
 
+// maxFollows is how many replications run at a time. Their tokens may name no tenant, so no
+// tenant's limits apply to them.
+const maxFollows = 1000
+
+var errManyFollows = status.Errorf(codes.ResourceExhausted, "no more replications with this token's subject here, of the %d that all edges share: use another upstream", maxFollows)
+
 // Follow sends the commits of tenants to an edge.
 func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.FollowRequest, stelev1.FollowResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
@@ -94,6 +102,11 @@ func (s replicationService) Follow(stream grpc.BidiStreamingServer[stelev1.Follo
 	if err := allowed(); err != nil {
 		return err
 	}
+	leave, ok := s.g.follows.Take(c.Subject, c.Subject)
+	if !ok {
+		return errManyFollows
+	}
+	defer leave()
 	if err := s.record(ctx, c, tenants); err != nil {
 		return err
 	}

@@ -6,8 +6,10 @@ import (
 	"io"
 	"testing"
 
+	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -79,6 +81,27 @@ func TestFollow_WhoMayReplicateWhat(t *testing.T) {
 
 func failure[T any](_ T, err error) error { return err }
 
+// The roles of a token are for its own tenant, not for those that it names to replicate.
+func TestReplicates_GivesNoOtherOperation(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "globex", identity.Writer), set("a", "1"))
+	token := f.token(t, identity.Claims{Subject: "edge-1", Tenant: "acme", Roles: []identity.Role{identity.Admin}, Replicates: []string{"globex"}})
+	ctx := bearer(t.Context(), token, "as-tenant", "globex")
+	st, err := f.ledger.GetStatus(ctx, &stelev1.GetStatusRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range st.Principal.Allowed {
+		if a.Operation != "replicate" {
+			t.Errorf("in globex it may %s %q", a.Operation, a.Prefixes)
+		}
+	}
+	may, err := f.ledger.CheckAccess(ctx, &stelev1.CheckAccessRequest{Operation: "read", On: &stelev1.CheckAccessRequest_Key{Key: "a"}})
+	if err != nil || may.Allowed {
+		t.Errorf("it may read there: %v, %v", may, err)
+	}
+}
+
 // A tenant's policy reports whether its replication is recorded; an operator's always is.
 func TestFollow_IsRecorded(t *testing.T) {
 	f := startRecorded(t)
@@ -126,4 +149,43 @@ func TestFollow_BasesAreRecorded(t *testing.T) {
 	if len(got) != 1 || got[0].Subject != "olga" || got[0].Method != stelev1.Replication_Follow_FullMethodName {
 		t.Errorf("acme's records of a replication of globex, which inherits from acme: %v", got)
 	}
+}
+
+// An edge cannot take all replications of a gateway, and what it takes ends with its streams.
+func TestFollow_Shares(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("a", "1"))
+	conns := []*grpc.ClientConn{f.conn, (&gatewaytest.Gateway{Gateway: f.gateway}).Dial(t)} // one carries 1,000 streams
+	follow := func(ctx context.Context, i int) error {
+		stream, err := stelev1.NewReplicationClient(conns[i%len(conns)]).Follow(ctx)
+		if err != nil {
+			return err
+		}
+		if err := stream.Send(&stelev1.FollowRequest{Request: &stelev1.FollowRequest_Start{Start: &stelev1.FollowStart{Tenants: []string{"acme"}}}}); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		_, err = stream.Recv()
+		return err
+	}
+	fill := func(ctx context.Context) (n int) {
+		for ; ; n++ {
+			if err := follow(ctx, n); err != nil {
+				if status.Code(err) != codes.ResourceExhausted {
+					t.Fatal(err)
+				}
+				return n
+			}
+		}
+	}
+	first, end := context.WithCancel(f.edge(t, "acme"))
+	defer end()
+	if n := fill(first); n != 334 {
+		t.Errorf("an edge alone gets %d of 1,000", n)
+	}
+	second := bearer(t.Context(), f.token(t, identity.Claims{Subject: "edge-2", Replicates: []string{"acme"}}))
+	if n := fill(second); n != 222 {
+		t.Errorf("a second edge gets %d of the rest", n)
+	}
+	end()
+	until(t, func() bool { return follow(second, 0) == nil })
 }

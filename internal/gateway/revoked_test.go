@@ -12,16 +12,20 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
 	"github.com/stelehq/stele/internal/ledger"
+	syncv1 "github.com/stelehq/stele/schemas/flagd/sync/v1"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // endsWith waits for a stream to end, however many answers come before, and checks why.
 func endsWith(t *testing.T, what string, s interface{ RecvMsg(any) error }, reason string) {
 	t.Helper()
 	for {
-		if err := s.RecvMsg(&stelev1.WatchResponse{}); err != nil {
+		if err := s.RecvMsg(&emptypb.Empty{}); err != nil { // whatever it sends is unknown fields of that
 			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), reason) {
 				t.Errorf("%s ends with %v, want %q", what, err, reason)
 			}
@@ -65,6 +69,47 @@ func TestRevocation_RefusesCallsAndEndsStreams(t *testing.T) {
 	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[]}`))
 	if _, err := f.config.Get(bob, &stelev1.GetRequest{Key: "a"}); err != nil {
 		t.Errorf("after the revocation was taken back: %v", err)
+	}
+}
+
+// Every streaming method ends with the token that it was called with, also if it has nothing
+// to send. A method without a case fails the test.
+func TestRevocation_EndsEveryStream(t *testing.T) {
+	f := start(t)
+	f.commit(t, f.as(t, "acme", identity.Writer), set("flags/a", "true"))
+	claims := identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Operator}, Replicates: []string{"acme"}}
+	requests := map[string]proto.Message{ // nil sends none
+		stelev1.Config_Watch_FullMethodName:             &stelev1.WatchRequest{Request: &stelev1.WatchRequest_Create{Create: &stelev1.CreateWatch{Id: 1, Prefixes: []string{"b/"}}}},
+		stelev1.Config_Read_FullMethodName:              nil,
+		stelev1.Ledger_CommitStream_FullMethodName:      nil,
+		stelev1.Ledger_WatchAllCommits_FullMethodName:   &stelev1.WatchAllCommitsRequest{},
+		stelev1.Replication_Follow_FullMethodName:       &stelev1.FollowRequest{Request: &stelev1.FollowRequest_Start{Start: &stelev1.FollowStart{Tenants: []string{"acme"}}}},
+		syncv1.FlagSyncService_SyncFlags_FullMethodName: &syncv1.SyncFlagsRequest{},
+	}
+	streams := make(map[string]grpc.ClientStream)
+	for name, m := range policy.Methods {
+		if !m.Stream || m.Needs == policy.Public {
+			continue
+		}
+		req, known := requests[name]
+		if !known {
+			t.Errorf("%s has no case here", name)
+			continue
+		}
+		s, err := f.conn.NewStream(bearer(t.Context(), f.token(t, claims)), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if req != nil {
+			if err := s.SendMsg(req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		streams[name] = s
+	}
+	f.commit(t, f.system(t), set("policy/revoked", `{"revoked":[{"subject":"bob"}]}`))
+	for name, s := range streams {
+		endsWith(t, name, s, "was revoked")
 	}
 }
 

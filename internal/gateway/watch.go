@@ -26,12 +26,13 @@ var watchMethod = policy.Methods[stelev1.Config_Watch_FullMethodName]
 func (s configService) Watch(stream grpc.BidiStreamingServer[stelev1.WatchRequest, stelev1.WatchResponse]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
-	q := s.g.policy.QuotaOf(policy.CallerOf(ctx))
+	c := policy.CallerOf(ctx)
+	q := s.g.policy.QuotaOf(c)
 	if q != nil {
 		q.Join()
 		defer q.Leave()
 	}
-	ws := watch.NewStream(policy.CallerOf(ctx).Tenant, q, s.g.cfg.Budget.Answers)
+	ws := watch.NewStream(c, q, s.g.cfg.Budget.Answers)
 	defer ws.Close(s.g.hub)
 	s.g.metrics.watchStreams.Inc()
 	defer s.g.metrics.watchStreams.Dec()

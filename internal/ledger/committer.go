@@ -269,7 +269,7 @@ func refused(err error) bool {
 func (c *committer) landed(first *Commit) (bool, error) {
 	state, err := c.replica.Newest(first.Tenant)
 	if err != nil {
-		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, first.Tenant, first.Revision, err)
+		return false, lookFor(err)
 	}
 	defer state.Close()
 	if state.Head().Revision < first.Revision {
@@ -277,9 +277,15 @@ func (c *committer) landed(first *Commit) (bool, error) {
 	}
 	found, err := state.Commit(first.Revision)
 	if err != nil {
-		return false, fmt.Errorf("%w: look for %s%s: %w", ErrUnknownOutcome, first.Tenant, first.Revision, err)
+		return false, lookFor(err)
 	}
 	return found.ID == first.ID, nil
+}
+
+// lookFor is an error of landed. It answers all drafts of the record, so it names none of their
+// tenants.
+func lookFor(err error) error {
+	return fmt.Errorf("%w: look for the record: %w", ErrUnknownOutcome, err)
 }
 
 // confirm makes sure that drafts without a commit were checked against the journal's

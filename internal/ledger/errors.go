@@ -37,6 +37,16 @@ type notFoundError struct{ text string }
 func (e *notFoundError) Error() string { return e.text }
 func (e *notFoundError) Unwrap() error { return ErrNotFound }
 
+// StoppedError is a process that follows the journal no longer. Its text is for every caller.
+// The reason can name other tenants and their revisions: it is for operators and for logs.
+type StoppedError struct{ Reason error }
+
+func (e *StoppedError) Error() string {
+	return "this process has stopped following the journal: operators see the reason in stele status and in its log"
+}
+
+func (e *StoppedError) Unwrap() error { return e.Reason }
+
 // Violation is one thing wrong with a request.
 type Violation struct {
 	// Field is the path of the offending field, e.g. "changes[3].key".

@@ -263,7 +263,9 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 	}
 	p := &Pending{tenant: t, set: cs, plain: plain, after: after, done: make(chan struct{})}
 	if cs.RequestID != "" && cs.requestHash == nil {
-		p.set.requestHash = p.requestHash()
+		if p.set.requestHash, err = p.requestHash(); err != nil {
+			return nil, err
+		}
 	}
 	idle, err := l.queue(p)
 	if err != nil {

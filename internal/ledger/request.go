@@ -18,24 +18,28 @@ import (
 type RequestName string
 
 // requestName separates kinds of authors that can have the same name: a tenant's own,
-// operators, the authors of imports, which the importer names, and the ledger itself, which
-// moves pins.
+// operators, the ledger itself, which moves pins, and the authors of imports. An importer
+// names those, so its own name is part of the request's: otherwise one importer could use
+// up the ids of another one, whose changes would then be taken for written.
 func requestName(author string, byOperator bool, origin Origin, id string) RequestName {
-	kind := "own"
-	_, imported := origin.(*ImportOrigin)
-	_, pin := origin.(*BaseOrigin)
-	switch {
-	case id == "":
+	if id == "" {
 		return ""
-	case imported:
-		kind = "import"
-	case pin:
-		kind = "base"
-	case byOperator:
+	}
+	kind := "own"
+	if byOperator {
 		kind = "operator"
 	}
-	return RequestName(kind + " " + strconv.Itoa(len(author)) + " " + author + id)
+	switch o := origin.(type) {
+	case *ImportOrigin:
+		kind += " import " + delimited(o.Importer)
+	case *BaseOrigin:
+		kind = "base"
+	}
+	return RequestName(kind + " " + delimited(author) + id)
 }
+
+// delimited is a text after its length, so that no other text follows from what comes next.
+func delimited(text string) string { return strconv.Itoa(len(text)) + " " + text }
 
 // RequestName is the name of the request that made the commit.
 func (c *Commit) RequestName() RequestName {
@@ -45,7 +49,7 @@ func (c *Commit) RequestName() RequestName {
 func (cs *ChangeSet) requestName() RequestName {
 	origin := cs.Origin
 	if cs.Import != nil {
-		origin = &ImportOrigin{}
+		origin = &ImportOrigin{Importer: cs.Import.Importer}
 	}
 	return requestName(cs.Author, cs.ByOperator, origin, cs.RequestID)
 }
@@ -63,13 +67,20 @@ func (e *RequestError) Error() string {
 	return fmt.Sprintf("the request id %q was used for another change set, which is %s%s: use a new id", e.RequestID, e.Tenant, e.Revision)
 }
 
-// requestHash is the hash of a change set's message and changes. Conditions are not part of it,
-// because a caller that retries may have read newer revisions meanwhile. Secrets are not part of
-// it either: the hash is in the journal, so a guess could be checked against it; see
-// sameSecrets.
-func (p *Pending) requestHash() []byte {
+// requestHash is the hash of a change set's message and changes, and of the origin that its
+// writer names. Conditions are not part of it, because a caller that retries may have read newer
+// revisions meanwhile. Secrets are not part of it either: the hash is in the journal, so a guess
+// could be checked against it; see sameSecrets.
+func (p *Pending) requestHash() ([]byte, error) {
 	h := sha256.New()
 	hashText(h, "changes", p.set.Message)
+	if p.set.Origin != nil {
+		b, err := encodeOrigin(p.set.Origin)
+		if err != nil {
+			return nil, err
+		}
+		hashText(h, "origin", string(b))
+	}
 	for i, ch := range p.plain {
 		switch {
 		case ch.Delete:
@@ -80,19 +91,27 @@ func (p *Pending) requestHash() []byte {
 			hashText(h, "set", string(ch.Key), string(ch.Value))
 		}
 	}
-	return h.Sum(nil)
+	return h.Sum(nil), nil
 }
 
 // requestHash is the hash of a rollback, revert or copy request. The changes that it makes depend
 // on the head.
 func (r *Request) requestHash(origin Origin) ([]byte, error) {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(origin.proto())
+	b, err := encodeOrigin(origin)
 	if err != nil {
-		return nil, fmt.Errorf("encode an origin: %w", err)
+		return nil, err
 	}
 	h := sha256.New()
 	hashText(h, "restore", r.Message, string(b))
 	return h.Sum(nil), nil
+}
+
+func encodeOrigin(o Origin) ([]byte, error) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(o.proto())
+	if err != nil {
+		return nil, fmt.Errorf("encode an origin: %w", err)
+	}
+	return b, nil
 }
 
 // hashText adds texts so that no others have the same bytes.
@@ -106,7 +125,8 @@ func hashText(h hash.Hash, texts ...string) {
 
 // repeats is nil if the commit has the content of the pending change set, and otherwise a
 // *RequestError. The request id of an import is the identity of a change in its source,
-// so an import that runs again repeats it, even if other changes would now lead there.
+// so an import that its importer runs again repeats it, even if other changes would now lead
+// there.
 func (p *Pending) repeats(ctx context.Context, cfg *Config, c *Commit) error {
 	if p.set.Import != nil {
 		return nil

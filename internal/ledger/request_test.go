@@ -44,6 +44,7 @@ func TestCommit_RequestIDIsBoundToItsContent(t *testing.T) {
 		"a change less":          {func(cs *ledger.ChangeSet) { cs.Changes = cs.Changes[:1] }, false},
 		"a change more":          {func(cs *ledger.ChangeSet) { cs.Changes = append(cs.Changes, ledger.Change{Key: "c", Value: "1"}) }, false},
 		"another message":        {func(cs *ledger.ChangeSet) { cs.Message = "lower it" }, false},
+		"a promotion":            {func(cs *ledger.ChangeSet) { cs.Origin = &ledger.PromotionOrigin{Tenant: "stage", Revision: 1} }, false},
 		"what looks alike":       {func(cs *ledger.ChangeSet) { cs.Changes = []ledger.Change{{Key: "a", Value: `"1b"`}} }, false},
 	} {
 		for _, l := range []*ledger.Ledger{n.Ledger, other.Ledger} {
@@ -62,13 +63,16 @@ func TestCommit_RequestIDIsBoundToItsContent(t *testing.T) {
 	}
 }
 
-// Authors do not share request ids, and neither do imports, operators and the tenant's
-// own authors: no caller can use up another caller's id.
+// Authors do not share request ids, and neither do importers, operators and the tenant's
+// own authors: no caller can use up another caller's id, also not by importing in its name.
 func TestCommit_RequestIDsAreTheirAuthors(t *testing.T) {
 	n := ledgertest.Start(t, ledgertest.Server(t), ledgertest.Config{})
 	imported := &ledger.Import{Time: time.Unix(1, 0), Importer: "olga"}
 	for i, cs := range []ledger.ChangeSet{
 		{Author: "ann", Import: imported},
+		{Author: "ann", Import: &ledger.Import{Time: imported.Time, Importer: "mallory"}},
+		{Author: "ann", Import: imported, ByOperator: true},
+		{Author: "annr", Import: &ledger.Import{Time: imported.Time, Importer: "olga"}, RequestID: "1"},
 		{Author: "mallory"},
 		{Author: "ann"},
 		{Author: "ann", ByOperator: true},

@@ -8,16 +8,19 @@ import (
 )
 
 // Hidden reports whether a character acts on a terminal or on the text around it instead
-// of being shown: controls of C0 and C1, direction marks, and characters without width.
-// Line breaks and tabs are text.
+// of being shown: controls of C0 and C1, direction marks, and characters without width or
+// without ink. Line breaks and tabs are text, and so are the selectors of variants that follow
+// symbols.
 func Hidden(r rune) bool {
 	switch {
 	case r == '\n' || r == '\t':
 		return false
-	case unicode.IsControl(r), r == 0xad, r == 0x61c, r == 0x180e, r == 0xfeff, r >= 0xe0000 && r <= 0xe007f:
+	case r < 0x7f:
+		return r < ' '
+	case r >= 0xe0000 && r <= 0xe0fff:
 		return true
 	}
-	return r >= 0x200b && r <= 0x200f || r >= 0x2028 && r <= 0x202e || r >= 0x2060 && r <= 0x206f
+	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
 }
 
 // Escape writes the characters that escape selects as JSON does, which does not change

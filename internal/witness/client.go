@@ -81,7 +81,10 @@ func (c *Client) do(ctx context.Context, method, path, body string) (status int,
 	if err != nil {
 		return 0, "", err
 	}
-	resp, err := c.HTTP.Do(req)
+	// A witness is trusted with nothing: a redirect could lead into the private network.
+	once := *c.HTTP
+	once.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	resp, err := once.Do(req)
 	if err != nil {
 		return 0, "", fmt.Errorf("ask the witness: %w", err)
 	}

@@ -10,9 +10,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
 )
 
 // Conn is a limited connection. Its methods for calls accept a nil Conn, for a call
@@ -33,9 +35,14 @@ type Conn struct {
 	calls     calls
 
 	authenticated atomic.Bool
+	public        atomic.Int32 // streams without a token
 	answered      atomic.Int64 // calls since the last count
 	unsent        atomic.Int64 // bytes of messages that wait for the client
 	received      atomic.Int64 // when it last received a part of them, in Unix nanoseconds
+
+	// The Limiter's mutex guards these.
+	owner string // empty before an authenticated call
+	gone  bool   // it is closed
 
 	closing sync.Once
 	mu      sync.Mutex
@@ -95,7 +102,7 @@ func (c *Conn) RemoteAddr() net.Addr {
 func (c *Conn) Close() error {
 	c.closing.Do(func() {
 		a := c.takeAddress()
-		c.l.closed()
+		c.l.closed(c)
 		c.l.forget(c)
 		if a != nil {
 			c.l.leave(a)
@@ -104,15 +111,46 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Authenticated reports that a call on the connection had a valid token.
-func (c *Conn) Authenticated() {
+// Authenticated reports that a call on the connection had a valid token. The connection then
+// belongs to the caller's tenant, or to a caller without one. It is false if that has so many
+// connections that it gets no more.
+func (c *Conn) Authenticated(tenant, subject string) bool {
 	if c == nil || c.authenticated.Load() {
-		return
+		return true
+	}
+	owner := tenant
+	if owner == "" {
+		owner = "/" + subject // no tenant has such a name
+	}
+	if !c.l.own(c, owner) {
+		return false
 	}
 	c.authenticated.Store(true)
 	if a := c.takeAddress(); a != nil {
 		c.l.authenticated(a)
 	}
+	return true
+}
+
+// maxPublicStreams is how many streams without a token a connection has at a time: a client needs
+// one to watch the health of the gateway, and one for reflection. They stay open until the client
+// ends them, and no tenant's limits apply to them.
+const maxPublicStreams = 4
+
+var errPublicStreams = status.Errorf(codes.ResourceExhausted, "the connection has %d streams without a token, and may not have more", maxPublicStreams)
+
+// Public counts a stream without a token, until leave is called. A call within the process is
+// not limited.
+func (c *Conn) Public() (leave func(), err error) {
+	if c == nil {
+		return func() {}, nil
+	}
+	leave = func() { c.public.Add(-1) }
+	if c.public.Add(1) > maxPublicStreams {
+		leave()
+		return nil, errPublicStreams
+	}
+	return leave, nil
 }
 
 // takeAddress returns the address to the first caller only.

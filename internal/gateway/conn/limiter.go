@@ -37,6 +37,9 @@ const (
 	// maxUnauthenticated connections of one address are open at a time, those that wait
 	// included, so that one address cannot take all connections.
 	maxUnauthenticated = MaxConnections * 3 / 4
+	// MaxOwned connections of one owner, a tenant, are open at a time, so that its callers
+	// cannot take all connections.
+	MaxOwned = MaxConnections * 3 / 4
 	// budgetSize and budgetPerSecond are an address's budget for connections without an
 	// authenticated call. The size also bounds how many clients of one address connect at
 	// a time: 10,000 that need two seconds each from the connection to the first call, on
@@ -75,7 +78,8 @@ type Limiter struct {
 
 	mu        sync.Mutex // guards the rest, and the fields of every address
 	open      int        // connections
-	waiting   int        // of them, those that wait for the budget of their address
+	owned     map[string]int
+	waiting   int // of them, those that wait for the budget of their address
 	addresses map[netip.Prefix]*address
 	carrying  map[*Conn]bool // connections that may carry calls
 	swept     time.Time      // when addresses with a full budget were last removed
@@ -89,6 +93,7 @@ func New(cfg Config, log *slog.Logger) *Limiter {
 		handshakes: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
 		resets:     rate.NewLimiter(resetsPerSecond, resetsPerSecond),
 		metrics:    newMetrics(log),
+		owned:      make(map[string]int),
 		addresses:  make(map[netip.Prefix]*address),
 		carrying:   make(map[*Conn]bool),
 	}
@@ -145,8 +150,31 @@ func (l *Limiter) opened() bool {
 	return true
 }
 
-func (l *Limiter) closed() {
+func (l *Limiter) closed(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--
+	c.gone = true
+	if c.owner == "" {
+		return
+	}
+	if l.owned[c.owner]--; l.owned[c.owner] == 0 {
+		delete(l.owned, c.owner)
+	}
+}
+
+// own gives a connection to the owner of its first call with a valid token, unless its callers
+// have too many.
+func (l *Limiter) own(c *Conn, owner string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case c.owner != "" || c.gone:
+		return true
+	case l.owned[owner] >= MaxOwned:
+		return false
+	}
+	c.owner = owner
+	l.owned[owner]++
+	return true
 }

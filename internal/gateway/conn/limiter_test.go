@@ -1,6 +1,7 @@
 package conn
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"net/netip"
@@ -104,8 +105,8 @@ func TestPacing(t *testing.T) {
 							t.Fatal(err)
 						}
 						if s.authenticated {
-							c.Authenticated()
-							c.Authenticated() // every call reports it
+							c.Authenticated("acme", "ann")
+							c.Authenticated("acme", "ann") // every call reports it
 						}
 						c.Close()
 						c.Close()
@@ -291,4 +292,38 @@ func TestWarnings_OnePerInterval(t *testing.T) {
 			t.Errorf("logged %q, want %q", got, want)
 		}
 	})
+}
+
+// The callers of one tenant leave connections to others, and get theirs back.
+func TestAuthenticated_OwnersLeaveConnections(t *testing.T) {
+	l := New(Config{Unpaced: true}, discard)
+	open := func() *Conn {
+		ours, theirs := net.Pipe()
+		t.Cleanup(func() { theirs.Close() })
+		if !l.opened() {
+			t.Fatal("no connection is left")
+		}
+		return &Conn{Conn: ours, l: l}
+	}
+	var first *Conn
+	for i := range MaxOwned {
+		c := open()
+		if !c.Authenticated("acme", "ann") || !c.Authenticated("globex", "ann") { // it stays acme's
+			t.Fatalf("connection %d was refused", i)
+		}
+		first = cmp.Or(first, c)
+	}
+	more, other := open(), open()
+	if more.Authenticated("acme", "ann") || !other.Authenticated("globex", "ann") {
+		t.Error("one tenant has more than its share, or another has none")
+	}
+	first.Close()
+	first.Close()
+	if !more.Authenticated("acme", "ann") || l.owned["acme"] != MaxOwned {
+		t.Errorf("after one was closed: %d", l.owned["acme"])
+	}
+	other.Close()
+	if _, kept := l.owned["globex"]; kept || other.Authenticated("globex", "ann") && l.owned["globex"] > 0 {
+		t.Error("a closed connection counts")
+	}
 }

@@ -66,7 +66,7 @@ func (s *server) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, ha
 	s.mu.Unlock()
 	c := FromContext(ctx)
 	if len(metadata.ValueFromIncomingContext(ctx, "token")) > 0 {
-		c.Authenticated()
+		c.Authenticated("acme", "ann")
 	}
 	resp, err := handle(ctx, req)
 	if ctx.Err() == nil {

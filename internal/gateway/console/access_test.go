@@ -150,6 +150,14 @@ func TestAccess_Tokens(t *testing.T) {
 	if a := operator.post(t, path, mint); a.code != http.StatusUnprocessableEntity {
 		t.Errorf("an operator: %d %s", a.code, brief(a.main()))
 	}
+	f.set(t, f.system(t), "grants", "policy/acme/grants", `{"grants":[{"roles":["writer"]},{"subjects":["service"],"operations":["read","reveal"]}]}`)
+	service := url.Values{"do": {"mint"}, "subject": {"service"}, "ttl": {"8 hours"}}
+	if a := operator.post(t, path, service); a.code != http.StatusUnprocessableEntity || !strings.Contains(a.main(), "a grant gives it the permission reveal") {
+		t.Errorf("a subject that a grant names: %d %s", a.code, brief(a.main()))
+	}
+	if a := kim.post(t, path, service); a.code != http.StatusNotFound {
+		t.Errorf("kim, who is no operator: %d", a.code)
+	}
 	review := operator.post(t, path, url.Values{"do": {"revoke"}, "revoked-subject": {"kim"}})
 	holds(t, review, "All tokens of kim that were issued until now are rejected, in every tenant.")
 	if a := operator.post(t, path, formOf(t, review, path)); a.code != http.StatusSeeOther {

@@ -100,6 +100,12 @@ func (f *fixture) as(t testing.TB, tenant ledger.Tenant) context.Context {
 	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
 }
 
+// system is a context of an operator in the ledger's own tenant.
+func (f *fixture) system(t testing.TB) context.Context {
+	token := f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}})
+	return metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token, "as-tenant", string(ledger.System))
+}
+
 // set commits keys and values, and returns the revision.
 func (f *fixture) set(t testing.TB, ctx context.Context, message string, kv ...string) uint64 {
 	t.Helper()

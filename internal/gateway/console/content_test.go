@@ -66,8 +66,7 @@ func TestLargeValues(t *testing.T) {
 // TestReadsAreRecorded: reads by pages are recorded like all others.
 func TestReadsAreRecorded(t *testing.T) {
 	f := start(t)
-	operator := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+f.token(t, identity.Claims{Roles: []identity.Role{identity.Operator}}), "as-tenant", "_system")
-	f.set(t, operator, "record", "policy/acme/reads", `{"prefixes":["tenantconfig/"]}`)
+	f.set(t, f.system(t), "record", "policy/acme/reads", `{"prefixes":["tenantconfig/"]}`)
 	setup(t, f)
 	f.writer(t, "acme").get(t, "/acme/keys/"+timeoutKey)
 	list, err := f.ledger.ListReads(f.as(t, "acme"), &stelev1.ListReadsRequest{})

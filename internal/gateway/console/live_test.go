@@ -101,3 +101,31 @@ func TestLive_Prefix(t *testing.T) {
 		t.Errorf("the update: %s", got)
 	}
 }
+
+// A stream without a watch would not end with the session, and no place would count it.
+func TestLive_WithoutWatches(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "globex"), "first", "a/x", "1")
+	v := f.writer(t, "acme")
+	if a := v.get(t, "/-/live"); a.code != http.StatusBadRequest {
+		t.Errorf("no tenant: %d", a.code)
+	}
+	if a := v.get(t, "/-/live?after=globex@0"); a.code != http.StatusForbidden {
+		t.Errorf("a tenant that the user may not read: %d", a.code)
+	}
+}
+
+// A browser's stream ends with its session, although it is an answer that has begun.
+func TestLive_EndsWithRevocation(t *testing.T) {
+	f := start(t)
+	f.set(t, f.as(t, "acme"), "first", "a/x", "1")
+	v := f.login(t, identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	s := v.live(t, t.Context(), "?after=acme@0")
+	next(t, s)
+	f.set(t, f.system(t), "stolen", "policy/revoked", `{"revoked":[{"subject":"bob"}]}`)
+	for s.Scan() { // heartbeats; the test's own time ends it otherwise
+	}
+	if a := v.get(t, "/-/live?after=acme@0"); a.code == http.StatusOK {
+		t.Error("a revoked session gets another stream")
+	}
+}

@@ -88,11 +88,12 @@ func (s service) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStrea
 	if err != nil {
 		return err
 	}
-	if q := s.cfg.Policy.QuotaOf(policy.CallerOf(ctx)); q != nil {
-		if err := q.Watch(); err != nil {
+	c := policy.CallerOf(ctx)
+	if q := s.cfg.Policy.QuotaOf(c); q != nil {
+		if err := q.Watch(c.Subject); err != nil {
 			return err
 		}
-		defer q.Unwatch()
+		defer q.Unwatch(c.Subject)
 	}
 	var sent ledger.Revision
 	for first := true; ; first = false {
@@ -101,7 +102,7 @@ func (s service) SyncFlags(req *syncv1.SyncFlagsRequest, stream grpc.ServerStrea
 			return err
 		}
 		sent = head
-		if err := s.cfg.Replica.Wait(ctx, policy.CallerOf(ctx).Tenant, sent+1); err != nil {
+		if err := s.cfg.Replica.Wait(ctx, c.Tenant, sent+1); err != nil {
 			return err
 		}
 	}

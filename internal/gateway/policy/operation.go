@@ -63,6 +63,8 @@ func (e *Enforcer) granted(c Caller, op Operation) (Scope, error) {
 		return nil, err
 	case op == ToReplicate && !c.Has(identity.Operator) && !c.MayReplicate(c.Tenant):
 		return nil, nil // no grant gives it to a token that does not name the tenant
+	case op != ToReplicate && c.Tenant != c.Principal.Tenant && !c.Has(identity.Operator):
+		return nil, nil // a token that names tenants to replicate has no roles in them
 	case op == ToReplicate && !bound:
 		return everywhere, nil
 	}

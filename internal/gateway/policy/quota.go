@@ -81,11 +81,14 @@ type Quota struct {
 
 	used    atomic.Int64 // when it was last asked for, in Unix seconds
 	streams atomic.Int64 // watch streams that count on it
-	watches atomic.Int64
 	unsent  atomic.Int64 // bytes of answers that its callers have not taken yet
 	// refusing are its requests that wait for their refusal.
 	refusing atomic.Int64
 	rates    atomic.Pointer[rates]
+
+	mu       sync.Mutex // guards what follows
+	watches  int64
+	watching map[string]int64 // by subject
 }
 
 // rates are the limiters of one set of limits; nil ones limit nothing.
@@ -143,7 +146,7 @@ func (qs *quotas) add(t ledger.Tenant, l limits, now time.Time) *Quota {
 	}
 	q := qs.tenants[t]
 	if q == nil {
-		q = &Quota{tenant: t, refused: qs.refused, maxUnsent: qs.maxUnsent}
+		q = &Quota{tenant: t, refused: qs.refused, maxUnsent: qs.maxUnsent, watching: make(map[string]int64)}
 		q.rates.Store(newRates(l))
 		qs.tenants[t] = q
 	}
@@ -158,7 +161,9 @@ func (q *Quota) unused() bool {
 			return false
 		}
 	}
-	return q.streams.Load() == 0 && q.unsent.Load() == 0
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.streams.Load() == 0 && q.unsent.Load() == 0 && q.watches == 0
 }
 
 // OverLimitError refuses a request of a tenant that has used up a limit.
@@ -219,18 +224,33 @@ func (q *Quota) Charge(size int) {
 	}
 }
 
-// Watch counts one more open watch, or returns an *OverLimitError.
-func (q *Quota) Watch() error {
+// Watch counts one more open watch of a subject, or returns an *OverLimitError. A subject gets
+// another one while it has fewer than are free, so that it leaves some for the tenant's others.
+func (q *Quota) Watch(subject string) error {
 	most := cmp.Or(q.rates.Load().limits.watches, maxTenantWatches)
-	if q.watches.Add(1) <= most {
-		return nil
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	free := most - q.watches
+	switch has := q.watching[subject]; {
+	case free <= 0:
+		return q.over("watches", time.Second, "%d watches on a gateway", most)
+	case has >= free:
+		return q.over("watches", time.Second, "%d watches on a gateway, of which %q has %d and others must get some", most, subject, has)
 	}
-	q.watches.Add(-1)
-	return q.over("watches", time.Second, "%d watches on a gateway", most)
+	q.watches++
+	q.watching[subject]++
+	return nil
 }
 
-// Unwatch counts one watch less.
-func (q *Quota) Unwatch() { q.watches.Add(-1) }
+// Unwatch counts one watch of a subject less.
+func (q *Quota) Unwatch(subject string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.watches--
+	if q.watching[subject]--; q.watching[subject] == 0 {
+		delete(q.watching, subject)
+	}
+}
 
 // Join keeps the quota from being forgotten until Leave.
 func (q *Quota) Join() { q.streams.Add(1) }

@@ -256,3 +256,21 @@ func TestWatchAllCommits_Refusals(t *testing.T) {
 		t.Errorf("HEAD: %d", a.status)
 	}
 }
+
+// A watch ends with its token, although the answer has begun.
+func TestWatch_EndsWithRevocation(t *testing.T) {
+	w := start(t)
+	w.must("PUT", "/v1/config/a", w.as("acme", identity.Writer), "1")
+	bob := w.token(identity.Claims{Subject: "bob", Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	s := w.watch("", bob)
+	if _, name, _ := s.event(); name != "created" {
+		t.Fatalf("the first event is %s", name)
+	}
+	w.must("PUT", "/v1/config/policy/revoked", w.as("", identity.Operator), `{"revoked":[{"subject":"bob"}]}`, "As-Tenant: _system")
+	if _, name, data := s.event(); name != "error" || !strings.Contains(data, "was revoked") {
+		t.Errorf("the watch has %s %s", name, data)
+	}
+	if a := w.do("GET", "/v1/watch", bob, ""); a.status != http.StatusUnauthorized {
+		t.Errorf("another watch: %d %s", a.status, a.body)
+	}
+}

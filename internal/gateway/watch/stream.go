@@ -27,8 +27,9 @@ const (
 
 // Stream is one client's stream. One goroutine receives, one sends.
 type Stream struct {
-	Tenant ledger.Tenant
-	quota  *policy.Quota // nil: its watches are not counted
+	Tenant  ledger.Tenant
+	subject string
+	quota   *policy.Quota // nil: its watches are not counted
 	// answers is the memory for queued messages.
 	answers *budget.Share
 
@@ -43,11 +44,12 @@ type Stream struct {
 	room    chan struct{} // holds one token after something was sent
 }
 
-// NewStream makes the stream of a caller of a tenant. A nil quota counts nothing. Call
-// Close when Send has returned.
-func NewStream(t ledger.Tenant, q *policy.Quota, answers *budget.Share) *Stream {
+// NewStream makes the stream of a caller. A nil quota counts nothing. Call Close when Send has
+// returned.
+func NewStream(c policy.Caller, q *policy.Quota, answers *budget.Share) *Stream {
 	return &Stream{
-		Tenant:  t,
+		Tenant:  c.Tenant,
+		subject: c.Subject,
 		quota:   q,
 		answers: answers,
 		watches: make(map[uint64]*Watch),
@@ -90,7 +92,7 @@ func (ws *Stream) Count(w *Watch) error {
 	if ws.quota == nil {
 		return nil
 	}
-	err := ws.quota.Watch()
+	err := ws.quota.Watch(ws.subject)
 	w.counted = err == nil
 	return err
 }
@@ -99,7 +101,7 @@ func (ws *Stream) Count(w *Watch) error {
 func (ws *Stream) discount(w *Watch) {
 	if w != nil && w.counted {
 		w.counted = false
-		ws.quota.Unwatch()
+		ws.quota.Unwatch(ws.subject)
 	}
 }
 

@@ -115,8 +115,8 @@ func (t *Tree) Epoch() ledger.Epoch {
 	return ledger.Epoch{}
 }
 
-// Stopped returns why the tree grows and signs no longer, wrapping ErrStopped; nil
-// while it does.
+// Stopped returns why the tree grows and signs no longer, wrapping ErrStopped and a
+// *ledger.StoppedError; nil while it does.
 func (t *Tree) Stopped() error {
 	if err := t.stopped.Load(); err != nil {
 		return *err
@@ -144,7 +144,7 @@ func (t *Tree) Compared() error {
 
 // stop ends the tree permanently: any later signature could contradict an earlier one.
 func (t *Tree) stop(why error) {
-	err := fmt.Errorf("%w: %w", ErrStopped, why)
+	err := fmt.Errorf("%w: %w", ErrStopped, &ledger.StoppedError{Reason: why})
 	if t.stopped.CompareAndSwap(nil, &err) {
 		t.cfg.Log.Error("the tree has stopped and no checkpoint is signed anymore: find out how the ledger was changed", "reason", why)
 	}

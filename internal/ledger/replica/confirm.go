@@ -61,7 +61,7 @@ func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 			return nil
 		case follower.Contradiction(err):
 			r.stop(err)
-			return err
+			return r.Stopped()
 		}
 	}
 }

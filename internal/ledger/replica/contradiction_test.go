@@ -147,8 +147,12 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 					}
 					defer n.close(t)
 					eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
-					if err := n.Stopped(); !strings.Contains(err.Error(), tc.want) {
+					if err := reason(n.Stopped()); !strings.Contains(err.Error(), tc.want) {
 						t.Errorf("stopped because %q, want %q", err, tc.want)
+					}
+					// The text is for all callers, also of other tenants.
+					if text := n.Stopped().Error(); strings.Contains(text, "acme") || strings.Contains(text, "umbrella") {
+						t.Errorf("the text names a tenant: %s", text)
 					}
 					// It may have got as far as the commits that are right.
 					if got := n.Head(h.tenant); got.Revision != seen || got.ID != h.commits[seen-1].ID {
@@ -175,6 +179,15 @@ func TestAJournalThatContradictsWhatWasSeenStopsTheReplica(t *testing.T) {
 			})
 		}
 	}
+}
+
+// reason is the reason of a replica that has stopped.
+func reason(err error) error {
+	var stopped *ledger.StoppedError
+	if errors.As(err, &stopped) {
+		return stopped.Reason
+	}
+	return err
 }
 
 func TestAnotherLedgersJournalIsRefused(t *testing.T) {
@@ -214,7 +227,7 @@ func TestADeliveryThatIsNotWhatWasAppendedStopsTheReplica(t *testing.T) {
 	}
 	j.alter(func() { j.messages = append(j.messages, two) })
 	eventually(t, "the replica stops", func() bool { return n.Stopped() != nil })
-	if err := n.Stopped(); !strings.Contains(err.Error(), "where the replica has seen") {
+	if err := reason(n.Stopped()); !strings.Contains(err.Error(), "where the replica has seen") {
 		t.Error(err)
 	}
 	if got := n.Head("acme").ID; got != commits[0].ID {

@@ -44,7 +44,7 @@ var (
 // kind has the version of everything in this file.
 var kind = &boltfile.Kind{
 	Name:    "replica",
-	Format:  "stele-replica-6",
+	Format:  "stele-replica-7",
 	Buckets: [][]byte{bucketMeta, bucketTenants, bucketCommits, bucketKeys, bucketVersions, bucketIDs, bucketRequests, bucketRecords, bucketBases},
 }
 

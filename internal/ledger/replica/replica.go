@@ -26,6 +26,7 @@ import (
 
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/internal/boltfile"
+	"github.com/stelehq/stele/internal/ledger/internal/follower"
 )
 
 // Config defines what to replicate and where.
@@ -102,7 +103,8 @@ func (r *Replica) Close() error {
 	return err
 }
 
-// Stopped returns why the replica follows the journal no longer; nil while it does.
+// Stopped returns why the replica follows the journal no longer, a *ledger.StoppedError; nil
+// while it does.
 func (r *Replica) Stopped() error {
 	if err := r.stopped.Load(); err != nil {
 		return *err
@@ -112,7 +114,8 @@ func (r *Replica) Stopped() error {
 
 // stop ends following permanently: the journal contradicts what the replica has seen.
 func (r *Replica) stop(why error) {
-	if r.stopped.CompareAndSwap(nil, &why) {
+	var err error = &ledger.StoppedError{Reason: why}
+	if r.stopped.CompareAndSwap(nil, &err) {
 		r.cfg.Log.Error("replica stopped: the journal contradicts what was seen; serving what it holds, marked stale", "reason", why)
 	}
 }
@@ -161,7 +164,12 @@ func (r *Replica) Apply(seq ledger.Sequence, commits []*ledger.Commit) error {
 	if err := r.Stopped(); err != nil {
 		return fmt.Errorf("%w: %w", ledger.ErrReadOnly, err)
 	}
-	return r.apply(s, seq, commits)
+	err := r.apply(s, seq, commits)
+	if follower.Contradiction(err) { // the record has commits of several tenants, whose callers all get the error
+		r.cfg.Log.Error("the journal has taken a record that does not continue what was seen", "sequence", seq, "error", err)
+		return &ledger.StoppedError{Reason: err}
+	}
+	return err
 }
 
 func (r *Replica) apply(s *store, seq ledger.Sequence, commits []*ledger.Commit) error {

@@ -3964,7 +3964,8 @@ type GetStatusResponse struct {
 	Journal *JournalStatus `protobuf:"bytes,4,opt,name=journal,proto3" json:"journal,omitempty"`
 	// How many tenants the replica holds; absent for callers without the role operator.
 	Tenants *uint64 `protobuf:"varint,5,opt,name=tenants,proto3,oneof" json:"tenants,omitempty"`
-	// Why the replica follows the journal no longer; empty while all is well.
+	// Why the replica follows the journal no longer; empty while all is well. Only operators get
+	// the reason, which can name other tenants.
 	Stopped string `protobuf:"bytes,6,opt,name=stopped,proto3" json:"stopped,omitempty"`
 	// Why writes are refused; empty while they are not.
 	ReadOnly string `protobuf:"bytes,7,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
@@ -4241,7 +4242,7 @@ type UpstreamStatus struct {
 	// This gateway follows it now.
 	Following bool `protobuf:"varint,2,opt,name=following,proto3" json:"following,omitempty"`
 	// Why it is not followed: it is unreachable, or was left because its data contradicts
-	// what was seen. Empty if nothing is wrong.
+	// what was seen. Empty if nothing is wrong. Only operators get the reason.
 	Error string `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
 	// The addresses from it up to the gateway that follows the journal.
 	Path []string `protobuf:"bytes,4,rep,name=path,proto3" json:"path,omitempty"`

@@ -12,6 +12,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 )
 
 // Run runs the command line of this process and returns its exit code.
@@ -27,10 +28,10 @@ func Run() int {
 		err = failure.Try(failure.With(failure.Usage, err), "%s --help", cmd.CommandPath())
 	}
 	for _, line := range failure.Lines(err) {
-		fmt.Fprintln(os.Stderr, line)
+		fmt.Fprintln(output.Stderr, line)
 	}
 	if hint := c.ContextHint(err); hint != "" {
-		fmt.Fprintln(os.Stderr, hint)
+		fmt.Fprintln(output.Stderr, hint)
 	}
 	return failure.Code(err)
 }

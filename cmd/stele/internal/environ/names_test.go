@@ -50,6 +50,10 @@ func TestVariables_NamesThatChangeHowProgramsRun(t *testing.T) {
 		"NODE_OPTIONS", "node/options", "NODE_PATH", "PYTHONPATH", "pythonstartup", "PERL5OPT", "RUBYOPT", "JAVA_TOOL_OPTIONS", "CLASSPATH", "GIT_SSH_COMMAND",
 		"GCONV_PATH", "OPENSSL_CONF", "SSL_CERT_FILE", "GODEBUG", "PROMPT_COMMAND", "HOME", "SHELLOPTS", "PHP_INI_SCAN_DIR", "DOTNET_STARTUP_HOOKS",
 		"CORECLR_PROFILER_PATH", "http_proxy", "https/proxy", "STELE_TOKEN", "EDITOR", "LUA_INIT", "ERL_FLAGS", "GTK_MODULES", "XDG_CONFIG_HOME",
+		// each runs a command, loads a library, or names a file of options that does
+		"lua-init-5-4", "BASH_LOADABLES_PATH", "FPATH", "TAR_OPTIONS", "MAKEFLAGS", "VIMINIT", "LESS", "lessopen", "RSYNC_RSH", "SSH_SK_PROVIDER", "SSH_ASKPASS", "DBUS_SESSION_BUS_ADDRESS",
+		"GUNICORN_CMD_ARGS", "BUNDLE_GEMFILE", "CATALINA_OPTS", "app/opts", "JAVA_HOME", "OPENJ9_JAVA_OPTIONS", "AWS_CONFIG_FILE", "aws/pager", "CARGO_HOME", "RUSTC_WRAPPER", "GOCACHEPROG",
+		"ASPNETCORE_HOSTINGSTARTUPASSEMBLIES", "MONO_PATH", "R_PROFILE_USER", "PSModulePath", "ComSpec", "PathExt", "MAGICK_CONFIGURE_PATH", "GST_PLUGIN_PATH", "PIP_INDEX_URL", "DOCKER_HOST",
 	}
 	for _, rest := range dangerous {
 		settings := map[ledger.Key]ledger.Value{ledger.Key("p/" + rest): `"/tmp/x"`}
@@ -68,7 +72,13 @@ func TestVariables_NamesThatChangeHowProgramsRun(t *testing.T) {
 	if vars, err := (Names{Prefix: "LD_"}).Variables("p", map[ledger.Key]ledger.Value{"p/preload": `"x"`}); err == nil {
 		t.Errorf("a prefix makes %q", vars)
 	}
-	for _, rest := range []string{"timeout_ms", "db/host", "path_to_images", "my_path", "environment", "home_page", "shell_color", "node", "node_env", "git/commit", "python"} {
+	// Windows does not distinguish upper and lower case.
+	for prefix, rest := range map[string]string{"ld_": "preload", "Pa": "th"} {
+		if vars, err := (Names{Prefix: prefix}).Variables("p", map[ledger.Key]ledger.Value{ledger.Key("p/" + rest): `"x"`}); err == nil {
+			t.Errorf("the prefix %s makes %q", prefix, vars)
+		}
+	}
+	for _, rest := range []string{"timeout_ms", "db/host", "path_to_images", "my_path", "environment", "home_page", "shell_color", "node", "node_env", "git/commit", "rust/log", "lang", "trust_proxy", "options", "python"} {
 		_, err := (Names{}).Variables("p", map[ledger.Key]ledger.Value{ledger.Key("p/" + rest): "1"})
 		if want := rest == "python"; (err != nil) != want {
 			t.Errorf("%s: %v", rest, err)

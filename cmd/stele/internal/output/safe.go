@@ -2,8 +2,11 @@ package output
 
 import (
 	"io"
+	"os"
+	"regexp"
 	"strings"
 
+	"github.com/charmbracelet/x/term"
 	"github.com/stelehq/stele/internal/text"
 )
 
@@ -13,17 +16,45 @@ func Plain(s string) string {
 	return strings.NewReplacer("\n", `\n`, "\t", `\t`).Replace(s)
 }
 
+// Stderr is standard error for messages, which can quote other users' text. On a terminal that
+// text cannot steer it.
+var Stderr io.Writer = stderr{}
+
+type stderr struct{}
+
+func (stderr) Write(p []byte) (int, error) {
+	if term.IsTerminal(os.Stderr.Fd()) {
+		return terminal{os.Stderr, false}.Write(p)
+	}
+	return os.Stderr.Write(p)
+}
+
 // terminal is a writer to a terminal. Values are JSON, which may hold C1 controls and marks
 // of direction as they are.
 type terminal struct {
 	w io.Writer
-	// styled text has escape sequences of our own.
+	// styled text has escape sequences of our own, which set colors and do nothing else.
 	styled bool
 }
 
+var colors = regexp.MustCompile("\x1b\\[[0-9;:]*m")
+
 func (t terminal) Write(p []byte) (int, error) {
-	_, err := io.WriteString(t.w, text.Escape(string(p), func(r rune) bool {
-		return text.Hidden(r) && r != '\r' && (r != '\x1b' || !t.styled)
-	}))
+	var b strings.Builder
+	rest := string(p)
+	if t.styled {
+		for at := colors.FindStringIndex(rest); at != nil; at = colors.FindStringIndex(rest) {
+			b.WriteString(steerless(rest[:at[0]]))
+			b.WriteString(rest[at[0]:at[1]])
+			rest = rest[at[1]:]
+		}
+	}
+	b.WriteString(steerless(rest))
+	_, err := io.WriteString(t.w, b.String())
 	return len(p), err
+}
+
+// steerless escapes what acts on a terminal, except ends of lines.
+func steerless(s string) string {
+	return text.Escape(s, func(r rune) bool { return text.Hidden(r) && r != '\r' })
 }

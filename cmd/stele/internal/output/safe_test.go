@@ -15,6 +15,9 @@ func TestPlain(t *testing.T) {
 		"a\u202egnp.exe":       `a\u202egnp.exe`,
 		"\u2066x\u2069\u061c":  `\u2066x\u2069\u061c`,
 		"zero\u200bwidth":      `zero\u200bwidth`,
+		"a\u3164\u115f\ufff9b": `a\u3164\u115f\ufff9b`,
+		"x\U000e0101\u034f":    `x\udb40\udd01\u034f`,
+		"\u2764\ufe0f":         "\u2764\ufe0f", // a red heart
 		"two\nlines\tof\rtext": `two\nlines\tof\u000dtext`,
 	} {
 		if got := Plain(text); got != want {
@@ -32,6 +35,7 @@ func TestTerminal_EscapesWhatSteers(t *testing.T) {
 		{false, "\x1b]0;title\x07\n", "\\u001b]0;title\\u0007\n"},
 		{true, "\x1b[31mred\x1b[0m \u009b31m\u2067\n", "\x1b[31mred\x1b[0m \\u009b31m\\u2067\n"},
 		{true, "a\tb\r\n", "a\tb\r\n"},
+		{true, "\x1b]0;title\x07\x1b[2J\x1b[1;38:5:1mx\x1b[m\x1b", "\\u001b]0;title\\u0007\\u001b[2J\x1b[1;38:5:1mx\x1b[m\\u001b"},
 	} {
 		var b bytes.Buffer
 		n, err := terminal{&b, tc.styled}.Write([]byte(tc.text))

@@ -2,12 +2,11 @@ package output
 
 import (
 	"fmt"
-	"os"
 	"strings"
 )
 
 // Warn prints a warning.
-func Warn(message string) { fmt.Fprintln(os.Stderr, "warning: "+message) }
+func Warn(message string) { fmt.Fprintln(Stderr, "warning: "+message) }
 
 // Count returns a number and a noun, in the plural unless the number is 1.
 func Count(n int, what string) string {

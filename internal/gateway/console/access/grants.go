@@ -210,12 +210,12 @@ func holders(g grant) (out []holder) {
 	for _, subject := range g.Subjects {
 		p := identity.Principal{Subject: strings.TrimSuffix(subject, "*")}
 		if len(g.Operations) > 0 && len(g.Roles) == 0 {
-			out = append(out, holder{subject, p})
+			out = append(out, holder{named([]string{subject}), p})
 			continue
 		}
 		for _, r := range roles {
 			p.Roles = []identity.Role{r}
-			out = append(out, holder{subject + " with the role " + string(r), p})
+			out = append(out, holder{named([]string{subject}) + " with the role " + string(r), p})
 		}
 	}
 	for _, r := range grantRoles {
@@ -277,11 +277,23 @@ func (c counter) of(scope policy.Scope) (count, error) {
 func whoOf(g grant) string {
 	switch {
 	case len(g.Roles) == 0:
-		return format.Visible(strings.Join(g.Subjects, ", "))
+		return named(g.Subjects)
 	case len(g.Subjects) == 0:
 		return "users with the role " + strings.Join(g.Roles, " or ")
 	}
-	return format.Visible(strings.Join(g.Subjects, ", ")) + " with the role " + strings.Join(g.Roles, " or ")
+	return named(g.Subjects) + " with the role " + strings.Join(g.Roles, " or ")
+}
+
+// named are subjects, in quotation marks unless they are single words: one may be "users with
+// the role admin".
+func named(subjects []string) string {
+	all := make([]string, len(subjects))
+	for i, s := range subjects {
+		if all[i] = format.Visible(s); strings.ContainsAny(s, " ,\"") {
+			all[i] = strconv.Quote(s)
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // rolesOf are the names of roles.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/stelehq/stele/internal/gateway/console/format"
 	"github.com/stelehq/stele/internal/gateway/console/page"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/policy"
@@ -77,6 +78,13 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 	if err := v.Load(); err != nil {
 		return err
 	}
+	if !v.Operator() {
+		return page.ErrNotFound
+	}
+	var grants setting
+	if err := grants.read(v, grantsKey(v.Tenant)); err != nil {
+		return err
+	}
 	f := v.R.PostForm
 	s.subject, s.prefixes, s.ttl, s.roles = v.Query("subject"), v.Query("prefixes"), v.Query("ttl"), f["role"]
 	claims := identity.Claims{Subject: s.subject, Tenant: v.Tenant}
@@ -91,7 +99,7 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 	for _, name := range s.roles {
 		claims.Roles = append(claims.Roles, identity.Role(name))
 	}
-	err := mayMint(v, claims)
+	err := mayMint(v, claims, grants.value)
 	if err == nil {
 		s.minted, err = h.mint(claims)
 	}
@@ -106,8 +114,8 @@ func (h *Pages) mintToken(v *page.View, s *tokensView) error {
 }
 
 // mayMint returns an error if the token would give its holder an operation that the user does
-// not have.
-func mayMint(v *page.View, c identity.Claims) error {
+// not have, by its roles or by the tenant's grants, which can name its subject.
+func mayMint(v *page.View, c identity.Claims, grants string) error {
 	prefixes := c.Prefixes
 	if len(prefixes) == 0 {
 		prefixes = []ledger.Pattern{""}
@@ -121,6 +129,18 @@ func mayMint(v *page.View, c identity.Claims) error {
 				if !v.May(string(op), string(p)) {
 					return fmt.Errorf("you cannot mint a token with the role %s: you do not have the permission %s yourself", r, op)
 				}
+			}
+		}
+	}
+	granted, err := policy.NewPreview(grants)
+	if err != nil {
+		return fmt.Errorf("you cannot mint a token: the grants of %s are invalid: %w", v.Tenant, err)
+	}
+	holder := identity.Principal{Subject: c.Subject, Tenant: c.Tenant, Roles: c.Roles, Prefixes: c.Prefixes}
+	for _, op := range policy.Operations {
+		for _, p := range granted.Scope(&holder, op) {
+			if !v.May(string(op), string(p)) {
+				return fmt.Errorf("you cannot mint a token of %s: a grant gives it the permission %s, which you do not have yourself", format.Visible(c.Subject), op)
 			}
 		}
 	}

@@ -173,15 +173,16 @@ func (f *writeForm) explain(err error) (code int, shown bool) {
 		f.problem = r.Problem
 	}
 	for _, v := range r.Fields {
+		what := format.Visible(v.Description)
 		switch {
 		case strings.HasSuffix(v.Field, ".key"):
-			f.keyProblem = also(f.keyProblem, v.Description)
+			f.keyProblem = also(f.keyProblem, what)
 		case strings.HasSuffix(v.Field, ".value") || v.Field == "changes[0]":
-			f.valueProblem = also(f.valueProblem, strings.TrimPrefix(v.Description, f.Key+": "))
+			f.valueProblem = also(f.valueProblem, strings.TrimPrefix(what, f.Key+": "))
 		case v.Field == "message":
-			f.messageProblem = also(f.messageProblem, v.Description)
+			f.messageProblem = also(f.messageProblem, what)
 		default:
-			f.problem = also(f.problem, v.Field+": "+v.Description)
+			f.problem = also(f.problem, v.Field+": "+what)
 		}
 	}
 	return r.Status, shown

@@ -65,6 +65,7 @@ func (u *Updates) Stream(v *page.View) error {
 	defer watches.Wait()
 	defer stop()
 	commits, ended := make(chan update), make(chan struct{}, len(tenants))
+	watching, denied := false, error(nil)
 	for _, t := range tenants {
 		leave, ok := u.places.Take(resp.Principal.GetTenant(), resp.Principal.GetSubject())
 		if !ok {
@@ -74,15 +75,21 @@ func (u *Updates) Stream(v *page.View) error {
 		defer leave()
 		stream, err := watch(page.WithToken(ctx, v.Cookies.Token(v.R), t.name), v, t.after)
 		if status.Code(err) == codes.PermissionDenied {
+			denied = err
+			leave()
 			continue // the other windows' tenants are still watched
 		}
 		if err != nil {
 			return err
 		}
+		watching = true
 		watches.Go(func() {
 			receive(ctx, t.name, stream, commits)
 			ended <- struct{}{}
 		})
+	}
+	if !watching { // nothing would end the answer, and no place counts it
+		return denied
 	}
 	h := v.W.Header()
 	h.Set("Content-Type", "application/x-ndjson")
@@ -99,8 +106,8 @@ type tenant struct {
 
 // parseTenants parses texts such as acme@42.
 func parseTenants(texts []string) ([]tenant, error) {
-	if len(texts) > maxTenants {
-		return nil, status.Errorf(codes.InvalidArgument, "after: at most %d tenants", maxTenants)
+	if len(texts) == 0 || len(texts) > maxTenants {
+		return nil, status.Errorf(codes.InvalidArgument, "after: name 1 to %d tenants and their revisions", maxTenants)
 	}
 	out := make([]tenant, len(texts))
 	for i, text := range texts {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 
+	"github.com/stelehq/stele/internal/gateway/console/format"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -32,7 +33,7 @@ func ProblemOf(err error) Problem {
 	if !ok {
 		return Problem{http.StatusInternalServerError, "The console failed", "", "The gateway's log has the details. Try again; if the error persists, contact the operators."}
 	}
-	p := Problem{http.StatusInternalServerError, "The gateway failed", s.Message(), "Try again; if the error persists, contact the operators."}
+	p := Problem{http.StatusInternalServerError, "The gateway failed", Message(err), "Try again; if the error persists, contact the operators."}
 	switch s.Code() {
 	case codes.InvalidArgument:
 		p.Status, p.Title, p.Advice = http.StatusBadRequest, "Invalid request", "Fix it and try again."
@@ -65,8 +66,8 @@ func ProblemOf(err error) Problem {
 // whether they exist.
 var noSuchPage = Problem{http.StatusNotFound, "No such page", "The page does not exist, or you do not have access to it.", "Check the address, or log in as another user."}
 
-// Message is an error in the gateway's words.
-func Message(err error) string { return status.Convert(err).Message() }
+// Message is an error in the gateway's words, which can quote other users' text.
+func Message(err error) string { return format.Visible(status.Convert(err).Message()) }
 
 // Detail finds a detail of an error from the gateway.
 func Detail[T any](err error) (d T, ok bool) {

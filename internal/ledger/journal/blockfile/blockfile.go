@@ -137,8 +137,9 @@ func (r *reader) record(at int) (rec Record, size int) {
 	}
 	body := data[prefix:]
 	if headed {
-		end := bytes.Index(body, endOfHeader) + len(endOfHeader)
-		if !bytes.HasPrefix(body, beginOfHeader) || binary.LittleEndian.Uint32(data[subject:]) != uint32(end) {
+		last := bytes.Index(body, endOfHeader)
+		end := last + len(endOfHeader)
+		if last < 0 || !bytes.HasPrefix(body, beginOfHeader) || binary.LittleEndian.Uint32(data[subject:]) != uint32(end) {
 			return rec, 0
 		}
 		body = body[end:]

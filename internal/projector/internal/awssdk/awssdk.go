@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/aws/arn"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/stelehq/stele/internal/projector"
@@ -54,6 +55,9 @@ func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, er
 	c, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return c, fmt.Errorf("load the AWS configuration: %w", err)
+	}
+	if b, ok := c.HTTPClient.(*awshttp.BuildableClient); ok {
+		c.HTTPClient = HTTPClient(b.GetTransport())
 	}
 	if c.Region == "" {
 		return c, fmt.Errorf("AWS has no region: set \"region\" in the sink's settings, or AWS_REGION")

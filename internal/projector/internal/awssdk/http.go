@@ -11,7 +11,12 @@ import (
 // soon as the answer's headers are there, and its closed bodies fail io.WriterTo with
 // io.EOF; net/http then closes the connection, from which the SDK still reads the answer.
 // Without io.WriterTo a closed body is just at its end.
-func HTTPClient(t *http.Transport) aws.HTTPClient { return client{&http.Client{Transport: t}} }
+//
+// It follows no redirects: a request has values in its body, and the process allows its
+// endpoint alone.
+func HTTPClient(t *http.Transport) aws.HTTPClient {
+	return client{&http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+}
 
 type client struct{ *http.Client }
 

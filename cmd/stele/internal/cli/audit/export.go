@@ -81,7 +81,7 @@ func auditExport(ctx context.Context, s *session.Session, file *os.File, key key
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "%s to %s, %s, proven by the checkpoint of %s\n",
+	fmt.Fprintf(output.Stderr, "%s to %s, %s, proven by the checkpoint of %s\n",
 		s.Name(uint64(from)), to, output.Count(int(to-from+1), "commit"), treeWords(c.Epoch, c.Size))
 	return nil
 }

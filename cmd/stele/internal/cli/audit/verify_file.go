@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -43,7 +42,7 @@ func verifyFiles(c *session.Flags, names []string, o keyOptions) error {
 		}
 		err = unverified(fmt.Errorf("%s: %w", name, err))
 		if failed != nil {
-			fmt.Fprintln(os.Stderr, failed)
+			fmt.Fprintln(output.Stderr, failed)
 		}
 		failed = err
 	}

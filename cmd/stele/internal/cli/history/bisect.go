@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/environ"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/wire"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -155,7 +156,7 @@ func (b *bisection) fails(ctx context.Context, rev ledger.Revision, note string)
 	if exit != nil {
 		verdict = "bad, " + exit.Error()
 	}
-	fmt.Fprintf(os.Stderr, "%s  %s  (%s)\n", b.Name(uint64(rev)), verdict, note)
+	fmt.Fprintf(output.Stderr, "%s  %s  (%s)\n", b.Name(uint64(rev)), verdict, note)
 	return exit != nil, nil
 }
 

@@ -5,7 +5,6 @@ package history
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -74,7 +73,7 @@ each tenant listed.`,
 			return absent
 		}
 		if name == "" {
-			fmt.Fprintln(os.Stderr, "no commits match")
+			fmt.Fprintln(output.Stderr, "no commits match")
 			return nil
 		}
 		ever, err := matchesAny(ctx, s, &stelev1.ListCommitsRequest{Keys: &stelev1.ListCommitsRequest_Prefix{Prefix: name}})
@@ -82,7 +81,7 @@ each tenant listed.`,
 			return failure.With(failure.NotFound, fmt.Errorf("no commit has changed a key under %q", name))
 		}
 		if err == nil {
-			fmt.Fprintln(os.Stderr, "no commits match")
+			fmt.Fprintln(output.Stderr, "no commits match")
 		}
 		return err
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
@@ -104,12 +103,12 @@ func reportAgreements(all map[ledger.Tenant]*agreement) {
 		if len(keys) == 0 {
 			return
 		}
-		fmt.Fprintf(os.Stderr, "%s: %d\n", header, len(keys))
+		fmt.Fprintf(output.Stderr, "%s: %d\n", header, len(keys))
 		for _, k := range keys[:min(len(keys), mostMisfits)] {
-			fmt.Fprintf(os.Stderr, "  %s\n", k)
+			fmt.Fprintf(output.Stderr, "  %s\n", k)
 		}
 		if more := len(keys) - mostMisfits; more > 0 {
-			fmt.Fprintf(os.Stderr, "  and %d more\n", more)
+			fmt.Fprintf(output.Stderr, "  and %d more\n", more)
 		}
 	}
 	for _, t := range slices.Sorted(maps.Keys(all)) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -153,7 +152,7 @@ func importFrom(ctx context.Context, s *session.Session, o importOptions, name s
 	defer lines.Close()
 	c := &comparison{Session: s, options: o, lines: lines}
 	return importLog(ctx, s, lines, -1, c.compare, func(at *importer.LineError) error {
-		fmt.Fprintln(os.Stderr, "everything before it is imported; run the import again to continue, nothing is written twice")
+		fmt.Fprintln(output.Stderr, "everything before it is imported; run the import again to continue, nothing is written twice")
 		return blame(at.Step, at)
 	})
 }
@@ -170,7 +169,7 @@ func reportSkipped(skipped document.Skipped) {
 	if total == 0 {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "%s not read (read are %s):\n", output.Count(total, "file"), strings.Join(document.Extensions(), ", "))
+	fmt.Fprintf(output.Stderr, "%s not read (read are %s):\n", output.Count(total, "file"), strings.Join(document.Extensions(), ", "))
 	for _, extension := range slices.Sorted(maps.Keys(skipped)) {
 		class := skipped[extension]
 		var names []string
@@ -180,7 +179,7 @@ func reportSkipped(skipped document.Skipped) {
 		if class.Count > len(names) {
 			names = append(names, "...")
 		}
-		fmt.Fprintf(os.Stderr, "  %d %s: %s\n", class.Count, cmp.Or(output.Plain(extension), "without an extension"), strings.Join(names, ", "))
+		fmt.Fprintf(output.Stderr, "  %d %s: %s\n", class.Count, cmp.Or(output.Plain(extension), "without an extension"), strings.Join(names, ", "))
 	}
 }
 
@@ -194,7 +193,7 @@ func openSource(ctx context.Context, o importOptions, name, root string) (migrat
 			return nil, nil, err
 		}
 		if at := s.Compacted(); at > 0 {
-			fmt.Fprintf(os.Stderr, "etcd has compacted its history up to revision %d: what was before is one commit\n", at)
+			fmt.Fprintf(output.Stderr, "etcd has compacted its history up to revision %d: what was before is one commit\n", at)
 		}
 		return s, func() { s.Close() }, nil
 	case fromConsul:

@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -96,7 +95,7 @@ func importFile(ctx context.Context, s *session.Session, name string) error {
 	return importLog(ctx, s, log, size, nil, func(at *importer.LineError) error {
 		var order *changelog.OrderError
 		if !errors.As(at, &order) {
-			fmt.Fprintln(os.Stderr, "all lines before it are imported; run the import again to continue, nothing is written twice")
+			fmt.Fprintln(output.Stderr, "all lines before it are imported; run the import again to continue, nothing is written twice")
 		}
 		return blame(fmt.Sprintf("%s:%d", name, at.Number), at)
 	})
@@ -141,7 +140,7 @@ func importLog(ctx context.Context, s *session.Session, log importer.Log, size i
 	case err == nil:
 		return disagreement(agreements)
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "interrupted: run the import again to continue; nothing is written twice")
+		fmt.Fprintln(output.Stderr, "interrupted: run the import again to continue; nothing is written twice")
 	case errors.As(err, &at):
 		return bad(at)
 	}

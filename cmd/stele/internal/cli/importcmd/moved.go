@@ -3,7 +3,6 @@ package importcmd
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/stelehq/stele/cmd/stele/internal/changelog"
@@ -35,24 +34,28 @@ func (m *moved) report() {
 	if m.count == 0 {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "%s not written with the time of the source:\n", output.Count(m.count, "change"))
+	fmt.Fprintf(output.Stderr, "%s not written with the time of the source:\n", output.Count(m.count, "change"))
 	for _, text := range m.first {
-		fmt.Fprintf(os.Stderr, "  %s\n", text)
+		fmt.Fprintf(output.Stderr, "  %s\n", text)
 	}
 	if more := m.count - len(m.first); more > 0 {
-		fmt.Fprintf(os.Stderr, "  and %d more\n", more)
+		fmt.Fprintf(output.Stderr, "  and %d more\n", more)
 	}
 }
 
-// requests returns the change sets that imports have written into a tenant.
+// requests returns the change sets that this caller's imports have written into a tenant.
 func (i *imported) requests(ctx context.Context, t ledger.Tenant) (map[request]bool, error) {
 	head, _, err := i.Head(ctx, t)
 	if err != nil || head == 0 {
 		return nil, err
 	}
+	status, err := i.Ledger.GetStatus(i.as(ctx, t), &stelev1.GetStatusRequest{})
+	if err != nil {
+		return nil, err
+	}
 	has := make(map[request]bool)
 	err = (*session.Session)(i).Commits(i.as(ctx, t), &stelev1.ListCommitsRequest{OmitValues: true}, 0, func(info *stelev1.CommitInfo) error {
-		if info.Commit.GetOrigin().GetImport() != nil {
+		if in := info.Commit.GetOrigin().GetImport(); in != nil && in.Importer == status.Principal.GetSubject() {
 			has[request{info.Commit.Author, info.Commit.RequestId}] = true
 		}
 		return nil

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
 	"slices"
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
@@ -141,17 +140,17 @@ func (p *plan) report(o importOptions) error {
 		if u.steps > 1 {
 			more = fmt.Sprintf(" (and %d later)", u.steps-1)
 		}
-		fmt.Fprintf(os.Stderr, "does not fit: %q at %s%s: %s\n", u.Name, u.Step, more, failure.Message(u.Err))
+		fmt.Fprintf(output.Stderr, "does not fit: %q at %s%s: %s\n", u.Name, u.Step, more, failure.Message(u.Err))
 	}
 	if more := p.unfits - len(p.misfits); more > 0 {
-		fmt.Fprintf(os.Stderr, "and %d more\n", more)
+		fmt.Fprintf(output.Stderr, "and %d more\n", more)
 	}
 	p.reportNotes(o)
 	if o.dryRun {
 		p.moved.report()
 	}
 	if p.kept > 0 {
-		fmt.Fprintf(os.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
+		fmt.Fprintf(output.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
 	}
 	if o.dryRun {
 		if err := p.print(); err != nil {
@@ -181,12 +180,12 @@ func (p *plan) reportNotes(o importOptions) {
 		if len(notes) == 0 || !kind.always && !o.dryRun {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, kind.header, output.Count(len(notes), kind.what))
+		fmt.Fprintf(output.Stderr, kind.header, output.Count(len(notes), kind.what))
 		for _, n := range notes[:min(len(notes), mostMisfits)] {
-			fmt.Fprintf(os.Stderr, kind.line, n.Name, n.What)
+			fmt.Fprintf(output.Stderr, kind.line, n.Name, n.What)
 		}
 		if more := len(notes) - mostMisfits; more > 0 {
-			fmt.Fprintf(os.Stderr, "  and %d more\n", more)
+			fmt.Fprintf(output.Stderr, "  and %d more\n", more)
 		}
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/environ"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/follow"
+	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/secret"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
@@ -134,7 +135,7 @@ func watchVariables(ctx context.Context, s *session.Session, names environ.Names
 			}
 			vars, err := names.Variables(prefix, settings)
 			if err != nil {
-				fmt.Fprintf(os.Stderr, "%s: %v: the command keeps the settings it has\n", s.Name(w.Revision), err)
+				fmt.Fprintf(output.Stderr, "%s: %v: the command keeps the settings it has\n", s.Name(w.Revision), err)
 				return nil
 			}
 			select {

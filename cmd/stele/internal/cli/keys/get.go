@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -129,7 +128,7 @@ func checkAge(snap *stelev1.Snapshot, maxAge time.Duration) error {
 	case maxAge > 0 && age > maxAge:
 		return failure.Try(failure.With(failure.Other, fmt.Errorf("%s, and --max-age is %s", what, maxAge)), "stele doctor, or another gateway")
 	case age > warnAge:
-		fmt.Fprintln(os.Stderr, "warning: "+what)
+		fmt.Fprintln(output.Stderr, "warning: "+what)
 	}
 	return nil
 }

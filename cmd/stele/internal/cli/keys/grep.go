@@ -3,7 +3,6 @@ package keys
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -154,7 +153,7 @@ func printGrep(ctx context.Context, s *session.Session, results []grepResult, al
 		return failure.With(failure.NotFound, fmt.Errorf("no key matches%s", all.unsearched(": ")))
 	}
 	if note := all.unsearched(""); note != "" {
-		defer fmt.Fprintln(os.Stderr, note)
+		defer fmt.Fprintln(output.Stderr, note)
 	}
 	if s.Format != output.Text {
 		for _, r := range results {

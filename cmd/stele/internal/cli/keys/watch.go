@@ -3,7 +3,6 @@ package keys
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -119,5 +118,5 @@ func printCommit(s *session.Session, w *stelev1.WatchCommit) error {
 }
 
 func reportLost(err error, from string) {
-	fmt.Fprintln(os.Stderr, strings.TrimSpace(failure.Message(err)+": resuming "+from))
+	fmt.Fprintln(output.Stderr, strings.TrimSpace(failure.Message(err)+": resuming "+from))
 }

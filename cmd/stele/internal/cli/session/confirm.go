@@ -29,7 +29,7 @@ func Confirmed(ctx context.Context, yes bool, question string) (bool, error) {
 
 // Ask asks the user at the terminal.
 func Ask(ctx context.Context, question string) (string, error) {
-	fmt.Fprint(os.Stderr, question)
+	fmt.Fprint(output.Stderr, question)
 	answer := make(chan string, 1)
 	go func() { // ends with the program at the latest: a read from a terminal cannot be called off
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')

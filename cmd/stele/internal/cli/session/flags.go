@@ -35,7 +35,7 @@ func (c *Flags) Connected(run func(ctx context.Context, s *Session, args []strin
 			return err
 		}
 		defer s.Conn.Close()
-		ctx := conn.Bounded(cmd.Context(), conn.Wait{Timeout: c.Timeout, Notice: func(what string) { fmt.Fprintf(os.Stderr, "waiting for %s\n", what) }})
+		ctx := conn.Bounded(cmd.Context(), conn.Wait{Timeout: c.Timeout, Notice: func(what string) { fmt.Fprintf(output.Stderr, "waiting for %s\n", what) }})
 		return run(s.ActFor(ctx), s, args)
 	}
 }

@@ -3,7 +3,6 @@ package sinks
 import (
 	"context"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -81,7 +80,7 @@ func follow(ctx context.Context, s *session.Session, sink string, total uint64) 
 		lag, err := lag(ctx, s, sink)
 		switch {
 		case ctx.Err() != nil:
-			fmt.Fprintln(os.Stderr, "interrupted: the replay continues; stele sinks shows the progress")
+			fmt.Fprintln(output.Stderr, "interrupted: the replay continues; stele sinks shows the progress")
 			return ctx.Err()
 		case err != nil || lag == 0:
 			return err

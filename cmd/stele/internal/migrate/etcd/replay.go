@@ -108,19 +108,31 @@ func (r *replay) revisions(ctx context.Context) error {
 			if !ok {
 				return fmt.Errorf("the watch ended: %w", ctx.Err())
 			}
-			for _, e := range resp.Events {
-				if e.Kv.ModRevision > r.end {
-					return r.finish()
-				}
-				if err := r.event(e); err != nil {
-					return err
-				}
+			ended, err := r.events(resp.Events)
+			if err != nil {
+				return err
 			}
-			if resp.IsProgressNotify() && resp.Header.Revision >= r.end {
+			if ended || resp.IsProgressNotify() && resp.Header.Revision >= r.end {
 				return r.finish()
 			}
 		}
 	}
+}
+
+// events takes the events of one response, and reports whether the history ends in it.
+func (r *replay) events(all []*clientv3.Event) (ended bool, err error) {
+	for _, e := range all {
+		switch rev := e.GetKv().GetModRevision(); {
+		case rev > r.end:
+			return true, nil
+		case rev <= r.base || rev < int64(r.step.Number):
+			return false, fmt.Errorf("etcd sent a change of revision %d after revision %d", rev, max(r.base, int64(r.step.Number)))
+		}
+		if err := r.event(e); err != nil {
+			return false, err
+		}
+	}
+	return false, nil
 }
 
 func (r *replay) event(e *clientv3.Event) error {

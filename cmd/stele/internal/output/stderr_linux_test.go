@@ -1,0 +1,59 @@
+package output
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// openTerminal opens a pseudo-terminal: what is written to tty can be read from the other end.
+func openTerminal(t *testing.T) (end, tty *os.File) {
+	t.Helper()
+	end, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { end.Close() })
+	if err := unix.IoctlSetPointerInt(int(end.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(end.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tty, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", n), os.O_RDWR|unix.O_NOCTTY, 0); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { tty.Close() })
+	return end, tty
+}
+
+// Errors quote other users' text, for example values that a schema refuses. On a terminal they
+// are escaped; a file gets them as they are.
+func TestStderr_EscapesOnTerminals(t *testing.T) {
+	const message = "value \u202e\x1b[2J\u009b1m"
+	was := os.Stderr
+	t.Cleanup(func() { os.Stderr = was })
+	write := func(to *os.File) {
+		os.Stderr = to
+		fmt.Fprint(Stderr, message)
+	}
+	end, tty := openTerminal(t)
+	write(tty)
+	b := make([]byte, 1000)
+	n, err := end.Read(b)
+	if want := `value \u202e\u001b[2J\u009b1m`; err != nil || string(b[:n]) != want {
+		t.Errorf("a terminal gets %q, %v, want %q", b[:n], err, want)
+	}
+	file, err := os.Create(t.TempDir() + "/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	write(file)
+	if b, err := os.ReadFile(file.Name()); err != nil || string(b) != message {
+		t.Errorf("a file gets %q, %v", b, err)
+	}
+}
