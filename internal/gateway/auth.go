@@ -19,7 +19,6 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
@@ -96,23 +95,14 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 
 func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	begun := time.Now()
-	resp, err := g.handle(ctx, req, call.FullMethod, handle)
-	if ctx.Err() == nil {
-		conn.FromContext(ctx).Answered()
-	}
-	if err != nil {
-		err = apierror.StatusOf(g.cfg.Log, call.FullMethod, err)
-	}
-	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
-	return resp, err
+	resp, err := g.handle(ctx, req, handle)
+	return resp, g.ended(ctx, call.FullMethod, begun, err)
 }
 
-func (g interceptor) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
+func (g interceptor) handle(ctx context.Context, req any, handle grpc.UnaryHandler) (_ any, err error) {
 	defer catch(&err)
-	m, c, err := g.authorize(ctx, method)
-	if err != nil {
-		return nil, err
-	}
+	call := ctx.Value(authorizedKey{}).(*authorizedCall)
+	m, c := call.method, call.caller
 	if c.Principal == nil {
 		return handle(ctx, req)
 	}
@@ -194,12 +184,7 @@ const recheckToken = 2 * time.Second
 // and Close waits for it.
 func (g interceptor) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
-	err := apierror.StatusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
-	if ss.Context().Err() == nil {
-		conn.FromContext(ss.Context()).Answered()
-	}
-	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
-	return err
+	return g.ended(ss.Context(), call.FullMethod, begun, g.handleStream(srv, ss, call.FullMethod, handle))
 }
 
 func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
@@ -208,7 +193,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, 
 		return err
 	}
 	if c.Principal == nil {
-		return handle(srv, ss)
+		return handle(srv, publicStream{ss, g})
 	}
 	ctx, cancel := context.WithDeadline(policy.WithCaller(ss.Context(), c), c.Expires)
 	defer cancel()
@@ -284,7 +269,7 @@ type checkedStream struct {
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	if err := s.g.receive(s.ServerStream.Context(), m, conn.MaxMessage, false); err != nil {
 		return err
 	}
 	req := m.(proto.Message)

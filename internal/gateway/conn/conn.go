@@ -37,9 +37,10 @@ type Conn struct {
 	unsent        atomic.Int64 // bytes of messages that wait for the client
 	received      atomic.Int64 // when it last received a part of them, in Unix nanoseconds
 
-	closing sync.Once
-	mu      sync.Mutex
-	address *address // nil before its turn, after an authenticated call, and without a budget
+	closing   sync.Once
+	mu        sync.Mutex          // guards the fields below
+	address   *address            // nil before its turn, after an authenticated call, and without a budget
+	receiving map[*time.Time]bool // when the large requests began that are being received
 }
 
 // Read adds the check of a field to the check of the connection, except at the
