@@ -259,7 +259,7 @@ func info(body string) string {
 	return before
 }
 
-// A large body has memory before it is read, whoever sends it.
+// A large body has memory before it is read, also without a valid token.
 func TestBody_WaitsForMemory(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)

@@ -108,7 +108,7 @@ func TestIsolated(t *testing.T) {
 	}
 }
 
-// What a leader says that does not hear from the others may be old, although it believes for at
+// The answers of a leader that does not hear from the others may be old, although it believes for at
 // least 10 seconds that it leads.
 func TestJournal_LastOfAnIsolatedLeader(t *testing.T) {
 	servers := startCluster(t)

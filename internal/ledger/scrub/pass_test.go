@@ -27,7 +27,7 @@ func TestPass_KeepsTheRate(t *testing.T) {
 	})
 }
 
-// What a pass that failed has not read is not known to be whole.
+// A pass that failed has not read everything: earlier findings stay.
 func TestResults_FailedPassKeepsWhatIsKnown(t *testing.T) {
 	r, err := OpenResults(filepath.Join(t.TempDir(), "scrub.json"), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -107,8 +107,8 @@ func (r *Results) due(server string, now time.Time, interval time.Duration) bool
 	return r.of(server).due(now, interval)
 }
 
-// note keeps the result for a copy, and logs what is new in it. What a pass that failed has
-// found counts in addition to what is known: it has not read everything.
+// note keeps the result for a copy, and logs what is new in it. The findings of a
+// pass that failed are added to those before it: it has not read everything.
 func (r *Results) note(server string, begun time.Time, p *pass, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
