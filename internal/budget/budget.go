@@ -25,6 +25,10 @@ type Budget struct {
 	Tail int
 }
 
+// Least is the smallest memory limit, in bytes: the least shares, and what else an idle process
+// takes.
+const Least = 128 << 20
+
 const (
 	// unknownLimit stands for a process without a memory limit.
 	unknownLimit = 4 << 30

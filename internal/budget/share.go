@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 )
 
 // patience is how long an Acquire waits for room.
@@ -31,15 +31,23 @@ type Share struct {
 	// short, if set, is called before an Acquire waits, and while it does.
 	short func()
 
-	free    *semaphore.Weighted
-	used    atomic.Int64
-	waiting atomic.Int64 // bytes of the Acquires that wait
+	mu      sync.Mutex // guards the fields below
+	used    int64
+	waiters []*waiter // in the order in which they came
+	waiting int64     // bytes of the waiters
+
 	refused atomic.Int64
+}
+
+// waiter is an Acquire that waits.
+type waiter struct {
+	size int64
+	room chan struct{} // closed when it has its bytes
 }
 
 // NewShare makes a share of so many bytes.
 func NewShare(name string, size int64) *Share {
-	return &Share{name: name, size: size, free: semaphore.NewWeighted(size)}
+	return &Share{name: name, size: size}
 }
 
 // WhenShort sets a function that makes room, for example by ending a use. It is called
@@ -62,50 +70,92 @@ func (s *Share) AcquireFirst(ctx context.Context, n int64) error {
 // acquire refuses at once if more than so many bytes wait.
 func (s *Share) acquire(ctx context.Context, n, mostWaiting int64) error {
 	n = min(n, s.size)
-	if s.free.TryAcquire(n) {
-		s.used.Add(n)
+	s.mu.Lock()
+	if len(s.waiters) == 0 && s.take(n) {
+		s.mu.Unlock()
 		return nil
 	}
-	if s.waiting.Add(n) > mostWaiting {
-		s.waiting.Add(-n)
+	if s.waiting+n > mostWaiting {
+		s.mu.Unlock()
 		return s.exhausted()
 	}
-	defer s.waiting.Add(-n)
+	w := &waiter{n, make(chan struct{})}
+	s.waiters, s.waiting = append(s.waiters, w), s.waiting+n
+	s.mu.Unlock()
+
 	wait, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if s.short != nil {
 		defer context.AfterFunc(wait, s.short)() // once more, if it gives up
 		s.short()
 	}
-	if s.free.Acquire(wait, n) != nil {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("wait for memory for %s: %w", s.name, err)
-		}
-		return s.exhausted()
+	select {
+	case <-w.room:
+		return nil
+	case <-wait.Done():
 	}
-	s.used.Add(n)
-	return nil
+	if s.giveUp(w) {
+		return nil
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("wait for memory for %s: %w", s.name, err)
+	}
+	return s.exhausted()
 }
 
-// TryAcquire is Acquire without waiting. It reports whether there was room.
+// take takes bytes that are free. mu is held.
+func (s *Share) take(n int64) bool {
+	if s.size-s.used < n {
+		return false
+	}
+	s.used += n
+	return true
+}
+
+// admit gives the waiters their bytes, from the first on, while they are free. mu is held.
+func (s *Share) admit() {
+	for len(s.waiters) > 0 && s.take(s.waiters[0].size) {
+		s.waiting -= s.waiters[0].size
+		close(s.waiters[0].room)
+		s.waiters = slices.Delete(s.waiters, 0, 1)
+	}
+}
+
+// giveUp ends the wait, and reports whether it has its bytes after all.
+func (s *Share) giveUp(w *waiter) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.Index(s.waiters, w)
+	if i < 0 {
+		return true
+	}
+	s.waiters, s.waiting = slices.Delete(s.waiters, i, i+1), s.waiting-w.size
+	s.admit() // the next may need less
+	return false
+}
+
+// TryAcquire is Acquire without waiting. It reports whether there was room. It comes before the
+// Acquires that wait: watch events would not be sent while a large answer waits, although there
+// is room for them.
 func (s *Share) TryAcquire(n int64) bool {
-	n = min(n, s.size)
-	if !s.free.TryAcquire(n) {
+	s.mu.Lock()
+	ok := s.take(min(n, s.size))
+	s.mu.Unlock()
+	if !ok {
 		s.refused.Add(1)
 		if s.short != nil {
 			s.short()
 		}
-		return false
 	}
-	s.used.Add(n)
-	return true
+	return ok
 }
 
 // Release gives back what was acquired with the same number.
 func (s *Share) Release(n int64) {
-	n = min(n, s.size)
-	s.used.Add(-n)
-	s.free.Release(n)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.used -= min(n, s.size)
+	s.admit()
 }
 
 func (s *Share) exhausted() error {
@@ -117,5 +167,10 @@ func (s *Share) exhausted() error {
 // how often there was no room.
 func (s *Share) Name() string   { return s.name }
 func (s *Share) Size() int64    { return s.size }
-func (s *Share) Used() int64    { return s.used.Load() }
 func (s *Share) Refused() int64 { return s.refused.Load() }
+
+func (s *Share) Used() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.used
+}

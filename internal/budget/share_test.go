@@ -78,6 +78,52 @@ func TestShare_AcquireRefuses(t *testing.T) {
 	})
 }
 
+// A small use that cannot wait is not refused because a large one waits.
+func TestShare_TryAcquireComesBeforeWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewShare("answers", 100)
+		if err := s.Acquire(t.Context(), 60); err != nil {
+			t.Fatal(err)
+		}
+		large := make(chan error, 1)
+		go func() { large <- s.Acquire(t.Context(), 50) }()
+		synctest.Wait()
+		if !s.TryAcquire(10) {
+			t.Error("40 bytes are free, and 10 are refused")
+		}
+		if s.TryAcquire(31) {
+			t.Error("30 bytes are free, and 31 were acquired")
+		}
+		s.Release(60)
+		if err := <-large; err != nil || s.Used() != 60 {
+			t.Errorf("%d bytes are used, want 60: %v", s.Used(), err)
+		}
+	})
+}
+
+// When a large use gives up, a smaller one behind it gets what is free.
+func TestShare_WaiterThatGivesUpAdmitsTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewShare("requests", 100)
+		if err := s.Acquire(t.Context(), 60); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		large, small := make(chan error, 1), make(chan error, 1)
+		go func() { large <- s.AcquireFirst(ctx, 50) }()
+		synctest.Wait()
+		go func() { small <- s.AcquireFirst(t.Context(), 40) }()
+		synctest.Wait()
+		cancel()
+		if err := <-large; !errors.Is(err, context.Canceled) {
+			t.Errorf("the large one: %v", err)
+		}
+		if err := <-small; err != nil || s.Used() != 100 {
+			t.Errorf("the small one: %v; %d bytes are used", err, s.Used())
+		}
+	})
+}
+
 func TestShare_LargerThanAllTakesAll(t *testing.T) {
 	s := budget.NewShare("answers", 100)
 	if err := s.Acquire(t.Context(), 1000); err != nil || s.Used() != 100 {

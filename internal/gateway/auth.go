@@ -102,23 +102,14 @@ func actAs(p *identity.Principal, header []string) (ledger.Tenant, error) {
 
 func (g interceptor) unary(ctx context.Context, req any, call *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	begun := time.Now()
-	resp, err := g.handle(ctx, req, call.FullMethod, handle)
-	if ctx.Err() == nil {
-		conn.FromContext(ctx).Answered()
-	}
-	if err != nil {
-		err = apierror.StatusOf(g.cfg.Log, call.FullMethod, err)
-	}
-	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
-	return resp, err
+	resp, err := g.handle(ctx, req, handle)
+	return resp, g.ended(ctx, call.FullMethod, begun, err)
 }
 
-func (g interceptor) handle(ctx context.Context, req any, method string, handle grpc.UnaryHandler) (_ any, err error) {
+func (g interceptor) handle(ctx context.Context, req any, handle grpc.UnaryHandler) (_ any, err error) {
 	defer catch(&err)
-	m, c, err := g.authorize(ctx, method)
-	if err != nil {
-		return nil, err
-	}
+	call := ctx.Value(authorizedKey{}).(*authorizedCall)
+	m, c := call.method, call.caller
 	if c.Principal == nil {
 		return handle(ctx, req)
 	}
@@ -200,12 +191,7 @@ const recheckToken = 2 * time.Second
 // and Close waits for it.
 func (g interceptor) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
-	err := apierror.StatusOf(g.cfg.Log, call.FullMethod, g.handleStream(srv, ss, call.FullMethod, handle))
-	if ss.Context().Err() == nil {
-		conn.FromContext(ss.Context()).Answered()
-	}
-	g.metrics.called(call.FullMethod, status.Code(err), time.Since(begun))
-	return err
+	return g.ended(ss.Context(), call.FullMethod, begun, g.handleStream(srv, ss, call.FullMethod, handle))
 }
 
 func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
@@ -220,7 +206,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, 
 			return err
 		}
 		defer leave()
-		return handle(srv, ss)
+		return handle(srv, publicStream{ss, g})
 	}
 	leave, ok := g.streams.Take(cmp.Or(string(c.Principal.Tenant), "/"+c.Subject), c.Subject)
 	if !ok {
@@ -300,7 +286,7 @@ type checkedStream struct {
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.ServerStream.RecvMsg(m); err != nil {
+	if err := s.g.receive(s.ServerStream.Context(), m, conn.MaxMessage, false); err != nil {
 		return err
 	}
 	req := m.(proto.Message)

@@ -74,7 +74,9 @@ func (s configService) Get(ctx context.Context, req *stelev1.GetRequest) (*stele
 
 // BatchGet returns many keys of one revision.
 func (s configService) BatchGet(ctx context.Context, req *stelev1.BatchGetRequest) (*stelev1.BatchGetResponse, error) {
-	entries, missing, snapshot, err := s.g.batch(ctx, req)
+	b := s.g.build(mostOf(req.Keys))
+	defer b.done()
+	entries, missing, snapshot, err := s.g.batch(ctx, req, b)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +98,11 @@ type batchRequest interface {
 	GetKeys() []string
 }
 
-func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
+// mostOf is the size of the largest answer with the values of these keys, in bytes.
+func mostOf(keys []string) int { return min(len(keys)*ledger.MaxValue, conn.MaxMessage) }
+
+// batch reads the values. b counts them; it is nil if the answer has memory already.
+func (g *Gateway) batch(ctx context.Context, req batchRequest, b *building) ([]*stelev1.Entry, []string, *stelev1.Snapshot, error) {
 	names := req.GetKeys()
 	if n := len(names); n == 0 || n > maxKeys {
 		return nil, nil, nil, ledger.Invalid("keys", fmt.Sprintf("%d keys: ask for 1 to %d", n, maxKeys))
@@ -136,8 +142,14 @@ func (g *Gateway) batch(ctx context.Context, req batchRequest) ([]*stelev1.Entry
 		if err := redact.Into(&found[i], e); err != nil {
 			return nil, nil, nil, err
 		}
-		if size += len(found[i].Value) + len(e.Key); size > conn.MaxMessage {
+		n := len(found[i].Value) + len(e.Key)
+		if size += n; size > conn.MaxMessage {
 			return nil, nil, nil, apierror.ErrManyBytes
+		}
+		if b != nil {
+			if err := b.add(ctx, n); err != nil {
+				return nil, nil, nil, err
+			}
 		}
 		entries = append(entries, &found[i])
 	}
@@ -165,6 +177,8 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 	if req.KeysOnly {
 		list = v.Keys
 	}
+	b := s.g.build(view.MaxPageBytes + ledger.MaxValue)
+	defer b.done()
 	size := 0
 	for e, err := range list(pattern.Range(), from) {
 		if err != nil {
@@ -181,7 +195,11 @@ func (s configService) List(ctx context.Context, req *stelev1.ListRequest) (*ste
 		if err != nil {
 			return nil, err
 		}
-		size += len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
+		n := len(shown.Key) + len(shown.Value) // of what is shown: a page says nothing of a secret's length
+		if err := b.add(ctx, n); err != nil {
+			return nil, err
+		}
+		size += n
 		resp.Entries = append(resp.Entries, shown)
 	}
 	return resp, nil
@@ -209,7 +227,7 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 
 func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest, send func(*stelev1.ReadResponse) error) error {
 	// Streams are answered side by side, so the answer has memory before it is built.
-	share, size := s.g.cfg.Budget.Requests, int64(min(len(req.Keys)*ledger.MaxValue, conn.MaxMessage))
+	share, size := s.g.cfg.Budget.Requests, int64(mostOf(req.Keys))
 	if err := share.AcquireFirst(ctx, size); err != nil {
 		return err
 	}
@@ -217,7 +235,7 @@ func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest,
 	resp := &stelev1.ReadResponse{Id: req.Id}
 	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req)
 	if err == nil {
-		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req)
+		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, nil)
 	}
 	if built := int64(proto.Size(resp)); built < size && size < share.Size() {
 		share.Release(size - built)

@@ -26,10 +26,15 @@ func (g *Gateway) Registered() []string {
 	return methods
 }
 
-// HandleGet handles a Get as the gRPC server does, from the decoded request to the encoded
-// answer, without a connection. It returns the size of the answer in bytes.
+// HandleGet handles a Get as the gRPC server does, from its token and the decoded request to the
+// encoded answer, without a connection. It returns the size of the answer in bytes.
 func (g *Gateway) HandleGet(ctx context.Context, req *stelev1.GetRequest) (int, error) {
-	answer, err := interceptor{g}.unary(ctx, req, getInfo, func(ctx context.Context, req any) (any, error) {
+	calls := interceptor{g}
+	call, err := calls.authorizeCall(ctx, stelev1.Config_Get_FullMethodName)
+	if err != nil {
+		return 0, err
+	}
+	answer, err := calls.unary(call, req, getInfo, func(ctx context.Context, req any) (any, error) {
 		return configService{g: g}.Get(ctx, req.(*stelev1.GetRequest))
 	})
 	if err != nil {

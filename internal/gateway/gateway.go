@@ -139,6 +139,7 @@ const streamWorkers = 256
 type Gateway struct {
 	cfg       Config
 	server    *grpc.Server
+	codec     codec
 	health    *health.Server
 	validate  protovalidate.Validator
 	hub       *watch.Hub
@@ -188,7 +189,7 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("compile the schema's rules: %w", err)
 	}
-	g := &Gateway{cfg: cfg, validate: validate, health: health.NewServer(), checks: share.New(maxChecks), streams: share.New(cfg.Budget.Streams), follows: share.New(maxFollows), started: time.Now(),
+	g := &Gateway{cfg: cfg, codec: newCodec(), validate: validate, health: health.NewServer(), checks: share.New(maxChecks), streams: share.New(cfg.Budget.Streams), follows: share.New(maxFollows), started: time.Now(),
 		views: view.Opener{Replica: cfg.Replica}, redaction: redact.Source{Routes: cfg.Routes, Secrets: cfg.Secrets}}
 	g.closing, g.cancel = context.WithCancel(context.Background())
 	if cfg.Upstream != nil {
@@ -211,7 +212,7 @@ func New(cfg Config) (*Gateway, error) {
 	options := append(g.limiter.ServerOptions(secure),
 		grpc.MaxRecvMsgSize(conn.MaxMessage),
 		grpc.MaxSendMsgSize(2*conn.MaxMessage),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(g.codec),
 		grpc.UnaryInterceptor(calls.unary),
 		grpc.StreamInterceptor(calls.stream),
 		grpc.NumStreamWorkers(streamWorkers),
@@ -220,20 +221,21 @@ func New(cfg Config) (*Gateway, error) {
 		options = append(options, grpc.StatsHandler(cfg.Stats))
 	}
 	g.server = grpc.NewServer(options...)
-	stelev1.RegisterLedgerServer(g.server, ledgerService{allCommits: allCommits{g}})
+	services := registrar{g.server, calls}
+	stelev1.RegisterLedgerServer(services, ledgerService{allCommits: allCommits{g}})
 	if cfg.Reads {
-		stelev1.RegisterConfigServer(g.server, configService{g: g})
-		configuration.RegisterConfigServiceServer(g.server, awssample.New(awssample.Config{
+		stelev1.RegisterConfigServer(services, configService{g: g})
+		configuration.RegisterConfigServiceServer(services, awssample.New(awssample.Config{
 			Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction, Environment: cfg.Environment,
 		}))
-		syncv1.RegisterFlagSyncServiceServer(g.server, flagsync.New(flagsync.Config{Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction}))
+		syncv1.RegisterFlagSyncServiceServer(services, flagsync.New(flagsync.Config{Replica: cfg.Replica, Policy: g.policy, Views: g.views, Redaction: g.redaction}))
 	}
-	stelev1.RegisterProofServer(g.server, proofService{g: g})
-	stelev1.RegisterReplicationServer(g.server, replicationService{g: g})
-	stelev1.RegisterSchemasServer(g.server, schemasService{g: g})
-	stelev1.RegisterBasesServer(g.server, basesService{g: g})
-	stelev1.RegisterSinksServer(g.server, sinksService{g: g})
-	grpc_health_v1.RegisterHealthServer(g.server, g.health)
+	stelev1.RegisterProofServer(services, proofService{g: g})
+	stelev1.RegisterReplicationServer(services, replicationService{g: g})
+	stelev1.RegisterSchemasServer(services, schemasService{g: g})
+	stelev1.RegisterBasesServer(services, basesService{g: g})
+	stelev1.RegisterSinksServer(services, sinksService{g: g})
+	grpc_health_v1.RegisterHealthServer(services, g.health)
 	if cfg.Reflection {
 		reflection.Register(g.server)
 	}

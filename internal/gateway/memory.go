@@ -45,6 +45,39 @@ func (g *Gateway) reserveAnswer(ctx context.Context, answer proto.Message) (rele
 	return g.acquire(ctx, size)
 }
 
+// building is the memory of an answer while it is built. One that turns out to be large waits for
+// as much as it can become, while it is still small.
+type building struct {
+	share *budget.Share
+	// most is how large it can become.
+	most int64
+
+	size, reserved int64
+}
+
+func (g *Gateway) build(most int) *building {
+	return &building{share: g.cfg.Budget.Requests, most: int64(most)}
+}
+
+// add counts bytes of the answer.
+func (b *building) add(ctx context.Context, bytes int) error {
+	if b.size += int64(bytes); b.size < largeAnswer || b.reserved > 0 {
+		return nil
+	}
+	if err := b.share.AcquireFirst(ctx, b.most); err != nil {
+		return err
+	}
+	b.reserved = b.most
+	return nil
+}
+
+// done gives the memory back, whether the answer is built or not.
+func (b *building) done() {
+	if b.reserved > 0 {
+		b.share.Release(b.reserved)
+	}
+}
+
 // acquire waits for memory of the requests' share.
 func (g *Gateway) acquire(ctx context.Context, size int64) (release func(), err error) {
 	share := g.cfg.Budget.Requests

@@ -228,8 +228,9 @@ func (c *committer) append(ctx context.Context, position Sequence, drafts []*dra
 			return c.appended(ctx, seq, commits)
 		case errors.Is(err, ErrConflict):
 			// If the journal does not move, something is still in flight, perhaps this
-			// very record.
-			if c.moved(ctx, position+1, pause) {
+			// very record. Or it moves, and what delivers its messages is lost with a
+			// server, which takes seconds to replace.
+			if c.moved(ctx, position+1, pause) || c.replica.CatchUp(ctx, position+1) == nil {
 				return c.landed(commits[0])
 			}
 		case errors.Is(err, ErrUnknownOutcome):

@@ -492,6 +492,33 @@ func TestCommitter_RefusalsAreConfirmedAtTheJournalsEnd(t *testing.T) {
 	}
 }
 
+// A process that loses the race, and whose consumer is lost, reads the winner's record itself.
+func TestCommitter_ConflictWithoutDelivery(t *testing.T) {
+	s := ledgertest.Server(t)
+	w, other := startWriter(t, s), startWriter(t, s)
+	r, err := replica.Open(replica.Config{Path: filepath.Join(t.TempDir(), "replica.db")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close() })
+	if err := r.Follow(&slow{w.Journal, make(chan struct{})}); err != nil { // delivers nothing
+		t.Fatal(err)
+	}
+	for !r.Ready() { // the journal is empty
+		time.Sleep(time.Millisecond)
+	}
+	w.ledger.Close()
+	w.ledger = w.newLedger(r)
+	t.Cleanup(w.ledger.Close)
+
+	mustWait(t, other.submit(t, "beta", set("a", "1")))
+	mustWait(t, w.submit(t, "acme", set("a", "1")))
+	mustWait(t, other.submit(t, "acme", set("a", "2")), other.submit(t, "beta", set("a", "2")))
+	if got := mustWait(t, w.submit(t, "acme", set("a", "3")))[0]; got.Revision != 3 {
+		t.Errorf("the revision is %s, want @3", got.Revision)
+	}
+}
+
 // A process that closes answers what waits: nothing of it was written.
 func TestCommitter_CloseFailsWhatWaits(t *testing.T) {
 	w := startWriter(t, ledgertest.Server(t))

@@ -55,6 +55,9 @@ type Replica interface {
 	// everything that the replica has seen. The error is that of ctx, or says why that is not
 	// so.
 	Confirm(ctx context.Context, seq Sequence) error
+	// CatchUp reads and applies the message at seq, the next one, if nothing delivers the
+	// journal's messages now.
+	CatchUp(ctx context.Context, seq Sequence) error
 	// Head is the tenant's newest commit, the zero Head if it has none.
 	Head(t Tenant) Head
 	// Newest opens the tenant's state at its head.

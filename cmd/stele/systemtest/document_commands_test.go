@@ -1,6 +1,7 @@
 package systemtest
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/stelehq/stele/cmd/stele/internal/cli"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"go.yaml.in/yaml/v3"
 )
 
 // commandsOf are the lines in a document's code that run stele.
@@ -70,8 +72,8 @@ func TestCommandsOfTheDocumentsAreOnes(t *testing.T) {
 	}
 }
 
-// Every metric that a document tells to look at is one.
-func TestMetricsOfTheDocumentsAreOnes(t *testing.T) {
+// Every metric in a document and in the alerts exists.
+func TestMetrics_OfDocumentsAndAlerts(t *testing.T) {
 	var sources strings.Builder
 	for _, pattern := range []string{"gateway/*.go", "gateway/conn/*.go", "projector/*.go"} {
 		files, err := filepath.Glob("../../../internal/" + pattern)
@@ -86,17 +88,68 @@ func TestMetricsOfTheDocumentsAreOnes(t *testing.T) {
 			sources.Write(text)
 		}
 	}
-	text, err := os.ReadFile("../../../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
+	var names []string
+	for _, file := range []string{"../../../docs/operations.md", "../../../docs/serve.md", alerts} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, regexp.MustCompile(`stele_[a-z_]+`).FindAllString(string(text), -1)...)
 	}
-	names := regexp.MustCompile(`stele_[a-z_]+`).FindAllString(string(text), -1)
-	if len(names) < 15 {
+	if len(names) < 30 {
 		t.Errorf("there are %d metrics", len(names))
 	}
 	for _, name := range names {
-		if !strings.Contains(sources.String(), `"`+name+`"`) {
+		if name := strings.TrimSuffix(name, "_bucket"); !strings.Contains(sources.String(), `"`+name+`"`) {
 			t.Errorf("there is no metric %s", name)
 		}
+	}
+}
+
+const alerts = "../../../scripts/deploy/prometheus/alerts.yaml"
+
+// Every alert has a row in the document that says what to do, and every row an alert. Its links
+// lead to sections.
+func TestAlerts_AreExplained(t *testing.T) {
+	text, err := os.ReadFile(alerts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file struct {
+		Groups []struct{ Rules []struct{ Alert string } }
+	}
+	if err := yaml.Unmarshal(text, &file); err != nil {
+		t.Fatal(err)
+	}
+	text, err = os.ReadFile("../../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	explained := make(map[string]bool)
+	for _, row := range regexp.MustCompile("(?m)^\\| `(Stele[A-Za-z]+)` \\|(.*)$").FindAllStringSubmatch(string(text), -1) {
+		explained[row[1]] = true
+		for _, link := range regexp.MustCompile(`\]\(([a-z.]*)#([a-z-]+)\)`).FindAllStringSubmatch(row[2], -1) {
+			target, err := os.ReadFile(filepath.Join("../../../docs", cmp.Or(link[1], "operations.md")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			heading := regexp.MustCompile(`(?im)^#+ ` + strings.ReplaceAll(link[2], "-", "[ -]") + `$`)
+			if !heading.Match(target) {
+				t.Errorf("%s: %s has no section %s", row[1], cmp.Or(link[1], "the document"), link[2])
+			}
+		}
+	}
+	rules := 0
+	for _, group := range file.Groups {
+		for _, rule := range group.Rules {
+			rules++
+			if !explained[rule.Alert] {
+				t.Errorf("docs/operations.md does not explain %s", rule.Alert)
+			}
+			delete(explained, rule.Alert)
+		}
+	}
+	if rules < 20 || len(explained) > 0 {
+		t.Errorf("there are %d alerts, and the document also explains %v", rules, explained)
 	}
 }

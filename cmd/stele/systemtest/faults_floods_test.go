@@ -134,7 +134,9 @@ func (w *rawConn) call(method, token string) error {
 	} {
 		w.encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
 	}
-	w.stream = max(1, w.stream+2)
+	if w.stream++; w.stream > 1 { // a client's streams have odd numbers
+		w.stream++
+	}
 	return w.WriteHeaders(http2.HeadersFrameParam{StreamID: w.stream, BlockFragment: w.headers.Bytes(), EndHeaders: true})
 }
 

@@ -4,7 +4,9 @@ package systemtest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -47,21 +49,77 @@ func TestSilentServer(t *testing.T) {
 // TestSilentServer_CutOffFromTheOthers is the same for a server that the other servers do not
 // reach, and the ledger does: it answers pings, and serves no write.
 func TestSilentServer_CutOffFromTheOthers(t *testing.T) {
-	// NATS takes 10 s to notice, the ledger leaves the server 10 s later, and may choose it again.
-	const bound = 45 * time.Second
+	// The ledger leaves a server that does not lead after 10 s, and may choose it again.
+	const bound = 25 * time.Second
 	l := newLab(t)
 	nodes := startClusterIn(t, l, 3)
 	m := nodes.join(t, "ledger,gateway")
 	ctx := acting(t, acme)
 	patient(t, ctx, m.ledger.Commit, settingOf(`"begin"`))
-	nodes.measure(t, ctx, m, []outage{{"isolation", func(_ *testing.T, s *natsServer) {
-		for _, other := range nodes.servers {
-			if other != s {
-				l.cut(s.host, other.host)
-				l.cut(other.host, s.host)
-			}
+	nodes.measure(t, ctx, m, []outage{{"isolation", func(_ *testing.T, s *natsServer) { nodes.isolate(l, s) }, func(*testing.T, *natsServer) { l.heal() }}}, bound)
+}
+
+// isolate cuts a server off from the other servers.
+func (c *cluster) isolate(l *lab, s *natsServer) {
+	for _, other := range c.servers {
+		if other != s {
+			l.cut(s.host, other.host)
+			l.cut(other.host, s.host)
 		}
-	}, func(*testing.T, *natsServer) { l.heal() }}}, bound)
+	}
+}
+
+// TestSilentServer_IsolatedLeader is the same for the leader that the ledger is connected to. It
+// believes for 10 to 20 s that it still leads.
+func TestSilentServer_IsolatedLeader(t *testing.T) {
+	const rounds, bound = 5, 5 * time.Second // without the election
+	l := newLab(t)
+	nodes := startClusterIn(t, l, 3)
+	m := nodes.join(t, "ledger,gateway")
+	ctx := acting(t, acme)
+	var times []string
+	for range rounds {
+		leader := nodes.leader(t)
+		for !nodes.connected(t, leader) { // it chooses a server by chance
+			m.kill()
+			m.start(t)
+		}
+		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+		elected := nodes.watchElection(t, leader)
+		nodes.isolate(l, leader)
+		began := time.Now()
+		patient(t, ctx, m.ledger.Commit, settingOf(fmt.Sprint(time.Now().UnixNano())))
+		took, election := time.Since(began), elected(began)
+		if took > election+bound {
+			t.Errorf("isolation of %s: the first write took %s, and the election %s of it", leader.name, took, election)
+		}
+		times = append(times, fmt.Sprintf("%.1f s (election %.1f s)", took.Seconds(), election.Seconds()))
+		l.heal()
+		nodes.start(t)
+	}
+	fmt.Printf("isolation of the leader that the ledger is connected to, until the next write: %s\n", strings.Join(times, ", "))
+}
+
+// connected reports whether a ledger is connected to the server.
+func (c *cluster) connected(t *testing.T, s *natsServer) bool {
+	t.Helper()
+	asking := &http.Client{Transport: &http.Transport{DialContext: c.observer.dial}, Timeout: callTimeout}
+	defer asking.CloseIdleConnections()
+	resp, err := asking.Get("http://" + s.monitor + "/connz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var info struct{ Connections []struct{ Name string } }
+	if err := json.NewDecoder(resp.Body).Decode(&info); err != nil {
+		t.Fatal(err)
+	}
+	for _, conn := range info.Connections {
+		if conn.Name == "stele" {
+			return true
+		}
+	}
+	return false
 }
 
 // measure has the leader fail a few times, and then each server, and measures how long the next

@@ -44,9 +44,10 @@ type Conn struct {
 	owner string // empty before an authenticated call
 	gone  bool   // it is closed
 
-	closing sync.Once
-	mu      sync.Mutex
-	address *address // nil before its turn, after an authenticated call, and without a budget
+	closing   sync.Once
+	mu        sync.Mutex          // guards the fields below
+	address   *address            // nil before its turn, after an authenticated call, and without a budget
+	receiving map[*time.Time]bool // when the large requests began that are being received
 }
 
 // Read adds the check of a field to the check of the connection, except at the

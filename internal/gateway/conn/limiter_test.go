@@ -327,3 +327,23 @@ func TestAuthenticated_OwnersLeaveConnections(t *testing.T) {
 		t.Error("a closed connection counts")
 	}
 }
+
+func TestConn_StalledWhileARequestIsNotReceived(t *testing.T) {
+	c := new(Conn)
+	now := time.Now()
+	if err := c.stalled(now.Add(time.Hour)); err != nil {
+		t.Errorf("an idle connection: %v", err)
+	}
+	first, second := c.Receive(), c.Receive()
+	if err := c.stalled(now.Add(stalledAfter / 2)); err != nil {
+		t.Errorf("after half of the time: %v", err)
+	}
+	first()
+	if c.stalled(now.Add(2*stalledAfter)) == nil {
+		t.Error("one request was received, and another was not")
+	}
+	second()
+	if err := c.stalled(now.Add(2 * stalledAfter)); err != nil {
+		t.Errorf("both were received: %v", err)
+	}
+}

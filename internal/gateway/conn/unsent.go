@@ -25,6 +25,41 @@ func (c *Conn) Received(bytes int64) {
 	}
 }
 
+// Receive notes that a large request begins to be received. Call the returned function when it
+// has been, or will not be.
+func (c *Conn) Receive() (done func()) {
+	if c == nil {
+		return func() {}
+	}
+	begun := new(time.Now())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.receiving == nil {
+		c.receiving = make(map[*time.Time]bool)
+	}
+	c.receiving[begun] = true
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		delete(c.receiving, begun)
+	}
+}
+
+// stalled says why the connection holds memory that it does not need; nil if it does not.
+func (c *Conn) stalled(now time.Time) error {
+	if n := c.unsent.Load(); n > 0 && now.Sub(time.Unix(0, c.received.Load())) > stalledAfter {
+		return fmt.Errorf("%d bytes wait for the client", n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for begun := range c.receiving {
+		if since := now.Sub(*begun); since > stalledAfter {
+			return fmt.Errorf("a request has not been received for %s", since.Round(time.Second))
+		}
+	}
+	return nil
+}
+
 func (l *Limiter) carry(c *Conn) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -38,20 +73,21 @@ func (l *Limiter) forget(c *Conn) {
 }
 
 // CloseStalled closes the connections whose clients have received nothing of the messages
-// that wait for them for some seconds. HTTP/2 has no other way to take back a message: if
-// the server ends a call, the messages that were sent on it still wait for the client.
+// that wait for them for some seconds, or have not sent a large request whole. HTTP/2 has no
+// other way to take back a message: if the server ends a call, the messages that were sent on
+// it still wait for the client.
 func (l *Limiter) CloseStalled() {
 	now := time.Now()
 	l.mu.Lock()
-	var stalled []*Conn
+	stalled := make(map[*Conn]error)
 	for c := range l.carrying {
-		if c.unsent.Load() > 0 && now.Sub(time.Unix(0, c.received.Load())) > stalledAfter {
-			stalled = append(stalled, c)
+		if why := c.stalled(now); why != nil {
+			stalled[c] = why
 		}
 	}
 	l.mu.Unlock()
-	for _, c := range stalled {
-		l.metrics.stall(c.RemoteAddr(), fmt.Errorf("%d bytes wait for the client", c.unsent.Load()))
+	for c, why := range stalled {
+		l.metrics.stall(c.RemoteAddr(), why)
 		c.Close()
 	}
 }

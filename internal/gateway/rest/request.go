@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+	"github.com/stelehq/stele/internal/gateway/apierror"
 	"github.com/stelehq/stele/schemas/openapi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -107,6 +109,12 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
+	release, err := a.reserve(ctx, r)
+	if err != nil {
+		fail(w, apierror.StatusOf(slog.Default(), r.URL.Path, err))
+		return
+	}
+	defer release()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		failBody(w, err)
@@ -121,6 +129,22 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		a.mux.ServeHTTP(w, inner(ctx, r))
 	}
+}
+
+// reserve waits for the memory of a request's body, which anyone may send: the gateway verifies
+// the token later. release gives it back.
+func (a *api) reserve(ctx context.Context, r *http.Request) (release func(), err error) {
+	size := r.ContentLength
+	if size < 0 || size > maxBody { // unknown, or refused while it is read
+		size = maxBody
+	}
+	if size < largeBody {
+		return func() {}, nil
+	}
+	if err := a.memory.AcquireFirst(ctx, size); err != nil {
+		return nil, err
+	}
+	return func() { a.memory.Release(size) }, nil
 }
 
 // inner is the request as the mux gets it: without any header, because it would make

@@ -258,3 +258,23 @@ func info(body string) string {
 	before, _, _ := strings.Cut(body, `,"snapshot"`)
 	return before
 }
+
+// A large body has memory before it is read, also without a valid token.
+func TestBody_WaitsForMemory(t *testing.T) {
+	w := start(t)
+	ann := w.as("acme", identity.Writer)
+	large := `"` + strings.Repeat("x", 100_000) + `"`
+	w.must("PUT", "/v1/config/a", ann, large)
+	if used := w.memory.Used(); used != 0 {
+		t.Errorf("%d bytes are used after the answer", used)
+	}
+	if err := w.memory.Acquire(t.Context(), w.memory.Size()); err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []string{ann, "none"} {
+		if a := w.do("PUT", "/v1/config/a", token, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
+			t.Errorf("without memory: %d %s", a.status, a.body)
+		}
+	}
+	w.must("PUT", "/v1/config/a", ann, `"small"`)
+}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway"
 	"github.com/stelehq/stele/internal/gateway/gatewaytest"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -24,6 +25,7 @@ type world struct {
 	handler http.Handler
 	server  *httptest.Server
 	node    *ledgertest.Node
+	memory  *budget.Share // for the bodies of requests
 	issuer  *gatewaytest.Issuer
 	end     context.CancelFunc // of the server's streams
 }
@@ -31,8 +33,8 @@ type world struct {
 func start(t testing.TB) *world {
 	t.Helper()
 	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) { c.ReadLog = gatewaytest.ReadLog(n) })
-	w := &world{t: t, node: g.Node, issuer: g.Issuer}
-	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t)}
+	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewShare("requests", 48<<20)}
+	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Memory: w.memory}
 	var err error
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)

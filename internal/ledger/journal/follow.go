@@ -200,6 +200,9 @@ func (j *Journal) consume(ctx context.Context, seen ledger.Sequence) (jetstream.
 	if last < seen {
 		return nil, nil, fmt.Errorf("stream %s ends at message %d, but message %d was seen", streamName, last, seen)
 	}
+	// A cluster that places it on a server which is cut off does not answer.
+	ctx, cancel := context.WithTimeout(ctx, createTimeout)
+	defer cancel()
 	return j.stream.pull(ctx, j.nc, jetstream.ConsumerConfig{
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       max(uint64(seen), 1),

@@ -87,6 +87,8 @@ type Journal struct {
 	// writes and reads are since when the connection's server has not served any, in
 	// nanoseconds of the Unix time; 0 while it does.
 	writes, reads atomic.Int64
+	// left is when an isolated leader was last left for another server.
+	left atomic.Int64
 
 	// stopped holds the reason once the guard has found a difference.
 	stopped atomic.Pointer[error]

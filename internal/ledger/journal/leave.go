@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // pongTimeout is how long the server of the connection may not answer, after an append that was
@@ -17,6 +18,39 @@ const pongTimeout = time.Second
 // the journal ends, until another one is chosen: longer than NATS takes to elect a leader. A
 // server that is cut off from the others still answers pings. It is a variable for tests.
 var strandedAfter = 10 * time.Second
+
+// isolatedAfter is how long the leader of a stream may not hear from a majority of the stream's
+// servers until its answers count no longer. Servers elect another leader at the earliest 4
+// seconds after they have heard from this one, which sends a heartbeat every second. So while
+// the leader hears from a majority, no other one has written.
+const isolatedAfter = 3 * time.Second
+
+// isolated reports whether the answer comes from a leader that may have been replaced, because
+// it does not hear from a majority of the stream's servers, itself included. It notices
+// that itself only after 10 to 20 seconds; until then it stores no message, but answers
+// questions.
+func isolated(info *jetstream.StreamInfo) bool {
+	if info.Cluster == nil {
+		return false
+	}
+	heard := 1
+	for _, r := range info.Cluster.Replicas {
+		// A server that a new leader has not heard from yet has been active for 0.
+		if r.Active < isolatedAfter && (r.Active > 0 || !r.Offline) {
+			heard++
+		}
+	}
+	return heard <= (len(info.Cluster.Replicas)+1)/2
+}
+
+// leaveIsolated connects to another server if the connection's server is an isolated leader.
+// If no majority of the servers runs, every one is left after strandedAfter.
+func (j *Journal) leaveIsolated(leader string) {
+	now, left := time.Now().UnixNano(), j.left.Load()
+	if leader == j.nc.ConnectedServerName() && now-left > int64(strandedAfter) && j.left.CompareAndSwap(left, now) {
+		j.leave("the nats-server leads the journal, and does not hear from the others")
+	}
+}
 
 // leaveSilent connects to another server if the connection's server does not answer. A server
 // that answers may be healthy while the leader is not.
@@ -37,7 +71,9 @@ func (j *Journal) answered(since *atomic.Int64, served bool) {
 	now := time.Now().UnixNano()
 	switch {
 	case served:
-		since.Store(0)
+		if begun := since.Swap(0); begun > 0 && now-begun > int64(isolatedAfter) {
+			j.log.Info("the journal's leader answers again", "server", j.nc.ConnectedUrlRedacted(), "after", time.Duration(now-begun).Round(time.Millisecond))
+		}
 	case j.embedded != nil || j.nc.Status() != nats.CONNECTED || since.CompareAndSwap(0, now):
 	default:
 		if begun := since.Load(); begun > 0 && now-begun > int64(strandedAfter) && since.CompareAndSwap(begun, now) {

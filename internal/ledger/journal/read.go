@@ -4,16 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/stelehq/stele/internal/ledger"
 )
 
-// Last asks the leader for the journal's last sequence, 0 if it is empty.
+// askTimeout is how long one question to the leader may take. It is short because a leader
+// that has failed does not answer, and the caller asks again.
+const askTimeout = 2 * time.Second
+
+// Last asks the leader for the journal's last sequence, 0 if it is empty. It waits for the
+// answer until ctx ends, at most two seconds.
 func (j *Journal) Last(ctx context.Context) (ledger.Sequence, error) {
-	info, err := j.stream.Info(ctx)
-	if err == nil && leaderless(info) {
+	try, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	info, err := j.stream.Info(try)
+	switch {
+	case err != nil:
+	case leaderless(info):
 		err = errors.New("it has no leader")
+	case isolated(info):
+		err = fmt.Errorf("its leader %s does not hear from a majority of its servers", info.Cluster.Leader)
+		j.leaveIsolated(info.Cluster.Leader)
 	}
 	if ctx.Err() == nil || errors.Is(err, context.DeadlineExceeded) {
 		j.answered(&j.reads, err == nil)
@@ -33,6 +46,8 @@ func leaderless(info *jetstream.StreamInfo) bool {
 
 // Read asks the leader for one message; ErrNoMessage if it does not exist.
 func (j *Journal) Read(ctx context.Context, seq ledger.Sequence) (Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
 	m, err := j.stream.GetMsg(ctx, uint64(seq))
 	switch {
 	case errors.Is(err, jetstream.ErrMsgNotFound):

@@ -66,6 +66,32 @@ func (r *Replica) Confirm(ctx context.Context, seq ledger.Sequence) error {
 	}
 }
 
+var errDelivered = errors.New("a consumer delivers the journal's messages")
+
+// CatchUp reads and applies the message at seq, the next one, unless a consumer delivers the
+// journal's messages. The messages before it must be those that were applied.
+func (r *Replica) CatchUp(ctx context.Context, seq ledger.Sequence) error {
+	s := r.store.Load()
+	if s == nil {
+		return errNotBuilt
+	}
+	if s.delivering() {
+		return errDelivered
+	}
+	if err := r.compareBefore(ctx, s, seq); err != nil {
+		return err
+	}
+	m, err := (*r.journal.Load()).Read(ctx, seq)
+	if err != nil {
+		return err
+	}
+	commits, err := decode(m)
+	if err != nil {
+		return err
+	}
+	return r.apply(s, seq, commits)
+}
+
 // compareBefore reads the messages before seq from the last confirmed one on. They must be
 // those that were applied: one that this process has appended alone proves nothing, because it
 // may have followed another message.

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -41,27 +40,9 @@ type Config struct {
 	// Interval is the time between the beginnings of two passes. A pass that takes
 	// longer is followed by the next.
 	Interval time.Duration
-	Log      *slog.Logger
-}
-
-// maxFindings is how many findings about a copy are kept; all are counted.
-const maxFindings = 100
-
-// Status is the result of the last pass over one copy.
-type Status struct {
-	// Server that has the copy; empty if it is the embedded one.
-	Server string
-	// Completed is when a pass over it last ended; zero before that.
-	Completed time.Time
-	// Messages that were read in it, and Damaged how many cannot be read, or are not
-	// what was written.
-	Messages, Damaged uint64
-	// Findings describe the damage, of all streams; the first of them, if there are many.
-	Findings []string
-	// Failed is why it could not be read since; empty if it could.
-	Failed string
-
-	begun time.Time // of the pass that is completed
+	// Results keeps what is found.
+	Results *Results
+	Log     *slog.Logger
 }
 
 // Scrubber reads the journal again and again, until Close.
@@ -69,9 +50,6 @@ type Scrubber struct {
 	cfg     Config
 	cancel  context.CancelFunc
 	running sync.WaitGroup
-
-	mu     sync.Mutex // guards copies
-	copies []Status
 }
 
 // Start starts to scrub.
@@ -87,13 +65,6 @@ func Start(cfg Config) *Scrubber {
 func (s *Scrubber) Close() {
 	s.cancel()
 	s.running.Wait()
-}
-
-// Status is the result for each copy.
-func (s *Scrubber) Status() []Status {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.copies)
 }
 
 // retryAfter is the time to the next try after one that failed.
@@ -118,15 +89,19 @@ func (s *Scrubber) scrubDue(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s.keep(copies)
+	servers := make([]string, len(copies))
+	for i, c := range copies {
+		servers[i] = c.Server()
+	}
+	s.cfg.Results.keep(servers)
 	for _, c := range copies {
 		begun := time.Now()
-		if s.due(c.Server(), begun) {
+		if s.cfg.Results.due(c.Server(), begun, s.cfg.Interval) {
 			p, err := s.pass(ctx, c)
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			s.note(c.Server(), begun, p, err)
+			s.cfg.Results.note(c.Server(), begun, p, err)
 		}
 	}
 	return nil
@@ -148,59 +123,3 @@ func (s *Scrubber) pass(ctx context.Context, c journal.Copy) (*pass, error) {
 
 // errMoved is a tree that was rebuilt during a pass.
 var errMoved = errors.New("the tree has another size than when the pass began")
-
-// keep drops the results of servers that hold no copy anymore.
-func (s *Scrubber) keep(copies []journal.Copy) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	old := s.copies
-	s.copies = nil
-	for _, c := range copies {
-		st := Status{Server: c.Server()}
-		if i := slices.IndexFunc(old, func(o Status) bool { return o.Server == st.Server }); i >= 0 {
-			st = old[i]
-		}
-		s.copies = append(s.copies, st)
-	}
-}
-
-// result is the status of a copy that is kept. The mutex is held.
-func (s *Scrubber) result(server string) *Status {
-	return &s.copies[slices.IndexFunc(s.copies, func(c Status) bool { return c.Server == server })]
-}
-
-func (s *Scrubber) due(server string, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.result(server)
-	return st.Failed != "" || now.Sub(st.begun) >= s.cfg.Interval
-}
-
-// note keeps the result for a copy, and logs what is new in it. Findings count even if
-// the pass failed later.
-func (s *Scrubber) note(server string, begun time.Time, p *pass, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st, failed := s.result(server), ""
-	if err != nil {
-		failed = err.Error()
-	}
-	if failed != "" && failed != st.Failed {
-		s.cfg.Log.Warn("cannot compare the journal with the tree; trying again", "server", server, "error", err)
-	}
-	st.Failed = failed
-	for _, f := range p.findings {
-		if !slices.Contains(st.Findings, f) {
-			s.cfg.Log.Error("the journal is damaged: see Damaged journal in docs/operations.md", "server", server, "found", f)
-		}
-	}
-	if err == nil && len(st.Findings) > 0 && len(p.findings) == 0 {
-		s.cfg.Log.Info("the journal is not damaged anymore", "server", server)
-	}
-	if err == nil {
-		st.begun, st.Completed, st.Messages = begun, time.Now(), p.messages
-	}
-	if err == nil || p.lost > 0 {
-		st.Damaged, st.Findings = p.lost, p.findings
-	}
-}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,14 +100,30 @@ func (w *world) block(stream string) string {
 // scrub starts a scrubber, and waits for its next pass.
 func (w *world) scrub(t *testing.T, until func(scrub.Status) bool) scrub.Status {
 	t.Helper()
-	s := scrub.Start(scrub.Config{Journal: w.Journal, Tree: w.tree, Interval: time.Millisecond, Log: slog.New(slog.DiscardHandler)})
+	results := openResults(t, filepath.Join(t.TempDir(), "scrub.json"))
+	return w.scrubInto(t, results, until)
+}
+
+func openResults(t *testing.T, path string) *scrub.Results {
+	t.Helper()
+	results, err := scrub.OpenResults(path, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return results
+}
+
+// scrubInto starts a scrubber that keeps its results there.
+func (w *world) scrubInto(t *testing.T, results *scrub.Results, until func(scrub.Status) bool) scrub.Status {
+	t.Helper()
+	s := scrub.Start(scrub.Config{Journal: w.Journal, Tree: w.tree, Interval: time.Millisecond, Results: results, Log: slog.New(slog.DiscardHandler)})
 	defer s.Close()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if all := s.Status(); len(all) == 1 && !all[0].Completed.IsZero() && until(all[0]) {
+		if all := results.Status(); len(all) == 1 && !all[0].Completed.IsZero() && until(all[0]) {
 			return all[0]
 		}
 	}
-	t.Fatalf("it says %+v", s.Status())
+	t.Fatalf("it says %+v", results.Status())
 	return scrub.Status{}
 }
 
@@ -174,6 +191,47 @@ func TestScrubber_FindsEveryFlippedBit(t *testing.T) {
 	}
 	if st := w.scrub(t, once); st.Damaged > 0 || st.Messages == 0 {
 		t.Errorf("of a journal that is whole again it says %+v", st)
+	}
+}
+
+// Damage is reported by the process that is started next, until a pass does not find it.
+func TestResults_SurviveARestart(t *testing.T) {
+	w := newWorld(t)
+	w.write(t, 40)
+	path := filepath.Join(t.TempDir(), "scrub.json")
+	if found := openResults(t, path).Status(); len(found) > 0 {
+		t.Fatalf("before the first pass it says %+v", found)
+	}
+	whole := w.scrubInto(t, openResults(t, path), once)
+	if kept := openResults(t, path).Status(); len(kept) != 1 || kept[0].Damaged > 0 || kept[0].Messages < whole.Messages || kept[0].Completed.Before(whole.Completed) {
+		t.Errorf("after the restart of a whole ledger it says %+v", kept)
+	}
+	block, err := os.ReadFile(w.block("STELE"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	bit := 8 * (len(block) / 2)
+	flip(t, w.block("STELE"), bit)
+	damaged := w.scrubInto(t, openResults(t, path), func(st scrub.Status) bool { return st.Damaged > 0 })
+	flip(t, w.block("STELE"), bit)
+	restarted := openResults(t, path)
+	if kept := restarted.Status(); len(kept) != 1 || kept[0].Damaged != damaged.Damaged || !slices.Equal(kept[0].Findings, damaged.Findings) || kept[0].Completed.IsZero() {
+		t.Errorf("after the restart of a damaged ledger it says %+v, and before %+v", kept, damaged)
+	}
+	w.scrubInto(t, restarted, func(st scrub.Status) bool { return st.Damaged == 0 && len(st.Findings) == 0 })
+	if kept := openResults(t, path).Status(); len(kept) != 1 || kept[0].Damaged > 0 {
+		t.Errorf("after a pass that has found nothing it says %+v", kept)
+	}
+}
+
+// A file that is damaged itself does not keep a ledger from starting.
+func TestOpenResults_Damaged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "scrub.json")
+	if err := os.WriteFile(path, []byte("[{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if found := openResults(t, path).Status(); len(found) > 0 {
+		t.Errorf("it says %+v", found)
 	}
 }
 

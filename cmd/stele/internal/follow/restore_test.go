@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/follow"
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/gateway/rest"
 	"github.com/stelehq/stele/internal/ledger"
@@ -182,7 +184,7 @@ func (w *restored) openWith(dir string, write func(), address ...string) {
 		w.t.Fatal(err)
 	}
 	w.dial(w.address)
-	handler, err := rest.New(rest.Config{Calls: w.conn, Watches: w.conn})
+	handler, err := rest.New(rest.Config{Calls: w.conn, Watches: w.conn, Memory: budget.New(math.MaxInt64).Requests})
 	if err != nil {
 		w.t.Fatal(err)
 	}

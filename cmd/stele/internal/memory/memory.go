@@ -16,6 +16,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+
+	"github.com/stelehq/stele/internal/budget"
 )
 
 // GCPercent is how much the heap may grow between two collections, in percent of what
@@ -30,6 +32,8 @@ const (
 	// cgroupShare leaves room for the pages of the replica's mapped file and for socket
 	// buffers, which count towards the cgroup's limit and not towards Go's.
 	cgroupShare = 0.75
+	// leastContainer is the smallest limit of a cgroup, in bytes, whose share is budget.Least, rounded up.
+	leastContainer = 171 << 20
 	// machineShare also leaves room for the other processes of the machine.
 	machineShare = 0.5
 )
@@ -50,14 +54,18 @@ func (l Limit) String() string {
 }
 
 // Set finds the limit, sets it, and returns it. flag is the value of --memory-limit, 0 if
-// it was not given. GOMEMLIMIT and GOGC, if they are set, stay in force.
-func Set(flag Size) Limit {
+// it was not given. GOMEMLIMIT and GOGC, if they are set, stay in force. A limit below
+// budget.Least is an error.
+func Set(flag Size) (Limit, error) {
 	l := find(flag, os.LookupEnv, os.DirFS("/"), debug.SetMemoryLimit(-1))
+	if l.Bytes < budget.Least {
+		return l, fmt.Errorf("the memory limit of %s, is too small: set at least %s with --memory-limit, and %s for a container", l, Format(budget.Least), Format(leastContainer))
+	}
 	debug.SetMemoryLimit(l.Bytes)
 	if _, set := os.LookupEnv("GOGC"); !set && l.Bytes != math.MaxInt64 {
 		debug.SetGCPercent(GCPercent)
 	}
-	return l
+	return l, nil
 }
 
 // find returns the first limit of: the flag, GOMEMLIMIT (which the runtime has parsed

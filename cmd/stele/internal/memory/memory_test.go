@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/stelehq/stele/internal/budget"
 	"pgregory.net/rapid"
 )
 
@@ -97,9 +98,19 @@ func TestSet(t *testing.T) {
 	limit, percent := debug.SetMemoryLimit(-1), debug.SetGCPercent(100)
 	t.Cleanup(func() { debug.SetMemoryLimit(limit); debug.SetGCPercent(percent) })
 
-	if got, want := Set(1<<30), (Limit{1 << 30, "--memory-limit"}); got != want {
-		t.Errorf("Set() = %v, want %v", got, want)
+	if got, err := Set(1 << 30); err != nil || got != (Limit{1 << 30, "--memory-limit"}) {
+		t.Errorf("Set() = %v, %v", got, err)
 	}
+	if _, err := Set(64 << 20); err == nil || !strings.Contains(err.Error(), "the memory limit of 64MiB, from --memory-limit, is too small: set at least 128MiB") {
+		t.Errorf("a limit of 64MiB: %v", err)
+	}
+	if _, err := Set(budget.Least); err != nil {
+		t.Errorf("the least limit: %v", err)
+	}
+	if share(leastContainer, cgroupShare) < budget.Least || share(leastContainer-1<<20, cgroupShare) >= budget.Least {
+		t.Errorf("the least container has %s", Format(leastContainer))
+	}
+	Set(1 << 30)
 	if got := debug.SetMemoryLimit(-1); got != 1<<30 {
 		t.Errorf("the memory limit is %d", got)
 	}

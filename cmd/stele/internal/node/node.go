@@ -129,6 +129,7 @@ type Node struct {
 	schemas     *schema.Source
 	sinkMetrics *projector.Metrics
 	tree        *proof.Tree         // nil without the role
+	scrubbed    *scrub.Results      // nil if the journal is not compared with the tree
 	cosigned    *witness.Collector  // nil without witnesses
 	fallback    *fallback           // nil without one
 	upstream    *replication.Client // nil except for an edge
@@ -149,7 +150,7 @@ type attached struct {
 	bases     *bases.Mover         // nil without the ledger's role
 	projector *projector.Projector // nil without the role
 	announcer *fleet.Announcer
-	scrubber  *scrub.Scrubber // nil without the signer's role
+	scrubber  *scrub.Scrubber // nil if the journal is not compared with the tree
 	adopts    *ledger.Ledger  // the projector's, where it has no other
 	reads     lazyStream[journal.AuxStream]
 	keys      lazyStream[journal.Bucket]
@@ -191,6 +192,11 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		if n.tree, err = proof.OpenTree(proof.Config{Path: filepath.Join(cfg.Data, "tree.db"), Log: cfg.Log, Keys: cfg.publishKeys}); err != nil {
 			return n, err
 		}
+		if cfg.ScrubInterval > 0 {
+			if n.scrubbed, err = scrub.OpenResults(filepath.Join(cfg.Data, "scrub.json"), cfg.Log); err != nil {
+				return n, err
+			}
+		}
 		if err := n.collect(); err != nil {
 			return n, err
 		}
@@ -207,8 +213,8 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 	if n.cosigned != nil {
 		gatewayConfig.Cosigned = n.cosigned
 	}
-	if n.tree != nil && cfg.ScrubInterval > 0 {
-		gatewayConfig.Scrubbed = n.scrubbed
+	if n.scrubbed != nil {
+		gatewayConfig.Scrubbed = n.scrubbed.Status
 	}
 	if slices.Contains(cfg.Roles, RoleLedger) {
 		gatewayConfig.Ledger = n.ledger
@@ -244,7 +250,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
 	}
 	if cfg.Web != "" && slices.Contains(cfg.Roles, RoleGateway) {
-		return n, n.openWeb()
+		return n, n.openWeb(memory.Requests)
 	}
 	return n, nil
 }

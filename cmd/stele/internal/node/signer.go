@@ -41,19 +41,10 @@ func (n *Node) signing(ctx context.Context, j *journal.Journal) (func() error, e
 
 // scrub starts to compare the journal with the tree; nil if that is turned off.
 func (n *Node) scrub(j *journal.Journal) *scrub.Scrubber {
-	if n.cfg.ScrubInterval <= 0 {
+	if n.scrubbed == nil {
 		return nil
 	}
-	return scrub.Start(scrub.Config{Journal: j, Tree: n.tree, Interval: n.cfg.ScrubInterval, Log: n.cfg.Log})
-}
-
-// scrubbed are the scrubber's results; none until the journal was reached.
-func (n *Node) scrubbed() []scrub.Status {
-	a := n.attached.Load()
-	if a == nil {
-		return nil
-	}
-	return a.scrubber.Status()
+	return scrub.Start(scrub.Config{Journal: j, Tree: n.tree, Interval: n.cfg.ScrubInterval, Results: n.scrubbed, Log: n.cfg.Log})
 }
 
 // collect starts asking witnesses to cosign checkpoints.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/stelehq/stele/internal/budget"
 	"github.com/stelehq/stele/internal/gateway/console"
 	"github.com/stelehq/stele/internal/gateway/console/login"
 	"github.com/stelehq/stele/internal/gateway/identity"
@@ -40,7 +41,7 @@ type web struct {
 	end      context.CancelFunc // of what is answered for as long as its caller listens
 }
 
-func (n *Node) openWeb() (err error) {
+func (n *Node) openWeb(requests *budget.Share) (err error) {
 	if n.web.listener, err = net.Listen("tcp", n.cfg.Web); err != nil {
 		return fmt.Errorf("listen for the web: %w: choose another --web", err)
 	}
@@ -54,7 +55,7 @@ func (n *Node) openWeb() (err error) {
 	if n.web.watches, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
-	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches})
+	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Memory: requests})
 	if err != nil {
 		return err
 	}

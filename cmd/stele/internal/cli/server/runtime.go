@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 )
 
@@ -17,11 +18,14 @@ const minProcs = 4
 
 // setRuntime sets the memory limit and the number of threads. GOMAXPROCS, if it is set,
 // stays in force.
-func (o *serverOptions) setRuntime(log *slog.Logger) memory.Limit {
+func (o *serverOptions) setRuntime(log *slog.Logger) (memory.Limit, error) {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(max(minProcs, runtime.GOMAXPROCS(0)))
 	}
-	limit := memory.Set(o.memoryLimit)
+	limit, err := memory.Set(o.memoryLimit)
+	if err != nil {
+		return limit, failure.With(failure.Usage, err)
+	}
 	log.Info("runtime", "memory limit", limit, "threads", runtime.GOMAXPROCS(0))
-	return limit
+	return limit, nil
 }

@@ -137,7 +137,10 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	limit := o.setRuntime(log)
+	limit, err := o.setRuntime(log)
+	if err != nil {
+		return err
+	}
 	o.nats.Plaintext, o.upstream.Plaintext = o.plaintext, o.plaintext
 	cfg := node.Config{
 		SinkKeys: o.sinkKeys, SinkPrivateAddresses: o.sinkPrivateAddresses,

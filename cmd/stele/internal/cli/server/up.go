@@ -60,7 +60,10 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	limit := o.setRuntime(log)
+	limit, err := o.setRuntime(log)
+	if err != nil {
+		return err
+	}
 	if address := o.exposed(); address != "" {
 		return failure.Try(failure.Usagef("%s is reachable from other machines, and stele up does not use TLS", address),
 			"stele serve with --tls-cert and --tls-key, or --plaintext if a proxy terminates TLS")

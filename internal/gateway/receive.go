@@ -1,0 +1,183 @@
+package gateway
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/conn"
+	"github.com/stelehq/stele/internal/gateway/policy"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+)
+
+// gRPC receives a request before it calls the interceptors: up to MaxMessage bytes from every
+// call, also of callers without a token. So the gateway receives requests itself: it
+// authenticates the caller first, reads the length of the request, and waits for as much memory
+// before it reads the rest. Until then a call takes at most CallWindow.
+
+// messageReader is a call as gRPC's transport sees it. Its methods are those that
+// grpc.ServerStream.RecvMsg uses.
+type messageReader interface {
+	// ReadMessageHeader reads the bytes in front of a message; io.EOF after the last message.
+	ReadMessageHeader(header []byte) error
+	Read(n int) (mem.BufferSlice, error)
+}
+
+// maxPublic is the longest request of a method that needs no token, in bytes.
+const maxPublic = 4 << 10
+
+// receive reads the next request of a call into v. The only request of a call is complete when
+// the client has also ended the call: some clients do not expect an answer before.
+func (g interceptor) receive(ctx context.Context, v any, longest int, only bool) error {
+	call, ok := grpc.ServerTransportStreamFromContext(ctx).(messageReader)
+	if !ok {
+		return fmt.Errorf("the call's transport is a %T", grpc.ServerTransportStreamFromContext(ctx))
+	}
+	var header [5]byte // whether it is compressed, and its length
+	switch err := call.ReadMessageHeader(header[:]); {
+	case only && errors.Is(err, io.EOF):
+		return status.Error(codes.Internal, "the call has no request")
+	case err != nil:
+		return received(err)
+	}
+	length := int64(binary.BigEndian.Uint32(header[1:]))
+	switch {
+	case header[0] != 0:
+		return status.Error(codes.Unimplemented, "the request is compressed, which is not supported")
+	case length > int64(longest):
+		return status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", length, longest)
+	}
+	if length >= largeRequest {
+		share := g.cfg.Budget.Requests
+		if err := share.AcquireFirst(ctx, length); err != nil {
+			return err
+		}
+		defer share.Release(length)
+		defer conn.FromContext(ctx).Receive()()
+	}
+	data, err := call.Read(int(length))
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return received(err)
+	}
+	defer data.Free()
+	if err := g.codec.Unmarshal(data, v); err != nil {
+		return status.Errorf(codes.Internal, "the request cannot be decoded: %v", err)
+	}
+	if !only {
+		return nil
+	}
+	switch err := call.ReadMessageHeader(header[:]); {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return received(err)
+	}
+	return status.Error(codes.Internal, "the call has more than one request")
+}
+
+// received translates an error of the transport. Others than the end of the requests are those
+// of the call's context.
+func received(err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return status.Error(codes.Internal, "the request ends before its length")
+	}
+	return err
+}
+
+// registrar registers services whose unary methods receive their requests in this way.
+type registrar struct {
+	grpc.ServiceRegistrar
+	calls interceptor
+}
+
+// unaryMethod is what a grpc.MethodDesc calls: it decodes the request, and passes it to the
+// interceptor.
+type unaryMethod = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error)
+
+// RegisterService is called by the generated functions that register a service.
+func (r registrar) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	d := *desc
+	d.Methods = slices.Clone(d.Methods)
+	for i := range d.Methods {
+		m := &d.Methods[i]
+		m.Handler = r.calls.receiving("/"+d.ServiceName+"/"+m.MethodName, m.Handler)
+	}
+	r.ServiceRegistrar.RegisterService(&d, impl)
+}
+
+// authorizedCall is the context of a unary call whose token was verified.
+type authorizedCall struct {
+	context.Context
+	method *policy.Method
+	caller Caller
+}
+
+// authorizedKey is the key of the *authorizedCall itself.
+type authorizedKey struct{}
+
+func (a *authorizedCall) Value(key any) any {
+	if key == (authorizedKey{}) {
+		return a
+	}
+	return a.Context.Value(key)
+}
+
+// receiving authorizes the call before its request is received.
+func (g interceptor) receiving(method string, handle unaryMethod) unaryMethod {
+	return func(srv any, ctx context.Context, _ func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		begun := time.Now()
+		call, err := g.authorizeCall(ctx, method)
+		if err != nil {
+			return nil, g.ended(ctx, method, begun, err)
+		}
+		longest := conn.MaxMessage
+		if call.caller.Principal == nil {
+			longest = maxPublic
+		}
+		decode := func(v any) error {
+			err := g.receive(ctx, v, longest, true)
+			if err != nil {
+				err = g.ended(ctx, method, begun, err)
+			}
+			return err
+		}
+		return handle(srv, call, decode, interceptor)
+	}
+}
+
+func (g interceptor) authorizeCall(ctx context.Context, method string) (_ *authorizedCall, err error) {
+	defer catch(&err)
+	m, c, err := g.authorize(ctx, method)
+	return &authorizedCall{ctx, m, c}, err
+}
+
+// ended counts a call, and returns its error as callers get it.
+func (g interceptor) ended(ctx context.Context, method string, begun time.Time, err error) error {
+	if ctx.Err() == nil {
+		conn.FromContext(ctx).Answered()
+	}
+	if err != nil {
+		err = apierror.StatusOf(g.cfg.Log, method, err)
+	}
+	g.metrics.called(method, status.Code(err), time.Since(begun))
+	return err
+}
+
+// publicStream is a stream of a method that needs no token.
+type publicStream struct {
+	grpc.ServerStream
+	g interceptor
+}
+
+func (s publicStream) RecvMsg(m any) error { return s.g.receive(s.Context(), m, maxPublic, false) }

@@ -1,0 +1,121 @@
+package gateway_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stelehq/stele/internal/gateway/identity"
+	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health/grpc_health_v1"
+)
+
+// partialCall makes a call over a connection of its own whose request has this length, and sends
+// only the first bytes of it.
+func (f *fixture) partialCall(t *testing.T, method, token string, length uint32) *http2.Framer {
+	t.Helper()
+	c, err := net.Dial("tcp", f.conn.Target())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if err := c.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	framer := http2.NewFramer(c, c)
+	framer.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	var headers bytes.Buffer
+	encoder := hpack.NewEncoder(&headers)
+	for _, h := range [][2]string{
+		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "stele"}, {"content-type", "application/grpc"}, {"te", "trailers"}, {"authorization", "Bearer " + token},
+	} {
+		encoder.WriteField(hpack.HeaderField{Name: h[0], Value: h[1]})
+	}
+	_, err = c.Write([]byte(http2.ClientPreface))
+	err = errors.Join(err, framer.WriteSettings(), framer.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: headers.Bytes(), EndHeaders: true}),
+		framer.WriteData(1, false, append(binary.BigEndian.AppendUint32([]byte{0}, length), "begin"...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return framer
+}
+
+// answerTo is the status of the answer to a call.
+func answerTo(t *testing.T, call *http2.Framer) (code codes.Code) {
+	t.Helper()
+	for {
+		frame, err := call.ReadFrame()
+		if err != nil {
+			t.Fatalf("no answer: %v", err)
+		}
+		answer, ok := frame.(*http2.MetaHeadersFrame)
+		if !ok {
+			continue
+		}
+		if i := slices.IndexFunc(answer.Fields, func(h hpack.HeaderField) bool { return h.Name == "grpc-status" }); i >= 0 {
+			if err := code.UnmarshalJSON([]byte(answer.Fields[i].Value)); err != nil {
+				t.Fatal(err)
+			}
+			return code
+		}
+	}
+}
+
+// The gateway refuses a call before it has received the request, which may be long.
+func TestReceive_RefusesBeforeTheRequest(t *testing.T) {
+	t.Parallel()
+	f, b := startBudget(t, 48<<20, 32<<20)
+	writer := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	reader := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Reader}})
+	const long = 8 << 20
+	for _, test := range []struct {
+		name, method, token string
+		length              uint32
+		want                codes.Code
+	}{
+		{"no token", stelev1.Ledger_Commit_FullMethodName, "none", long, codes.Unauthenticated},
+		{"no token, a stream", stelev1.Ledger_CommitStream_FullMethodName, "none", long, codes.Unauthenticated},
+		{"no permission", stelev1.Ledger_Commit_FullMethodName, reader, long, codes.PermissionDenied},
+		{"too long", stelev1.Ledger_Commit_FullMethodName, writer, long + 1, codes.ResourceExhausted},
+		{"a health check that is too long", grpc_health_v1.Health_Check_FullMethodName, "none", 5000, codes.ResourceExhausted},
+		{"a stream of health checks that is too long", grpc_health_v1.Health_Watch_FullMethodName, "none", 5000, codes.ResourceExhausted},
+	} {
+		if got := answerTo(t, f.partialCall(t, test.method, test.token, test.length)); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+	exhaust(t, b.Requests)
+	for _, method := range []string{stelev1.Ledger_Commit_FullMethodName, stelev1.Ledger_CommitStream_FullMethodName} {
+		if got := answerTo(t, f.partialCall(t, method, writer, long)); got != codes.ResourceExhausted {
+			t.Errorf("%s without memory: %v", method, got)
+		}
+	}
+}
+
+// A request that has memory and is not sent whole gives it back when its call ends.
+func TestReceive_GivesMemoryBack(t *testing.T) {
+	t.Parallel()
+	f, b := startBudget(t, 48<<20, 32<<20)
+	token := f.token(t, identity.Claims{Tenant: "acme", Roles: []identity.Role{identity.Writer}})
+	call := f.partialCall(t, stelev1.Ledger_Commit_FullMethodName, token, 8<<20)
+	await := func(what string, done func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: %d bytes are used", what, b.Requests.Used())
+			}
+		}
+	}
+	await("the request has no memory", func() bool { return b.Requests.Used() == 8<<20 })
+	if err := call.WriteRSTStream(1, http2.ErrCodeCancel); err != nil {
+		t.Fatal(err)
+	}
+	await("the request keeps its memory", func() bool { return b.Requests.Used() == 0 })
+}
