@@ -13,8 +13,8 @@ const (
 	Live Source = "live"
 	// LastKnownGood is the state of the file: no gateway has answered since Open.
 	LastKnownGood Source = "last known good"
-	// Empty is no state: no gateway has answered since Open, and there was no file; see
-	// Config.StartEmpty.
+	// Empty means that the client does not have a state: no gateway has answered since Open,
+	// and there was no file; see Config.StartEmpty.
 	Empty Source = "empty"
 )
 

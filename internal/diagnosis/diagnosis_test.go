@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// Routes of processes that differ are a problem, except those of edges and of processes that
+// Routes of processes that differ are a problem, except routes of edges and of processes that
 // no longer report.
 func TestDifferences_OwnRoutes(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
