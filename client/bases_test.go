@@ -77,7 +77,7 @@ func TestWatch_LargeInheritedCommitIsAtomic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const keys = 8
+	const keys = 7
 	var list []ledger.Base
 	for _, base := range []string{"a", "b", "c"} {
 		var kv []string

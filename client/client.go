@@ -79,8 +79,9 @@ type Client struct {
 const patience = 2 * time.Second
 
 // Open returns a client that has a state: a gateway's or, if none answers within two
-// seconds, the file's. Without a file it waits for a gateway until ctx ends, and fails
-// at once if every gateway rejects the caller.
+// seconds, the file's. Without a file it waits for a gateway until ctx ends, or returns an
+// empty client if Config.StartEmpty is set. It fails at once if every gateway rejects the
+// caller.
 func Open(ctx context.Context, cfg Config) (*Client, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("open client: %w", err)
@@ -118,6 +119,7 @@ func (c *Client) start(ctx context.Context) error {
 	defer enough.Stop()
 	for {
 		var err error
+		waited := false
 		select {
 		case <-c.live:
 			return nil
@@ -125,6 +127,7 @@ func (c *Client) start(ctx context.Context) error {
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-enough.C:
+			waited = true
 		}
 		c.mu.Lock()
 		ready := c.have
@@ -133,6 +136,10 @@ func (c *Client) start(ctx context.Context) error {
 		if ready {
 			c.cfg.Log.Warn("no gateway has answered: starting with the last settings that were known to be good",
 				"file", c.cfg.File, "revision", c.Status().Revision, "age", c.Age(), "error", c.Status().Err)
+			return nil
+		}
+		if waited && c.cfg.StartEmpty {
+			c.cfg.Log.Warn("no gateway has answered: starting without settings", "error", c.Status().Err)
 			return nil
 		}
 		if err != nil && ctx.Err() != nil {

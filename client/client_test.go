@@ -117,6 +117,32 @@ func TestOpenTakesTheStateThatIsThere(t *testing.T) {
 	}
 }
 
+// A client that starts empty has the fallbacks until a gateway answers.
+func TestOpen_StartEmpty(t *testing.T) {
+	s := clienttest.Start(t)
+	cfg := s.Config("acme")
+	address := cfg.Addresses[0]
+	done := set(t, open(t, cfg), "a/b", 500)
+	s.StopGateway(address)
+	cfg.StartEmpty = true
+	c := open(t, cfg)
+	v := client.Bind(c, "a/b", 250)
+	if st := c.Status(); v.Get() != 250 || st.Source != client.Empty || st.Err == nil || st.Revision != 0 || c.Age() < time.Hour {
+		t.Errorf("without a gateway: %d, %+v", v.Get(), st)
+	}
+	if _, err := s.StartGateway(address); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.WaitRevision(ctx, done.Revision); err != nil {
+		t.Fatal(err)
+	}
+	if st := c.Status(); v.Get() != 500 || st.Source != client.Live || st.Err != nil {
+		t.Errorf("with a gateway: %d, %+v", v.Get(), st)
+	}
+}
+
 func TestAFileIsEnough(t *testing.T) {
 	t.Parallel()
 	s := clienttest.Start(t)

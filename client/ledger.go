@@ -75,7 +75,7 @@ type Commit struct {
 // transport, which does not say whether they were applied.
 const (
 	maxChanges   = 10_000
-	maxChangeSet = 4 << 20 // bytes of keys and values
+	maxChangeSet = 7 << 19 // bytes of keys and values: 3.5 MiB
 )
 
 const (

@@ -72,10 +72,10 @@ func TestCommit_Limits(t *testing.T) {
 		set  client.ChangeSet
 		want string
 	}{
-		{"10,000 keys of 4 MiB", changes(10_000, 4<<20), ""},
+		{"10,000 keys of 3.5 MiB", changes(10_000, 7<<19), ""},
 		{"one key more", changes(10_001, 1<<20), "10001 changes are more than 10000"},
-		{"more than 4 MiB", changes(100, 4<<20+100), "more than 4194304"},
-		{"more than a message", changes(100, 9<<20), "more than 4194304"},
+		{"more than 3.5 MiB", changes(100, 7<<19+100), "more than 3670016"},
+		{"more than a message", changes(100, 9<<20), "more than 3670016"},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		done, err := c.Ledger().Commit(ctx, test.set)

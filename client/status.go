@@ -13,6 +13,9 @@ const (
 	Live Source = "live"
 	// LastKnownGood is the state of the file: no gateway has answered since Open.
 	LastKnownGood Source = "last known good"
+	// Empty means that the client does not have a state: no gateway has answered since Open,
+	// and there was no file; see Config.StartEmpty.
+	Empty Source = "empty"
 )
 
 // Status is how a client is.
@@ -50,8 +53,11 @@ type knowledge struct {
 func (c *Client) Status() Status {
 	k := c.known.Load()
 	s := Status{Tenant: k.tenant, Revision: c.state.Load().revision, Age: k.age(), Stale: k.stale, Source: LastKnownGood, Gateway: k.gateway, Err: k.err, HistoryChanged: k.historyChanged}
-	if k.live {
+	switch {
+	case k.live:
 		s.Source = Live
+	case k.current.IsZero():
+		s.Source = Empty
 	}
 	return s
 }

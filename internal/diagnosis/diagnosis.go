@@ -5,6 +5,7 @@ package diagnosis
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,14 +137,12 @@ func Sinks(sinks []*stelev1.SinkStatus) (problems []Problem) {
 
 // Gateways returns the problems of gateways, in their order.
 func Gateways(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Problem) {
-	versions := make(map[string]bool)
 	for _, g := range gateways {
 		name := strings.TrimSpace(g.Host + " " + g.Address)
 		if silent := now.Sub(g.Seen.AsTime()); silent > fleet.Silent {
 			problems = append(problems, Problem{fmt.Sprintf("%s has not reported for %s", name, silent.Round(time.Second)), "its log, unless it was shut down; it is listed for an hour"})
 			continue
 		}
-		versions[g.Version] = true
 		if p := Replica(g.Stopped, g.Journal); p != nil {
 			problems = append(problems, Problem{name + ": " + p.What, p.Try})
 		}
@@ -151,8 +150,33 @@ func Gateways(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Prob
 			problems = append(problems, Problem{name + " found that the journal is damaged: " + g.Damaged, Damaged})
 		}
 	}
+	return append(problems, Differences(gateways, now)...)
+}
+
+// Differences returns the problems of gateways that differ from each other.
+func Differences(gateways []*stelev1.GatewayStatus, now time.Time) (problems []Problem) {
+	versions := make(map[string]bool)
+	routes := make(map[string][]string) // processes by the digest of their own routes
+	for _, g := range gateways {
+		if now.Sub(g.Seen.AsTime()) > fleet.Silent {
+			continue
+		}
+		versions[g.Version] = true
+		if edge := g.Subject != ""; !edge && len(g.OwnRoutes) > 0 {
+			routes[string(g.OwnRoutes)] = append(routes[string(g.OwnRoutes)], strings.TrimSpace(g.Host+" "+g.Address))
+		}
+	}
 	if len(versions) > 1 {
 		problems = append(problems, Problem{fmt.Sprintf("the gateways run %d versions", len(versions)), "the upgrade of the others, if one is not under way"})
+	}
+	if len(routes) > 1 {
+		var groups []string
+		for _, names := range routes {
+			groups = append(groups, strings.Join(names, " and "))
+		}
+		slices.Sort(groups)
+		problems = append(problems, Problem{"processes have different routes of their own, so some do not know the sinks: " + strings.Join(groups, " differs from "),
+			"stele routes set -f FILE, or the same --config for all processes"})
 	}
 	return problems
 }

@@ -10,6 +10,32 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
+// Routes of processes that differ are a problem, except routes of edges and of processes that
+// no longer report.
+func TestDifferences_OwnRoutes(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	gateway := func(address, subject, routes string, ago time.Duration) *stelev1.GatewayStatus {
+		return &stelev1.GatewayStatus{Host: "h", Address: address, Subject: subject, OwnRoutes: []byte(routes), Seen: timestamppb.New(now.Add(-ago))}
+	}
+	for _, c := range []struct {
+		gateways []*stelev1.GatewayStatus
+		want     string
+	}{
+		{[]*stelev1.GatewayStatus{gateway("a", "", "1", 0), gateway("b", "", "1", 0), gateway("c", "", "", 0)}, ""},
+		{[]*stelev1.GatewayStatus{gateway("a", "", "1", 0), gateway("b", "edge", "2", 0), gateway("c", "", "2", time.Hour)}, ""},
+		{[]*stelev1.GatewayStatus{gateway("a", "", "1", 0), gateway("b", "", "2", 0), gateway("c", "", "1", 0)},
+			"processes have different routes of their own, so some do not know the sinks: h a and h c differs from h b"},
+	} {
+		var got []string
+		for _, p := range diagnosis.Differences(c.gateways, now) {
+			got = append(got, p.What)
+		}
+		if strings.Join(got, "|") != c.want {
+			t.Errorf("it says %q, not %q", got, c.want)
+		}
+	}
+}
+
 func TestCopies(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	ago := func(d time.Duration) *timestamppb.Timestamp { return timestamppb.New(now.Add(-d)) }

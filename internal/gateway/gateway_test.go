@@ -208,7 +208,7 @@ func TestBadInput(t *testing.T) {
 		{"neither", commit(set("a", "")), codes.InvalidArgument, "changes[0]", "one of the two"},
 		{"nothing", commit(&stelev1.CommitRequest{}), codes.InvalidArgument, "changes", ""},
 		{"too many changes", commit(many), codes.InvalidArgument, "changes", "10000"},
-		{"too many bytes", commit(large), codes.InvalidArgument, "changes", "4194304"},
+		{"too many bytes", commit(large), codes.InvalidArgument, "changes", "3670016"},
 		{"a key twice", commit(set("a", "1", "a", "2")), codes.InvalidArgument, "changes[1].key", "twice"},
 		{"an absent key that is there", commit(expect("there", 0)), codes.FailedPrecondition, "", "there: expected absent, found @1"},
 		{"a key at another revision", commit(expect("there", 7)), codes.FailedPrecondition, "", "there: expected @7, found @1"},

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/sha256"
 	"os"
 	"time"
 
@@ -41,12 +42,21 @@ func (g *Gateway) report() *stelev1.GatewayStatus {
 	for _, id := range g.path()[1:] {
 		r.Path = append(r.Path, id.Address)
 	}
+	if len(r.Path) == 0 && g.cfg.Upstream != nil { // no upstream has answered yet
+		_, address, _ := g.cfg.Upstream.Conn() // the address is known also with an error
+		r.Path = []string{address}
+	}
 	if err := g.cfg.Replica.Stopped(); err != nil {
 		r.Stopped = text.Clip(withReason(err), maxStopped)
 	} else if g.cfg.Tree != nil && g.cfg.Tree.Stopped() != nil {
 		r.Stopped = text.Clip(withReason(g.cfg.Tree.Stopped()), maxStopped)
 	}
 	r.Damaged = text.Clip(g.damage(), maxStopped)
+	// Before it has caught up, it may not know the ledger's routes yet.
+	if table, rev, err := g.cfg.Routes.Table(); r.Journal.GetAge() != nil && err == nil && rev == 0 {
+		sum := sha256.Sum256([]byte(table.String()))
+		r.OwnRoutes = sum[:8]
+	}
 	return r
 }
 

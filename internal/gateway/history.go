@@ -138,7 +138,7 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 		if err != nil {
 			return nil, err
 		}
-		if len(resp.Commits) == limit || size > view.MaxPageBytes {
+		if len(resp.Commits) == limit {
 			break
 		}
 		asked := func(ch ledger.Change) bool { return log.Match(c.Revision, ch) }
@@ -164,7 +164,9 @@ func (s ledgerService) ListCommits(ctx context.Context, req *stelev1.ListCommits
 				ch.Value = ""
 			}
 		}
-		size += proto.Size(info)
+		if size += proto.Size(info); size > view.MaxPageBytes && len(resp.Commits) > 0 {
+			break // the next page begins with it: a large commit is alone on its page
+		}
 		resp.Commits = append(resp.Commits, info)
 	}
 	if req.OnlyMatchingChanges && !req.Encoded { // else a read of all keys is recorded

@@ -80,7 +80,7 @@ func TestMemory_FullShareCancelsWatchWithResumeRevision(t *testing.T) {
 // connection that they are on is closed, so that one that reads gets its state.
 func TestMemory_UnreadWatchesHoldAShare(t *testing.T) {
 	t.Parallel()
-	const unread, keys, answers = 40, 19, 3 << 20
+	const unread, keys, answers = 40, 18, 3 << 20
 	f, _ := startBudget(t, 48<<20, answers)
 	ctx, cancel := context.WithTimeout(f.as(t, "acme", identity.Writer), time.Minute)
 	defer cancel()

@@ -147,7 +147,7 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 	tenant := policy.CallerOf(ctx).Tenant
 	resp := &stelev1.ProveInclusionResponse{}
 	size := 0
-	for rev := from; rev <= to && size <= view.MaxPageBytes; rev++ {
+	for rev := from; rev <= to; rev++ {
 		in, err := tree.Inclusion(tenant, treeSize(req.TreeSize), rev)
 		if err != nil {
 			return nil, err
@@ -160,7 +160,9 @@ func (s proofService) ProveInclusion(ctx context.Context, req *stelev1.ProveIncl
 			return nil, fmt.Errorf("%w: %s%s is %s, and leaf %d is %s", apierror.ErrDiffers, tenant, rev, c.ID, in.Index, ledger.CommitID(in.Leaf))
 		}
 		p := &stelev1.InclusionProof{Revision: uint64(in.Revision), Commit: c.Encoded, Index: uint64(in.Index), Hashes: hashesOf(in.Path)}
-		size += len(p.Commit) + len(p.Hashes)*tlog.HashSize
+		if size += len(p.Commit) + len(p.Hashes)*tlog.HashSize; size > view.MaxPageBytes && len(resp.Proofs) > 0 {
+			break
+		}
 		resp.Proofs = append(resp.Proofs, p)
 	}
 	return resp, nil

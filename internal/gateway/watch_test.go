@@ -262,7 +262,7 @@ func TestWatch_LargeInheritedCommitComesInParts(t *testing.T) {
 	f := startRecorded(t)
 	ctx := f.as(t, "acme", identity.Reader)
 	large := `"` + strings.Repeat("x", 480<<10) + `"`
-	const keys = 8 // of each base, of almost 4 MiB together
+	const keys = 7 // of each base, of more than 3 MiB together
 	attach := func(first, n int) uint64 {
 		t.Helper()
 		var list []string

@@ -5,10 +5,12 @@ import (
 	"time"
 )
 
-// Limits of one change set.
+// Limits of one change set. A commit of the largest size, with all that surrounds its keys
+// and values, is below 4 MiB, which is the longest message that gRPC clients receive by
+// default.
 const (
 	MaxChanges   = 10_000
-	MaxChangeSet = 4 << 20 // bytes of keys and values
+	MaxChangeSet = 7 << 19 // bytes of keys and values: 3.5 MiB
 	MaxMessage   = 4096    // bytes
 	MaxAuthor    = 256     // bytes
 	MaxRequestID = 128     // bytes

@@ -264,6 +264,9 @@ func (l *Ledger) Submit(ctx context.Context, t Tenant, cs ChangeSet, after *Pend
 	if cs.Changes, err = l.cfg.Seal(ctx, t, cs.Changes, restores(cs.Origin)); err != nil {
 		return nil, err
 	}
+	if n := weight(cs.Changes); n > MaxChangeSet {
+		return nil, Invalid("changes", fmt.Sprintf("keys and values, with the secrets encrypted, have %d bytes, more than %d: split the change set", n, MaxChangeSet))
+	}
 	p := &Pending{tenant: t, set: cs, plain: plain, after: after, done: make(chan struct{})}
 	if cs.RequestID != "" && cs.requestHash == nil {
 		if p.set.requestHash, err = p.requestHash(); err != nil {

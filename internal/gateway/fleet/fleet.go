@@ -64,7 +64,7 @@ func (r *Registry) FromPeer(now time.Time, g *stelev1.GatewayStatus) {
 // size.
 func known(g *stelev1.GatewayStatus) *stelev1.GatewayStatus {
 	out := &stelev1.GatewayStatus{
-		Id: g.Id, Host: g.Host, Address: g.Address, Version: g.Version, Roles: g.Roles, Path: g.Path, Stopped: g.Stopped, Damaged: g.Damaged, Subject: g.Subject,
+		Id: g.Id, Host: g.Host, Address: g.Address, Version: g.Version, Roles: g.Roles, Path: g.Path, Stopped: g.Stopped, Damaged: g.Damaged, Subject: g.Subject, OwnRoutes: g.OwnRoutes,
 		Started: &timestamppb.Timestamp{Seconds: g.Started.GetSeconds(), Nanos: g.Started.GetNanos()},
 		Journal: &stelev1.JournalStatus{Position: g.Journal.GetPosition(), LastSequence: g.Journal.GetLastSequence()},
 	}

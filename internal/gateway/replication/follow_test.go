@@ -217,6 +217,19 @@ func TestFollow_WithoutUpstream(t *testing.T) {
 	}
 }
 
+// An edge that no upstream has answered yet reports the one that it tries, and not that it
+// follows the journal.
+func TestReports_EdgeWithoutUpstream(t *testing.T) {
+	w := startWorld(t)
+	l := listen(t, "127.0.0.1:0")
+	dead := l.Addr().String()
+	l.Close()
+	e := w.edge(t, edgeConfig{upstreams: []string{dead}})
+	if reports := e.gateway.Reports(); len(reports) != 1 || !slices.Equal(reports[0].Path, []string{dead}) {
+		t.Errorf("the edge reports %v, want the path %s", reports, dead)
+	}
+}
+
 // Ages add up: an edge is never younger than its upstream was when it was asked.
 func TestFollow_AgesAddUp(t *testing.T) {
 	w := startWorld(t)

@@ -49,6 +49,7 @@ type gw struct {
 	conn    *grpc.ClientConn
 	replica *replica.Replica
 	client  *replication.Client // nil for the core
+	gateway *gateway.Gateway
 	dir     string
 	config  stelev1.ConfigClient
 	ledger  stelev1.LedgerClient
@@ -114,6 +115,7 @@ func (w *world) serve(t *testing.T, g *gw, change func(*gateway.Config), closed 
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.gateway = served
 	ran := make(chan error, 1)
 	go func() { ran <- served.Serve(l) }()
 	if g.conn, err = grpc.NewClient(g.address, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {

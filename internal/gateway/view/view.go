@@ -29,7 +29,8 @@ const BehindTimeout = 5 * time.Second
 const (
 	// DefaultPage is the number of items on a page if the request names none.
 	DefaultPage = 1000
-	// MaxPageBytes is the size after which a page takes no more items, in bytes.
+	// MaxPageBytes is the size after which a page takes no more items, in bytes. A larger
+	// commit is alone on its page.
 	MaxPageBytes = 1 << 20
 )
 

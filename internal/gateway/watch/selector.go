@@ -61,7 +61,7 @@ func (s Selector) Encode(c *ledger.Commit) (bodies [][]byte) {
 	for {
 		n, size := 0, 0
 		for n < len(changes) && n < ledger.MaxChanges {
-			size += len(changes[n].Key) + len(changes[n].Value)
+			size += len(changes[n].Key) + len(changes[n].Value) + len(changes[n].Base.Tenant)
 			if n > 0 && size > ledger.MaxChangeSet {
 				break
 			}

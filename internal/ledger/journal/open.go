@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -50,7 +51,7 @@ func Open(ctx context.Context, nc *nats.Conn, cfg Config) (*Journal, error) {
 		j.guardInterval = time.Minute
 	}
 	if err := j.open(ctx); err != nil {
-		return nil, fmt.Errorf("open journal: %w", err)
+		return nil, fmt.Errorf("open journal: %w", j.explain(err))
 	}
 	j.ctx, j.cancel = context.WithCancel(context.Background())
 	j.running.Go(func() { j.guard("the journal takes no more writes", &j.stopped, &j.stream) })
@@ -142,6 +143,37 @@ func (j *Journal) createOrFind(ctx context.Context, want jetstream.StreamConfig)
 		return j.js.Stream(ctx, want.Name)
 	}
 	return s, err
+}
+
+// Errors of the servers that have a hint.
+const (
+	errCodeNoPeers    jetstream.ErrorCode = 10005
+	errCodeNoReplicas jetstream.ErrorCode = 10074
+)
+
+// explain adds what to change in the set-up of the servers, if that is the reason.
+func (j *Journal) explain(err error) error {
+	var answer *jetstream.APIError
+	var code jetstream.ErrorCode
+	if errors.As(err, &answer) {
+		code = answer.ErrorCode
+	}
+	last := j.nc.LastError() // a server does not answer a request that it forbids
+	forbidden := errors.Is(last, nats.ErrPermissionViolation) && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout))
+	switch {
+	case code == errCodeNoReplicas:
+		return fmt.Errorf("%w: the NATS server is not part of a cluster: %d copies of each stream require a cluster of as many servers (see docs/serve.md), one copy --replicas 1", err, j.replicas)
+	case code == errCodeNoPeers:
+		return fmt.Errorf("%w: %d copies of each stream require as many running servers with JetStream: start them, or use fewer --replicas", err, j.replicas)
+	case errors.Is(err, nats.ErrNoResponders), code == jetstream.JSErrCodeJetStreamNotEnabled, code == jetstream.JSErrCodeJetStreamNotEnabledForAccount:
+		return fmt.Errorf("%w: JetStream does not answer: enable it on the servers and in the account of the user", err)
+	case forbidden && (strings.Contains(last.Error(), api+"STREAM.CREATE.") || strings.Contains(last.Error(), api+"STREAM.INFO."+oldStream)):
+		// It would create the stream, which only the role install does.
+		return fmt.Errorf("%w: %w: create the streams first, with stele nats-install and the credentials of the role install", err, last)
+	case forbidden:
+		return fmt.Errorf("%w: %w: give the user the permissions that stele nats-permissions prints", err, last)
+	}
+	return err
 }
 
 func wrapStream(name string, err error) error {

@@ -20,6 +20,9 @@ import (
 )
 
 const (
+	// maxStore replaces JetStream's own limit, in bytes, which it derives from the space that
+	// happens to be free when it starts. Server.space looks at the disk before each write.
+	maxStore = 1 << 60
 	// maxPayload is the longest message that the embedded server takes, in bytes.
 	maxPayload = 8 << 20
 	// maxPending is how much may wait to be sent to a connection before the server
@@ -123,6 +126,7 @@ func (s *Server) start() (*server.Server, error) {
 		JetStream:              true,
 		StoreDir:               s.cfg.Dir,
 		SyncAlways:             true,
+		JetStreamMaxStore:      maxStore,
 		MaxPayload:             maxPayload,
 		MaxPending:             maxPending,
 		NoSigs:                 true,

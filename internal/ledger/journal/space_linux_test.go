@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -65,6 +66,29 @@ func TestServer_LowSpaceRefusesWrites(t *testing.T) {
 	}
 	free()
 	mustAppend(t, j, last, "after")
+}
+
+// A server that was started with little free space takes writes once there is more.
+func TestServer_StartedWithLittleSpace(t *testing.T) {
+	dir := smallDisk(t, 32<<20)
+	config := ServerConfig{Dir: filepath.Join(dir, "journal"), lowSpace: 1 << 20}
+	s, err := StartServer(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := mustAppend(t, openTest(t, s, Config{}), 0, "before")
+	s.Close()
+	free := fill(t, dir, 1<<20)
+	if s, err = StartServer(config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	free()
+	j := openTest(t, s, Config{})
+	record := strings.Repeat("x", 1<<20)
+	for range 8 {
+		last = mustAppend(t, j, last, record)
+	}
 }
 
 // A write that failed leaves JetStream unable to write, until the server is replaced.

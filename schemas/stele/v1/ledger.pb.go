@@ -26,7 +26,7 @@ const (
 
 type CommitRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// At least one, at most 10,000 and 4 MiB together; a key only once.
+	// At least one, at most 10,000 and 3.5 MiB together; a key only once.
 	Changes []*Change `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	// The reason, for readers of the history.
 	Message       string          `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
@@ -4421,7 +4421,8 @@ type GatewayStatus struct {
 	// How far its replica had followed the journal when it reported.
 	Journal *JournalStatus `protobuf:"bytes,6,opt,name=journal,proto3" json:"journal,omitempty"`
 	// The addresses of the gateways from its upstream to the one that follows the journal;
-	// none for a gateway that follows the journal itself.
+	// none for a gateway that follows the journal itself. An edge gateway that no upstream has
+	// answered yet names the upstream that it tries.
 	Path []string `protobuf:"bytes,7,rep,name=path,proto3" json:"path,omitempty"`
 	// Why it has stopped following; empty while all is well.
 	Stopped string `protobuf:"bytes,8,opt,name=stopped,proto3" json:"stopped,omitempty"`
@@ -4430,6 +4431,9 @@ type GatewayStatus struct {
 	Subject string `protobuf:"bytes,9,opt,name=subject,proto3" json:"subject,omitempty"`
 	// Damage that it found in the copies of the journal; empty without any.
 	Damaged string `protobuf:"bytes,12,opt,name=damaged,proto3" json:"damaged,omitempty"`
+	// A digest of the routes of the process itself, while they are in force; empty if the
+	// ledger has routes. It must be the same for all processes.
+	OwnRoutes []byte `protobuf:"bytes,13,opt,name=own_routes,json=ownRoutes,proto3" json:"own_routes,omitempty"`
 	// When the answering process last received its report.
 	Seen          *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=seen,proto3" json:"seen,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4541,6 +4545,13 @@ func (x *GatewayStatus) GetDamaged() string {
 		return x.Damaged
 	}
 	return ""
+}
+
+func (x *GatewayStatus) GetOwnRoutes() []byte {
+	if x != nil {
+		return x.OwnRoutes
+	}
+	return nil
 }
 
 func (x *GatewayStatus) GetSeen() *timestamppb.Timestamp {
@@ -5280,7 +5291,7 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\rverified_size\x18\x06 \x01(\x04R\fverifiedSize\"\x15\n" +
 	"\x13ListGatewaysRequest\"K\n" +
 	"\x14ListGatewaysResponse\x123\n" +
-	"\bgateways\x18\x01 \x03(\v2\x17.stele.v1.GatewayStatusR\bgateways\"\xdd\x03\n" +
+	"\bgateways\x18\x01 \x03(\v2\x17.stele.v1.GatewayStatusR\bgateways\"\x85\x04\n" +
 	"\rGatewayStatus\x12\x17\n" +
 	"\x02id\x18\x01 \x01(\fB\a\xbaH\x04z\x02\x18\x10R\x02id\x12\x1c\n" +
 	"\x04host\x18\v \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\x04host\x12\"\n" +
@@ -5292,7 +5303,9 @@ const file_stele_v1_ledger_proto_rawDesc = "" +
 	"\x04path\x18\a \x03(\tB\x0f\xbaH\f\x92\x01\t\x10@\"\x05r\x03(\x80\x02R\x04path\x12\"\n" +
 	"\astopped\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\astopped\x12\"\n" +
 	"\asubject\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\asubject\x12\"\n" +
-	"\adamaged\x18\f \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\adamaged\x12.\n" +
+	"\adamaged\x18\f \x01(\tB\b\xbaH\x05r\x03(\x80\x04R\adamaged\x12&\n" +
+	"\n" +
+	"own_routes\x18\r \x01(\fB\a\xbaH\x04z\x02\x18\bR\townRoutes\x12.\n" +
 	"\x04seen\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04seen\"}\n" +
 	"\rJournalStatus\x12\x1a\n" +

@@ -104,6 +104,9 @@ func (s *server) read() error {
 	if err != nil {
 		return fmt.Errorf("%s and %s: %w", s.files.Cert, s.files.Key, err)
 	}
+	if err := valid(cert.Leaf); err != nil {
+		return fmt.Errorf("%s: %w", s.files.Cert, err)
+	}
 	config := &tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		Certificates: []tls.Certificate{cert},
@@ -121,6 +124,56 @@ func (s *server) read() error {
 	}
 	s.seen, s.config = all, config
 	return nil
+}
+
+// valid returns an error if no other side would accept the certificate now.
+func valid(cert *x509.Certificate) error {
+	switch now := time.Now(); {
+	case now.After(cert.NotAfter):
+		return fmt.Errorf("the certificate expired at %s", cert.NotAfter.UTC().Format(time.RFC3339))
+	case now.Before(cert.NotBefore):
+		return fmt.Errorf("the certificate is not valid before %s", cert.NotBefore.UTC().Format(time.RFC3339))
+	}
+	return nil
+}
+
+// Reload returns functions that read the certificate and the CA for each connection that is
+// made. Files that become unreadable, or do not match, are an error in the log; the previous
+// ones stay in use until they do.
+func (f Files) Reload(log *slog.Logger) (certificate func() (tls.Certificate, error), roots func() (*x509.CertPool, error)) {
+	certificate = keep(log, "cannot reload the client certificate; the previous one stays in use", func() (tls.Certificate, error) {
+		cert, err := f.Certificate()
+		if err == nil {
+			if err = valid(cert.Leaf); err != nil {
+				err = fmt.Errorf("%s: %w", f.Cert, err)
+			}
+		}
+		return cert, err
+	})
+	return certificate, keep(log, "cannot reload the CA; the previous one stays in use", f.Roots)
+}
+
+// keep returns a function that reads, and returns the previous value if that fails.
+func keep[T any](log *slog.Logger, message string, read func() (T, error)) func() (T, error) {
+	var mu sync.Mutex // guards the variables below
+	var last T
+	var known bool
+	var failed string
+	return func() (T, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		next, err := read()
+		switch {
+		case err == nil:
+			last, known, failed = next, true, ""
+		case !known:
+			return next, err
+		case failed != err.Error():
+			failed = err.Error()
+			log.Error(message, "error", err)
+		}
+		return last, nil
+	}
 }
 
 // Client is the configuration of connections to other processes, which must have a

@@ -170,6 +170,10 @@ func TestFilesThatDoNotFitChangeNothing(t *testing.T) {
 			"the key of another": func() error { return os.WriteFile(files.Key, key, 0o600) },
 			"half a certificate": func() error { return os.Truncate(files.Cert, 100) },
 			"no certificate":     func() error { return os.Remove(files.Cert) },
+			"an expired one": func() error {
+				ca.IssueUntil(t, dir, "server", time.Now().Add(-time.Hour))
+				return nil
+			},
 		} {
 			if err := spoil(); err != nil {
 				t.Fatal(err)
@@ -189,6 +193,42 @@ func TestFilesThatDoNotFitChangeNothing(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A client keeps its certificate and CA while the files are unusable, and logs why once.
+func TestReload_UnusableFilesChangeNothing(t *testing.T) {
+	dir := t.TempDir()
+	ca := certstest.New(t, dir)
+	files, serial := ca.Issue(t, dir, "client")
+	files.CA = ca.File
+	var out strings.Builder
+	certificate, roots := files.Reload(slog.New(slog.NewTextHandler(&out, nil)))
+	check := func(what string, logged ...string) {
+		t.Helper()
+		for range 3 {
+			cert, err := certificate()
+			if err != nil || cert.Leaf.SerialNumber.String() != serial {
+				t.Errorf("%s: certificate %v, %v", what, cert.Leaf, err)
+			}
+			if pool, err := roots(); err != nil || pool == nil {
+				t.Errorf("%s: CA %v", what, err)
+			}
+		}
+		for _, text := range logged {
+			if strings.Count(out.String(), text) != 1 {
+				t.Errorf("%s: the log has %q, want %q once", what, out.String(), text)
+			}
+		}
+		out.Reset()
+	}
+	check("valid files")
+	ca.IssueUntil(t, dir, "client", time.Now().Add(-time.Hour))
+	if err := os.WriteFile(ca.File, []byte("garbage"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	check("unusable files", "client.pem: the certificate expired at", "ca.pem holds no PEM block")
+	_, serial = ca.Issue(t, dir, "client")
+	check("valid files again")
 }
 
 func TestFilesThatAreMissingAreNamed(t *testing.T) {

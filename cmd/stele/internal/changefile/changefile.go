@@ -61,8 +61,10 @@ func Parse(data []byte) (*File, error) {
 		case "expect":
 			f.Preconditions, err = expectations(v)
 		case "time", "author", "source":
-		case "revision", "id", "parent", "operator", "request_id", "recorded", "importer", "rollback", "reverts", "base", "promotion", "copy":
+		case "position", "revision", "id", "parent", "effective_time", "operator", "request_id", "recorded", "importer", "rollback", "reverts", "drift", "base", "promotion", "copy", "inherited", "inherited_more":
 			// Of a commit, and of the past.
+		case "partial":
+			err = yamljson.Errorf(key, "the commit is not whole: print the log with a token that may read all of its keys")
 		default:
 			err = yamljson.Errorf(key, "unknown field %q: a change set has message, changes and expect", name)
 		}

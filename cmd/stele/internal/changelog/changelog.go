@@ -41,9 +41,15 @@ type Line struct {
 	// Claimed is the time in the source, if the line has another one; zero otherwise.
 	Claimed time.Time
 	Tenant  ledger.Tenant
-	// Revision and ID are the commit's, if the line is of "stele log -o json".
+	// Revision and ID are the commit's, if the line is of "stele log -o json", and Origin is
+	// the kind of its origin, empty for an ordinary write. The import has an origin of its own.
 	Revision ledger.Revision
 	ID       string
+	Origin   string
+	// Bases reports that the line sets the bases of the tenant, and Follows are those that the
+	// tenant follows in the ledger that printed the log. The change set pins them.
+	Bases   bool
+	Follows []ledger.Tenant
 	// ChangeSet has the line's time as its Import, and a RequestID that is the same
 	// whenever the same log is read. One of an export has neither.
 	ChangeSet ledger.ChangeSet
@@ -230,18 +236,27 @@ type record struct {
 	} `json:"changes"`
 
 	// Of a commit.
-	ID        string         `json:"id"`
-	Parent    string         `json:"parent"`
-	Operator  bool           `json:"operator"`
-	RequestID string         `json:"request_id"`
+	ID        string `json:"id"`
+	Parent    string `json:"parent"`
+	Position  uint64 `json:"position"`
+	Operator  bool   `json:"operator"`
+	RequestID string `json:"request_id"`
+	Partial   bool   `json:"partial"`
+	// EffectiveTime is the time to import the commit with, if its own is ahead.
+	EffectiveTime *time.Time `json:"effective_time"`
+	// Where it came from.
 	Recorded  string         `json:"recorded"`
 	Importer  string         `json:"importer"`
 	Rollback  jsontext.Value `json:"rollback"`
 	Reverts   []uint64       `json:"reverts"`
-	Partial   bool           `json:"partial"`
-	// EffectiveTime is the time to import the commit with, if its own is ahead.
-	EffectiveTime *time.Time     `json:"effective_time"`
-	Clock         jsontext.Value `json:"clock"`
+	Drift     jsontext.Value `json:"drift"`
+	Base      jsontext.Value `json:"base"`
+	Promotion jsontext.Value `json:"promotion"`
+	Copy      jsontext.Value `json:"copy"`
+	Clock     jsontext.Value `json:"clock"`
+	// The inherited values that it changed.
+	Inherited     jsontext.Value `json:"inherited"`
+	InheritedMore bool           `json:"inherited_more"`
 
 	// Of a key that is exported.
 	Key    string         `json:"key"`
@@ -250,6 +265,27 @@ type record struct {
 
 	// Of both.
 	Revision uint64 `json:"revision"`
+}
+
+// origin is the kind of a commit's origin; empty for an ordinary write.
+func (r *record) origin() string {
+	switch {
+	case r.Recorded != "":
+		return "import"
+	case len(r.Rollback) > 0:
+		return "rollback"
+	case len(r.Reverts) > 0:
+		return "revert"
+	case len(r.Drift) > 0:
+		return "drift"
+	case len(r.Base) > 0:
+		return "base"
+	case len(r.Promotion) > 0:
+		return "promotion"
+	case len(r.Copy) > 0:
+		return "copy"
+	}
+	return ""
 }
 
 // errMasked is a secret that was not revealed when it was exported.
@@ -336,7 +372,7 @@ func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
 	if rec.Revision > 0 {
 		r.revision[tenant] = rec.Revision
 	}
-	l := &Line{Number: r.number, Offset: r.file.n, Size: len(text), Tenant: tenant, Revision: ledger.Revision(rec.Revision), ID: rec.ID}
+	l := &Line{Number: r.number, Offset: r.file.n, Size: len(text), Tenant: tenant, Revision: ledger.Revision(rec.Revision), ID: rec.ID, Origin: rec.origin()}
 	l.ChangeSet.Author, l.ChangeSet.Message = rec.Author, rec.Message
 	l.ChangeSet.Import = &ledger.Import{Time: *rec.Time}
 	first := make(map[ledger.Key]int, len(rec.Changes))
@@ -360,11 +396,40 @@ func (r *Reader) decode(rec *record, text []byte) (*Line, error) {
 			return nil, fmt.Errorf("changes[%d]: %s is changed twice, first in changes[%d]", i, c.Key, j)
 		}
 		first[c.Key] = i
+		if c.Key == ledger.BasesKey {
+			l.Bases = true
+			if !c.Delete && rec.ID != "" {
+				if c.Value, l.Follows, err = pinned(c.Value); err != nil {
+					return nil, fmt.Errorf("changes[%d] of %s: %w", i, c.Key, err)
+				}
+			}
+		}
 		l.ChangeSet.Changes = append(l.ChangeSet.Changes, c)
 	}
 	r.newest[tenant] = *rec.Time
 	l.ChangeSet.RequestID = r.requestID(text)
 	return l, nil
+}
+
+// pinned returns a list of bases with all pins kept, and the bases that it follows. Otherwise
+// the ledger would move the pins while the history is imported, by commits of now, which the
+// lines after them are older than.
+func pinned(v ledger.Value) (ledger.Value, []ledger.Tenant, error) {
+	bases, err := ledger.ParseBases(v)
+	if err != nil {
+		return v, nil, err
+	}
+	var follows []ledger.Tenant
+	for i, b := range bases {
+		if b.Follow {
+			follows = append(follows, b.Tenant)
+			bases[i].Follow = false
+		}
+	}
+	if len(follows) == 0 {
+		return v, nil, nil
+	}
+	return ledger.BasesValue(bases), follows, nil
 }
 
 // reason describes a JSON error in the log's terms instead of Go's.

@@ -258,6 +258,7 @@ func TestReader_NewestFirst(t *testing.T) {
 	}{
 		{[]string{line("a", 1), line("a", 2)}, "a@1 a@2", ""},
 		{[]string{line("a", 5)}, "a@5", ""},
+		{[]string{line("a", 1), line("b", 1), line("a", 2)}, "a@1 b@1 a@2", ""},
 		{[]string{line("a", 5), line("a", 4)}, "", "line 2: revision 4 of a comes after 5"},
 		{[]string{line("a", 1), line("b", 7), line("a", 2), line("b", 6)}, "a@1 a@2", "line 4: revision 6 of b comes after 7"},
 		{[]string{line("a", 1), line("b", 1), "{"}, "a@1 b@1", "line 3: "},

@@ -22,7 +22,7 @@ func (e *OrderError) Error() string {
 // Next returns the next line, io.EOF after the last one, or a LineError. Lines without
 // content are skipped. After an error it returns that error again.
 //
-// The first commit of a tenant is returned when the second one has been read: a log that
+// The first commit of a tenant, unless it is revision 1, is returned when the second one has been read: a log that
 // has the newest commit first is refused before any of the tenant's commits is returned.
 func (r *Reader) Next() (*Line, error) {
 	for len(r.ready) == 0 && r.failed == nil {
@@ -57,6 +57,8 @@ func (r *Reader) advance() {
 	first, known := r.held[line.Tenant]
 	switch {
 	case line.Revision == 0 || known && first == nil:
+	case !known && line.Revision == 1: // the oldest is first
+		r.held[line.Tenant] = nil
 	case !known:
 		r.held[line.Tenant] = line
 		return

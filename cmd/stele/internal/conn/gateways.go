@@ -20,7 +20,8 @@ import (
 
 // Gateways calls one gateway of a list. It leaves a gateway that cannot be reached, one
 // that answers UNAVAILABLE, and one that does not answer a read: later calls and streams go
-// to the next one. The call is repeated there, unless it may have been carried out.
+// to the next one. The call is repeated there, unless it may have been carried out. A proof
+// that a gateway without a tree cannot give is requested from the others.
 type Gateways struct {
 	// conns has a connection for each address, which prefers it and then those after it.
 	conns []*grpc.ClientConn
@@ -74,8 +75,10 @@ func (g *Gateways) leave(chosen uint32) { g.chosen.CompareAndSwap(chosen, chosen
 // Invoke implements grpc.ClientConnInterface.
 func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	return bounded(ctx, method, func(ctx context.Context) error {
+		others := 0 // gateways that cannot answer this call, and are not left
 		for tries := 1; ; tries++ {
-			conn, chosen := g.current()
+			_, chosen := g.current()
+			conn := g.conns[(int(chosen)+others)%len(g.conns)]
 			last := tries >= len(g.conns)
 			attempt, cancel := ctx, func() {}
 			if !last && reads(method) {
@@ -85,6 +88,10 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 			err := conn.Invoke(attempt, method, args, reply, append(slices.Clip(opts), grpc.Peer(&from))...)
 			silent := err != nil && attempt.Err() != nil && ctx.Err() == nil
 			cancel()
+			if !last && reason(err) == "NO_TREE" { // only signers keep the tree
+				others++
+				continue
+			}
 			if !silent && !unavailable(err, from) {
 				return err
 			}
@@ -172,10 +179,15 @@ func reads(method string) bool {
 // nothingWritten reports whether a gateway says that the change set was not written. If it
 // does not say so, the caller repeats the call with the same request id.
 func nothingWritten(err error) bool {
+	return reason(err) == "UNAVAILABLE"
+}
+
+// reason is the one in the details of an error; empty without one.
+func reason(err error) string {
 	for _, d := range status.Convert(err).Details() {
 		if info, ok := d.(*errdetails.ErrorInfo); ok {
-			return info.Reason == "UNAVAILABLE"
+			return info.Reason
 		}
 	}
-	return false
+	return ""
 }

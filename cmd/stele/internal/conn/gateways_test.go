@@ -15,6 +15,7 @@ import (
 	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/internal/ledger"
 	"github.com/stelehq/stele/internal/ledger/ledgertest"
+	"github.com/stelehq/stele/internal/ledger/proof"
 	"github.com/stelehq/stele/internal/ledger/replica"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
@@ -90,6 +91,38 @@ func TestGateways_ReadIsRepeatedAtTheNext(t *testing.T) {
 	}
 	if n := g.broken.Load(); n != 1 {
 		t.Errorf("the gateway without data got %d calls", n)
+	}
+}
+
+// Proofs come from the gateway of the list that keeps the tree. The others are not left for it.
+func TestGateways_ProofsOfASigner(t *testing.T) {
+	signer := gatewaytest.Start(t, func(n *ledgertest.Node, cfg *gateway.Config) {
+		tree, err := proof.OpenTree(proof.Config{Path: t.TempDir() + "/tree.db"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { tree.Close() })
+		if err := tree.Follow(n.Journal); err != nil {
+			t.Fatal(err)
+		}
+		cfg.Tree = tree
+	})
+	got := &calls{}
+	plain := gatewaytest.Start(t, func(_ *ledgertest.Node, cfg *gateway.Config) { cfg.Verifier, cfg.Stats = signer.Verifier, got })
+	token := signer.Token(t, identity.Claims{Subject: "ann", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
+	g, err := Open(plain.Dial(t).Target()+","+signer.Dial(t).Target(), certs.Files{}, func() (string, error) { return token, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	for range 2 {
+		_, err := stelev1.NewProofClient(g).GetCheckpoint(t.Context(), &stelev1.GetCheckpointRequest{})
+		if reason(err) == "NO_TREE" {
+			t.Errorf("the gateway with the tree was not asked: %v", err)
+		}
+	}
+	if n := got.Load(); n != 2 {
+		t.Errorf("the first gateway got %d calls of 2", n)
 	}
 }
 

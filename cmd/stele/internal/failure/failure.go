@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,8 +105,11 @@ func Lines(err error) []string {
 	for _, d := range statusOf(err).Details() {
 		switch d := d.(type) {
 		case *errdetails.BadRequest:
+			lines = oneEach(lines, d.FieldViolations)
 			for _, v := range d.FieldViolations {
-				lines = detail(lines, v.Field, v.Description)
+				if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, v.Description) }) {
+					lines = detail(lines, v.Field, v.Description)
+				}
 			}
 		case *errdetails.PreconditionFailure:
 			for _, v := range d.Violations {
@@ -117,6 +121,21 @@ func Lines(err error) []string {
 		lines = append(lines, "try: "+try)
 	}
 	return lines
+}
+
+// oneEach gives each violation a line of its own, if the message ends with all of them in a
+// row.
+func oneEach(lines []string, all []*errdetails.BadRequest_FieldViolation) []string {
+	each := make([]string, len(all))
+	for i, v := range all {
+		each[i] = v.Field + ": " + v.Description
+	}
+	before, ok := strings.CutSuffix(lines[0], strings.Join(each, "; "))
+	if !ok || len(each) < 2 {
+		return lines
+	}
+	each[0] = before + each[0]
+	return append(each, lines[1:]...)
 }
 
 // detail adds a violation, unless the message has said it already.
@@ -157,8 +176,11 @@ func hint(err error) string {
 	if errors.As(err, &own) && own.Try != "" {
 		return own.Try
 	}
-	if reason(err) == historyChanged {
+	switch reason(err) {
+	case historyChanged:
 		return "stele verify, and start again without a revision, token or file from before"
+	case notRecorded:
+		return "stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"
 	}
 	switch st := statusOf(err); st.Code() {
 	case codes.ResourceExhausted:
@@ -181,6 +203,10 @@ func hint(err error) string {
 // historyChanged is the reason of a gateway whose ledger has another commit at a revision
 // than the caller has seen.
 const historyChanged = "HISTORY_CHANGED"
+
+// notRecorded is the reason of a gateway that cannot record a read, as it must: the calls of an
+// operator for a tenant are always recorded.
+const notRecorded = "NOT_RECORDED"
 
 // reason is the ErrorInfo reason of a gateway's answer; empty without one.
 func reason(err error) string {

@@ -42,6 +42,9 @@ func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
 		{"invalid", answer(codes.InvalidArgument, "invalid change set", &errdetails.BadRequest{
 			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "changes[0].key", Description: "key is empty"}, {Field: "message", Description: "too long"}},
 		}), Invalid, []string{"invalid change set", "  changes[0].key: key is empty", "  message: too long"}},
+		{"several faults in one message", answer(codes.InvalidArgument, "commit: a: is empty; b: too long", &errdetails.BadRequest{
+			FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "a", Description: "is empty"}, {Field: "b", Description: "too long"}},
+		}), Invalid, []string{"commit: a: is empty", "b: too long"}},
 		{"denied", answer(codes.PermissionDenied, "needs the writer role"), Denied, []string{"needs the writer role"}},
 		{"away", answer(codes.Unavailable, `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`), Other,
 			[]string{"cannot reach the gateway: dial tcp 127.0.0.1:1: connect: connection refused", "try: stele doctor"}},
@@ -58,6 +61,8 @@ func TestAnErrorHasAnExitCodeAndWordsForPeople(t *testing.T) {
 			[]string{"read the token: open t: no such file or directory", "try: --token-file FILE, or the token in $STELE_TOKEN"}},
 		{"too large", answer(codes.ResourceExhausted, "grpc: received message larger than max (9250043 vs. 8388608)"), Invalid,
 			[]string{"a request or an answer has 9250043 bytes, and the limit is 8388608", "try: split the change set, or read fewer keys at a time"}},
+		{"not recorded", answer(codes.Unavailable, "this call must be recorded", &errdetails.ErrorInfo{Reason: "NOT_RECORDED"}), Other,
+			[]string{"this call must be recorded", "try: stele doctor; meanwhile the tenant's own tokens can read, except keys whose reads its policy records"}},
 		{"a hint of its own", Try(answer(codes.Unavailable, "journal is away"), "again"), Other, []string{"journal is away", "try: again"}},
 		{"over a limit", answer(codes.ResourceExhausted, "acme is over its limit of 5 requests a second: try again in 2s", &errdetails.RetryInfo{RetryDelay: durationpb.New(2 * time.Second)}), Other,
 			[]string{"acme is over its limit of 5 requests a second: try again in 2s"}},

@@ -8,9 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"math"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,14 +17,12 @@ import (
 	"time"
 
 	"github.com/stelehq/stele/client"
-	"github.com/stelehq/stele/client/clienttest"
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/cmd/stele/internal/conn"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/follow"
-	"github.com/stelehq/stele/internal/budget"
+	"github.com/stelehq/stele/cmd/stele/internal/node"
 	"github.com/stelehq/stele/internal/gateway/identity"
-	"github.com/stelehq/stele/internal/gateway/rest"
 	"github.com/stelehq/stele/internal/ledger"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -47,6 +43,7 @@ func TestRestore_IsRecognized(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	setenv := t.Setenv
 	rapid.Check(t, func(t *rapid.T) {
 		dir, err := os.MkdirTemp("", "restore-")
 		if err != nil {
@@ -55,13 +52,16 @@ func TestRestore_IsRecognized(t *testing.T) {
 		defer os.RemoveAll(dir)
 		before, lost, early, late := rapid.IntRange(1, 3).Draw(t, "before"), rapid.IntRange(0, 3).Draw(t, "lost"), rapid.IntRange(0, 3).Draw(t, "early"), rapid.IntRange(0, 2).Draw(t, "late")
 		keys := rapid.SliceOfN(rapid.IntRange(0, 2), before+lost+early+late, before+lost+early+late)
-		w := &restored{t: t, keys: keys.Draw(t, "keys")}
+		w := &restored{t: t, keys: keys.Draw(t, "keys"), sinks: openSinks(t, dir, setenv)}
+		defer w.sinks.aws.Close()
+		defer w.close()
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 
 		original, backup := filepath.Join(dir, "original"), filepath.Join(dir, "backup")
 		w.open(original, "127.0.0.1:0")
 		w.write(ctx, before)
+		w.equalSinks(ctx)
 		w.close()
 		copyDir(t, original, backup)
 
@@ -87,12 +87,16 @@ func TestRestore_IsRecognized(t *testing.T) {
 		cli.wait(t, head.Snapshot.Revision)
 		all.wait(t, head.Snapshot.Revision)
 		edge.wait(ctx, t, head)
+		w.equalSinks(ctx)
 		had, pages := edge.ids(), w.pages(ctx)
-		event := w.firstEvent(ctx)
+		event, address := w.firstEvent(ctx), w.address
 		key, tag := w.tag(ctx)
 		w.close()
 
-		w.openWith(backup, func() { w.write(ctx, early) })
+		w.open(backup, "127.0.0.1:0") // where the parties do not look yet
+		w.write(ctx, early)
+		w.close()
+		w.open(backup, address)
 		w.write(ctx, late)
 		changed := lost > 0
 		now := w.head(ctx)
@@ -107,6 +111,7 @@ func TestRestore_IsRecognized(t *testing.T) {
 		all.checkAll(t, changed, now)
 		edge.check(ctx, t, changed, had, now)
 		pages.check(ctx, w, lost)
+		w.checkSinks(ctx, now)
 		reopened := w.client(ctx, filepath.Join(dir, "stopped"))
 		defer reopened.Close()
 		for name, c := range map[string]*client.Client{"connected": live, "reopened": reopened} {
@@ -148,47 +153,46 @@ type restored struct {
 	keys    []int // what each commit writes
 	written int
 	address string
+	sinks   *sinks
 
-	server *clienttest.Server
+	stop   func() // and waits
 	signer *identity.Signer
 	token  string
 	conn   *grpc.ClientConn
 	config stelev1.ConfigClient
 	ledger stelev1.LedgerClient
-	web    *httptest.Server
+	web    string
 }
 
+// open starts the process of a folder at the address.
 func (w *restored) open(dir, address string) {
-	w.openWith(dir, func() {}, address)
-}
-
-// openWith starts the ledger of a folder, writes, and then lets callers in at the address.
-func (w *restored) openWith(dir string, write func(), address ...string) {
 	var err error
-	if w.server, err = clienttest.Open(dir); err != nil {
-		w.t.Fatal(err)
-	}
 	if w.signer, err = identity.OpenSigner(filepath.Join(dir, "identity")); err != nil {
 		w.t.Fatal(err)
 	}
-	if w.token, err = w.server.Token("acme", time.Hour, identity.Admin); err != nil {
-		w.t.Fatal(err)
-	}
-	w.dial(w.server.Config("acme").Addresses[0])
-	write()
-	w.conn.Close()
-	if len(address) == 0 {
-		address = []string{w.address}
-	}
-	if w.address, err = w.server.StartGateway(address[0]); err != nil {
-		w.t.Fatal(err)
-	}
-	w.dial(w.address)
-	handler, err := rest.New(rest.Config{Calls: w.conn, Watches: w.conn, Memory: budget.New(math.MaxInt64).Requests})
+	w.token = w.mint(identity.Claims{Subject: "ada", Tenant: "acme", Roles: []identity.Role{identity.Admin}})
+	verifier, err := identity.NewVerifier(identity.Config{Keys: w.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.web = httptest.NewServer(handler)
+	n, err := node.Start(context.Background(), node.Config{
+		Data: dir, Listen: address, HTTP: "127.0.0.1:0", Web: "127.0.0.1:0", Roles: []string{node.RoleLedger, node.RoleGateway, node.RoleProjector},
+		Routes: w.sinks.table, Verifier: verifier, Version: "test", Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- n.Run(ctx) }()
+	w.stop = func() {
+		cancel()
+		if err := <-ran; err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.address, w.web = n.GRPC(), "http://"+n.Web()
+	w.dial(w.address)
 }
 
 func (w *restored) dial(address string) {
@@ -199,11 +203,13 @@ func (w *restored) dial(address string) {
 	w.config, w.ledger = stelev1.NewConfigClient(w.conn), stelev1.NewLedgerClient(w.conn)
 }
 
+// close stops the process, if one runs.
 func (w *restored) close() {
-	w.web.CloseClientConnections()
-	w.web.Close()
-	w.conn.Close()
-	w.server.Close()
+	if w.stop != nil {
+		w.conn.Close()
+		w.stop()
+		w.stop = nil
+	}
 }
 
 func (w *restored) as(ctx context.Context) context.Context {
@@ -284,7 +290,7 @@ func (w *restored) rest(ctx context.Context, method, path, body, header string) 
 }
 
 func (w *restored) request(ctx context.Context, method, path, body, header string) *http.Response {
-	req, err := http.NewRequestWithContext(ctx, method, w.web.URL+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, w.web+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -292,7 +298,7 @@ func (w *restored) request(ctx context.Context, method, path, body, header strin
 	if name, value, ok := strings.Cut(header, ": "); ok {
 		req.Header.Set(name, value)
 	}
-	resp, err := w.web.Client().Do(req)
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -59,6 +59,10 @@ type Tally struct {
 	Written, Present int
 	// Moved are those written with another time than in the source.
 	Moved int
+	// Origins counts those written that had an origin in the source, by its kind.
+	Origins map[string]int
+	// Follows are the bases that the tenant follows in the source, and are pinned here.
+	Follows []ledger.Tenant
 	// Head is the newest revision of the tenant that this import wrote or found.
 	Head ledger.Revision
 }
@@ -125,9 +129,7 @@ func Run(ctx context.Context, cfg Config, log Log) ([]Tally, error) {
 	context.AfterFunc(ctx, func() { time.AfterFunc(cfg.Drain, abort) })
 
 	err := im.read(reading, sending, stop, log)
-	for _, ln := range im.lanes {
-		ln.finish()
-	}
+	im.finishAll()
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	} else {
@@ -167,6 +169,9 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 				continue
 			}
 		}
+		if line.Bases { // whose commits must be written first
+			im.finishAll()
+		}
 		ln := im.lanes[line.Tenant]
 		if ln == nil {
 			im.makeRoom()
@@ -177,6 +182,14 @@ func (im *importer) read(reading, sending context.Context, stop context.CancelFu
 		ln.add(reading, line)
 	}
 	return nil
+}
+
+// finishAll waits until all lines are acknowledged.
+func (im *importer) finishAll() {
+	for _, ln := range im.lanes {
+		ln.finish()
+	}
+	clear(im.lanes)
 }
 
 // makeRoom finishes the lane that has had nothing to do for longest. Its tenant
@@ -207,6 +220,15 @@ func (im *importer) acknowledged(line *changelog.Line, r *stelev1.CommitResponse
 		t.Present++
 	} else {
 		t.Written++
+		if line.Bases {
+			t.Follows = line.Follows
+		}
+		if line.Origin != "" {
+			if t.Origins == nil {
+				t.Origins = make(map[string]int)
+			}
+			t.Origins[line.Origin]++
+		}
 		if !line.Claimed.IsZero() {
 			t.Moved++
 			if im.Moved != nil {

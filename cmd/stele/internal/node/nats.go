@@ -4,12 +4,15 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nkeys"
 	"github.com/stelehq/stele/cmd/stele/internal/certs"
 	"github.com/stelehq/stele/internal/netaddr"
 )
@@ -37,27 +40,55 @@ func (n *Node) connect() (*nats.Conn, error) {
 	if n.server != nil {
 		return n.server.Connect()
 	}
-	return n.cfg.NATS.Connect()
+	return n.cfg.NATS.Connect(n.cfg.Log)
 }
 
-// Connect makes a connection, which then reconnects without end.
-func (c NATS) Connect() (*nats.Conn, error) {
+// Connect makes a connection, which then reconnects without end, and logs what the servers
+// report.
+func (c NATS) Connect(log *slog.Logger) (*nats.Conn, error) {
 	servers, err := c.servers()
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
-	options, err := c.options(servers)
+	options, err := c.options(servers, log)
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS: %w", err)
 	}
+	options = append(options, nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { log.Warn("NATS reports an error", "error", err) }))
 	nc, err := nats.Connect(c.URL, options...)
-	if errors.Is(err, nats.ErrSecureConnWanted) {
+	switch {
+	case errors.Is(err, nats.ErrSecureConnWanted):
 		err = fmt.Errorf("%w: it speaks no TLS, which servers on other machines must; --plaintext accepts it", err)
+	case errors.Is(err, nats.ErrAuthorization):
+		err = fmt.Errorf("%w: %s", err, c.rejected())
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to NATS at %s: %w", shown(servers), err)
 	}
 	return nc, nil
+}
+
+// rejected says which credentials the servers do not accept.
+func (c NATS) rejected() string {
+	switch {
+	case c.NKey != "":
+		seed, err := os.ReadFile(c.NKey)
+		var pair nkeys.KeyPair
+		if err == nil {
+			pair, err = nkeys.ParseDecoratedNKey(seed)
+		}
+		var public string
+		if err == nil {
+			public, err = pair.PublicKey()
+		}
+		if err != nil { // it could be read for the connection
+			public = "the nkey"
+		}
+		return fmt.Sprintf("no user of the servers has %s, which is the public key of %s: add it to their accounts", public, c.NKey)
+	case c.Creds != "":
+		return "the servers do not accept the user of " + c.Creds
+	}
+	return "the servers require credentials: pass --nats-nkey, --nats-creds or --nats-cert"
 }
 
 // servers are those of the URL.
@@ -88,7 +119,7 @@ func shown(servers []*url.URL) string {
 
 func elsewhere(server *url.URL) bool { return !netaddr.IsLoopback(server.Hostname()) }
 
-func (c NATS) options(servers []*url.URL) ([]nats.Option, error) {
+func (c NATS) options(servers []*url.URL, log *slog.Logger) ([]nats.Option, error) {
 	options := []nats.Option{
 		nats.Name("stele"), nats.MaxReconnects(-1), nats.ReconnectWait(250 * time.Millisecond),
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(unansweredPings),
@@ -107,13 +138,14 @@ func (c NATS) options(servers []*url.URL) ([]nats.Option, error) {
 		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
 	}
 	// Called for every connection: certificates may change meanwhile.
+	certificate, roots := c.TLS.Reload(log)
 	var show nats.TLSCertHandler
 	var trust nats.RootCAsHandler
 	if c.TLS.Cert != "" || c.TLS.Key != "" {
-		show = c.TLS.Certificate
+		show = certificate
 	}
 	if c.TLS.CA != "" {
-		trust = c.TLS.Roots
+		trust = roots
 	}
 	if show != nil || trust != nil {
 		options = append(options, nats.ClientTLSConfig(show, trust))

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -270,12 +271,13 @@ func held(served []ledger.Tenant) []ledger.Tenant {
 // shareProcessors makes up for the embedded journal's syncs: a goroutine that
 // waits for the disk keeps its processor until the runtime notices, so with one
 // processor a core the cores idle. Twice as many made durable writes of 64
-// callers 1.3 times as fast, and reads at most a twentieth slower.
-func shareProcessors() {
+// callers 1.3 times as fast, and reads at most a twentieth slower. Once, however many
+// nodes a process starts.
+var shareProcessors = sync.OnceFunc(func() {
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))
 	}
-}
+})
 
 // GRPC, HTTP and Web are the addresses that the node listens on; the last is empty
 // without one.

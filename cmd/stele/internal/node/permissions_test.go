@@ -78,6 +78,22 @@ var confinedStreams = []string{"STELE", "STELE-CHECKPOINTS", "STELE-READS", "STE
 // newConfined starts the server and installs a ledger as the plan's user for that.
 func newConfined(t *testing.T) *confined {
 	t.Helper()
+	c := startConfined(t)
+	nc := c.connect(t, permissions.Install)
+	j, err := journal.Open(t.Context(), nc, journal.Config{UnsafeSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	if err := j.CreateAuxStreams(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// startConfined starts the server.
+func startConfined(t *testing.T) *confined {
+	t.Helper()
 	c := &confined{plan: confinedPlan, dir: t.TempDir(), violations: &violationLog{}}
 	account := c.plan.Account()
 	for _, u := range account.Users {
@@ -128,15 +144,6 @@ func newConfined(t *testing.T) *confined {
 		t.Fatal(err)
 	}
 	if c.verifier, err = identity.NewVerifier(identity.Config{Keys: c.signer.Keys(), Issuer: identity.LocalIssuer, Audience: identity.LocalAudience}); err != nil {
-		t.Fatal(err)
-	}
-	nc := c.connect(t, permissions.Install)
-	j, err := journal.Open(t.Context(), nc, journal.Config{UnsafeSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer j.Close()
-	if err := j.CreateAuxStreams(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -198,6 +205,45 @@ func (p *process) has(t *testing.T, tenant ledger.Tenant, key, value string) fun
 	return func() bool {
 		resp, err := p.config.Get(conn.AsTenant(t.Context(), tenant), &stelev1.GetRequest{Key: key})
 		return err == nil && resp.Entry.GetValue() == value
+	}
+}
+
+// Errors of the servers' set-up say what is missing.
+func TestNATS_SetUpErrors(t *testing.T) {
+	c := startConfined(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	_, err := journal.Open(ctx, c.connect(t, "ledger"), journal.Config{UnsafeSync: true})
+	if err == nil || !strings.Contains(err.Error(), "create the streams first, with stele nats-install") || !strings.Contains(err.Error(), "$JS.API.STREAM.") {
+		t.Errorf("without streams: %v", err)
+	}
+	_, err = journal.Open(t.Context(), c.connect(t, permissions.Install), journal.Config{UnsafeSync: true, Replicas: 3})
+	if err == nil || !strings.Contains(err.Error(), "the NATS server is not part of a cluster: 3 copies of each stream") {
+		t.Errorf("three copies on one server: %v", err)
+	}
+
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, err := pair.PublicKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.seed("stranger"), seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, from := range map[string]node.NATS{
+		"no user of the servers has " + public: {URL: c.ClientURL(), NKey: c.seed("stranger")},
+		"the servers require credentials":      {URL: c.ClientURL()},
+	} {
+		if _, err := from.Connect(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%v, want %s", err, name)
+		}
 	}
 }
 

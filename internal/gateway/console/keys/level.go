@@ -41,7 +41,7 @@ func Show(v *page.View) error {
 	if _, err := ledger.ParseKey(strings.TrimSuffix(v.Rest, "/")); err != nil && v.Rest != "" {
 		return page.ErrNotFound // no key can begin so
 	}
-	l := &level{prefix: v.Rest, filter: v.Query("filter"), from: v.QueryInt("from")}
+	l := &level{prefix: v.Rest, filter: v.Query("filter"), from: v.QueryInt("from"), start: v.Query("start")}
 	read := func(ctx context.Context) error { return readLevel(ctx, v, l) }
 	if v.R.FormValue("part") == "level" { // a branch that opens
 		if err := read(v.Ctx); err != nil {
@@ -92,13 +92,15 @@ func allowedBranches(v *page.View, l *level, denied error) error {
 type level struct {
 	prefix, filter string
 	from           int // the first row, of all that there are
+	// start and next are the page tokens of the first key that was looked at, and of the
+	// first that was not; empty for the first key, and if all were looked at.
+	start, next string
 
 	revision uint64 // the state that it is of
 	branches []branch
 	rows     []row
 	keys     int // rows that there are
-	total    int // keys under the prefix
-	more     bool
+	total    int // keys under the prefix that were looked at
 }
 
 type branch struct {
@@ -127,8 +129,16 @@ func (l *level) name(key string) string {
 }
 
 // page is the address of the level's rows from another one on.
-func (l *level) page(v *page.View, from int) string {
+func (l *level) page(v *page.View, from int) string { return l.address(v, l.start, from) }
+
+// rest is the address of the keys that were not looked at.
+func (l *level) rest(v *page.View) string { return l.address(v, l.next, 0) }
+
+func (l *level) address(v *page.View, start string, from int) string {
 	q := url.Values{}
+	if start != "" {
+		q.Set("start", start)
+	}
 	if l.filter != "" {
 		q.Set("filter", l.filter)
 	}
@@ -140,6 +150,14 @@ func (l *level) page(v *page.View, from int) string {
 		path += "?" + q.Encode()
 	}
 	return path
+}
+
+// looked says which keys the total counts.
+func (l *level) looked() string {
+	if l.start != "" || l.next != "" {
+		return "that this page looks at"
+	}
+	return "here"
 }
 
 // crumb is a level above a key or a prefix.

@@ -13,7 +13,7 @@ import (
 // readLevel reads a level: its keys, and for those on the page their values and
 // authors.
 func readLevel(ctx context.Context, v *page.View, l *level) error {
-	req := &stelev1.ListRequest{Prefix: l.prefix, At: v.AsOf(), KeysOnly: true, PageSize: keysInAnswer}
+	req := &stelev1.ListRequest{Prefix: l.prefix, At: v.AsOf(), KeysOnly: true, PageSize: keysInAnswer, PageToken: l.start}
 	for {
 		list, err := v.Config.List(ctx, req)
 		if err != nil {
@@ -21,10 +21,10 @@ func readLevel(ctx context.Context, v *page.View, l *level) error {
 		}
 		l.revision = list.Snapshot.Revision
 		l.add(list.Entries)
-		if l.more = list.NextPageToken != ""; !l.more || l.total >= keysCounted {
+		if l.next = list.NextPageToken; l.next == "" || l.total >= keysCounted {
 			break
 		}
-		req.PageToken = list.NextPageToken
+		req.PageToken = l.next
 	}
 	l.from = min(max(l.from, 0), max(l.keys-1, 0)) / keysOnPage * keysOnPage
 	l.rows = l.rows[l.from:min(l.from+keysOnPage, len(l.rows))]

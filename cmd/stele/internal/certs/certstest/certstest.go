@@ -32,7 +32,8 @@ func New(tb testing.TB, dir string) *Authority {
 	tb.Helper()
 	a := &Authority{File: filepath.Join(dir, "ca.pem")}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		NotAfter: longValid,
+		Subject:  pkix.Name{CommonName: "test authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.cert, a.key = sign(tb, template, nil, nil)
 	write(tb, a.File, &pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
@@ -43,8 +44,19 @@ func New(tb testing.TB, dir string) *Authority {
 // number.
 func (a *Authority) Issue(tb testing.TB, dir, name string) (certs.Files, string) {
 	tb.Helper()
+	return a.IssueUntil(tb, dir, name, longValid)
+}
+
+// longValid is the end of all other certificates. They are also valid in the bubbles of
+// testing/synctest, where it is the year 2000.
+var longValid = time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// IssueUntil is Issue, for a certificate that expires at a time.
+func (a *Authority) IssueUntil(tb testing.TB, dir, name string, end time.Time) (certs.Files, string) {
+	tb.Helper()
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotAfter: end,
+		Subject:  pkix.Name{CommonName: name}, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	cert, key := sign(tb, template, a.cert, a.key)
@@ -69,8 +81,7 @@ func sign(tb testing.TB, template, parent *x509.Certificate, by *ecdsa.PrivateKe
 	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120)); err != nil {
 		tb.Fatal(err)
 	}
-	// Also valid in the bubbles of testing/synctest, where it is the year 2000.
-	template.NotBefore, template.NotAfter = time.Unix(0, 0), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+	template.NotBefore = time.Unix(0, 0)
 	if parent == nil {
 		parent, by = template, key
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
+	"github.com/stelehq/stele/internal/diagnosis"
 	"github.com/stelehq/stele/internal/gateway/fleet"
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -48,7 +49,13 @@ reports is listed for an hour.`,
 		if len(rows) == 0 {
 			return nil
 		}
-		return s.Table([]string{"HOST", "ADDRESS", "VERSION", "ROLES", "POSITION", "AGE", "UPSTREAM", "STATE"}, rows, -1)
+		if err := s.Table([]string{"HOST", "ADDRESS", "VERSION", "ROLES", "POSITION", "AGE", "UPSTREAM", "STATE"}, rows, -1); err != nil {
+			return err
+		}
+		for _, p := range diagnosis.Differences(resp.Gateways, time.Now()) {
+			output.Warn(output.Plain(fmt.Sprintf("%s; try: %s", p.What, p.Try)))
+		}
+		return nil
 	})
 	return cmd
 }

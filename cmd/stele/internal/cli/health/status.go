@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/render"
 	"github.com/stelehq/stele/cmd/stele/internal/cli/session"
+	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/cmd/stele/internal/memory"
 	"github.com/stelehq/stele/cmd/stele/internal/output"
 	"github.com/stelehq/stele/internal/diagnosis"
@@ -38,18 +39,17 @@ func StatusCommand(c *session.Flags) *cobra.Command {
 			}
 			return s.Object(json.RawMessage(data))
 		}
-		var head *stelev1.GetHeadResponse
-		if st.Principal.GetTenant() != "" {
-			if head, err = s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{}); err != nil {
-				return err
-			}
+		var head [][2]string
+		if tenant := st.Principal.GetTenant(); tenant != "" {
+			resp, err := s.Ledger.GetHead(ctx, &stelev1.GetHeadRequest{})
+			head = headRows(tenant, resp, err)
 		}
 		return printStatus(s, st, head)
 	})
 	return cmd
 }
 
-func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev1.GetHeadResponse) error {
+func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head [][2]string) error {
 	rows := [][2]string{
 		{"gateway", fmt.Sprintf("%s, version %s, %s", s.Settings.Address, st.Version, strings.Join(st.Roles, " and "))},
 		{"epoch", hex.EncodeToString(st.Epoch)},
@@ -58,17 +58,12 @@ func printStatus(s *session.Session, st *stelev1.GetStatusResponse, head *stelev
 		{"journal", journalLine(st.Journal)},
 	}
 	rows = append(rows, render.Principal(st.Principal)...)
+	rows = append(rows, head...)
 	for _, c := range st.JournalCopies {
 		rows = append(rows, [2]string{"scrub", copyLine(c)})
 	}
 	if st.MemoryUsed > 0 {
 		rows = append(rows, [2]string{"memory", memoryLine(st)})
-	}
-	if head != nil {
-		rows = append(rows, [2]string{"head", headLine(st.Principal.Tenant, head)})
-		if start := head.HistoryStart; start != nil {
-			rows = append(rows, [2]string{"history", fmt.Sprintf("since @%d of %s", start.Revision, render.Clock(start.Time))})
-		}
 	}
 	if st.Unrouted > 0 {
 		rows = append(rows, [2]string{"unrouted", unrouted(st)})
@@ -150,9 +145,22 @@ func unrouted(st *stelev1.GetStatusResponse) string {
 	return what
 }
 
+// headRows are the rows of a tenant's head, or of why it is not known: the rest of the status
+// is shown also if the journal cannot be reached or written.
+func headRows(tenant string, head *stelev1.GetHeadResponse, err error) [][2]string {
+	if err != nil {
+		return [][2]string{{"head", output.Bad.Render(output.Plain(failure.Message(err)))}}
+	}
+	rows := [][2]string{{"head", headLine(tenant, head)}}
+	if start := head.HistoryStart; start != nil {
+		rows = append(rows, [2]string{"history", fmt.Sprintf("since @%d of %s", start.Revision, render.Clock(start.Time))})
+	}
+	return rows
+}
+
 func headLine(tenant string, head *stelev1.GetHeadResponse) string {
 	if len(head.Id) == 0 {
-		return tenant + " has no commit yet"
+		return "no commits yet"
 	}
 	return fmt.Sprintf("%s  %s  %s", render.Revision(fmt.Sprintf("%s@%d", tenant, head.Snapshot.GetHead())), render.Clock(head.Time), hex.EncodeToString(head.Id[:8]))
 }

@@ -8,7 +8,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -197,19 +199,26 @@ func reportImport(s *session.Session, tallies []importer.Tally, agreements map[l
 				Written int             `json:"written"`
 				Present int             `json:"present"`
 				Moved   int             `json:"moved"`
+				// Origins counts the origins of commits that the import has replaced, by kind.
+				Origins map[string]int `json:"origins_replaced,omitempty"`
+				// Pinned are the bases that the tenant followed in the source.
+				Pinned []ledger.Tenant `json:"pinned,omitempty"`
 				*agreement
-			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved, agreements[t.Tenant]}); err != nil {
+			}{t.Tenant, t.Head, t.Written, t.Present, t.Moved, t.Origins, t.Follows, agreements[t.Tenant]}); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	reportAgreements(agreements)
-	rows, total, moved := [][]string(nil), 0, 0
+	rows, total, moved, origins := [][]string(nil), 0, 0, make(map[string]int)
 	for _, t := range tallies {
 		rows = append(rows, []string{render.Revision(fmt.Sprintf("%s%s", t.Tenant, t.Head)), fmt.Sprint(t.Written), fmt.Sprint(t.Present)})
 		total += t.Written + t.Present
 		moved += t.Moved
+		for kind, n := range t.Origins {
+			origins[kind] += n
+		}
 	}
 	if len(rows) > 0 {
 		if err := s.Table([]string{"REVISION", "WRITTEN", "ALREADY THERE"}, rows, -1); err != nil {
@@ -221,6 +230,16 @@ func reportImport(s *session.Session, tallies []importer.Tally, agreements map[l
 			return err
 		}
 	}
+	if err := reportOrigins(s, origins); err != nil {
+		return err
+	}
+	for _, t := range tallies {
+		for _, base := range t.Follows {
+			if err := s.Printf("%s followed %s, and is pinned now; to follow it again: stele -t %s base follow %s\n", t.Tenant, base, t.Tenant, base); err != nil {
+				return err
+			}
+		}
+	}
 	if total == 0 {
 		if len(rows) > 0 {
 			return nil
@@ -228,6 +247,20 @@ func reportImport(s *session.Session, tallies []importer.Tally, agreements map[l
 		return s.Printf("nothing to import\n")
 	}
 	return s.Printf("%s in %s, %.0f/s\n", output.Count(total, "change set"), took.Round(time.Millisecond), float64(total)/took.Seconds())
+}
+
+// reportOrigins reports the origins that were replaced, by kind.
+func reportOrigins(s *session.Session, origins map[string]int) error {
+	if len(origins) == 0 {
+		return nil
+	}
+	total := 0
+	var kinds []string
+	for _, kind := range slices.Sorted(maps.Keys(origins)) {
+		total += origins[kind]
+		kinds = append(kinds, fmt.Sprintf("%s %d", kind, origins[kind]))
+	}
+	return s.Printf("the import replaces the origin of %s: %s\n", output.Count(total, "change set"), strings.Join(kinds, ", "))
 }
 
 // progress draws a bar on a terminal, and nothing elsewhere.
@@ -238,16 +271,19 @@ type progress struct {
 }
 
 func newProgress(size int64) *progress {
-	return &progress{bar: render.NewBar(size, progressbar.OptionShowBytes(true)), started: time.Now()}
+	return &progress{bar: render.NewBar(size, progressbar.OptionShowBytes(size >= 0)), started: time.Now()}
 }
 
-func (p *progress) acknowledged(changeSets int, offset int64) {
+func (p *progress) acknowledged(changeSets int, offset int64) { p.draw("", changeSets, offset) }
+
+// draw draws the bar, if the last time is long enough ago.
+func (p *progress) draw(doing string, changeSets int, offset int64) {
 	const often = 100 * time.Millisecond
 	if p.bar == nil || time.Since(p.drawn) < often {
 		return
 	}
 	p.drawn = time.Now()
-	p.bar.Describe(fmt.Sprintf("%s, %.0f/s", output.Count(changeSets, "change set"), float64(changeSets)/time.Since(p.started).Seconds()))
+	p.bar.Describe(fmt.Sprintf("%s%s, %.0f/s", doing, output.Count(changeSets, "change set"), float64(changeSets)/time.Since(p.started).Seconds()))
 	// A failure to draw the bar does not stop the import.
 	_ = p.bar.Set64(offset)
 }

@@ -95,7 +95,10 @@ func (p *plan) keep(ledger.Tenant, ledger.Key) { p.kept++ }
 func (p *plan) read(ctx context.Context, cfg migrate.Config, dryRun bool) error {
 	lines := migrate.NewReader(ctx, cfg)
 	defer lines.Close()
-	for {
+	bar := newProgress(-1)
+	defer bar.close()
+	for read := 0; ; read++ {
+		bar.draw("reading the source: ", read, int64(read))
 		line, err := lines.Next()
 		switch {
 		case errors.Is(err, io.EOF):
@@ -149,10 +152,10 @@ func (p *plan) report(o importOptions) error {
 	if o.dryRun {
 		p.moved.report()
 	}
-	if p.kept > 0 {
-		fmt.Fprintf(output.Stderr, "kept %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
-	}
-	if o.dryRun {
+	if o.dryRun { // the import lists them at its end
+		if p.kept > 0 {
+			fmt.Fprintf(output.Stderr, "would keep %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
+		}
 		if err := p.print(); err != nil {
 			return err
 		}

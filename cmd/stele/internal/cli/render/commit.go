@@ -57,6 +57,8 @@ type Origins struct {
 	Rollback *rollbackOrigin `json:"rollback,omitempty"`
 	// Reverts are the commits that a revert took back.
 	Reverts []uint64 `json:"reverts,omitempty"`
+	// Drift is the item of a sink whose manual change was adopted.
+	Drift *driftOrigin `json:"drift,omitempty"`
 	// Base is the commit of a base that a pin was moved to.
 	Base *baseOrigin `json:"base,omitempty"`
 	// Promotion is the state that values were promoted from.
@@ -74,6 +76,11 @@ type clockOrigin struct {
 type rollbackOrigin struct {
 	Revision uint64 `json:"revision"`
 	Prefix   string `json:"prefix"`
+}
+
+type driftOrigin struct {
+	Sink string `json:"sink"`
+	Name string `json:"name"`
 }
 
 type baseOrigin struct {
@@ -108,6 +115,8 @@ func OriginObjects(o *stelev1.Origin) (out Origins) {
 		out.Rollback = &rollbackOrigin{kind.Rollback.Revision, kind.Rollback.Prefix}
 	case *stelev1.Origin_Revert:
 		out.Reverts = kind.Revert.Revisions
+	case *stelev1.Origin_Drift:
+		out.Drift = &driftOrigin{kind.Drift.Sink, kind.Drift.Name}
 	case *stelev1.Origin_Base:
 		out.Base = &baseOrigin{kind.Base.Tenant, kind.Base.FromRevision, kind.Base.Revision, kind.Base.Author}
 	case *stelev1.Origin_Promotion:
@@ -183,6 +192,8 @@ func Origin(o *stelev1.Origin) (name, what string) {
 			revisions[i] = ledger.Revision(r).String()
 		}
 		return "revert", "of " + strings.Join(revisions, ", ")
+	case *stelev1.Origin_Drift:
+		return "adopted", output.Plain(kind.Drift.Name) + " of the sink " + kind.Drift.Sink
 	case *stelev1.Origin_Base:
 		b := kind.Base
 		return "base", fmt.Sprintf("%s moved from %s to %s, committed by %s", b.Tenant, ledger.Revision(b.FromRevision), ledger.Revision(b.Revision), output.Plain(b.Author))

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,7 +97,7 @@ ledger is damaged, the command fails with exit code 7 and keeps no directory.
 func (o *journalOptions) connect() (*nats.Conn, error) {
 	if o.nats.nats.URL != "" {
 		o.nats.nats.Plaintext = o.plaintext
-		return o.nats.nats.Connect()
+		return o.nats.nats.Connect(slog.New(slog.DiscardHandler)) // the error says all of it
 	}
 	if _, err := os.Stat(journalDir(o.data)); err != nil {
 		return nil, failure.Try(failure.With(failure.NotFound, fmt.Errorf("%s does not contain a ledger", o.data)), "--data DIR, or --nats-url for NATS servers")

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -12,8 +13,13 @@ import (
 	"github.com/stelehq/stele/internal/ledger/journal"
 )
 
-// installTimeout is how long all of nats-install may take.
-const installTimeout = time.Minute
+const (
+	// installTimeout is how long all of nats-install may take.
+	installTimeout = time.Minute
+	// openTimeout is how long one try to open the journal may take: servers that have just
+	// started answer nothing until they have elected a leader.
+	openTimeout = 10 * time.Second
+)
 
 func NatsInstallCommand() *cobra.Command {
 	var o natsOptions
@@ -45,14 +51,23 @@ permission to create streams: see "stele nats-permissions".`,
 func install(ctx context.Context, out io.Writer, o natsOptions) error {
 	ctx, cancel := context.WithTimeout(ctx, installTimeout)
 	defer cancel()
-	nc, err := o.nats.Connect()
+	silent := slog.New(slog.DiscardHandler) // the error says all of it
+	nc, err := o.nats.Connect(silent)
 	if err != nil {
 		return err
 	}
 	defer nc.Close()
 	cfg := o.journal()
-	cfg.Log = slog.New(slog.DiscardHandler) // its guard has nothing to report in so short a time
-	j, err := journal.Open(ctx, nc, cfg)
+	cfg.Log = silent
+	var j *journal.Journal
+	for {
+		attempt, cancel := context.WithTimeout(ctx, openTimeout)
+		j, err = journal.Open(attempt, nc, cfg)
+		cancel()
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			break
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -160,3 +160,16 @@ func FuzzProperties(f *testing.F) {
 	fuzz(f, "a.properties", "a=1\\\n 2\n#---\nb\\u00e4:\xfc", `a=\`)
 }
 func FuzzEnv(f *testing.F) { fuzz(f, ".env", "export A=\"x\\n\ny\"\nB=${A:-z}'\nC='\\''", "A=$A") }
+
+// A fault of JSON names its line, also after comments.
+func TestRead_JSONFaultNamesLine(t *testing.T) {
+	for data, want := range map[string]string{
+		"{\n\"a\": 1,\n\"a\": 2}":           "line 3: the name \"a\" occurs twice in an object",
+		"{\n// one\n\"a\": 1,\n\"a\": 2\n}": "line 4: the name \"a\" occurs twice in an object",
+		"{\n\"a\": x}":                      "line 2: invalid character 'x' at start of value",
+	} {
+		if _, err := Read("settings.json", []byte(data), false); err == nil || err.Error() != want {
+			t.Errorf("%q: %v, want %s", data, err, want)
+		}
+	}
+}

@@ -2,7 +2,10 @@ package document
 
 import (
 	"bytes"
+	"errors"
+	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/stelehq/stele/cmd/stele/internal/yamljson"
 	"go.yaml.in/yaml/v3"
 )
@@ -21,7 +24,21 @@ func parseJSON(data []byte) (*yaml.Node, []string, error) {
 			return n, nil, nil
 		}
 	}
-	return nil, nil, err
+	return nil, nil, inLine(err, data)
+}
+
+// inLine adds the line to an error of JSON.
+func inLine(err error, data []byte) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return err
+	}
+	why := syntax.Err
+	if errors.Is(why, jsontext.ErrDuplicateName) {
+		why = fmt.Errorf("the name %q occurs twice in an object", syntax.JSONPointer.LastToken())
+	}
+	before := data[:min(int(syntax.ByteOffset), len(data))]
+	return fmt.Errorf("line %d: %w", 1+bytes.Count(before, []byte("\n")), why)
 }
 
 // stripComments removes // and /* */ comments and commas before a closing bracket from

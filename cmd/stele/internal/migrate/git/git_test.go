@@ -237,7 +237,7 @@ func TestTwoFilesOfOneNameAndWhatIsNoFile(t *testing.T) {
 	r.write("large.json", `"`+strings.Repeat("x", document.MaxSize)+`"`)
 	r.commit("large")
 	want := []string{
-		"one: a=1", "two of a name: ?a(a.json has it, and so has a.yaml)", "one again: a=3", "a link instead: -a",
+		"one: a=1", "two of a name: ?a(both a.yaml and a.json define it)", "one again: a=3", "a link instead: -a",
 		fmt.Sprintf("large: ?large(large.json: the file has more than %d bytes)", document.MaxSize),
 	}
 	if d := cmp.Diff(want, r.steps(Config{})); d != "" {

@@ -69,7 +69,7 @@ func (t *tree) apply(files []file) ([]migrate.Item, error) {
 	for _, path := range paths {
 		for _, name := range slices.Sorted(maps.Keys(said[path])) {
 			if owner := t.owners[name]; owner != "" && owner != path {
-				all = append(all, migrate.Item{Name: name, Fault: fmt.Errorf("%s has it, and so has %s", path, owner)})
+				all = append(all, migrate.Item{Name: name, Fault: fmt.Errorf("both %s and %s define it", owner, path)})
 				continue
 			}
 			value := said[path][name]
