@@ -24,7 +24,8 @@ func (c *Client) advance(revision uint64, id []byte, d *draft, keys map[string]b
 		}
 	}
 	c.state.Store(next)
-	if c.have = true; len(c.subscribers) > 0 {
+	c.have, c.pinned = true, c.pinned || c.opened
+	if len(c.subscribers) > 0 {
 		maps.Copy(c.changed, keys)
 		notify(c.wake)
 	}

@@ -67,12 +67,14 @@ type Client struct {
 	// have: the state is one of a ledger. pinned: a reader may have seen it, so from then on
 	// a different ledger is rejected.
 	have, pinned bool
-	isLive       bool // live is closed
-	bound        []bound
-	slotsOf      map[string][]int // by key
-	subscribers  []*subscriber
-	changed      map[string]bool // since the subscribers were last called
-	moved        chan struct{}   // closed when the revision changes; nil while no caller waits
+	// opened: Open has returned without a state, so a reader may see the first one.
+	opened      bool
+	isLive      bool // live is closed
+	bound       []bound
+	slotsOf     map[string][]int // by key
+	subscribers []*subscriber
+	changed     map[string]bool // since the subscribers were last called
+	moved       chan struct{}   // closed when the revision changes; nil while no caller waits
 }
 
 // patience is how long Open waits for a gateway when it has the state of a file.
@@ -132,6 +134,7 @@ func (c *Client) start(ctx context.Context) error {
 		c.mu.Lock()
 		ready := c.have
 		c.pinned = c.pinned || ready
+		c.opened = waited && c.cfg.StartEmpty
 		c.mu.Unlock()
 		if ready {
 			c.cfg.Log.Warn("no gateway has answered: starting with the last settings that were known to be good",

@@ -24,10 +24,12 @@ func (c *Client) identify(tenant string, epoch []byte) error {
 		if c.pinned {
 			return fmt.Errorf("%w: it serves the ledger %x, and the client has settings of %x: restart the program to follow the other ledger", errForeign, epoch, c.epoch)
 		}
-		c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
-		c.have = false
-		c.state.Store(replaced(nil).finish(0, nil, nil))
-		k.current = time.Time{}
+		if c.have { // before Open returns, so nothing is bound
+			c.setAside(fmt.Errorf("it is of the ledger %x, and the gateway's is %x", c.epoch, epoch))
+			c.have = false
+			c.state.Store(replaced(nil).finish(0, nil, nil))
+			k.current = time.Time{}
+		}
 	}
 	c.epoch, k.tenant = epoch, tenant
 	c.known.Store(&k)

@@ -13,8 +13,12 @@ import "math"
 
 // Budget is the shares of one process.
 type Budget struct {
-	// Requests holds the estimated memory of requests that are being handled.
+	// Requests holds the estimated memory of requests that are being received or handled, and of
+	// large answers that are being built.
 	Requests *Share
+	// Bodies holds the bodies of REST requests. The calls that they become take their memory
+	// from Requests: a body that waited there would wait for itself.
+	Bodies *Share
 	// Answers holds the encoded bytes of messages that clients have not received yet.
 	Answers *Share
 	// Streams is how many streams of calls are open at a time. Each takes some tens of
@@ -36,6 +40,7 @@ const (
 	// answers.
 	minRequests            = 48 << 20
 	minAnswers             = 32 << 20
+	minBodies              = 16 << 20
 	minStreams, maxStreams = 8192, 65_536
 	bytesPerStream         = 64 << 10
 	// A larger tail makes flushes rarer, but hardly cheaper, and a restart slower.
@@ -49,6 +54,7 @@ func New(limit int64) *Budget {
 	}
 	return &Budget{
 		Requests: NewShare("requests", max(limit/4, minRequests)),
+		Bodies:   NewShare("bodies", max(limit/16, minBodies)),
 		Answers:  NewShare("answers", max(limit/8, minAnswers)),
 		Streams:  int(min(max(limit/bytesPerStream, minStreams), maxStreams)),
 		Tail:     int(min(max(limit/32, minTail), maxTail)),

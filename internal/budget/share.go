@@ -3,7 +3,6 @@ package budget
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -34,15 +33,16 @@ type Share struct {
 	mu      sync.Mutex // guards the fields below
 	used    int64
 	waiters []*waiter // in the order in which they came
-	waiting int64     // bytes of the waiters
+	waiting int64     // bytes of the waiters of Acquire, not of AcquireFirst
 
 	refused atomic.Int64
 }
 
 // waiter is an Acquire that waits.
 type waiter struct {
-	size int64
-	room chan struct{} // closed when it has its bytes
+	size    int64
+	counted int64         // its part of waiting
+	room    chan struct{} // closed when it has its bytes
 }
 
 // NewShare makes a share of so many bytes.
@@ -59,28 +59,31 @@ func (s *Share) WhenShort(f func()) { s.short = f }
 // seconds. The error is an *ExhaustedError, also if half of the share waits already,
 // or that of ctx.
 func (s *Share) Acquire(ctx context.Context, n int64) error {
-	return s.acquire(ctx, n, max(s.size/2, min(n, s.size)))
+	return s.acquire(ctx, n, true)
 }
 
 // AcquireFirst is Acquire for a caller that holds nothing yet: any number of them may wait.
 func (s *Share) AcquireFirst(ctx context.Context, n int64) error {
-	return s.acquire(ctx, n, math.MaxInt64)
+	return s.acquire(ctx, n, false)
 }
 
-// acquire refuses at once if more than so many bytes wait.
-func (s *Share) acquire(ctx context.Context, n, mostWaiting int64) error {
+// acquire refuses at once, if the wait is bounded and half of the share waits already.
+func (s *Share) acquire(ctx context.Context, n int64, bounded bool) error {
 	n = min(n, s.size)
 	s.mu.Lock()
 	if len(s.waiters) == 0 && s.take(n) {
 		s.mu.Unlock()
 		return nil
 	}
-	if s.waiting+n > mostWaiting {
-		s.mu.Unlock()
-		return s.exhausted()
+	w := &waiter{size: n, room: make(chan struct{})}
+	if bounded {
+		w.counted = n
+		if s.waiting+n > max(s.size/2, n) {
+			s.mu.Unlock()
+			return s.exhausted()
+		}
 	}
-	w := &waiter{n, make(chan struct{})}
-	s.waiters, s.waiting = append(s.waiters, w), s.waiting+n
+	s.waiters, s.waiting = append(s.waiters, w), s.waiting+w.counted
 	s.mu.Unlock()
 
 	wait, cancel := context.WithTimeout(ctx, patience)
@@ -115,7 +118,7 @@ func (s *Share) take(n int64) bool {
 // admit gives the waiters their bytes, from the first on, while they are free. mu is held.
 func (s *Share) admit() {
 	for len(s.waiters) > 0 && s.take(s.waiters[0].size) {
-		s.waiting -= s.waiters[0].size
+		s.waiting -= s.waiters[0].counted
 		close(s.waiters[0].room)
 		s.waiters = slices.Delete(s.waiters, 0, 1)
 	}
@@ -129,7 +132,7 @@ func (s *Share) giveUp(w *waiter) bool {
 	if i < 0 {
 		return true
 	}
-	s.waiters, s.waiting = slices.Delete(s.waiters, i, i+1), s.waiting-w.size
+	s.waiters, s.waiting = slices.Delete(s.waiters, i, i+1), s.waiting-w.counted
 	s.admit() // the next may need less
 	return false
 }

@@ -124,6 +124,27 @@ func TestShare_WaiterThatGivesUpAdmitsTheNext(t *testing.T) {
 	})
 }
 
+// Callers that hold nothing yet do not make others fail that have done their work.
+func TestShare_AcquireWaitsBehindAcquireFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := budget.NewShare("requests", 100)
+		if !s.TryAcquire(100) {
+			t.Fatal("an empty share has no room")
+		}
+		var first sync.WaitGroup
+		for range 3 {
+			first.Go(func() { _ = s.AcquireFirst(t.Context(), 60) })
+		}
+		synctest.Wait()
+		began := time.Now()
+		var exhausted *budget.ExhaustedError
+		if err := s.Acquire(t.Context(), 40); !errors.As(err, &exhausted) || time.Since(began) != 5*time.Second {
+			t.Errorf("after %s: %v", time.Since(began), err)
+		}
+		first.Wait()
+	})
+}
+
 func TestShare_LargerThanAllTakesAll(t *testing.T) {
 	s := budget.NewShare("answers", 100)
 	if err := s.Acquire(t.Context(), 1000); err != nil || s.Used() != 100 {

@@ -20,6 +20,7 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -35,6 +36,11 @@ type interceptor struct{ *Gateway }
 
 // authorize identifies the caller and checks its permission.
 func (g interceptor) authorize(ctx context.Context, method string) (*policy.Method, Caller, error) {
+	// gRPC would compress the answer as well, and the compressed bytes have no memory of the share.
+	call, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	if ok && call.RecvCompress() != "" && call.RecvCompress() != encoding.Identity {
+		return nil, Caller{}, status.Error(codes.Unimplemented, "compressed calls are not supported: send without grpc-encoding")
+	}
 	m := policy.Methods[method]
 	if m == nil {
 		return nil, Caller{}, policy.Denied("unknown method %s", method)
@@ -191,12 +197,12 @@ const recheckToken = 2 * time.Second
 // and Close waits for it.
 func (g interceptor) stream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	begun := time.Now()
-	return g.ended(ss.Context(), call.FullMethod, begun, g.handleStream(srv, ss, call.FullMethod, handle))
+	return g.ended(ss.Context(), call.FullMethod, begun, g.handleStream(srv, ss, call, handle))
 }
 
-func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, handle grpc.StreamHandler) error {
+func (g interceptor) handleStream(srv any, ss grpc.ServerStream, call *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
 	changed := g.policy.Changed() // before the caller is checked: a later change is noticed
-	m, c, err := g.authorize(ss.Context(), method)
+	m, c, err := g.authorize(ss.Context(), call.FullMethod)
 	if err != nil {
 		return err
 	}
@@ -206,7 +212,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, 
 			return err
 		}
 		defer leave()
-		return handle(srv, publicStream{ss, g})
+		return handle(srv, publicStream{ss, g, !call.IsClientStream})
 	}
 	leave, ok := g.streams.Take(cmp.Or(string(c.Principal.Tenant), "/"+c.Subject), c.Subject)
 	if !ok {
@@ -232,7 +238,7 @@ func (g interceptor) handleStream(srv any, ss grpc.ServerStream, method string, 
 		var err error
 		defer func() { done <- err }()
 		defer catch(&err)
-		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m})
+		err = handle(srv, &checkedStream{ServerStream: ss, ctx: ctx, g: g, method: m, only: !call.IsClientStream})
 	})
 	recheck := time.NewTicker(recheckToken)
 	defer recheck.Stop()
@@ -281,12 +287,13 @@ type checkedStream struct {
 	ctx    context.Context
 	g      interceptor
 	method *policy.Method
+	only   bool // the client sends one request
 }
 
 func (s *checkedStream) Context() context.Context { return s.ctx }
 
 func (s *checkedStream) RecvMsg(m any) error {
-	if err := s.g.receive(s.ServerStream.Context(), m, conn.MaxMessage, false); err != nil {
+	if err := s.g.receive(s.ServerStream.Context(), m, conn.MaxMessage, s.only); err != nil {
 		return err
 	}
 	req := m.(proto.Message)

@@ -226,16 +226,17 @@ func (s configService) Read(stream grpc.BidiStreamingServer[stelev1.ReadRequest,
 }
 
 func (s configService) answerRead(ctx context.Context, req *stelev1.ReadRequest, send func(*stelev1.ReadResponse) error) error {
-	// Streams are answered side by side, so the answer has memory before it is built.
-	share, size := s.g.cfg.Budget.Requests, int64(mostOf(req.Keys))
-	if err := share.AcquireFirst(ctx, size); err != nil {
-		return err
-	}
-	defer func() { share.Release(size) }()
 	resp := &stelev1.ReadResponse{Id: req.Id}
-	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req)
+	err := s.g.policy.Admit(ctx, policy.CallerOf(ctx), readMethod, req) // it delays refusals
+	// Streams are answered side by side, so the answer has memory before it is built.
+	share, size := s.g.cfg.Budget.Requests, int64(0)
+	defer func() { share.Release(size) }()
 	if err == nil {
-		resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, nil)
+		most := int64(mostOf(req.Keys))
+		if err = share.AcquireFirst(ctx, most); err == nil {
+			size = most
+			resp.Entries, resp.Missing, resp.Snapshot, err = s.g.batch(ctx, req, nil)
+		}
 	}
 	if built := int64(proto.Size(resp)); built < size && size < share.Size() {
 		share.Release(size - built)

@@ -177,7 +177,8 @@ func (g interceptor) ended(ctx context.Context, method string, begun time.Time, 
 // publicStream is a stream of a method that needs no token.
 type publicStream struct {
 	grpc.ServerStream
-	g interceptor
+	g    interceptor
+	only bool // the client sends one request
 }
 
-func (s publicStream) RecvMsg(m any) error { return s.g.receive(s.Context(), m, maxPublic, false) }
+func (s publicStream) RecvMsg(m any) error { return s.g.receive(s.Context(), m, maxPublic, s.only) }

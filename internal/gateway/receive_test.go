@@ -13,8 +13,11 @@ import (
 	stelev1 "github.com/stelehq/stele/schemas/stele/v1"
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 )
 
 // partialCall makes a call over a connection of its own whose request has this length, and sends
@@ -118,4 +121,35 @@ func TestReceive_GivesMemoryBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	await("the request keeps its memory", func() bool { return b.Requests.Used() == 0 })
+}
+
+// gRPC compresses the answer of a call that names a compression, also if its request is not
+// compressed, and the memory of the compressed bytes would not be counted.
+func TestReceive_CompressedCallsAreRejected(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	ctx := f.as(t, "acme", identity.Reader)
+	empty := &stelev1.GetStatusRequest{} // grpc-go does not compress an empty message
+	if _, err := f.ledger.GetStatus(ctx, empty, grpc.UseCompressor(gzip.Name)); status.Code(err) != codes.Unimplemented {
+		t.Errorf("a call with grpc-encoding gzip: %v", err)
+	}
+	if _, err := f.ledger.GetStatus(ctx, empty); err != nil {
+		t.Error(err)
+	}
+}
+
+// A call that needs a request and has none is the caller's fault.
+func TestReceive_StreamWithoutRequest(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	stream, err := f.conn.NewStream(t.Context(), &grpc.StreamDesc{ServerStreams: true}, grpc_health_v1.Health_Watch_FullMethodName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.CloseSend(); err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.RecvMsg(new(grpc_health_v1.HealthCheckResponse)); status.Code(err) != codes.Internal || status.Convert(err).Message() != "the call has no request" {
+		t.Errorf("a stream without a request: %v", err)
+	}
 }

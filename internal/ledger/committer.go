@@ -286,7 +286,10 @@ func (c *committer) landed(first *Commit) (bool, error) {
 // lookFor is an error of landed. It answers all drafts of the record, so it names none of their
 // tenants.
 func lookFor(err error) error {
-	return fmt.Errorf("%w: look for the record: %w", ErrUnknownOutcome, err)
+	if errors.Is(err, ErrUnavailable) {
+		return fmt.Errorf("%w: look for the record: %w", ErrUnknownOutcome, ErrUnavailable)
+	}
+	return fmt.Errorf("%w: look for the record", ErrUnknownOutcome)
 }
 
 // confirm makes sure that drafts without a commit were checked against the journal's

@@ -16,8 +16,8 @@ import (
 // Caller is who a call comes from, and which tenant it is for.
 type Caller struct {
 	*identity.Principal
-	// Tenant that the call is for: the principal's own, or the one that an operator
-	// names. Empty for an operator that names none.
+	// Tenant that the call is for: the principal's own, or the one that an operator or a
+	// replication token names. Empty for an operator that names none.
 	Tenant ledger.Tenant
 }
 

@@ -133,6 +133,8 @@ func (e *Enforcer) May(c Caller, op Operation) error {
 		return err
 	case op == ToReplicate && !c.MayReplicate(c.Tenant):
 		return Denied("the token of %s does not name %s among the tenants to replicate", c.Subject, c.Tenant)
+	case op != ToReplicate && c.Tenant != c.Principal.Tenant && !c.Has(identity.Operator):
+		return Denied("the token of %s allows only the replication of %s: its roles are for its own tenant", c.Subject, c.Tenant)
 	case !slices.ContainsFunc(rolesWith[op], c.Has) && !bound:
 		return Denied("to %s needs the role %s; the roles of %s in %s are %s", op, orList(rolesWith[op]), c.Subject, c.Tenant, rolesOf(c))
 	case c.Prefixes != nil:

@@ -235,7 +235,7 @@ func (q *Quota) Watch(subject string) error {
 	case free <= 0:
 		return q.over("watches", time.Second, "%d watches on a gateway", most)
 	case has >= free:
-		return q.over("watches", time.Second, "%d watches on a gateway, of which %q has %d and others must get some", most, subject, has)
+		return q.over("watches", time.Second, "%d watches on a gateway; %q has %d, and the rest is reserved for other subjects", most, subject, has)
 	}
 	q.watches++
 	q.watching[subject]++

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stelehq/stele/internal/gateway/apierror"
+	"github.com/stelehq/stele/internal/gateway/identity"
 	"github.com/stelehq/stele/schemas/openapi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
@@ -131,8 +133,8 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// reserve waits for the memory of a request's body, which anyone may send: the gateway verifies
-// the token later. release gives it back.
+// reserve verifies the token of a large request, and waits for the memory of its body. release
+// gives it back.
 func (a *api) reserve(ctx context.Context, r *http.Request) (release func(), err error) {
 	size := r.ContentLength
 	if size < 0 || size > maxBody { // unknown, or refused while it is read
@@ -140,6 +142,13 @@ func (a *api) reserve(ctx context.Context, r *http.Request) (release func(), err
 	}
 	if size < largeBody {
 		return func() {}, nil
+	}
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	}
+	if err := a.verify(token); err != nil {
+		return nil, err
 	}
 	if err := a.memory.AcquireFirst(ctx, size); err != nil {
 		return nil, err

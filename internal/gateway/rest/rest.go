@@ -40,8 +40,10 @@ type Config struct {
 	// else, because each of them takes one of the connection's streams for as long as
 	// it is open.
 	Calls, Watches grpc.ClientConnInterface
-	// Memory is the share that the bodies of requests are part of.
+	// Memory is the share of the bodies of requests.
 	Memory *budget.Share
+	// Verify checks a token. A large body gets memory only with a valid one.
+	Verify func(token string) error
 }
 
 // api answers everything below /v1/.
@@ -53,6 +55,7 @@ type api struct {
 	all     stelev1.LedgerClient // for watches of all tenants
 	watches *share.Places        // for those that may be open
 	memory  *budget.Share
+	verify  func(token string) error
 }
 
 // New makes a handler of all paths below /v1/.
@@ -64,6 +67,7 @@ func New(cfg Config) (http.Handler, error) {
 		all:     stelev1.NewLedgerClient(watches),
 		watches: share.New(maxWatches),
 		memory:  cfg.Memory,
+		verify:  cfg.Verify,
 	}
 	a.mux = runtime.NewServeMux(
 		runtime.WithMarshalerOption(runtime.MIMEWildcard, marshaler{}),

@@ -259,7 +259,7 @@ func info(body string) string {
 	return before
 }
 
-// A large body has memory before it is read, also without a valid token.
+// A large body has memory before it is read, and gets none without a valid token.
 func TestBody_WaitsForMemory(t *testing.T) {
 	w := start(t)
 	ann := w.as("acme", identity.Writer)
@@ -271,9 +271,12 @@ func TestBody_WaitsForMemory(t *testing.T) {
 	if err := w.memory.Acquire(t.Context(), w.memory.Size()); err != nil {
 		t.Fatal(err)
 	}
-	for _, token := range []string{ann, "none"} {
-		if a := w.do("PUT", "/v1/config/a", token, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
-			t.Errorf("without memory: %d %s", a.status, a.body)
+	if a := w.do("PUT", "/v1/config/a", ann, large); a.status != http.StatusTooManyRequests || !strings.Contains(a.body, "NO_MEMORY") {
+		t.Errorf("without memory: %d %s", a.status, a.body)
+	}
+	for _, token := range []string{"none", ""} {
+		if a := w.do("PUT", "/v1/config/a", token, large); a.status != http.StatusUnauthorized {
+			t.Errorf("the token %q: %d %s", token, a.status, a.body)
 		}
 	}
 	w.must("PUT", "/v1/config/a", ann, `"small"`)

@@ -34,7 +34,11 @@ func start(t testing.TB) *world {
 	t.Helper()
 	g := gatewaytest.Start(t, func(n *ledgertest.Node, c *gateway.Config) { c.ReadLog = gatewaytest.ReadLog(n) })
 	w := &world{t: t, node: g.Node, issuer: g.Issuer, memory: budget.NewShare("requests", 48<<20)}
-	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Memory: w.memory}
+	verify := func(token string) error {
+		_, err := g.Verifier.Verify(token)
+		return err
+	}
+	cfg := rest.Config{Calls: g.DialInProcess(t), Watches: g.DialInProcess(t), Memory: w.memory, Verify: verify}
 	var err error
 	if w.handler, err = rest.New(cfg); err != nil {
 		t.Fatal(err)

@@ -79,6 +79,10 @@ func (r *Replica) CatchUp(ctx context.Context, seq ledger.Sequence) error {
 		return errDelivered
 	}
 	if err := r.compareBefore(ctx, s, seq); err != nil {
+		if follower.Contradiction(err) {
+			r.stop(err)
+			return r.Stopped()
+		}
 		return err
 	}
 	m, err := (*r.journal.Load()).Read(ctx, seq)
@@ -89,7 +93,11 @@ func (r *Replica) CatchUp(ctx context.Context, seq ledger.Sequence) error {
 	if err != nil {
 		return err
 	}
-	return r.apply(s, seq, commits)
+	if err := r.apply(s, seq, commits); err != nil {
+		return err
+	}
+	s.confirm(seq, nil) // the leader holds it, and everything before it
+	return nil
 }
 
 // compareBefore reads the messages before seq from the last confirmed one on. They must be

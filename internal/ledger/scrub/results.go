@@ -49,7 +49,7 @@ type Results struct {
 	path string
 	log  *slog.Logger
 
-	mu     sync.Mutex // guards copies, and writes of the file
+	mu     sync.Mutex // guards copies
 	copies []Status
 }
 
@@ -110,6 +110,12 @@ func (r *Results) due(server string, now time.Time, interval time.Duration) bool
 // note keeps the result for a copy, and logs what is new in it. The findings of a
 // pass that failed are added to those before it: it has not read everything.
 func (r *Results) note(server string, begun time.Time, p *pass, err error) {
+	r.set(server, begun, p, err)
+	r.save()
+}
+
+// set replaces the result for a copy.
+func (r *Results) set(server string, begun time.Time, p *pass, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	st, failed := r.of(server), ""
@@ -135,12 +141,12 @@ func (r *Results) note(server string, begun time.Time, p *pass, err error) {
 	} else {
 		st.Damaged, st.Findings = max(st.Damaged, p.lost), findings[:min(len(findings), maxFindings)]
 	}
-	r.save()
 }
 
-// save replaces the file. The mutex is held.
+// save replaces the file. Only the Scrubber's goroutine calls it. It does not hold the mutex
+// while it waits for the disk.
 func (r *Results) save() {
-	text, err := json.MarshalIndent(r.copies, "", "  ")
+	text, err := json.MarshalIndent(r.Status(), "", "  ")
 	if err == nil {
 		err = durable.Replace(r.path, append(text, '\n'))
 	}

@@ -177,7 +177,7 @@ func keep[T any](log *slog.Logger, message string, read func() (T, error)) func(
 }
 
 // Client is the configuration of connections to other processes, which must have a
-// certificate of the CA. The files are read for every connection.
+// certificate of the CA. Cert and Key are read for every connection, CA once.
 func Client(f Files) (*tls.Config, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -190,11 +190,12 @@ func Client(f Files) (*tls.Config, error) {
 		}
 	}
 	if f.Cert != "" {
-		if _, err := f.Certificate(); err != nil {
+		certificate, _ := f.Reload(slog.Default())
+		if _, err := certificate(); err != nil {
 			return nil, err
 		}
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			cert, err := f.Certificate()
+			cert, err := certificate()
 			return &cert, err
 		}
 	}

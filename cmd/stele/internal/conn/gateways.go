@@ -95,7 +95,11 @@ func (g *Gateways) Invoke(ctx context.Context, method string, args, reply any, o
 			if !silent && !unavailable(err, from) {
 				return err
 			}
-			g.leave(chosen)
+			if others == 0 {
+				g.leave(chosen)
+			} else {
+				others++ // the gateway in use has answered
+			}
 			if last || !silent && !repeatable(method, err) || ctx.Err() != nil {
 				return err
 			}

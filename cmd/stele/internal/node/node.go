@@ -251,7 +251,7 @@ func Start(ctx context.Context, cfg Config) (n *Node, err error) {
 		n.http = tls.NewListener(n.http, cfg.HTTPTLS)
 	}
 	if cfg.Web != "" && slices.Contains(cfg.Roles, RoleGateway) {
-		return n, n.openWeb(memory.Requests)
+		return n, n.openWeb(memory.Bodies)
 	}
 	return n, nil
 }

@@ -41,7 +41,7 @@ type web struct {
 	end      context.CancelFunc // of what is answered for as long as its caller listens
 }
 
-func (n *Node) openWeb(requests *budget.Share) (err error) {
+func (n *Node) openWeb(bodies *budget.Share) (err error) {
 	if n.web.listener, err = net.Listen("tcp", n.cfg.Web); err != nil {
 		return fmt.Errorf("listen for the web: %w: choose another --web", err)
 	}
@@ -55,7 +55,11 @@ func (n *Node) openWeb(requests *budget.Share) (err error) {
 	if n.web.watches, err = n.gateway.InProcess(); err != nil {
 		return err
 	}
-	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Memory: requests})
+	verify := func(token string) error {
+		_, err := n.cfg.Verifier.Verify(token)
+		return err
+	}
+	api, err := rest.New(rest.Config{Calls: n.web.conn, Watches: n.web.watches, Memory: bodies, Verify: verify})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,11 @@ func (t terminal) Write(p []byte) (int, error) {
 	return len(p), err
 }
 
-// steerless escapes what acts on a terminal, except ends of lines.
+// steerless escapes what acts on a terminal, except line endings.
 func steerless(s string) string {
-	return text.Escape(s, func(r rune) bool { return text.Hidden(r) && r != '\r' })
+	lines := strings.Split(s, "\r\n")
+	for i, line := range lines {
+		lines[i] = text.Escape(line, text.Hidden)
+	}
+	return strings.Join(lines, "\r\n")
 }

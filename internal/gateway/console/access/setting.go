@@ -51,8 +51,8 @@ func (s *setting) review(v *page.View, key, value, path, title string, again fun
 	sys := system(v)
 	w := form.Write{Key: key, Value: value, Message: s.message, Expected: s.revision, Commit: s.commitID, Name: form.NewName()}
 	plan, err := review.Plan(sys.Ctx, sys, change(w))
-	if status.Code(err) == codes.InvalidArgument || status.Code(err) == codes.FailedPrecondition {
-		s.problem = page.Message(err)
+	if rejection, shown := page.RejectionOf(err); shown {
+		s.problem = rejection.Text()
 		return again()
 	}
 	if err != nil {
@@ -78,8 +78,11 @@ func (s *setting) commit(v *page.View, key, path string, again func(code int) er
 		return v.Redirect(v.ToNewest("access", path) + "?written=" + format.Number(done.Revision))
 	case shown:
 		s.problem = rejection.Text()
-		if status.Code(err) == codes.FailedPrecondition {
+		switch status.Code(err) {
+		case codes.FailedPrecondition:
 			s.problem = "Nothing was written: " + s.problem
+		case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Aborted: // the page has no form to send again
+			s.problem = page.Message(err) + ". Check the list before you repeat the change: it may be written already."
 		}
 		return again(rejection.Status)
 	}

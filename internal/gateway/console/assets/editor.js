@@ -78,6 +78,7 @@
       clearTimeout(unwritten);
       unwritten = setTimeout(write, 300);
     }
+    if (long) window.addEventListener("keydown", (event) => { if (unwritten && event.key === "Escape") write(); }, true);
     if (long) for (const event of ["click", "submit", "beforeunload"]) window.addEventListener(event, () => { if (unwritten) write(); }, true);
 
     // where says at which line and column the text is not JSON.

@@ -146,6 +146,9 @@ func (l *level) address(v *page.View, start string, from int) string {
 		q.Set("from", strconv.Itoa(from))
 	}
 	path := v.To("keys", l.prefix)
+	if start != "" { // a page token is of one state
+		path = page.StateAt(v.Tenant, l.revision).To("keys", l.prefix)
+	}
 	if len(q) > 0 {
 		path += "?" + q.Encode()
 	}

@@ -41,7 +41,7 @@ func RejectionOf(err error) (r Rejection, ok bool) {
 	return r, true
 }
 
-// Text is the rejection for a form that has no place at its fields, one error a line.
+// Text is the rejection for a form that has no place at its fields, one error per line.
 func (r Rejection) Text() string {
 	lines := make([]string, 0, len(r.Fields)+1)
 	if r.Problem != "" {

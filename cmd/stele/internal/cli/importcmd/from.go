@@ -257,8 +257,10 @@ func (i *imported) Entries(ctx context.Context, t ledger.Tenant, p ledger.Prefix
 	secret := false
 	read := func(entries []*stelev1.Entry) error {
 		for _, e := range entries {
-			has[ledger.Key(e.Key)] = ledger.Value(e.Value)
-			secret = secret || e.Secret
+			if e.Base == nil { // an inherited value is not the tenant's own to compare or to delete
+				has[ledger.Key(e.Key)] = ledger.Value(e.Value)
+				secret = secret || e.Secret
+			}
 		}
 		return nil
 	}

@@ -151,9 +151,7 @@ func (p *plan) report(o importOptions) error {
 	p.reportNotes(o)
 	if o.dryRun {
 		p.moved.report()
-	}
-	if o.dryRun { // the import lists them at its end
-		if p.kept > 0 {
+		if p.kept > 0 { // an import lists them at its end
 			fmt.Fprintf(output.Stderr, "would keep %s with the prefix %q that the source does not have; --prune deletes such keys\n", output.Count(p.kept, "key"), o.into)
 		}
 		if err := p.print(); err != nil {

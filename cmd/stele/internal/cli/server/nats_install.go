@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/spf13/cobra"
 	"github.com/stelehq/stele/cmd/stele/internal/failure"
 	"github.com/stelehq/stele/internal/ledger/journal"
@@ -64,7 +65,7 @@ func install(ctx context.Context, out io.Writer, o natsOptions) error {
 		attempt, cancel := context.WithTimeout(ctx, openTimeout)
 		j, err = journal.Open(attempt, nc, cfg)
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		if !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrPermissionViolation) || ctx.Err() != nil {
 			break
 		}
 	}

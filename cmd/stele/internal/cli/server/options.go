@@ -85,3 +85,13 @@ func (o *serverOptions) allowedDestinations() (projector.Destinations, error) {
 	}
 	return d, nil
 }
+
+// setMemoryLimit sets the memory limit of the process and returns it.
+func (o *serverOptions) setMemoryLimit(log *slog.Logger) (memory.Limit, error) {
+	limit, err := memory.Set(o.memoryLimit)
+	if err != nil {
+		return limit, failure.With(failure.Usage, err)
+	}
+	log.Info("memory limit", "limit", limit)
+	return limit, nil
+}

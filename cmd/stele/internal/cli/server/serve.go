@@ -137,7 +137,7 @@ func serve(ctx context.Context, out, errOut io.Writer, o serveOptions) error {
 	if err != nil {
 		return err
 	}
-	limit, err := o.setRuntime(log)
+	limit, err := o.setMemoryLimit(log)
 	if err != nil {
 		return err
 	}

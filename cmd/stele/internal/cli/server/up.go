@@ -60,7 +60,7 @@ func up(ctx context.Context, out, errOut io.Writer, o serverOptions) error {
 	if err != nil {
 		return err
 	}
-	limit, err := o.setRuntime(log)
+	limit, err := o.setMemoryLimit(log)
 	if err != nil {
 		return err
 	}
