@@ -138,7 +138,7 @@ func TestReceive_CompressedCallsAreRejected(t *testing.T) {
 	}
 }
 
-// A call that needs a request and has none is the caller's fault.
+// A call without the request that it needs is the fault of the caller.
 func TestReceive_StreamWithoutRequest(t *testing.T) {
 	t.Parallel()
 	f := start(t)
