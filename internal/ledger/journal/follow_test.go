@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -88,13 +87,10 @@ func TestFollowSeesLostMessages(t *testing.T) {
 // More bytes than a follower lets the server send ahead, in the largest messages.
 func TestFollowLargeRecords(t *testing.T) {
 	j := openTest(t, startTest(t, t.TempDir()), Config{})
-	record := bytes.Repeat([]byte("x"), j.MaxRecord())
+	record := strings.Repeat("x", j.MaxRecord())
 	var last ledger.Sequence
 	for range 10 {
-		var err error
-		if last, err = j.Append(t.Context(), last, record); err != nil {
-			t.Fatal(err)
-		}
+		last = mustAppend(t, j, last, record)
 	}
 	for _, m := range follow(t, j, 0, int(last)) {
 		if len(m.Record) != len(record) {

@@ -2,7 +2,9 @@ package journal
 
 import (
 	"context"
+	"errors"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/stelehq/stele/internal/ledger"
@@ -47,9 +49,24 @@ func openTest(t testing.TB, s *Server, cfg Config) *Journal {
 
 func mustAppend(t *testing.T, j *Journal, expected ledger.Sequence, record string) ledger.Sequence {
 	t.Helper()
-	seq, err := j.Append(t.Context(), expected, []byte(record))
-	if err != nil {
+	unknown := false
+	for end := time.Now().Add(20 * time.Second); ; {
+		seq, err := j.Append(t.Context(), expected, []byte(record))
+		switch {
+		case err == nil:
+			return seq
+		case errors.Is(err, ledger.ErrUnknownOutcome) && time.Now().Before(end): // the disk is busy
+			unknown = true
+			continue
+		case unknown && errors.Is(err, ErrConflict):
+			if last, err := j.Last(t.Context()); err == nil && last == expected+1 {
+				return last
+			}
+			if time.Now().Before(end) {
+				continue // it is in flight
+			}
+		}
 		t.Error(err)
+		return seq
 	}
-	return seq
 }
