@@ -36,7 +36,7 @@ type Config struct {
 	// needs no gateway. It is readable by this user only, and has no secrets in it.
 	File string
 	// StartEmpty lets Open return without a state if no gateway answers within two seconds
-	// and there is no file. Until one answers, no key is set, so each Value is its fallback,
+	// and the file does not exist. Until one answers, no key is set, so each Value is its fallback,
 	// and Status.Err is set.
 	StartEmpty bool
 	// Log receives errors and warnings; the default discards them.

@@ -80,13 +80,9 @@ var errManyConnections = status.Errorf(codes.ResourceExhausted, "the callers of 
 
 // verify returns who holds the token of a call.
 func (g interceptor) verify(ctx context.Context) (*identity.Principal, error) {
-	header := metadata.ValueFromIncomingContext(ctx, "authorization")
-	if len(header) != 1 {
-		return nil, fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
-	}
-	scheme, token, _ := strings.Cut(header[0], " ")
-	if !strings.EqualFold(scheme, "bearer") || token == "" {
-		return nil, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	token, err := identity.Bearer(metadata.ValueFromIncomingContext(ctx, "authorization"))
+	if err != nil {
+		return nil, err
 	}
 	return g.cfg.Verifier.Verify(token)
 }

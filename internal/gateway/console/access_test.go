@@ -156,7 +156,7 @@ func TestAccess_Tokens(t *testing.T) {
 		t.Errorf("a subject that a grant names: %d %s", a.code, brief(a.main()))
 	}
 	if a := kim.post(t, path, service); a.code != http.StatusNotFound {
-		t.Errorf("kim, who is no operator: %d", a.code)
+		t.Errorf("kim, without the operator role: %d", a.code)
 	}
 	review := operator.post(t, path, url.Values{"do": {"revoke"}, "revoked-subject": {"kim"}})
 	holds(t, review, "All tokens of kim that were issued until now are rejected, in every tenant.")

@@ -225,3 +225,16 @@ func expired(at time.Time) *refusal {
 func tooLong(token string) *refusal {
 	return refuse("the token has %d bytes, more than %d", len(token), MaxToken)
 }
+
+// Bearer returns the token in the values of a request's header "authorization", of which there
+// must be one.
+func Bearer(authorization []string) (token string, err error) {
+	if len(authorization) != 1 {
+		return "", fmt.Errorf("%w: send one \"authorization: Bearer TOKEN\"", ErrUnauthenticated)
+	}
+	scheme, token, _ := strings.Cut(authorization[0], " ")
+	if !strings.EqualFold(scheme, "bearer") || token == "" {
+		return "", fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", ErrUnauthenticated)
+	}
+	return token, nil
+}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -143,9 +142,9 @@ func (a *api) reserve(ctx context.Context, r *http.Request) (release func(), err
 	if size < largeBody {
 		return func() {}, nil
 	}
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return nil, fmt.Errorf("%w: send \"authorization: Bearer TOKEN\"", identity.ErrUnauthenticated)
+	token, err := identity.Bearer(r.Header.Values("Authorization"))
+	if err != nil {
+		return nil, err
 	}
 	if err := a.verify(token); err != nil {
 		return nil, err

@@ -75,6 +75,26 @@ var confinedPlan = permissions.Plan{
 // confinedStreams are all that a ledger has.
 var confinedStreams = []string{"STELE", "STELE-CHECKPOINTS", "STELE-READS", "STELE-SINKS", "STELE-PARKED", "STELE-KEYS"}
 
+// newNKey makes an nkey, writes its seed to the user's file, and returns its public key.
+func (c *confined) newNKey(t *testing.T, user string) (public string) {
+	t.Helper()
+	pair, err := nkeys.CreateUser()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if public, err = pair.PublicKey(); err != nil {
+		t.Fatal(err)
+	}
+	seed, err := pair.Seed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.seed(user), seed, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return public
+}
+
 // newConfined starts the server and installs a ledger as the plan's user for that.
 func newConfined(t *testing.T) *confined {
 	t.Helper()
@@ -97,22 +117,7 @@ func startConfined(t *testing.T) *confined {
 	c := &confined{plan: confinedPlan, dir: t.TempDir(), violations: &violationLog{}}
 	account := c.plan.Account()
 	for _, u := range account.Users {
-		pair, err := nkeys.CreateUser()
-		if err != nil {
-			t.Fatal(err)
-		}
-		public, err := pair.PublicKey()
-		if err != nil {
-			t.Fatal(err)
-		}
-		seed, err := pair.Seed()
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Setenv(permissions.Variable(u.Name), public)
-		if err := os.WriteFile(c.seed(u.Name), seed, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		t.Setenv(permissions.Variable(u.Name), c.newNKey(t, u.Name))
 	}
 	file, err := os.Create(filepath.Join(c.dir, "nats.conf"))
 	if err != nil {
@@ -222,21 +227,7 @@ func TestNATS_SetUpErrors(t *testing.T) {
 		t.Errorf("three copies on one server: %v", err)
 	}
 
-	pair, err := nkeys.CreateUser()
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := pair.PublicKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	seed, err := pair.Seed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(c.seed("stranger"), seed, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	public := c.newNKey(t, "stranger")
 	for name, from := range map[string]node.NATS{
 		"no user of the servers has " + public: {URL: c.ClientURL(), NKey: c.seed("stranger")},
 		"the servers require credentials":      {URL: c.ClientURL()},
