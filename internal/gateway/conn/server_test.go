@@ -222,8 +222,13 @@ func TestHandshake_FailureIsCounted(t *testing.T) {
 	if _, err := io.WriteString(c, "GET / HTTP/1.1\r\n\r\n"); err != nil {
 		t.Fatal(err)
 	}
+	// The TLS package closes the connection, and only then does the limiter count it.
 	io.Copy(io.Discard, c)
-	if got := counted(s.limiter.metrics.refused.WithLabelValues(string(reasonHandshake))); got != 1 {
+	failed := s.limiter.metrics.refused.WithLabelValues(string(reasonHandshake))
+	for deadline := time.Now().Add(10 * time.Second); counted(failed) == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	if got := counted(failed); got != 1 {
 		t.Errorf("the metric counts %v failed handshakes, want 1", got)
 	}
 	if len(s.limiter.handshakes) != 0 {
