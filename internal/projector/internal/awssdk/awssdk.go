@@ -67,8 +67,17 @@ func (a Account) Load(ctx context.Context, s projector.Settings) (aws.Config, er
 	}
 	if a.Endpoint != "" {
 		c.BaseEndpoint = &a.Endpoint
+		//c.ConfigSources = append([]any{endpoint(a.Endpoint)}, c.ConfigSources...)
 	}
 	return c, nil
+}
+
+// endpoint is a source of configuration for the SDK, whose clients prefer
+// AWS_ENDPOINT_URL_<SERVICE> from another source to the BaseEndpoint.
+type endpoint string
+
+func (e endpoint) GetServiceBaseEndpoint(context.Context, string) (string, bool, error) {
+	return string(e), true, nil
 }
 
 // PerTenant reports whether each tenant has credentials of its own, so that no request
