@@ -53,7 +53,7 @@ func measureHistory(ctx context.Context, s *session) error {
 	}
 	sec := section{
 		fmt.Sprintf("Time travel, %d commits", s.opts.writes),
-		"A real history (four years of an organisation's settings), copied until it has so many commits. A tenth is of each tenant's history; the keys are those that a random change set in it has set, read as they were then.",
+		"A real history (four years of an organization's settings), copied until it has this many commits. A tenth means a tenth of each tenant's history; the keys are those that a random change set in it set, read as of that time.",
 	}
 	past := changeLog.copies(s.opts.writes)
 	if err := past.replay(ctx, h); err != nil {

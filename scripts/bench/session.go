@@ -218,7 +218,7 @@ func count(n int, one, many string) string {
 	return fmt.Sprintf("%d %s", n, many)
 }
 
-// dial opens the connections for so many callers or streams.
+// dial opens the connections for a number of callers or streams.
 func (s *session) dial(ctx context.Context, callers int) (peer.Client, error) {
 	return s.proc.Dial(ctx, (callers+callersPerConn-1)/callersPerConn)
 }

@@ -20,17 +20,17 @@ import (
 
 var sinks = row{
 	name:  "sinks",
-	about: "what comes into sinks, and what the files sink costs writers (8 min)",
+	about: "rates and delays of sinks, and how much the files sink slows down writers (8 min)",
 	run:   apart([]int{1, 100}, measureSinks, justStele),
 }
 
 const (
 	// sinkKeys are written to a sink, and twice as many events.
 	sinkKeys = 10_000
-	// fileKeys are files: after each version a tenant rests nine times as long as that
-	// took, which is minutes with more of them on a slow disk.
+	// fileKeys is small because the files sink pauses after each version of a tenant for
+	// nine times as long as the version took, which adds up to minutes on a slow disk.
 	fileKeys = 2_000
-	// settled bounds how long a sink may take to have everything.
+	// settled bounds how long a sink may take to catch up.
 	settled = 3 * time.Minute
 )
 
@@ -61,7 +61,7 @@ func measureSinks(ctx context.Context, s *session) error {
 func (s sinkSession) section() section {
 	return section{
 		"Into sinks, " + tenancy(len(s.data.tenants)),
-		"Keys and events that were committed in sets of 100 as fast as it goes, from the first commit until the sink has all, and a sink that was emptied, from the order to rebuild it. The bare client is AWS's SDK alone: it sends what the sink was sent to the same endpoint (dynalite; a server of EventBridge's protocol in the load's process), as many requests at a time, on a machine where Stele does not run.",
+		"Keys and events committed in sets of 100 at full speed, from the first commit until the sink has all of them; and the rebuild of an emptied sink. The bare client is AWS's SDK alone: it sends the same requests to the same endpoint (dynalite; a server of EventBridge's protocol in the load's process) with the same concurrency while Stele does not run.",
 	}
 }
 
@@ -73,8 +73,7 @@ func (s sinkSession) stele(settings string, env []string) (peer.Stele, error) {
 	return p, os.WriteFile(p.Routes, []byte(routes), 0o600)
 }
 
-// projecting runs the peer in the place of the one that runs, and waits until the
-// sink has what there is.
+// projecting replaces the running peer with p and waits until the sink has caught up.
 func (s sinkSession) projecting(ctx context.Context, p peer.Peer) error {
 	if err := s.instead(ctx, p); err != nil {
 		return err
@@ -82,7 +81,7 @@ func (s sinkSession) projecting(ctx context.Context, p peer.Peer) error {
 	return s.awaitAll(ctx, 0)
 }
 
-// awaitSink returns when so much was written and everything is there.
+// awaitAll returns when at least want keys were written and the sink is not behind.
 func (s sinkSession) awaitAll(ctx context.Context, want uint64) error {
 	c, err := s.dial(ctx, 1)
 	if err != nil {
@@ -104,7 +103,7 @@ func (s sinkSession) awaitAll(ctx context.Context, want uint64) error {
 	}
 }
 
-// sinkData is so many keys that go to a sink, and no others do.
+// keys returns a number of keys whose names route them to the sink.
 func (s sinkSession) keys(keys int) dataset {
 	d := newDataset(keys, len(s.data.tenants))
 	for i, k := range d.keys {
@@ -113,7 +112,7 @@ func (s sinkSession) keys(keys int) dataset {
 	return d
 }
 
-// into measures how fast new keys come into a sink.
+// into measures the rate at which new keys reach the sink.
 func (s sinkSession) into(ctx context.Context, d dataset) (sample, error) {
 	begun := time.Now()
 	if _, err := s.fill(ctx, d); err != nil {
@@ -124,7 +123,7 @@ func (s sinkSession) into(ctx context.Context, d dataset) (sample, error) {
 	return sample{rate: float64(n) / time.Since(begun).Seconds()}, err
 }
 
-// rebuilt measures how fast an empty sink has all of n keys again.
+// rebuilt measures the rate at which an empty sink is rebuilt with n keys.
 func (s sinkSession) rebuilt(ctx context.Context, n int) (sample, error) {
 	c, err := s.dial(ctx, 1)
 	if err != nil {
@@ -233,7 +232,7 @@ func measureEventBridge(ctx context.Context, s sinkSession) error {
 	return err
 }
 
-// measureFiles is about the sink that `stele up` has where nothing else is said.
+// measureFiles measures the default sink of `stele up`.
 func measureFiles(ctx context.Context, s sinkSession) error {
 	p := s.peer.(peer.Stele)
 	p.Routes = ""
@@ -267,12 +266,12 @@ func measureFiles(ctx context.Context, s sinkSession) error {
 	return err
 }
 
-// writersCost measures what the files cost those who write. Runs with and without
-// take turns, so that a machine that slows down does so for both.
+// writersCost measures how much the files sink slows down writers. Runs with and without it
+// take turns, so that a machine that slows down affects both.
 func (s sinkSession) writersCost(ctx context.Context, files peer.Peer, d dataset) error {
 	sec := section{
 		"Writes with the files sink, " + tenancy(len(s.data.tenants)),
-		fmt.Sprintf("Durable writes of one of %d keys, as `stele up` takes them, every key of which goes to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
+		fmt.Sprintf("Durable writes of one of %d keys with the default sink of `stele up`, which writes every key to a file, and without any sink. Means of two measurements each, in the order with, without, without, with.", len(d.keys)*len(d.tenants)),
 	}
 	for _, callers := range []int{1, loadedCallers} {
 		var with, bare [2]sample
@@ -314,7 +313,7 @@ func mean(s [2]sample) sample {
 	return sample{rate: (s[0].rate + s[1].rate) / 2, p50: (s[0].p50 + s[1].p50) / 2, p99: (s[0].p99 + s[1].p99) / 2}
 }
 
-// parallel does n things, so many at a time, and returns how many a second.
+// parallel calls do n times, at most most at a time, and returns the rate.
 func parallel(ctx context.Context, n, most int, do func(ctx context.Context, i int) error) (sample, error) {
 	begun := time.Now()
 	g, ctx := errgroup.WithContext(ctx)

@@ -19,14 +19,14 @@ import (
 )
 
 const (
-	// dynamoParallel requests are what the sink of DynamoDB has on their way, and
-	// eventsParallel of eventsBatch entries that of EventBridge.
+	// The concurrency of the sinks: dynamoParallel requests to DynamoDB, eventsParallel
+	// requests of eventsBatch entries to EventBridge.
 	dynamoParallel = 100
 	eventsParallel = 4
 	eventsBatch    = 10
 )
 
-// bareDynamo is a client of DynamoDB with nothing around it.
+// bareDynamo is a client of DynamoDB without Stele.
 type bareDynamo struct {
 	client    *dynamodb.Client
 	transport *http.Transport
@@ -44,8 +44,8 @@ func newBareDynamo(endpoint string) *bareDynamo {
 
 func (b *bareDynamo) close() { b.transport.CloseIdleConnections() }
 
-// write makes a table like another and writes the items of that one to it, each on
-// the condition that it is not there, as the sink has its conditions.
+// write creates a table with another's schema and copies its items, each on the
+// condition that it does not exist: the sink's writes have conditions as well.
 func (b *bareDynamo) write(ctx context.Context, like, to string) (sample, error) {
 	table, err := b.client.DescribeTable(ctx, &dynamodb.DescribeTableInput{TableName: &like})
 	if err != nil {
@@ -94,7 +94,7 @@ func update(table string, schema []dynamotypes.KeySchemaElement, item map[string
 	return in
 }
 
-// drop deletes a table and returns when it is gone.
+// drop deletes a table and waits until it no longer exists.
 func (b *bareDynamo) drop(ctx context.Context, table string) error {
 	if _, err := b.client.DeleteTable(ctx, &dynamodb.DeleteTableInput{TableName: &table}); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (b *bareDynamo) drop(ctx context.Context, table string) error {
 		Wait(ctx, &dynamodb.DescribeTableInput{TableName: &table}, time.Minute)
 }
 
-// putEvents puts events on the bus once more.
+// putEvents sends events to the bus again.
 func putEvents(ctx context.Context, server *fakeaws.Server, events []fakeaws.Event) (sample, error) {
 	client := eventbridge.NewFromConfig(server.Config())
 	batches := slices.Collect(slices.Chunk(events, eventsBatch))

@@ -20,15 +20,15 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// paced is how many commits are made a second, evenly, while the lag is measured.
+// paced is the steady number of commits per second while the lag is measured.
 const paced = 100
 
 var sinkLag = section{
 	fmt.Sprintf("From commit to sink, %d commits a second", paced),
-	"From when a commit of one new key is acknowledged until the sink has answered that it has it, seen by a proxy before it, or until its file is there, looked for every millisecond: p50 and p99.",
+	"From the acknowledgment of a commit of one new key until a proxy in front of the sink sees its answer, or until its file exists (checked every millisecond): p50 and p99.",
 }
 
-// arrivals measures from commits to when their keys are in a sink.
+// arrivals measures the time from a commit until its key is in a sink.
 type arrivals struct {
 	mu        sync.Mutex // guards the fields below
 	committed map[string]time.Time
@@ -62,7 +62,7 @@ func (a *arrivals) arrive(key string) {
 	a.early[key] = time.Now()
 }
 
-// waiting are the keys that are not in the sink yet.
+// waiting returns the keys that are not in the sink yet.
 func (a *arrivals) waiting() (keys []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,7 +74,7 @@ func (a *arrivals) waiting() (keys []string) {
 
 func (a *arrivals) done() bool { return len(a.waiting()) == 0 }
 
-// commitPaced commits new keys of the tenants' in turn at a steady pace, then waits
+// commitPaced commits new keys of each tenant in turn at a steady pace, then waits
 // until all are in the sink.
 func (s sinkSession) commitPaced(ctx context.Context, a *arrivals) error {
 	c, err := s.dial(ctx, loaders)
@@ -104,7 +104,7 @@ func (s sinkSession) commitPaced(ctx context.Context, a *arrivals) error {
 	for !a.done() {
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%d keys never came into sink %s", len(a.waiting()), s.sink)
+			return fmt.Errorf("%d keys did not reach sink %s", len(a.waiting()), s.sink)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -131,14 +131,14 @@ func (s sinkSession) tapped(ctx context.Context, name, endpoint, settings string
 	return err
 }
 
-// What commitPaced writes is found in whatever a sink on AWS is sent: as often as a
-// key, its tenant.
+// A request to a sink on AWS contains each key that commitPaced wrote, and its tenant
+// as often.
 var (
 	lagKey    = regexp.MustCompile(`[a-z]+/lag/\d{6}`)
 	lagTenant = regexp.MustCompile(`tenant-\d{3}`)
 )
 
-// newTap is a proxy that notes which keys are in requests that were answered.
+// newTap starts a proxy that records the keys in requests that were answered.
 func newTap(endpoint string, a *arrivals) (*httptest.Server, error) {
 	to, err := url.Parse(endpoint)
 	if err != nil {

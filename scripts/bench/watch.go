@@ -51,7 +51,7 @@ func measureWatches(ctx context.Context, s *session) error {
 	return nil
 }
 
-// watchers measures n watches on so many streams.
+// watchers measures n watches on a number of streams.
 func (s *session) watchers(ctx context.Context, n, streams int) error {
 	what := count(n, "watch", "watches") + " on " + count(streams, "stream", "streams")
 	c, err := s.dial(ctx, streams)

@@ -8,9 +8,10 @@ import (
 	"unsafe"
 )
 
-// The cache holds at most sets * ways = 10,000 verified tokens.
+// The cache holds at most sets * ways = 32,768 verified tokens. With 10,000 in use,
+// 4 % of them are in sets that are too small for all of theirs; with half the sets, 23 %.
 const (
-	sets = 2500
+	sets = 8192
 	ways = 4
 )
 

@@ -127,7 +127,7 @@ type ChangeSet struct {
 	Changes         []Entry
 }
 
-// Historian keeps every state that there was.
+// Historian keeps every past state.
 type Historian interface {
 	// Replay writes a tenant's change sets in their order, each whole, and returns
 	// what it calls the moment after each.
@@ -139,7 +139,7 @@ type Historian interface {
 
 // TimeTraveller answers questions about the past.
 type TimeTraveller interface {
-	// Log reads the newest commits, so many, that changed a key.
+	// Log reads the newest commits that changed a key, at most commits of them.
 	Log(ctx context.Context, tenant, key string, commits int) error
 	// Diff reads the keys that differ between two times, and returns how many.
 	Diff(ctx context.Context, tenant string, from, to time.Time) (int, error)
@@ -161,11 +161,11 @@ type Prover interface {
 	Covered(ctx context.Context, tenants []string) error
 }
 
-// Projecting is a peer that makes other stores follow it.
+// Projecting is a peer that keeps other stores equal to its keys.
 type Projecting interface {
-	// Sink says how many keys or events the process has written to a sink, and how
-	// many revisions are not all there yet. It is an error while no process writes to it.
+	// Sink returns how many keys or events the process has written to a sink, and how
+	// many revisions the sink is behind. It fails while no process writes to the sink.
 	Sink(ctx context.Context, name string) (written, behind uint64, err error)
-	// Rebuild has all of a sink written again, and does not wait for it.
+	// Rebuild starts to write a sink again from the beginning and does not wait for the end.
 	Rebuild(ctx context.Context, name string) error
 }

@@ -59,7 +59,7 @@ func clusterName(name string, servers int) string {
 	return name
 }
 
-// member is the name and the directory of the i-th server of a peer that has so many.
+// member is the name and the directory of the i-th server of a peer with several.
 func member(peer, dir string, i, servers int) (name, memberDir string) {
 	if servers > 1 {
 		name = fmt.Sprintf("%s-%d", peer, i+1)
