@@ -25,7 +25,7 @@ func TestAccount_Region(t *testing.T) {
 	}
 }
 
-// A sink's endpoint comes before those of the environment, which are for all sinks.
+// A sink's endpoint takes precedence over the environment's, which is for all sinks.
 func TestAccount_EndpointComesBeforeTheEnvironment(t *testing.T) {
 	for _, variable := range []string{"", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EVENTBRIDGE"} {
 		t.Run(variable, func(t *testing.T) {
